@@ -1,0 +1,249 @@
+"""The state of a deployment: a pure fold over its events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from gdl.domain import events as ev
+from gdl.domain.events import Billing, Phase, Recorded
+from gdl.domain.models import BenchReport, Check, DeploymentSpec, HostFacts, QualityAnswer
+
+ACTIVE = (
+    Phase.PLANNED,
+    Phase.RENTING,
+    Phase.CONNECTING,
+    Phase.PREFLIGHT,
+    Phase.INSTALLING,
+    Phase.STARTING,
+    Phase.LOADING,
+    Phase.VERIFYING,
+    Phase.SERVING,
+    Phase.STOPPING,
+)
+"""In the order in which a deployment passes them."""
+
+_ENDS = frozenset({Phase.FAILED, Phase.CANCELLED})
+
+TRANSITIONS: dict[Phase, frozenset[Phase]] = {
+    Phase.PLANNED: _ENDS | {Phase.RENTING},
+    Phase.RENTING: _ENDS | {Phase.CONNECTING},
+    Phase.CONNECTING: _ENDS | {Phase.PREFLIGHT, Phase.STOPPING},
+    Phase.PREFLIGHT: _ENDS | {Phase.INSTALLING, Phase.STOPPING},
+    Phase.INSTALLING: _ENDS | {Phase.STARTING, Phase.STOPPING},
+    # A repair goes back to the install, a changed flag back to the start.
+    Phase.STARTING: _ENDS | {Phase.INSTALLING, Phase.LOADING, Phase.VERIFYING, Phase.STOPPING},
+    Phase.LOADING: _ENDS | {Phase.INSTALLING, Phase.STARTING, Phase.VERIFYING, Phase.STOPPING},
+    Phase.VERIFYING: _ENDS | {Phase.INSTALLING, Phase.STARTING, Phase.SERVING, Phase.STOPPING},
+    Phase.SERVING: _ENDS | {Phase.STARTING, Phase.STOPPING},
+    Phase.STOPPING: _ENDS | {Phase.STOPPED},
+    Phase.STOPPED: frozenset(),
+    # The next attempt, by itself or by a key press; a cancel while between two attempts.
+    Phase.FAILED: frozenset({Phase.RENTING, Phase.CANCELLED}),
+    Phase.CANCELLED: frozenset(),
+}
+
+
+class IllegalTransition(ValueError):
+    """A phase change that `TRANSITIONS` does not know: a defect of ours, never of the user's."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepState:
+    """outcome is "" while the step runs."""
+
+    name: str
+    title: str
+    index: int
+    total: int
+    started_at: datetime
+    outcome: str = ""
+    seconds: float = 0.0
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptState:
+    """`phases` holds each phase entered with its time, in order; the last is the current one."""
+
+    number: int
+    offer_id: str
+    provider: str
+    gpu_name: str
+    gpu_count: int
+    vram_gb: float
+    price_per_hour: float
+    location: str
+    started_at: datetime
+    phases: tuple[tuple[Phase, datetime], ...] = ()
+    session_id: str | None = None
+    rented_at: datetime | None = None
+    released_at: datetime | None = None
+    facts: HostFacts | None = None
+    steps: tuple[StepState, ...] = ()
+    diagnosis: ev.Diagnosed | None = None
+    failure: ev.AttemptFailed | None = None
+
+    def cost(self, now: datetime) -> float:
+        """Dollars so far: price times the time between rent and release (or now)."""
+        if self.rented_at is None:
+            return 0.0
+        until = self.released_at or now
+        return self.price_per_hour * max((until - self.rented_at).total_seconds(), 0.0) / 3600
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentState:
+    deployment_id: str
+    spec: DeploymentSpec | None = None
+    model_id: str = ""
+    served_name: str = ""
+    phase: Phase = Phase.PLANNED
+    billing: Billing = Billing.NONE
+    started_at: datetime | None = None
+    attempts: tuple[AttemptState, ...] = ()
+    progress: ev.Progressed | None = None
+    ranked: ev.OffersRanked | None = None
+    tunnel: ev.TunnelOpened | None = None
+    checks: dict[str, Check] = field(default_factory=dict)
+    quality: tuple[QualityAnswer, ...] = ()
+    bench_progress: ev.BenchProgressed | None = None
+    benchmark: BenchReport | None = None
+    notes: tuple[ev.Noted, ...] = ()
+    finished: ev.DeploymentFinished | None = None
+    last_seq: int = 0
+
+    @property
+    def attempt(self) -> AttemptState | None:
+        return self.attempts[-1] if self.attempts else None
+
+    @property
+    def endpoint(self) -> str | None:
+        return self.tunnel.endpoint if self.tunnel else None
+
+    def cost(self, now: datetime) -> float:
+        return sum(a.cost(now) for a in self.attempts)
+
+
+_NOTES_KEPT = 200
+
+
+def apply(state: DeploymentState, recorded: Recorded) -> DeploymentState:
+    """The state after one more event. Pure; raises IllegalTransition on an illegal phase."""
+    event, at = recorded.event, recorded.at
+    state = replace(state, last_seq=recorded.seq)
+    match event:
+        case ev.DeploymentPlanned():
+            return replace(
+                state,
+                spec=event.spec,
+                model_id=event.model_id,
+                served_name=event.served_name,
+                started_at=at,
+            )
+        case ev.OffersRanked():
+            return replace(state, ranked=event)
+        case ev.AttemptStarted():
+            return replace(state, attempts=(*state.attempts, _new_attempt(event, at)), **_FRESH)
+        case ev.PhaseChanged():
+            return _change_phase(state, event, at)
+        case ev.BillingChanged():
+            return _change_billing(state, event, at)
+        case ev.SessionRented():
+            return _update(state, session_id=event.session_id, rented_at=at)
+        case ev.Progressed():
+            return replace(state, progress=event)
+        case ev.HostInspected():
+            return _update(state, facts=event.facts)
+        case ev.StepStarted() | ev.StepFinished():
+            return _change_steps(state, event, at)
+        case ev.Diagnosed():
+            return _update(state, diagnosis=event)
+        case ev.AttemptFailed():
+            return _update(state, failure=event)
+        case _:
+            return _apply_serving(state, event)
+
+
+_FRESH: dict[str, None] = {"progress": None, "tunnel": None, "bench_progress": None}
+"""What belongs to one attempt and is forgotten when the next begins."""
+
+
+def _apply_serving(state: DeploymentState, event: ev.Event) -> DeploymentState:
+    match event:
+        case ev.TunnelOpened():
+            return replace(state, tunnel=event)
+        case ev.Checked():
+            return replace(state, checks={**state.checks, event.check.name: event.check})
+        case ev.QualityAnswered():
+            return replace(state, quality=(*state.quality, event.answer))
+        case ev.BenchProgressed():
+            return replace(state, bench_progress=event)
+        case ev.BenchFinished():
+            return replace(state, benchmark=event.report, bench_progress=None)
+        case ev.Noted():
+            return replace(state, notes=(*state.notes, event)[-_NOTES_KEPT:])
+        case ev.DeploymentFinished():
+            return replace(state, finished=event, billing=event.billing)
+        case _:
+            return state
+
+
+def _new_attempt(event: ev.AttemptStarted, at: datetime) -> AttemptState:
+    return AttemptState(
+        number=event.attempt,
+        offer_id=event.offer_id,
+        provider=event.provider,
+        gpu_name=event.gpu_name,
+        gpu_count=event.gpu_count,
+        vram_gb=event.vram_gb,
+        price_per_hour=event.price_per_hour,
+        location=event.location,
+        started_at=at,
+    )
+
+
+def _update(state: DeploymentState, **changes: object) -> DeploymentState:
+    if not state.attempts:
+        return state
+    last = replace(state.attempts[-1], **changes)  # type: ignore[arg-type]
+    return replace(state, attempts=(*state.attempts[:-1], last))
+
+
+def _change_phase(
+    state: DeploymentState, event: ev.PhaseChanged, at: datetime
+) -> DeploymentState:
+    if event.phase not in TRANSITIONS[state.phase]:
+        raise IllegalTransition(f"{state.phase} -> {event.phase}")
+    state = replace(state, phase=event.phase, progress=None)
+    if not state.attempts:
+        return state
+    return _update(state, phases=(*state.attempts[-1].phases, (event.phase, at)))
+
+
+def _change_billing(
+    state: DeploymentState, event: ev.BillingChanged, at: datetime
+) -> DeploymentState:
+    state = replace(state, billing=event.billing)
+    if event.billing is Billing.RELEASED:
+        return _update(state, released_at=at)
+    return state
+
+
+def _change_steps(
+    state: DeploymentState, event: ev.StepStarted | ev.StepFinished, at: datetime
+) -> DeploymentState:
+    if not state.attempts:
+        return state
+    steps = state.attempts[-1].steps
+    if isinstance(event, ev.StepStarted):
+        begun = StepState(event.name, event.title, event.index, event.total, at)
+        kept = tuple(s for s in steps if s.name != event.name)
+        return _update(state, steps=(*kept, begun))
+    ended = tuple(
+        replace(s, outcome=event.outcome, seconds=event.seconds, detail=event.detail)
+        if s.name == event.name
+        else s
+        for s in steps
+    )
+    return _update(state, steps=ended)

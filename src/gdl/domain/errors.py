@@ -1,0 +1,165 @@
+"""Everything that may go wrong and is expected to.
+
+    GdlError                  message: what happened; hint: what to do
+    ├── UsageError            a wrong argument, setting or file of the user's (exit 2)
+    ├── NoSuitableOffer       nothing left to rent (exit 3)
+    ├── MachineError          no machine could be had, or it could not be entered (exit 4)
+    │   ├── OfferGone             somebody else took it
+    │   ├── SessionExists         the same consumer already has this offer
+    │   ├── InsufficientDisk      ask again with a bigger disk
+    │   ├── RentAmbiguous         the answer was lost: a machine may exist
+    │   ├── SessionFailed         the session failed before it could be entered
+    │   ├── SessionGone           the backend does not know this session
+    │   └── SshError              connecting, authenticating, forwarding or running failed
+    │       ├── HostKeyChanged        the pinned host key does not match
+    │       ├── SshAuthFailed         the machine does not take our key
+    │       ├── ForwardRefused        the machine allows no port forwarding
+    │       └── CommandTimeout        a remote command ran over its time
+    ├── DeployError           install or start failed on the machine (exit 5)
+    ├── VerificationError     it started, but does not answer properly (exit 6)
+    ├── BackendError          the backend gave an answer nobody can use (exit 7)
+    │   ├── BackendUnreachable    nothing answers at its address
+    │   └── BackendRefused        it answered, and said no
+    ├── Cancelled             the user stopped it (exit 8)
+    └── ReleaseUnconfirmed    the machine may still be billing (exit 9)
+
+`kind` is the stable name that events and JSON carry.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+
+class GdlError(Exception):
+    """An expected failure: one line on what happened, one on what to do."""
+
+    kind = "error"
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(GdlError):
+    kind = "usage"
+
+
+class NoSuitableOffer(GdlError):
+    kind = "no_suitable_offer"
+
+
+class MachineError(GdlError):
+    kind = "machine"
+
+
+class OfferGone(MachineError):
+    kind = "offer_gone"
+
+    def __init__(self, offer_id: str, message: str = "", hint: str = "") -> None:
+        super().__init__(
+            message or f"offer {offer_id} is no longer available",
+            hint or "take the next offer; the listing was stale",
+        )
+        self.offer_id = offer_id
+
+
+class SessionExists(MachineError):
+    kind = "session_exists"
+
+    def __init__(self, session_id: str, message: str) -> None:
+        super().__init__(message, "attach to it or destroy it, then try again")
+        self.session_id = session_id
+
+
+class InsufficientDisk(MachineError):
+    kind = "insufficient_disk"
+
+    def __init__(self, message: str, requested_gb: int, recommended_gb: int) -> None:
+        super().__init__(message, f"ask for a disk of {recommended_gb} GB")
+        self.requested_gb = requested_gb
+        self.recommended_gb = recommended_gb
+
+
+class RentAmbiguous(MachineError):
+    """The rent request went out, and no usable answer came back."""
+
+    kind = "rent_ambiguous"
+
+    def __init__(self, message: str, *, sent_at: datetime | None = None) -> None:
+        super().__init__(message, "the session list is asked whether a machine exists")
+        self.sent_at = sent_at
+
+
+class SessionFailed(MachineError):
+    kind = "session_failed"
+
+
+class SessionGone(MachineError):
+    kind = "session_gone"
+
+
+class SshError(MachineError):
+    kind = "ssh"
+
+
+class HostKeyChanged(SshError):
+    kind = "host_key_changed"
+
+
+class SshAuthFailed(SshError):
+    kind = "ssh_auth"
+
+
+class ForwardRefused(SshError):
+    kind = "forward_refused"
+
+
+class CommandTimeout(SshError):
+    kind = "command_timeout"
+
+
+class DeployError(GdlError):
+    kind = "deploy"
+
+
+class VerificationError(GdlError):
+    kind = "verification"
+
+
+class BackendError(GdlError):
+    kind = "backend"
+
+
+class BackendUnreachable(BackendError):
+    kind = "backend_unreachable"
+
+
+class BackendRefused(BackendError):
+    """The backend answered with an error of its own.
+
+    status: the HTTP status, if it was one; retry_after: seconds it asked us to wait.
+    """
+
+    kind = "backend_refused"
+
+    def __init__(
+        self,
+        message: str,
+        hint: str = "",
+        *,
+        status: int | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, hint)
+        self.status = status
+        self.retry_after = retry_after
+
+
+class Cancelled(GdlError):
+    kind = "cancelled"
+
+
+class ReleaseUnconfirmed(GdlError):
+    kind = "release_unconfirmed"

@@ -1,0 +1,273 @@
+"""Every event of a deployment. Past tense; immutable; no secrets; bounded text.
+
+An event reaches its readers inside `Recorded`, which numbers it within its deployment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from gdl.domain.models import (
+    AttemptSummary,
+    BenchReport,
+    Check,
+    DeploymentSpec,
+    HostFacts,
+    QualityAnswer,
+)
+
+
+class Phase(StrEnum):
+    PLANNED = "PLANNED"
+    RENTING = "RENTING"
+    CONNECTING = "CONNECTING"
+    PREFLIGHT = "PREFLIGHT"
+    INSTALLING = "INSTALLING"
+    STARTING = "STARTING"
+    LOADING = "LOADING"
+    VERIFYING = "VERIFYING"
+    SERVING = "SERVING"
+    STOPPING = "STOPPING"
+    STOPPED = "STOPPED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+class Billing(StrEnum):
+    """none: nothing was asked for. requested: the rent request may have gone out.
+    active: the machine costs money. released: the backend confirmed that it is gone.
+    unknown: it may still cost money, and nobody could confirm otherwise."""
+
+    NONE = "none"
+    REQUESTED = "requested"
+    ACTIVE = "active"
+    RELEASED = "released"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """The common base; carries nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentPlanned(Event):
+    spec: DeploymentSpec
+    model_id: str
+    served_name: str
+    needed_vram_gb: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OffersRanked(Event):
+    """`reasons` counts the excluded ones by reason, in words."""
+
+    suitable: int
+    excluded: int
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptStarted(Event):
+    attempt: int
+    offer_id: str
+    provider: str
+    gpu_name: str
+    gpu_count: int
+    vram_gb: float
+    price_per_hour: float
+    location: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseChanged(Event):
+    attempt: int
+    phase: Phase
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BillingChanged(Event):
+    attempt: int
+    billing: Billing
+    session_id: str | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRented(Event):
+    attempt: int
+    session_id: str
+    provider: str
+    price_per_hour: float
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed(Event):
+    """What is being waited for now, in one line. `fraction` 0-1 when it is known."""
+
+    attempt: int
+    text: str
+    fraction: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HostInspected(Event):
+    attempt: int
+    facts: HostFacts
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted(Event):
+    attempt: int
+    name: str
+    title: str
+    index: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepFinished(Event):
+    """outcome: done | skipped | failed | repaired."""
+
+    attempt: int
+    name: str
+    outcome: str
+    seconds: float
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LogLines(Event):
+    """A batch of remote lines, already stripped and bounded.
+
+    source: "install" or "engine". first_offset: byte offset of the batch in the remote file.
+    dropped: lines left out of the batch (they are in the file on disk).
+    Not journaled: the full text is a file.
+    """
+
+    attempt: int
+    source: str
+    lines: tuple[str, ...]
+    first_offset: int
+    dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelOpened(Event):
+    """mode: "forward" (SSH port forwarding) or "ssh-curl" (requests run on the machine)."""
+
+    attempt: int
+    endpoint: str
+    mode: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checked(Event):
+    attempt: int
+    check: Check
+
+
+@dataclass(frozen=True, slots=True)
+class QualityAnswered(Event):
+    attempt: int
+    answer: QualityAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class BenchProgressed(Event):
+    attempt: int
+    done: int
+    total: int
+    output_tokens_per_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class BenchFinished(Event):
+    attempt: int
+    report: BenchReport
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosed(Event):
+    """Why an attempt failed: cause in one sentence, what would help, and the lines that show it."""
+
+    attempt: int
+    cause: str
+    remedy: str
+    evidence: tuple[str, ...] = ()
+    rule: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailed(Event):
+    attempt: int
+    phase: Phase
+    kind: str
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Noted(Event):
+    """A line of narration. level: info | warning | error."""
+
+    level: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentFinished(Event):
+    """The last event. outcome: serving | released | failed | cancelled.
+
+    kind: the error's kind, "" without one. attempts: the whole story, in order.
+    """
+
+    outcome: str
+    endpoint: str | None
+    model: str
+    session_id: str | None
+    billing: Billing
+    attempts: tuple[AttemptSummary, ...]
+    benchmark: BenchReport | None = None
+    error: str | None = None
+    hint: str | None = None
+    kind: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An event with its place: `seq` counts from 1 within a deployment, `at` is UTC."""
+
+    deployment_id: str
+    seq: int
+    at: datetime
+    event: Event
+
+
+EVENT_TYPES: dict[str, type[Event]] = {
+    "deployment_planned": DeploymentPlanned,
+    "offers_ranked": OffersRanked,
+    "attempt_started": AttemptStarted,
+    "phase_changed": PhaseChanged,
+    "billing_changed": BillingChanged,
+    "session_rented": SessionRented,
+    "progressed": Progressed,
+    "host_inspected": HostInspected,
+    "step_started": StepStarted,
+    "step_finished": StepFinished,
+    "log_lines": LogLines,
+    "tunnel_opened": TunnelOpened,
+    "checked": Checked,
+    "quality_answered": QualityAnswered,
+    "bench_progressed": BenchProgressed,
+    "bench_finished": BenchFinished,
+    "diagnosed": Diagnosed,
+    "attempt_failed": AttemptFailed,
+    "noted": Noted,
+    "deployment_finished": DeploymentFinished,
+}
+TYPE_NAMES: dict[type[Event], str] = {cls: name for name, cls in EVENT_TYPES.items()}

@@ -1,0 +1,308 @@
+"""The nouns: offers, sessions, machines, checks, figures. Frozen, and made of plain types.
+
+Units are in the names: `_gb` is 10^9 bytes as marketplaces use it, `_gib` is 2^30,
+`_s` seconds, `_ms` milliseconds, prices in US dollars.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from gdl.domain.secret import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A machine somebody would rent out. `price_per_hour` is for the whole machine,
+    `vram_gb` per GPU as listed (often floored: a 24 GB card may say 23)."""
+
+    id: str
+    backend: str
+    provider: str
+    gpu_name: str
+    gpu_count: int
+    vram_gb: float
+    price_per_hour: float
+    location: str = ""
+    reliability: float | None = None
+    confidence: float | None = None
+    available: bool = True
+    cuda_version: float | None = None
+    machine_id: str | None = None
+    interruptible: bool = False
+    max_duration_hours: float | None = None
+    fetched_at: datetime | None = None
+
+    @property
+    def total_vram_gb(self) -> float:
+        return self.vram_gb * max(self.gpu_count, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class OfferQuery:
+    """What the user wants. None means "do not care"."""
+
+    provider: str | None = None
+    gpu: str | None = None
+    min_vram_gb: float | None = None
+    max_price: float | None = None
+    gpu_count: int | None = None
+    exclude_providers: tuple[str, ...] = ()
+    offer_id: str | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RankedOffer:
+    """An offer and what speaks against it. `excluded` is the reason in words, or None.
+
+    exclusion: provider | offer | machine | price | gpu | vram | count | unavailable | query.
+    headroom_gb: VRAM left over after the model, or None when the need is not known.
+    """
+
+    offer: Offer
+    excluded: str | None = None
+    exclusion: str | None = None
+    headroom_gb: float | None = None
+
+
+class SessionStatus(StrEnum):
+    PENDING = "pending"
+    PROVISIONING = "provisioning"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class SshAddress:
+    host: str
+    port: int
+    user: str
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.user}@{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A rented machine as its backend tells it. `ssh` is to be used only when running."""
+
+    id: str
+    backend: str
+    provider: str
+    status: SessionStatus
+    gpu_name: str = ""
+    gpu_count: int = 0
+    price_per_hour: float = 0.0
+    ssh: SshAddress | None = None
+    error: str | None = None
+    consumer_id: str = ""
+    created_at: datetime | None = None
+    expires_at: datetime | None = None
+
+    @property
+    def terminal(self) -> bool:
+        return self.status in (SessionStatus.STOPPED, SessionStatus.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class RentRequest:
+    """`hours` whole hours, 1-12 on the shopper; `disk_gb` None lets the backend choose."""
+
+    offer: Offer
+    consumer_id: str
+    hours: int
+    model_id: str
+    disk_gb: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """What renting answers. Exactly one of the keys is set: `private_key` is a one-time key
+    that must be on disk before anything else happens; `identity_file` is a file that the user
+    (or the backend) already keeps. Both None: the user's SSH agent and default keys.
+    `agent_auth` allows the agent; rented machines never need it."""
+
+    session: Session
+    private_key: Secret | None = None
+    identity_file: str | None = None
+    agent_auth: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CostReport:
+    """What the backend says was spent; `by_provider` in dollars."""
+
+    total: float
+    currency: str = "USD"
+    session_count: int = 0
+    hours_used: float = 0.0
+    by_provider: dict[str, float] = field(default_factory=dict)
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of `doctor`. status: ok | warn | fail | info."""
+
+    name: str
+    status: str
+    detail: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    name: str
+    memory_mib: int
+    compute_capability: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """What a look at the machine found. `gpus` empty: no GPU. `gpu_error`: what nvidia-smi said
+    when it failed. `pythons`: versions found on PATH, newest first, as "3.11.7"."""
+
+    os: str
+    arch: str
+    cpu_count: int
+    ram_gib: float
+    disk_free_gib: float
+    pythons: tuple[str, ...] = ()
+    gpus: tuple[Gpu, ...] = ()
+    driver: str = ""
+    cuda: str = ""
+    gpu_error: str = ""
+    has_uv: bool = False
+    home: str = ""
+    user: str = ""
+
+    @property
+    def has_gpu(self) -> bool:
+        return bool(self.gpus)
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentSpec:
+    """What the user asked for. `model` as typed: alias, hub id or path on the machine.
+
+    after: "destroy" releases after verification and benchmark, "keep" leaves it serving and
+    ends, "hold" keeps the tunnel open until release or keep is asked for.
+    """
+
+    model: str
+    backend: str
+    query: OfferQuery = field(default_factory=OfferQuery)
+    hours: int = 1
+    max_attempts: int = 3
+    bench: bool = True
+    after: str = "hold"
+    keep_on_failure: bool = False
+    auto_failover: bool = True
+    engine_args: tuple[str, ...] = ()
+
+
+class CheckStatus(StrEnum):
+    PASSED = "passed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    WAITING = "waiting"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One health check. name: gpu | process | health | models | inference."""
+
+    name: str
+    status: CheckStatus
+    detail: str
+    latency_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QualityAnswer:
+    """A quality prompt, what the model said, and whether an expected word was in it."""
+
+    category: str
+    prompt: str
+    answer: str
+    expected: tuple[str, ...]
+    passed: bool
+    ttft_ms: float | None
+    tokens_per_s: float | None
+    output_tokens: int
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """Of one metric, in milliseconds; linear interpolation as numpy's default."""
+
+    mean: float
+    median: float
+    p95: float
+    p99: float
+
+
+@dataclass(frozen=True, slots=True)
+class BenchReport:
+    """The figures of one benchmark run, defined as `vllm bench serve` defines them.
+
+    duration_s: first dispatch to last finish. output_throughput: successful output tokens a
+    second. cost_per_million: dollars per 10^6 output tokens at that throughput, None when the
+    machine costs nothing or nothing was generated. quality_passed of quality_total prompts.
+    """
+
+    model: str
+    completed: int
+    failed: int
+    duration_s: float
+    input_tokens: int
+    output_tokens: int
+    request_throughput: float
+    output_throughput: float
+    ttft_ms: Percentiles | None = None
+    tpot_ms: Percentiles | None = None
+    e2el_ms: Percentiles | None = None
+    quality_passed: int = 0
+    quality_total: int = 0
+    cost_per_million: float | None = None
+    concurrency: int = 1
+    errors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CommandResult:
+    """How a remote command ended. `exit_status` is -N when signal N ended it."""
+
+    exit_status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def ok(self) -> bool:
+        return self.exit_status == 0
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptSummary:
+    """One line of the story told at the end. ended: serving | failed | cancelled | released."""
+
+    number: int
+    offer_id: str
+    provider: str
+    gpu_name: str
+    gpu_count: int
+    price_per_hour: float
+    session_id: str | None
+    phase_reached: str
+    ended: str
+    reason: str
+    seconds: float
+    cost: float
