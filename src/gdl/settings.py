@@ -1,0 +1,236 @@
+"""Settings: flag > environment (`GDL_*`) > TOML file > default.
+
+Nested names take a double underscore in the environment: `GDL_INSTALL__VLLM_VERSION=0.32.0`.
+The file is `config.toml` in the platform's configuration folder, or what `--config` names.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+import uuid
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from gdl.domain.errors import UsageError
+
+BackendName = Literal["shopper", "ssh", "local"]
+
+
+class Timeouts(BaseModel):
+    """Seconds. A time-out ends a wait; it never ends a machine without saying so."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    http: float = Field(30.0, gt=0)
+    """Ordinary requests to the backend."""
+    rent: float = Field(310.0, gt=0)
+    """Rent and release: the shopper itself may take 300 s, and a cut request cancels its work."""
+    session: float = Field(600.0, gt=0)
+    """From the rent answer to a machine that can be entered."""
+    connect: float = Field(20.0, gt=0)
+    """One SSH connection, including authentication."""
+    keepalive: float = Field(15.0, gt=0)
+    """Between two SSH keep-alives; three missed ones end the connection."""
+    command: float = Field(60.0, gt=0)
+    """A short command on the machine."""
+    install: float = Field(1800.0, gt=0)
+    """One installation step."""
+    start: float = Field(1800.0, gt=0)
+    """From the server's start to a model that answers; downloads and compilation included."""
+    inference: float = Field(120.0, gt=0)
+    """One request to the served model."""
+    release: float = Field(600.0, gt=0)
+    """Until the backend confirms that the machine is gone."""
+
+
+class Install(BaseModel):
+    """How vLLM gets onto the machine."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    vllm_version: str = ""
+    """A release such as "0.32.0"; empty: the newest that fits the machine."""
+    installer: Literal["auto", "uv", "pip"] = "auto"
+    """auto: uv, and pip where uv cannot be had."""
+    find_links: tuple[str, ...] = ()
+    """Folders or pages with wheels, as pip's --find-links. The machine's own pip configuration
+    is honoured in any case."""
+    extra_index_url: tuple[str, ...] = ()
+    """Further package indexes, as pip's --extra-index-url."""
+    python: str = ""
+    """Version or path of the Python to use, such as "3.12"; empty: one that fits."""
+
+
+class Engine(BaseModel):
+    """How vLLM is run."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    port: int = Field(8000, ge=1, le=65535)
+    """The port on the machine."""
+    host: str = "127.0.0.1"
+    """The address it listens on; the tunnel makes anything wider needless."""
+    log: str = "/tmp/vllm.log"  # noqa: S108 - the name operators know, on the machine
+    """The server's log on the machine."""
+    args: tuple[str, ...] = ()
+    """Further arguments for the server."""
+    env: dict[str, str] = Field(default_factory=dict)
+    """Further environment for the server."""
+    max_model_len: int | None = Field(None, gt=0)
+    """Context length; None: what suits the model and the machine."""
+
+
+class SshHost(BaseModel):
+    """A machine one already has, listed in the configuration."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    host: str
+    """`user@host:port`, or an alias of ~/.ssh/config."""
+    identity: str = ""
+    """Private key file; empty: what ~/.ssh/config or the agent offers."""
+    price_per_hour: float = Field(0.0, ge=0)
+    gpu: str = ""
+    gpu_count: int = Field(0, ge=0)
+    vram_gb: float = Field(0.0, ge=0)
+    location: str = ""
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Frozen; secrets are SecretStr and print as asterisks."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="GDL_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    backend: BackendName = "shopper"
+    """Who lists and rents the machines."""
+    shopper_url: str = "http://localhost:8080"
+    """Where cloud-gpu-shopper answers."""
+    consumer_id: str = ""
+    """Who rents; empty: an id made once per installation."""
+    max_price: float | None = Field(None, gt=0)
+    """Dollars an hour above which nothing is rented."""
+    hours: int = Field(1, ge=1, le=12)
+    """Hours to reserve."""
+    max_attempts: int = Field(3, ge=1, le=20)
+    """Machines to try before giving up."""
+    hf_token: SecretStr | None = None
+    """For gated models; also taken from HF_TOKEN. Reaches the machine in a file of mode 0600."""
+    hosts: tuple[SshHost, ...] = ()
+    """Machines of the `ssh` backend."""
+    read_only: bool = False
+    """Show only: nothing is rented, changed or destroyed."""
+    data_dir: Path = Field(default_factory=lambda: platformdirs.user_data_path("gdl-tui"))
+    """Journal, keys and logs."""
+    timeouts: Timeouts = Field(default_factory=Timeouts)  # type: ignore[arg-type]
+    install: Install = Field(default_factory=Install)
+    engine: Engine = Field(default_factory=Engine)  # type: ignore[arg-type]
+
+    @field_validator("shopper_url")
+    @classmethod
+    def _http_url(cls, value: str) -> str:
+        if not re.fullmatch(r"https?://[^\s/]+(/[^\s]*)?", value):
+            raise ValueError("must look like http://host:port")
+        return value.rstrip("/")
+
+    @cached_property
+    def keys_dir(self) -> Path:
+        return self.data_dir / "keys"
+
+    @cached_property
+    def logs_dir(self) -> Path:
+        return self.data_dir / "logs"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        toml = TomlConfigSettingsSource(settings_cls, _config_file)
+        return init_settings, env_settings, toml
+
+
+_config_file: Path = Path()
+"""The file that the next Settings() reads; set by `load` alone."""
+
+
+def default_config_file() -> Path:
+    return platformdirs.user_config_path("gdl-tui") / "config.toml"
+
+
+def load(config: Path | None = None, **flags: Any) -> Settings:
+    """The settings in force. `flags` given as None are left to the other sources.
+
+    Raises UsageError when the file is missing (if it was named), unreadable or wrong.
+    """
+    global _config_file
+    _config_file = config or default_config_file()
+    if config is not None and not config.is_file():
+        raise UsageError(f"no configuration file {config}", "check the path after --config")
+    try:
+        settings = Settings(**{k: v for k, v in flags.items() if v is not None})
+    except ValidationError as error:
+        raise _explain(error) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"{_config_file} is not valid TOML: {error}", "mend the line it names"
+        ) from None
+    except OSError as error:
+        raise UsageError(
+            f"cannot read {_config_file}: {error.strerror}", "check its permissions"
+        ) from None
+    if settings.hf_token is None and os.environ.get("HF_TOKEN"):
+        settings = settings.model_copy(update={"hf_token": SecretStr(os.environ["HF_TOKEN"])})
+    return settings
+
+
+def _explain(error: ValidationError) -> UsageError:
+    """The first thing that is wrong, without the value (it may be a secret)."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    name = ".".join(str(part) for part in first["loc"]) or "settings"
+    message = str(first["msg"]).removeprefix("Value error, ")
+    known = ", ".join(Settings.model_fields)
+    hint = (
+        f"known settings: {known}"
+        if first["type"] == "extra_forbidden"
+        else (f"set it by flag, by GDL_{name.upper().replace('.', '__')} or in {_config_file}")
+    )
+    return UsageError(f"setting {name}: {message}", hint)
+
+
+def consumer_id(settings: Settings) -> str:
+    """The consumer id in force: the setting, or one made once and kept in the data folder."""
+    if settings.consumer_id:
+        return settings.consumer_id
+    path = settings.data_dir / "consumer_id"
+    if path.is_file() and (kept := path.read_text().strip()):
+        return kept
+    made = f"gdl-tui-{uuid.uuid4().hex[:12]}"
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        with path.open("x") as file:
+            file.write(made + "\n")
+    except FileExistsError:
+        return path.read_text().strip()
+    return made
