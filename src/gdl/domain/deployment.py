@@ -28,7 +28,8 @@ _ENDS = frozenset({Phase.FAILED, Phase.CANCELLED})
 TRANSITIONS: dict[Phase, frozenset[Phase]] = {
     Phase.PLANNED: _ENDS | {Phase.RENTING},
     Phase.RENTING: _ENDS | {Phase.CONNECTING},
-    Phase.CONNECTING: _ENDS | {Phase.PREFLIGHT, Phase.STOPPING},
+    # A session that serves already is attached to without an install.
+    Phase.CONNECTING: _ENDS | {Phase.PREFLIGHT, Phase.VERIFYING, Phase.STOPPING},
     Phase.PREFLIGHT: _ENDS | {Phase.INSTALLING, Phase.STOPPING},
     Phase.INSTALLING: _ENDS | {Phase.STARTING, Phase.STOPPING},
     # A repair goes back to the install, a changed flag back to the start.
@@ -78,6 +79,7 @@ class AttemptState:
     phases: tuple[tuple[Phase, datetime], ...] = ()
     session_id: str | None = None
     rented_at: datetime | None = None
+    expires_at: datetime | None = None
     released_at: datetime | None = None
     facts: HostFacts | None = None
     steps: tuple[StepState, ...] = ()
@@ -156,7 +158,8 @@ def apply(state: DeploymentState, recorded: Recorded) -> DeploymentState:
         case ev.BillingChanged():
             return _change_billing(state, event, at)
         case ev.SessionRented():
-            return _update(state, session_id=event.session_id, rented_at=at)
+            return _update(state, session_id=event.session_id, rented_at=event.since or at,
+                expires_at=event.expires_at)
         case ev.Progressed():
             return replace(state, progress=event)
         case ev.HostInspected():
@@ -225,7 +228,9 @@ def _change_billing(
     state: DeploymentState, event: ev.BillingChanged, at: datetime
 ) -> DeploymentState:
     state = replace(state, billing=event.billing)
-    if event.billing is Billing.RELEASED:
+    attempt = state.attempt
+    given_back = event.billing in (Billing.RELEASED, Billing.NONE)
+    if given_back and attempt is not None and attempt.rented_at is not None:
         return _update(state, released_at=at)
     return state
 

@@ -98,11 +98,14 @@ class BillingChanged(Event):
 
 @dataclass(frozen=True, slots=True)
 class SessionRented(Event):
+    """`since`: when it was rented, if that was before now (a session attached to again)."""
+
     attempt: int
     session_id: str
     provider: str
     price_per_hour: float
     expires_at: datetime | None = None
+    since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,11 +161,13 @@ class LogLines(Event):
 
 @dataclass(frozen=True, slots=True)
 class TunnelOpened(Event):
-    """mode: "forward" (SSH port forwarding) or "ssh-curl" (requests run on the machine)."""
+    """mode: "forward" (SSH port forwarding) or "ssh-curl" (requests run on the machine).
+    api_key_file: the file on this computer that holds the endpoint's key; "" when not told."""
 
     attempt: int
     endpoint: str
     mode: str
+    api_key_file: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,12 +127,17 @@ class Lease:
     """What renting answers. Exactly one of the keys is set: `private_key` is a one-time key
     that must be on disk before anything else happens; `identity_file` is a file that the user
     (or the backend) already keeps. Both None: the user's SSH agent and default keys.
-    `agent_auth` allows the agent; rented machines never need it."""
+    `agent_auth` allows the agent; rented machines never need it.
+    config_alias: the machine's name in ~/.ssh/config. work_dir, engine_log: where our files and
+    the server's log go on the machine; None leaves it to the settings."""
 
     session: Session
     private_key: Secret | None = None
     identity_file: str | None = None
     agent_auth: bool = False
+    config_alias: str | None = None
+    work_dir: str | None = None
+    engine_log: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +199,9 @@ class DeploymentSpec:
 
     after: "destroy" releases after verification and benchmark, "keep" leaves it serving and
     ends, "hold" keeps the tunnel open until release or keep is asked for.
+    auto_failover takes the next offer by itself after a failed attempt, up to max_attempts.
+    ask_on_failure: a failure without an automatic next waits for the user's choice instead of
+    ending the deployment.
     """
 
     model: str
@@ -205,6 +213,7 @@ class DeploymentSpec:
     after: str = "hold"
     keep_on_failure: bool = False
     auto_failover: bool = True
+    ask_on_failure: bool = False
     engine_args: tuple[str, ...] = ()
 
 

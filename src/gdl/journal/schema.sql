@@ -1,0 +1,52 @@
+-- The journal: what was asked for, what was rented, what happened. Times are UTC, ISO 8601.
+-- No secret is ever stored here: keys are files, and the journal holds their paths.
+
+CREATE TABLE IF NOT EXISTS deployments (
+    id         TEXT PRIMARY KEY,
+    created_at TEXT NOT NULL,
+    model      TEXT NOT NULL,
+    backend    TEXT NOT NULL,
+    outcome    TEXT NOT NULL DEFAULT '',
+    owner_pid  INTEGER NOT NULL DEFAULT 0
+);
+
+CREATE TABLE IF NOT EXISTS events (
+    deployment_id TEXT NOT NULL,
+    seq           INTEGER NOT NULL,
+    at            TEXT NOT NULL,
+    type          TEXT NOT NULL,
+    payload       TEXT NOT NULL,
+    PRIMARY KEY (deployment_id, seq)
+) WITHOUT ROWID;
+
+-- One row per rent request, written before the request goes out.
+CREATE TABLE IF NOT EXISTS rentals (
+    intent_id     TEXT PRIMARY KEY,
+    deployment_id TEXT NOT NULL,
+    attempt       INTEGER NOT NULL,
+    backend       TEXT NOT NULL,
+    provider      TEXT NOT NULL,
+    offer_id      TEXT NOT NULL,
+    consumer_id   TEXT NOT NULL,
+    price         REAL NOT NULL,
+    requested_at  TEXT NOT NULL,
+    billing       TEXT NOT NULL,
+    session_id    TEXT,
+    model         TEXT NOT NULL DEFAULT '',
+    served_name   TEXT NOT NULL DEFAULT '',
+    host          TEXT NOT NULL DEFAULT '',
+    port          INTEGER NOT NULL DEFAULT 0,
+    user          TEXT NOT NULL DEFAULT '',
+    alias         TEXT NOT NULL DEFAULT '',
+    agent_auth    INTEGER NOT NULL DEFAULT 0,
+    key_file      TEXT NOT NULL DEFAULT '',
+    host_key_file TEXT NOT NULL DEFAULT '',
+    api_key_file  TEXT NOT NULL DEFAULT '',
+    work_dir      TEXT NOT NULL DEFAULT '',
+    engine_log    TEXT NOT NULL DEFAULT '',
+    engine_port   INTEGER NOT NULL DEFAULT 0,
+    has_gpu       INTEGER NOT NULL DEFAULT 0,
+    released_at   TEXT
+);
+CREATE INDEX IF NOT EXISTS rentals_by_session ON rentals (session_id);
+CREATE INDEX IF NOT EXISTS rentals_by_deployment ON rentals (deployment_id);

@@ -1,0 +1,252 @@
+"""The journal in SQLite (WAL). All access is on one thread of its own, off the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import os
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
+
+from gdl.domain.errors import GdlError
+from gdl.domain.events import EVENT_TYPES, TYPE_NAMES, Billing, Event, Recorded
+from gdl.domain.plain import to_plain
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Rental:
+    """What we know of one rent request and the session it led to.
+
+    billing is ours: it is `active` until the backend confirmed that the machine is gone.
+    key_file, api_key_file, host_key_file: paths on this computer; "" while there is none.
+    """
+
+    intent_id: str
+    deployment_id: str
+    attempt: int
+    backend: str
+    provider: str
+    offer_id: str
+    consumer_id: str
+    price: float
+    requested_at: datetime
+    billing: Billing
+    session_id: str | None = None
+    model: str = ""
+    served_name: str = ""
+    host: str = ""
+    port: int = 0
+    user: str = ""
+    alias: str = ""
+    agent_auth: bool = False
+    key_file: str = ""
+    host_key_file: str = ""
+    api_key_file: str = ""
+    work_dir: str = ""
+    engine_log: str = ""
+    engine_port: int = 0
+    has_gpu: bool = False
+    released_at: datetime | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether there may still be something of ours to give back."""
+        billed = self.billing in (Billing.REQUESTED, Billing.ACTIVE, Billing.UNKNOWN)
+        return billed or (self.session_id is not None and self.released_at is None)
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentRow:
+    id: str
+    created_at: datetime
+    model: str
+    backend: str
+    outcome: str
+    owner_pid: int
+
+
+_RENTAL_FIELDS = tuple(f.name for f in dataclasses.fields(Rental))
+
+
+class Journal:
+    """Open with `await Journal.open(path)`, close with `aclose`. Methods may be called
+    concurrently; each is one transaction that is on disk when it returns."""
+
+    def __init__(self, database: sqlite3.Connection, executor: ThreadPoolExecutor) -> None:
+        self._database = database
+        self._executor = executor
+        self._decoders: dict[str, TypeAdapter[Event]] = {}
+
+    @classmethod
+    async def open(cls, path: Path) -> Journal:
+        """Raises GdlError when the file cannot be made or is not a journal."""
+        executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
+        loop = asyncio.get_running_loop()
+        try:
+            database = await loop.run_in_executor(executor, _connect, path)
+        except (sqlite3.Error, OSError) as error:
+            executor.shutdown(wait=False)
+            raise GdlError(
+                f"cannot open the journal {path}: {error}",
+                "check the folder's permissions and free space, or set GDL_DATA_DIR",
+            ) from None
+        return cls(database, executor)
+
+    async def aclose(self) -> None:
+        await self._do(self._database.close)
+        self._executor.shutdown(wait=True)
+
+    async def _do(self, work: Callable[[], T]) -> T:
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._executor, work)
+        except sqlite3.Error as error:
+            raise GdlError(
+                f"the journal cannot be written: {error}", "check free space and permissions"
+            ) from None
+
+    # -- deployments and events ------------------------------------------------------------
+
+    async def add_deployment(self, row: DeploymentRow) -> None:
+        await self._write(
+            "INSERT INTO deployments (id, created_at, model, backend, outcome, owner_pid)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                row.id,
+                row.created_at.isoformat(),
+                row.model,
+                row.backend,
+                row.outcome,
+                row.owner_pid,
+            ),
+        )
+
+    async def set_outcome(self, deployment_id: str, outcome: str, owner_pid: int) -> None:
+        await self._write(
+            "UPDATE deployments SET outcome = ?, owner_pid = ? WHERE id = ?",
+            (outcome, owner_pid, deployment_id),
+        )
+
+    async def deployments(self) -> list[DeploymentRow]:
+        """Newest first."""
+        rows = await self._read("SELECT * FROM deployments ORDER BY created_at DESC, id DESC")
+        return [
+            DeploymentRow(
+                r["id"],
+                datetime.fromisoformat(r["created_at"]),
+                r["model"],
+                r["backend"],
+                r["outcome"],
+                r["owner_pid"],
+            )
+            for r in rows
+        ]
+
+    async def append(self, recorded: Recorded) -> None:
+        payload = json.dumps(to_plain(recorded.event), ensure_ascii=False)
+        await self._write(
+            "INSERT INTO events (deployment_id, seq, at, type, payload) VALUES (?, ?, ?, ?, ?)",
+            (
+                recorded.deployment_id,
+                recorded.seq,
+                recorded.at.isoformat(),
+                TYPE_NAMES[type(recorded.event)],
+                payload,
+            ),
+        )
+
+    async def events(self, deployment_id: str) -> list[Recorded]:
+        """In order. Types that this version does not know are left out."""
+        rows = await self._read(
+            "SELECT * FROM events WHERE deployment_id = ? ORDER BY seq", (deployment_id,)
+        )
+        return [
+            Recorded(
+                deployment_id,
+                r["seq"],
+                datetime.fromisoformat(r["at"]),
+                self._decode(r["type"], r["payload"]),
+            )
+            for r in rows
+            if r["type"] in EVENT_TYPES
+        ]
+
+    def _decode(self, type_name: str, payload: str) -> Event:
+        if type_name not in self._decoders:
+            self._decoders[type_name] = TypeAdapter(EVENT_TYPES[type_name])
+        return self._decoders[type_name].validate_json(payload)
+
+    # -- rentals -----------------------------------------------------------------------------
+
+    async def save(self, rental: Rental) -> None:
+        """Insert or replace; on disk when it returns."""
+        names = ", ".join(_RENTAL_FIELDS)
+        marks = ", ".join("?" for _ in _RENTAL_FIELDS)
+        values = tuple(_cell(getattr(rental, name)) for name in _RENTAL_FIELDS)
+        await self._write(
+            f"INSERT OR REPLACE INTO rentals ({names}) VALUES ({marks})",  # noqa: S608 - our names
+            values,
+        )
+
+    async def rentals(self) -> list[Rental]:
+        """Newest first."""
+        rows = await self._read("SELECT * FROM rentals ORDER BY requested_at DESC, intent_id DESC")
+        return [_rental(row) for row in rows]
+
+    async def _write(self, sql: str, values: tuple[Any, ...]) -> None:
+        def work() -> None:
+            with self._database:
+                self._database.execute(sql, values)
+
+        await self._do(work)
+
+    async def _read(self, sql: str, values: tuple[Any, ...] = ()) -> list[sqlite3.Row]:
+        return await self._do(lambda: self._database.execute(sql, values).fetchall())
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    fresh = not path.exists()
+    database = sqlite3.connect(path, timeout=10.0, check_same_thread=False)
+    try:
+        if fresh:
+            os.chmod(path, 0o600)  # noqa: PTH101 - before anything is written
+        database.row_factory = sqlite3.Row
+        database.execute("PRAGMA journal_mode = WAL")
+        # Money: a rent intent must survive a power cut, so every commit reaches the disk.
+        database.execute("PRAGMA synchronous = FULL")
+        schema = resources.files("gdl.journal").joinpath("schema.sql").read_text("utf-8")
+        database.executescript(schema)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return to_plain(value)
+
+
+def _rental(row: sqlite3.Row) -> Rental:
+    values = {name: row[name] for name in _RENTAL_FIELDS}
+    values["requested_at"] = datetime.fromisoformat(values["requested_at"])
+    values["released_at"] = (
+        datetime.fromisoformat(values["released_at"]) if values["released_at"] else None
+    )
+    values["billing"] = Billing(values["billing"])
+    values["agent_auth"] = bool(values["agent_auth"])
+    values["has_gpu"] = bool(values["has_gpu"])
+    return Rental(**values)
