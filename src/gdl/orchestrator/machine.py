@@ -1,25 +1,23 @@
-"""One machine: enter it, look at it, install, start the server, and see it become ready."""
+"""One rented machine: enter it, look at it, and read what happens on it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import secrets
 import shlex
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import Coroutine
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, NoReturn
 
 from gdl.diagnose.engine import diagnose
 from gdl.domain import events as ev
-from gdl.domain.errors import CommandTimeout, DeployError, SshAuthFailed, SshError
-from gdl.domain.events import Phase
-from gdl.domain.models import HostFacts, Lease, Session, SshAddress
+from gdl.domain.errors import DeployError, HostKeyChanged, SshAuthFailed, SshError
+from gdl.domain.models import HostFacts, Session, SshAddress
 from gdl.domain.secret import Secret
-from gdl.engines.base import Engine, Plan, Step
 from gdl.journal.keys import write_key
 from gdl.journal.store import Journal, Rental
 from gdl.orchestrator.deployment import Deployment
@@ -35,13 +33,16 @@ WORK_DIR = ".gdl-tui"
 
 ENGINE_JOB = "engine"
 
+TAIL_KEPT = 4000
+"""Lines of a log kept in memory for the diagnosis."""
+
 _KEY_SPREADS_S = 60.0
 """A marketplace key takes 10-15 s to reach its machine; after a minute it never will."""
 _SSHD_COMES_S = 120.0
-_TAIL_KEPT = 4000
 
 
 def target_for(rental: Rental, settings: Settings) -> Target:
+    """How to reach the machine of a rental."""
     return Target(
         address=SshAddress(rental.host, rental.port, rental.user),
         identity_file=Path(rental.key_file) if rental.key_file else None,
@@ -54,61 +55,63 @@ def target_for(rental: Rental, settings: Settings) -> Target:
 
 
 class Machine:
-    """What is done on one rented machine, for one attempt of a deployment."""
+    """The connection to one machine, for one attempt of a deployment.
+
+    `link` is None until `connect`; `facts` until `inspect`. `rents`: it is a fresh machine of a
+    marketplace, whose key and sshd may take a while.
+    """
 
     def __init__(
-        self,
-        deployment: Deployment,
-        engine: Engine,
-        journal: Journal,
-        settings: Settings,
-        *,
-        cpu_allowed: bool,
-        rents: bool,
+        self, deployment: Deployment, journal: Journal, settings: Settings, *, rents: bool
     ) -> None:
-        self._deployment = deployment
-        self._engine = engine
+        self.deployment = deployment
+        self.settings = settings
         self._journal = journal
-        self._settings = settings
-        self._cpu_allowed = cpu_allowed
         self._rents = rents
-        self._tail: deque[str] = deque(maxlen=_TAIL_KEPT)
-        self.link: Link | None = None
-        self.job: jobs.Job | None = None
-        self.api_key: Secret = Secret("")
-        self.facts: HostFacts | None = None
-        self.ended = asyncio.Event()
-        self.ready_said = asyncio.Event()
-        self.end_status: int | None = None
-        self._watchers: list[asyncio.Task[None]] = []
+        self._link: Link | None = None
+        self._facts: HostFacts | None = None
+        self._background: set[asyncio.Task[None]] = set()
 
-    # -- entering ------------------------------------------------------------------------------
+    @property
+    def link(self) -> Link:
+        assert self._link is not None, "connect first"
+        return self._link
 
-    async def connect(self, lease: Lease, session: Session) -> Link:
-        """The first connection, which pins the host key. A fresh machine may still lack the key
-        or its sshd, so both are waited for on rented machines."""
-        assert session.ssh is not None and self._deployment.rental is not None
-        rental = replace(
-            self._deployment.rental,
-            host=session.ssh.host,
-            port=session.ssh.port,
-            user=session.ssh.user,
-        )
-        await self._save(rental)
-        link = Link(target_for(rental, self._settings), on_state=self._link_state)
-        self.link = self._deployment.link = link
+    @property
+    def connected(self) -> bool:
+        return self._link is not None
+
+    @property
+    def facts(self) -> HostFacts:
+        assert self._facts is not None, "inspect first"
+        return self._facts
+
+    @property
+    def rental(self) -> Rental:
+        assert self.deployment.rental is not None, "rent first"
+        return self.deployment.rental
+
+    # -- entering --------------------------------------------------------------------------------
+
+    async def connect(self, session: Session) -> None:
+        """The first connection, which pins the host key. Raises SshError."""
+        assert session.ssh is not None
+        ssh = session.ssh
+        await self.save(replace(self.rental, host=ssh.host, port=ssh.port, user=ssh.user))
+        link = Link(target_for(self.rental, self.settings), on_state=self._link_state)
+        self._link = self.deployment.link = link
         started = time.monotonic()
         wait = 0.2
         while True:
             try:
                 await link.connect()
-                return link
+                return
             except SshError as error:
                 patience = _KEY_SPREADS_S if isinstance(error, SshAuthFailed) else _SSHD_COMES_S
                 waited = time.monotonic() - started
-                if not self._rents or waited > patience or error.kind == "host_key_changed":
+                if not self._rents or waited > patience or isinstance(error, HostKeyChanged):
                     raise
-                await self._deployment.progress(
+                await self.deployment.progress(
                     f"{error.message}; waited {waited:.0f} of {patience:.0f} s"
                 )
             await asyncio.sleep(wait)
@@ -116,42 +119,48 @@ class Machine:
 
     def _link_state(self, state: str) -> None:
         if state != "connected":
-            self._background(self._deployment.note(f"SSH: {state}", "warning"))
+            self.spawn(self.deployment.note(f"SSH: {state}", "warning"))
 
-    def _background(self, work: object) -> None:
-        task: asyncio.Task[None] = asyncio.ensure_future(work)  # type: ignore[arg-type]
-        self._watchers.append(task)
-        task.add_done_callback(self._watchers.remove)
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """A task that ends with the machine's `close` at the latest."""
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return task
+
+    # -- looking ---------------------------------------------------------------------------------
 
     async def inspect(self) -> HostFacts:
         """Facts about the machine; refuses early what would fail late."""
-        assert self.link is not None and self._deployment.rental is not None
-        work_dir = self._deployment.rental.work_dir
-        if not work_dir:
-            home = await self.link.run('printf %s "$HOME"', timeout=self._settings.timeouts.command)
-            work_dir = f"{home.stdout.strip() or '/tmp'}/{WORK_DIR}"  # noqa: S108 - no home at all
-        facts = await inspect_host(self.link, work_dir, timeout=self._settings.timeouts.command)
-        self.facts = facts
-        engine_log = self._deployment.rental.engine_log
-        if not engine_log or "log" in self._settings.engine.model_fields_set:
-            engine_log = self._settings.engine.log
-        await self._save(
+        dep, settings = self.deployment, self.settings
+        work_dir = self.rental.work_dir or await self._default_work_dir()
+        facts = await inspect_host(self.link, work_dir, timeout=settings.timeouts.command)
+        self._facts = facts
+        engine_log = self.rental.engine_log
+        if not engine_log or "log" in settings.engine.model_fields_set:
+            engine_log = settings.engine.log
+        await self.save(
             replace(
-                self._deployment.rental,
+                self.rental,
                 work_dir=work_dir,
                 engine_log=engine_log,
-                engine_port=self._settings.engine.port,
+                engine_port=settings.engine.port,
                 has_gpu=facts.has_gpu,
             )
         )
-        await self._deployment.emit(ev.HostInspected(self._deployment.attempt, facts))
+        await dep.emit(ev.HostInspected(dep.attempt, facts))
         await self._refuse_occupied_port()
         return facts
 
+    async def _default_work_dir(self) -> str:
+        home = await self.link.run('printf %s "$HOME"', timeout=self.settings.timeouts.command)
+        if not home.stdout.startswith("/"):
+            raise SshError("the machine's login has no home folder", "try another machine")
+        return f"{home.stdout.strip()}/{WORK_DIR}"
+
     async def _refuse_occupied_port(self) -> None:
-        assert self.link is not None and self._deployment.rental is not None
-        port = self._settings.engine.port
-        earlier = await jobs.find(self.link, self._deployment.rental.work_dir, ENGINE_JOB)
+        port = self.settings.engine.port
+        earlier = await jobs.find(self.link, self.rental.work_dir, ENGINE_JOB)
         if earlier is not None and (await jobs.status(self.link, earlier)).running:
             raise DeployError(
                 f"an earlier deployment still serves on this machine (pid {earlier.pid})",
@@ -165,269 +174,65 @@ class Machine:
                     f"end what listens there, or choose another: GDL_ENGINE__PORT={port + 1}",
                 )
 
-    # -- installing ----------------------------------------------------------------------------
-
-    def plan(self) -> Plan:
-        assert self.facts is not None and self._deployment.rental is not None
-        return self._engine.plan(
-            self._deployment.spec,
-            self.facts,
-            self._deployment.model,
-            self._settings,
-            cpu_allowed=self._cpu_allowed,
-            api_key=self.api_key,
-            log_path=self._deployment.rental.engine_log,
-            port=self._deployment.rental.engine_port,
-        )
-
     async def make_api_key(self) -> Secret:
         """A key for the endpoint, on disk before it is used anywhere."""
-        assert self._deployment.rental is not None
-        rental = self._deployment.rental
         key = Secret(f"gdl-{secrets.token_urlsafe(24)}")
-        path = self._settings.keys_dir / f"{rental.intent_id}.api"
+        path = self.settings.keys_dir / f"{self.rental.intent_id}.api"
         await asyncio.to_thread(write_key, path, key)
-        await self._save(replace(rental, api_key_file=str(path)))
-        self.api_key = key
+        await self.save(replace(self.rental, api_key_file=str(path)))
         return key
 
-    async def install(self, plan: Plan) -> None:
-        total = len(plan.steps)
-        for index, step in enumerate(plan.steps, 1):
-            await self._run_step(step, index, total)
+    async def holds(self, check: str) -> bool:
+        """Whether a quick check, run in the work folder, exits 0."""
+        script = f"cd {shlex.quote(self.rental.work_dir)} && (\n{check}\n)"
+        timeout = self.settings.timeouts.command
+        return (await self.link.run("/bin/sh", input=script, timeout=timeout)).ok
 
-    async def _run_step(self, step: Step, index: int, total: int) -> None:
-        dep = self._deployment
-        started = time.monotonic()
-        await dep.emit(ev.StepStarted(dep.attempt, step.name, step.title, index, total))
-        if step.check is not None and await self._holds(step):
-            await self._step_ended(step, "skipped", started, "already there")
-            return
-        repaired = ""
-        for repair in (*step.repairs, None):
-            status, output = await self._run_job(f"step-{step.name}", step.script, step)
-            if status == 0 and (step.check is None or await self._holds(step)):
-                await self._step_ended(step, "repaired" if repaired else "done", started, repaired)
-                return
-            script = _repair_for(step.repairs, output)
-            if repair is None or script is None or repaired:
-                break
-            repaired = "after a known repair"
-            await dep.note(f"{step.title} failed in a known way: repairing", "warning")
-            await self._run_job(f"repair-{step.name}", script, step)
-        await self._step_ended(step, "failed", started, "")
-        await self._fail(f"{step.title} failed", output, status)
+    # -- reading ---------------------------------------------------------------------------------
 
-    async def _step_ended(self, step: Step, outcome: str, started: float, detail: str) -> None:
-        seconds = round(time.monotonic() - started, 2)
-        await self._deployment.emit(
-            ev.StepFinished(self._deployment.attempt, step.name, outcome, seconds, detail)
-        )
-
-    async def _holds(self, step: Step) -> bool:
-        assert self.link is not None and self._deployment.rental is not None
-        check = f"cd {shlex.quote(self._deployment.rental.work_dir)} && (\n{step.check}\n)"
-        result = await self.link.run(
-            "/bin/sh", input=check, timeout=self._settings.timeouts.command
-        )
-        return result.ok
-
-    async def _run_job(self, name: str, script: str, step: Step) -> tuple[int | None, list[str]]:
-        """Run detached, stream the output as events; (exit status, last lines)."""
-        assert self.link is not None and self._deployment.rental is not None
-        spec = jobs.JobSpec(
-            name=name,
-            workdir=self._deployment.rental.work_dir,
-            script=script,
-            files=step.files,
-        )
-        output: deque[str] = deque(maxlen=_TAIL_KEPT)
-        job = await jobs.start(self.link, spec)
-        stop = asyncio.Event()
-        pump = asyncio.create_task(self._pump(job.log, "install", stop, output))
-        try:
-            status = await jobs.wait(self.link, job, timeout=step.timeout_s)
-        except CommandTimeout:
-            await jobs.stop(self.link, job)
-            output.append(f"ended after {step.timeout_s:.0f} s, the limit of this step")
-            return None, list(output)
-        except asyncio.CancelledError:
-            with contextlib.suppress(SshError, asyncio.TimeoutError):
-                async with asyncio.timeout(15):
-                    await jobs.stop(self.link, job, grace_s=3)
-            raise
-        finally:
-            stop.set()
-            await _ended(pump)
-        return status.exit_status, list(output)
-
-    async def _pump(
+    async def pump(
         self, log: str, source: str, stop: asyncio.Event, keep: deque[str], offset: int = 0
     ) -> None:
-        """A growing remote file to events, to the file on this computer and to `keep`."""
-        assert self.link is not None
-        async for chunk in self._lines(log, source, stop, offset):
-            keep.extend(chunk.lines)
-            await self._deployment.emit(chunk)
-            if source == "engine":
-                await self._read_marks(chunk.lines)
-
-    async def _lines(
-        self, log: str, source: str, stop: asyncio.Event, offset: int
-    ) -> AsyncIterator[ev.LogLines]:
-        assert self.link is not None
-        folder = self._deployment.log_dir
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        attempt = self._deployment.attempt
-        with (folder / f"attempt-{attempt}-{source}.log").open("ab") as file:
+        """A growing remote file to events, to `keep`, and whole to a file on this computer,
+        until `stop` is set and everything there is was read."""
+        dep = self.deployment
+        dep.log_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # Buffered appends of at most some 100 KB: quicker than a hop to another thread.
+        with (dep.log_dir / f"attempt-{dep.attempt}-{source}.log").open("ab") as file:
 
             def sink(data: bytes) -> None:
                 file.write(data)
 
             async for chunk in follow(self.link, log, offset=offset, stop=stop, sink=sink):
-                if chunk.lines or chunk.dropped:
-                    yield ev.LogLines(
-                        attempt, source, chunk.lines, chunk.first_offset, chunk.dropped
-                    )
+                keep.extend(chunk.lines)
+                await dep.emit(
+                    ev.LogLines(dep.attempt, source, chunk.lines, chunk.first_offset, chunk.dropped)
+                )
                 file.flush()
 
-    # -- starting ------------------------------------------------------------------------------
-
-    async def start(self, plan: Plan) -> None:
-        """Start the server detached, and watch its log and its life."""
-        assert self.link is not None and self._deployment.rental is not None
-        self.ended.clear()
-        self.ready_said.clear()
-        self._tail.clear()
-        server = plan.server
-        spec = jobs.JobSpec(
-            name=ENGINE_JOB,
-            workdir=self._deployment.rental.work_dir,
-            script=server.script,
-            log=server.log,
-            secret_env=server.secret_env,
+    async def fail(self, what: str, output: list[str], status: int | None) -> NoReturn:
+        """Say why as an event, then raise DeployError."""
+        dep = self.deployment
+        found = diagnose(output, exit_status=status, phase=str(dep.state.phase))
+        await dep.emit(
+            ev.Diagnosed(dep.attempt, found.cause, found.remedy, found.evidence, found.rule)
         )
-        self.job = await jobs.start(self.link, spec)
-        self.watch()
-
-    def watch(self, offset: int = 0) -> None:
-        """Follow the log from a byte offset, and learn of the end of the server."""
-        stop = asyncio.Event()
-        self._background(self._follow_engine(stop, offset))
-        self._background(self._await_end(stop))
-
-    async def _follow_engine(self, stop: asyncio.Event, offset: int) -> None:
-        assert self.job is not None
-        try:
-            await self._pump(self.job.log, "engine", stop, self._tail, offset)
-        except SshError as error:
-            await self._deployment.note(
-                f"the log can no longer be read: {error.message}", "warning"
-            )
-
-    async def _await_end(self, stop: asyncio.Event) -> None:
-        assert self.link is not None and self.job is not None
-        try:
-            status = await jobs.wait(self.link, self.job, timeout=7 * 24 * 3600.0)
-            self.end_status = status.exit_status
-        except (SshError, DeployError):
-            self.end_status = None
-        stop.set()
-        self.ended.set()
-
-    async def _read_marks(self, lines: tuple[str, ...]) -> None:
-        dep = self._deployment
-        for line in lines:
-            mark = self._engine.read_line(line)
-            if mark is None:
-                continue
-            if mark.stage == "ready":
-                self.ready_said.set()
-            if mark.stage == "loading" and dep.state.phase is Phase.STARTING:
-                await dep.enter(Phase.LOADING)
-            if dep.state.phase in (Phase.STARTING, Phase.LOADING):
-                await dep.progress(mark.text, mark.fraction)
-
-    async def repair_start(self, plan: Plan, tried: set[str]) -> bool:
-        """After the server ended: apply the first known repair that was not tried. True: the
-        server is worth another start."""
-        output = await self.tail()
-        for pattern, script in plan.server.repairs:
-            if pattern in tried or not any(re.search(pattern, line) for line in output):
-                continue
-            tried.add(pattern)
-            dep = self._deployment
-            await dep.note(
-                "the server ended in a known way: repairing and starting again", "warning"
-            )
-            await dep.enter(Phase.INSTALLING, "repair")
-            step = Step(
-                "repair", "Repair the installation", script, self._settings.timeouts.install
-            )
-            await self._run_step(step, 1, 1)
-            return True
-        return False
-
-    async def tail(self) -> list[str]:
-        """The last lines of the server's log, once its end is known and the log is read out."""
-        deadline = time.monotonic() + 3.0
-        while self.ended.is_set() and self._watchers and time.monotonic() < deadline:
-            await asyncio.sleep(0.02)
-        return list(self._tail)
-
-    async def fail_ended(self, what: str) -> None:
-        await self._fail(what, await self.tail(), self.end_status)
-
-    async def _fail(self, what: str, output: list[str], status: int | None) -> None:
-        """Say why, then raise DeployError."""
-        found = diagnose(output, exit_status=status, phase=str(self._deployment.state.phase))
-        await self._deployment.emit(
-            ev.Diagnosed(
-                self._deployment.attempt, found.cause, found.remedy, found.evidence, found.rule
-            )
-        )
-        ended = (
-            "" if status is None else f" (exit {status})" if status >= 0 else f" (signal {-status})"
-        )
+        ended = "" if status is None else f" (exit {status})"
+        if status is not None and status < 0:
+            ended = f" (signal {-status})"
         raise DeployError(f"{what}{ended}: {found.cause}", found.remedy)
 
-    # -- leaving -------------------------------------------------------------------------------
-
-    async def stop_engine(self, *, tidy: bool) -> None:
-        """End our server by pid. tidy: also remove the job's files. Raises SshError."""
-        if self.link is None or self.job is None:
-            return
-        await jobs.stop(self.link, self.job)
-        if tidy:
-            await self.link.run(f"rm -rf -- {shlex.quote(self.job.dir)}")
+    # -- leaving ---------------------------------------------------------------------------------
 
     async def close(self) -> None:
-        for task in list(self._watchers):
+        tasks = list(self._background)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._watchers, return_exceptions=True)
-        if self.link is not None:
-            await self.link.aclose()
-        self._deployment.link = None
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._link is not None:
+            await self._link.aclose()
+        self.deployment.link = None
 
-    async def _save(self, rental: Rental) -> None:
-        self._deployment.rental = rental
+    async def save(self, rental: Rental) -> None:
+        self.deployment.rental = rental
         await self._journal.save(rental)
-
-
-def _repair_for(repairs: tuple[tuple[str, str], ...], output: list[str]) -> str | None:
-    for pattern, script in repairs:
-        if any(re.search(pattern, line) for line in output):
-            return script
-    return None
-
-
-async def _ended(task: asyncio.Task[None]) -> None:
-    """Let a reader finish what is there, but not for ever."""
-    try:
-        async with asyncio.timeout(10):
-            await asyncio.shield(task)
-    except (TimeoutError, SshError):
-        task.cancel()
-    except asyncio.CancelledError:
-        task.cancel()
-        raise

@@ -6,15 +6,18 @@ import contextlib
 from dataclasses import replace
 
 from gdl.backends.base import Backend
+from gdl.domain import events as ev
 from gdl.domain.errors import DeployError, GdlError, ReleaseUnconfirmed, SshError
 from gdl.domain.events import Phase
 from gdl.domain.models import BenchReport, Offer
+from gdl.domain.secret import Secret
 from gdl.engines.base import Engine
 from gdl.journal.store import Journal
-from gdl.orchestrator import serving
+from gdl.orchestrator import installing, serving
 from gdl.orchestrator.deployment import Deployment
 from gdl.orchestrator.machine import Machine
 from gdl.orchestrator.renting import Renter, uninterrupted
+from gdl.orchestrator.server import Server
 from gdl.settings import Settings
 
 
@@ -33,17 +36,11 @@ class Attempt:
         self._deployment = deployment
         self._backend = backend
         self._renter = renter
-        self._journal = journal
+        self._engine = engine
         self._settings = settings
         self.endpoint: serving.Endpoint | None = None
-        self.machine = Machine(
-            deployment,
-            engine,
-            journal,
-            settings,
-            cpu_allowed=backend.cpu_allowed,
-            rents=backend.rents,
-        )
+        self.machine = Machine(deployment, journal, settings, rents=backend.rents)
+        self.server = Server(self.machine, engine)
 
     async def run(self, offer: Offer) -> None:
         """To SERVING, benchmark included. Raises a GdlError that says why not."""
@@ -52,7 +49,7 @@ class Attempt:
         lease = await uninterrupted(self._renter.rent(dep, offer))
         session = await self._renter.wait_running(dep, lease.session)
         await dep.enter(Phase.CONNECTING, str(session.ssh))
-        await self.machine.connect(lease, session)
+        await self.machine.connect(session)
         await dep.enter(Phase.PREFLIGHT)
         await self.machine.inspect()
         await self._serve()
@@ -60,61 +57,74 @@ class Attempt:
             await self.benchmark()
 
     async def _serve(self) -> None:
-        dep, machine = self._deployment, self.machine
-        await machine.make_api_key()
-        plan = machine.plan()
-        await dep.enter(Phase.INSTALLING, plan.summary)
-        await machine.install(plan)
-        assert machine.link is not None
-        self.endpoint = serving.Endpoint(
-            machine.link, plan.server.port, machine.api_key, self._settings
+        dep, machine, server = self._deployment, self.machine, self.server
+        api_key = await machine.make_api_key()
+        plan = self._engine.plan(
+            dep.spec,
+            machine.facts,
+            dep.model,
+            self._settings,
+            cpu_allowed=self._backend.cpu_allowed,
+            api_key=api_key,
+            log_path=machine.rental.engine_log,
+            port=machine.rental.engine_port,
         )
-        tunnel = await self.endpoint.open()
-        tried: set[str] = set()
-        while True:
-            await dep.enter(Phase.STARTING, "python imports vLLM, then the model is loaded")
-            await machine.start(plan)
-            ready = await self.endpoint.wait_ready(
-                ended=machine.ended,
-                nudge=machine.ready_said,
-                timeout_s=self._settings.timeouts.start,
-            )
-            if ready:
-                break
-            if not await machine.repair_start(plan, tried):
-                await machine.fail_ended("the server ended before it was ready")
-        await dep.emit(replace(tunnel, attempt=dep.attempt))
+        await dep.enter(Phase.INSTALLING, plan.summary)
+        await installing.install(machine, plan)
+        tunnel = await self.open_endpoint(api_key)
+        await dep.enter(Phase.STARTING, "python imports vLLM, then the model is loaded")
+        await server.start(plan)
+        while not await self._ready():
+            if not await server.repair(plan):
+                await server.fail("the server ended before it was ready")
+            await dep.enter(Phase.STARTING, "again, after a repair")
+            await server.start(plan)
+        await dep.emit(tunnel)
         await dep.enter(Phase.VERIFYING)
         await self.verify()
         await dep.enter(Phase.SERVING, tunnel.endpoint)
 
+    async def open_endpoint(self, api_key: Secret) -> ev.TunnelOpened:
+        """The tunnel; the event says where it is, and is emitted once it leads somewhere."""
+        rental = self.machine.rental
+        self.endpoint = serving.Endpoint(
+            self.machine.link, rental.engine_port, api_key, self._settings
+        )
+        return replace(await self.endpoint.open(), attempt=self._deployment.attempt)
+
+    async def _ready(self) -> bool:
+        assert self.endpoint is not None
+        return await self.endpoint.wait_ready(
+            ended=self.server.ended,
+            nudge=self.server.ready_said,
+            timeout_s=self._settings.timeouts.start,
+        )
+
     async def verify(self) -> None:
         """Raises VerificationError, or DeployError when the server ended meanwhile."""
-        machine = self.machine
         assert self.endpoint is not None
         try:
             await serving.verify(
                 self._deployment,
                 self.endpoint,
-                pid=machine.job.pid if machine.job else None,
-                gpu=bool(self._deployment.rental and self._deployment.rental.has_gpu),
+                pid=self.server.pid,
+                gpu=self.machine.rental.has_gpu,
             )
         except GdlError:
-            if machine.ended.is_set():
-                await machine.fail_ended("the server ended at its first request")
+            if self.server.ended.is_set():
+                await self.server.fail("the server ended at its first request")
             raise
 
     async def benchmark(self) -> BenchReport:
-        assert self.endpoint is not None and self._deployment.rental is not None
-        rental = self._deployment.rental
-        return await serving.benchmark(self._deployment, self.endpoint, rental.price)
+        assert self.endpoint is not None
+        return await serving.benchmark(self._deployment, self.endpoint, self.machine.rental.price)
 
     async def hold(self) -> str:
-        """Until the user decides. Raises DeployError when the server ends by itself."""
+        """Until the user decides: "destroy" or "keep". Raises DeployError when the server ends."""
         try:
-            return await serving.hold(self._deployment, self.machine.ended)
+            return await serving.hold(self._deployment, self.server.ended)
         except DeployError:
-            await self.machine.fail_ended("the server ended while serving")
+            await self.server.fail("the server ended while serving")
             raise
 
     async def release(self) -> None:
@@ -124,7 +134,7 @@ class Attempt:
         if not self._backend.rents:
             # Nobody destroys this machine: our server has to be ended by ourselves.
             try:
-                await self.machine.stop_engine(tidy=True)
+                await self.server.stop()
             except SshError as error:
                 trouble = error
         await self.close()

@@ -1,4 +1,4 @@
-"""Getting a machine, and giving it back. Money first: every step is journaled before it is taken."""
+"""Getting a machine, and giving it back. Money first: the journal knows before the backend does."""
 
 from __future__ import annotations
 

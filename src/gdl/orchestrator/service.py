@@ -267,7 +267,7 @@ class Orchestrator:
             rental = self._deployments[ident].rental
             return await attempt.endpoint.check(
                 self._deployments[ident].model.served_name,
-                pid=attempt.machine.job.pid if attempt.machine.job else None,
+                pid=attempt.server.pid,
                 has_gpu=bool(rental and rental.has_gpu),
             )
         return await self._sessions.health(await self._sessions.find(ident))

@@ -13,7 +13,6 @@ from pathlib import Path
 from gdl.backends.base import Backend
 from gdl.domain import events as ev
 from gdl.domain.errors import (
-    DeployError,
     GdlError,
     MachineError,
     SessionGone,
@@ -63,10 +62,8 @@ class Sessions:
         listed = await self._backend.sessions()
         rows = [self._row(session, by_session.get(session.id)) for session in listed]
         known = {session.id for session in listed}
-        for rental in rentals:
-            if rental.session_id and rental.session_id not in known and rental.open:
-                rows.append(self._row(await self._ask(rental), rental))
-        return rows
+        unlisted = [r for r in rentals if r.session_id and r.session_id not in known and r.open]
+        return rows + [self._row(await self._ask(rental), rental) for rental in unlisted]
 
     async def _mine(self) -> list[Rental]:
         rentals = await self._journal.rentals()
@@ -193,23 +190,11 @@ class Sessions:
             )
         )
         await deployment.enter(Phase.CONNECTING, str(session.ssh))
-        rental = await self._moved(rental, session)
-        deployment.rental = rental
-        link = Link(target_for(rental, self._settings))
-        await link.connect()
-        attempt.machine.link = deployment.link = link
-        job = await jobs.find(link, rental.work_dir, ENGINE_JOB)
-        if job is None or not (await jobs.status(link, job)).running:
-            raise DeployError(
-                f"the server on session {session.id} has ended",
-                f"`gdl-tui destroy {session.id}` gives the machine back; deploy again for a new one",
-            )
-        attempt.machine.job = job
-        key = await self._api_key(rental)
-        attempt.endpoint = serving.Endpoint(link, rental.engine_port, key, self._settings)
-        tunnel = await attempt.endpoint.open()
-        attempt.machine.watch(await _size(link, job.log))
-        await deployment.emit(replace(tunnel, attempt=1))
+        deployment.rental = await self._moved(rental, session)
+        await attempt.machine.connect(session)
+        await attempt.server.adopt()
+        tunnel = await attempt.open_endpoint(await self._api_key(rental))
+        await deployment.emit(tunnel)
         await deployment.enter(Phase.VERIFYING)
         await attempt.verify()
         await deployment.enter(Phase.SERVING, tunnel.endpoint)
@@ -296,7 +281,7 @@ class Sessions:
         except SshError as error:
             if self._backend.name != "local":
                 raise MachineError(
-                    f"the server on {rental.user}@{rental.host} could not be ended: {error.message}",
+                    f"the server on {rental.host} could not be ended: {error.message}",
                     error.hint,
                 ) from None
         finally:
@@ -310,11 +295,6 @@ class Sessions:
             session = replace(row.session, status=SessionStatus.STOPPED, ssh=None)
         billing = Billing.RELEASED if self._backend.rents else Billing.NONE
         return replace(row, session=session, billing=str(billing))
-
-
-async def _size(link: Link, path: str) -> int:
-    """Bytes of a remote file now."""
-    return (await link.read_at(path, 0, 0))[1]
 
 
 def _named(ident: str, full: str) -> bool:

@@ -28,8 +28,8 @@ done
 { command -v uv >/dev/null 2>&1 || [ -x "$HOME/.local/bin/uv" ]; } && echo uv=1
 if command -v nvidia-smi >/dev/null 2>&1; then
   echo "cuda=$(nvidia-smi 2>/dev/null | sed -n 's/.*CUDA[^:]*Version: *\([0-9.]*\).*/\1/p')"
-  nvidia-smi --query-gpu=name,memory.total,compute_cap,driver_version --format=csv,noheader,nounits \
-    2>&1 | sed 's/^/gpu=/'
+  nvidia-smi --query-gpu=name,memory.total,compute_cap,driver_version \
+    --format=csv,noheader,nounits 2>&1 | sed 's/^/gpu=/'
 else
   echo "gpu_error=nvidia-smi: not found"
 fi

@@ -1,0 +1,154 @@
+"""The journal survives, keeps what was asked for, and never holds a secret."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from gdl.domain import events as ev
+from gdl.domain.errors import GdlError
+from gdl.domain.events import EVENT_TYPES, Billing, Phase, Recorded
+from gdl.domain.models import (
+    AttemptSummary,
+    BenchReport,
+    Check,
+    CheckStatus,
+    DeploymentSpec,
+    Gpu,
+    HostFacts,
+    OfferQuery,
+    Percentiles,
+    QualityAnswer,
+)
+from gdl.domain.secret import Secret
+from gdl.journal.keys import read_key, write_key
+from gdl.journal.store import DeploymentRow, Journal, Rental
+
+NOW = datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)
+REPORT = BenchReport(
+    "m", 8, 0, 1.5, 10, 20, 5.3, 13.3, Percentiles(1, 2, 3, 4), quality_total=5, errors=("x",)
+)
+SAMPLES: list[ev.Event] = [
+    ev.DeploymentPlanned(
+        DeploymentSpec("tinyllama", "shopper", OfferQuery(exclude_providers=("a", "b"))), "h/m", "m"
+    ),
+    ev.OffersRanked(3, 2, ("2 x stale",)),
+    ev.AttemptStarted(1, "o", "vastai", "RTX 3090", 1, 24.0, 0.1, "Texas"),
+    ev.PhaseChanged(1, Phase.LOADING, "d"),
+    ev.BillingChanged(1, Billing.ACTIVE, "s", "d"),
+    ev.SessionRented(1, "s", "vastai", 0.1, NOW, NOW),
+    ev.Progressed(1, "half", 0.5),
+    ev.HostInspected(1, HostFacts("Linux", "x86_64", 2, 4.0, 9.0, ("3.11",), (Gpu("A", 1),))),
+    ev.StepStarted(1, "uv", "Bring uv", 1, 5),
+    ev.StepFinished(1, "uv", "done", 0.3),
+    ev.LogLines(1, "engine", ("a", "b"), 12, 3),
+    ev.TunnelOpened(1, "http://127.0.0.1:1/v1", "forward"),
+    ev.Checked(1, Check("health", CheckStatus.PASSED, "200", 1.5)),
+    ev.QualityAnswered(1, QualityAnswer("k", "Q", "A", ("Paris",), True, 1.0, 2.0, 3)),
+    ev.BenchProgressed(1, 1, 8, 10.0),
+    ev.BenchFinished(1, REPORT),
+    ev.Diagnosed(1, "cause", "remedy", ("line",), "rule"),
+    ev.AttemptFailed(1, Phase.LOADING, "deploy", "m", "h"),
+    ev.Noted("info", "text"),
+    ev.DeploymentFinished(
+        "failed",
+        None,
+        "m",
+        "s",
+        Billing.RELEASED,
+        (AttemptSummary(1, "o", "p", "g", 1, 0.1, "s", "LOADING", "failed", "r", 1.0, 0.1),),
+        REPORT,
+        "e",
+        "h",
+        "deploy",
+    ),
+]
+
+
+def rental(**more: object) -> Rental:
+    values: dict[str, object] = {
+        "intent_id": "i1",
+        "deployment_id": "d1",
+        "attempt": 1,
+        "backend": "shopper",
+        "provider": "vastai",
+        "offer_id": "vastai-1",
+        "consumer_id": "c",
+        "price": 0.1,
+        "requested_at": NOW,
+        "billing": Billing.REQUESTED,
+    }
+    return Rental(**{**values, **more})  # type: ignore[arg-type]
+
+
+async def test_every_kind_of_event_comes_back_as_it_was(tmp_path: Path) -> None:
+    assert {type(e) for e in SAMPLES} == set(EVENT_TYPES.values())
+    journal = await Journal.open(tmp_path / "j.sqlite")
+    recorded = [Recorded("d1", n, NOW, event) for n, event in enumerate(SAMPLES, 1)]
+    for each in recorded:
+        await journal.append(each)
+    await journal.aclose()
+    again = await Journal.open(tmp_path / "j.sqlite")
+    assert await again.events("d1") == recorded
+    await again.aclose()
+
+
+async def test_an_intent_is_there_for_the_next_process(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "j.sqlite"
+    first, second = await Journal.open(path), await Journal.open(path)
+    await first.save(rental())
+    assert [r.open for r in await second.rentals()] == [True]
+    await first.save(rental(session_id="s1", billing=Billing.RELEASED, released_at=NOW))
+    kept = (await second.rentals())[0]
+    assert kept.session_id == "s1" and not kept.open and kept.released_at == NOW
+    await first.aclose()
+    await second.aclose()
+
+
+async def test_a_machine_that_costs_nothing_is_open_until_it_is_given_back() -> None:
+    free = rental(billing=Billing.NONE)
+    assert not free.open
+    held = replace(free, session_id="local-1")
+    assert held.open and not replace(held, released_at=NOW).open
+
+
+async def test_deployments_are_listed_newest_first(tmp_path: Path) -> None:
+    journal = await Journal.open(tmp_path / "j.sqlite")
+    for day in (1, 3, 2):
+        at = NOW.replace(day=day)
+        await journal.add_deployment(DeploymentRow(f"d{day}", at, "m", "local", "", 42))
+    await journal.set_outcome("d3", "released", 0)
+    rows = await journal.deployments()
+    assert [r.id for r in rows] == ["d3", "d2", "d1"] and rows[0].outcome == "released"
+    await journal.aclose()
+
+
+async def test_only_its_owner_may_read_the_journal(tmp_path: Path) -> None:
+    journal = await Journal.open(tmp_path / "j.sqlite")
+    assert stat.S_IMODE(os.stat(tmp_path / "j.sqlite").st_mode) == 0o600
+    await journal.aclose()
+
+
+async def test_a_file_that_is_no_journal_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "j.sqlite").write_text("this is not a database, it is a text " * 40)
+    with pytest.raises(GdlError, match="cannot open the journal"):
+        await Journal.open(tmp_path / "j.sqlite")
+
+
+def test_a_key_file_is_private_complete_and_never_overwritten(tmp_path: Path) -> None:
+    path = write_key(tmp_path / "keys" / "k.pem", Secret("-----BEGIN KEY-----"))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert read_key(path).reveal() == "-----BEGIN KEY-----"
+    with pytest.raises(GdlError, match="cannot write the key file"):
+        write_key(path, Secret("other"))
+    assert read_key(path).reveal() == "-----BEGIN KEY-----"
+
+
+def test_a_secret_does_not_show() -> None:
+    secret = Secret("hunter2")
+    assert "hunter2" not in f"{secret} {secret!r} {[secret]} {vars(secret) if 0 else ''}"
