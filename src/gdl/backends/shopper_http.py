@@ -1,0 +1,243 @@
+"""Requests to cloud-gpu-shopper, and what can be said about them when they go wrong.
+
+The difference that matters for a rent request: was it certainly not sent (`BackendUnreachable`),
+or may it have been acted upon (`Lost`)?
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import math
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx
+
+from gdl.backends.text import clean
+from gdl.domain.errors import BackendError, BackendUnreachable
+
+_PAUSES = (0.15, 0.5)
+"""Seconds before the second and the third try of a read."""
+_LONGEST_WAIT = 5.0
+"""A longer Retry-After is the caller's to honour, not ours to sleep through."""
+_TRANSIENT = frozenset({429, 502, 503, 504})
+_MAX_BODY = 16 * 1024 * 1024
+_MAX_CONNECT_S = 10.0
+
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+
+
+class Unusable(Exception):
+    """An answer came that is not what the interface promises; the text says what it was."""
+
+
+class Lost(Exception):
+    """The request may have been acted upon, and no whole answer came back."""
+
+    def __init__(self, what: str, *, timed_out: bool = False) -> None:
+        super().__init__(what)
+        self.what = what
+        self.timed_out = timed_out
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole HTTP answer. retry_after: seconds, 0-3600. The body may hold a private key and is
+    therefore never shown."""
+
+    status: int
+    content_type: str
+    retry_after: float | None
+    body: bytes = field(repr=False)
+
+    @property
+    def ok(self) -> bool:
+        return 200 <= self.status < 300
+
+    def mapping(self) -> dict[str, Any]:
+        """The JSON object in the body. Raises Unusable, without quoting the body."""
+        if "html" in self.content_type or self.body.lstrip()[:1] == b"<":
+            raise Unusable("an HTML page instead of JSON")
+        if not self.body.strip():
+            raise Unusable("an empty body instead of JSON")
+        try:
+            data = json.loads(self.body)
+        except (UnicodeDecodeError, RecursionError):
+            raise Unusable("something that is not JSON") from None
+        except ValueError:
+            looks = self.body.lstrip()[:1] in (b"{", b"[")
+            kind = "JSON that is cut off or broken" if looks else "text that is not JSON"
+            raise Unusable(f"{kind} ({len(self.body)} bytes)") from None
+        if not isinstance(data, dict):
+            raise Unusable(f"a JSON {type(data).__name__} where an object was expected")
+        return data
+
+    def error(self) -> dict[str, Any] | None:
+        """The service's own error object, or None when the answer is not the service's."""
+        try:
+            data = self.mapping()
+        except Unusable:
+            return None
+        return data if isinstance(data.get("error"), str) else None
+
+
+class ShopperHttp:
+    """One client for one service. `read_timeout` seconds for a whole ordinary request."""
+
+    def __init__(
+        self, url: str, read_timeout: float, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        self._parsed = _parse(url)
+        self.shown_url = clean(str(self._parsed.copy_with(userinfo=b"")), 200)
+        self._read_timeout = read_timeout
+        self._client = httpx.AsyncClient(
+            transport=transport,
+            headers={"Accept": "application/json", "Accept-Encoding": "identity"},
+            verify=_tls(self._parsed.scheme),
+            # A proxy from the environment cannot reach this machine's own loopback.
+            trust_env=not _is_loopback(self._parsed.host),
+        )
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+    async def get(
+        self, path: str, params: Mapping[str, str] | None = None, *, retry: bool = True
+    ) -> Answer:
+        """A read: tried up to three times while the trouble looks transient.
+
+        Raises BackendUnreachable, or BackendError when the connection is cut each time.
+        """
+        for pause in (*_PAUSES, None) if retry else (None,):
+            try:
+                answer = await self.send("GET", path, params=params)
+            except Lost as lost:
+                if pause is None or lost.timed_out:
+                    raise BackendError(
+                        f"no usable answer from {self.shown_url}: {lost.what}",
+                        "look at the log of cloud-gpu-shopper, then try again",
+                    ) from None
+                wait = pause
+            else:
+                if answer.status not in _TRANSIENT or pause is None:
+                    return answer
+                wait = max(pause, answer.retry_after or 0.0)
+                if wait > _LONGEST_WAIT:
+                    return answer
+            await asyncio.sleep(wait)
+        raise AssertionError("the last try returns or raises")  # pragma: no cover
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: Mapping[str, object] | None = None,
+        timeout: float | None = None,
+    ) -> Answer:
+        """One request, once. `timeout`: seconds for all of it (default: the read time-out).
+
+        Raises BackendUnreachable when it was certainly not sent, Lost when it may have been.
+        """
+        seconds = self._read_timeout if timeout is None else timeout
+        connect = min(seconds, _MAX_CONNECT_S)
+        request = self._client.build_request(
+            method,
+            self._parsed.copy_with(path=self._parsed.path.rstrip("/") + path),
+            params=dict(params) if params else None,
+            json=body,
+            timeout=httpx.Timeout(seconds, connect=connect, pool=connect),
+        )
+        try:
+            async with asyncio.timeout(seconds + connect):
+                return await self._exchange(request)
+        except _NOT_SENT as error:
+            raise self.unreachable(isinstance(error, httpx.TimeoutException)) from None
+        except (TimeoutError, httpx.TimeoutException):
+            raise Lost(f"no answer within {seconds:.0f} s", timed_out=True) from None
+        except httpx.UnsupportedProtocol:
+            raise self.unreachable(False) from None
+        except httpx.DecodingError:
+            raise Lost("the answer cannot be decoded") from None
+        except (httpx.HTTPError, httpx.StreamError, OSError):
+            raise Lost("the connection was cut before the answer was complete") from None
+
+    async def _exchange(self, request: httpx.Request) -> Answer:
+        response = await self._client.send(request, stream=True)
+        try:
+            body = bytearray()
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > _MAX_BODY:
+                    raise Lost("the answer is larger than 16 MiB")
+        finally:
+            await response.aclose()
+        return Answer(
+            status=response.status_code,
+            content_type=response.headers.get("content-type", "").lower(),
+            retry_after=parse_retry_after(response.headers.get("retry-after")),
+            body=bytes(body),
+        )
+
+    def unreachable(self, timed_out: bool) -> BackendUnreachable:
+        why = " (no connection in time)" if timed_out else ""
+        return BackendUnreachable(
+            f"nothing answers at {self.shown_url}{why}",
+            "start cloud-gpu-shopper (at its start it refuses connections for up to 2 minutes), "
+            "name its address with GDL_SHOPPER_URL, or use --backend local or ssh",
+        )
+
+
+def parse_retry_after(value: str | None) -> float | None:
+    """Seconds (0-3600) of a Retry-After header: a number or an HTTP date; None when unreadable."""
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            then = parsedate_to_datetime(value)
+        except (ValueError, TypeError, OverflowError):
+            return None
+        if then.tzinfo is None:
+            then = then.replace(tzinfo=UTC)
+        seconds = (then - datetime.now(UTC)).total_seconds()
+    if math.isnan(seconds):
+        return None
+    return min(max(seconds, 0.0), 3600.0)
+
+
+def _parse(url: str) -> httpx.URL:
+    try:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, ValueError, TypeError):
+        parsed = None
+    if parsed is None or parsed.scheme not in ("http", "https") or not parsed.host:
+        raise BackendUnreachable(
+            "the shopper's address is not a usable URL", "it looks like http://host:port"
+        )
+    return parsed
+
+
+def _tls(scheme: str) -> ssl.SSLContext:
+    """The system's certificates; for plain HTTP a context that trusts nobody, as reading the
+    certificates takes longer than everything else at the start."""
+    if scheme == "https":
+        return httpx.create_ssl_context()
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

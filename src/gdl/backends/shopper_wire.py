@@ -1,0 +1,355 @@
+"""What cloud-gpu-shopper sends, read with tolerance, and turned into the domain's nouns.
+
+Unknown fields are ignored; null, missing and text-for-number are put up with. What would cost
+money when misread (ids, prices) is not: such a row raises ValidationError.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from gdl.backends.text import clean
+from gdl.domain.models import CostReport, Offer, Session, SessionStatus, SshAddress
+from gdl.domain.secret import Secret
+
+BACKEND = "shopper"
+LONGEST_SESSION = timedelta(hours=12)
+"""The service ends every session 12 h after its creation, whatever its `expires_at` says."""
+
+_MAX_PRICE = 1000.0
+_MAX_KEY = 64 * 1024
+_SESSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_HOSTNAME = re.compile(
+    r"(?=.{1,253}\Z)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
+    r"(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*\.?"
+)
+_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
+_USERS = {"tensordock": "user", "bluelobster": "ubuntu"}
+"""Login names where the service does not say; root elsewhere."""
+
+
+def is_session_id(text: str) -> bool:
+    return _SESSION_ID.fullmatch(text) is not None
+
+
+def _text(value: object) -> str:
+    return "" if value is None else clean(value)
+
+
+def _error_text(value: object) -> str:
+    return "" if value is None else clean(value, 1000)
+
+
+def _session_id(value: object) -> str:
+    if not isinstance(value, str) or not is_session_id(value):
+        raise ValueError("not a session id")
+    return value
+
+
+def _offer_id(value: object) -> str:
+    if not isinstance(value, str) or not value or clean(value, 200) != value:
+        raise ValueError("not an offer id")
+    return value
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError("not a number")
+    try:
+        number = float(value)
+    except OverflowError:
+        raise ValueError("too large") from None
+    if not math.isfinite(number):
+        raise ValueError("not finite")
+    return number
+
+
+def _count(value: object) -> int:
+    number = _number(value)
+    if number != int(number):
+        raise ValueError("not a whole number")
+    return int(number)
+
+
+def _soft_number(value: object) -> float | None:
+    try:
+        return _number(value)
+    except ValueError:
+        return None
+
+
+def _soft_share(value: object) -> float | None:
+    number = _soft_number(value)
+    return number if number is not None and 0.0 <= number <= 1.0 else None
+
+
+def _soft_count(value: object) -> int:
+    number = _soft_number(value)
+    return int(number) if number is not None and 0 <= number < 10**9 else 0
+
+
+def _soft_dollars(value: object) -> float:
+    number = _soft_number(value)
+    return number if number is not None and number >= 0 else 0.0
+
+
+def _flag(value: object) -> bool:
+    return value is True or (isinstance(value, str) and value.strip().lower() == "true")
+
+
+def _available(value: object) -> bool:
+    return value is None or _flag(value)
+
+
+def read_time(value: object) -> datetime | None:
+    """RFC 3339 with any number of decimals; None for what is unreadable and for Go's zero time."""
+    if not isinstance(value, str):
+        return None
+    try:
+        parsed = datetime.fromisoformat(value.strip())
+        parsed = parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return parsed if 2000 <= parsed.year < 2200 else None
+
+
+def _rows(value: object) -> list[Any]:
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise ValueError("not a list")
+    return value
+
+
+def _prices_by_name(value: object) -> dict[str, float]:
+    if not isinstance(value, dict):
+        return {}
+    return {clean(k, 60): _soft_dollars(v) for k, v in list(value.items())[:100]}
+
+
+def _texts_by_name(value: object) -> dict[str, str]:
+    if not isinstance(value, dict):
+        return {}
+    return {clean(k, 60): _text(v) for k, v in list(value.items())[:100]}
+
+
+Text = Annotated[str, BeforeValidator(_text)]
+ErrorText = Annotated[str, BeforeValidator(_error_text)]
+SessionId = Annotated[str, BeforeValidator(_session_id)]
+SoftNumber = Annotated[float | None, BeforeValidator(_soft_number)]
+SoftShare = Annotated[float | None, BeforeValidator(_soft_share)]
+SoftCount = Annotated[int, BeforeValidator(_soft_count)]
+SoftDollars = Annotated[float, BeforeValidator(_soft_dollars)]
+Time = Annotated[datetime | None, BeforeValidator(read_time)]
+Flag = Annotated[bool, BeforeValidator(_flag)]
+Rows = Annotated[list[Any], BeforeValidator(_rows)]
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+
+
+class OfferWire(_Wire):
+    id: Annotated[str, BeforeValidator(_offer_id)]
+    provider: Text = ""
+    gpu_type: Text = ""
+    gpu_count: Annotated[int, BeforeValidator(_count), Field(ge=0, le=1024)] = 1
+    vram_gb: Annotated[float, BeforeValidator(_number), Field(ge=0, le=10_000)] = 0.0
+    # A rented machine never costs nothing: a zero is a price that is not known.
+    price_per_hour: Annotated[float, BeforeValidator(_number), Field(gt=0, le=_MAX_PRICE)]
+    location: Text = ""
+    reliability: SoftShare = None
+    availability_confidence: SoftShare = None
+    available: Annotated[bool, BeforeValidator(_available)] = True
+    cuda_version: SoftNumber = None
+    machine_id: Text = ""
+    interruptible: Flag = False
+    max_duration_hours: SoftNumber = None
+    fetched_at: Time = None
+
+    def to_domain(self) -> Offer:
+        longest = self.max_duration_hours
+        return Offer(
+            id=self.id,
+            backend=BACKEND,
+            provider=self.provider or "unknown",
+            gpu_name=self.gpu_type,
+            gpu_count=self.gpu_count,
+            vram_gb=self.vram_gb,
+            price_per_hour=self.price_per_hour,
+            location=self.location,
+            reliability=self.reliability,
+            confidence=self.availability_confidence,
+            available=self.available,
+            cuda_version=self.cuda_version or None,
+            machine_id=self.machine_id or None,
+            interruptible=self.interruptible,
+            max_duration_hours=longest if longest and longest > 0 else None,
+            fetched_at=self.fetched_at,
+        )
+
+
+class SessionWire(_Wire):
+    id: SessionId
+    consumer_id: Text = ""
+    provider: Text = ""
+    gpu_type: Text = ""
+    gpu_count: SoftCount = 0
+    status: Text = ""
+    error: ErrorText = ""
+    ssh_host: Text = ""
+    ssh_port: SoftCount = 0
+    ssh_user: Text = ""
+    price_per_hour: SoftDollars = 0.0
+    created_at: Time = None
+    expires_at: Time = None
+
+    def to_domain(self) -> Session:
+        status = self._status()
+        return Session(
+            id=self.id,
+            backend=BACKEND,
+            provider=self.provider or "unknown",
+            status=status,
+            gpu_name=self.gpu_type,
+            gpu_count=self.gpu_count,
+            price_per_hour=self.price_per_hour,
+            ssh=self._address() if status is SessionStatus.RUNNING else None,
+            error=self.error or None,
+            consumer_id=self.consumer_id,
+            created_at=self.created_at,
+            expires_at=real_end(self.created_at, self.expires_at),
+        )
+
+    def _status(self) -> SessionStatus:
+        try:
+            status = SessionStatus(self.status.lower())
+        except ValueError:
+            return SessionStatus.UNKNOWN
+        # A failed session that had a machine is shown as stopped a minute later.
+        return SessionStatus.FAILED if status is SessionStatus.STOPPED and self.error else status
+
+    def _address(self) -> SshAddress | None:
+        user = self.ssh_user or _USERS.get(self.provider.lower(), "root")
+        host = self.ssh_host.removeprefix("[").removesuffix("]")
+        if not (is_host(host) and 1 <= self.ssh_port <= 65535 and _USER.fullmatch(user)):
+            return None
+        return SshAddress(host, self.ssh_port, user)
+
+
+def is_host(text: str) -> bool:
+    """An IP address, or something that can be a host name."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return _HOSTNAME.fullmatch(text) is not None
+    return True
+
+
+def real_end(created: datetime | None, expires: datetime | None) -> datetime | None:
+    """When the session really ends: the earlier of `expires` and twelve hours after creation."""
+    ends = [t for t in (expires, created + LONGEST_SESSION if created else None) if t]
+    return min(ends, default=None)
+
+
+class CostWire(_Wire):
+    total_cost: SoftDollars = 0.0
+    currency: Text = "USD"
+    session_count: SoftCount = 0
+    hours_used: SoftDollars = 0.0
+    by_provider: Annotated[dict[str, float], BeforeValidator(_prices_by_name)] = Field(
+        default_factory=dict
+    )
+
+    def to_domain(self) -> CostReport:
+        return CostReport(
+            total=self.total_cost,
+            currency=self.currency or "USD",
+            session_count=self.session_count,
+            hours_used=self.hours_used,
+            by_provider=dict(self.by_provider),
+            note="whole clock-hours as the service counts them: short sessions count nothing, "
+            "failed ones an hour",
+        )
+
+
+class OfferHealthWire(_Wire):
+    """What the service remembers about an offer's failures."""
+
+    offer_id: Text = ""
+    provider: Text = ""
+    gpu_type: Text = ""
+    recent_failures: SoftCount = 0
+    is_suppressed: Flag = False
+    suppressed_until: Time = None
+    last_failure_type: Text = ""
+    last_failure_reason: ErrorText = ""
+    confidence_multiplier: SoftShare = None
+
+
+class DiagnosticsWire(_Wire):
+    """What the service says about a running session."""
+
+    session_id: SessionId
+    status: Text = ""
+    uptime: Text = ""
+    time_to_expiry: Text = ""
+    ssh_available: Flag = False
+    note: ErrorText = ""
+
+
+class BenchmarkWire(_Wire):
+    """A stored benchmark, as far as its shape is known: what ran on what, at which price."""
+
+    id: Text = ""
+    provider: Text = ""
+    location: Text = ""
+    price_per_hour: SoftNumber = None
+
+
+class HealthWire(_Wire):
+    """/health and /ready. `services`: name to state, as the service words it."""
+
+    status: Text = ""
+    ready: Flag = False
+    services: Annotated[dict[str, str], BeforeValidator(_texts_by_name)] = Field(
+        default_factory=dict
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class OfferList:
+    """`dropped`: rows that could not be trusted (no id, no sane price) or came twice."""
+
+    offers: tuple[Offer, ...]
+    dropped: int
+
+
+def read_offers(data: Mapping[str, Any]) -> OfferList:
+    """Raises KeyError or ValueError when there is no list of offers at all."""
+    offers: dict[str, Offer] = {}
+    rows = _rows(data["offers"])
+    for row in rows:
+        try:
+            offer = OfferWire.model_validate(row).to_domain()
+        except ValidationError:
+            continue
+        offers.setdefault(offer.id, offer)
+    return OfferList(tuple(offers.values()), len(rows) - len(offers))
+
+
+def read_key(value: object) -> Secret | None:
+    """The one-time private key, or None when this cannot be one."""
+    if not isinstance(value, str) or not value.lstrip().startswith("-----BEGIN "):
+        return None
+    if len(value) > _MAX_KEY or not all(c in "\r\n" or " " <= c <= "~" for c in value):
+        return None
+    return Secret(value)

@@ -1,0 +1,120 @@
+"""The command line itself: global options, the subcommands, and the door to the terminal UI."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gdl.cli import commands, exit_codes
+from gdl.cli.options import BackendOption, ConfigOption, HostOption, IdentityOption
+from gdl.cli.output import Output
+from gdl.cli.runtime import Cli, Opener, Target, Ui, guarded, load_settings
+
+if TYPE_CHECKING:
+    from gdl.orchestrator.api import OrchestratorApi
+    from gdl.settings import Settings
+
+
+def open_orchestrator(
+    settings: Settings, *, host: str | None, identity: str | None
+) -> AbstractAsyncContextManager[OrchestratorApi]:
+    """The real orchestrator, imported when it is needed."""
+    from gdl import bootstrap
+
+    return bootstrap.open_orchestrator(settings, host=host, identity=identity)
+
+
+def run(
+    arguments: Sequence[str], *, opener: Opener = open_orchestrator, open_ui: Ui | None = None
+) -> int:
+    """Run one command line (without the program's name) and return its exit code.
+
+    opener: makes the orchestrator. open_ui: shows the terminal UI when no subcommand is named.
+    """
+    _never_fail_to_print()
+    cli = Cli(opener=opener, open_ui=open_ui)
+
+    def work() -> int:
+        try:
+            build()(args=list(arguments), prog_name="gdl-tui", obj=cli)
+        except SystemExit as end:
+            return end.code if isinstance(end.code, int) else int(end.code is not None)
+        return exit_codes.OK
+
+    return guarded(cli, work, Output(as_json=False))
+
+
+def build() -> typer.Typer:
+    """The application with every subcommand."""
+    app = typer.Typer(
+        name="gdl-tui",
+        help="Serve a large language model on a rented GPU: rent, install vLLM, verify, "
+        "benchmark, give back. Without a command it opens the terminal UI.",
+        epilog=exit_codes.epilog(),
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback(invoke_without_command=True)(_globals)
+    for command in commands.ALL:
+        app.command(command.__name__)(command)
+    return app
+
+
+def _globals(
+    context: typer.Context,
+    backend: BackendOption = None,
+    config: ConfigOption = None,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Show only: nothing is rented or destroyed.")
+    ] = False,
+    host: HostOption = None,
+    identity: IdentityOption = None,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)
+    ] = False,
+) -> None:
+    if version:
+        from gdl import __version__
+
+        Output(as_json=False).line(f"gdl-tui {__version__}")
+        raise typer.Exit
+    cli = context.find_object(Cli)
+    if cli is None:
+        raise RuntimeError("the command line was started without its context")
+    cli.backend, cli.config, cli.read_only = backend, config, read_only
+    cli.host, cli.identity = host, identity
+    if context.invoked_subcommand is None:
+        raise typer.Exit(_show_ui(cli))
+
+
+def _show_ui(cli: Cli) -> int:
+    import asyncio
+
+    from gdl.domain.errors import UsageError
+
+    def work() -> int:
+        if cli.open_ui is None or not (sys.stdin.isatty() and sys.stdout.isatty()):
+            raise UsageError("the terminal UI needs a terminal", "see `gdl-tui --help`")
+        settings = load_settings(cli, Target(), {})
+
+        async def show(ui: Ui) -> int:
+            return await ui(settings, cli.host, cli.identity)
+
+        return asyncio.run(show(cli.open_ui))
+
+    return guarded(cli, work, Output(as_json=False))
+
+
+def _never_fail_to_print() -> None:
+    """Characters that the terminal's encoding lacks are escaped instead of raising."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure: Any = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            with contextlib.suppress(OSError, ValueError):
+                reconfigure(errors="backslashreplace")

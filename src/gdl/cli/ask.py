@@ -1,0 +1,33 @@
+"""Questions on the terminal that leave the event loop free."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+
+
+async def ask(question: str) -> str:
+    """The answer typed, in lower case without blanks; "" for Enter and for the end of input.
+
+    Asked on stderr, read from stdin, which must be a terminal. May be cancelled at any time.
+    """
+    loop = asyncio.get_running_loop()
+    answered: asyncio.Future[str] = loop.create_future()
+    descriptor = sys.stdin.fileno()
+
+    def read() -> None:
+        try:
+            typed = os.read(descriptor, 4096)
+        except OSError:
+            typed = b""
+        if not answered.done():
+            answered.set_result(typed.decode(errors="replace").strip().lower())
+
+    sys.stderr.write(question)
+    sys.stderr.flush()
+    loop.add_reader(descriptor, read)
+    try:
+        return await answered
+    finally:
+        loop.remove_reader(descriptor)

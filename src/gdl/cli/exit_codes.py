@@ -1,0 +1,89 @@
+"""What the command's exit code says. One table; `--help` prints it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gdl.domain.errors import GdlError
+    from gdl.domain.events import Billing, DeploymentFinished
+
+OK = 0
+INTERNAL = 1
+USAGE = 2
+NO_OFFER = 3
+NO_MACHINE = 4
+DEPLOY_FAILED = 5
+VERIFICATION_FAILED = 6
+BACKEND_FAILED = 7
+CANCELLED = 8
+STILL_BILLING = 9
+OUTPUT_CLOSED = 141
+"""As a shell reports a process that SIGPIPE ended: 128 + 13."""
+
+MEANINGS: dict[int, str] = {
+    OK: "success",
+    INTERNAL: "internal error",
+    USAGE: "usage",
+    NO_OFFER: "no suitable offer",
+    NO_MACHINE: "could not get a machine",
+    DEPLOY_FAILED: "install or start failed",
+    VERIFICATION_FAILED: "verification failed",
+    BACKEND_FAILED: "backend unreachable or refused",
+    CANCELLED: "cancelled",
+    STILL_BILLING: "a machine may still be billing (wins over every other)",
+}
+
+BY_KIND: dict[str, int] = {
+    "usage": USAGE,
+    "no_suitable_offer": NO_OFFER,
+    "machine": NO_MACHINE,
+    "offer_gone": NO_MACHINE,
+    "session_exists": NO_MACHINE,
+    "insufficient_disk": NO_MACHINE,
+    "rent_ambiguous": NO_MACHINE,
+    "session_failed": NO_MACHINE,
+    "session_gone": NO_MACHINE,
+    "ssh": NO_MACHINE,
+    "host_key_changed": NO_MACHINE,
+    "ssh_auth": NO_MACHINE,
+    "forward_refused": NO_MACHINE,
+    "command_timeout": NO_MACHINE,
+    "deploy": DEPLOY_FAILED,
+    "verification": VERIFICATION_FAILED,
+    "backend": BACKEND_FAILED,
+    "backend_unreachable": BACKEND_FAILED,
+    "backend_refused": BACKEND_FAILED,
+    "cancelled": CANCELLED,
+    "release_unconfirmed": STILL_BILLING,
+}
+"""Error kinds as `gdl.domain.errors` names them; an unknown one is an internal error."""
+
+
+def epilog() -> str:
+    """The table for `--help`, one code a line."""
+    rows = "\n".join(f"  {code}  {meaning}" for code, meaning in MEANINGS.items())
+    return f"\b\nExit codes:\n{rows}"
+
+
+def of_error(error: GdlError) -> int:
+    """The code for an expected failure that ended a command."""
+    return BY_KIND.get(error.kind, INTERNAL)
+
+
+def may_bill(billing: Billing) -> bool:
+    """Whether a machine in this billing state may cost money from here on."""
+    return billing.value in ("requested", "active", "unknown")
+
+
+def of_finished(finished: DeploymentFinished) -> int:
+    """The code for how a deployment ended."""
+    if finished.outcome == "serving":
+        return OK
+    if may_bill(finished.billing) or finished.kind == "release_unconfirmed":
+        return STILL_BILLING
+    if finished.outcome == "released":
+        return BY_KIND.get(finished.kind, OK) if finished.error else OK
+    if finished.outcome == "cancelled":
+        return CANCELLED
+    return BY_KIND.get(finished.kind, INTERNAL)

@@ -1,0 +1,276 @@
+"""Follows one deployment to its end, and turns Ctrl-C and other signals into what they mean."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from signal import SIGINT, Signals
+from typing import Any
+
+from gdl.cli import exit_codes
+from gdl.cli.output import OutputClosed, say, watched
+from gdl.cli.show import Show, is_holding
+from gdl.cli.signals import handled
+from gdl.domain import events as ev
+from gdl.domain.deployment import DeploymentState, apply
+from gdl.domain.errors import GdlError
+from gdl.domain.events import Billing, DeploymentFinished, Phase, Recorded
+from gdl.orchestrator.api import OrchestratorApi
+
+Ask = Callable[[str], Awaitable[str]]
+
+QUIET_S = 20.0
+"""After so long without an event the narration says that work goes on."""
+QUIET_HOLDING_S = 600.0
+_AGAIN = "(press Ctrl-C again to stop waiting; the machine may then still be billing)"
+_WORDS = {
+    "cancel": f"cancelling: giving the machine back {_AGAIN}",
+    "release": f"releasing the machine {_AGAIN}",
+    "keep": "closing the tunnel; the machine goes on serving and billing",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """finished: the last event. gave_up: the user stopped waiting for it, and it was made here.
+    closed: stdout went away on the way."""
+
+    finished: DeploymentFinished
+    gave_up: bool = False
+    closed: OutputClosed | None = None
+
+
+class Follower:
+    """One deployment, from its start to its last event.
+
+    attached: the machine served before, so ending means keeping it, unless the user says
+    otherwise. ask: how to ask the user; None when nobody can be asked. watch: a reader of stdout
+    that leaves ends the deployment at once, and not at the next line. quiet_s: the longest silence.
+    """
+
+    def __init__(
+        self,
+        orchestrator: OrchestratorApi,
+        show: Show,
+        *,
+        attached: bool = False,
+        may_release: bool = True,
+        ask: Ask | None = None,
+        watch: bool = False,
+        quiet_s: float = QUIET_S,
+    ) -> None:
+        self._orchestrator = orchestrator
+        self._show = show
+        self._attached = attached
+        self._may_release = may_release
+        self._ask = ask
+        self._watch = watch
+        self._quiet_s = quiet_s
+        self._id: str | None = None
+        self._state = DeploymentState("")
+        self._signals: asyncio.Queue[Signals] = asyncio.Queue()
+        self._wanted: str | None = None
+        self._command: asyncio.Task[None] | None = None
+        self._began = datetime.now(UTC)
+        self._told_at = time.monotonic()
+        self._announced = False
+        self._holds = False
+        self._closed: OutputClosed | None = None
+
+    async def follow(self, start: Awaitable[str]) -> Ending:
+        """Start it (`start` gives the id), show its events, obey signals; how it ended.
+
+        Raises what `start` raises.
+        """
+        watching = watched(self._reader_left) if self._watch else contextlib.nullcontext()
+        with handled(self._signals.put_nowait), watching:
+            reading = asyncio.ensure_future(self._read(start))
+            control = asyncio.create_task(self._obey())
+            silence = asyncio.create_task(self._break_silence())
+            helpers = [control, silence]
+            try:
+                await asyncio.wait({reading, *helpers}, return_when=asyncio.FIRST_COMPLETED)
+                if reading.done():
+                    return Ending(reading.result(), closed=self._closed)
+                for task in helpers:
+                    if task.done():
+                        task.result()
+            finally:
+                if self._command is not None:
+                    helpers.append(self._command)
+                await _end(reading, *helpers)
+        return self._unfinished()
+
+    async def _read(self, start: Awaitable[str]) -> DeploymentFinished:
+        self._id = await start
+        self._state = DeploymentState(self._id)
+        if self._wanted is not None:
+            self._issue(self._id, self._wanted)
+        finished = None
+        async for recorded in self._orchestrator.events(self._id):
+            self._state = apply(self._state, recorded)
+            self._told_at = time.monotonic()
+            self._note(recorded)
+            if isinstance(recorded.event, DeploymentFinished):
+                finished = recorded.event
+        if finished is None:
+            raise RuntimeError("the events ended without a deployment_finished")
+        return finished
+
+    def _note(self, recorded: Recorded) -> None:
+        """Show one event; when stdout is gone, end the work instead."""
+        new = recorded.at >= self._began
+        if is_holding(recorded.event) and new:
+            self._holds = True
+            if self._wanted == "keep":
+                self._issue(recorded.deployment_id, "keep")
+        elif isinstance(recorded.event, ev.PhaseChanged):
+            self._holds = False
+        if self._closed is not None:
+            return
+        try:
+            self._show.event(recorded, self._state)
+            if new and not self._announced and self._can_be_used():
+                self._announced = True
+                self._show.serving(self._state)
+        except OutputClosed as closed:
+            self._reader_left(closed)
+
+    def _reader_left(self, closed: OutputClosed) -> None:
+        if self._closed is None:
+            self._closed = closed
+            self._stop("keep" if self._attached else "release" if self._holding else "cancel")
+
+    def _can_be_used(self) -> bool:
+        spec = self._state.spec
+        if self._holds:
+            return True
+        if spec is None or not self._holding or self._attached:
+            return False
+        return not spec.bench or self._state.benchmark is not None
+
+    @property
+    def _holding(self) -> bool:
+        spec = self._state.spec
+        meant_to = self._attached or (spec is not None and spec.after == "hold")
+        return self._state.phase is Phase.SERVING and meant_to
+
+    async def _obey(self) -> None:
+        """Signals, one after the other; returns when the user stops waiting."""
+        while True:
+            signal = await self._signals.get()
+            if self._wanted is not None:
+                if signal is SIGINT:
+                    return
+                continue
+            self._stop(await self._meaning(signal))
+
+    async def _meaning(self, signal: Signals) -> str:
+        """cancel | release | keep | continue."""
+        if self._holding and signal is SIGINT and self._ask is not None and self._may_release:
+            return await self._choice(self._ask)
+        if self._attached:
+            return "keep"
+        return "release" if self._holding else "cancel"
+
+    async def _choice(self, ask: Ask) -> str:
+        usual = "keep" if self._attached else "release"
+        choices = "[y/N/c]" if self._attached else "[Y/n/c]"
+        say("")
+        asking = asyncio.ensure_future(
+            ask(f"release the machine? {choices} (y release, n keep serving, c continue) ")
+        )
+        again = asyncio.ensure_future(self._signals.get())
+        try:
+            await asyncio.wait({asking, again}, return_when=asyncio.FIRST_COMPLETED)
+            if not asking.done():
+                say("")
+                return usual
+            answer = asking.result()
+        finally:
+            await _end(asking, again)
+        return {"y": "release", "n": "keep", "c": "continue"}.get(answer[:1], usual)
+
+    def _stop(self, wanted: str) -> None:
+        if self._wanted is not None:
+            return
+        if wanted == "continue":
+            say("holding the tunnel open; press Ctrl-C to end")
+            return
+        self._wanted = wanted
+        say(_WORDS[wanted])
+        if self._id is not None:
+            self._issue(self._id, wanted)
+
+    def _issue(self, ident: str, wanted: str) -> None:
+        self._command = asyncio.create_task(self._command_to(ident, wanted))
+
+    async def _command_to(self, ident: str, wanted: str) -> None:
+        try:
+            match wanted:
+                case "release":
+                    await self._orchestrator.release(ident)
+                case "keep":
+                    await self._orchestrator.keep(ident)
+                case _:
+                    await self._orchestrator.cancel(ident)
+        except GdlError:
+            # It does not hold yet, or it has ended by itself, which its last event tells.
+            # A keep is tried again when it does hold.
+            if wanted == "release":
+                await self._command_to(ident, "cancel")
+
+    async def _break_silence(self) -> None:
+        while True:
+            limit = QUIET_HOLDING_S if self._holding and self._announced else self._quiet_s
+            left = limit - (time.monotonic() - self._told_at)
+            if left > 0:
+                await asyncio.sleep(min(left, self._quiet_s))
+                continue
+            self._told_at = time.monotonic()
+            self._show.still(self._state)
+
+    def _unfinished(self) -> Ending:
+        """The end of the story as far as it is known here, shown like a real one."""
+        state = self._state
+        sure = state.billing in (Billing.NONE, Billing.RELEASED) and self._id is not None
+        attempt = state.attempt
+        kept = self._wanted == "keep"
+        finished = DeploymentFinished(
+            outcome="serving" if kept else "cancelled",
+            endpoint=None,
+            model=state.served_name,
+            session_id=attempt.session_id if attempt else None,
+            billing=state.billing if sure or kept else Billing.UNKNOWN,
+            attempts=(),
+            benchmark=state.benchmark,
+            error=None if kept else "stopped waiting before the machine was given back",
+            hint=None if kept else "`gdl-tui sessions` shows what is rented, `destroy ID` ends it",
+            kind="" if kept else "cancelled" if sure else "release_unconfirmed",
+        )
+        recorded = Recorded(self._id or "", state.last_seq + 1, datetime.now(UTC), finished)
+        if self._closed is None:
+            try:
+                self._show.event(recorded, apply(state, recorded))
+            except OutputClosed as closed:
+                self._closed = closed
+        return Ending(finished, gave_up=True, closed=self._closed)
+
+
+async def _end(*tasks: asyncio.Future[Any]) -> None:
+    """Cancel what still runs and wait for it; their failures were looked at before."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def exit_code(ending: Ending) -> int:
+    """Possible billing first, then a closed stdout, then how the deployment ended."""
+    code = exit_codes.of_finished(ending.finished)
+    if code == exit_codes.STILL_BILLING or ending.closed is None:
+        return code
+    return exit_codes.OUTPUT_CLOSED if ending.closed.quiet else exit_codes.INTERNAL

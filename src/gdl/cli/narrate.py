@@ -1,0 +1,214 @@
+"""A deployment told line by line, for a terminal or a log file. Pure: events in, lines out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import datetime
+
+from gdl.cli.render import bench, duration, elapsed, host, machine, money, plain, price, table
+from gdl.domain import events as ev
+from gdl.domain.deployment import DeploymentState
+from gdl.domain.events import Recorded
+from gdl.domain.models import CheckStatus
+
+_PROGRESS_EVERY_S = 10.0
+_LEVELS = {"warning": "warning: ", "error": "error: "}
+
+
+class Narrator:
+    """Turns events into lines. Feed it every event with the state after it, in order.
+
+    colour: dim the machine's own output, set headings bold. Without it no escape is written.
+    """
+
+    def __init__(self, *, colour: bool = False) -> None:
+        self._colour = colour
+        self._progress = ""
+        self._progress_at: datetime | None = None
+
+    def lines(self, recorded: Recorded, state: DeploymentState) -> Iterator[str]:
+        """The lines for one event; none for those that say nothing new."""
+        event, at = recorded.event, recorded.at
+        if isinstance(event, ev.LogLines):
+            yield from self._log(event)
+            return
+        if isinstance(event, ev.Progressed | ev.BenchProgressed):
+            text = _progress(event)
+            if self._repeats(text, at):
+                return
+            yield self._stamp(at, state) + f"  {text}"
+            return
+        for text in self._told(recorded, state):
+            yield self._stamp(at, state) + text if text else ""
+
+    def still(self, state: DeploymentState, now: datetime) -> str:
+        """The line that breaks a long silence."""
+        waiting = f": {plain(state.progress.text, 160)}" if state.progress else ""
+        spent = state.cost(now)
+        cost = f", {money(spent)} so far" if spent else ""
+        return self._stamp(now, state) + f"  still {state.phase.value}{waiting}{cost}"
+
+    def _stamp(self, at: datetime, state: DeploymentState) -> str:
+        since = (at - state.started_at).total_seconds() if state.started_at else 0.0
+        return self._dim(f"[{elapsed(since):>7}] ")
+
+    def _dim(self, text: str) -> str:
+        return f"\x1b[2m{text}\x1b[0m" if self._colour else text
+
+    def _bold(self, text: str) -> str:
+        return f"\x1b[1m{text}\x1b[0m" if self._colour else text
+
+    def _repeats(self, text: str, at: datetime) -> bool:
+        """Whether only figures changed since the last such line, and that was just now."""
+        shape = re.sub(r"\d[\d.,:]*", "#", text)
+        if (
+            shape == self._progress
+            and self._progress_at is not None
+            and (at - self._progress_at).total_seconds() < _PROGRESS_EVERY_S
+        ):
+            return True
+        self._progress, self._progress_at = shape, at
+        return False
+
+    def _log(self, event: ev.LogLines) -> Iterator[str]:
+        if event.dropped:
+            yield self._dim(f"  {event.source:>7} | … {event.dropped} lines left out …")
+        for line in event.lines:
+            yield self._dim(f"  {plain(event.source, 20):>7} | {plain(line, 500)}")
+
+    def _told(self, recorded: Recorded, state: DeploymentState) -> Iterator[str]:
+        event = recorded.event
+        match event:
+            case ev.DeploymentPlanned():
+                yield from _planned(event)
+            case ev.OffersRanked():
+                reasons = f" ({plain(', '.join(event.reasons), 300)})" if event.reasons else ""
+                yield f"{event.suitable} suitable offers, {event.excluded} excluded{reasons}"
+            case ev.AttemptStarted():
+                yield self._bold(f"attempt {event.attempt}: {_offered(event)}")
+            case ev.PhaseChanged():
+                self._progress = ""
+                detail = f"  {plain(event.detail, 200)}" if event.detail else ""
+                yield self._bold(event.phase.value) + detail
+            case ev.SessionRented():
+                ends = event.expires_at.strftime(", until %H:%M UTC") if event.expires_at else ""
+                yield f"  session {plain(event.session_id, 80)}{ends}"
+            case ev.BillingChanged():
+                detail = f" ({plain(event.detail, 200)})" if event.detail else ""
+                yield f"  billing: {event.billing.value}{detail}"
+            case ev.DeploymentFinished():
+                yield from _finished(event, state, recorded.at)
+            case _:
+                yield from _told_on_machine(event)
+
+
+def _planned(event: ev.DeploymentPlanned) -> Iterator[str]:
+    need = f", needs {event.needed_vram_gb:.1f} GB VRAM" if event.needed_vram_gb else ""
+    yield (
+        f"deploying {plain(event.spec.model, 120)} ({plain(event.model_id, 120)}) "
+        f"with backend {event.spec.backend}{need}"
+    )
+
+
+def _offered(event: ev.AttemptStarted) -> str:
+    place = f", {plain(event.location, 60)}" if event.location else ""
+    return (
+        f"{machine(event.gpu_name, event.gpu_count, event.vram_gb)} "
+        f"from {plain(event.provider, 40)}{place}, {price(event.price_per_hour)} "
+        f"[{plain(event.offer_id, 80)}]"
+    )
+
+
+def _progress(event: ev.Progressed | ev.BenchProgressed) -> str:
+    if isinstance(event, ev.BenchProgressed):
+        return (
+            f"benchmark: {event.done}/{event.total} requests, "
+            f"{event.output_tokens_per_s:.1f} tokens/s"
+        )
+    share = "" if event.fraction is None else f"  {event.fraction:.0%}"
+    return plain(event.text, 200) + share
+
+
+def _told_on_machine(event: ev.Event) -> Iterator[str]:
+    match event:
+        case ev.HostInspected():
+            yield f"  machine: {host(event.facts)}"
+        case ev.StepStarted():
+            yield f"  step {event.index}/{event.total}: {plain(event.title, 120)}"
+        case ev.StepFinished():
+            detail = f" ({plain(event.detail, 200)})" if event.detail else ""
+            name = plain(event.name, 40)
+            yield f"  step {name}: {plain(event.outcome)} in {duration(event.seconds)}{detail}"
+        case ev.TunnelOpened():
+            way = {"forward": "SSH port forwarding", "ssh-curl": "curl over SSH"}
+            yield f"  endpoint {plain(event.endpoint)} ({way.get(event.mode, plain(event.mode))})"
+        case ev.Checked(check=check):
+            took = "" if check.latency_ms is None else f" in {check.latency_ms:.0f} ms"
+            word = "ok" if check.status is CheckStatus.PASSED else check.status.value
+            yield f"  check {plain(check.name, 20)}: {word}{took}  {plain(check.detail, 300)}"
+        case ev.QualityAnswered():
+            yield from _answer(event)
+        case ev.BenchFinished():
+            yield "  benchmark"
+            yield from (f"    {line}" for line in bench(event.report))
+        case ev.Diagnosed():
+            yield f"  cause: {plain(event.cause, 400)}"
+            yield f"  remedy: {plain(event.remedy, 400)}"
+            yield from (f"    > {plain(line, 300)}" for line in event.evidence[:10])
+        case ev.AttemptFailed():
+            yield (
+                f"attempt {event.attempt} failed while {event.phase.value}: "
+                f"{plain(event.message, 400)}"
+            )
+            if event.hint:
+                yield f"  {plain(event.hint, 400)}"
+        case ev.Noted():
+            yield f"  {_LEVELS.get(event.level, '')}{plain(event.text, 600)}"
+
+
+def _answer(event: ev.QualityAnswered) -> Iterator[str]:
+    answer = event.answer
+    yield f"  Q: {plain(answer.prompt, 300)}"
+    if answer.error:
+        yield f"  A: (no answer: {plain(answer.error, 300)})"
+        return
+    speed = "" if answer.tokens_per_s is None else f", {answer.tokens_per_s:.1f} tokens/s"
+    first = "" if answer.ttft_ms is None else f", first token after {answer.ttft_ms:.0f} ms"
+    verdict = "right" if answer.passed else f"expected {' or '.join(answer.expected)}"
+    yield f"  A: {plain(answer.answer, 600)}"
+    yield f"     ({plain(verdict, 120)}{first}{speed})"
+
+
+def _finished(event: ev.DeploymentFinished, state: DeploymentState, now: datetime) -> Iterator[str]:
+    if event.attempts:
+        yield "attempts"
+        rows = [
+            (
+                a.number,
+                machine(a.gpu_name, a.gpu_count),
+                a.provider,
+                price(a.price_per_hour),
+                a.phase_reached,
+                a.ended,
+                elapsed(a.seconds),
+                money(a.cost),
+                a.reason,
+            )
+            for a in event.attempts
+        ]
+        headings = (
+            ">#",
+            "MACHINE",
+            "PROVIDER",
+            ">PRICE",
+            "REACHED",
+            "ENDED",
+            ">TIME",
+            ">COST",
+            "REASON",
+        )
+        yield from (f"  {line}" for line in table(headings, rows))
+    spent = sum(a.cost for a in event.attempts) or state.cost(now)
+    billing = f"billing {event.billing.value}, {money(spent)}"
+    yield f"{event.outcome}: {plain(event.model, 120)}, {billing}"

@@ -1,0 +1,113 @@
+"""The two streams: data on stdout, which may go away, and narration on stderr, which may too."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import math
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from gdl.cli import exit_codes
+
+
+class OutputClosed(Exception):
+    """stdout takes no more: the reader left (`quiet`), or writing failed."""
+
+    def __init__(self, cause: OSError) -> None:
+        super().__init__(cause.strerror or str(cause))
+        self.quiet = cause.errno == errno.EPIPE
+
+
+class Output:
+    """stdout, flushed line by line. Raises OutputClosed when nobody reads it any more."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+
+    def line(self, text: str) -> None:
+        try:
+            sys.stdout.write(text + "\n")
+            sys.stdout.flush()
+        except OSError as error:
+            raise OutputClosed(error) from None
+
+    def json(self, value: Any) -> None:
+        """One value on one line, in ASCII, so that no terminal can be misled by it."""
+        import json
+
+        try:
+            text = json.dumps(value, allow_nan=False)
+        except ValueError:
+            text = json.dumps(_finite(value), allow_nan=False)
+        self.line(text)
+
+    def abandon(self, closed: OutputClosed) -> int:
+        """Write no more to stdout, not even at interpreter exit; the exit code that tells it."""
+        with contextlib.suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)
+        if closed.quiet:
+            return exit_codes.OUTPUT_CLOSED
+        say(f"error: cannot write the output: {closed}")
+        say("hint: check where stdout goes")
+        return exit_codes.INTERNAL
+
+
+@contextlib.contextmanager
+def watched(left: Callable[[OutputClosed], None]) -> Iterator[None]:
+    """Call `left` once, from the running loop, when stdout is a pipe and its reader is gone.
+
+    A write would tell it too, but there may be none for hours.
+    """
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    try:
+        descriptor = sys.stdout.fileno()
+        watchable = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+    except (OSError, ValueError):
+        watchable = False
+    if not watchable:
+        yield
+        return
+
+    def gone() -> None:
+        loop.remove_reader(descriptor)
+        left(OutputClosed(BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))))
+
+    # The writing end of a pipe becomes "readable" when the other end is closed.
+    loop.add_reader(descriptor, gone)
+    try:
+        yield
+    finally:
+        loop.remove_reader(descriptor)
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for every number that JSON cannot write."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return value
+
+
+def say(text: str) -> None:
+    """One line of narration. A stderr that is gone costs the line, never the work."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+
+def coloured() -> bool:
+    """Whether stderr may be dimmed and coloured."""
+    return (
+        sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    )

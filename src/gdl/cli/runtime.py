@@ -1,0 +1,253 @@
+"""What every subcommand runs in: settings, orchestrator, signals, errors, exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
+
+from gdl.cli import exit_codes
+from gdl.cli.output import Output, OutputClosed
+
+if TYPE_CHECKING:
+    from gdl.domain.errors import GdlError
+    from gdl.orchestrator.api import OrchestratorApi
+    from gdl.settings import Settings
+
+Opener = Callable[..., AbstractAsyncContextManager["OrchestratorApi"]]
+"""`opener(settings, host=..., identity=...)`: an orchestrator that is closed on leaving."""
+Ui = Callable[["Settings", str | None, str | None], Awaitable[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a subcommand was told to look; None leaves it to the global option or setting."""
+
+    backend: str | None = None
+    host: str | None = None
+    identity: str | None = None
+
+
+@dataclass(slots=True)
+class Cli:
+    """The global options, and the ways out of this layer. One per run.
+
+    data_dir: where crash logs go; the settings' folder as soon as they are read.
+    """
+
+    opener: Opener
+    open_ui: Ui | None = None
+    backend: str | None = None
+    config: Path | None = None
+    read_only: bool = False
+    host: str | None = None
+    identity: str | None = None
+    data_dir: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What the body of a subcommand works with."""
+
+    orchestrator: OrchestratorApi
+    settings: Settings
+    output: Output
+
+
+Body = Callable[[Session], Awaitable[int]]
+
+
+def load_settings(cli: Cli, target: Target, flags: Mapping[str, Any]) -> Settings:
+    """The settings in force for one subcommand. Raises UsageError."""
+    from gdl import settings as settings_module
+    from gdl.domain.errors import UsageError
+
+    backend = target.backend or cli.backend
+    if (target.host or cli.host) is not None:
+        if backend not in (None, "ssh"):
+            raise UsageError(
+                f"--host names a machine of the ssh backend, not of {backend}", "use --backend ssh"
+            )
+        backend = "ssh"
+    settings = settings_module.load(
+        cli.config, backend=backend, read_only=cli.read_only or None, **flags
+    )
+    cli.data_dir = settings.data_dir
+    return settings
+
+
+def execute(
+    cli: Cli,
+    body: Body,
+    *,
+    target: Target,
+    as_json: bool = False,
+    changes: str = "",
+    flags: Mapping[str, Any] | None = None,
+    on_error: Callable[[GdlError, Output], None] | None = None,
+) -> NoReturn:
+    """Run `body` with an open orchestrator, report what goes wrong, leave with the exit code.
+
+    changes: the verb that read-only forbids ("" for commands that only look). on_error: how an
+    expected failure is put on stdout with `--json`; default: one object of type "error".
+    """
+    import asyncio
+
+    from gdl.domain.errors import UsageError
+
+    output = Output(as_json)
+
+    async def main() -> int:
+        settings = load_settings(cli, target, flags or {})
+        if changes and settings.read_only:
+            raise UsageError(f"read-only: nothing is {changes}", "leave --read-only out")
+        return await _interruptible(cli, target, settings, output, body)
+
+    raise typer.Exit(guarded(cli, lambda: asyncio.run(main()), output, on_error))
+
+
+async def _interruptible(
+    cli: Cli, target: Target, settings: Settings, output: Output, body: Body
+) -> int:
+    """`body`, with signals turned into a cancellation, so that everything is closed in order."""
+    import asyncio
+
+    from gdl.cli.signals import handled
+    from gdl.domain.errors import Cancelled
+
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("not in a task")
+    try:
+        with handled(lambda _signal: task.cancel()):
+            async with cli.opener(
+                settings,
+                host=target.host or cli.host,
+                identity=target.identity or cli.identity,
+            ) as orchestrator:
+                return await body(Session(orchestrator, settings, output))
+    except asyncio.CancelledError as cancelled:
+        task.uncancel()
+        # A signal while everything is being closed must not hide why it is being closed.
+        if (earlier := _behind(cancelled)) is not None:
+            raise earlier from None
+        raise Cancelled("interrupted", "run it again when you are ready") from None
+
+
+def _behind(error: BaseException) -> GdlError | None:
+    """The expected failure that was on its way when `error` came in between."""
+    from gdl.domain.errors import GdlError
+
+    context = error.__context__
+    while context is not None and not isinstance(context, GdlError):
+        context = context.__context__
+    return context
+
+
+def guarded(
+    cli: Cli,
+    work: Callable[[], int],
+    output: Output,
+    on_error: Callable[[GdlError, Output], None] | None = None,
+) -> int:
+    """The exit code of `work`, or of the way it failed. Nothing but SystemExit passes."""
+    from gdl.domain.errors import Cancelled, GdlError
+
+    try:
+        return work()
+    except GdlError as error:
+        return _report(error, output, on_error)
+    except KeyboardInterrupt:
+        return _report(Cancelled("interrupted", "run it again when you are ready"), output)
+    except OutputClosed as closed:
+        return output.abandon(closed)
+    except Exception as error:
+        code = _crash(cli, error)
+        if output.as_json:
+            with contextlib.suppress(OutputClosed):
+                output.json(
+                    {
+                        "type": "error",
+                        "kind": "internal",
+                        "message": f"{type(error).__name__}: {error}",
+                        "hint": "see the crash log that stderr names",
+                    }
+                )
+        return code
+
+
+def _report(
+    error: GdlError,
+    output: Output,
+    on_error: Callable[[GdlError, Output], None] | None = None,
+) -> int:
+    complain(error.message, error.hint)
+    code = exit_codes.of_error(error)
+    if not output.as_json:
+        return code
+    try:
+        if on_error is not None:
+            on_error(error, output)
+        else:
+            output.json(
+                {
+                    "type": "error",
+                    "kind": error.kind,
+                    "message": error.message,
+                    "hint": error.hint,
+                }
+            )
+    except OutputClosed as closed:
+        output.abandon(closed)
+    return code
+
+
+def complain(message: str, hint: str) -> None:
+    """The two lines on stderr that every expected failure ends with."""
+    from gdl.cli.output import say
+    from gdl.cli.render import plain
+
+    say(f"error: {plain(message)}")
+    say(f"hint: {plain(hint) or 'see `gdl-tui doctor`'}")
+
+
+def _crash(cli: Cli, error: Exception) -> int:
+    """A defect of ours: one line for the user, the rest in a file."""
+    import time
+    import traceback
+
+    from gdl.cli.output import say
+    from gdl.cli.render import plain
+
+    what = f"{type(error).__name__}: {plain(str(error), 300)}"
+    try:
+        folder = (cli.data_dir or _data_dir()) / "logs"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = folder / f"crash-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write("".join(traceback.format_exception(error)))
+        say(f"internal error: {what} (details in {path})")
+    except OSError as problem:
+        say(f"internal error: {what} (no details: {problem.strerror})")
+    return exit_codes.INTERNAL
+
+
+def _data_dir() -> Path:
+    """Where the settings would keep data; for the case that they could not be read."""
+    if named := os.environ.get("GDL_DATA_DIR"):
+        return Path(named)
+    import platformdirs
+
+    return platformdirs.user_data_path("gdl-tui")
+
+
+def at_terminal() -> bool:
+    """Whether somebody can be asked: stdin and stderr are both a terminal."""
+    return bool(sys.stdin and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty())

@@ -1,0 +1,68 @@
+"""vLLM as an engine."""
+
+from __future__ import annotations
+
+from gdl.domain.models import DeploymentSpec, HostFacts
+from gdl.domain.secret import Secret
+from gdl.engines import catalog
+from gdl.engines.base import LogMark, Model, Plan
+from gdl.engines.vllm import log, plan, server
+from gdl.settings import Settings
+
+
+class VllmEngine:
+    """Serves models with vLLM. Stateless."""
+
+    name = "vllm"
+
+    def resolve(self, model: str) -> Model:
+        """Alias, hub id or path to a Model. Raises UsageError with suggestions."""
+        return catalog.resolve(model)
+
+    def models(self) -> tuple[Model, ...]:
+        """The models known by alias."""
+        return catalog.known()
+
+    def has_chat_template(self, model: Model) -> bool:
+        """False for a base model known to have none: ask it by completions. Unknown models are
+        taken to have one."""
+        entry = catalog.entry_of(model)
+        return entry is None or entry.chat
+
+    def plan(
+        self,
+        spec: DeploymentSpec,
+        host: HostFacts,
+        model: Model,
+        settings: Settings,
+        *,
+        cpu_allowed: bool,
+        api_key: Secret,
+        log_path: str,
+        port: int,
+    ) -> Plan:
+        """The plan for this machine. Raises DeployError when nothing can run there, UsageError
+        for settings or arguments that cannot be."""
+        choice = plan.choose(host, settings, cpu_allowed=cpu_allowed)
+        plan.require_room(host, model, choice)
+        tool = "pip" if settings.install.installer == "pip" else "uv"
+        build = f" (CUDA {choice.cuda})" if choice.on_gpu else ""
+        base = "" if self.has_chat_template(model) else "; a base model, asked by completions"
+        return Plan(
+            summary=f"{choice.distribution} {choice.version}{build} by {tool}{base}",
+            steps=plan.steps(host, model, choice, settings),
+            server=server.command(
+                spec,
+                host,
+                model,
+                choice,
+                settings,
+                api_key=api_key,
+                log_path=log_path,
+                port=port,
+            ),
+        )
+
+    def read_line(self, line: str) -> LogMark | None:
+        """The mark a line of the server's log makes, if any."""
+        return log.read_line(line)

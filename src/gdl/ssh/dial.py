@@ -1,0 +1,368 @@
+"""Making an SSH connection: keys, the pinned host key, jump hosts, and errors in plain words."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+
+from gdl.domain.errors import GdlError, HostKeyChanged, SshAuthFailed, SshError, UsageError
+from gdl.domain.models import SshAddress
+from gdl.ssh.text import clean_text
+
+_CIPHERS = (
+    # AES-GCM is the fastest by far where the processor helps; the rest is for older servers.
+    "aes128-gcm@openssh.com",
+    "aes256-gcm@openssh.com",
+    "chacha20-poly1305@openssh.com",
+    "aes128-ctr",
+    "aes192-ctr",
+    "aes256-ctr",
+)
+_HOST_KEY_ALGORITHMS = (
+    "ssh-ed25519",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "rsa-sha2-512",
+    "rsa-sha2-256",
+)
+_MAX_HOPS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Everything that is needed to connect; no secret inside.
+
+    identity_file: the private key; None with agent_auth: the agent and the default keys.
+    host_key_file: the public host key of this machine; written on first use (0600), then binding.
+    config_alias: a Host of ~/.ssh/config, which then gives host, port, user, IdentityFile and
+    ProxyJump; `address` only names it.
+    """
+
+    address: SshAddress
+    identity_file: Path | None
+    host_key_file: Path
+    agent_auth: bool = False
+    connect_timeout_s: float = 20.0
+    keepalive_s: float = 15.0
+    config_alias: str | None = None
+
+    @property
+    def label(self) -> str:
+        """How messages call it."""
+        return clean_text(self.config_alias or str(self.address), 120)
+
+
+class Client(asyncssh.SSHClient):
+    """Holds the host to its pinned key, and remembers why the connection ended."""
+
+    def __init__(self, pinned: asyncssh.SSHKey | None) -> None:
+        self._pinned = pinned
+        self.offered: asyncssh.SSHKey | None = None
+        self.mismatch = False
+        self.reason = ""
+
+    def validate_host_public_key(
+        self, host: str, addr: str, port: int, key: asyncssh.SSHKey
+    ) -> bool:
+        if self._pinned is None:
+            # First use. The same key is asked for again at every renewal of the session keys.
+            self._pinned = key
+        self.offered = key
+        self.mismatch = key.public_data != self._pinned.public_data
+        return not self.mismatch
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.reason = clean_text(str(exc), 200) if exc is not None else "closed by the machine"
+
+
+@dataclass(slots=True)
+class Dialled:
+    """A connection that is up, the client object it reports to, and the hops it goes through."""
+
+    conn: asyncssh.SSHClientConnection
+    client: Client
+    fingerprint: str
+    hops: tuple[asyncssh.SSHClientConnection, ...] = ()
+
+
+async def dial(target: Target) -> Dialled:
+    """Connect and authenticate within `connect_timeout_s`.
+
+    Raises SshAuthFailed, HostKeyChanged, SshError (refused, timed out, unknown host, protocol),
+    and UsageError for a key or configuration file that cannot be used.
+    """
+    hops: list[asyncssh.SSHClientConnection] = []
+    try:
+        async with asyncio.timeout(target.connect_timeout_s):
+            return await _dial(target, hops)
+    except BaseException as error:
+        for hop in hops:
+            hop.abort()
+        if isinstance(error, TimeoutError):
+            raise SshError(
+                f"no SSH answer from {target.label} within {target.connect_timeout_s:g} s",
+                "check the address, the port and any firewall; a new machine may still be booting",
+            ) from None
+        raise
+
+
+async def _dial(
+    target: Target,
+    hops: list[asyncssh.SSHClientConnection],
+    tunnel: asyncssh.SSHClientConnection | None = None,
+) -> Dialled:
+    """One connection, through `tunnel` if given; jump hosts made on the way go to `hops`."""
+    pinned = await asyncio.to_thread(_read_pin, target.host_key_file)
+    client = Client(pinned)
+    try:
+        keywords = await _options(target, client, pinned)
+        jumps = keywords.pop("jumps", "")
+        if tunnel is None and jumps:
+            tunnel = await _jump(target, jumps, hops)
+        keywords["tunnel"] = tunnel
+        conn = await asyncssh.connect(**keywords)
+    except GdlError:
+        raise
+    except (asyncssh.Error, asyncssh.KeyImportError, OSError, ValueError) as error:
+        raise _explain(error, target, client) from None
+    key = conn.get_server_host_key()
+    try:
+        if key is None:
+            raise SshError(f"{target.label} showed no host key", "it cannot be trusted")
+        if pinned is None:
+            await asyncio.to_thread(_write_pin, target, key)
+    except BaseException:
+        conn.abort()
+        raise
+    return Dialled(conn, client, key.get_fingerprint(), tuple(hops))
+
+
+async def _jump(
+    target: Target, jumps: str, hops: list[asyncssh.SSHClientConnection]
+) -> asyncssh.SSHClientConnection | None:
+    """Connect to the jump hosts in turn (`[user@]host[:port],...`; a host may be an alias).
+
+    asyncssh would check them against the user's known_hosts; each is pinned by itself instead,
+    in a file beside the machine's.
+    """
+    tunnel: asyncssh.SSHClientConnection | None = None
+    for name in (part.strip() for part in jumps.split(",")):
+        user, _, rest = name.rpartition("@")
+        host, _, port = rest.partition(":") if rest.count(":") == 1 else (rest, "", "")
+        if not host or (port and not port.isdigit()):
+            raise UsageError(
+                f"bad jump host {clean_text(name, 80)!r}", "mend ProxyJump in ~/.ssh/config"
+            )
+        if len(hops) >= _MAX_HOPS:
+            raise UsageError(
+                f"more than {_MAX_HOPS} jump hosts on the way to {target.label}",
+                "check ProxyJump in ~/.ssh/config for a circle",
+            )
+        safe = "".join(c if c.isalnum() or c in ".-_" else "_" for c in name)[:80]
+        base = target.host_key_file.name.partition(".hop-")[0]
+        hop = replace(
+            target,
+            config_alias=host,
+            identity_file=None,
+            host_key_file=target.host_key_file.with_name(f"{base}.hop-{safe}"),
+            address=SshAddress(host, int(port or 0), user),
+        )
+        tunnel = (await _dial(hop, hops, tunnel)).conn
+        hops.append(tunnel)
+    return tunnel
+
+
+async def _options(
+    target: Target, client: Client, pinned: asyncssh.SSHKey | None
+) -> dict[str, Any]:
+    """Arguments for asyncssh.connect, and "jumps" where the configuration names jump hosts.
+    Nothing is taken from the user's files unless an alias asks for it."""
+    keywords: dict[str, Any] = {
+        "host": target.config_alias or target.address.host,
+        "client_factory": lambda: client,
+        "known_hosts": lambda host, addr, port: ([], [], []),
+        "x509_trusted_certs": None,
+        "server_host_key_algs": _host_key_algorithms(pinned),
+        "encryption_algs": list(_CIPHERS),
+        "compression_algs": ["none"],
+        "preferred_auth": "publickey",
+        "password_auth": False,
+        "kbdint_auth": False,
+        "host_based_auth": False,
+        "gss_auth": False,
+        "gss_kex": False,
+        "gss_host": None,
+        "agent_forwarding": False,
+        "x11_forwarding": False,
+        "request_pty": False,
+        "keepalive_interval": target.keepalive_s,
+        "keepalive_count_max": 3,
+        # The time-out around `dial` covers both, hops included.
+        "connect_timeout": None,
+        "login_timeout": target.connect_timeout_s,
+        "config": None,
+    }
+    alias_keys: list[str] = []
+    if target.config_alias is None:
+        keywords |= {"port": target.address.port, "username": target.address.user}
+        keywords["proxy_command"] = None
+    else:
+        keywords["config"] = await asyncio.to_thread(_user_config)
+        # A jump host may carry a user and a port of its own; an alias leaves both to its file.
+        if ".hop-" in target.host_key_file.name:
+            if target.address.port:
+                keywords["port"] = target.address.port
+            if target.address.user:
+                keywords["username"] = target.address.user
+        known = await asyncssh.SSHClientConnectionOptions.construct(
+            config=keywords["config"], host=target.config_alias, client_keys=None
+        )
+        if isinstance(known.tunnel, str) and known.tunnel.lower() != "none":
+            keywords["jumps"] = known.tunnel
+        alias_keys = list(known.config.get("IdentityFile", []))
+    keywords |= await _keys(target, alias_keys)
+    return keywords
+
+
+async def _keys(target: Target, alias_keys: list[str]) -> dict[str, Any]:
+    """Which keys are offered. The agent and the default keys only where that is allowed."""
+    if target.identity_file is not None:
+        key = await asyncio.to_thread(_load_key, target.identity_file)
+        return {"client_keys": [key], "agent_path": ""}
+    if target.agent_auth:
+        # Left out altogether: asyncssh takes the alias's keys, else the defaults, and the agent.
+        return {}
+    if alias_keys:
+        keys = [await asyncio.to_thread(_load_key, Path(name)) for name in alias_keys]
+        return {"client_keys": keys, "agent_path": ""}
+    raise UsageError(
+        f"no key to enter {target.label} with", "name one with --identity FILE or allow the agent"
+    )
+
+
+def _user_config() -> list[str] | None:
+    file = Path("~/.ssh/config").expanduser()
+    return [str(file)] if file.is_file() else None
+
+
+def _load_key(file: Path) -> asyncssh.SSHKey:
+    file = file.expanduser()
+    try:
+        return asyncssh.read_private_key(str(file))
+    except OSError as error:
+        raise UsageError(
+            f"cannot read the key file {file}: {error.strerror or error}",
+            "check the path and its permissions",
+        ) from None
+    except asyncssh.KeyEncryptionError:
+        hint = "add it to the SSH agent, or name a key without one"
+        raise UsageError(f"the key file {file} is protected by a passphrase", hint) from None
+    except (asyncssh.KeyImportError, ValueError) as error:
+        if "passphrase" in str(error).lower():
+            hint = "add it to the SSH agent, or name a key without one"
+            raise UsageError(f"the key file {file} is protected by a passphrase", hint) from None
+        raise UsageError(
+            f"{file} is not a private key that can be read", "an OpenSSH or PEM key is expected"
+        ) from None
+
+
+def _host_key_algorithms(pinned: asyncssh.SSHKey | None) -> list[str]:
+    """Plain keys only, no certificates: a key is what is pinned. The pinned kind goes first; the
+    others stay, so that a changed key of another kind is seen as one and not as a riddle."""
+    if pinned is None:
+        return list(_HOST_KEY_ALGORITHMS)
+    own = [name.decode() for name in pinned.sig_algorithms]
+    own = [name for name in own if name in _HOST_KEY_ALGORITHMS]
+    return own + [name for name in _HOST_KEY_ALGORITHMS if name not in own]
+
+
+def _read_pin(file: Path) -> asyncssh.SSHKey | None:
+    try:
+        return asyncssh.read_public_key(str(file))
+    except FileNotFoundError:
+        return None
+    except (OSError, asyncssh.KeyImportError, ValueError) as error:
+        detail = getattr(error, "strerror", None) or "not a public key"
+        raise UsageError(
+            f"cannot read the pinned host key {file}: {detail}",
+            "without it the machine cannot be recognised; mend the file",
+        ) from None
+
+
+def _write_pin(target: Target, key: asyncssh.SSHKey) -> None:
+    """Put the key in place, whole or not at all; if somebody was faster, theirs must be ours."""
+    file = target.host_key_file
+    temporary = ""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # Made with mode 0600.
+        number, temporary = tempfile.mkstemp(prefix=".pin-", dir=file.parent)
+        with os.fdopen(number, "wb") as stream:
+            stream.write(key.export_public_key("openssh"))
+            stream.flush()
+            os.fsync(stream.fileno())
+        try:
+            os.link(temporary, file)
+        except FileExistsError:
+            other = _read_pin(file)
+            if other is not None and other.public_data != key.public_data:
+                raise _changed(target, key) from None
+        except OSError:
+            # A file system without hard links.
+            Path(temporary).replace(file)
+    except OSError as error:
+        raise UsageError(
+            f"cannot keep the host key in {file}: {error.strerror or error}",
+            "check that the folder can be written and the disk is not full",
+        ) from None
+    finally:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def _changed(target: Target, offered: asyncssh.SSHKey | None) -> HostKeyChanged:
+    shown = f" (now {offered.get_fingerprint()})" if offered is not None else ""
+    return HostKeyChanged(
+        f"the host key of {target.label} has changed since the first connection{shown}",
+        "somebody may be in between, or the address belongs to another machine now: do not use it",
+    )
+
+
+def _explain(error: Exception, target: Target, client: Client) -> GdlError:
+    """The error of a failed connection in our words; remote text in it is cleaned."""
+    where = target.label
+    detail = clean_text(str(getattr(error, "reason", "") or error), 200)
+    if client.mismatch:
+        return _changed(target, client.offered)
+    if isinstance(error, asyncssh.PermissionDenied) or "authentication failures" in detail:
+        return SshAuthFailed(
+            f"{where} does not accept the key",
+            "check user and key; on a new machine the key may take a minute to arrive",
+        )
+    if isinstance(error, asyncssh.ConfigParseError):
+        return UsageError(f"~/.ssh/config: {detail}", "mend the line it names")
+    if isinstance(error, (asyncssh.KeyImportError, asyncssh.KeyEncryptionError)):
+        return UsageError(f"a key for {where} cannot be used: {detail}", "check the key files")
+    if isinstance(error, ConnectionRefusedError):
+        return SshError(
+            f"{where} refuses the connection", "check the port; a new machine may still be booting"
+        )
+    if isinstance(error, socket.gaierror):
+        return SshError(f"no such host: {where}", "check the spelling and the network")
+    if isinstance(error, asyncssh.HostKeyNotVerifiable):
+        return SshError(f"the host key of {where} cannot be checked: {detail}", "it is not trusted")
+    if isinstance(error, OSError) and not isinstance(error, asyncssh.Error):
+        text = error.strerror or detail or type(error).__name__
+        return SshError(f"cannot connect to {where}: {text}", "check the address and the network")
+    return SshError(
+        f"the SSH connection to {where} failed: {detail or type(error).__name__}",
+        "check that an SSH server listens there, then try again",
+    )

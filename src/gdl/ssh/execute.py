@@ -1,0 +1,192 @@
+"""One command over one session channel: output bounded, login noise cut off, time-outs kept."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import shlex
+from collections.abc import Callable
+from typing import cast
+
+import asyncssh
+
+from gdl.domain.errors import CommandTimeout, SshError
+from gdl.ssh.text import clean_text
+
+OUTPUT_LIMIT = 4 * 1024 * 1024
+"""Bytes kept of each of a command's two streams; what comes after is dropped."""
+
+_NOISE_LIMIT = 64 * 1024
+_OPEN_TRIES = 8
+
+OnData = Callable[[bytes, bool], None]
+"""Called with each piece of output; True: it is from standard error."""
+
+
+class _Session(asyncssh.SSHClientSession[bytes]):
+    def __init__(self, on_data: OnData) -> None:
+        self._on_data = on_data
+        self.ended: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+
+    def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
+        self._on_data(data, datatype == asyncssh.EXTENDED_DATA_STDERR)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.ended.done():
+            self.ended.set_result(exc)
+
+
+class Unmark:
+    """Drops everything up to a mark: what login scripts print before our command starts."""
+
+    def __init__(self, mark: bytes) -> None:
+        self._mark = mark
+        self._held = b""
+        self.found = False
+
+    def feed(self, data: bytes) -> bytes:
+        if self.found:
+            return data
+        self._held += data
+        at = self._held.find(self._mark)
+        if at < 0:
+            self._held = self._held[-_NOISE_LIMIT:]
+            return b""
+        rest = self._held[at + len(self._mark) :]
+        self._held, self.found = b"", True
+        return rest
+
+    @property
+    def noise(self) -> str:
+        """What came instead of the mark, fit for an error message."""
+        return clean_text(self._held.decode("utf-8", "replace"), 300)
+
+
+class Bounded:
+    """The first OUTPUT_LIMIT bytes of a stream."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    def add(self, data: bytes) -> None:
+        room = OUTPUT_LIMIT - len(self._data)
+        if room > 0:
+            self._data += data[:room]
+
+    def value(self) -> bytes:
+        return bytes(self._data)
+
+
+class Executor:
+    """Runs commands on one connection, at most eight at a time.
+
+    OpenSSH allows ten sessions on a connection by default; SFTP takes one.
+    """
+
+    def __init__(self, conn: asyncssh.SSHClientConnection, label: str) -> None:
+        self._conn = conn
+        self._label = label
+        self._slots = asyncio.Semaphore(8)
+
+    async def execute(
+        self, command: str, on_data: OnData, *, timeout: float, input: bytes | None = None
+    ) -> int:
+        """Run `command` in /bin/sh, hand its output to `on_data`, and return its exit status
+        (-N when signal N ended it).
+
+        Raises CommandTimeout after `timeout` seconds (its channel is closed then), SshError when
+        the connection is lost or the machine does not run the command.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                async with self._slots:
+                    return await self._execute(command, on_data, input)
+        except TimeoutError:
+            raise CommandTimeout(
+                f"a command on {self._label} took longer than {timeout:g} s: "
+                f"{clean_text(command, 80)}",
+                "the machine may be busy or stuck; try again or raise the time-out",
+            ) from None
+
+    async def _execute(self, command: str, on_data: OnData, input: bytes | None) -> int:
+        word = f"gdl-{secrets.token_hex(4)}"
+        mark = f"\x1e{word}\x1e".encode()
+        out, err = Unmark(mark), Unmark(mark)
+
+        def sift(data: bytes, is_error: bool) -> None:
+            if rest := (err if is_error else out).feed(data):
+                on_data(rest, is_error)
+
+        # Whatever the login shell is, the command meets a POSIX one. In the mark's source its
+        # control characters are written out, so a shell that echoes its commands cannot fake it.
+        sign = f"printf '\\036{word}\\036'"
+        starter = shlex.quote(f'{sign}; {sign} >&2; exec /bin/sh -c "$1"')
+        chan, session = await self._open(
+            f"exec /bin/sh -c {starter} sh {shlex.quote(command)}", sift
+        )
+        try:
+            if input:
+                chan.write(input)
+            chan.write_eof()
+            problem = await session.ended
+        except (BrokenPipeError, OSError):
+            # It ended before it read its input; its status tells the rest.
+            problem = await session.ended
+        finally:
+            if not session.ended.done():
+                _end(chan)
+        status = chan.get_returncode()
+        if problem is not None or (status is None and self._conn.is_closed()):
+            raise self.lost(problem)
+        if not out.found:
+            detail = out.noise or err.noise or "it said nothing"
+            raise SshError(
+                f"{self._label} does not run commands: {detail}",
+                "log in by hand to see what it wants; another user may be needed",
+            )
+        if status is None:
+            raise SshError(
+                f"a command on {self._label} ended without a status", "the machine may be stopping"
+            )
+        return status
+
+    async def _open(
+        self, line: str, on_data: OnData
+    ) -> tuple[asyncssh.SSHClientChannel[bytes], _Session]:
+        """A session channel that runs `line`. A machine short of sessions is asked again."""
+        delay = 0.05
+        for attempt in range(_OPEN_TRIES):
+            if self._conn.is_closed():
+                raise self.lost(None)
+            try:
+                chan, session = await self._conn.create_session(
+                    lambda: _Session(on_data), line, encoding=None
+                )
+                return chan, cast(_Session, session)
+            except asyncssh.ChannelOpenError as error:
+                if self._conn.is_closed():
+                    raise self.lost(error) from None
+                if attempt == _OPEN_TRIES - 1:
+                    raise SshError(
+                        f"{self._label} opens no session: {clean_text(str(error), 200)}",
+                        "it may limit sessions (MaxSessions) or allow no commands",
+                    ) from None
+            except (asyncssh.Error, OSError) as error:
+                raise self.lost(error) from None
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, 1.0)
+        raise AssertionError("unreachable")
+
+    def lost(self, error: Exception | None) -> SshError:
+        detail = clean_text(str(error), 200) if error is not None else "connection closed"
+        return SshError(
+            f"the SSH connection to {self._label} was lost: {detail}", "it is made again"
+        )
+
+
+def _end(chan: asyncssh.SSHClientChannel[bytes]) -> None:
+    """Close a channel whose command still runs, asking the command to end."""
+    with contextlib.suppress(asyncssh.Error, OSError):
+        chan.terminate()
+    chan.abort()

@@ -1,0 +1,218 @@
+"""Local port forwarding: a listener on loopback whose connections end on the machine.
+
+The listener asks for the SSH connection each time somebody connects, so it outlives a
+connection that is cut and made again: the local port stays the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+import asyncssh
+
+from gdl.domain.errors import ForwardRefused, SshError
+
+LOOPBACK = "127.0.0.1"
+
+_PROHIBITED = (asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, asyncssh.OPEN_UNKNOWN_CHANNEL_TYPE)
+
+Dial = Callable[[], asyncssh.SSHClientConnection | None]
+"""The live connection, or None while there is none."""
+
+
+async def probe_port(conn: asyncssh.SSHClientConnection, port: int, timeout: float) -> bool:
+    """Whether something listens on the machine's loopback `port`; `timeout` in seconds.
+
+    Raises ForwardRefused when the machine forbids forwarding, SshError when the connection is
+    lost or does not answer in time.
+    """
+    chan: asyncssh.SSHTCPChannel[bytes]
+    try:
+        async with asyncio.timeout(timeout):
+            chan, _ = await conn.create_connection(_Probe, LOOPBACK, port)
+    except asyncssh.ChannelOpenError as error:
+        if conn.is_closed():
+            raise SshError("the SSH connection was lost", "it is made again") from None
+        if error.code in _PROHIBITED:
+            raise ForwardRefused(
+                "the machine does not allow port forwarding",
+                "set AllowTcpForwarding yes on it, or let the checks run on the machine itself",
+            ) from None
+        return False
+    except TimeoutError:
+        raise SshError(f"no answer about port {port} within {timeout:g} s", "try again") from None
+    except (asyncssh.Error, OSError) as error:
+        raise SshError(f"the SSH connection was lost: {error}", "it is made again") from None
+    chan.abort()
+    return True
+
+
+class _Probe(asyncssh.SSHTCPSession[bytes]):
+    """Wants to know only that the connection could be opened."""
+
+
+class Forward:
+    """A local port on 127.0.0.1 that leads to a port on the machine's loopback."""
+
+    def __init__(self, dial: Dial, remote_port: int) -> None:
+        self.remote_port = remote_port
+        self.local_port = 0
+        self._dial = dial
+        self._server: asyncio.Server | None = None
+        self._ends: set[_LocalEnd] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def listen(self, local_port: int = 0) -> None:
+        """Start to accept. Port 0 takes a free one. Raises SshError when the port is in use."""
+        loop = asyncio.get_running_loop()
+        try:
+            self._server = await loop.create_server(lambda: _LocalEnd(self), LOOPBACK, local_port)
+        except OSError as error:
+            raise SshError(
+                f"cannot listen on {LOOPBACK}:{local_port}: {error.strerror or error}",
+                "choose another local port, or 0 for any free one",
+            ) from None
+        self.local_port = int(self._server.sockets[0].getsockname()[1])
+
+    async def aclose(self) -> None:
+        """Stop to accept and close what is open. Idempotent."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for end in list(self._ends):
+            end.abort()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def accepted(self, end: _LocalEnd) -> None:
+        """A local connection came in: open its other end, or close it."""
+        conn = self._dial()
+        if conn is None or self._server is None:
+            end.abort()
+            return
+        self._ends.add(end)
+        task = asyncio.ensure_future(self._open(conn, end))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def ended(self, end: _LocalEnd) -> None:
+        self._ends.discard(end)
+
+    async def _open(self, conn: asyncssh.SSHClientConnection, end: _LocalEnd) -> None:
+        try:
+            await conn.create_connection(lambda: _RemoteEnd(end), LOOPBACK, self.remote_port)
+        except (asyncssh.Error, OSError):
+            # Nothing listens there yet, or the connection went: the client sees a closed socket.
+            end.close()
+
+
+class _LocalEnd(asyncio.Protocol):
+    """The accepted socket. Reads nothing until its other end is open."""
+
+    def __init__(self, forward: Forward) -> None:
+        self._forward = forward
+        self._transport: asyncio.Transport | None = None
+        self._chan: asyncssh.SSHTCPChannel[bytes] | None = None
+        self._eof_seen = False
+        self._eof_sent = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.pause_reading()
+        self._forward.accepted(self)
+
+    def attach(self, chan: asyncssh.SSHTCPChannel[bytes]) -> None:
+        if self._transport is None:
+            chan.abort()
+            return
+        self._chan = chan
+
+    def start(self) -> None:
+        self.resume()
+
+    def data_received(self, data: bytes) -> None:
+        if self._chan is not None:
+            self._chan.write(data)
+
+    def eof_received(self) -> bool:
+        self._eof_seen = True
+        if self._chan is not None:
+            self._chan.write_eof()
+        if self._eof_sent:
+            self.close()
+        return True
+
+    def pause_writing(self) -> None:
+        if self._chan is not None:
+            self._chan.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self._chan is not None:
+            self._chan.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._forward.ended(self)
+        if self._chan is not None:
+            self._chan.close()
+            self._chan = None
+
+    def write(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def write_eof(self) -> None:
+        self._eof_sent = True
+        if self._eof_seen:
+            self.close()
+        elif self._transport is not None and not self._transport.is_closing():
+            self._transport.write_eof()
+
+    def pause(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class _RemoteEnd(asyncssh.SSHTCPSession[bytes]):
+    """The channel to the machine."""
+
+    def __init__(self, local: _LocalEnd) -> None:
+        self._local = local
+
+    def connection_made(self, chan: asyncssh.SSHTCPChannel[bytes]) -> None:
+        self._local.attach(chan)
+
+    def session_started(self) -> None:
+        self._local.start()
+
+    def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
+        self._local.write(data)
+
+    def eof_received(self) -> bool:
+        self._local.write_eof()
+        return True
+
+    def pause_writing(self) -> None:
+        self._local.pause()
+
+    def resume_writing(self) -> None:
+        self._local.resume()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._local.close()

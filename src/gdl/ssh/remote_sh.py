@@ -1,0 +1,310 @@
+"""The shell programs that jobs.py runs on the machine. POSIX sh, with dash, bash and busybox.
+
+Minimal images lack ps and more, so on Linux /proc is read with the shell's own commands; ps is
+for the rest (macOS). Answers are fields that each end in \\001: no path of ours may hold that.
+A dead process whose parent does not collect it (a zombie) counts as ended everywhere.
+"""
+
+from __future__ import annotations
+
+_COMMON = r"""
+born=
+gdl_stat() {
+    # Sets born, the start time of a live process; fails when there is none of that pid.
+    if [ -r /proc/self/stat ]; then
+        { IFS= read -r gdl_line < "/proc/$1/stat"; } 2>/dev/null || return 1
+        set -- ${gdl_line##*) }
+        case $1 in Z|X|x) return 1;; esac
+        shift 19
+        born=$1
+    else
+        gdl_line=$(LC_ALL=C ps -o stat= -o lstart= -p "$1" 2>/dev/null) || return 1
+        set -- $gdl_line
+        case ${1:-Z} in Z*) return 1;; esac
+        shift
+        born=$*
+    fi
+}
+"""
+
+_PATHS = r"""
+fail() { printf '%s\n' "$1" >&2; exit 1; }
+field() { printf '%s\001' "$@"; }
+absolute() {
+    # Sets path: $1 with ~/ for the home folder, relative to $2.
+    case $1 in
+        "~") path=$HOME;;
+        "~/"*) path=$HOME/${1#??};;
+        /*) path=$1;;
+        *) path=$2/$1;;
+    esac
+}
+alive() {
+    # Whether the process that job folder $1 names still runs, and is no later one of its number.
+    pid= was=
+    { IFS= read -r pid < "$1/pid"; } 2>/dev/null || return 1
+    { IFS= read -r was < "$1/start"; } 2>/dev/null || return 1
+    gdl_stat "$pid" && [ "$born" = "$was" ]
+}
+log_of() {
+    log=
+    { IFS= read -r log < "$1/logpath"; } 2>/dev/null
+    if [ -z "$log" ]; then log=$1/log; fi
+}
+report() {
+    # How the run with pid $2 in job folder $1 stands: running, exit N, or gone.
+    pid= code=
+    { IFS= read -r pid < "$1/pid"; } 2>/dev/null
+    if [ "$pid" != "$2" ]; then field gone; return; fi
+    if [ ! -f "$1/exit" ] && alive "$1"; then field running; return; fi
+    # Looked for after the process: it writes this just before it ends.
+    if { IFS= read -r code < "$1/exit"; } 2>/dev/null; then field exit "$code"; else field gone; fi
+}
+nap() { sleep "$1" 2>/dev/null || sleep 1; }
+"""
+
+WRAPPER = (
+    r"""# Runs script.sh and keeps a record of it: pid and start before, exit after.
+dir=$1 work=$2 mask=$3
+umask 077
+"""
+    + _COMMON
+    + r"""
+cd "$work" || exit 1
+# A signal to the whole group is for the script; this shell stays to write down how it ended.
+trap : HUP INT QUIT TERM
+gdl_stat $$ || exit 1
+printf '%s\n' "$born" > "$dir/start" || exit 1
+printf '%s\n' "$$" > "$dir/pid.new" && mv -f "$dir/pid.new" "$dir/pid" || exit 1
+( umask "$mask"; exec /bin/sh "$dir/script.sh" )
+code=$?
+printf '%s\n' "$code" > "$dir/exit.new" && mv -f "$dir/exit.new" "$dir/exit"
+exit "$code"
+"""
+)
+
+# Arguments: work folder, job name, log ("" for the default), mark, files...
+# Input: wrapper, script, environment and the files' texts, a line with the mark after each.
+START = (
+    _COMMON
+    + _PATHS
+    + r"""
+mask=$(umask)
+umask 077
+absolute "$1" "$PWD"; work=$path
+name=$2 want=$3 mark=$4
+shift 4
+dir=$work/jobs/$name
+mkdir -p "$dir" && chmod 700 "$dir" || fail "cannot make the folder of the job"
+if alive "$dir"; then field busy "$pid"; exit 0; fi
+section() {
+    gap=
+    while LC_ALL=C IFS= read -r line; do
+        if [ "$line" = "$mark" ]; then return 0; fi
+        printf '%s%s' "$gap" "$line" || return 1
+        gap='
+'
+    done
+    return 1
+}
+put() { section > "$1.new-$mark" && mv -f "$1.new-$mark" "$1" || fail "cannot write $1"; }
+put "$dir/run.sh"
+put "$dir/script.sh"
+chmod 700 "$dir/script.sh"
+# The secrets stay in this shell's memory and in the job's environment; no file holds them.
+settings=$(section && printf x) || fail "the settings did not arrive"
+settings=${settings%x}
+for file in "$@"; do
+    absolute "$file" "$work"
+    case $path in */*) mkdir -p "${path%/*}" || fail "cannot make the folder of $path";; esac
+    put "$path"
+done
+rm -f "$dir/exit" "$dir/exit.new" "$dir/pid" "$dir/start"
+rm -f "$dir/logpath"
+log=$dir/log
+if [ -n "$want" ]; then
+    absolute "$want" "$work"
+    log=$path
+    printf '%s\n' "$log" > "$dir/logpath" || fail "cannot write to $dir"
+fi
+mkdir -p "${log%/*}"
+if [ -f "$log" ] || [ -L "$log" ]; then rm -f "$log"; fi
+# Made afresh and never through a link that somebody left in a shared folder.
+( set -C; : > "$log" ) || fail "cannot write the log $log"
+GDL_JOB=$mark; export GDL_JOB
+printf '%s\n' "$mark" > "$dir/token"
+if command -v setsid >/dev/null 2>&1; then how=setsid
+elif command -v perl >/dev/null 2>&1; then how=perl
+elif command -v python3 >/dev/null 2>&1; then how=python
+else how=nohup
+fi
+(
+    eval "$settings"
+    set -- /bin/sh "$dir/run.sh" "$dir" "$work" "$mask"
+    case $how in
+        setsid) exec setsid "$@";;
+        perl) exec perl -e 'use POSIX (); POSIX::setsid(); exec { $ARGV[0] } @ARGV' -- "$@";;
+        python) exec python3 -c 'import os, sys
+os.setsid()
+os.execv(sys.argv[1], sys.argv[1:])' "$@";;
+        *) exec nohup "$@";;
+    esac
+) < /dev/null >> "$log" 2>&1 &
+turn=0
+while [ ! -f "$dir/pid" ]; do
+    turn=$((turn + 1))
+    if [ "$turn" -gt 250 ]; then
+        tail -n 3 "$log" >&2
+        fail "the job did not start"
+    fi
+    nap 0.02
+done
+IFS= read -r pid < "$dir/pid"
+field started "$dir" "$log" "$pid"
+"""
+)
+
+# Arguments: work folder, job name.
+FIND = (
+    _COMMON
+    + _PATHS
+    + r"""
+absolute "$1" "$PWD"
+dir=$path/jobs/$2
+pid=
+if { IFS= read -r pid < "$dir/pid"; } 2>/dev/null; then
+    log_of "$dir"
+    field job "$dir" "$log" "$pid"
+else
+    field none
+fi
+"""
+)
+
+# Arguments: work folder.
+RUNNING = (
+    _COMMON
+    + _PATHS
+    + r"""
+absolute "$1" "$PWD"
+for dir in "$path"/jobs/*; do
+    if alive "$dir"; then
+        log_of "$dir"
+        field job "$dir" "$log" "$pid"
+    fi
+done
+field end
+"""
+)
+
+# Arguments: job folder, pid.
+STATUS = _COMMON + _PATHS + 'report "$1" "$2"\n'
+
+# Arguments: job folder, pid. Says "." five times a second, then how it ended. Nobody there to
+# hear it: the write fails, and it ends.
+SENTINEL = (
+    _COMMON
+    + _PATHS
+    + r"""
+while state=$(report "$1" "$2"); [ "$state" = "$(field running)" ]; do
+    printf . || exit 0
+    nap 0.2
+done
+printf '%s' "$state"
+"""
+)
+
+# Arguments: job folder, pid, tenths of a second between TERM and KILL.
+STOP = (
+    _COMMON
+    + _PATHS
+    + r"""
+dir=$1 leader=$2 grace=$3
+token= was=
+{ IFS= read -r token < "$dir/token"; } 2>/dev/null
+{ IFS= read -r was < "$dir/start"; } 2>/dev/null
+{ IFS= read -r pid < "$dir/pid"; } 2>/dev/null
+if [ "$pid" != "$leader" ]; then field gone; exit 0; fi
+table() {
+    # Live processes: pid, parent, group, session.
+    if [ -r /proc/self/stat ]; then
+        for entry in /proc/[0-9]*; do
+            { IFS= read -r gdl_line < "$entry/stat"; } 2>/dev/null || continue
+            set -- ${gdl_line##*) }
+            case $1 in Z|X|x) continue;; esac
+            printf '%s\n' "${entry#/proc/} $2 $3 $4"
+        done
+    else
+        ps -A -o pid= -o ppid= -o pgid= -o stat= | while read -r p parent group state; do
+            case $state in Z*) ;; *) printf '%s\n' "$p $parent $group $group";; esac
+        done
+    fi
+}
+members() {
+    # Sets found, all that belongs to the job, and outside, what of it left the group.
+    # The number of the leader may belong to a stranger by now; then only our token counts.
+    stranger=
+    if gdl_stat "$leader" && [ "$born" != "$was" ]; then stranger=1; fi
+    rows=$(table)
+    found=" " outside= group_lives=
+    if [ -n "$token" ] && [ -r /proc/self/environ ]; then
+        for entry in $(grep -ls "GDL_JOB=$token" /proc/[0-9]*/environ 2>/dev/null); do
+            entry=${entry#/proc/}
+            marked=" $marked ${entry%/environ} "
+        done
+    fi
+    more=1
+    while [ -n "$more" ]; do
+        more=
+        while read -r p parent group session; do
+            case $p in ""|$$) continue;; esac
+            case $found in *" $p "*) continue;; esac
+            ours=
+            if [ -z "$stranger" ]; then
+                if [ "$p" = "$leader" ] || [ "$group" = "$leader" ] || [ "$session" = "$leader" ]
+                then ours=1; fi
+            fi
+            case $found in *" $parent "*) ours=1;; esac
+            case $marked in *" $p "*) ours=1;; esac
+            if [ -n "$ours" ]; then
+                found="$found$p "
+                more=1
+                if [ "$group" = "$leader" ]; then group_lives=1; else outside="$outside $p"; fi
+            fi
+        done <<ROWS
+$rows
+ROWS
+    done
+    marked=
+    [ "$found" != " " ]
+}
+marked=
+send() {
+    if [ -n "$group_lives" ]; then kill "-$1" "-$leader" 2>/dev/null; fi
+    for p in $outside; do kill "-$1" "$p" 2>/dev/null; done
+}
+await_end() {
+    # Up to $1 turns of a tenth of a second; fails when something is left.
+    turn=0
+    while members; do
+        if [ "$turn" -ge "$1" ]; then return 1; fi
+        turn=$((turn + 1))
+        sleep 0.1 2>/dev/null || { sleep 1; turn=$((turn + 9)); }
+    done
+}
+if members; then
+    send TERM
+    if ! await_end "$grace"; then
+        send KILL
+        turns=50
+        # What is born between the look and the blow is found at the next look.
+        while ! await_end 5; do
+            send KILL
+            turns=$((turns - 5))
+            if [ "$turns" -le 0 ]; then field stuck "$found"; exit 0; fi
+        done
+    fi
+fi
+report "$dir" "$leader"
+"""
+)

@@ -1,0 +1,37 @@
+"""The actions of the screen in front, and of the app, as commands of the palette."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from textual.app import SystemCommand
+from textual.dom import DOMNode
+from textual.screen import Screen
+
+if TYPE_CHECKING:
+    from gdl.tui.app import GdlApp
+
+_ITS_OWN = frozenset({"quit", "app.command_palette", "command_palette"})
+"""Offered by the palette already, or the palette itself."""
+
+
+def commands(app: GdlApp, screen: Screen[Any]) -> Iterator[SystemCommand]:
+    """One command for every enabled binding that has a description."""
+    seen: set[str] = set()
+    for node, binding, enabled, tooltip in screen.active_bindings.values():
+        if not enabled or not binding.description or binding.id is None:
+            continue
+        if binding.action in seen or binding.action in _ITS_OWN:
+            continue
+        seen.add(binding.action)
+        key = app.get_key_display(binding)
+        help_text = f"{tooltip or binding.description} ({key})"
+        yield SystemCommand(binding.description, help_text, _runner(app, binding.action, node))
+
+
+def _runner(app: GdlApp, action: str, node: DOMNode) -> Callable[[], Any]:
+    async def run() -> None:
+        await app.run_action(action, node)
+
+    return run

@@ -1,0 +1,78 @@
+"""What every main screen has: bars, keys, and a view that is redrawn from the store."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.screen import Screen
+from textual.widgets import Footer
+
+from gdl.tui.widgets.chrome import CostBar, TopBar
+
+if TYPE_CHECKING:
+    from gdl.tui.app import GdlApp
+
+
+class GdlScreen(Screen[None]):
+    """A main screen. Subclasses yield their `body` and draw in `refresh_view`, which is called
+    after every change of the store, once a second, and when the screen comes to the front."""
+
+    MODE: ClassVar[str]
+    SPENDS: ClassVar[frozenset[str]] = frozenset()
+    """Actions that spend or destroy: off in a read-only run."""
+
+    _composed = False
+
+    @property
+    def gdl(self) -> GdlApp:
+        return cast("GdlApp", self.app)
+
+    @property
+    def now(self) -> datetime:
+        return self.gdl.clock()
+
+    def compose(self) -> ComposeResult:
+        app = self.gdl
+        yield TopBar(self.MODE, app.orchestrator.backend_name, read_only=app.read_only)
+        yield from self.body()
+        yield CostBar()
+        yield Footer(compact=True)
+
+    def body(self) -> ComposeResult:
+        raise NotImplementedError
+
+    def refresh_view(self) -> None:
+        """Draw what the store holds now."""
+
+    def poke(self) -> None:
+        """Draw again, if there is something to draw on."""
+        if self._composed:
+            self.query_one(CostBar).show(self.gdl.store.bills(self.now), self.now)
+            self.refresh_view()
+
+    def on_mount(self) -> None:
+        self._composed = True
+        self.poke()
+
+    def on_screen_resume(self) -> None:
+        self.poke()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action in self.SPENDS and self.gdl.read_only:
+            return None
+        return True
+
+
+class Scroll(VerticalScroll):
+    """Scrolls with the keys of a pager, too."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("j", "scroll_down", "Down", show=False, id="scroll.down"),
+        Binding("k", "scroll_up", "Up", show=False, id="scroll.up"),
+        Binding("g", "scroll_home", "Top", show=False, id="scroll.top"),
+        Binding("G", "scroll_end", "Bottom", show=False, id="scroll.bottom"),
+    ]

@@ -1,0 +1,313 @@
+"""One deployment, live: phases, progress, logs, failures with their remedies, the endpoint."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.text import Text
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.widgets import Static, TabbedContent, TabPane
+
+from gdl.domain.deployment import DeploymentState
+from gdl.tui import format as fmt
+from gdl.tui.screens.base import GdlScreen, Scroll
+from gdl.tui.store import BILLS, Followed
+from gdl.tui.widgets.log_pane import LogPane
+from gdl.tui.widgets.phase_rail import rail
+from gdl.tui.widgets.status_panel import base_url, headline, status
+from gdl.tui.widgets.story import story
+
+PANES = ("install", "engine", "story")
+_WIDE = 110
+
+
+class DeploymentScreen(GdlScreen):
+    MODE = "deployment"
+    CSS_PATH = "deployment.tcss"
+    AUTO_FOCUS = "#install-log LogView"
+    SPENDS = frozenset({"retry", "next_offer", "exclude", "cancel", "release", "keep"})
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding(
+            "r", "retry", "Retry", id="deployment.retry",
+            tooltip="Try again: the same machine while it waits, or a new deployment",
+        ),
+        Binding(
+            "n", "next_offer", "Next offer", id="deployment.next", tooltip="Take the next offer"
+        ),
+        Binding(
+            "x", "exclude", "Exclude", id="deployment.exclude",
+            tooltip="Take the next offer, and none of this provider",
+        ),
+        Binding(
+            "y", "copy_export", "Copy", id="deployment.copy",
+            tooltip="Copy export OPENAI_BASE_URL=...",
+        ),
+        Binding(
+            "c", "copy_curl", "Copy curl", show=False, id="deployment.curl",
+            tooltip="Copy a curl line that asks the model something",
+        ),
+        Binding(
+            "R", "release", "Give back", id="deployment.release",
+            tooltip="End the serving and give the machine back",
+        ),
+        Binding(
+            "K", "keep", "Keep", id="deployment.keep",
+            tooltip="End our part; the machine goes on serving and billing",
+        ),
+        Binding("b", "health", "Health", id="deployment.health", tooltip="Health and benchmark"),
+        Binding(
+            "l", "next_pane", "Logs", id="deployment.pane",
+            tooltip="The next pane: installation, vllm.log, story",
+        ),
+        Binding(
+            "ctrl+x", "cancel", "Cancel", id="deployment.cancel",
+            tooltip="Stop this deployment and give its machine back",
+        ),
+        Binding("left_square_bracket", "step(-1)", "Previous deployment", show=False,
+                id="deployment.previous"),
+        Binding("right_square_bracket", "step(1)", "Next deployment", show=False,
+                id="deployment.following"),
+        Binding("escape", "app.show('offers')", "Back", show=False, id="deployment.back"),
+    ]  # fmt: skip
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._keys: tuple[object, ...] = ()
+        self._auto_pane = "install"
+
+    def body(self) -> ComposeResult:
+        yield Static(id="nothing")
+        with Vertical(id="deployment"):
+            yield Static(id="headline")
+            with Scroll(id="status", can_focus=False):
+                yield Static(id="status-text")
+            with Horizontal(id="middle"):
+                with Scroll(id="rail", can_focus=False):
+                    yield Static(id="rail-text")
+                with TabbedContent(initial="install"):
+                    with TabPane("Install", id="install"):
+                        yield LogPane("The installation has not started.", id="install-log")
+                    with TabPane("vllm.log", id="engine"):
+                        yield LogPane("vLLM has not started.", id="engine-log")
+                    with TabPane("Story", id="story"), Scroll():
+                        yield Static(id="story-text")
+
+    # Drawing
+
+    def refresh_view(self) -> None:
+        followed = self.gdl.store.followed
+        self.query_one("#deployment").display = followed is not None
+        nothing = self.query_one("#nothing", Static)
+        nothing.display = followed is None
+        if followed is None:
+            nothing.update("No deployment yet.\n\n1 shows the offers: choose one and press Enter.")
+        else:
+            self._draw(followed)
+        keys = self._key_state(followed)
+        if keys != self._keys:
+            self._keys = keys
+            self.refresh_bindings()
+
+    def _draw(self, followed: Followed) -> None:
+        now, state = self.now, followed.state
+        self.query_one("#headline", Static).update(headline(state, now))
+        text, kind = status(followed, now, moving=not self.gdl.reduced_motion)
+        panel = self.query_one("#status", Scroll)
+        panel.set_classes(f"-{kind}")
+        self.query_one("#status-text", Static).update(text)
+        width = 34 if self.app.size.width >= _WIDE else 24
+        self.query_one("#rail", Scroll).styles.width = width + 3
+        self.query_one("#rail-text", Static).update(rail(state, now, width))
+        self.query_one("#install-log", LogPane).show(followed.install)
+        self.query_one("#engine-log", LogPane).show(followed.engine)
+        if self.query_one(TabbedContent).active == "story":
+            self.query_one("#story-text", Static).update(story(followed))
+        self._follow_the_work(followed)
+
+    def _follow_the_work(self, followed: Followed) -> None:
+        """Show vllm.log when it begins, unless another pane was chosen meanwhile."""
+        tabs = self.query_one(TabbedContent)
+        if followed.engine.total and self._auto_pane == "install" and tabs.active == "install":
+            self._auto_pane = "engine"
+            self.call_after_refresh(self._show_pane, "engine")
+        elif not followed.engine.total:
+            self._auto_pane = "install"
+
+    def on_tabbed_content_tab_activated(self, event: TabbedContent.TabActivated) -> None:
+        if event.pane.id == "story" and (followed := self.gdl.store.followed) is not None:
+            self.query_one("#story-text", Static).update(story(followed))
+
+    def _focus_pane(self) -> None:
+        pane = self.query_one(TabbedContent).active_pane
+        target = pane.query("LogView, Scroll").first() if pane is not None else None
+        if target is not None and self.app.screen is self:
+            target.focus()
+
+    def _show_pane(self, pane: str) -> None:
+        self.query_one(TabbedContent).active = pane
+        self.call_after_refresh(self._focus_pane)
+
+    def action_next_pane(self) -> None:
+        active = self.query_one(TabbedContent).active
+        self._show_pane(PANES[(PANES.index(active) + 1) % len(PANES)])
+
+    # What can be done now
+
+    def _key_state(self, followed: Followed | None) -> tuple[object, ...]:
+        if followed is None:
+            return ()
+        return (followed.waits, followed.holds, followed.state.finished is None,
+                bool(followed.checks), bool(followed.trouble), base_url(followed.state))  # fmt: skip
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        followed = self.gdl.store.followed
+        if not self._allowed(action, followed):
+            return False
+        return super().check_action(action, parameters)
+
+    def _allowed(self, action: str, followed: Followed | None) -> bool:
+        if followed is None:
+            return action not in (*self.SPENDS, "copy_export", "copy_curl", "health", "next_pane")
+        state = followed.state
+        if action == "retry":
+            return followed.waits or state.finished is not None or bool(followed.trouble)
+        if action in ("next_offer", "exclude"):
+            return followed.waits
+        if action in ("copy_export", "copy_curl"):
+            return followed.holds and base_url(state) is not None
+        if action in ("release", "keep"):
+            return followed.holds
+        if action == "cancel":
+            return state.finished is None and not followed.holds
+        if action == "health":
+            return bool(followed.checks) or followed.holds
+        return True
+
+    # Actions
+
+    def action_step(self, by: int) -> None:
+        self.gdl.store.step(by)
+        self.poke()
+
+    def action_health(self) -> None:
+        self.gdl.action_show("health")
+
+    def action_retry(self) -> None:
+        followed = self._followed
+        if followed.trouble:
+            self.gdl.follow(followed.state.deployment_id)
+        elif followed.waits:
+            self.gdl.do(
+                self.gdl.orchestrator.retry(self._deployment_id), "trying the same machine again"
+            )
+        elif followed.state.spec is not None:
+            self._again(followed.state)
+
+    @work(exclusive=True, group="dialog")
+    async def _again(self, state: DeploymentState) -> None:
+        from gdl.tui.screens.dialogs import Confirm
+
+        spec = state.spec
+        assert spec is not None
+        attempt = state.attempt
+        machine = "the cheapest suitable machine" if spec.query.offer_id is None else "this offer"
+        last = f"{fmt.gpu(attempt)}, {fmt.price(attempt.price_per_hour)}/h" if attempt else "none"
+        fields = (
+            ("Model", Text(fmt.plain(spec.model, 120), "bold")),
+            ("On", f"{machine}, for {fmt.plural(spec.hours, 'hour')}"),
+            ("Last time", last),
+        )
+        dialog = Confirm("Deploy it again?", fields, "", "Deploy")
+        if await self.gdl.ask(dialog):
+            self.gdl.start(spec)
+
+    def action_next_offer(self) -> None:
+        self.gdl.do(self.gdl.orchestrator.next_offer(self._deployment_id), "taking the next offer")
+
+    def action_exclude(self) -> None:
+        attempt = self._followed.state.attempt
+        name = attempt.provider if attempt else "the provider"
+        going = self.gdl.orchestrator.next_offer(self._deployment_id, exclude_provider=True)
+        self.gdl.do(going, f"taking the next offer, not from {name}")
+
+    def action_copy_export(self) -> None:
+        url = base_url(self._followed.state)
+        if url is not None:
+            self.gdl.copy(f"export OPENAI_BASE_URL={url}", f"export OPENAI_BASE_URL={url}")
+
+    def action_copy_curl(self) -> None:
+        state = self._followed.state
+        url = base_url(state)
+        if url is not None:
+            self.gdl.copy(curl_line(url, state.served_name), "a curl line")
+
+    @work(exclusive=True, group="dialog")
+    async def action_cancel(self) -> None:
+        note = "The deployment stops, and its machine is given back."
+        if await self._ask("Cancel this deployment?", note, "Stop it"):
+            self.gdl.do(self.gdl.orchestrator.cancel(self._deployment_id), "cancelling")
+
+    @work(exclusive=True, group="dialog")
+    async def action_release(self) -> None:
+        note = "The model stops serving, and the machine is given back."
+        if await self._ask("Give the machine back?", note, "Give back"):
+            self.gdl.do(
+                self.gdl.orchestrator.release(self._deployment_id), "giving the machine back"
+            )
+
+    @work(exclusive=True, group="dialog")
+    async def action_keep(self) -> None:
+        note = (
+            "The tunnel closes, the model goes on serving on the machine, and the machine goes on\n"
+            "billing until it is destroyed or its time is over. 4 Sessions attaches to it again."
+        )
+        if await self._ask("Leave it serving?", note, "Leave it", destroys=False):
+            self.gdl.do(self.gdl.orchestrator.keep(self._deployment_id), "left serving")
+
+    async def _ask(self, title: str, note: str, yes: str, *, destroys: bool = True) -> bool:
+        from gdl.tui.screens.dialogs import Confirm
+
+        fields = machine_fields(self._followed, self.gdl.store.followed_cost(self.now))
+        dialog = Confirm(title, fields, note, yes, destroys=destroys)
+        return await self.gdl.ask(dialog)
+
+    @property
+    def _followed(self) -> Followed:
+        followed = self.gdl.store.followed
+        assert followed is not None
+        return followed
+
+    @property
+    def _deployment_id(self) -> str:
+        return self._followed.state.deployment_id
+
+
+def machine_fields(followed: Followed, cost: float) -> list[tuple[str, Text | str]]:
+    """Model, machine and price of a deployment, for a dialog."""
+    state, attempt = followed.state, followed.state.attempt
+    name = state.served_name or (state.spec.model if state.spec else state.deployment_id)
+    fields: list[tuple[str, Text | str]] = [("Model", Text(fmt.plain(name, 120), "bold"))]
+    if attempt is None:
+        return [*fields, ("Machine", "none rented yet")]
+    fields.append(("Machine", f"{fmt.gpu(attempt)} from {fmt.plain(attempt.provider, 40)}"))
+    if attempt.price_per_hour <= 0:
+        return [*fields, ("Price", "free")]
+    so_far = f"{fmt.price(attempt.price_per_hour)}/h, {fmt.money(cost)} so far"
+    rented = so_far if state.billing in BILLS else f"{so_far}, billing has ended"
+    return [*fields, ("Price", Text(rented, "bold"))]
+
+
+def curl_line(url: str, model: str) -> str:
+    """A shell line that asks the served model one question; the key comes from the environment."""
+    import json
+    import shlex
+
+    body = {"model": model, "messages": [{"role": "user", "content": "What is 2 + 2?"}]}
+    return (
+        f"curl {shlex.quote(url + '/chat/completions')}"
+        ' -H "Authorization: Bearer $OPENAI_API_KEY" -H "Content-Type: application/json"'
+        f" -d {shlex.quote(json.dumps(body))}"
+    )

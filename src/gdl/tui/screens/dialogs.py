@@ -1,0 +1,159 @@
+"""Small windows over a screen: confirmations, details, progress. Cancel always has the focus."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.table import Table
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Button, Static
+
+from gdl.tui.screens.base import Scroll
+
+Fields = Sequence[tuple[str, Text | str]]
+
+
+def fields_table(fields: Fields) -> Table:
+    """Names on the left, values on the right, wrapped; nothing is read as markup."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in fields:
+        table.add_row(Text(name, "dim"), value if isinstance(value, Text) else Text(value))
+    return table
+
+
+class Confirm(ModalScreen[bool]):
+    """Asks before something is spent or destroyed; True when it is confirmed."""
+
+    CSS_PATH = "dialogs.tcss"
+    AUTO_FOCUS = "#cancel"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("y", "answer(True)", "Yes", id="dialog.yes"),
+        Binding("escape,n", "answer(False)", "Cancel", id="dialog.no"),
+        Binding("left,up", "app.focus_previous", "Previous", show=False, id="dialog.previous"),
+        Binding("right,down", "app.focus_next", "Next", show=False, id="dialog.next"),
+    ]
+
+    def __init__(
+        self, title: str, fields: Fields, note: str, yes: str, *, destroys: bool = False
+    ) -> None:
+        """`title`, `note` and `yes` are our own words; remote text belongs into `fields`."""
+        super().__init__()
+        self._title, self._fields, self._note = title, fields, note
+        self._yes, self._destroys = yes, destroys
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static(Text(self._title, "bold"), classes="dialog-title")
+            with Scroll(classes="dialog-body", can_focus=False):
+                yield Static(fields_table(self._fields))
+                if self._note:
+                    yield Static(Text(self._note), classes="dialog-note")
+            with Horizontal(classes="dialog-buttons"):
+                yield Button(
+                    Text(f"{self._yes} (y)").plain,
+                    id="yes",
+                    variant="error" if self._destroys else "primary",
+                )
+                yield Button("Cancel (Esc)", id="cancel")
+
+    def action_answer(self, answer: bool) -> None:
+        self.dismiss(answer)
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        self.dismiss(event.button.id == "yes")
+
+
+class Details(ModalScreen[None]):
+    """Everything about one thing, as names and values."""
+
+    CSS_PATH = "dialogs.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,enter,d,q", "dismiss", "Close", id="details.close"),
+    ]
+
+    def __init__(self, title: str, fields: Fields) -> None:
+        super().__init__()
+        self._title, self._fields = title, fields
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static(Text(self._title, "bold"), classes="dialog-title")
+            with Scroll(classes="dialog-body"):
+                yield Static(fields_table(self._fields))
+            yield Static("Esc closes", classes="dialog-note")
+
+
+class Leaving(ModalScreen[None]):
+    """Shown while machines are given back before the program ends."""
+
+    CSS_PATH = "dialogs.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding(
+            "ctrl+x", "give_up", "Quit without waiting", id="leaving.quit",
+            tooltip="End now; the release goes on being asked for as the program closes",
+        ),
+    ]  # fmt: skip
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static(Text("Leaving", "bold"), classes="dialog-title")
+            yield Static("", id="leaving-text")
+            yield Static("Ctrl+X quits without waiting", classes="dialog-note")
+
+    def say(self, text: str) -> None:
+        """One line on how far it is."""
+        self.query_one("#leaving-text", Static).update(Text(text))
+
+    def action_give_up(self) -> None:
+        self.app.exit()
+
+
+class QuitDialog(ModalScreen[str]):
+    """Leave running, give back, or stay. Dismissed with "leave", "release" or "cancel"."""
+
+    CSS_PATH = "dialogs.tcss"
+    AUTO_FOCUS = "#cancel"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("l", "answer('leave')", "Leave running", id="quit.leave"),
+        Binding("r", "answer('release')", "Give back", id="quit.release"),
+        Binding("escape,c", "answer('cancel')", "Cancel", id="quit.cancel"),
+        Binding("left,up", "app.focus_previous", "Previous", show=False, id="quit.previous"),
+        Binding("right,down", "app.focus_next", "Next", show=False, id="quit.next"),
+    ]
+
+    def __init__(self, fields: Fields, note: str, *, can_leave: bool, can_release: bool) -> None:
+        super().__init__()
+        self._fields, self._note = fields, note
+        self._allowed = {"leave": can_leave, "release": can_release, "cancel": True}
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static(Text("Quit?", "bold"), classes="dialog-title")
+            with Scroll(classes="dialog-body", can_focus=False):
+                yield Static(fields_table(self._fields))
+                yield Static(Text(self._note), classes="dialog-note")
+            with Horizontal(classes="dialog-buttons"):
+                yield Button("Cancel (Esc)", id="cancel")
+                if self._allowed["leave"]:
+                    yield Button("Leave running (l)", id="leave", variant="warning")
+                if self._allowed["release"]:
+                    words = "Give back (r)" if self._allowed["leave"] else "Stop, give back (r)"
+                    yield Button(words, id="release", variant="error")
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "answer" and parameters:
+            return self._allowed.get(str(parameters[0]), False)
+        return True
+
+    def action_answer(self, answer: str) -> None:
+        self.dismiss(answer)
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        self.dismiss(event.button.id or "cancel")

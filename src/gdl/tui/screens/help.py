@@ -1,0 +1,87 @@
+"""The keys that work where help was asked for, taken from the bindings themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rich.table import Table
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen, Screen
+from textual.types import CSSPathType
+from textual.widgets import Static
+
+from gdl.tui.screens.base import GdlScreen, Scroll
+
+_LEGEND = (
+    "✓ done, fits, passed   ▶ now   ✗ failed   ~ tight   – left out, skipped   · to come",
+    "Tab moves between panes. The mouse works on tabs, headers, buttons and the keys below.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    keys: str
+    name: str
+    tooltip: str
+    enabled: bool
+
+
+def keys_of(screen: Screen[object]) -> list[tuple[str, list[Key]]]:
+    """(heading, keys) from the focused widget outwards; keys of one action are joined."""
+    app = screen.app
+    groups: dict[str, dict[str, Key]] = {"In this pane": {}, "On this screen": {}, "Everywhere": {}}
+    for node, binding, enabled, tooltip in screen.active_bindings.values():
+        if not binding.description or binding.system:
+            continue
+        if node is app or (node is screen and binding.id is None):
+            group = groups["Everywhere"]
+        elif isinstance(node, GdlScreen):
+            group = groups["On this screen"]
+        else:
+            group = groups["In this pane"]
+        shown = app.get_key_display(binding)
+        if (known := group.get(binding.action)) is not None:
+            shown = f"{known.keys} {shown}"
+        group[binding.action] = Key(shown, binding.description, tooltip, enabled)
+    order = ("On this screen", "Everywhere", "In this pane")
+    return [(title, list(groups[title].values())) for title in order if groups[title]]
+
+
+class HelpScreen(ModalScreen[None]):
+    CSS_PATH: ClassVar[CSSPathType | None] = ["dialogs.tcss", "help.tcss"]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,question_mark,f1,q", "dismiss", "Close", id="help.close"),
+    ]
+
+    def __init__(self, groups: Sequence[tuple[str, list[Key]]]) -> None:
+        super().__init__()
+        self._groups = groups
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static(Text("Keys", "bold"), classes="dialog-title")
+            with Scroll(id="help-body"):
+                for title, keys in self._groups:
+                    yield Static(Text(title, "bold underline"), classes="help-heading")
+                    yield Static(_table(keys))
+                yield Static(Text("\n".join(("", *_LEGEND)), "dim"))
+            yield Static("↑↓ scroll · Esc closes · Ctrl+P finds any action", classes="dialog-note")
+
+
+def _table(keys: Sequence[Key]) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0), expand=True)
+    table.add_column(no_wrap=True, width=13)
+    table.add_column(overflow="fold")
+    for key in keys:
+        words = Text(key.name)
+        if key.tooltip and key.tooltip != key.name:
+            words.append(f": {key.tooltip}", "dim")
+        if not key.enabled:
+            words.append("  (not now)", "italic")
+        table.add_row(Text(key.keys, "bold"), words)
+    return table

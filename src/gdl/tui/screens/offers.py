@@ -1,0 +1,367 @@
+"""Offers: choose the model, find the machine, deploy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import ClassVar
+
+from rich.text import Text
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.widgets import DataTable, Input, Static
+
+from gdl.domain.errors import GdlError
+from gdl.domain.models import DeploymentSpec, OfferQuery, RankedOffer
+from gdl.orchestrator.api import ModelRow
+from gdl.tui import format as fmt
+from gdl.tui.filtering import SORTS, matcher, sort
+from gdl.tui.screens.base import GdlScreen
+from gdl.tui.widgets.keyed_table import Column, KeyedTable
+from gdl.tui.widgets.offer_rows import COLUMNS, details, row
+
+REFRESH_EVERY_S = 60.0
+
+
+class FilterLine(Input):
+    """The filter; says in the footer what its two keys do."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "submit", "To the offers", id="filter.done"),
+        Binding("escape", "screen.clear", "Clear", id="filter.clear"),
+    ]
+
+
+class OffersScreen(GdlScreen):
+    MODE = "offers"
+    CSS_PATH = "offers.tcss"
+    AUTO_FOCUS = "#offers"
+    SPENDS = frozenset({"deploy"})
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding(
+            "m", "model", "Model", id="offers.model", tooltip="Choose the model to serve"
+        ),
+        Binding(
+            "enter", "deploy", "Deploy", id="offers.deploy",
+            tooltip="Deploy the model on the offer under the cursor, after a look at the price",
+        ),
+        Binding("slash", "filter", "Filter", id="offers.filter", tooltip="Filter as you type"),
+        Binding("d", "details", "Details", id="offers.details", tooltip="All about this offer"),
+        Binding(
+            "x", "exclude", "Exclude", id="offers.exclude",
+            tooltip="Leave out this offer's provider",
+        ),
+        Binding(
+            "u", "bring_back", "Undo", id="offers.bring_back",
+            tooltip="Bring back an excluded provider: this row's, or the last one",
+        ),
+        Binding("r", "refresh", "Refresh", show=False, id="offers.refresh",
+                tooltip="Ask for fresh offers"),
+        Binding("o", "sort", "Sort by next column", show=False, id="offers.sort"),
+        Binding("O", "reverse", "Reverse the order", show=False, id="offers.reverse"),
+        Binding("escape", "clear", "Clear the filter", show=False, id="offers.clear"),
+    ]  # fmt: skip
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._offers: tuple[RankedOffer, ...] = ()
+        self._shown: dict[str, RankedOffer] = {}
+        self._excluded: list[str] = []
+        self._model = ""
+        self._sorted_by, self._reverse = "price", False
+        self._loaded_at: datetime | None = None
+        self._loading_since: datetime | None = None
+        self._error: GdlError | None = None
+
+    def body(self) -> ComposeResult:
+        yield Static(id="model-line")
+        with Horizontal(id="filter-row"):
+            yield Static("/", id="filter-sign")
+            line = FilterLine(
+                placeholder="filter: words, or gpu:4090 price<0.5 vram>=24 !spain",
+                id="filter",
+                max_length=200,
+                select_on_focus=False,
+            )
+            line.cursor_blink = not self.gdl.reduced_motion
+            yield line
+            yield Static(id="counts")
+        table = KeyedTable(COLUMNS, id="offers")
+        table.display = False  # until there are rows: a note says what is going on
+        yield table
+        yield Static(id="offers-note")
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.query_one(KeyedTable).mark_sorted(self._sorted_by, reverse=self._reverse)
+        self.action_refresh()
+        self.set_interval(REFRESH_EVERY_S, self._refresh_if_seen)
+
+    # Loading
+
+    def action_refresh(self) -> None:
+        self._load()
+
+    def _refresh_if_seen(self) -> None:
+        if self.app.screen is self:
+            self._load()
+
+    @work(exclusive=True, group="offers", exit_on_error=True)
+    async def _load(self) -> None:
+        self._loading_since = self.now
+        self.poke()
+        try:
+            offers: Sequence[RankedOffer] = await self.gdl.orchestrator.offers(self._query())
+        except GdlError as error:
+            self._error = error
+        else:
+            self._offers, self._error, self._loaded_at = tuple(offers), None, self.now
+            self._fill()
+        self._loading_since = None
+        self.poke()
+        self.refresh_bindings()
+
+    def _query(self, *, offer_id: str | None = None) -> OfferQuery:
+        return OfferQuery(
+            max_price=self.gdl.settings.max_price,
+            exclude_providers=tuple(self._excluded),
+            offer_id=offer_id,
+            model=self._model or None,
+        )
+
+    # Drawing
+
+    def _fill(self) -> None:
+        """The offers that pass the filter, into the table."""
+        passes = matcher(self.query_one("#filter", Input).value)
+        rows = [ranked for ranked in self._offers if passes(ranked)]
+        rows = sort(rows, self._sorted_by, reverse=self._reverse)
+        self._shown = {_key(ranked): ranked for ranked in rows}
+        table = self.query_one(KeyedTable)
+        table.show_rows([row(_key(ranked), ranked) for ranked in rows])
+        table.display = bool(rows)
+        if not rows and table.has_focus:
+            self.set_focus(None)
+        elif rows and self.focused is None and self.app.screen is self:
+            table.focus()
+
+    def refresh_view(self) -> None:
+        self.query_one("#model-line", Static).update(self._model_line())
+        self.query_one("#counts", Static).update(self._counts())
+        note = self._note()
+        panel = self.query_one("#offers-note", Static)
+        panel.display = bool(note)
+        panel.set_class(not self._shown, "-whole")
+        panel.update(note)
+
+    def _known(self) -> ModelRow | None:
+        rows = self.gdl.orchestrator.models()
+        return next((m for m in rows if self._model in (m.alias, m.location)), None)
+
+    def _model_line(self) -> Text:
+        text = Text(no_wrap=True, overflow="ellipsis")
+        if not self._model:
+            text.append("No model chosen: ", "bold")
+            text.append("press m, then Enter on an offer deploys it")
+            return text
+        text.append("Model ")
+        text.append(fmt.plain(self._model, 60), "bold")
+        text.append(f" · {self._needed()}")
+        return text
+
+    def _needed(self) -> str:
+        known = self._known()
+        if known is None:
+            return "its size is not known: the fit is not checked"
+        if known.vram_gb is None:
+            return "its size is not known"
+        return f"needs {fmt.gigabytes(known.vram_gb)} VRAM"
+
+    def _counts(self) -> Text:
+        text = Text(no_wrap=True, overflow="ellipsis")
+        if self._loaded_at is None:
+            return text
+        text.append(f"{len(self._shown)}/{len(self._offers)}", "bold")
+        if self._loading_since is not None:
+            text.append(" · refreshing")
+        else:
+            text.append(f" · {fmt.age((self.now - self._loaded_at).total_seconds())}")
+        return text
+
+    def _note(self) -> Text:
+        """What is said below or instead of the table; empty when there is nothing to say."""
+        if self._error is not None:
+            text = Text()
+            text.append("✗ ", "bold red")
+            text.append(fmt.plain(self._error.message, 300), "bold")
+            if self._error.hint:
+                text.append(f"\n  {fmt.plain(self._error.hint, 300)}")
+            if self._offers:
+                text.append("\n  The offers above are the last ones that came.", "dim")
+            text.append("\n  r asks again")
+            return text
+        if self._loaded_at is None:
+            since = self._loading_since or self.now
+            return Text(f"Asking for offers… {(self.now - since).total_seconds():.0f} s")
+        if not self._offers:
+            return Text("The backend lists no offers now.\nr asks again")
+        if not self._shown:
+            return Text(f"None of {len(self._offers)} offers passes the filter.\nEsc clears it")
+        if (chosen := self.selected) is not None and chosen.excluded is not None:
+            return Text(f"– Left out: {fmt.plain(chosen.excluded, 200)}")
+        if self._excluded:
+            names = ", ".join(fmt.plain(name, 20) for name in self._excluded)
+            return Text(f"– Left out: {names} · u brings them back", "dim")
+        return Text()
+
+    # Filter and order
+
+    def action_filter(self) -> None:
+        self.query_one("#filter", Input).focus()
+
+    def action_clear(self) -> None:
+        self.query_one("#filter", Input).value = ""
+        if self._shown:
+            self.query_one(KeyedTable).focus()
+        else:
+            self.set_focus(None)
+
+    def on_input_changed(self, _event: Input.Changed) -> None:
+        self._fill()
+        self.poke()
+        self.refresh_bindings()
+
+    def on_input_submitted(self, _event: Input.Submitted) -> None:
+        if self._shown:
+            self.query_one(KeyedTable).focus()
+
+    def action_sort(self) -> None:
+        keys = [column.key for column in COLUMNS if column.key in SORTS and self._visible(column)]
+        after = keys.index(self._sorted_by) + 1 if self._sorted_by in keys else 0
+        self._order(keys[after % len(keys)], reverse=False)
+
+    def action_reverse(self) -> None:
+        self._order(self._sorted_by, reverse=not self._reverse)
+
+    def on_data_table_header_selected(self, event: DataTable.HeaderSelected) -> None:
+        key = str(event.column_key.value)
+        if key in SORTS:
+            self._order(key, reverse=key == self._sorted_by and not self._reverse)
+
+    def _visible(self, column: Column) -> bool:
+        return column.needed <= self.app.size.width
+
+    def _order(self, key: str, *, reverse: bool) -> None:
+        self._sorted_by, self._reverse = key, reverse
+        self.query_one(KeyedTable).mark_sorted(key, reverse=reverse)
+        self._fill()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        line = self.query_one("#filter", Input) if self._composed else None
+        if action == "bring_back" and not self._excluded:
+            return False
+        if action == "filter" and line is not None and line.has_focus:
+            return False
+        return super().check_action(action, parameters)
+
+    # Actions on an offer
+
+    @property
+    def selected(self) -> RankedOffer | None:
+        return self._shown.get(self.query_one(KeyedTable).selected_key or "")
+
+    def action_exclude(self) -> None:
+        chosen = self.selected
+        if chosen is None:
+            return
+        provider = chosen.offer.provider
+        if provider not in self._excluded:
+            self._excluded.append(provider)
+            self.gdl.say(f"{provider} is left out · u brings it back")
+            self._load()
+
+    def action_bring_back(self) -> None:
+        chosen = self.selected
+        if not self._excluded:
+            self.gdl.say("no provider is left out")
+            return
+        here = chosen.offer.provider if chosen else ""
+        provider = here if here in self._excluded else self._excluded[-1]
+        self._excluded.remove(provider)
+        self.gdl.say(f"{provider} is back")
+        self._load()
+
+    def action_details(self) -> None:
+        from gdl.tui.screens.dialogs import Details
+
+        if (chosen := self.selected) is not None:
+            self.app.push_screen(Details("Offer", details(chosen)))
+
+    def on_data_table_row_highlighted(self, _event: DataTable.RowHighlighted) -> None:
+        self.poke()
+
+    def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
+        event.stop()
+        self.action_deploy()
+
+    @work(exclusive=True, group="dialog")
+    async def action_model(self) -> None:
+        await self._ask_model()
+
+    async def _ask_model(self) -> bool:
+        from gdl.tui.screens.planning import ModelDialog
+
+        models, blink = self.gdl.orchestrator.models(), not self.gdl.reduced_motion
+        chosen = await self.app.push_screen_wait(ModelDialog(models, self._model, blink=blink))
+        if chosen is None:
+            return False
+        if chosen != self._model:
+            self._model = chosen
+            self.query_one(KeyedTable).to_top()
+            self._load()
+        return True
+
+    @work(exclusive=True, group="dialog")
+    async def action_deploy(self) -> None:
+        from gdl.tui.screens.planning import DeployDialog
+
+        if self.gdl.read_only:
+            self.gdl.say("this run is read-only: nothing is rented", severity="warning")
+            return
+        chosen = self.selected
+        if chosen is None:
+            return
+        if not self._model and not await self._ask_model():
+            return
+        if chosen.excluded is not None:
+            self.gdl.say(f"this offer is left out: {chosen.excluded}", severity="warning")
+            return
+        pinned = chosen != self._cheapest()
+        settings = self.gdl.settings
+        dialog = DeployDialog(
+            chosen.offer, self._model, self._needed(), settings.hours,
+            pinned=pinned, attempts=settings.max_attempts,
+        )  # fmt: skip
+        choice = await self.app.push_screen_wait(dialog)
+        if choice is None:
+            return
+        spec = DeploymentSpec(
+            model=self._model,
+            backend=self.gdl.orchestrator.backend_name,
+            query=self._query(offer_id=chosen.offer.id if pinned else None),
+            hours=choice.hours,
+            max_attempts=settings.max_attempts,
+            after="hold",
+            auto_failover=choice.auto_failover,
+        )
+        self.gdl.start(spec)
+
+    def _cheapest(self) -> RankedOffer | None:
+        """What the orchestrator would take by itself: the first suitable one as listed."""
+        return next((ranked for ranked in self._offers if ranked.excluded is None), None)
+
+
+def _key(ranked: RankedOffer) -> str:
+    return f"{ranked.offer.provider}\0{ranked.offer.id}"

@@ -1,0 +1,77 @@
+"""What frames every screen: the bar of screens on top, the cost bar above the keys."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from rich.text import Text
+from textual import events
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+from textual.widgets import Static
+
+from gdl.tui import format as fmt
+from gdl.tui.store import Bill
+
+TABS = (("offers", "Offers"), ("deployment", "Deployment"), ("health", "Health"),
+        ("sessions", "Sessions"))  # fmt: skip
+"""Mode and title of each screen, in the order of their number keys."""
+
+
+class NavItem(Static):
+    """The name of a screen; a click goes there."""
+
+    ALLOW_SELECT = False
+
+    def __init__(self, number: int, mode: str, title: str, *, active: bool) -> None:
+        super().__init__(Text(f" {number} {title} "), classes="-active" if active else "")
+        self.mode = mode
+
+    async def on_click(self, event: events.Click) -> None:
+        event.stop()
+        await self.app.run_action(f"show({self.mode!r})")
+
+
+class TopBar(Horizontal):
+    """Screens on the left, backend and read-only notice on the right."""
+
+    def __init__(self, mode: str, backend: str, *, read_only: bool) -> None:
+        super().__init__()
+        self._mode, self._backend, self._read_only = mode, backend, read_only
+
+    def compose(self) -> ComposeResult:
+        for number, (mode, title) in enumerate(TABS, 1):
+            yield NavItem(number, mode, title, active=mode == self._mode)
+        text = Text(no_wrap=True, overflow="ellipsis", justify="right")
+        if self._read_only:
+            text.append("read-only", "bold")
+            text.append(" · ")
+        text.append(fmt.plain(self._backend, 20))
+        yield Static(text, id="where")
+
+
+class CostBar(Static):
+    """In view while any machine costs money; hidden otherwise."""
+
+    def show(self, bills: list[Bill], now: datetime) -> None:
+        self.display = bool(bills)
+        if bills:
+            self.set_class(not all(bill.certain for bill in bills), "-unsure")
+            self.update(cost_line(bills, now))
+
+
+def cost_line(bills: list[Bill], now: datetime) -> Text:
+    """ "Still billing: $0.131/h, $0.04 so far, ends in 0:47"."""
+    sure = all(bill.certain for bill in bills)
+    text = Text(no_wrap=True, overflow="ellipsis")
+    text.append("$ Still billing" if sure else "! May still be billing", "bold")
+    if len(bills) > 1:
+        text.append(f" {len(bills)} machines")
+    per_hour = sum(bill.price_per_hour for bill in bills)
+    spent = sum(bill.cost for bill in bills)
+    text.append(f": {fmt.price(per_hour)}/h, {fmt.money(spent)} so far")
+    ends = [bill.expires_at for bill in bills if bill.expires_at is not None]
+    if ends:
+        what = "ends in" if len(bills) == 1 else "the first ends in"
+        text.append(f", {what} {fmt.hours_left(min(ends), now)}")
+    return text

@@ -1,0 +1,171 @@
+"""Checks, benchmark figures and quality answers as tables."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from gdl.domain.events import Phase
+from gdl.domain.models import BenchReport, Check, CheckStatus, HostFacts, Percentiles, QualityAnswer
+from gdl.tui import format as fmt
+from gdl.tui.store import Followed
+
+_MARKS = {
+    CheckStatus.PASSED: ("✓", "green"),
+    CheckStatus.FAILED: ("✗", "bold red"),
+    CheckStatus.SKIPPED: ("–", "dim"),
+    CheckStatus.WAITING: ("…", ""),
+}
+_ORDER = ("gpu", "process", "health", "models", "inference")
+
+
+def checks(followed: Followed, now: datetime) -> RenderableType:
+    """One line per check: mark, word, name, latency, detail; the machine's GPU first."""
+    parts: list[RenderableType] = []
+    attempt = followed.state.attempt
+    if attempt is not None and attempt.facts is not None:
+        parts.append(_machine(attempt.facts))
+    if followed.running == "health":
+        parts.append(_running("checking", followed, now))
+    if not followed.checks:
+        if followed.running != "health":
+            parts.append(_not_yet(followed, "Checks run once the model is loaded."))
+        return Group(*parts)
+    table = Table.grid(padding=(0, 1))
+    for _name in ("mark", "status", "name"):
+        table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, justify="right")
+    table.add_column(overflow="fold")
+    known = sorted(
+        followed.checks.values(),
+        key=lambda c: _ORDER.index(c.name) if c.name in _ORDER else len(_ORDER),
+    )
+    for check in known:
+        table.add_row(*_check(check))
+    return Group(*parts, table)
+
+
+def _check(check: Check) -> tuple[Text, ...]:
+    mark, style = _MARKS[check.status]
+    latency = "" if check.latency_ms is None else fmt.milliseconds(check.latency_ms)
+    return (
+        Text(mark, style),
+        Text(check.status.value, style),
+        Text(fmt.plain(check.name, 20), "bold"),
+        Text(latency),
+        Text(fmt.plain(check.detail, 300)),
+    )
+
+
+def _machine(facts: HostFacts) -> Text:
+    text = Text("GPU ", "dim")
+    if facts.gpus:
+        names = ", ".join(
+            f"{fmt.gpu_name(gpu.name)} {gpu.memory_mib / 1024:.0f} GiB" for gpu in facts.gpus
+        )
+        text.append(names, "bold not dim")
+        if facts.driver:
+            text.append(f", driver {fmt.plain(facts.driver, 20)}", "not dim")
+        if facts.cuda:
+            text.append(f", CUDA {fmt.plain(facts.cuda, 10)}", "not dim")
+    else:
+        text.append("none", "bold not dim")
+        text.append(f", {facts.cpu_count} CPUs, {facts.ram_gib:.0f} GiB RAM", "not dim")
+    return text
+
+
+def benchmark(followed: Followed, now: datetime) -> RenderableType:
+    """The figures of the last run, or how far the running one is."""
+    progress = followed.state.bench_progress
+    if followed.running == "bench":
+        return _running("benchmark running", followed, now)
+    if progress is not None and followed.state.finished is None:
+        share = progress.done / progress.total if progress.total else 0.0
+        text = Text(f"Running: {progress.done} of {progress.total} requests  ")
+        text.append("━" * round(share * 20), "bold")
+        text.append("─" * (20 - round(share * 20)), "dim")
+        text.append(f"  {progress.output_tokens_per_s:.1f} tokens/s")
+        return text
+    if followed.benchmark is None:
+        spec = followed.state.spec
+        if spec is not None and not spec.bench:
+            return _not_yet(followed, "It was not asked for. b runs it while the model serves.")
+        return _not_yet(followed, "It runs once the model answers.")
+    return _figures(followed.benchmark)
+
+
+def _figures(report: BenchReport) -> RenderableType:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    for _name in ("median", "mean", "p95", "p99"):
+        table.add_column(no_wrap=True, justify="right")
+    table.add_row("", *(Text(h, "dim") for h in ("median", "mean", "p95", "p99")))
+    for title, values in (
+        ("Time to first token", report.ttft_ms),
+        ("Time per output token", report.tpot_ms),
+        ("Whole request", report.e2el_ms),
+    ):
+        table.add_row(Text(title), *_percentiles(values))
+    cost = "-" if report.cost_per_million is None else f"${report.cost_per_million:.2f}"
+    totals = Text()
+    totals.append(f"{report.output_throughput:.1f} tokens/s", "bold")
+    totals.append(f", {report.request_throughput:.2f} requests/s, ")
+    totals.append(f"{cost} per million output tokens\n", "bold")
+    totals.append(
+        f"{report.completed} done, {report.failed} failed in {report.duration_s:.1f} s, "
+        f"{fmt.plural(report.output_tokens, 'output token')}, concurrency {report.concurrency}"
+    )
+    for error in report.errors[:3]:
+        totals.append(f"\n✗ {fmt.plain(error, 200)}", "red")
+    return Group(totals, table)
+
+
+def _percentiles(values: Percentiles | None) -> tuple[Text, ...]:
+    if values is None:
+        return (Text("-"),) * 4
+    return tuple(
+        Text(fmt.milliseconds(v)) for v in (values.median, values.mean, values.p95, values.p99)
+    )
+
+
+def answers(followed: Followed) -> RenderableType:
+    """Each prompt, what the model said, and whether an expected word was in it."""
+    quality = followed.state.quality
+    if not quality:
+        return _not_yet(followed, "Five short questions are asked with the benchmark.")
+    passed = sum(answer.passed for answer in quality)
+    table = Table.grid(padding=(0, 1))
+    table.add_column(no_wrap=True)
+    table.add_column(ratio=2, overflow="fold")
+    table.add_column(ratio=3, overflow="fold")
+    table.expand = True
+    for answer in quality:
+        table.add_row(*_answer(answer))
+    return Group(Text(f"{passed} of {len(quality)} as expected", "bold"), table)
+
+
+def _answer(answer: QualityAnswer) -> tuple[Text, ...]:
+    mark = Text("✓ yes", "green") if answer.passed else Text("✗ no", "bold red")
+    if answer.error:
+        return mark, Text(fmt.plain(answer.prompt, 120)), Text(fmt.plain(answer.error, 200), "red")
+    said = Text(fmt.plain(answer.answer.strip(), 200) or "(nothing)")
+    if not answer.passed and answer.expected:
+        words = ", ".join(fmt.plain(word, 20) for word in answer.expected[:4])
+        said.append(f"  (expected {words})", "dim")
+    return mark, Text(fmt.plain(answer.prompt, 120)), said
+
+
+def _running(what: str, followed: Followed, now: datetime) -> Text:
+    since = followed.running_since or now
+    return Text(f"… {what}, {fmt.clock_time((now - since).total_seconds())}")
+
+
+def _not_yet(followed: Followed, words: str) -> Text:
+    if followed.state.finished is not None or followed.state.phase in (
+        Phase.FAILED, Phase.CANCELLED
+    ):  # fmt: skip
+        return Text("Not measured: it did not get that far.", "dim")
+    return Text(words, "dim")

@@ -1,0 +1,92 @@
+"""An offer as a row of the table, and as the list of its details."""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+from gdl.domain.models import RankedOffer
+from gdl.tui import format as fmt
+from gdl.tui.widgets.keyed_table import Column, Row
+
+COLUMNS = (
+    Column("mark", "", 1),
+    Column("price", "$/h", 6, right=True),
+    Column("gpu", "GPU", 13),
+    Column("vram", "VRAM", 6, right=True),
+    Column("fit", "Fit", 18, grows=True),
+    Column("cuda", "CUDA", 5, needed=100, right=True),
+    Column("place", "Place", 10),
+    Column("rel", "Rel.", 5, right=True),
+    Column("provider", "Provider", 11),
+    Column("id", "Offer", 16, needed=100, grows=True),
+)
+FITS, TIGHT, OUT = "✓", "~", "–"
+_TIGHT_GB = 1.0
+"""Less headroom than this is called tight: it leaves little for longer contexts."""
+
+
+def row(key: str, ranked: RankedOffer) -> Row:
+    """The cells of one offer. Excluded: dimmed, with the mark and the reason in words."""
+    offer = ranked.offer
+    style = "" if ranked.excluded is None else "dim"
+    cuda = f"{offer.cuda_version:.1f}" if offer.cuda_version is not None else "-"
+    rel = f"{int(offer.reliability * 100)}%" if offer.reliability is not None else "-"
+    words = {
+        "mark": _mark(ranked),
+        "price": fmt.price(offer.price_per_hour),
+        "gpu": fmt.gpu(offer),
+        "vram": f"{offer.vram_gb:.0f} GB" if offer.gpu_count else "-",
+        "fit": fit(ranked),
+        "cuda": cuda,
+        "place": fmt.plain(offer.location, 40) or "-",
+        "rel": rel,
+        "provider": fmt.plain(offer.provider, 40),
+        "id": fmt.plain(offer.id, 80),
+    }
+    return Row(key, {name: Text(text, style) for name, text in words.items()})
+
+
+def _mark(ranked: RankedOffer) -> str:
+    if ranked.excluded is not None:
+        return OUT
+    return TIGHT if ranked.headroom_gb is not None and ranked.headroom_gb < _TIGHT_GB else FITS
+
+
+def fit(ranked: RankedOffer) -> str:
+    """How well the model fits, or why the offer is left out."""
+    if ranked.excluded is not None:
+        return fmt.plain(ranked.excluded, 120)
+    if ranked.headroom_gb is None:
+        return "not known"
+    if ranked.offer.gpu_count == 0:
+        return "runs on the CPU"
+    word = "tight" if ranked.headroom_gb < _TIGHT_GB else "fits"
+    return f"{word}, {ranked.headroom_gb:+.1f} GB"
+
+
+def details(ranked: RankedOffer) -> list[tuple[str, Text | str]]:
+    """Names and values of all that is known."""
+    offer = ranked.offer
+    lines: list[tuple[str, Text | str]] = [
+        ("Offer", fmt.plain(offer.id, 200)),
+        ("Provider", fmt.plain(offer.provider, 100)),
+        ("Price", f"{fmt.price(offer.price_per_hour)}{'/h' if offer.price_per_hour > 0 else ''}"),
+        ("GPU", fmt.gpu(offer)),
+        ("VRAM", f"{offer.vram_gb:.0f} GB each, {offer.total_vram_gb:.0f} GB together"),
+        ("Fit", fit(ranked) if ranked.excluded is None else "-"),
+        ("CUDA", f"{offer.cuda_version:.1f}" if offer.cuda_version is not None else "not said"),
+        ("Place", fmt.plain(offer.location, 100) or "not said"),
+        ("Reliability", _share(offer.reliability)),
+        ("Confidence", _share(offer.confidence)),
+        ("Machine", fmt.plain(offer.machine_id or "not said", 100)),
+        ("Interruptible", "yes: it may be taken away" if offer.interruptible else "no"),
+    ]
+    if offer.max_duration_hours is not None:
+        lines.append(("At most", f"{offer.max_duration_hours:.0f} h"))
+    if ranked.excluded is not None:
+        lines.append(("Left out", Text(fmt.plain(ranked.excluded, 300), "bold")))
+    return lines
+
+
+def _share(value: float | None) -> str:
+    return "not said" if value is None else f"{value * 100:.0f}%"

@@ -1,0 +1,157 @@
+"""What a deployment is doing now, in a few lines: progress, endpoint, or why it failed."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from rich.text import Text
+
+from gdl.domain.deployment import DeploymentState
+from gdl.domain.events import Billing, Phase
+from gdl.tui import format as fmt
+from gdl.tui.store import Followed
+from gdl.tui.widgets.phase_rail import WORDS
+
+_FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+_EVIDENCE_SHOWN = 4
+
+
+def headline(state: DeploymentState, now: datetime) -> Text:
+    """Model, machine, attempt and time, in one line."""
+    text = Text(no_wrap=True, overflow="ellipsis")
+    spec, attempt = state.spec, state.attempt
+    text.append(fmt.plain(state.served_name or (spec.model if spec else "…"), 40), "bold")
+    if attempt is not None:
+        text.append(f" on {fmt.gpu(attempt)}")
+        where = f"{fmt.plain(attempt.provider, 16)}, {fmt.price(attempt.price_per_hour)}"
+        text.append(f" ({where}{'/h' if attempt.price_per_hour > 0 else ''})")
+        if spec is not None and spec.max_attempts > 1:
+            text.append(f" · attempt {attempt.number} of {spec.max_attempts}", "dim")
+    if state.started_at is not None:
+        text.append(f" · {fmt.clock_time((now - state.started_at).total_seconds())}", "dim")
+    return text
+
+
+def status(followed: Followed, now: datetime, *, moving: bool) -> tuple[Text, str]:
+    """(text, kind); kind: active | serving | failed | ended."""
+    state = followed.state
+    if followed.trouble:
+        return _trouble(followed), "failed"
+    if state.finished is not None and state.finished.outcome == "failed":
+        return failure(followed), "failed"
+    if state.phase is Phase.FAILED and state.finished is None:
+        return failure(followed), "failed"
+    if state.finished is not None:
+        return _ended(state), "ended"
+    if state.phase is Phase.SERVING:
+        return _serving(state), "serving"
+    return _active(state, now, moving=moving), "active"
+
+
+def _active(state: DeploymentState, now: datetime, *, moving: bool) -> Text:
+    frame = _FRAMES[int(now.timestamp() * 4) % len(_FRAMES)] if moving else "…"
+    text = Text(f"{frame} ")
+    progress = state.progress
+    words = WORDS[state.phase]
+    text.append(fmt.plain(progress.text, 300) if progress else words)
+    if progress is not None and progress.fraction is not None:
+        share = min(max(progress.fraction, 0.0), 1.0)
+        full = round(share * 20)
+        text.append(f"  {'━' * full}", "bold")
+        text.append("─" * (20 - full), "dim")
+        text.append(f" {share:.0%}")
+    return text
+
+
+def _serving(state: DeploymentState) -> Text:
+    text = Text()
+    text.append("✓ Serving ", "bold green")
+    text.append(fmt.plain(state.served_name, 60), "bold")
+    text.append(" at ")
+    text.append(base_url(state) or "an endpoint not known yet", "bold")
+    mode = state.tunnel.mode if state.tunnel else ""
+    if mode == "ssh-curl":
+        text.append("\nThe machine allows no forwarding: requests are run on it over SSH.", "dim")
+    text.append("\ny copies export OPENAI_BASE_URL=…   c copies a curl line", "dim")
+    return text
+
+
+def base_url(state: DeploymentState) -> str | None:
+    """The endpoint as OpenAI clients want it: ending in /v1."""
+    if state.endpoint is None:
+        return None
+    url = fmt.plain(state.endpoint, 200).rstrip("/")
+    return url if url.endswith("/v1") else f"{url}/v1"
+
+
+def failure(followed: Followed) -> Text:
+    """What happened, the likely cause, what helps, the lines that show it, and the keys."""
+    state = followed.state
+    attempt, finished = state.attempt, state.finished
+    failed = attempt.failure if attempt else None
+    diagnosis = attempt.diagnosis if attempt else None
+    text = Text()
+    what = failed.message if failed else (finished.error if finished else None) or "it failed"
+    where = f" while {WORDS[failed.phase]}" if failed and failed.phase in WORDS else ""
+    text.append(f"✗ Failed{where}: ", "bold red")
+    text.append(fmt.plain(what, 300))
+    if diagnosis is not None:
+        _labelled(text, "Cause", diagnosis.cause)
+    remedy = (diagnosis.remedy if diagnosis else "") or (failed.hint if failed else "")
+    remedy = remedy or (finished.hint if finished else "") or ""
+    if remedy:
+        _labelled(text, "Remedy", remedy)
+    if diagnosis is not None and diagnosis.evidence:
+        for number, line in enumerate(diagnosis.evidence[-_EVIDENCE_SHOWN:]):
+            text.append(f"\n{'Evidence' if number == 0 else '':9}", "bold")
+            text.append(fmt.plain(line, 300), "dim")
+    text.append(f"\n{_after(followed)}", "bold")
+    if state.billing is Billing.UNKNOWN:
+        text.append("\n! The machine may still be billing: see 4 Sessions.", "bold red")
+    return text
+
+
+def _labelled(text: Text, label: str, words: str) -> None:
+    text.append(f"\n{label:9}", "bold")
+    text.append(fmt.plain(words, 400))
+
+
+def _after(followed: Followed) -> str:
+    state = followed.state
+    if followed.waits:
+        provider = fmt.plain(state.attempt.provider, 20) if state.attempt else "the provider"
+        return f"r same machine again   n next offer   x next offer, not from {provider}"
+    if state.finished is None:
+        return "The next offer is tried by itself."
+    return "r try it again   1 choose another offer"
+
+
+def _trouble(followed: Followed) -> Text:
+    text = Text("✗ Lost sight of this deployment: ", "bold red")
+    text.append(fmt.plain(followed.trouble, 300), "not bold")
+    text.append("\nr looks again", "bold not red")
+    return text
+
+
+def _ended(state: DeploymentState) -> Text:
+    finished = state.finished
+    assert finished is not None
+    text = Text()
+    if finished.outcome == "serving":
+        text.append("✓ Left serving. ", "bold green")
+        text.append("The machine goes on billing; 4 Sessions attaches or destroys it.")
+    elif finished.outcome == "released":
+        text.append("✓ Done. ", "bold green")
+        text.append("The machine was given back.")
+    else:
+        text.append("– Cancelled. ", "bold")
+        if state.billing is Billing.RELEASED:
+            text.append("The machine was given back.")
+        elif state.billing is Billing.NONE:
+            text.append("Nothing had been rented.")
+    if state.billing is Billing.UNKNOWN:
+        text.append("\n! The machine may still be billing: see 4 Sessions.", "bold red")
+    if finished.error and finished.outcome != "cancelled":
+        text.append(f"\n{fmt.plain(finished.error, 300)}")
+    text.append("\nr the same again   1 choose an offer   3 health and benchmark", "dim")
+    return text

@@ -1,0 +1,335 @@
+"""An orchestrator that plays a written deployment, and the command line on top of it.
+
+As a program (`python cli_support.py SCENARIO ARGUMENTS...`) it is the real command line with this
+orchestrator, for tests that send real signals. Its calls go, one a line, to $CLI_CALLS.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from gdl.domain import events as ev
+from gdl.domain.deployment import DeploymentState, apply
+from gdl.domain.errors import GdlError, UsageError
+from gdl.domain.events import Billing, DeploymentFinished, Phase, Recorded
+from gdl.domain.models import (
+    AttemptSummary,
+    BenchReport,
+    Check,
+    CheckStatus,
+    CostReport,
+    DeploymentSpec,
+    Finding,
+    HostFacts,
+    Offer,
+    OfferQuery,
+    Percentiles,
+    QualityAnswer,
+    RankedOffer,
+    Session,
+    SessionStatus,
+)
+from gdl.domain.offers import rank
+from gdl.orchestrator.api import ModelRow, OrchestratorApi, SessionRow
+
+ID = "20260101-120000-abcdef"
+REPORT = BenchReport(
+    model="smollm2",
+    completed=5,
+    failed=0,
+    duration_s=2.5,
+    input_tokens=100,
+    output_tokens=250,
+    request_throughput=2.0,
+    output_throughput=100.0,
+    ttft_ms=Percentiles(20.0, 19.0, 30.0, 31.0),
+    quality_passed=4,
+    quality_total=5,
+    cost_per_million=1.11,
+)
+PARIS = QualityAnswer(
+    "fact",
+    "What is the capital of France?",
+    "The capital of France is Paris.",
+    ("Paris",),
+    True,
+    21.0,
+    50.0,
+    8,
+)
+
+UP_TO_INSTALL: tuple[ev.Event, ...] = (
+    ev.OffersRanked(2, 1, ("1 too expensive",)),
+    ev.AttemptStarted(1, "offer-1", "vastai", "RTX 4090", 1, 24.0, 0.4, "Finland"),
+    ev.PhaseChanged(1, Phase.RENTING, "RTX 4090 at $0.400/h"),
+    ev.BillingChanged(1, Billing.REQUESTED),
+    ev.SessionRented(1, "sess-1", "vastai", 0.4),
+    ev.BillingChanged(1, Billing.ACTIVE, "sess-1"),
+    ev.PhaseChanged(1, Phase.CONNECTING, "root@198.51.100.7:22"),
+    ev.PhaseChanged(1, Phase.PREFLIGHT),
+    ev.HostInspected(1, HostFacts("Debian 12", "x86_64", 2, 24.0, 100.0, ("3.11.7",))),
+    ev.PhaseChanged(1, Phase.INSTALLING, "vllm 0.32.0 by uv"),
+    ev.StepStarted(1, "vllm", "install vLLM", 1, 1),
+    ev.LogLines(1, "install", ("Resolved 150 packages", "\x1b[31mred\x1b[0m \u202eevil"), 0, 7),
+)
+TO_SERVING: tuple[ev.Event, ...] = (
+    ev.StepFinished(1, "vllm", "done", 74.2),
+    ev.PhaseChanged(1, Phase.STARTING),
+    ev.Progressed(1, "loading the model, 3 s", 0.5),
+    ev.TunnelOpened(1, "http://127.0.0.1:40404/v1", "forward", "/keys/a b.api"),
+    ev.PhaseChanged(1, Phase.VERIFYING),
+    ev.Checked(1, Check("health", CheckStatus.PASSED, "HTTP 200", 12.0)),
+    ev.PhaseChanged(1, Phase.SERVING, "http://127.0.0.1:40404/v1"),
+    ev.QualityAnswered(1, PARIS),
+    ev.BenchFinished(1, REPORT),
+)
+RELEASED: tuple[ev.Event, ...] = (
+    ev.PhaseChanged(1, Phase.STOPPING),
+    ev.BillingChanged(1, Billing.RELEASED),
+    ev.PhaseChanged(1, Phase.STOPPED),
+)
+HOLD = ev.Noted("info", "holding the tunnel open")
+
+
+def finished(outcome: str, billing: Billing, kind: str = "", error: str = "") -> ev.Event:
+    """The last event of a deployment with one attempt."""
+    summary = AttemptSummary(
+        1, "offer-1", "vastai", "RTX 4090", 1, 0.4, "sess-1", "SERVING", outcome, error, 90.0, 0.01
+    )
+    return DeploymentFinished(
+        outcome,
+        "http://127.0.0.1:40404/v1",
+        "smollm2",
+        "sess-1",
+        billing,
+        (summary,),
+        REPORT,
+        error or None,
+        "try another machine" if error else None,
+        kind,
+    )
+
+
+def failing(kind: str, billing: Billing = Billing.RELEASED) -> tuple[ev.Event, ...]:
+    """A deployment whose only attempt fails while it installs."""
+    return (
+        *UP_TO_INSTALL,
+        ev.Diagnosed(1, "the disk is full", "ask for a bigger disk", ("No space left",)),
+        ev.AttemptFailed(1, Phase.INSTALLING, kind, "step vllm failed", "look at its log"),
+        ev.PhaseChanged(1, Phase.FAILED),
+        ev.BillingChanged(1, billing),
+        finished("failed", billing, kind, "step vllm failed"),
+    )
+
+
+@dataclass
+class Scenario:
+    """events: played at once. cancelled: played after a cancel, None: nothing happens then.
+    holds: after the events a release or keep is waited for."""
+
+    events: tuple[ev.Event, ...]
+    cancelled: tuple[ev.Event, ...] | None = (
+        ev.PhaseChanged(1, Phase.CANCELLED),
+        ev.BillingChanged(1, Billing.RELEASED),
+        finished("cancelled", Billing.RELEASED),
+    )
+    holds: bool = False
+    fails: GdlError | None = None
+
+
+SCENARIOS = {
+    "destroy": Scenario(
+        (*UP_TO_INSTALL, *TO_SERVING, *RELEASED, finished("released", Billing.RELEASED))
+    ),
+    "keep": Scenario((*UP_TO_INSTALL, *TO_SERVING, finished("serving", Billing.ACTIVE))),
+    "hold": Scenario((*UP_TO_INSTALL, *TO_SERVING, HOLD), holds=True),
+    "busy": Scenario(UP_TO_INSTALL),
+    "stuck": Scenario(UP_TO_INSTALL, cancelled=None),
+}
+
+
+@dataclass
+class Scripted:
+    """Implements OrchestratorApi. `calls` tells what was asked of it, in order."""
+
+    scenario: Scenario
+    calls: list[str] = field(default_factory=list)
+    offered: tuple[Offer, ...] = ()
+    rows: tuple[SessionRow, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    checks: tuple[Check, ...] = ()
+    spec: DeploymentSpec | None = None
+    backend_name: str = "shopper"
+    history: list[Recorded] = field(default_factory=list)
+    _state: DeploymentState = field(default_factory=lambda: DeploymentState(ID))
+    _more: asyncio.Event = field(default_factory=asyncio.Event)
+    _holding: bool = False
+
+    def call(self, name: str) -> None:
+        self.calls.append(name)
+        if path := os.environ.get("CLI_CALLS"):
+            with Path(path).open("a") as file:
+                file.write(name + "\n")
+
+    def emit(self, *events: ev.Event) -> None:
+        for event in events:
+            at = datetime.now(UTC)
+            recorded = Recorded(ID, len(self.history) + 1, at, event)
+            self._state = apply(self._state, recorded)
+            self.history.append(recorded)
+        self._more.set()
+
+    async def offers(self, query: OfferQuery) -> Sequence[RankedOffer]:
+        self.call("offers")
+        return rank(self.offered, query)
+
+    def models(self) -> Sequence[ModelRow]:
+        return [ModelRow("smollm2-135m", "packaged", "packaged", False, 0.135, 2.1, 20)]
+
+    async def deploy(self, spec: DeploymentSpec) -> str:
+        self.call("deploy")
+        if self.scenario.fails is not None:
+            raise self.scenario.fails
+        self.spec = spec
+        self.emit(ev.DeploymentPlanned(spec, "hub/smollm2", "smollm2"), *self.scenario.events)
+        self._holding = self.scenario.holds
+        return ID
+
+    async def events(self, deployment_id: str) -> AsyncIterator[Recorded]:
+        seq = 0
+        while True:
+            while seq < len(self.history):
+                seq += 1
+                yield self.history[seq - 1]
+            if self._state.finished is not None:
+                return
+            self._more.clear()
+            await self._more.wait()
+
+    def state(self, deployment_id: str) -> DeploymentState:
+        return self._state
+
+    def active(self) -> Sequence[str]:
+        return [] if self._state.finished else [ID]
+
+    async def wait(self, deployment_id: str) -> DeploymentFinished:
+        async for recorded in self.events(deployment_id):
+            if isinstance(recorded.event, DeploymentFinished):
+                return recorded.event
+        raise GdlError("no end")
+
+    async def cancel(self, deployment_id: str) -> None:
+        self.call("cancel")
+        if self.scenario.cancelled is not None and self._state.finished is None:
+            self.emit(*self.scenario.cancelled)
+
+    async def release(self, deployment_id: str) -> None:
+        self.call("release")
+        self._decide()
+        self.emit(*RELEASED, finished("released", Billing.RELEASED))
+
+    async def keep(self, deployment_id: str) -> None:
+        self.call("keep")
+        self._decide()
+        self.emit(finished("serving", Billing.ACTIVE))
+
+    def _decide(self) -> None:
+        if not self._holding:
+            raise UsageError("not held open", "cancel it instead")
+        self._holding = False
+
+    async def retry(self, deployment_id: str) -> None:
+        raise UsageError("not waiting")
+
+    async def next_offer(self, deployment_id: str, *, exclude_provider: bool = False) -> None:
+        raise UsageError("not waiting")
+
+    async def sessions(self) -> Sequence[SessionRow]:
+        self.call("sessions")
+        return self.rows
+
+    async def attach(self, ident: str) -> str:
+        self.call(f"attach {ident}")
+        spec = DeploymentSpec(model="smollm2", backend="shopper", bench=False, after="hold")
+        return await self.deploy(spec)
+
+    async def destroy(self, ident: str) -> SessionRow:
+        self.call(f"destroy {ident}")
+        if self.scenario.fails is not None:
+            raise self.scenario.fails
+        if self.scenario.cancelled is None:
+            await asyncio.Event().wait()
+        return replace(self.rows[0], billing="released")
+
+    async def extend(self, ident: str, hours: int) -> datetime | None:
+        self.call(f"extend {ident} {hours}")
+        return datetime(2026, 1, 1, 15, tzinfo=UTC)
+
+    async def costs(self) -> CostReport:
+        return CostReport(1.5, session_count=2, hours_used=3.0, by_provider={"vastai": 1.5})
+
+    async def health(self, ident: str) -> Sequence[Check]:
+        return self.checks
+
+    async def bench(self, ident: str) -> BenchReport:
+        self.call(f"bench {ident}")
+        return REPORT
+
+    async def doctor(self) -> Sequence[Finding]:
+        return self.findings
+
+    async def stories(self) -> Sequence[object]:  # type: ignore[override]
+        return ()
+
+    async def aclose(self) -> None:
+        self.call("aclose")
+        if self.scenario.cancelled is None:
+            await asyncio.Event().wait()
+
+
+def offer(ident: str, price: float, **changes: object) -> Offer:
+    base = Offer(ident, "shopper", "vastai", "RTX 4090", 1, 24.0, price, "Finland", 0.99)
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def session_row(ident: str = "sess-1") -> SessionRow:
+    now = datetime.now(UTC)
+    session = Session(
+        ident,
+        "shopper",
+        "vastai",
+        SessionStatus.RUNNING,
+        "RTX 4090",
+        1,
+        0.4,
+        created_at=now,
+        expires_at=now + timedelta(minutes=47, seconds=30),
+    )
+    return SessionRow(session, True, ID, "smollm2", None, 0.04, "active")
+
+
+def opener_of(scripted: Scripted):  # type: ignore[no-untyped-def]
+    """What the command line opens instead of the real orchestrator."""
+
+    @asynccontextmanager
+    async def opener(settings: object, **_: object) -> AsyncIterator[OrchestratorApi]:
+        try:
+            yield scripted  # type: ignore[misc]
+        finally:
+            await scripted.aclose()
+
+    return opener
+
+
+if __name__ == "__main__":
+    from gdl.cli.app import run
+
+    played = Scripted(SCENARIOS[sys.argv[1]], rows=(session_row(),))
+    sys.exit(run(sys.argv[2:], opener=opener_of(played)))

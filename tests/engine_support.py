@@ -1,0 +1,85 @@
+"""Machines and plans for the tests of the engine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gdl.domain.models import DeploymentSpec, Gpu, HostFacts
+from gdl.domain.secret import Secret
+from gdl.engines.base import Plan
+from gdl.engines.registry import create
+from gdl.settings import Settings
+
+KEY = Secret("sk-very-secret")
+L4 = Gpu("NVIDIA L4", 23034, "8.9")
+T4 = Gpu("Tesla T4", 15360, "7.5")
+V100 = Gpu("Tesla V100-SXM2-16GB", 16384, "7.0")
+P100 = Gpu("Tesla P100-PCIE-16GB", 16384, "6.0")
+B200 = Gpu("NVIDIA B200", 183359, "10.0")
+
+
+def cpu_host(**changes: Any) -> HostFacts:
+    facts: dict[str, Any] = {
+        "os": "Linux",
+        "arch": "x86_64",
+        "cpu_count": 2,
+        "ram_gib": 24.0,
+        "disk_free_gib": 70.0,
+        "pythons": ("3.11.7",),
+        "gpu_error": "nvidia-smi: not found",
+        "home": "/home/user",
+        "user": "user",
+    }
+    return HostFacts(**(facts | changes))
+
+
+def gpu_host(*gpus: Gpu, driver: str = "580.65.06", **changes: Any) -> HostFacts:
+    facts: dict[str, Any] = {
+        "cpu_count": 16,
+        "ram_gib": 64.0,
+        "disk_free_gib": 200.0,
+        "pythons": ("3.10.12",),
+        "gpus": gpus or (L4,),
+        "driver": driver,
+        "gpu_error": "",
+    }
+    return cpu_host(**(facts | changes))
+
+
+def make_plan(
+    model: str,
+    host: HostFacts,
+    *,
+    cpu_allowed: bool = False,
+    engine_args: tuple[str, ...] = (),
+    port: int = 8000,
+    **settings: Any,
+) -> Plan:
+    engine = create("vllm")
+    return engine.plan(
+        DeploymentSpec(model, "ssh", engine_args=engine_args),
+        host,
+        engine.resolve(model),
+        Settings(**settings),
+        cpu_allowed=cpu_allowed,
+        api_key=KEY,
+        log_path="/tmp/vllm.log",
+        port=port,
+    )
+
+
+def as_text(plan: Plan) -> str:
+    """The whole plan as a reader would like to see it; uploaded programs by name alone."""
+    parts = [f"# {plan.summary}\n"]
+    for step in plan.steps:
+        parts.append(f"\n===== {step.name}: {step.title} (at most {step.timeout_s:g} s)\n")
+        for name, text in step.files:
+            parts.append(f"----- file {name}\n" + ("" if name.endswith(".py") else text))
+        parts.append(f"----- check\n{step.check}\n----- script\n{step.script}")
+    server = plan.server
+    parts.append(f"\n===== server {server.served_name} on port {server.port}, log {server.log}\n")
+    parts.append(f"----- secret environment: {', '.join(sorted(server.secret_env))}\n")
+    parts.append(f"----- script\n{server.script}")
+    for pattern, script in server.repairs:
+        parts.append(f"----- repair on {pattern}\n{script}")
+    return "".join(parts)

@@ -1,0 +1,83 @@
+"""A simulated vLLM server: real process, real port, real log lines, made-up answers.
+
+SIM_SERVER decides what happens: "" serves; "import" fails to import torchvision until the repair
+has run; "oom" runs out of memory while loading; "silent" never listens; "sick" answers 500 to
+every generation; "mortal" dies at its first generation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from openai_server import OpenAIServer
+
+ANSWERS = {
+    "capital of France": "The capital of France is Paris.",
+    "": "A simulated answer of a few words.",
+}
+BEGIN = (
+    "[gdl] verified numpy 2.3.5",
+    "[gdl] verified torch 2.13.0+cpu (CUDA: none)",
+    "[gdl] verified vllm 0.32.0",
+    "(APIServer pid=1) INFO 01-01 00:00:00 [api_utils.py:286] non-default args: {'port': 8000}",
+    "(EngineCore pid=2) INFO 01-01 00:00:00 [core.py:133] Initializing a V1 LLM engine (v0.32.0)",
+    "(Worker pid=3) INFO 01-01 00:00:00 [cpu_model_runner.py:68] Starting to load model tiny...",
+    "Loading safetensors checkpoint shards: 100% Completed | 1/1 [00:01<00:00,  1.76s/it]",
+)
+OOM = (
+    "(EngineCore pid=2) ERROR 01-01 00:00:01 torch.OutOfMemoryError: CUDA out of memory. Tried to"
+    " allocate 2.00 GiB",
+    "RuntimeError: Engine core initialization failed. See root cause above.",
+)
+
+
+def say(*lines: str) -> None:
+    for line in lines:
+        print(line, flush=True)
+
+
+async def serve(port: int, model: str, mode: str) -> None:
+    server = OpenAIServer(model=model, api_key=os.environ["VLLM_API_KEY"], port=port)
+    server.answers.update(ANSWERS)
+    if mode == "sick":
+        server.fail_next = 10**9
+    async with server:
+        say(
+            f"(APIServer pid=1) INFO 01-01 00:00:02 Starting vLLM server on http://127.0.0.1:{port}",
+            "INFO:     Application startup complete.",
+        )
+        while True:
+            await asyncio.sleep(0.02)
+            if mode == "mortal" and any("completions" in r.path for r in server.requests):
+                say("vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue.")
+                os._exit(1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--served-model-name", required=True)
+    options, _ = parser.parse_known_args()
+    mode = os.environ.get("SIM_SERVER", "")
+    if mode == "import" and not Path("uninstalled").exists():
+        say("[gdl] import failed: torchvision: RuntimeError: operator torchvision::nms does not exist")
+        Path("uninstalled").touch()
+        sys.exit(86)
+    say(*BEGIN)
+    if mode == "oom":
+        say(*OOM)
+        sys.exit(1)
+    if mode == "silent":
+        time.sleep(600)
+    asyncio.run(serve(options.port, options.served_model_name, mode))
+
+
+if __name__ == "__main__":
+    main()

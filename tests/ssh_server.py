@@ -1,0 +1,179 @@
+"""A real SSH server in this process, for tests: commands run in /bin/sh, SFTP, forwarding.
+
+Not a test itself. Everything it does can be switched while it runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncssh
+
+from gdl.domain.models import SshAddress
+from gdl.ssh.connection import Target
+
+LOOPBACK = "127.0.0.1"
+
+
+class _Server(asyncssh.SSHServer):
+    def __init__(self, owner: SshServer) -> None:
+        self._owner = owner
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        self._owner.connections.add(conn)
+        self._owner.logins += 1
+        self._conn = conn
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._owner.connections.discard(self._conn)
+
+    def connection_requested(
+        self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
+    ) -> bool:
+        if not self._owner.forwarding:
+            raise asyncssh.ChannelOpenError(
+                asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "administratively prohibited"
+            )
+        return True
+
+
+class SshServer:
+    """`port` stays the same over `stop` and `start`. noise: printed before each command's output,
+    as a login script would. forced: run in place of every command."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.home = folder / "home"
+        self.home.mkdir(parents=True, exist_ok=True)
+        self.host_key = asyncssh.generate_private_key("ssh-ed25519")
+        self.client_key = asyncssh.generate_private_key("ssh-ed25519")
+        self.identity = folder / "id_ed25519"
+        self.identity.write_bytes(self.client_key.export_private_key())
+        self.port = 0
+        self.sftp = True
+        self.forwarding = True
+        self.noise = ""
+        self.forced: str | None = None
+        self.logins = 0
+        self.commands: list[str] = []
+        self.connections: set[asyncssh.SSHServerConnection] = set()
+        self.ciphers: list[str] = []
+        self._acceptor: asyncssh.SSHAcceptor | None = None
+
+    async def start(self) -> None:
+        authorized = asyncssh.import_authorized_keys(self.client_key.export_public_key().decode())
+        self._acceptor = await asyncssh.listen(
+            LOOPBACK,
+            self.port,
+            server_factory=lambda: _Server(self),
+            server_host_keys=[self.host_key],
+            authorized_client_keys=authorized,
+            process_factory=self._run,
+            # Its handler is asked for each time, so it can be switched.
+            sftp_factory=(lambda chan: asyncssh.SFTPServer(chan)) if self.sftp else None,
+            encoding=None,
+            reuse_address=True,
+        )
+        self.port = self._acceptor.get_port()
+
+    async def stop(self) -> None:
+        if self._acceptor is not None:
+            self._acceptor.close()
+            await self._acceptor.wait_closed()
+            self._acceptor = None
+        await self.cut()
+
+    async def cut(self) -> None:
+        """Drop every connection without a word."""
+        for conn in list(self.connections):
+            conn.abort()
+            await conn.wait_closed()
+
+    def target(self, name: str = "pin", **changes: object) -> Target:
+        values: dict[str, object] = {
+            "address": SshAddress(LOOPBACK, self.port, "tester"),
+            "identity_file": self.identity,
+            "host_key_file": self.folder / "keys" / name,
+            "connect_timeout_s": 5.0,
+        }
+        return Target(**(values | changes))  # type: ignore[arg-type]
+
+    async def _run(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
+        self.ciphers.append(process.get_extra_info("send_cipher"))
+        command = process.command or ""
+        self.commands.append(command)
+        line = self.forced if self.forced is not None else self.noise + command
+        child = await asyncio.create_subprocess_exec(
+            "/bin/sh",
+            "-c",
+            line,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            cwd=self.home,
+            env={"PATH": os.environ["PATH"], "HOME": str(self.home)},
+            start_new_session=True,
+        )
+        assert child.stdin and child.stdout and child.stderr
+        feeding = asyncio.create_task(_feed(process, child))
+        work = asyncio.gather(
+            _pump(child.stdout, process.stdout), _pump(child.stderr, process.stderr), child.wait()
+        )
+        gone = asyncio.create_task(process.channel.wait_closed())
+        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            await work
+        for task in (feeding, gone):
+            task.cancel()
+        await asyncio.gather(feeding, gone, return_exceptions=True)
+        status = await child.wait()
+        if status < 0:
+            process.exit_with_signal(signal.Signals(-status).name.removeprefix("SIG"))
+        else:
+            process.exit(status)
+
+
+async def _feed(
+    process: asyncssh.SSHServerProcess[bytes], child: asyncio.subprocess.Process
+) -> None:
+    assert child.stdin
+    try:
+        while data := await process.stdin.read(65536):
+            child.stdin.write(data)
+            await child.stdin.drain()
+    except asyncssh.SignalReceived as received:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, getattr(signal, f"SIG{received.signal}"))
+    except OSError:
+        pass
+    finally:
+        child.stdin.close()
+
+
+async def _pump(source: asyncio.StreamReader, sink: asyncssh.SSHWriter[bytes]) -> None:
+    open_end = True
+    while data := await source.read(65536):
+        if open_end:
+            try:
+                sink.write(data)
+                await sink.drain()
+            except OSError:
+                open_end = False
+
+
+@contextlib.asynccontextmanager
+async def serving(folder: Path) -> AsyncIterator[SshServer]:
+    server = SshServer(folder)
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()

@@ -1,0 +1,158 @@
+"""The subcommands that list, and those on one machine: text, JSON, exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cli_support import SCENARIOS, Scenario, Scripted, offer, opener_of, session_row
+from gdl.cli.app import run
+from gdl.domain.errors import BackendRefused, ReleaseUnconfirmed
+from gdl.domain.models import Check, CheckStatus, Finding
+
+
+@pytest.fixture(autouse=True)
+def _own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GDL_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+
+@pytest.fixture
+def scripted() -> Scripted:
+    return Scripted(
+        SCENARIOS["destroy"],
+        offered=(
+            offer("dear", 2.0),
+            offer("evil\x1b[2J\u202e\n", 0.5, provider="tensordock", location="東京"),
+            offer("cheap", 0.3),
+        ),
+        rows=(session_row(),),
+        findings=(Finding("ssh", "ok", "OpenSSH 9"), Finding("uv", "warn", "none", "get uv")),
+        checks=(Check("health", CheckStatus.PASSED, "HTTP 200", 12.0),),
+    )
+
+
+def gdl(scripted: Scripted, *arguments: str) -> int:
+    return run(arguments, opener=opener_of(scripted))
+
+
+def objects(text: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("deploy",), "MODEL"),
+        (("deploy", "m", "--max-attempts", "0"), "--max-attempts"),
+        (("deploy", "m", "--destroy", "--keep"), "--keep"),
+        (("--backend", "nosuch", "offers"), "nosuch"),
+        (("offers", "--max-price", "cheap"), "--max-price"),
+        (("extend", "x", "0"), "HOURS"),
+        (("nosuch",), "nosuch"),
+        (("--config", "/no/such.toml", "models"), "no configuration file"),
+        (("doctor", "--backend", "local", "--host", "me@there"), "--backend ssh"),
+        (("--read-only", "deploy", "m"), "read-only"),
+        (("--read-only", "destroy", "x"), "read-only"),
+        (("--read-only", "extend", "x", "1"), "read-only"),
+        (("--read-only", "bench", "x"), "read-only"),
+    ],
+)
+def test_wrong_usage_is_2_and_opens_nothing(
+    scripted: Scripted,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    word: str,
+) -> None:
+    assert gdl(scripted, *arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert word in err
+    assert scripted.calls == []
+
+
+def test_offers_are_aligned_and_the_excluded_last(
+    scripted: Scripted, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert gdl(scripted, "offers", "--max-price", "1") == 0
+    out, err = capsys.readouterr()
+    head, *rows = out.splitlines()
+    assert err == ""
+    assert [row.split()[0] for row in rows] == ["$0.30/h", "$0.50/h", "$2.00/h"]
+    assert rows[2].endswith("- over $1.00/h")
+    assert head.index("MACHINE") == rows[0].index("1x RTX 4090 24 GB")
+    # Two wide characters take four columns: the row is two characters shorter.
+    assert head.index("OFFER") == rows[0].index("cheap") == rows[1].index("evil") + 2
+    assert "\x1b" not in out and "\u202e" not in out
+
+
+def test_offers_as_json(scripted: Scripted, capsys: pytest.CaptureFixture[str]) -> None:
+    assert gdl(scripted, "offers", "--exclude-provider", "tensordock", "--json") == 0
+    cheap, dear, evil = objects(capsys.readouterr().out)
+    assert (cheap["id"], cheap["excluded"], cheap["headroom_gb"]) == ("cheap", None, None)
+    assert dear["price_per_hour"] == 2.0
+    assert evil["excluded"] == "provider tensordock excluded"
+
+
+def test_no_suitable_offer_is_3_in_the_domains_words(
+    scripted: Scripted, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert gdl(scripted, "offers", "--max-price", "0.1", "--json") == 3
+    out, err = capsys.readouterr()
+    assert len(objects(out)) == 4
+    assert objects(out)[-1]["kind"] == "no_suitable_offer"
+    assert err.splitlines() == [
+        "error: no suitable offers (3 excluded: 3 too expensive)",
+        "hint: raise the price ceiling to $0.30/h",
+    ]
+
+
+def test_sessions_show_price_and_time_left(
+    scripted: Scripted, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert gdl(scripted, "sessions") == 0
+    row = capsys.readouterr().out.splitlines()[1]
+    for cell in ("sess-1", "running", "active", "1x RTX 4090", "$0.40/h", "0:47", "smollm2", "yes"):
+        assert cell in row
+    assert gdl(scripted, "sessions", "--json") == 0
+    (answer,) = objects(capsys.readouterr().out)
+    assert (answer["id"], answer["billing"], answer["ours"]) == ("sess-1", "active", True)
+
+
+def test_the_other_lists(scripted: Scripted, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, words in (
+        (("costs",), ("vastai", "$1.50 USD", "2 sessions, 3.00 hours")),
+        (("models",), ("smollm2-135m", "0.14 B", "2.1 GB")),
+        (("doctor",), ("ok", "OpenSSH 9", "hint: get uv")),
+        (("health", "x"), ("health", "passed", "12 ms")),
+        (("bench", "x"), ("output tokens per second", "4 of 5 answers right")),
+        (("extend", "x", "2"), ("x  until 2026-01-01T15:00+00:00",)),
+        (("destroy", "x"), ("sess-1  released",)),
+    ):
+        assert gdl(scripted, *arguments) == 0
+        out = capsys.readouterr().out
+        assert all(word in out for word in words), out
+        assert gdl(scripted, *arguments, "--json") == 0
+        assert objects(capsys.readouterr().out)
+
+
+def test_findings_and_checks_that_fail_have_their_codes(scripted: Scripted) -> None:
+    scripted.findings = (Finding("shopper", "fail", "nothing answers", "start it"),)
+    scripted.checks = (Check("health", CheckStatus.FAILED, "HTTP 500"),)
+    assert gdl(scripted, "doctor") == 7
+    assert gdl(scripted, "health", "x") == 6
+
+
+def test_errors_are_two_lines_and_cleaned(capsys: pytest.CaptureFixture[str]) -> None:
+    error = BackendRefused("HTTP 500: \x1b]0;title\x07boom\nbang", "try later")
+    assert gdl(Scripted(Scenario((), fails=error)), "destroy", "x", "--json") == 7
+    out, err = capsys.readouterr()
+    assert err.splitlines()[-2:] == ["error: HTTP 500: boom bang", "hint: try later"]
+    assert objects(out)[-1]["kind"] == "backend_refused"
+
+
+def test_a_release_that_nobody_confirms_is_9() -> None:
+    error = ReleaseUnconfirmed("still there", "destroy it again")
+    assert gdl(Scripted(Scenario((), fails=error)), "destroy", "x") == 9

@@ -1,0 +1,103 @@
+"""Text for terminals, and the table of exit codes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from gdl.cli import exit_codes
+from gdl.cli.narrate import Narrator
+from gdl.cli.output import Output
+from gdl.cli.render import elapsed, money, plain, table
+from gdl.domain import errors
+from gdl.domain import events as ev
+from gdl.domain.deployment import DeploymentState
+from gdl.domain.errors import GdlError
+from gdl.domain.events import Recorded
+
+
+@pytest.mark.parametrize(
+    ("hostile", "shown"),
+    [
+        ("\x1b[31mred\x1b[0m", "red"),
+        ("\x1b]8;;http://evil\x07link\x1b]8;;\x07", "link"),
+        ("\x1b]52;c;cm0=\x1b\\after", "after"),
+        ("\x9b2Jgone", "gone"),
+        ("a\rb\nc\td", "a b c d"),
+        ("user\u202egnp.exe", "usergnp.exe"),
+        ("zero\u200bwidth\ufeff", "zerowidth"),
+        ("lone \ud800 surrogate", "lone  surrogate"),
+        ("naïve 東京 ✓", "naïve 東京 ✓"),
+        ("\x1b]never ends", ""),
+    ],
+)
+def test_plain_leaves_only_what_can_be_read(hostile: str, shown: str) -> None:
+    assert plain(hostile) == shown
+
+
+def test_plain_is_bounded() -> None:
+    assert plain("x" * 5000, 10) == "x" * 9 + "…"
+
+
+def test_table_aligns_left_and_right() -> None:
+    assert table(("NAME", ">N"), [("a", 1), ("long name", 22)]) == [
+        "NAME        N",
+        "a           1",
+        "long name  22",
+    ]
+
+
+def test_figures() -> None:
+    assert [elapsed(s) for s in (-1, 7, 750, 3723)] == ["0:00", "0:07", "12:30", "1:02:03"]
+    assert [money(d) for d in (0, 0.0012, 0.4, 12)] == ["$0.00", "$0.0012", "$0.40", "$12.00"]
+
+
+def _children(cls: type[GdlError]) -> list[type[GdlError]]:
+    return [cls, *(below for child in cls.__subclasses__() for below in _children(child))]
+
+
+def test_every_error_has_the_exit_code_of_its_family() -> None:
+    families = {
+        errors.UsageError: 2,
+        errors.NoSuitableOffer: 3,
+        errors.MachineError: 4,
+        errors.DeployError: 5,
+        errors.VerificationError: 6,
+        errors.BackendError: 7,
+        errors.Cancelled: 8,
+        errors.ReleaseUnconfirmed: 9,
+    }
+    told = {cls: code for family, code in families.items() for cls in _children(family)}
+    ours = [cls for cls in _children(GdlError) if cls.__module__ == "gdl.domain.errors"]
+    assert set(ours) == {*told, GdlError}
+    for cls, code in told.items():
+        assert exit_codes.BY_KIND[cls.kind] == code, cls
+
+
+def test_json_stays_json_whatever_the_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    Output(as_json=True).json({"rate": float("nan"), "all": [1.5, float("inf")]})
+    assert capsys.readouterr().out == '{"rate": null, "all": [1.5, null]}\n'
+
+
+def test_progress_is_told_when_it_changes_or_now_and_then() -> None:
+    narrator, state = Narrator(), DeploymentState("d")
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def told(second: float, text: str) -> list[str]:
+        at = start + timedelta(seconds=second)
+        return list(narrator.lines(Recorded("d", 1, at, ev.Progressed(1, text)), state))
+
+    assert told(0, "downloading 1.0 of 9 GB")
+    assert not told(1, "downloading 1.5 of 9 GB")
+    assert told(2, "unpacking")
+    assert told(3, "downloading 2.0 of 9 GB")
+    assert not told(12, "downloading 3.0 of 9 GB")
+    assert told(14, "downloading 4.0 of 9 GB")
+
+
+def test_colour_dims_the_machines_words_and_only_when_asked() -> None:
+    recorded = Recorded("d", 1, datetime.now(UTC), ev.LogLines(1, "engine", ("hello",), 0))
+    state = DeploymentState("d")
+    assert list(Narrator().lines(recorded, state)) == ["   engine | hello"]
+    assert list(Narrator(colour=True).lines(recorded, state)) == ["\x1b[2m   engine | hello\x1b[0m"]

@@ -1,0 +1,233 @@
+"""Ctrl-C, SIGTERM and readers that leave, with real signals, pipes and a real terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).with_name("cli_support.py")
+LIMIT_S = 20.0
+
+
+class Running:
+    """The command line in a process of its own, read as it goes."""
+
+    def __init__(self, folder: Path, *arguments: str, terminal: bool = False) -> None:
+        self._calls = folder / "calls"
+        environment = {
+            **os.environ,
+            "CLI_CALLS": str(self._calls),
+            "GDL_DATA_DIR": str(folder / "data"),
+            "XDG_CONFIG_HOME": str(folder / "config"),
+            "NO_COLOR": "1",
+        }
+        self.terminal, far = pty.openpty() if terminal else (-1, -1)
+        self.process = subprocess.Popen(
+            [sys.executable, str(PROGRAM), *arguments],
+            stdin=far if terminal else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=far if terminal else subprocess.PIPE,
+            env=environment,
+            start_new_session=True,
+        )
+        if terminal:
+            os.close(far)
+        assert self.process.stdout is not None
+        self._err = self.terminal if terminal else self.process.stderr.fileno()  # type: ignore[union-attr]
+        self.told = ""
+
+    def until(self, text: str) -> None:
+        """Read stderr until it says `text`."""
+        end = time.monotonic() + LIMIT_S
+        while text not in self.told:
+            ready, _, _ = select.select([self._err], [], [], max(end - time.monotonic(), 0))
+            assert ready, f"{text!r} never came: {self.told}"
+            chunk = os.read(self._err, 65536)
+            assert chunk, f"{text!r} never came: {self.told}"
+            self.told += chunk.decode(errors="replace").replace("\r\n", "\n")
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def type(self, text: str) -> None:
+        os.write(self.terminal, text.encode())
+
+    def end(self) -> int:
+        """The exit code; fails when it does not end."""
+        try:
+            return self.process.wait(LIMIT_S)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"it did not end: {self.told}")
+
+    @property
+    def out(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.read().decode()
+
+    @property
+    def calls(self) -> list[str]:
+        return self._calls.read_text().split("\n")[:-1] if self._calls.exists() else []
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        for stream in (self.process.stdout, self.process.stderr):
+            if stream is not None:
+                stream.close()
+        if self.terminal >= 0:
+            os.close(self.terminal)
+
+
+Start = Callable[..., Running]
+
+
+@pytest.fixture
+def start(tmp_path: Path):  # type: ignore[no-untyped-def]
+    running: list[Running] = []
+
+    def begin(*arguments: str, terminal: bool = False) -> Running:
+        running.append(Running(tmp_path, *arguments, terminal=terminal))
+        return running[-1]
+
+    yield begin
+    for one in running:
+        one.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_deploying_cancels_and_waits_for_the_release(
+    start: Start, number: signal.Signals
+) -> None:
+    run = start("busy", "deploy", "m", "--json")
+    line = run.process.stdout.readline()  # type: ignore[union-attr]
+    assert json.loads(line)["type"] == "deployment_planned"
+    run.send(number)
+    run.until("cancelling: giving the machine back")
+    assert run.end() == 8
+    last = json.loads(run.out.splitlines()[-1])
+    assert (last["type"], last["outcome"]) == ("deployment_finished", "cancelled")
+    assert last["billing"] == "released"
+    assert run.calls == ["deploy", "cancel", "aclose"]
+
+
+def test_a_second_ctrl_c_stops_waiting_and_says_that_it_may_bill(start: Start) -> None:
+    run = start("stuck", "deploy", "m", "--json")
+    run.process.stdout.readline()  # type: ignore[union-attr]
+    run.send(signal.SIGINT)
+    run.until("press Ctrl-C again")
+    run.send(signal.SIGINT)
+    assert run.end() == 9
+    last = json.loads(run.out.splitlines()[-1])
+    assert (last["type"], last["outcome"]) == ("deployment_finished", "cancelled")
+    assert (last["billing"], last["session_id"]) == ("unknown", "sess-1")
+    assert run.calls == ["deploy", "cancel"]
+
+
+def test_holding_prints_the_endpoint_and_releases_at_ctrl_c(start: Start) -> None:
+    run = start("hold", "deploy", "m")
+    run.until("press Ctrl-C to end")
+    run.send(signal.SIGINT)
+    run.until("releasing the machine")
+    assert run.end() == 0
+    assert run.out.splitlines() == [
+        "OPENAI_BASE_URL=http://127.0.0.1:40404/v1",
+        "OPENAI_MODEL=smollm2",
+        "OPENAI_API_KEY_FILE='/keys/a b.api'",
+        "GDL_SESSION=sess-1",
+        "GDL_DEPLOYMENT=20260101-120000-abcdef",
+    ]
+    assert run.calls == ["deploy", "release", "aclose"]
+
+
+def test_at_a_terminal_ctrl_c_asks_and_each_answer_is_obeyed(start: Start) -> None:
+    run = start("hold", "deploy", "m", terminal=True)
+    run.until("press Ctrl-C to end")
+    run.send(signal.SIGINT)
+    run.until("[Y/n/c]")
+    run.type("c\n")
+    run.until("holding the tunnel open; press Ctrl-C to end")
+    assert run.calls == ["deploy"]
+    run.send(signal.SIGINT)
+    run.until("continue) c\n")
+    run.told = ""
+    run.until("[Y/n/c]")
+    run.type("n\n")
+    run.until("the machine goes on serving and billing")
+    assert run.end() == 0
+    assert run.calls == ["deploy", "keep", "aclose"]
+
+
+def test_at_a_terminal_enter_means_release(start: Start) -> None:
+    run = start("hold", "deploy", "m", terminal=True)
+    run.until("press Ctrl-C to end")
+    run.send(signal.SIGINT)
+    run.until("[Y/n/c]")
+    run.type("\n")
+    run.until("releasing the machine")
+    assert run.end() == 0
+    assert run.calls == ["deploy", "release", "aclose"]
+
+
+def test_attach_ends_by_keeping_what_was_serving(start: Start) -> None:
+    run = start("hold", "attach", "sess-1")
+    run.until("press Ctrl-C to end")
+    run.send(signal.SIGTERM)
+    assert run.end() == 0
+    assert run.calls == ["attach sess-1", "deploy", "keep", "aclose"]
+
+
+def test_a_reader_that_leaves_ends_it_quietly_and_still_releases(start: Start) -> None:
+    run = start("hold", "deploy", "m", "--json")
+    run.process.stdout.readline()  # type: ignore[union-attr]
+    run.process.stdout.close()  # type: ignore[union-attr]
+    run.process.stdout = None
+    assert run.end() == 141
+    told = run.process.stderr.read().decode()  # type: ignore[union-attr]
+    assert "Traceback" not in told and "Exception ignored" not in told
+    assert run.calls[0] == "deploy" and run.calls[-1] == "aclose"
+    assert {"cancel", "release"} & set(run.calls)
+
+
+def test_a_full_disk_behind_stdout_is_an_error(tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, str(PROGRAM), "destroy", "models", "--json"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "GDL_DATA_DIR": str(tmp_path)},
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: cannot write the output: No space left")
+
+
+def test_destroy_interrupted_may_still_bill(start: Start) -> None:
+    run = start("stuck", "destroy", "sess-1")
+    run.until("releasing sess-1")
+    run.send(signal.SIGINT)
+    time.sleep(0.1)
+    run.send(signal.SIGINT)
+    run.until("hint: ")
+    assert run.end() == 9
+
+
+def test_destroy_asks_with_name_and_price(start: Start) -> None:
+    run = start("destroy", "destroy", "sess", terminal=True)
+    run.until("? [y/N] ")
+    assert "session sess-1: 1x RTX 4090 from vastai, $0.40/h, $0.0400 so far" in run.told
+    run.type("n\n")
+    run.until("not released")
+    assert run.end() == 8
+    assert run.calls == ["sessions", "aclose"]

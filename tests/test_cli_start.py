@@ -1,0 +1,93 @@
+"""The installed command in a process of its own: start-up, usage, the two streams."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+HEAVY = ("textual", "asyncssh", "httpx", "pydantic_settings", "gdl.settings", "gdl.bootstrap")
+
+
+def gdl(tmp_path: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    env = {
+        **os.environ,
+        "GDL_DATA_DIR": str(tmp_path / "data"),
+        "GDL_SHOPPER_URL": "http://127.0.0.1:9",
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),
+        "COLUMNS": "100",
+        **environment,
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "gdl", *arguments],
+        capture_output=True,
+        text=True,
+        env=env,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+
+
+def imported(stderr: str) -> set[str]:
+    """The modules that `-X importtime` names."""
+    lines = (line for line in stderr.splitlines() if line.startswith("import time:"))
+    return {line.rsplit("|", 1)[1].strip() for line in lines}
+
+
+def test_version_imports_next_to_nothing(tmp_path: Path) -> None:
+    done = gdl(tmp_path, "--version", PYTHONPROFILEIMPORTTIME="1")
+    assert done.stdout == "gdl-tui 0.1.0\n"
+    assert done.returncode == 0
+    modules = imported(done.stderr)
+    assert "gdl" in modules
+    assert not modules & {"typer", "pydantic", "asyncio", "dataclasses", "gdl.cli", *HEAVY}
+
+
+def test_help_imports_nothing_heavy_and_tells_commands_and_exit_codes(tmp_path: Path) -> None:
+    done = gdl(tmp_path, "--help", PYTHONPROFILEIMPORTTIME="1")
+    assert done.returncode == 0
+    assert not imported(done.stderr) & {"rich", *HEAVY}
+    for command in (
+        *("offers", "deploy", "sessions", "attach", "destroy", "extend"),
+        *("costs", "health", "bench", "models", "doctor"),
+    ):
+        assert f"\n  {command} " in done.stdout
+    assert "9  a machine may still be billing" in done.stdout
+    assert "\x1b" not in done.stdout
+
+
+def test_wrong_usage_ends_with_2_and_one_message(tmp_path: Path) -> None:
+    done = gdl(tmp_path, "deploy", "m", "--hours", "13")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "--hours" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "╭" not in done.stderr
+
+
+def test_an_unreachable_shopper_is_two_lines_and_exit_7(tmp_path: Path) -> None:
+    done = gdl(tmp_path, "offers")
+    assert done.returncode == 7
+    assert done.stdout == ""
+    first, second = done.stderr.splitlines()
+    assert first.startswith("error: ") and "127.0.0.1:9" in first
+    assert second.startswith("hint: ")
+
+
+def test_an_unreachable_shopper_is_one_object_with_json(tmp_path: Path) -> None:
+    done = gdl(tmp_path, "sessions", "--json")
+    assert done.returncode == 7
+    assert len(done.stderr.splitlines()) == 2
+    answer = json.loads(done.stdout)
+    assert answer["type"] == "error"
+    assert answer["kind"] == "backend_unreachable"
+    assert set(answer) == {"type", "kind", "message", "hint"}
+
+
+def test_without_a_terminal_the_ui_says_so(tmp_path: Path) -> None:
+    done = gdl(tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: the terminal UI needs a terminal\n")

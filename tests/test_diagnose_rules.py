@@ -1,0 +1,140 @@
+"""Every rule finds its own excerpt, no other's, and the engine stays polite with anything else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gdl.diagnose.engine import by_id, diagnose, rules
+
+LOGS = Path(__file__).parent / "data" / "logs"
+STARTED_WELL = Path(__file__).parent / "data" / "engine" / "start-cpu.log"
+KINDS = {"next", "exclude", "fix", "change", "wait", "stop"}
+
+
+def excerpt(name: str) -> list[str]:
+    return (LOGS / f"{name}.log").read_text().splitlines()
+
+
+def test_every_rule_by_text_has_an_excerpt_and_every_excerpt_a_rule() -> None:
+    told_by_text = {rule.id for rule in rules() if rule.pattern is not None}
+    assert told_by_text == {path.stem for path in LOGS.glob("*.log")}
+
+
+@pytest.mark.parametrize("rule", [r for r in rules() if r.pattern is not None], ids=lambda r: r.id)
+def test_each_rule_wins_on_its_own_excerpt(rule) -> None:
+    found = diagnose(excerpt(rule.id), exit_status=1)
+    assert found.rule == rule.id
+    assert found.evidence
+    assert "{" not in found.cause + found.remedy
+    assert any(rule.pattern.search(line) for line in excerpt(rule.id))
+
+
+@pytest.mark.parametrize("rule", rules(), ids=lambda r: r.id)
+def test_rules_are_complete_sentences_of_a_known_kind(rule) -> None:
+    assert rule.kind in KINDS
+    assert rule.cause.endswith(".") and rule.remedy.endswith(".")
+
+
+def test_a_good_start_matches_no_rule() -> None:
+    lines = STARTED_WELL.read_text().splitlines()
+    wrong = [r.id for r in rules() if r.pattern and any(r.pattern.search(li) for li in lines)]
+    assert wrong == []
+
+
+def test_numbers_reach_the_remedy() -> None:
+    assert diagnose(excerpt("context-does-not-fit")).remedy == "Add --max-model-len 24464."
+    assert diagnose(excerpt("too-many-sequences")).remedy == "Lower --max-num-seqs under 1024."
+    assert diagnose(excerpt("context-too-long")).remedy == "Lower --max-model-len to 2048."
+    assert "CUDA 12.8 or older" in diagnose(excerpt("driver-too-old")).remedy
+
+
+def test_a_line_without_the_number_still_makes_a_sentence() -> None:
+    found = diagnose(["ValueError: To serve at least one request with the models's max seq len (9)"])
+    assert found.remedy == "Add --max-model-len with a smaller number."
+
+
+def test_the_earliest_specific_match_wins_over_later_and_generic_ones() -> None:
+    lines = [*excerpt("gpu-occupied"), *excerpt("port-in-use"), *excerpt("engine-dead")]
+    assert diagnose(lines).rule == "gpu-occupied"
+    assert diagnose([*excerpt("engine-start"), *excerpt("no-space")]).rule == "no-space"
+
+
+def test_a_broad_match_yields_to_a_later_specific_one() -> None:
+    found = diagnose([*excerpt("gpu-memory"), *excerpt("too-many-sequences")])
+    assert found.rule == "too-many-sequences"
+
+
+def test_a_generic_line_shows_the_error_above_it_with_low_confidence() -> None:
+    found = diagnose(excerpt("engine-start"))
+    assert "KeyError: 'model.layers.0" in found.cause
+    assert found.confidence == "low"
+
+
+def test_connection_rules_are_silent_once_the_machine_is_entered() -> None:
+    lines = excerpt("ssh-not-up")
+    assert diagnose(lines, phase="CONNECTING").rule == "ssh-not-up"
+    assert diagnose(lines, phase="LOADING").rule == "unknown"
+
+
+@pytest.mark.parametrize("status", [-9, 137])
+def test_a_kill_without_words_is_probably_memory(status: int) -> None:
+    found = diagnose(["Loading weights"], exit_status=status)
+    assert found.rule == "signal-9"
+    assert "memory" in found.cause
+
+
+def test_words_beat_the_signal() -> None:
+    assert diagnose(excerpt("gated-model"), exit_status=-15).rule == "gated-model"
+
+
+def test_the_unknown_is_said_to_be_unknown_with_the_last_error() -> None:
+    lines = ["Traceback (most recent call last):", "  x", "foo.BarError: the flux is off", "bye"]
+    found = diagnose(lines, exit_status=1)
+    assert found.rule == "unknown"
+    assert found.cause == "Not a known failure; the last error is: foo.BarError: the flux is off"
+    assert found.confidence == "low"
+    assert "bye" in found.evidence
+
+
+def test_the_unknown_without_an_error_shows_the_last_line_or_the_status() -> None:
+    assert "the last line is: all quiet" in diagnose(["all quiet", "", "  "]).cause
+    assert "status 3 without a word" in diagnose([], exit_status=3).cause
+
+
+def test_evidence_is_bounded_and_without_control_characters() -> None:
+    lines = ["\x1b[31mx\x1b[0m" * 50, "No space left on device " + "y" * 5000, *["z"] * 50]
+    found = diagnose(lines)
+    assert found.rule == "no-space"
+    assert len(found.evidence) <= 5
+    assert all(len(line) <= 300 and line.isprintable() for line in found.evidence)
+
+
+def test_what_a_log_says_is_no_template() -> None:
+    found = diagnose(["x: error: unrecognized arguments: --{what}{0}%s"])
+    assert "--{what}{0}%s" in found.cause
+
+
+@given(st.lists(st.text(max_size=80), max_size=8), st.none() | st.integers(-70, 300))
+def test_any_log_gets_an_answer(lines: list[str], status: int | None) -> None:
+    found = diagnose(lines, exit_status=status)
+    assert found.cause and found.remedy
+    assert len(found.evidence) <= 5
+
+
+def test_a_long_log_is_read_quickly() -> None:
+    import time
+
+    lines = STARTED_WELL.read_text().splitlines() * 30
+    begun = time.perf_counter()
+    diagnose(lines)
+    assert time.perf_counter() - begun < 2.0
+
+
+def test_diagnoses_told_by_behaviour_are_had_by_id() -> None:
+    assert by_id("slow-download", ["1.2 MB/s"]).evidence == ("1.2 MB/s",)
+    with pytest.raises(KeyError):
+        by_id("no-such-rule")

@@ -1,0 +1,408 @@
+"""One connection against a real server: entering, refusing, running, files, ports."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import stat
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncssh
+import pytest
+from ssh_server import LOOPBACK, SshServer, serving
+
+from gdl.domain.errors import (
+    CommandTimeout,
+    ForwardRefused,
+    HostKeyChanged,
+    SshAuthFailed,
+    SshError,
+    UsageError,
+)
+from gdl.domain.models import SshAddress
+from gdl.ssh.connection import OUTPUT_LIMIT, Connection
+from gdl.ssh.dial import Target
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[SshServer]:
+    async with serving(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def conn(server: SshServer) -> AsyncIterator[Connection]:
+    async with await Connection.open(server.target()) as opened:
+        yield opened
+
+
+# -- entering ------------------------------------------------------------------------------------
+
+
+async def test_first_use_pins_the_host_key(server: SshServer) -> None:
+    target = server.target()
+    async with await Connection.open(target) as conn:
+        assert conn.host_key_fingerprint == server.host_key.get_fingerprint()
+    assert stat.S_IMODE(target.host_key_file.stat().st_mode) == 0o600
+    assert os.listdir(target.host_key_file.parent) == ["pin"]
+    async with await Connection.open(target) as again:
+        assert (await again.run("echo in")).stdout == "in\n"
+
+
+@pytest.mark.parametrize("kind", ["ssh-ed25519", "ecdsa-sha2-nistp256"])
+async def test_changed_host_key_is_refused(server: SshServer, kind: str) -> None:
+    target = server.target()
+    await (await Connection.open(target)).aclose()
+    pinned = target.host_key_file.read_bytes()
+    await server.stop()
+    server.host_key = asyncssh.generate_private_key(kind)
+    await server.start()
+    with pytest.raises(HostKeyChanged, match="has changed"):
+        await Connection.open(target)
+    assert target.host_key_file.read_bytes() == pinned
+
+
+async def test_refused_key_pins_nothing(server: SshServer, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_bytes(asyncssh.generate_private_key("ssh-ed25519").export_private_key())
+    target = server.target(identity_file=other)
+    with pytest.raises(SshAuthFailed):
+        await Connection.open(target)
+    assert not target.host_key_file.exists()
+
+
+async def test_agent_and_default_keys_stay_out(
+    server: SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The right key lies in the default place and in an agent; a wrong one was named."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh" / "id_ed25519").write_bytes(server.identity.read_bytes())
+    asked = []
+
+    async def agent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readexactly(5))
+        # It holds no keys.
+        writer.write(b"\x00\x00\x00\x05\x0c\x00\x00\x00\x00")
+        await reader.read()
+        writer.close()
+
+    listener = await asyncio.start_unix_server(agent, tmp_path / "agent")
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "agent"))
+    wrong = tmp_path / "wrong"
+    wrong.write_bytes(asyncssh.generate_private_key("ssh-ed25519").export_private_key())
+    try:
+        with pytest.raises(SshAuthFailed):
+            await Connection.open(server.target(identity_file=wrong))
+        with pytest.raises(UsageError):
+            await Connection.open(server.target(identity_file=None))
+        assert asked == []
+        allowed = server.target(identity_file=None, agent_auth=True)
+        async with await Connection.open(allowed) as conn:
+            assert (await conn.run("true")).ok
+        assert asked
+    finally:
+        listener.close()
+        await listener.wait_closed()
+
+
+async def test_config_alias_with_jump_host(
+    server: SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh" / "config").write_text(
+        f"Host door\n  HostName {LOOPBACK}\n  Port {server.port}\n  User doorman\n"
+        f"  IdentityFile {server.identity}\n"
+        f"Host inner\n  HostName {LOOPBACK}\n  Port {server.port}\n  User tester\n"
+        f"  IdentityFile {server.identity}\n  ProxyJump door\n"
+    )
+    target = server.target(config_alias="inner", identity_file=None)
+    async with await Connection.open(target) as conn:
+        assert (await conn.run("echo there")).stdout == "there\n"
+        assert len(server.connections) == 2
+    names = sorted(os.listdir(target.host_key_file.parent))
+    assert names == ["pin", "pin.hop-door"]
+    assert not (tmp_path / ".ssh" / "known_hosts").exists()
+
+
+async def test_unreachable_port(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind((LOOPBACK, 0))
+        port = taken.getsockname()[1]
+        with pytest.raises(SshError, match="refuses the connection") as caught:
+            await Connection.open(_bare(port, tmp_path))
+    assert caught.value.hint
+
+
+async def test_server_that_never_speaks(tmp_path: Path) -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    listener = await asyncio.start_server(silent, LOOPBACK, 0)
+    try:
+        started = time.monotonic()
+        with pytest.raises(SshError, match=r"no SSH answer .* within 0\.3 s"):
+            await Connection.open(_bare(listener.sockets[0].getsockname()[1], tmp_path))
+        assert time.monotonic() - started < 2
+    finally:
+        listener.close()
+        await listener.wait_closed()
+
+
+async def test_server_that_speaks_something_else(tmp_path: Path) -> None:
+    async def web(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 \x1b[2JBad\r\n\r\n" * 400)
+        await writer.drain()
+        writer.close()
+
+    listener = await asyncio.start_server(web, LOOPBACK, 0)
+    try:
+        with pytest.raises(SshError) as caught:
+            await Connection.open(_bare(listener.sockets[0].getsockname()[1], tmp_path))
+        assert "\x1b" not in caught.value.message and "\n" not in caught.value.message
+    finally:
+        listener.close()
+        await listener.wait_closed()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "cannot read the key file"),
+        (b"not a key\n", "not a private key"),
+        ("encrypted", "passphrase"),
+    ],
+)
+async def test_unusable_key_files(tmp_path: Path, content: bytes | str | None, words: str) -> None:
+    file = tmp_path / "key"
+    if content == "encrypted":
+        key = asyncssh.generate_private_key("ssh-ed25519")
+        file.write_bytes(key.export_private_key("pkcs8-pem", passphrase="open"))
+    elif isinstance(content, bytes):
+        file.write_bytes(content)
+    target = Target(SshAddress(LOOPBACK, 1, "x"), file, tmp_path / "pin", connect_timeout_s=5)
+    with pytest.raises(UsageError, match=words) as caught:
+        await Connection.open(target)
+    assert caught.value.hint
+
+
+async def test_broken_pin_is_not_replaced(server: SshServer) -> None:
+    target = server.target()
+    target.host_key_file.parent.mkdir()
+    target.host_key_file.write_text("scribble")
+    with pytest.raises(UsageError, match="pinned host key"):
+        await Connection.open(target)
+    assert target.host_key_file.read_text() == "scribble"
+
+
+def _bare(port: int, folder: Path) -> Target:
+    key = folder / "key"
+    key.write_bytes(asyncssh.generate_private_key("ssh-ed25519").export_private_key())
+    address = SshAddress(LOOPBACK, port, "tester")
+    return Target(address, key, folder / "pin", connect_timeout_s=0.3)
+
+
+# -- running -------------------------------------------------------------------------------------
+
+
+async def test_run_keeps_streams_and_status_apart(conn: Connection) -> None:
+    result = await conn.run("echo out; echo err >&2; exit 3")
+    assert (result.exit_status, result.stdout, result.stderr) == (3, "out\n", "err\n")
+
+
+async def test_signal_is_a_negative_status(conn: Connection) -> None:
+    assert (await conn.run("kill -9 $$")).exit_status == -9
+    assert (await conn.run("kill -TERM $$")).exit_status == -15
+
+
+async def test_input_arrives_and_ends(conn: Connection, server: SshServer) -> None:
+    text = "geheim ✓\n" * 50_000
+    result = await conn.run("wc -c; ! read more", input=text)
+    assert result.ok and int(result.stdout) == len(text.encode())
+    assert not any("geheim" in command for command in server.commands)
+
+
+async def test_input_that_nobody_reads(conn: Connection) -> None:
+    assert (await conn.run("exit 4", input="x" * 3_000_000)).exit_status == 4
+
+
+async def test_without_input_nothing_waits(conn: Connection) -> None:
+    assert (await conn.run("cat", timeout=5)).stdout == ""
+
+
+async def test_output_is_bounded(conn: Connection) -> None:
+    result = await conn.run("head -c 6000000 /dev/zero | tr '\\0' x; echo e >&2")
+    assert result.ok and len(result.stdout) == OUTPUT_LIMIT and result.stderr == "e\n"
+
+
+async def test_time_out_ends_the_command(conn: Connection, tmp_path: Path) -> None:
+    mark = tmp_path / "pid"
+    with pytest.raises(CommandTimeout, match=r"longer than 0\.2 s"):
+        await conn.run(f"echo $$ > {mark}; exec sleep 60", timeout=0.2)
+    await _until(lambda: not Path(f"/proc/{mark.read_text().strip()}").exists())
+    assert (await conn.run("echo fine")).stdout == "fine\n"
+
+
+async def test_login_noise_is_cut_off(conn: Connection, server: SshServer) -> None:
+    server.noise = "echo Welcome to \\033[31mExample; echo hush >&2; "
+    result = await conn.run("echo data; echo bad >&2")
+    assert (result.stdout, result.stderr) == ("data\n", "bad\n")
+
+
+async def test_account_that_runs_no_commands(conn: Connection, server: SshServer) -> None:
+    server.forced = "echo 'Please login as the user \"ubuntu\" rather than root.'; exit 142"
+    with pytest.raises(SshError, match='Please login as the user "ubuntu"'):
+        await conn.run("echo data")
+
+
+async def test_cut_in_the_middle_of_a_command(conn: Connection, server: SshServer) -> None:
+    running = asyncio.create_task(conn.run("sleep 60"))
+    await _until(lambda: bool(server.commands))
+    await server.cut()
+    with pytest.raises(SshError, match="lost"):
+        await running
+    await conn.wait_closed()
+    assert conn.closed
+    with pytest.raises(SshError):
+        await conn.run("true")
+
+
+async def test_many_commands_at_once(conn: Connection) -> None:
+    results = await asyncio.gather(*(conn.run(f"echo {n}") for n in range(25)))
+    assert [int(result.stdout) for result in results] == list(range(25))
+
+
+async def test_stream_hands_on_batches_in_order(conn: Connection) -> None:
+    chunks: list[bytes] = []
+    status = await conn.stream("seq 1 20000; exit 5", chunks.append, timeout=10)
+    assert status == 5
+    assert b"".join(chunks).split() == [str(n).encode() for n in range(1, 20001)]
+    assert len(chunks) < 40
+
+
+async def test_cipher_is_aes_gcm(conn: Connection, server: SshServer) -> None:
+    await conn.run("true")
+    assert server.ciphers == ["aes128-gcm@openssh.com"]
+
+
+# -- files ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["sftp", "no sftp"])
+async def either(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Connection]:
+    """A connection with and without SFTP."""
+    server = SshServer(tmp_path)
+    server.sftp = request.param == "sftp"
+    await server.start()
+    async with await Connection.open(server.target()) as opened:
+        yield opened
+        assert not any("geheim" in command for command in server.commands)
+    await server.stop()
+
+
+async def test_put_text(either: Connection, tmp_path: Path) -> None:
+    file = tmp_path / "a 'b'; touch pwned $(touch pwned)"
+    file.write_text("old and longer than the new text")
+    file.chmod(0o644)
+    await either.put_text(str(file), "geheim ✓\n")
+    assert file.read_text() == "geheim ✓\n"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    await either.put_text(str(file), "#!/bin/sh\n", 0o700)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o700
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {file.name, "home", "keys", "id_ed25519"}
+
+
+async def test_put_text_where_nothing_can_be_written(either: Connection, tmp_path: Path) -> None:
+    with pytest.raises(SshError, match="cannot write"):
+        await either.put_text(str(tmp_path / "missing" / "file"), "geheim")
+
+
+async def test_read_at(either: Connection, tmp_path: Path) -> None:
+    file = tmp_path / 'it\'s a "log"\n$(id)'
+    assert await either.read_at(str(file), 0, 100) == (b"", 0)
+    file.write_bytes(b"0123456789\xff\x00")
+    assert await either.read_at(str(file), 0, 4) == (b"0123", 12)
+    assert await either.read_at(str(file), 8, 100) == (b"89\xff\x00", 12)
+    assert await either.read_at(str(file), 12, 100) == (b"", 12)
+    assert await either.read_at(str(file), 99, 100) == (b"", 12)
+
+
+async def test_read_at_of_a_folder_is_an_error(either: Connection, tmp_path: Path) -> None:
+    (tmp_path / "dir").mkdir()
+    with pytest.raises(SshError, match="cannot read"):
+        await either.read_at(str(tmp_path / "dir"), 0, 100)
+
+
+# -- ports ---------------------------------------------------------------------------------------
+
+
+async def test_forward_carries_both_ways(conn: Connection) -> None:
+    async def shout(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write((await reader.read()).upper())
+        await writer.drain()
+        writer.close()
+
+    remote = await asyncio.start_server(shout, LOOPBACK, 0)
+    port = remote.sockets[0].getsockname()[1]
+    assert await conn.port_open(port)
+    forward = await conn.forward(port)
+    text = b"hello " * 500_000
+
+    async def call() -> bytes:
+        reader, writer = await asyncio.open_connection(LOOPBACK, forward.local_port)
+        writer.write(text)
+        # The other side answers only after it saw this end.
+        writer.write_eof()
+        answer = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        return answer
+
+    assert await asyncio.gather(*(call() for _ in range(3))) == [text.upper()] * 3
+    await forward.aclose()
+    with pytest.raises(OSError):
+        await asyncio.open_connection(LOOPBACK, forward.local_port)
+    remote.close()
+    await remote.wait_closed()
+
+
+async def test_nothing_listens_yet(conn: Connection) -> None:
+    with socket.socket() as taken:
+        taken.bind((LOOPBACK, 0))
+        port = taken.getsockname()[1]
+        assert not await conn.port_open(port)
+        forward = await conn.forward(port)
+        reader, writer = await asyncio.open_connection(LOOPBACK, forward.local_port)
+        assert await reader.read() == b""
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_forwarding_refused(conn: Connection, server: SshServer) -> None:
+    server.forwarding = False
+    with pytest.raises(ForwardRefused):
+        await conn.forward(8000)
+    with pytest.raises(ForwardRefused):
+        await conn.port_open(8000)
+
+
+async def test_local_port_taken(conn: Connection) -> None:
+    with socket.socket() as taken:
+        taken.bind((LOOPBACK, 0))
+        taken.listen()
+        with pytest.raises(SshError, match="cannot listen"):
+            await conn.forward(8000, taken.getsockname()[1])
+
+
+async def _until(holds: object, seconds: float = 5.0) -> None:
+    end = time.monotonic() + seconds
+    while not holds():  # type: ignore[operator]
+        assert time.monotonic() < end, "it did not come to pass"
+        await asyncio.sleep(0.01)

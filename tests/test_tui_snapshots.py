@@ -1,0 +1,278 @@
+"""Pictures of the main states, kept in `snapshots/`. Renew with `pytest --snapshot-update`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_textual_snapshot
+from pytest_textual_snapshot import SVGImageExtension
+from textual.pilot import Pilot
+
+from gdl.domain.errors import BackendUnreachable
+from gdl.domain.models import DeploymentSpec
+from gdl.tui.screens.deployment import DeploymentScreen
+from tui_support import (
+    SPEC,
+    START,
+    Clock,
+    ScriptedOrchestrator,
+    make_app,
+    renting,
+    session_row,
+    to_failed,
+    to_installing,
+    to_serving,
+)
+
+SMALL, LARGE = (80, 24), (120, 40)
+Compare = Callable[..., bool]
+
+
+class TopLevelSvg(SVGImageExtension):
+    """Puts the pictures into `snapshots/` beside `tests/`, in a folder per test file."""
+
+    @classmethod
+    def dirname(cls, *, test_location: Any) -> str:
+        test_file = Path(test_location.filepath)
+        return str(test_file.parent.parent / "snapshots" / test_file.stem)
+
+
+@pytest.fixture
+def picture(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Compare:
+    monkeypatch.setattr(pytest_textual_snapshot, "SVGImageExtension", TopLevelSvg)
+    compare: Compare = request.getfixturevalue("snap_compare")
+    return compare
+
+
+async def settle(pilot: Pilot[Any], needed: Callable[[], bool] = lambda: True) -> None:
+    """Wait until the app has painted what it has, and `needed` holds."""
+    for _ in range(100):
+        await pilot.pause(0.02)
+        if needed() and not pilot.app._dirty:
+            await pilot.pause()
+            return
+    raise AssertionError("the app did not get there")
+
+
+def at(seconds: float) -> Clock:
+    clock = Clock()
+    clock.forward(seconds)
+    return clock
+
+
+async def open_deployment(
+    pilot: Pilot[Any],
+    orchestrator: ScriptedOrchestrator,
+    script: Callable[[ScriptedOrchestrator, str], None],
+    spec: DeploymentSpec = SPEC,
+) -> None:
+    ident = orchestrator.begin(spec)
+    script(orchestrator, ident)
+    pilot.app.open(ident)
+    await settle(
+        pilot,
+        lambda: (
+            isinstance(pilot.app.screen, DeploymentScreen)
+            and pilot.app.store.followed.state.last_seq >= orchestrator.state(ident).last_seq
+        ),
+    )
+
+
+async def choose(pilot: Pilot[Any], name: str) -> None:
+    await pilot.press("m", *name, "enter")
+    await settle(pilot)
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "120x40"])
+def test_offers(picture: Compare, size: tuple[int, int]) -> None:
+    app, _ = make_app()
+
+    async def before(pilot: Pilot[Any]) -> None:
+        await choose(pilot, "mistral-7b")
+        await pilot.press("down")
+
+    assert picture(app, terminal_size=size, run_before=before)
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "120x40"])
+def test_offers_excluded_and_filtered(picture: Compare, size: tuple[int, int]) -> None:
+    app, _ = make_app()
+
+    async def before(pilot: Pilot[Any]) -> None:
+        await choose(pilot, "tinyllama")
+        await pilot.press("x")
+        await settle(pilot)
+        await pilot.press("slash", *"vram>=16 !spain")
+        await settle(pilot)
+        pilot.app.clear_notifications()
+
+    assert picture(app, terminal_size=size, run_before=before)
+
+
+def test_offers_unreachable(picture: Compare) -> None:
+    orchestrator = ScriptedOrchestrator()
+    orchestrator.error = BackendUnreachable(
+        "nothing answers at http://localhost:8080", "start cloud-gpu-shopper, or use --backend ssh"
+    )
+    app, _ = make_app(orchestrator)
+    assert picture(app, terminal_size=SMALL, run_before=settle)
+
+
+def test_model_dialog(picture: Compare) -> None:
+    app, _ = make_app()
+
+    async def before(pilot: Pilot[Any]) -> None:
+        await settle(pilot)
+        await pilot.press("m", *"e")
+        await settle(pilot)
+
+    assert picture(app, terminal_size=SMALL, run_before=before)
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "120x40"])
+def test_confirm_deploy(picture: Compare, size: tuple[int, int]) -> None:
+    app, _ = make_app()
+
+    async def before(pilot: Pilot[Any]) -> None:
+        await choose(pilot, "smollm2-135m")
+        await pilot.press("enter")
+        await settle(pilot)
+
+    assert picture(app, terminal_size=size, run_before=before)
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "120x40"])
+def test_deploying(picture: Compare, size: tuple[int, int]) -> None:
+    app, orchestrator = make_app(ScriptedOrchestrator(at(75)))
+
+    async def before(pilot: Pilot[Any]) -> None:
+        await open_deployment(pilot, orchestrator, to_installing)
+
+    assert picture(app, terminal_size=size, run_before=before)
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "120x40"])
+def test_failed(picture: Compare, size: tuple[int, int]) -> None:
+    """The first attempt failed and waits: cause, remedy, evidence and the keys."""
+    app, orchestrator = make_app(ScriptedOrchestrator(at(95)))
+    waiting = DeploymentSpec(SPEC.model, SPEC.backend, SPEC.query, auto_failover=False)
+
+    async def before(pilot: Pilot[Any]) -> None:
+        await open_deployment(pilot, orchestrator, to_failed, waiting)
+
+    assert picture(app, terminal_size=size, run_before=before)
+
+
+def test_second_attempt(picture: Compare) -> None:
+    app, orchestrator = make_app(ScriptedOrchestrator(at(120)))
+
+    def script(o: ScriptedOrchestrator, ident: str) -> None:
+        to_failed(o, ident)
+        to_installing(o, ident, 2, 95)
+
+    async def before(pilot: Pilot[Any]) -> None:
+        await open_deployment(pilot, orchestrator, script)
+
+    assert picture(app, terminal_size=LARGE, run_before=before)
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "120x40"])
+def test_serving(picture: Compare, size: tuple[int, int]) -> None:
+    app, orchestrator = make_app(ScriptedOrchestrator(at(600)))
+
+    async def before(pilot: Pilot[Any]) -> None:
+        await open_deployment(pilot, orchestrator, to_serving)
+
+    assert picture(app, terminal_size=size, run_before=before)
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "120x40"])
+def test_health_and_benchmark(picture: Compare, size: tuple[int, int]) -> None:
+    app, orchestrator = make_app(ScriptedOrchestrator(at(600)))
+
+    async def before(pilot: Pilot[Any]) -> None:
+        await open_deployment(pilot, orchestrator, to_serving)
+        await pilot.press("3")
+        await settle(pilot)
+
+    assert picture(app, terminal_size=size, run_before=before)
+
+
+def test_story(picture: Compare) -> None:
+    app, orchestrator = make_app(ScriptedOrchestrator(at(600)))
+
+    async def before(pilot: Pilot[Any]) -> None:
+        await open_deployment(pilot, orchestrator, to_serving)
+        await pilot.press("l")
+        await settle(pilot)
+
+    assert picture(app, terminal_size=SMALL, run_before=before)
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "120x40"])
+def test_quit_while_billing(picture: Compare, size: tuple[int, int]) -> None:
+    app, orchestrator = make_app(ScriptedOrchestrator(at(600)))
+
+    async def before(pilot: Pilot[Any]) -> None:
+        await open_deployment(pilot, orchestrator, to_serving)
+        await pilot.press("q")
+        await settle(pilot)
+
+    assert picture(app, terminal_size=size, run_before=before)
+
+
+def test_quit_while_renting(picture: Compare) -> None:
+    app, orchestrator = make_app(ScriptedOrchestrator(at(10)))
+
+    async def before(pilot: Pilot[Any]) -> None:
+        await open_deployment(pilot, orchestrator, lambda o, i: o.push(i, 2, *renting()))
+        await pilot.press("q")
+        await settle(pilot)
+
+    assert picture(app, terminal_size=SMALL, run_before=before)
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "120x40"])
+def test_sessions(picture: Compare, size: tuple[int, int]) -> None:
+    orchestrator = ScriptedOrchestrator()
+    orchestrator.rows = [
+        session_row("s-4f1c09aa", ours=True),
+        session_row("s-unknown-77", ours=False, gpu="NVIDIA A100 SXM4"),
+    ]
+    app, _ = make_app(orchestrator)
+
+    async def before(pilot: Pilot[Any]) -> None:
+        await settle(pilot)
+        await pilot.press("4")
+        await settle(pilot)
+
+    assert picture(app, terminal_size=size, run_before=before)
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "120x40"])
+def test_help(picture: Compare, size: tuple[int, int]) -> None:
+    app, _ = make_app()
+
+    async def before(pilot: Pilot[Any]) -> None:
+        await settle(pilot)
+        await pilot.press("question_mark")
+        await settle(pilot)
+
+    assert picture(app, terminal_size=size, run_before=before)
+
+
+def test_light_theme(picture: Compare) -> None:
+    app, orchestrator = make_app(ScriptedOrchestrator(at(600)))
+
+    async def before(pilot: Pilot[Any]) -> None:
+        pilot.app.theme = "textual-light"
+        await open_deployment(pilot, orchestrator, to_serving)
+
+    assert picture(app, terminal_size=SMALL, run_before=before)
+
+
+def test_clock_is_where_the_pictures_say() -> None:
+    assert at(75)() - START == Clock().at - START + (at(75).at - START)

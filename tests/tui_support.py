@@ -1,0 +1,436 @@
+"""A scripted orchestrator for the terminal UI: it replays event sequences that a test pushes,
+folds them with the real `apply`, and ranks its offers with the real `rank`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from gdl.domain import events as ev
+from gdl.domain.deployment import DeploymentState, apply
+from gdl.domain.errors import GdlError, UsageError
+from gdl.domain.events import Billing, DeploymentFinished, Event, Phase, Recorded
+from gdl.domain.models import (
+    BenchReport,
+    Check,
+    CheckStatus,
+    CostReport,
+    DeploymentSpec,
+    Finding,
+    Gpu,
+    HostFacts,
+    Offer,
+    OfferQuery,
+    Percentiles,
+    QualityAnswer,
+    RankedOffer,
+    Session,
+    SessionStatus,
+)
+from gdl.domain.offers import rank
+from gdl.orchestrator.api import ModelRow, SessionRow, Story
+from gdl.settings import Settings
+from gdl.tui.app import GdlApp
+
+START = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
+ENDPOINT = "http://127.0.0.1:41231/v1"
+
+
+class Clock:
+    """Stands still until told otherwise."""
+
+    def __init__(self, at: datetime = START) -> None:
+        self.at = at
+
+    def __call__(self) -> datetime:
+        return self.at
+
+    def forward(self, seconds: float) -> None:
+        self.at += timedelta(seconds=seconds)
+
+
+MODELS = (
+    ModelRow("smollm2-135m", "packaged/smollm2-135m", "packaged", False, 0.135, 1.9, 21),
+    ModelRow("qwen2.5-0.5b", "Qwen/Qwen2.5-0.5B-Instruct", "hub", False, 0.5, 3.0, 22),
+    ModelRow("tinyllama", "TinyLlama/TinyLlama-1.1B-Chat-v1.0", "hub", False, 1.1, 4.4, 23),
+    ModelRow("mistral-7b", "mistralai/Mistral-7B-Instruct-v0.3", "hub", False, 7.25, 20.3, 39),
+    ModelRow("gemma-7b", "google/gemma-7b-it", "hub", True, 8.54, 23.5, 42),
+)
+
+
+def offer(id: str, gpu: str, vram: float, price: float, provider: str, **more: Any) -> Offer:
+    defaults: dict[str, Any] = {
+        "backend": "shopper",
+        "gpu_count": 1,
+        "location": "Sweden",
+        "reliability": 0.98,
+        "cuda_version": 12.8,
+        "machine_id": f"m-{id}",
+    }
+    return Offer(
+        id=id,
+        provider=provider,
+        gpu_name=gpu,
+        vram_gb=vram,
+        price_per_hour=price,
+        **(defaults | more),
+    )
+
+
+OFFERS = (
+    offer("vast-101", "NVIDIA RTX 3060", 12, 0.062, "vastai", location="Poland"),
+    offer("vast-102", "NVIDIA RTX 3090", 24, 0.131, "vastai", reliability=0.995),
+    offer("td-7", "NVIDIA RTX A5000", 24, 0.21, "tensordock", location="Spain", cuda_version=12.4),
+    offer("vast-103", "NVIDIA RTX 4090", 24, 0.289, "vastai", location="France"),
+    offer("td-9", "NVIDIA RTX 4090", 24, 0.35, "tensordock", location="Texas, US"),
+    offer("vast-104", "NVIDIA A100 SXM4", 80, 0.95, "vastai", location="Norway"),
+    offer("td-12", "NVIDIA H100 SXM5", 80, 1.99, "tensordock", gpu_count=2, cuda_version=13.0),
+    offer("blue-1", "NVIDIA L4", 24, 0.4, "bluelobster", location="Virginia, US", available=False),
+    offer("blue-2", "Tesla T4", 16, 0.12, "bluelobster", reliability=None, cuda_version=None),
+)
+
+
+class ScriptedOrchestrator:
+    """Implements OrchestratorApi. `push` makes a deployment's next events happen."""
+
+    backend_name = "shopper"
+
+    def __init__(self, clock: Clock | None = None, offers: Sequence[Offer] = OFFERS) -> None:
+        self.clock = clock or Clock()
+        self.listed = list(offers)
+        self.error: GdlError | None = None
+        self.rows: list[SessionRow] = []
+        self.specs: list[DeploymentSpec] = []
+        self.calls: list[tuple[Any, ...]] = []
+        self.queries: list[OfferQuery] = []
+        self.gate: asyncio.Event | None = None
+        self._recorded: dict[str, list[Recorded]] = {}
+        self._states: dict[str, DeploymentState] = {}
+        self._changed: dict[str, asyncio.Event] = {}
+
+    # What tests do
+
+    def begin(self, spec: DeploymentSpec) -> str:
+        ident = f"d-{len(self._recorded) + 1}"
+        self.specs.append(spec)
+        self._recorded[ident] = []
+        self._states[ident] = DeploymentState(ident)
+        self._changed[ident] = asyncio.Event()
+        self.push(ident, 0, ev.DeploymentPlanned(spec, spec.model, spec.model, 1.9))
+        return ident
+
+    def push(self, ident: str, at: float, *events: Event) -> None:
+        """These events happen, `at` seconds after the start."""
+        for event in events:
+            seq = len(self._recorded[ident]) + 1
+            recorded = Recorded(ident, seq, START + timedelta(seconds=at), event)
+            self._states[ident] = apply(self._states[ident], recorded)
+            self._recorded[ident].append(recorded)
+        changed, self._changed[ident] = self._changed[ident], asyncio.Event()
+        changed.set()
+
+    # OrchestratorApi
+
+    async def offers(self, query: OfferQuery) -> Sequence[RankedOffer]:
+        self.queries.append(query)
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        known = next((m for m in MODELS if m.alias == query.model), None)
+        return rank(self.listed, query, needed_vram_gb=known.vram_gb if known else None)
+
+    def models(self) -> Sequence[ModelRow]:
+        return MODELS
+
+    async def deploy(self, spec: DeploymentSpec) -> str:
+        if self.error is not None:
+            raise self.error
+        return self.begin(spec)
+
+    async def events(self, deployment_id: str) -> AsyncIterator[Recorded]:
+        seen = 0
+        while True:
+            changed = self._changed[deployment_id]
+            for recorded in self._recorded[deployment_id][seen:]:
+                seen += 1
+                yield recorded
+                if isinstance(recorded.event, DeploymentFinished):
+                    return
+            if seen == len(self._recorded[deployment_id]):
+                await changed.wait()
+
+    def state(self, deployment_id: str) -> DeploymentState:
+        return self._states[deployment_id]
+
+    def active(self) -> Sequence[str]:
+        return [ident for ident, state in self._states.items() if state.finished is None]
+
+    async def wait(self, deployment_id: str) -> DeploymentFinished:
+        async for recorded in self.events(deployment_id):
+            if isinstance(recorded.event, DeploymentFinished):
+                return recorded.event
+        raise AssertionError("unfinished")
+
+    def _finish(self, ident: str, outcome: str, phase: Phase, billing: Billing) -> None:
+        state = self._states[ident]
+        number = state.attempt.number if state.attempt else 0
+        if outcome != "serving":
+            self.push(ident, 400, ev.PhaseChanged(number, Phase.STOPPING))
+            self.push(ident, 410, ev.BillingChanged(number, billing, "s-1"))
+            self.push(ident, 411, ev.PhaseChanged(number, phase))
+        done = DeploymentFinished(outcome, None, state.model_id, "s-1", billing, ())
+        self.push(ident, 412, done)
+
+    async def cancel(self, deployment_id: str) -> None:
+        self.calls.append(("cancel", deployment_id))
+        self._finish(deployment_id, "cancelled", Phase.CANCELLED, Billing.RELEASED)
+
+    async def release(self, deployment_id: str) -> None:
+        self.calls.append(("release", deployment_id))
+        self._finish(deployment_id, "released", Phase.STOPPED, Billing.RELEASED)
+
+    async def keep(self, deployment_id: str) -> None:
+        self.calls.append(("keep", deployment_id))
+        self._finish(deployment_id, "serving", Phase.SERVING, Billing.ACTIVE)
+
+    async def retry(self, deployment_id: str) -> None:
+        self.calls.append(("retry", deployment_id))
+
+    async def next_offer(self, deployment_id: str, *, exclude_provider: bool = False) -> None:
+        self.calls.append(("next_offer", deployment_id, exclude_provider))
+
+    async def sessions(self) -> Sequence[SessionRow]:
+        if self.error is not None:
+            raise self.error
+        return self.rows
+
+    async def attach(self, ident: str) -> str:
+        self.calls.append(("attach", ident))
+        if not any(row.session.id == ident and row.ours for row in self.rows):
+            raise UsageError("the key of this session is not here", "destroy it, or use its key")
+        return self.begin(DeploymentSpec("smollm2-135m", "shopper"))
+
+    async def destroy(self, ident: str) -> SessionRow:
+        self.calls.append(("destroy", ident))
+        row = next(row for row in self.rows if row.session.id == ident)
+        self.rows.remove(row)
+        return row
+
+    async def extend(self, ident: str, hours: int) -> datetime | None:
+        self.calls.append(("extend", ident, hours))
+        return self.clock() + timedelta(hours=hours, minutes=30)
+
+    async def costs(self) -> CostReport:
+        return CostReport(0.0)
+
+    async def health(self, ident: str) -> Sequence[Check]:
+        self.calls.append(("health", ident))
+        return [Check("health", CheckStatus.FAILED, "connection refused", 3.0)]
+
+    async def bench(self, ident: str) -> BenchReport:
+        self.calls.append(("bench", ident))
+        return REPORT
+
+    async def doctor(self) -> Sequence[Finding]:
+        return ()
+
+    async def stories(self) -> Sequence[Story]:
+        return ()
+
+    async def aclose(self) -> None:
+        return None
+
+
+def make_app(
+    orchestrator: ScriptedOrchestrator | None = None, *, read_only: bool = False
+) -> tuple[GdlApp, ScriptedOrchestrator]:
+    """An app with a frozen clock and nothing that moves by itself."""
+    orchestrator = orchestrator or ScriptedOrchestrator()
+    settings = Settings(
+        backend="shopper", data_dir=Path("/nonexistent"), read_only=read_only, hours=2
+    )
+    app = GdlApp(
+        orchestrator, settings, clock=orchestrator.clock, version="0.1.0", reduced_motion=True
+    )
+    return app, orchestrator
+
+
+# Event sequences
+
+SPEC = DeploymentSpec("smollm2-135m", "shopper", OfferQuery(model="smollm2-135m"), hours=1)
+FACTS = HostFacts(
+    os="Ubuntu 22.04",
+    arch="x86_64",
+    cpu_count=16,
+    ram_gib=62.8,
+    disk_free_gib=81.0,
+    pythons=("3.11.7",),
+    gpus=(Gpu("NVIDIA GeForce RTX 3090", 24576, "8.6"),),
+    driver="560.35.03",
+    cuda="12.6",
+    has_uv=True,
+    home="/root",
+    user="root",
+)
+PIP_LINES = (
+    "Using CPython 3.12.7",
+    "Creating virtual environment at: .venv",
+    "Resolved 171 packages in 1.92s",
+    "Downloading torch (858.1MiB)",
+    "Downloading nvidia-cudnn-cu12 (674.0MiB)",
+    "Downloading vllm (423.6MiB), the wheel that holds the compiled kernels for this GPU",
+)
+VLLM_LINES = (
+    "INFO 03-01 12:03:11 [api_server.py:1351] vLLM API server version 0.10.2",
+    "INFO 03-01 12:03:18 [model.py:547] Resolved architecture: LlamaForCausalLM",
+    "INFO 03-01 12:03:24 [weight_utils.py:392] Time spent downloading weights: 4.1 seconds",
+    "Loading safetensors checkpoint shards: 100% Completed | 1/1 [00:00<00:00, 3.55it/s]",
+    "INFO 03-01 12:03:29 [gpu_worker.py:298] Available KV cache memory: 19.62 GiB",
+    "INFO:     Application startup complete.",
+)
+
+
+def renting(n: int = 1, which: Offer = OFFERS[1]) -> list[Event]:
+    return [
+        ev.AttemptStarted(
+            n,
+            which.id,
+            which.provider,
+            which.gpu_name,
+            which.gpu_count,
+            which.vram_gb,
+            which.price_per_hour,
+            which.location,
+        ),
+        ev.PhaseChanged(n, Phase.RENTING),
+        ev.BillingChanged(n, Billing.REQUESTED),
+        ev.Progressed(n, "waiting for the machine to boot"),
+    ]
+
+
+def rented(n: int = 1, which: Offer = OFFERS[1]) -> list[Event]:
+    return [
+        ev.SessionRented(
+            n, f"s-{n}", which.provider, which.price_per_hour, START + timedelta(minutes=60)
+        ),
+        ev.BillingChanged(n, Billing.ACTIVE, f"s-{n}"),
+        ev.PhaseChanged(n, Phase.CONNECTING),
+    ]
+
+
+def to_installing(o: ScriptedOrchestrator, ident: str, n: int = 1, start: float = 1.0) -> None:
+    """An attempt on its way, in the middle of the second of three steps."""
+    which = OFFERS[n]
+    o.push(ident, start, ev.OffersRanked(6, 3, ("2 not available", "1 too expensive")))
+    o.push(ident, start + 1, *renting(n, which))
+    o.push(ident, start + 24, *rented(n, which))
+    o.push(ident, start + 39, ev.PhaseChanged(n, Phase.PREFLIGHT), ev.HostInspected(n, FACTS))
+    o.push(ident, start + 41, ev.PhaseChanged(n, Phase.INSTALLING))
+    o.push(ident, start + 41, ev.StepStarted(n, "venv", "create environment", 1, 3))
+    o.push(ident, start + 43, ev.StepFinished(n, "venv", "done", 2.1))
+    o.push(ident, start + 43, ev.StepStarted(n, "vllm", "install vLLM", 2, 3))
+    o.push(ident, start + 60, ev.LogLines(n, "install", PIP_LINES, 0))
+    o.push(ident, start + 61, ev.Progressed(n, "downloading vllm, 423.6 MiB", 0.45))
+
+
+def to_serving(o: ScriptedOrchestrator, ident: str) -> None:
+    to_installing(o, ident)
+    o.push(ident, 120, ev.StepFinished(1, "vllm", "done", 78.0))
+    o.push(ident, 120, ev.StepStarted(1, "check", "check the import", 3, 3))
+    o.push(ident, 128, ev.StepFinished(1, "check", "done", 8.0))
+    o.push(ident, 128, ev.PhaseChanged(1, Phase.STARTING))
+    o.push(ident, 131, ev.PhaseChanged(1, Phase.LOADING))
+    o.push(ident, 150, ev.LogLines(1, "engine", VLLM_LINES, 0))
+    o.push(ident, 170, ev.TunnelOpened(1, ENDPOINT, "forward"))
+    o.push(ident, 170, ev.PhaseChanged(1, Phase.VERIFYING))
+    o.push(ident, 171, *(ev.Checked(1, check) for check in CHECKS))
+    o.push(ident, 175, *(ev.QualityAnswered(1, answer) for answer in ANSWERS))
+    o.push(ident, 180, ev.BenchFinished(1, REPORT))
+    o.push(ident, 180, ev.PhaseChanged(1, Phase.SERVING))
+
+
+def to_failed(o: ScriptedOrchestrator, ident: str) -> None:
+    to_installing(o, ident)
+    o.push(ident, 90, ev.StepFinished(1, "vllm", "failed", 48.0, "exit status 1"))
+    o.push(
+        ident,
+        90,
+        ev.Diagnosed(
+            1,
+            "The machine's disk is too small for vLLM and its libraries.",
+            "Take the next offer with a bigger disk.",
+            (
+                "error: failed to write to file `.venv/lib/libtorch_cuda.so`",
+                "OSError: [Errno 28] No space left on device",
+            ),
+            "disk_full",
+        ),
+        ev.AttemptFailed(
+            1, Phase.INSTALLING, "deploy", "step install vLLM ended with exit status 1", ""
+        ),
+        ev.PhaseChanged(1, Phase.FAILED),
+        ev.BillingChanged(1, Billing.RELEASED, "s-1"),
+    )
+
+
+CHECKS = (
+    Check("gpu", CheckStatus.PASSED, "RTX 3090, 21.8 of 24.0 GiB in use, 41 °C", 210.0),
+    Check("process", CheckStatus.PASSED, "pid 2114, up 58 s", 180.0),
+    Check("health", CheckStatus.PASSED, "200 OK", 31.0),
+    Check("models", CheckStatus.PASSED, "smollm2-135m", 33.0),
+    Check("inference", CheckStatus.PASSED, "“The capital of France is Paris.”", 412.0),
+)
+ANSWERS = (
+    QualityAnswer(
+        "knowledge", "What is the capital of France?", "The capital of France is Paris.",
+        ("paris",), True, 41.0, 142.0, 8,
+    ),
+    QualityAnswer(
+        "arithmetic", "What is 17 + 25? Answer with the number.", "42", ("42",), True, 39.0, 140.1, 3
+    ),
+    QualityAnswer(
+        "reasoning", "Tom is taller than Ann. Who is shorter?", "Tom is the shorter one.",
+        ("ann",), False, 40.2, 139.0, 7,
+    ),
+    QualityAnswer("code", "Write a Python function that adds two numbers.",
+                  "def add(a, b):\n    return a + b", ("def", "return"), True, 42.0, 141.0, 24),
+    QualityAnswer("format", "Name three colours, separated by commas.",
+                  "red, green, blue", ("red", "blue"), True, 40.0, 143.0, 6),
+)  # fmt: skip
+REPORT = BenchReport(
+    model="smollm2-135m",
+    completed=6,
+    failed=0,
+    duration_s=3.9,
+    input_tokens=212,
+    output_tokens=304,
+    request_throughput=1.54,
+    output_throughput=141.3,
+    ttft_ms=Percentiles(41.2, 40.5, 48.9, 50.1),
+    tpot_ms=Percentiles(7.1, 7.0, 7.8, 8.0),
+    e2el_ms=Percentiles(402.0, 371.0, 1220.0, 1300.0),
+    quality_passed=4,
+    quality_total=5,
+    cost_per_million=0.26,
+)
+
+
+def session_row(ident: str, *, ours: bool, gpu: str = "NVIDIA RTX 4090") -> SessionRow:
+    session = Session(
+        ident,
+        "shopper",
+        "vastai",
+        SessionStatus.RUNNING,
+        gpu,
+        1,
+        0.289,
+        created_at=START - timedelta(minutes=30),
+        expires_at=START + timedelta(minutes=107),
+    )
+    return SessionRow(
+        session, ours, "d-9" if ours else None, "tinyllama" if ours else None, None, 0.14, "active"
+    )
