@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from gdl.domain.models import DeploymentSpec, Gpu, HostFacts
@@ -82,4 +83,4 @@ def as_text(plan: Plan) -> str:
     parts.append(f"----- script\n{server.script}")
     for pattern, script in server.repairs:
         parts.append(f"----- repair on {pattern}\n{script}")
-    return "".join(parts)
+    return re.sub(r"fingerprint [0-9a-f]+", "fingerprint", "".join(parts))

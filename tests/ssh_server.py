@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
+import signal as signals
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -41,6 +41,26 @@ class _Server(asyncssh.SSHServer):
             )
         return True
 
+    def session_requested(self) -> _Command:
+        return _Command(self._owner)
+
+
+class _Command(asyncssh.SSHServerProcess[bytes]):
+    """One session. A signal acts at once instead of queueing behind the input."""
+
+    def __init__(self, owner: SshServer) -> None:
+        sftp = (lambda chan: asyncssh.SFTPServer(chan)) if owner.sftp else None
+        super().__init__(owner.run, sftp, 3, False)
+        self.child = 0
+
+    def signal_received(self, signal: str) -> None:
+        self.kill(getattr(signals, f"SIG{signal}"))
+
+    def kill(self, number: int) -> None:
+        if self.child:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.child, number)
+
 
 class SshServer:
     """`port` stays the same over `stop` and `start`. noise: printed before each command's output,
@@ -64,6 +84,7 @@ class SshServer:
         self.connections: set[asyncssh.SSHServerConnection] = set()
         self.ciphers: list[str] = []
         self._acceptor: asyncssh.SSHAcceptor | None = None
+        self._running: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         authorized = asyncssh.import_authorized_keys(self.client_key.export_public_key().decode())
@@ -73,9 +94,6 @@ class SshServer:
             server_factory=lambda: _Server(self),
             server_host_keys=[self.host_key],
             authorized_client_keys=authorized,
-            process_factory=self._run,
-            # Its handler is asked for each time, so it can be switched.
-            sftp_factory=(lambda chan: asyncssh.SFTPServer(chan)) if self.sftp else None,
             encoding=None,
             reuse_address=True,
         )
@@ -87,6 +105,8 @@ class SshServer:
             await self._acceptor.wait_closed()
             self._acceptor = None
         await self.cut()
+        while self._running:
+            await asyncio.wait(self._running)
 
     async def cut(self) -> None:
         """Drop every connection without a word."""
@@ -103,7 +123,13 @@ class SshServer:
         }
         return Target(**(values | changes))  # type: ignore[arg-type]
 
-    async def _run(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
+    async def run(self, process: _Command) -> None:
+        task = asyncio.create_task(self._run(process))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        await asyncio.shield(task)
+
+    async def _run(self, process: _Command) -> None:
         self.ciphers.append(process.get_extra_info("send_cipher"))
         command = process.command or ""
         self.commands.append(command)
@@ -119,6 +145,7 @@ class SshServer:
             env={"PATH": os.environ["PATH"], "HOME": str(self.home)},
             start_new_session=True,
         )
+        process.child = child.pid
         assert child.stdin and child.stdout and child.stderr
         feeding = asyncio.create_task(_feed(process, child))
         work = asyncio.gather(
@@ -127,16 +154,16 @@ class SshServer:
         gone = asyncio.create_task(process.channel.wait_closed())
         await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
+            process.kill(signals.SIGKILL)
         with contextlib.suppress(OSError):
             await work
         for task in (feeding, gone):
             task.cancel()
         await asyncio.gather(feeding, gone, return_exceptions=True)
         status = await child.wait()
+        process.child = 0
         if status < 0:
-            process.exit_with_signal(signal.Signals(-status).name.removeprefix("SIG"))
+            process.exit_with_signal(signals.Signals(-status).name.removeprefix("SIG"))
         else:
             process.exit(status)
 
@@ -149,9 +176,6 @@ async def _feed(
         while data := await process.stdin.read(65536):
             child.stdin.write(data)
             await child.stdin.drain()
-    except asyncssh.SignalReceived as received:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, getattr(signal, f"SIG{received.signal}"))
     except OSError:
         pass
     finally:

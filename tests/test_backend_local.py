@@ -126,21 +126,26 @@ async def test_a_command_ends_with_its_channel(backend: LocalBackend) -> None:
     async with enter(lease.session, key_of(lease)) as conn:
         process = await conn.create_process("echo $$; exec sleep 300")
         pid = int(await process.stdout.readline())
+        polite = await conn.create_process(
+            "trap 'echo bye >ended; exit' TERM; echo ready; while :; do sleep 0.05; done"
+        )
+        await polite.stdout.readline()
         assert alive(pid)
     await until(lambda: not alive(pid))
+    # Told to end before it is made to.
+    await until((Path(str(lease.work_dir)) / "ended").exists)
 
 
 async def start_job(conn: asyncssh.SSHClientConnection, command: str, name: str = "job") -> int:
     """A detached job in the layout that jobs have; its pid."""
     script = (
         f"mkdir -p jobs/{name} && cd jobs/{name} && "
-        f"setsid sh -c 'echo $$ >pid; ps -o lstart= -p $$ >started; {command}' "
-        "</dev/null >log 2>&1 &"
+        'setsid sh -c \'echo $$ >pid; cut -d" " -f22 /proc/$$/stat >start; '
+        f"{command}' </dev/null >log 2>&1 &"
     )
     await conn.run(script, check=True, timeout=5)
-    while not (
-        done := await conn.run(f"test -s jobs/{name}/started && cat jobs/{name}/pid")
-    ).stdout:
+    ask = f"test -s jobs/{name}/start && cat jobs/{name}/pid"
+    while not (done := await conn.run(ask)).stdout:
         await asyncio.sleep(0.01)
     return int(str(done.stdout))
 
@@ -165,10 +170,10 @@ async def test_a_detached_job_outlives_the_channel_and_ends_with_release(
 
 
 async def test_release_finds_those_that_hide(backend: LocalBackend) -> None:
-    """No mark in the environment, its own children, deaf to TERM."""
+    """No mark in the environment; a child of nobody any more; not started as a job."""
     lease = await rent(backend)
     async with enter(lease.session, key_of(lease)) as conn:
-        bare = await start_job(conn, 'exec env -i sh -c "sleep 300 & sleep 300"', "bare")
+        bare = await start_job(conn, 'exec env -i sh -c "(sleep 300 &); sleep 300 & wait"', "bare")
         marked = await conn.run("setsid sleep 300 >/dev/null 2>&1 & echo $!")
         pids = [bare, int(str(marked.stdout))]
         for entry in Path("/proc").glob("[0-9]*/stat"):
@@ -195,14 +200,20 @@ async def test_release_leaves_everybody_else_alone(backend: LocalBackend) -> Non
     async with enter(second.session, key_of(second)) as conn:
         theirs = await start_job(conn, "exec sleep 300")
     ours = await asyncio.create_subprocess_exec("sleep", "300")
-    # A stale pid file, written long before the process that has the pid now.
-    stale = Path(str(first.work_dir)) / "jobs" / "old"
-    stale.mkdir(parents=True)
-    (stale / "pid").write_text(f"{ours.pid}\n")
-    (stale / "started").write_text("Mon Jan  1 00:00:00 2024\n")
-    os.utime(stale / "pid", (1_700_000_000, 1_700_000_000))
+    # Pid files left from before the process that has the pid now.
+    for name, born in (("ticks", "1\n"), ("words", "Mon Jan  1 00:00:00 2024\n"), ("silent", "")):
+        stale = Path(str(first.work_dir)) / "jobs" / name
+        stale.mkdir(parents=True)
+        (stale / "pid").write_text(f"{ours.pid}\n")
+        (stale / "start").write_text(born)
+        os.utime(stale / "pid", (1_700_000_000, 1_700_000_000))
     (Path(str(first.work_dir)) / "jobs" / "odd").mkdir()
     (Path(str(first.work_dir)) / "jobs" / "odd" / "pid").write_text("-1; reboot")
+
+    # One that names this very program, which began before the file was written.
+    own = Path(str(first.work_dir)) / "jobs" / "own"
+    own.mkdir()
+    (own / "pid").write_text(f"{os.getpid()}\n")
 
     await backend.release(first.session.id)
     assert alive(theirs)

@@ -583,8 +583,10 @@ async def test_an_answer_that_drips(tmp_path: Path) -> None:
     server = await asyncio.start_server(drip, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     backend = ShopperBackend(settings(f"http://127.0.0.1:{port}", tmp_path, http=0.15), "me")
+    started = time.monotonic()
     with pytest.raises(BackendError, match="no answer within"):
         await backend.offers(ANY)
+    assert time.monotonic() - started < 3
     await backend.aclose()
     server.close()
     await server.wait_closed()

@@ -53,7 +53,9 @@ def test_numbers_reach_the_remedy() -> None:
 
 
 def test_a_line_without_the_number_still_makes_a_sentence() -> None:
-    found = diagnose(["ValueError: To serve at least one request with the models's max seq len (9)"])
+    found = diagnose(
+        ["ValueError: To serve at least one request with the models's max seq len (9)"]
+    )
     assert found.remedy == "Add --max-model-len with a smaller number."
 
 

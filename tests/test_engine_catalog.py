@@ -9,13 +9,11 @@ from gdl.domain.sizing import needed
 from gdl.engines import catalog
 from gdl.engines.registry import create
 
-NAMED = (
-    "tinyllama phi-2 phi-1.5 mistral-7b qwen2-7b qwen2-1.5b gemma-7b gemma-2b qwen2.5-0.5b "
-    "smollm2-135m llama-3.1-8b qwen2.5-7b"
-).split()
+NAMED = """tinyllama phi-2 phi-1.5 mistral-7b qwen2-7b qwen2-1.5b gemma-7b gemma-2b qwen2.5-0.5b
+smollm2-135m llama-3.1-8b qwen2.5-7b"""
 
 
-@pytest.mark.parametrize("alias", NAMED)
+@pytest.mark.parametrize("alias", NAMED.split())
 def test_aliases_resolve_in_any_case(alias: str) -> None:
     model = create().resolve(alias.upper())
     assert model == create().resolve(alias)

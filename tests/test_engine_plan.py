@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+
 from engine_support import (
     B200,
     KEY,
@@ -24,7 +26,6 @@ from engine_support import (
     gpu_host,
     make_plan,
 )
-
 from gdl.domain.errors import DeployError, UsageError
 from gdl.domain.models import Gpu, HostFacts
 from gdl.engines.base import Plan
@@ -32,9 +33,10 @@ from gdl.engines.vllm import compat
 from gdl.settings import Engine, Install
 
 PLANS = Path(__file__).parent / "data" / "plans"
-NASTY = "/data/it's $(touch /tmp/pwned) `id` \"x\"; rm -rf ~"
+NASTY = '/data/it\'s $(touch /tmp/pwned) `id` "x"; rm -rf ~'
 
 
+@cache
 def golden() -> dict[str, Plan]:
     return {
         "cpu-packaged": make_plan("smollm2-135m", cpu_host(), cpu_allowed=True),
@@ -211,9 +213,7 @@ def test_no_gpu_speaks_in_nvidia_smis_words() -> None:
         ("tinyllama", cpu_host(os="Darwin"), "Linux"),
     ],
 )
-def test_too_small_or_foreign_machines_are_refused(
-    model: str, host: HostFacts, words: str
-) -> None:
+def test_too_small_or_foreign_machines_are_refused(model: str, host: HostFacts, words: str) -> None:
     with pytest.raises(DeployError, match=words):
         make_plan(model, host, cpu_allowed=True)
 

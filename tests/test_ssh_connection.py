@@ -12,7 +12,6 @@ from pathlib import Path
 
 import asyncssh
 import pytest
-from ssh_server import LOOPBACK, SshServer, serving
 
 from gdl.domain.errors import (
     CommandTimeout,
@@ -25,6 +24,7 @@ from gdl.domain.errors import (
 from gdl.domain.models import SshAddress
 from gdl.ssh.connection import OUTPUT_LIMIT, Connection
 from gdl.ssh.dial import Target
+from ssh_server import LOOPBACK, SshServer, serving
 
 
 @pytest.fixture

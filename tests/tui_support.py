@@ -390,7 +390,8 @@ ANSWERS = (
         ("paris",), True, 41.0, 142.0, 8,
     ),
     QualityAnswer(
-        "arithmetic", "What is 17 + 25? Answer with the number.", "42", ("42",), True, 39.0, 140.1, 3
+        "arithmetic", "What is 17 + 25? Answer with the number.", "42",
+        ("42",), True, 39.0, 140.1, 3,
     ),
     QualityAnswer(
         "reasoning", "Tom is taller than Ann. Who is shorter?", "Tom is the shorter one.",

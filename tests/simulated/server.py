@@ -48,6 +48,8 @@ async def serve(port: int, model: str, mode: str) -> None:
     server.answers.update(ANSWERS)
     if mode == "sick":
         server.fail_next = 10**9
+    if mode == "mortal":
+        server.stall_after = 0
     async with server:
         say(
             f"(APIServer pid=1) INFO 01-01 00:00:02 Starting vLLM server on http://127.0.0.1:{port}",
@@ -76,6 +78,7 @@ def main() -> None:
         sys.exit(1)
     if mode == "silent":
         time.sleep(600)
+    time.sleep(0.3)  # long enough for its log to be read before it serves
     asyncio.run(serve(options.port, options.served_model_name, mode))
 
 

@@ -29,21 +29,23 @@ _CLOCK_SLACK_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """group: its session on Linux, its process group elsewhere. started: Unix time, 0 unknown."""
+    """group: its session on Linux, its process group elsewhere. ticks: its start in clock ticks
+    since boot, and started: the same in Unix time; 0 where unknown."""
 
     pid: int
     parent: int
     group: int
+    ticks: int = 0
     started: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A detached job as its folder tells it: pid, what `ps` said of its start ("" when nothing),
-    and when that was written (Unix time)."""
+    """A detached job as its folder tells it. born: its start, in clock ticks where there is /proc
+    and as `ps` words it elsewhere, "" when it is not told. written: Unix time of the pid file."""
 
     pid: int
-    lstart: str
+    born: str
     written: float
 
 
@@ -68,8 +70,8 @@ def _linux_table() -> dict[int, Process]:
         if len(fields) < 20 or fields[0] in "ZX":
             continue
         pid = int(entry.name)
-        started = booted + int(fields[19]) / ticks
-        found[pid] = Process(pid, int(fields[1]), int(fields[3]), started)
+        born = int(fields[19])
+        found[pid] = Process(pid, int(fields[1]), int(fields[3]), born, booted + born / ticks)
     return found
 
 
@@ -83,7 +85,7 @@ def _ps_table() -> dict[int, Process]:
     return found
 
 
-def _ps(*arguments: str, environment: Mapping[str, str] | None = None) -> str:
+def _ps(*arguments: str) -> str:
     try:
         done = subprocess.run(
             ["ps", *arguments],
@@ -92,7 +94,7 @@ def _ps(*arguments: str, environment: Mapping[str, str] | None = None) -> str:
             errors="replace",
             timeout=5,
             check=False,
-            env=environment,
+            env={**os.environ, "LC_ALL": "C"},
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
@@ -121,24 +123,20 @@ def _read_job(folder: Path) -> Job | None:
     except (OSError, ValueError):
         return None
     try:
-        with (folder / "started").open("rb") as opened:
-            lstart = opened.read(200).decode("ascii", "replace")
+        with (folder / "start").open("rb") as opened:
+            born = opened.read(200).decode("ascii", "replace")
     except OSError:
-        lstart = ""
-    return Job(pid, " ".join(lstart.split()), written) if pid > 1 else None
+        born = ""
+    return Job(pid, " ".join(born.split()), written) if pid > 1 else None
 
 
 def _is_the_job(job: Job, process: Process) -> bool:
     """Whether that process is still the job, and not a later one that was given its pid."""
-    if process.started:
-        return process.started <= job.written + _CLOCK_SLACK_S
-    if not job.lstart:
-        return False
-    for environment in (None, {**os.environ, "LC_ALL": "C"}):
-        said = _ps("-o", "lstart=", "-p", str(job.pid), environment=environment)
-        if " ".join(said.split()) == job.lstart:
-            return True
-    return False
+    if job.born.isdecimal():
+        return int(job.born) == process.ticks
+    if job.born:
+        return " ".join(_ps("-o", "lstart=", "-p", str(job.pid)).split()) == job.born
+    return 0 < process.started <= job.written + _CLOCK_SLACK_S
 
 
 def belonging(ident: str, folder: Path, groups: Collection[int]) -> set[int]:
@@ -162,8 +160,8 @@ def belonging(ident: str, folder: Path, groups: Collection[int]) -> set[int]:
             or (orphaned and _sits_in(process.pid, folder))
         ):
             mine.add(process.pid)
-    mine = _with_descendants(mine, processes)
-    return mine - _ancestry(processes)
+    spared = _ancestry(processes)
+    return _with_descendants(mine - spared, processes) - spared
 
 
 def _carries(pid: int, mark: bytes) -> bool:

@@ -90,7 +90,8 @@ class Attempt:
         self.endpoint = serving.Endpoint(
             self.machine.link, rental.engine_port, api_key, self._settings
         )
-        return replace(await self.endpoint.open(), attempt=self._deployment.attempt)
+        opened = await self.endpoint.open()
+        return replace(opened, attempt=self._deployment.attempt, api_key_file=rental.api_key_file)
 
     async def _ready(self) -> bool:
         assert self.endpoint is not None

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 from gdl.backends.base import Backend
@@ -304,9 +305,7 @@ class Renter:
             )
             raise
         billing = Billing.RELEASED if self._backend.rents else Billing.NONE
-        released = replace(rental, billing=billing, released_at=self._clock())
-        deployment.rental = released
-        await self._journal.save(released)
+        deployment.rental = await self._write_off(rental, billing)
         await deployment.emit(
             ev.BillingChanged(
                 rental.attempt, billing, rental.session_id, "the backend confirmed that it is gone"
@@ -319,9 +318,20 @@ class Renter:
         for rental in await self._journal.rentals():
             if rental.session_id == session_id and rental.open:
                 billing = Billing.RELEASED if self._backend.rents else Billing.NONE
-                await self._journal.save(
-                    replace(rental, billing=billing, released_at=self._clock())
-                )
+                await self._write_off(rental, billing)
+
+    async def _write_off(self, rental: Rental, billing: Billing) -> Rental:
+        """Journal that a session is gone; its keys, which open nothing any more, go too."""
+        ours = self._settings.keys_dir
+        for name in (rental.key_file, rental.api_key_file, rental.host_key_file):
+            path = Path(name)
+            if name and path.parent == ours:
+                await asyncio.to_thread(path.unlink, missing_ok=True)
+        released = replace(
+            rental, billing=billing, released_at=self._clock(), key_file="", api_key_file=""
+        )
+        await self._journal.save(released)
+        return released
 
     async def _confirm_gone(self, session_id: str) -> None:
         """Ask for the end until the backend says that the machine is gone."""

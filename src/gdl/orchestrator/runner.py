@@ -40,9 +40,12 @@ class Runner:
         self._choose = choose
         self._clock = clock
         self._current: Attempt | None = None
+        self._attached_only = False
 
     async def run(self, begin: Begin | None = None) -> None:
-        """`begin` replaces the attempts with something that ends in a serving attempt."""
+        """`begin` replaces the attempts with something that ends in a serving attempt on a
+        machine rented earlier, which is then given back only when that is asked for."""
+        self._attached_only = begin is not None
         try:
             if begin is None:
                 await self._attempts()
@@ -135,8 +138,6 @@ class Runner:
             await dep.emit(
                 ev.AttemptFailed(1, dep.state.phase, error.kind, error.message, error.hint)
             )
-            await self._current.close()
-            self._current = None
             raise
 
     # -- after it serves -------------------------------------------------------------------------
@@ -170,7 +171,8 @@ class Runner:
         if attempt is None:
             return
         dep = self._deployment
-        if dep.spec.keep_on_failure and dep.state.phase is Phase.FAILED:
+        kept = dep.spec.keep_on_failure and dep.state.phase is Phase.FAILED
+        if kept or (self._attached_only and dep.state.phase is not Phase.STOPPING):
             await attempt.close()
             return
         await attempt.release()
@@ -180,6 +182,8 @@ class Runner:
 
     async def _cancelled(self) -> None:
         dep = self._deployment
+        if dep.state.finished is not None:
+            return
         if dep.state.phase not in (Phase.CANCELLED, Phase.STOPPED):
             await dep.enter(Phase.CANCELLED)
         error: GdlError | None = None

@@ -193,8 +193,12 @@ class Orchestrator:
     # -- deciding --------------------------------------------------------------------------------
 
     async def cancel(self, deployment_id: str) -> None:
-        deployment = self._running(deployment_id)
-        if not deployment.cancelling and deployment.task is not None:
+        self._cancel(self._running(deployment_id))
+
+    def _cancel(self, deployment: Deployment) -> None:
+        """Once, and not when it has said its last word already."""
+        over = deployment.cancelling or deployment.state.finished is not None
+        if not over and deployment.task is not None:
             deployment.cancelling = True
             deployment.task.cancel()
 
@@ -307,9 +311,7 @@ class Orchestrator:
         tasks = []
         for deployment in self._deployments.values():
             if deployment.task is not None and not deployment.task.done():
-                if not deployment.cancelling:
-                    deployment.cancelling = True
-                    deployment.task.cancel()
+                self._cancel(deployment)
                 tasks.append(deployment.task)
         if tasks:
             await asyncio.wait(tasks)

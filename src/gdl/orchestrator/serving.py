@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from typing import Any
 
 from gdl.domain import events as ev
 from gdl.domain.errors import (
@@ -187,7 +188,8 @@ async def hold(deployment: Deployment, ended: asyncio.Event) -> str:
     end = asyncio.create_task(ended.wait())
     try:
         await deployment.note("holding the tunnel open")
-        await asyncio.wait({decision, end}, return_when=asyncio.FIRST_COMPLETED)
+        either: set[asyncio.Future[Any]] = {decision, end}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if decision.done():
             return decision.result()
         raise DeployError("the server ended while serving", "its log says why")

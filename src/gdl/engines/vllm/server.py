@@ -17,6 +17,10 @@ from gdl.engines.vllm.compat import Choice
 from gdl.settings import Settings
 
 _CPU_CONTEXT = 2048
+_SHORTEST_CONTEXT = 2048
+_ACTIVATIONS_GB = 0.7
+"""Beside weights and KV cache, under vLLM's default batch. Too low an estimate costs a second
+start, with the length that vLLM names; too high a one costs context."""
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 _OURS = {
     "--model": "name it as the model to deploy",
@@ -61,7 +65,7 @@ if [ -f {remedy}.args ]; then remedy="$(cat {remedy}.args)"; fi
         port=port,
         served_name=model.served_name,
         secret_env=secret,
-        repairs=_repairs(remedy, log_path),
+        repairs=_repairs(remedy, log_path, plan.places(settings)),
     )
 
 
@@ -120,15 +124,14 @@ def _context(host: HostFacts, model: Model, choice: Choice) -> int | None:
         min(gpu.memory_mib for gpu in host.gpus) * 1.048576e-3 * _parallel(len(host.gpus), model)
     )
     room = _tokens_that_fit(shape, memory)
-    return None if room >= shape.max_context else max(room // 1024 * 1024, 1024)
+    return None if room >= shape.max_context else max(room // 1024 * 1024, _SHORTEST_CONTEXT)
 
 
 def _tokens_that_fit(shape: ModelShape, memory_gb: float) -> int:
-    """Tokens of KV cache beside the weights, with vLLM's 90 % of the GPU and the overhead that
-    `gdl.domain.sizing` counts."""
+    """Tokens of KV cache beside the weights in vLLM's 90 % of the GPUs."""
     weights = shape.parameters_b * shape.bytes_per_parameter
     each = 2 * shape.layers * shape.kv_heads * shape.head_size * 2 / 1e9
-    left = 0.9 * memory_gb - 1.1 * weights - 1.2
+    left = 0.9 * memory_gb - 1.03 * weights - _ACTIVATIONS_GB
     return max(int(left / each), 0) if each else shape.max_context
 
 
@@ -169,7 +172,7 @@ def _environment(
     return plain, secret
 
 
-def _repairs(remedy: str, log_path: str) -> tuple[tuple[str, str], ...]:
+def _repairs(remedy: str, log_path: str, places: str) -> tuple[tuple[str, str], ...]:
     """(pattern in the log, script). A remedy for the start is written beside the environment and
     read by the next start of the same command."""
     log = shlex.quote(log_path)
@@ -180,9 +183,9 @@ def _repairs(remedy: str, log_path: str) -> tuple[tuple[str, str], ...]:
     )
     made = {
         r"operator torchvision::nms does not exist": shell.pip_uninstall(*plan.VISION_PACKAGES),
-        r"no attribute all_special_tokens_extended": shell.pip_install("transformers<5"),
+        r"no attribute all_special_tokens_extended": places + shell.pip_install("transformers<5"),
         r"numpy\.lib\.function_base|numpy\.core\.multiarray failed to import"
-        r"|compiled using NumPy 1\.x": shell.pip_install("numpy<2"),
+        r"|compiled using NumPy 1\.x": places + shell.pip_install("numpy<2"),
         r"estimated maximum model length is \d+": shorter,
         r"Could not find nvcc|nvcc: not found|FlashInfer requires": (
             f"echo 'export VLLM_USE_FLASHINFER_SAMPLER=0' >> {remedy}.env\n"

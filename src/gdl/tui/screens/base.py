@@ -9,9 +9,9 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.screen import Screen
-from textual.widgets import Footer
 
 from gdl.tui.widgets.chrome import CostBar, TopBar
+from gdl.tui.widgets.key_bar import KeyBar
 
 if TYPE_CHECKING:
     from gdl.tui.app import GdlApp
@@ -40,7 +40,7 @@ class GdlScreen(Screen[None]):
         yield TopBar(self.MODE, app.orchestrator.backend_name, read_only=app.read_only)
         yield from self.body()
         yield CostBar()
-        yield Footer(compact=True)
+        yield KeyBar()
 
     def body(self) -> ComposeResult:
         raise NotImplementedError

@@ -9,7 +9,7 @@ from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.widgets import Static, TabbedContent, TabPane
+from textual.widgets import TabbedContent, TabPane
 
 from gdl.domain.deployment import DeploymentState
 from gdl.tui import format as fmt
@@ -19,6 +19,7 @@ from gdl.tui.widgets.log_pane import LogPane
 from gdl.tui.widgets.phase_rail import rail
 from gdl.tui.widgets.status_panel import base_url, headline, status
 from gdl.tui.widgets.story import story
+from gdl.tui.widgets.words import Words
 
 PANES = ("install", "engine", "story")
 _WIDE = 110
@@ -26,7 +27,6 @@ _WIDE = 110
 
 class DeploymentScreen(GdlScreen):
     MODE = "deployment"
-    CSS_PATH = "deployment.tcss"
     AUTO_FOCUS = "#install-log LogView"
     SPENDS = frozenset({"retry", "next_offer", "exclude", "cancel", "release", "keep"})
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -79,31 +79,31 @@ class DeploymentScreen(GdlScreen):
         self._auto_pane = "install"
 
     def body(self) -> ComposeResult:
-        yield Static(id="nothing")
+        yield Words(id="nothing")
         with Vertical(id="deployment"):
-            yield Static(id="headline")
+            yield Words(id="headline")
             with Scroll(id="status", can_focus=False):
-                yield Static(id="status-text")
+                yield Words(id="status-text")
             with Horizontal(id="middle"):
                 with Scroll(id="rail", can_focus=False):
-                    yield Static(id="rail-text")
+                    yield Words(id="rail-text")
                 with TabbedContent(initial="install"):
                     with TabPane("Install", id="install"):
                         yield LogPane("The installation has not started.", id="install-log")
                     with TabPane("vllm.log", id="engine"):
                         yield LogPane("vLLM has not started.", id="engine-log")
                     with TabPane("Story", id="story"), Scroll():
-                        yield Static(id="story-text")
+                        yield Words(id="story-text")
 
     # Drawing
 
     def refresh_view(self) -> None:
         followed = self.gdl.store.followed
         self.query_one("#deployment").display = followed is not None
-        nothing = self.query_one("#nothing", Static)
+        nothing = self.query_one("#nothing", Words)
         nothing.display = followed is None
         if followed is None:
-            nothing.update("No deployment yet.\n\n1 shows the offers: choose one and press Enter.")
+            nothing.say("No deployment yet.\n\n1 shows the offers: choose one and press Enter.")
         else:
             self._draw(followed)
         keys = self._key_state(followed)
@@ -113,18 +113,19 @@ class DeploymentScreen(GdlScreen):
 
     def _draw(self, followed: Followed) -> None:
         now, state = self.now, followed.state
-        self.query_one("#headline", Static).update(headline(state, now))
+        self.query_one("#headline", Words).say(headline(state, now))
         text, kind = status(followed, now, moving=not self.gdl.reduced_motion)
         panel = self.query_one("#status", Scroll)
-        panel.set_classes(f"-{kind}")
-        self.query_one("#status-text", Static).update(text)
+        if not panel.has_class(f"-{kind}"):
+            panel.set_classes(f"-{kind}")
+        self.query_one("#status-text", Words).say(text)
         width = 34 if self.app.size.width >= _WIDE else 24
         self.query_one("#rail", Scroll).styles.width = width + 3
-        self.query_one("#rail-text", Static).update(rail(state, now, width))
+        self.query_one("#rail-text", Words).say(rail(state, now, width))
         self.query_one("#install-log", LogPane).show(followed.install)
         self.query_one("#engine-log", LogPane).show(followed.engine)
         if self.query_one(TabbedContent).active == "story":
-            self.query_one("#story-text", Static).update(story(followed))
+            self.query_one("#story-text", Words).say(story(followed))
         self._follow_the_work(followed)
 
     def _follow_the_work(self, followed: Followed) -> None:
@@ -138,7 +139,7 @@ class DeploymentScreen(GdlScreen):
 
     def on_tabbed_content_tab_activated(self, event: TabbedContent.TabActivated) -> None:
         if event.pane.id == "story" and (followed := self.gdl.store.followed) is not None:
-            self.query_one("#story-text", Static).update(story(followed))
+            self.query_one("#story-text", Words).say(story(followed))
 
     def _focus_pane(self) -> None:
         pane = self.query_one(TabbedContent).active_pane
@@ -159,8 +160,14 @@ class DeploymentScreen(GdlScreen):
     def _key_state(self, followed: Followed | None) -> tuple[object, ...]:
         if followed is None:
             return ()
-        return (followed.waits, followed.holds, followed.state.finished is None,
-                bool(followed.checks), bool(followed.trouble), base_url(followed.state))  # fmt: skip
+        return (
+            followed.waits,
+            followed.holds,
+            followed.state.finished is None,
+            bool(followed.checks),
+            bool(followed.trouble),
+            base_url(followed.state),
+        )
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         followed = self.gdl.store.followed

@@ -31,7 +31,6 @@ def fields_table(fields: Fields) -> Table:
 class Confirm(ModalScreen[bool]):
     """Asks before something is spent or destroyed; True when it is confirmed."""
 
-    CSS_PATH = "dialogs.tcss"
     AUTO_FOCUS = "#cancel"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "answer(True)", "Yes", id="dialog.yes"),
@@ -73,7 +72,6 @@ class Confirm(ModalScreen[bool]):
 class Details(ModalScreen[None]):
     """Everything about one thing, as names and values."""
 
-    CSS_PATH = "dialogs.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,enter,d,q", "dismiss", "Close", id="details.close"),
     ]
@@ -93,7 +91,6 @@ class Details(ModalScreen[None]):
 class Leaving(ModalScreen[None]):
     """Shown while machines are given back before the program ends."""
 
-    CSS_PATH = "dialogs.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
             "ctrl+x", "give_up", "Quit without waiting", id="leaving.quit",
@@ -118,7 +115,6 @@ class Leaving(ModalScreen[None]):
 class QuitDialog(ModalScreen[str]):
     """Leave running, give back, or stay. Dismissed with "leave", "release" or "cancel"."""
 
-    CSS_PATH = "dialogs.tcss"
     AUTO_FOCUS = "#cancel"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("l", "answer('leave')", "Leave running", id="quit.leave"),

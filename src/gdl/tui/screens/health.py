@@ -15,11 +15,11 @@ from gdl.tui.screens.base import GdlScreen, Scroll
 from gdl.tui.store import Followed
 from gdl.tui.widgets.measurements import answers, benchmark, checks
 from gdl.tui.widgets.status_panel import headline
+from gdl.tui.widgets.words import Words
 
 
 class HealthScreen(GdlScreen):
     MODE = "health"
-    CSS_PATH = "health.tcss"
     AUTO_FOCUS = "#measured"
     SPENDS = frozenset({"run_bench"})
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -37,11 +37,12 @@ class HealthScreen(GdlScreen):
     def __init__(self) -> None:
         super().__init__()
         self._keys: tuple[object, ...] = ()
+        self._shown: tuple[object, ...] = ()
 
     def body(self) -> ComposeResult:
-        yield Static(id="health-none")
+        yield Words(id="health-none")
         with Vertical(id="health"):
-            yield Static(id="health-head")
+            yield Words(id="health-head")
             with Scroll(id="measured"):
                 yield Static(id="checks")
                 yield Static(id="benchmark")
@@ -57,22 +58,30 @@ class HealthScreen(GdlScreen):
     def refresh_view(self) -> None:
         followed = self.gdl.store.followed
         self.query_one("#health").display = followed is not None
-        none = self.query_one("#health-none", Static)
+        none = self.query_one("#health-none", Words)
         none.display = followed is None
         if followed is None:
-            none.update(
-                "Nothing to measure yet.\n\n1 shows the offers, 4 the sessions to attach to."
-            )
+            none.say("Nothing to measure yet.\n\n1 shows the offers, 4 the sessions to attach to.")
         else:
             now = self.now
-            self.query_one("#health-head", Static).update(headline(followed.state, now))
-            self.query_one("#checks", Static).update(checks(followed, now))
-            self.query_one("#benchmark", Static).update(benchmark(followed, now))
-            self.query_one("#answers", Static).update(answers(followed))
+            self.query_one("#health-head", Words).say(headline(followed.state, now))
+            self._draw_tables(followed)
         keys = (self._can_measure(followed),)
         if keys != self._keys:
             self._keys = keys
             self.refresh_bindings()
+
+    def _draw_tables(self, followed: Followed) -> None:
+        """Draw what was measured, if that has changed since it was last drawn."""
+        now, state = self.now, followed.state
+        second = now.replace(microsecond=0) if followed.running else None
+        measured = (followed.checks, followed.benchmark, followed.running, second)
+        shown = (state.deployment_id, state.last_seq, *measured)
+        if shown != self._shown:
+            self._shown = shown
+            self.query_one("#checks", Static).update(checks(followed, now))
+            self.query_one("#benchmark", Static).update(benchmark(followed, now))
+            self.query_one("#answers", Static).update(answers(followed))
 
     def _can_measure(self, followed: Followed | None) -> bool:
         return followed is not None and followed.holds and not followed.running

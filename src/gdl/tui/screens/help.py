@@ -12,7 +12,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen, Screen
-from textual.types import CSSPathType
 from textual.widgets import Static
 
 from gdl.tui.screens.base import GdlScreen, Scroll
@@ -53,7 +52,6 @@ def keys_of(screen: Screen[object]) -> list[tuple[str, list[Key]]]:
 
 
 class HelpScreen(ModalScreen[None]):
-    CSS_PATH: ClassVar[CSSPathType | None] = ["dialogs.tcss", "help.tcss"]
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,question_mark,f1,q", "dismiss", "Close", id="help.close"),
     ]

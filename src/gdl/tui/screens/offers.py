@@ -21,6 +21,7 @@ from gdl.tui.filtering import SORTS, matcher, sort
 from gdl.tui.screens.base import GdlScreen
 from gdl.tui.widgets.keyed_table import Column, KeyedTable
 from gdl.tui.widgets.offer_rows import COLUMNS, details, row
+from gdl.tui.widgets.words import Words
 
 REFRESH_EVERY_S = 60.0
 
@@ -36,7 +37,6 @@ class FilterLine(Input):
 
 class OffersScreen(GdlScreen):
     MODE = "offers"
-    CSS_PATH = "offers.tcss"
     AUTO_FOCUS = "#offers"
     SPENDS = frozenset({"deploy"})
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -76,7 +76,7 @@ class OffersScreen(GdlScreen):
         self._error: GdlError | None = None
 
     def body(self) -> ComposeResult:
-        yield Static(id="model-line")
+        yield Words(id="model-line")
         with Horizontal(id="filter-row"):
             yield Static("/", id="filter-sign")
             line = FilterLine(
@@ -87,11 +87,11 @@ class OffersScreen(GdlScreen):
             )
             line.cursor_blink = not self.gdl.reduced_motion
             yield line
-            yield Static(id="counts")
+            yield Words(id="counts")
         table = KeyedTable(COLUMNS, id="offers")
         table.display = False  # until there are rows: a note says what is going on
         yield table
-        yield Static(id="offers-note")
+        yield Words(id="offers-note")
 
     def on_mount(self) -> None:
         super().on_mount()
@@ -148,13 +148,13 @@ class OffersScreen(GdlScreen):
             table.focus()
 
     def refresh_view(self) -> None:
-        self.query_one("#model-line", Static).update(self._model_line())
-        self.query_one("#counts", Static).update(self._counts())
+        self.query_one("#model-line", Words).say(self._model_line())
+        self.query_one("#counts", Words).say(self._counts())
         note = self._note()
-        panel = self.query_one("#offers-note", Static)
+        panel = self.query_one("#offers-note", Words)
         panel.display = bool(note)
         panel.set_class(not self._shown, "-whole")
-        panel.update(note)
+        panel.say(note)
 
     def _known(self) -> ModelRow | None:
         rows = self.gdl.orchestrator.models()

@@ -26,7 +26,6 @@ MAX_HOURS = 12
 class ModelDialog(ModalScreen[str | None]):
     """Choose a known model, or type any hub id or path. Dismissed with what was chosen."""
 
-    CSS_PATH = "dialogs.tcss"
     AUTO_FOCUS = "#model-name"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss(None)", "Cancel", id="model.cancel"),
@@ -120,7 +119,6 @@ class Choice:
 class DeployDialog(ModalScreen[Choice | None]):
     """Names offer, model, hours and price; rents only when confirmed."""
 
-    CSS_PATH = "dialogs.tcss"
     AUTO_FOCUS = "#cancel"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "deploy", "Deploy", id="deploy.yes"),

@@ -9,7 +9,6 @@ from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.widgets import Static
 
 from gdl.domain.errors import GdlError
 from gdl.domain.models import SessionStatus
@@ -17,6 +16,7 @@ from gdl.orchestrator.api import SessionRow
 from gdl.tui import format as fmt
 from gdl.tui.screens.base import GdlScreen
 from gdl.tui.widgets.keyed_table import Column, KeyedTable, Row
+from gdl.tui.widgets.words import Words
 
 COLUMNS = (
     Column("whose", "Whose", 9),
@@ -42,7 +42,6 @@ _STATUS_MARKS = {
 
 class SessionsScreen(GdlScreen):
     MODE = "sessions"
-    CSS_PATH = "sessions.tcss"
     AUTO_FOCUS = "#sessions"
     SPENDS = frozenset({"destroy", "extend"})
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -64,9 +63,9 @@ class SessionsScreen(GdlScreen):
         self._loading_since: datetime | None = None
 
     def body(self) -> ComposeResult:
-        yield Static(id="sessions-line")
+        yield Words(id="sessions-line")
         yield KeyedTable(COLUMNS, id="sessions")
-        yield Static(id="sessions-note")
+        yield Words(id="sessions-note")
 
     def on_screen_resume(self) -> None:
         super().on_screen_resume()
@@ -91,12 +90,12 @@ class SessionsScreen(GdlScreen):
         table.show_rows([_row(row, self.now) for row in rows])
         if rows and self.focused is None and self.app.screen is self:
             table.focus()
-        self.query_one("#sessions-line", Static).update(self._line())
+        self.query_one("#sessions-line", Words).say(self._line())
         note = self._note()
-        panel = self.query_one("#sessions-note", Static)
+        panel = self.query_one("#sessions-note", Words)
         panel.display = bool(note)
         panel.set_class(not rows, "-whole")
-        panel.update(note)
+        panel.say(note)
 
     def _line(self) -> Text:
         store = self.gdl.store

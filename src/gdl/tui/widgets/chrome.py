@@ -12,6 +12,7 @@ from textual.widgets import Static
 
 from gdl.tui import format as fmt
 from gdl.tui.store import Bill
+from gdl.tui.widgets.words import Words
 
 TABS = (("offers", "Offers"), ("deployment", "Deployment"), ("health", "Health"),
         ("sessions", "Sessions"))  # fmt: skip
@@ -50,14 +51,14 @@ class TopBar(Horizontal):
         yield Static(text, id="where")
 
 
-class CostBar(Static):
+class CostBar(Words):
     """In view while any machine costs money; hidden otherwise."""
 
     def show(self, bills: list[Bill], now: datetime) -> None:
         self.display = bool(bills)
         if bills:
             self.set_class(not all(bill.certain for bill in bills), "-unsure")
-            self.update(cost_line(bills, now))
+            self.say(cost_line(bills, now))
 
 
 def cost_line(bills: list[Bill], now: datetime) -> Text:

@@ -16,10 +16,10 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
-from textual.widgets import Static
 
 from gdl.tui import format as fmt
 from gdl.tui.store import LINES_KEPT, LogRing
+from gdl.tui.widgets.words import Words
 
 
 class LogView(ScrollView, can_focus=True):
@@ -178,7 +178,7 @@ class LogPane(Vertical):
 
     def compose(self) -> ComposeResult:
         yield LogView()
-        yield Static(classes="log-status")
+        yield Words(classes="log-status")
 
     @property
     def view(self) -> LogView:
@@ -209,7 +209,7 @@ class LogPane(Vertical):
             text = f"{fmt.plural(new, 'new line')} · End follows"
         else:
             text = f"paused · {fmt.plural(self._seen, 'line')} · End follows"
-        self.query_one(Static).update(text)
+        self.query_one(Words).say(text)
 
 
 def _chop(text: str, width: int) -> list[str]:

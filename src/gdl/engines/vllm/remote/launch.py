@@ -44,7 +44,7 @@ def check_cuda(torch):
                 raise RuntimeError("CUDA not available: torch sees no GPU")
             torch.ones(8, device="cuda").sum().item()
         except BaseException as error:
-            words = one_line(error).encode("utf-8", "replace")
+            words = " ".join(str(error).split()).encode("utf-8", "replace") or b"unknown"
         os.write(writing, words)
         os._exit(1 if words else 0)
     os.close(writing)

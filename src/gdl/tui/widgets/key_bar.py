@@ -1,0 +1,101 @@
+"""The keys that work now, in one line that always fits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rich.style import Style
+from rich.text import Text
+from textual import events
+from textual.screen import Screen
+from textual.widgets import Static
+
+_ALWAYS = ("help", "quit", "app.command_palette")
+"""Kept at any width, at the end; the others are left out from the right when it is narrow."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShownKey:
+    key: str
+    display: str
+    name: str
+    enabled: bool
+
+    @property
+    def width(self) -> int:
+        return len(self.display) + len(self.name) + 3
+
+
+class KeyBar(Static):
+    """One widget for all keys, as bindings change often; a click presses the key."""
+
+    ALLOW_SELECT = False
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"key-bar--key", "key-bar--off"}
+
+    def __init__(self) -> None:
+        super().__init__(markup=False)
+        self._spans: list[tuple[int, int, str]] = []
+
+    def on_mount(self) -> None:
+        self.screen.bindings_updated_signal.subscribe(self, self._changed)
+        self._show()
+
+    def on_resize(self, _event: events.Resize) -> None:
+        self._show()
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        if self.is_attached and self.size.width:
+            self._show()
+
+    def _changed(self, screen: Screen[object]) -> None:
+        if screen is self.screen:
+            self._show()
+
+    def _show(self) -> None:
+        """Draw the keys that fit."""
+        room = self.size.width
+        if room <= 0:
+            return
+        text, self._spans = Text(no_wrap=True), []
+        key_style = self.get_component_rich_style("key-bar--key")
+        off_style = self.get_component_rich_style("key-bar--off")
+        for key in fitting(*self._keys(), room):
+            start = len(text)
+            style = key_style if key.enabled else off_style
+            text.append(f" {key.display}", style)
+            text.append(f" {key.name} ", Style() if key.enabled else off_style)
+            self._spans.append((start, len(text), key.key))
+        self.update(text)
+
+    def _keys(self) -> tuple[list[ShownKey], list[ShownKey]]:
+        """(those of the screen and its widgets, those that are always there)."""
+        here: dict[str, ShownKey] = {}
+        always: dict[str, ShownKey] = {}
+        for _node, binding, enabled, _tooltip in self.screen.active_bindings.values():
+            kept = binding.action in _ALWAYS
+            name = "Palette" if binding.action == "app.command_palette" else binding.description
+            group = always if kept else here
+            if (binding.show or kept) and binding.action not in group and name:
+                display = self.app.get_key_display(binding)
+                group[binding.action] = ShownKey(binding.key, display, name, enabled)
+        return list(here.values()), [always[action] for action in _ALWAYS if action in always]
+
+    def on_click(self, event: events.Click) -> None:
+        event.stop()
+        for start, end, key in self._spans:
+            if start <= event.x < end:
+                self.app.simulate_key(key)
+
+
+def fitting(here: list[ShownKey], always: list[ShownKey], room: int) -> list[ShownKey]:
+    """As many of `here` as fit into `room` cells beside all of `always`."""
+    left = room - sum(key.width for key in always)
+    shown = []
+    for key in here:
+        left -= key.width
+        if left < 0:
+            break
+        shown.append(key)
+    return [*shown, *always]
