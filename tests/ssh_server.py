@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import os
 import signal as signals
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import asyncssh
@@ -191,6 +191,40 @@ async def _pump(source: asyncio.StreamReader, sink: asyncssh.SSHWriter[bytes]) -
                 await sink.drain()
             except OSError:
                 open_end = False
+
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@contextlib.asynccontextmanager
+async def answering(handler: Handler, path: Path | None = None) -> AsyncIterator[int]:
+    """A listener whose connections `handler` answers and which closes them after it; its port.
+    With `path` it listens there instead of on loopback."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        with contextlib.suppress(OSError, asyncio.CancelledError):
+            await handler(reader, writer)
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+        tasks.discard(task)
+
+    if path is not None:
+        listener = await asyncio.start_unix_server(answer, path)
+    else:
+        listener = await asyncio.start_server(answer, LOOPBACK, 0)
+    try:
+        yield 0 if path is not None else listener.sockets[0].getsockname()[1]
+    finally:
+        listener.close()
+        await listener.wait_closed()
+        for task in list(tasks):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager

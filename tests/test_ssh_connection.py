@@ -24,7 +24,7 @@ from gdl.domain.errors import (
 from gdl.domain.models import SshAddress
 from gdl.ssh.connection import OUTPUT_LIMIT, Connection
 from gdl.ssh.dial import Target
-from ssh_server import LOOPBACK, SshServer, serving
+from ssh_server import LOOPBACK, SshServer, answering, serving
 
 
 @pytest.fixture
@@ -88,13 +88,11 @@ async def test_agent_and_default_keys_stay_out(
         # It holds no keys.
         writer.write(b"\x00\x00\x00\x05\x0c\x00\x00\x00\x00")
         await reader.read()
-        writer.close()
 
-    listener = await asyncio.start_unix_server(agent, tmp_path / "agent")
     monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "agent"))
     wrong = tmp_path / "wrong"
     wrong.write_bytes(asyncssh.generate_private_key("ssh-ed25519").export_private_key())
-    try:
+    async with answering(agent, tmp_path / "agent"):
         with pytest.raises(SshAuthFailed):
             await Connection.open(server.target(identity_file=wrong))
         with pytest.raises(UsageError):
@@ -104,9 +102,6 @@ async def test_agent_and_default_keys_stay_out(
         async with await Connection.open(allowed) as conn:
             assert (await conn.run("true")).ok
         assert asked
-    finally:
-        listener.close()
-        await listener.wait_closed()
 
 
 async def test_config_alias_with_jump_host(
@@ -142,33 +137,23 @@ async def test_unreachable_port(tmp_path: Path) -> None:
 async def test_server_that_never_speaks(tmp_path: Path) -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
-        writer.close()
 
-    listener = await asyncio.start_server(silent, LOOPBACK, 0)
-    try:
+    async with answering(silent) as port:
         started = time.monotonic()
         with pytest.raises(SshError, match=r"no SSH answer .* within 0\.3 s"):
-            await Connection.open(_bare(listener.sockets[0].getsockname()[1], tmp_path))
+            await Connection.open(_bare(port, tmp_path))
         assert time.monotonic() - started < 2
-    finally:
-        listener.close()
-        await listener.wait_closed()
 
 
 async def test_server_that_speaks_something_else(tmp_path: Path) -> None:
     async def web(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 400 \x1b[2JBad\r\n\r\n" * 400)
         await writer.drain()
-        writer.close()
 
-    listener = await asyncio.start_server(web, LOOPBACK, 0)
-    try:
+    async with answering(web) as port:
         with pytest.raises(SshError) as caught:
-            await Connection.open(_bare(listener.sockets[0].getsockname()[1], tmp_path))
+            await Connection.open(_bare(port, tmp_path))
         assert "\x1b" not in caught.value.message and "\n" not in caught.value.message
-    finally:
-        listener.close()
-        await listener.wait_closed()
 
 
 @pytest.mark.parametrize(
@@ -347,16 +332,11 @@ async def test_forward_carries_both_ways(conn: Connection) -> None:
     async def shout(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write((await reader.read()).upper())
         await writer.drain()
-        writer.close()
 
-    remote = await asyncio.start_server(shout, LOOPBACK, 0)
-    port = remote.sockets[0].getsockname()[1]
-    assert await conn.port_open(port)
-    forward = await conn.forward(port)
     text = b"hello " * 500_000
 
-    async def call() -> bytes:
-        reader, writer = await asyncio.open_connection(LOOPBACK, forward.local_port)
+    async def call(port: int) -> bytes:
+        reader, writer = await asyncio.open_connection(LOOPBACK, port)
         writer.write(text)
         # The other side answers only after it saw this end.
         writer.write_eof()
@@ -365,12 +345,14 @@ async def test_forward_carries_both_ways(conn: Connection) -> None:
         await writer.wait_closed()
         return answer
 
-    assert await asyncio.gather(*(call() for _ in range(3))) == [text.upper()] * 3
-    await forward.aclose()
-    with pytest.raises(OSError):
-        await asyncio.open_connection(LOOPBACK, forward.local_port)
-    remote.close()
-    await remote.wait_closed()
+    async with answering(shout) as port:
+        assert await conn.port_open(port)
+        forward = await conn.forward(port)
+        answers = await asyncio.gather(*(call(forward.local_port) for _ in range(3)))
+        assert answers == [text.upper()] * 3
+        await forward.aclose()
+        with pytest.raises(OSError):
+            await asyncio.open_connection(LOOPBACK, forward.local_port)
 
 
 async def test_nothing_listens_yet(conn: Connection) -> None:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from gdl.backends import shopper_errors as errors
 from gdl.backends import shopper_wire as wire
 from gdl.backends.shopper_http import Answer, Lost, ShopperHttp, Unusable
+from gdl.backends.shopper_scalars import is_session_id, read_time
 from gdl.backends.text import clean
 from gdl.domain.errors import (
     BackendError,
@@ -142,7 +143,7 @@ class ShopperBackend:
 
     async def release(self, session_id: str) -> None:
         """Destroy. Raises BackendRefused while the service cannot confirm it: ask again then."""
-        if not wire.is_session_id(session_id):
+        if not is_session_id(session_id):
             return
         answer = await self._change("DELETE", f"/sessions/{session_id}", self._timeouts.rent)
         if answer.ok:
@@ -165,7 +166,7 @@ class ShopperBackend:
         )
         if not answer.ok:
             raise errors.no_session(answer, session_id)
-        said = wire.read_time(self._data(answer, "extend a session").get("new_expires_at"))
+        said = read_time(self._data(answer, "extend a session").get("new_expires_at"))
         try:
             # The service names an end past its own limit of twelve hours in all.
             ends = (await self.session(session_id)).expires_at
@@ -335,7 +336,7 @@ def _segment(offer_id: str) -> str:
 
 
 def _session_segment(session_id: str) -> str:
-    if not wire.is_session_id(session_id):
+    if not is_session_id(session_id):
         raise SessionGone(
             f"{clean(session_id, 80)} is not a session id", "`gdl-tui sessions` shows what there is"
         )

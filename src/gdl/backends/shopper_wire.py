@@ -7,16 +7,32 @@ money when misread (ids, prices) is not: such a row raises ValidationError.
 from __future__ import annotations
 
 import ipaddress
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from gdl.backends.text import clean
+from gdl.backends.shopper_scalars import (
+    Available,
+    Count,
+    DollarsByName,
+    ErrorText,
+    Flag,
+    Number,
+    OfferId,
+    SessionId,
+    SoftCount,
+    SoftDollars,
+    SoftNumber,
+    SoftShare,
+    Text,
+    TextsByName,
+    Time,
+    rows,
+)
 from gdl.domain.models import CostReport, Offer, Session, SessionStatus, SshAddress
 from gdl.domain.secret import Secret
 
@@ -26,7 +42,6 @@ LONGEST_SESSION = timedelta(hours=12)
 
 _MAX_PRICE = 1000.0
 _MAX_KEY = 64 * 1024
-_SESSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _HOSTNAME = re.compile(
     r"(?=.{1,253}\Z)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
     r"(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*\.?"
@@ -36,139 +51,22 @@ _USERS = {"tensordock": "user", "bluelobster": "ubuntu"}
 """Login names where the service does not say; root elsewhere."""
 
 
-def is_session_id(text: str) -> bool:
-    return _SESSION_ID.fullmatch(text) is not None
-
-
-def _text(value: object) -> str:
-    return "" if value is None else clean(value)
-
-
-def _error_text(value: object) -> str:
-    return "" if value is None else clean(value, 1000)
-
-
-def _session_id(value: object) -> str:
-    if not isinstance(value, str) or not is_session_id(value):
-        raise ValueError("not a session id")
-    return value
-
-
-def _offer_id(value: object) -> str:
-    if not isinstance(value, str) or not value or clean(value, 200) != value:
-        raise ValueError("not an offer id")
-    return value
-
-
-def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError("not a number")
-    try:
-        number = float(value)
-    except OverflowError:
-        raise ValueError("too large") from None
-    if not math.isfinite(number):
-        raise ValueError("not finite")
-    return number
-
-
-def _count(value: object) -> int:
-    number = _number(value)
-    if number != int(number):
-        raise ValueError("not a whole number")
-    return int(number)
-
-
-def _soft_number(value: object) -> float | None:
-    try:
-        return _number(value)
-    except ValueError:
-        return None
-
-
-def _soft_share(value: object) -> float | None:
-    number = _soft_number(value)
-    return number if number is not None and 0.0 <= number <= 1.0 else None
-
-
-def _soft_count(value: object) -> int:
-    number = _soft_number(value)
-    return int(number) if number is not None and 0 <= number < 10**9 else 0
-
-
-def _soft_dollars(value: object) -> float:
-    number = _soft_number(value)
-    return number if number is not None and number >= 0 else 0.0
-
-
-def _flag(value: object) -> bool:
-    return value is True or (isinstance(value, str) and value.strip().lower() == "true")
-
-
-def _available(value: object) -> bool:
-    return value is None or _flag(value)
-
-
-def read_time(value: object) -> datetime | None:
-    """RFC 3339 with any number of decimals; None for what is unreadable and for Go's zero time."""
-    if not isinstance(value, str):
-        return None
-    try:
-        parsed = datetime.fromisoformat(value.strip())
-        parsed = parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
-    return parsed if 2000 <= parsed.year < 2200 else None
-
-
-def _rows(value: object) -> list[Any]:
-    if value is None:
-        return []
-    if not isinstance(value, list):
-        raise ValueError("not a list")
-    return value
-
-
-def _prices_by_name(value: object) -> dict[str, float]:
-    if not isinstance(value, dict):
-        return {}
-    return {clean(k, 60): _soft_dollars(v) for k, v in list(value.items())[:100]}
-
-
-def _texts_by_name(value: object) -> dict[str, str]:
-    if not isinstance(value, dict):
-        return {}
-    return {clean(k, 60): _text(v) for k, v in list(value.items())[:100]}
-
-
-Text = Annotated[str, BeforeValidator(_text)]
-ErrorText = Annotated[str, BeforeValidator(_error_text)]
-SessionId = Annotated[str, BeforeValidator(_session_id)]
-SoftNumber = Annotated[float | None, BeforeValidator(_soft_number)]
-SoftShare = Annotated[float | None, BeforeValidator(_soft_share)]
-SoftCount = Annotated[int, BeforeValidator(_soft_count)]
-SoftDollars = Annotated[float, BeforeValidator(_soft_dollars)]
-Time = Annotated[datetime | None, BeforeValidator(read_time)]
-Flag = Annotated[bool, BeforeValidator(_flag)]
-Rows = Annotated[list[Any], BeforeValidator(_rows)]
-
-
 class _Wire(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
 
 
 class OfferWire(_Wire):
-    id: Annotated[str, BeforeValidator(_offer_id)]
+    id: OfferId
     provider: Text = ""
     gpu_type: Text = ""
-    gpu_count: Annotated[int, BeforeValidator(_count), Field(ge=0, le=1024)] = 1
-    vram_gb: Annotated[float, BeforeValidator(_number), Field(ge=0, le=10_000)] = 0.0
+    gpu_count: Annotated[Count, Field(ge=0, le=1024)] = 1
+    vram_gb: Annotated[Number, Field(ge=0, le=10_000)] = 0.0
     # A rented machine never costs nothing: a zero is a price that is not known.
-    price_per_hour: Annotated[float, BeforeValidator(_number), Field(gt=0, le=_MAX_PRICE)]
+    price_per_hour: Annotated[Number, Field(gt=0, le=_MAX_PRICE)]
     location: Text = ""
     reliability: SoftShare = None
     availability_confidence: SoftShare = None
-    available: Annotated[bool, BeforeValidator(_available)] = True
+    available: Available = True
     cuda_version: SoftNumber = None
     machine_id: Text = ""
     interruptible: Flag = False
@@ -265,9 +163,7 @@ class CostWire(_Wire):
     currency: Text = "USD"
     session_count: SoftCount = 0
     hours_used: SoftDollars = 0.0
-    by_provider: Annotated[dict[str, float], BeforeValidator(_prices_by_name)] = Field(
-        default_factory=dict
-    )
+    by_provider: DollarsByName = Field(default_factory=dict)
 
     def to_domain(self) -> CostReport:
         return CostReport(
@@ -320,9 +216,7 @@ class HealthWire(_Wire):
 
     status: Text = ""
     ready: Flag = False
-    services: Annotated[dict[str, str], BeforeValidator(_texts_by_name)] = Field(
-        default_factory=dict
-    )
+    services: TextsByName = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,14 +230,14 @@ class OfferList:
 def read_offers(data: Mapping[str, Any]) -> OfferList:
     """Raises KeyError or ValueError when there is no list of offers at all."""
     offers: dict[str, Offer] = {}
-    rows = _rows(data["offers"])
-    for row in rows:
+    listed = rows(data["offers"])
+    for row in listed:
         try:
             offer = OfferWire.model_validate(row).to_domain()
         except ValidationError:
             continue
         offers.setdefault(offer.id, offer)
-    return OfferList(tuple(offers.values()), len(rows) - len(offers))
+    return OfferList(tuple(offers.values()), len(listed) - len(offers))
 
 
 def read_key(value: object) -> Secret | None:

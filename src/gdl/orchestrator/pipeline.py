@@ -20,6 +20,9 @@ from gdl.orchestrator.renting import Renter, uninterrupted
 from gdl.orchestrator.server import Server
 from gdl.settings import Settings
 
+_LAST_BREATH_S = 1.5
+"""A server whose request failed may be dying: its end is known within a second."""
+
 
 class Attempt:
     """Runs the phases in order. Whoever runs it also closes it, and releases what it rented."""
@@ -112,7 +115,7 @@ class Attempt:
                 gpu=self.machine.rental.has_gpu,
             )
         except GdlError:
-            if self.server.ended.is_set():
+            if await self.server.ends_within(_LAST_BREATH_S):
                 await self.server.fail("the server ended at its first request")
             raise
 

@@ -109,6 +109,13 @@ class Renter:
             await self._forget(deployment, rental)
             await self._clear_the_way(deployment, error.session_id)
             raise
+        except BackendRefused as error:
+            if error.status is None or error.status < 500:
+                await self._forget(deployment, rental)
+            else:
+                # It broke down over the request: who knows how far it had come.
+                await self._resolve(deployment, rental, before, error)
+            raise
         except (MachineError, BackendError):
             await self._forget(deployment, rental)
             raise
@@ -217,7 +224,11 @@ class Renter:
         deadline = time.monotonic() + _LATE_ROW_S
         wait = 0.2
         while True:
-            found |= await self._orphans(rental, before)
+            try:
+                found |= await self._orphans(rental, before)
+            except ReleaseUnconfirmed as error:
+                await self._doubt(deployment, rental, error)
+                raise
             if found or time.monotonic() >= deadline:
                 break
             await asyncio.sleep(wait)
@@ -226,11 +237,26 @@ class Renter:
             await deployment.note(
                 f"session {session_id} exists but its key is lost: destroying it", "warning"
             )
-            await self._journal.save(
-                replace(rental, session_id=session_id, billing=Billing.UNKNOWN)
-            )
-            await self._confirm_gone(session_id)
+            doubtful = replace(rental, session_id=session_id, billing=Billing.UNKNOWN)
+            await self._journal.save(doubtful)
+            try:
+                await self._confirm_gone(session_id)
+            except ReleaseUnconfirmed as error:
+                await self._doubt(deployment, doubtful, error)
+                raise
         await self._forget(deployment, rental)
+
+    async def _doubt(
+        self, deployment: Deployment, rental: Rental, error: ReleaseUnconfirmed
+    ) -> None:
+        """Journal and say that nobody knows whether a machine still bills."""
+        billing = Billing.UNKNOWN if self._backend.rents else Billing.NONE
+        rental = replace(rental, billing=billing)
+        deployment.rental = rental
+        await self._journal.save(rental)
+        await deployment.emit(
+            ev.BillingChanged(rental.attempt, billing, rental.session_id, error.message)
+        )
 
     async def _orphans(self, rental: Rental, before: set[str]) -> set[str]:
         """Sessions that this request may have made and nobody holds a key of."""
@@ -298,11 +324,7 @@ class Renter:
         try:
             await self._confirm_gone(rental.session_id)
         except ReleaseUnconfirmed as error:
-            billing = Billing.UNKNOWN if self._backend.rents else Billing.NONE
-            await self._journal.save(replace(rental, billing=billing))
-            await deployment.emit(
-                ev.BillingChanged(rental.attempt, billing, rental.session_id, error.message)
-            )
+            await self._doubt(deployment, rental, error)
             raise
         billing = Billing.RELEASED if self._backend.rents else Billing.NONE
         deployment.rental = await self._write_off(rental, billing)

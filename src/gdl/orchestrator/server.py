@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 
 from gdl.domain.errors import DeployError, SshError
@@ -109,6 +110,13 @@ class Server:
                     await dep.enter(Phase.LOADING)
                 if dep.state.phase in (Phase.STARTING, Phase.LOADING):
                     await dep.progress(mark.text, mark.fraction)
+
+    async def ends_within(self, seconds: float) -> bool:
+        """Whether the server has ended, or does so within that time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.ended.wait()
+        return self.ended.is_set()
 
     async def repair(self, plan: Plan) -> bool:
         """After the end: apply the first known repair not tried yet. True: worth a new start."""

@@ -107,5 +107,10 @@ def milliseconds(value: float | None) -> str:
     return f"{value:.0f} ms" if value < 1000 else f"{value / 1000:.2f} s"
 
 
+def sentence(words: str) -> str:
+    """With a capital at the beginning; the rest as it is."""
+    return words[:1].upper() + words[1:]
+
+
 def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -58,7 +58,12 @@ def _fields(app: GdlApp, active: list[Followed]) -> list[tuple[str, Text | str]]
         machine = "no machine yet"
         if (attempt := state.attempt) is not None:
             machine = f"{fmt.gpu(attempt)} from {fmt.plain(attempt.provider, 40)}"
-        fields.append((WORDS[state.phase].capitalize(), Text(fmt.plain(name, 60), "bold")))
+        fields.append(
+            (
+                WORDS[state.phase][:1].upper() + WORDS[state.phase][1:],
+                Text(fmt.plain(name, 60), "bold"),
+            )
+        )
         fields.append(("", machine))
     if bills := app.store.bills(now):
         fields.append(("Money", Text(cost_line(bills, now).plain[2:], "bold")))

@@ -72,7 +72,7 @@ class HelpScreen(ModalScreen[None]):
 
 
 def _table(keys: Sequence[Key]) -> Table:
-    table = Table.grid(padding=(0, 2, 0, 0), expand=True)
+    table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True, width=13)
     table.add_column(overflow="fold")
     for key in keys:

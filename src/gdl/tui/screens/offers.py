@@ -15,10 +15,9 @@ from textual.widgets import DataTable, Input, Static
 
 from gdl.domain.errors import GdlError
 from gdl.domain.models import DeploymentSpec, OfferQuery, RankedOffer
-from gdl.orchestrator.api import ModelRow
-from gdl.tui import format as fmt
 from gdl.tui.filtering import SORTS, matcher, sort
 from gdl.tui.screens.base import GdlScreen
+from gdl.tui.widgets import offer_words as words
 from gdl.tui.widgets.keyed_table import Column, KeyedTable
 from gdl.tui.widgets.offer_rows import COLUMNS, details, row
 from gdl.tui.widgets.words import Words
@@ -57,9 +56,8 @@ class OffersScreen(GdlScreen):
             "u", "bring_back", "Undo", id="offers.bring_back",
             tooltip="Bring back an excluded provider: this row's, or the last one",
         ),
-        Binding("r", "refresh", "Refresh", show=False, id="offers.refresh",
-                tooltip="Ask for fresh offers"),
-        Binding("o", "sort", "Sort by next column", show=False, id="offers.sort"),
+        Binding("r", "refresh", "Refresh", id="offers.refresh", tooltip="Ask for fresh offers"),
+        Binding("o", "sort", "Sort", id="offers.sort"),
         Binding("O", "reverse", "Reverse the order", show=False, id="offers.reverse"),
         Binding("escape", "clear", "Clear the filter", show=False, id="offers.clear"),
     ]  # fmt: skip
@@ -148,7 +146,7 @@ class OffersScreen(GdlScreen):
             table.focus()
 
     def refresh_view(self) -> None:
-        self.query_one("#model-line", Words).say(self._model_line())
+        self.query_one("#model-line", Words).say(words.model_line(self._model, self._needed()))
         self.query_one("#counts", Words).say(self._counts())
         note = self._note()
         panel = self.query_one("#offers-note", Words)
@@ -156,65 +154,25 @@ class OffersScreen(GdlScreen):
         panel.set_class(not self._shown, "-whole")
         panel.say(note)
 
-    def _known(self) -> ModelRow | None:
-        rows = self.gdl.orchestrator.models()
-        return next((m for m in rows if self._model in (m.alias, m.location)), None)
-
-    def _model_line(self) -> Text:
-        text = Text(no_wrap=True, overflow="ellipsis")
-        if not self._model:
-            text.append("No model chosen: ", "bold")
-            text.append("press m, then Enter on an offer deploys it")
-            return text
-        text.append("Model ")
-        text.append(fmt.plain(self._model, 60), "bold")
-        text.append(f" · {self._needed()}")
-        return text
-
     def _needed(self) -> str:
-        known = self._known()
-        if known is None:
-            return "its size is not known: the fit is not checked"
-        if known.vram_gb is None:
-            return "its size is not known"
-        return f"needs {fmt.gigabytes(known.vram_gb)} VRAM"
+        return words.needed(self._model, self.gdl.orchestrator.models())
 
     def _counts(self) -> Text:
-        text = Text(no_wrap=True, overflow="ellipsis")
         if self._loaded_at is None:
-            return text
-        text.append(f"{len(self._shown)}/{len(self._offers)}", "bold")
-        if self._loading_since is not None:
-            text.append(" · refreshing")
-        else:
-            text.append(f" · {fmt.age((self.now - self._loaded_at).total_seconds())}")
-        return text
+            return Text()
+        seconds = None if self._loading_since else (self.now - self._loaded_at).total_seconds()
+        return words.counts(len(self._shown), len(self._offers), seconds)
 
     def _note(self) -> Text:
         """What is said below or instead of the table; empty when there is nothing to say."""
         if self._error is not None:
-            text = Text()
-            text.append("✗ ", "bold red")
-            text.append(fmt.plain(self._error.message, 300), "bold")
-            if self._error.hint:
-                text.append(f"\n  {fmt.plain(self._error.hint, 300)}")
-            if self._offers:
-                text.append("\n  The offers above are the last ones that came.", "dim")
-            text.append("\n  r asks again")
-            return text
+            return words.trouble(self._error, some=bool(self._offers))
         if self._loaded_at is None:
-            since = self._loading_since or self.now
-            return Text(f"Asking for offers… {(self.now - since).total_seconds():.0f} s")
-        if not self._offers:
-            return Text("The backend lists no offers now.\nr asks again")
+            waited = (self.now - (self._loading_since or self.now)).total_seconds()
+            return Text(f"Asking for offers… {waited:.0f} s")
         if not self._shown:
-            return Text(f"None of {len(self._offers)} offers passes the filter.\nEsc clears it")
-        if (chosen := self.selected) is not None and chosen.excluded is not None:
-            return Text(f"– Left out: {fmt.plain(chosen.excluded, 200)}")
-        if self._excluded:
-            names = ", ".join(fmt.plain(name, 20) for name in self._excluded)
-            return Text(f"– Left out: {names} · u brings them back", "dim")
-        return Text()
+            return words.nothing(len(self._offers))
+        return words.left_out(self.selected, self._excluded)
 
     # Filter and order
 
@@ -261,6 +219,10 @@ class OffersScreen(GdlScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         line = self.query_one("#filter", Input) if self._composed else None
         if action == "bring_back" and not self._excluded:
+            return False
+        if action in ("deploy", "details", "exclude") and not self._shown:
+            return False
+        if action in ("filter", "sort", "reverse") and not self._offers:
             return False
         if action == "filter" and line is not None and line.has_focus:
             return False

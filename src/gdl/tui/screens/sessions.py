@@ -21,13 +21,13 @@ from gdl.tui.widgets.words import Words
 COLUMNS = (
     Column("whose", "Whose", 9),
     Column("status", "Status", 12),
-    Column("model", "Model", 14, grows=True),
-    Column("gpu", "GPU", 12),
+    Column("model", "Model", 14, wish=28),
+    Column("gpu", "GPU", 12, wish=20),
     Column("price", "$/h", 7, right=True),
     Column("cost", "Cost", 7, right=True),
     Column("ends", "Ends in", 7, right=True),
     Column("provider", "Provider", 12, needed=100),
-    Column("id", "Session", 22, needed=100),
+    Column("id", "Session", 18, needed=100, wish=40),
 )
 _STATUS_MARKS = {
     SessionStatus.RUNNING: "▶",

@@ -11,7 +11,7 @@ from textual import events
 from textual.screen import Screen
 from textual.widgets import Static
 
-_ALWAYS = ("help", "quit", "app.command_palette")
+_ALWAYS = ("help", "quit", "command_palette")
 """Kept at any width, at the end; the others are left out from the right when it is narrow."""
 
 
@@ -75,7 +75,7 @@ class KeyBar(Static):
         always: dict[str, ShownKey] = {}
         for _node, binding, enabled, _tooltip in self.screen.active_bindings.values():
             kept = binding.action in _ALWAYS
-            name = "Palette" if binding.action == "app.command_palette" else binding.description
+            name = "Palette" if binding.action == "command_palette" else binding.description
             group = always if kept else here
             if (binding.show or kept) and binding.action not in group and name:
                 display = self.app.get_key_display(binding)

@@ -14,14 +14,14 @@ from textual.widgets import DataTable
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """width: cells; needed: the least terminal width at which the column is shown; grows: the
-    column takes what is left over."""
+    """width: cells; wish: the width it grows to where there is room, columns further left first;
+    needed: the least terminal width at which the column is shown."""
 
     key: str
     title: str
     width: int
     needed: int = 0
-    grows: bool = False
+    wish: int = 0
     right: bool = False
 
 
@@ -138,8 +138,12 @@ class KeyedTable(DataTable[Text], inherit_bindings=False):
         """The columns shown at this width of the terminal, with their widths."""
         shown = [column for column in self._all_columns if column.needed <= terminal]
         spare = self._room - sum(column.width + 1 for column in shown)
-        more = spare // (sum(column.grows for column in shown) or 1)
-        return [(c, max(c.width + more, 4) if c.grows else c.width) for c in shown]
+        widths = []
+        for column in shown:
+            more = min(max(spare, 0), max(column.wish - column.width, 0))
+            spare -= more
+            widths.append((column, column.width + more))
+        return widths
 
 
 def _fit(text: Text, width: int, column: Column) -> Text:

@@ -13,12 +13,12 @@ COLUMNS = (
     Column("price", "$/h", 6, right=True),
     Column("gpu", "GPU", 13),
     Column("vram", "VRAM", 6, right=True),
-    Column("fit", "Fit", 18, grows=True),
+    Column("fit", "Fit", 18, wish=34),
     Column("cuda", "CUDA", 5, needed=100, right=True),
-    Column("place", "Place", 10),
+    Column("place", "Place", 10, wish=20),
     Column("rel", "Rel.", 5, right=True),
-    Column("provider", "Provider", 11),
-    Column("id", "Offer", 16, needed=100, grows=True),
+    Column("provider", "Provider", 11, wish=16),
+    Column("id", "Offer", 16, needed=100, wish=40),
 )
 FITS, TIGHT, OUT = "✓", "~", "–"
 _TIGHT_GB = 1.0

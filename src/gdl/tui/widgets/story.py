@@ -37,8 +37,8 @@ def told(recorded: Recorded) -> tuple[str, str]:
                 f"{fmt.price(event.price_per_hour)}, offer {event.offer_id}"
             ), "bold"
         case ev.PhaseChanged() as event:
-            detail = f": {event.detail}" if event.detail else ""
-            return f"{WORDS[event.phase].capitalize()}{detail}", ""
+            words = WORDS[event.phase] + (f": {event.detail}" if event.detail else "")
+            return fmt.sentence(words), ""
         case ev.SessionRented() as event:
             return f"Rented: session {event.session_id}", ""
         case ev.BillingChanged() as event:

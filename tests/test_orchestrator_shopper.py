@@ -1,0 +1,212 @@
+"""Deployments rented through the shopper: what money may do when things go wrong.
+
+The shopper is a small real HTTP service, the machine a real SSH host with a simulated GPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from house import Simulation, deployed, last, of_type, phases, spec, told, until
+from shopper_server import FakeShopper, make_offer
+
+from gdl.domain import events as ev
+from gdl.domain.events import Billing, Phase
+from gdl.domain.models import OfferQuery
+from gdl.journal.store import Journal
+from gdl.orchestrator.service import Orchestrator
+
+OFFERS = [
+    make_offer("vastai-101", price_per_hour=0.10),
+    make_offer("vastai-102", price_per_hour=0.11),
+    make_offer("tensordock-301", price_per_hour=0.20),
+]
+
+
+@pytest.fixture
+def sim(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Simulation:
+    simulation = Simulation(monkeypatch, tmp_path)
+    simulation.with_gpu()
+    return simulation
+
+
+@contextlib.asynccontextmanager
+async def market(
+    sim: Simulation, **flags: object
+) -> AsyncIterator[tuple[Orchestrator, FakeShopper]]:
+    """An orchestrator, and the shopper it rents from."""
+    async with sim.machine() as (ssh, key):
+        with FakeShopper(offers=OFFERS, ssh=ssh, private_key=key) as shopper:
+            sim.flags |= {"backend": "shopper", "shopper_url": shopper.url}
+            async with sim.house(**flags) as house:
+                yield house, shopper
+
+
+def wish(**more: object) -> object:
+    return spec("shopper", **more)
+
+
+def reasons(story: list[ev.Recorded]) -> list[tuple[str, str]]:
+    return [(a.offer_id, a.ended) for a in last(story).attempts]
+
+
+async def test_rent_serve_and_give_back_with_every_cent_accounted_for(sim: Simulation) -> None:
+    async with market(sim) as (house, shopper):
+        story = await deployed(house, wish(bench=True))
+        end = last(story)
+        assert (end.outcome, end.billing) == ("released", Billing.RELEASED)
+        assert [b.billing for b in of_type(story, ev.BillingChanged)] == [
+            Billing.REQUESTED,
+            Billing.ACTIVE,
+            Billing.RELEASED,
+        ]
+        assert end.benchmark is not None and end.benchmark.cost_per_million is not None
+        assert 0 < end.attempts[0].cost < 0.01
+        assert shopper.billing() == []
+        creates = shopper.seen("POST", "/api/v1/sessions")
+        assert len(creates) == 1 and b"auto_retry" not in creates[0].body
+    assert list((sim.folder / "data" / "keys").glob("*")) == []
+
+
+async def test_the_intent_is_on_disk_before_the_request_and_the_key_right_after(
+    sim: Simulation,
+) -> None:
+    async with market(sim) as (house, shopper):
+        shopper.inject("create", "hang", None)
+        ident = await house.deploy(wish())
+        await until(
+            house, ident, lambda e: isinstance(e, ev.BillingChanged) and e.billing == "requested"
+        )
+        journal = await Journal.open(sim.folder / "data" / "journal.sqlite")
+        rental = (await journal.rentals())[0]
+        assert (rental.billing, rental.session_id) == (Billing.REQUESTED, None)
+        await journal.aclose()
+        shopper.heal()
+        shopper.close()
+
+
+async def test_a_stale_offer_costs_nothing_and_the_next_is_taken(sim: Simulation) -> None:
+    async with market(sim) as (house, shopper):
+        shopper.inject("create", "stale")
+        story = await deployed(house, wish())
+        assert reasons(story) == [("vastai-101", "failed"), ("vastai-102", "released")]
+        assert last(story).billing is Billing.RELEASED
+        assert shopper.billing() == []
+
+
+async def test_an_ssh_failure_leaves_the_whole_provider_out(sim: Simulation) -> None:
+    async with market(sim) as (house, shopper):
+        shopper.failing["vastai-101"] = "SSH verification timeout"
+        story = await deployed(house, wish())
+        assert reasons(story) == [("vastai-101", "failed"), ("tensordock-301", "released")]
+        assert "SSH verification timeout" in last(story).attempts[0].reason
+        assert shopper.billing() == []
+
+
+@pytest.mark.parametrize("fault", ["cut", "made_502", "made_truncated", "no_key"])
+async def test_a_lost_answer_never_leaves_a_machine_billing(sim: Simulation, fault: str) -> None:
+    async with market(sim) as (house, shopper):
+        shopper.inject("create", fault)
+        story = await deployed(house, wish())
+        assert [ended for _, ended in reasons(story)] == ["failed", "released"]
+        assert shopper.billing() == []
+        assert len(shopper.seen("POST", "/api/v1/sessions")) == 2
+
+
+async def test_a_disk_too_small_is_asked_again_bigger(sim: Simulation) -> None:
+    async with market(sim) as (house, shopper):
+        shopper.inject("create", "insufficient_disk")
+        story = await deployed(house, wish())
+        assert reasons(story) == [("vastai-101", "released")]
+        bodies = [r.body for r in shopper.seen("POST", "/api/v1/sessions")]
+        assert "disk_gb" not in bodies[0] and bodies[1]["disk_gb"] > 0
+        assert shopper.billing() == []
+
+
+@pytest.mark.parametrize("fault", ["unverified", "lies"])
+async def test_a_release_that_is_not_confirmed_is_said_to_be_in_doubt(
+    sim: Simulation, fault: str
+) -> None:
+    async with market(sim, timeouts={"release": 1.0, "http": 3}) as (house, shopper):
+        shopper.inject("delete", fault, None)
+        story = await deployed(house, wish())
+        end = last(story)
+        assert (end.outcome, end.billing) == ("failed", Billing.UNKNOWN)
+        assert end.kind == "release_unconfirmed" and "gdl-tui destroy" in str(end.hint)
+        assert len(shopper.billing()) == 1
+        rows = await house.sessions()
+        assert [r.billing for r in rows] == ["unknown"]
+        shopper.heal()
+        await house.destroy(str(end.session_id))
+        assert shopper.billing() == []
+
+
+async def test_a_delete_that_fails_once_is_asked_again(sim: Simulation) -> None:
+    async with market(sim) as (house, shopper):
+        shopper.inject("delete", "unverified")
+        assert last(await deployed(house, wish())).billing is Billing.RELEASED
+        assert shopper.billing() == []
+
+
+async def test_when_every_offer_fails_the_last_reason_is_told(sim: Simulation) -> None:
+    async with market(sim) as (house, shopper):
+        shopper.inject("create", "stale", None)
+        story = await deployed(house, wish(max_attempts=5))
+        end = last(story)
+        assert (end.outcome, end.billing, end.kind) == ("failed", Billing.NONE, "offer_gone")
+        assert len(end.attempts) == 3
+
+
+async def test_no_suitable_offer_says_what_would_help(sim: Simulation) -> None:
+    async with market(sim) as (house, _):
+        story = await deployed(house, wish(query=OfferQuery(max_price=0.05)))
+        end = last(story)
+        assert end.kind == "no_suitable_offer" and "raise the price ceiling to $0.10/h" in str(
+            end.hint
+        )
+        assert phases(story)[-1] is Phase.FAILED
+
+
+async def test_a_shopper_that_is_away_ends_it_at_once(sim: Simulation) -> None:
+    async with sim.house(backend="shopper", shopper_url="http://127.0.0.1:9") as house:
+        end = last(await deployed(house, wish()))
+        assert (end.outcome, end.kind, end.billing) == (
+            "failed",
+            "backend_unreachable",
+            Billing.NONE,
+        )
+
+
+PHASES = [Phase.RENTING, Phase.CONNECTING, Phase.INSTALLING, Phase.LOADING, Phase.SERVING]
+
+
+@pytest.mark.parametrize("phase", PHASES)
+async def test_a_cancel_in_any_phase_ends_in_a_confirmed_release(
+    sim: Simulation, phase: Phase
+) -> None:
+    async with market(sim) as (house, shopper):
+        ident = await house.deploy(wish(after="hold"))
+        await until(house, ident, lambda e: isinstance(e, ev.PhaseChanged) and e.phase is phase)
+        await house.cancel(ident)
+        end = last(await told(house, ident))
+        assert end.outcome == "cancelled"
+        assert end.billing in (Billing.NONE, Billing.RELEASED)
+        assert shopper.billing() == []
+
+
+async def test_a_machine_rented_by_nobody_we_know_is_shown_as_such(sim: Simulation) -> None:
+    async with market(sim) as (house, shopper):
+        shopper.inject("create", "cut")
+        shopper.inject("delete", "unverified", None)
+        shopper.inject("list", "500", 0)
+        ident = await house.deploy(wish(max_attempts=1))
+        end = last(await told(house, ident))
+        assert end.billing is Billing.UNKNOWN
+        rows = await house.sessions()
+        assert len(rows) == 1 and not rows[0].ours and rows[0].billing == "unknown"
+        shopper.heal()
+        await house.destroy(rows[0].session.id)
+        assert shopper.billing() == []
