@@ -99,6 +99,10 @@ class Engine(Protocol):
         """The models known by alias."""
         ...
 
+    def check(self, spec: DeploymentSpec, model: Model, settings: Settings) -> None:
+        """Raise UsageError for what cannot work on any machine, before money is spent."""
+        ...
+
     def plan(
         self,
         spec: DeploymentSpec,

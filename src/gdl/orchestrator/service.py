@@ -90,6 +90,7 @@ class Orchestrator:
     async def deploy(self, spec: DeploymentSpec) -> str:
         self._refuse_read_only("deploy")
         model = self._engine.resolve(spec.model)
+        self._engine.check(spec, model, self._settings)
         if spec.query.model is None:
             spec = _with_model(spec)
         deployment = await self._new(spec, model)

@@ -23,8 +23,10 @@ echo "ram_kib=$(awk '/^MemTotal:/ {print $2}' /proc/meminfo 2>/dev/null)"
 echo "ram_bytes=$(sysctl -n hw.memsize 2>/dev/null)"
 echo "disk_kib=$(df -Pk "$GDL_DIR" 2>/dev/null | awk 'NR==2 {print $4}')"
 for p in python3.14 python3.13 python3.12 python3.11 python3.10 python3.9 python3.8 python3; do
-  command -v "$p" >/dev/null 2>&1 && echo "python=$("$p" -V 2>&1)"
+  # At once: a version manager's stand-ins take a third of a second each.
+  { command -v "$p" >/dev/null 2>&1 && v="$("$p" -V 2>&1)" && echo "python=$v"; } &
 done
+wait
 { command -v uv >/dev/null 2>&1 || [ -x "$HOME/.local/bin/uv" ]; } && echo uv=1
 if command -v nvidia-smi >/dev/null 2>&1; then
   echo "cuda=$(nvidia-smi 2>/dev/null | sed -n 's/.*CUDA[^:]*Version: *\([0-9.]*\).*/\1/p')"

@@ -136,7 +136,7 @@ class GdlApp(Following):
     async def action_quit(self) -> None:
         from gdl.tui.leaving import quit_politely
 
-        self.run_worker(quit_politely(self), group="quit", exclusive=True)
+        self.run_worker(quit_politely(self), group="quit")
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """Every action that has a name, for the palette."""

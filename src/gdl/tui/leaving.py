@@ -22,8 +22,10 @@ _RELEASE_S = 900.0
 
 async def quit_politely(app: GdlApp) -> None:
     """End the app at once when nothing runs or bills; otherwise ask, and do what was chosen."""
-    from gdl.tui.screens.dialogs import QuitDialog
+    from gdl.tui.screens.dialogs import Leaving, QuitDialog
 
+    if any(isinstance(screen, QuitDialog | Leaving) for screen in app.screen_stack):
+        return
     active = _active(app)
     bills = app.store.bills(app.clock())
     if not active and not bills:
@@ -58,12 +60,8 @@ def _fields(app: GdlApp, active: list[Followed]) -> list[tuple[str, Text | str]]
         machine = "no machine yet"
         if (attempt := state.attempt) is not None:
             machine = f"{fmt.gpu(attempt)} from {fmt.plain(attempt.provider, 40)}"
-        fields.append(
-            (
-                WORDS[state.phase][:1].upper() + WORDS[state.phase][1:],
-                Text(fmt.plain(name, 60), "bold"),
-            )
-        )
+        doing = fmt.sentence(WORDS[state.phase])
+        fields.append((doing, Text(fmt.plain(name, 60), "bold")))
         fields.append(("", machine))
     if bills := app.store.bills(now):
         fields.append(("Money", Text(cost_line(bills, now).plain[2:], "bold")))

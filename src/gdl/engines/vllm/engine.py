@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gdl.domain.errors import UsageError
 from gdl.domain.models import DeploymentSpec, HostFacts
 from gdl.domain.secret import Secret
 from gdl.engines import catalog
@@ -22,6 +23,15 @@ class VllmEngine:
     def models(self) -> tuple[Model, ...]:
         """The models known by alias."""
         return catalog.known()
+
+    def check(self, spec: DeploymentSpec, model: Model, settings: Settings) -> None:
+        """Raise UsageError for what cannot work on any machine, before money is spent."""
+        server.check_arguments((*settings.engine.args, *spec.engine_args))
+        if model.gated and settings.hf_token is None:
+            raise UsageError(
+                f"{model.location} is gated: it needs a Hugging Face token",
+                "accept its licence on the hub, then set HF_TOKEN",
+            )
 
     def has_chat_template(self, model: Model) -> bool:
         """False for a base model known to have none: ask it by completions. Unknown models are

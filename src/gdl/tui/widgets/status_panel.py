@@ -127,9 +127,10 @@ def _after(followed: Followed) -> str:
 
 
 def _trouble(followed: Followed) -> Text:
-    text = Text("✗ Lost sight of this deployment: ", "bold red")
-    text.append(fmt.plain(followed.trouble, 300), "not bold")
-    text.append("\nr looks again", "bold not red")
+    text = Text()
+    text.append("✗ Lost sight of this deployment: ", "bold red")
+    text.append(fmt.plain(followed.trouble, 300))
+    text.append("\nr looks again", "bold")
     return text
 
 

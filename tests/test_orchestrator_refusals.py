@@ -1,0 +1,34 @@
+"""What is refused before anything is rented, journaled or run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from house import Simulation, spec
+
+from gdl.domain.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments", "words"),
+    [
+        ("smollm2-135m", ("--api-key", "sk-mine"), "--api-key"),
+        ("smollm2-135m", ("--port=9",), "--port"),
+        ("gemma-2b", (), "gated"),
+    ],
+)
+async def test_what_cannot_work_anywhere_costs_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    model: str,
+    arguments: tuple[str, ...],
+    words: str,
+) -> None:
+    async with Simulation(monkeypatch, tmp_path).house() as house:
+        wish = replace(spec(), model=model, engine_args=arguments)
+        with pytest.raises(UsageError, match=words) as refusal:
+            await house.deploy(wish)
+        assert "sk-mine" not in str(refusal.value)
+        assert await house.stories() == []

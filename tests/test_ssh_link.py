@@ -1,0 +1,170 @@
+"""The link that heals: reconnects, gives up, and keeps forwarded ports."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import asyncssh
+import pytest
+from ssh_server import LOOPBACK, SshServer, answering, serving
+
+from gdl.domain.errors import HostKeyChanged, SshAuthFailed, SshError
+from gdl.ssh.link import Link
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[SshServer]:
+    async with serving(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def states() -> list[str]:
+    return []
+
+
+@pytest.fixture
+async def link(server: SshServer, states: list[str]) -> AsyncIterator[Link]:
+    made = Link(server.target(), on_state=states.append, give_up_s=0.5)
+    await made.connect()
+    yield made
+    await made.aclose()
+
+
+async def test_first_connection_is_tried_once(server: SshServer, tmp_path: Path) -> None:
+    target = server.target()
+    await server.stop()
+    link = Link(target)
+    started = time.monotonic()
+    with pytest.raises(SshError, match="refuses the connection"):
+        await link.connect()
+    assert time.monotonic() - started < 1
+    await link.aclose()
+
+
+async def test_heals_unasked(link: Link, server: SshServer, states: list[str]) -> None:
+    await server.cut()
+    await _until(lambda: states[-1] == "connected" and len(states) == 3)
+    assert states[1].startswith("reconnecting: ")
+    assert (await link.run("echo back")).stdout == "back\n"
+
+
+async def test_callers_share_one_reconnect(link: Link, server: SshServer) -> None:
+    before = server.logins
+    await server.cut()
+    await _until(lambda: not link.connected)
+    connections = await asyncio.gather(*(link.get() for _ in range(10)))
+    assert len(set(map(id, connections))) == 1
+    assert server.logins == before + 1
+
+
+async def test_run_is_not_repeated(link: Link, server: SshServer, tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    running = asyncio.create_task(link.run(f"echo x >> {mark}; sleep 60"))
+    await _until(mark.exists)
+    await server.cut()
+    with pytest.raises(SshError):
+        await running
+    await link.run("true")
+    assert mark.read_text() == "x\n"
+
+
+async def test_files_are_read_and_put_across_a_cut(
+    link: Link, server: SshServer, tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    for turn in range(3):
+        await link.put_text(str(file), f"turn {turn}")
+        await server.cut()
+        assert await link.read_at(str(file), 0, 100) == (f"turn {turn}".encode(), 6)
+        await server.cut()
+
+
+async def test_gives_up_and_tries_again_when_asked(
+    link: Link, server: SshServer, states: list[str]
+) -> None:
+    await server.stop()
+    started = time.monotonic()
+    with pytest.raises(SshError, match=r"out of reach for 0\.5 s"):
+        await link.run("true")
+    assert time.monotonic() - started < 3
+    await server.start()
+    assert (await link.run("echo yes")).ok
+    assert states[-1] == "connected"
+
+
+async def test_changed_host_key_ends_the_trying(link: Link, server: SshServer) -> None:
+    await server.stop()
+    server.host_key = asyncssh.generate_private_key("ssh-ed25519")
+    await server.start()
+    with pytest.raises(HostKeyChanged):
+        await link.run("true")
+
+
+async def test_refused_key_ends_the_trying(link: Link, server: SshServer) -> None:
+    await server.stop()
+    server.client_key = asyncssh.generate_private_key("ssh-ed25519")
+    await server.start()
+    with pytest.raises(SshAuthFailed):
+        await link.get()
+
+
+async def test_forward_outlives_a_cut(link: Link, server: SshServer, states: list[str]) -> None:
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"hello")
+
+    async with answering(greet) as port:
+        forward = await link.forward(port)
+        local = forward.local_port
+        assert await _call(local) == b"hello"
+        await server.stop()
+        await _until(lambda: not link.connected)
+        assert await _call(local) == b""
+        await server.start()
+        await _until(lambda: link.connected)
+        assert await _call(local) == b"hello"
+        assert forward.local_port == local
+        await link.aclose()
+        with pytest.raises(OSError):
+            await asyncio.open_connection(LOOPBACK, local)
+
+
+async def test_closed_link_stays_closed(link: Link, server: SshServer) -> None:
+    await link.aclose()
+    await link.aclose()
+    with pytest.raises(SshError, match="closed"):
+        await link.run("true")
+    await _until(lambda: not server.connections)
+
+
+async def test_close_while_reconnecting(link: Link, server: SshServer) -> None:
+    await server.stop()
+    waiting = asyncio.create_task(link.get())
+    await asyncio.sleep(0.05)
+    await link.aclose()
+    with pytest.raises((SshError, asyncio.CancelledError)):
+        await waiting
+
+
+async def _call(port: int) -> bytes:
+    """What the port says; nothing when it turns the caller away."""
+    try:
+        reader, writer = await asyncio.open_connection(LOOPBACK, port)
+    except OSError:
+        return b""
+    try:
+        return await reader.read()
+    except OSError:
+        return b""
+    finally:
+        writer.close()
+
+
+async def _until(holds: Callable[[], object], seconds: float = 5.0) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it did not come to pass"
+        await asyncio.sleep(0.01)

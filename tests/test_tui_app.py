@@ -1,0 +1,611 @@
+"""The terminal UI from the keyboard, over a scripted orchestrator."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input, Static, TabbedContent
+
+from gdl.domain.errors import BackendUnreachable, OfferGone
+from gdl.domain.events import LogLines
+from gdl.domain.models import DeploymentSpec
+from gdl.tui.app import GdlApp
+from gdl.tui.screens.deployment import DeploymentScreen
+from gdl.tui.screens.dialogs import Confirm, Details, QuitDialog
+from gdl.tui.screens.help import HelpScreen
+from gdl.tui.screens.offers import OffersScreen
+from gdl.tui.screens.planning import DeployDialog, ModelDialog
+from gdl.tui.widgets.keyed_table import KeyedTable
+from gdl.tui.widgets.log_pane import LogPane, LogView
+from tui_support import (
+    ENDPOINT,
+    OFFERS,
+    SPEC,
+    ScriptedOrchestrator,
+    make_app,
+    offer,
+    renting,
+    session_row,
+    to_failed,
+    to_installing,
+    to_serving,
+)
+
+SIZE = (80, 24)
+
+
+async def until(pilot: Pilot[Any], holds: Callable[[], bool]) -> None:
+    for _ in range(300):
+        if holds() and not pilot.app._dirty:
+            await pilot.pause()
+            return
+        await pilot.pause(0.01)
+    raise AssertionError("it never came to hold")
+
+
+async def ended(app: GdlApp) -> None:
+    for _ in range(300):
+        if app._exit:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("the app did not end")
+
+
+def screen_text(app: GdlApp) -> str:
+    """What the terminal shows, as lines."""
+    width, height = app.size
+    lines = app.screen._compositor.render_strips(app.size) if height else []
+    return "\n".join(strip.text[:width] for strip in lines)
+
+
+async def loaded(pilot: Pilot[Any]) -> None:
+    await until(pilot, lambda: pilot.app.screen.query_one(KeyedTable).row_count > 0)
+
+
+async def choose(pilot: Pilot[Any], name: str) -> None:
+    await pilot.press("m")
+    await until(pilot, lambda: isinstance(pilot.app.screen, ModelDialog))
+    await pilot.press(*name, "enter")
+    await until(pilot, lambda: isinstance(pilot.app.screen, OffersScreen))
+    await loaded(pilot)
+
+
+async def show(
+    pilot: Pilot[Any],
+    orchestrator: ScriptedOrchestrator,
+    script: Callable[[ScriptedOrchestrator, str], None],
+    spec: DeploymentSpec = SPEC,
+) -> str:
+    ident = orchestrator.begin(spec)
+    script(orchestrator, ident)
+    pilot.app.open(ident)
+    await until(pilot, lambda: isinstance(pilot.app.screen, DeploymentScreen))
+    await caught_up(pilot, orchestrator, ident)
+    return ident
+
+
+async def caught_up(pilot: Pilot[Any], orchestrator: ScriptedOrchestrator, ident: str) -> None:
+    followed = pilot.app.store.deployments[ident]
+    finished = orchestrator.state(ident)
+    await until(pilot, lambda: followed.state.last_seq >= finished.last_seq)
+
+
+# Offers
+
+
+async def test_deploys_from_the_keyboard() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        await choose(pilot, "qwen2.5")
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, DeployDialog))
+        text = screen_text(app)
+        for word in ("qwen2.5-0.5b", "RTX 3060", "vast-101", "2 h", "$0.062/h", "$0.12"):
+            assert word in text
+        assert app.focused is not None
+        assert app.focused.id == "cancel"
+        await pilot.press("plus", "y")
+        await until(pilot, lambda: isinstance(app.screen, DeploymentScreen))
+    (spec,) = orchestrator.specs
+    assert spec.model == "qwen2.5-0.5b"
+    assert spec.backend == "shopper"
+    assert spec.hours == 3
+    assert spec.after == "hold"
+    assert spec.auto_failover
+    assert spec.query.offer_id is None, "the cheapest suitable offer is not pinned"
+    assert spec.query.model == "qwen2.5-0.5b"
+
+
+async def test_another_offer_than_the_cheapest_is_pinned() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        await choose(pilot, "org/some-model")
+        await pilot.press("j", "enter")
+        await until(pilot, lambda: isinstance(app.screen, DeployDialog))
+        await pilot.press("y")
+        await until(pilot, lambda: bool(orchestrator.specs))
+    (spec,) = orchestrator.specs
+    assert spec.model == "org/some-model"
+    assert spec.query.offer_id == "blue-2"
+    assert not spec.auto_failover
+
+
+async def test_enter_twice_rents_nothing() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        await choose(pilot, "tinyllama")
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, DeployDialog))
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, OffersScreen))
+    assert orchestrator.specs == []
+
+
+async def test_an_excluded_offer_is_not_rented() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        await choose(pilot, "tinyllama")
+        await pilot.press("G", "enter")
+        await pilot.pause()
+        assert isinstance(app.screen, OffersScreen)
+        assert "listed as not available" in screen_text(app)
+    assert orchestrator.specs == []
+
+
+async def test_excludes_a_provider_and_brings_it_back() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        await pilot.press("x")
+        await until(pilot, lambda: orchestrator.queries[-1].exclude_providers == ("vastai",))
+        await until(pilot, lambda: "provider vastai" in screen_text(app))
+        assert app.screen.selected.offer.id == "vast-101", "the cursor stays on its offer"
+        await pilot.press("u")
+        await until(pilot, lambda: orchestrator.queries[-1].exclude_providers == ())
+        await until(pilot, lambda: "provider vastai" not in screen_text(app))
+
+
+async def test_filters_live_with_a_count_and_clears() -> None:
+    app, _ = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        await pilot.press("slash", *"4090")
+        await until(pilot, lambda: app.screen.query_one(KeyedTable).row_count == 2)
+        assert "2/9" in screen_text(app)
+        await pilot.press(*" q1")
+        await until(pilot, lambda: "None of 9 offers" in screen_text(app))
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen.query_one(KeyedTable).row_count == 9)
+        assert isinstance(app.focused, KeyedTable)
+
+
+async def test_refresh_keeps_cursor_and_scroll() -> None:
+    many = [offer(f"o-{n:03}", "RTX 4090", 24, 0.2 + n / 1000, "vastai") for n in range(200)]
+    app, orchestrator = make_app(ScriptedOrchestrator(offers=many))
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        table = app.screen.query_one(KeyedTable)
+        table.move_cursor(row=90)
+        await pilot.pause()
+        scroll = table.scroll_offset.y
+        assert scroll > 0
+        orchestrator.listed = [*many[:100], offer("o-new", "H100", 80, 0.9, "vastai")]
+        await pilot.press("r")
+        await until(pilot, lambda: table.row_count == 101)
+        assert table.selected_key is not None
+        assert table.selected_key.endswith("o-090")
+        assert table.scroll_offset.y == scroll
+
+
+async def test_sorts_by_key_with_an_arrow() -> None:
+    app, _ = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        assert "$/h▲" in screen_text(app)
+        await pilot.press("o")
+        await until(pilot, lambda: "GPU▲" in screen_text(app))
+        await pilot.press("O")
+        await until(pilot, lambda: "GPU▼" in screen_text(app))
+
+
+async def test_loading_error_and_retry_are_never_blank() -> None:
+    orchestrator = ScriptedOrchestrator()
+    orchestrator.gate = asyncio.Event()
+    app, _ = make_app(orchestrator)
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: "Asking for offers" in screen_text(app))
+        orchestrator.error = BackendUnreachable("nothing answers at [b]x[/b]", "start it")
+        orchestrator.gate.set()
+        await until(pilot, lambda: "nothing answers at [b]x[/b]" in screen_text(app))
+        assert "start it" in screen_text(app)
+        assert "r asks again" in screen_text(app)
+        orchestrator.error = None
+        await pilot.press("r")
+        await loaded(pilot)
+        orchestrator.listed = []
+        await pilot.press("r")
+        await until(pilot, lambda: "lists no offers" in screen_text(app))
+
+
+async def test_hostile_names_are_only_text() -> None:
+    evil = offer(
+        "[link=x]id[/]", "[red]GPU[/]", 24, 0.1, "[b]p[/b]\x1b[31m", location="\x1b]0;t\x07\u202eZ"
+    )
+    app, orchestrator = make_app(ScriptedOrchestrator(offers=[evil]))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await loaded(pilot)
+        text = screen_text(app)
+        for word in ("[link=x]id[/]", "[red]GPU[/]", "[b]p[/b]", "Z"):
+            assert word in text
+        assert "\x1b" not in text
+        assert "\u202e" not in text
+        await pilot.press("d")
+        await until(pilot, lambda: isinstance(app.screen, Details))
+        assert "[b]p[/b]" in screen_text(app)
+        await pilot.press("escape", "x")
+        await pilot.pause()
+        assert not app._exception
+    assert orchestrator.specs == []
+
+
+@pytest.mark.parametrize("size", [(40, 12), (60, 20), (200, 60)])
+async def test_any_size_works(size: tuple[int, int]) -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=size) as pilot:
+        await loaded(pilot)
+        await show(pilot, orchestrator, to_serving)
+        await pilot.press("3", "4", "1")
+        await pilot.resize_terminal(80, 24)
+        await loaded(pilot)
+        assert "RTX 3090" in screen_text(app)
+
+
+# Deployment
+
+
+async def test_cancel_asks_and_names_the_machine() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        ident = await show(pilot, orchestrator, to_installing)
+        await pilot.press("ctrl+x")
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        assert "RTX 3090 from vastai" in screen_text(app)
+        assert "$0.131/h" in screen_text(app)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, DeploymentScreen))
+        assert orchestrator.calls == []
+        await pilot.press("ctrl+x")
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await pilot.press("y")
+        await until(pilot, lambda: ("cancel", ident) in orchestrator.calls)
+        await caught_up(pilot, orchestrator, ident)
+        await until(pilot, lambda: "Cancelled. The machine was given back" in screen_text(app))
+
+
+@pytest.mark.parametrize(
+    ("key", "call"),
+    [
+        ("r", ("retry", "d-1")),
+        ("n", ("next_offer", "d-1", False)),
+        ("x", ("next_offer", "d-1", True)),
+    ],
+)
+async def test_a_failure_that_waits_offers_its_keys(key: str, call: tuple[Any, ...]) -> None:
+    app, orchestrator = make_app()
+    spec = DeploymentSpec("smollm2-135m", "shopper", auto_failover=False)
+    async with app.run_test(size=SIZE) as pilot:
+        await show(pilot, orchestrator, to_failed, spec)
+        text = screen_text(app)
+        for word in ("disk is too small", "bigger disk", "No space left", "not from vastai"):
+            assert word in text
+        await pilot.press(key)
+        await until(pilot, lambda: call in orchestrator.calls)
+
+
+async def test_copies_the_endpoint() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await show(pilot, orchestrator, to_serving)
+        assert ENDPOINT in screen_text(app)
+        await pilot.press("y")
+        assert app.clipboard == f"export OPENAI_BASE_URL={ENDPOINT}"
+        await pilot.press("c")
+        assert app.clipboard.startswith(f"curl {ENDPOINT}/chat/completions")
+
+
+@pytest.mark.parametrize(("key", "name"), [("R", "release"), ("K", "keep")])
+async def test_a_held_machine_is_released_or_kept(key: str, name: str) -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        ident = await show(pilot, orchestrator, to_serving)
+        await pilot.press(key)
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await pilot.press("y")
+        await until(pilot, lambda: (name, ident) in orchestrator.calls)
+        await caught_up(pilot, orchestrator, ident)
+        await until(pilot, lambda: ("Still billing" in screen_text(app)) == (name == "keep"))
+
+
+async def test_the_log_follows_until_scrolled_then_counts() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        ident = await show(pilot, orchestrator, to_installing)
+        pane = app.screen.query_one("#install-log", LogPane)
+        lines = tuple(f"line {n} [red]x[/]" for n in range(100))
+        orchestrator.push(ident, 70, LogLines(1, "install", lines, 0))
+        await until(pilot, lambda: "line 99 [red]x[/]" in screen_text(app))
+        assert isinstance(app.focused, LogView)
+        await pilot.press("pageup")
+        await until(pilot, lambda: "paused" in screen_text(app))
+        orchestrator.push(ident, 71, LogLines(1, "install", ("fresh 1", "fresh 2"), 0))
+        await until(pilot, lambda: "2 new lines" in screen_text(app))
+        assert "fresh 2" not in screen_text(app)
+        await pilot.press("end")
+        await until(pilot, lambda: "fresh 2" in screen_text(app))
+        assert "following" in screen_text(app)
+        assert pane.view.following
+
+
+async def test_long_lines_wrap_or_not() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        ident = await show(pilot, orchestrator, to_installing)
+        orchestrator.push(ident, 70, LogLines(1, "install", ("漢字" * 40 + "END",), 0))
+        await until(pilot, lambda: "END" in screen_text(app))
+        await pilot.press("w")
+        await until(pilot, lambda: "END" not in screen_text(app))
+
+
+async def test_coming_back_shows_everything_again() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        ident = await show(pilot, orchestrator, lambda o, i: o.push(i, 2, *renting()))
+        await pilot.press("1")
+        await loaded(pilot)
+        orchestrator.push(ident, 70, LogLines(1, "install", ("while away",), 0))
+        await until(pilot, lambda: app.store.deployments[ident].install.total == 1)
+        await pilot.press("2")
+        await until(pilot, lambda: "while away" in screen_text(app))
+
+
+async def test_vllm_log_comes_forward_when_it_begins() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await show(pilot, orchestrator, to_serving)
+        await until(pilot, lambda: app.screen.query_one(TabbedContent).active == "engine")
+        await until(pilot, lambda: "Application startup complete" in screen_text(app))
+
+
+async def test_a_flood_of_lines_stays_bounded_and_responsive() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        ident = await show(pilot, orchestrator, to_installing)
+        for batch in range(300):
+            lines = tuple(f"{batch}-{n}" for n in range(200))
+            orchestrator.push(ident, 70, LogLines(1, "install", lines, 0))
+        followed = app.store.deployments[ident]
+        await until(pilot, lambda: followed.install.total > 60_000)
+        await until(pilot, lambda: "299-199" in screen_text(app))
+        assert len(followed.install.since(0)) == 20_000
+
+
+async def test_a_broken_stream_is_told_and_looked_at_again() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        ident = orchestrator.begin(SPEC)
+        real = orchestrator.events
+
+        async def broken(_ident: str) -> Any:
+            raise OfferGone("x", "the journal is locked")
+            yield
+
+        orchestrator.events = broken  # type: ignore[method-assign, assignment]
+        app.open(ident)
+        await until(pilot, lambda: "the journal is locked" in screen_text(app))
+        orchestrator.events = real  # type: ignore[method-assign]
+        await pilot.press("r")
+        await until(pilot, lambda: "the journal is locked" not in screen_text(app))
+
+
+# Health and benchmark
+
+
+async def test_health_and_bench_run_again() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        ident = await show(pilot, orchestrator, to_serving)
+        await pilot.press("b")
+        await until(pilot, lambda: "per million output tokens" in screen_text(app))
+        await pilot.press("h")
+        await until(pilot, lambda: "connection refused" in screen_text(app))
+        await pilot.press("b")
+        await until(pilot, lambda: ("bench", ident) in orchestrator.calls)
+
+
+# Sessions
+
+
+async def test_destroying_names_the_price_and_waits_for_confirmation() -> None:
+    orchestrator = ScriptedOrchestrator()
+    orchestrator.rows = [session_row("s-1", ours=True), session_row("s-2", ours=False)]
+    app, _ = make_app(orchestrator)
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        await until(pilot, lambda: "Still billing 2 machines: $0.578/h" in screen_text(app))
+        await pilot.press("4")
+        await until(pilot, lambda: "! unknown" in screen_text(app))
+        await pilot.press("j", "D")
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        assert "$0.289/h, $0.14 so far" in screen_text(app)
+        await pilot.press("y")
+        await until(pilot, lambda: ("destroy", "s-2") in orchestrator.calls)
+        await until(pilot, lambda: "! unknown" not in screen_text(app))
+        assert "Still billing: $0.289/h" in screen_text(app)
+
+
+async def test_attaching_follows_the_session_or_says_why_not() -> None:
+    orchestrator = ScriptedOrchestrator()
+    orchestrator.rows = [session_row("s-1", ours=True), session_row("s-2", ours=False)]
+    app, _ = make_app(orchestrator)
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("4")
+        await until(pilot, lambda: "! unknown" in screen_text(app))
+        await pilot.press("j", "enter")
+        await until(pilot, lambda: "key of this session" in screen_text(app))
+        await pilot.press("k", "enter")
+        await until(pilot, lambda: isinstance(app.screen, DeploymentScreen))
+
+
+# Quitting, help, read-only
+
+
+async def test_quits_at_once_when_nothing_runs() -> None:
+    app, _ = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        await pilot.press("q")
+        await ended(app)
+
+
+async def test_ctrl_c_does_not_quit() -> None:
+    app, _ = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        await pilot.press("ctrl+c")
+        await pilot.pause()
+        assert app.is_running
+        assert not app._exit
+
+
+@pytest.mark.parametrize(("key", "call"), [("l", "keep"), ("r", "release")])
+async def test_quitting_while_serving_asks(key: str, call: str) -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        ident = await show(pilot, orchestrator, to_serving)
+        await pilot.press("ctrl+q")
+        await until(pilot, lambda: isinstance(app.screen, QuitDialog))
+        assert app.focused is not None
+        assert app.focused.id == "cancel"
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, DeploymentScreen))
+        assert orchestrator.calls == []
+        await pilot.press("q")
+        await until(pilot, lambda: isinstance(app.screen, QuitDialog))
+        await pilot.press(key)
+        await ended(app)
+    assert orchestrator.calls == [(call, ident)]
+
+
+async def test_quitting_while_installing_cannot_leave_it_running() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        ident = await show(pilot, orchestrator, to_installing)
+        await pilot.press("q")
+        await until(pilot, lambda: isinstance(app.screen, QuitDialog))
+        assert "Leave running" not in screen_text(app)
+        await pilot.press("l")
+        assert isinstance(app.screen, QuitDialog)
+        await pilot.press("r")
+        await ended(app)
+    assert orchestrator.calls == [("cancel", ident)]
+
+
+async def test_help_is_made_from_the_bindings() -> None:
+    app, _ = make_app()
+    async with app.run_test(size=(120, 60)) as pilot:
+        await loaded(pilot)
+        await pilot.press("question_mark")
+        await until(pilot, lambda: isinstance(app.screen, HelpScreen))
+        text = screen_text(app)
+        for word in ("Leave out this offer's provider", "Filter as you type", "Palette", "Down"):
+            assert word.casefold() in text.casefold()
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, OffersScreen))
+
+
+async def test_the_palette_has_every_action() -> None:
+    app, _ = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        titles = {command.title for command in app.get_system_commands(app.screen)}
+    assert {"Theme", "Model", "Deploy", "Filter", "Exclude", "Sessions", "Help"} <= titles
+
+
+async def test_every_binding_has_its_own_id() -> None:
+    from textual.widgets import Input as _Input
+
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        await show(pilot, orchestrator, to_serving)
+        await pilot.press("3", "4", "1")
+        seen: dict[str, str] = {}
+        for node in (app, *(app.get_screen_stack(mode)[0] for mode in app._screen_stacks)):
+            for binding in type(node).BINDINGS:
+                assert binding.id, binding
+                assert binding.id not in seen, binding
+                seen[binding.id] = binding.key
+        assert issubclass(Input, _Input)
+
+
+async def test_read_only_neither_rents_nor_destroys_and_says_so() -> None:
+    orchestrator = ScriptedOrchestrator()
+    orchestrator.rows = [session_row("s-1", ours=True)]
+    app, _ = make_app(orchestrator, read_only=True)
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        assert "read-only" in screen_text(app)
+        await choose(pilot, "tinyllama")
+        await pilot.press("enter")
+        await pilot.click(KeyedTable, offset=(10, 2), times=2)
+        await pilot.pause()
+        assert isinstance(app.screen, OffersScreen)
+        await show(pilot, orchestrator, to_serving)
+        await pilot.press("R", "K", "ctrl+x")
+        assert isinstance(app.screen, DeploymentScreen)
+        await pilot.press("4")
+        await until(pilot, lambda: "ours" in screen_text(app))
+        await pilot.press("D", "e")
+        await pilot.pause()
+        assert not isinstance(app.screen, Confirm)
+    assert orchestrator.calls == []
+    assert orchestrator.specs == [SPEC]
+
+
+async def test_a_click_on_the_bars_works() -> None:
+    app, _ = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        await pilot.click("KeyBar", offset=(2, 0))
+        await until(pilot, lambda: isinstance(app.screen, ModelDialog))
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, OffersScreen))
+        items = [i for i in app.screen.query(Static) if getattr(i, "mode", "") == "health"]
+        await pilot.click(items[0])
+        await until(pilot, lambda: "Nothing to measure yet" in screen_text(app))
+
+
+async def test_first_screen_needs_no_other_screen() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, gdl.tui.app; "
+        "print(sorted(m for m in sys.modules if m.startswith('gdl.tui.screens.')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert done.stdout.strip() == "['gdl.tui.screens.base', 'gdl.tui.screens.offers']"
+
+
+def test_offers_of_the_script_are_what_the_tests_think() -> None:
+    assert OFFERS[0].id == "vast-101"

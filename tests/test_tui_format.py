@@ -1,0 +1,141 @@
+"""Words, filter and ring of the terminal UI, without a screen."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gdl.domain.deployment import DeploymentState
+from gdl.domain.events import LogLines, Recorded
+from gdl.domain.models import OfferQuery
+from gdl.domain.offers import rank
+from gdl.tui import format as fmt
+from gdl.tui.filtering import matcher, sort
+from gdl.tui.store import Followed, LogRing, Store
+from gdl.tui.widgets.key_bar import ShownKey, fitting
+from tui_support import OFFERS, SPEC, START, ScriptedOrchestrator, session_row, to_serving
+
+RANKED = rank(OFFERS, OfferQuery(max_price=1.0), needed_vram_gb=20.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("\x1b[31mred\x1b[0m", "red"),
+        ("\x1b]0;title\x07shown", "shown"),
+        ("\x1b]52;c;c3RvbGVu\x1b\\shown", "shown"),
+        ("a\u202eb\u2066c", "abc"),
+        ("nul\x00 bell\x07 del\x7f c1\x9b31m", "nul bell del c1"),
+        ("two\nlines\tand tab", "two lines and tab"),
+        ("[red]x[/]", "[red]x[/]"),
+        ("\ud800 lone", "? lone"),
+    ],
+)
+def test_plain_leaves_nothing_that_a_terminal_obeys(text: str, expected: str) -> None:
+    assert fmt.plain(text) == expected
+
+
+@given(st.text(max_size=300))
+def test_plain_is_always_one_bounded_printable_line(text: str) -> None:
+    shown = fmt.plain(text, 50)
+    assert len(shown) <= 50
+    assert not any(ord(c) < 32 or 0x7F <= ord(c) < 0xA0 for c in shown)
+    assert "\u202e" not in shown
+
+
+def test_plain_bounds_a_huge_line_quickly() -> None:
+    assert len(fmt.plain("x" * 10_000_000, 100)) == 100
+
+
+def test_progress_bars_collapse_to_their_last_state() -> None:
+    assert fmt.plain_line("  5%|#   |\r 50%|##  |\r100%|####|\r") == "100%|####|"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [(7, "0:07"), (750, "12:30"), (3723, "1:02:03"), (-1, "0:00")]
+)
+def test_clock_time(seconds: float, expected: str) -> None:
+    assert fmt.clock_time(seconds) == expected
+
+
+def ids(line: str) -> set[str]:
+    passes = matcher(line)
+    return {r.offer.id for r in RANKED if passes(r)}
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("4090", {"vast-103", "td-9"}),
+        ("gpu:4090 price<0.3", {"vast-103"}),
+        ("vram>=80", {"vast-104", "td-12"}),
+        ("rtx !vastai", {"td-7", "td-9"}),
+        ("!place:spain 24gb !rtx", {"blue-1"}),
+        ('"virginia, us"', {"blue-1"}),
+        ("gpus=2", {"td-12"}),
+        ("cuda>12.8", {"td-12"}),
+        ("rel>=99", {"vast-102"}),
+        ("reason:over", {"td-12"}),
+        ("nothing-of-the-kind", set()),
+    ],
+)
+def test_filter(line: str, expected: set[str]) -> None:
+    assert ids(line) == expected
+
+
+@pytest.mark.parametrize("line", ["", "price<", "price<abc", "!", '"open', "gpu:"])
+def test_an_unfinished_filter_hides_nothing_it_should_not(line: str) -> None:
+    assert ids(line) == (ids("open") if "open" in line else ids(""))
+
+
+def test_sorting_keeps_excluded_ones_last() -> None:
+    for reverse in (False, True):
+        rows = sort(RANKED, "vram", reverse=reverse)
+        excluded = [r.excluded is not None for r in rows]
+        assert excluded == sorted(excluded)
+    assert sort(RANKED, "vram", reverse=True)[0].offer.id == "vast-104"
+
+
+def test_ring_keeps_the_last_lines_and_counts_all() -> None:
+    ring = LogRing(limit=3)
+    ring.extend(["a", "b"])
+    assert ring.since(0) == ["a", "b"]
+    ring.extend(["c", "d", "e"])
+    assert ring.total == 5
+    assert ring.since(2) == ["c", "d", "e"]
+    assert ring.since(0) == ["c", "d", "e"]
+    assert ring.since(5) == []
+
+
+def test_dropped_lines_are_told() -> None:
+    followed = Followed(DeploymentState("d-1"))
+    followed.fold(Recorded("d-1", 1, START, LogLines(1, "engine", ("last",), 0, dropped=42)))
+    assert followed.engine.since(0) == ["[... 42 lines left out, the file has them ...]", "last"]
+
+
+def test_bills_count_each_machine_once_and_forget_released_ones() -> None:
+    orchestrator = ScriptedOrchestrator()
+    ident = orchestrator.begin(SPEC)
+    to_serving(orchestrator, ident)
+    store = Store()
+    followed = store.add(ident)
+    followed.state = orchestrator.state(ident)
+    elsewhere = session_row("s-77", ours=False)
+    same = session_row("s-1", ours=True)
+    store.list_sessions([elsewhere, same], START)
+    now = START + timedelta(minutes=10)
+    assert [bill.price_per_hour for bill in store.bills(now)] == [0.131, 0.289]
+    assert store.bills(now)[1].cost == pytest.approx(0.14 + 0.289 / 6)
+    store.list_sessions([same], now)
+    assert len(store.bills(now)) == 1
+
+
+def test_key_bar_leaves_out_from_the_right_but_never_help_and_quit() -> None:
+    here = [ShownKey(k, k, "Something", True) for k in "abcdef"]
+    always = [ShownKey("?", "?", "Help", True), ShownKey("q", "q", "Quit", True)]
+    shown = fitting(here, always, 45)
+    assert [key.key for key in shown] == ["a", "b", "?", "q"]
+    assert sum(key.width for key in shown) <= 45
