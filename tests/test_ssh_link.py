@@ -9,10 +9,10 @@ from pathlib import Path
 
 import asyncssh
 import pytest
-from ssh_server import LOOPBACK, SshServer, answering, serving
 
 from gdl.domain.errors import HostKeyChanged, SshAuthFailed, SshError
 from gdl.ssh.link import Link
+from ssh_server import LOOPBACK, SshServer, answering, serving
 
 
 @pytest.fixture
@@ -87,6 +87,7 @@ async def test_gives_up_and_tries_again_when_asked(
     link: Link, server: SshServer, states: list[str]
 ) -> None:
     await server.stop()
+    await _until(lambda: not link.connected)
     started = time.monotonic()
     with pytest.raises(SshError, match=r"out of reach for 0\.5 s"):
         await link.run("true")
@@ -100,6 +101,7 @@ async def test_changed_host_key_ends_the_trying(link: Link, server: SshServer) -
     await server.stop()
     server.host_key = asyncssh.generate_private_key("ssh-ed25519")
     await server.start()
+    await _until(lambda: not link.connected)
     with pytest.raises(HostKeyChanged):
         await link.run("true")
 
@@ -142,6 +144,7 @@ async def test_closed_link_stays_closed(link: Link, server: SshServer) -> None:
 
 async def test_close_while_reconnecting(link: Link, server: SshServer) -> None:
     await server.stop()
+    await _until(lambda: not link.connected)
     waiting = asyncio.create_task(link.get())
     await asyncio.sleep(0.05)
     await link.aclose()

@@ -73,13 +73,13 @@ def test_endless_line_stays_small(filler: bytes) -> None:
     splitter = LineSplitter()
     batch = filler * (65536 // len(filler))
     tracemalloc.start()
-    started = time.monotonic()
-    for _ in range(160):
+    started = time.process_time()
+    for _ in range(48):
         assert splitter.feed(batch) == []
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert time.monotonic() - started < 5
-    assert peak < 3_000_000
+    assert time.process_time() - started < 5
+    assert peak < 1_500_000
     assert len(splitter.pending()) <= MAX_LINE
     lines = splitter.feed(b"\nnext\n")
     assert len(lines) == 2 and lines[1] == "next" and len(lines[0]) <= MAX_LINE
@@ -122,10 +122,10 @@ def test_overlong_state_is_replaced_by_the_next() -> None:
 def test_many_lines_are_quick() -> None:
     raw = b"INFO 11-23 15:00:00 [core.py:58] Initializing a V1 LLM engine \x1b[0m\n" * 100_000
     splitter = LineSplitter()
-    started = time.monotonic()
+    started = time.process_time()
     count = sum(len(splitter.feed(raw[at : at + 65536])) for at in range(0, len(raw), 65536))
     assert count == 100_000
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_clean_text() -> None:

@@ -100,8 +100,7 @@ def test_offers(picture: Compare, size: tuple[int, int]) -> None:
     assert picture(app, terminal_size=size, run_before=before)
 
 
-@pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "120x40"])
-def test_offers_excluded_and_filtered(picture: Compare, size: tuple[int, int]) -> None:
+def test_offers_excluded_and_filtered(picture: Compare) -> None:
     app, _ = make_app()
 
     async def before(pilot: Pilot[Any]) -> None:
@@ -113,7 +112,7 @@ def test_offers_excluded_and_filtered(picture: Compare, size: tuple[int, int]) -
         await settle(pilot)
         pilot.app.clear_notifications()
 
-    assert picture(app, terminal_size=size, run_before=before)
+    assert picture(app, terminal_size=SMALL, run_before=before)
 
 
 def test_offers_unreachable(picture: Compare) -> None:
@@ -136,8 +135,7 @@ def test_model_dialog(picture: Compare) -> None:
     assert picture(app, terminal_size=SMALL, run_before=before)
 
 
-@pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "120x40"])
-def test_confirm_deploy(picture: Compare, size: tuple[int, int]) -> None:
+def test_confirm_deploy(picture: Compare) -> None:
     app, _ = make_app()
 
     async def before(pilot: Pilot[Any]) -> None:
@@ -145,7 +143,7 @@ def test_confirm_deploy(picture: Compare, size: tuple[int, int]) -> None:
         await pilot.press("enter")
         await settle(pilot)
 
-    assert picture(app, terminal_size=size, run_before=before)
+    assert picture(app, terminal_size=SMALL, run_before=before)
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "120x40"])
@@ -162,7 +160,9 @@ def test_deploying(picture: Compare, size: tuple[int, int]) -> None:
 def test_failed(picture: Compare, size: tuple[int, int]) -> None:
     """The first attempt failed and waits: cause, remedy, evidence and the keys."""
     app, orchestrator = make_app(ScriptedOrchestrator(at(95)))
-    waiting = DeploymentSpec(SPEC.model, SPEC.backend, SPEC.query, auto_failover=False)
+    waiting = DeploymentSpec(
+        SPEC.model, SPEC.backend, SPEC.query, auto_failover=False, ask_on_failure=True
+    )
 
     async def before(pilot: Pilot[Any]) -> None:
         await open_deployment(pilot, orchestrator, to_failed, waiting)
@@ -216,8 +216,7 @@ def test_story(picture: Compare) -> None:
     assert picture(app, terminal_size=SMALL, run_before=before)
 
 
-@pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "120x40"])
-def test_quit_while_billing(picture: Compare, size: tuple[int, int]) -> None:
+def test_quit_while_billing(picture: Compare) -> None:
     app, orchestrator = make_app(ScriptedOrchestrator(at(600)))
 
     async def before(pilot: Pilot[Any]) -> None:
@@ -225,7 +224,7 @@ def test_quit_while_billing(picture: Compare, size: tuple[int, int]) -> None:
         await pilot.press("q")
         await settle(pilot)
 
-    assert picture(app, terminal_size=size, run_before=before)
+    assert picture(app, terminal_size=SMALL, run_before=before)
 
 
 def test_quit_while_renting(picture: Compare) -> None:
@@ -239,8 +238,7 @@ def test_quit_while_renting(picture: Compare) -> None:
     assert picture(app, terminal_size=SMALL, run_before=before)
 
 
-@pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "120x40"])
-def test_sessions(picture: Compare, size: tuple[int, int]) -> None:
+def test_sessions(picture: Compare) -> None:
     orchestrator = ScriptedOrchestrator()
     orchestrator.rows = [
         session_row("s-4f1c09aa", ours=True),
@@ -253,11 +251,10 @@ def test_sessions(picture: Compare, size: tuple[int, int]) -> None:
         await pilot.press("4")
         await settle(pilot)
 
-    assert picture(app, terminal_size=size, run_before=before)
+    assert picture(app, terminal_size=SMALL, run_before=before)
 
 
-@pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "120x40"])
-def test_help(picture: Compare, size: tuple[int, int]) -> None:
+def test_help(picture: Compare) -> None:
     app, _ = make_app()
 
     async def before(pilot: Pilot[Any]) -> None:
@@ -265,7 +262,7 @@ def test_help(picture: Compare, size: tuple[int, int]) -> None:
         await pilot.press("question_mark")
         await settle(pilot)
 
-    assert picture(app, terminal_size=size, run_before=before)
+    assert picture(app, terminal_size=SMALL, run_before=before)
 
 
 def test_light_theme(picture: Compare) -> None:

@@ -37,6 +37,7 @@ from gdl.tui.app import GdlApp
 
 START = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 ENDPOINT = "http://127.0.0.1:41231/v1"
+KEY_FILE = "/home/me/.local/share/gdl-tui/keys/s-1.api"
 
 
 class Clock:
@@ -345,7 +346,7 @@ def to_serving(o: ScriptedOrchestrator, ident: str) -> None:
     o.push(ident, 128, ev.PhaseChanged(1, Phase.STARTING))
     o.push(ident, 131, ev.PhaseChanged(1, Phase.LOADING))
     o.push(ident, 150, ev.LogLines(1, "engine", VLLM_LINES, 0))
-    o.push(ident, 170, ev.TunnelOpened(1, ENDPOINT, "forward"))
+    o.push(ident, 170, ev.TunnelOpened(1, ENDPOINT, "forward", KEY_FILE))
     o.push(ident, 170, ev.PhaseChanged(1, Phase.VERIFYING))
     o.push(ident, 171, *(ev.Checked(1, check) for check in CHECKS))
     o.push(ident, 175, *(ev.QualityAnswered(1, answer) for answer in ANSWERS))

@@ -69,6 +69,9 @@ class Install(BaseModel):
     is honoured in any case."""
     extra_index_url: tuple[str, ...] = ()
     """Further package indexes, as pip's --extra-index-url."""
+    work_dir: str = Field("~/.gdl-tui", pattern=r"^(~/|/)[^\x00\n]+$")
+    """Folder on the machine for the environment, models and jobs; kept on machines of your own,
+    so that the next deployment is quick. The `local` backend uses its own."""
     python: str = ""
     """Version or path of the Python to use, such as "3.12"; empty: one that fits."""
 

@@ -28,9 +28,6 @@ from gdl.ssh.connection import Target
 from gdl.ssh.link import Link
 from gdl.ssh.tail import follow
 
-WORK_DIR = ".gdl-tui"
-"""Our folder in the home of a machine that is not this one."""
-
 ENGINE_JOB = "engine"
 
 TAIL_KEPT = 4000
@@ -153,10 +150,13 @@ class Machine:
         return facts
 
     async def _default_work_dir(self) -> str:
+        wanted = self.settings.install.work_dir
+        if not wanted.startswith("~/"):
+            return wanted
         home = await self.link.run('printf %s "$HOME"', timeout=self.settings.timeouts.command)
         if not home.stdout.startswith("/"):
-            raise SshError("the machine's login has no home folder", "try another machine")
-        return f"{home.stdout.strip()}/{WORK_DIR}"
+            raise SshError("the machine's login has no home folder", "set GDL_INSTALL__WORK_DIR")
+        return home.stdout.strip() + wanted[1:]
 
     async def _refuse_occupied_port(self) -> None:
         port = self.settings.engine.port

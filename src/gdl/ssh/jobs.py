@@ -78,8 +78,9 @@ class JobStatus:
 async def start(runner: Runner, spec: JobSpec) -> Job:
     """Start a job in one round trip; an older run of it leaves no exit status and no log behind.
 
-    Raises DeployError when its earlier run is still alive, or it cannot be started; SshError when
-    the connection is cut (then `find` tells whether it was started).
+    Asked again once when the connection is cut; it is not started twice by that. Raises
+    DeployError when its earlier run is still alive or it cannot be started, SshError when the
+    connection is lost.
     """
     mark = secrets.token_hex(16)
     parts = [remote_sh.WRAPPER, spec.script, _exports(spec.secret_env)]
@@ -192,14 +193,7 @@ async def stop(runner: Runner, job: Job, *, grace_s: float = 10.0) -> JobStatus:
     the machine cannot be reached or something survives KILL.
     """
     arguments = [job.dir, str(job.pid), str(max(0, round(grace_s * 10)))]
-    limit = 2 * grace_s + _CALL_S
-    try:
-        result = await _ask(runner, remote_sh.STOP, arguments, timeout=limit)
-    except CommandTimeout:
-        raise
-    except SshError:
-        # Cut in the middle: asked again, it goes on where it was.
-        result = await _ask(runner, remote_sh.STOP, arguments, timeout=limit)
+    result = await _ask(runner, remote_sh.STOP, arguments, timeout=2 * grace_s + _CALL_S)
     answer = _fields(result)
     if answer[0] == "stuck":
         pids = clean_text(answer[1], 80)
@@ -251,7 +245,14 @@ async def _run(
     timeout: float = _CALL_S,
     input: str | None = None,
 ) -> CommandResult:
-    return await runner.run(_command(program, arguments), timeout=timeout, input=input)
+    """Run a program, once more when the connection is cut: none of them minds being asked twice."""
+    command = _command(program, arguments)
+    try:
+        return await runner.run(command, timeout=timeout, input=input)
+    except CommandTimeout:
+        raise
+    except SshError:
+        return await runner.run(command, timeout=timeout, input=input)
 
 
 async def _ask(

@@ -94,6 +94,7 @@ class _Reader:
 
     def __init__(self, offset: int, sink: Callable[[bytes], None] | None, max_lines: int) -> None:
         self.offset = offset
+        self._handed = offset
         self._sink = sink
         self._max_lines = max_lines
         self._splitter = LineSplitter()
@@ -106,7 +107,6 @@ class _Reader:
             return None
         if self._sink is not None:
             self._sink(data)
-        first = self.offset
         self.offset += len(data)
         self._fed_at = now
         lines = self._splitter.feed(data)
@@ -115,7 +115,7 @@ class _Reader:
         if lines[0] == self._shown:
             del lines[0]
         self._shown = None
-        return self._chunk(lines, first) if lines else None
+        return self._chunk(lines) if lines else None
 
     def unfinished(self, now: float) -> Chunk | None:
         quiet = now - self._fed_at >= _PENDING_S
@@ -125,23 +125,25 @@ class _Reader:
         if not pending or pending == self._shown:
             return None
         self._shown, self._shown_at = pending, now
-        return self._chunk([pending], self.offset)
+        return self._chunk([pending])
 
     def restart(self) -> Chunk | None:
-        first, self.offset = self.offset, 0
+        first = self._handed
+        self.offset = self._handed = 0
         lines = self._last()
         return Chunk(tuple(lines), first, 0, 0) if lines else None
 
     def finish(self) -> Chunk | None:
         lines = self._last()
-        return self._chunk(lines, self.offset) if lines else None
+        return self._chunk(lines) if lines else None
 
     def _last(self) -> list[str]:
         lines = [line for line in self._splitter.flush() if line != self._shown]
         self._shown = None
         return lines
 
-    def _chunk(self, lines: list[str], first: int) -> Chunk:
+    def _chunk(self, lines: list[str]) -> Chunk:
+        first, self._handed = self._handed, self.offset
         dropped = max(0, len(lines) - self._max_lines)
         return Chunk(tuple(lines[dropped:]), first, self.offset, dropped)
 

@@ -40,7 +40,9 @@ def _clean_line(raw: str, limit: int = MAX_LINE) -> str:
     raw = raw.rstrip("\r")
     raw = raw[raw.rfind("\r") + 1 :]
     cut = len(raw) > _RAW_LIMIT
-    text = _UNSAFE.sub("", _ESCAPES.sub("", raw[:_RAW_LIMIT])).expandtabs(8)
+    text = _ESCAPES.sub("", raw[:_RAW_LIMIT])
+    if not text.isprintable():
+        text = _UNSAFE.sub("", text).expandtabs(8)
     return _bounded(text + "…" if cut else text, limit)
 
 

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from gdl.domain.errors import GdlError
+from gdl.domain.errors import GdlError, UsageError
 from gdl.domain.events import Billing
 from gdl.tui import format as fmt
 from gdl.tui.store import Followed
 from gdl.tui.widgets.phase_rail import WORDS
 
 if TYPE_CHECKING:
+    from gdl.orchestrator.api import OrchestratorApi
     from gdl.tui.app import GdlApp
 
 _KEEP_S = 30.0
@@ -76,6 +77,19 @@ def _note(active: list[Followed], *, can_leave: bool) -> str:
     return "It is not serving yet and cannot go on without this program."
 
 
+async def _give_back(orchestrator: OrchestratorApi, followed: Followed) -> None:
+    """Release what is held; cancel what is not, or not yet."""
+    ident = followed.state.deployment_id
+    if followed.holds:
+        try:
+            await orchestrator.release(ident)
+        except UsageError:
+            pass
+        else:
+            return
+    await orchestrator.cancel(ident)
+
+
 async def _wind_up(app: GdlApp, active: list[Followed], *, give_back: bool) -> None:
     """Tell the orchestrator, wait until each deployment has finished, then exit."""
     from gdl.tui.screens.dialogs import Leaving
@@ -94,10 +108,8 @@ async def _wind_up(app: GdlApp, active: list[Followed], *, give_back: bool) -> N
         try:
             if not give_back:
                 await orchestrator.keep(ident)
-            elif followed.holds:
-                await orchestrator.release(ident)
             else:
-                await orchestrator.cancel(ident)
+                await _give_back(orchestrator, followed)
             async with asyncio.timeout(_RELEASE_S if give_back else _KEEP_S):
                 finished = await orchestrator.wait(ident)
             unsure = unsure or (give_back and finished.billing is Billing.UNKNOWN)

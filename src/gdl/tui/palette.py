@@ -17,17 +17,22 @@ _ITS_OWN = frozenset({"quit", "app.command_palette", "command_palette"})
 
 
 def commands(app: GdlApp, screen: Screen[Any]) -> Iterator[SystemCommand]:
-    """One command for every enabled binding that has a description."""
+    """One command for every enabled binding that does more than move a cursor."""
     seen: set[str] = set()
     for node, binding, enabled, tooltip in screen.active_bindings.values():
         if not enabled or not binding.description or binding.id is None:
             continue
-        if binding.action in seen or binding.action in _ITS_OWN:
+        if binding.action in seen or binding.action in _ITS_OWN or _moves(binding.action):
             continue
         seen.add(binding.action)
         key = app.get_key_display(binding)
         help_text = f"{tooltip or binding.description} ({key})"
         yield SystemCommand(binding.description, help_text, _runner(app, binding.action, node))
+
+
+def _moves(action: str) -> bool:
+    """Moving a cursor or scrolling: of no use from a palette."""
+    return action.startswith(("scroll_", "cursor_", "page_"))
 
 
 def _runner(app: GdlApp, action: str, node: DOMNode) -> Callable[[], Any]:

@@ -65,7 +65,6 @@ class Followed:
     install: LogRing = field(default_factory=LogRing)
     engine: LogRing = field(default_factory=LogRing)
     story: deque[Recorded] = field(default_factory=lambda: deque(maxlen=1000))
-    expires_at: datetime | None = None
     trouble: str = ""
     checks: dict[str, Check] = field(default_factory=dict)
     benchmark: BenchReport | None = None
@@ -83,11 +82,7 @@ class Followed:
             ring.extend(event.lines)
             return
         self.state = apply(self.state, recorded)
-        if isinstance(event, ev.SessionRented):
-            self.expires_at = event.expires_at
-        elif isinstance(event, ev.AttemptStarted):
-            self.expires_at = None
-        elif isinstance(event, ev.Checked):
+        if isinstance(event, ev.Checked):
             self.checks = dict(self.state.checks)
         elif isinstance(event, ev.BenchFinished):
             self.benchmark = event.report
@@ -96,14 +91,14 @@ class Followed:
 
     @property
     def waits(self) -> bool:
-        """A failed attempt waits for the user to say what next."""
-        state = self.state
-        return (
-            state.phase is Phase.FAILED
-            and state.finished is None
-            and state.spec is not None
-            and not state.spec.auto_failover
-        )
+        """A failed attempt waits for the user to say what next: there is no automatic next one,
+        or its tries are used up (they count anew after each choice)."""
+        state, spec, attempt = self.state, self.state.spec, self.state.attempt
+        if state.phase is not Phase.FAILED or state.finished is not None:
+            return False
+        if spec is None or attempt is None or not spec.ask_on_failure:
+            return False
+        return not spec.auto_failover or attempt.number % spec.max_attempts == 0
 
     @property
     def holds(self) -> bool:
@@ -166,7 +161,7 @@ class Store:
                 continue
             certain = followed.state.billing is Billing.ACTIVE
             cost = followed.state.cost(now)
-            bills.append(Bill(attempt.price_per_hour, cost, followed.expires_at, certain))
+            bills.append(Bill(attempt.price_per_hour, cost, attempt.expires_at, certain))
         for row in self.sessions:
             session = row.session
             if session.id not in seen and not session.terminal and session.price_per_hour > 0:

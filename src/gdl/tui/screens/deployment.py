@@ -17,7 +17,7 @@ from gdl.tui.screens.base import GdlScreen, Scroll
 from gdl.tui.store import BILLS, Followed
 from gdl.tui.widgets.log_pane import LogPane
 from gdl.tui.widgets.phase_rail import rail
-from gdl.tui.widgets.status_panel import base_url, headline, status
+from gdl.tui.widgets.status_panel import base_url, curl, exports, headline, status
 from gdl.tui.widgets.story import story
 from gdl.tui.widgets.words import Words
 
@@ -43,7 +43,7 @@ class DeploymentScreen(GdlScreen):
         ),
         Binding(
             "y", "copy_export", "Copy", id="deployment.copy",
-            tooltip="Copy export OPENAI_BASE_URL=...",
+            tooltip="Copy export OPENAI_BASE_URL=... with the way to its key",
         ),
         Binding(
             "c", "copy_curl", "Copy curl", show=False, id="deployment.curl",
@@ -241,15 +241,12 @@ class DeploymentScreen(GdlScreen):
         self.gdl.do(going, f"taking the next offer, not from {name}")
 
     def action_copy_export(self) -> None:
-        url = base_url(self._followed.state)
-        if url is not None:
-            self.gdl.copy(f"export OPENAI_BASE_URL={url}", f"export OPENAI_BASE_URL={url}")
+        if (line := exports(self._followed.state)) is not None:
+            self.gdl.copy(line, line)
 
     def action_copy_curl(self) -> None:
-        state = self._followed.state
-        url = base_url(state)
-        if url is not None:
-            self.gdl.copy(curl_line(url, state.served_name), "a curl line")
+        if (line := curl(self._followed.state)) is not None:
+            self.gdl.copy(line, "a curl line")
 
     @work(exclusive=True, group="dialog")
     async def action_cancel(self) -> None:
@@ -305,16 +302,3 @@ def machine_fields(followed: Followed, cost: float) -> list[tuple[str, Text | st
     so_far = f"{fmt.price(attempt.price_per_hour)}/h, {fmt.money(cost)} so far"
     rented = so_far if state.billing in BILLS else f"{so_far}, billing has ended"
     return [*fields, ("Price", Text(rented, "bold"))]
-
-
-def curl_line(url: str, model: str) -> str:
-    """A shell line that asks the served model one question; the key comes from the environment."""
-    import json
-    import shlex
-
-    body = {"model": model, "messages": [{"role": "user", "content": "What is 2 + 2?"}]}
-    return (
-        f"curl {shlex.quote(url + '/chat/completions')}"
-        ' -H "Authorization: Bearer $OPENAI_API_KEY" -H "Content-Type: application/json"'
-        f" -d {shlex.quote(json.dumps(body))}"
-    )

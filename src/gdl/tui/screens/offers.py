@@ -317,6 +317,7 @@ class OffersScreen(GdlScreen):
             max_attempts=settings.max_attempts,
             after="hold",
             auto_failover=choice.auto_failover,
+            ask_on_failure=True,
         )
         self.gdl.start(spec)
 

@@ -77,8 +77,11 @@ class KeyBar(Static):
             kept = binding.action in _ALWAYS
             name = "Palette" if binding.action == "command_palette" else binding.description
             group = always if kept else here
-            if (binding.show or kept) and binding.action not in group and name:
-                display = self.app.get_key_display(binding)
+            if not (binding.show or kept) or not name:
+                continue
+            display = self.app.get_key_display(binding)
+            known = group.get(binding.action)
+            if known is None or len(display) < len(known.display):
                 group[binding.action] = ShownKey(binding.key, display, name, enabled)
         return list(here.values()), [always[action] for action in _ALWAYS if action in always]
 

@@ -43,8 +43,8 @@ _STEP_MARKS = {"": NOW, "done": DONE, "repaired": DONE, "skipped": SKIPPED, "fai
 def spent(attempt: AttemptState, now: datetime) -> dict[Phase, float]:
     """Seconds in each phase entered; a phase entered twice counts both times."""
     seconds: dict[Phase, float] = {}
-    ends = [at for _phase, at in attempt.phases[1:]] + [now]
-    for (phase, since), until in zip(attempt.phases, ends, strict=True):
+    ends = (*(at for _phase, at in attempt.phases[1:]), now)
+    for (phase, since), until in zip(attempt.phases, ends, strict=False):
         seconds[phase] = seconds.get(phase, 0.0) + max((until - since).total_seconds(), 0.0)
     return seconds
 

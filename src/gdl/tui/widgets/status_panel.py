@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from datetime import datetime
 
 from rich.text import Text
@@ -72,7 +74,10 @@ def _serving(state: DeploymentState) -> Text:
     mode = state.tunnel.mode if state.tunnel else ""
     if mode == "ssh-curl":
         text.append("\nThe machine allows no forwarding: requests are run on it over SSH.", "dim")
-    text.append("\ny copies export OPENAI_BASE_URL=…   c copies a curl line", "dim")
+    if state.tunnel and state.tunnel.api_key_file:
+        text.append("\nIts key is in ", "dim")
+        text.append(fmt.plain(state.tunnel.api_key_file, 300), "dim")
+    text.append("\ny copies the exports for your shell   c copies a curl line", "dim")
     return text
 
 
@@ -82,6 +87,33 @@ def base_url(state: DeploymentState) -> str | None:
         return None
     url = fmt.plain(state.endpoint, 200).rstrip("/")
     return url if url.endswith("/v1") else f"{url}/v1"
+
+
+def exports(state: DeploymentState) -> str | None:
+    """A shell line for OpenAI clients. It reads the key from its file: it never holds the key."""
+    url = base_url(state)
+    if url is None:
+        return None
+    line = f"export OPENAI_BASE_URL={shlex.quote(url)}"
+    if state.tunnel and state.tunnel.api_key_file:
+        line += f' OPENAI_API_KEY="$(cat {shlex.quote(state.tunnel.api_key_file)})"'
+    return line
+
+
+def curl(state: DeploymentState) -> str | None:
+    """A shell line that asks the served model one question."""
+    url = base_url(state)
+    if url is None:
+        return None
+    key = "$OPENAI_API_KEY"
+    if state.tunnel and state.tunnel.api_key_file:
+        key = f"$(cat {shlex.quote(state.tunnel.api_key_file)})"
+    question = [{"role": "user", "content": "What is 2 + 2?"}]
+    body = json.dumps({"model": state.served_name, "messages": question})
+    return (
+        f'curl {shlex.quote(url + "/chat/completions")} -H "Authorization: Bearer {key}"'
+        f' -H "Content-Type: application/json" -d {shlex.quote(body)}'
+    )
 
 
 def failure(followed: Followed) -> Text:

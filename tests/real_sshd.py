@@ -1,0 +1,82 @@
+"""A real OpenSSH server on a high loopback port, with keys and configuration of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+SSHD = "/usr/sbin/sshd"
+
+
+@dataclass(frozen=True)
+class Sshd:
+    """`identity` is a private key file that may log in as `user`."""
+
+    host: str
+    port: int
+    user: str
+    identity: Path
+    pid: int
+
+    @property
+    def address(self) -> str:
+        return f"{self.user}@{self.host}:{self.port}"
+
+
+@contextlib.contextmanager
+def real_sshd(folder: Path, *options: str) -> Iterator[Sshd]:
+    """Start one; `options` are lines of sshd_config. Ended by its pid."""
+    assert shutil.which("ssh-keygen") and Path(SSHD).exists(), "install openssh-server"
+    folder.mkdir(parents=True, exist_ok=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    for name in ("host_key", "id"):
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True
+        )
+    shutil.copy(folder / "id.pub", folder / "authorized_keys")
+    lines = [
+        f"ListenAddress 127.0.0.1:{port}",
+        f"HostKey {folder / 'host_key'}",
+        f"AuthorizedKeysFile {folder / 'authorized_keys'}",
+        f"PidFile {folder / 'pid'}",
+        "PasswordAuthentication no",
+        "KbdInteractiveAuthentication no",
+        "UsePAM no",
+        "StrictModes no",
+        "PermitRootLogin prohibit-password",
+        "MaxStartups 100",
+        "Subsystem sftp internal-sftp",
+        *options,
+    ]
+    (folder / "config").write_text("\n".join(lines) + "\n")
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(parents=True, exist_ok=True)
+    log = (folder / "log").open("wb")
+    process = subprocess.Popen([SSHD, "-D", "-e", "-f", folder / "config"], stderr=log)
+    try:
+        _wait_listening(port, process, folder / "log")
+        yield Sshd("127.0.0.1", port, getpass.getuser(), folder / "id", process.pid)
+    finally:
+        process.terminate()
+        process.wait(10)
+        log.close()
+
+
+def _wait_listening(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        assert process.poll() is None, log.read_text()
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"sshd does not listen: {log.read_text()}")

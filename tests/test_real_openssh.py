@@ -1,0 +1,188 @@
+"""The SSH layer against a real OpenSSH server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gdl.domain.errors import CommandTimeout, ForwardRefused, SshAuthFailed
+from gdl.domain.models import SshAddress
+from gdl.domain.secret import Secret
+from gdl.ssh import jobs
+from gdl.ssh.connection import Connection
+from gdl.ssh.dial import Target
+from gdl.ssh.jobs import JobSpec, JobStatus
+from gdl.ssh.link import Link
+from gdl.ssh.tail import follow
+from real_sshd import SSHD, Sshd, real_sshd
+from ssh_server import LOOPBACK, answering
+
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.skipif(not Path(SSHD).exists(), reason="no OpenSSH server is installed"),
+]
+
+
+@pytest.fixture
+def sshd(tmp_path: Path) -> Iterator[Sshd]:
+    with real_sshd(tmp_path / "sshd") as server:
+        yield server
+
+
+def _target(sshd: Sshd, folder: Path) -> Target:
+    address = SshAddress(sshd.host, sshd.port, sshd.user)
+    return Target(address, sshd.identity, folder / "pin", connect_timeout_s=10)
+
+
+@pytest.fixture
+async def link(sshd: Sshd, tmp_path: Path) -> AsyncIterator[Link]:
+    made = Link(_target(sshd, tmp_path), give_up_s=10)
+    await made.connect()
+    yield made
+    await made.aclose()
+
+
+async def test_commands_and_files(link: Link, tmp_path: Path) -> None:
+    conn = await link.get()
+    assert conn.host_key_fingerprint.startswith("SHA256:")
+    result = await conn.run("cat; echo bad >&2; exit 3", input="in ✓")
+    assert (result.exit_status, result.stdout, result.stderr) == (3, "in ✓", "bad\n")
+    assert (await conn.run("kill -9 $$")).exit_status == -9
+    file = tmp_path / "a; 'b' $(c)"
+    await conn.put_text(str(file), "text", 0o640)
+    assert file.read_text() == "text" and file.stat().st_mode & 0o777 == 0o640
+    assert await conn.read_at(str(file), 1, 2) == (b"ex", 4)
+    assert await conn.read_at(str(tmp_path / "missing"), 0, 9) == (b"", 0)
+
+
+async def test_time_out_ends_the_command(link: Link, tmp_path: Path) -> None:
+    mark = tmp_path / "pid"
+    with pytest.raises(CommandTimeout):
+        await link.run(f"echo $$ > {mark}; exec sleep 60", timeout=0.5)
+    await _until(lambda: not Path(f"/proc/{mark.read_text().strip()}").exists())
+
+
+async def test_stranger_is_turned_away(sshd: Sshd, tmp_path: Path) -> None:
+    (sshd.identity.parent / "authorized_keys").write_text("")
+    with pytest.raises(SshAuthFailed):
+        await Connection.open(_target(sshd, tmp_path))
+
+
+async def test_forward_outlives_a_cut(link: Link, sshd: Sshd) -> None:
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"hello")
+
+    async with answering(greet) as port:
+        assert await (await link.get()).port_open(port)
+        forward = await link.forward(port)
+        for _ in range(2):
+            reader, writer = await asyncio.open_connection(LOOPBACK, forward.local_port)
+            assert await reader.read() == b"hello"
+            writer.close()
+            await writer.wait_closed()
+            await _cut(link, sshd)
+            await _until(lambda: link.connected)
+    assert not await (await link.get()).port_open(port)
+
+
+async def test_forwarding_refused(tmp_path: Path) -> None:
+    with real_sshd(tmp_path / "sshd", "AllowTcpForwarding no") as server:
+        async with await Connection.open(_target(server, tmp_path)) as conn:
+            with pytest.raises(ForwardRefused):
+                await conn.forward(8000)
+
+
+async def test_few_sessions_are_shared(tmp_path: Path) -> None:
+    with real_sshd(tmp_path / "sshd", "MaxSessions 3") as server:
+        async with await Connection.open(_target(server, tmp_path)) as conn:
+            results = await asyncio.gather(*(conn.run(f"sleep 0.1; echo {n}") for n in range(8)))
+            assert [int(result.stdout) for result in results] == list(range(8))
+
+
+async def test_job_outlives_the_connection(link: Link, sshd: Sshd, tmp_path: Path) -> None:
+    script = (
+        'for n in 1 2 3; do echo "line $n $(printf %s "$KEY" | wc -c)"; sleep 0.2; done\n'
+        "while [ ! -e go ]; do sleep 0.05; done\necho end\nexit 4\n"
+    )
+    spec = JobSpec("server", str(tmp_path / "w"), script, secret_env={"KEY": Secret("12345")})
+    job = await jobs.start(link, spec)
+    stop = asyncio.Event()
+    lines: list[str] = []
+
+    async def read() -> None:
+        async for chunk in follow(link, job.log, stop=stop):
+            lines.extend(chunk.lines)
+
+    reading = asyncio.create_task(read())
+    waiting = asyncio.create_task(jobs.wait(link, job, timeout=30))
+    await _until(lambda: lines)
+    await _cut(link, sshd)
+    await _until(lambda: len(lines) == 3)
+    assert await jobs.running_jobs(link, spec.workdir) == [job]
+    (tmp_path / "w" / "go").touch()
+    assert await waiting == JobStatus(False, 4)
+    stop.set()
+    await reading
+    assert lines == ["line 1 5", "line 2 5", "line 3 5", "end"]
+
+
+async def test_dead_group_is_noticed_within_a_second(link: Link, tmp_path: Path) -> None:
+    job = await jobs.start(link, JobSpec("server", str(tmp_path / "w"), "sleep 60"))
+    waiting = asyncio.create_task(jobs.wait(link, job, timeout=30))
+    await asyncio.sleep(0.2)
+    os.killpg(job.pid, signal.SIGKILL)
+    killed = time.monotonic()
+    assert await waiting == JobStatus(False, None)
+    assert time.monotonic() - killed < 1
+
+
+async def test_sentinel_ends_with_its_connection(link: Link, sshd: Sshd, tmp_path: Path) -> None:
+    job = await jobs.start(link, JobSpec("server", str(tmp_path / "w"), "sleep 60"))
+    waiting = asyncio.create_task(jobs.wait(link, job, timeout=30))
+    await _until(lambda: _sentinels(job.dir))
+    (old,) = _sentinels(job.dir)
+    await _cut(link, sshd)
+    await _until(lambda: old not in _sentinels(job.dir))
+    assert (await jobs.stop(link, job)).exit_status == -15
+    assert (await waiting).exit_status == -15
+    await _until(lambda: not _sentinels(job.dir))
+
+
+def _sentinels(folder: str) -> list[int]:
+    """Shells that watch the job: our program says "nap 0.2" in no other place."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (entry / "cmdline").read_bytes()
+            name = (entry / "comm").read_text().strip()
+        except OSError:
+            continue
+        argument = f"set -- {folder} ".encode()
+        if name in ("sh", "dash") and argument in words and b"nap 0.2" in words:
+            # Its subshells look the same; the one that counts leads them.
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            found.append((int(entry.name), parent))
+    pids = {pid for pid, _ in found}
+    return [pid for pid, parent in found if parent not in pids]
+
+
+async def _cut(link: Link, sshd: Sshd) -> None:
+    """Kill the server's processes of every connection, as a machine that restarts its sshd."""
+    before = await link.get()
+    listing = Path(f"/proc/{sshd.pid}/task/{sshd.pid}/children").read_text()
+    for pid in listing.split():
+        os.kill(int(pid), signal.SIGKILL)
+    await _until(lambda: before.closed)
+
+
+async def _until(holds: Callable[[], object], seconds: float = 10.0) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it did not come to pass"
+        await asyncio.sleep(0.01)
