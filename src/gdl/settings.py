@@ -33,25 +33,25 @@ class Timeouts(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    http: float = Field(30.0, gt=0)
+    http: float = Field(default=30.0, gt=0)
     """Ordinary requests to the backend."""
-    rent: float = Field(310.0, gt=0)
+    rent: float = Field(default=310.0, gt=0)
     """Rent and release: the shopper itself may take 300 s, and a cut request cancels its work."""
-    session: float = Field(600.0, gt=0)
+    session: float = Field(default=600.0, gt=0)
     """From the rent answer to a machine that can be entered."""
-    connect: float = Field(20.0, gt=0)
+    connect: float = Field(default=20.0, gt=0)
     """One SSH connection, including authentication."""
-    keepalive: float = Field(15.0, gt=0)
+    keepalive: float = Field(default=15.0, gt=0)
     """Between two SSH keep-alives; three missed ones end the connection."""
-    command: float = Field(60.0, gt=0)
+    command: float = Field(default=60.0, gt=0)
     """A short command on the machine."""
-    install: float = Field(1800.0, gt=0)
+    install: float = Field(default=1800.0, gt=0)
     """One installation step."""
-    start: float = Field(1800.0, gt=0)
+    start: float = Field(default=1800.0, gt=0)
     """From the server's start to a model that answers; downloads and compilation included."""
-    inference: float = Field(120.0, gt=0)
+    inference: float = Field(default=120.0, gt=0)
     """One request to the served model."""
-    release: float = Field(600.0, gt=0)
+    release: float = Field(default=600.0, gt=0)
     """Until the backend confirms that the machine is gone."""
 
 
@@ -69,7 +69,7 @@ class Install(BaseModel):
     is honoured in any case."""
     extra_index_url: tuple[str, ...] = ()
     """Further package indexes, as pip's --extra-index-url."""
-    work_dir: str = Field("~/.gdl-tui", pattern=r"^(~/|/)[^\x00\n]+$")
+    work_dir: str = Field(default="~/.gdl-tui", pattern=r"^(~/|/)[^\x00\n]+$")
     """Folder on the machine for the environment, models and jobs; kept on machines of your own,
     so that the next deployment is quick. The `local` backend uses its own."""
     python: str = ""
@@ -81,7 +81,7 @@ class Engine(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    port: int = Field(8000, ge=1, le=65535)
+    port: int = Field(default=8000, ge=1, le=65535)
     """The port on the machine."""
     host: str = "127.0.0.1"
     """The address it listens on; the tunnel makes anything wider needless."""
@@ -91,7 +91,7 @@ class Engine(BaseModel):
     """Further arguments for the server."""
     env: dict[str, str] = Field(default_factory=dict)
     """Further environment for the server."""
-    max_model_len: int | None = Field(None, gt=0)
+    max_model_len: int | None = Field(default=None, gt=0)
     """Context length; None: what suits the model and the machine."""
 
 
@@ -104,10 +104,10 @@ class SshHost(BaseModel):
     """`user@host:port`, or an alias of ~/.ssh/config."""
     identity: str = ""
     """Private key file; empty: what ~/.ssh/config or the agent offers."""
-    price_per_hour: float = Field(0.0, ge=0)
+    price_per_hour: float = Field(default=0.0, ge=0)
     gpu: str = ""
-    gpu_count: int = Field(0, ge=0)
-    vram_gb: float = Field(0.0, ge=0)
+    gpu_count: int = Field(default=0, ge=0)
+    vram_gb: float = Field(default=0.0, ge=0)
     location: str = ""
 
 
@@ -128,11 +128,11 @@ class Settings(BaseSettings):
     """Where cloud-gpu-shopper answers."""
     consumer_id: str = ""
     """Who rents; empty: an id made once per installation."""
-    max_price: float | None = Field(None, gt=0)
+    max_price: float | None = Field(default=None, gt=0)
     """Dollars an hour above which nothing is rented."""
-    hours: int = Field(1, ge=1, le=12)
+    hours: int = Field(default=1, ge=1, le=12)
     """Hours to reserve."""
-    max_attempts: int = Field(3, ge=1, le=20)
+    max_attempts: int = Field(default=3, ge=1, le=20)
     """Machines to try before giving up."""
     hf_token: SecretStr | None = None
     """For gated models; also taken from HF_TOKEN. Reaches the machine in a file of mode 0600."""
@@ -142,9 +142,9 @@ class Settings(BaseSettings):
     """Show only: nothing is rented, changed or destroyed."""
     data_dir: Path = Field(default_factory=lambda: platformdirs.user_data_path("gdl-tui"))
     """Journal, keys and logs."""
-    timeouts: Timeouts = Field(default_factory=Timeouts)  # type: ignore[arg-type]
+    timeouts: Timeouts = Field(default_factory=Timeouts)
     install: Install = Field(default_factory=Install)
-    engine: Engine = Field(default_factory=Engine)  # type: ignore[arg-type]
+    engine: Engine = Field(default_factory=Engine)
 
     @field_validator("shopper_url")
     @classmethod

@@ -158,8 +158,12 @@ def apply(state: DeploymentState, recorded: Recorded) -> DeploymentState:
         case ev.BillingChanged():
             return _change_billing(state, event, at)
         case ev.SessionRented():
-            return _update(state, session_id=event.session_id, rented_at=event.since or at,
-                expires_at=event.expires_at)
+            return _update(
+                state,
+                session_id=event.session_id,
+                rented_at=event.since or at,
+                expires_at=event.expires_at,
+            )
         case ev.Progressed():
             return replace(state, progress=event)
         case ev.HostInspected():

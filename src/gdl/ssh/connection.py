@@ -163,6 +163,7 @@ class Connection:
         for forward in list(self._forwards):
             await forward.aclose()
         self._forwards.clear()
+        await self._executor.aclose()
         self._files.close()
         for conn in (self._conn, *reversed(self._dialled.hops)):
             conn.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import secrets
 import shlex
 from collections.abc import Callable
@@ -19,6 +20,7 @@ OUTPUT_LIMIT = 4 * 1024 * 1024
 
 _NOISE_LIMIT = 64 * 1024
 _OPEN_TRIES = 8
+_KILL_S = 5.0
 
 OnData = Callable[[bytes, bool], None]
 """Called with each piece of output; True: it is from standard error."""
@@ -38,23 +40,26 @@ class _Session(asyncssh.SSHClientSession[bytes]):
 
 
 class Unmark:
-    """Drops everything up to a mark: what login scripts print before our command starts."""
+    """Drops everything up to a mark: what login scripts print before our command starts.
 
-    def __init__(self, mark: bytes) -> None:
-        self._mark = mark
+    The mark is RS, a word, a space, the pid of the command's shell, RS.
+    """
+
+    def __init__(self, word: str) -> None:
+        self._mark = re.compile(b"\x1e%s ([0-9]+)\x1e" % word.encode())
         self._held = b""
-        self.found = False
+        self.pid = 0
 
     def feed(self, data: bytes) -> bytes:
-        if self.found:
+        if self.pid:
             return data
         self._held += data
-        at = self._held.find(self._mark)
-        if at < 0:
+        found = self._mark.search(self._held)
+        if found is None:
             self._held = self._held[-_NOISE_LIMIT:]
             return b""
-        rest = self._held[at + len(self._mark) :]
-        self._held, self.found = b"", True
+        rest = self._held[found.end() :]
+        self._held, self.pid = b"", int(found[1])
         return rest
 
     @property
@@ -88,6 +93,7 @@ class Executor:
         self._conn = conn
         self._label = label
         self._slots = asyncio.Semaphore(8)
+        self._kills: set[asyncio.Task[None]] = set()
 
     async def execute(
         self, command: str, on_data: OnData, *, timeout: float, input: bytes | None = None
@@ -111,8 +117,7 @@ class Executor:
 
     async def _execute(self, command: str, on_data: OnData, input: bytes | None) -> int:
         word = f"gdl-{secrets.token_hex(4)}"
-        mark = f"\x1e{word}\x1e".encode()
-        out, err = Unmark(mark), Unmark(mark)
+        out, err = Unmark(word), Unmark(word)
 
         def sift(data: bytes, is_error: bool) -> None:
             if rest := (err if is_error else out).feed(data):
@@ -120,7 +125,7 @@ class Executor:
 
         # Whatever the login shell is, the command meets a POSIX one. In the mark's source its
         # control characters are written out, so a shell that echoes its commands cannot fake it.
-        sign = f"printf '\\036{word}\\036'"
+        sign = f"printf '\\036{word} %s\\036' $$"
         starter = shlex.quote(f'{sign}; {sign} >&2; exec /bin/sh -c "$1"')
         chan, session = await self._open(
             f"exec /bin/sh -c {starter} sh {shlex.quote(command)}", sift
@@ -135,11 +140,11 @@ class Executor:
             problem = await asyncio.shield(session.ended)
         finally:
             if not session.ended.done():
-                _end(chan)
+                self._end(chan, out.pid)
         status = chan.get_returncode()
         if problem is not None or (status is None and self._conn.is_closed()):
             raise self.lost(problem)
-        if not out.found:
+        if not out.pid:
             detail = out.noise or err.noise or "it said nothing"
             raise SshError(
                 f"{self._label} does not run commands: {detail}",
@@ -184,9 +189,32 @@ class Executor:
             f"the SSH connection to {self._label} was lost: {detail}", "it is made again"
         )
 
+    def _end(self, chan: asyncssh.SSHClientChannel[bytes], pid: int) -> None:
+        """Close a channel whose command still runs, and have the command ended.
 
-def _end(chan: asyncssh.SSHClientChannel[bytes]) -> None:
-    """Close a channel whose command still runs, asking the command to end."""
-    with contextlib.suppress(asyncssh.Error, OSError):
-        chan.terminate()
-    chan.abort()
+        OpenSSH passes no signals on for root, the usual user of rented machines, and a closed
+        channel alone ends only who writes to it. So the command's process group is sent TERM by
+        another command; servers make a group of each command.
+        """
+        chan.abort()
+        if not pid or self._conn.is_closed():
+            return
+        task = asyncio.create_task(self._kill(pid), name="ssh-kill")
+        self._kills.add(task)
+        task.add_done_callback(self._kills.discard)
+
+    async def _kill(self, pid: int) -> None:
+        line = f"kill -TERM -{pid} 2>/dev/null || kill -TERM {pid}"
+        with contextlib.suppress(SshError, TimeoutError):
+            async with asyncio.timeout(_KILL_S):
+                chan, session = await self._open(f"exec /bin/sh -c '{line}'", lambda *_: None)
+                try:
+                    await asyncio.shield(session.ended)
+                finally:
+                    chan.abort()
+
+    async def aclose(self) -> None:
+        tasks = list(self._kills)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -35,7 +35,7 @@ class DeploymentScreen(GdlScreen):
             tooltip="Try again: the same machine while it waits, or a new deployment",
         ),
         Binding(
-            "n", "next_offer", "Next offer", id="deployment.next", tooltip="Take the next offer"
+            "n", "next_offer", "Next", id="deployment.next", tooltip="Take the next offer"
         ),
         Binding(
             "x", "exclude", "Exclude", id="deployment.exclude",
