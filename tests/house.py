@@ -123,9 +123,7 @@ def phases(story: list[Recorded]) -> list[Phase]:
     return [e.phase for e in of_type(story, PhaseChanged)]
 
 
-async def until(
-    orchestrator: Orchestrator, ident: str, holds: Callable[[Event], bool]
-) -> Recorded:
+async def until(orchestrator: Orchestrator, ident: str, holds: Callable[[Event], bool]) -> Recorded:
     """The first event for which `holds`."""
     async with asyncio.timeout(30):
         async for recorded in orchestrator.events(ident):

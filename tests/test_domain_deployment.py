@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
 
@@ -52,7 +52,7 @@ def test_every_active_phase_can_fail_and_be_cancelled() -> None:
 
 
 def test_the_straight_way_through_is_legal_and_the_ends_are_ends() -> None:
-    for before, after in zip(ACTIVE, ACTIVE[1:], strict=False):
+    for before, after in pairwise(ACTIVE):
         assert after in TRANSITIONS[before]
     assert TRANSITIONS[Phase.STOPPED] == frozenset()
     assert TRANSITIONS[Phase.CANCELLED] == frozenset()

@@ -6,16 +6,17 @@ import asyncio
 import os
 import signal
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from house import Simulation, deployed, last, of_type, phases, processes_naming, spec, told, until
 
 from gdl.domain import events as ev
 from gdl.domain.deployment import ACTIVE
 from gdl.domain.errors import UsageError
 from gdl.domain.events import Billing, Phase
 from gdl.domain.models import CheckStatus
+from house import Simulation, deployed, last, of_type, phases, processes_naming, spec, told, until
 
 
 @pytest.fixture
@@ -113,9 +114,7 @@ async def test_a_known_broken_import_is_repaired_and_the_server_started_again(
         story = await deployed(house, spec())
         assert last(story).outcome == "released"
         assert phases(story).count(Phase.STARTING) == 2
-        assert ("repair", "done") in [
-            (e.name, e.outcome) for e in of_type(story, ev.StepFinished)
-        ]
+        assert ("repair", "done") in [(e.name, e.outcome) for e in of_type(story, ev.StepFinished)]
     nothing_is_left(sim)
 
 
@@ -240,8 +239,6 @@ async def test_a_failed_attempt_can_wait_for_the_user(sim: Simulation) -> None:
 async def test_a_hostile_or_unknown_model_is_refused_before_anything_happens(
     sim: Simulation, name: str
 ) -> None:
-    from dataclasses import replace
-
     async with sim.house() as house:
         with pytest.raises(UsageError):
             await house.deploy(replace(spec(), model=name))

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from house import Simulation, spec
 
 from gdl.domain.errors import UsageError
+from house import Simulation, spec
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from house import Simulation, deployed, last, of_type, phases, spec, told, until
-from shopper_server import FakeShopper, make_offer
 
 from gdl.domain import events as ev
 from gdl.domain.events import Billing, Phase
 from gdl.domain.models import OfferQuery
 from gdl.journal.store import Journal
 from gdl.orchestrator.service import Orchestrator
+from house import Simulation, deployed, last, of_type, phases, spec, told, until
+from shopper_server import FakeShopper, make_offer
 
 OFFERS = [
     make_offer("vastai-101", price_per_hour=0.10),

@@ -19,6 +19,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from house import free_port, processes_naming
 from real_sshd import Sshd, real_sshd
 

@@ -31,6 +31,9 @@ BEGIN = (
     "(Worker pid=3) INFO 01-01 00:00:00 [cpu_model_runner.py:68] Starting to load model tiny...",
     "Loading safetensors checkpoint shards: 100% Completed | 1/1 [00:01<00:00,  1.76s/it]",
 )
+BROKEN_IMPORT = (
+    "[gdl] import failed: torchvision: RuntimeError: operator torchvision::nms does not exist"
+)
 OOM = (
     "(EngineCore pid=2) ERROR 01-01 00:00:01 torch.OutOfMemoryError: CUDA out of memory. Tried to"
     " allocate 2.00 GiB",
@@ -69,7 +72,7 @@ def main() -> None:
     options, _ = parser.parse_known_args()
     mode = os.environ.get("SIM_SERVER", "")
     if mode == "import" and not Path("uninstalled").exists():
-        say("[gdl] import failed: torchvision: RuntimeError: operator torchvision::nms does not exist")
+        say(BROKEN_IMPORT)
         Path("uninstalled").touch()
         sys.exit(86)
     say(*BEGIN)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import asyncssh
 
-from gdl.domain.errors import GdlError, HostKeyChanged, SshAuthFailed, SshError, UsageError
+from gdl.domain.errors import GdlError, SshAuthFailed, SshError, UsageError
 from gdl.domain.models import SshAddress
+from gdl.ssh.keys import host_key_algorithms, host_key_changed, load_key, read_pin, write_pin
 from gdl.ssh.text import clean_text
 
 _CIPHERS = (
@@ -24,14 +23,6 @@ _CIPHERS = (
     "aes128-ctr",
     "aes192-ctr",
     "aes256-ctr",
-)
-_HOST_KEY_ALGORITHMS = (
-    "ssh-ed25519",
-    "ecdsa-sha2-nistp256",
-    "ecdsa-sha2-nistp384",
-    "ecdsa-sha2-nistp521",
-    "rsa-sha2-512",
-    "rsa-sha2-256",
 )
 _MAX_HOPS = 4
 
@@ -120,7 +111,7 @@ async def _dial(
     tunnel: asyncssh.SSHClientConnection | None = None,
 ) -> Dialled:
     """One connection, through `tunnel` if given; jump hosts made on the way go to `hops`."""
-    pinned = await asyncio.to_thread(_read_pin, target.host_key_file)
+    pinned = await asyncio.to_thread(read_pin, target.host_key_file)
     client = Client(pinned)
     try:
         keywords = await _options(target, client, pinned)
@@ -138,7 +129,7 @@ async def _dial(
         if key is None:
             raise SshError(f"{target.label} showed no host key", "it cannot be trusted")
         if pinned is None:
-            await asyncio.to_thread(_write_pin, target, key)
+            await asyncio.to_thread(write_pin, target.host_key_file, key, target.label)
     except BaseException:
         conn.abort()
         raise
@@ -190,7 +181,7 @@ async def _options(
         "client_factory": lambda: client,
         "known_hosts": lambda host, addr, port: ([], [], []),
         "x509_trusted_certs": None,
-        "server_host_key_algs": _host_key_algorithms(pinned),
+        "server_host_key_algs": host_key_algorithms(pinned),
         "encryption_algs": list(_CIPHERS),
         "compression_algs": ["none"],
         "preferred_auth": "publickey",
@@ -235,13 +226,13 @@ async def _options(
 async def _keys(target: Target, alias_keys: list[str]) -> dict[str, Any]:
     """Which keys are offered. The agent and the default keys only where that is allowed."""
     if target.identity_file is not None:
-        key = await asyncio.to_thread(_load_key, target.identity_file)
+        key = await asyncio.to_thread(load_key, target.identity_file)
         return {"client_keys": [key], "agent_path": ""}
     if target.agent_auth:
         # Left out altogether: asyncssh takes the alias's keys, else the defaults, and the agent.
         return {}
     if alias_keys:
-        keys = [await asyncio.to_thread(_load_key, Path(name)) for name in alias_keys]
+        keys = [await asyncio.to_thread(load_key, Path(name)) for name in alias_keys]
         return {"client_keys": keys, "agent_path": ""}
     raise UsageError(
         f"no key to enter {target.label} with", "name one with --identity FILE or allow the agent"
@@ -253,95 +244,12 @@ def _user_config() -> list[str] | None:
     return [str(file)] if file.is_file() else None
 
 
-def _load_key(file: Path) -> asyncssh.SSHKey:
-    file = file.expanduser()
-    try:
-        return asyncssh.read_private_key(str(file))
-    except OSError as error:
-        raise UsageError(
-            f"cannot read the key file {file}: {error.strerror or error}",
-            "check the path and its permissions",
-        ) from None
-    except asyncssh.KeyEncryptionError:
-        hint = "add it to the SSH agent, or name a key without one"
-        raise UsageError(f"the key file {file} is protected by a passphrase", hint) from None
-    except (asyncssh.KeyImportError, ValueError) as error:
-        if "passphrase" in str(error).lower():
-            hint = "add it to the SSH agent, or name a key without one"
-            raise UsageError(f"the key file {file} is protected by a passphrase", hint) from None
-        raise UsageError(
-            f"{file} is not a private key that can be read", "an OpenSSH or PEM key is expected"
-        ) from None
-
-
-def _host_key_algorithms(pinned: asyncssh.SSHKey | None) -> list[str]:
-    """Plain keys only, no certificates: a key is what is pinned. The pinned kind goes first; the
-    others stay, so that a changed key of another kind is seen as one and not as a riddle."""
-    if pinned is None:
-        return list(_HOST_KEY_ALGORITHMS)
-    own = [name.decode() for name in pinned.sig_algorithms]
-    own = [name for name in own if name in _HOST_KEY_ALGORITHMS]
-    return own + [name for name in _HOST_KEY_ALGORITHMS if name not in own]
-
-
-def _read_pin(file: Path) -> asyncssh.SSHKey | None:
-    try:
-        return asyncssh.read_public_key(str(file))
-    except FileNotFoundError:
-        return None
-    except (OSError, asyncssh.KeyImportError, ValueError) as error:
-        detail = getattr(error, "strerror", None) or "not a public key"
-        raise UsageError(
-            f"cannot read the pinned host key {file}: {detail}",
-            "without it the machine cannot be recognised; mend the file",
-        ) from None
-
-
-def _write_pin(target: Target, key: asyncssh.SSHKey) -> None:
-    """Put the key in place, whole or not at all; if somebody was faster, theirs must be ours."""
-    file = target.host_key_file
-    temporary = ""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # Made with mode 0600.
-        number, temporary = tempfile.mkstemp(prefix=".pin-", dir=file.parent)
-        with os.fdopen(number, "wb") as stream:
-            stream.write(key.export_public_key("openssh"))
-            stream.flush()
-            os.fsync(stream.fileno())
-        try:
-            os.link(temporary, file)
-        except FileExistsError:
-            other = _read_pin(file)
-            if other is not None and other.public_data != key.public_data:
-                raise _changed(target, key) from None
-        except OSError:
-            # A file system without hard links.
-            Path(temporary).replace(file)
-    except OSError as error:
-        raise UsageError(
-            f"cannot keep the host key in {file}: {error.strerror or error}",
-            "check that the folder can be written and the disk is not full",
-        ) from None
-    finally:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-
-
-def _changed(target: Target, offered: asyncssh.SSHKey | None) -> HostKeyChanged:
-    shown = f" (now {offered.get_fingerprint()})" if offered is not None else ""
-    return HostKeyChanged(
-        f"the host key of {target.label} has changed since the first connection{shown}",
-        "somebody may be in between, or the address belongs to another machine now: do not use it",
-    )
-
-
 def _explain(error: Exception, target: Target, client: Client) -> GdlError:
     """The error of a failed connection in our words; remote text in it is cleaned."""
     where = target.label
     detail = clean_text(str(getattr(error, "reason", "") or error), 200)
     if client.mismatch:
-        return _changed(target, client.offered)
+        return host_key_changed(target.label, client.offered)
     if isinstance(error, asyncssh.PermissionDenied) or "authentication failures" in detail:
         return SshAuthFailed(
             f"{where} does not accept the key",

@@ -11,11 +11,11 @@ from gdl.tui.widgets.keyed_table import Column, Row
 COLUMNS = (
     Column("mark", "", 1),
     Column("price", "$/h", 6, right=True),
-    Column("gpu", "GPU", 13),
+    Column("gpu", "GPU", 12, wish=16),
     Column("vram", "VRAM", 6, right=True),
-    Column("fit", "Fit", 18, wish=34),
+    Column("fit", "Fit", 17, wish=34),
     Column("cuda", "CUDA", 5, needed=100, right=True),
-    Column("place", "Place", 10, wish=20),
+    Column("place", "Place", 12, wish=20),
     Column("rel", "Rel.", 5, right=True),
     Column("provider", "Provider", 11, wish=16),
     Column("id", "Offer", 16, needed=100, wish=40),
@@ -49,17 +49,19 @@ def row(key: str, ranked: RankedOffer) -> Row:
 def _mark(ranked: RankedOffer) -> str:
     if ranked.excluded is not None:
         return OUT
-    return TIGHT if ranked.headroom_gb is not None and ranked.headroom_gb < _TIGHT_GB else FITS
+    if ranked.offer.gpu_count == 0 or ranked.headroom_gb is None:
+        return FITS
+    return TIGHT if ranked.headroom_gb < _TIGHT_GB else FITS
 
 
 def fit(ranked: RankedOffer) -> str:
     """How well the model fits, or why the offer is left out."""
     if ranked.excluded is not None:
         return fmt.plain(ranked.excluded, 120)
-    if ranked.headroom_gb is None:
-        return "not known"
     if ranked.offer.gpu_count == 0:
         return "runs on the CPU"
+    if ranked.headroom_gb is None:
+        return "not known"
     word = "tight" if ranked.headroom_gb < _TIGHT_GB else "fits"
     return f"{word}, {ranked.headroom_gb:+.1f} GB"
 

@@ -1,0 +1,104 @@
+"""Key files of the user's, and the host keys that machines are held to."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import asyncssh
+
+from gdl.domain.errors import HostKeyChanged, UsageError
+
+_HOST_KEY_ALGORITHMS = (
+    "ssh-ed25519",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "rsa-sha2-512",
+    "rsa-sha2-256",
+)
+
+
+def load_key(file: Path) -> asyncssh.SSHKey:
+    """The private key in a file. Raises UsageError when it cannot be used."""
+    file = file.expanduser()
+    try:
+        return asyncssh.read_private_key(str(file))
+    except OSError as error:
+        raise UsageError(
+            f"cannot read the key file {file}: {error.strerror or error}",
+            "check the path and its permissions",
+        ) from None
+    except asyncssh.KeyEncryptionError:
+        hint = "add it to the SSH agent, or name a key without one"
+        raise UsageError(f"the key file {file} is protected by a passphrase", hint) from None
+    except (asyncssh.KeyImportError, ValueError) as error:
+        if "passphrase" in str(error).lower():
+            hint = "add it to the SSH agent, or name a key without one"
+            raise UsageError(f"the key file {file} is protected by a passphrase", hint) from None
+        raise UsageError(
+            f"{file} is not a private key that can be read", "an OpenSSH or PEM key is expected"
+        ) from None
+
+
+def host_key_algorithms(pinned: asyncssh.SSHKey | None) -> list[str]:
+    """Plain keys only, no certificates: a key is what is pinned. The pinned kind goes first; the
+    others stay, so that a changed key of another kind is seen as one and not as a riddle."""
+    if pinned is None:
+        return list(_HOST_KEY_ALGORITHMS)
+    own = [name.decode() for name in pinned.sig_algorithms]
+    own = [name for name in own if name in _HOST_KEY_ALGORITHMS]
+    return own + [name for name in _HOST_KEY_ALGORITHMS if name not in own]
+
+
+def read_pin(file: Path) -> asyncssh.SSHKey | None:
+    """The pinned key; None before the first use. Raises UsageError for an unreadable file."""
+    try:
+        return asyncssh.read_public_key(str(file))
+    except FileNotFoundError:
+        return None
+    except (OSError, asyncssh.KeyImportError, ValueError) as error:
+        detail = getattr(error, "strerror", None) or "not a public key"
+        raise UsageError(
+            f"cannot read the pinned host key {file}: {detail}",
+            "without it the machine cannot be recognised; mend the file",
+        ) from None
+
+
+def write_pin(file: Path, key: asyncssh.SSHKey, label: str) -> None:
+    """Put the key in place, whole or not at all; if somebody was faster, theirs must be ours."""
+    temporary = ""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # Made with mode 0600.
+        number, temporary = tempfile.mkstemp(prefix=".pin-", dir=file.parent)
+        with os.fdopen(number, "wb") as stream:
+            stream.write(key.export_public_key("openssh"))
+            stream.flush()
+            os.fsync(stream.fileno())
+        try:
+            os.link(temporary, file)
+        except FileExistsError:
+            other = read_pin(file)
+            if other is not None and other.public_data != key.public_data:
+                raise host_key_changed(label, key) from None
+        except OSError:
+            # A file system without hard links.
+            Path(temporary).replace(file)
+    except OSError as error:
+        raise UsageError(
+            f"cannot keep the host key in {file}: {error.strerror or error}",
+            "check that the folder can be written and the disk is not full",
+        ) from None
+    finally:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def host_key_changed(label: str, offered: asyncssh.SSHKey | None) -> HostKeyChanged:
+    shown = f" (now {offered.get_fingerprint()})" if offered is not None else ""
+    return HostKeyChanged(
+        f"the host key of {label} has changed since the first connection{shown}",
+        "somebody may be in between, or the address belongs to another machine now: do not use it",
+    )
