@@ -31,11 +31,11 @@ def load_key(file: Path) -> asyncssh.SSHKey:
             "check the path and its permissions",
         ) from None
     except asyncssh.KeyEncryptionError:
-        hint = "add it to the SSH agent, or name a key without one"
+        hint = "name a key without one, or name none and let the SSH agent offer it"
         raise UsageError(f"the key file {file} is protected by a passphrase", hint) from None
     except (asyncssh.KeyImportError, ValueError) as error:
         if "passphrase" in str(error).lower():
-            hint = "add it to the SSH agent, or name a key without one"
+            hint = "name a key without one, or name none and let the SSH agent offer it"
             raise UsageError(f"the key file {file} is protected by a passphrase", hint) from None
         raise UsageError(
             f"{file} is not a private key that can be read", "an OpenSSH or PEM key is expected"

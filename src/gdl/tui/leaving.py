@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from gdl.domain.errors import GdlError, UsageError
-from gdl.domain.events import Billing
+from gdl.domain.events import Billing, Phase
 from gdl.tui import format as fmt
 from gdl.tui.store import Followed
 from gdl.tui.widgets.phase_rail import WORDS
@@ -72,6 +72,8 @@ def _fields(app: GdlApp, active: list[Followed]) -> list[tuple[str, Text | str]]
 def _note(active: list[Followed], *, can_leave: bool) -> str:
     if not active:
         return "Rented earlier; it goes on when this program ends. 4 Sessions destroys it."
+    if all(followed.state.phase is Phase.STOPPING for followed in active):
+        return "The machine is still being given back. Quitting waits until it is gone."
     if can_leave:
         return "Left running, the model goes on serving and the machine goes on billing."
     return "It is not serving yet and cannot go on without this program."
@@ -80,6 +82,8 @@ def _note(active: list[Followed], *, can_leave: bool) -> str:
 async def _give_back(orchestrator: OrchestratorApi, followed: Followed) -> None:
     """Release what is held; cancel what is not, or not yet."""
     ident = followed.state.deployment_id
+    if followed.state.phase is Phase.STOPPING:
+        return
     if followed.holds:
         try:
             await orchestrator.release(ident)

@@ -89,6 +89,11 @@ class Followed:
         if not isinstance(event, ev.Progressed | ev.BenchProgressed):
             self.story.append(recorded)
 
+    def clock(self, now: datetime) -> datetime:
+        """The time up to which it ran: now, or when it finished."""
+        over = self.state.finished is not None and self.story
+        return self.story[-1].at if over else now
+
     @property
     def waits(self) -> bool:
         """A failed attempt waits for the user to say what next: there is no automatic next one,

@@ -113,7 +113,7 @@ class DeploymentScreen(GdlScreen):
 
     def _draw(self, followed: Followed) -> None:
         now, state = self.now, followed.state
-        self.query_one("#headline", Words).say(headline(state, now))
+        self.query_one("#headline", Words).say(headline(state, followed.clock(now)))
         text, kind = status(followed, now, moving=not self.gdl.reduced_motion)
         panel = self.query_one("#status", Scroll)
         if not panel.has_class(f"-{kind}"):

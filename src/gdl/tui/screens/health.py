@@ -64,7 +64,7 @@ class HealthScreen(GdlScreen):
             none.say("Nothing to measure yet.\n\n1 shows the offers, 4 the sessions to attach to.")
         else:
             now = self.now
-            self.query_one("#health-head", Words).say(headline(followed.state, now))
+            self.query_one("#health-head", Words).say(headline(followed.state, followed.clock(now)))
             self._draw_tables(followed)
         keys = (self._can_measure(followed),)
         if keys != self._keys:

@@ -18,6 +18,7 @@ from gdl.tui.screens.base import GdlScreen
 from gdl.tui.widgets.keyed_table import Column, KeyedTable, Row
 from gdl.tui.widgets.words import Words
 
+REFRESH_EVERY_S = 30.0
 COLUMNS = (
     Column("whose", "Whose", 9),
     Column("status", "Status", 12),
@@ -66,6 +67,14 @@ class SessionsScreen(GdlScreen):
         yield Words(id="sessions-line")
         yield KeyedTable(COLUMNS, id="sessions")
         yield Words(id="sessions-note")
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.set_interval(REFRESH_EVERY_S, self._refresh_if_seen)
+
+    def _refresh_if_seen(self) -> None:
+        if self.app.screen is self:
+            self.action_refresh()
 
     def on_screen_resume(self) -> None:
         super().on_screen_resume()

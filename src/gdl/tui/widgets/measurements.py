@@ -80,7 +80,7 @@ def _machine(facts: HostFacts) -> Text:
 def benchmark(followed: Followed, now: datetime) -> RenderableType:
     """The figures of the last run, or how far the running one is."""
     progress = followed.state.bench_progress
-    if followed.running == "bench":
+    if followed.running == "bench" and progress is None:
         return _running("benchmark running", followed, now)
     if progress is not None and followed.state.finished is None:
         share = progress.done / progress.total if progress.total else 0.0
@@ -136,15 +136,17 @@ def answers(followed: Followed) -> RenderableType:
     quality = followed.state.quality
     if not quality:
         return _not_yet(followed, "Five short questions are asked with the benchmark.")
-    passed = sum(answer.passed for answer in quality)
+    # A benchmark run again asks again: the last answer to each prompt counts.
+    latest = {(answer.category, answer.prompt): answer for answer in quality}
+    passed = sum(answer.passed for answer in latest.values())
     table = Table.grid(padding=(0, 1))
     table.add_column(no_wrap=True)
     table.add_column(ratio=2, overflow="fold")
     table.add_column(ratio=3, overflow="fold")
     table.expand = True
-    for answer in quality:
+    for answer in latest.values():
         table.add_row(*_answer(answer))
-    return Group(Text(f"{passed} of {len(quality)} as expected", "bold"), table)
+    return Group(Text(f"{passed} of {len(latest)} as expected", "bold"), table)
 
 
 def _answer(answer: QualityAnswer) -> tuple[Text, ...]:
