@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import json
+import shlex
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.console import Console
 
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.events import LogLines, Recorded
@@ -16,7 +23,19 @@ from gdl.tui import format as fmt
 from gdl.tui.filtering import matcher, sort
 from gdl.tui.store import Followed, LogRing, Store
 from gdl.tui.widgets.key_bar import ShownKey, fitting
-from tui_support import OFFERS, SPEC, START, ScriptedOrchestrator, session_row, to_serving
+from gdl.tui.widgets.measurements import answers, benchmark, checks
+from gdl.tui.widgets.phase_rail import rail
+from gdl.tui.widgets.status_panel import curl, headline, status
+from gdl.tui.widgets.story import story
+from tui_support import (
+    OFFERS,
+    SPEC,
+    START,
+    ScriptedOrchestrator,
+    session_row,
+    to_failed,
+    to_serving,
+)
 
 RANKED = rank(OFFERS, OfferQuery(max_price=1.0), needed_vram_gb=20.0)
 
@@ -139,3 +158,40 @@ def test_key_bar_leaves_out_from_the_right_but_never_help_and_quit() -> None:
     shown = fitting(here, always, 45)
     assert [key.key for key in shown] == ["a", "b", "?", "q"]
     assert sum(key.width for key in shown) <= 45
+
+
+@pytest.mark.parametrize("script", [to_serving, to_failed])
+def test_every_moment_of_a_deployment_can_be_drawn(
+    script: Callable[[ScriptedOrchestrator, str], None],
+) -> None:
+    orchestrator = ScriptedOrchestrator()
+    ident = orchestrator.begin(SPEC)
+    script(orchestrator, ident)
+    followed = Followed(DeploymentState(ident))
+    console = Console(width=80, file=io.StringIO())
+    seen: set[str] = set()
+    for recorded in orchestrator.recorded(ident):
+        followed.fold(recorded)
+        now = recorded.at
+        for width in (24, 34):
+            lines = rail(followed.state, now, width).plain.splitlines()
+            assert all(cell_len(line) <= width for line in lines)
+        text, kind = status(followed, now, moving=True)
+        seen.add(kind)
+        drawn = (text, headline(followed.state, now), story(followed))
+        tables = (checks(followed, now), benchmark(followed, now), answers(followed))
+        for part in (*drawn, *tables):
+            console.print(part)
+    assert seen == ({"active", "serving"} if script is to_serving else {"active", "failed"})
+
+
+def test_an_endpoint_line_quotes_what_it_is_given() -> None:
+    orchestrator = ScriptedOrchestrator()
+    ident = orchestrator.begin(SPEC)
+    to_serving(orchestrator, ident)
+    hostile = "m'; touch pwned; '"
+    state = replace(orchestrator.state(ident), served_name=hostile)
+    line = curl(state)
+    assert line is not None
+    words = shlex.split(line)
+    assert hostile in json.loads(words[words.index("-d") + 1])["model"]

@@ -133,6 +133,9 @@ class ScriptedOrchestrator:
         changed, self._changed[ident] = self._changed[ident], asyncio.Event()
         changed.set()
 
+    def recorded(self, ident: str) -> Sequence[Recorded]:
+        return tuple(self._recorded[ident])
+
     # OrchestratorApi
 
     async def offers(self, query: OfferQuery) -> Sequence[RankedOffer]:

@@ -35,7 +35,9 @@ def rank(
     ranked = []
     for offer in offers:
         kind, reason = _against(offer, query, needed_vram_gb, left_out, cpu_allowed)
-        headroom = None if needed_vram_gb is None else offer.total_vram_gb - needed_vram_gb
+        headroom = None
+        if needed_vram_gb is not None and offer.gpu_count:
+            headroom = offer.total_vram_gb - needed_vram_gb
         ranked.append(RankedOffer(offer, reason, kind, headroom))
     return sorted(ranked, key=_order)
 

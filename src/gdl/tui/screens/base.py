@@ -48,9 +48,14 @@ class GdlScreen(Screen[None]):
     def refresh_view(self) -> None:
         """Draw what the store holds now."""
 
+    @property
+    def drawable(self) -> bool:
+        return self._composed and self.app.is_running
+
     def poke(self) -> None:
-        """Draw again, if there is something to draw on."""
-        if self._composed:
+        """Draw again, if there is something to draw on: not before the first layout, and not
+        while the app takes its widgets down."""
+        if self.drawable:
             self.query_one(CostBar).show(self.gdl.store.bills(self.now), self.now)
             self.refresh_view()
 

@@ -116,7 +116,8 @@ class OffersScreen(GdlScreen):
             self._error = error
         else:
             self._offers, self._error, self._loaded_at = tuple(offers), None, self.now
-            self._fill()
+            if self.drawable:
+                self._fill()
         self._loading_since = None
         self.poke()
         self.refresh_bindings()
