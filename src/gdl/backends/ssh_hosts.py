@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 import hashlib
+import secrets
 import ipaddress
 import re
 import stat
@@ -122,8 +123,14 @@ def check_identity(name: str) -> str:
 
 
 def session_id(address: SshAddress) -> str:
-    """Stable: the same address always has the same session."""
+    """Stable: the same address always has the same session. While that one is in use, another
+    on the same machine has a suffix."""
     return "ssh-" + hashlib.sha256(str(address).encode()).hexdigest()[:8]
+
+
+def _first_id(ident: str) -> str:
+    """The id without its suffix."""
+    return "-".join(ident.split("-")[:2])
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +175,7 @@ class SshHostsBackend:
 
     def config_alias(self, session_id: str) -> str | None:
         """The name by which ~/.ssh/config knows the machine, or None for a plain address."""
-        host = self._by_session.get(session_id)
+        host = self._by_session.get(_first_id(session_id))
         if host is not None:
             return host.target.alias
         address = self._known.get(session_id)
@@ -212,6 +219,9 @@ class SshHostsBackend:
         if identity is None and host.listed.identity:
             identity = await asyncio.to_thread(check_identity, host.listed.identity)
         ident = session_id(host.target.address)
+        in_use = {*self._known, *self._rented} - self._stopped
+        if ident in in_use:
+            ident = f"{ident}-{secrets.token_hex(3)}"
         self._stopped.discard(ident)
         self._rented[ident] = datetime.now(UTC)
         return Lease(
@@ -225,7 +235,7 @@ class SshHostsBackend:
         return self._session(session_id)
 
     def _session(self, ident: str) -> Session:
-        host = self._by_session.get(ident)
+        host = self._by_session.get(_first_id(ident))
         address = host.target.address if host else self._known.get(ident)
         if address is None:
             raise SessionGone(

@@ -218,7 +218,7 @@ class OffersScreen(GdlScreen):
         self._fill()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        line = self.query_one("#filter", Input) if self._composed else None
+        line = self.query_one("#filter", Input) if self.drawable else None
         if action == "bring_back" and not self._excluded:
             return False
         if action in ("deploy", "details", "exclude") and not self._shown:

@@ -1,0 +1,116 @@
+"""Deployments on a machine one already has, over SSH; and where it forbids port forwarding."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from house import SIMULATED, Simulation, deployed, last, of_type, processes_naming, spec, until
+from real_sshd import SSHD, Sshd, real_sshd
+
+from gdl.bootstrap import open_orchestrator
+from gdl.domain import events as ev
+from gdl.domain.events import Billing
+from gdl.domain.models import CheckStatus
+from gdl.orchestrator.service import Orchestrator
+
+
+@pytest.fixture
+def sim(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Simulation:
+    simulation = Simulation(monkeypatch, tmp_path)
+    engine = {"port": simulation.settings().engine.port, "log": str(tmp_path / "vllm.log")}
+    simulation.flags = {"backend": "ssh", "engine": engine}
+    return simulation
+
+
+@contextlib.asynccontextmanager
+async def my_machine(sim: Simulation) -> AsyncIterator[tuple[str, Path]]:
+    """(user@host:port, identity file) of a machine with an SSH server."""
+    async with sim.machine() as ((host, port, user), key):
+        identity = sim.folder / "id"
+        identity.write_text(key)
+        identity.chmod(0o600)
+        yield f"{user}@{host}:{port}", identity
+
+
+async def test_a_machine_of_ones_own_is_used_and_left_tidy(sim: Simulation) -> None:
+    async with my_machine(sim) as (host, identity):
+        where = {"host": host, "identity": str(identity)}
+        async with open_orchestrator(sim.settings(), **where) as house:
+            story = await deployed(house, spec("ssh", bench=True))
+            end = last(story)
+            assert (end.outcome, end.billing) == ("released", Billing.NONE)
+        jobs = Path(os.environ["HOME"]) / ".gdl-tui" / "jobs"
+        assert not (jobs / "engine").exists()
+        assert processes_naming(str(sim.folder / "home")) == []
+        assert identity.exists()
+        # The second deployment finds what the first has installed.
+        async with open_orchestrator(sim.settings(), **where) as house:
+            story = await deployed(house, spec("ssh"))
+            outcomes = {e.name: e.outcome for e in of_type(story, ev.StepFinished)}
+            assert set(outcomes.values()) == {"skipped"}
+
+
+async def test_a_kept_server_is_found_without_naming_the_host_again(sim: Simulation) -> None:
+    async with my_machine(sim) as (host, identity):
+        async with open_orchestrator(sim.settings(), host=host, identity=str(identity)) as house:
+            end = last(await deployed(house, spec("ssh", after="keep")))
+            assert end.outcome == "serving"
+        async with open_orchestrator(sim.settings()) as house:
+            rows = await house.sessions()
+            assert [r.session.id for r in rows] == [end.session_id]
+            checks = await house.health(str(end.session_id))
+            assert {c.status for c in checks} <= {CheckStatus.PASSED, CheckStatus.SKIPPED}
+            assert (await house.bench(str(end.session_id))).failed == 0
+            await house.destroy(str(end.session_id))
+        async with open_orchestrator(sim.settings()) as house:
+            assert await house.sessions() == []
+    assert processes_naming(str(sim.folder / "home")) == []
+
+
+async def test_a_second_deployment_on_a_busy_machine_is_refused(sim: Simulation) -> None:
+    async with my_machine(sim) as (host, identity):
+        where = {"host": host, "identity": str(identity)}
+        async with open_orchestrator(sim.settings(), **where) as house:
+            first = last(await deployed(house, spec("ssh", after="keep")))
+        async with open_orchestrator(sim.settings(), **where) as house:
+            end = last(await deployed(house, spec("ssh")))
+            assert end.kind == "deploy" and "earlier deployment still serves" in str(end.error)
+            # The refusal has not harmed the one that serves.
+            checks = await house.health(str(first.session_id))
+            assert all(c.status is not CheckStatus.FAILED for c in checks)
+            await house.destroy(str(first.session_id))
+
+
+@pytest.mark.real
+async def test_where_forwarding_is_forbidden_curl_over_ssh_does_it(
+    sim: Simulation, tmp_path: Path
+) -> None:
+    assert Path(SSHD).exists(), "install openssh-server"
+    options = (
+        "AllowTcpForwarding no",
+        f"SetEnv PATH={SIMULATED}:/usr/bin:/bin SIM_PYTHON={sys.executable}",
+    )
+    with real_sshd(tmp_path / "sshd", *options) as sshd:
+        work = {"work_dir": str(tmp_path / "machine")}
+        async with house_on(sim, sshd, install=work) as house:
+            ident = await house.deploy(spec("ssh", after="hold", bench=True))
+            await until(house, ident, lambda e: isinstance(e, ev.Noted) and "holding" in e.text)
+            state = house.state(ident)
+            assert state.tunnel is not None and state.tunnel.mode == "ssh-curl"
+            assert state.checks["inference"].status is CheckStatus.PASSED
+            assert state.benchmark is not None and state.benchmark.failed == 0
+            await house.release(ident)
+            assert (await house.wait(ident)).outcome == "released"
+
+
+@contextlib.asynccontextmanager
+async def house_on(sim: Simulation, sshd: Sshd, **flags: object) -> AsyncIterator[Orchestrator]:
+    settings = sim.settings(**flags)
+    where = {"host": sshd.address, "identity": str(sshd.identity)}
+    async with open_orchestrator(settings, **where) as house:
+        yield house
