@@ -9,14 +9,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from house import SIMULATED, Simulation, deployed, last, of_type, processes_naming, spec, until
-from real_sshd import SSHD, Sshd, real_sshd
 
 from gdl.bootstrap import open_orchestrator
 from gdl.domain import events as ev
 from gdl.domain.events import Billing
 from gdl.domain.models import CheckStatus
 from gdl.orchestrator.service import Orchestrator
+from house import SIMULATED, Simulation, deployed, last, of_type, processes_naming, spec, until
+from real_sshd import SSHD, Sshd, real_sshd
 
 
 @pytest.fixture

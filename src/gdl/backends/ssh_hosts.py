@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import getpass
 import hashlib
-import secrets
 import ipaddress
 import re
+import secrets
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
