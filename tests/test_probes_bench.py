@@ -223,8 +223,9 @@ async def test_a_whole_run(server: OpenAIServer, client: EndpointClient) -> None
     assert (report.completed, report.failed, report.output_tokens) == (8, 0, 80)
     assert report.output_throughput == pytest.approx(80 / report.duration_s)
     assert report.request_throughput == pytest.approx(8 / report.duration_s)
-    assert report.ttft_ms and 20 <= report.ttft_ms.median < 100
-    assert report.tpot_ms and 2 <= report.tpot_ms.median < 20
+    # The server's own delays are the floor; how far above it is the machine's affair.
+    assert report.ttft_ms and report.ttft_ms.median >= 20
+    assert report.tpot_ms and report.tpot_ms.median >= 2
     assert report.e2el_ms and report.e2el_ms.median > report.ttft_ms.median
     assert report.cost_per_million == pytest.approx(0.0001 / report.output_throughput * 1e6)
     assert report.errors == () and report.concurrency == 4 and report.model == "tiny"
