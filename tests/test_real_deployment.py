@@ -23,7 +23,7 @@ import pytest
 from house import free_port, processes_naming
 from real_sshd import Sshd, real_sshd
 
-pytestmark = [pytest.mark.real, pytest.mark.xdist_group("real")]
+pytestmark = pytest.mark.real
 
 GDL = Path(sys.executable).parent / "gdl-tui"
 LIMIT_S = 420
