@@ -50,7 +50,8 @@ class Simulation:
         home.mkdir()
         self.monkeypatch.setenv("HOME", str(home))
         self.monkeypatch.setenv("SIM_PYTHON", sys.executable)
-        self.monkeypatch.setenv("PATH", f"{SIMULATED}:{os.environ['PATH']}")
+        # A plain machine: whatever version managers this one has would be asked seven times.
+        self.monkeypatch.setenv("PATH", f"{SIMULATED}:/usr/sbin:/usr/bin:/sbin:/bin")
         for name in [n for n in os.environ if n.startswith(("GDL_", "XDG_"))]:
             self.monkeypatch.delenv(name)
         self.monkeypatch.delenv("HF_TOKEN", raising=False)
