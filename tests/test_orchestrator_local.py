@@ -176,7 +176,7 @@ async def test_a_server_that_dies_while_held_is_noticed_within_a_second(sim: Sim
     async with sim.house() as house:
         ident = await house.deploy(spec(after="hold"))
         await until(house, ident, lambda e: isinstance(e, ev.Noted) and "holding" in e.text)
-        pids = list((sim.folder / "data" / "local").glob("*/work/jobs/engine/pid"))
+        pids = list((sim.folder / "data" / "local").rglob("jobs/engine/pid"))
         loop = asyncio.get_running_loop()
         killed = loop.time()
         os.killpg(int(pids[0].read_text()), signal.SIGKILL)
