@@ -26,6 +26,7 @@ from gdl.domain.models import (
     CheckStatus,
     CostReport,
     DeploymentSpec,
+    Exclusion,
     Finding,
     HostFacts,
     Offer,
@@ -165,6 +166,7 @@ class Scripted:
     rows: tuple[SessionRow, ...] = ()
     findings: tuple[Finding, ...] = ()
     checks: tuple[Check, ...] = ()
+    left_out: tuple[Exclusion, ...] = ()
     spec: DeploymentSpec | None = None
     backend_name: str = "shopper"
     history: list[Recorded] = field(default_factory=list)
@@ -250,6 +252,17 @@ class Scripted:
 
     async def next_offer(self, deployment_id: str, *, exclude_provider: bool = False) -> None:
         raise UsageError("not waiting")
+
+    async def exclusions(self) -> Sequence[Exclusion]:
+        return self.left_out
+
+    async def exclude(self, kind: str, key: str, reason: str = "") -> Exclusion:
+        self.call(f"exclude {kind} {key}")
+        return Exclusion(kind, key, reason, datetime.now(UTC), scope="user")
+
+    async def clear_exclusions(self, key: str | None = None) -> int:
+        self.call(f"clear {key}")
+        return len(self.left_out)
 
     async def sessions(self) -> Sequence[SessionRow]:
         self.call("sessions")

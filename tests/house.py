@@ -135,7 +135,7 @@ async def until(orchestrator: Orchestrator, ident: str, holds: Callable[[Event],
 
 def processes_naming(text: str) -> list[str]:
     """Command lines of live processes that contain `text`."""
-    table = subprocess.run(["ps", "-eo", "pid=,stat=,args="], capture_output=True, text=True)
+    table = subprocess.run(["ps", "-ewwo", "pid=,stat=,args="], capture_output=True, text=True)
     rows = [line.split(None, 2) for line in table.stdout.splitlines()]
     return [
         row[2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,14 +12,18 @@ from gdl.backends import registry
 from gdl.backends.base import Backend
 from gdl.domain.errors import MachineError, OfferGone, SessionGone, UsageError
 from gdl.domain.models import CostReport, Offer, OfferQuery, RentRequest, SessionStatus
-from gdl.settings import Settings
+from gdl.settings import Sandbox, Settings
 from shopper_server import FakeShopper
 
 
 @pytest.fixture(params=registry.BACKENDS)
 async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Backend]:
     with FakeShopper() as shopper:
-        settings = Settings(shopper_url=shopper.url, data_dir=tmp_path)
+        settings = Settings(
+            shopper_url=shopper.url,
+            data_dir=tmp_path,
+            sandbox=Sandbox(scenario="calm", speed=1000),
+        )
         host = "root@127.0.0.1:2222" if request.param == "ssh" else None
         made = registry.create(request.param, settings, "me", host=host)
         yield made
@@ -39,7 +44,9 @@ async def test_offers_rent_session_release(backend: Backend) -> None:
     assert not (backend.rents and lease.agent_auth)
     ident = lease.session.id
 
-    session = await backend.session(ident)
+    async with asyncio.timeout(20):
+        while (session := await backend.session(ident)).status is SessionStatus.PROVISIONING:
+            await asyncio.sleep(0.02)
     assert session.status is SessionStatus.RUNNING
     assert session.ssh is not None
     assert not session.terminal

@@ -52,7 +52,7 @@ def test_help_imports_nothing_heavy_and_tells_commands_and_exit_codes(tmp_path: 
     assert not imported(done.stderr) & {"rich", *HEAVY}
     for command in (
         *("offers", "deploy", "sessions", "attach", "destroy", "extend"),
-        *("costs", "health", "bench", "models", "doctor"),
+        *("costs", "health", "bench", "models", "doctor", "exclusions"),
     ):
         assert f"\n  {command} " in done.stdout
     assert "9  a machine may still be billing" in done.stdout

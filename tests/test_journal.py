@@ -54,6 +54,11 @@ SAMPLES: list[ev.Event] = [
     ev.BenchFinished(1, REPORT),
     ev.Diagnosed(1, "cause", "remedy", ("line",), "rule"),
     ev.AttemptFailed(1, Phase.LOADING, "deploy", "m", "h"),
+    ev.ExclusionSet(1, "provider", "vastai", "SSH error", NOW, True),
+    ev.ExclusionLifted(1, "provider", "vastai"),
+    ev.ChoiceAwaited(1),
+    ev.ChoiceMade(1, "next"),
+    ev.AutoFailoverSet(False),
     ev.Noted("info", "text"),
     ev.DeploymentFinished(
         "failed",

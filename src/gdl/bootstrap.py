@@ -16,6 +16,30 @@ from gdl.settings import Settings
 
 
 @asynccontextmanager
+async def open_sandbox(settings: Settings, port: int) -> AsyncIterator[str]:
+    """A simulated cloud-gpu-shopper on 127.0.0.1, as `settings.sandbox` describes it; its URL.
+    Port 0 takes a free one. Leaving ends all its machines.
+
+    Raises UsageError for an unknown scenario, BackendError when it cannot be started.
+    """
+    from gdl.backends.sandbox.scenario import load
+    from gdl.backends.sandbox.service import Service
+
+    wanted = settings.sandbox
+    service = Service(
+        load(wanted.scenario),
+        root=settings.data_dir / "sandbox",
+        seed=wanted.seed,
+        speed=wanted.speed,
+        offers=wanted.offers,
+    )
+    try:
+        yield await service.start(port)
+    finally:
+        await service.aclose()
+
+
+@asynccontextmanager
 async def open_orchestrator(
     settings: Settings, *, host: str | None = None, identity: str | None = None
 ) -> AsyncIterator[Orchestrator]:

@@ -25,7 +25,13 @@ from pydantic_settings import (
 
 from gdl.domain.errors import UsageError
 
-BackendName = Literal["shopper", "ssh", "local"]
+BackendName = Literal["shopper", "ssh", "local", "sandbox"]
+
+
+def _checked_url(value: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/]+(/[^\s]*)?", value):
+        raise ValueError("must look like http://host:port")
+    return value.rstrip("/")
 
 
 class Timeouts(BaseModel):
@@ -111,6 +117,29 @@ class SshHost(BaseModel):
     location: str = ""
 
 
+class Sandbox(BaseModel):
+    """The simulated market of the `sandbox` backend. Nothing there is rented or costs anything."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    scenario: str = "demo"
+    """What goes wrong: the name of a scenario, or the path of its file."""
+    seed: int = Field(default=0, ge=0)
+    """The same seed draws the same faults and offers."""
+    speed: float = Field(default=1.0, ge=0.1, le=1000)
+    """How many times faster than usual simulated time passes."""
+    offers: int = Field(default=0, ge=0, le=100_000)
+    """Offers to list; 0: the usual sixty."""
+    url: str = ""
+    """A sandbox that runs already (`gdl-tui sandbox`); empty: one in this process, which ends
+    with it."""
+
+    @field_validator("url")
+    @classmethod
+    def _http_url(cls, value: str) -> str:
+        return _checked_url(value) if value else value
+
+
 class Settings(BaseSettings):
     """Everything that can be set. Frozen; secrets are SecretStr and print as asterisks."""
 
@@ -130,6 +159,8 @@ class Settings(BaseSettings):
     """Who rents; empty: an id made once per installation."""
     max_price: float | None = Field(default=None, gt=0)
     """Dollars an hour above which nothing is rented."""
+    min_reliability: float | None = Field(default=None, ge=0, le=1)
+    """Share of the time (0-1) a machine must have been up; offers that do not tell pass."""
     hours: int = Field(default=1, ge=1, le=12)
     """Hours to reserve."""
     max_attempts: int = Field(default=3, ge=1, le=20)
@@ -145,13 +176,12 @@ class Settings(BaseSettings):
     timeouts: Timeouts = Field(default_factory=Timeouts)
     install: Install = Field(default_factory=Install)
     engine: Engine = Field(default_factory=Engine)
+    sandbox: Sandbox = Field(default_factory=Sandbox)
 
     @field_validator("shopper_url")
     @classmethod
     def _http_url(cls, value: str) -> str:
-        if not re.fullmatch(r"https?://[^\s/]+(/[^\s]*)?", value):
-            raise ValueError("must look like http://host:port")
-        return value.rstrip("/")
+        return _checked_url(value)
 
     @cached_property
     def keys_dir(self) -> Path:

@@ -1,8 +1,8 @@
 """An SSH server of our own on loopback, which makes this machine look like a rented one.
 
 It takes one key, runs commands in a real shell in the session's work folder, and serves SFTP,
-port forwarding to 127.0.0.1 and interactive shells. A command ends with its channel, unless it
-detached itself with setsid.
+port forwarding to the loopback address it listens on, and interactive shells. A command ends with
+its channel, unless it detached itself with setsid.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import re
 import signal
 import struct
 import termios
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -87,8 +87,14 @@ class _Connection(asyncssh.SSHServer):
 
     def connection_requested(
         self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
-    ) -> bool:
-        return dest_host in (LOOPBACK, "localhost")
+    ) -> bool | Awaitable[asyncssh.SSHTCPSession[bytes]]:
+        if dest_host not in (LOOPBACK, "localhost") or self._conn is None:
+            return False
+        if self._server.address == LOOPBACK:
+            return True
+        # Its own address is what this machine calls 127.0.0.1.
+        forwarder = self._conn.forward_connection(self._server.address, dest_port)
+        return cast("Awaitable[asyncssh.SSHTCPSession[bytes]]", forwarder)
 
 
 class _Sftp(asyncssh.SFTPServer):
@@ -101,7 +107,9 @@ class _Sftp(asyncssh.SFTPServer):
 
 
 class LocalServer:
-    """The server of one session. `environment` is what commands get, apart from the terminal."""
+    """The server of one session. `environment` is what commands get, apart from the terminal.
+    address: of 127.0.0.0/8; where it listens, and where forwarded connections to its 127.0.0.1
+    end. client_key may be changed at any time, and holds for later logins."""
 
     def __init__(
         self,
@@ -109,7 +117,10 @@ class LocalServer:
         environment: Mapping[str, str],
         host_key: asyncssh.SSHKey,
         client_key: asyncssh.SSHKey,
+        *,
+        address: str = LOOPBACK,
     ) -> None:
+        self.address = address
         self._work = work
         self._environment = dict(environment)
         self._host_key = host_key
@@ -129,7 +140,7 @@ class LocalServer:
         """Listen on a free port. Raises OSError."""
         self._acceptor = await asyncssh.create_server(
             lambda: _Connection(self),
-            LOOPBACK,
+            self.address,
             0,
             server_host_keys=[self._host_key],
             encoding=None,

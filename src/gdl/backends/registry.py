@@ -47,10 +47,17 @@ def _local(wanted: Wanted) -> Backend:
     return LocalBackend(wanted.settings)
 
 
+def _sandbox(wanted: Wanted) -> Backend:
+    from gdl.backends.sandbox.backend import SandboxBackend
+
+    return SandboxBackend(wanted.settings, wanted.consumer_id)
+
+
 BACKENDS: dict[str, Callable[[Wanted], Backend]] = {
     "shopper": _shopper,
     "ssh": _ssh,
     "local": _local,
+    "sandbox": _sandbox,
 }
 
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gdl.cli import commands, exit_codes
+from gdl.cli import commands, exclusions, exit_codes
 from gdl.cli.options import BackendOption, ConfigOption, HostOption, IdentityOption
 from gdl.cli.output import Output
-from gdl.cli.runtime import Cli, Opener, Target, Ui, guarded, load_settings
+from gdl.cli.runtime import Cli, Opener, Ui, guarded, show_ui
 
 if TYPE_CHECKING:
     from gdl.orchestrator.api import OrchestratorApi
@@ -63,6 +63,7 @@ def build() -> typer.Typer:
     app.callback(invoke_without_command=True)(_globals)
     for command in commands.ALL:
         app.command(command.__name__)(command)
+    app.add_typer(exclusions.app)
     return app
 
 
@@ -90,25 +91,7 @@ def _globals(
     cli.backend, cli.config, cli.read_only = backend, config, read_only
     cli.host, cli.identity = host, identity
     if context.invoked_subcommand is None:
-        raise typer.Exit(_show_ui(cli))
-
-
-def _show_ui(cli: Cli) -> int:
-    import asyncio
-
-    from gdl.domain.errors import UsageError
-
-    def work() -> int:
-        if cli.open_ui is None or not (sys.stdin.isatty() and sys.stdout.isatty()):
-            raise UsageError("the terminal UI needs a terminal", "see `gdl-tui --help`")
-        settings = load_settings(cli, Target(), {})
-
-        async def show(ui: Ui) -> int:
-            return await ui(settings, cli.host, cli.identity)
-
-        return asyncio.run(show(cli.open_ui))
-
-    return guarded(cli, work, Output(as_json=False))
+        raise typer.Exit(show_ui(cli))
 
 
 def _never_fail_to_print() -> None:

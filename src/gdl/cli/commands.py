@@ -14,8 +14,12 @@ from gdl.cli.options import (
     IdentityOption,
     JsonOption,
     MaxPriceOption,
+    OffersOption,
     ProviderOption,
+    ScenarioOption,
+    SeedOption,
     SessionArgument,
+    SpeedOption,
 )
 from gdl.cli.runtime import Cli, Target
 
@@ -46,6 +50,7 @@ def offers(
     ] = None,
     exclude_provider: ExcludeProviderOption = None,
     backend: BackendOption = None,
+    scenario: ScenarioOption = None,
     host: HostOption = None,
     identity: IdentityOption = None,
     as_json: JsonOption = False,
@@ -62,7 +67,8 @@ def offers(
         exclude_providers=tuple(exclude_provider or ()),
         model=model,
     )
-    listing.offers(_cli(context), Target(backend, host, identity), query, max_price, as_json)
+    target = Target(backend, host, identity, scenario)
+    listing.offers(_cli(context), target, query, max_price, as_json)
 
 
 def deploy(
@@ -76,6 +82,7 @@ def deploy(
         ),
     ],
     backend: BackendOption = None,
+    scenario: ScenarioOption = None,
     provider: ProviderOption = None,
     exclude_provider: ExcludeProviderOption = None,
     offer: Annotated[
@@ -130,7 +137,7 @@ def deploy(
         engine_args=tuple(engine_arg or ()),
     )
     flags = {"max_price": max_price, "hours": hours, "max_attempts": max_attempts}
-    target = Target(backend, host, identity)
+    target = Target(backend, host, identity, scenario)
     implementation.deploy(_cli(context), target, wish, flags, as_json)
 
 
@@ -255,6 +262,38 @@ def doctor(
     listing.doctor(_cli(context), Target(backend, host, identity), as_json)
 
 
+def demo(
+    context: typer.Context,
+    scenario: ScenarioOption = None,
+    speed: SpeedOption = None,
+    seed: SeedOption = None,
+    offers: OffersOption = None,
+) -> None:
+    """Open the terminal UI on simulated machines: nothing is rented."""
+    from gdl.cli import sandbox as implementation
+
+    chosen = implementation.chosen(scenario, speed, seed, offers)
+    implementation.demo(_cli(context), chosen)
+
+
+def sandbox(
+    context: typer.Context,
+    port: Annotated[
+        int,
+        typer.Option("--port", metavar="N", min=0, max=65535, help="0 takes a free one."),
+    ] = 8080,
+    scenario: ScenarioOption = None,
+    speed: SpeedOption = None,
+    seed: SeedOption = None,
+    offers: OffersOption = None,
+) -> None:
+    """Run a simulated cloud-gpu-shopper on 127.0.0.1, until Ctrl-C ends it and its machines."""
+    from gdl.cli import sandbox as implementation
+
+    chosen = implementation.chosen(scenario, speed, seed, offers)
+    implementation.serve(_cli(context), port, chosen)
+
+
 ALL = (
     offers,
     deploy,
@@ -267,5 +306,7 @@ ALL = (
     bench,
     models,
     doctor,
+    demo,
+    sandbox,
 )
 """In the order in which `--help` lists them."""

@@ -15,7 +15,7 @@ from gdl.cli.follow import Follower, exit_code
 from gdl.cli.output import Output
 from gdl.cli.runtime import Cli, Session, Target, at_terminal, complain, execute
 from gdl.cli.show import JsonShow, Show, TextShow
-from gdl.domain.errors import GdlError
+from gdl.domain.errors import GdlError, UsageError
 from gdl.domain.events import Billing, DeploymentFinished, Recorded
 from gdl.domain.models import DeploymentSpec, OfferQuery
 from gdl.domain.plain import recorded_to_plain
@@ -66,6 +66,11 @@ def deploy(
 
 
 def _spec(wish: Wish, settings: Settings) -> DeploymentSpec:
+    if wish.after == "keep" and settings.backend == "sandbox" and not settings.sandbox.url:
+        raise UsageError(
+            "--keep keeps nothing here: the sandbox of this process ends with it",
+            "start one with `gdl-tui sandbox`, and name it with GDL_SANDBOX__URL",
+        )
     query = OfferQuery(
         provider=wish.provider,
         max_price=settings.max_price,

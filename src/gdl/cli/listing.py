@@ -39,22 +39,30 @@ def offers(
 
 
 def offer_to_plain(row: RankedOffer) -> dict[str, Any]:
-    """The offer's own fields, then `excluded`, `exclusion` and `headroom_gb`."""
+    """The offer's own fields, then what ranking says of it; `excluded_until` in ISO 8601."""
     return {
         **to_plain(row.offer),
         "excluded": row.excluded,
         "exclusion": row.exclusion,
         "headroom_gb": row.headroom_gb,
+        "excluded_until": to_plain(row.until),
+        "session_cost": row.session_cost,
+        "usd_per_million": row.usd_per_million,
     }
 
 
 def _offer_lines(ranked: Any) -> list[str]:
+    """Speeds are known for some GPUs at best: without any, their column is left out."""
+    speeds = any(row.usd_per_million is not None for row in ranked)
     rows = []
     for row in ranked:
         offer = row.offer
+        per_million = "" if row.usd_per_million is None else money(row.usd_per_million)
         rows.append(
             (
                 price(offer.price_per_hour),
+                "" if row.session_cost is None else money(row.session_cost),
+                *((per_million,) if speeds else ()),
                 machine(offer.gpu_name, offer.gpu_count, offer.vram_gb),
                 "" if row.headroom_gb is None else f"{row.headroom_gb:+.0f} GB",
                 offer.provider,
@@ -65,7 +73,18 @@ def _offer_lines(ranked: Any) -> list[str]:
             )
         )
     return table(
-        (">PRICE", "MACHINE", ">SPARE", "PROVIDER", "LOCATION", ">RELIABLE", "OFFER", "EXCLUDED"),
+        (
+            ">PRICE",
+            ">SESSION",
+            *((">PER 1M",) if speeds else ()),
+            "MACHINE",
+            ">SPARE",
+            "PROVIDER",
+            "LOCATION",
+            ">RELIABLE",
+            "OFFER",
+            "EXCLUDED",
+        ),
         rows,
     )
 

@@ -163,6 +163,11 @@ def _told_on_machine(event: ev.Event) -> Iterator[str]:
             )
             if event.hint:
                 yield f"  {plain(event.hint, 400)}"
+        case ev.ExclusionSet():
+            until = f" until {event.until:%d %b %H:%M} UTC" if event.until else ""
+            yield f"  left out{until}: {event.kind} {plain(event.key, 80)}"
+        case ev.ExclusionLifted():
+            yield f"  let in again: {event.kind} {plain(event.key, 80)}"
         case ev.Noted():
             yield f"  {_LEVELS.get(event.level, '')}{plain(event.text, 600)}"
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-BackendName = Literal["shopper", "ssh", "local"]
+BackendName = Literal["shopper", "ssh", "local", "sandbox"]
 
 BackendOption = Annotated[
     BackendName | None,
@@ -42,6 +42,26 @@ ExcludeProviderOption = Annotated[
 MaxPriceOption = Annotated[
     float | None,
     typer.Option("--max-price", metavar="USD", min=0.0001, help="Dollars an hour, at most."),
+]
+ScenarioOption = Annotated[
+    str | None,
+    typer.Option(
+        "--scenario", metavar="S", help="What goes wrong on the simulated market (sandbox only)."
+    ),
+]
+SpeedOption = Annotated[
+    float | None,
+    typer.Option(
+        "--speed", metavar="X", min=0.1, max=1000, help="How many times faster time passes."
+    ),
+]
+SeedOption = Annotated[
+    int | None,
+    typer.Option("--seed", metavar="S", min=0, help="What is left to chance follows from it."),
+]
+OffersOption = Annotated[
+    int | None,
+    typer.Option("--offers", metavar="N", min=0, max=100_000, help="Offers to list."),
 ]
 SessionArgument = Annotated[
     str,

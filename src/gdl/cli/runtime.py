@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 
 from gdl.cli import exit_codes
-from gdl.cli.output import Output, OutputClosed
+from gdl.cli.output import Output, OutputClosed, say
 
 if TYPE_CHECKING:
     from gdl.domain.errors import GdlError
@@ -28,11 +28,13 @@ Ui = Callable[["Settings", str | None, str | None], Awaitable[int]]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a subcommand was told to look; None leaves it to the global option or setting."""
+    """Where a subcommand was told to look; None leaves it to the global option or setting.
+    scenario: for the sandbox alone."""
 
     backend: str | None = None
     host: str | None = None
     identity: str | None = None
+    scenario: str | None = None
 
 
 @dataclass(slots=True)
@@ -63,6 +65,9 @@ class Session:
 
 Body = Callable[[Session], Awaitable[int]]
 
+SIMULATED = "sandbox: simulated machines, nothing is rented"
+"""Said once by whatever works on the sandbox."""
+
 
 def load_settings(cli: Cli, target: Target, flags: Mapping[str, Any]) -> Settings:
     """The settings in force for one subcommand. Raises UsageError."""
@@ -76,9 +81,17 @@ def load_settings(cli: Cli, target: Target, flags: Mapping[str, Any]) -> Setting
                 f"--host names a machine of the ssh backend, not of {backend}", "use --backend ssh"
             )
         backend = "ssh"
+    given = dict(flags)
+    if target.scenario is not None:
+        given["sandbox"] = {**given.get("sandbox", {}), "scenario": target.scenario}
     settings = settings_module.load(
-        cli.config, backend=backend, read_only=cli.read_only or None, **flags
+        cli.config, backend=backend, read_only=cli.read_only or None, **given
     )
+    if target.scenario is not None and settings.backend != "sandbox":
+        raise UsageError(
+            f"--scenario is for simulated machines, not for the {settings.backend} backend",
+            "use --backend sandbox",
+        )
     cli.data_dir = settings.data_dir
     return settings
 
@@ -108,6 +121,8 @@ def execute(
         settings = load_settings(cli, target, flags or {})
         if changes and settings.read_only:
             raise UsageError(f"read-only: nothing is {changes}", "leave --read-only out")
+        if settings.backend == "sandbox" and not as_json:
+            say(SIMULATED)
         return await _interruptible(cli, target, settings, output, body)
 
     raise typer.Exit(guarded(cli, lambda: asyncio.run(main()), output, on_error))
@@ -149,6 +164,25 @@ def _behind(error: BaseException) -> GdlError | None:
     while context is not None and not isinstance(context, GdlError):
         context = context.__context__
     return context
+
+
+def show_ui(cli: Cli, target: Target | None = None, flags: Mapping[str, Any] | None = None) -> int:
+    """Show the terminal UI until it is left; the exit code."""
+    import asyncio
+
+    from gdl.domain.errors import UsageError
+
+    def work() -> int:
+        if cli.open_ui is None or not (sys.stdin.isatty() and sys.stdout.isatty()):
+            raise UsageError("the terminal UI needs a terminal", "see `gdl-tui --help`")
+        settings = load_settings(cli, target or Target(), flags or {})
+
+        async def show(ui: Ui) -> int:
+            return await ui(settings, cli.host, cli.identity)
+
+        return asyncio.run(show(cli.open_ui))
+
+    return guarded(cli, work, Output(as_json=False))
 
 
 def guarded(
@@ -211,7 +245,6 @@ def _report(
 
 def complain(message: str, hint: str) -> None:
     """The two lines on stderr that every expected failure ends with."""
-    from gdl.cli.output import say
     from gdl.cli.render import plain
 
     say(f"error: {plain(message)}")
@@ -223,7 +256,6 @@ def _crash(cli: Cli, error: Exception) -> int:
     import time
     import traceback
 
-    from gdl.cli.output import say
     from gdl.cli.render import plain
 
     what = f"{type(error).__name__}: {plain(str(error), 300)}"

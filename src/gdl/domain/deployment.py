@@ -113,6 +113,10 @@ class DeploymentState:
     benchmark: BenchReport | None = None
     notes: tuple[ev.Noted, ...] = ()
     finished: ev.DeploymentFinished | None = None
+    exclusions: tuple[ev.ExclusionSet, ...] = ()
+    auto_failover: bool = True
+    waiting: bool = False
+    """A failed attempt waits for the user's choice."""
     last_seq: int = 0
 
     @property
@@ -142,6 +146,7 @@ def apply(state: DeploymentState, recorded: Recorded) -> DeploymentState:
                 model_id=event.model_id,
                 served_name=event.served_name,
                 started_at=at,
+                auto_failover=event.spec.auto_failover,
             )
         case ev.OffersRanked():
             return replace(state, ranked=event)
@@ -152,6 +157,7 @@ def apply(state: DeploymentState, recorded: Recorded) -> DeploymentState:
                 progress=None,
                 tunnel=None,
                 bench_progress=None,
+                waiting=False,
             )
         case ev.PhaseChanged():
             return _change_phase(state, event, at)
@@ -190,12 +196,28 @@ def _apply_serving(state: DeploymentState, event: ev.Event) -> DeploymentState:
             return replace(state, bench_progress=event)
         case ev.BenchFinished():
             return replace(state, benchmark=event.report, bench_progress=None)
+        case ev.ExclusionSet() | ev.ExclusionLifted():
+            return _change_exclusions(state, event)
+        case ev.ChoiceAwaited():
+            return replace(state, waiting=True)
+        case ev.ChoiceMade():
+            return replace(state, waiting=False)
+        case ev.AutoFailoverSet():
+            return replace(state, auto_failover=event.enabled)
         case ev.Noted():
             return replace(state, notes=(*state.notes, event)[-_NOTES_KEPT:])
         case ev.DeploymentFinished():
-            return replace(state, finished=event, billing=event.billing)
+            return replace(state, finished=event, billing=event.billing, waiting=False)
         case _:
             return state
+
+
+def _change_exclusions(
+    state: DeploymentState, event: ev.ExclusionSet | ev.ExclusionLifted
+) -> DeploymentState:
+    kept = tuple(x for x in state.exclusions if (x.kind, x.key) != (event.kind, event.key))
+    added = (event,) if isinstance(event, ev.ExclusionSet) else ()
+    return replace(state, exclusions=(*kept, *added))
 
 
 def _new_attempt(event: ev.AttemptStarted, at: datetime) -> AttemptState:

@@ -79,6 +79,7 @@ class AttemptStarted(Event):
     vram_gb: float
     price_per_hour: float
     location: str = ""
+    machine_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +218,50 @@ class AttemptFailed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ExclusionSet(Event):
+    """Somebody is left out from here on; `until` None: as long as the deployment, or until it is
+    cleared. kind: offer | machine | provider. remembered: other deployments leave it out too."""
+
+    attempt: int
+    kind: str
+    key: str
+    reason: str
+    until: datetime | None = None
+    remembered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExclusionLifted(Event):
+    """The user brought somebody back into this deployment."""
+
+    attempt: int
+    kind: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceAwaited(Event):
+    """Nothing goes on by itself after the failed attempt: the user is to say what next."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceMade(Event):
+    """choice: retry | next | exclude."""
+
+    attempt: int
+    choice: str
+
+
+@dataclass(frozen=True, slots=True)
+class AutoFailoverSet(Event):
+    """Whether the next offer is taken by itself after a failed attempt, from here on."""
+
+    enabled: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Noted(Event):
     """A line of narration. level: info | warning | error."""
 
@@ -272,6 +317,11 @@ EVENT_TYPES: dict[str, type[Event]] = {
     "bench_finished": BenchFinished,
     "diagnosed": Diagnosed,
     "attempt_failed": AttemptFailed,
+    "exclusion_set": ExclusionSet,
+    "exclusion_lifted": ExclusionLifted,
+    "choice_awaited": ChoiceAwaited,
+    "choice_made": ChoiceMade,
+    "auto_failover_set": AutoFailoverSet,
     "noted": Noted,
     "deployment_finished": DeploymentFinished,
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from gdl.domain.secret import Secret
 
@@ -52,20 +53,66 @@ class OfferQuery:
     exclude_providers: tuple[str, ...] = ()
     offer_id: str | None = None
     model: str | None = None
+    min_reliability: float | None = None
+    """0-1; offers that do not tell theirs pass."""
+    min_cuda: float | None = None
+    """The least CUDA version the driver must support; offers that do not tell theirs pass."""
 
 
-@dataclass(frozen=True, slots=True)
-class RankedOffer:
-    """An offer and what speaks against it. `excluded` is the reason in words, or None.
+class RankedOffer(NamedTuple):
+    """An offer and what speaks against it. A tuple, as thousands are made at each look.
 
-    exclusion: provider | offer | machine | price | gpu | vram | count | unavailable | query.
+    `excluded` is the reason in words, or None.
+
+    exclusion: provider | offer | machine | price | gpu | vram | count | unavailable | query |
+    cuda | reliability | duration.
     headroom_gb: VRAM left over after the model, or None when the need is not known.
+    session_cost: dollars for the hours asked for and the expected set-up, usd_per_million: dollars
+    per 10^6 output tokens at the speed our own benchmarks found on such GPUs; None when not known.
+    until: when an exclusion ends by itself. cause: the few words it is counted under.
+    otherwise_fits: nothing but the exclusion of offer, machine or provider speaks against it.
     """
 
     offer: Offer
     excluded: str | None = None
     exclusion: str | None = None
     headroom_gb: float | None = None
+    session_cost: float | None = None
+    usd_per_million: float | None = None
+    until: datetime | None = None
+    cause: str = ""
+    otherwise_fits: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusion:
+    """Who is left out, why, and until when.
+
+    kind: offer | machine | provider. cause: the few words it is counted under ("stale").
+    until: None lasts until it is cleared. scope: deployment (ends with it) | remembered (across
+    restarts) | user (asked for by the user, across restarts).
+    """
+
+    kind: str
+    key: str
+    reason: str
+    since: datetime
+    until: datetime | None = None
+    cause: str = ""
+    scope: str = "remembered"
+    backend: str = ""
+
+    def holds(self, now: datetime) -> bool:
+        return self.until is None or now < self.until
+
+    @property
+    def words(self) -> str:
+        """The reason with its end, in one line."""
+        if self.scope == "deployment":
+            return self.reason
+        if self.until is None:
+            return f"{self.reason}, until you clear it"
+        return f"{self.reason}, until {self.until:%d %b %H:%M} UTC"
 
 
 class SessionStatus(StrEnum):

@@ -103,6 +103,10 @@ class Engine(Protocol):
         """Raise UsageError for what cannot work on any machine, before money is spent."""
         ...
 
+    def least_cuda(self, settings: Settings) -> float | None:
+        """The oldest CUDA version a machine's driver may support; None: any will do."""
+        ...
+
     def plan(
         self,
         spec: DeploymentSpec,

@@ -50,3 +50,16 @@ CREATE TABLE IF NOT EXISTS rentals (
 );
 CREATE INDEX IF NOT EXISTS rentals_by_session ON rentals (session_id);
 CREATE INDEX IF NOT EXISTS rentals_by_deployment ON rentals (deployment_id);
+
+-- Who is left out of coming deployments. until NULL: until it is cleared.
+CREATE TABLE IF NOT EXISTS exclusions (
+    backend TEXT NOT NULL,
+    kind    TEXT NOT NULL,
+    key     TEXT NOT NULL,
+    reason  TEXT NOT NULL,
+    cause   TEXT NOT NULL DEFAULT '',
+    scope   TEXT NOT NULL DEFAULT 'remembered',
+    since   TEXT NOT NULL,
+    until   TEXT,
+    PRIMARY KEY (backend, kind, key)
+) WITHOUT ROWID;

@@ -119,7 +119,7 @@ class Journal:
     # -- deployments and events ------------------------------------------------------------
 
     async def add_deployment(self, row: DeploymentRow) -> None:
-        await self._write(
+        await self.write(
             "INSERT INTO deployments (id, created_at, model, backend, outcome, owner_pid)"
             " VALUES (?, ?, ?, ?, ?, ?)",
             (
@@ -133,29 +133,19 @@ class Journal:
         )
 
     async def set_outcome(self, deployment_id: str, outcome: str, owner_pid: int) -> None:
-        await self._write(
+        await self.write(
             "UPDATE deployments SET outcome = ?, owner_pid = ? WHERE id = ?",
             (outcome, owner_pid, deployment_id),
         )
 
     async def deployments(self) -> list[DeploymentRow]:
         """Newest first."""
-        rows = await self._read("SELECT * FROM deployments ORDER BY created_at DESC, id DESC")
-        return [
-            DeploymentRow(
-                r["id"],
-                datetime.fromisoformat(r["created_at"]),
-                r["model"],
-                r["backend"],
-                r["outcome"],
-                r["owner_pid"],
-            )
-            for r in rows
-        ]
+        rows = await self.read("SELECT * FROM deployments ORDER BY created_at DESC, id DESC")
+        return [_deployment(row) for row in rows]
 
     async def append(self, recorded: Recorded) -> None:
         payload = json.dumps(to_plain(recorded.event), ensure_ascii=False)
-        await self._write(
+        await self.write(
             "INSERT INTO events (deployment_id, seq, at, type, payload) VALUES (?, ?, ?, ?, ?)",
             (
                 recorded.deployment_id,
@@ -168,7 +158,7 @@ class Journal:
 
     async def events(self, deployment_id: str) -> list[Recorded]:
         """In order. Types that this version does not know are left out."""
-        rows = await self._read(
+        rows = await self.read(
             "SELECT * FROM events WHERE deployment_id = ? ORDER BY seq", (deployment_id,)
         )
         return [
@@ -194,24 +184,53 @@ class Journal:
         names = ", ".join(_RENTAL_FIELDS)
         marks = ", ".join("?" for _ in _RENTAL_FIELDS)
         values = tuple(_cell(getattr(rental, name)) for name in _RENTAL_FIELDS)
-        await self._write(
+        await self.write(
             f"INSERT OR REPLACE INTO rentals ({names}) VALUES ({marks})",  # noqa: S608 - our names
             values,
         )
 
     async def rentals(self) -> list[Rental]:
         """Newest first."""
-        rows = await self._read("SELECT * FROM rentals ORDER BY requested_at DESC, intent_id DESC")
+        rows = await self.read("SELECT * FROM rentals ORDER BY requested_at DESC, intent_id DESC")
         return [_rental(row) for row in rows]
 
-    async def _write(self, sql: str, values: tuple[Any, ...]) -> None:
-        def work() -> None:
+    async def claim(self, rental: Rental, deployment_id: str, attempt: int) -> bool:
+        """Make an open rental another deployment's; False when somebody was quicker."""
+        changed = await self.write(
+            "UPDATE rentals SET deployment_id = ?, attempt = ?"
+            " WHERE intent_id = ? AND deployment_id = ? AND released_at IS NULL",
+            (deployment_id, attempt, rental.intent_id, rental.deployment_id),
+        )
+        return changed == 1
+
+    async def holders(self, session_id: str) -> list[DeploymentRow]:
+        """Deployments without an end that rented this session or attached to it."""
+        rows = await self.read(
+            "SELECT * FROM deployments WHERE outcome = '' AND id IN ("
+            " SELECT deployment_id FROM rentals WHERE session_id = ?"
+            " UNION SELECT deployment_id FROM events WHERE type = 'session_rented'"
+            " AND deployment_id IN (SELECT id FROM deployments WHERE outcome = '')"
+            " AND json_extract(payload, '$.session_id') = ?)",
+            (session_id, session_id),
+        )
+        return [_deployment(row) for row in rows]
+
+    async def deployment(self, deployment_id: str) -> DeploymentRow | None:
+        rows = await self.read("SELECT * FROM deployments WHERE id = ?", (deployment_id,))
+        return _deployment(rows[0]) if rows else None
+
+    # -- for the other tables of this package -------------------------------------------------
+
+    async def write(self, sql: str, values: tuple[Any, ...]) -> int:
+        """One statement as one transaction; how many rows it changed."""
+
+        def work() -> int:
             with self._database:
-                self._database.execute(sql, values)
+                return self._database.execute(sql, values).rowcount
 
-        await self._do(work)
+        return await self._do(work)
 
-    async def _read(self, sql: str, values: tuple[Any, ...] = ()) -> list[sqlite3.Row]:
+    async def read(self, sql: str, values: tuple[Any, ...] = ()) -> list[sqlite3.Row]:
         return await self._do(lambda: self._database.execute(sql, values).fetchall())
 
 
@@ -238,6 +257,17 @@ def _cell(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
     return to_plain(value)
+
+
+def _deployment(row: sqlite3.Row) -> DeploymentRow:
+    return DeploymentRow(
+        row["id"],
+        datetime.fromisoformat(row["created_at"]),
+        row["model"],
+        row["backend"],
+        row["outcome"],
+        row["owner_pid"],
+    )
 
 
 def _rental(row: sqlite3.Row) -> Rental:

@@ -15,6 +15,7 @@ from gdl.domain.models import (
     Check,
     CostReport,
     DeploymentSpec,
+    Exclusion,
     Finding,
     OfferQuery,
     RankedOffer,
@@ -113,6 +114,28 @@ class OrchestratorApi(Protocol):
     async def next_offer(self, deployment_id: str, *, exclude_provider: bool = False) -> None:
         """After a failed attempt that waits for the user: the next offer, leaving out the failed
         one, and its provider if asked."""
+        ...
+
+    async def include_provider(self, deployment_id: str, provider: str) -> None:
+        """Bring an excluded provider back into this deployment, for its next attempts."""
+        ...
+
+    async def set_auto_failover(self, deployment_id: str, enabled: bool) -> None:
+        """Whether the next offer is taken by itself after a failure. Turned on while a failed
+        attempt waits for a choice, it takes the next at once."""
+        ...
+
+    async def exclusions(self) -> Sequence[Exclusion]:
+        """Who is left out of coming deployments, newest first."""
+        ...
+
+    async def exclude(self, kind: str, key: str, reason: str = "") -> Exclusion:
+        """Leave out a provider, machine or offer until that is cleared. kind: those three words."""
+        ...
+
+    async def clear_exclusions(self, key: str | None = None) -> int:
+        """Forget the exclusions of a provider, machine or offer, or all; how many there were.
+        Raises UsageError when that key has none."""
         ...
 
     async def sessions(self) -> Sequence[SessionRow]: ...

@@ -9,7 +9,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from gdl.domain.deployment import DeploymentState, apply
-from gdl.domain.events import DeploymentFinished, Event, LogLines, Recorded
+from gdl.domain.errors import GdlError
+from gdl.domain.events import DeploymentFinished, Event, LogLines, Noted, Recorded
 from gdl.journal.store import Journal
 
 LOG_BATCHES_KEPT = 4000
@@ -31,6 +32,8 @@ class Channel:
         self._log_batches = 0
         self._changed = asyncio.Event()
         self._lock = asyncio.Lock()
+        self._told_trouble = False
+        self._extra: Noted | None = None
 
     @classmethod
     def replay(
@@ -54,9 +57,16 @@ class Channel:
     async def emit(self, event: Event) -> None:
         """Journal, apply, publish; in that order, and all or nothing even when cancelled.
 
+        A journal that cannot be written is told once, and stops nothing: what is rented has to be
+        given back all the same. (Renting writes to the journal by itself, and does stop.)
         Raises IllegalTransition, before anything is written, on an illegal phase change.
         """
         await asyncio.shield(self._emit(event))
+
+    async def settled(self) -> None:
+        """Until every event emitted so far is applied, also those whose emitter was cancelled."""
+        async with self._lock:
+            pass
 
     async def _emit(self, event: Event) -> None:
         async with self._lock:
@@ -67,11 +77,29 @@ class Channel:
             if isinstance(event, LogLines):
                 self._bound_logs()
             else:
-                await self._journal.append(recorded)
-            self.state = state
-            self._history.append(recorded)
-            self._changed.set()
-            self._changed = asyncio.Event()
+                await self._write(recorded)
+            self._publish(recorded, state)
+
+    async def _write(self, recorded: Recorded) -> None:
+        try:
+            await self._journal.append(recorded)
+        except GdlError as error:
+            if not self._told_trouble:
+                self._told_trouble = True
+                self._extra = Noted("error", f"{error.message}; {error.hint}")
+
+    def _publish(self, recorded: Recorded, state: DeploymentState) -> None:
+        if self._extra is not None:
+            # Before the event it stands for, whose number it takes: the end stays the last.
+            first = replace(recorded, event=self._extra)
+            self._extra = None
+            self._publish(first, apply(self.state, first))
+            recorded = replace(recorded, seq=recorded.seq + 1)
+            state = apply(self.state, recorded)
+        self.state = state
+        self._history.append(recorded)
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     def _bound_logs(self) -> None:
         self._log_batches += 1

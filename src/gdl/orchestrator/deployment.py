@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gdl.domain import events as ev
 from gdl.domain.deployment import DeploymentState
-from gdl.domain.models import DeploymentSpec
+from gdl.domain.models import DeploymentSpec, Exclusion
 from gdl.engines.base import Model
 from gdl.journal.store import Rental
 from gdl.orchestrator.bus import Channel
@@ -18,7 +18,13 @@ from gdl.ssh.link import Link
 @dataclass(slots=True)
 class Deployment:
     """`decision` is set while the deployment holds ("release" or "keep" resolve it), `choice`
-    while a failed attempt waits ("retry", "next" or "exclude" resolve it)."""
+    while a failed attempt waits ("retry", "next" or "exclude" resolve it).
+
+    exclusions: by (kind, key), those of this deployment. allowed: providers the user brought back,
+    whatever speaks against them. doubts: sessions that ended by themselves in a way that proves
+    nothing about their machine. adopted: the machine of this attempt was rented by a process that
+    is gone.
+    """
 
     id: str
     spec: DeploymentSpec
@@ -32,9 +38,11 @@ class Deployment:
     rental: Rental | None = None
     link: Link | None = None
     attempt: int = 0
-    excluded_offers: dict[str, str] = field(default_factory=dict)
-    excluded_providers: dict[str, str] = field(default_factory=dict)
-    excluded_machines: dict[str, str] = field(default_factory=dict)
+    auto_failover: bool = True
+    adopted: bool = False
+    exclusions: dict[tuple[str, str], Exclusion] = field(default_factory=dict)
+    allowed: set[str] = field(default_factory=set)
+    doubts: list[str] = field(default_factory=list)
 
     @property
     def state(self) -> DeploymentState:

@@ -12,15 +12,22 @@ from gdl.domain.errors import GdlError
 from gdl.domain.events import Billing
 from gdl.domain.models import Finding
 from gdl.journal.store import Journal
+from gdl.orchestrator.leftovers import Leftovers, quietly
 from gdl.settings import Settings, default_config_file
 
 
-async def examine(settings: Settings, backend: Backend, journal: Journal) -> list[Finding]:
+async def examine(
+    settings: Settings, backend: Backend, journal: Journal, leftovers: Leftovers
+) -> list[Finding]:
     """All findings; never raises a GdlError."""
     findings = [_config(), await asyncio.to_thread(_data_dir, settings.data_dir)]
     findings.append(_token(settings))
     findings.append(_ssh())
+    left = await quietly(leftovers)
     findings.append(await _rented(journal))
+    if left:
+        hint = "`gdl-tui attach ID` or `gdl-tui destroy ID`"
+        findings.append(Finding("leftovers", "warn", left, hint))
     findings.extend(await backend.check())
     return findings
 

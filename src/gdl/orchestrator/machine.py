@@ -68,6 +68,9 @@ class Machine:
         self._link: Link | None = None
         self._facts: HostFacts | None = None
         self._background: set[asyncio.Task[None]] = set()
+        self.out_of_reach = asyncio.Event()
+        """Set while there is no connection."""
+        self.out_of_reach.set()
 
     @property
     def link(self) -> Link:
@@ -115,7 +118,10 @@ class Machine:
             wait = min(wait * 1.7, 5.0)
 
     def _link_state(self, state: str) -> None:
-        if state != "connected":
+        if state == "connected":
+            self.out_of_reach.clear()
+        else:
+            self.out_of_reach.set()
             self.spawn(self.deployment.note(f"SSH: {state}", "warning"))
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -161,7 +167,10 @@ class Machine:
     async def _refuse_occupied_port(self) -> None:
         port = self.settings.engine.port
         earlier = await jobs.find(self.link, self.rental.work_dir, ENGINE_JOB)
-        if earlier is not None and (await jobs.status(self.link, earlier)).running:
+        running = earlier is not None and (await jobs.status(self.link, earlier)).running
+        if earlier is not None and running and self.deployment.adopted:
+            await jobs.stop(self.link, earlier)
+        elif earlier is not None and running:
             raise DeployError(
                 f"an earlier deployment still serves on this machine (pid {earlier.pid})",
                 "`gdl-tui sessions` shows it; attach to it or destroy it first",

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+from collections.abc import Coroutine
 from dataclasses import replace
+from typing import Any, TypeVar
 
 from gdl.backends.base import Backend
 from gdl.domain import events as ev
 from gdl.domain.errors import DeployError, GdlError, ReleaseUnconfirmed, SshError
 from gdl.domain.events import Phase
-from gdl.domain.models import BenchReport, Offer
+from gdl.domain.models import BenchReport, Offer, Session
 from gdl.domain.secret import Secret
 from gdl.engines.base import Engine
 from gdl.journal.store import Journal
 from gdl.orchestrator import installing, serving
 from gdl.orchestrator.deployment import Deployment
 from gdl.orchestrator.machine import Machine
-from gdl.orchestrator.renting import Renter, uninterrupted
+from gdl.orchestrator.renting import Renter
 from gdl.orchestrator.server import Server
 from gdl.settings import Settings
+
+T = TypeVar("T")
 
 _LAST_BREATH_S = 1.5
 """A server whose request failed may be dying: its end is known within a second."""
@@ -49,15 +54,45 @@ class Attempt:
         """To SERVING, benchmark included. Raises a GdlError that says why not."""
         dep = self._deployment
         await dep.enter(Phase.RENTING, f"{offer.gpu_name} at ${offer.price_per_hour:.3f}/h")
-        lease = await uninterrupted(self._renter.rent(dep, offer))
+        lease = await self._renter.rent(dep, offer)
         session = await self._renter.wait_running(dep, lease.session)
+        await self._while_it_lives(self._to_serving(session))
+
+    async def _to_serving(self, session: Session) -> None:
+        await self.set_up(session)
+        if self._deployment.spec.bench:
+            await self.benchmark()
+
+    async def _while_it_lives(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of `work`, unless the machine is gone: out of our reach, and over by its
+        backend's word. Raises SessionFailed then. Neither alone proves it."""
+        if not self._backend.rents:
+            return await work
+        doing = asyncio.ensure_future(work)
+        watching = asyncio.ensure_future(
+            self._renter.watch(self._deployment, self.machine.out_of_reach)
+        )
+        try:
+            await asyncio.wait({doing, watching}, return_when=asyncio.FIRST_COMPLETED)
+            if doing.done():
+                return doing.result()
+            if self.machine.connected:
+                # Nothing that still waits for the machine is to be waited for.
+                await self.machine.link.aclose()
+            raise watching.result()
+        finally:
+            for task in (doing, watching):
+                task.cancel()
+            await asyncio.gather(doing, watching, return_exceptions=True)
+
+    async def set_up(self, session: Session) -> None:
+        """From a running session to SERVING."""
+        dep = self._deployment
         await dep.enter(Phase.CONNECTING, str(session.ssh))
         await self.machine.connect(session)
         await dep.enter(Phase.PREFLIGHT)
         await self.machine.inspect()
         await self._serve()
-        if dep.spec.bench:
-            await self.benchmark()
 
     async def _serve(self) -> None:
         dep, machine, server = self._deployment, self.machine, self.server
@@ -124,12 +159,20 @@ class Attempt:
         return await serving.benchmark(self._deployment, self.endpoint, self.machine.rental.price)
 
     async def hold(self) -> str:
-        """Until the user decides: "destroy" or "keep". Raises DeployError when the server ends."""
+        """Until the user decides: "destroy" or "keep". Raises DeployError when the server ends,
+        SessionFailed when the machine is gone."""
         try:
-            return await serving.hold(self._deployment, self.server.ended)
+            return await self._while_it_lives(serving.hold(self._deployment, self.server.ended))
         except DeployError:
             await self.server.fail("the server ended while serving")
             raise
+
+    async def explained(self, error: GdlError) -> GdlError:
+        """The error, or that the machine itself is gone, when its backend knows that."""
+        reached = not self.machine.out_of_reach.is_set()
+        if reached and not isinstance(error, SshError):
+            return error  # it is there and told us itself what is wrong
+        return await self._renter.explained(self._deployment, error)
 
     async def release(self) -> None:
         """Give the machine back and wait for the proof. Raises ReleaseUnconfirmed."""
@@ -143,7 +186,7 @@ class Attempt:
                 trouble = error
         await self.close()
         if dep.rental is not None:
-            await self._renter.release(dep, dep.rental)
+            await self._renter.releaser.release(dep, dep.rental)
         if trouble is not None and self._backend.name != "local":
             raise ReleaseUnconfirmed(
                 f"the server on the machine could not be ended: {trouble.message}",

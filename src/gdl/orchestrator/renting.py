@@ -1,16 +1,13 @@
-"""Getting a machine, and giving it back. Money first: the journal knows before the backend does."""
+"""Getting a machine. Money first: the journal knows before the backend does."""
 
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 import uuid
-from collections.abc import Callable, Coroutine
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
-from typing import Any, TypeVar
 
 from gdl.backends.base import Backend
 from gdl.domain import events as ev
@@ -18,10 +15,11 @@ from gdl.domain.errors import (
     BackendError,
     BackendRefused,
     BackendUnreachable,
+    Cancelled,
     GdlError,
     InsufficientDisk,
     MachineError,
-    ReleaseUnconfirmed,
+    OfferGone,
     RentAmbiguous,
     SessionExists,
     SessionFailed,
@@ -31,31 +29,35 @@ from gdl.domain.events import Billing
 from gdl.domain.models import Lease, Offer, RentRequest, Session, SessionStatus
 from gdl.journal.keys import write_key
 from gdl.journal.store import Journal, Rental
+from gdl.orchestrator.blocked import Blocked
 from gdl.orchestrator.deployment import Deployment
+from gdl.orchestrator.lost import LostAnswers
+from gdl.orchestrator.patience import LONGEST_S, Backoff, patiently
+from gdl.orchestrator.releasing import Releaser, clock_text, uninterrupted
 from gdl.settings import Settings
 
-T = TypeVar("T")
+_NEXT = "the next offer may do better"
+_AWAY_S = 120.0
+"""How long a backend may be away while a machine is awaited."""
+_OVER_CEILING = 1.01
+_WATCH_S = 0.5
+"""After the connection is lost: until the backend is asked what became of the machine."""
 
-_LATE_ROW_S = 10.0
-"""How long after a lost answer a session may still turn up in the list."""
 
+@dataclass(slots=True)
+class _Asked:
+    """One offer being rented: what is asked for, and which ways out were taken already."""
 
-async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
-    """Await `work` to its end even when we are cancelled meanwhile; then the cancellation goes
-    on, or the ReleaseUnconfirmed that `work` ended with, which matters more. Only for work that
-    is bounded in time by itself."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait({task})
-        if not task.cancelled() and isinstance(task.exception(), ReleaseUnconfirmed):
-            return task.result()
-        raise
+    offer: Offer
+    rental: Rental
+    request: RentRequest
+    before: set[str]
+    bigger_disk: bool = False
+    way_cleared: bool = False
 
 
 class Renter:
-    """Rents for deployments and releases what they rented."""
+    """Rents for deployments; `releaser` gives back what it rented."""
 
     def __init__(
         self,
@@ -70,11 +72,37 @@ class Renter:
         self._settings = settings
         self._consumer_id = consumer_id
         self._clock = clock
+        self._patience_s = min(LONGEST_S, settings.timeouts.session)
+        self.releaser = Releaser(backend, journal, settings, clock)
+        self._lost = LostAnswers(backend, journal, settings, self.releaser, clock)
+        self._blocked = Blocked(backend, journal, self.releaser)
 
     async def rent(self, deployment: Deployment, offer: Offer) -> Lease:
-        """A lease whose key is on disk. `deployment.rental` tells what was asked for from before
-        the request on, so whoever catches an error or a cancellation knows what to release."""
-        rental = Rental(
+        """A lease whose key is on disk. May be cancelled at any time: whoever catches that finds
+        in `deployment.rental` what is to be given back."""
+        asked = _Asked(
+            offer,
+            self._intent(deployment, offer),
+            RentRequest(offer, self._consumer_id, deployment.spec.hours, deployment.model.location),
+            await patiently(self._session_ids, deployment.progress, limit_s=self._patience_s),
+        )
+        backoff = Backoff(self._patience_s)
+        while True:
+            try:
+                lease = await uninterrupted(self._try(deployment, asked))
+                if lease is not None:
+                    return lease
+            except BackendError as error:
+                wait = backoff.pause(error)
+                if wait is None:
+                    raise _given_up(error, offer) from None
+                await deployment.progress(
+                    f"{error.message}: asking again in {wait:.1f} s (try {backoff.tries + 1})"
+                )
+                await asyncio.sleep(wait)
+
+    def _intent(self, deployment: Deployment, offer: Offer) -> Rental:
+        return Rental(
             intent_id=uuid.uuid4().hex,
             deployment_id=deployment.id,
             attempt=deployment.attempt,
@@ -88,65 +116,64 @@ class Renter:
             model=deployment.model.location,
             served_name=deployment.model.served_name,
         )
-        request = RentRequest(
-            offer, self._consumer_id, deployment.spec.hours, deployment.model.location
-        )
-        before = await self._session_ids()
+
+    async def _try(self, deployment: Deployment, asked: _Asked) -> Lease | None:
+        """One request and what follows from its answer; None: ask again at once.
+
+        After a BackendError nothing of this request is rented.
+        """
+        offer, rental, before = asked.offer, asked.rental, asked.before
         await self._remember(deployment, rental)
         try:
-            return await self._ask(deployment, rental, request)
+            return await self._ask(deployment, rental, asked.request)
         except RentAmbiguous as lost:
-            await self._resolve(deployment, rental, before, lost)
+            await self._lost.resolve(deployment, rental, offer, before, lost)
             raise MachineError(
                 f"the answer to the rent request was lost ({lost.message})",
                 "nothing is left rented; the next offer is tried",
             ) from None
         except InsufficientDisk as error:
-            await self._resolve(deployment, rental, before, error)
+            # The row it leaves behind would block the next request.
+            await self._lost.resolve(deployment, rental, offer, before, error, late=False)
+            if asked.bigger_disk:
+                raise MachineError(error.message, "the next offer is tried") from None
+            asked.bigger_disk = True
+            asked.request = replace(asked.request, disk_gb=error.recommended_gb)
             await deployment.note(f"{error.message}: asking again for {error.recommended_gb} GB")
-            return await self._ask_again(deployment, rental, request, error.recommended_gb, before)
+            return None
         except SessionExists as error:
-            await self._forget(deployment, rental)
-            await self._clear_the_way(deployment, error.session_id)
+            await self._lost.forget(deployment, rental)
+            lease = await self._blocked.adopt(deployment, rental, error)
+            if lease is not None:
+                return lease
+            if asked.way_cleared:
+                raise
+            await self._blocked.clear(deployment, rental, error)
+            asked.way_cleared = True
+            return None
+        except (OfferGone, BackendUnreachable):
+            await self._lost.forget(deployment, rental)
             raise
         except BackendRefused as error:
-            if error.status is None or error.status < 500:
-                await self._forget(deployment, rental)
-            else:
-                # It broke down over the request: who knows how far it had come.
-                await self._resolve(deployment, rental, before, error)
+            # Even a refusal may be another's than the service's: one look is cheap. Where it broke
+            # down over the request, who knows how far it had come.
+            late = not _surely_not(error)
+            await self._lost.resolve(deployment, rental, offer, before, error, late=late)
             raise
-        except (MachineError, BackendError):
-            await self._forget(deployment, rental)
+        except MachineError as error:
+            if deployment.rental is None or deployment.rental.session_id is None:
+                await self._lost.resolve(deployment, rental, offer, before, error, late=False)
             raise
-
-    async def _ask_again(
-        self,
-        deployment: Deployment,
-        rental: Rental,
-        request: RentRequest,
-        disk_gb: int,
-        before: set[str],
-    ) -> Lease:
-        """The same request with a bigger disk, once."""
-        await self._remember(deployment, rental)
-        try:
-            return await self._ask(deployment, rental, replace(request, disk_gb=disk_gb))
-        except (RentAmbiguous, InsufficientDisk) as error:
-            await self._resolve(deployment, rental, before, error)
-            raise MachineError(error.message, "the next offer is tried") from None
-        except (MachineError, BackendError):
-            await self._forget(deployment, rental)
+        except BackendError as error:
+            await self._lost.resolve(deployment, rental, offer, before, error)
             raise
-
-    async def _clear_the_way(self, deployment: Deployment, session_id: str) -> None:
-        """A session that blocks an offer: ours stays, one whose key is lost is released."""
-        if await self._known(session_id):
-            return
-        await deployment.note(
-            f"session {session_id} blocks this offer and its key is lost: releasing it", "warning"
-        )
-        await self._confirm_gone(session_id)
+        except GdlError:
+            raise  # of our own journal or disk: `deployment.rental` tells what was rented
+        except Exception as error:
+            if deployment.rental is None or deployment.rental.session_id is None:
+                why = GdlError(f"internal error: {type(error).__name__}")
+                await self._lost.resolve(deployment, rental, offer, before, why)
+            raise
 
     async def _ask(self, deployment: Deployment, rental: Rental, request: RentRequest) -> Lease:
         """One rent request. Its answer is on disk and in the journal before anything else."""
@@ -158,7 +185,6 @@ class Renter:
         if lease.private_key is not None:
             path = self._settings.keys_dir / f"{rental.intent_id}.pem"
             key_file = str(await asyncio.to_thread(write_key, path, lease.private_key))
-        session = lease.session
         rental = replace(
             deployment.rental,
             key_file=key_file,
@@ -171,6 +197,7 @@ class Renter:
         deployment.rental = rental
         await self._journal.save(rental)
         detail = "the machine is rented" if self._backend.rents else "nothing is billed"
+        session = lease.session
         await deployment.emit(ev.BillingChanged(deployment.attempt, billing, session.id, detail))
         await deployment.emit(
             ev.SessionRented(
@@ -181,11 +208,19 @@ class Renter:
                 session.expires_at,
             )
         )
+        ceiling = deployment.spec.query.max_price
+        price = session.price_per_hour
+        if ceiling is not None and price > ceiling * _OVER_CEILING:
+            raise MachineError(
+                f"the machine costs ${price:.3f}/h, its offer said ${rental.price:.3f}/h",
+                "it is over the price ceiling and given back",
+            )
         return lease
 
     async def _remember(self, deployment: Deployment, rental: Rental) -> None:
-        deployment.rental = rental
+        """Nothing is asked for before the journal has it. Raises GdlError when it does not."""
         await self._journal.save(rental)
+        deployment.rental = rental
         if rental.billing is Billing.REQUESTED:
             await deployment.emit(
                 ev.BillingChanged(
@@ -193,216 +228,97 @@ class Renter:
                 )
             )
 
-    async def _forget(self, deployment: Deployment, rental: Rental) -> None:
-        """The backend said no: nothing was rented."""
-        rental = replace(rental, billing=Billing.NONE)
-        deployment.rental = None
-        await self._journal.save(rental)
-        await deployment.emit(
-            ev.BillingChanged(deployment.attempt, Billing.NONE, None, "nothing was rented")
-        )
-
     async def _session_ids(self) -> set[str]:
         if not self._backend.rents:
             return set()
         return {session.id for session in await self._backend.sessions()}
 
-    async def _known(self, session_id: str) -> bool:
-        return any(r.session_id == session_id and r.open for r in await self._journal.rentals())
-
-    # -- after a lost answer -------------------------------------------------------------------
-
-    async def _resolve(
-        self, deployment: Deployment, rental: Rental, before: set[str], why: GdlError
-    ) -> None:
-        """Find out whether the request made a machine; if so, destroy it: its key is lost.
-
-        Raises ReleaseUnconfirmed when that cannot be found out.
-        """
-        await deployment.progress(f"{why.message}: asking whether a machine exists")
-        found: set[str] = set()
-        deadline = time.monotonic() + _LATE_ROW_S
-        wait = 0.2
-        while True:
-            try:
-                found |= await self._orphans(rental, before)
-            except ReleaseUnconfirmed as error:
-                await self._doubt(deployment, rental, error)
-                raise
-            if found or time.monotonic() >= deadline:
-                break
-            await asyncio.sleep(wait)
-            wait = min(wait * 2, 2.0)
-        for session_id in sorted(found):
-            await deployment.note(
-                f"session {session_id} exists but its key is lost: destroying it", "warning"
-            )
-            doubtful = replace(rental, session_id=session_id, billing=Billing.UNKNOWN)
-            await self._journal.save(doubtful)
-            try:
-                await self._confirm_gone(session_id)
-            except ReleaseUnconfirmed as error:
-                await self._doubt(deployment, doubtful, error)
-                raise
-        await self._forget(deployment, rental)
-
-    async def _doubt(
-        self, deployment: Deployment, rental: Rental, error: ReleaseUnconfirmed
-    ) -> None:
-        """Journal and say that nobody knows whether a machine still bills."""
-        billing = Billing.UNKNOWN if self._backend.rents else Billing.NONE
-        rental = replace(rental, billing=billing)
-        deployment.rental = rental
-        await self._journal.save(rental)
-        await deployment.emit(
-            ev.BillingChanged(rental.attempt, billing, rental.session_id, error.message)
-        )
-
-    async def _orphans(self, rental: Rental, before: set[str]) -> set[str]:
-        """Sessions that this request may have made and nobody holds a key of."""
-        try:
-            sessions = await self._patiently(self._backend.sessions)
-        except GdlError as error:
-            raise ReleaseUnconfirmed(
-                f"a machine may have been rented, and the backend cannot be asked: {error.message}",
-                "look at the marketplace's own console, then run `gdl-tui sessions`",
-            ) from None
-        ours = {r.session_id for r in await self._journal.rentals() if r.session_id}
-        return {
-            s.id
-            for s in sessions
-            if s.id not in before
-            and s.id not in ours
-            and s.provider == rental.provider
-            and not s.terminal
-        }
-
     # -- waiting until it runs -----------------------------------------------------------------
 
     async def wait_running(self, deployment: Deployment, session: Session) -> Session:
-        """Poll until the session can be entered. Raises SessionFailed or MachineError."""
+        """Poll until the session can be entered. Raises SessionFailed, or BackendError when the
+        backend stays away."""
         limit = self._settings.timeouts.session
-        started = time.monotonic()
-        wait, failures = 0.2, 0
+        started = answered = time.monotonic()
+        wait, trouble = 0.2, ""
         while session.status is not SessionStatus.RUNNING or session.ssh is None:
             if session.terminal or session.status is SessionStatus.STOPPING:
-                raise SessionFailed(
-                    f"session {session.status}: {session.error or 'no reason given'}",
-                    "the next offer may do better",
-                )
+                raise await self._dead(deployment, session)
             elapsed = time.monotonic() - started
             if elapsed > limit:
                 raise SessionFailed(
-                    f"the machine was not ready within {_clock_text(limit)}",
-                    "the next offer may do better; GDL_TIMEOUTS__SESSION sets the limit",
+                    f"the machine was not ready within {clock_text(limit)}",
+                    f"{_NEXT}; GDL_TIMEOUTS__SESSION sets the limit",
                 )
+            said = f"the backend does not answer ({trouble})" if trouble else str(session.status)
             await deployment.progress(
-                f"{session.provider}: {session.status}, SSH not up yet,"
-                f" {_clock_text(elapsed)} of {_clock_text(limit)}",
+                f"{session.provider}: {said}, SSH not up yet,"
+                f" {clock_text(elapsed)} of {clock_text(limit)}",
                 elapsed / limit,
             )
             await asyncio.sleep(wait)
             wait = min(wait * 1.5, 5.0)
             try:
                 session = await self._backend.session(session.id)
-                failures = 0
+                answered, trouble = time.monotonic(), ""
             except SessionGone as error:
-                raise SessionFailed(error.message, "the next offer may do better") from None
-            except BackendError:
-                failures += 1
-                if failures >= 5:
+                raise SessionFailed(f"the machine is gone: {error.message}", _NEXT) from None
+            except BackendError as error:
+                trouble = error.message
+                if time.monotonic() - answered > min(_AWAY_S, limit):
                     raise
         return session
 
-    # -- giving back ---------------------------------------------------------------------------
-
-    async def release(self, deployment: Deployment, rental: Rental) -> None:
-        """Give a session back and wait for the proof. Raises ReleaseUnconfirmed."""
-        if rental.session_id is None or rental.released_at is not None:
-            return
-        await deployment.progress(f"giving back {rental.session_id}")
-        try:
-            await self._confirm_gone(rental.session_id)
-        except ReleaseUnconfirmed as error:
-            await self._doubt(deployment, rental, error)
-            raise
-        billing = Billing.RELEASED if self._backend.rents else Billing.NONE
-        deployment.rental = await self._write_off(rental, billing)
-        await deployment.emit(
-            ev.BillingChanged(
-                rental.attempt, billing, rental.session_id, "the backend confirmed that it is gone"
-            )
-        )
-
-    async def release_session(self, session_id: str) -> None:
-        """The same for a session without a deployment in this process."""
-        await self._confirm_gone(session_id)
-        for rental in await self._journal.rentals():
-            if rental.session_id == session_id and rental.open:
-                billing = Billing.RELEASED if self._backend.rents else Billing.NONE
-                await self._write_off(rental, billing)
-
-    async def _write_off(self, rental: Rental, billing: Billing) -> Rental:
-        """Journal that a session is gone; its keys, which open nothing any more, go too."""
-        ours = self._settings.keys_dir
-        for name in (rental.key_file, rental.api_key_file, rental.host_key_file):
-            path = Path(name)
-            if name and path.parent == ours:
-                await asyncio.to_thread(path.unlink, missing_ok=True)
-        released = replace(
-            rental, billing=billing, released_at=self._clock(), key_file="", api_key_file=""
-        )
-        await self._journal.save(released)
-        return released
-
-    async def _confirm_gone(self, session_id: str) -> None:
-        """Ask for the end until the backend says that the machine is gone."""
-        deadline = time.monotonic() + self._settings.timeouts.release
-        wait = 0.2
-        asked = False
-        trouble = "it still runs"
+    async def watch(self, deployment: Deployment, out_of_reach: asyncio.Event) -> GdlError:
+        """Returns once the machine is out of reach and its backend says that it is over: why."""
+        wait = _WATCH_S
+        nothing = GdlError("the machine is there")
         while True:
-            try:
-                if not asked:
-                    await self._backend.release(session_id)
-                    asked = True
-                session = await self._backend.session(session_id)
-                if session.status is SessionStatus.FAILED:
-                    # A failed session had a machine, perhaps: our own request must go through.
-                    if asked:
-                        return
-                elif session.status is SessionStatus.STOPPED:
-                    return
-                trouble = f"it is {session.status}"
-                if session.status is SessionStatus.RUNNING:
-                    asked = False
-            except SessionGone:
-                return
-            except GdlError as error:
-                trouble = error.message
-                asked = False
-            if time.monotonic() > deadline:
-                raise ReleaseUnconfirmed(
-                    f"session {session_id} could not be released: {trouble}",
-                    f"it may still be billing: try `gdl-tui destroy {session_id}`,"
-                    " or the marketplace's own console",
-                )
-            await asyncio.sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
-            wait = min(wait * 1.7, 10.0)
-
-    async def _patiently(self, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Ask again while the backend is away, for up to a minute."""
-        deadline = time.monotonic() + min(60.0, self._settings.timeouts.release)
-        wait = 0.2
-        while True:
-            try:
-                return await ask()
-            except (BackendUnreachable, BackendRefused, BackendError):
-                if time.monotonic() > deadline:
-                    raise
+            await out_of_reach.wait()
             await asyncio.sleep(wait)
-            wait = min(wait * 2, 5.0)
+            if not out_of_reach.is_set():
+                wait = _WATCH_S
+                continue
+            found = await self.explained(deployment, nothing)
+            if found is not nothing:
+                return found
+            wait = min(wait * 1.5, 5.0)
+
+    async def explained(self, deployment: Deployment, error: GdlError) -> GdlError:
+        """Why a machine stopped answering, when its backend knows: it is gone."""
+        rental = deployment.rental
+        if not self._backend.rents or rental is None or rental.session_id is None:
+            return error
+        try:
+            session = await self._backend.session(rental.session_id)
+        except SessionGone as gone:
+            return SessionFailed(f"the machine is gone: {gone.message}", _NEXT)
+        except GdlError:
+            return error
+        if session.terminal or session.status is SessionStatus.STOPPING:
+            return await self._dead(deployment, session, "the machine is gone: ")
+        return error
+
+    async def _dead(self, deployment: Deployment, session: Session, what: str = "") -> GdlError:
+        """Why a session is over that should not be."""
+        rental = deployment.rental
+        if rental is not None and await self.releaser.settled_elsewhere(rental):
+            return Cancelled(
+                f"session {session.id} was destroyed by another gdl-tui", "deploy again"
+            )
+        said = session.error or "no reason given"
+        return SessionFailed(f"{what}session {session.status}: {said}", _NEXT)
 
 
-def _clock_text(seconds: float) -> str:
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+def _surely_not(error: BackendRefused) -> bool:
+    """Whether a refusal means that nothing was rented."""
+    return error.status is not None and error.status < 500 and error.status != 408
+
+
+def _given_up(error: BackendError, offer: Offer) -> GdlError:
+    """A service that breaks down over one offer may do well with another; one that is away, or
+    refuses everything, will not."""
+    broke = isinstance(error, BackendRefused) and (error.status or 0) >= 500
+    if broke or type(error) is BackendError:
+        return MachineError(f"offer {offer.id} could not be rented: {error.message}", _NEXT)
+    return error

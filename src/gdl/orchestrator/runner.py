@@ -9,17 +9,24 @@ from datetime import datetime
 from pathlib import Path
 
 from gdl.domain import events as ev
-from gdl.domain.deployment import AttemptState
-from gdl.domain.errors import DeployError, GdlError, NoSuitableOffer
+from gdl.domain.errors import (
+    DeployError,
+    GdlError,
+    NoSuitableOffer,
+    ReleaseUnconfirmed,
+    SessionFailed,
+    SshError,
+    VerificationError,
+)
 from gdl.domain.events import Billing, Phase
-from gdl.domain.models import AttemptSummary, Offer
-from gdl.orchestrator import failover
+from gdl.domain.models import Offer
 from gdl.orchestrator.deployment import Deployment
+from gdl.orchestrator.failover import Failover
 from gdl.orchestrator.pipeline import Attempt
-from gdl.orchestrator.renting import uninterrupted
+from gdl.orchestrator.releasing import uninterrupted
+from gdl.orchestrator.story import summaries
 
 MakeAttempt = Callable[[Deployment], Attempt]
-Choose = Callable[[Deployment], Awaitable[Offer]]
 Begin = Callable[[Attempt], Awaitable[None]]
 
 
@@ -32,13 +39,16 @@ class Runner:
         self,
         deployment: Deployment,
         make_attempt: MakeAttempt,
-        choose: Choose,
+        failover: Failover,
         clock: Callable[[], datetime],
+        *,
+        rents: bool = True,
     ) -> None:
         self._deployment = deployment
         self._make_attempt = make_attempt
-        self._choose = choose
+        self._failover = failover
         self._clock = clock
+        self._rents = rents
         self._current: Attempt | None = None
         self._attached_only = False
 
@@ -71,19 +81,19 @@ class Runner:
     async def _attempts(self) -> None:
         """Return with a serving attempt, or raise why there is none."""
         dep = self._deployment
-        offer: Offer | None = None
         last: GdlError | None = None
+        offer: Offer | None = None
         tries = 0
         while True:
             if offer is None:
                 try:
-                    offer = await self._choose(dep)
+                    offer = await self._failover.choose(dep)
                 except NoSuitableOffer as error:
-                    if last is None:
-                        raise
-                    await dep.note(f"{error.message}; {error.hint}", "warning")
-                    raise last from None
+                    offer, last = await self._none_left(error, last)
+                    tries = 0
+                    continue
             dep.attempt += 1
+            dep.adopted = False
             tries += 1
             await dep.emit(_attempt_started(dep.attempt, offer))
             self._current = self._make_attempt(dep)
@@ -91,42 +101,70 @@ class Runner:
                 await self._current.run(offer)
                 return
             except GdlError as error:
-                await self._attempt_failed(offer, error)
-                if failover.ends_everything(error):
-                    raise
-                last = error
+                last = await self._attempt_failed(offer, error)
             failed, offer = offer, None
-            if dep.spec.auto_failover and tries < dep.spec.max_attempts:
+            if dep.auto_failover and tries < dep.spec.max_attempts:
                 continue
             if not dep.spec.ask_on_failure:
                 raise last
             offer = await self._ask_user(failed)
             tries = 0
 
-    async def _attempt_failed(self, offer: Offer, error: GdlError) -> None:
-        """Tell, give the machine back, and note whom to leave out."""
+    async def _none_left(
+        self, error: NoSuitableOffer, last: GdlError | None
+    ) -> tuple[Offer | None, GdlError | None]:
+        """Nothing suits: the user may bring somebody back, or it is the end."""
         dep = self._deployment
+        if last is None:
+            raise error
+        await dep.note(f"{error.message}; {error.hint}", "warning")
+        if not dep.spec.ask_on_failure:
+            last.message = f"{last.message}; then {error.message}"
+            last.hint = error.hint
+            raise last
+        return await self._ask_user(None), last
+
+    async def _attempt_failed(self, offer: Offer, error: GdlError) -> GdlError:
+        """Tell, note whom to leave out, give the machine back; the error as it is now known.
+        Raises it when no other offer can help."""
+        dep = self._deployment
+        if (
+            isinstance(error, SshError | DeployError | VerificationError)
+            and self._current is not None
+        ):
+            error = await self._current.explained(error)
         await dep.emit(
             ev.AttemptFailed(dep.attempt, dep.state.phase, error.kind, error.message, error.hint)
         )
         await dep.enter(Phase.FAILED, error.message)
-        failover.leave_out(dep, offer, error)
-        await uninterrupted(self._give_back())
+        hopeless = await self._failover.learn(dep, offer, error)
+        kept = await uninterrupted(
+            self._give_back(close_only=isinstance(error, ReleaseUnconfirmed))
+        )
+        if hopeless or kept:
+            raise error
+        return error
 
-    async def _ask_user(self, failed: Offer) -> Offer | None:
+    async def _ask_user(self, failed: Offer | None) -> Offer | None:
         """Wait for a choice; the offer to take, or None for the next of a fresh list."""
         dep = self._deployment
-        dep.choice = asyncio.get_running_loop().create_future()
-        await dep.note("waiting for a choice: retry, next offer, or exclude the provider")
-        try:
-            choice = await dep.choice
-        finally:
-            dep.choice = None
-        if choice == "retry":
-            return failed
-        if choice == "exclude":
-            dep.excluded_providers[failed.provider] = f"provider {failed.provider} excluded by you"
-        return None
+        while True:
+            dep.choice = asyncio.get_running_loop().create_future()
+            await dep.emit(ev.ChoiceAwaited(dep.attempt))
+            await dep.note("waiting for a choice: retry, next offer, or exclude the provider")
+            try:
+                choice = await dep.choice
+            finally:
+                dep.choice = None
+            await dep.emit(ev.ChoiceMade(dep.attempt, choice))
+            if choice == "exclude" and failed is not None:
+                await self._failover.exclude_provider(dep, failed.provider)
+            if choice != "retry" or failed is None:
+                return None
+            try:
+                return await self._failover.again(dep, failed)
+            except GdlError as error:
+                await dep.note(f"{error.message}; {error.hint}", "warning")
 
     async def _attached(self, begin: Begin) -> None:
         dep = self._deployment
@@ -149,39 +187,53 @@ class Runner:
         if after == "hold":
             try:
                 after = await attempt.hold()
-            except DeployError as error:
+            except (DeployError, SessionFailed) as error:
+                explained = await attempt.explained(error)
                 await dep.emit(
                     ev.AttemptFailed(
-                        dep.attempt, dep.state.phase, error.kind, error.message, error.hint
+                        dep.attempt,
+                        dep.state.phase,
+                        explained.kind,
+                        explained.message,
+                        explained.hint,
                     )
                 )
-                raise
+                raise explained from None
         if after == "keep":
             await attempt.close()
-            await self._finish("serving")
+            await uninterrupted(self._finish("serving"))
             return
         await dep.enter(Phase.STOPPING)
-        await uninterrupted(self._give_back())
-        await dep.enter(Phase.STOPPED)
+        await uninterrupted(self._stop())
+
+    async def _stop(self) -> None:
+        """To the end without a gap in which a cancellation would tell another story."""
+        await self._give_back()
+        await self._deployment.enter(Phase.STOPPED)
         await self._finish("released")
 
-    async def _give_back(self) -> None:
-        """Release what the current attempt rented, unless told to keep it."""
+    async def _give_back(self, *, close_only: bool = False) -> bool:
+        """Release what the current attempt rented; True when it was told to keep it.
+        close_only: that was tried already, and its failure is being told."""
         attempt, self._current = self._current, None
         if attempt is None:
-            return
+            return False
         dep = self._deployment
-        kept = dep.spec.keep_on_failure and dep.state.phase is Phase.FAILED
-        if kept or (self._attached_only and dep.state.phase is not Phase.STOPPING):
+        rented = dep.rental is not None and dep.rental.session_id is not None
+        kept = rented and dep.spec.keep_on_failure and dep.state.phase is Phase.FAILED
+        attached = self._attached_only and dep.state.phase is not Phase.STOPPING
+        if kept or attached or close_only:
             await attempt.close()
-            return
+            return kept
         await attempt.release()
         dep.rental = None
+        return False
 
     # -- ends ------------------------------------------------------------------------------------
 
     async def _cancelled(self) -> None:
         dep = self._deployment
+        await dep.channel.settled()
         if dep.state.finished is not None:
             return
         if dep.state.phase not in (Phase.CANCELLED, Phase.STOPPED):
@@ -195,10 +247,13 @@ class Runner:
 
     async def _failed(self, error: GdlError) -> None:
         dep = self._deployment
+        await dep.channel.settled()
+        if dep.state.finished is not None:
+            return
         if dep.state.phase not in (Phase.FAILED, Phase.STOPPED, Phase.CANCELLED):
             await dep.enter(Phase.FAILED, error.message)
         try:
-            await self._give_back()
+            await self._give_back(close_only=isinstance(error, ReleaseUnconfirmed))
         except GdlError as trouble:
             await dep.note(f"{trouble.message}; {trouble.hint}", "error")
         await self._finish("cancelled" if dep.cancelling else "failed", error)
@@ -208,48 +263,21 @@ class Runner:
         state = dep.state
         serving = outcome == "serving"
         latest = state.attempt
+        in_doubt = bool(dep.doubts) and state.billing in (Billing.NONE, Billing.RELEASED)
         await dep.emit(
             ev.DeploymentFinished(
                 outcome=outcome,
                 endpoint=state.endpoint,
                 model=state.served_name or dep.model.served_name,
-                session_id=latest.session_id if latest else None,
-                billing=state.billing,
-                attempts=tuple(
-                    self._summary(a, outcome if a is latest else "failed") for a in state.attempts
-                ),
+                session_id=dep.doubts[-1] if in_doubt else latest.session_id if latest else None,
+                billing=Billing.UNKNOWN if in_doubt else state.billing,
+                attempts=summaries(state, outcome, error, self._clock(), rents=self._rents),
                 benchmark=state.benchmark,
                 error=None if error is None or serving else error.message,
                 hint=None if error is None or serving else error.hint,
                 kind="" if error is None else error.kind,
             )
         )
-
-    def _summary(self, attempt: AttemptState, ended: str) -> AttemptSummary:
-        now = self._clock()
-        reason = attempt.failure.message if attempt.failure else ""
-        passed = [phase for phase, _ in attempt.phases if phase not in _NO_PROGRESS]
-        until = attempt.phases[-1][1] if attempt.phases and ended == "failed" else now
-        return AttemptSummary(
-            number=attempt.number,
-            offer_id=attempt.offer_id,
-            provider=attempt.provider,
-            gpu_name=attempt.gpu_name,
-            gpu_count=attempt.gpu_count,
-            price_per_hour=attempt.price_per_hour,
-            session_id=attempt.session_id,
-            phase_reached=str(passed[-1]) if passed else str(Phase.PLANNED),
-            ended="failed" if attempt.failure else ended,
-            reason=reason,
-            seconds=round((until - attempt.started_at).total_seconds(), 1),
-            cost=round(attempt.cost(now), 6) if self._bills() else 0.0,
-        )
-
-    def _bills(self) -> bool:
-        return self._deployment.state.billing is not Billing.NONE
-
-
-_NO_PROGRESS = frozenset({Phase.FAILED, Phase.CANCELLED, Phase.STOPPING, Phase.STOPPED})
 
 
 def _attempt_started(number: int, offer: Offer) -> ev.AttemptStarted:
@@ -262,9 +290,13 @@ def _attempt_started(number: int, offer: Offer) -> ev.AttemptStarted:
         offer.vram_gb,
         offer.price_per_hour,
         offer.location,
+        offer.machine_id or "",
     )
 
 
 def _write_text(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.write_text(text, encoding="utf-8")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.write_text(text, encoding="utf-8")
+    except OSError:
+        return

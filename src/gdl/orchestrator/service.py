@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -13,28 +11,30 @@ from functools import partial
 from gdl.backends.base import Backend
 from gdl.domain import events as ev
 from gdl.domain.deployment import DeploymentState
-from gdl.domain.errors import GdlError, UsageError
-from gdl.domain.events import Phase
+from gdl.domain.errors import GdlError, ReleaseUnconfirmed, UsageError
+from gdl.domain.events import Billing, Phase
 from gdl.domain.models import (
     BenchReport,
     Check,
     CostReport,
     DeploymentSpec,
+    Exclusion,
     Finding,
-    Offer,
     OfferQuery,
     RankedOffer,
 )
 from gdl.domain.sizing import needed
 from gdl.engines.base import Engine, Model
-from gdl.journal.store import DeploymentRow, Journal
-from gdl.orchestrator import doctor, failover
+from gdl.journal.store import Journal, Rental
+from gdl.orchestrator import doctor
 from gdl.orchestrator.api import ModelRow, SessionRow, Story
-from gdl.orchestrator.bus import Channel
 from gdl.orchestrator.deployment import Deployment
+from gdl.orchestrator.failover import Failover
+from gdl.orchestrator.leftovers import Leftovers, quietly
 from gdl.orchestrator.pipeline import Attempt
 from gdl.orchestrator.renting import Renter
 from gdl.orchestrator.runner import Runner
+from gdl.orchestrator.running import Running
 from gdl.orchestrator.sessions import Sessions
 from gdl.settings import Settings
 
@@ -44,7 +44,10 @@ def _utc_now() -> datetime:
 
 
 class Orchestrator:
-    """See `api.OrchestratorApi` for what each method promises. One per process."""
+    """See `api.OrchestratorApi` for what each method promises. One per process.
+
+    attempt: makes an Attempt; a seam for those who measure or test without machines.
+    """
 
     def __init__(
         self,
@@ -55,6 +58,7 @@ class Orchestrator:
         journal: Journal,
         consumer_id: str,
         clock: Callable[[], datetime] = _utc_now,
+        attempt: Callable[..., Attempt] = Attempt,
     ) -> None:
         self.backend_name = backend.name
         self._settings = settings
@@ -62,16 +66,18 @@ class Orchestrator:
         self._engine = engine
         self._journal = journal
         self._clock = clock
+        self._attempt_of = attempt
         self._renter = Renter(backend, journal, settings, consumer_id, clock)
-        self._sessions = Sessions(backend, journal, settings, self._renter, clock)
-        self._deployments: dict[str, Deployment] = {}
+        self._leftovers = Leftovers(backend, journal, settings, clock)
+        self._sessions = Sessions(backend, journal, settings, self._renter, self._leftovers, clock)
+        self._failover = Failover(backend, engine, journal, settings, clock)
+        self._running = Running(backend.name, backend.rents, journal, settings, clock)
         self._attempts: dict[str, Attempt] = {}
-        self._past: dict[str, Channel] = {}
 
     # -- looking ---------------------------------------------------------------------------------
 
     async def offers(self, query: OfferQuery) -> Sequence[RankedOffer]:
-        return await failover.list_offers(self._backend, self._engine, query)
+        return await self._failover.offers(query)
 
     def models(self) -> Sequence[ModelRow]:
         return [_model_row(model) for model in self._engine.models()]
@@ -80,7 +86,7 @@ class Orchestrator:
         return await self._backend.costs()
 
     async def doctor(self) -> Sequence[Finding]:
-        return await doctor.examine(self._settings, self._backend, self._journal)
+        return await doctor.examine(self._settings, self._backend, self._journal, self._leftovers)
 
     async def stories(self) -> Sequence[Story]:
         return await self._sessions.stories()
@@ -93,115 +99,83 @@ class Orchestrator:
         self._engine.check(spec, model, self._settings)
         if spec.query.model is None:
             spec = _with_model(spec)
-        deployment = await self._new(spec, model)
-        runner = Runner(deployment, self._make_attempt, self._choose, self._clock)
-        self._start(deployment, runner.run())
+        deployment = await self._running.add(spec, model)
+        await self._running.start(deployment, self._deploy(deployment))
         return deployment.id
 
     async def attach(self, ident: str) -> str:
         rental = await self._sessions.find(ident)
-        active = self._active_with(rental.session_id)
+        active = self._running.with_session(rental.session_id)
         if active is not None:
             return active.id
         spec = DeploymentSpec(
             model=rental.served_name, backend=self.backend_name, bench=False, after="hold"
         )
         model = Model(rental.served_name, "attached", rental.model, rental.served_name)
-        deployment = await self._new(spec, model)
-        runner = Runner(deployment, self._make_attempt, self._choose, self._clock)
-        begin = partial(self._sessions.reopen, deployment, rental)
-        self._start(deployment, runner.run(begin))
+        deployment = await self._running.add(spec, model)
+        await self._running.start(deployment, self._attach(deployment, rental))
         return deployment.id
 
-    async def _new(self, spec: DeploymentSpec, model: Model) -> Deployment:
-        now = self._clock()
-        ident = f"{now:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
-        channel = Channel(ident, self._journal, self._clock)
-        deployment = Deployment(ident, spec, model, channel, self._settings.logs_dir / ident)
-        await self._journal.add_deployment(
-            DeploymentRow(ident, now, model.served_name, self.backend_name, "", os.getpid())
-        )
-        await deployment.emit(
-            ev.DeploymentPlanned(
-                spec, model.location, model.served_name, failover.needed_vram_gb(model)
-            )
-        )
-        self._deployments[ident] = deployment
-        return deployment
-
-    def _start(self, deployment: Deployment, work: Awaitable[None]) -> None:
-        deployment.task = asyncio.create_task(
-            self._run(deployment, work), name=f"deployment {deployment.id}"
+    def _runner(self, deployment: Deployment) -> Runner:
+        return Runner(
+            deployment,
+            self._make_attempt,
+            self._failover,
+            self._clock,
+            rents=self._backend.rents,
         )
 
-    async def _run(self, deployment: Deployment, work: Awaitable[None]) -> None:
+    async def _deploy(self, deployment: Deployment) -> None:
+        looking = asyncio.create_task(self._tell_leftovers(deployment))
         try:
-            await work
+            await self._runner(deployment).run()
         finally:
             self._attempts.pop(deployment.id, None)
-            finished = deployment.state.finished
-            outcome = finished.outcome if finished else "interrupted"
-            await asyncio.shield(self._journal.set_outcome(deployment.id, outcome, 0))
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+
+    async def _attach(self, deployment: Deployment, rental: Rental) -> None:
+        try:
+            begin = partial(self._sessions.reopen, deployment, rental)
+            await self._runner(deployment).run(begin)
+        finally:
+            self._attempts.pop(deployment.id, None)
+
+    async def _tell_leftovers(self, deployment: Deployment) -> None:
+        if left := await quietly(self._leftovers):
+            await deployment.note(f"{left}; `gdl-tui attach ID` or `gdl-tui destroy ID`", "warning")
 
     def _make_attempt(self, deployment: Deployment) -> Attempt:
-        attempt = Attempt(
+        attempt = self._attempt_of(
             deployment, self._backend, self._engine, self._renter, self._journal, self._settings
         )
         self._attempts[deployment.id] = attempt
         return attempt
 
-    async def _choose(self, deployment: Deployment) -> Offer:
-        return await failover.choose(deployment, self._backend, self._engine)
-
     # -- following -------------------------------------------------------------------------------
 
     async def events(self, deployment_id: str) -> AsyncIterator[ev.Recorded]:
-        channel = await self._channel(deployment_id)
+        channel = await self._running.channel(deployment_id)
         async for recorded in channel.follow():
             yield recorded
 
     def state(self, deployment_id: str) -> DeploymentState:
-        if deployment_id in self._deployments:
-            return self._deployments[deployment_id].state
-        if deployment_id in self._past:
-            return self._past[deployment_id].state
-        raise UsageError(f"no deployment {deployment_id}", "`gdl-tui sessions` lists what there is")
+        return self._running.state(deployment_id)
 
     def active(self) -> Sequence[str]:
-        return [d.id for d in self._deployments.values() if d.state.finished is None]
+        return self._running.active()
 
     async def wait(self, deployment_id: str) -> ev.DeploymentFinished:
-        channel = await self._channel(deployment_id)
+        channel = await self._running.channel(deployment_id)
         async for recorded in channel.follow():
             if isinstance(recorded.event, ev.DeploymentFinished):
                 return recorded.event
         raise GdlError(f"deployment {deployment_id} has no end")
 
-    async def _channel(self, deployment_id: str) -> Channel:
-        if deployment_id in self._deployments:
-            return self._deployments[deployment_id].channel
-        if deployment_id not in self._past:
-            history = await self._journal.events(deployment_id)
-            if not history:
-                raise UsageError(
-                    f"no deployment {deployment_id}", "`gdl-tui sessions` lists what there is"
-                )
-            self._past[deployment_id] = Channel.replay(
-                deployment_id, history, self._journal, self._clock
-            )
-        return self._past[deployment_id]
-
     # -- deciding --------------------------------------------------------------------------------
 
     async def cancel(self, deployment_id: str) -> None:
-        self._cancel(self._running(deployment_id))
-
-    def _cancel(self, deployment: Deployment) -> None:
-        """Once, and not when it has said its last word already."""
-        over = deployment.cancelling or deployment.state.finished is not None
-        if not over and deployment.task is not None:
-            deployment.cancelling = True
-            deployment.task.cancel()
+        self._running.cancel(self._running.running(deployment_id))
 
     async def release(self, deployment_id: str) -> None:
         self._decide(deployment_id, "destroy")
@@ -210,7 +184,7 @@ class Orchestrator:
         self._decide(deployment_id, "keep")
 
     def _decide(self, deployment_id: str, decision: str) -> None:
-        deployment = self._running(deployment_id)
+        deployment = self._running.running(deployment_id)
         if deployment.decision is None or deployment.decision.done():
             raise UsageError(
                 f"deployment {deployment_id} is {deployment.state.phase}, not held open",
@@ -224,8 +198,21 @@ class Orchestrator:
     async def next_offer(self, deployment_id: str, *, exclude_provider: bool = False) -> None:
         self._choice(deployment_id, "exclude" if exclude_provider else "next")
 
+    async def include_provider(self, deployment_id: str, provider: str) -> None:
+        await self._failover.include_provider(self._running.running(deployment_id), provider)
+
+    async def set_auto_failover(self, deployment_id: str, enabled: bool) -> None:
+        deployment = self._running.running(deployment_id)
+        if deployment.auto_failover == enabled:
+            return
+        deployment.auto_failover = enabled
+        await deployment.emit(ev.AutoFailoverSet(enabled))
+        waits = deployment.choice is not None and not deployment.choice.done()
+        if enabled and waits:
+            self._choice(deployment_id, "next")
+
     def _choice(self, deployment_id: str, choice: str) -> None:
-        deployment = self._running(deployment_id)
+        deployment = self._running.running(deployment_id)
         if deployment.choice is None or deployment.choice.done():
             raise UsageError(
                 f"deployment {deployment_id} is not waiting for a choice",
@@ -233,14 +220,18 @@ class Orchestrator:
             )
         deployment.choice.set_result(choice)
 
-    def _running(self, deployment_id: str) -> Deployment:
-        deployment = self._deployments.get(deployment_id)
-        if deployment is None or deployment.state.finished is not None:
-            raise UsageError(
-                f"deployment {deployment_id} does not run here",
-                "`gdl-tui sessions` lists what is rented",
-            )
-        return deployment
+    # -- exclusions ------------------------------------------------------------------------------
+
+    async def exclusions(self) -> Sequence[Exclusion]:
+        return await self._failover.exclusions()
+
+    async def exclude(self, kind: str, key: str, reason: str = "") -> Exclusion:
+        self._refuse_read_only("exclude")
+        return await self._failover.exclude(kind, key, reason)
+
+    async def clear_exclusions(self, key: str | None = None) -> int:
+        self._refuse_read_only("clear exclusions")
+        return await self._failover.clear(key)
 
     # -- sessions --------------------------------------------------------------------------------
 
@@ -250,13 +241,18 @@ class Orchestrator:
     async def destroy(self, ident: str) -> SessionRow:
         self._refuse_read_only("destroy")
         row = await self._sessions.row(ident)
-        active = self._active_with(row.session.id)
+        active = self._running.with_session(row.session.id)
         if active is not None:
             if active.decision is not None and not active.decision.done():
                 active.decision.set_result("destroy")
             else:
                 await self.cancel(active.id)
-            await self.wait(active.id)
+            finished = await self.wait(active.id)
+            if finished.billing not in (Billing.NONE, Billing.RELEASED):
+                raise ReleaseUnconfirmed(
+                    f"session {row.session.id} could not be released: {finished.error or ''}",
+                    finished.hint or "`gdl-tui sessions` shows what is rented",
+                )
         else:
             await self._sessions.destroy(row)
         return await self._sessions.gone(row)
@@ -267,13 +263,12 @@ class Orchestrator:
         return await self._backend.extend(row.session.id, hours)
 
     async def health(self, ident: str) -> Sequence[Check]:
-        attempt = self._serving(ident)
-        if attempt is not None and attempt.endpoint is not None:
-            rental = self._deployments[ident].rental
+        attempt, deployment = self._serving(ident), self._running.get(ident)
+        if attempt is not None and attempt.endpoint is not None and deployment is not None:
             return await attempt.endpoint.check(
-                self._deployments[ident].model.served_name,
+                deployment.model.served_name,
                 pid=attempt.server.pid,
-                has_gpu=bool(rental and rental.has_gpu),
+                has_gpu=bool(deployment.rental and deployment.rental.has_gpu),
             )
         return await self._sessions.health(await self._sessions.find(ident))
 
@@ -286,21 +281,10 @@ class Orchestrator:
 
     def _serving(self, ident: str) -> Attempt | None:
         """The attempt of a deployment that serves in this process."""
-        deployment = self._deployments.get(ident)
+        deployment = self._running.get(ident)
         if deployment is None or deployment.state.phase is not Phase.SERVING:
             return None
         return self._attempts.get(ident)
-
-    def _active_with(self, session_id: str | None) -> Deployment | None:
-        for deployment in self._deployments.values():
-            rental = deployment.rental
-            if (
-                deployment.state.finished is None
-                and rental is not None
-                and rental.session_id == session_id
-            ):
-                return deployment
-        return None
 
     def _refuse_read_only(self, what: str) -> None:
         if self._settings.read_only:
@@ -309,19 +293,12 @@ class Orchestrator:
     # -- ending ----------------------------------------------------------------------------------
 
     async def aclose(self) -> None:
-        tasks = []
-        for deployment in self._deployments.values():
-            if deployment.task is not None and not deployment.task.done():
-                self._cancel(deployment)
-                tasks.append(deployment.task)
-        if tasks:
-            await asyncio.wait(tasks)
+        await self._running.aclose()
         await self._backend.aclose()
         await self._journal.aclose()
 
 
 def _with_model(spec: DeploymentSpec) -> DeploymentSpec:
-
     return replace(spec, query=replace(spec.query, model=spec.model))
 
 

@@ -24,9 +24,10 @@ from gdl.domain.models import BenchReport, Check, Session, SessionStatus, SshAdd
 from gdl.domain.secret import Secret
 from gdl.journal.keys import read_key
 from gdl.journal.store import Journal, Rental
-from gdl.orchestrator import serving
+from gdl.orchestrator import owners, serving
 from gdl.orchestrator.api import SessionRow, Story
 from gdl.orchestrator.deployment import Deployment
+from gdl.orchestrator.leftovers import Leftovers
 from gdl.orchestrator.machine import ENGINE_JOB, target_for
 from gdl.orchestrator.pipeline import Attempt
 from gdl.orchestrator.renting import Renter
@@ -45,21 +46,24 @@ class Sessions:
         journal: Journal,
         settings: Settings,
         renter: Renter,
+        leftovers: Leftovers,
         clock: Callable[[], datetime],
     ) -> None:
         self._backend = backend
         self._journal = journal
         self._settings = settings
         self._renter = renter
+        self._leftovers = leftovers
         self._clock = clock
 
     # -- listing ---------------------------------------------------------------------------------
 
     async def rows(self) -> list[SessionRow]:
         """Everything this consumer has rented, ours or not; then what only our journal knows."""
-        rentals = await self._mine()
-        by_session = {r.session_id: r for r in rentals if r.session_id}
         listed = await self._backend.sessions()
+        await self._leftovers.settle(listed)
+        rentals = await self._mine()
+        by_session = {r.session_id: r for r in reversed(rentals) if r.session_id}
         rows = [self._row(session, by_session.get(session.id)) for session in listed]
         known = {session.id for session in listed}
         unlisted = [r for r in rentals if r.session_id and r.session_id not in known and r.open]
@@ -130,7 +134,7 @@ class Sessions:
                     model=row.model,
                     backend=row.backend,
                     started_at=row.created_at,
-                    outcome=row.outcome or ("running" if row.owner_pid else "interrupted"),
+                    outcome=row.outcome or ("running" if owners.runs(row) else "interrupted"),
                     billing=str(last.billing if last else Billing.NONE),
                     session_id=last.session_id if last else None,
                     cost=round(cost, 6),
@@ -264,7 +268,7 @@ class Sessions:
         """Give a session back and wait for the proof. Raises ReleaseUnconfirmed."""
         if not self._backend.rents:
             await self._stop_server(row)
-        await self._renter.release_session(row.session.id)
+        await self._renter.releaser.release_session(row.session.id)
 
     async def _stop_server(self, row: SessionRow) -> None:
         """On a machine that nobody destroys, our server is ended by its pid."""

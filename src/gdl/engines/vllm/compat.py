@@ -150,6 +150,20 @@ def for_gpu(host: HostFacts, install: Install) -> Choice:
     raise error or DeployError("no vLLM release is known")
 
 
+def least_cuda(install: Install) -> float:
+    """The oldest CUDA version whose driver runs the release asked for, or any release. A driver
+    runs every toolkit of its major version."""
+    wanted = parse(install.vllm_version)
+    rows = [_row_of(install.vllm_version)] if wanted else list(releases())
+    majors = [parse(row.cuda)[0] for row in rows]
+    majors += [
+        int(wheel["variant"][2:-1])
+        for wheel in _table()["wheel"]
+        if not wanted or parse(wheel["first"]) <= wanted <= parse(wheel["last"])
+    ]
+    return float(min(majors))
+
+
 def _check_version(version: str) -> None:
     if not re.fullmatch(r"\d+(\.\d+)+((a|b|rc|\.post|\.dev)\d+)?", version):
         raise UsageError(

@@ -7,7 +7,7 @@ from gdl.domain.models import DeploymentSpec, HostFacts
 from gdl.domain.secret import Secret
 from gdl.engines import catalog
 from gdl.engines.base import LogMark, Model, Plan
-from gdl.engines.vllm import log, plan, server
+from gdl.engines.vllm import compat, log, plan, server
 from gdl.settings import Settings
 
 
@@ -32,6 +32,10 @@ class VllmEngine:
                 f"{model.location} is gated: it needs a Hugging Face token",
                 "accept its licence on the hub, then set HF_TOKEN",
             )
+
+    def least_cuda(self, settings: Settings) -> float | None:
+        """The oldest CUDA version a machine's driver may support."""
+        return compat.least_cuda(settings.install)
 
     def has_chat_template(self, model: Model) -> bool:
         """False for a base model known to have none: ask it by completions. Unknown models are

@@ -1,0 +1,227 @@
+"""The kinds of faults that a scenario may have, and how long things take."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Operation = Literal[
+    "health",
+    "inventory",
+    "offer",
+    "offer-health",
+    "create",
+    "session",
+    "sessions",
+    "delete",
+    "done",
+    "extend",
+    "diagnostics",
+    "costs",
+    "benchmarks",
+    "templates",
+]
+"""Kinds of requests to the service."""
+
+
+class Part(BaseModel):
+    """Unknown names are errors; nothing changes once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Timing(Part):
+    """Seconds at speed 1. The market runs about forty times as fast as a real one."""
+
+    create: float = 0.7
+    """The marketplace takes a rent request."""
+    address: float = 0.4
+    """Until the address of the machine is known."""
+    boot: float = 2.5
+    """From rented to verified over SSH."""
+    verification: float = 6.0
+    """Until the service gives up on SSH; 10 minutes on the real one."""
+    failed: float = 4.0
+    """A failed session that had a machine turns stopped; a minute on the real one."""
+    destroy: float = 0.6
+    cache: float = 3.0
+    """Age at which a list of offers is fetched anew."""
+    memory: float = 90.0
+    """How long failures of an offer count, and how long three of them hide it."""
+    hang: float = 30.0
+    """A request that gets no answer is cut after that."""
+    venv: float = 0.5
+    package: float = 0.45
+    """Download of one of about eight big packages."""
+    imports: float = 2.0
+    """Python imports vLLM."""
+    weights: float = 3.0
+    """Download and reading of the model."""
+    compile: float = 1.2
+    graphs: float = 1.2
+
+
+class _Whom(Part):
+    """The offers that a fault is for; none of these given: all of them.
+
+    cheapest: places in the list by price, from 1. share: of all offers, drawn from the seed; an
+    offer has at most one of all faults with a share.
+    """
+
+    offers: tuple[str, ...] = ()
+    cheapest: tuple[int, ...] = ()
+    provider: str = ""
+    share: float | None = Field(None, ge=0, le=1)
+
+
+class Stale(_Whom):
+    """Taken by somebody else when it is asked for. form: how the service says it."""
+
+    kind: Literal["stale"]
+    form: Literal["503", "500", "404", "nodes"] = "503"
+
+
+class Refused(_Whom):
+    """The service turns the rent request down with an error of its own."""
+
+    kind: Literal["refused"]
+    status: int = Field(500, ge=400, le=599)
+    error_type: str = "provision_failed"
+    error: str = "the provider could not set the machine up"
+
+
+class Disk(_Whom):
+    """Less than this disk is refused; the row of the request stays, pending."""
+
+    kind: Literal["disk"]
+    recommended_gb: int = Field(120, gt=0)
+
+
+class NeverReady(_Whom):
+    """SSH never comes up, and the session fails."""
+
+    kind: Literal["never-ready"]
+    error: str = "SSH verification timeout"
+    after: float | None = None
+
+
+class SlowBoot(_Whom):
+    kind: Literal["slow-boot"]
+    after: float = 8.0
+
+
+class KeyLate(_Whom):
+    """It runs, but takes the key only after a while; 0: never."""
+
+    kind: Literal["key-late"]
+    after: float = 3.0
+
+
+class Dies(_Whom):
+    """The machine ends by itself. stays: only the service believes so; it runs and bills on."""
+
+    kind: Literal["dies"]
+    at: Literal["provisioning", "installing", "loading", "serving"]
+    after: float = 0.5
+    error: str = "instance stopped unexpectedly: exited"
+    stays: bool = False
+
+
+class NoDriver(_Whom):
+    kind: Literal["no-driver"]
+
+
+class Driver(_Whom):
+    """Another driver than the listing promises."""
+
+    kind: Literal["driver"]
+    version: str
+    cuda: str
+
+
+class Rebuilding(_Whom):
+    """The driver is being rebuilt for a while; 0: for ever."""
+
+    kind: Literal["driver-rebuilding"]
+    after: float = 0.0
+
+
+class Program(_Whom):
+    """A program on the machine fails. log: a file of `logs/` (without `.log`), or the text itself
+    in `text`. times: how often; 0: always. status: its exit status."""
+
+    kind: Literal["program"]
+    program: Literal["uv", "uv-venv", "uv-install", "pip-install", "install", "docker"]
+    log: str = ""
+    text: str = ""
+    status: int = Field(1, ge=1, le=255)
+    times: int = Field(0, ge=0)
+
+
+class Server(_Whom):
+    """The server does not serve.
+
+    at: where it happens. import: before vLLM starts (exit 86); arguments, loading, memory: while
+    it starts; silent: it never listens, and lives; loop: it starts again and again; request: it
+    dies at its first generation; sick: every generation is answered with HTTP 500; template: it
+    has no chat template, and answers chats with HTTP 400; serving: it dies `after` seconds later.
+    logs: one of them is drawn from the seed. cured_by: a regular expression; a start whose
+    command line, environment or history of installations matches goes well.
+    """
+
+    kind: Literal["server"]
+    at: Literal[
+        "import",
+        "arguments",
+        "loading",
+        "memory",
+        "silent",
+        "loop",
+        "request",
+        "sick",
+        "template",
+        "serving",
+    ]
+    logs: tuple[str, ...] = ()
+    text: str = ""
+    status: int = Field(1, ge=0, le=255)
+    cured_by: str = ""
+    after: float = 1.0
+
+
+class Http(Part):
+    """The service's answers to one kind of request go wrong.
+
+    answer: an HTTP status with the service's own error body, or timeout (no answer), garbage
+    (HTML with status 200), cut (connection reset), truncated (half the answer), lies (delete: 200,
+    but the machine stays). made: what was asked for is done first. times: how often, 0: always;
+    skip: requests that go well before; share: of all such requests, drawn from the seed.
+    """
+
+    kind: Literal["http"]
+    on: Operation
+    answer: Literal["429", "500", "502", "503", "timeout", "garbage", "cut", "truncated", "lies"]
+    made: bool = False
+    times: int = Field(1, ge=0)
+    skip: int = Field(0, ge=0)
+    share: float | None = Field(None, ge=0, le=1)
+    retry_after: float | None = Field(None, ge=0)
+    error: str = ""
+
+
+OfferFault = (
+    Stale
+    | Refused
+    | Disk
+    | NeverReady
+    | SlowBoot
+    | KeyLate
+    | Dies
+    | NoDriver
+    | Driver
+    | Rebuilding
+    | Program
+    | Server
+)
+Fault = Annotated[OfferFault | Http, Field(discriminator="kind")]

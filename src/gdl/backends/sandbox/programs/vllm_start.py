@@ -1,0 +1,312 @@
+"""How the simulated vLLM server starts: its log, its progress, and what goes wrong on the way.
+
+What the machine is like stands in `$SIM_ROOT/machine.json`; log lines are worded as by vLLM 0.32.
+Standard library only: it runs on the simulated machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from vllm_api import LABEL, Api, Served  # type: ignore[import-not-found]  # beside this file
+
+ROOT = Path(os.environ["SIM_ROOT"])
+MACHINE: dict[str, Any] = json.loads((ROOT / "machine.json").read_text())
+INSTALLED = Path("venv/installed")
+
+USUAL_PARAMETERS_B = 7.0
+
+
+def installed(name: str, otherwise: str) -> str:
+    """The version of a package that was "installed" last."""
+    found = otherwise
+    with contextlib.suppress(OSError):
+        for line in INSTALLED.read_text().splitlines():
+            package, _, version = line.partition("==")
+            if package == name and version:
+                found = version
+    return found
+
+
+VERSION = installed("vllm", "0.32.0")
+
+
+# -- what it says ------------------------------------------------------------------------------
+
+
+def say(text: str, process: str = "APIServer", place: str = "api_server.py:1") -> None:
+    stamp = time.strftime("%m-%d %H:%M:%S")
+    print(f"({process} pid={os.getpid()}) INFO {stamp} [{place}] {text}", flush=True)
+
+
+def plain(text: str) -> None:
+    print(text, flush=True)
+
+
+def progress(text: str, last: bool = False) -> None:
+    """A progress bar's state, over the one before, as tqdm writes it."""
+    sys.stdout.flush()
+    sys.stderr.write(f"\r{text}" + ("\n" if last else ""))
+    sys.stderr.flush()
+
+
+def pause(name: str, share: float = 1.0) -> None:
+    seconds = MACHINE["times"][name] * share
+    if seconds > 0.002:
+        time.sleep(seconds)
+
+
+def mark(name: str, text: str = "") -> None:
+    (ROOT / "marks" / name).write_text(text)
+
+
+# -- what goes wrong ---------------------------------------------------------------------------
+
+
+def pending_fault() -> dict[str, Any]:
+    """The fault of this start: {} when there is none, or when something cured it."""
+    fault: dict[str, Any] = MACHINE["server"] or {}
+    cure = fault.get("cured_by")
+    if not cure:
+        return fault
+    known = [" ".join(sys.argv), *(f"{name}={value}" for name, value in os.environ.items())]
+    with contextlib.suppress(OSError):
+        known.append((ROOT / "history").read_text())
+    return {} if any(re.search(cure, text) for text in known) else fault
+
+
+def fail(fault: dict[str, Any]) -> None:
+    """Say what the fault says, and end."""
+    for line in fault["text"].splitlines():
+        plain(line)
+    sys.stderr.flush()
+    os._exit(fault["status"])
+
+
+# -- start -------------------------------------------------------------------------------------
+
+
+def parameters_b(model: str) -> float:
+    """10^9 parameters, as the model's name tells them."""
+    found = re.search(r"(\d+(?:\.\d+)?)\s*([bm])\b", model.lower().replace("_", "-"))
+    if not found:
+        return USUAL_PARAMETERS_B
+    return float(found[1]) * (1.0 if found[2] == "b" else 0.001)
+
+
+class Start:
+    """The way from the first import to a server that listens."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.fault = pending_fault()
+        self.weights_gib = parameters_b(options.model) * 2 / 1.0737
+        self.gpus = max(options.tensor_parallel_size, 1)
+
+    def run(self, verify: bool) -> socket.socket:
+        at = self.fault.get("at")
+        if verify:
+            pause("imports", 0.3)
+            if at == "import":
+                self.fault["status"] = 86
+                fail(self.fault)
+            plain("[gdl] verified numpy 2.3.5")
+            pause("imports", 0.4)
+            torch = installed("torch", "2.13.0+cu130")
+            build = torch.partition("+cu")[2]
+            plain(f"[gdl] verified torch {torch} (CUDA: {build[:-1]}.{build[-1:]})")
+            pause("imports", 0.3)
+            plain(f"[gdl] verified vllm {VERSION}")
+        plain("[sandbox] simulated vLLM server on a simulated GPU: every answer is made up")
+        self._arguments()
+        if at == "arguments":
+            fail(self.fault)
+        listener = self._bind()
+        self._load(at)
+        self._memory(at)
+        return listener
+
+    def _arguments(self) -> None:
+        options = self.options
+        say("       █     █     █▄   ▄█", place="api_utils.py:347")
+        say(f" ▄▄ ▄█ █     █     █ ▀▄▀ █  version {VERSION} {LABEL}", place="api_utils.py:347")
+        say(f"  █▄█▀ █     █     █     █  model   {options.model}", place="api_utils.py:347")
+        shown = {"host": options.host, "port": options.port, "model": options.model}
+        if options.max_model_len:
+            shown["max_model_len"] = options.max_model_len
+        say(f"non-default args: {shown}", place="api_utils.py:286")
+        say("Resolved architecture: LlamaForCausalLM", place="model.py:733")
+        say(f"Using max model len {options.max_model_len or 4096}", place="model.py:2152")
+
+    def _bind(self) -> socket.socket:
+        """The port is taken before the model is loaded, so that a busy one is told early."""
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((MACHINE["address"], self.options.port))
+        except OSError as error:
+            plain(f"(APIServer pid={os.getpid()}) OSError: [Errno {error.errno}] {error.strerror}")
+            os._exit(1)
+        return listener
+
+    def _load(self, at: str | None) -> None:
+        engine = "EngineCore"
+        say(
+            f"Initializing a V1 LLM engine (v{VERSION}) with config: model='{self.options.model}', "
+            f"device_config=simulated, tensor_parallel_size={self.gpus}",
+            engine,
+            "core.py:133",
+        )
+        say(f"Starting to load model {self.options.model}...", engine, "gpu_model_runner.py:2602")
+        mark("loading")
+        if at in ("silent", "loading", "loop"):
+            pause("weights", 0.3)
+            while at == "silent" and owner_lives():
+                time.sleep(0.5)
+            fail(self.fault)
+        parts = max(1, min(round(self.weights_gib / 4.5), 12))
+        seconds = MACHINE["times"]["weights"]
+        for part in range(parts + 1):
+            if part:
+                pause("weights", 1 / parts)
+            done = 100 * part // parts
+            progress(
+                f"Loading safetensors checkpoint shards: {done:3d}% Completed | {part}/{parts} "
+                f"[00:{round(seconds * part / parts):02d}<00:00,  1.31it/s]",
+                last=part == parts,
+            )
+        say(f"Loading weights took {seconds:.2f} seconds", engine, "default_loader.py:501")
+        say(
+            f"Model loading took {self.weights_gib / self.gpus:.2f} GiB memory and "
+            f"{seconds + 0.3:.2f} seconds",
+            engine,
+            "gpu_model_runner.py:2653",
+        )
+        pause("compile")
+        say(f"torch.compile took {MACHINE['times']['compile']:.2f} s in total", engine, "mon.py:34")
+
+    def _memory(self, at: str | None) -> None:
+        engine = "EngineCore"
+        if at == "memory":
+            fail(self.fault)
+        total = MACHINE["memory_mib"] / 1024
+        free = max(0.9 * total - self.weights_gib / self.gpus - 0.7, 0.5)
+        tokens = int(free * self.gpus * 2**30 / max(16_000 * self.weights_gib, 8_000))
+        longest = self.options.max_model_len or 4096
+        say(f"Available KV cache memory: {free:.2f} GiB", engine, "gpu_worker.py:298")
+        say(
+            f"GPU KV cache size: {tokens:,} tokens, Maximum concurrency for {longest:,} tokens per "
+            f"request: {tokens / longest:.2f}x",
+            engine,
+            "kv_cache_utils.py:2327",
+        )
+        for done in range(0, 68, 17):
+            progress(f"Capturing CUDA graphs (PIECEWISE): {100 * done // 51:3d}%| {done}/51")
+            pause("graphs", 0.25)
+        progress("Capturing CUDA graphs (PIECEWISE): 100%| 51/51", last=True)
+        seconds = MACHINE["times"]["graphs"]
+        say(f"Graph capturing finished in {seconds:.0f} secs, took 0.31 GiB", engine, "gpu.py:3")
+        took = f"took {seconds + 1:.2f} s"
+        say(f"init engine (profile, create kv cache, warmup model) {took}", engine, "core.py:402")
+        mark("memory", f"{round((total * 0.9) * 1024)}\n")
+
+
+# -- the machine's end is the server's ------------------------------------------------------------
+
+
+def owner_lives() -> bool:
+    """Whether the process that simulates the machine is still there, and not another of its pid."""
+    try:
+        fields = Path(f"/proc/{MACHINE['owner']}/stat").read_text().rpartition(")")[2].split()
+        return fields[0] not in "ZX" and int(fields[19]) == MACHINE["owner_born"]
+    except (OSError, IndexError, ValueError):
+        pass
+    if sys.platform == "linux":
+        return False
+    try:
+        os.kill(MACHINE["owner"], 0)
+    except OSError:
+        return False
+    return True
+
+
+async def watch_owner() -> None:
+    while owner_lives():  # noqa: ASYNC110 - another process
+        await asyncio.sleep(0.5)
+
+
+def restart_for_ever(options: argparse.Namespace, verify: bool) -> None:
+    """A supervisor that starts the server again and again, each in a process of its own."""
+    while owner_lives():
+        child = os.fork()
+        if child == 0:
+            Start(options).run(verify)
+            os._exit(1)
+        os.waitpid(child, 0)
+        time.sleep(0.2)
+
+
+def served(options: argparse.Namespace, fault: dict[str, Any]) -> Served:
+    """A token needs all weights once; reading them takes as long as the memory's bandwidth lets
+    it, of which about 55 % is reached."""
+    weights = max(parameters_b(options.model) * 2e9, 2e8)
+    bandwidth = MACHINE["bandwidth"] * 1e9 * max(options.tensor_parallel_size, 1)
+    return Served(
+        model=options.served_model_name or options.model,
+        longest=options.max_model_len or 4096,
+        key=os.environ.get("VLLM_API_KEY", ""),
+        token_s=max(weights / (0.55 * bandwidth), 1 / 400),
+        speed=float(MACHINE["speed"]),
+        version=VERSION,
+        trouble=fault.get("at", ""),
+        trouble_text=fault.get("text", ""),
+        die=lambda: fail(fault),
+    )
+
+
+async def serve(listener: socket.socket, api: Api, fault: dict[str, Any]) -> None:
+    """Until the machine ends, or the fault wants it."""
+    server = await asyncio.start_server(api.accept, sock=listener, limit=2**20)
+    port = listener.getsockname()[1]
+    say(f"Starting vLLM server on http://127.0.0.1:{port}", place="entry.py:140")
+    plain(f"INFO:     Started server process [{os.getpid()}]")
+    plain("INFO:     Waiting for application startup.")
+    plain("INFO:     Application startup complete.")
+    mark("serving")
+    if fault.get("at") == "serving":
+        await asyncio.sleep(fault["after"])
+        fail(fault)
+    await watch_owner()
+    server.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="api_server.py")
+    parser.add_argument("--verify", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--model", default="simulated")
+    parser.add_argument("--served-model-name", default="")
+    parser.add_argument("--host", default="")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--max-model-len", type=int, default=0)
+    parser.add_argument("--tensor-parallel-size", "-tp", type=int, default=1)
+    options, _ = parser.parse_known_args()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: os._exit(0))
+    start = Start(options)
+    if start.fault.get("at") == "loop":
+        restart_for_ever(options, options.verify)
+        return
+    listener = start.run(options.verify)
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(serve(listener, Api(served(options, start.fault)), start.fault))

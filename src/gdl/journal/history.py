@@ -1,0 +1,97 @@
+"""What earlier attempts came to, read from the journal's events."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from gdl.journal.store import Journal
+
+LOOK_BACK = 300
+"""Deployments that are looked at: machines and providers change."""
+
+_TOLD_BY = (
+    "deployment_planned",
+    "attempt_started",
+    "session_rented",
+    "phase_changed",
+    "attempt_failed",
+    "bench_finished",
+)
+
+
+@dataclass(slots=True)
+class PastAttempt:
+    """failed: the kind of the error that ended it, "" without one. setup_s: seconds from rent to
+    serving. tokens_per_s: output tokens a second that its benchmark found."""
+
+    model: str
+    provider: str
+    machine_id: str
+    gpu_name: str
+    gpu_count: int
+    rented_at: datetime | None = None
+    served: bool = False
+    failed: str = ""
+    setup_s: float | None = None
+    tokens_per_s: list[float] = field(default_factory=list)
+
+
+async def attempts(journal: Journal, backend: str, limit: int = LOOK_BACK) -> list[PastAttempt]:
+    """The attempts of the latest deployments, in no promised order."""
+    marks = ", ".join("?" for _ in _TOLD_BY)
+    rows = await journal.read(
+        "SELECT deployment_id, type, at, payload FROM events WHERE deployment_id IN"  # noqa: S608 - our names
+        " (SELECT id FROM deployments WHERE backend = ? ORDER BY created_at DESC LIMIT ?)"
+        f" AND type IN ({marks}) AND (type <> 'phase_changed' OR payload LIKE '%\"SERVING\"%')"
+        " ORDER BY deployment_id, seq",
+        (backend, limit, *_TOLD_BY),
+    )
+    stories: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
+    for row in rows:
+        stories[row["deployment_id"]].append((row["type"], row["at"], row["payload"]))
+    return [attempt for story in stories.values() for attempt in _attempts_of(story)]
+
+
+def _attempts_of(story: list[tuple[str, str, str]]) -> list[PastAttempt]:
+    model = ""
+    found: list[PastAttempt] = []
+    for kind, at, payload in story:
+        data = json.loads(payload)
+        if kind == "deployment_planned":
+            model = str(data.get("served_name", ""))
+        elif kind == "attempt_started":
+            found.append(_begun(model, data))
+        elif found:
+            _go_on(found[-1], kind, datetime.fromisoformat(at), data)
+    return found
+
+
+def _begun(model: str, data: dict[str, Any]) -> PastAttempt:
+    return PastAttempt(
+        model,
+        str(data.get("provider", "")),
+        str(data.get("machine_id", "")),
+        str(data.get("gpu_name", "")),
+        int(data.get("gpu_count", 0)),
+    )
+
+
+def _go_on(attempt: PastAttempt, kind: str, at: datetime, data: dict[str, Any]) -> None:
+    match kind:
+        case "session_rented":
+            # Attached again: its set-up was another deployment's.
+            attempt.rented_at = None if data.get("since") else at
+        case "phase_changed":
+            attempt.served = True
+            if attempt.rented_at is not None and attempt.setup_s is None:
+                attempt.setup_s = (at - attempt.rented_at).total_seconds()
+        case "attempt_failed":
+            attempt.failed = str(data.get("kind", ""))
+        case "bench_finished":
+            speed = data.get("report", {}).get("output_throughput")
+            if isinstance(speed, int | float) and speed > 0:
+                attempt.tokens_per_s.append(float(speed))

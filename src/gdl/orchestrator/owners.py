@@ -1,0 +1,48 @@
+"""Whether the process that a deployment runs in is still there."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from gdl.journal.store import DeploymentRow
+
+_OUR_START = datetime.now(UTC)
+_SLACK = timedelta(seconds=5)
+"""Clocks are read in different places."""
+
+
+def runs(row: DeploymentRow) -> bool:
+    """Whether a deployment without an end is still being worked on by a live process.
+
+    A process id alone proves nothing: after a restart (of a container, say) another process may
+    have it. One that started after the deployment is not the one.
+    """
+    if row.outcome or row.owner_pid <= 0:
+        return False
+    if row.owner_pid == os.getpid():
+        return row.created_at + _SLACK >= _OUR_START
+    try:
+        os.kill(row.owner_pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass  # it is there, and somebody else's
+    started = _started(row.owner_pid)
+    return started is None or row.created_at + _SLACK >= started
+
+
+def _started(pid: int) -> datetime | None:
+    """When a process started; None where the system does not tell it in /proc."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+        ticks = int(stat.rpartition(")")[2].split()[19])
+        boot = next(
+            int(line.split()[1])
+            for line in Path("/proc/stat").read_text(encoding="ascii").splitlines()
+            if line.startswith("btime ")
+        )
+        return datetime.fromtimestamp(boot + ticks / os.sysconf("SC_CLK_TCK"), UTC)
+    except (OSError, ValueError, IndexError, StopIteration):
+        return None

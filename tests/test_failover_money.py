@@ -1,0 +1,580 @@
+"""Money under adverse conditions: nothing is left rented, nothing of somebody else's is touched.
+
+Every test is one interleaving: lost answers, other processes, a journal that fails, a cancel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from gdl.domain import events as ev
+from gdl.domain.errors import ReleaseUnconfirmed
+from gdl.domain.events import Billing, Phase
+from gdl.domain.models import DeploymentSpec, OfferQuery
+from gdl.domain.secret import Secret
+from gdl.journal.keys import write_key
+from gdl.journal.store import DeploymentRow, Journal, Rental
+from gdl.orchestrator.service import Orchestrator
+from house import last, of_type, told, until
+from quick_house import quick_house
+from shopper_server import FakeShopper, default_key, make_offer
+
+OFFERS = [
+    make_offer("vastai-101", price_per_hour=0.10, machine_id="m-101"),
+    make_offer("vastai-102", price_per_hour=0.11, machine_id="m-102"),
+    make_offer("tensordock-301", price_per_hour=0.20, machine_id=""),
+]
+GONE_PID = 2**22 - 3
+"""Beyond what Linux gives out by default."""
+
+
+@pytest.fixture
+def shopper() -> Iterator[FakeShopper]:
+    with FakeShopper(offers=[dict(o) for o in OFFERS], ssh=("203.0.113.9", 22, "root")) as fake:
+        yield fake
+
+
+def wish(**more: object) -> DeploymentSpec:
+    values: dict[str, object] = {"bench": False, "after": "destroy", **more}
+    return DeploymentSpec("tinyllama", "shopper", **values)  # type: ignore[arg-type]
+
+
+async def deployed(house: Orchestrator, spec: DeploymentSpec) -> list[ev.Recorded]:
+    return await told(house, await house.deploy(spec))
+
+
+def stranger(shopper: FakeShopper, offer_id: str = "vastai-101", consumer: str = "tester") -> str:
+    """A session that somebody made, as the service keeps it."""
+    body = {"consumer_id": consumer, "workload_type": "llm_vllm", "reservation_hours": 1}
+    offer = next(o for o in shopper.offers if o["id"] == offer_id)
+    session = shopper._add(body, offer, "provisioning")
+    return str(session["id"])
+
+
+def posts(shopper: FakeShopper) -> int:
+    return len(shopper.seen("POST", "/api/v1/sessions"))
+
+
+def deletes(shopper: FakeShopper) -> set[str]:
+    return {r.path.rsplit("/", 1)[1] for r in shopper.seen("DELETE", "/api/v1/sessions/")}
+
+
+@contextlib.asynccontextmanager
+async def journal_of(tmp_path: Path) -> AsyncIterator[Journal]:
+    journal = await Journal.open(tmp_path / "journal.sqlite")
+    try:
+        yield journal
+    finally:
+        await journal.aclose()
+
+
+def intent(offer_id: str = "vastai-101", **more: object) -> Rental:
+    values: dict[str, object] = {
+        "intent_id": "old",
+        "deployment_id": "d-old",
+        "attempt": 1,
+        "backend": "shopper",
+        "provider": "vastai",
+        "offer_id": offer_id,
+        "consumer_id": "tester",
+        "price": 0.1,
+        "requested_at": datetime.now(UTC),
+        "billing": Billing.REQUESTED,
+    }
+    return Rental(**{**values, **more})  # type: ignore[arg-type]
+
+
+async def owned(
+    journal: Journal, rental: Rental, *, pid: int, outcome: str = "", key: Path | None = None
+) -> None:
+    """A deployment of another process, with one rental."""
+    await journal.add_deployment(
+        DeploymentRow("d-old", datetime.now(UTC), "m", "shopper", outcome, pid)
+    )
+    if key is not None:
+        write_key(key, Secret(default_key()))
+    await journal.save(rental)
+
+
+# -- lost answers ---------------------------------------------------------------------------------
+
+
+async def test_a_session_that_does_not_fit_the_offer_is_left_alone(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    shopper.inject("create", "drop")
+    async with quick_house(tmp_path, shopper.url) as house:
+        ident = await house.deploy(wish(max_attempts=1))
+        async with asyncio.timeout(10):
+            while not posts(shopper):
+                await asyncio.sleep(0.005)
+        other = stranger(shopper, "tensordock-301")
+        end = last(await told(house, ident))
+    # Whose it is cannot be known: it is left alone, and named.
+    assert (end.billing, end.kind) == (Billing.UNKNOWN, "release_unconfirmed")
+    assert other in str(end.error)
+    assert shopper.billing() == [other] and deletes(shopper) == set()
+
+
+async def test_a_lost_answer_waits_for_another_process_that_rents_the_same_kind(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    """Its session is new, fits, and is not in the journal yet: exactly like our own lost one."""
+    async with journal_of(tmp_path) as journal:
+        await owned(journal, intent(offer_id="vastai-102"), pid=os.getpid())
+        shopper.inject("create", "drop")
+        async with quick_house(tmp_path, shopper.url) as house:
+            ident = await house.deploy(wish(max_attempts=1))
+            async with asyncio.timeout(10):
+                while not posts(shopper):
+                    await asyncio.sleep(0.005)
+            theirs = stranger(shopper, "vastai-102")
+            await asyncio.sleep(0.2)
+            assert shopper.billing() == [theirs]
+            await journal.save(
+                intent(offer_id="vastai-102", session_id=theirs, billing=Billing.ACTIVE)
+            )
+            end = last(await told(house, ident))
+    assert end.billing is Billing.NONE
+    assert shopper.billing() == [theirs] and deletes(shopper) == set()
+
+
+async def test_a_list_that_fails_after_a_lost_answer_is_asked_again(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    shopper.inject("create", "cut")
+    async with quick_house(tmp_path, shopper.url) as house:
+        ident = await house.deploy(wish())
+        async with asyncio.timeout(10):
+            while not posts(shopper):
+                await asyncio.sleep(0.001)
+        shopper.inject("list", "500", 2)
+        end = last(await told(house, ident))
+    assert (end.outcome, end.billing) == ("released", Billing.RELEASED)
+    assert shopper.billing() == [] and posts(shopper) == 2
+
+
+async def test_a_lost_answer_that_cannot_be_resolved_says_that_it_may_bill(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    shopper.inject("create", "cut")
+    flags = {"timeouts": {"http": 1, "rent": 2, "session": 3, "release": 1}}
+    async with quick_house(tmp_path, shopper.url, **flags) as house:
+        ident = await house.deploy(wish())
+        async with asyncio.timeout(10):
+            while not posts(shopper):
+                await asyncio.sleep(0.001)
+        shopper.inject("list", "500", None)
+        end = last(await told(house, ident))
+        assert (end.outcome, end.billing) == ("failed", Billing.UNKNOWN)
+        assert end.kind == "release_unconfirmed" and posts(shopper) == 1
+        shopper.heal()
+        (row,) = await house.sessions()
+        assert row.billing == "active" and not row.ours
+        await house.destroy(row.session.id)
+    assert shopper.billing() == []
+
+
+@pytest.mark.parametrize("fault", ["500", "502", "503", "429", "drop"])
+async def test_a_service_that_stumbles_over_a_rent_request_is_asked_again(
+    tmp_path: Path, shopper: FakeShopper, fault: str
+) -> None:
+    shopper.inject("create", fault)
+    async with quick_house(tmp_path, shopper.url) as house:
+        story = await deployed(house, wish())
+    end = last(story)
+    assert (end.outcome, end.billing) == ("released", Billing.RELEASED)
+    tried = [a.offer_id for a in end.attempts]
+    # A lost answer costs the attempt; a refusal does not.
+    lost = fault in ("502", "drop")
+    assert tried == (["vastai-101", "vastai-102"] if lost else ["vastai-101"])
+    if not lost:
+        assert any("asking again in" in p.text for p in of_type(story, ev.Progressed))
+    assert shopper.billing() == []
+
+
+@pytest.mark.parametrize("fault", ["500", "429", "503", "truncated", "html"])
+async def test_a_list_of_offers_that_fails_is_asked_again(
+    tmp_path: Path, shopper: FakeShopper, fault: str
+) -> None:
+    # Each request is repeated by the HTTP layer itself, up to three times.
+    shopper.inject("inventory", fault, 4 if fault in ("429", "503") else 2)
+    async with quick_house(tmp_path, shopper.url) as house:
+        assert last(await deployed(house, wish())).outcome == "released"
+
+
+async def test_a_service_that_refuses_for_ever_ends_it_in_bounded_time(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    shopper.inject("inventory", "500", None)
+    flags = {"timeouts": {"http": 1, "rent": 2, "session": 2, "release": 1}}
+    async with quick_house(tmp_path, shopper.url, **flags) as house:
+        end = last(await deployed(house, wish()))
+    assert (end.outcome, end.kind, end.billing) == ("failed", "backend_refused", Billing.NONE)
+
+
+async def test_a_disk_too_small_twice_moves_on_and_leaves_no_row(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    shopper.inject("create", "insufficient_disk", 2)
+    async with quick_house(tmp_path, shopper.url) as house:
+        end = last(await deployed(house, wish()))
+    assert [a.offer_id for a in end.attempts] == ["vastai-101", "vastai-102"]
+    assert all(s["status"] == "stopped" for s in shopper.sessions.values())
+
+
+async def test_the_bigger_disk_whose_answer_is_lost_is_not_left_rented(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    for fault in ("insufficient_disk", "cut"):
+        shopper.inject("create", fault)
+    async with quick_house(tmp_path, shopper.url) as house:
+        end = last(await deployed(house, wish()))
+    assert end.outcome == "released" and shopper.billing() == []
+    assert all(s["status"] == "stopped" for s in shopper.sessions.values())
+
+
+async def test_a_machine_dearer_than_its_offer_is_given_back(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    shown = shopper._shown
+    dear = {"price_per_hour": 0.5}
+    shopper._shown = lambda s: {  # type: ignore[method-assign]
+        **shown(s),
+        **(dear if shopper._offer_of[s["id"]] == "vastai-101" else {}),
+    }
+    async with quick_house(tmp_path, shopper.url) as house:
+        end = last(await deployed(house, wish(query=OfferQuery(max_price=0.15))))
+    assert [a.offer_id for a in end.attempts] == ["vastai-101", "vastai-102"]
+    assert "$0.500/h" in end.attempts[0].reason and shopper.billing() == []
+
+
+# -- 409 ------------------------------------------------------------------------------------------
+
+
+async def test_a_blocking_session_whose_key_is_lost_is_released(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    old = stranger(shopper)
+    async with quick_house(tmp_path, shopper.url) as house:
+        end = last(await deployed(house, wish()))
+    assert [a.offer_id for a in end.attempts] == ["vastai-101"]
+    assert end.outcome == "released" and old in deletes(shopper) and shopper.billing() == []
+
+
+async def test_a_blocking_session_of_a_dead_process_is_taken_over(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    old = stranger(shopper)
+    key = tmp_path / "keys" / "old.pem"
+    async with journal_of(tmp_path) as journal:
+        rental = intent(session_id=old, billing=Billing.ACTIVE, key_file=str(key))
+        await owned(journal, rental, pid=GONE_PID, key=key)
+    async with quick_house(tmp_path, shopper.url) as house:
+        story = await deployed(house, wish())
+        end = last(story)
+    assert (end.outcome, end.session_id) == ("released", old)
+    assert len(shopper.sessions) == 1 and shopper.billing() == []
+    assert any("taking it over" in n.text for n in of_type(story, ev.Noted))
+    assert not key.exists()
+
+
+@pytest.mark.parametrize("holder", ["this process", "another process", "kept"])
+async def test_a_blocking_session_in_use_is_left_alone(
+    tmp_path: Path, shopper: FakeShopper, holder: str
+) -> None:
+    pid = {"this process": os.getpid(), "another process": os.getppid(), "kept": 0}[holder]
+    outcome = "serving" if holder == "kept" else ""
+    old = stranger(shopper)
+    key = tmp_path / "keys" / "old.pem"
+    async with journal_of(tmp_path) as journal:
+        rental = intent(session_id=old, billing=Billing.ACTIVE, key_file=str(key))
+        await owned(journal, rental, pid=pid, outcome=outcome, key=key)
+    async with quick_house(tmp_path, shopper.url) as house:
+        end = last(await deployed(house, wish()))
+    assert [a.offer_id for a in end.attempts] == ["vastai-101", "vastai-102"]
+    assert shopper.billing() == [old] and key.exists()
+
+
+async def test_an_offer_that_another_live_process_is_renting_now_is_left_to_it(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    theirs = stranger(shopper)
+    async with journal_of(tmp_path) as journal:
+        await owned(journal, intent(), pid=os.getpid())
+    async with quick_house(tmp_path, shopper.url) as house:
+        end = last(await deployed(house, wish()))
+    assert end.attempts[0].ended == "failed" and end.outcome == "released"
+    assert shopper.billing() == [theirs]
+
+
+# -- machines that end by themselves, releases that fail ------------------------------------------
+
+
+def stop_by_itself(shopper: FakeShopper, error: str) -> Callable[[str], str]:
+    """A fate: the service says that the session has ended, while SSH is lost."""
+
+    def fate(session: str) -> str:
+        if shopper._offer_of[session] != "vastai-101":
+            return ""
+        shopper.sessions[session]["status"] = "stopped"
+        if error:
+            shopper.sessions[session]["error"] = error
+        return "ssh"
+
+    return fate
+
+
+async def test_a_machine_that_died_is_not_held_against_its_provider(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    fate = stop_by_itself(shopper, "instance stopped unexpectedly: exited")
+    async with quick_house(tmp_path, shopper.url, fate=fate) as house:
+        end = last(await deployed(house, wish()))
+    assert [a.offer_id for a in end.attempts] == ["vastai-101", "vastai-102"]
+    assert "the machine is gone" in end.attempts[0].reason
+    assert (end.outcome, end.billing) == ("released", Billing.RELEASED)
+
+
+@pytest.mark.parametrize("error", ["", "Instance not found on provider during reconciliation"])
+async def test_an_end_that_nobody_asked_for_proves_nothing_about_the_bill(
+    tmp_path: Path, shopper: FakeShopper, error: str
+) -> None:
+    fate = stop_by_itself(shopper, error)
+    async with quick_house(tmp_path, shopper.url, fate=fate) as house:
+        story = await deployed(house, wish())
+        end = last(story)
+        assert (end.outcome, end.billing) == ("released", Billing.UNKNOWN)
+        doubtful = next(i for i, o in shopper._offer_of.items() if o == "vastai-101")
+        assert end.session_id == doubtful and doubtful in deletes(shopper)
+        assert any("marketplace" in n.text for n in of_type(story, ev.Noted))
+        rows = {r.session.id: r.billing for r in await house.sessions()}
+        assert rows[doubtful] == "unknown"
+        # The user has looked there, and says so.
+        assert (await house.destroy(doubtful)).billing == "released"
+        rows = {r.session.id: r.billing for r in await house.sessions()}
+        assert rows[doubtful] == "released"
+
+
+async def test_a_session_destroyed_from_elsewhere_is_neither_in_doubt_nor_replaced(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    flags = {"backend": "shopper", "consumer_id": "tester"}
+    async with (
+        quick_house(tmp_path, shopper.url, pause=0.6, **flags) as house,
+        quick_house(tmp_path, shopper.url, **flags) as another,
+    ):
+        ident = await house.deploy(wish())
+        event = await until(house, ident, lambda e: isinstance(e, ev.SessionRented))
+        assert isinstance(event.event, ev.SessionRented)
+        assert (await another.destroy(event.event.session_id)).billing == "released"
+        end = last(await told(house, ident))
+    assert (end.kind, end.billing) == ("cancelled", Billing.RELEASED)
+    assert posts(shopper) == 1 and shopper.billing() == []
+
+
+async def test_destroying_what_cannot_be_released_does_not_say_that_it_was(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    flags = {"timeouts": {"http": 1, "rent": 2, "session": 3, "release": 0.5}}
+    async with quick_house(tmp_path, shopper.url, **flags) as house:
+        ident = await house.deploy(wish(after="hold"))
+        await until(
+            house, ident, lambda e: isinstance(e, ev.PhaseChanged) and e.phase is Phase.SERVING
+        )
+        shopper.inject("delete", "unverified", None)
+        with pytest.raises(ReleaseUnconfirmed):
+            await house.destroy(ident)
+
+
+async def test_an_unconfirmed_release_ends_failover_and_is_asked_for_again_meanwhile(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    shopper.inject("delete", "unverified", None)
+    flags = {"timeouts": {"http": 1, "rent": 2, "session": 3, "release": 0.8}}
+    async with quick_house(tmp_path, shopper.url, fate=lambda _: "crash", **flags) as house:
+        story = await deployed(house, wish())
+    end = last(story)
+    assert (end.kind, end.billing) == ("release_unconfirmed", Billing.UNKNOWN)
+    assert len(end.attempts) == 1 and len(shopper.billing()) == 1
+    assert len(shopper.seen("DELETE", "/api/v1/sessions/")) > 2
+    assert any("asking again" in p.text for p in of_type(story, ev.Progressed))
+
+
+# -- cancel ---------------------------------------------------------------------------------------
+
+
+async def test_a_cancel_before_the_first_step_has_an_end(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    async with quick_house(tmp_path, shopper.url) as house:
+        ident = await house.deploy(wish())
+        await house.cancel(ident)
+        assert last(await told(house, ident)).outcome == "cancelled"
+    assert shopper.billing() == []
+
+
+@pytest.mark.parametrize("fault", [None, "cut", "insufficient_disk", "429"])
+@pytest.mark.parametrize("delay", [0.0, 0.003, 0.01, 0.03, 0.08])
+async def test_a_cancel_at_any_moment_leaves_nothing_rented(
+    tmp_path: Path, shopper: FakeShopper, fault: str | None, delay: float
+) -> None:
+    if fault is not None:
+        shopper.inject("create", fault)
+    async with quick_house(tmp_path, shopper.url, pause=0.01) as house:
+        ident = await house.deploy(wish())
+        await until(house, ident, lambda e: isinstance(e, ev.PhaseChanged))
+        await asyncio.sleep(delay)
+        await house.cancel(ident)
+        end = last(await told(house, ident))
+    assert end.outcome in ("cancelled", "released")
+    assert end.billing in (Billing.NONE, Billing.RELEASED)
+    assert shopper.billing() == []
+
+
+async def test_a_cancel_while_it_backs_off_does_not_wait_for_it(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    shopper.inject("inventory", "500", None)
+    flags = {"timeouts": {"http": 1, "rent": 2, "session": 600, "release": 1}}
+    async with quick_house(tmp_path, shopper.url, **flags) as house:
+        ident = await house.deploy(wish())
+        await until(house, ident, lambda e: isinstance(e, ev.Progressed))
+        await house.cancel(ident)
+        async with asyncio.timeout(2):
+            assert last(await told(house, ident)).outcome == "cancelled"
+
+
+async def test_closing_the_house_gives_everything_back(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    async with quick_house(tmp_path, shopper.url) as house:
+        idents = [await house.deploy(wish(after="hold")) for _ in range(3)]
+        for ident in idents:
+            await until(
+                house, ident, lambda e: isinstance(e, ev.PhaseChanged) and e.phase is Phase.SERVING
+            )
+        assert len(shopper.billing()) == 3
+    assert shopper.billing() == []
+
+
+async def test_two_deployments_at_once_lose_both_answers_and_destroy_both(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    shopper.inject("create", "cut", 2)
+    async with quick_house(tmp_path, shopper.url) as house:
+        idents = [await house.deploy(wish()) for _ in range(2)]
+        ends = [last(await told(house, ident)) for ident in idents]
+    assert [e.outcome for e in ends] == ["released", "released"]
+    assert shopper.billing() == []
+
+
+# -- the journal fails ----------------------------------------------------------------------------
+
+
+def spoil(tmp_path: Path, *tables: str) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "journal.sqlite", timeout=10)) as database:
+        for table in tables:
+            database.execute(f"DROP TABLE {table}")
+        database.commit()
+
+
+async def test_a_journal_that_cannot_be_written_rents_nothing(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    async with quick_house(tmp_path, shopper.url) as house:
+        spoil(tmp_path, "rentals")
+        end = last(await deployed(house, wish()))
+    assert (end.outcome, end.billing) == ("failed", Billing.NONE)
+    assert "journal" in str(end.error) and posts(shopper) == 0
+
+
+@pytest.mark.parametrize("phase", [Phase.RENTING, Phase.INSTALLING, Phase.SERVING])
+async def test_a_journal_that_breaks_on_the_way_does_not_keep_the_machine(
+    tmp_path: Path, shopper: FakeShopper, phase: Phase
+) -> None:
+    async with quick_house(tmp_path, shopper.url, pause=0.05) as house:
+        ident = await house.deploy(wish())
+        await until(house, ident, lambda e: isinstance(e, ev.PhaseChanged) and e.phase is phase)
+        spoil(tmp_path, "events", "rentals", "exclusions")
+        story = await told(house, ident)
+    assert any("journal" in n.text for n in of_type(story, ev.Noted)) or phase is Phase.RENTING
+    assert shopper.billing() == []
+
+
+async def test_a_key_that_cannot_be_kept_gives_the_machine_back(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    async with quick_house(tmp_path, shopper.url) as house:
+        (tmp_path / "keys").write_text("a file where the folder should be")
+        end = last(await deployed(house, wish()))
+    assert (end.outcome, end.billing) == ("failed", Billing.RELEASED)
+    assert "key file" in str(end.error) and len(end.attempts) == 1
+    assert shopper.billing() == []
+
+
+# -- what dead processes left ---------------------------------------------------------------------
+
+
+async def test_a_request_of_a_dead_process_is_matched_with_what_it_made(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    """It died between the answer and the journal; the key is on disk."""
+    made = stranger(shopper)
+    key = tmp_path / "keys" / "old.pem"
+    async with journal_of(tmp_path) as journal:
+        await owned(journal, intent(), pid=GONE_PID, key=key)
+    async with quick_house(tmp_path, shopper.url) as house:
+        (row,) = await house.sessions()
+        assert (row.session.id, row.ours, row.billing) == (made, True, "active")
+        findings = {f.name: f for f in await house.doctor()}
+        assert made in findings["leftovers"].detail
+        assert deletes(shopper) == set()
+        await house.destroy(made)
+    assert shopper.billing() == [] and not key.exists()
+
+
+async def test_a_live_session_whose_key_nobody_has_is_shown_and_never_destroyed_unasked(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    made = stranger(shopper, "tensordock-301")
+    async with quick_house(tmp_path, shopper.url) as house:
+        (row,) = await house.sessions()
+        assert (row.ours, row.billing) == (False, "active")
+        await house.doctor()
+        await deployed(house, wish())
+    assert shopper.billing() == [made] and made not in deletes(shopper)
+
+
+async def test_a_request_of_a_dead_process_that_made_nothing_is_closed(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    long_ago = datetime.now(UTC) - timedelta(hours=1)
+    async with journal_of(tmp_path) as journal:
+        await owned(journal, intent(requested_at=long_ago), pid=GONE_PID)
+        async with quick_house(tmp_path, shopper.url) as house:
+            assert await house.sessions() == []
+        (rental,) = await journal.rentals()
+        assert not rental.open
+        (row,) = await journal.deployments()
+        assert row.outcome == "interrupted"
+
+
+async def test_a_request_of_a_live_process_is_not_touched(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    stranger(shopper)
+    async with journal_of(tmp_path) as journal:
+        await owned(journal, intent(), pid=os.getppid())
+        async with quick_house(tmp_path, shopper.url) as house:
+            await house.sessions()
+        (rental,) = await journal.rentals()
+        assert (rental.billing, rental.session_id) == (Billing.REQUESTED, None)

@@ -1,0 +1,270 @@
+"""Failover as the user sees it: who is left out, until when, what is asked, what is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from gdl.domain import events as ev
+from gdl.domain.errors import UsageError
+from gdl.domain.events import Billing
+from gdl.domain.models import DeploymentSpec, OfferQuery
+from gdl.orchestrator.service import Orchestrator
+from house import last, of_type, told, until
+from quick_house import quick_house
+from shopper_server import FakeShopper, make_offer
+
+OFFERS = [
+    make_offer("vastai-101", price_per_hour=0.10, machine_id="m-101"),
+    make_offer("vastai-102", price_per_hour=0.11, machine_id="m-102"),
+    make_offer("tensordock-301", price_per_hour=0.20, machine_id=""),
+    make_offer("bluelobster-1", price_per_hour=0.30, machine_id="m-9"),
+]
+
+
+@pytest.fixture
+def shopper() -> Iterator[FakeShopper]:
+    with FakeShopper(offers=[dict(o) for o in OFFERS], ssh=("203.0.113.9", 22, "root")) as fake:
+        yield fake
+
+
+def wish(**more: object) -> DeploymentSpec:
+    values: dict[str, object] = {"bench": False, "after": "destroy", **more}
+    return DeploymentSpec("tinyllama", "shopper", **values)  # type: ignore[arg-type]
+
+
+async def deployed(house: Orchestrator, spec: DeploymentSpec) -> list[ev.Recorded]:
+    return await told(house, await house.deploy(spec))
+
+
+def offers_tried(story: list[ev.Recorded]) -> list[str]:
+    return [a.offer_id for a in last(story).attempts]
+
+
+async def waits(house: Orchestrator, ident: str) -> None:
+    await until(house, ident, lambda e: isinstance(e, ev.ChoiceAwaited))
+    # The choice can be made as soon as the event is there.
+    assert house.state(ident).waiting
+
+
+def fates(shopper: FakeShopper, of: dict[str, str]):  # type: ignore[no-untyped-def]
+    """By offer id."""
+    return lambda session: of.get(shopper._offer_of[session], "")
+
+
+async def test_the_story_has_time_money_and_reason_for_each_attempt(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    shopper.inject("create", "stale")
+    shopper.failing["vastai-102"] = "SSH verification timeout"
+    async with quick_house(tmp_path, shopper.url, pause=0.02) as house:
+        story = await deployed(house, wish())
+    end = last(story)
+    assert (end.outcome, end.billing) == ("released", Billing.RELEASED)
+    assert offers_tried(story) == ["vastai-101", "vastai-102", "tensordock-301"]
+    stale, ssh, served = end.attempts
+    assert (stale.ended, stale.cost, stale.session_id) == ("failed", 0.0, None)
+    assert "no longer available" in stale.reason
+    assert "SSH verification timeout" in ssh.reason and ssh.cost > 0 and ssh.session_id
+    assert (served.ended, served.phase_reached) == ("released", "SERVING")
+    assert served.cost > 0 and served.reason
+    assert all(a.seconds >= 0 for a in end.attempts) and served.seconds > 0
+
+
+async def test_a_stale_last_attempt_does_not_hide_what_the_first_cost(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    shopper.offers = shopper.offers[:3]
+    shopper.failing["vastai-101"] = "instance stopped unexpectedly: exited"
+    async with quick_house(tmp_path, shopper.url) as house:
+        ident = await house.deploy(wish())
+        await until(house, ident, lambda e: isinstance(e, ev.SessionRented))
+        shopper.inject("create", "stale", None)
+        end = last(await told(house, ident))
+    assert end.billing is Billing.NONE
+    assert end.attempts[0].cost > 0 and end.attempts[1].cost == 0
+
+
+async def test_ssh_excludes_the_provider_for_now_and_the_machine_for_hours(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    of = fates(shopper, {"vastai-101": "ssh"})
+    async with quick_house(tmp_path, shopper.url, fate=of) as house:
+        story = await deployed(house, wish())
+        assert offers_tried(story) == ["vastai-101", "tensordock-301"]
+        set_out = {(e.kind, e.key): e for e in of_type(story, ev.ExclusionSet)}
+        assert not set_out["provider", "vastai"].remembered
+        assert set_out["machine", "m-101"].remembered
+        (kept,) = await house.exclusions()
+    assert (kept.kind, kept.key, kept.scope) == ("machine", "m-101", "remembered")
+    hours = (kept.until - datetime.now(UTC)) / timedelta(hours=1)  # type: ignore[operator]
+    assert 5.9 < hours <= 6
+
+
+async def test_a_broken_machine_is_remembered_across_restarts_and_can_be_cleared(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    of = fates(shopper, {"vastai-101": "driver"})
+    async with quick_house(tmp_path, shopper.url, fate=of) as house:
+        assert offers_tried(await deployed(house, wish())) == ["vastai-101", "vastai-102"]
+    async with quick_house(tmp_path, shopper.url, fate=of) as house:
+        assert offers_tried(await deployed(house, wish())) == ["vastai-102"]
+        out = next(r for r in await house.offers(OfferQuery()) if r.offer.id == "vastai-101")
+        assert out.exclusion == "machine" and "until " in str(out.excluded)
+        days = (out.until - datetime.now(UTC)) / timedelta(days=1)  # type: ignore[operator]
+        assert 6.9 < days <= 7
+        assert await house.clear_exclusions("m-101") == 1
+        with pytest.raises(UsageError, match="no exclusion"):
+            await house.clear_exclusions("m-101")
+        assert offers_tried(await deployed(house, wish())) == ["vastai-101", "vastai-102"]
+
+
+async def test_where_machines_have_no_name_the_offer_stands_for_its_machine(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    of = fates(shopper, {"tensordock-301": "no-driver"})
+    query = OfferQuery(exclude_providers=("vastai",))
+    async with quick_house(tmp_path, shopper.url, fate=of) as house:
+        story = await deployed(house, wish(query=query))
+        assert offers_tried(story) == ["tensordock-301", "bluelobster-1"]
+        assert [(x.kind, x.key) for x in await house.exclusions()] == [("offer", "tensordock-301")]
+
+
+async def test_what_no_machine_can_mend_ends_it_at_once(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    async with quick_house(tmp_path, shopper.url, fate=lambda _: "gated") as house:
+        end = last(await deployed(house, wish()))
+        assert len(end.attempts) == 1 and end.billing is Billing.RELEASED
+        assert await house.exclusions() == []
+
+
+async def test_an_unknown_crash_is_not_held_against_the_machine_for_ever(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    of = fates(shopper, {"vastai-101": "crash", "vastai-102": "sick"})
+    async with quick_house(tmp_path, shopper.url, fate=of) as house:
+        story = await deployed(house, wish())
+        assert offers_tried(story) == ["vastai-101", "vastai-102", "tensordock-301"]
+        assert await house.exclusions() == []
+
+
+async def test_all_excluded_is_counted_by_cause_with_what_would_help(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    shopper.offers = [
+        *(make_offer(f"vastai-{n}", price_per_hour=0.1 + n / 1e4) for n in range(101, 105)),
+        make_offer("tensordock-301", price_per_hour=9.0),
+    ]
+    shopper.inject("create", "stale", 2)
+    shopper.failing["vastai-103"] = "SSH verification timeout"
+    async with quick_house(tmp_path, shopper.url) as house:
+        end = last(await deployed(house, wish(query=OfferQuery(max_price=1.0), max_attempts=5)))
+    assert "2 stale" in str(end.error) and "2 vastai after SSH errors" in str(end.error)
+    assert "no suitable offers (5 excluded" in str(end.error)
+    assert "raise the price ceiling to $9.00/h" in str(end.hint)
+    assert "allow provider vastai" in str(end.hint)
+
+
+async def test_the_users_exclusions_hold_until_cleared(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    async with quick_house(tmp_path, shopper.url) as house:
+        await house.exclude("provider", "vastai", "slow last week")
+        assert offers_tried(await deployed(house, wish())) == ["tensordock-301"]
+        out = [r for r in await house.offers(OfferQuery()) if r.offer.provider == "vastai"]
+        assert {r.excluded for r in out} == {"slow last week, until you clear it"}
+        with pytest.raises(UsageError, match="unknown kind"):
+            await house.exclude("planet", "mars")
+        with pytest.raises(UsageError):
+            await house.exclude("offer", " ")
+        assert await house.clear_exclusions() == 1
+        assert offers_tried(await deployed(house, wish())) == ["vastai-101"]
+
+
+async def test_retry_next_exclude_and_bring_back(tmp_path: Path, shopper: FakeShopper) -> None:
+    bad = {"vastai-101": "crash", "vastai-102": "crash", "tensordock-301": "crash"}
+    async with quick_house(tmp_path, shopper.url, fate=fates(shopper, bad)) as house:
+        ident = await house.deploy(wish(auto_failover=False, ask_on_failure=True))
+        await waits(house, ident)
+        await house.retry(ident)
+        await until(house, ident, lambda e: isinstance(e, ev.AttemptFailed) and e.attempt == 2)
+        await until(house, ident, lambda e: isinstance(e, ev.ChoiceAwaited) and e.attempt == 2)
+        await house.next_offer(ident, exclude_provider=True)
+        await until(house, ident, lambda e: isinstance(e, ev.ChoiceAwaited) and e.attempt == 3)
+        excluded = {x.key for x in house.state(ident).exclusions if x.kind == "provider"}
+        assert excluded == {"vastai"}
+        with pytest.raises(UsageError, match="not excluded"):
+            await house.include_provider(ident, "bluelobster")
+        await house.include_provider(ident, "vastai")
+        assert not [x for x in house.state(ident).exclusions if x.kind == "provider"]
+        await house.next_offer(ident)
+        await until(house, ident, lambda e: isinstance(e, ev.ChoiceAwaited) and e.attempt == 4)
+        await house.set_auto_failover(ident, True)
+        story = await told(house, ident)
+    assert offers_tried(story) == [
+        *("vastai-101", "vastai-101", "tensordock-301", "vastai-102", "bluelobster-1")
+    ]
+    assert last(story).outcome == "released"
+    assert shopper.billing() == []
+
+
+async def test_turning_automatic_failover_off_asks_instead(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    async with quick_house(tmp_path, shopper.url, fate=lambda _: "crash", pause=0.05) as house:
+        ident = await house.deploy(wish(ask_on_failure=True))
+        await house.set_auto_failover(ident, False)
+        await waits(house, ident)
+        assert not house.state(ident).auto_failover
+        assert len(house.state(ident).attempts) == 1
+        await house.cancel(ident)
+        assert last(await told(house, ident)).outcome == "cancelled"
+
+
+async def test_when_nothing_is_left_the_user_may_bring_a_provider_back(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    shopper.offers = shopper.offers[:2]
+    of = fates(shopper, {"vastai-101": "ssh"})
+    async with quick_house(tmp_path, shopper.url, fate=of) as house:
+        ident = await house.deploy(wish(ask_on_failure=True))
+        await waits(house, ident)
+        notes = [e.text for e in house.state(ident).notes]
+        assert any("2 vastai after SSH errors" in text for text in notes)
+        await house.include_provider(ident, "vastai")
+        await house.next_offer(ident)
+        assert offers_tried(await told(house, ident)) == ["vastai-101", "vastai-102"]
+
+
+async def test_experience_shows_in_the_next_ranking(tmp_path: Path, shopper: FakeShopper) -> None:
+    async with quick_house(tmp_path, shopper.url, pause=0.02) as house:
+        before = (await house.offers(OfferQuery(model="tinyllama")))[0]
+        assert before.usd_per_million is None
+        assert before.session_cost == pytest.approx(0.10 * 1.1)
+        await deployed(house, wish(bench=True))
+    async with quick_house(tmp_path, shopper.url) as house:
+        first = (await house.offers(OfferQuery(model="tinyllama")))[0]
+        assert first.usd_per_million == pytest.approx(0.10 / 3600 / 900 * 1e6)
+        assert first.session_cost == pytest.approx(0.10, rel=0.01)
+        other = (await house.offers(OfferQuery(model="phi-2")))[0]
+        assert other.usd_per_million is None
+
+
+async def test_a_reliability_floor_leaves_out_what_is_below(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    shopper.offers[0]["reliability"] = 0.9
+    async with quick_house(tmp_path, shopper.url, min_reliability=0.95) as house:
+        rows = await house.offers(OfferQuery())
+        assert rows[0].offer.id == "vastai-102" and rows[-1].exclusion == "reliability"
+
+
+async def test_an_old_driver_is_seen_in_the_listing(tmp_path: Path, shopper: FakeShopper) -> None:
+    shopper.offers[0]["cuda_version"] = 10.2
+    async with quick_house(tmp_path, shopper.url) as house:
+        rows = await house.offers(OfferQuery())
+        assert rows[-1].offer.id == "vastai-101" and rows[-1].exclusion == "cuda"
