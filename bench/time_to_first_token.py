@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CONVERTER = ROOT / "src/gdl/engines/vllm/remote/smollm2.py"
 PORT = 8391
 QUESTION = "What is the capital of France?"
+STATES = ("cold", "warm")
 ALLOWED_S, ALLOWED_SHARE = 5.0, 0.05
 
 
@@ -149,19 +150,24 @@ def with_gdl(cache: Path) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--only", choices=["cold"], help="leave out the runs with filled caches")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     results: dict[str, list[dict[str, float]]] = {}
     for _ in range(options.rounds):
         for name, way in (("by hand", by_hand), ("gdl-tui", with_gdl)):
             cache = Path(tempfile.mkdtemp(prefix="cache-"))
-            for state in ("cold", "warm"):
+            for state in STATES:
+                if options.only not in (None, state):
+                    break
                 times = way(cache)
                 results.setdefault(f"{name}, {state}", []).append(times)
                 shown = ", ".join(f"{k} {v:.1f}" for k, v in times.items())
                 print(f"{name}, {state}: {shown}", flush=True)
             shutil.rmtree(cache, ignore_errors=True)
-    for state in ("cold", "warm"):
+    for state in STATES:
+        if f"by hand, {state}" not in results:
+            continue
         hand, ours = (
             statistics.median(t["first token"] for t in results[f"{name}, {state}"])
             for name in ("by hand", "gdl-tui")
