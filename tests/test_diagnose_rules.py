@@ -140,3 +140,39 @@ def test_diagnoses_told_by_behaviour_are_had_by_id() -> None:
     assert by_id("slow-download", ["1.2 MB/s"]).evidence == ("1.2 MB/s",)
     with pytest.raises(KeyError):
         by_id("no-such-rule")
+
+
+BY_THE_MARKET = {
+    "offer-taken": "stale",
+    "no-nodes": "no-nodes",
+    "rate-limited": "shopper-429",
+    "never-reachable": "ssh-never",
+    "key-never-arrived": "auth-failed",
+    "machine-died": "dies-provisioning",
+    "ssh-key-refused": "key-never",
+    "no-driver": "no-driver",
+    "driver-rebuilding": "driver-rebuilding",
+}
+"""Rules whose failure a scenario plays without a log: the market or the machine itself does it."""
+REPLAYED = {
+    "host-key-changed": "no simulated machine changes its key",
+    "ssh-not-up": "told by the excerpt alone",
+    "nothing-listens": "told by the excerpt alone",
+    "no-model-at-path": "the scenarios deploy a model of the hub",
+    "step-time-limit": "takes as long as the limit",
+    "slow-download": "is not measured yet",
+}
+
+
+def test_every_rule_has_a_scenario_or_a_reason_why_not() -> None:
+    from gdl.backends.sandbox import scenario
+
+    played = set(BY_THE_MARKET)
+    for name in scenario.names():
+        loaded = scenario.load(name)
+        for fault in loaded.fault:
+            played.update(scenario.named_logs(fault))
+        if loaded.expect is not None:
+            played.add(loaded.expect.diagnosed)
+    assert set(BY_THE_MARKET.values()) <= set(scenario.names())
+    assert {rule.id for rule in rules()} - played == set(REPLAYED)

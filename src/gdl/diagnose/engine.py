@@ -1,32 +1,31 @@
-"""From the last lines of a log to a cause and a remedy (rules.toml)."""
+"""From a log to a cause and a remedy (rules.toml)."""
 
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache
-from importlib.resources import files
+from dataclasses import dataclass
 
-_LINE = 2000
+from gdl.diagnose.rules import BROAD, GENERIC, SPECIFIC, VALUE_CHARS, Rule, rules
+from gdl.diagnose.scan import Found, Scanner, clean
+from gdl.domain.remedies import Remedy, RemedyKind
+
+_READ_ON = "Read the log (`gdl-tui bundle ID` packs all of it), or take the next offer."
 _EVIDENCE_LINES = 5
 _EVIDENCE_CHARS = 300
-_VALUE_CHARS = 160
-_CONTROL = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x1f\x7f-\x9f]"
-)
-_ERROR = re.compile(
-    r"(?:^|[\s\]])(?:(?P<python>(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Failure|Exit)\b.*)"
-    r"|(?P<tool>(?:error|ERROR|fatal|FATAL|x|×): ?.+|× .+))"
-)
-_SPECIFIC, _BROAD, _GENERIC = 1, 2, 3
+
+__all__ = ["Diagnosis", "Rule", "Scanner", "by_id", "diagnose", "explain", "rules"]
+
+
+_UNEXPLAINED = frozenset({"unknown", *(rule.id for rule in rules() if rule.generic)})
+_NEXT = Remedy(RemedyKind.NEXT)
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
     """rule: its id, "unknown" or "signal-N". evidence: at most 5 lines of at most 300 characters.
-    confidence: "high", "medium" or "low". kind: what sort of remedy (rules.toml), or ""."""
+    confidence: "high", "medium" or "low". kind: what sort of remedy (rules.toml), or "".
+    action: the remedy as an object."""
 
     rule: str
     cause: str
@@ -34,112 +33,84 @@ class Diagnosis:
     evidence: tuple[str, ...] = ()
     confidence: str = "low"
     kind: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One entry of rules.toml. pattern None: told by behaviour, never by a line."""
-
-    id: str
-    pattern: re.Pattern[str] | None
-    cause: str
-    remedy: str
-    kind: str
-    tier: int = _SPECIFIC
-    sure: bool = True
-    phases: frozenset[str] = frozenset()
-    unnamed: Mapping[str, str] = field(default_factory=dict)
+    action: Remedy = _NEXT
 
     @property
-    def generic(self) -> bool:
-        return self.tier == _GENERIC
-
-
-@cache
-def rules() -> tuple[Rule, ...]:
-    """All rules, in the file's order."""
-    raw = tomllib.loads(files("gdl.diagnose").joinpath("rules.toml").read_text("utf-8"))
-    return tuple(
-        Rule(
-            id=row["id"],
-            pattern=re.compile(row["pattern"]) if row["pattern"] else None,
-            cause=row["cause"],
-            remedy=row["remedy"],
-            kind=row["kind"],
-            tier=row.get("tier", _SPECIFIC),
-            sure=row.get("sure", True),
-            phases=frozenset(row.get("phases", ())),
-            unnamed=row.get("unnamed", {}),
-        )
-        for row in raw["rule"]
-    )
+    def known(self) -> bool:
+        """Whether a cause was found: no guess from a line that only says that something failed."""
+        return self.rule not in _UNEXPLAINED
 
 
 def diagnose(lines: Sequence[str], *, exit_status: int | None = None, phase: str = "") -> Diagnosis:
     """The most likely cause. `exit_status` is -N (or 128 + N) when signal N ended the process.
 
-    The earliest specific match wins over any broader one; then the signal; then the last error
-    line, said to be unexplained. Never raises, whatever the lines hold.
+    Never raises, whatever the lines hold. For logs of any length there is a Scanner and `explain`.
     """
-    clean = [_CONTROL.sub("", line[:_LINE]).rstrip() for line in lines]
-    best: dict[int, tuple[int, Rule, re.Match[str]]] = {}
-    asked = [r for r in rules() if r.pattern and (not phase or not r.phases or phase in r.phases)]
-    for number, line in enumerate(clean):
-        if not line or _SPECIFIC in best:
-            continue
-        for rule in asked:
-            if rule.tier in best or rule.pattern is None:
-                continue
-            if found := rule.pattern.search(line):
-                best[rule.tier] = (number, rule, found)
-    for tier in (_SPECIFIC, _BROAD):
-        if tier in best:
-            return _from_rule(clean, *best[tier])
-    by_signal = _from_signal(clean, exit_status)
+    scanner = Scanner(phase)
+    text = "\n".join(clean(line) for line in lines)
+    scanner.feed(text.encode("utf-8", "replace"))
+    return explain(scanner, exit_status)
+
+
+def explain(scanner: Scanner, exit_status: int | None = None) -> Diagnosis:
+    """What a log that was read to its end says.
+
+    The earliest specific match wins over any broader one; then the signal; then the last error,
+    said to be unexplained.
+    """
+    scanner.end()
+    for tier in (SPECIFIC, BROAD):
+        if tier in scanner.found:
+            return _from_rule(scanner.found[tier])
+    by_signal = _from_signal(scanner, exit_status)
     if by_signal is not None:
         return by_signal
-    if _GENERIC in best:
-        return _from_generic(clean, *best[_GENERIC])
-    return _unknown(clean, exit_status)
+    if GENERIC in scanner.found:
+        return _from_generic(scanner.found[GENERIC])
+    return _unknown(scanner, exit_status)
 
 
-def by_id(rule_id: str, evidence: Sequence[str] = ()) -> Diagnosis:
+def by_id(rule_id: str, evidence: Sequence[str] = (), **values: str) -> Diagnosis:
     """A diagnosis told by behaviour rather than by text. Raises KeyError for an unknown id."""
     rule = next((rule for rule in rules() if rule.id == rule_id), None)
     if rule is None:
         raise KeyError(rule_id)
-    return Diagnosis(
-        rule.id,
-        _fill(rule.cause, rule.unnamed),
-        _fill(rule.remedy, rule.unnamed),
-        _shown(evidence),
-        "high" if rule.sure else "medium",
-        rule.kind,
-    )
+    return _made(rule, {**rule.unnamed, **values}, evidence, "high" if rule.sure else "medium")
 
 
-def _from_rule(lines: list[str], number: int, rule: Rule, found: re.Match[str]) -> Diagnosis:
-    values = dict(rule.unnamed)
-    values.update({k: _value(k, v) for k, v in found.groupdict().items() if v})
-    nearby = [lines[i] for i in range(max(number - 1, 0), min(number + 4, len(lines)))]
-    confidence = "high" if rule.sure and rule.tier == _SPECIFIC else "medium"
+def _made(
+    rule: Rule,
+    values: Mapping[str, str],
+    evidence: Sequence[str],
+    confidence: str,
+    groups: Mapping[str, str | None] | None = None,
+) -> Diagnosis:
     return Diagnosis(
         rule.id,
         _fill(rule.cause, values),
         _fill(rule.remedy, values),
-        _shown(nearby),
+        _shown(evidence),
         confidence,
         rule.kind,
+        rule.action(groups or {}),
     )
 
 
-def _from_generic(lines: list[str], number: int, rule: Rule, found: re.Match[str]) -> Diagnosis:
+def _from_rule(found: Found) -> Diagnosis:
+    rule, groups = found.rule, found.match.groupdict()
+    values = {**rule.unnamed, **{k: _value(k, v) for k, v in groups.items() if v}}
+    confidence = "high" if rule.sure and rule.tier == SPECIFIC else "medium"
+    return _made(rule, values, found.lines, confidence, groups)
+
+
+def _from_generic(found: Found) -> Diagnosis:
     """The line itself explains nothing: show the last error that stands above it."""
-    above = _last_error(lines[:number])
-    if not above:
-        return _from_rule(lines, number, rule, found)
-    cause = f"{rule.cause.rstrip('.')}; the last error above it: {_cut(above, _VALUE_CHARS)}"
-    return Diagnosis(rule.id, cause, rule.remedy, _shown([above, lines[number]]), "low", rule.kind)
+    if not found.above:
+        return _from_rule(found)
+    rule = found.rule
+    cause = f"{rule.cause.rstrip('.')}; the last error above it: {_cut(found.above, VALUE_CHARS)}"
+    evidence = _shown([found.above, found.match.string])
+    return Diagnosis(rule.id, cause, rule.remedy, evidence, "low", rule.kind, rule.action({}))
 
 
 _SIGNALS = {
@@ -168,7 +139,7 @@ _SIGNALS = {
 }
 
 
-def _from_signal(lines: list[str], exit_status: int | None) -> Diagnosis | None:
+def _from_signal(scanner: Scanner, exit_status: int | None) -> Diagnosis | None:
     if exit_status is None:
         return None
     signal = -exit_status if exit_status < 0 else exit_status - 128
@@ -177,29 +148,24 @@ def _from_signal(lines: list[str], exit_status: int | None) -> Diagnosis | None:
     cause, remedy, kind = _SIGNALS.get(
         signal, (f"The process was ended by signal {signal}.", "Read the log.", "")
     )
-    last = [line for line in lines if line][-2:]
-    return Diagnosis(f"signal-{signal}", cause, remedy, _shown(last), "medium", kind)
+    # A crash may have been bad luck; a process that was killed will be killed again.
+    action = Remedy(RemedyKind.RESTART if signal == 11 else RemedyKind.NEXT)
+    return Diagnosis(
+        f"signal-{signal}", cause, remedy, _shown(scanner.last[-2:]), "medium", kind, action
+    )
 
 
-def _unknown(lines: list[str], exit_status: int | None) -> Diagnosis:
-    last = _last_error(lines)
-    filled = [line for line in lines if line]
+def _unknown(scanner: Scanner, exit_status: int | None) -> Diagnosis:
+    last, filled = scanner.error, scanner.last
     if last:
-        cause = f"Not a known failure; the last error is: {_cut(last, _VALUE_CHARS)}"
+        cause = f"Not a known failure; the last error is: {_cut(last, VALUE_CHARS)}"
     elif filled:
-        cause = f"Not a known failure; the last line is: {_cut(filled[-1].strip(), _VALUE_CHARS)}"
+        cause = f"Not a known failure; the last line is: {_cut(filled[-1].strip(), VALUE_CHARS)}"
     else:
         ended = "" if exit_status is None else f" with status {exit_status}"
         cause = f"Not a known failure; it ended{ended} without a word."
-    evidence = [*([last] if last else []), *[line for line in filled[-4:] if line.strip() != last]]
-    return Diagnosis("unknown", cause, "Read the log, or take the next offer.", _shown(evidence))
-
-
-def _last_error(lines: Sequence[str]) -> str:
-    for line in reversed(lines):
-        if found := _ERROR.search(line):
-            return (found["python"] or found["tool"]).strip()
-    return ""
+    evidence = [*([last] if last else []), *[line for line in filled if line.strip() != last]]
+    return Diagnosis("unknown", cause, _READ_ON, _shown(evidence))
 
 
 def _value(name: str, text: str) -> str:
@@ -207,7 +173,7 @@ def _value(name: str, text: str) -> str:
     if name == "cuda" and text.isdigit():
         number = int(text[:9])
         return f"{number // 1000}.{number % 1000 // 10}"
-    return _cut(text, _VALUE_CHARS).rstrip(".")
+    return _cut(text, VALUE_CHARS).rstrip(".")
 
 
 def _fill(template: str, values: Mapping[str, str]) -> str:
@@ -216,7 +182,7 @@ def _fill(template: str, values: Mapping[str, str]) -> str:
 
 
 def _shown(lines: Sequence[str]) -> tuple[str, ...]:
-    kept = [_CONTROL.sub("", line[:_LINE]).strip() for line in lines]
+    kept = [clean(line).strip() for line in lines]
     return tuple(_cut(line, _EVIDENCE_CHARS) for line in kept if line)[:_EVIDENCE_LINES]
 
 

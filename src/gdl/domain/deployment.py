@@ -8,6 +8,7 @@ from datetime import datetime
 from gdl.domain import events as ev
 from gdl.domain.events import Billing, Phase, Recorded
 from gdl.domain.models import BenchReport, Check, DeploymentSpec, HostFacts, QualityAnswer
+from gdl.domain.remedies import Remedy
 
 ACTIVE = (
     Phase.PLANNED,
@@ -84,6 +85,7 @@ class AttemptState:
     facts: HostFacts | None = None
     steps: tuple[StepState, ...] = ()
     diagnosis: ev.Diagnosed | None = None
+    remedies: tuple[ev.RemedyApplied, ...] = ()
     failure: ev.AttemptFailed | None = None
 
     def cost(self, now: datetime) -> float:
@@ -108,6 +110,8 @@ class DeploymentState:
     ranked: ev.OffersRanked | None = None
     tunnel: ev.TunnelOpened | None = None
     checks: dict[str, Check] = field(default_factory=dict)
+    health: ev.HealthChanged | None = None
+    """What was last told of it while serving; None: it was well all the time."""
     quality: tuple[QualityAnswer, ...] = ()
     bench_progress: ev.BenchProgressed | None = None
     benchmark: BenchReport | None = None
@@ -116,7 +120,9 @@ class DeploymentState:
     exclusions: tuple[ev.ExclusionSet, ...] = ()
     auto_failover: bool = True
     waiting: bool = False
-    """A failed attempt waits for the user's choice."""
+    """A failed attempt, or one that can go on, waits for the user's choice."""
+    offered: Remedy | None = None
+    """What the user may choose to apply on the machine, which is still rented."""
     last_seq: int = 0
 
     @property
@@ -158,6 +164,7 @@ def apply(state: DeploymentState, recorded: Recorded) -> DeploymentState:
                 tunnel=None,
                 bench_progress=None,
                 waiting=False,
+                offered=None,
             )
         case ev.PhaseChanged():
             return _change_phase(state, event, at)
@@ -169,6 +176,7 @@ def apply(state: DeploymentState, recorded: Recorded) -> DeploymentState:
                 session_id=event.session_id,
                 rented_at=event.since or at,
                 expires_at=event.expires_at,
+                price_per_hour=event.price_per_hour,
             )
         case ev.Progressed():
             return replace(state, progress=event)
@@ -178,6 +186,10 @@ def apply(state: DeploymentState, recorded: Recorded) -> DeploymentState:
             return _change_steps(state, event, at)
         case ev.Diagnosed():
             return _update(state, diagnosis=event)
+        case ev.RemedyApplied():
+            # What it is against is no longer why the attempt fails, if it does.
+            done = state.attempt.remedies if state.attempt else ()
+            return _update(state, diagnosis=None, remedies=(*done, event))
         case ev.AttemptFailed():
             return _update(state, failure=event)
         case _:
@@ -190,6 +202,8 @@ def _apply_serving(state: DeploymentState, event: ev.Event) -> DeploymentState:
             return replace(state, tunnel=event)
         case ev.Checked():
             return replace(state, checks={**state.checks, event.check.name: event.check})
+        case ev.HealthChanged():
+            return replace(state, health=event)
         case ev.QualityAnswered():
             return replace(state, quality=(*state.quality, event.answer))
         case ev.BenchProgressed():
@@ -199,15 +213,17 @@ def _apply_serving(state: DeploymentState, event: ev.Event) -> DeploymentState:
         case ev.ExclusionSet() | ev.ExclusionLifted():
             return _change_exclusions(state, event)
         case ev.ChoiceAwaited():
-            return replace(state, waiting=True)
+            return replace(state, waiting=True, offered=event.remedy)
         case ev.ChoiceMade():
-            return replace(state, waiting=False)
+            return replace(state, waiting=False, offered=None)
         case ev.AutoFailoverSet():
             return replace(state, auto_failover=event.enabled)
         case ev.Noted():
             return replace(state, notes=(*state.notes, event)[-_NOTES_KEPT:])
         case ev.DeploymentFinished():
-            return replace(state, finished=event, billing=event.billing, waiting=False)
+            return replace(
+                state, finished=event, billing=event.billing, waiting=False, offered=None
+            )
         case _:
             return state
 

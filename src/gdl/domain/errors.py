@@ -30,6 +30,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from gdl.domain.remedies import Remedy
+
 
 class GdlError(Exception):
     """An expected failure: one line on what happened, one on what to do."""
@@ -83,13 +85,17 @@ class InsufficientDisk(MachineError):
 
 
 class RentAmbiguous(MachineError):
-    """The rent request went out, and no usable answer came back."""
+    """The rent request went out, and no usable answer came back. session_id: what the answer
+    named all the same."""
 
     kind = "rent_ambiguous"
 
-    def __init__(self, message: str, *, sent_at: datetime | None = None) -> None:
+    def __init__(
+        self, message: str, *, sent_at: datetime | None = None, session_id: str | None = None
+    ) -> None:
         super().__init__(message, "the session list is asked whether a machine exists")
         self.sent_at = sent_at
+        self.session_id = session_id
 
 
 class SessionFailed(MachineError):
@@ -121,7 +127,13 @@ class CommandTimeout(SshError):
 
 
 class DeployError(GdlError):
+    """`remedy`: what would help, when that is known."""
+
     kind = "deploy"
+
+    def __init__(self, message: str, hint: str = "", *, remedy: Remedy | None = None) -> None:
+        super().__init__(message, hint)
+        self.remedy = remedy
 
 
 class VerificationError(GdlError):

@@ -13,10 +13,12 @@ from gdl.domain.models import (
     AttemptSummary,
     BenchReport,
     Check,
+    Condition,
     DeploymentSpec,
     HostFacts,
     QualityAnswer,
 )
+from gdl.domain.remedies import Remedy
 
 
 class Phase(StrEnum):
@@ -135,7 +137,7 @@ class StepStarted(Event):
 
 @dataclass(frozen=True, slots=True)
 class StepFinished(Event):
-    """outcome: done | skipped | failed | repaired."""
+    """outcome: done | skipped | failed."""
 
     attempt: int
     name: str
@@ -178,6 +180,15 @@ class Checked(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class HealthChanged(Event):
+    """A serving endpoint is not as it was. reason: "" when it is healthy again."""
+
+    attempt: int
+    condition: Condition
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class QualityAnswered(Event):
     attempt: int
     answer: QualityAnswer
@@ -199,13 +210,27 @@ class BenchFinished(Event):
 
 @dataclass(frozen=True, slots=True)
 class Diagnosed(Event):
-    """Why an attempt failed: cause in one sentence, what would help, and the lines that show it."""
+    """Why something failed: cause in one sentence, what would help, and the lines that show it.
+    action: the remedy as an object; an attempt goes on when it can be applied on its machine."""
 
     attempt: int
     cause: str
     remedy: str
     evidence: tuple[str, ...] = ()
     rule: str = ""
+    action: Remedy | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RemedyApplied(Event):
+    """The attempt goes on after a remedy. rule: what it is against. text: what is done, in words.
+    by: "auto" or "user"."""
+
+    attempt: int
+    rule: str
+    remedy: Remedy
+    text: str
+    by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,14 +266,16 @@ class ExclusionLifted(Event):
 
 @dataclass(frozen=True, slots=True)
 class ChoiceAwaited(Event):
-    """Nothing goes on by itself after the failed attempt: the user is to say what next."""
+    """Nothing goes on by itself: the user is to say what next. remedy: what can be applied, on a
+    machine that stays rented until the choice is made; None after a failed attempt."""
 
     attempt: int
+    remedy: Remedy | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ChoiceMade(Event):
-    """choice: retry | next | exclude."""
+    """choice: retry | next | exclude | fix."""
 
     attempt: int
     choice: str
@@ -312,10 +339,12 @@ EVENT_TYPES: dict[str, type[Event]] = {
     "log_lines": LogLines,
     "tunnel_opened": TunnelOpened,
     "checked": Checked,
+    "health_changed": HealthChanged,
     "quality_answered": QualityAnswered,
     "bench_progressed": BenchProgressed,
     "bench_finished": BenchFinished,
     "diagnosed": Diagnosed,
+    "remedy_applied": RemedyApplied,
     "attempt_failed": AttemptFailed,
     "exclusion_set": ExclusionSet,
     "exclusion_lifted": ExclusionLifted,

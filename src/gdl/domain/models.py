@@ -217,9 +217,29 @@ class Gpu:
 
 
 @dataclass(frozen=True, slots=True)
+class GpuProcess:
+    """A process that holds memory of a GPU. `pid` as the driver numbers it, which inside a
+    container may be nobody's."""
+
+    pid: int
+    memory_mib: int
+
+
+@dataclass(frozen=True, slots=True)
 class HostFacts:
     """What a look at the machine found. `gpus` empty: no GPU. `gpu_error`: what nvidia-smi said
-    when it failed. `pythons`: versions found on PATH, newest first, as "3.11.7"."""
+    when it failed. `pythons`: versions found on PATH, newest first, as "3.11.7".
+
+    ram_gib: what the machine has, or what its container may use. shm_mib: size of /dev/shm, 0
+    where there is none. libc: "glibc 2.35", "musl", or "" when it does not tell. docker: the words
+    that docker is called by ("docker", "sudo -n docker"), "" where its daemon does not answer;
+    docker_gpus: NVIDIA's toolkit is there to pass GPUs on; images: what it holds, fifty at most.
+    dpkg_lock: the lock that a package manager holds, or "". gpu_processes: who holds GPU memory;
+    gpu_memory_used_mib: by everybody, on all GPUs. download_mb_s: 10^6 bytes a second from where
+    packages and models come from, None when it was not or could not be measured. has_vllm: the
+    work folder has an environment with some vLLM. model_gib: what of the model was downloaded
+    before.
+    """
 
     os: str
     arch: str
@@ -234,6 +254,17 @@ class HostFacts:
     has_uv: bool = False
     home: str = ""
     user: str = ""
+    shm_mib: int = 0
+    libc: str = ""
+    docker: str = ""
+    docker_gpus: bool = False
+    images: tuple[str, ...] = ()
+    dpkg_lock: str = ""
+    gpu_processes: tuple[GpuProcess, ...] = ()
+    gpu_memory_used_mib: int = 0
+    download_mb_s: float | None = None
+    has_vllm: bool = False
+    model_gib: float = 0.0
 
     @property
     def has_gpu(self) -> bool:
@@ -249,6 +280,8 @@ class DeploymentSpec:
     auto_failover takes the next offer by itself after a failed attempt, up to max_attempts.
     ask_on_failure: a failure without an automatic next waits for the user's choice instead of
     ending the deployment.
+    auto_fix: remedies on the same machine are applied without a question: None those that overrule
+    nothing the user decided, True all, False none.
     """
 
     model: str
@@ -262,6 +295,7 @@ class DeploymentSpec:
     auto_failover: bool = True
     ask_on_failure: bool = False
     engine_args: tuple[str, ...] = ()
+    auto_fix: bool | None = None
 
 
 class CheckStatus(StrEnum):
@@ -279,6 +313,44 @@ class Check:
     status: CheckStatus
     detail: str
     latency_ms: float | None = None
+
+
+class Condition(StrEnum):
+    """How a serving endpoint is, as seen from here."""
+
+    UNKNOWN = "unknown"
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    DEAD = "dead"
+    UNREACHABLE = "unreachable"
+
+
+@dataclass(frozen=True, slots=True)
+class HealthSample:
+    """How an endpoint is now. reason: "" while it is healthy. running, waiting: requests;
+    kv_cache: share in use, 0-1; None where it is not told."""
+
+    condition: Condition
+    reason: str = ""
+    latency_ms: float | None = None
+    running: float | None = None
+    waiting: float | None = None
+    kv_cache: float | None = None
+    tokens_per_s: float | None = None
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """What is told of load and speed, a few words each."""
+        told = []
+        if self.running is not None:
+            told.append(f"{self.running:.0f} running, {self.waiting or 0:.0f} waiting")
+        if self.kv_cache is not None:
+            told.append(f"KV cache {self.kv_cache:.0%}")
+        if self.tokens_per_s is not None:
+            told.append(f"{self.tokens_per_s:.0f} tokens/s")
+        if self.latency_ms is not None:
+            told.append(f"/health in {self.latency_ms:.0f} ms")
+        return tuple(told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,3 +434,31 @@ class AttemptSummary:
     reason: str
     seconds: float
     cost: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChatMessage:
+    """role: user | assistant."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChatPiece:
+    """Some more text of an answer, as it came."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChatDone:
+    """The end of an answer. ttft_ms: None when it came in one piece; tokens_per_s: output tokens
+    after the first, over their time, or over the whole time when it came in one piece; None when
+    the server counted none. error: one line, "" on success."""
+
+    ttft_ms: float | None
+    tokens_per_s: float | None
+    output_tokens: int | None
+    finish_reason: str | None
+    error: str = ""

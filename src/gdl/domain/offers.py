@@ -205,7 +205,7 @@ class _Judge:
         query = self._query
         if query.provider is not None and offer.provider != query.provider:
             return "query", f"not from {query.provider}", "", None
-        if query.gpu is not None and _squash(query.gpu) not in _squash(offer.gpu_name):
+        if query.gpu is not None and squash(query.gpu) not in squash(offer.gpu_name):
             return "gpu", f"not a {query.gpu}", "", None
         if query.gpu_count is not None and offer.gpu_count < query.gpu_count:
             return "count", f"{offer.gpu_count} of {query.gpu_count} GPUs", "", None
@@ -229,7 +229,8 @@ def _told(kind: str, why: str | Exclusion) -> Against:
     return kind, why.words, why.cause, why.until
 
 
-def _squash(name: str) -> str:
+def squash(name: str) -> str:
+    """A GPU's name without what listings write differently: case, blanks, "_" and "-"."""
     return name.replace(" ", "").replace("_", "").replace("-", "").casefold()
 
 
@@ -285,6 +286,8 @@ def _what_helps(rows: list[RankedOffer]) -> str:
             f"wait until {soonest:%H:%M} UTC, when the first exclusion ends"
             " (`gdl-tui exclusions` shows and clears them)"
         )
+    if shut_out and not hints:
+        hints.append("deploy again: what failed is left out for this deployment only")
     if not hints and any(r.exclusion == "vram" for r in rows):
         hints.append("choose a smaller model, or allow several GPUs")
     return " or ".join(hints) or "loosen the filters"
