@@ -63,7 +63,7 @@ def test_the_real_start_shows_what_matters() -> None:
     texts = [m.text for m in map(create().read_line, START.read_text().splitlines()) if m]
     assert "vLLM 0.32.0 imports" in texts
     assert "torch 2.13.0+cpu imports (CUDA: none)" in texts
-    assert "weights: 1 of 1 parts" in texts
+    assert "shard 1/1" in texts
     assert "KV cache: 46,592 tokens" in texts
 
 

@@ -26,14 +26,18 @@ from engine_support import (
     gpu_host,
     make_plan,
 )
-from gdl.domain.errors import DeployError, UsageError
+from gdl.domain.errors import DeployError, GdlError, UsageError
 from gdl.domain.models import Gpu, HostFacts
 from gdl.engines.base import Plan
-from gdl.engines.vllm import compat
+from gdl.engines.vllm import compat, table
 from gdl.settings import Engine, Install
 
 PLANS = Path(__file__).parent / "data" / "plans"
 NASTY = '/data/it\'s $(touch /tmp/pwned) `id` "x"; rm -rf ~'
+
+
+def docker_host(*gpus: Gpu, **changes: Any) -> HostFacts:
+    return gpu_host(*gpus, **{"docker": "docker", "docker_gpus": True, **changes})
 
 
 @cache
@@ -49,6 +53,18 @@ def golden() -> dict[str, Plan]:
         ),
         "gpu-given-older": make_plan(
             "phi-2", gpu_host(driver="580.95.05"), install=Install(vllm_version="0.14.0")
+        ),
+        "container-hub": make_plan(
+            "llama-3.1-8b",
+            docker_host(L4, L4),
+            install=Install(runtime="container"),
+            engine=Engine(env={"GREETING": "it's $HOME", "MY_TOKEN": "s3cret"}),
+            hf_token="hf_secret",
+        ),
+        "container-path": make_plan(
+            "~/it's $(touch pwned) `id`",
+            docker_host(docker="sudo -n docker"),
+            install=Install(runtime="container"),
         ),
         "pip-and-places": make_plan(
             "~/my models/x",
@@ -110,14 +126,14 @@ def chosen(host: HostFacts, **install: Any) -> compat.Choice:
     [
         (gpu_host(driver="580.65.06"), "0.33.0", "vllm==0.33.0", ""),
         (gpu_host(driver="595.45"), "0.33.0", "vllm==0.33.0", ""),
-        (gpu_host(driver="579.99"), "0.17.0", "vllm==0.17.0", ""),
-        (gpu_host(driver="525.60.13"), "0.17.0", "vllm==0.17.0", ""),
-        (gpu_host(driver="", cuda="12.4"), "0.17.0", "vllm==0.17.0", ""),
+        (gpu_host(driver="579.99"), "0.19.1", "vllm==0.19.1", ""),
+        (gpu_host(driver="525.60.13"), "0.19.1", "vllm==0.19.1", ""),
+        (gpu_host(driver="", cuda="12.4"), "0.19.1", "vllm==0.19.1", ""),
         (gpu_host(driver="", cuda="13.0"), "0.33.0", "vllm==0.33.0", ""),
         # No bare default torch where the driver would take another CUDA's.
-        (gpu_host(V100, driver="580.65"), "0.17.0", "vllm==0.17.0", "cu129"),
-        (gpu_host(L4, V100, driver="580.65"), "0.17.0", "vllm==0.17.0", "cu129"),
-        (gpu_host(B200, driver="570.1"), "0.17.0", "vllm==0.17.0", ""),
+        (gpu_host(V100, driver="580.65"), "0.19.1", "vllm==0.19.1", "cu129"),
+        (gpu_host(L4, V100, driver="580.65"), "0.19.1", "vllm==0.19.1", "cu129"),
+        (gpu_host(B200, driver="570.1"), "0.19.1", "vllm==0.19.1", ""),
         (gpu_host(Gpu("odd", 8000, ""), driver="580"), "0.33.0", "vllm==0.33.0", ""),
     ],
 )
@@ -182,14 +198,14 @@ def test_what_cannot_run_is_refused_with_a_hint(
 
 
 def test_pip_takes_a_release_for_the_python_there_is() -> None:
-    assert chosen(gpu_host(pythons=("3.10.12",)), installer="pip").version == "0.28.0"
+    assert chosen(gpu_host(pythons=("3.10.12",)), installer="pip").version == "0.30.0"
 
 
 def test_constraints_only_where_a_release_needs_them() -> None:
-    for release in compat.releases():
-        old = compat.parse(release.version) <= (0, 7, 3)
+    for release in table.releases():
+        old = table.parse(release.version) <= (0, 7, 3)
         assert ("numpy<2" in release.constraints) == old
-        is_before_5 = compat.parse(release.version) < (0, 20)
+        is_before_5 = table.parse(release.version) < (0, 20)
         assert any("transformers" in c for c in release.constraints) == is_before_5
 
 
@@ -206,8 +222,8 @@ def test_no_gpu_speaks_in_nvidia_smis_words() -> None:
 @pytest.mark.parametrize(
     ("model", "host", "words"),
     [
-        ("mistral-7b", gpu_host(disk_free_gib=12.0), "not enough disk"),
-        ("smollm2-135m", cpu_host(disk_free_gib=1.0), "not enough disk"),
+        ("mistral-7b", gpu_host(disk_free_gib=12.0), "13 of 26 GB disk free"),
+        ("smollm2-135m", cpu_host(disk_free_gib=1.0), "1 of 5 GB disk free"),
         ("mistral-7b", cpu_host(ram_gib=8.0), "not enough memory"),
         ("qwen2.5-32b", gpu_host(L4), "not enough GPU memory"),
         ("tinyllama", cpu_host(os="Darwin"), "Linux"),
@@ -232,6 +248,62 @@ def test_settings_that_cannot_be(install: dict[str, Any], words: str) -> None:
         make_plan("tinyllama", gpu_host(), install=Install(**install))
 
 
+# -- in a container ------------------------------------------------------------------------------
+
+
+def test_the_image_is_the_last_way_where_docker_works_and_there_is_room() -> None:
+    with_docker = make_plan("mistral-7b", docker_host())
+    assert with_docker.otherwise is not None and with_docker.otherwise.otherwise is None
+    assert with_docker.otherwise.summary == (
+        "vllm 0.33.0 (CUDA 13.0) in container vllm/vllm-openai:v0.33.0"
+    )
+    for host, install in (
+        (gpu_host(), {}),
+        (docker_host(docker_gpus=False), {}),
+        (docker_host(disk_free_gib=30.0), {}),
+        (docker_host(V100), {}),
+        (docker_host(), {"runtime": "venv"}),
+    ):
+        assert make_plan("mistral-7b", host, install=Install(**install)).otherwise is None
+    here = docker_host(disk_free_gib=30.0, images=("vllm/vllm-openai:v0.33.0",))
+    assert make_plan("mistral-7b", here).otherwise is not None
+
+
+def test_where_no_wheel_runs_the_image_does() -> None:
+    plan = make_plan("mistral-7b", docker_host(libc="musl"))
+    assert "in container" in plan.summary and plan.otherwise is None
+    with pytest.raises(DeployError, match="musl"):
+        make_plan("mistral-7b", docker_host(libc="musl"), install=Install(runtime="venv"))
+
+
+@pytest.mark.parametrize(
+    ("host", "model", "words"),
+    [
+        (cpu_host(docker="docker"), "tinyllama", "needs a GPU"),
+        (gpu_host(), "tinyllama", "docker does not work"),
+        (docker_host(docker_gpus=False), "tinyllama", "toolkit is missing"),
+        (docker_host(), "/data/a,b", "comma"),
+    ],
+)
+def test_what_no_container_can_do(host: HostFacts, model: str, words: str) -> None:
+    with pytest.raises(GdlError, match=words) as caught:
+        make_plan(model, host, install=Install(runtime="container"), cpu_allowed=True)
+    assert caught.value.hint
+
+
+def test_a_path_that_no_container_can_mount_still_has_the_other_ways() -> None:
+    plan = make_plan("/data/a,b", docker_host())
+    assert "by uv" in plan.summary and plan.otherwise is None
+
+
+def test_only_remedies_that_the_next_start_reads_are_for_containers() -> None:
+    """Nothing is installed into an image; what is remembered comes last, and so wins."""
+    server = golden()["container-hub"].server
+    assert server.repairs == () and server.remembered
+    assert any("$remedy" in line for line in server.script.splitlines()[-12:])
+    assert f"{server.remembered}.args" in server.script
+
+
 # -- the server ----------------------------------------------------------------------------------
 
 
@@ -249,7 +321,8 @@ def test_users_arguments_come_last_and_displace_our_defaults() -> None:
         engine_args=("--max_model_len=512",),
     )
     words = arguments(plan)
-    assert words[-2:] == ["--no-enforce-eager", "--max_model_len=512"]
+    # What a start was found to need comes after them: it is there by the user's leave.
+    assert words[-3:] == ["--no-enforce-eager", "--max_model_len=512", "$remedy"]
     assert "--enforce-eager" not in words and "2048" not in words
 
 

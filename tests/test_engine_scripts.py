@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from engine_support import cpu_host, gpu_host, make_plan
+from gdl.domain.remedies import Remedy, RemedyKind
 from gdl.engines.base import Plan, Step
 from gdl.engines.vllm import shell
 from gdl.settings import Engine, Install
@@ -115,20 +116,19 @@ def test_the_path_step_finds_a_model_or_says_that_there_is_none(work: Path) -> N
     assert not (work / "pwned").exists()
 
 
-def test_a_repair_is_read_by_the_next_start_of_the_same_command_alone(
-    work: Path, tmp_path: Path
-) -> None:
-    plan = make_plan("mistral-7b", gpu_host())
-    repairs = dict(plan.server.repairs)
-    # The plan's log is an absolute path; this test's machine has its own.
-    log = tmp_path / "vllm.log"
-    log.write_text("x\nthe estimated maximum model length is 24464. Try\n")
-    shorter = repairs[r"estimated maximum model length is \d+"].replace("/tmp/vllm.log", str(log))
-    assert run(shorter, work).returncode == 0
-    nccl = next(script for pattern, script in repairs.items() if "NCCL" in pattern)
-    assert run(nccl, work).returncode == 0
+def test_a_remedy_is_read_by_the_next_start_of_the_same_command_alone(work: Path) -> None:
+    plan = make_plan("mistral-7b", gpu_host(), engine_args=("--max-model-len", "99999"))
+    for remedy in (
+        Remedy(RemedyKind.FLAG, "--max-model-len", "24464"),
+        Remedy(RemedyKind.FLAG, "--enforce-eager"),
+        Remedy(RemedyKind.ENV, "NCCL_P2P_DISABLE", "1"),
+        Remedy(RemedyKind.ENV, "ODD", "it's $(touch pwned)"),
+    ):
+        assert run(plan.server.remembering(remedy), work).returncode == 0
     arguments, environment = start(plan, work)
-    assert arguments[-2:] == ["--max-model-len", "24464"]
+    assert arguments[-4:] == ["99999", "--max-model-len", "24464", "--enforce-eager"]
+    assert plan.server.given == {"--max-model-len"}
+    assert environment["ODD"] == "it's $(touch pwned)" and not (work / "pwned").exists()
     assert environment["NCCL_P2P_DISABLE"] == "1"
     others, environment = start(make_plan("tinyllama", gpu_host()), work)
     assert "24464" not in others and "NCCL_P2P_DISABLE" not in environment
@@ -194,7 +194,10 @@ def test_every_way_is_tried_before_giving_up(work: Path) -> None:
     done = run(install.script, work)
     assert done.returncode == 1
     calls = (work.parent / "uv-calls").read_text().splitlines()
-    assert ["--torch-backend=cu129" in call for call in calls] == [True, False]
+    backends = [call.partition("--torch-backend=")[2].partition(" ")[0] for call in calls]
+    assert backends == ["cu129", "", "cu130", "cu130", "cu130", "cu130"]
+    told = [line for line in done.stdout.splitlines() if "trying" in line and ":" in line]
+    assert told[0] == "[gdl] trying uv: vllm==0.14.0 with PyTorch for cu129" and len(told) == 6
 
 
 def test_an_older_launcher_is_not_taken_for_the_current_one(work: Path) -> None:

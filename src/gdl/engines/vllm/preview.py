@@ -1,0 +1,116 @@
+"""The plan for a driver and a GPU that nobody has looked at: what `doctor --plan` shows."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from gdl.domain.errors import DeployError, UsageError
+from gdl.domain.models import Gpu, HostFacts
+from gdl.engines.vllm import plan
+from gdl.engines.vllm.compat import Choice
+from gdl.settings import Settings
+
+_NAMES = (
+    (12.0, "RTX 5090"),
+    (10.0, "B200"),
+    (9.0, "H100"),
+    (8.9, "RTX 4090"),
+    (8.6, "RTX 3090"),
+    (8.0, "A100"),
+    (7.5, "T4"),
+    (7.0, "V100"),
+    (0.0, "an older GPU"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The plan in words. ways: in the order in which they are tried, each with its tool. cuda and
+    the rest "" or empty when nothing fits; refusal and hint then say why, and are "" otherwise."""
+
+    driver: str
+    gpu: str
+    vllm: str = ""
+    torch: str = ""
+    cuda: str = ""
+    python: str = ""
+    constraints: tuple[str, ...] = ()
+    dtype: str = ""
+    ways: tuple[str, ...] = ()
+    refusal: str = ""
+    hint: str = ""
+
+    @property
+    def line(self) -> str:
+        """Everything in one line, for tables."""
+        if self.refusal:
+            return f"refused: {self.refusal}"
+        limits = f", {' '.join(self.constraints)}" if self.constraints else ""
+        half = f", {self.dtype}" if self.dtype else ""
+        head = f"{self.vllm} cu{self.cuda} python {self.python}{limits}{half}"
+        return f"{head}: " + " | ".join(self.ways)
+
+
+def preview(driver: str, capability: str, settings: Settings, *, docker: bool = True) -> Preview:
+    """The plan for a machine with that driver ("570.124.06", "none") and GPUs of that compute
+    capability ("8.6"; "": not told). docker: a container image may be the last way.
+
+    Raises UsageError for what is neither.
+    """
+    shown = driver.strip().casefold()
+    if shown != "none" and not re.fullmatch(r"\d{3}(\.\d{1,4}){0,2}", shown):
+        raise UsageError(
+            f"not a driver's version: {ascii(driver)[:40]}", 'such as 570.124.06, 535 or "none"'
+        )
+    if capability and not re.fullmatch(r"\d{1,2}\.\d", capability):
+        raise UsageError(
+            f"not a compute capability: {ascii(capability)[:40]}", "such as 8.6 (an RTX 3090)"
+        )
+    gpus = (Gpu(_name(capability), 0, capability),) if shown != "none" else ()
+    host = HostFacts(
+        os="Linux",
+        arch="x86_64",
+        cpu_count=0,
+        ram_gib=0.0,
+        disk_free_gib=0.0,
+        gpus=gpus,
+        driver="" if shown == "none" else shown,
+        gpu_error="" if gpus else "nvidia-smi: not found",
+        docker="docker" if docker else "",
+        docker_gpus=docker,
+    )
+    told = Preview(shown, f"{capability} ({gpus[0].name})" if capability and gpus else "")
+    try:
+        choice = plan.choose(host, settings, cpu_allowed=False)
+    except DeployError as error:
+        return Preview(told.driver, told.gpu, refusal=error.message, hint=error.hint)
+    second = plan.image_instead(host, choice, settings)
+    return Preview(
+        told.driver,
+        told.gpu,
+        vllm=choice.version,
+        torch=choice.torch or "as the release wants it",
+        cuda=choice.cuda,
+        python="-".join(choice.python),
+        constraints=choice.constraints,
+        dtype="half" if choice.half else "",
+        ways=_ways(choice, second, settings),
+    )
+
+
+def _name(capability: str) -> str:
+    return next(name for least, name in _NAMES if float(capability or 99) >= least)
+
+
+def _ways(choice: Choice, second: Choice | None, settings: Settings) -> tuple[str, ...]:
+    if choice.image:
+        return (f"docker: {choice.image}",)
+    made = []
+    if settings.install.installer != "pip":
+        made += [f"uv: {way.words}" for way in choice.ways]
+    if settings.install.installer != "uv":
+        made += [f"pip: {way.words}" for way in choice.ways]
+    if second is not None:
+        made.append(f"docker: {second.image}, where docker works")
+    return tuple(made)
