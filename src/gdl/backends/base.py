@@ -22,6 +22,10 @@ class Backend(Protocol):
     """True: a session costs money until `release` is confirmed."""
     cpu_allowed: bool
     """True: machines without a GPU are served with vLLM's CPU build."""
+    lasting: bool
+    """False: its sessions end with this program."""
+    service_url: str
+    """Whom it asks: an address without credentials, or "" where that is always the same."""
 
     async def offers(self, query: OfferQuery) -> Sequence[Offer]:
         """Fresh offers, unranked. Asks wide; the caller filters."""

@@ -21,7 +21,6 @@ import asyncssh
 from gdl.backends import local_files, local_machine, local_processes
 from gdl.backends.local_files import SESSION_ID, Folder
 from gdl.backends.local_server import LOOPBACK, LocalServer
-from gdl.backends.text import clean
 from gdl.domain.errors import BackendError, MachineError, OfferGone, SessionGone
 from gdl.domain.models import (
     CostReport,
@@ -35,6 +34,7 @@ from gdl.domain.models import (
     SshAddress,
 )
 from gdl.domain.secret import Secret
+from gdl.domain.text import one_line
 from gdl.settings import Settings
 
 OFFER_ID = "local"
@@ -64,7 +64,9 @@ class LocalBackend:
 
     name = "local"
     rents = False
+    lasting = True
     cpu_allowed = True
+    service_url = ""
 
     def __init__(self, settings: Settings) -> None:
         self._root = Path(os.path.abspath(settings.data_dir)) / "local"  # noqa: PTH100 - links stay
@@ -114,7 +116,7 @@ class LocalBackend:
         """Make a folder and keys, and start a server. Raises MachineError when that fails."""
         if request.offer.id != OFFER_ID:
             raise OfferGone(
-                clean(request.offer.id, 100), hint=f"this backend's only offer is `{OFFER_ID}`"
+                one_line(request.offer.id, 100), hint=f"this backend's only offer is `{OFFER_ID}`"
             )
         ident = f"local-{secrets.token_hex(4)}"
         folder = self._folder(ident)
@@ -126,8 +128,8 @@ class LocalBackend:
             except (OSError, asyncssh.Error) as error:
                 await asyncio.to_thread(shutil.rmtree, folder.path, ignore_errors=True)
                 raise MachineError(
-                    f"this machine cannot be set up: {clean(error)}",
-                    f"check that {clean(self._root)} can be written and has space",
+                    f"this machine cannot be set up: {one_line(error)}",
+                    f"check that {one_line(self._root)} can be written and has space",
                 ) from None
             key = await asyncio.to_thread(folder.client_key.read_text)
         return Lease(
@@ -151,7 +153,7 @@ class LocalBackend:
                 await self._start(session_id, folder, created)
             except (OSError, ValueError, asyncssh.Error, asyncssh.KeyImportError) as error:
                 return self._session(
-                    session_id, created, error=f"it cannot be opened again: {clean(error)}"
+                    session_id, created, error=f"it cannot be opened again: {one_line(error)}"
                 )
             return self._session(session_id, created)
 
@@ -244,5 +246,6 @@ class LocalBackend:
 
 def _gone(ident: str) -> SessionGone:
     return SessionGone(
-        f"no session {clean(ident, 60)} on this machine", "`gdl-tui sessions` shows what there is"
+        f"no session {one_line(ident, 60)} on this machine",
+        "`gdl-tui sessions` shows what there is",
     )

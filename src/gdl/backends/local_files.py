@@ -17,10 +17,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncssh
+import platformdirs
 
 from gdl.backends import local_processes
-from gdl.backends.text import clean
 from gdl.domain.errors import BackendError
+from gdl.domain.text import one_line
 
 SESSION_ID = re.compile(r"local-[0-9a-f]{8}")
 _NOT_PASSED_ON = frozenset(
@@ -127,14 +128,16 @@ def list_all(root: Path) -> list[tuple[str, datetime]]:
 
 def environment(ident: str, folder: Folder) -> dict[str, str]:
     """What commands get: this process's environment without what is ours, HOME as it is (so that
-    download caches serve again), and caches that vLLM would leave behind inside the folder."""
+    download caches serve again), and inside the folder what vLLM and torch would leave behind.
+
+    vLLM's notes about model classes, some KB, outlive the session: without them every start
+    imports vLLM once more, for about ten seconds."""
     environment = {
         name: value
         for name, value in os.environ.items()
         if name not in _NOT_PASSED_ON and not name.startswith(("GDL_", "SSH_"))
     }
     inside = {
-        "VLLM_CACHE_ROOT": folder.cache("vllm"),
         "VLLM_CONFIG_ROOT": folder.cache("vllm-config"),
         "TORCHINDUCTOR_CACHE_DIR": folder.cache("inductor"),
         "TRITON_CACHE_DIR": folder.cache("triton"),
@@ -143,6 +146,7 @@ def environment(ident: str, folder: Folder) -> dict[str, str]:
     for path in inside.values():
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
     environment |= {name: str(path) for name, path in inside.items()}
+    environment.setdefault("VLLM_CACHE_ROOT", str(platformdirs.user_cache_path("gdl-tui") / "vllm"))
     environment["TMPDIR"] = _temporary(folder)
     environment[local_processes.MARK] = ident
     return environment
@@ -180,5 +184,6 @@ def remove(folder: Folder) -> None:
         shutil.rmtree(folder.path, ignore_errors=True)
     if folder.path.exists():
         raise BackendError(
-            f"{clean(folder.path)} cannot be removed whole", "remove it by hand; nothing runs there"
+            f"{one_line(folder.path)} cannot be removed whole",
+            "remove it by hand; nothing runs there",
         )

@@ -9,8 +9,8 @@ import os
 import shutil
 from pathlib import Path
 
-from gdl.backends.text import clean
 from gdl.domain.models import Finding
+from gdl.domain.text import one_line
 
 _NVIDIA_SMI_S = 5.0
 _MIN_FREE_GB = 10
@@ -22,11 +22,11 @@ def check_disk(root: Path) -> Finding:
         place = place.parent
     if not os.access(place, os.W_OK):
         return Finding(
-            "data folder", "fail", f"{clean(place)} cannot be written", "set GDL_DATA_DIR"
+            "data folder", "fail", f"{one_line(place)} cannot be written", "set GDL_DATA_DIR"
         )
     free = shutil.disk_usage(place).free / 1e9
     status, hint = ("ok", "") if free >= _MIN_FREE_GB else ("warn", "vLLM alone needs about 10 GB")
-    return Finding("disk", status, f"{free:.0f} GB free for {clean(root)}", hint)
+    return Finding("disk", status, f"{free:.0f} GB free for {one_line(root)}", hint)
 
 
 async def look_for_gpus() -> tuple[str, int, float]:
@@ -34,7 +34,7 @@ async def look_for_gpus() -> tuple[str, int, float]:
     rows = []
     for row in csv.reader((await _ask_nvidia_smi()).splitlines()):
         with contextlib.suppress(ValueError, IndexError):
-            rows.append((clean(row[0], 60), float(row[1]) / 1024))
+            rows.append((one_line(row[0], 60), float(row[1]) / 1024))
     if rows:
         return rows[0][0], len(rows), round(min(vram for _, vram in rows), 1)
     ram = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30

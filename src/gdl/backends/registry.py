@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from gdl.backends.base import Backend
-from gdl.backends.text import clean
 from gdl.domain.errors import UsageError
 from gdl.domain.models import SshAddress
+from gdl.domain.text import one_line
 from gdl.settings import Settings
 
 
@@ -75,6 +75,6 @@ def create(
     factory = BACKENDS.get(name)
     if factory is None:
         raise UsageError(
-            f"unknown backend {clean(name, 40)}", f"known backends: {', '.join(BACKENDS)}"
+            f"unknown backend {one_line(name, 40)}", f"known backends: {', '.join(BACKENDS)}"
         )
     return factory(Wanted(settings, consumer_id, host, identity, known))

@@ -15,7 +15,6 @@ from gdl.backends import shopper_errors as errors
 from gdl.backends import shopper_wire as wire
 from gdl.backends.shopper_http import Answer, Lost, ShopperHttp, Unusable
 from gdl.backends.shopper_scalars import is_session_id, read_time
-from gdl.backends.text import clean
 from gdl.domain.errors import (
     BackendError,
     GdlError,
@@ -24,6 +23,7 @@ from gdl.domain.errors import (
     SessionGone,
 )
 from gdl.domain.models import CostReport, Finding, Lease, Offer, OfferQuery, RentRequest, Session
+from gdl.domain.text import one_line
 from gdl.settings import Settings
 
 _API = "/api/v1"
@@ -41,6 +41,7 @@ class ShopperBackend:
 
     name = wire.BACKEND
     rents = True
+    lasting = True
     cpu_allowed = False
 
     def __init__(
@@ -53,6 +54,7 @@ class ShopperBackend:
         self._consumer_id = consumer_id
         self._timeouts = settings.timeouts
         self._http = ShopperHttp(settings.shopper_url, settings.timeouts.http, transport)
+        self.service_url = self._http.shown_url
         self.dropped_offers = 0
 
     async def aclose(self) -> None:
@@ -227,7 +229,7 @@ class ShopperBackend:
             Finding(
                 "shopper",
                 "ok" if fine else "warn",
-                clean(f"{detail} ({services})" if services else detail),
+                one_line(f"{detail} ({services})" if services else detail),
                 "" if fine else "look at the log of cloud-gpu-shopper",
             )
         ]
@@ -245,7 +247,7 @@ class ShopperBackend:
         hint = (
             "" if offers else "check the service's marketplace keys; it caches failures for 5 min"
         )
-        return (*found, Finding("offers", "ok" if offers else "warn", clean(detail), hint))
+        return (*found, Finding("offers", "ok" if offers else "warn", one_line(detail), hint))
 
     # -- reading
 
@@ -298,7 +300,7 @@ class ShopperBackend:
         except ValidationError as error:
             where = ".".join(str(p) for p in error.errors(include_input=False)[0]["loc"])
             what = kind.__name__.removesuffix("Wire").lower()
-            raise self._wrong_shape(f"{what} {clean(where, 40)}".strip()) from None
+            raise self._wrong_shape(f"{what} {one_line(where, 40)}".strip()) from None
 
     def _wrong_shape(self, what: str) -> BackendError:
         return errors.unusable(
@@ -321,23 +323,25 @@ def _lease(answer: Answer, sent_at: datetime) -> Lease:
             f"the rent answer for session {session.id} has no usable private key: the machine "
             "cannot be entered",
             sent_at,
+            session.id,
         )
     return Lease(session, private_key=key)
 
 
-def _ambiguous(message: str, sent_at: datetime) -> RentAmbiguous:
-    return RentAmbiguous(message, sent_at=sent_at)
+def _ambiguous(message: str, sent_at: datetime, session_id: str | None = None) -> RentAmbiguous:
+    return RentAmbiguous(message, sent_at=sent_at, session_id=session_id)
 
 
 def _segment(offer_id: str) -> str:
     if not offer_id or offer_id in (".", ".."):
-        raise OfferGone(clean(offer_id, 80))
+        raise OfferGone(one_line(offer_id, 80))
     return quote(offer_id, safe=":")
 
 
 def _session_segment(session_id: str) -> str:
     if not is_session_id(session_id):
         raise SessionGone(
-            f"{clean(session_id, 80)} is not a session id", "`gdl-tui sessions` shows what there is"
+            f"{one_line(session_id, 80)} is not a session id",
+            "`gdl-tui sessions` shows what there is",
         )
     return session_id

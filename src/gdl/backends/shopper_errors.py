@@ -6,7 +6,6 @@ import re
 from typing import Any
 
 from gdl.backends.shopper_http import Answer, Unusable
-from gdl.backends.text import clean
 from gdl.domain.errors import (
     BackendError,
     BackendRefused,
@@ -17,6 +16,7 @@ from gdl.domain.errors import (
     SessionExists,
     SessionGone,
 )
+from gdl.domain.text import one_line
 
 _UUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _DUPLICATE = re.compile(
@@ -62,7 +62,7 @@ def refused(answer: Answer, doing: str) -> BackendRefused:
 
 def words(data: dict[str, Any]) -> str:
     """The service's error text, made safe to show."""
-    return clean(data.get("error", ""), 300)
+    return one_line(data.get("error", ""), 300)
 
 
 def _hint(answer: Answer, data: dict[str, Any] | None) -> str:
@@ -86,10 +86,10 @@ def no_session(answer: Answer, session_id: str) -> GdlError:
     """
     if answer.status == 404 and answer.error() is not None:
         return SessionGone(
-            f"the backend does not know session {clean(session_id, 80)}",
+            f"the backend does not know session {one_line(session_id, 80)}",
             "`gdl-tui sessions` shows what there is",
         )
-    return refused(answer, f"answer for session {clean(session_id, 80)}")
+    return refused(answer, f"answer for session {one_line(session_id, 80)}")
 
 
 def rent_error(answer: Answer, offer_id: str) -> GdlError:

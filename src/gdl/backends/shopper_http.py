@@ -19,8 +19,8 @@ from typing import Any
 
 import httpx
 
-from gdl.backends.text import clean
 from gdl.domain.errors import BackendError, BackendUnreachable
+from gdl.domain.text import one_line
 
 _PAUSES = (0.15, 0.5)
 """Seconds before the second and the third try of a read."""
@@ -94,7 +94,7 @@ class ShopperHttp:
         self, url: str, read_timeout: float, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
         self._parsed = _parse(url)
-        self.shown_url = clean(str(self._parsed.copy_with(userinfo=b"")), 200)
+        self.shown_url = one_line(str(self._parsed.copy_with(userinfo=b"")), 200)
         self._read_timeout = read_timeout
         self._client = httpx.AsyncClient(
             transport=transport,

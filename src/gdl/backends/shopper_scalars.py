@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from gdl.backends.text import clean
+from gdl.domain.text import one_line
 
 _SESSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -22,11 +22,12 @@ def is_session_id(text: str) -> bool:
 
 
 def _text(value: object) -> str:
-    return "" if value is None else clean(value)
+    """A word; of what is none, a list say, nothing can be told."""
+    return one_line(value) if isinstance(value, str | int | float) else ""
 
 
 def _error_text(value: object) -> str:
-    return "" if value is None else clean(value, 1000)
+    return "" if value is None else one_line(value, 1000)
 
 
 def _session_id(value: object) -> str:
@@ -36,7 +37,7 @@ def _session_id(value: object) -> str:
 
 
 def _offer_id(value: object) -> str:
-    if not isinstance(value, str) or not value or clean(value, 200) != value:
+    if not isinstance(value, str) or not value or one_line(value, 200) != value:
         raise ValueError("not an offer id")
     return value
 
@@ -113,13 +114,13 @@ def rows(value: object) -> list[Any]:
 def _prices_by_name(value: object) -> dict[str, float]:
     if not isinstance(value, dict):
         return {}
-    return {clean(k, 60): _soft_dollars(v) for k, v in list(value.items())[:100]}
+    return {one_line(k, 60): _soft_dollars(v) for k, v in list(value.items())[:100]}
 
 
 def _texts_by_name(value: object) -> dict[str, str]:
     if not isinstance(value, dict):
         return {}
-    return {clean(k, 60): _text(v) for k, v in list(value.items())[:100]}
+    return {one_line(k, 60): _text(v) for k, v in list(value.items())[:100]}
 
 
 Text = Annotated[str, BeforeValidator(_text)]

@@ -55,6 +55,16 @@ def lookup(name: str, path: Path | None = None) -> HostEntry:
     )
 
 
+def aliases(path: Path | None = None) -> list[str]:
+    """The names that the file gives to single hosts, in its order. None for a file that cannot be
+    read."""
+    found: dict[str, None] = {}
+    for keyword, words in _lines(path or default_path(), 0):
+        if keyword == "host":
+            found.update(dict.fromkeys(w for w in words if not set(w) & set("*?!")))
+    return list(found)
+
+
 def _matches(name: str, patterns: list[str]) -> bool:
     lowered = name.lower()
     hit = False

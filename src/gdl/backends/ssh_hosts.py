@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gdl.backends import ssh_config
-from gdl.backends.text import clean
 from gdl.domain.errors import OfferGone, SessionGone, UsageError
 from gdl.domain.models import (
     CostReport,
@@ -28,6 +27,7 @@ from gdl.domain.models import (
     SessionStatus,
     SshAddress,
 )
+from gdl.domain.text import one_line
 from gdl.settings import Settings, SshHost
 
 _PROBE_S = 5.0
@@ -54,7 +54,7 @@ def parse_host(text: str, config: Path | None = None) -> Target:
     """
     user, at, rest = text.strip().rpartition("@")
     if at and not _USER.fullmatch(user):
-        raise UsageError(f"not a user name: {clean(user, 60) or '(empty)'}", _HOST_HINT)
+        raise UsageError(f"not a user name: {one_line(user, 60) or '(empty)'}", _HOST_HINT)
     host, port = _host_and_port(rest)
     entry = ssh_config.lookup(host, config)
     port = port or entry.port or 22
@@ -67,13 +67,13 @@ def _host_and_port(text: str) -> tuple[str, int | None]:
     if text.startswith("["):
         host, bracket, tail = text[1:].partition("]")
         if not bracket or (tail and not tail.startswith(":")) or not _is_ipv6(host):
-            raise UsageError(f"malformed host {clean(text, 80)}", _HOST_HINT)
+            raise UsageError(f"malformed host {one_line(text, 80)}", _HOST_HINT)
         return host, _port(tail[1:]) if tail else None
     if _is_ipv6(text):
         return text, None
     host, colon, port = text.partition(":")
     if not _HOST.fullmatch(host):
-        raise UsageError(f"malformed host {clean(text, 80) or '(empty)'}", _HOST_HINT)
+        raise UsageError(f"malformed host {one_line(text, 80) or '(empty)'}", _HOST_HINT)
     return host, _port(port) if colon else None
 
 
@@ -87,13 +87,13 @@ def _is_ipv6(text: str) -> bool:
 def _port(text: str) -> int:
     if text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= 65535:
         return int(text)
-    raise UsageError(f"malformed port {clean(text, 20) or '(empty)'}", "a port is 1 to 65535")
+    raise UsageError(f"malformed port {one_line(text, 20) or '(empty)'}", "a port is 1 to 65535")
 
 
 def check_identity(name: str) -> str:
     """The path of a private key file that OpenSSH would take. Raises UsageError if it is none."""
     path = Path(name).expanduser()
-    shown = clean(path, 200)
+    shown = one_line(path, 200)
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -108,7 +108,7 @@ def check_identity(name: str) -> str:
     if re.match(rb"\s*(ssh-|ecdsa-|sk-|---- BEGIN SSH2 PUBLIC|-----BEGIN PUBLIC)", text):
         hint = "name the private key file"
         if path.suffix == ".pub":
-            hint += f", probably {clean(path.with_suffix(''), 200)}"
+            hint += f", probably {one_line(path.with_suffix(''), 200)}"
         raise UsageError(f"identity {shown} is a public key", hint)
     if b"PRIVATE KEY-----" not in text:
         raise UsageError(
@@ -152,7 +152,9 @@ class SshHostsBackend:
 
     name = "ssh"
     rents = False
+    lasting = True
     cpu_allowed = True
+    service_url = ""
 
     def __init__(
         self,
@@ -213,7 +215,8 @@ class SshHostsBackend:
         host = self._hosts.get(request.offer.id)
         if host is None:
             raise OfferGone(
-                clean(request.offer.id, 100), hint="`gdl-tui offers --backend ssh` lists the hosts"
+                one_line(request.offer.id, 100),
+                hint="`gdl-tui offers --backend ssh` lists the hosts",
             )
         identity = self._identity
         if identity is None and host.listed.identity:
@@ -239,7 +242,7 @@ class SshHostsBackend:
         address = host.target.address if host else self._known.get(ident)
         if address is None:
             raise SessionGone(
-                f"session {clean(ident, 60)} belongs to no machine that is known here",
+                f"session {one_line(ident, 60)} belongs to no machine that is known here",
                 "name its machine with --host user@host:port",
             )
         stopped = ident in self._stopped
@@ -297,7 +300,7 @@ async def _knock(target: Target) -> Finding:
         return Finding(name, "warn", f"no answer within {_PROBE_S:.0f} s", "is the machine on?")
     except (OSError, UnicodeError) as error:
         hint = "check host and port; behind a jump host this cannot be told from here"
-        return Finding(name, "warn", clean(error), hint)
+        return Finding(name, "warn", one_line(error), hint)
     if greeting.startswith(b"SSH-"):
-        return Finding(name, "ok", clean(greeting.decode("ascii", "replace"), 80))
+        return Finding(name, "ok", one_line(greeting.decode("ascii", "replace"), 80))
     return Finding(name, "warn", "something other than an SSH server answers", "check the port")

@@ -46,7 +46,8 @@ CREATE TABLE IF NOT EXISTS rentals (
     engine_log    TEXT NOT NULL DEFAULT '',
     engine_port   INTEGER NOT NULL DEFAULT 0,
     has_gpu       INTEGER NOT NULL DEFAULT 0,
-    released_at   TEXT
+    released_at   TEXT,
+    service_url   TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX IF NOT EXISTS rentals_by_session ON rentals (session_id);
 CREATE INDEX IF NOT EXISTS rentals_by_deployment ON rentals (deployment_id);

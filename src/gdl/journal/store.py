@@ -30,6 +30,7 @@ class Rental:
 
     billing is ours: it is `active` until the backend confirmed that the machine is gone.
     key_file, api_key_file, host_key_file: paths on this computer; "" while there is none.
+    service_url: who was asked for it (Backend.service_url): only it can tell of the session.
     """
 
     intent_id: str
@@ -58,6 +59,7 @@ class Rental:
     engine_port: int = 0
     has_gpu: bool = False
     released_at: datetime | None = None
+    service_url: str = ""
 
     @property
     def open(self) -> bool:
@@ -189,10 +191,13 @@ class Journal:
             values,
         )
 
-    async def rentals(self) -> list[Rental]:
-        """Newest first."""
+    async def rentals(self, backend: str | None = None, service_url: str = "") -> list[Rental]:
+        """Newest first; those of one backend, as far as that service can tell of them, or all."""
         rows = await self.read("SELECT * FROM rentals ORDER BY requested_at DESC, intent_id DESC")
-        return [_rental(row) for row in rows]
+        found = [_rental(row) for row in rows]
+        if backend is None:
+            return found
+        return [r for r in found if r.backend == backend and r.service_url in ("", service_url)]
 
     async def claim(self, rental: Rental, deployment_id: str, attempt: int) -> bool:
         """Make an open rental another deployment's; False when somebody was quicker."""
@@ -204,12 +209,13 @@ class Journal:
         return changed == 1
 
     async def holders(self, session_id: str) -> list[DeploymentRow]:
-        """Deployments without an end that rented this session or attached to it."""
+        """Deployments that rented this session or attached to it, and have no end, or left it
+        serving on purpose."""
         rows = await self.read(
-            "SELECT * FROM deployments WHERE outcome = '' AND id IN ("
+            "SELECT * FROM deployments WHERE outcome IN ('', 'serving') AND id IN ("
             " SELECT deployment_id FROM rentals WHERE session_id = ?"
             " UNION SELECT deployment_id FROM events WHERE type = 'session_rented'"
-            " AND deployment_id IN (SELECT id FROM deployments WHERE outcome = '')"
+            " AND deployment_id IN (SELECT id FROM deployments WHERE outcome IN ('', 'serving'))"
             " AND json_extract(payload, '$.session_id') = ?)",
             (session_id, session_id),
         )
@@ -247,6 +253,9 @@ def _connect(path: Path) -> sqlite3.Connection:
         database.execute("PRAGMA synchronous = FULL")
         schema = resources.files("gdl.journal").joinpath("schema.sql").read_text("utf-8")
         database.executescript(schema)
+        columns = {row["name"] for row in database.execute("PRAGMA table_info(rentals)")}
+        if "service_url" not in columns:
+            database.execute("ALTER TABLE rentals ADD COLUMN service_url TEXT NOT NULL DEFAULT ''")
     except BaseException:
         database.close()
         raise

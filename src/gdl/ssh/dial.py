@@ -12,8 +12,8 @@ import asyncssh
 
 from gdl.domain.errors import GdlError, SshAuthFailed, SshError, UsageError
 from gdl.domain.models import SshAddress
+from gdl.domain.text import one_line
 from gdl.ssh.keys import host_key_algorithms, host_key_changed, load_key, read_pin, write_pin
-from gdl.ssh.text import clean_text
 
 _CIPHERS = (
     # AES-GCM is the fastest by far where the processor helps; the rest is for older servers.
@@ -48,7 +48,7 @@ class Target:
     @property
     def label(self) -> str:
         """How messages call it."""
-        return clean_text(self.config_alias or str(self.address), 120)
+        return one_line(self.config_alias or str(self.address), 120)
 
 
 class Client(asyncssh.SSHClient):
@@ -71,7 +71,7 @@ class Client(asyncssh.SSHClient):
         return not self.mismatch
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.reason = clean_text(str(exc), 200) if exc is not None else "closed by the machine"
+        self.reason = one_line(str(exc), 200) if exc is not None else "closed by the machine"
 
 
 @dataclass(slots=True)
@@ -150,7 +150,7 @@ async def _jump(
         host, _, port = rest.partition(":") if rest.count(":") == 1 else (rest, "", "")
         if not host or (port and not port.isdigit()):
             raise UsageError(
-                f"bad jump host {clean_text(name, 80)!r}", "mend ProxyJump in ~/.ssh/config"
+                f"bad jump host {one_line(name, 80)!r}", "mend ProxyJump in ~/.ssh/config"
             )
         if len(hops) >= _MAX_HOPS:
             raise UsageError(
@@ -247,7 +247,7 @@ def _user_config() -> list[str] | None:
 def _explain(error: Exception, target: Target, client: Client) -> GdlError:
     """The error of a failed connection in our words; remote text in it is cleaned."""
     where = target.label
-    detail = clean_text(str(getattr(error, "reason", "") or error), 200)
+    detail = one_line(str(getattr(error, "reason", "") or error), 200)
     if client.mismatch:
         return host_key_changed(target.label, client.offered)
     if isinstance(error, asyncssh.PermissionDenied) or "authentication failures" in detail:

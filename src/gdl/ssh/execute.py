@@ -13,7 +13,7 @@ from typing import cast
 import asyncssh
 
 from gdl.domain.errors import CommandTimeout, SshError
-from gdl.ssh.text import clean_text
+from gdl.domain.text import one_line
 
 OUTPUT_LIMIT = 4 * 1024 * 1024
 """Bytes kept of each of a command's two streams; what comes after is dropped."""
@@ -65,7 +65,7 @@ class Unmark:
     @property
     def noise(self) -> str:
         """What came instead of the mark, fit for an error message."""
-        return clean_text(self._held.decode("utf-8", "replace"), 300)
+        return one_line(self._held.decode("utf-8", "replace"), 300)
 
 
 class Bounded:
@@ -111,7 +111,7 @@ class Executor:
         except TimeoutError:
             raise CommandTimeout(
                 f"a command on {self._label} took longer than {timeout:g} s: "
-                f"{clean_text(command, 80)}",
+                f"{one_line(command, 80)}",
                 "the machine may be busy or stuck; try again or raise the time-out",
             ) from None
 
@@ -174,7 +174,7 @@ class Executor:
                     raise self.lost(error) from None
                 if attempt == _OPEN_TRIES - 1:
                     raise SshError(
-                        f"{self._label} opens no session: {clean_text(str(error), 200)}",
+                        f"{self._label} opens no session: {one_line(str(error), 200)}",
                         "it may limit sessions (MaxSessions) or allow no commands",
                     ) from None
             except (asyncssh.Error, OSError) as error:
@@ -184,7 +184,7 @@ class Executor:
         raise AssertionError("unreachable")
 
     def lost(self, error: Exception | None) -> SshError:
-        detail = clean_text(str(error), 200) if error is not None else "connection closed"
+        detail = one_line(str(error), 200) if error is not None else "connection closed"
         return SshError(
             f"the SSH connection to {self._label} was lost: {detail}", "it is made again"
         )

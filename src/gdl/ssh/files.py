@@ -13,8 +13,8 @@ from typing import cast
 import asyncssh
 
 from gdl.domain.errors import SshError
+from gdl.domain.text import one_line
 from gdl.ssh.execute import Bounded, Executor
-from gdl.ssh.text import clean_text
 
 _SFTP_START_S = 8.0
 """A login script that prints breaks SFTP without an error; after this long it is given up."""
@@ -85,9 +85,9 @@ class RemoteFiles:
             command, lambda piece, _: errors.add(piece), timeout=_CALL_S, input=data
         )
         if status != 0:
-            detail = clean_text(errors.value().decode("utf-8", "replace"), 200)
+            detail = one_line(errors.value().decode("utf-8", "replace"), 200)
             raise SshError(
-                f"cannot write {clean_text(path, 200)} on {self._label}: {detail}",
+                f"cannot write {one_line(path, 200)} on {self._label}: {detail}",
                 "check permissions and free space on the machine",
             )
 
@@ -139,9 +139,9 @@ class RemoteFiles:
         )
         head, _, data = out.value().partition(b"\n")
         if status != 0 or not head.strip().lstrip(b"-").isdigit():
-            detail = clean_text(errors.value().decode("utf-8", "replace"), 200)
+            detail = one_line(errors.value().decode("utf-8", "replace"), 200)
             raise SshError(
-                f"cannot read {clean_text(path, 200)} on {self._label}: {detail}",
+                f"cannot read {one_line(path, 200)} on {self._label}: {detail}",
                 "check its permissions",
             )
         size = int(head)
@@ -168,9 +168,9 @@ class RemoteFiles:
     def _failed(self, what: str, error: asyncssh.SFTPError) -> SshError:
         if self._conn.is_closed():
             return self._executor.lost(error)
-        detail = clean_text(error.reason, 200) or type(error).__name__
+        detail = one_line(error.reason, 200) or type(error).__name__
         return SshError(
-            f"{clean_text(what, 200)} on {self._label}: {detail}",
+            f"{one_line(what, 200)} on {self._label}: {detail}",
             "check permissions and free space on the machine",
         )
 

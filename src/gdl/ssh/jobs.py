@@ -18,9 +18,9 @@ from urllib.parse import quote, unquote
 from gdl.domain.errors import CommandTimeout, DeployError, SshError, UsageError
 from gdl.domain.models import CommandResult
 from gdl.domain.secret import Secret
+from gdl.domain.text import one_line
 from gdl.ssh import remote_sh
 from gdl.ssh.link import Link
-from gdl.ssh.text import clean_text
 
 _CALL_S = 60.0
 _SENTINEL_TRIES = 6
@@ -99,9 +99,9 @@ async def start(runner: Runner, spec: JobSpec) -> Job:
         [spec.workdir, _folder(spec.name), log, mark, *names],
         input="".join(f"{part}\n{mark}\n" for part in parts),
     )
-    label = clean_text(spec.name, 80)
+    label = one_line(spec.name, 80)
     if not result.ok:
-        detail = clean_text(result.stderr or "no reason given", 300)
+        detail = one_line(result.stderr or "no reason given", 300)
         raise DeployError(
             f"job {label} could not be started: {detail}",
             "check permissions and free space in the work folder",
@@ -149,7 +149,7 @@ async def wait(link: Link, job: Job, *, timeout: float) -> JobStatus:
             return await _wait(link, job)
     except TimeoutError:
         raise CommandTimeout(
-            f"job {clean_text(job.name, 80)} still runs after {timeout:g} s",
+            f"job {one_line(job.name, 80)} still runs after {timeout:g} s",
             "raise the time-out, or look at its log for what it waits for",
         ) from None
 
@@ -170,8 +170,8 @@ async def _wait(link: Link, job: Job) -> JobStatus:
             if said.endswith(b"\x01"):
                 return _status(said[:-1].decode("utf-8", "replace").split("\x01"))
             problem = SshError(
-                f"job {clean_text(job.name, 80)} cannot be watched: "
-                f"{clean_text(said.decode('utf-8', 'replace'), 200) or 'no answer'}",
+                f"job {one_line(job.name, 80)} cannot be watched: "
+                f"{one_line(said.decode('utf-8', 'replace'), 200) or 'no answer'}",
                 "the machine may be out of memory or processes",
             )
         except SshError as error:
@@ -186,6 +186,13 @@ async def _wait(link: Link, job: Job) -> JobStatus:
             await link.get()
 
 
+async def leftovers(runner: Runner, job: Job) -> tuple[int, ...]:
+    """Pids of what an ended job left running, such as the workers of a server that was killed.
+    They carry the job's mark; `stop` ends them. Empty where that cannot be seen (no /proc)."""
+    answer = _fields(await _ask(runner, remote_sh.MARKED, [job.dir]))
+    return tuple(_number(pid) for pid in answer[: answer.index("end")])
+
+
 async def stop(runner: Runner, job: Job, *, grace_s: float = 10.0) -> JobStatus:
     """End a job: TERM to its group and to what left the group, after `grace_s` KILL.
 
@@ -196,9 +203,9 @@ async def stop(runner: Runner, job: Job, *, grace_s: float = 10.0) -> JobStatus:
     result = await _ask(runner, remote_sh.STOP, arguments, timeout=2 * grace_s + _CALL_S)
     answer = _fields(result)
     if answer[0] == "stuck":
-        pids = clean_text(answer[1], 80)
+        pids = one_line(answer[1], 80)
         raise SshError(
-            f"job {clean_text(job.name, 80)} does not end, not even by KILL (pid {pids})",
+            f"job {one_line(job.name, 80)} does not end, not even by KILL (pid {pids})",
             "a process that hangs in a driver needs a restart of the machine",
         )
     return _status(answer)
@@ -207,7 +214,7 @@ async def stop(runner: Runner, job: Job, *, grace_s: float = 10.0) -> JobStatus:
 async def remove(runner: Runner, job: Job) -> None:
     """Delete the folder of an ended job. A log elsewhere stays."""
     if posixpath.basename(posixpath.dirname(job.dir)) != "jobs" or not job.dir.startswith("/"):
-        raise UsageError(f"{clean_text(job.dir, 200)} is not the folder of a job", "")
+        raise UsageError(f"{one_line(job.dir, 200)} is not the folder of a job", "")
     await _ask(runner, 'rm -rf "$1"\n', [job.dir])
 
 
@@ -216,7 +223,7 @@ def _exports(env: dict[str, Secret]) -> str:
     for name, secret in env.items():
         if not _NAME.fullmatch(name):
             raise UsageError(
-                f"{clean_text(name, 80)!r} is no name for an environment variable",
+                f"{one_line(name, 80)!r} is no name for an environment variable",
                 "letters, digits and _ alone",
             )
         lines.append(f"export {name}={shlex.quote(secret.reveal())}")
@@ -229,7 +236,7 @@ def _folder(name: str) -> str:
     if folder.startswith("."):
         folder = "%2E" + folder[1:]
     if not folder or len(folder) > 200:
-        raise UsageError(f"bad name for a job: {clean_text(name, 80)!r}", "1 to 200 characters")
+        raise UsageError(f"bad name for a job: {one_line(name, 80)!r}", "1 to 200 characters")
     return folder
 
 
@@ -260,7 +267,7 @@ async def _ask(
 ) -> CommandResult:
     result = await _run(runner, program, arguments, timeout=timeout)
     if not result.ok:
-        detail = clean_text(result.stderr or f"exit {result.exit_status}", 300)
+        detail = one_line(result.stderr or f"exit {result.exit_status}", 300)
         raise SshError(f"the machine cannot tell about its jobs: {detail}", "try again")
     return result
 
@@ -270,7 +277,7 @@ def _fields(result: CommandResult) -> list[str]:
     fields = result.stdout.split("\x01")
     known = {"busy": 2, "started": 4, "job": 4, "exit": 2, "stuck": 2}
     if len(fields) <= known.get(fields[0], 1):
-        said = clean_text(result.stdout, 200)
+        said = one_line(result.stdout, 200)
         raise SshError(f"unexpected answer about a job: {said or 'nothing'}", "try again")
     return fields
 
@@ -279,7 +286,7 @@ def _number(text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise SshError(f"unexpected answer about a job: {clean_text(text, 80)}", "") from None
+        raise SshError(f"unexpected answer about a job: {one_line(text, 80)}", "") from None
 
 
 def _status(answer: list[str]) -> JobStatus:

@@ -226,6 +226,22 @@ printf '%s' "$state"
 """
 )
 
+# Arguments: job folder. The processes that carry the job's mark in their environment.
+MARKED = (
+    _PATHS
+    + r"""
+token=
+{ IFS= read -r token < "$1/token"; } 2>/dev/null
+if [ -n "$token" ]; then
+    for entry in $(grep -ls "GDL_JOB=$token" /proc/[0-9]*/environ 2>/dev/null); do
+        entry=${entry#/proc/}
+        field "${entry%/environ}"
+    done
+fi
+field end
+"""
+)
+
 # Arguments: job folder, pid, tenths of a second between TERM and KILL.
 STOP = (
     _COMMON

@@ -1,12 +1,11 @@
-"""Remote text is hostile: escape sequences, endless lines, half characters, tricks with direction.
-
-What leaves this module is printable, of bounded length, and free of anything a terminal obeys.
-"""
+"""Bytes of a growing log to lines: half characters, endless lines, bars that redraw themselves."""
 
 from __future__ import annotations
 
 import codecs
 import re
+
+from gdl.domain.text import bounded, visible
 
 MAX_LINE = 4096
 """Characters of one line that are kept; an ellipsis takes the place of the last one when cut."""
@@ -14,45 +13,15 @@ MAX_LINE = 4096
 _RAW_LIMIT = 4 * MAX_LINE
 """Characters of an unfinished or overlong line that are looked at, before cleaning."""
 
-_ESCAPES = re.compile(
-    # CSI, then the string commands (OSC, DCS, SOS, PM, APC), then the short ones. A string ends
-    # at its terminator or with the line: an unfinished one must not swallow the rest of a log.
-    "(?:\x1b\\[|\x9b)[0-?]*[ -/]*[@-~]?"
-    "|(?:\x1b[\\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\r\n]*(?:\x07|\x1b\\\\|\x9c)?"
-    "|\x1b[ -/]*[0-~]?"
-)
-_UNSAFE = re.compile(
-    # Controls but tab, soft hyphen, zero-width and direction marks, line and paragraph
-    # separators, invisible operators, annotations, tag characters, lone surrogates.
-    "[\x00-\x08\x0a-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e"
-    "\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f\ud800-\udfff]"
-)
 
-
-def _bounded(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def _clean_line(raw: str, limit: int = MAX_LINE) -> str:
+def _clean_line(raw: str) -> str:
     """One line as a terminal would leave it: what follows the last carriage return, made safe."""
-    if len(raw) <= limit and raw.isprintable():
+    if len(raw) <= MAX_LINE and raw.isprintable():
         return raw
     raw = raw.rstrip("\r")
     raw = raw[raw.rfind("\r") + 1 :]
-    cut = len(raw) > _RAW_LIMIT
-    text = _ESCAPES.sub("", raw[:_RAW_LIMIT])
-    if not text.isprintable():
-        text = _UNSAFE.sub("", text).expandtabs(8)
-    return _bounded(text + "…" if cut else text, limit)
-
-
-def clean_text(text: str, limit: int = MAX_LINE) -> str:
-    """A short remote string on one line: newlines become spaces, the rest as for a log line.
-
-    The result has at most `limit` characters.
-    """
-    flat = re.sub(r"[\r\n\u2028\u2029\t]+", " ", _ESCAPES.sub("", text[:_RAW_LIMIT]))
-    return _bounded(_UNSAFE.sub("", flat).strip(), limit)
+    text = visible(raw[:_RAW_LIMIT]).expandtabs(8).replace("\n", " ")
+    return bounded(text + "…" if len(raw) > _RAW_LIMIT else text, MAX_LINE)
 
 
 class LineSplitter:

@@ -12,7 +12,6 @@ import httpx
 
 from gdl.backends.sandbox.scenario import load
 from gdl.backends.shopper import ShopperBackend
-from gdl.backends.text import clean
 from gdl.domain.errors import GdlError
 from gdl.domain.models import (
     CostReport,
@@ -23,6 +22,7 @@ from gdl.domain.models import (
     RentRequest,
     Session,
 )
+from gdl.domain.text import one_line
 from gdl.settings import Settings
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ class SandboxBackend:
 
     def __init__(self, settings: Settings, consumer_id: str) -> None:
         self._settings = settings
+        self.service_url = settings.sandbox.url or ""
+        self.lasting = bool(settings.sandbox.url)
         self._consumer_id = consumer_id
         self._scenario = load(settings.sandbox.scenario)
         self._starting = asyncio.Lock()
@@ -154,4 +156,4 @@ async def _id_of(url: str) -> str:
             found = (await client.get(f"{url}/sandbox")).json()["id"]
     except (httpx.HTTPError, ValueError, KeyError, TypeError):
         return "elsewhere"
-    return clean(found, 20)
+    return one_line(found, 20)

@@ -25,8 +25,8 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from gdl.backends.sandbox.kinds import Fault, Http, OfferFault, Part, Program, Server, Timing
-from gdl.backends.text import clean
 from gdl.domain.errors import UsageError
+from gdl.domain.text import one_line
 
 
 class Expect(Part):
@@ -105,14 +105,15 @@ def load(name: str) -> Scenario:
         path = Path(name)
     else:
         raise UsageError(
-            f"unknown scenario {clean(name, 60)}", f"there are {', '.join(names())}; or name a file"
+            f"unknown scenario {one_line(name, 60)}",
+            f"there are {', '.join(names())}; or name a file",
         )
-    shown = clean(name, 200)
+    shown = one_line(name, 200)
     try:
         data = tomllib.loads(path.read_text("utf-8"))
         return Scenario(name=Path(name).stem, **data)
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the scenario {shown}: {clean(error)}", "") from None
+        raise UsageError(f"cannot read the scenario {shown}: {one_line(error)}", "") from None
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"scenario {shown} is not valid TOML: {error}", "mend it") from None
     except ValidationError as error:
@@ -122,4 +123,4 @@ def load(name: str) -> Scenario:
             f"scenario {shown}: {where or 'it'}: {first['msg']}", "see the other scenarios"
         ) from None
     except TypeError as error:
-        raise UsageError(f"scenario {shown}: {clean(error)}", "leave `name` out") from None
+        raise UsageError(f"scenario {shown}: {one_line(error)}", "leave `name` out") from None

@@ -18,8 +18,8 @@ from gdl.backends.sandbox.market import Market
 from gdl.backends.sandbox.offers import listings, read_rows
 from gdl.backends.sandbox.scenario import Scenario
 from gdl.backends.sandbox.server import Api
-from gdl.backends.text import clean
 from gdl.domain.errors import BackendError, UsageError
+from gdl.domain.text import one_line
 
 LOOPBACK = "127.0.0.1"
 
@@ -45,7 +45,7 @@ class Service:
             own = read_rows([list(row) for row in scenario.offers])
         except (KeyError, ValueError) as error:
             raise UsageError(
-                f"scenario {scenario.name}: its offers cannot be read: {clean(error)}",
+                f"scenario {scenario.name}: its offers cannot be read: {one_line(error)}",
                 "write rows as in the standard list",
             ) from None
         self.listed = own or listings(offers, seed)
@@ -86,7 +86,7 @@ class Service:
         except OSError as error:
             await asyncio.to_thread(self._workspace.remove)
             raise BackendError(
-                f"the sandbox cannot be started: {clean(error.strerror or error)}",
+                f"the sandbox cannot be started: {one_line(error.strerror or error)}",
                 f"choose another port than {port}" if port else "check the data folder",
             ) from None
         config = uvicorn.Config(

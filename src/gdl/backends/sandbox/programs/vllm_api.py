@@ -6,11 +6,12 @@ Standard library only: it runs on the simulated machine.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +33,8 @@ WORDS = _ARTICLE.split()
 
 @dataclass(frozen=True)
 class Served:
-    """token_s: seconds for one token of one request, at speed 1. trouble: request, sick, template
+    """token_s: seconds for one token of one request, at speed 1. seats: requests that run at a
+    time; the others wait. trouble: request, sick, template
     or "": what goes wrong with generations. trouble_text: what it says. die: ends the process."""
 
     model: str
@@ -44,6 +46,7 @@ class Served:
     trouble: str
     trouble_text: str
     die: Callable[[], None]
+    seats: int = 256
 
     @property
     def first_s(self) -> float:
@@ -52,11 +55,14 @@ class Served:
 
 class Api:
     """The OpenAI API. Speed as of the GPU: a token needs all weights once, and reading them takes
-    as long as the memory's bandwidth lets it; more requests at a time slow each down a little."""
+    as long as the memory's bandwidth lets it; more requests at a time slow each down a little,
+    and what finds no seat waits until one is free, so the throughput grows up to that number."""
 
     def __init__(self, served: Served) -> None:
         self._served = served
         self._running = 0
+        self._waiting = 0
+        self._seats = asyncio.Semaphore(max(served.seats, 1))
         self._number = 0
         self._counts = {"prompt": 0, "generation": 0, "stop": 0, "length": 0}
         self._times: dict[str, list[float]] = {"first": [], "between": [], "whole": []}
@@ -122,19 +128,31 @@ class Api:
         }
         usage["total_tokens"] = usage["prompt_tokens"] + len(tokens)
         self._number += 1
-        self._running += 1
-        try:
+        async with self._seat():
             if body.get("stream"):
                 await self._stream(body, writer, chat, tokens, reason, usage)
             else:
                 await self._pace(len(tokens), usage["prompt_tokens"])
                 respond(writer, 200, self._whole(chat, "".join(tokens), reason, usage))
-        finally:
-            self._running -= 1
         self._counts["prompt"] += usage["prompt_tokens"]
         self._counts["generation"] += len(tokens)
         self._counts[reason] += 1
         return None
+
+    @contextlib.asynccontextmanager
+    async def _seat(self) -> AsyncIterator[None]:
+        """A place among the requests that run; waits for one."""
+        self._waiting += 1
+        try:
+            await self._seats.acquire()
+        finally:
+            self._waiting -= 1
+        self._running += 1
+        try:
+            yield
+        finally:
+            self._running -= 1
+            self._seats.release()
 
     def _tokens(self, prompt: str, body: dict[str, Any]) -> tuple[list[str], str]:
         limit = int(body.get("max_completion_tokens") or body.get("max_tokens") or 16)
@@ -218,11 +236,11 @@ class Api:
 
     def _metrics(self) -> str:
         label = f'engine="0",model_name="{self._served.model}"'
-        used = min(0.02 * self._running, 1.0)
+        used = min(self._running / max(self._served.seats, 1), 1.0)
         lines = ["# A simulated server: these figures are made up."]
         for name, value in (
             ("num_requests_running", float(self._running)),
-            ("num_requests_waiting", 0.0),
+            ("num_requests_waiting", float(self._waiting)),
             ("kv_cache_usage_perc", used),
         ):
             lines += [f"# TYPE vllm:{name} gauge", f"vllm:{name}{{{label}}} {value}"]

@@ -26,6 +26,7 @@ MACHINE: dict[str, Any] = json.loads((ROOT / "machine.json").read_text())
 INSTALLED = Path("venv/installed")
 
 USUAL_PARAMETERS_B = 7.0
+USUAL_TOKENS = 1024
 
 
 def installed(name: str, otherwise: str) -> str:
@@ -113,6 +114,7 @@ class Start:
         self.fault = pending_fault()
         self.weights_gib = parameters_b(options.model) * 2 / 1.0737
         self.gpus = max(options.tensor_parallel_size, 1)
+        self.seats = 1
 
     def run(self, verify: bool) -> socket.socket:
         at = self.fault.get("at")
@@ -204,6 +206,8 @@ class Start:
         free = max(0.9 * total - self.weights_gib / self.gpus - 0.7, 0.5)
         tokens = int(free * self.gpus * 2**30 / max(16_000 * self.weights_gib, 8_000))
         longest = self.options.max_model_len or 4096
+        # As many at a time as the KV cache holds, at the length that requests usually have.
+        self.seats = max(1, min(self.options.max_num_seqs, tokens // min(longest, USUAL_TOKENS)))
         say(f"Available KV cache memory: {free:.2f} GiB", engine, "gpu_worker.py:298")
         say(
             f"GPU KV cache size: {tokens:,} tokens, Maximum concurrency for {longest:,} tokens per "
@@ -257,7 +261,7 @@ def restart_for_ever(options: argparse.Namespace, verify: bool) -> None:
         time.sleep(0.2)
 
 
-def served(options: argparse.Namespace, fault: dict[str, Any]) -> Served:
+def served(options: argparse.Namespace, fault: dict[str, Any], seats: int) -> Served:
     """A token needs all weights once; reading them takes as long as the memory's bandwidth lets
     it, of which about 55 % is reached."""
     weights = max(parameters_b(options.model) * 2e9, 2e8)
@@ -272,6 +276,7 @@ def served(options: argparse.Namespace, fault: dict[str, Any]) -> Served:
         trouble=fault.get("at", ""),
         trouble_text=fault.get("text", ""),
         die=lambda: fail(fault),
+        seats=seats,
     )
 
 
@@ -299,6 +304,7 @@ def main() -> None:
     parser.add_argument("--host", default="")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--max-model-len", type=int, default=0)
+    parser.add_argument("--max-num-seqs", type=int, default=256)
     parser.add_argument("--tensor-parallel-size", "-tp", type=int, default=1)
     options, _ = parser.parse_known_args()
     for name in (signal.SIGTERM, signal.SIGINT):
@@ -309,4 +315,4 @@ def main() -> None:
         return
     listener = start.run(options.verify)
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(serve(listener, Api(served(options, start.fault)), start.fault))
+        asyncio.run(serve(listener, Api(served(options, start.fault, start.seats)), start.fault))
