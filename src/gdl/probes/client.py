@@ -18,6 +18,7 @@ from gdl.probes.protocol import (
     PATHS,
     ChunkReader,
     Fault,
+    Prompt,
     StreamResult,
     lacks_chat_template,
     model_ids,
@@ -67,10 +68,17 @@ class EndpointClient:
             trust_env=False,
         )
 
-    async def health(self) -> int:
-        """The HTTP status of /health. Raises VerificationError when nothing answers."""
-        status, _ = await self._get("/health")
+    async def health(self, *, limit_s: float | None = None) -> int:
+        """The HTTP status of /health. Raises VerificationError when nothing answers in time."""
+        status, _ = await self._get("/health", limit_s)
         return status
+
+    async def metrics(self) -> str:
+        """The text of /metrics. Raises VerificationError when there is none."""
+        status, body = await self._get("/metrics")
+        if status != 200:
+            raise status_fault(status, "").as_error()
+        return body
 
     async def models(self) -> list[str]:
         """The ids of the served models. Raises VerificationError when it cannot be told."""
@@ -85,7 +93,7 @@ class EndpointClient:
     async def chat_stream(
         self,
         model: str,
-        prompt: str,
+        prompt: Prompt,
         *,
         max_tokens: int,
         temperature: float = 0.0,
@@ -143,9 +151,9 @@ class EndpointClient:
                     if reader.done:
                         deadline.reschedule(asyncio.get_running_loop().time() + _DRAIN_S)
 
-    async def _get(self, path: str) -> tuple[int, str]:
+    async def _get(self, path: str, limit_s: float | None = None) -> tuple[int, str]:
         try:
-            async with self._faults(min(_QUICK_S, self.timeout_s)):
+            async with self._faults(min(limit_s or _QUICK_S, self.timeout_s)):
                 response = await self._http.get(path)
         except Fault as fault:
             raise fault.without(self._key).as_error() from None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gdl.domain.models import CommandResult
 from gdl.domain.ports import CommandRunner
-from gdl.probes.text import one_line
+from gdl.domain.text import one_line
 
 _FIELDS = (
     "name",
@@ -18,7 +18,8 @@ _FIELDS = (
     "power.draw",
     "driver_version",
 )
-_COMMAND = f"LC_ALL=C nvidia-smi --query-gpu={','.join(_FIELDS)} --format=csv,noheader,nounits"
+COMMAND = f"LC_ALL=C nvidia-smi --query-gpu={','.join(_FIELDS)} --format=csv,noheader,nounits"
+"""One line a GPU; `reading` understands it."""
 _NOT_FOUND = 127
 _MAX_GPUS = 64
 
@@ -75,7 +76,7 @@ class GpuStatus:
 
 async def gpu_status(runner: CommandRunner) -> GpuStatus:
     """Ask nvidia-smi. Raises SshError when the machine cannot be reached."""
-    return parse(await runner.run(_COMMAND, timeout=20.0))
+    return parse(await runner.run(COMMAND, timeout=20.0))
 
 
 def parse(result: CommandResult) -> GpuStatus:
@@ -90,6 +91,12 @@ def parse(result: CommandResult) -> GpuStatus:
     if not found:
         return GpuStatus(error=said or "nvidia-smi said nothing")
     return GpuStatus(tuple(gpu for gpu, _ in found), found[0][1])
+
+
+def reading(line: str) -> GpuReading | None:
+    """The reading in one line of the command's output, or None when it is none."""
+    row = _row(line)
+    return None if row is None else row[0]
 
 
 def _row(line: str) -> tuple[GpuReading, str] | None:

@@ -10,11 +10,11 @@ from typing import Any
 from gdl.domain.errors import GdlError, VerificationError
 from gdl.domain.models import Check, CheckStatus
 from gdl.domain.ports import CommandRunner
+from gdl.domain.text import one_line
 from gdl.probes.client import EndpointClient
 from gdl.probes.endpoint import Endpoint, ask
 from gdl.probes.gpu import gpu_status
 from gdl.probes.sshcurl import SshCurl
-from gdl.probes.text import one_line
 
 NAMES = ("gpu", "process", "health", "models", "inference")
 """The checks, in the order in which they come."""

@@ -7,14 +7,15 @@ measures and judges alike.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
 from gdl.domain.errors import VerificationError
+from gdl.domain.models import ChatMessage
 from gdl.domain.secret import Secret
-from gdl.probes.text import clean, one_line, printable
+from gdl.domain.text import block, one_line, visible
 
 CHAT = "chat"
 COMPLETIONS = "completions"
@@ -85,17 +86,28 @@ def failed(fault: Fault, e2el_ms: float = 0.0) -> StreamResult:
     return StreamResult("", None, e2el_ms, (), None, None, None, fault.message, fault.kind)
 
 
+Prompt = str | Sequence[ChatMessage]
+"""One question, or a conversation that ends with one."""
+
+
 def request_body(
-    mode: str, model: str, prompt: str, *, max_tokens: int, temperature: float, stream: bool
+    mode: str, model: str, prompt: Prompt, *, max_tokens: int, temperature: float, stream: bool
 ) -> dict[str, Any]:
+    """What is sent. A model without a chat template gets a conversation as a play's script."""
+    messages = [ChatMessage("user", prompt)] if isinstance(prompt, str) else prompt
     body: dict[str, Any] = {"model": model, "max_tokens": max_tokens, "temperature": temperature}
     if mode == CHAT:
-        body["messages"] = [{"role": "user", "content": prompt}]
+        body["messages"] = [{"role": m.role, "content": m.content} for m in messages]
     else:
-        body["prompt"] = prompt
+        body["prompt"] = prompt if isinstance(prompt, str) else _script(messages)
     if stream:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
     return body
+
+
+def _script(messages: Sequence[ChatMessage]) -> str:
+    lines = [f"{message.role.capitalize()}: {message.content}" for message in messages]
+    return "\n".join([*lines, "Assistant:"])
 
 
 def lacks_chat_template(status: int, body: str) -> bool:
@@ -228,7 +240,7 @@ class ChunkReader:
                 self._kept += len(piece)
                 pieces.append(piece)
                 if self._on_text and pieces is self._text:
-                    self._on_text(printable(piece))
+                    self._on_text(visible(piece))
 
     def result(self, at: float, fault: Fault | None = None) -> StreamResult:
         """What has come so far. `at`: when it ended, which counts only for a failure."""
@@ -245,7 +257,7 @@ class ChunkReader:
 
     def _build(self, e2el_ms: float, fault: Fault | None) -> StreamResult:
         return StreamResult(
-            text=clean("".join(self._text), TEXT_LIMIT),
+            text=block("".join(self._text), TEXT_LIMIT),
             ttft_ms=None if self._first is None else (self._first - self._sent_at) * 1000,
             e2el_ms=e2el_ms,
             itls_ms=tuple(self._itls),
@@ -254,7 +266,7 @@ class ChunkReader:
             finish_reason=self._finish,
             error=fault.message if fault else "",
             kind=fault.kind if fault else "",
-            reasoning=clean("".join(self._reasoning), TEXT_LIMIT),
+            reasoning=block("".join(self._reasoning), TEXT_LIMIT),
         )
 
 

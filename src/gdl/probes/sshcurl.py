@@ -9,11 +9,13 @@ from gdl.domain.errors import GdlError
 from gdl.domain.models import CommandResult
 from gdl.domain.ports import CommandRunner
 from gdl.domain.secret import Secret
+from gdl.domain.text import one_line
 from gdl.probes.protocol import (
     CHAT,
     COMPLETIONS,
     PATHS,
     Fault,
+    Prompt,
     StreamResult,
     failed,
     lacks_chat_template,
@@ -23,7 +25,6 @@ from gdl.probes.protocol import (
     status_fault,
     whole_answer,
 )
-from gdl.probes.text import one_line
 
 _QUICK_S = 10.0
 _MARGIN_S = 10.0
@@ -96,7 +97,7 @@ class SshCurl:
         except Fault as fault:
             raise fault.without(self._key).as_error() from None
 
-    async def chat(self, model: str, prompt: str, *, max_tokens: int) -> StreamResult:
+    async def chat(self, model: str, prompt: Prompt, *, max_tokens: int) -> StreamResult:
         """Ask, and wait for the whole answer. Never raises for what can go wrong on the way."""
         try:
             return await self._ask(model, prompt, max_tokens)
@@ -105,7 +106,7 @@ class SshCurl:
         except GdlError as error:
             return failed(Fault("ssh", error.message, error.hint))
 
-    async def _ask(self, model: str, prompt: str, max_tokens: int) -> StreamResult:
+    async def _ask(self, model: str, prompt: Prompt, max_tokens: int) -> StreamResult:
         for mode in (self.mode, COMPLETIONS):
             body = request_body(
                 mode, model, prompt, max_tokens=max_tokens, temperature=0.0, stream=False

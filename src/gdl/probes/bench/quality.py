@@ -9,9 +9,9 @@ from functools import cache
 from importlib.resources import files
 
 from gdl.domain.models import QualityAnswer
+from gdl.domain.text import block
 from gdl.probes.bench.stats import tokens_per_s
 from gdl.probes.protocol import StreamResult
-from gdl.probes.text import clean
 
 ANSWER_LIMIT = 2000
 """Characters of an answer that are kept."""
@@ -64,7 +64,7 @@ def judge(prompt: QualityPrompt, result: StreamResult) -> QualityAnswer:
     return QualityAnswer(
         category=prompt.category,
         prompt=prompt.prompt,
-        answer=clean(result.answer.strip(), ANSWER_LIMIT),
+        answer=block(result.answer.strip(), ANSWER_LIMIT),
         expected=prompt.expected,
         passed=result.ok and passes(result.answer, prompt.expected),
         ttft_ms=result.ttft_ms,

@@ -1,0 +1,111 @@
+"""The load generator against the sandbox's simulated GPUs, whose best points are known, in virtual
+time: what is measured are their models of speed, not this machine's."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from gdl.backends.sandbox import programs
+from gdl.domain.secret import Secret
+from gdl.probes.bench.arrivals import Arrivals
+from gdl.probes.bench.asking import Asking
+from gdl.probes.bench.carrier import Limits
+from gdl.probes.bench.load import Outcome, Pace
+from gdl.probes.bench.metrics import Slo
+from gdl.probes.bench.session import Bench, Wish, connected
+from gdl.probes.bench.sweep import Swept
+from gdl.probes.bench.workload import Length, Workload
+from virtual_time import VirtualClock, clock_for
+
+sys.path.insert(0, str(Path(programs.__path__[0])))
+import vllm_api  # type: ignore[import-not-found]
+
+BENCH = "gdl.probes.bench"
+WORK = Workload("random", Length(32, 32), Length(32, 32))
+LIMITS = Limits(600, 60, 10)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> VirtualClock:
+    # Each of their ticks is a step of this clock; none is needed here.
+    monkeypatch.setattr(f"{BENCH}.watch.EVERY_S", 1.0)
+    monkeypatch.setattr(f"{BENCH}.carrier._LOOK_EVERY_S", 1.0)
+    return clock_for(
+        monkeypatch,
+        f"{BENCH}.lane.perf_counter",
+        f"{BENCH}.carrier.perf_counter",
+        f"{BENCH}.load.perf_counter",
+        f"{BENCH}.watch.time",
+        "vllm_api.time",
+    )
+
+
+def gpu(token_s: float, seats: int) -> object:
+    """A simulated GPU: seconds for a token, requests at a time."""
+    return vllm_api.Served("tiny", 4096, "", token_s, 1.0, "0.32.0", "", "", lambda: None, seats)
+
+
+async def measured(served: object, wish: Wish, pace: Pace | None = None) -> Swept | Outcome:
+    """A sweep, or one load, over real sockets."""
+    api = vllm_api.Api(served)
+    server = await asyncio.start_server(api.accept, "127.0.0.1", 0, limit=2**20)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    try:
+        asking = Asking("tiny", ignore_eos=True)
+        async with connected(url, Secret(""), asking, wish, LIMITS) as bench:
+            assert isinstance(bench, Bench)
+            return await (bench.sweep(256) if pace is None else bench.load(pace))
+    finally:
+        server.close()
+
+
+# A 4090, an A100 and an H100 with a model of 7 * 10^9 parameters, by their memories' bandwidths.
+@pytest.mark.long
+@pytest.mark.parametrize(("token_s", "seats"), [(0.0253, 8), (0.0125, 16), (0.0076, 32)])
+def test_the_sweep_finds_the_best_point(clock: VirtualClock, token_s: float, seats: int) -> None:
+    found = clock.run(measured(gpu(token_s, seats), Wish(WORK)))
+    assert isinstance(found, Swept)
+    assert found.best is not None and found.best.concurrency == seats
+    assert found.points[-1].concurrency == 2 * seats and found.sure
+    # Seats tokens in each gap, less what the first token takes longer.
+    gap = token_s * (1 + 0.02 * (seats - 1))
+    assert 0.8 * seats / gap < found.best.throughput < seats / gap
+
+
+@pytest.mark.long
+def test_the_sweep_keeps_the_limits(clock: VirtualClock) -> None:
+    # A token takes 12.5 ms x (1 + 0.02 (n - 1)): at 16 a time 16.25, at 32 20.3 ms.
+    wish = Wish(WORK, slo=Slo.parse("tpot:17"))
+    found = clock.run(measured(gpu(0.0125, 64), wish))
+    assert isinstance(found, Swept) and found.best is not None
+    assert 16 <= found.best.concurrency <= 19
+    assert found.best.kept == 1.0
+
+
+def test_a_load_sees_the_speed_of_the_gpu(clock: VirtualClock) -> None:
+    found = clock.run(measured(gpu(0.02, 8), Wish(WORK, requests=4), Pace(1)))
+    assert isinstance(found, Outcome)
+    figures = found.figures
+    assert (figures.completed, figures.output_tokens) == (4, 128)
+    assert figures.tpot_ms is not None and figures.ttft_ms is not None
+    # The first chunk is the role alone, a token later the first word: 31 gaps in 31 tokens.
+    assert figures.tpot_ms.median == pytest.approx(20, rel=0.05)
+    # 18 ms, two tokens, and a sixtieth of a token for each of the 40 of the prompt.
+    assert figures.ttft_ms.median == pytest.approx(18 + 40 + 40 * 20 / 60, rel=0.05)
+
+
+def test_an_open_loop_does_not_hide_a_server_that_falls_behind(clock: VirtualClock) -> None:
+    """One seat serves a request in 0.7 s; one comes every 0.5 s: each waits 0.2 s longer, and the
+    clock starts when it is due."""
+    pace = Pace(arrivals=Arrivals(2.0, float("inf")))
+    found = clock.run(measured(gpu(0.02, 1), Wish(WORK, requests=10), pace))
+    assert isinstance(found, Outcome)
+    waits = sorted(sample.ttft or 0.0 for sample in found.samples)
+    took = min(sample.latency for sample in found.samples)
+    steps = [b - a for a, b in pairwise(waits)]
+    assert all(step == pytest.approx(took - 0.5, abs=0.03) for step in steps)
