@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from hypothesis import HealthCheck, given, settings
+import pytest
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from gdl.backends.shopper import ShopperBackend
@@ -156,12 +157,23 @@ async def play(plan: list[tuple[str, int]], folder: Path) -> None:
         assert set(market.rented()) <= known or in_doubt
 
 
-@settings(
-    max_examples=40,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
-@given(st.lists(st.tuples(st.sampled_from(WRONG), st.integers(0, 9999)), min_size=1, max_size=12))
+PLANS = st.lists(st.tuples(st.sampled_from(WRONG), st.integers(0, 9999)), min_size=1, max_size=12)
+AT_ANY_SPEED: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+A_REDIRECT = [("as it is", 0), ("as it is", 0), ("status", 1), ("junk field", 2720)]
+"""It hides that the machine was made, and the list then spoils who its provider is."""
+
+
+@settings(max_examples=12, **AT_ANY_SPEED)
+@example(A_REDIRECT)
+@given(PLANS)
 def test_no_answer_makes_a_traceback_or_loses_a_machine(plan: list[tuple[str, int]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(play(plan, Path(folder)))
+
+
+@pytest.mark.long
+@settings(max_examples=200, **AT_ANY_SPEED)
+@given(PLANS)
+def test_no_answer_does_so_however_many_are_tried(plan: list[tuple[str, int]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(play(plan, Path(folder)))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import socket
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +18,20 @@ from gdl.domain.deployment import ACTIVE
 from gdl.domain.errors import UsageError
 from gdl.domain.events import Billing, Phase
 from gdl.domain.models import CheckStatus
-from house import Simulation, deployed, last, of_type, phases, processes_naming, spec, told, until
+from gdl.domain.remedies import Remedy, RemedyKind
+from gdl.orchestrator.service import Orchestrator
+from house import (
+    Simulation,
+    deployed,
+    last,
+    of_type,
+    phases,
+    processes_naming,
+    spec,
+    told,
+    until,
+    until_after,
+)
 
 
 @pytest.fixture
@@ -28,6 +43,10 @@ def nothing_is_left(sim: Simulation) -> None:
     assert list((sim.folder / "data" / "local").glob("*")) == []
     assert processes_naming(str(sim.folder)) == []
     assert [p.name for p in (sim.folder / "data" / "keys").glob("*")] == []
+
+
+def holding(event: ev.Event) -> bool:
+    return isinstance(event, ev.Noted) and "holding" in event.text
 
 
 async def test_from_nothing_to_serving_and_back(sim: Simulation) -> None:
@@ -159,6 +178,54 @@ async def test_a_server_that_never_listens_ends_at_its_limit(sim: Simulation) ->
     nothing_is_left(sim)
 
 
+async def test_a_start_is_told_as_one_picture(sim: Simulation) -> None:
+    sim.server("silent")
+    picture = re.compile(r"LOADING 65 % \(shard 1/1, \d+\.\d GiB of memory\)")
+    async with sim.house() as house:
+        ident = await house.deploy(spec())
+        seen = await until(
+            house,
+            ident,
+            lambda e: isinstance(e, ev.Progressed) and picture.fullmatch(e.text) is not None,
+        )
+        assert isinstance(seen.event, ev.Progressed) and seen.event.fraction == 0.65
+        await house.cancel(ident)
+        await told(house, ident)
+    nothing_is_left(sim)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("mode", "rule", "timeouts"),
+    [
+        ("idle", "stalled", {"stall": 0.5}),
+        ("loop", "restart-loop", {}),
+        ("silent", "slow-start", {"start": 1.5}),
+    ],
+)
+async def test_a_server_that_gets_nowhere_is_explained_by_what_it_does(
+    sim: Simulation, mode: str, rule: str, timeouts: dict[str, float]
+) -> None:
+    sim.server(mode)
+    async with sim.house(timeouts={"start": 20, "release": 3, **timeouts}) as house:
+        story = await deployed(house, spec())
+        assert last(story).outcome == "failed"
+        assert [d.rule for d in of_type(story, ev.Diagnosed)] == [rule]
+    nothing_is_left(sim)
+
+
+@pytest.mark.long
+async def test_a_stalled_server_is_started_once_more_where_that_is_wished(sim: Simulation) -> None:
+    sim.server("idle")
+    async with sim.house(timeouts={"start": 20, "release": 3, "stall": 0.5}) as house:
+        story = await deployed(house, spec(auto_fix=True))
+        assert last(story).outcome == "failed"
+        assert [d.rule for d in of_type(story, ev.Diagnosed)] == ["stalled", "stalled"]
+        assert [a.text for a in of_type(story, ev.RemedyApplied)] == ["start it once more"]
+        assert phases(story).count(Phase.STARTING) == 2
+    nothing_is_left(sim)
+
+
 async def test_a_port_in_use_is_told_before_anything_is_installed(sim: Simulation) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -172,18 +239,138 @@ async def test_a_port_in_use_is_told_before_anything_is_installed(sim: Simulatio
     nothing_is_left(sim)
 
 
-async def test_a_server_that_dies_while_held_is_noticed_within_a_second(sim: Simulation) -> None:
+def engine_pid(sim: Simulation) -> int:
+    (path,) = (sim.folder / "data" / "local").rglob("jobs/engine/pid")
+    return int(path.read_text())
+
+
+async def test_a_server_that_dies_while_held_is_started_once_more_and_no_more(
+    sim: Simulation,
+) -> None:
     async with sim.house() as house:
         ident = await house.deploy(spec(after="hold"))
-        await until(house, ident, lambda e: isinstance(e, ev.Noted) and "holding" in e.text)
-        pids = list((sim.folder / "data" / "local").rglob("jobs/engine/pid"))
+        await until(house, ident, holding)
         loop = asyncio.get_running_loop()
-        killed = loop.time()
-        os.killpg(int(pids[0].read_text()), signal.SIGKILL)
-        await until(house, ident, lambda e: isinstance(e, ev.AttemptFailed))
+        killed, first = loop.time(), engine_pid(sim)
+        os.killpg(first, signal.SIGKILL)
+        applied = await until(house, ident, lambda e: isinstance(e, ev.RemedyApplied))
         assert loop.time() - killed < 2.5  # a second, and a loaded machine
-        end = last(await told(house, ident))
-        assert (end.outcome, end.kind) == ("failed", "deploy")
+        await until_after(house, ident, applied.seq, holding)
+        assert engine_pid(sim) != first
+        assert house.state(ident).phase is Phase.SERVING
+        os.killpg(engine_pid(sim), signal.SIGKILL)
+        story = await told(house, ident)
+        assert (last(story).outcome, last(story).kind) == ("failed", "deploy")
+        assert len(of_type(story, ev.RemedyApplied)) == 1
+        assert len(of_type(story, ev.Diagnosed)) == 2
+    nothing_is_left(sim)
+
+
+async def test_no_auto_fix_restarts_and_repairs_nothing(sim: Simulation) -> None:
+    async with sim.house() as house:
+        ident = await house.deploy(spec(after="hold", auto_fix=False))
+        await until(house, ident, holding)
+        os.killpg(engine_pid(sim), signal.SIGKILL)
+        assert last(await told(house, ident)).outcome == "failed"
+        sim.server("import")
+        story = await deployed(house, spec(auto_fix=False))
+        assert last(story).outcome == "failed"
+        assert of_type(story, ev.RemedyApplied) == []
+        assert [d.rule for d in of_type(story, ev.Diagnosed)] == ["torchvision-mismatch"]
+    nothing_is_left(sim)
+
+
+async def test_a_failed_deployment_can_be_packed_without_its_key(sim: Simulation) -> None:
+    sim.server("oom")
+    async with sim.house() as house:
+        ident = (await deployed(house, spec()))[0].deployment_id
+        path = await house.bundle(ident[:12], sim.folder / "out.tar.gz")
+    with tarfile.open(path) as archive:
+        names = {Path(name).name for name in archive.getnames()}
+        (log,) = [n for n in archive.getnames() if n.endswith("engine.log")]
+        member = archive.extractfile(log)
+        assert member is not None and b"OutOfMemoryError" in member.read()
+    assert {"events.jsonl", "facts.json", "settings.json", "summary.json"} <= names
+
+
+TOO_LONG = {"engine_args": ("--max-model-len", "4096")}
+
+
+async def test_a_remedy_that_overrules_the_user_is_not_applied_by_itself(sim: Simulation) -> None:
+    sim.server("long")
+    async with sim.house() as house:
+        story = await deployed(house, spec(**TOO_LONG))
+        assert last(story).outcome == "failed"
+        assert of_type(story, ev.RemedyApplied) == []
+        (diagnosed,) = of_type(story, ev.Diagnosed)
+        assert diagnosed.action == Remedy(RemedyKind.FLAG, "--max-model-len", "2048")
+        story = await deployed(house, spec(**TOO_LONG, auto_fix=True))
+        assert last(story).outcome == "released"
+        (applied,) = of_type(story, ev.RemedyApplied)
+        assert (applied.rule, applied.by) == ("context-too-long", "auto")
+        assert applied.text == "start again with --max-model-len 2048"
+    nothing_is_left(sim)
+
+
+async def asked(sim: Simulation, house: Orchestrator) -> str:
+    """A deployment that waits on its machine with a remedy."""
+    sim.server("long")
+    ident = await house.deploy(spec(**TOO_LONG, ask_on_failure=True))
+    await until(house, ident, lambda e: isinstance(e, ev.ChoiceAwaited))
+    state = house.state(ident)
+    assert state.waiting and state.offered is not None
+    assert state.phase is not Phase.FAILED
+    assert [row.deployment_id for row in await house.sessions()] == [ident]
+    return ident
+
+
+async def test_the_user_may_apply_a_remedy_on_the_machine_that_is_kept_for_it(
+    sim: Simulation,
+) -> None:
+    async with sim.house() as house:
+        ident = await asked(sim, house)
+        await house.apply_remedy(ident)
+        story = await told(house, ident)
+        assert last(story).outcome == "released"
+        assert [a.ended for a in last(story).attempts] == ["released"]
+        assert [a.by for a in of_type(story, ev.RemedyApplied)] == ["user"]
+        with pytest.raises(UsageError):
+            await house.apply_remedy(ident)
+    nothing_is_left(sim)
+
+
+@pytest.mark.parametrize("choice", ["next", "exclude", "retry", "cancel", "close"])
+async def test_every_other_choice_gives_the_machine_back_first(
+    sim: Simulation, choice: str
+) -> None:
+    async with sim.house() as house:
+        ident = await asked(sim, house)
+        if choice == "cancel":
+            await house.cancel(ident)
+        elif choice == "retry":
+            await house.retry(ident)
+        elif choice != "close":
+            await house.next_offer(ident, exclude_provider=choice == "exclude")
+        if choice != "close":
+            story = await told(house, ident)
+            assert last(story).outcome == ("cancelled" if choice == "cancel" else "failed")
+            assert of_type(story, ev.RemedyApplied) == []
+    nothing_is_left(sim)
+
+
+async def test_the_choice_before_the_failure_is_not_asked_for_again(sim: Simulation) -> None:
+    async with sim.house() as house:
+        sim.server("crash")
+        wish = spec(auto_failover=False, ask_on_failure=True, auto_fix=None)
+        ident = await house.deploy(wish)
+        await until(house, ident, lambda e: isinstance(e, ev.ChoiceAwaited))
+        assert house.state(ident).offered == Remedy(RemedyKind.RESTART)
+        sim.server("")
+        await house.retry(ident)
+        story = await told(house, ident)
+        assert last(story).outcome == "released"
+        assert [a.ended for a in last(story).attempts] == ["failed", "released"]
+        assert len(of_type(story, ev.ChoiceAwaited)) == 1
     nothing_is_left(sim)
 
 

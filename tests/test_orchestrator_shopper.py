@@ -88,6 +88,30 @@ async def test_the_intent_is_on_disk_before_the_request_and_the_key_right_after(
         shopper.close()
 
 
+@pytest.mark.parametrize("choice", ["fix", "next", "cancel"])
+async def test_a_machine_kept_for_a_remedy_is_seen_to_bill_and_is_given_back(
+    sim: Simulation, choice: str
+) -> None:
+    sim.server("long")
+    async with market(sim) as (house, shopper):
+        long = ("--max-model-len", "4096")
+        ident = await house.deploy(wish(ask_on_failure=True, engine_args=long))
+        await until(house, ident, lambda e: isinstance(e, ev.ChoiceAwaited))
+        state = house.state(ident)
+        assert state.waiting and state.offered is not None
+        assert state.billing is Billing.ACTIVE and len(shopper.billing()) == 1
+        if choice == "fix":
+            await house.apply_remedy(ident)
+        elif choice == "next":
+            await house.next_offer(ident)
+        else:
+            await house.cancel(ident)
+        story = await told(house, ident)
+        outcome = {"fix": "released", "next": "failed", "cancel": "cancelled"}[choice]
+        assert (last(story).outcome, last(story).billing) == (outcome, Billing.RELEASED)
+        assert shopper.billing() == []
+
+
 async def test_a_stale_offer_costs_nothing_and_the_next_is_taken(sim: Simulation) -> None:
     async with market(sim) as (house, shopper):
         shopper.inject("create", "stale")

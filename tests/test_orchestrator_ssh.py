@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -84,6 +86,28 @@ async def test_a_second_deployment_on_a_busy_machine_is_refused(sim: Simulation)
             checks = await house.health(str(first.session_id))
             assert all(c.status is not CheckStatus.FAILED for c in checks)
             await house.destroy(str(first.session_id))
+
+
+async def test_what_a_killed_server_left_is_ended_and_nobody_elses(sim: Simulation) -> None:
+    sim.server("orphan")
+    async with my_machine(sim) as (host, identity):
+        where = {"host": host, "identity": str(identity)}
+        async with open_orchestrator(sim.settings(), **where) as house:
+            await deployed(house, spec("ssh", after="keep"))
+        folder = Path(os.environ["HOME"]) / ".gdl-tui" / "jobs" / "engine"
+        os.killpg(int((folder / "pid").read_text()), signal.SIGKILL)
+        stranger = subprocess.Popen(["sleep", "60"])
+        sim.server("")
+        try:
+            async with open_orchestrator(sim.settings(), **where) as house:
+                story = await deployed(house, spec("ssh"))
+                assert last(story).outcome == "released"
+                notes = [n.text for n in of_type(story, ev.Noted)]
+                assert [n for n in notes if n.startswith("ended 1 processes that an earlier")]
+            assert stranger.poll() is None
+        finally:
+            stranger.kill()
+            stranger.wait()
 
 
 @pytest.mark.real

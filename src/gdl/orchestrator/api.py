@@ -3,24 +3,31 @@ that does it; the faces of the program depend on this alone."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.events import DeploymentFinished, Recorded
 from gdl.domain.models import (
     BenchReport,
+    ChatDone,
+    ChatMessage,
+    ChatPiece,
     Check,
     CostReport,
     DeploymentSpec,
     Exclusion,
     Finding,
+    HealthSample,
     OfferQuery,
     RankedOffer,
     Session,
 )
+from gdl.domain.secret import Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +58,20 @@ class SessionRow:
 
 
 @dataclass(frozen=True, slots=True)
+class TunnelRow:
+    """A tunnel that a process of its own (pid) keeps open. endpoint: as OpenAI clients want it,
+    ending in /v1. api_key_file: a path on this computer."""
+
+    session_id: str
+    deployment_id: str
+    model: str
+    endpoint: str
+    api_key_file: str
+    pid: int
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Story:
     """A past or present deployment as the journal tells it."""
 
@@ -64,10 +85,35 @@ class Story:
     cost: float
 
 
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """A served model as it can be asked from here. url: of the tunnel's end; price: $/h."""
+
+    url: str
+    key: Secret
+    model: str
+    price: float
+    provider: str
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where machines could come from: a backend, whether it would work now, and what was found.
+    hosts: those of ~/.ssh/config, of which one is to be chosen."""
+
+    backend: str
+    usable: bool
+    title: str
+    detail: str
+    hosts: tuple[str, ...] = ()
+
+
 class OrchestratorApi(Protocol):
     """All methods raise GdlError for what is expected to go wrong, and nothing else."""
 
     backend_name: str
+    keeps: bool
+    """Whether machines can go on serving when this program ends."""
 
     async def offers(self, query: OfferQuery) -> Sequence[RankedOffer]:
         """Fresh offers, ranked: suitable ones first and cheapest first, excluded ones last."""
@@ -116,6 +162,11 @@ class OrchestratorApi(Protocol):
         one, and its provider if asked."""
         ...
 
+    async def apply_remedy(self, deployment_id: str) -> None:
+        """While an attempt waits for the user with a remedy: apply it on its machine and go on.
+        Every other choice gives the machine back first."""
+        ...
+
     async def include_provider(self, deployment_id: str, provider: str) -> None:
         """Bring an excluded provider back into this deployment, for its next attempts."""
         ...
@@ -157,12 +208,68 @@ class OrchestratorApi(Protocol):
         """The checks, run once over a tunnel of their own."""
         ...
 
+    def watch_health(self, ident: str) -> AsyncGenerator[tuple[HealthSample, bool]]:
+        """How a session's endpoint is, a few times a second, and whether that is news; over a
+        tunnel of its own, without end."""
+        ...
+
+    def health_now(self, deployment_id: str) -> HealthSample | None:
+        """The latest sample of a deployment that is held in this process."""
+        ...
+
     async def bench(self, ident: str) -> BenchReport: ...
+
+    async def hold_tunnel(
+        self,
+        ident: str,
+        port: int | None,
+        tell: Callable[[str], None],
+        opened: Callable[[TunnelRow], None],
+    ) -> str:
+        """Keep a tunnel to a session open until the session is over (why it is) or the caller is
+        cancelled. port: on this computer; None takes the session's own, each time the same.
+        Raises UsageError when another process holds one already."""
+        ...
+
+    async def tunnels(self) -> Sequence[TunnelRow]:
+        """The tunnels that processes of their own keep open, oldest first."""
+        ...
+
+    async def stop_tunnel(self, row: TunnelRow) -> None:
+        """End one of those; no error when it has ended."""
+        ...
+
+    def reach(self, ident: str) -> AbstractAsyncContextManager[Reached]:
+        """A session's endpoint, over a tunnel that lasts as long as this is entered."""
+        ...
+
+    def chat(
+        self, deployment_id: str, messages: Sequence[ChatMessage]
+    ) -> AsyncGenerator[ChatPiece | ChatDone]:
+        """Ask the model that this deployment serves in this process; `messages` ends with the
+        question. Ends with ChatDone. Raises UsageError when it does not serve here."""
+        ...
+
+    async def shell(self, ident: str) -> Sequence[str]:
+        """The words of a command that opens a shell on the machine of a deployment or session.
+        They name files, never secrets. Raises UsageError without ssh, MachineError without
+        machine."""
+        ...
 
     async def doctor(self) -> Sequence[Finding]: ...
 
+    async def sources(self) -> Sequence[Source]:
+        """Where machines could come from, looked at now."""
+        ...
+
     async def stories(self) -> Sequence[Story]:
         """Deployments in the journal, newest first."""
+        ...
+
+    async def bundle(self, ident: str, path: Path | None = None) -> Path:
+        """Pack facts, plan, events, logs and settings of a deployment, every secret removed, into
+        a new .tar.gz; its path. `ident`: deployment or session id, or the beginning of one.
+        Raises UsageError when there is none, or when the file exists or cannot be written."""
         ...
 
     async def aclose(self) -> None:

@@ -86,11 +86,8 @@ class Blocked:
 
     async def _in_use(self, owned: Rental) -> bool:
         """Kept serving on purpose, or held by a live process."""
-        row = await self._journal.deployment(owned.deployment_id)
-        if row is not None and row.outcome == "serving":
-            return True
         holders = await self._journal.holders(owned.session_id or "")
-        return any(owners.runs(holder) for holder in holders)
+        return any(holder.outcome == "serving" or owners.runs(holder) for holder in holders)
 
     async def clear(self, deployment: Deployment, intent: Rental, error: SessionExists) -> None:
         """Release a session that blocks the offer and that nobody can enter. Raises

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from gdl.domain import events as ev
 from gdl.domain.deployment import DeploymentState
-from gdl.domain.models import DeploymentSpec, Exclusion
+from gdl.domain.models import DeploymentSpec, Exclusion, HealthSample
+from gdl.domain.remedies import Remedy
 from gdl.engines.base import Model
 from gdl.journal.store import Rental
 from gdl.orchestrator.bus import Channel
@@ -18,12 +19,16 @@ from gdl.ssh.link import Link
 @dataclass(slots=True)
 class Deployment:
     """`decision` is set while the deployment holds ("release" or "keep" resolve it), `choice`
-    while a failed attempt waits ("retry", "next" or "exclude" resolve it).
+    while an attempt that failed, or could go on, waits ("retry", "next", "exclude" or "fix" resolve
+    it). chosen: what was chosen before the attempt had failed.
+
+    tries_left: whether this attempt is not the last that is made by itself.
 
     exclusions: by (kind, key), those of this deployment. allowed: providers the user brought back,
     whatever speaks against them. doubts: sessions that ended by themselves in a way that proves
     nothing about their machine. adopted: the machine of this attempt was rented by a process that
-    is gone.
+    is gone. disk_gb: what to ask for, after a disk turned out too small. health: while it is
+    held, how the endpoint is now.
     """
 
     id: str
@@ -40,13 +45,34 @@ class Deployment:
     attempt: int = 0
     auto_failover: bool = True
     adopted: bool = False
+    chosen: str | None = None
+    tries_left: bool = False
     exclusions: dict[tuple[str, str], Exclusion] = field(default_factory=dict)
     allowed: set[str] = field(default_factory=set)
+    disk_gb: int | None = None
+    health: HealthSample | None = None
     doubts: list[str] = field(default_factory=list)
 
     @property
     def state(self) -> DeploymentState:
         return self.channel.state
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the next offer is taken by itself when this attempt fails."""
+        return self.auto_failover and self.tries_left
+
+    async def ask(self, note: str, remedy: Remedy | None = None) -> str:
+        """Until the user has chosen. note: how it is told. remedy: what there is to apply."""
+        self.choice = asyncio.get_running_loop().create_future()
+        try:
+            await self.emit(ev.ChoiceAwaited(self.attempt, remedy))
+            await self.note(note)
+            choice = await self.choice
+        finally:
+            self.choice = None
+        await self.emit(ev.ChoiceMade(self.attempt, choice))
+        return choice
 
     async def emit(self, event: ev.Event) -> None:
         await self.channel.emit(event)

@@ -12,8 +12,13 @@ from gdl.journal.history import PastAttempt
 from gdl.journal.store import Journal
 
 _FRESH_S = 60.0
-_NOT_THEIRS = frozenset({"offer_gone", "session_exists", "usage", "cancelled", "backend"})
-"""Failures that say nothing about a machine: it was never had."""
+_NOT_THEIRS = frozenset(
+    {
+        *("offer_gone", "session_exists", "usage", "cancelled", "error"),
+        *("backend", "backend_unreachable", "backend_refused"),
+    }
+)
+"""Failures that say nothing about a machine: it was never had, or the trouble was elsewhere."""
 
 
 class Memory:

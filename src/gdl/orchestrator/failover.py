@@ -23,6 +23,8 @@ from gdl.orchestrator.patience import LONGEST_S, patiently
 from gdl.settings import Settings
 
 KINDS = ("provider", "machine", "offer")
+_BIG_DISK_GB = 100
+"""Asked for after a disk was too small for a model of unknown size."""
 
 
 def needed_vram_gb(model: Model) -> float | None:
@@ -138,6 +140,11 @@ class Failover:
         fault = self._fault(deployment, error)
         if ends_everything(error, fault):
             return True
+        if fault.id == "disk":
+            # Where the disk is made to order, the next one is to be big enough.
+            shape = deployment.model.shape
+            enough = 2 * needed(shape).disk_gb if shape is not None else _BIG_DISK_GB
+            deployment.disk_gb = max(enough, deployment.disk_gb or 0)
         now = self._clock()
         for exclusion in left_out(fault, offer, error, now, self._backend.name):
             await self._leave_out(deployment, exclusion)

@@ -1,30 +1,40 @@
-"""The steps of a plan on a machine: check, run detached, check again, repair what is known."""
+"""The steps of a plan on a machine: check, run detached, check again."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import time
 from collections import deque
 
 from gdl.domain import events as ev
-from gdl.domain.errors import CommandTimeout, SshError
+from gdl.domain.errors import CommandTimeout, DeployError, SshError
 from gdl.engines.base import Plan, Step
+from gdl.orchestrator import watching
 from gdl.orchestrator.machine import TAIL_KEPT, Machine
 from gdl.ssh import jobs
 
-Repairs = tuple[tuple[str, str], ...]
 
-
-async def install(machine: Machine, plan: Plan) -> None:
-    """Every step in order. Raises DeployError with the diagnosis of the one that failed."""
-    for index, step in enumerate(plan.steps, 1):
-        await run_step(machine, step, index, len(plan.steps))
+async def install(machine: Machine, plan: Plan) -> Plan:
+    """Every step in order; when one fails for good and the plan has another way, that way. The
+    plan that worked. Raises DeployError with the diagnosis of the step that failed."""
+    first = ""
+    while True:
+        try:
+            for index, step in enumerate(plan.steps, 1):
+                await run_step(machine, step, index, len(plan.steps))
+            return plan
+        except DeployError as error:
+            if plan.otherwise is None:
+                error.message += f"; before that: {first}" if first else ""
+                raise
+            first = error.message
+            plan = plan.otherwise
+            await machine.deployment.note(f"{first}; now {plan.summary}", "warning")
 
 
 async def run_step(machine: Machine, step: Step, index: int, total: int) -> None:
-    """One step; skipped when its check holds already, repaired and run again at most once."""
+    """One step; skipped when its check holds already. Raises DeployError."""
     dep = machine.deployment
     started = time.monotonic()
     await dep.emit(ev.StepStarted(dep.attempt, step.name, step.title, index, total))
@@ -40,14 +50,6 @@ async def run_step(machine: Machine, step: Step, index: int, total: int) -> None
     if await _succeeded(machine, step, status):
         await ended("done")
         return
-    script = known_repair(step.repairs, output, set())
-    if script is not None:
-        await dep.note(f"{step.title} failed in a known way: repairing", "warning")
-        await _run_job(machine, f"repair-{step.name}", script, step)
-        status, output = await _run_job(machine, f"step-{step.name}", step.script, step)
-        if await _succeeded(machine, step, status):
-            await ended("repaired", "after a known repair")
-            return
     await ended("failed")
     what = f"{step.title} failed" if status else f"{step.title} ended well, but did not work"
     await machine.fail(what, output, status)
@@ -55,15 +57,6 @@ async def run_step(machine: Machine, step: Step, index: int, total: int) -> None
 
 async def _succeeded(machine: Machine, step: Step, status: int | None) -> bool:
     return status == 0 and (step.check is None or await machine.holds(step.check))
-
-
-def known_repair(repairs: Repairs, output: list[str], tried: set[str]) -> str | None:
-    """The script of the first repair whose pattern is in the output; notes it in `tried`."""
-    for pattern, script in repairs:
-        if pattern not in tried and any(re.search(pattern, line) for line in output):
-            tried.add(pattern)
-            return script
-    return None
 
 
 async def _run_job(
@@ -77,8 +70,10 @@ async def _run_job(
     stop = asyncio.Event()
     pump = asyncio.create_task(machine.pump(job.log, "install", stop, output))
     try:
-        status = await jobs.wait(machine.link, job, timeout=step.timeout_s)
-        return status.exit_status, output_of(output, await _read_out(pump, stop))
+        async with watching.told(machine.deployment, step.title):
+            status = await jobs.wait(machine.link, job, timeout=step.timeout_s)
+            trouble = await _read_out(pump, stop)
+        return status.exit_status, output_of(output, trouble)
     except CommandTimeout:
         await jobs.stop(machine.link, job)
         output.append(f"ended after {step.timeout_s:.0f} s, the limit of this step")

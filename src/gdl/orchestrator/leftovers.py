@@ -12,7 +12,7 @@ from gdl.backends.base import Backend
 from gdl.domain.errors import GdlError
 from gdl.domain.events import Billing
 from gdl.domain.models import Session
-from gdl.journal.store import Journal, Rental
+from gdl.journal.store import DeploymentRow, Journal, Rental
 from gdl.orchestrator import owners
 from gdl.settings import Settings
 
@@ -44,7 +44,7 @@ class Leftovers:
         unanswered = [r for r in left if r.session_id is None]
         if unanswered:
             sessions = await self._backend.sessions() if listed is None else listed
-            rentals = await self._journal.rentals()
+            rentals = await self._mine()
             taken = {r.session_id for r in rentals if r.session_id}
             dead = {r.intent_id for r in unanswered}
             # A live request waits for its answer: what is new may be its own.
@@ -55,7 +55,8 @@ class Leftovers:
             }
             for rental in unanswered:
                 if rental.provider not in in_flight:
-                    await self._settle(rental, [s for s in sessions if s.id not in taken])
+                    found = await self._settle(rental, [s for s in sessions if s.id not in taken])
+                    taken |= {found} if found else set()
             left = await self._left_open()
         return left
 
@@ -66,32 +67,45 @@ class Leftovers:
             if not row.outcome and not owners.runs(row):
                 await self._journal.set_outcome(row.id, "interrupted", 0)
         found = []
-        for rental in await self._journal.rentals():
-            owner = rows.get(rental.deployment_id)
-            mine = rental.backend == self._backend.name and rental.open
-            if mine and not (owner and (owners.runs(owner) or owner.outcome == "serving")):
-                found.append(rental)
+        for rental in await self._mine():
+            if not rental.open or await self._in_hand(rental, rows.get(rental.deployment_id)):
+                continue
+            found.append(rental)
         return found
 
-    async def _settle(self, rental: Rental, sessions: list[Session]) -> None:
-        """A request without an answer: made nothing, made one session, or nobody can say."""
+    async def _mine(self) -> list[Rental]:
+        return await self._journal.rentals(self._backend.name, self._backend.service_url)
+
+    async def _in_hand(self, rental: Rental, owner: DeploymentRow | None) -> bool:
+        """Whether a live process works on it, or it was left serving on purpose."""
+        holders = [owner] if owner is not None else []
+        if rental.session_id:
+            holders += await self._journal.holders(rental.session_id)
+        return any(each.outcome == "serving" or owners.runs(each) for each in holders)
+
+    async def _settle(self, rental: Rental, sessions: list[Session]) -> str | None:
+        """A request without an answer: made nothing, made one session, or nobody can say. The
+        id of that one session."""
         may_be = [s for s in sessions if not s.terminal and self._may_be(s, rental)]
         if not may_be:
             if self._clock() - rental.requested_at > _LATE:
                 await self._journal.save(replace(rental, billing=Billing.NONE))
-        elif len(may_be) == 1:
-            # The key is written before the journal learns of the session.
-            key = self._settings.keys_dir / f"{rental.intent_id}.pem"
-            there = await asyncio.to_thread(key.is_file)
-            await self._journal.save(
-                replace(
-                    rental,
-                    session_id=may_be[0].id,
-                    billing=Billing.ACTIVE,
-                    key_file=str(key) if there else "",
-                    host_key_file=str(key.with_suffix(".hostkey")) if there else "",
-                )
+            return None
+        if len(may_be) > 1:
+            return None
+        # The key is written before the journal learns of the session.
+        key = self._settings.keys_dir / f"{rental.intent_id}.pem"
+        there = await asyncio.to_thread(key.is_file)
+        await self._journal.save(
+            replace(
+                rental,
+                session_id=may_be[0].id,
+                billing=Billing.ACTIVE,
+                key_file=str(key) if there else "",
+                host_key_file=str(key.with_suffix(".hostkey")) if there else "",
             )
+        )
+        return may_be[0].id
 
     def _may_be(self, session: Session, rental: Rental) -> bool:
         if session.provider.casefold() not in (rental.provider.casefold(), "", "unknown"):

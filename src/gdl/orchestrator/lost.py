@@ -16,9 +16,10 @@ from datetime import datetime, timedelta
 
 from gdl.backends.base import Backend
 from gdl.domain import events as ev
-from gdl.domain.errors import GdlError, ReleaseUnconfirmed
+from gdl.domain.errors import GdlError, ReleaseUnconfirmed, RentAmbiguous
 from gdl.domain.events import Billing
 from gdl.domain.models import Offer, Session
+from gdl.domain.offers import squash
 from gdl.journal.store import Journal, Rental
 from gdl.orchestrator import owners
 from gdl.orchestrator.deployment import Deployment
@@ -86,13 +87,24 @@ class LostAnswers:
         deployment.rental = rental
         await self._releaser.save(rental)
         try:
-            found = await self._find(deployment, rental, offer, before, late)
+            found = await self._named(why)
+            if not found:
+                found = await self._find(deployment, rental, offer, before, late)
             for session in found:
                 await self._destroy(deployment, rental, session)
         except ReleaseUnconfirmed as error:
             await self._releaser.doubt(deployment, deployment.rental or rental, error.message)
             raise
-        await self.forget(deployment, rental)
+        await self.forget(deployment, rental, made=bool(found))
+
+    async def _named(self, why: GdlError) -> tuple[Session, ...]:
+        """The session that an answer named though it could not be used."""
+        if not isinstance(why, RentAmbiguous) or why.session_id is None:
+            return ()
+        try:
+            return (await self._backend.session(why.session_id),)
+        except GdlError:
+            return ()
 
     async def _find(
         self, deployment: Deployment, rental: Rental, offer: Offer, before: set[str], late: bool
@@ -124,17 +136,15 @@ class LostAnswers:
             sessions = await patiently(
                 self._backend.sessions,
                 deployment.progress,
-                limit_s=min(60.0, self._settings.timeouts.release),
+                limit_s=self._settings.timeouts.release,
             )
-            rentals = await self._journal.rentals()
+            rentals = await self._journal.rentals(self._backend.name, self._backend.service_url)
         except GdlError as error:
             raise ReleaseUnconfirmed(
                 f"a machine may have been rented, and that cannot be found out: {error.message}",
                 _LOOK,
             ) from None
-        others = [
-            r for r in rentals if r.intent_id != rental.intent_id and r.backend == rental.backend
-        ]
+        others = [r for r in rentals if r.intent_id != rental.intent_id]
         taken = {r.session_id for r in others if r.session_id}
         new = [s for s in sessions if s.id not in before | taken and not s.terminal]
         found = [s for s in new if fits(s, offer)]
@@ -161,16 +171,27 @@ class LostAnswers:
         )
         deployment.rental = replace(rental, session_id=session.id)
         await self._releaser.save(deployment.rental)
+        # It cost something, and the story is to tell it.
+        await deployment.emit(
+            ev.SessionRented(
+                deployment.attempt,
+                session.id,
+                session.provider,
+                session.price_per_hour or rental.price,
+                session.expires_at,
+                since=session.created_at,
+            )
+        )
         await self._releaser.confirm_gone(session.id, deployment.progress)
 
-    async def forget(self, deployment: Deployment, rental: Rental) -> None:
-        """Nothing is rented by this request (any more)."""
-        billing = replace(rental, billing=Billing.NONE, session_id=None)
+    async def forget(self, deployment: Deployment, rental: Rental, *, made: bool = False) -> None:
+        """Nothing is rented by this request (any more). made: something was, and was destroyed."""
+        settled = replace(rental, billing=Billing.NONE, session_id=None)
         deployment.rental = None
-        await self._journal.save(billing)
-        await deployment.emit(
-            ev.BillingChanged(deployment.attempt, Billing.NONE, None, "nothing was rented")
-        )
+        await self._journal.save(settled)
+        billing = Billing.RELEASED if made else Billing.NONE
+        words = "what the request had made is destroyed" if made else "nothing was rented"
+        await deployment.emit(ev.BillingChanged(deployment.attempt, billing, None, words))
 
 
 def _undecided(sessions: Iterable[Session]) -> ReleaseUnconfirmed:
@@ -185,7 +206,7 @@ def fits(session: Session, offer: Offer) -> bool:
     """Whether a session may have been made from an offer, by what the backend tells of both."""
     return (
         session.provider.casefold() in (offer.provider.casefold(), "", "unknown")
-        and _squash(session.gpu_name) in (_squash(offer.gpu_name), "")
+        and squash(session.gpu_name) in (squash(offer.gpu_name), "")
         and session.gpu_count in (offer.gpu_count, 0)
     )
 
@@ -197,7 +218,3 @@ def _likeliest(found: Iterable[Session], offer: Offer, lost: int) -> tuple[Sessi
         return all_of_them
     same = tuple(s for s in all_of_them if abs(s.price_per_hour - offer.price_per_hour) < 0.005)
     return same or all_of_them
-
-
-def _squash(name: str) -> str:
-    return name.replace(" ", "").replace("_", "").casefold()

@@ -13,13 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from gdl.diagnose.engine import diagnose
+from gdl.diagnose.engine import Diagnosis, diagnose
 from gdl.domain import events as ev
 from gdl.domain.errors import DeployError, HostKeyChanged, SshAuthFailed, SshError
 from gdl.domain.models import HostFacts, Session, SshAddress
 from gdl.domain.secret import Secret
 from gdl.journal.keys import write_key
 from gdl.journal.store import Journal, Rental
+from gdl.orchestrator import preflight
 from gdl.orchestrator.deployment import Deployment
 from gdl.probes.host import inspect_host
 from gdl.settings import Settings
@@ -137,7 +138,18 @@ class Machine:
         """Facts about the machine; refuses early what would fail late."""
         dep, settings = self.deployment, self.settings
         work_dir = self.rental.work_dir or await self._default_work_dir()
-        facts = await inspect_host(self.link, work_dir, timeout=settings.timeouts.command)
+        facts = await preflight.settled(
+            lambda first: inspect_host(
+                self.link,
+                work_dir,
+                timeout=settings.timeouts.command,
+                measure=self._rents and first,
+                hub_id=dep.model.location if dep.model.source == "hub" else "",
+            ),
+            dep.progress,
+            fresh=self._rents and not dep.adopted,
+            limit_s=settings.timeouts.start,
+        )
         self._facts = facts
         engine_log = self.rental.engine_log
         if not engine_log or "log" in settings.engine.model_fields_set:
@@ -152,6 +164,8 @@ class Machine:
             )
         )
         await dep.emit(ev.HostInspected(dep.attempt, facts))
+        if dep.adopted:
+            await self._end_earlier_work()
         await self._refuse_occupied_port()
         return facts
 
@@ -164,17 +178,22 @@ class Machine:
             raise SshError("the machine's login has no home folder", "set GDL_INSTALL__WORK_DIR")
         return home.stdout.strip() + wanted[1:]
 
+    async def _end_earlier_work(self) -> None:
+        """On a machine taken over from a process that is gone: end what it had started."""
+        for job in await jobs.running_jobs(self.link, self.rental.work_dir):
+            await self.deployment.note(f"ending an earlier {job.name} (pid {job.pid})")
+            await jobs.stop(self.link, job)
+
     async def _refuse_occupied_port(self) -> None:
         port = self.settings.engine.port
         earlier = await jobs.find(self.link, self.rental.work_dir, ENGINE_JOB)
-        running = earlier is not None and (await jobs.status(self.link, earlier)).running
-        if earlier is not None and running and self.deployment.adopted:
-            await jobs.stop(self.link, earlier)
-        elif earlier is not None and running:
+        if earlier is not None and (await jobs.status(self.link, earlier)).running:
             raise DeployError(
                 f"an earlier deployment still serves on this machine (pid {earlier.pid})",
                 "`gdl-tui sessions` shows it; attach to it or destroy it first",
             )
+        if earlier is not None:
+            await self._end_leftovers(earlier)
         connection = await self.link.get()
         with contextlib.suppress(SshError):
             if await connection.port_open(port):
@@ -183,12 +202,27 @@ class Machine:
                     f"end what listens there, or choose another: GDL_ENGINE__PORT={port + 1}",
                 )
 
+    async def _end_leftovers(self, job: jobs.Job) -> None:
+        """End what a server of ours that is gone left behind: it holds the port or the GPU. Told
+        apart by the mark of its job, so nobody else's process is touched."""
+        pids = await jobs.leftovers(self.link, job)
+        if pids:
+            await jobs.stop(self.link, job)
+            shown = ", ".join(str(pid) for pid in pids[:8])
+            await self.deployment.note(
+                f"ended {len(pids)} processes that an earlier server of ours left (pid {shown})"
+            )
+
     async def make_api_key(self) -> Secret:
-        """A key for the endpoint, on disk before it is used anywhere."""
+        """A key for the endpoint, on disk before it is used anywhere. One of an earlier deployment
+        on a machine that was taken over is replaced."""
         key = Secret(f"gdl-{secrets.token_urlsafe(24)}")
-        path = self.settings.keys_dir / f"{self.rental.intent_id}.api"
+        earlier = self.rental.api_key_file
+        path = self.settings.keys_dir / f"{self.rental.intent_id}-{secrets.token_hex(3)}.api"
         await asyncio.to_thread(write_key, path, key)
         await self.save(replace(self.rental, api_key_file=str(path)))
+        if earlier and Path(earlier).parent == self.settings.keys_dir:
+            await asyncio.to_thread(Path(earlier).unlink, missing_ok=True)
         return key
 
     async def holds(self, check: str) -> bool:
@@ -223,13 +257,25 @@ class Machine:
         """Say why as an event, then raise DeployError."""
         dep = self.deployment
         found = diagnose(output, exit_status=status, phase=str(dep.state.phase))
-        await dep.emit(
-            ev.Diagnosed(dep.attempt, found.cause, found.remedy, found.evidence, found.rule)
-        )
+        await self.tell(found)
         ended = "" if status is None else f" (exit {status})"
         if status is not None and status < 0:
             ended = f" (signal {-status})"
-        raise DeployError(f"{what}{ended}: {found.cause}", found.remedy)
+        raise DeployError(f"{what}{ended}: {found.cause}", found.remedy, remedy=found.action)
+
+    async def give_up(self, found: Diagnosis) -> NoReturn:
+        """Tell of a failure that no exit status tells, then raise DeployError."""
+        await self.tell(found)
+        raise DeployError(found.cause, found.remedy, remedy=found.action)
+
+    async def tell(self, found: Diagnosis) -> None:
+        """A diagnosis as an event."""
+        number = self.deployment.attempt
+        await self.deployment.emit(
+            ev.Diagnosed(
+                number, found.cause, found.remedy, found.evidence, found.rule, found.action
+            )
+        )
 
     # -- leaving ---------------------------------------------------------------------------------
 

@@ -13,8 +13,8 @@ from gdl.domain.errors import BackendError, BackendRefused, BackendUnreachable
 T = TypeVar("T")
 Tell = Callable[[str], Awaitable[None]]
 
-LONGEST_S = 120.0
-"""How long an overloaded backend is borne with, all in all."""
+LONGEST_S = 180.0
+"""How long an overloaded or restarting backend is borne with, all in all."""
 _GARBLED_TRIES = 3
 _FIRST_S, _GROWTH, _MOST_S = 0.4, 2.0, 20.0
 
@@ -41,10 +41,17 @@ class Backoff:
 
     def _worth_it(self, error: BackendError, reached: bool) -> bool:
         if isinstance(error, BackendRefused):
-            return error.status is not None and (error.status in (408, 429) or error.status >= 500)
+            return overloaded(error)
         if isinstance(error, BackendUnreachable):
             return reached
         return self.tries < _GARBLED_TRIES
+
+
+def overloaded(error: BackendError) -> bool:
+    """Whether a backend answered that it cannot answer now."""
+    if not isinstance(error, BackendRefused) or error.status is None:
+        return False
+    return error.status in (408, 429) or error.status >= 500
 
 
 async def patiently(

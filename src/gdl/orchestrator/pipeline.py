@@ -10,15 +10,23 @@ from typing import Any, TypeVar
 
 from gdl.backends.base import Backend
 from gdl.domain import events as ev
-from gdl.domain.errors import DeployError, GdlError, ReleaseUnconfirmed, SshError
+from gdl.domain.errors import (
+    DeployError,
+    GdlError,
+    ReleaseUnconfirmed,
+    SshError,
+    VerificationError,
+)
 from gdl.domain.events import Phase
 from gdl.domain.models import BenchReport, Offer, Session
+from gdl.domain.remedies import Remedy, RemedyKind
 from gdl.domain.secret import Secret
-from gdl.engines.base import Engine
+from gdl.engines.base import Engine, Plan
 from gdl.journal.store import Journal
-from gdl.orchestrator import installing, serving
+from gdl.orchestrator import health, installing, preflight, serving
 from gdl.orchestrator.deployment import Deployment
 from gdl.orchestrator.machine import Machine
+from gdl.orchestrator.mending import Mender
 from gdl.orchestrator.renting import Renter
 from gdl.orchestrator.server import Server
 from gdl.settings import Settings
@@ -46,13 +54,20 @@ class Attempt:
         self._renter = renter
         self._engine = engine
         self._settings = settings
+        self._offer: Offer | None = None
         self.endpoint: serving.Endpoint | None = None
         self.machine = Machine(deployment, journal, settings, rents=backend.rents)
         self.server = Server(self.machine, engine)
+        self._mender = Mender(self.machine)
+        self._plan: Plan | None = None
+        self._api_key: Secret | None = None
+        self._opened: ev.TunnelOpened | None = None
+        self._revived = False
 
     async def run(self, offer: Offer) -> None:
         """To SERVING, benchmark included. Raises a GdlError that says why not."""
         dep = self._deployment
+        self._offer = offer
         await dep.enter(Phase.RENTING, f"{offer.gpu_name} at ${offer.price_per_hour:.3f}/h")
         lease = await self._renter.rent(dep, offer)
         session = await self._renter.wait_running(dep, lease.session)
@@ -91,11 +106,19 @@ class Attempt:
         await dep.enter(Phase.CONNECTING, str(session.ssh))
         await self.machine.connect(session)
         await dep.enter(Phase.PREFLIGHT)
-        await self.machine.inspect()
+        facts = await self.machine.inspect()
+        await preflight.judge(
+            dep,
+            self.machine.link,
+            facts,
+            self._offer,
+            rented=self._backend.rents,
+            limit_s=self._settings.timeouts.install,
+        )
         await self._serve()
 
     async def _serve(self) -> None:
-        dep, machine, server = self._deployment, self.machine, self.server
+        dep, machine = self._deployment, self.machine
         api_key = await machine.make_api_key()
         plan = self._engine.plan(
             dep.spec,
@@ -107,20 +130,39 @@ class Attempt:
             log_path=machine.rental.engine_log,
             port=machine.rental.engine_port,
         )
-        await dep.enter(Phase.INSTALLING, plan.summary)
-        await installing.install(machine, plan)
-        tunnel = await self.open_endpoint(api_key)
+        self._plan, self._api_key = plan, api_key
+        await self._to_proof(plan, api_key, installed=False)
+
+    async def _to_proof(self, plan: Plan, api_key: Secret, *, installed: bool) -> None:
+        """To SERVING. What fails and can be mended on this machine is mended, and done again."""
+        dep = self._deployment
+        while True:
+            try:
+                if not installed:
+                    await dep.enter(Phase.INSTALLING, plan.summary)
+                    # Another way of running it may have been found to work.
+                    plan = self._plan = await installing.install(self.machine, plan)
+                    installed = True
+                await self._start(plan, api_key)
+                await self.verify()
+                break
+            except DeployError as error:
+                remedy = await self._mender.mend(plan, error)
+                installed = installed and remedy.kind is not RemedyKind.REPAIR
+        await dep.enter(Phase.SERVING, dep.state.endpoint or "")
+
+    async def _start(self, plan: Plan, api_key: Secret) -> None:
+        """Start the server and wait until it is ready. Raises DeployError when it ends instead."""
+        dep = self._deployment
+        if self.endpoint is None:
+            self._opened = await self.open_endpoint(api_key)
         await dep.enter(Phase.STARTING, "python imports vLLM, then the model is loaded")
-        await server.start(plan)
-        while not await self._ready():
-            if not await server.repair(plan):
-                await server.fail("the server ended before it was ready")
-            await dep.enter(Phase.STARTING, "again, after a repair")
-            await server.start(plan)
-        await dep.emit(tunnel)
+        await self.server.start(plan)
+        if not await self._ready():
+            await self.server.fail("the server ended before it was ready")
+        if self._opened is not None and dep.state.tunnel != self._opened:
+            await dep.emit(self._opened)
         await dep.enter(Phase.VERIFYING)
-        await self.verify()
-        await dep.enter(Phase.SERVING, tunnel.endpoint)
 
     async def open_endpoint(self, api_key: Secret) -> ev.TunnelOpened:
         """The tunnel; the event says where it is, and is emitted once it leads somewhere."""
@@ -132,12 +174,18 @@ class Attempt:
         return replace(opened, attempt=self._deployment.attempt, api_key_file=rental.api_key_file)
 
     async def _ready(self) -> bool:
+        """Whether it serves; False when there is nothing left to wait for. Raises
+        VerificationError when its time is over."""
         assert self.endpoint is not None
-        return await self.endpoint.wait_ready(
-            ended=self.server.ended,
-            nudge=self.server.ready_said,
-            timeout_s=self._settings.timeouts.start,
-        )
+        try:
+            return await self.endpoint.wait_ready(
+                ended=self.server.over,
+                nudge=self.server.ready_said,
+                timeout_s=self._settings.timeouts.start,
+            )
+        except VerificationError:
+            await self.server.slow()
+            raise
 
     async def verify(self) -> None:
         """Raises VerificationError, or DeployError when the server ended meanwhile."""
@@ -159,13 +207,42 @@ class Attempt:
         return await serving.benchmark(self._deployment, self.endpoint, self.machine.rental.price)
 
     async def hold(self) -> str:
-        """Until the user decides: "destroy" or "keep". Raises DeployError when the server ends,
-        SessionFailed when the machine is gone."""
+        """Until the user decides: "destroy" or "keep". A server that ends is started once more.
+        Raises DeployError when that does not help, SessionFailed when the machine is gone."""
+        while True:
+            watching = self.machine.spawn(self._watch_health())
+            try:
+                holding = serving.hold(self._deployment, self.server.ended)
+                return await self._while_it_lives(holding)
+            except DeployError:
+                watching.cancel()
+                await self._while_it_lives(self._revive())
+            finally:
+                watching.cancel()
+
+    async def _watch_health(self) -> None:
+        assert self.endpoint is not None
+        await health.watch(
+            self._deployment,
+            self.endpoint,
+            connected=lambda: not self.machine.out_of_reach.is_set(),
+            pid=self.server.pid,
+            has_gpu=self.machine.rental.has_gpu,
+        )
+
+    async def _revive(self) -> None:
+        """Say why the server ended, and start it again unless that was done before."""
+        plan, api_key = self._plan, self._api_key
         try:
-            return await self._while_it_lives(serving.hold(self._deployment, self.server.ended))
-        except DeployError:
             await self.server.fail("the server ended while serving")
-            raise
+        except DeployError:
+            forbidden = self._deployment.spec.auto_fix is False
+            lost = self.machine.out_of_reach.is_set()
+            if plan is None or api_key is None or self._revived or forbidden or lost:
+                raise
+            self._revived = True
+            await self._mender.note(Remedy(RemedyKind.RESTART), "auto")
+            await self._to_proof(plan, api_key, installed=True)
 
     async def explained(self, error: GdlError) -> GdlError:
         """The error, or that the machine itself is gone, when its backend knows that."""
@@ -184,9 +261,11 @@ class Attempt:
                 await self.server.stop()
             except SshError as error:
                 trouble = error
-        await self.close()
-        if dep.rental is not None:
-            await self._renter.releaser.release(dep, dep.rental)
+        try:
+            await self.close()
+        finally:
+            if dep.rental is not None:
+                await self._renter.releaser.release(dep, dep.rental)
         if trouble is not None and self._backend.name != "local":
             raise ReleaseUnconfirmed(
                 f"the server on the machine could not be ended: {trouble.message}",

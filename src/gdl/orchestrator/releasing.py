@@ -30,6 +30,7 @@ Tell = Callable[[str], Awaitable[None]]
 
 _LONGEST_WISH_S = 60.0
 """A longer Retry-After is not waited for while a machine bills."""
+_STUCK_S = 60.0
 _LOST_SIGHT = "reconciliation"
 """In the reason of sessions that a backend ended because it no longer saw their machine."""
 
@@ -106,18 +107,31 @@ class Releaser:
     async def release_session(self, session_id: str) -> None:
         """The same for a session without a deployment in this process. The user asked for it by
         name, so an end that proves nothing counts as well."""
-        await self._announce(session_id)
-        await self.confirm_gone(session_id)
+        announced = await self._announce(session_id)
+        try:
+            await self.confirm_gone(session_id)
+        except BaseException:
+            await uninterrupted(self._take_back(announced))
+            raise
         await self.settle(session_id)
 
-    async def _announce(self, session_id: str) -> None:
+    async def _announce(self, session_id: str) -> list[Rental]:
         """Journal that the end is being asked for: a process that works on the machine then knows
-        why it goes."""
+        why it goes. The rentals as they were."""
         if not self._backend.rents:
-            return
-        for rental in await self._journal.rentals():
-            if rental.session_id == session_id and rental.open:
-                await self._journal.save(replace(rental, billing=Billing.UNKNOWN))
+            return []
+        found = [r for r in await self._journal.rentals() if r.session_id == session_id and r.open]
+        for rental in found:
+            await self._journal.save(replace(rental, billing=Billing.UNKNOWN))
+        return found
+
+    async def _take_back(self, announced: list[Rental]) -> None:
+        """The end did not come: whoever works on the machine is not to believe that it did."""
+        now = {r.intent_id: r for r in await self._journal.rentals()}
+        for was in announced:
+            written = now.get(was.intent_id, was)
+            if written.billing is Billing.UNKNOWN and written.released_at is None:
+                await self.save(replace(written, billing=was.billing))
 
     async def settle(self, session_id: str) -> None:
         """Write off whatever the journal holds of a session that is gone."""
@@ -171,22 +185,28 @@ class Releaser:
         started = time.monotonic()
         limit = self._settings.timeouts.release
         before = await self._glance(session_id)
-        wait, asked, trouble, wish = 0.2, False, "it still runs", 0.0
+        wait, asked_at, trouble, wish = 0.2, 0.0, "it still runs", 0.0
         while True:
             try:
-                if not asked:
+                if not asked_at:
                     await self._backend.release(session_id)
-                    asked = True
+                    asked_at = time.monotonic()
                 session = await self._backend.session(session_id)
                 if session.terminal:
                     return _ending(before, session)
                 trouble, wish = f"it is {session.status}", 0.0
-                # Asked for, and not even on its way: the answer was not true.
-                asked = session.status is SessionStatus.STOPPING
+                # Asked for, and not even on its way: the answer was not true. On its way for
+                # long: asking again resumes an end that got stuck.
+                stuck = time.monotonic() - asked_at > _STUCK_S
+                if session.status is not SessionStatus.STOPPING or stuck:
+                    asked_at = 0.0
             except SessionGone:
                 return Ending(before is not None and before.terminal)
             except GdlError as error:
-                trouble, asked = error.message, False
+                trouble, asked_at = error.message, 0.0
+                # Lost sight of before a request of ours got through: no end of our making.
+                seen = await self._glance(session_id)
+                before = seen if seen is not None and _lost_sight(seen) else before
                 wish = error.retry_after or 0.0 if isinstance(error, BackendRefused) else 0.0
             waited = time.monotonic() - started
             if waited > limit:
@@ -222,9 +242,13 @@ def _ending(before: Session | None, now: Session) -> Ending:
         return Ending(False)
     if now.status is SessionStatus.STOPPED and not now.error:
         return Ending(True, "it stopped without our asking, and nobody says why")
-    if now.error and _LOST_SIGHT in now.error.casefold():
+    if _lost_sight(now):
         return Ending(True, f"the backend lost sight of it ({now.error})")
     return Ending(True)
+
+
+def _lost_sight(session: Session) -> bool:
+    return session.terminal and _LOST_SIGHT in (session.error or "").casefold()
 
 
 def _remove(path: Path) -> None:

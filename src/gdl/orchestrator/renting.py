@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 import uuid
 from collections.abc import Callable
@@ -32,13 +33,14 @@ from gdl.journal.store import Journal, Rental
 from gdl.orchestrator.blocked import Blocked
 from gdl.orchestrator.deployment import Deployment
 from gdl.orchestrator.lost import LostAnswers
-from gdl.orchestrator.patience import LONGEST_S, Backoff, patiently
+from gdl.orchestrator.patience import LONGEST_S, Backoff, overloaded, patiently
 from gdl.orchestrator.releasing import Releaser, clock_text, uninterrupted
 from gdl.settings import Settings
 
 _NEXT = "the next offer may do better"
-_AWAY_S = 120.0
-"""How long a backend may be away while a machine is awaited."""
+_AWAY_S = 180.0
+"""How long a backend may be away while a machine is awaited: one that restarts after a crash may
+find its port taken for two minutes."""
 _OVER_CEILING = 1.01
 _WATCH_S = 0.5
 """After the connection is lost: until the backend is asked what became of the machine."""
@@ -83,7 +85,13 @@ class Renter:
         asked = _Asked(
             offer,
             self._intent(deployment, offer),
-            RentRequest(offer, self._consumer_id, deployment.spec.hours, deployment.model.location),
+            RentRequest(
+                offer,
+                self._consumer_id,
+                deployment.spec.hours,
+                deployment.model.location,
+                deployment.disk_gb,
+            ),
             await patiently(self._session_ids, deployment.progress, limit_s=self._patience_s),
         )
         backoff = Backoff(self._patience_s)
@@ -115,6 +123,7 @@ class Renter:
             billing=Billing.REQUESTED if self._backend.rents else Billing.NONE,
             model=deployment.model.location,
             served_name=deployment.model.served_name,
+            service_url=self._backend.service_url,
         )
 
     async def _try(self, deployment: Deployment, asked: _Asked) -> Lease | None:
@@ -122,7 +131,9 @@ class Renter:
 
         After a BackendError nothing of this request is rented.
         """
-        offer, rental, before = asked.offer, asked.rental, asked.before
+        offer, before = asked.offer, asked.before
+        # Whoever looks for a session without an owner goes by when it was asked for.
+        rental = asked.rental = replace(asked.rental, requested_at=self._clock())
         await self._remember(deployment, rental)
         try:
             return await self._ask(deployment, rental, asked.request)
@@ -139,6 +150,7 @@ class Renter:
                 raise MachineError(error.message, "the next offer is tried") from None
             asked.bigger_disk = True
             asked.request = replace(asked.request, disk_gb=error.recommended_gb)
+            deployment.disk_gb = error.recommended_gb
             await deployment.note(f"{error.message}: asking again for {error.recommended_gb} GB")
             return None
         except SessionExists as error:
@@ -178,6 +190,7 @@ class Renter:
     async def _ask(self, deployment: Deployment, rental: Rental, request: RentRequest) -> Lease:
         """One rent request. Its answer is on disk and in the journal before anything else."""
         lease = await self._backend.rent(request)
+        offered = rental.price
         # In memory first: should the disk refuse the key, the machine is still given back.
         billing = Billing.ACTIVE if self._backend.rents else Billing.NONE
         deployment.rental = replace(rental, session_id=lease.session.id, billing=billing)
@@ -193,6 +206,7 @@ class Renter:
             work_dir=lease.work_dir or "",
             engine_log=lease.engine_log or "",
             host_key_file=str(self._settings.keys_dir / f"{rental.intent_id}.hostkey"),
+            price=lease.session.price_per_hour or rental.price,
         )
         deployment.rental = rental
         await self._journal.save(rental)
@@ -212,7 +226,7 @@ class Renter:
         price = session.price_per_hour
         if ceiling is not None and price > ceiling * _OVER_CEILING:
             raise MachineError(
-                f"the machine costs ${price:.3f}/h, its offer said ${rental.price:.3f}/h",
+                f"the machine costs ${price:.3f}/h, its offer said ${offered:.3f}/h",
                 "it is over the price ceiling and given back",
             )
         return lease
@@ -240,7 +254,7 @@ class Renter:
         backend stays away."""
         limit = self._settings.timeouts.session
         started = answered = time.monotonic()
-        wait, trouble = 0.2, ""
+        wait, trouble, wish = 0.2, "", 0.0
         while session.status is not SessionStatus.RUNNING or session.ssh is None:
             if session.terminal or session.status is SessionStatus.STOPPING:
                 raise await self._dead(deployment, session)
@@ -256,15 +270,19 @@ class Renter:
                 f" {clock_text(elapsed)} of {clock_text(limit)}",
                 elapsed / limit,
             )
-            await asyncio.sleep(wait)
+            jittered = wait * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
+            await asyncio.sleep(max(jittered, min(wish, max(limit - elapsed, 0.0))))
             wait = min(wait * 1.5, 5.0)
             try:
                 session = await self._backend.session(session.id)
-                answered, trouble = time.monotonic(), ""
+                answered, trouble, wish = time.monotonic(), "", 0.0
             except SessionGone as error:
                 raise SessionFailed(f"the machine is gone: {error.message}", _NEXT) from None
             except BackendError as error:
                 trouble = error.message
+                wish = error.retry_after or 0.0 if isinstance(error, BackendRefused) else 0.0
+                if overloaded(error):
+                    answered = time.monotonic()
                 if time.monotonic() - answered > min(_AWAY_S, limit):
                     raise
         return session
@@ -311,8 +329,9 @@ class Renter:
 
 
 def _surely_not(error: BackendRefused) -> bool:
-    """Whether a refusal means that nothing was rented."""
-    return error.status is not None and error.status < 500 and error.status != 408
+    """Whether a refusal means that nothing was rented. A redirect, say, is no word of the service's
+    own: it may have acted already."""
+    return error.status is not None and 400 <= error.status < 500 and error.status != 408
 
 
 def _given_up(error: BackendError, offer: Offer) -> GdlError:

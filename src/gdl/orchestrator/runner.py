@@ -93,8 +93,9 @@ class Runner:
                     tries = 0
                     continue
             dep.attempt += 1
-            dep.adopted = False
+            dep.adopted, dep.chosen = False, None
             tries += 1
+            dep.tries_left = tries < dep.spec.max_attempts
             await dep.emit(_attempt_started(dep.attempt, offer))
             self._current = self._make_attempt(dep)
             try:
@@ -103,7 +104,7 @@ class Runner:
             except GdlError as error:
                 last = await self._attempt_failed(offer, error)
             failed, offer = offer, None
-            if dep.auto_failover and tries < dep.spec.max_attempts:
+            if dep.goes_on and dep.chosen is None:
                 continue
             if not dep.spec.ask_on_failure:
                 raise last
@@ -149,14 +150,11 @@ class Runner:
         """Wait for a choice; the offer to take, or None for the next of a fresh list."""
         dep = self._deployment
         while True:
-            dep.choice = asyncio.get_running_loop().create_future()
-            await dep.emit(ev.ChoiceAwaited(dep.attempt))
-            await dep.note("waiting for a choice: retry, next offer, or exclude the provider")
-            try:
-                choice = await dep.choice
-            finally:
-                dep.choice = None
-            await dep.emit(ev.ChoiceMade(dep.attempt, choice))
+            choice, dep.chosen = dep.chosen, None
+            if choice is None:
+                choice = await dep.ask(
+                    "waiting for a choice: retry, next offer, or exclude the provider"
+                )
             if choice == "exclude" and failed is not None:
                 await self._failover.exclude_provider(dep, failed.provider)
             if choice != "retry" or failed is None:
@@ -187,7 +185,7 @@ class Runner:
         if after == "hold":
             try:
                 after = await attempt.hold()
-            except (DeployError, SessionFailed) as error:
+            except (DeployError, SessionFailed, SshError, VerificationError) as error:
                 explained = await attempt.explained(error)
                 await dep.emit(
                     ev.AttemptFailed(

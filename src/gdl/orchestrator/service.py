@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 from gdl.backends.base import Backend
 from gdl.domain import events as ev
 from gdl.domain.deployment import DeploymentState
-from gdl.domain.errors import GdlError, ReleaseUnconfirmed, UsageError
+from gdl.domain.errors import GdlError, UsageError
 from gdl.domain.events import Billing, Phase
 from gdl.domain.models import (
     BenchReport,
+    ChatDone,
+    ChatMessage,
+    ChatPiece,
     Check,
     CostReport,
     DeploymentSpec,
     Exclusion,
     Finding,
+    HealthSample,
     OfferQuery,
     RankedOffer,
 )
 from gdl.domain.sizing import needed
 from gdl.engines.base import Engine, Model
 from gdl.journal.store import Journal, Rental
-from gdl.orchestrator import doctor
-from gdl.orchestrator.api import ModelRow, SessionRow, Story
+from gdl.orchestrator import bundle, chat, doctor, shell, sources
+from gdl.orchestrator.api import ModelRow, Reached, SessionRow, Source, Story, TunnelRow
 from gdl.orchestrator.deployment import Deployment
 from gdl.orchestrator.failover import Failover
 from gdl.orchestrator.leftovers import Leftovers, quietly
@@ -36,6 +42,8 @@ from gdl.orchestrator.renting import Renter
 from gdl.orchestrator.runner import Runner
 from gdl.orchestrator.running import Running
 from gdl.orchestrator.sessions import Sessions
+from gdl.orchestrator.tunnels import Tunnels
+from gdl.orchestrator.visits import Visits
 from gdl.settings import Settings
 
 
@@ -60,16 +68,27 @@ class Orchestrator:
         clock: Callable[[], datetime] = _utc_now,
         attempt: Callable[..., Attempt] = Attempt,
     ) -> None:
-        self.backend_name = backend.name
+        self.backend_name, self.keeps = backend.name, backend.lasting
         self._settings = settings
         self._backend = backend
         self._engine = engine
         self._journal = journal
+        self._consumer_id = consumer_id
         self._clock = clock
         self._attempt_of = attempt
         self._renter = Renter(backend, journal, settings, consumer_id, clock)
         self._leftovers = Leftovers(backend, journal, settings, clock)
-        self._sessions = Sessions(backend, journal, settings, self._renter, self._leftovers, clock)
+        self._visits = Visits(backend, journal, settings)
+        self._sessions = Sessions(
+            backend,
+            journal,
+            settings,
+            self._renter.releaser,
+            self._visits,
+            self._leftovers,
+            clock,
+        )
+        self._tunnels = Tunnels(self._sessions, self._visits, settings)
         self._failover = Failover(backend, engine, journal, settings, clock)
         self._running = Running(backend.name, backend.rents, journal, settings, clock)
         self._attempts: dict[str, Attempt] = {}
@@ -88,8 +107,17 @@ class Orchestrator:
     async def doctor(self) -> Sequence[Finding]:
         return await doctor.examine(self._settings, self._backend, self._journal, self._leftovers)
 
+    async def sources(self) -> Sequence[Source]:
+        return await sources.look(self._settings, self._consumer_id)
+
     async def stories(self) -> Sequence[Story]:
         return await self._sessions.stories()
+
+    async def bundle(self, ident: str, path: Path | None = None) -> Path:
+        stories = await self._sessions.stories()
+        found = bundle.find(ident, [(s.deployment_id, s.session_id) for s in stories])
+        chosen = path or Path(f"gdl-tui-{found}.tar.gz")
+        return await bundle.write(found, chosen, self._journal, self._settings)
 
     # -- deploying -------------------------------------------------------------------------------
 
@@ -136,7 +164,7 @@ class Orchestrator:
 
     async def _attach(self, deployment: Deployment, rental: Rental) -> None:
         try:
-            begin = partial(self._sessions.reopen, deployment, rental)
+            begin = partial(self._visits.reopen, deployment, rental)
             await self._runner(deployment).run(begin)
         finally:
             self._attempts.pop(deployment.id, None)
@@ -181,6 +209,8 @@ class Orchestrator:
         self._decide(deployment_id, "destroy")
 
     async def keep(self, deployment_id: str) -> None:
+        if not self.keeps:
+            raise UsageError("the simulated market ends with this program", "give it back")
         self._decide(deployment_id, "keep")
 
     def _decide(self, deployment_id: str, decision: str) -> None:
@@ -197,6 +227,14 @@ class Orchestrator:
 
     async def next_offer(self, deployment_id: str, *, exclude_provider: bool = False) -> None:
         self._choice(deployment_id, "exclude" if exclude_provider else "next")
+
+    async def apply_remedy(self, deployment_id: str) -> None:
+        if self._running.running(deployment_id).state.offered is None:
+            raise UsageError(
+                f"deployment {deployment_id} has no remedy to apply on its machine",
+                "retry, or take the next offer",
+            )
+        self._choice(deployment_id, "fix")
 
     async def include_provider(self, deployment_id: str, provider: str) -> None:
         await self._failover.include_provider(self._running.running(deployment_id), provider)
@@ -236,7 +274,24 @@ class Orchestrator:
     # -- sessions --------------------------------------------------------------------------------
 
     async def sessions(self) -> Sequence[SessionRow]:
-        return await self._sessions.rows()
+        open_ones = {row.session_id: row.endpoint for row in await self._tunnels.rows()}
+        rows = await self._sessions.rows()
+        return [replace(row, endpoint=open_ones.get(row.session.id)) for row in rows]
+
+    async def hold_tunnel(
+        self,
+        ident: str,
+        port: int | None,
+        tell: Callable[[str], None],
+        opened: Callable[[TunnelRow], None],
+    ) -> str:
+        return await self._tunnels.hold(ident, port, tell, opened)
+
+    async def tunnels(self) -> Sequence[TunnelRow]:
+        return await self._tunnels.rows()
+
+    async def stop_tunnel(self, row: TunnelRow) -> None:
+        await self._tunnels.stop(row)
 
     async def destroy(self, ident: str) -> SessionRow:
         self._refuse_read_only("destroy")
@@ -249,12 +304,13 @@ class Orchestrator:
                 await self.cancel(active.id)
             finished = await self.wait(active.id)
             if finished.billing not in (Billing.NONE, Billing.RELEASED):
-                raise ReleaseUnconfirmed(
-                    f"session {row.session.id} could not be released: {finished.error or ''}",
-                    finished.hint or "`gdl-tui sessions` shows what is rented",
-                )
+                # An attached deployment only closes its tunnel when it is cancelled.
+                await self._sessions.destroy(row)
         else:
             await self._sessions.destroy(row)
+        for tunnel in await self._tunnels.rows():
+            if tunnel.session_id == row.session.id:
+                await self._tunnels.stop(tunnel)
         return await self._sessions.gone(row)
 
     async def extend(self, ident: str, hours: int) -> datetime | None:
@@ -270,14 +326,49 @@ class Orchestrator:
                 pid=attempt.server.pid,
                 has_gpu=bool(deployment.rental and deployment.rental.has_gpu),
             )
-        return await self._sessions.health(await self._sessions.find(ident))
+        return await self._visits.health(await self._sessions.find(ident))
+
+    async def watch_health(self, ident: str) -> AsyncGenerator[tuple[HealthSample, bool]]:
+        rental = await self._sessions.find(ident)
+        async with aclosing(self._visits.watch_health(rental)) as samples:
+            async for each in samples:
+                yield each
+
+    def health_now(self, deployment_id: str) -> HealthSample | None:
+        deployment = self._running.get(deployment_id)
+        return None if deployment is None else deployment.health
 
     async def bench(self, ident: str) -> BenchReport:
         self._refuse_read_only("bench")
         attempt = self._serving(ident)
         if attempt is not None:
             return await attempt.benchmark()
-        return await self._sessions.bench(await self._sessions.find(ident))
+        return await self._visits.bench(await self._sessions.find(ident))
+
+    @asynccontextmanager
+    async def reach(self, ident: str) -> AsyncIterator[Reached]:
+        self._refuse_read_only("bench")
+        async with self._visits.reach(await self._sessions.find(ident)) as reached:
+            yield reached
+
+    async def chat(
+        self, deployment_id: str, messages: Sequence[ChatMessage]
+    ) -> AsyncGenerator[ChatPiece | ChatDone]:
+        attempt, deployment = self._serving(deployment_id), self._running.get(deployment_id)
+        way = attempt.endpoint.way if attempt is not None and attempt.endpoint is not None else None
+        if way is None or deployment is None:
+            raise UsageError("this deployment does not serve here", "attach to its session first")
+        async with aclosing(chat.talk(way, deployment.model.served_name, messages)) as parts:
+            async for part in parts:
+                yield part
+
+    async def shell(self, ident: str) -> Sequence[str]:
+        self._refuse_read_only("a shell")
+        deployment = self._running.get(ident)
+        rental = deployment.rental if deployment is not None else None
+        if rental is None or not rental.open:
+            rental = await self._sessions.find(ident)
+        return await asyncio.to_thread(shell.argv, rental)
 
     def _serving(self, ident: str) -> Attempt | None:
         """The attempt of a deployment that serves in this process."""

@@ -56,6 +56,11 @@ class Endpoint:
         )
         return ev.TunnelOpened(0, f"{url}/v1", "forward")
 
+    @property
+    def way(self) -> EndpointClient | SshCurl | None:
+        """How the model is asked; None before `open`."""
+        return self.client or self.curl
+
     async def healthy(self) -> bool:
         """Whether /health answers 200 now."""
         try:

@@ -1,0 +1,78 @@
+"""Watching a serving endpoint: what is told, and what is only kept for whoever asks."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable
+
+from gdl.domain import events as ev
+from gdl.domain.models import Condition, HealthSample
+from gdl.orchestrator.deployment import Deployment
+from gdl.orchestrator.serving import Endpoint
+from gdl.probes.client import EndpointClient
+from gdl.probes.vigil import LOOK_EVERY_S, Meter, Vigil, look_at, sample_of
+
+RECHECK_S = 120.0
+"""Between two rounds of all checks, a real inference among them."""
+
+
+async def samples(
+    client: EndpointClient, connected: Callable[[], bool]
+) -> AsyncGenerator[tuple[HealthSample, bool]]:
+    """How the endpoint is, a few times a second, and whether that is news; without end."""
+    vigil, meter = Vigil(), Meter()
+    while True:
+        look = await look_at(client, connected=connected())
+        changed = vigil.judge(look)
+        if vigil.condition is Condition.HEALTHY:
+            await meter.refresh(client)
+        yield sample_of(vigil, meter, look), changed
+        await asyncio.sleep(LOOK_EVERY_S)
+
+
+async def watch(
+    deployment: Deployment,
+    endpoint: Endpoint,
+    *,
+    connected: Callable[[], bool],
+    pid: int | None,
+    has_gpu: bool,
+) -> None:
+    """Tell changes as events, and keep the latest sample in `deployment.health`; without end.
+    Nothing is done where requests have to be run on the machine itself."""
+    if endpoint.client is None:
+        return
+    checked_at, well = time.monotonic(), True
+    checking: asyncio.Task[None] | None = None
+    try:
+        async for sample, changed in samples(endpoint.client, connected):
+            deployment.health = sample
+            healthy = sample.condition is Condition.HEALTHY
+            news = changed and not (well and healthy)
+            if news:
+                await deployment.emit(
+                    ev.HealthChanged(deployment.attempt, sample.condition, sample.reason)
+                )
+            well = healthy if changed else well
+            due = news or time.monotonic() - checked_at >= RECHECK_S
+            if due and healthy and (checking is None or checking.done()):
+                # Beside the looks: a check may hang for longer than a look may wait.
+                checked_at = time.monotonic()
+                checking = asyncio.create_task(_recheck(deployment, endpoint, pid, has_gpu))
+    finally:
+        deployment.health = None
+        if checking is not None:
+            checking.cancel()
+            await asyncio.gather(checking, return_exceptions=True)
+
+
+async def _recheck(
+    deployment: Deployment, endpoint: Endpoint, pid: int | None, has_gpu: bool
+) -> None:
+    """All checks again; only what came out differently is told."""
+    before = deployment.state.checks
+    for check in await endpoint.check(deployment.model.served_name, pid=pid, has_gpu=has_gpu):
+        was = before.get(check.name)
+        if was is None or was.status is not check.status:
+            await deployment.emit(ev.Checked(deployment.attempt, check))

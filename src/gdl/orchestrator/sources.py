@@ -1,0 +1,56 @@
+"""Where machines could come from, as seen from this computer: for somebody who has set nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from gdl.backends import registry, ssh_config
+from gdl.backends.local_machine import look_for_gpus
+from gdl.domain.errors import GdlError
+from gdl.orchestrator.api import Source
+from gdl.settings import Settings
+
+_ANSWER_S = 5.0
+
+
+async def look(settings: Settings, consumer_id: str, ssh_file: Path | None = None) -> list[Source]:
+    """All that there could be, whether it works or not. Never raises for what is out there."""
+    shopper, local = await asyncio.gather(_shopper(settings, consumer_id), _local())
+    hosts = await asyncio.to_thread(_ssh_hosts, settings, ssh_file)
+    market = "a simulated market: nothing is rented, nothing costs"
+    return [shopper, hosts, local, Source("sandbox", True, "Sandbox", market)]
+
+
+async def _shopper(settings: Settings, consumer_id: str) -> Source:
+    backend = registry.create("shopper", settings, consumer_id)
+    try:
+        async with asyncio.timeout(_ANSWER_S):
+            found = (await backend.check())[0]
+    except TimeoutError:
+        words = f"no answer from {settings.shopper_url} within {_ANSWER_S:g} s"
+        return Source("shopper", False, "cloud-gpu-shopper", words)
+    finally:
+        await backend.aclose()
+    return Source("shopper", found.status != "fail", "cloud-gpu-shopper", found.detail)
+
+
+async def _local() -> Source:
+    try:
+        name, count, vram_gb = await look_for_gpus()
+    except GdlError as error:
+        return Source("local", False, "This computer", error.message)
+    words = f"{count}x {name}, {vram_gb:g} GB each" if count else f"{name}: small models, slowly"
+    return Source("local", True, "This computer", words)
+
+
+def _ssh_hosts(settings: Settings, ssh_file: Path | None) -> Source:
+    listed = [host.host for host in settings.hosts]
+    path = ssh_file or ssh_config.default_path()
+    aliases = ssh_config.aliases(path)
+    if listed:
+        return Source("ssh", True, "SSH hosts", f"{len(listed)} in your configuration")
+    if not aliases:
+        return Source("ssh", False, "SSH hosts", f"none in {path}; --host user@host names one")
+    some = ", ".join(aliases[:3]) + (", ..." if len(aliases) > 3 else "")
+    return Source("ssh", True, "SSH hosts", f"{len(aliases)} in {path}: {some}", tuple(aliases))

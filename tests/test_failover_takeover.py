@@ -1,0 +1,227 @@
+"""Machines that outlive a process, an outage, or the service that rented them out.
+
+The shopper is a small real HTTP service, the machines are real SSH hosts with a simulated GPU.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from gdl.domain import events as ev
+from gdl.domain.errors import ReleaseUnconfirmed, UsageError
+from gdl.domain.events import Billing, Phase
+from gdl.journal.store import Journal
+from gdl.orchestrator import machine as machine_module
+from gdl.orchestrator.service import Orchestrator
+from gdl.ssh.link import Link
+from house import Simulation, last, of_type, spec, told, until
+from shopper_server import FakeShopper, make_offer
+
+pytestmark = pytest.mark.long
+
+OFFERS = [make_offer("vastai-101", price_per_hour=0.10), make_offer("vastai-102")]
+GONE_PID = 2**22 - 3
+"""Beyond what Linux gives out by default."""
+
+
+class Cable:
+    """TCP between us and a machine, which can be pulled out."""
+
+    def __init__(self, port: int) -> None:
+        self._to, self.port = port, 0
+        self._server: asyncio.Server | None = None
+        self._ends: set[asyncio.StreamWriter] = set()
+
+    async def plug(self) -> None:
+        self._server = await asyncio.start_server(self._join, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def pull(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for end in list(self._ends):
+            end.close()
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._to)
+        pairs = ((reader, far_writer), (far_reader, writer))
+        self._ends |= {writer, far_writer}
+        await asyncio.gather(*(_copy(*pair) for pair in pairs))
+        self._ends -= {writer, far_writer}
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+@pytest.fixture
+def sim(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Simulation:
+    simulation = Simulation(monkeypatch, tmp_path)
+    simulation.with_gpu()
+    return simulation
+
+
+@contextlib.asynccontextmanager
+async def market(sim: Simulation) -> AsyncIterator[tuple[FakeShopper, Cable]]:
+    async with sim.machine() as ((host, port, user), key):
+        cable = Cable(port)
+        await cable.plug()
+        with FakeShopper(offers=OFFERS, ssh=(host, cable.port, user), private_key=key) as shopper:
+            sim.flags |= {"backend": "shopper", "shopper_url": shopper.url}
+            yield shopper, cable
+        await cable.pull()
+
+
+@contextlib.asynccontextmanager
+async def journal_of(sim: Simulation) -> AsyncIterator[Journal]:
+    journal = await Journal.open(sim.folder / "data" / "journal.sqlite")
+    try:
+        yield journal
+    finally:
+        await journal.aclose()
+
+
+async def kept(sim: Simulation) -> str:
+    """A deployment that left its machine serving; its id."""
+    async with sim.house() as house:
+        ident = await house.deploy(spec("shopper", after="keep"))
+        assert last(await told(house, ident)).outcome == "serving"
+    return ident
+
+
+async def forgotten(sim: Simulation, ident: str) -> None:
+    """As if its process had been killed while it held the tunnel."""
+    async with journal_of(sim) as journal:
+        await journal.set_outcome(ident, "", GONE_PID)
+
+
+async def held(house: Orchestrator, ident: str) -> None:
+    await until(house, ident, lambda e: isinstance(e, ev.Noted) and "holding" in e.text)
+
+
+async def test_a_machine_whose_process_was_killed_while_serving_is_taken_over(
+    sim: Simulation,
+) -> None:
+    async with market(sim) as (shopper, _):
+        await forgotten(sim, await kept(sim))
+        async with sim.house() as house:
+            story = await told(house, await house.deploy(spec("shopper")))
+        end = last(story)
+        assert (end.outcome, len(end.attempts), end.error) == ("released", 1, None)
+        notes = [n.text for n in of_type(story, ev.Noted)]
+        assert any("taking it over" in text for text in notes)
+        assert any("ending an earlier engine" in text for text in notes)
+        assert len(shopper.sessions) == 1 and shopper.billing() == []
+    assert list((sim.folder / "data" / "keys").glob("*")) == []
+
+
+async def test_a_machine_kept_serving_after_attaching_is_not_taken_over(sim: Simulation) -> None:
+    async with market(sim) as (shopper, _):
+        first = await kept(sim)
+        await forgotten(sim, first)
+        (session,) = shopper.billing()
+        async with sim.house() as house:
+            attached = await house.attach(session)
+            await held(house, attached)
+            await house.keep(attached)
+            assert last(await told(house, attached)).outcome == "serving"
+            end = last(await told(house, await house.deploy(spec("shopper", max_attempts=1))))
+            # The offer is in use: nothing was done to its machine.
+            assert (end.kind, end.billing) == ("session_exists", Billing.NONE)
+            assert shopper.billing() == [session]
+            assert [r.session.id for r in await house.sessions() if r.billing == "active"] == [
+                session
+            ]
+            await house.destroy(session)
+        assert shopper.billing() == []
+
+
+async def test_a_serving_machine_survives_a_long_outage_of_our_network(
+    sim: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine_module, "Link", functools.partial(Link, give_up_s=0.3))
+    monkeypatch.setattr("gdl.orchestrator.server._LOOK_AGAIN_S", 0.1)
+    async with market(sim) as (shopper, cable), sim.house() as house:
+        ident = await house.deploy(spec("shopper", after="hold"))
+        await held(house, ident)
+        await cable.pull()
+        await until(
+            house, ident, lambda e: isinstance(e, ev.Noted) and "cannot be watched" in e.text
+        )
+        await cable.plug()
+        async with asyncio.timeout(20):
+            while (await house.health(ident))[-1].status != "passed":
+                await asyncio.sleep(0.1)
+        await house.release(ident)
+        end = last(await told(house, ident))
+        assert (end.outcome, end.error, len(end.attempts)) == ("released", None, 1)
+        assert shopper.billing() == []
+
+
+async def test_another_service_has_no_say_about_a_session(sim: Simulation) -> None:
+    """Its 404 is no proof that the machine is gone."""
+    async with market(sim) as (shopper, _):
+        await kept(sim)
+        (session,) = shopper.billing()
+        keys = sorted(path.name for path in (sim.folder / "data" / "keys").iterdir())
+        with FakeShopper(offers=OFFERS) as other:
+            async with sim.house(shopper_url=other.url) as house:
+                with pytest.raises(UsageError) as caught:
+                    await house.destroy(session)
+                assert shopper.url in caught.value.message
+                assert await house.sessions() == []
+            assert other.seen("DELETE", "/api/v1/sessions/") == []
+        assert keys == sorted(path.name for path in (sim.folder / "data" / "keys").iterdir())
+        async with sim.house() as house:
+            assert (await house.destroy(session)).billing == "released"
+        assert shopper.billing() == []
+
+
+async def test_an_end_that_did_not_come_leaves_the_journal_as_it_was(sim: Simulation) -> None:
+    async with market(sim) as (shopper, _):
+        ident = await kept(sim)
+        (session,) = shopper.billing()
+        shopper.inject("delete", "unverified", None)
+        async with sim.house(timeouts={"release": 0.5, "http": 1}) as house:
+            with pytest.raises(ReleaseUnconfirmed):
+                await house.destroy(session)
+        async with journal_of(sim) as journal:
+            (rental,) = await journal.rentals()
+            assert (rental.deployment_id, rental.billing) == (ident, Billing.ACTIVE)
+            assert Path(rental.key_file).is_file()
+
+
+async def test_destroying_while_attaching_gives_the_machine_back(sim: Simulation) -> None:
+    async with market(sim) as (shopper, _):
+        await kept(sim)
+        (session,) = shopper.billing()
+        async with sim.house() as house:
+            ident = await house.attach(session)
+            await until(
+                house,
+                ident,
+                lambda e: isinstance(e, ev.PhaseChanged) and e.phase is Phase.CONNECTING,
+            )
+            assert (await house.destroy(session)).billing == "released"
+        assert shopper.billing() == []
+
+
+async def test_an_answer_without_a_key_destroys_the_session_it_names(sim: Simulation) -> None:
+    async with market(sim) as (shopper, _):
+        shopper.inject("create", "no_key")
+        async with sim.house() as house:
+            end = last(await told(house, await house.deploy(spec("shopper"))))
+        assert [a.offer_id for a in end.attempts] == ["vastai-101", "vastai-102"]
+        # What it cost until it was destroyed is part of the story.
+        assert end.attempts[0].session_id is not None and end.outcome == "released"
+        assert shopper.billing() == []

@@ -1,0 +1,91 @@
+"""A conversation over a real HTTP server on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import pytest
+
+from gdl.domain.models import ChatDone, ChatMessage, ChatPiece
+from gdl.domain.secret import Secret
+from gdl.orchestrator.chat import talk
+from gdl.probes.client import EndpointClient
+from openai_server import OpenAIServer
+
+KEY = "sk-very-secret-key"
+TALK = (
+    ChatMessage("user", "My name is Ann."),
+    ChatMessage("assistant", "Hello Ann."),
+    ChatMessage("user", "What is my name?"),
+)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[OpenAIServer]:
+    async with OpenAIServer(model="tiny", api_key=KEY) as running:
+        yield running
+
+
+@pytest.fixture
+async def client(server: OpenAIServer) -> AsyncIterator[EndpointClient]:
+    opened = EndpointClient(server.url, Secret(KEY), timeout_s=5)
+    yield opened
+    await opened.aclose()
+
+
+async def said(client: EndpointClient) -> tuple[str, ChatDone]:
+    parts = [part async for part in talk(client, "tiny", TALK)]
+    assert isinstance(parts[-1], ChatDone)
+    return "".join(p.text for p in parts if isinstance(p, ChatPiece)), parts[-1]
+
+
+async def test_the_whole_conversation_is_sent_and_the_answer_streams(
+    server: OpenAIServer, client: EndpointClient
+) -> None:
+    server.answers["my name"] = "Your name is Ann."
+    text, done = await said(client)
+    assert text == "Your name is Ann."
+    assert done.error == ""
+    assert done.output_tokens == 4
+    assert done.ttft_ms is not None and done.ttft_ms >= 0
+    sent = server.requests[-1].json["messages"]
+    assert sent == [{"role": m.role, "content": m.content} for m in TALK]
+
+
+async def test_a_model_without_a_chat_template_gets_a_script(
+    server: OpenAIServer, client: EndpointClient
+) -> None:
+    server.chat_template = False
+    text, done = await said(client)
+    assert text and not done.error
+    prompt = server.requests[-1].json["prompt"]
+    assert prompt.startswith("User: My name is Ann.\nAssistant: Hello Ann.\nUser:")
+    assert prompt.endswith("\nAssistant:")
+
+
+@pytest.mark.parametrize("fault", ["reset_after", "truncate_after", "error_after"])
+async def test_what_had_come_is_told_before_the_error(
+    server: OpenAIServer, client: EndpointClient, fault: str
+) -> None:
+    setattr(server, fault, 3)
+    text, done = await said(client)
+    assert text.split() == ["one", "two", "three"]
+    assert done.error and KEY not in done.error
+
+
+async def test_a_refused_key_is_an_error_without_the_key(server: OpenAIServer) -> None:
+    client = EndpointClient(server.url, Secret("sk-wrong"), timeout_s=5)
+    _text, done = await said(client)
+    assert "401" in done.error and "sk-wrong" not in done.error
+    await client.aclose()
+
+
+async def test_leaving_early_ends_the_request(server: OpenAIServer, client: EndpointClient) -> None:
+    server.stall_after = 2
+    async with aclosing(talk(client, "tiny", TALK)) as parts:
+        async with asyncio.timeout(5):
+            assert isinstance(await anext(parts), ChatPiece)
+    others = [t for t in asyncio.all_tasks() if t.get_name() == "chat"]
+    assert others == []

@@ -1,0 +1,110 @@
+"""The command that opens a shell on a machine, and the terminal that is given to it."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gdl.domain.errors import MachineError, UsageError
+from gdl.domain.events import Billing
+from gdl.journal.store import Rental
+from gdl.orchestrator import shell
+from real_sshd import real_sshd
+from tui_pilot import SIZE, screen_text, show, until
+from tui_support import START, make_app, renting, to_installing, to_waiting
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIH0000000000000000000000000000000000000000000"
+
+
+def rental(folder: Path) -> Rental:
+    pin = folder / "100% mine" / "s-1.host"
+    pin.parent.mkdir()
+    pin.write_text(KEY + "\n")
+    return Rental(
+        "i", "d-1", 1, "shopper", "vastai", "o", "me", 0.1, START, Billing.ACTIVE, "s-1",
+        host="-oProxyCommand=x", port=2222, user="root", key_file=str(folder / "s-1.key"),
+        host_key_file=str(pin),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda _name: "/usr/bin/ssh")
+
+
+def test_the_command_names_files_and_pins_the_host_key(tmp_path: Path, found: None) -> None:
+    words = shell.argv(rental(tmp_path))
+    assert words[0] == "/usr/bin/ssh"
+    assert words[-2:] == ("--", "-oProxyCommand=x"), "a hostile name is never an option"
+    options = {words[n + 1] for n, word in enumerate(words) if word == "-o"}
+    assert {"StrictHostKeyChecking=yes", "IdentitiesOnly=yes"} <= options
+    (known,) = [o for o in options if o.startswith("UserKnownHostsFile=")]
+    assert known.endswith('100%% mine/s-1.host.known_hosts"')
+    written = tmp_path / "100% mine" / "s-1.host.known_hosts"
+    assert written.read_text() == f"gdl-tui-machine {KEY}\n"
+    assert written.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_cannot_be_entered_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = rental(tmp_path)
+    monkeypatch.setattr("shutil.which", lambda _name: None)
+    with pytest.raises(UsageError, match="no ssh"):
+        shell.argv(there)
+    monkeypatch.setattr("shutil.which", lambda _name: "/usr/bin/ssh")
+    with pytest.raises(MachineError, match="no machine"):
+        shell.argv(replace(there, host=""))
+    with pytest.raises(MachineError, match="not entered yet"):
+        shell.argv(replace(there, host_key_file=str(tmp_path / "none")))
+
+
+@pytest.mark.real
+def test_openssh_enters_with_it_and_refuses_another_host_key(tmp_path: Path) -> None:
+    with real_sshd(tmp_path / "sshd") as server:
+        pin = tmp_path / "with blank" / "pin"
+        pin.parent.mkdir()
+        pin.write_bytes((tmp_path / "sshd" / "host_key.pub").read_bytes())
+        there = replace(
+            rental(tmp_path), host=server.host, port=server.port, user=server.user,
+            key_file=str(server.identity), host_key_file=str(pin),
+        )  # fmt: skip
+        command = [*shell.argv(there), "echo entered"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        assert done.stdout.strip() == "entered"
+        pin.write_bytes((tmp_path / "sshd" / "id.pub").read_bytes())
+        command = [*shell.argv(there), "echo entered"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        assert done.returncode == 255 and done.stdout == ""
+
+
+async def test_s_hands_the_terminal_over_while_there_is_a_machine() -> None:
+    app, orchestrator = make_app()
+    given: list[tuple[str, ...]] = []
+
+    async def hand_over(command: tuple[str, ...]) -> int:
+        given.append(tuple(command))
+        await asyncio.sleep(0)
+        return 255
+
+    app.hand_over = hand_over  # type: ignore[method-assign, assignment]
+    async with app.run_test(size=SIZE, notifications=True) as pilot:
+        await show(pilot, orchestrator, lambda o, i: o.push(i, 2, *renting()))
+        await pilot.press("s")
+        assert given == [], "there is nothing to enter yet"
+        ident = await show(pilot, orchestrator, to_installing)
+        await pilot.press("s")
+        await until(pilot, lambda: given == [("true",)])
+        assert ("shell", ident) in orchestrator.calls
+        await until(pilot, lambda: "ssh could not connect" in screen_text(app))
+
+
+async def test_where_there_is_no_terminal_it_says_so() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE, notifications=True) as pilot:
+        await show(pilot, orchestrator, to_waiting)
+        await pilot.press("s")
+        await until(pilot, lambda: "no terminal to give" in screen_text(app))
+        assert not app.handed_over

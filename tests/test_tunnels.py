@@ -1,0 +1,149 @@
+"""Tunnels in processes of their own, from the command line, to a real SSH host."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import stat
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gdl.orchestrator.api import TunnelRow
+from gdl.orchestrator.tunnels import usual_port
+from house import Simulation
+from shopper_server import FakeShopper
+from test_failover_takeover import Cable, kept, market, sim  # noqa: F401 - a fixture
+
+
+@dataclass
+class Place:
+    """A serving session, and the command line beside it."""
+
+    simulation: Simulation
+    shopper: FakeShopper
+    cable: Cable
+    session: str
+
+    async def gdl(self, *words: str, code: int = 0) -> str:
+        """What the command line prints; in a process of its own."""
+        child = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "gdl", "--backend", "shopper", *words),
+            env={
+                **os.environ,
+                "GDL_DATA_DIR": str(self.simulation.folder / "data"),
+                "GDL_SHOPPER_URL": self.shopper.url,
+            },
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        async with asyncio.timeout(60):
+            out, err = await child.communicate()
+        assert child.returncode == code, err.decode()
+        return out.decode() if code == 0 else err.decode()
+
+    async def open(self) -> TunnelRow:
+        row = json.loads(await self.gdl("tunnel", self.session, "--json"))
+        return TunnelRow(**row)
+
+
+@pytest.fixture
+async def place(sim: Simulation) -> AsyncIterator[Place]:  # noqa: F811
+    async with market(sim) as (shopper, cable):
+        await kept(sim)
+        (session,) = shopper.billing()
+        here = Place(sim, shopper, cable, session)
+        try:
+            yield here
+        finally:
+            await here.gdl("destroy", session, "--yes")
+            async with asyncio.timeout(20):
+                while await here.gdl("tunnel", "--json"):
+                    await asyncio.sleep(0.1)
+
+
+async def answer(row: TunnelRow, key: str | None = None) -> int | str:
+    """The status of a question through the tunnel, or how it failed."""
+    key = Path(row.api_key_file).read_text().strip() if key is None else key
+    headers = {"Authorization": f"Bearer {key}"}
+    try:
+        async with httpx.AsyncClient(timeout=3, trust_env=False) as client:
+            return (await client.get(f"{row.endpoint}/models", headers=headers)).status_code
+    except httpx.HTTPError as error:
+        return type(error).__name__
+
+
+@pytest.mark.long
+async def test_a_tunnel_stays_open_while_no_program_of_ours_runs(place: Place) -> None:
+    row = await place.open()
+    assert row.endpoint == f"http://127.0.0.1:{usual_port(place.session)}/v1"
+    assert await answer(row) == 200
+    assert await answer(row, "wrong") == 401
+    # There is one per session: asked for again, it is shown.
+    assert await place.open() == row
+    taken = await place.gdl("tunnel", "--foreground", place.session, code=2)
+    assert "open already" in taken
+
+    script = await place.gdl("env")
+    shell = await asyncio.create_subprocess_exec(
+        *("sh", "-c", f'{script}\nprintf "%s %s" "$OPENAI_BASE_URL" "$OPENAI_API_KEY"'),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    out, _ = await shell.communicate()
+    key = Path(row.api_key_file).read_text().strip()
+    assert out.decode() == f"{row.endpoint} {key}"
+    assert key not in script
+    record = place.simulation.folder / "data" / "tunnels" / f"{place.session}.json"
+    assert stat.S_IMODE(record.stat().st_mode) == 0o600
+
+    sessions = json.loads(await place.gdl("sessions", "--json"))
+    assert sessions["endpoint"] == row.endpoint
+
+    await place.gdl("tunnel", place.session, "--stop")
+    assert await answer(row) == "ConnectError"
+    assert "no tunnel is open" in await place.gdl("env", code=2)
+    again = await place.open()
+    assert (again.endpoint, again.pid != row.pid) == (row.endpoint, True)
+    assert await answer(again) == 200
+
+
+@pytest.mark.long
+async def test_a_tunnel_heals_and_ends_with_its_session(place: Place) -> None:
+    row = await place.open()
+    await place.cable.pull()
+    async with asyncio.timeout(20):
+        while await answer(row) == 200:
+            await asyncio.sleep(0.05)
+    await place.cable.plug()
+    async with asyncio.timeout(20):
+        while await answer(row) != 200:
+            await asyncio.sleep(0.1)
+    # The fixture destroys the session, and waits until the tunnel is gone by itself.
+
+
+@pytest.mark.long
+async def test_a_killed_tunnel_leaves_no_trace_that_deceives(place: Place) -> None:
+    row = await place.open()
+    os.kill(row.pid, 9)
+    async with asyncio.timeout(10):
+        while await place.gdl("tunnel", "--json"):
+            await asyncio.sleep(0.05)
+    assert (await place.open()).endpoint == row.endpoint
+
+
+@pytest.mark.long
+async def test_what_cannot_be_opened_is_explained(place: Place) -> None:
+    assert "no session" in await place.gdl("tunnel", "nothing-of-that-name", code=2)
+    assert "which tunnel" in await place.gdl("tunnel", "--stop", code=2)
+    assert "unknown format" in await place.gdl("env", "--format", "fish", code=2)
+    with contextlib.closing(await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)) as taken:
+        port = taken.sockets[0].getsockname()[1]
+        said = await place.gdl("tunnel", place.session, "--port", str(port), code=4)
+    assert "cannot listen" in said
