@@ -52,7 +52,7 @@ def test_help_imports_nothing_heavy_and_tells_commands_and_exit_codes(tmp_path: 
     assert not imported(done.stderr) & {"rich", *HEAVY}
     for command in (
         *("offers", "deploy", "sessions", "attach", "destroy", "extend"),
-        *("costs", "health", "bench", "models", "doctor", "exclusions"),
+        *("costs", "health", "bench", "models", "doctor", "exclusions", "diagnose", "bundle"),
     ):
         assert f"\n  {command} " in done.stdout
     assert "9  a machine may still be billing" in done.stdout
@@ -91,3 +91,12 @@ def test_without_a_terminal_the_ui_says_so(tmp_path: Path) -> None:
     done = gdl(tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("error: the terminal UI needs a terminal\n")
+
+
+def test_plain_lists_offers_and_says_what_next(tmp_path: Path) -> None:
+    done = gdl(tmp_path, "--backend", "sandbox", "--plain")
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[0].split()[0] == "PRICE"
+    assert len(done.stdout.splitlines()) > 10
+    assert "gdl-tui deploy MODEL" in done.stderr
+    assert "\x1b" not in done.stdout + done.stderr

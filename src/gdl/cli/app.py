@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gdl.cli import commands, exclusions, exit_codes
-from gdl.cli.options import BackendOption, ConfigOption, HostOption, IdentityOption
-from gdl.cli.output import Output
-from gdl.cli.runtime import Cli, Opener, Ui, guarded, show_ui
+from gdl.cli.options import BackendOption, ConfigOption, HostOption, IdentityOption, cli_of
+from gdl.cli.output import Output, never_fail_to_print
+from gdl.cli.runtime import Cli, Opener, Ui, guarded, open_orchestrator, show_ui
 
 if TYPE_CHECKING:
-    from gdl.orchestrator.api import OrchestratorApi
-    from gdl.settings import Settings
-
-
-def open_orchestrator(
-    settings: Settings, *, host: str | None, identity: str | None
-) -> AbstractAsyncContextManager[OrchestratorApi]:
-    """The real orchestrator, imported when it is needed."""
-    from gdl import bootstrap
-
-    return bootstrap.open_orchestrator(settings, host=host, identity=identity)
+    pass
 
 
 def run(
@@ -36,7 +23,7 @@ def run(
 
     opener: makes the orchestrator. open_ui: shows the terminal UI when no subcommand is named.
     """
-    _never_fail_to_print()
+    never_fail_to_print()
     cli = Cli(opener=opener, open_ui=open_ui)
 
     def work() -> int:
@@ -74,6 +61,9 @@ def _globals(
     read_only: Annotated[
         bool, typer.Option("--read-only", help="Show only: nothing is rented or destroyed.")
     ] = False,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Lines of text in place of the terminal UI.")
+    ] = False,
     host: HostOption = None,
     identity: IdentityOption = None,
     version: Annotated[
@@ -85,19 +75,12 @@ def _globals(
 
         Output(as_json=False).line(f"gdl-tui {__version__}")
         raise typer.Exit
-    cli = context.find_object(Cli)
-    if cli is None:
-        raise RuntimeError("the command line was started without its context")
+    cli = cli_of(context)
     cli.backend, cli.config, cli.read_only = backend, config, read_only
     cli.host, cli.identity = host, identity
+    if context.invoked_subcommand is None and plain:
+        from gdl.cli.listing import offers_and_what_next
+
+        offers_and_what_next(cli)
     if context.invoked_subcommand is None:
         raise typer.Exit(show_ui(cli))
-
-
-def _never_fail_to_print() -> None:
-    """Characters that the terminal's encoding lacks are escaped instead of raising."""
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure: Any = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            with contextlib.suppress(OSError, ValueError):
-                reconfigure(errors="backslashreplace")

@@ -3,10 +3,22 @@ that `--help` and wrong usage answer at once."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
+from gdl.cli.measuring import bench
+from gdl.cli.on_sessions import (
+    attach,
+    costs,
+    destroy,
+    env,
+    extend,
+    health,
+    sessions,
+    tunnel,
+)
 from gdl.cli.options import (
     BackendOption,
     ExcludeProviderOption,
@@ -16,19 +28,13 @@ from gdl.cli.options import (
     MaxPriceOption,
     OffersOption,
     ProviderOption,
+    RuntimeOption,
     ScenarioOption,
     SeedOption,
-    SessionArgument,
     SpeedOption,
+    cli_of,
 )
-from gdl.cli.runtime import Cli, Target
-
-
-def _cli(context: typer.Context) -> Cli:
-    cli = context.find_object(Cli)
-    if cli is None:
-        raise RuntimeError("the command line was started without its context")
-    return cli
+from gdl.cli.runtime import Target
 
 
 def offers(
@@ -68,7 +74,7 @@ def offers(
         model=model,
     )
     target = Target(backend, host, identity, scenario)
-    listing.offers(_cli(context), target, query, max_price, as_json)
+    listing.offers(cli_of(context), target, query, max_price, as_json)
 
 
 def deploy(
@@ -108,6 +114,15 @@ def deploy(
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave it serving (and billing), and exit.")
     ] = False,
+    auto_fix: Annotated[
+        bool | None,
+        typer.Option(
+            "--auto-fix/--no-auto-fix",
+            help="Apply every remedy, or none, on the machine and go on, at most two for each.  "
+            "[default: those that overrule none of your own arguments]",
+        ),
+    ] = None,
+    runtime: RuntimeOption = None,
     engine_arg: Annotated[
         list[str] | None,
         typer.Option(
@@ -135,131 +150,98 @@ def deploy(
         bench=bench,
         after="destroy" if destroy else "keep" if keep else "hold",
         engine_args=tuple(engine_arg or ()),
+        auto_fix=auto_fix,
     )
-    flags = {"max_price": max_price, "hours": hours, "max_attempts": max_attempts}
+    flags: dict[str, Any] = {
+        "max_price": max_price,
+        "hours": hours,
+        "max_attempts": max_attempts,
+        "install": None if runtime is None else {"runtime": runtime},
+    }
     target = Target(backend, host, identity, scenario)
-    implementation.deploy(_cli(context), target, wish, flags, as_json)
-
-
-def sessions(
-    context: typer.Context,
-    backend: BackendOption = None,
-    host: HostOption = None,
-    identity: IdentityOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """List rented machines, with what they cost so far."""
-    from gdl.cli import listing
-
-    listing.sessions(_cli(context), Target(backend, host, identity), as_json)
-
-
-def attach(
-    context: typer.Context,
-    ident: SessionArgument,
-    backend: BackendOption = None,
-    host: HostOption = None,
-    identity: IdentityOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Open the tunnel to a serving machine again, until Ctrl-C."""
-    from gdl.cli import deploy as implementation
-
-    implementation.attach(_cli(context), Target(backend, host, identity), ident, as_json)
-
-
-def destroy(
-    context: typer.Context,
-    ident: SessionArgument,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    backend: BackendOption = None,
-    host: HostOption = None,
-    identity: IdentityOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Release a machine and wait until that is confirmed."""
-    from gdl.cli import machines
-
-    machines.destroy(_cli(context), Target(backend, host, identity), ident, yes, as_json)
-
-
-def extend(
-    context: typer.Context,
-    ident: SessionArgument,
-    hours: Annotated[
-        int,
-        typer.Argument(metavar="HOURS", min=1, max=12, help="Hours to add.", show_default=False),
-    ],
-    backend: BackendOption = None,
-    host: HostOption = None,
-    identity: IdentityOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Reserve a machine for more hours."""
-    from gdl.cli import machines
-
-    machines.extend(_cli(context), Target(backend, host, identity), ident, hours, as_json)
-
-
-def costs(
-    context: typer.Context,
-    backend: BackendOption = None,
-    host: HostOption = None,
-    identity: IdentityOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Show what was spent, as the backend counts it."""
-    from gdl.cli import listing
-
-    listing.costs(_cli(context), Target(backend, host, identity), as_json)
-
-
-def health(
-    context: typer.Context,
-    ident: SessionArgument,
-    backend: BackendOption = None,
-    host: HostOption = None,
-    identity: IdentityOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Check a serving machine once: GPU, process, health, models, inference."""
-    from gdl.cli import machines
-
-    machines.health(_cli(context), Target(backend, host, identity), ident, as_json)
-
-
-def bench(
-    context: typer.Context,
-    ident: SessionArgument,
-    backend: BackendOption = None,
-    host: HostOption = None,
-    identity: IdentityOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Benchmark a serving machine."""
-    from gdl.cli import machines
-
-    machines.bench(_cli(context), Target(backend, host, identity), ident, as_json)
+    implementation.deploy(cli_of(context), target, wish, flags, as_json)
 
 
 def models(context: typer.Context, as_json: JsonOption = False) -> None:
     """List the models known by alias, and what they need."""
     from gdl.cli import listing
 
-    listing.models(_cli(context), as_json)
+    listing.models(cli_of(context), as_json)
 
 
 def doctor(
     context: typer.Context,
+    plan: Annotated[
+        str | None,
+        typer.Option(
+            "--plan",
+            metavar="DRIVER",
+            help="Show what would be installed with this NVIDIA driver instead.",
+        ),
+    ] = None,
+    vllm: Annotated[
+        str | None, typer.Option("--vllm", metavar="X", help="With --plan: this release of vLLM.")
+    ] = None,
+    gpu: Annotated[
+        str | None,
+        typer.Option("--gpu", metavar="CC", help="With --plan: compute capability, such as 8.6."),
+    ] = None,
+    runtime: RuntimeOption = None,
     backend: BackendOption = None,
     host: HostOption = None,
     identity: IdentityOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Look for what would stand in the way of a deployment."""
+    if plan is not None:
+        from gdl.cli import planning
+
+        planning.show(cli_of(context), plan, gpu or "", vllm, runtime, as_json)
+    if vllm is not None or gpu is not None or runtime is not None:
+        raise typer.BadParameter("--vllm, --gpu and --runtime go with --plan")
     from gdl.cli import listing
 
-    listing.doctor(_cli(context), Target(backend, host, identity), as_json)
+    listing.doctor(cli_of(context), Target(backend, host, identity), as_json)
+
+
+def diagnose(
+    context: typer.Context,
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE", help="A log of vLLM, pip, uv or ssh; - reads stdin.", show_default=False
+        ),
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Say what went wrong in a log, and what helps.
+
+    Exit code 0: the cause is known. 1: it is not; the log's own last error is shown.
+    """
+    from gdl.cli import diagnosing
+
+    diagnosing.diagnose(cli_of(context), file, as_json)
+
+
+def bundle(
+    context: typer.Context,
+    ident: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID", help="Deployment or session id, or its beginning.", show_default=False
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="FILE", help="Default: gdl-tui-ID.tar.gz, here."),
+    ] = None,
+    backend: BackendOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Pack a deployment's facts, events, logs and settings, without any secret."""
+    from gdl.cli import diagnosing
+
+    diagnosing.bundle(cli_of(context), Target(backend), ident, output, as_json)
 
 
 def demo(
@@ -273,7 +255,7 @@ def demo(
     from gdl.cli import sandbox as implementation
 
     chosen = implementation.chosen(scenario, speed, seed, offers)
-    implementation.demo(_cli(context), chosen)
+    implementation.demo(cli_of(context), chosen)
 
 
 def sandbox(
@@ -291,7 +273,22 @@ def sandbox(
     from gdl.cli import sandbox as implementation
 
     chosen = implementation.chosen(scenario, speed, seed, offers)
-    implementation.serve(_cli(context), port, chosen)
+    implementation.serve(cli_of(context), port, chosen)
+
+
+def serve(
+    context: typer.Context,
+    port: Annotated[
+        int, typer.Option("--port", metavar="N", min=1, max=65535, help="The port to listen on.")
+    ] = 8081,
+    address: Annotated[
+        str, typer.Option("--address", metavar="A", help="The address to listen on.")
+    ] = "127.0.0.1",
+) -> None:
+    """Show the terminal UI in a browser, until Ctrl-C. Needs the extra `serve`."""
+    from gdl.cli import web
+
+    web.serve(cli_of(context), port, address)
 
 
 ALL = (
@@ -304,9 +301,14 @@ ALL = (
     costs,
     health,
     bench,
+    tunnel,
+    env,
     models,
     doctor,
+    diagnose,
+    bundle,
     demo,
     sandbox,
+    serve,
 )
 """In the order in which `--help` lists them."""

@@ -33,6 +33,7 @@ class Wish:
     bench: bool = True
     after: str = "hold"
     engine_args: tuple[str, ...] = ()
+    auto_fix: bool | None = None
 
 
 def deploy(
@@ -87,6 +88,7 @@ def _spec(wish: Wish, settings: Settings) -> DeploymentSpec:
         bench=wish.bench,
         after=wish.after,
         engine_args=wish.engine_args,
+        auto_fix=wish.auto_fix,
     )
 
 

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from gdl.cli.options import BackendOption, JsonOption
-from gdl.cli.runtime import Cli, Target
+from gdl.cli.options import BackendOption, JsonOption, cli_of
+from gdl.cli.runtime import Target
 
 app = typer.Typer(
     name="exclusions",
@@ -16,13 +16,6 @@ app = typer.Typer(
 )
 
 Kind = Literal["provider", "machine", "offer"]
-
-
-def _cli(context: typer.Context) -> Cli:
-    cli = context.find_object(Cli)
-    if cli is None:
-        raise RuntimeError("the command line was started without its context")
-    return cli
 
 
 @app.callback(invoke_without_command=True)
@@ -50,7 +43,7 @@ def show(
             say("nobody is left out")
         return exit_codes.OK
 
-    execute(_cli(context), body, target=Target(backend), as_json=as_json)
+    execute(cli_of(context), body, target=Target(backend), as_json=as_json)
 
 
 def _plain(exclusion: Any) -> dict[str, Any]:
@@ -91,7 +84,7 @@ def clear(
             session.output.line(f"{cleared} exclusion{'' if cleared == 1 else 's'} cleared")
         return exit_codes.OK
 
-    execute(_cli(context), body, target=Target(backend), as_json=as_json, changes="cleared")
+    execute(cli_of(context), body, target=Target(backend), as_json=as_json, changes="cleared")
 
 
 @app.command()
@@ -116,4 +109,4 @@ def add(
             session.output.line(f"{exclusion.kind} {plain(exclusion.key)} is left out")
         return exit_codes.OK
 
-    execute(_cli(context), body, target=Target(backend), as_json=as_json, changes="excluded")
+    execute(cli_of(context), body, target=Target(backend), as_json=as_json, changes="excluded")

@@ -63,7 +63,7 @@ BY_KIND: dict[str, int] = {
 def epilog() -> str:
     """The table for `--help`, one code a line."""
     rows = "\n".join(f"  {code}  {meaning}" for code, meaning in MEANINGS.items())
-    return f"\b\nExit codes:\n{rows}"
+    return f"\b\nExit codes:\n{rows}\n(`diagnose`: 0 the cause is known, 1 it is not)"
 
 
 def of_error(error: GdlError) -> int:

@@ -38,6 +38,14 @@ def offers(
     execute(cli, body, target=target, as_json=as_json, flags={"max_price": max_price})
 
 
+def offers_and_what_next(cli: Cli) -> NoReturn:
+    """The terminal UI's first screen as lines, and the commands that stand for its others: for
+    screen readers, and for terminals that cannot draw."""
+    say("gdl-tui deploy MODEL rents the first of these and serves it; gdl-tui models names some")
+    say("gdl-tui sessions, costs, attach, destroy, health, bench: what the other screens do")
+    offers(cli, Target(), OfferQuery(), None, False)
+
+
 def offer_to_plain(row: RankedOffer) -> dict[str, Any]:
     """The offer's own fields, then what ranking says of it; `excluded_until` in ISO 8601."""
     return {

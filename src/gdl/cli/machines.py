@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable
+from contextlib import aclosing
+from datetime import UTC, datetime
 from typing import NoReturn, TypeVar
 
 from gdl.cli import exit_codes
@@ -15,11 +18,13 @@ from gdl.cli.render import bench as bench_lines
 from gdl.cli.render import elapsed, machine, money, plain, price, table
 from gdl.cli.runtime import Cli, Session, Target, at_terminal, execute
 from gdl.domain.errors import Cancelled, GdlError, ReleaseUnconfirmed
-from gdl.domain.models import Check, CheckStatus
+from gdl.domain.idents import matching
+from gdl.domain.models import Check, CheckStatus, HealthSample
 from gdl.domain.plain import to_plain
-from gdl.orchestrator.api import OrchestratorApi, SessionRow
+from gdl.orchestrator.api import OrchestratorApi
 
 T = TypeVar("T")
+_WATCH_EVERY_S = 5.0
 
 
 async def _patiently(work: Awaitable[T], what: str, every_s: float = 15.0) -> T:
@@ -75,12 +80,14 @@ def _uncancel() -> None:
 async def _confirm(orchestrator: OrchestratorApi, ident: str) -> None:
     """Ask whether to release, naming machine and price. Raises Cancelled when not."""
     try:
-        row = _find(await orchestrator.sessions(), ident)
+        rows = await orchestrator.sessions()
     except GdlError:
-        row = None
-    if row is None:
+        rows = ()
+    found = matching(ident, rows, lambda row: (row.session.id, row.deployment_id))
+    if len(found) != 1:
         what = plain(ident, 80)
     else:
+        row = found[0]
         session = row.session
         what = (
             f"session {session.id}: {machine(session.gpu_name, session.gpu_count)} "
@@ -88,17 +95,6 @@ async def _confirm(orchestrator: OrchestratorApi, ident: str) -> None:
         )
     if await ask(f"release {plain(what)}? [y/N] ") not in ("y", "yes"):
         raise Cancelled("not released", "say y, or pass --yes, to release it")
-
-
-def _find(rows: object, ident: str) -> SessionRow | None:
-    """The one session that an id, or the beginning of one, names."""
-    assert isinstance(rows, list | tuple)
-    found = [
-        row
-        for row in rows
-        if row.session.id.startswith(ident) or (row.deployment_id or "").startswith(ident)
-    ]
-    return found[0] if len(found) == 1 else None
 
 
 def extend(cli: Cli, target: Target, ident: str, hours: int, as_json: bool) -> NoReturn:
@@ -119,10 +115,12 @@ def extend(cli: Cli, target: Target, ident: str, hours: int, as_json: bool) -> N
     execute(cli, body, target=target, as_json=as_json, changes="extended")
 
 
-def health(cli: Cli, target: Target, ident: str, as_json: bool) -> NoReturn:
-    """The checks, once; exit 6 when one failed."""
+def health(cli: Cli, target: Target, ident: str, watch: bool, as_json: bool) -> NoReturn:
+    """The checks, once; exit 6 when one failed. Or the endpoint's state, until Ctrl-C."""
 
     async def body(session: Session) -> int:
+        if watch:
+            return await _watch_health(session, ident)
         checks = await _patiently(
             session.orchestrator.health(ident), f"checking {plain(ident, 80)}"
         )
@@ -138,6 +136,31 @@ def health(cli: Cli, target: Target, ident: str, as_json: bool) -> NoReturn:
         return exit_codes.VERIFICATION_FAILED if failed else exit_codes.OK
 
     execute(cli, body, target=target, as_json=as_json)
+
+
+async def _watch_health(session: Session, ident: str) -> int:
+    """One line at each change, and every few seconds; ends by a signal, and then well."""
+    told_at = float("-inf")
+    try:
+        async with aclosing(session.orchestrator.watch_health(ident)) as samples:
+            async for sample, changed in samples:
+                if not changed and time.monotonic() - told_at < _WATCH_EVERY_S:
+                    continue
+                told_at = time.monotonic()
+                now = datetime.now(UTC)
+                if session.output.as_json:
+                    session.output.json({"at": now.isoformat(), **to_plain(sample)})
+                else:
+                    session.output.line(f"{now:%H:%M:%S}  {sample_words(sample)}")
+    except asyncio.CancelledError:
+        _uncancel()
+    return exit_codes.OK
+
+
+def sample_words(sample: HealthSample) -> str:
+    """One line: the state, why, and what the engine does."""
+    reason = (plain(sample.reason, 200),) if sample.reason else ()
+    return "  ".join((sample.condition.value, *reason, *sample.figures))
 
 
 def _check_cells(check: Check) -> tuple[str, ...]:

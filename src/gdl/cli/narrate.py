@@ -126,7 +126,8 @@ def _progress(event: ev.Progressed | ev.BenchProgressed) -> str:
             f"benchmark: {event.done}/{event.total} requests, "
             f"{event.output_tokens_per_s:.1f} tokens/s"
         )
-    share = "" if event.fraction is None else f"  {event.fraction:.0%}"
+    told = event.fraction is None or re.search(r"\d ?%", event.text)
+    share = "" if told else f"  {event.fraction:.0%}"
     return plain(event.text, 200) + share
 
 
@@ -147,6 +148,9 @@ def _told_on_machine(event: ev.Event) -> Iterator[str]:
             took = "" if check.latency_ms is None else f" in {check.latency_ms:.0f} ms"
             word = "ok" if check.status is CheckStatus.PASSED else check.status.value
             yield f"  check {plain(check.name, 20)}: {word}{took}  {plain(check.detail, 300)}"
+        case ev.HealthChanged():
+            why = f": {plain(event.reason, 300)}" if event.reason else " again"
+            yield f"  the endpoint is {event.condition.value}{why}"
         case ev.QualityAnswered():
             yield from _answer(event)
         case ev.BenchFinished():
@@ -156,6 +160,8 @@ def _told_on_machine(event: ev.Event) -> Iterator[str]:
             yield f"  cause: {plain(event.cause, 400)}"
             yield f"  remedy: {plain(event.remedy, 400)}"
             yield from (f"    > {plain(line, 300)}" for line in event.evidence[:10])
+        case ev.RemedyApplied():
+            yield f"  applying the remedy: {plain(event.text, 300)}"
         case ev.AttemptFailed():
             yield (
                 f"attempt {event.attempt} failed while {event.phase.value}: "

@@ -1,4 +1,5 @@
-"""The options that several subcommands share, each defined once."""
+"""What several subcommands share: their options, each defined once, and the way to the global
+ones."""
 
 from __future__ import annotations
 
@@ -6,6 +7,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+from gdl.cli.runtime import Cli
 
 BackendName = Literal["shopper", "ssh", "local", "sandbox"]
 
@@ -43,6 +46,15 @@ MaxPriceOption = Annotated[
     float | None,
     typer.Option("--max-price", metavar="USD", min=0.0001, help="Dollars an hour, at most."),
 ]
+RuntimeOption = Annotated[
+    Literal["auto", "venv", "container"] | None,
+    typer.Option(
+        "--runtime",
+        help="Install vLLM into an environment, or run its container image; auto: the image "
+        "where the installation fails.",
+        show_default=False,
+    ),
+]
 ScenarioOption = Annotated[
     str | None,
     typer.Option(
@@ -69,3 +81,11 @@ SessionArgument = Annotated[
         metavar="ID", help="Session or deployment id, or its beginning.", show_default=False
     ),
 ]
+
+
+def cli_of(context: typer.Context) -> Cli:
+    """The global options of the command line that a subcommand belongs to."""
+    cli = context.find_object(Cli)
+    if cli is None:
+        raise RuntimeError("the command line was started without its context")
+    return cli

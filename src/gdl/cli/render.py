@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from gdl.domain.text import flat
+
 if TYPE_CHECKING:
     from gdl.domain.models import BenchReport, HostFacts, Percentiles
 
-_ESCAPES = re.compile(
-    r"\x1b(?:\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor, screen
-    r"|[\]PX^_].*?(?:\x07|\x1b\\|$)"  # OSC and its like, up to their end
-    r"|[ -/]*[0-~])?"  # two-character sequences
-    r"|\x9b[0-?]*[ -/]*[@-~]",
-    re.DOTALL,
-)
 
-
-def plain(text: object, limit: int = 2000) -> str:
+def plain(value: object, limit: int = 2000) -> str:
     """One line without escape sequences, control or direction characters; at most `limit` long.
 
     Line breaks and tabs become spaces, so that one value stays on one line.
     """
-    bare = _ESCAPES.sub("", str(text))
-    line = "".join(map(_visible, bare)).strip()
-    return line if len(line) <= limit else line[: limit - 1] + "…"
-
-
-def _visible(character: str) -> str:
-    if character in "\n\r\t\u2028\u2029":
-        return " "
-    # Cc control, Cf format (direction marks, zero-width), Cs surrogates, Co private use.
-    return "" if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co") else character
+    return flat(str(value), limit).strip()
 
 
 def width(text: str) -> int:

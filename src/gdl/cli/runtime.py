@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import typer
-
 from gdl.cli import exit_codes
 from gdl.cli.output import Output, OutputClosed, say
 
@@ -23,7 +21,17 @@ if TYPE_CHECKING:
 
 Opener = Callable[..., AbstractAsyncContextManager["OrchestratorApi"]]
 """`opener(settings, host=..., identity=...)`: an orchestrator that is closed on leaving."""
-Ui = Callable[["Settings", str | None, str | None], Awaitable[int]]
+Ui = Callable[[Callable[[], "Settings"], str | None, str | None], Awaitable[int]]
+"""`ui(load, host, identity)`: shows the terminal UI; `load` reads the settings."""
+
+
+def open_orchestrator(
+    settings: Settings, *, host: str | None, identity: str | None
+) -> AbstractAsyncContextManager[OrchestratorApi]:
+    """The real orchestrator, imported when it is needed."""
+    from gdl import bootstrap
+
+    return bootstrap.open_orchestrator(settings, host=host, identity=identity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +121,8 @@ def execute(
     """
     import asyncio
 
+    import typer
+
     from gdl.domain.errors import UsageError
 
     output = Output(as_json)
@@ -173,12 +183,16 @@ def show_ui(cli: Cli, target: Target | None = None, flags: Mapping[str, Any] | N
     from gdl.domain.errors import UsageError
 
     def work() -> int:
-        if cli.open_ui is None or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        # textual-serve runs this program with a driver of its own in place of a terminal.
+        seen = "TEXTUAL_DRIVER" in os.environ or (sys.stdin.isatty() and sys.stdout.isatty())
+        if cli.open_ui is None or not seen:
             raise UsageError("the terminal UI needs a terminal", "see `gdl-tui --help`")
-        settings = load_settings(cli, target or Target(), flags or {})
+
+        def load() -> Settings:
+            return load_settings(cli, target or Target(), flags or {})
 
         async def show(ui: Ui) -> int:
-            return await ui(settings, cli.host, cli.identity)
+            return await ui(load, cli.host, cli.identity)
 
         return asyncio.run(show(cli.open_ui))
 

@@ -1,0 +1,94 @@
+"""`serve`: the terminal UI in a browser, by way of textual-serve. Each visit is a process."""
+
+from __future__ import annotations
+
+import ipaddress
+import shlex
+import sys
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+import typer
+
+from gdl.cli import exit_codes
+from gdl.cli.output import Output, say
+from gdl.cli.runtime import Cli, guarded, load_settings
+from gdl.cli.runtime import Target as Where
+from gdl.domain.errors import UsageError
+
+
+def serve(cli: Cli, port: int, address: str) -> NoReturn:
+    """Until Ctrl-C. Whoever reaches the address can rent machines: it is loopback for a reason."""
+
+    def work() -> int:
+        settings = load_settings(cli, Where(), {})
+        server = _server(_command(cli), address, port)
+        if not _is_loopback(address):
+            say(f"anybody who reaches {address}:{port} can spend your money: there is no password")
+        say(f"the terminal UI on the {settings.backend} backend: http://{address}:{port}")
+        try:
+            server.serve()
+        except OSError as error:
+            raise UsageError(
+                f"cannot listen on {address}:{port}: {error.strerror or error}", "try another port"
+            ) from None
+        return exit_codes.OK
+
+    raise typer.Exit(guarded(cli, work, Output(as_json=False)))
+
+
+def _command(cli: Cli) -> str:
+    """This program again, with the global options it was given."""
+    words = [sys.executable, "-m", "gdl"]
+    for name in ("backend", "config", "host", "identity"):
+        if (value := getattr(cli, name)) is not None:
+            words += [f"--{name}", str(value)]
+    # One word, as the bare command takes a shorter way that reads no options.
+    return shlex.join([*words, *(["--read-only"] if cli.read_only else [])])
+
+
+def _server(command: str, address: str, port: int) -> Any:
+    try:
+        from aiohttp import web
+        from textual_serve.server import Server
+    except ImportError:
+        raise UsageError(
+            "serving to a browser needs textual-serve", "pip install 'gdl-tui[serve]'"
+        ) from None
+
+    @web.middleware
+    async def own_pages_only(request: Any, handler: Any) -> Any:
+        """Refuse what another site's page sends here: it could rent machines in the user's name.
+        A name that was bent to this address (DNS rebinding) is refused, too."""
+        origin = request.headers.get("Origin")
+        if not allowed(request.host, origin, address):
+            raise web.HTTPForbidden(text="this page may be opened by its own address alone")
+        return await handler(request)
+
+    class Guarded(Server):  # type: ignore[misc, unused-ignore]
+        async def _make_app(self) -> Any:
+            app = await super()._make_app()
+            app.middlewares.append(own_pages_only)
+            return app
+
+        async def on_startup(self, app: Any) -> None:
+            """Without the library's own banner."""
+
+    return Guarded(command, host=address, port=port, title="gdl-tui")
+
+
+def allowed(host: str, origin: str | None, address: str) -> bool:
+    """Whether a request is from a page of ours. host, origin: its headers; address: ours."""
+    name = urlsplit(f"//{host}").hostname or ""
+    if _is_loopback(address) and not _is_loopback(name):
+        return False
+    return origin is None or urlsplit(origin).netloc == host
+
+
+def _is_loopback(name: str) -> bool:
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,122 @@
+"""The terminal UI in a browser: who may reach it, and that a page comes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gdl.cli.web import allowed
+
+pytestmark = pytest.mark.long
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "address", "may"),
+    [
+        ("127.0.0.1:8081", None, "127.0.0.1", True),
+        ("127.0.0.1:8081", "http://127.0.0.1:8081", "127.0.0.1", True),
+        ("localhost:8081", "http://localhost:8081", "127.0.0.1", True),
+        ("[::1]:8081", None, "::1", True),
+        ("127.0.0.1:8081", "http://evil.example", "127.0.0.1", False),
+        ("127.0.0.1:8081", "http://127.0.0.1:9999", "127.0.0.1", False),
+        ("127.0.0.1:8081", "null", "127.0.0.1", False),
+        ("evil.example:8081", "http://evil.example:8081", "127.0.0.1", False),
+        ("gpu.lan:8081", "http://gpu.lan:8081", "0.0.0.0", True),
+        ("gpu.lan:8081", "http://evil.example", "0.0.0.0", False),
+    ],
+)
+def test_only_pages_of_its_own_address_may_use_it(
+    host: str, origin: str | None, address: str, may: bool
+) -> None:
+    assert allowed(host, origin, address) is may
+
+
+def get(url: str, **headers: str) -> tuple[int, str]:
+    request = urllib.request.Request(url, headers=headers)
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
+            request, timeout=10
+        ) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, ""
+
+
+async def visited(port: int) -> None:
+    """What the page's script does: the offers come, and a key opens the help."""
+    import aiohttp
+
+    async with aiohttp.ClientSession() as session, asyncio.timeout(60):
+        url = f"http://127.0.0.1:{port}/ws?width=80&height=24"
+        async with session.ws_connect(url, origin=f"http://127.0.0.1:{port}") as socket:
+            await seen(socket, b"60/60")
+            await socket.send_json(["stdin", "?"])
+            await seen(socket, b"On this screen")
+
+
+async def seen(socket: Any, words: bytes) -> None:
+    shown = b""
+    async for message in socket:
+        data = message.data
+        shown += data if isinstance(data, bytes) else str(data).encode()
+        if words in shown:
+            return
+    raise AssertionError(shown[-500:])
+
+
+def test_a_page_comes_from_loopback_and_strangers_are_refused(tmp_path: Path) -> None:
+    pytest.importorskip("textual_serve")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    env = {**os.environ, "GDL_DATA_DIR": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "c")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gdl", "--backend", "sandbox", "serve", "--port", str(port)],
+        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=env,
+    )  # fmt: skip
+    try:
+        assert process.stderr is not None
+        assert re.search(rf"sandbox backend: http://127\.0\.0\.1:{port}", process.stderr.readline())
+        for _ in range(100):
+            try:
+                status, page = get(f"http://127.0.0.1:{port}/")
+                break
+            except urllib.error.URLError:
+                assert process.poll() is None
+                with socket.socket() as waiting:
+                    waiting.settimeout(0.1)
+                    waiting.connect_ex(("127.0.0.1", port))
+        assert status == 200 and "gdl-tui" in page
+        assert get(f"http://127.0.0.1:{port}/", Origin="http://evil.example")[0] == 403
+        assert get(f"http://127.0.0.1:{port}/ws", Host="evil.example")[0] == 403
+        asyncio.run(visited(port))
+    finally:
+        process.terminate()
+        process.wait(20)
+        assert process.stderr is not None
+        process.stderr.close()
+
+
+def test_without_the_library_it_says_what_to_install(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules.update({'textual_serve': None, 'textual_serve.server': None})"
+        "; from gdl.cli.app import run; sys.exit(run(['serve']))"
+    )
+    env = {**os.environ, "GDL_DATA_DIR": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=env, timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "pip install 'gdl-tui[serve]'" in done.stderr
