@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from textual.pilot import Pilot
-from textual.widgets import Input, Static, TabbedContent
+from textual.widgets import Static, TabbedContent
 
+from gdl.domain import events as ev
 from gdl.domain.errors import BackendUnreachable, OfferGone
 from gdl.domain.events import LogLines
-from gdl.domain.models import DeploymentSpec
-from gdl.tui.app import GdlApp
+from gdl.domain.models import DeploymentSpec, Exclusion
 from gdl.tui.screens.deployment import DeploymentScreen
-from gdl.tui.screens.dialogs import Confirm, Details, QuitDialog
+from gdl.tui.screens.dialogs import Choose, Confirm, Details, QuitDialog
 from gdl.tui.screens.help import HelpScreen
 from gdl.tui.screens.offers import OffersScreen
 from gdl.tui.screens.planning import DeployDialog, ModelDialog
 from gdl.tui.widgets.keyed_table import KeyedTable
 from gdl.tui.widgets.log_pane import LogPane, LogView
+from tui_pilot import SIZE, caught_up, choose, ended, loaded, screen_text, show, until
 from tui_support import (
     ENDPOINT,
     KEY_FILE,
     SPEC,
+    START,
     ScriptedOrchestrator,
     make_app,
     offer,
@@ -32,68 +32,10 @@ from tui_support import (
     session_row,
     to_failed,
     to_installing,
+    to_remedy,
     to_serving,
+    to_waiting,
 )
-
-SIZE = (80, 24)
-
-
-async def until(pilot: Pilot[Any], holds: Callable[[], bool]) -> None:
-    for _ in range(300):
-        if holds() and not pilot.app._dirty:
-            await pilot.pause()
-            return
-        await pilot.pause(0.01)
-    raise AssertionError("it never came to hold")
-
-
-async def ended(app: GdlApp) -> None:
-    for _ in range(300):
-        if app._exit:
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("the app did not end")
-
-
-def screen_text(app: GdlApp) -> str:
-    """What the terminal shows, as lines."""
-    width, height = app.size
-    lines = app.screen._compositor.render_strips(app.size) if height else []
-    return "\n".join(strip.text[:width] for strip in lines)
-
-
-async def loaded(pilot: Pilot[Any]) -> None:
-    await until(pilot, lambda: pilot.app.screen.query_one(KeyedTable).row_count > 0)
-
-
-async def choose(pilot: Pilot[Any], name: str) -> None:
-    await pilot.press("m")
-    await until(pilot, lambda: isinstance(pilot.app.screen, ModelDialog))
-    pilot.app.screen.query_one(Input).value = name
-    await pilot.press("enter")
-    await until(pilot, lambda: isinstance(pilot.app.screen, OffersScreen))
-    await loaded(pilot)
-
-
-async def show(
-    pilot: Pilot[Any],
-    orchestrator: ScriptedOrchestrator,
-    script: Callable[[ScriptedOrchestrator, str], None],
-    spec: DeploymentSpec = SPEC,
-) -> str:
-    ident = orchestrator.begin(spec)
-    script(orchestrator, ident)
-    pilot.app.open(ident)
-    await until(pilot, lambda: isinstance(pilot.app.screen, DeploymentScreen))
-    await caught_up(pilot, orchestrator, ident)
-    return ident
-
-
-async def caught_up(pilot: Pilot[Any], orchestrator: ScriptedOrchestrator, ident: str) -> None:
-    followed = pilot.app.store.deployments[ident]
-    finished = orchestrator.state(ident)
-    await until(pilot, lambda: followed.state.last_seq >= finished.last_seq)
-
 
 # Offers
 
@@ -174,6 +116,19 @@ async def test_excludes_a_provider_and_brings_it_back() -> None:
         await pilot.press("u")
         await until(pilot, lambda: orchestrator.queries[-1].exclude_providers == ())
         await until(pilot, lambda: "provider vastai" not in screen_text(app))
+
+
+async def test_a_remembered_exclusion_is_cleared_on_its_row() -> None:
+    orchestrator = ScriptedOrchestrator()
+    orchestrator.left_out = [Exclusion("machine", "m-vast-101", "failed: no driver", START)]
+    app, _ = make_app(orchestrator)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await loaded(pilot)
+        await pilot.press("G", "k")
+        await until(pilot, lambda: "Left out: failed: no driver" in screen_text(app))
+        await pilot.press("u")
+        await until(pilot, lambda: ("clear_exclusions", "m-vast-101") in orchestrator.calls)
+        await until(pilot, lambda: "no driver" not in screen_text(app))
 
 
 async def test_filters_live_with_a_count_and_clears() -> None:
@@ -299,13 +254,14 @@ async def test_cancel_asks_and_names_the_machine() -> None:
         ("r", ("retry", "d-1")),
         ("n", ("next_offer", "d-1", False)),
         ("x", ("next_offer", "d-1", True)),
+        ("a", ("set_auto_failover", "d-1", True)),
     ],
 )
 async def test_a_failure_that_waits_offers_its_keys(key: str, call: tuple[Any, ...]) -> None:
     app, orchestrator = make_app()
     spec = DeploymentSpec("smollm2-135m", "shopper", auto_failover=False, ask_on_failure=True)
     async with app.run_test(size=SIZE) as pilot:
-        await show(pilot, orchestrator, to_failed, spec)
+        await show(pilot, orchestrator, to_waiting, spec)
         text = screen_text(app)
         for word in ("disk is too small", "bigger disk", "No space left", "not from vastai"):
             assert word in text
@@ -313,19 +269,73 @@ async def test_a_failure_that_waits_offers_its_keys(key: str, call: tuple[Any, .
         await until(pilot, lambda: call in orchestrator.calls)
 
 
-async def test_automatic_failover_asks_only_when_its_tries_are_used_up() -> None:
+@pytest.mark.parametrize(
+    ("key", "call"), [("f", ("apply_remedy", "d-1")), ("n", ("next_offer", "d-1", False))]
+)
+async def test_a_remedy_is_one_key_away_while_the_machine_is_rented(
+    key: str, call: tuple[Any, ...]
+) -> None:
     app, orchestrator = make_app()
-    spec = DeploymentSpec("smollm2-135m", "shopper", max_attempts=1, ask_on_failure=True)
-    more = DeploymentSpec("smollm2-135m", "shopper", max_attempts=2, ask_on_failure=True)
+    spec = DeploymentSpec("smollm2-135m", "shopper", ask_on_failure=True)
     async with app.run_test(size=SIZE) as pilot:
-        await show(pilot, orchestrator, to_failed, more)
-        assert "tried by itself" in screen_text(app)
-        await pilot.press("r")
-        assert orchestrator.calls == []
+        await show(pilot, orchestrator, to_remedy, spec)
+        text = screen_text(app)
+        assert "f start again with --max-model-len 2048" in text
+        assert "still rented" in text and "longer than the model's own" in text
+        await pilot.press(key)
+        await until(pilot, lambda: call in orchestrator.calls)
+
+
+async def test_without_a_remedy_for_the_machine_its_key_is_dead() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await show(pilot, orchestrator, to_waiting, DeploymentSpec("m", "shopper"))
+        await pilot.press("f")
+        await pilot.press("n")
+        await until(pilot, lambda: bool(orchestrator.calls))
+        assert orchestrator.calls == [("next_offer", "d-1", False)]
+
+
+async def test_keys_of_a_choice_are_dead_until_it_is_to_be_made() -> None:
+    app, orchestrator = make_app()
+    spec = DeploymentSpec("smollm2-135m", "shopper", max_attempts=2, ask_on_failure=True)
+    async with app.run_test(size=SIZE) as pilot:
         ident = await show(pilot, orchestrator, to_failed, spec)
+        assert "tried by itself" in screen_text(app)
+        await pilot.press("r", "n", "x", "u")
+        assert orchestrator.calls == []
+        orchestrator.push(ident, 92, ev.ChoiceAwaited(1))
         await until(pilot, lambda: "same machine again" in screen_text(app))
         await pilot.press("r")
         await until(pilot, lambda: ("retry", ident) in orchestrator.calls)
+
+
+async def test_a_provider_is_brought_back_into_a_deployment() -> None:
+    app, orchestrator = make_app()
+    out = [ev.ExclusionSet(1, "provider", name, "SSH error") for name in ("vastai", "tensordock")]
+    async with app.run_test(size=SIZE) as pilot:
+        ident = await show(pilot, orchestrator, to_waiting)
+        orchestrator.push(ident, 92, *out)
+        await until(pilot, lambda: "u brings back tensordock, vastai" in screen_text(app))
+        await pilot.press("u")
+        await until(pilot, lambda: isinstance(app.screen, Choose))
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: ("include_provider", ident, "vastai") in orchestrator.calls)
+        await until(pilot, lambda: "u brings back tensordock " in screen_text(app))
+        await pilot.press("u")
+        await until(pilot, lambda: ("include_provider", ident, "tensordock") in orchestrator.calls)
+        await until(pilot, lambda: "u brings back" not in screen_text(app))
+
+
+async def test_automatic_failover_is_turned_off_while_it_works() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE, notifications=True) as pilot:
+        ident = await show(pilot, orchestrator, to_installing)
+        await pilot.press("a")
+        await until(pilot, lambda: ("set_auto_failover", ident, False) in orchestrator.calls)
+        await until(pilot, lambda: "attempt 1 of 3, manual" in screen_text(app))
+        await pilot.press("a")
+        await until(pilot, lambda: ", manual" not in screen_text(app))
 
 
 async def test_copies_the_endpoint() -> None:
@@ -335,7 +345,8 @@ async def test_copies_the_endpoint() -> None:
         assert ENDPOINT in screen_text(app)
         await pilot.press("y")
         assert app.clipboard == (
-            f'export OPENAI_BASE_URL={ENDPOINT} OPENAI_API_KEY="$(cat {KEY_FILE})"'
+            f"export OPENAI_BASE_URL={ENDPOINT} OPENAI_MODEL=smollm2-135m "
+            f'OPENAI_API_KEY="$(cat {KEY_FILE})"'
         )
         await until(pilot, lambda: "copied export" in screen_text(app))
         await pilot.press("c")
@@ -525,6 +536,21 @@ async def test_quitting_while_serving_asks(key: str, call: str) -> None:
     assert orchestrator.calls == [(call, ident)]
 
 
+async def test_what_ends_with_the_program_cannot_be_left_running() -> None:
+    app, orchestrator = make_app()
+    orchestrator.keeps = False
+    async with app.run_test(size=SIZE) as pilot:
+        await show(pilot, orchestrator, to_serving)
+        await pilot.press("K")
+        assert not isinstance(app.screen, Confirm)
+        await pilot.press("q")
+        await until(pilot, lambda: isinstance(app.screen, QuitDialog))
+        text = screen_text(app)
+        assert "ends with this program" in text and "Leave running" not in text
+        await pilot.press("l")
+        assert isinstance(app.screen, QuitDialog)
+
+
 async def test_quitting_while_installing_cannot_leave_it_running() -> None:
     app, orchestrator = make_app()
     async with app.run_test(size=SIZE) as pilot:
@@ -622,4 +648,4 @@ async def test_first_screen_needs_no_other_screen() -> None:
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
     )
-    assert done.stdout.strip() == "['gdl.tui.screens.base', 'gdl.tui.screens.offers']"
+    assert done.stdout.strip() == "['gdl.tui.screens.base']"

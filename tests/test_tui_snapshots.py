@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from gdl.domain.errors import BackendUnreachable
-from gdl.domain.models import DeploymentSpec
+from gdl.domain.models import ChatDone, ChatPiece, DeploymentSpec, Exclusion
 from gdl.tui.screens.deployment import DeploymentScreen
+from gdl.tui.widgets.log_pane import FindLine
 from tui_support import (
     SPEC,
+    START,
     Clock,
     ScriptedOrchestrator,
     make_app,
@@ -25,6 +28,8 @@ from tui_support import (
     to_failed,
     to_installing,
     to_serving,
+    to_third_attempt,
+    to_waiting,
 )
 
 SMALL, LARGE = (80, 24), (120, 40)
@@ -115,6 +120,37 @@ def test_offers_excluded_and_filtered(picture: Compare) -> None:
     assert picture(app, terminal_size=SMALL, run_before=before)
 
 
+def test_offers_without_two_providers(picture: Compare) -> None:
+    """Both are greyed with the reason; one of them because of a remembered wish."""
+    orchestrator = ScriptedOrchestrator()
+    orchestrator.left_out = [
+        Exclusion("provider", "bluelobster", "no refunds", START, None, scope="user"),
+        Exclusion("machine", "m-td-12", "failed: no driver", START, START + timedelta(days=1)),
+    ]
+    app, _ = make_app(orchestrator)
+
+    async def before(pilot: Pilot[Any]) -> None:
+        await choose(pilot, "tinyllama")
+        await pilot.press("x")
+        await settle(pilot)
+        await pilot.press("G")
+        await settle(pilot)
+        pilot.app.clear_notifications()
+
+    assert picture(app, terminal_size=LARGE, run_before=before)
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "120x40"])
+def test_third_attempt_serving(picture: Compare, size: tuple[int, int]) -> None:
+    """After a stale offer and a machine without SSH."""
+    app, orchestrator = make_app(ScriptedOrchestrator(at(900)))
+
+    async def before(pilot: Pilot[Any]) -> None:
+        await open_deployment(pilot, orchestrator, to_third_attempt)
+
+    assert picture(app, terminal_size=size, run_before=before)
+
+
 def test_offers_unreachable(picture: Compare) -> None:
     orchestrator = ScriptedOrchestrator()
     orchestrator.error = BackendUnreachable(
@@ -122,6 +158,20 @@ def test_offers_unreachable(picture: Compare) -> None:
     )
     app, _ = make_app(orchestrator)
     assert picture(app, terminal_size=SMALL, run_before=settle)
+
+
+def test_welcome(picture: Compare, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Path("/home/me/.config/gdl-tui/config.toml")
+    monkeypatch.setattr("gdl.settings._config_file", path)
+    app, orchestrator = make_app()
+    trouble = BackendUnreachable("nothing answers at http://localhost:8080", "start it")
+
+    async def before(pilot: Pilot[Any]) -> None:
+        await settle(pilot)
+        pilot.app.action_welcome(trouble)
+        await settle(pilot, lambda: ("sources",) in orchestrator.calls)
+
+    assert picture(app, terminal_size=SMALL, run_before=before)
 
 
 def test_model_dialog(picture: Compare) -> None:
@@ -165,7 +215,7 @@ def test_failed(picture: Compare, size: tuple[int, int]) -> None:
     )
 
     async def before(pilot: Pilot[Any]) -> None:
-        await open_deployment(pilot, orchestrator, to_failed, waiting)
+        await open_deployment(pilot, orchestrator, to_waiting, waiting)
 
     assert picture(app, terminal_size=size, run_before=before)
 
@@ -212,6 +262,36 @@ def test_story(picture: Compare) -> None:
         await open_deployment(pilot, orchestrator, to_serving)
         await pilot.press("l")
         await settle(pilot)
+
+    assert picture(app, terminal_size=SMALL, run_before=before)
+
+
+def test_log_search(picture: Compare) -> None:
+    app, orchestrator = make_app(ScriptedOrchestrator(at(75)))
+
+    async def before(pilot: Pilot[Any]) -> None:
+        await open_deployment(pilot, orchestrator, to_installing)
+        await pilot.press("slash")
+        pilot.app.screen.query(FindLine).first().value = "downloading"
+        await pilot.press("down")
+        await settle(pilot)
+
+    assert picture(app, terminal_size=SMALL, run_before=before)
+
+
+def test_chat(picture: Compare) -> None:
+    app, orchestrator = make_app(ScriptedOrchestrator(at(600)))
+    answer = "The capital of France is Paris.\nIt lies on the Seine."
+    orchestrator.said = [ChatPiece(answer), ChatDone(41.2, 141.3, 14, "stop")]
+
+    async def before(pilot: Pilot[Any]) -> None:
+        await open_deployment(pilot, orchestrator, to_serving)
+        await pilot.press("5")
+        await settle(pilot)
+        for question in ("What is the capital of France?", "And where does it lie?"):
+            pilot.app.screen.query_one("#chat-line", Input).value = question
+            await pilot.press("enter")
+            await settle(pilot)
 
     assert picture(app, terminal_size=SMALL, run_before=before)
 

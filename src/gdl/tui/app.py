@@ -2,23 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from textual.app import SystemCommand
+from textual.app import SuspendNotSupported, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
+from textual.theme import Theme
 
-from gdl.domain.errors import GdlError
+from gdl.domain.errors import GdlError, UsageError
 from gdl.tui import format as fmt
 from gdl.tui.following import Following
-from gdl.tui.screens.offers import OffersScreen
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gdl.orchestrator.api import OrchestratorApi
     from gdl.settings import Settings
     from gdl.tui.screens.dialogs import Confirm
+
+
+HIGH_CONTRAST = Theme(
+    name="high-contrast",
+    primary="#00ffff",
+    secondary="#ffff00",
+    warning="#ffff00",
+    error="#ff5555",
+    success="#00ff00",
+    accent="#ffff00",
+    foreground="#ffffff",
+    background="#000000",
+    surface="#000000",
+    panel="#1a1a1a",
+    boost="#262626",
+    dark=True,
+    variables={
+        "block-cursor-background": "#ffff00",
+        "block-cursor-foreground": "#000000",
+        "footer-key-foreground": "#ffff00",
+        "text-muted": "#e0e0e0",
+    },
+)
+
+
+def _offers() -> Screen[Any]:
+    from gdl.tui.screens.offers import OffersScreen
+
+    return OffersScreen()
 
 
 def _deployment() -> Screen[Any]:
@@ -33,6 +65,12 @@ def _health() -> Screen[Any]:
     return HealthScreen()
 
 
+def _chat() -> Screen[Any]:
+    from gdl.tui.screens.chat import ChatScreen
+
+    return ChatScreen()
+
+
 def _sessions() -> Screen[Any]:
     from gdl.tui.screens.sessions import SessionsScreen
 
@@ -40,7 +78,11 @@ def _sessions() -> Screen[Any]:
 
 
 class GdlApp(Following):
-    """The terminal UI over an orchestrator, which it neither builds nor closes."""
+    """The terminal UI over an orchestrator, which it neither builds nor closes. Importing this
+    imports little more than Textual: the first frame waits for it."""
+
+    settings: Settings
+    can_change_backend = False
 
     TITLE = "gdl-tui"
     CSS_PATH = [  # noqa: RUF012 - all at once: a sheet that comes later restyles everything
@@ -50,14 +92,16 @@ class GdlApp(Following):
         "screens/deployment.tcss",
         "screens/health.tcss",
         "screens/sessions.tcss",
+        "screens/chat.tcss",
         "screens/help.tcss",
     ]
     DEFAULT_MODE = "offers"
     MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
-        "offers": OffersScreen,
+        "offers": _offers,
         "deployment": _deployment,
         "health": _health,
         "sessions": _sessions,
+        "chat": _chat,
     }
     VERTICAL_BREAKPOINTS = [(0, "-short"), (34, "-tall")]  # noqa: RUF012 - as the base has it
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -65,6 +109,9 @@ class GdlApp(Following):
         Binding("2", "show('deployment')", "Deployment", show=False, id="app.deployment"),
         Binding("3", "show('health')", "Health and benchmark", show=False, id="app.health"),
         Binding("4", "show('sessions')", "Sessions", show=False, id="app.sessions"),
+        Binding("5", "show('chat')", "Chat", show=False, id="app.chat"),
+        Binding("f6", "welcome", "Machines from", show=False, id="app.welcome",
+                tooltip="Choose where machines come from"),
         Binding("question_mark", "help", "Help", id="app.help", tooltip="The keys that work here"),
         Binding("f1", "help", "Help", id="app.help_anywhere", tooltip="The keys that work here"),
         Binding("q", "quit", "Quit", id="app.quit",
@@ -75,19 +122,61 @@ class GdlApp(Following):
 
     def __init__(
         self,
-        orchestrator: OrchestratorApi,
-        settings: Settings,
+        orchestrator: OrchestratorApi | None,
+        settings: Settings | None,
         *,
         clock: Callable[[], datetime],
         version: str,
         reduced_motion: bool = False,
     ) -> None:
-        """`clock` gives the time now, in UTC, as the events' times are."""
-        super().__init__(orchestrator, clock)
-        self.settings, self.version, self.reduced_motion = settings, version, reduced_motion
+        """`clock` gives the time now, in UTC, as the events' times are. Without orchestrator and
+        settings, `connect` must be called before another screen than the first is shown."""
+        super().__init__(clock)
+        self.connected = self.handed_over = False
+        if orchestrator is not None and settings is not None:
+            self.connect(orchestrator, settings)
+        self.version, self.reduced_motion = version, reduced_motion
         self.sub_title = version
+        self.register_theme(HIGH_CONTRAST)
         if reduced_motion:
             self.animation_level = "none"
+
+    def begin(self) -> None:
+        super().begin()
+        if keys := self.settings.keys:
+            from gdl.tui.keymap import complaints
+
+            self.set_keymap(keys)
+            for complaint in complaints(keys)[:3]:
+                self.say(complaint, severity="warning")
+        if theme := self.settings.theme:
+            if theme in self.available_themes:
+                self.theme = theme
+            else:
+                self.say(f"there is no theme {theme}", severity="warning")
+
+    def connect(self, orchestrator: OrchestratorApi, settings: Settings) -> None:
+        self.orchestrator, self.settings, self.connected = orchestrator, settings, True
+
+    @property
+    def config_file(self) -> Path:
+        """Where the configuration is, or would be."""
+        from gdl.settings import config_file
+
+        return config_file()
+
+    async def use(self, backend: str, host: str | None) -> None:
+        """Take machines from this backend from now on. Raises GdlError when that cannot be."""
+        raise UsageError("this run cannot change its backend", f"start with --backend {backend}")
+
+    def on_mount(self) -> None:
+        if self.connected:
+            self.begin()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action in ("show", "help", "welcome") and not self.connected:
+            return False
+        return super().check_action(action, parameters)
 
     @property
     def read_only(self) -> bool:
@@ -109,6 +198,24 @@ class GdlApp(Following):
         """Show a confirmation (from a worker) and wait for the answer."""
         answer = await self.push_screen_wait(dialog)
         return bool(answer)
+
+    async def hand_over(self, command: Sequence[str]) -> int:
+        """Give the terminal to a program until it ends; its exit status. Everything else goes on
+        meanwhile. Raises UsageError where a terminal cannot be given away."""
+        try:
+            with self.batch_update(), self.suspend():
+                self.handed_over = True
+                process = await asyncio.create_subprocess_exec(*command)
+                return await process.wait()
+        except SuspendNotSupported:
+            raise UsageError(
+                "a browser has no terminal to give to a shell", "use gdl-tui in a terminal"
+            ) from None
+        except OSError as error:
+            raise UsageError(f"cannot run {command[0]}: {error.strerror}", "check it") from None
+        finally:
+            self.handed_over = False
+            self.refresh(layout=True)
 
     def copy(self, text: str, name: str) -> None:
         self.copy_to_clipboard(text)
@@ -133,7 +240,16 @@ class GdlApp(Following):
 
         self.push_screen(HelpScreen(keys_of(self.screen)))
 
+    def action_welcome(self, trouble: GdlError | None = None) -> None:
+        from gdl.tui.screens.welcome import WelcomeScreen
+
+        if not any(isinstance(screen, WelcomeScreen) for screen in self.screen_stack):
+            self.push_screen(WelcomeScreen(trouble))
+
     async def action_quit(self) -> None:
+        if not self.connected:
+            self.exit()
+            return
         from gdl.tui.leaving import quit_politely
 
         self.run_worker(quit_politely(self), group="quit")

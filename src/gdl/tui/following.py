@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from textual.app import App
 
 from gdl.domain.errors import GdlError
-from gdl.domain.models import DeploymentSpec
 from gdl.tui.screens.base import GdlScreen
-from gdl.tui.store import Followed, Store
 
 if TYPE_CHECKING:
+    # Not needed for the first frame.
+    from gdl.domain.models import DeploymentSpec
     from gdl.orchestrator.api import OrchestratorApi
+    from gdl.tui.store import Followed, Store
 
 _REPAINT_S = 0.08
 """At most this often, however fast events come."""
@@ -25,18 +27,32 @@ _YIELD_AFTER = 64
 
 class Following(App[None]):
     """Owns the store and one worker per followed deployment. Workers of the app, not of a screen:
-    a screen that goes takes its workers with it."""
+    a screen that goes takes its workers with it.
 
-    def __init__(self, orchestrator: OrchestratorApi, clock: Callable[[], datetime]) -> None:
+    orchestrator: there is none before `begin`.
+    """
+
+    orchestrator: OrchestratorApi
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
         super().__init__()
-        self.orchestrator, self.clock = orchestrator, clock
-        self.store = Store()
+        self.clock = clock
         self._dirty = False
+        self._began = False
 
-    def on_mount(self) -> None:
+    @cached_property
+    def store(self) -> Store:
+        from gdl.tui.store import Store
+
+        return Store()
+
+    def begin(self) -> None:
+        """Take up what runs already, and look after it from now on."""
         for deployment_id in self.orchestrator.active():
             self.follow(deployment_id)
-        self.set_interval(1.0, self._tick)
+        if not self._began:
+            self._began = True
+            self.set_interval(1.0, self._tick)
         self.call_after_refresh(self._look_for_sessions)
 
     def report(self, error: GdlError) -> None:
@@ -76,7 +92,7 @@ class Following(App[None]):
             count = 0
             async for recorded in self.orchestrator.events(followed.state.deployment_id):
                 followed.fold(recorded)
-                self._touch()
+                self.touch()
                 count += 1
                 if count % _YIELD_AFTER == 0:
                     await asyncio.sleep(0)
@@ -84,9 +100,9 @@ class Following(App[None]):
             followed.trouble = error.message
         except Exception as error:
             followed.trouble = f"{type(error).__name__}: {error}"
-        self._touch()
+        self.touch()
 
-    def _touch(self) -> None:
+    def touch(self) -> None:
         """Something changed: paint soon, once for all that comes meanwhile."""
         if not self._dirty:
             self._dirty = True
@@ -111,4 +127,4 @@ class Following(App[None]):
             self.store.list_sessions(await self.orchestrator.sessions(), self.clock())
         except GdlError:
             return
-        self._touch()
+        self.touch()

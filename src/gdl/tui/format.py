@@ -2,44 +2,38 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
-from gdl.domain.deployment import AttemptState
-from gdl.domain.models import AttemptSummary, Offer
+from gdl.domain.text import flat
 
-_ESCAPES = re.compile(
-    r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"  # OSC: titles, clipboard, links
-    r"|\x1b[PX^_][^\x1b]*(?:\x1b\\)?"  # DCS, SOS, PM, APC
-    r"|\x1b\[[0-?]*[ -/]*[@-~]?"  # CSI: colours, cursor
-    r"|\x1b[ -/]*[0-~]?"
-    r"|\x9b[0-?]*[ -/]*[@-~]?"
-)
-_BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff"
-_CONTROLS = dict.fromkeys((*range(32), *range(127, 160), 8232, 8233, 173, *map(ord, _BIDI)))
+if TYPE_CHECKING:
+    from gdl.domain.deployment import AttemptState
+    from gdl.domain.models import AttemptSummary, Offer
+
 _LINE_LIMIT = 4000
 
 
 def plain(text: str, limit: int = 200) -> str:
     """One line of harmless text: no control, escape or direction characters; at most `limit`
     characters, the last one an ellipsis when something was cut."""
-    text = text[: limit * 4 + 64]
-    if not text.isprintable():
-        text = _ESCAPES.sub("", text)
-        text = re.sub(r"[\r\n\t\v\f]+", " ", text).translate(_CONTROLS)
-        # Lone surrogates cannot be written to a terminal.
-        text = text.encode("utf-8", "replace").decode("utf-8")
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    return flat(text, limit)
 
 
-def plain_line(line: str) -> str:
+def plain_line(raw: str) -> str:
     """A log line as it may be shown: as `plain`, tabs expanded, and of a progress bar that
     redraws itself with carriage returns only the last state."""
-    if line.isprintable() and len(line) <= _LINE_LIMIT:
-        return line
-    if "\r" in line:
-        line = next((part for part in reversed(line.split("\r")) if part.strip()), "")
-    return plain(line[: _LINE_LIMIT * 4].expandtabs(4), _LINE_LIMIT)
+    if raw.isprintable() and len(raw) <= _LINE_LIMIT:
+        return raw
+    if "\r" in raw:
+        raw = next((part for part in reversed(raw.split("\r")) if part.strip()), "")
+    return flat(raw[: _LINE_LIMIT * 4].expandtabs(4), _LINE_LIMIT)
+
+
+def plain_block(text: str, limit: int = 20_000) -> str:
+    """Several lines of harmless text, line by line as `plain_line`; at most `limit` characters."""
+    cut = text if len(text) <= limit else text[: limit - 1] + "…"
+    return "\n".join(plain_line(line) for line in cut.split("\n"))
 
 
 def price(per_hour: float) -> str:

@@ -32,7 +32,7 @@ async def quit_politely(app: GdlApp) -> None:
     if not active and not bills:
         app.exit()
         return
-    can_leave = all(followed.holds for followed in active)
+    can_leave = app.orchestrator.keeps and all(followed.holds for followed in active)
     dialog = QuitDialog(
         _fields(app, active), _note(active, can_leave=can_leave),
         can_leave=can_leave, can_release=bool(active) and not app.read_only,
@@ -76,6 +76,8 @@ def _note(active: list[Followed], *, can_leave: bool) -> str:
         return "The machine is still being given back. Quitting waits until it is gone."
     if can_leave:
         return "Left running, the model goes on serving and the machine goes on billing."
+    if all(followed.holds for followed in active):
+        return "The simulated market ends with this program, and so do its machines."
     return "It is not serving yet and cannot go on without this program."
 
 

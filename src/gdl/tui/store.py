@@ -15,12 +15,13 @@ from itertools import islice
 from gdl.domain import events as ev
 from gdl.domain.deployment import DeploymentState, apply
 from gdl.domain.events import Billing, Phase, Recorded
-from gdl.domain.models import BenchReport, Check
+from gdl.domain.models import BenchReport, ChatDone, Check
 from gdl.orchestrator.api import SessionRow
 from gdl.tui.format import plain_line
 
 LINES_KEPT = 20_000
-"""Of each log, in memory; the whole log is a file."""
+CHARACTERS_KEPT = 8_000_000
+"""Of each log, in memory, whichever is reached first; the whole log is a file."""
 
 BILLS = frozenset({Billing.REQUESTED, Billing.ACTIVE, Billing.UNKNOWN})
 
@@ -28,19 +29,29 @@ BILLS = frozenset({Billing.REQUESTED, Billing.ACTIVE, Billing.UNKNOWN})
 class LogRing:
     """The last lines of a log. `total` counts all that ever arrived, shown or not."""
 
-    def __init__(self, limit: int = LINES_KEPT) -> None:
-        self._lines: deque[str] = deque(maxlen=limit)
+    def __init__(self, limit: int = LINES_KEPT, characters: int = CHARACTERS_KEPT) -> None:
+        self._lines: deque[str] = deque()
+        self._limit, self._most = limit, characters
+        self._size = 0
         self.total = 0
 
+    @property
+    def first(self) -> int:
+        """The number of the oldest line that is still kept, counted from 0."""
+        return self.total - len(self._lines)
+
     def extend(self, lines: Iterable[str]) -> None:
-        for line in lines:
-            self._lines.append(plain_line(line))
-            self.total += 1
+        kept = self._lines
+        before = len(kept)
+        kept.extend(map(plain_line, lines))
+        self.total += len(kept) - before
+        self._size += sum(len(line) for line in islice(kept, before, None))
+        while len(kept) > self._limit or self._size > self._most:
+            self._size -= len(kept.popleft())
 
     def since(self, seen: int) -> list[str]:
         """The lines after the first `seen` ones, as far as they are still kept."""
-        first_kept = self.total - len(self._lines)
-        return list(islice(self._lines, max(seen - first_kept, 0), None))
+        return list(islice(self._lines, max(seen - self.first, 0), None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +62,18 @@ class Bill:
     cost: float
     expires_at: datetime | None
     certain: bool
+
+
+@dataclass(slots=True)
+class ChatTurn:
+    """A question and what has come of its answer. done: its figures, once it has ended; a turn
+    that was stopped has neither `done` nor `running`."""
+
+    question: str
+    asked_at: datetime
+    answer: str = ""
+    done: ChatDone | None = None
+    running: bool = True
 
 
 @dataclass(slots=True)
@@ -71,6 +94,7 @@ class Followed:
     running: str = ""
     running_since: datetime | None = None
     ended: bool = False
+    chat: list[ChatTurn] = field(default_factory=list)
 
     def fold(self, recorded: Recorded) -> None:
         """One more event. Raises IllegalTransition as `apply` does."""
@@ -93,17 +117,6 @@ class Followed:
         """The time up to which it ran: now, or when it finished."""
         over = self.state.finished is not None and self.story
         return self.story[-1].at if over else now
-
-    @property
-    def waits(self) -> bool:
-        """A failed attempt waits for the user to say what next: there is no automatic next one,
-        or its tries are used up (they count anew after each choice)."""
-        state, spec, attempt = self.state, self.state.spec, self.state.attempt
-        if state.phase is not Phase.FAILED or state.finished is not None:
-            return False
-        if spec is None or attempt is None or not spec.ask_on_failure:
-            return False
-        return not spec.auto_failover or attempt.number % spec.max_attempts == 0
 
     @property
     def holds(self) -> bool:

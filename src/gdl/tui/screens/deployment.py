@@ -12,23 +12,32 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import TabbedContent, TabPane
 
 from gdl.domain.deployment import DeploymentState
+from gdl.domain.errors import GdlError
 from gdl.tui import format as fmt
 from gdl.tui.screens.base import GdlScreen, Scroll
 from gdl.tui.store import BILLS, Followed
 from gdl.tui.widgets.log_pane import LogPane
 from gdl.tui.widgets.phase_rail import rail
-from gdl.tui.widgets.status_panel import base_url, curl, exports, headline, status
+from gdl.tui.widgets.status_panel import (
+    base_url,
+    call,
+    headline,
+    providers_out,
+    status,
+)
 from gdl.tui.widgets.story import story
 from gdl.tui.widgets.words import Words
 
 PANES = ("install", "engine", "story")
-_WIDE = 110
+_WIDE, _TALL = 110, 34
 
 
 class DeploymentScreen(GdlScreen):
     MODE = "deployment"
     AUTO_FOCUS = "#install-log LogView"
-    SPENDS = frozenset({"retry", "next_offer", "exclude", "cancel", "release", "keep"})
+    SPENDS = frozenset(
+        {"shell", "retry", "next_offer", "exclude", "fix", "automatic", "cancel", "release", "keep"}
+    )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
             "r", "retry", "Retry", id="deployment.retry",
@@ -40,6 +49,18 @@ class DeploymentScreen(GdlScreen):
         Binding(
             "x", "exclude", "Exclude", id="deployment.exclude",
             tooltip="Take the next offer, and none of this provider",
+        ),
+        Binding(
+            "f", "fix", "Fix", id="deployment.fix",
+            tooltip="Apply the remedy on this machine, and go on there",
+        ),
+        Binding(
+            "u", "bring_back", "Undo", id="deployment.bring_back",
+            tooltip="Bring back a provider that is left out of this deployment",
+        ),
+        Binding(
+            "a", "automatic", "Auto", id="deployment.automatic",
+            tooltip="Automatic failover, on or off: whether the next offer is taken by itself",
         ),
         Binding(
             "y", "copy_export", "Copy", id="deployment.copy",
@@ -57,7 +78,10 @@ class DeploymentScreen(GdlScreen):
             "K", "keep", "Keep", id="deployment.keep",
             tooltip="End our part; the machine goes on serving and billing",
         ),
+        Binding("t", "talk", "Talk", id="deployment.talk", tooltip="Ask the model something"),
         Binding("b", "health", "Health", id="deployment.health", tooltip="Health and benchmark"),
+        Binding("s", "shell", "Shell", id="deployment.shell",
+                tooltip="A shell on the machine; exit comes back"),
         Binding(
             "l", "next_pane", "Logs", id="deployment.pane",
             tooltip="The next pane: installation, vllm.log, story",
@@ -89,11 +113,14 @@ class DeploymentScreen(GdlScreen):
                     yield Words(id="rail-text")
                 with TabbedContent(initial="install"):
                     with TabPane("Install", id="install"):
-                        yield LogPane("The installation has not started.", id="install-log")
+                        yield self._log("The installation has not started.", "install")
                     with TabPane("vllm.log", id="engine"):
-                        yield LogPane("vLLM has not started.", id="engine-log")
+                        yield self._log("vLLM has not started.", "engine")
                     with TabPane("Story", id="story"), Scroll():
                         yield Words(id="story-text")
+
+    def _log(self, empty: str, name: str) -> LogPane:
+        return LogPane(empty, name=name, id=f"{name}-log", blink=not self.gdl.reduced_motion)
 
     # Drawing
 
@@ -119,9 +146,10 @@ class DeploymentScreen(GdlScreen):
         if not panel.has_class(f"-{kind}"):
             panel.set_classes(f"-{kind}")
         self.query_one("#status-text", Words).say(text)
-        width = 34 if self.app.size.width >= _WIDE else 24
-        self.query_one("#rail", Scroll).styles.width = width + 3
-        self.query_one("#rail-text", Words).say(rail(state, now, width))
+        size = self.app.size
+        width = 34 if size.width >= _WIDE else 24
+        self.query_one("#rail", Scroll).styles.width = width + 4
+        self.query_one("#rail-text", Words).say(rail(state, now, width, brief=size.height < _TALL))
         self.query_one("#install-log", LogPane).show(followed.install)
         self.query_one("#engine-log", LogPane).show(followed.engine)
         if self.query_one(TabbedContent).active == "story":
@@ -161,11 +189,14 @@ class DeploymentScreen(GdlScreen):
         if followed is None:
             return ()
         return (
-            followed.waits,
+            followed.state.waiting,
+            followed.state.offered,
             followed.holds,
             followed.state.finished is None,
+            providers_out(followed.state),
             bool(followed.checks),
             bool(followed.trouble),
+            self._allowed("shell", followed),
             base_url(followed.state),
         )
 
@@ -177,18 +208,29 @@ class DeploymentScreen(GdlScreen):
 
     def _allowed(self, action: str, followed: Followed | None) -> bool:
         if followed is None:
-            return action not in (*self.SPENDS, "copy_export", "copy_curl", "health", "next_pane")
+            others = ("copy_export", "copy_curl", "health", "talk", "next_pane", "shell")
+            return action not in (*self.SPENDS, *others)
         state = followed.state
         if action == "retry":
-            return followed.waits or state.finished is not None or bool(followed.trouble)
+            return followed.state.waiting or state.finished is not None or bool(followed.trouble)
         if action in ("next_offer", "exclude"):
-            return followed.waits
+            return followed.state.waiting
+        if action == "fix":
+            return followed.state.waiting and followed.state.offered is not None
         if action in ("copy_export", "copy_curl"):
             return followed.holds and base_url(state) is not None
-        if action in ("release", "keep"):
+        if action == "shell":
+            attempt = state.attempt
+            return state.finished is None and attempt is not None and attempt.facts is not None
+        if action in ("release", "talk"):
             return followed.holds
-        if action == "cancel":
+        if action == "keep":
+            return followed.holds and self.gdl.orchestrator.keeps
+        if action in ("cancel", "automatic"):
             return state.finished is None and not followed.holds
+        if action == "bring_back":
+            going = state.finished is None and not followed.holds
+            return going and bool(providers_out(state))
         if action == "health":
             return bool(followed.checks) or followed.holds
         return True
@@ -199,6 +241,35 @@ class DeploymentScreen(GdlScreen):
         self.gdl.store.step(by)
         self.poke()
 
+    @work(exclusive=True, group="save")
+    async def on_log_pane_save_wanted(self, event: LogPane.SaveWanted) -> None:
+        from gdl.tui.saving import save_log
+
+        pane = event.pane
+        name, text = f"{self._deployment_id}-{pane.name}", pane.view.lines.text()
+        kept, seen = len(pane.view.lines), pane.lines_seen
+        try:
+            path = await save_log(name, text, self.now, self.gdl.settings.logs_dir)
+        except GdlError as error:
+            self.gdl.report(error)
+            return
+        count = fmt.plural(kept, "line") if kept == seen else f"the last {kept:,} of {seen:,} lines"
+        self.gdl.say(f"saved {count} to {path}")
+
+    @work(exclusive=True, group="shell")
+    async def action_shell(self) -> None:
+        try:
+            command = await self.gdl.orchestrator.shell(self._deployment_id)
+            status = await self.gdl.hand_over(command)
+        except GdlError as error:
+            self.gdl.report(error)
+            return
+        if status == 255:  # what ssh says when it is ssh that failed
+            self.gdl.say("ssh could not connect", severity="warning")
+
+    def action_talk(self) -> None:
+        self.gdl.action_show("chat")
+
     def action_health(self) -> None:
         self.gdl.action_show("health")
 
@@ -206,7 +277,7 @@ class DeploymentScreen(GdlScreen):
         followed = self._followed
         if followed.trouble:
             self.gdl.follow(followed.state.deployment_id)
-        elif followed.waits:
+        elif followed.state.waiting:
             self.gdl.do(
                 self.gdl.orchestrator.retry(self._deployment_id), "trying the same machine again"
             )
@@ -234,19 +305,42 @@ class DeploymentScreen(GdlScreen):
     def action_next_offer(self) -> None:
         self.gdl.do(self.gdl.orchestrator.next_offer(self._deployment_id), "taking the next offer")
 
+    def action_fix(self) -> None:
+        remedy = self._followed.state.offered
+        words = remedy.words if remedy is not None else "applying the remedy"
+        self.gdl.do(self.gdl.orchestrator.apply_remedy(self._deployment_id), words)
+
     def action_exclude(self) -> None:
         attempt = self._followed.state.attempt
         name = attempt.provider if attempt else "the provider"
         going = self.gdl.orchestrator.next_offer(self._deployment_id, exclude_provider=True)
         self.gdl.do(going, f"taking the next offer, not from {name}")
 
+    @work(exclusive=True, group="dialog")
+    async def action_bring_back(self) -> None:
+        from gdl.tui.screens.dialogs import Choose
+
+        providers = providers_out(self._followed.state)
+        deployment_id = self._deployment_id
+        chosen: str | None = providers[0]
+        if len(providers) > 1:
+            chosen = await self.app.push_screen_wait(Choose("Bring back whom?", providers))
+        if chosen is not None:
+            going = self.gdl.orchestrator.include_provider(deployment_id, chosen)
+            self.gdl.do(going, f"{chosen} may be taken again")
+
+    def action_automatic(self) -> None:
+        wanted = not self._followed.state.auto_failover
+        going = self.gdl.orchestrator.set_auto_failover(self._deployment_id, wanted)
+        self.gdl.do(going, f"automatic failover is {'on' if wanted else 'off'}")
+
     def action_copy_export(self) -> None:
-        if (line := exports(self._followed.state)) is not None:
-            self.gdl.copy(line, line)
+        if (way := call(self._followed.state)) is not None:
+            self.gdl.copy(line := way.lines("sh"), line)
 
     def action_copy_curl(self) -> None:
-        if (line := curl(self._followed.state)) is not None:
-            self.gdl.copy(line, "a curl line")
+        if (way := call(self._followed.state)) is not None:
+            self.gdl.copy(way.lines("curl"), "a curl line")
 
     @work(exclusive=True, group="dialog")
     async def action_cancel(self) -> None:

@@ -11,8 +11,10 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
-from textual.widgets import Button, Static
+from textual.widgets import Button, OptionList, Static
+from textual.widgets.option_list import Option
 
+from gdl.tui.format import plain
 from gdl.tui.screens.base import Scroll
 
 Fields = Sequence[tuple[str, Text | str]]
@@ -67,6 +69,27 @@ class Confirm(ModalScreen[bool]):
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         self.dismiss(event.button.id == "yes")
+
+
+class Choose(ModalScreen[str | None]):
+    """One of a few words; None when nothing is chosen."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss(None)", "Cancel", id="choose.cancel"),
+    ]
+
+    def __init__(self, title: str, words: Sequence[str]) -> None:
+        super().__init__()
+        self._title, self._words = title, words
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static(Text(self._title, "bold"), classes="dialog-title")
+            yield OptionList(*(Option(Text(plain(word, 80))) for word in self._words))
+            yield Static("Enter takes it · Esc cancels", classes="dialog-note")
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        self.dismiss(self._words[event.option_index])
 
 
 class Details(ModalScreen[None]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -13,7 +14,7 @@ from textual.widgets import Static
 from gdl.domain.errors import GdlError
 from gdl.tui.screens.base import GdlScreen, Scroll
 from gdl.tui.store import Followed
-from gdl.tui.widgets.measurements import answers, benchmark, checks
+from gdl.tui.widgets.measurements import answers, benchmark, checks, engine_line
 from gdl.tui.widgets.status_panel import headline
 from gdl.tui.widgets.words import Words
 
@@ -43,6 +44,7 @@ class HealthScreen(GdlScreen):
         yield Words(id="health-none")
         with Vertical(id="health"):
             yield Words(id="health-head")
+            yield Words(id="health-now")
             with Scroll(id="measured"):
                 yield Static(id="checks")
                 yield Static(id="benchmark")
@@ -65,11 +67,17 @@ class HealthScreen(GdlScreen):
         else:
             now = self.now
             self.query_one("#health-head", Words).say(headline(followed.state, followed.clock(now)))
+            self.query_one("#health-now", Words).say(self._engine_now(followed))
             self._draw_tables(followed)
         keys = (self._can_measure(followed),)
         if keys != self._keys:
             self._keys = keys
             self.refresh_bindings()
+
+    def _engine_now(self, followed: Followed) -> Text:
+        """What the engine does now, while the deployment is held here."""
+        sample = self.gdl.orchestrator.health_now(followed.state.deployment_id)
+        return Text("") if sample is None else engine_line(sample)
 
     def _draw_tables(self, followed: Followed) -> None:
         """Draw what was measured, if that has changed since it was last drawn."""

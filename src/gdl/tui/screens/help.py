@@ -28,6 +28,7 @@ class Key:
     name: str
     tooltip: str
     enabled: bool
+    id: str = ""
 
 
 def keys_of(screen: Screen[object]) -> list[tuple[str, list[Key]]]:
@@ -46,8 +47,8 @@ def keys_of(screen: Screen[object]) -> list[tuple[str, list[Key]]]:
         shown = app.get_key_display(binding)
         if (known := group.get(binding.action)) is not None:
             shown = f"{known.keys} {shown}"
-        group[binding.action] = Key(shown, binding.description, tooltip, enabled)
-    order = ("On this screen", "Everywhere", "In this pane")
+        group[binding.action] = Key(shown, binding.description, tooltip, enabled, binding.id or "")
+    order = ("On this screen", "In this pane", "Everywhere")
     return [(title, list(groups[title].values())) for title in order if groups[title]]
 
 
@@ -79,6 +80,8 @@ def _table(keys: Sequence[Key]) -> Table:
         words = Text(key.name)
         if key.tooltip and key.tooltip != key.name:
             words.append(f": {key.tooltip}", "dim")
+        if key.id:
+            words.append(f"  {key.id}", "dim italic")
         if not key.enabled:
             words.append("  (not now)", "italic")
         table.add_row(Text(key.keys, "bold"), words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from typing import ClassVar
@@ -11,18 +12,20 @@ from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
-from textual.widgets import DataTable, Input, Static
+from textual.widgets import Input, Static
 
-from gdl.domain.errors import GdlError
+from gdl.domain.errors import BackendUnreachable, GdlError
 from gdl.domain.models import DeploymentSpec, OfferQuery, RankedOffer
-from gdl.tui.filtering import SORTS, matcher, sort
+from gdl.tui.filtering import SORTS, Listing
 from gdl.tui.screens.base import GdlScreen
 from gdl.tui.widgets import offer_words as words
-from gdl.tui.widgets.keyed_table import Column, KeyedTable
+from gdl.tui.widgets.keyed_table import Column, KeyedTable, Row
 from gdl.tui.widgets.offer_rows import COLUMNS, details, row
 from gdl.tui.widgets.words import Words
 
 REFRESH_EVERY_S = 60.0
+REMEMBERED = ("offer", "machine", "provider")
+"""Kinds of exclusion that may outlive a deployment."""
 
 
 class FilterLine(Input):
@@ -54,7 +57,7 @@ class OffersScreen(GdlScreen):
         ),
         Binding(
             "u", "bring_back", "Undo", id="offers.bring_back",
-            tooltip="Bring back an excluded provider: this row's, or the last one",
+            tooltip="Bring back what is left out: this row's machine or provider, or the last one",
         ),
         Binding("r", "refresh", "Refresh", id="offers.refresh", tooltip="Ask for fresh offers"),
         Binding("o", "sort", "Sort", id="offers.sort"),
@@ -65,13 +68,16 @@ class OffersScreen(GdlScreen):
     def __init__(self) -> None:
         super().__init__()
         self._offers: tuple[RankedOffer, ...] = ()
-        self._shown: dict[str, RankedOffer] = {}
+        self._listing = Listing()
+        self._shown = 0
+        self._remembered = False  # whether a remembered exclusion is among the offers
         self._excluded: list[str] = []
         self._model = ""
         self._sorted_by, self._reverse = "price", False
         self._loaded_at: datetime | None = None
         self._loading_since: datetime | None = None
         self._error: GdlError | None = None
+        self._offered = False
 
     def body(self) -> ComposeResult:
         yield Words(id="model-line")
@@ -114,13 +120,27 @@ class OffersScreen(GdlScreen):
             offers: Sequence[RankedOffer] = await self.gdl.orchestrator.offers(self._query())
         except GdlError as error:
             self._error = error
+            self._offer_others(error)
         else:
+            listing = await asyncio.to_thread(Listing(offers).prepare)
             self._offers, self._error, self._loaded_at = tuple(offers), None, self.now
+            self._listing = listing
+            self._remembered = any(ranked.exclusion in REMEMBERED for ranked in offers)
             if self.drawable:
+                priced = any(ranked.usd_per_million is not None for ranked in offers)
+                self.query_one(KeyedTable).leave_out(*([] if priced else ["million"]))
                 self._fill()
         self._loading_since = None
         self.poke()
         self.refresh_bindings()
+
+    def _offer_others(self, error: GdlError) -> None:
+        """On a first run without a backend that answers: what else there is."""
+        if self._offered or self._loaded_at is not None or not self.gdl.can_change_backend:
+            return
+        if isinstance(error, BackendUnreachable) and not self.gdl.config_file.is_file():
+            self._offered = True
+            self.gdl.action_welcome(error)
 
     def _query(self, *, offer_id: str | None = None) -> OfferQuery:
         return OfferQuery(
@@ -134,17 +154,19 @@ class OffersScreen(GdlScreen):
 
     def _fill(self) -> None:
         """The offers that pass the filter, into the table."""
-        passes = matcher(self.query_one("#filter", Input).value)
-        rows = [ranked for ranked in self._offers if passes(ranked)]
-        rows = sort(rows, self._sorted_by, reverse=self._reverse)
-        self._shown = {_key(ranked): ranked for ranked in rows}
+        line = self.query_one("#filter", Input).value
+        rows = self._listing.pick(line, self._sorted_by, reverse=self._reverse)
+        self._shown = len(rows)
         table = self.query_one(KeyedTable)
-        table.show_rows([row(_key(ranked), ranked) for ranked in rows])
+        table.show_rows(rows, self._row)
         table.display = bool(rows)
         if not rows and table.has_focus:
             self.set_focus(None)
         elif rows and self.focused is None and self.app.screen is self:
             table.focus()
+
+    def _row(self, key: str) -> Row:
+        return row(self._listing.by_key[key], self.now)
 
     def refresh_view(self) -> None:
         self.query_one("#model-line", Words).say(words.model_line(self._model, self._needed()))
@@ -162,7 +184,7 @@ class OffersScreen(GdlScreen):
         if self._loaded_at is None:
             return Text()
         seconds = None if self._loading_since else (self.now - self._loaded_at).total_seconds()
-        return words.counts(len(self._shown), len(self._offers), seconds)
+        return words.counts(self._shown, len(self._listing), seconds)
 
     def _note(self) -> Text:
         """What is said below or instead of the table; empty when there is nothing to say."""
@@ -204,8 +226,8 @@ class OffersScreen(GdlScreen):
     def action_reverse(self) -> None:
         self._order(self._sorted_by, reverse=not self._reverse)
 
-    def on_data_table_header_selected(self, event: DataTable.HeaderSelected) -> None:
-        key = str(event.column_key.value)
+    def on_keyed_table_header_clicked(self, event: KeyedTable.HeaderClicked) -> None:
+        key = event.column
         if key in SORTS:
             self._order(key, reverse=key == self._sorted_by and not self._reverse)
 
@@ -220,7 +242,7 @@ class OffersScreen(GdlScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         line = self.query_one("#filter", Input) if self.drawable else None
         if action == "bring_back" and not self._excluded:
-            return False
+            return self._remembered
         if action in ("deploy", "details", "exclude") and not self._shown:
             return False
         if action in ("filter", "sort", "reverse") and not self._offers:
@@ -233,7 +255,7 @@ class OffersScreen(GdlScreen):
 
     @property
     def selected(self) -> RankedOffer | None:
-        return self._shown.get(self.query_one(KeyedTable).selected_key or "")
+        return self._listing.by_key.get(self.query_one(KeyedTable).selected_key or "")
 
     def action_exclude(self) -> None:
         chosen = self.selected
@@ -247,26 +269,39 @@ class OffersScreen(GdlScreen):
 
     def action_bring_back(self) -> None:
         chosen = self.selected
-        if not self._excluded:
-            self.gdl.say("no provider is left out")
-            return
         here = chosen.offer.provider if chosen else ""
+        if chosen is not None and here not in self._excluded and (key := remembered_key(chosen)):
+            self._forget(key)
+            return
+        if not self._excluded:
+            self.gdl.say("go to a row that is left out for a failure or a wish, then press u")
+            return
         provider = here if here in self._excluded else self._excluded[-1]
         self._excluded.remove(provider)
         self.gdl.say(f"{provider} is back")
+        self._load()
+
+    @work(exclusive=True, group="forget")
+    async def _forget(self, key: str) -> None:
+        """Clear an exclusion that outlives deployments."""
+        try:
+            await self.gdl.orchestrator.clear_exclusions(key)
+        except GdlError as error:
+            self.gdl.report(error)
+            return
+        self.gdl.say(f"{key} may be taken again")
         self._load()
 
     def action_details(self) -> None:
         from gdl.tui.screens.dialogs import Details
 
         if (chosen := self.selected) is not None:
-            self.app.push_screen(Details("Offer", details(chosen)))
+            self.app.push_screen(Details("Offer", details(chosen, self.now)))
 
-    def on_data_table_row_highlighted(self, _event: DataTable.RowHighlighted) -> None:
+    def on_keyed_table_highlighted(self) -> None:
         self.poke()
 
-    def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
-        event.stop()
+    def on_keyed_table_chosen(self) -> None:
         self.action_deploy()
 
     @work(exclusive=True, group="dialog")
@@ -327,5 +362,8 @@ class OffersScreen(GdlScreen):
         return next((ranked for ranked in self._offers if ranked.excluded is None), None)
 
 
-def _key(ranked: RankedOffer) -> str:
-    return f"{ranked.offer.provider}\0{ranked.offer.id}"
+def remembered_key(ranked: RankedOffer) -> str | None:
+    """The key under which the exclusion of an offer is remembered; None when it is no such one."""
+    offer = ranked.offer
+    keys = {"offer": offer.id, "machine": offer.machine_id, "provider": offer.provider}
+    return keys.get(ranked.exclusion or "")

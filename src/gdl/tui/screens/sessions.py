@@ -96,7 +96,8 @@ class SessionsScreen(GdlScreen):
         rows = self.gdl.store.sessions
         table = self.query_one(KeyedTable)
         table.display = bool(rows)
-        table.show_rows([_row(row, self.now) for row in rows])
+        by_id = {row.session.id: row for row in rows}
+        table.show_rows(list(by_id), lambda key: _row(by_id[key], self.now))
         if rows and self.focused is None and self.app.screen is self:
             table.focus()
         self.query_one("#sessions-line", Words).say(self._line())
@@ -209,7 +210,7 @@ def _row(row: SessionRow, now: datetime) -> Row:
     ends = "-"
     if session.expires_at is not None and not session.terminal:
         ends = fmt.hours_left(session.expires_at, now)
-    words = {
+    cells = {
         "whose": "✓ ours" if row.ours else "! unknown",
         "status": f"{_STATUS_MARKS[session.status]} {session.status.value}",
         "model": fmt.plain(row.model or "-", 60),
@@ -221,7 +222,7 @@ def _row(row: SessionRow, now: datetime) -> Row:
         "provider": fmt.plain(session.provider, 40),
         "id": fmt.plain(session.id, 60),
     }  # fmt: skip
-    return Row(session.id, {name: Text(text, style) for name, text in words.items()})
+    return Row(cells, style)
 
 
 def _fields(row: SessionRow, now: datetime) -> list[tuple[str, Text | str]]:

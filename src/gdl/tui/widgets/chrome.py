@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 from textual import events
@@ -11,11 +12,13 @@ from textual.containers import Horizontal
 from textual.widgets import Static
 
 from gdl.tui import format as fmt
-from gdl.tui.store import Bill
 from gdl.tui.widgets.words import Words
 
+if TYPE_CHECKING:
+    from gdl.tui.store import Bill
+
 TABS = (("offers", "Offers"), ("deployment", "Deployment"), ("health", "Health"),
-        ("sessions", "Sessions"))  # fmt: skip
+        ("sessions", "Sessions"), ("chat", "Chat"))  # fmt: skip
 """Mode and title of each screen, in the order of their number keys."""
 
 

@@ -36,6 +36,7 @@ class KeyBar(Static):
     def __init__(self) -> None:
         super().__init__(markup=False)
         self._spans: list[tuple[int, int, str]] = []
+        self._said, self._room = Text(), 0
 
     def on_mount(self) -> None:
         self.screen.bindings_updated_signal.subscribe(self, self._changed)
@@ -47,6 +48,7 @@ class KeyBar(Static):
     def notify_style_update(self) -> None:
         super().notify_style_update()
         if self.is_attached and self.size.width:
+            self._room = 0  # other colours: draw it in any case
             self._show()
 
     def _changed(self, screen: Screen[object]) -> None:
@@ -67,7 +69,9 @@ class KeyBar(Static):
             text.append(f" {key.display}", style)
             text.append(f" {key.name} ", Style() if key.enabled else off_style)
             self._spans.append((start, len(text), key.key))
-        self.update(text)
+        if text != self._said or room != self._room:
+            self._said, self._room = text, room
+            self.update(text, layout=False)
 
     def _keys(self) -> tuple[list[ShownKey], list[ShownKey]]:
         """(those of the screen and its widgets, those that are always there)."""

@@ -1,15 +1,22 @@
-"""A table whose rows have keys: new data leaves cursor and scroll where they are."""
+"""A table whose rows have keys: new data leaves cursor and scroll where they are. Drawn line by
+line, so that ten thousand rows cost no more than those in view."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rich.text import Text
+from rich.cells import cell_len, set_cell_size
+from rich.segment import Segment
+from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.widgets import DataTable
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.strip import Strip
+
+from gdl.tui.widgets.steady import SteadyScroll
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,117 +34,126 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`cells` by column key. All text is Text: nothing in it is markup."""
+    """`cells` by column key: plain words, never markup. style: a Rich style for the whole row."""
 
-    key: str
-    cells: dict[str, Text]
+    cells: dict[str, str]
+    style: str = ""
 
 
-class KeyedTable(DataTable[Text], inherit_bindings=False):
+class KeyedTable(SteadyScroll, can_focus=True):
     """Enter is left to the screen, which says in the footer what it does."""
 
+    class Highlighted(Message):
+        """The cursor is on another row."""
+
+    class Chosen(Message):
+        """A row was clicked twice; the cursor is on it."""
+
+    class HeaderClicked(Message):
+        def __init__(self, column: str) -> None:
+            super().__init__()
+            self.column = column
+
+    ALLOW_SELECT = False
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"keyed-table--header", "keyed-table--cursor"}
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("down,j", "cursor_down", "Down", show=False, id="table.down"),
         Binding("up,k", "cursor_up", "Up", show=False, id="table.up"),
-        Binding("home,g", "scroll_top", "Top", show=False, id="table.top"),
-        Binding("end,G", "scroll_bottom", "Bottom", show=False, id="table.bottom"),
+        Binding("home,g", "cursor_top", "Top", show=False, id="table.top"),
+        Binding("end,G", "cursor_bottom", "Bottom", show=False, id="table.bottom"),
         Binding("pageup", "page_up", "Page up", show=False, id="table.page_up"),
         Binding("pagedown", "page_down", "Page down", show=False, id="table.page_down"),
     ]
 
     def __init__(self, columns: Sequence[Column], *, id: str) -> None:
-        super().__init__(id=id, cursor_type="row", cursor_foreground_priority="css")
-        self.cell_padding = 0
-        self._all_columns = tuple(columns)
-        self._rows_shown: tuple[Row, ...] = ()
-        self._marks: dict[str, str] = {}
-        self._laid_out: tuple[object, ...] = ()
-        self._drawn_keys: tuple[str, ...] = ()
+        super().__init__(id=id)
+        self._columns = tuple(columns)
+        self._keys: Sequence[str] = ()
+        self._row_of: Callable[[str], Row] = lambda _key: Row({})
+        self._mark: tuple[str, str] = ("", "")
+        self._laid_out: list[tuple[Column, int]] = []
+        self._drawn: tuple[object, ...] = ()
+        self._left_out: tuple[str, ...] = ()
         self._from_top = False
+        self.cursor_row = 0
+
+    # Rows
+
+    @property
+    def row_count(self) -> int:
+        return len(self._keys)
+
+    @property
+    def selected_key(self) -> str | None:
+        """The key of the row under the cursor."""
+        return self._keys[self.cursor_row] if 0 <= self.cursor_row < len(self._keys) else None
 
     def to_top(self) -> None:
         """Put the cursor on the first row when rows are next shown."""
         self._from_top = True
 
-    @property
-    def selected_key(self) -> str | None:
-        """The key of the row under the cursor."""
-        if not 0 <= self.cursor_row < len(self._rows_shown):
-            return None
-        return self._rows_shown[self.cursor_row].key
-
     def mark_sorted(self, column: str, *, reverse: bool) -> None:
-        """Put the arrow of the sort order into a column's header when rows are next shown."""
-        self._marks = {column: "▼" if reverse else "▲"}
+        """Put the arrow of the sort order into a column's header."""
+        self._mark = (column, "▼" if reverse else "▲")
+        self.refresh()
 
-    def show_rows(self, rows: Sequence[Row]) -> None:
-        """Show these rows in this order."""
-        old, self._rows_shown = self._rows_shown, tuple(rows)
-        layout_stands = self._laid_out == self._layout_key()
-        if layout_stands and self._drawn_keys == tuple(row.key for row in rows):
-            self._update_cells(old)
-        else:
-            self._draw()
+    def leave_out(self, *columns: str) -> None:
+        """Show all columns that there is room for, but not these."""
+        if self._left_out != columns:
+            self._left_out = columns
+            self._laid_out = self._layout(self.app.size.width)
+            self.refresh()
+
+    def show_rows(self, keys: Sequence[str], row_of: Callable[[str], Row]) -> None:
+        """Show the rows of these keys in this order. `row_of` is asked for rows in view alone, and
+        for as long as they are shown."""
+        kept, before, top = self.selected_key, self.cursor_row, self.scroll_offset.y
+        if self._from_top:
+            kept, before, top, self._from_top = None, 0, 0, False
+        new_order = keys != self._keys
+        self._keys, self._row_of = keys, row_of
+        if not new_order:
+            self._refresh_if_changed()
+            return
+        last = max(len(keys) - 1, 0)
+        self.cursor_row = keys.index(kept) if kept in keys else min(before, last)
+        self._resize_content()
+        self.scroll_to(y=top, animate=False, force=True)
+        if self.cursor_row != before:
+            self._show_cursor()
+        self._refresh_if_changed(always=True)
+        self.post_message(self.Highlighted())
 
     def on_resize(self, _event: events.Resize) -> None:
-        if self._laid_out != self._layout_key():
-            self._draw()
+        self._laid_out = self._layout(self.app.size.width)
+        self._resize_content()
+        self._show_cursor()
+        self._refresh_if_changed(always=True)
 
-    def _layout_key(self) -> tuple[object, ...]:
-        return (self._room, self.app.size.width, tuple(self._marks.items()))
+    def _resize_content(self) -> None:
+        self.resize_content(Size(self.scrollable_content_region.width, len(self._keys) + 1))
+
+    def _refresh_if_changed(self, *, always: bool = False) -> None:
+        """Paint again, if the rows in view are others than those that were painted."""
+        top = self.scroll_offset.y
+        drawn = (top, *map(self._row_of, self._keys[top : top + self._body_height]))
+        if always or drawn != self._drawn:
+            self._drawn = drawn
+            self.refresh()
 
     @property
-    def _room(self) -> int:
-        return self.scrollable_content_region.width
+    def _body_height(self) -> int:
+        return max(self.scrollable_content_region.height - 1, 1)
 
-    def _update_cells(self, old: Sequence[Row]) -> None:
-        widths = {str(key.value): column.width for key, column in self.columns.items()}
-        by_key = {column.key: column for column in self._all_columns}
-        for before, after in zip(old, self._rows_shown, strict=True):
-            for key, width in widths.items():
-                if before.cells[key] != after.cells[key] or (
-                    before.cells[key].style != after.cells[key].style
-                ):
-                    cell = _fit(after.cells[key], width - 1, by_key[key])
-                    self.update_cell(after.key, key, cell)
-
-    def _draw(self) -> None:
-        """Lay out the columns for this width and put all rows in, the cursor on its row."""
-        if self._room <= 0:
-            self._laid_out = ()  # hidden now: the next resize draws
-            return
-        self._laid_out = self._layout_key()
-        kept, row_before, scroll_y = self._cursor_key(), self.cursor_row, self.scroll_offset.y
-        if self._from_top:
-            kept, row_before, scroll_y, self._from_top = None, 0, 0, False
-        shown = self._columns_for(self.app.size.width)
-        with self.app.batch_update():
-            self.clear(columns=True)
-            for column, width in shown:
-                title = Text(column.title + self._marks.get(column.key, ""))
-                self.add_column(_fit(title, width, column), key=column.key, width=width + 1)
-            for row in self._rows_shown:
-                cells = [_fit(row.cells[column.key], width, column) for column, width in shown]
-                self.add_row(*cells, key=row.key)
-            keys = self._drawn_keys = tuple(row.key for row in self._rows_shown)
-            row_now = keys.index(kept) if kept in keys else min(row_before, len(keys) - 1)
-            if keys:
-                self.move_cursor(row=row_now, scroll=False)
-        self.call_after_refresh(self._scroll_back, scroll_y, moved=row_now != row_before)
-
-    def _cursor_key(self) -> str | None:
-        keys = self._drawn_keys
-        return keys[self.cursor_row] if 0 <= self.cursor_row < len(keys) else None
-
-    def _scroll_back(self, y: int, *, moved: bool) -> None:
-        self.scroll_to(y=y, animate=False, force=True)
-        if moved and self.row_count:
-            self._scroll_cursor_into_view()
-
-    def _columns_for(self, terminal: int) -> list[tuple[Column, int]]:
+    def _layout(self, terminal: int) -> list[tuple[Column, int]]:
         """The columns shown at this width of the terminal, with their widths."""
-        shown = [column for column in self._all_columns if column.needed <= terminal]
-        spare = self._room - sum(column.width + 1 for column in shown)
+        shown = [
+            column
+            for column in self._columns
+            if column.needed <= terminal and column.key not in self._left_out
+        ]
+        room = self.scrollable_content_region.width
+        spare = room - sum(column.width + 1 for column in shown)
         widths = []
         for column in shown:
             more = min(max(spare, 0), max(column.wish - column.width, 0))
@@ -145,11 +161,98 @@ class KeyedTable(DataTable[Text], inherit_bindings=False):
             widths.append((column, column.width + more))
         return widths
 
+    # The cursor
 
-def _fit(text: Text, width: int, column: Column) -> Text:
-    """A copy that fills `width` cells and no more, after a space that parts it from its
-    left neighbour."""
-    cell = text.copy()
-    cell.truncate(width, overflow="ellipsis")
-    cell.pad_left(1 + (width - cell.cell_len if column.right else 0))
-    return cell
+    def move_cursor(self, row: int) -> None:
+        """Put the cursor on a row and bring it into view."""
+        row = min(max(row, 0), max(len(self._keys) - 1, 0))
+        if row == self.cursor_row:
+            return
+        before, self.cursor_row = self.cursor_row, row
+        for changed in (before, row):
+            self._refresh_row(changed)
+        self._show_cursor()
+        self.post_message(self.Highlighted())
+
+    def _refresh_row(self, row: int) -> None:
+        self.refresh(Region(0, row + 1 - self.scroll_offset.y, self.size.width, 1))
+
+    def _show_cursor(self) -> None:
+        top, height = self.scroll_offset.y, self._body_height
+        if self.cursor_row < top:
+            self.scroll_to(y=self.cursor_row, animate=False, force=True)
+        elif self.cursor_row >= top + height:
+            self.scroll_to(y=self.cursor_row - height + 1, animate=False, force=True)
+
+    def action_cursor_down(self) -> None:
+        self.move_cursor(self.cursor_row + 1)
+
+    def action_cursor_up(self) -> None:
+        self.move_cursor(self.cursor_row - 1)
+
+    def action_cursor_top(self) -> None:
+        self.move_cursor(0)
+
+    def action_cursor_bottom(self) -> None:
+        self.move_cursor(len(self._keys) - 1)
+
+    def action_page_down(self) -> None:
+        self.move_cursor(self.cursor_row + self._body_height)
+
+    def action_page_up(self) -> None:
+        self.move_cursor(self.cursor_row - self._body_height)
+
+    def on_click(self, event: events.Click) -> None:
+        event.stop()
+        if event.y == 0:
+            if (column := self._column_at(event.x)) is not None:
+                self.post_message(self.HeaderClicked(column))
+            return
+        row = self.scroll_offset.y + event.y - 1
+        if row < len(self._keys):
+            self.move_cursor(row)
+            if event.chain == 2:
+                self.post_message(self.Chosen())
+
+    def _column_at(self, x: int) -> str | None:
+        end = 0
+        for column, width in self._laid_out:
+            end += width + 1
+            if x < end:
+                return column.key
+        return None
+
+    # Drawing
+
+    def render_line(self, y: int) -> Strip:
+        width = self.size.width
+        if y == 0:
+            style = self.get_component_rich_style("keyed-table--header")
+            titles = {column.key: column.title for column in self._columns}
+            titles[self._mark[0]] = titles.get(self._mark[0], "") + self._mark[1]
+            return self._strip(titles, style, width)
+        row = self.scroll_offset.y + y - 1
+        if row >= len(self._keys):
+            return Strip.blank(width, self.rich_style)
+        found = self._row_of(self._keys[row])
+        style = self.rich_style
+        if row == self.cursor_row:
+            style = self.get_component_rich_style("keyed-table--cursor")
+        elif found.style:
+            style += Style.parse(found.style)
+        return self._strip(found.cells, style, width)
+
+    def _strip(self, cells: dict[str, str], style: Style, width: int) -> Strip:
+        text = "".join(_fit(cells[column.key], room, column) for column, room in self._laid_out)
+        return Strip([Segment(text, style)]).adjust_cell_length(width, style)
+
+
+def _fit(text: str, width: int, column: Column) -> str:
+    """The words in exactly `width` cells, after a space that parts them from the left."""
+    length = cell_len(text)
+    if length > width:
+        text = set_cell_size(text, width - 1) + "…"
+    elif length < width:
+        blank = " " * (width - length)
+        text = blank + text if column.right else text + blank
+    return f" {text}"

@@ -9,7 +9,16 @@ from rich.table import Table
 from rich.text import Text
 
 from gdl.domain.events import Phase
-from gdl.domain.models import BenchReport, Check, CheckStatus, HostFacts, Percentiles, QualityAnswer
+from gdl.domain.models import (
+    BenchReport,
+    Check,
+    CheckStatus,
+    Condition,
+    HealthSample,
+    HostFacts,
+    Percentiles,
+    QualityAnswer,
+)
 from gdl.tui import format as fmt
 from gdl.tui.store import Followed
 
@@ -20,6 +29,17 @@ _MARKS = {
     CheckStatus.WAITING: ("…", ""),
 }
 _ORDER = ("gpu", "process", "health", "models", "inference")
+
+
+def engine_line(sample: HealthSample) -> Text:
+    """State, load and speed of the engine now, in one line."""
+    well = sample.condition is Condition.HEALTHY
+    mark, style = ("●", "bold green") if well else ("!", "bold yellow")
+    text = Text(f"{mark} ", style, no_wrap=True, overflow="ellipsis")
+    text.append(sample.condition.value, style)
+    reason = (fmt.plain(sample.reason, 120),) if sample.reason else ()
+    text.append("".join(f" · {part}" for part in (*reason, *sample.figures)))
+    return text
 
 
 def checks(followed: Followed, now: datetime) -> RenderableType:

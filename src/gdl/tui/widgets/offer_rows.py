@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from rich.text import Text
 
 from gdl.domain.models import RankedOffer
@@ -11,39 +13,63 @@ from gdl.tui.widgets.keyed_table import Column, Row
 COLUMNS = (
     Column("mark", "", 1),
     Column("price", "$/h", 6, right=True),
+    Column("session", "Session", 8, needed=100, right=True),
+    Column("million", "$/1M", 7, needed=100, right=True),
     Column("gpu", "GPU", 12, wish=16),
     Column("vram", "VRAM", 6, right=True),
     Column("fit", "Fit", 17, wish=34),
-    Column("cuda", "CUDA", 5, needed=100, right=True),
+    Column("cuda", "CUDA", 5, needed=120, right=True),
     Column("place", "Place", 12, wish=20),
     Column("rel", "Rel.", 5, right=True),
+    Column("conf", "Conf.", 6, needed=140, right=True),
     Column("provider", "Provider", 11, wish=16),
-    Column("id", "Offer", 16, needed=100, wish=40),
+    Column("age", "Age", 7, needed=140, right=True),
+    Column("id", "Offer", 16, needed=120, wish=40),
 )
+"""All the money first, as it decides; who has less room sees less, and all of it with d. $/1M is
+shown once there is a figure for any."""
 FITS, TIGHT, OUT = "✓", "~", "–"
 _TIGHT_GB = 1.0
 """Less headroom than this is called tight: it leaves little for longer contexts."""
 
 
-def row(key: str, ranked: RankedOffer) -> Row:
+def row(ranked: RankedOffer, now: datetime) -> Row:
     """The cells of one offer. Excluded: dimmed, with the mark and the reason in words."""
     offer = ranked.offer
-    style = "" if ranked.excluded is None else "dim"
-    cuda = f"{offer.cuda_version:.1f}" if offer.cuda_version is not None else "-"
-    rel = f"{int(offer.reliability * 100)}%" if offer.reliability is not None else "-"
-    words = {
+    cells = {
         "mark": _mark(ranked),
         "price": fmt.price(offer.price_per_hour),
+        "session": _dollars(ranked.session_cost),
+        "million": _dollars(ranked.usd_per_million),
         "gpu": fmt.gpu(offer),
         "vram": f"{offer.vram_gb:.0f} GB" if offer.gpu_count else "-",
         "fit": fit(ranked),
-        "cuda": cuda,
+        "cuda": f"{offer.cuda_version:.1f}" if offer.cuda_version is not None else "-",
         "place": fmt.plain(offer.location, 40) or "-",
-        "rel": rel,
+        "rel": f"{int(offer.reliability * 100)}%" if offer.reliability is not None else "-",
+        "conf": f"{int(offer.confidence * 100)}%" if offer.confidence is not None else "-",
         "provider": fmt.plain(offer.provider, 40),
+        "age": _age(offer.fetched_at, now),
         "id": fmt.plain(offer.id, 80),
     }
-    return Row(key, {name: Text(text, style) for name, text in words.items()})
+    return Row(cells, "" if ranked.excluded is None else "dim")
+
+
+def _dollars(value: float | None) -> str:
+    """ "$12.50", "$0.40", "$0.062"; a dash when it is not known."""
+    if value is None:
+        return "-"
+    return f"${value:.2f}" if value >= 0.1 or value == 0 else f"${value:.3f}"
+
+
+def _age(fetched_at: datetime | None, now: datetime) -> str:
+    """How long ago the provider listed it: "40 s", "12 min", "3 h"."""
+    if fetched_at is None:
+        return "-"
+    seconds = max((now - fetched_at).total_seconds(), 0.0)
+    if seconds < 120:
+        return f"{int(seconds)} s"
+    return f"{int(seconds // 60)} min" if seconds < 7200 else f"{int(seconds // 3600)} h"
 
 
 def _mark(ranked: RankedOffer) -> str:
@@ -66,13 +92,15 @@ def fit(ranked: RankedOffer) -> str:
     return f"{word}, {ranked.headroom_gb:+.1f} GB"
 
 
-def details(ranked: RankedOffer) -> list[tuple[str, Text | str]]:
+def details(ranked: RankedOffer, now: datetime) -> list[tuple[str, Text | str]]:
     """Names and values of all that is known."""
     offer = ranked.offer
     lines: list[tuple[str, Text | str]] = [
         ("Offer", fmt.plain(offer.id, 200)),
         ("Provider", fmt.plain(offer.provider, 100)),
         ("Price", f"{fmt.price(offer.price_per_hour)}{'/h' if offer.price_per_hour > 0 else ''}"),
+        ("Whole session", _dollars(ranked.session_cost)),
+        ("1M tokens", _dollars(ranked.usd_per_million)),
         ("GPU", fmt.gpu(offer)),
         ("VRAM", f"{offer.vram_gb:.0f} GB each, {offer.total_vram_gb:.0f} GB together"),
         ("Fit", fit(ranked) if ranked.excluded is None else "-"),
@@ -80,6 +108,7 @@ def details(ranked: RankedOffer) -> list[tuple[str, Text | str]]:
         ("Place", fmt.plain(offer.location, 100) or "not said"),
         ("Reliability", _share(offer.reliability)),
         ("Confidence", _share(offer.confidence)),
+        ("Listed", _age(offer.fetched_at, now).replace("-", "not said")),
         ("Machine", fmt.plain(offer.machine_id or "not said", 100)),
         ("Interruptible", "yes: it may be taken away" if offer.interruptible else "no"),
     ]

@@ -50,7 +50,7 @@ def trouble(error: GdlError, *, some: bool) -> Text:
         text.append(f"\n  {fmt.plain(error.hint, 300)}")
     if some:
         text.append("\n  The offers above are the last ones that came.", "dim")
-    text.append("\n  r asks again")
+    text.append("\n  r asks again · F6 chooses where machines come from")
     return text
 
 
@@ -64,7 +64,10 @@ def nothing(listed: int) -> Text:
 def left_out(selected: RankedOffer | None, providers: Sequence[str]) -> Text:
     """Why the selected offer is left out, or which providers are; empty when neither."""
     if selected is not None and selected.excluded is not None:
-        return Text(f"– Left out: {fmt.plain(selected.excluded, 200)}", "dim")
+        back = (
+            " · u brings it back" if selected.exclusion in ("offer", "machine", "provider") else ""
+        )
+        return Text(f"– Left out: {fmt.plain(selected.excluded, 200)}{back}", "dim")
     if providers:
         names = ", ".join(fmt.plain(name, 20) for name in providers)
         return Text(f"– Left out: {names} · u brings back", "dim")

@@ -49,8 +49,9 @@ def spent(attempt: AttemptState, now: datetime) -> dict[Phase, float]:
     return seconds
 
 
-def rail(state: DeploymentState, now: datetime, width: int) -> Text:
-    """The whole rail, `width` cells wide."""
+def rail(state: DeploymentState, now: datetime, width: int, *, brief: bool = False) -> Text:
+    """The whole rail, `width` cells wide. brief: the steps of the installation only while it
+    runs, or where it failed."""
     text = Text(no_wrap=True)
     attempt = state.attempt
     seconds = spent(attempt, now) if attempt else {}
@@ -61,13 +62,18 @@ def rail(state: DeploymentState, now: datetime, width: int) -> Text:
             mark = DONE
         time = fmt.clock_time(seconds[phase]) if phase in seconds else ""
         _line(text, f"{mark} {title}", time, width, _STYLES[mark])
-        if phase is Phase.INSTALLING and attempt is not None and phase in seconds:
+        told = not brief or phase in (state.phase, ended_in)
+        if phase is Phase.INSTALLING and attempt is not None and phase in seconds and told:
             for step in attempt.steps:
                 _step(text, step, now, width)
     if state.attempts:
         text.append("\nAttempts\n", "bold")
         for each in state.attempts[-6:]:
             _attempt(text, each, state, width)
+    if out := [x.key for x in state.exclusions if x.kind == "provider"]:
+        text.append("\nLeft out\n", "bold")
+        for provider in out[-4:]:
+            _line(text, f"{SKIPPED} {fmt.plain(provider, 40)}", "", width, "dim")
     return text
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 from datetime import datetime
 
 from rich.text import Text
 
+from gdl.domain.calls import Call
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.events import Billing, Phase
+from gdl.domain.models import Condition
 from gdl.tui import format as fmt
 from gdl.tui.store import Followed
 from gdl.tui.widgets.phase_rail import WORDS
@@ -28,7 +28,8 @@ def headline(state: DeploymentState, now: datetime) -> Text:
         where = f"{fmt.plain(attempt.provider, 16)}, {fmt.price(attempt.price_per_hour)}"
         text.append(f" ({where}{'/h' if attempt.price_per_hour > 0 else ''})")
         if spec is not None and spec.max_attempts > 1:
-            text.append(f" · attempt {attempt.number} of {spec.max_attempts}", "dim")
+            stays = "" if state.auto_failover else ", manual"
+            text.append(f" · attempt {attempt.number} of {spec.max_attempts}{stays}", "dim")
     if state.started_at is not None:
         text.append(f" · {fmt.clock_time((now - state.started_at).total_seconds())}", "dim")
     return text
@@ -41,7 +42,7 @@ def status(followed: Followed, now: datetime, *, moving: bool) -> tuple[Text, st
         return _trouble(followed), "failed"
     if state.finished is not None and state.finished.outcome == "failed":
         return failure(followed), "failed"
-    if state.phase is Phase.FAILED and state.finished is None:
+    if (state.phase is Phase.FAILED or state.waiting) and state.finished is None:
         return failure(followed), "failed"
     if state.finished is not None:
         return _ended(state), "ended"
@@ -61,13 +62,20 @@ def _active(state: DeploymentState, now: datetime, *, moving: bool) -> Text:
         full = round(share * 20)
         text.append(f"  {'━' * full}", "bold")
         text.append("─" * (20 - full), "dim")
-        text.append(f" {share:.0%}")
+        if "%" not in progress.text:
+            text.append(f" {share:.0%}")
     return text
 
 
 def _serving(state: DeploymentState) -> Text:
     text = Text()
-    text.append("✓ Serving ", "bold green")
+    health = state.health
+    if health is None or health.condition is Condition.HEALTHY:
+        text.append("✓ Serving ", "bold green")
+    else:
+        why = f": {fmt.plain(health.reason, 200)}" if health.reason else ""
+        text.append(f"! The endpoint is {health.condition.value}{why}\n", "bold yellow")
+        text.append("  Serving ")
     text.append(fmt.plain(state.served_name, 60), "bold")
     text.append(" at ")
     text.append(base_url(state) or "an endpoint not known yet", "bold")
@@ -77,7 +85,9 @@ def _serving(state: DeploymentState) -> Text:
     if state.tunnel and state.tunnel.api_key_file:
         text.append("\nIts key is in ", "dim")
         text.append(fmt.plain(state.tunnel.api_key_file, 300), "dim")
-    text.append("\ny copies the exports for your shell   c copies a curl line", "dim")
+    text.append(
+        "\nt talks to it   y copies the exports for your shell   c copies a curl line", "dim"
+    )
     return text
 
 
@@ -89,31 +99,12 @@ def base_url(state: DeploymentState) -> str | None:
     return url if url.endswith("/v1") else f"{url}/v1"
 
 
-def exports(state: DeploymentState) -> str | None:
-    """A shell line for OpenAI clients. It reads the key from its file: it never holds the key."""
+def call(state: DeploymentState) -> Call | None:
+    """How the endpoint is used from elsewhere; None while there is none."""
     url = base_url(state)
     if url is None:
         return None
-    line = f"export OPENAI_BASE_URL={shlex.quote(url)}"
-    if state.tunnel and state.tunnel.api_key_file:
-        line += f' OPENAI_API_KEY="$(cat {shlex.quote(state.tunnel.api_key_file)})"'
-    return line
-
-
-def curl(state: DeploymentState) -> str | None:
-    """A shell line that asks the served model one question."""
-    url = base_url(state)
-    if url is None:
-        return None
-    key = "$OPENAI_API_KEY"
-    if state.tunnel and state.tunnel.api_key_file:
-        key = f"$(cat {shlex.quote(state.tunnel.api_key_file)})"
-    question = [{"role": "user", "content": "What is 2 + 2?"}]
-    body = json.dumps({"model": state.served_name, "messages": question})
-    return (
-        f'curl {shlex.quote(url + "/chat/completions")} -H "Authorization: Bearer {key}"'
-        f' -H "Content-Type: application/json" -d {shlex.quote(body)}'
-    )
+    return Call(url, state.served_name, state.tunnel.api_key_file if state.tunnel else "")
 
 
 def failure(followed: Followed) -> Text:
@@ -124,7 +115,10 @@ def failure(followed: Followed) -> Text:
     diagnosis = attempt.diagnosis if attempt else None
     text = Text()
     what = failed.message if failed else (finished.error if finished else None) or "it failed"
-    where = f" while {WORDS[failed.phase]}" if failed and failed.phase in WORDS else ""
+    phase = failed.phase if failed else state.phase
+    where = f" while {WORDS[phase]}" if phase in WORDS and phase is not Phase.FAILED else ""
+    if state.offered is not None:
+        what = "the machine is still rented, and can be used"
     text.append(f"✗ Failed{where}: ", "bold red")
     text.append(fmt.plain(what, 300))
     if diagnosis is not None:
@@ -150,12 +144,21 @@ def _labelled(text: Text, label: str, words: str) -> None:
 
 def _after(followed: Followed) -> str:
     state = followed.state
-    if followed.waits:
+    if state.waiting:
         provider = fmt.plain(state.attempt.provider, 20) if state.attempt else "the provider"
-        return f"r same machine again   n next offer   x next offer, not from {provider}"
+        fix = f"f {state.offered.words}\n" if state.offered is not None else ""
+        keys = f"{fix}r same machine again   n next offer   x next offer, not from {provider}\n"
+        if out := providers_out(state):
+            keys += f"u brings back {', '.join(fmt.plain(name, 20) for name in out)}   "
+        return f"{keys}a automatic failover (now {'on' if state.auto_failover else 'off'})"
     if state.finished is None:
-        return "The next offer is tried by itself."
+        return "The next offer is tried by itself; a stops that."
     return "r try it again   1 choose another offer"
+
+
+def providers_out(state: DeploymentState) -> tuple[str, ...]:
+    """The providers left out of this deployment, the latest first."""
+    return tuple(x.key for x in reversed(state.exclusions) if x.kind == "provider")
 
 
 def _trouble(followed: Followed) -> Text:

@@ -6,6 +6,7 @@ from rich.text import Text
 
 from gdl.domain import events as ev
 from gdl.domain.events import Recorded
+from gdl.domain.models import Condition
 from gdl.tui import format as fmt
 from gdl.tui.store import Followed
 from gdl.tui.widgets.phase_rail import WORDS
@@ -48,8 +49,14 @@ def told(recorded: Recorded) -> tuple[str, str]:
             return f"{event.name}: {event.outcome} in {took} {event.detail}".rstrip(), ""
         case ev.TunnelOpened() as event:
             return f"Endpoint {event.endpoint} ({event.mode})", ""
+        case ev.HealthChanged(condition=condition, reason=reason):
+            well = condition is Condition.HEALTHY
+            words = "healthy again" if well else f"{condition.value}: {reason}"
+            return f"The endpoint is {words}", "" if well else "yellow"
         case ev.Diagnosed() as event:
             return f"Cause: {event.cause} Remedy: {event.remedy}", ""
+        case ev.RemedyApplied() as event:
+            return f"Applying the remedy: {event.text}", "bold"
         case ev.AttemptFailed() as event:
             return f"✗ Failed: {event.message} {event.hint}".rstrip(), "red"
         case ev.Noted() as event:

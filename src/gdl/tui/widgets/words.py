@@ -17,5 +17,11 @@ class Words(Static):
         """Show this, if it is not what is shown already."""
         words = Text(text) if isinstance(text, str) else text
         if words != self._said or words.style != self._said.style:
-            self._said = words
-            self.update(words)
+            before, self._said = self._said, words
+            self.update(words, layout=not self._fits_as(before, words))
+
+    def _fits_as(self, before: Text, after: Text) -> bool:
+        """Whether both are one row of one length, so that nothing around has to move."""
+        length = after.cell_len
+        one_line = "\n" not in before.plain and "\n" not in after.plain
+        return one_line and before.cell_len == length <= self.size.width

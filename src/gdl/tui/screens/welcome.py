@@ -1,0 +1,110 @@
+"""Where machines are to come from: what was found, and a choice. For the first run, and for a
+backend that cannot be reached."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from rich.text import Text
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import OptionList, Static
+from textual.widgets.option_list import Option
+
+from gdl.domain.errors import GdlError
+from gdl.orchestrator.api import Source
+from gdl.tui import format as fmt
+from gdl.tui.widgets.words import Words
+
+if TYPE_CHECKING:
+    from gdl.tui.app import GdlApp
+
+
+class WelcomeScreen(ModalScreen[None]):
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("r", "look", "Look again", id="welcome.look"),
+        Binding("escape,q", "dismiss", "Close", id="welcome.close"),
+    ]
+
+    def __init__(self, trouble: GdlError | None = None) -> None:
+        """`trouble`: why the backend in force gives no offers."""
+        super().__init__()
+        self._trouble = trouble
+        self._sources: tuple[Source, ...] = ()
+
+    @property
+    def gdl(self) -> GdlApp:
+        return cast("GdlApp", self.app)
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static(Text("Where do machines come from?", "bold"), classes="dialog-title")
+            yield Words(id="welcome-trouble")
+            yield OptionList(id="sources")
+            yield Words(id="welcome-note", classes="dialog-note")
+
+    def on_mount(self) -> None:
+        trouble = self.query_one("#welcome-trouble", Words)
+        trouble.display = self._trouble is not None
+        if self._trouble is not None:
+            trouble.say(Text(f"✗ {fmt.plain(self._trouble.message, 300)}"))
+        self.action_look()
+
+    @work(exclusive=True, group="look")
+    async def action_look(self) -> None:
+        self._note("Looking around…")
+        try:
+            self._sources = tuple(await self.gdl.orchestrator.sources())
+        except GdlError as error:
+            self._note(f"✗ {error.message}\n{error.hint}")
+            return
+        options = self.query_one(OptionList)
+        options.clear_options()
+        options.add_options(Option(_words(source), disabled=False) for source in self._sources)
+        usable = [n for n, source in enumerate(self._sources) if source.usable]
+        options.highlighted = usable[0] if usable else None
+        options.focus()
+        there = self.gdl.config_file
+        kept = f"{there} is kept as it is" if there.is_file() else f"and remembers it in {there}"
+        self._note(f"Enter uses it, {kept} · r looks again · Esc closes")
+
+    def _note(self, text: str) -> None:
+        self.query_one("#welcome-note", Words).say(Text(fmt.plain_block(text, 500)))
+
+    @work(exclusive=True, group="choose")
+    async def _take(self, source: Source) -> None:
+        """Use this source from now on; remember it, if nothing is configured yet."""
+        from gdl.tui.screens.dialogs import Choose
+
+        host: str | None = None
+        if source.hosts:
+            host = await self.app.push_screen_wait(Choose("Which host?", source.hosts))
+            if host is None:
+                return
+        # A worker of the app: this screen goes while it works.
+        self.gdl.run_worker(self._use(source, host), group="use", exclusive=True)
+
+    async def _use(self, source: Source, host: str | None) -> None:
+        self._note(f"Opening {source.title}…")
+        try:
+            await self.gdl.use(source.backend, host)
+        except GdlError as error:
+            self._note(f"✗ {error.message}\n{error.hint}")
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        source = self._sources[event.option_index]
+        if source.usable:
+            self._take(source)
+        else:
+            self._note(f"Not now: {source.detail}")
+
+
+def _words(source: Source) -> Text:
+    text = Text(no_wrap=True, overflow="ellipsis")
+    text.append("✓ " if source.usable else "✗ ", "green" if source.usable else "bold red")
+    text.append(f"{source.title:18}", "bold" if source.usable else "dim")
+    text.append("\n    " + fmt.plain(source.detail, 200), "" if source.usable else "dim")
+    return text

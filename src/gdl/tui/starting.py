@@ -1,0 +1,112 @@
+"""The first frame, at once, while everything else is imported and opened behind it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual import work
+from textual.app import ComposeResult
+from textual.screen import Screen
+
+from gdl.domain.errors import GdlError, UsageError
+from gdl.tui.app import GdlApp
+from gdl.tui.widgets.chrome import TopBar
+from gdl.tui.widgets.key_bar import KeyBar
+from gdl.tui.widgets.words import Words
+
+if TYPE_CHECKING:
+    from gdl.orchestrator.api import OrchestratorApi
+    from gdl.settings import Settings
+
+Opened = tuple["OrchestratorApi", "Settings"]
+Connect = Callable[[str | None, str | None], Awaitable[Opened]]
+"""`connect(backend, host)`: reads the settings and opens an orchestrator, in place of the one that
+it opened before; None leaves it to the settings. Raises GdlError when it cannot be done."""
+
+_FIRST = "styles/app.tcss"
+"""The only sheet that the first frame needs."""
+
+
+class StartScreen(Screen[None]):
+    """What the offers screen looks like before there is anything to show."""
+
+    def compose(self) -> ComposeResult:
+        yield TopBar("offers", "", read_only=False)
+        yield Words(id="starting")
+        yield KeyBar()
+
+    def on_mount(self) -> None:
+        self._since = time.monotonic()
+        self._tell()
+        self.set_interval(1.0, self._tell)
+
+    def _tell(self) -> None:
+        self.query_one("#starting", Words).say(f"Starting… {time.monotonic() - self._since:.0f} s")
+
+
+class StartingApp(GdlApp):
+    """The app for a process that has opened nothing yet. `failure`: why it could not be opened."""
+
+    can_change_backend = True
+    DEFAULT_MODE = "start"
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
+        **GdlApp.MODES, "start": StartScreen,
+    }  # fmt: skip
+    CSS_PATH = [_FIRST]  # noqa: RUF012 - as the base has it
+
+    def __init__(self, connect: Connect, *, clock: Callable[[], datetime], version: str) -> None:
+        super().__init__(None, None, clock=clock, version=version)
+        self._connect = connect
+        self.failure: GdlError | None = None
+
+    def on_mount(self) -> None:
+        self.call_after_refresh(self._open)
+
+    @work(exclusive=True, group="open")
+    async def _open(self) -> None:
+        """Connect, and go on with the offers; end when that cannot be done."""
+        try:
+            orchestrator, settings = await self._connect(None, None)
+        except GdlError as error:
+            self.failure = error
+            self.exit()
+            return
+        self.connect(orchestrator, settings)
+        self._read_sheets()
+        await self.switch_mode("offers")
+        self.begin()
+
+    async def use(self, backend: str, host: str | None) -> None:
+        if self.orchestrator.active():
+            raise UsageError("a deployment still runs", "end it first, then change the backend")
+        orchestrator, settings = await self._connect(backend, host)
+        # New screens: all that the old ones hold came from another backend.
+        await self.switch_mode("start")
+        for mode, screen in GdlApp.MODES.items():
+            await self.remove_mode(mode)
+            self.add_mode(mode, screen)
+        self.connect(orchestrator, settings)
+        await self.switch_mode("offers")
+        self.begin()
+        self._remember(backend, host)
+
+    def _remember(self, backend: str, host: str | None) -> None:
+        """The sandbox is for trying; everything else is what somebody wants next time, too."""
+        if backend == "sandbox":
+            self.say("simulated machines: nothing is rented · F6 chooses again")
+            return
+        from gdl.settings import write_first
+
+        try:
+            self.say(f"remembered in {write_first(backend, host)}")
+        except UsageError as error:
+            self.say(f"for this run alone: {error.message} · {error.hint}", severity="warning")
+
+    def _read_sheets(self) -> None:
+        """All the other sheets at once, before there is much that they restyle."""
+        folder = self.css_path[0].parents[1]
+        self.stylesheet.read_all([folder / path for path in GdlApp.CSS_PATH if path != _FIRST])
+        self.stylesheet.reparse()

@@ -1,0 +1,77 @@
+"""Driving the terminal UI in tests: wait for what is to come, read what is shown."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from gdl.domain.models import DeploymentSpec
+from gdl.tui.app import GdlApp
+from gdl.tui.screens.deployment import DeploymentScreen
+from gdl.tui.screens.offers import OffersScreen
+from gdl.tui.screens.planning import ModelDialog
+from gdl.tui.widgets.keyed_table import KeyedTable
+from tui_support import SPEC, ScriptedOrchestrator
+
+SIZE = (80, 24)
+
+
+async def until(pilot: Pilot[Any], holds: Callable[[], bool]) -> None:
+    for _ in range(300):
+        if holds() and not pilot.app._dirty:
+            await pilot.pause()
+            return
+        await pilot.pause(0.01)
+    raise AssertionError("it never came to hold")
+
+
+async def ended(app: GdlApp) -> None:
+    for _ in range(300):
+        if app._exit:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("the app did not end")
+
+
+def screen_text(app: GdlApp) -> str:
+    """What the terminal shows, as lines."""
+    width, height = app.size
+    lines = app.screen._compositor.render_strips(app.size) if height else []
+    return "\n".join(strip.text[:width] for strip in lines)
+
+
+async def loaded(pilot: Pilot[Any]) -> None:
+    await until(pilot, lambda: pilot.app.screen.query_one(KeyedTable).row_count > 0)
+
+
+async def choose(pilot: Pilot[Any], name: str) -> None:
+    await pilot.press("m")
+    await until(pilot, lambda: isinstance(pilot.app.screen, ModelDialog))
+    pilot.app.screen.query_one(Input).value = name
+    await pilot.press("enter")
+    await until(pilot, lambda: isinstance(pilot.app.screen, OffersScreen))
+    await loaded(pilot)
+
+
+async def show(
+    pilot: Pilot[Any],
+    orchestrator: ScriptedOrchestrator,
+    script: Callable[[ScriptedOrchestrator, str], None],
+    spec: DeploymentSpec = SPEC,
+) -> str:
+    ident = orchestrator.begin(spec)
+    script(orchestrator, ident)
+    pilot.app.open(ident)
+    await until(pilot, lambda: isinstance(pilot.app.screen, DeploymentScreen))
+    await caught_up(pilot, orchestrator, ident)
+    return ident
+
+
+async def caught_up(pilot: Pilot[Any], orchestrator: ScriptedOrchestrator, ident: str) -> None:
+    followed = pilot.app.store.deployments[ident]
+    finished = orchestrator.state(ident)
+    await until(pilot, lambda: followed.state.last_seq >= finished.last_seq)
