@@ -1,0 +1,221 @@
+"""The server that `loadgen.py` measures clients against: it streams made-up tokens, as fast as it
+can or with a gap, and keeps a record of its own of when it did.
+
+    python bench/loadgen_server.py --port 8000 [--core 0] [--first-ms 50 --gap-ms 10]
+
+Speaks as vLLM does: /v1/models, /v1/completions and /v1/chat/completions (streamed, `max_tokens`
+tokens each, usage if asked for). GET /record: `ttfts` (request read to first token written) and
+`gaps` between tokens, in seconds, of all requests since the last look.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+from time import perf_counter
+from typing import cast
+
+import uvloop
+from httptools import HttpRequestParser
+
+MODEL = "smollm2-135m"
+STREAM = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
+    b"transfer-encoding: chunked\r\n\r\n"
+)
+HEAD = {"id": "chatcmpl-0123456789abcdef0123456789abcdef", "created": 1790000000, "model": MODEL}
+
+
+def chunk(data: str) -> bytes:
+    event = f"data: {data}\n\n".encode()
+    return b"%x\r\n%s\r\n" % (len(event), event)
+
+
+def token(chat: bool) -> bytes:
+    content = {"delta": {"content": " word"}} if chat else {"text": " word"}
+    choice = {"index": 0, **content, "logprobs": None, "finish_reason": None}
+    kind = "chat.completion.chunk" if chat else "text_completion"
+    return chunk(json.dumps({**HEAD, "object": kind, "choices": [choice]}))
+
+
+TOKENS = {True: token(True), False: token(False)}
+
+
+class Server:
+    """first_s, gap_s: delays; a gap of 0 sends a token to each stream in each turn of the loop."""
+
+    def __init__(self, first_s: float, gap_s: float) -> None:
+        self.first_s, self.gap_s = first_s, gap_s
+        self.ttfts: list[float] = []
+        self.gaps: list[float] = []
+        self.streams: set[Stream] = set()
+        self.turning = False
+
+    def add(self, stream: Stream) -> None:
+        loop = asyncio.get_running_loop()
+        if self.gap_s:
+            loop.call_at(stream.due, stream.step_later)
+            return
+        self.streams.add(stream)
+        if not self.turning:
+            self.turning = True
+            loop.call_soon(self.turn)
+
+    def turn(self) -> None:
+        for stream in tuple(self.streams):
+            if stream.step():
+                self.streams.discard(stream)
+        self.turning = bool(self.streams)
+        if self.turning:
+            asyncio.get_running_loop().call_soon(self.turn)
+
+    def record(self) -> bytes:
+        taken = {"ttfts": self.ttfts, "gaps": self.gaps}
+        self.ttfts, self.gaps = [], []
+        return json.dumps(taken).encode()
+
+
+class Stream:
+    """One answer on its way."""
+
+    def __init__(self, connection: Connection, body: dict[str, object], chat: bool) -> None:
+        self.connection = connection
+        self.server = connection.server
+        self.count = int(str(body.get("max_completion_tokens") or body.get("max_tokens") or 16))
+        self.left = self.count
+        self.token = TOKENS[chat]
+        options = body.get("stream_options")
+        self.usage = isinstance(options, dict) and bool(options.get("include_usage"))
+        self.read_at = self.last = connection.read_at
+        self.due = asyncio.get_running_loop().time() + self.server.first_s
+
+    def step_later(self) -> None:
+        if not self.step():
+            self.due += self.server.gap_s
+            asyncio.get_running_loop().call_at(self.due, self.step_later)
+
+    def step(self) -> bool:
+        """Write a token; True after the last one."""
+        if self.connection.transport.is_closing():
+            return True
+        now = perf_counter()
+        if self.left == self.count:
+            self.server.ttfts.append(now - self.read_at)
+            self.connection.write(STREAM + self.token)
+        else:
+            self.server.gaps.append(now - self.last)
+            self.connection.write(self.token)
+        self.last = now
+        self.left -= 1
+        if self.left:
+            return False
+        self.connection.write(self.end())
+        return True
+
+    def end(self) -> bytes:
+        text = b""
+        if self.usage:
+            counts = {"prompt_tokens": 32, "completion_tokens": self.count}
+            counts["total_tokens"] = 32 + self.count
+            text = chunk(json.dumps({**HEAD, "choices": [], "usage": counts}))
+        return text + chunk("[DONE]") + b"0\r\n\r\n"
+
+
+class Connection(asyncio.Protocol):
+    def __init__(self, server: Server) -> None:
+        self.server = server
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.descriptor = self.transport.get_extra_info("socket").fileno()
+        self.parser = HttpRequestParser(self)
+        self.waiting = b""
+
+    def data_received(self, data: bytes) -> None:
+        # Looked at when all that came at once is read: what one request costs is no other's delay.
+        if not self.waiting:
+            self.read_at = perf_counter()
+            asyncio.get_running_loop().call_soon(self.look)
+        self.waiting += data
+
+    def look(self) -> None:
+        data, self.waiting = self.waiting, b""
+        self.parser.feed_data(data)
+
+    def write(self, data: bytes) -> None:
+        """At once: the transport would put it off to the end of the loop's turn."""
+        written = 0
+        if self.transport.get_write_buffer_size() == 0:
+            with contextlib.suppress(OSError):
+                written = os.write(self.descriptor, data)
+        if written < len(data):
+            self.transport.write(data[written:])
+
+    def on_message_begin(self) -> None:
+        self.url, self.body = b"", b""
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+
+    def on_body(self, body: bytes) -> None:
+        self.body += body
+
+    def on_message_complete(self) -> None:
+        path = self.url.decode().partition("?")[0]
+        if path.endswith("/completions"):
+            body = json.loads(self.body)
+            if body.get("stream"):
+                self.server.add(Stream(self, body, "chat" in path))
+            else:
+                self.answer(self.whole(body, "chat" in path))
+        elif path == "/record":
+            self.answer(self.server.record())
+        elif path == "/v1/models":
+            card = {"id": MODEL, "object": "model", "owned_by": "vllm", "max_model_len": 8192}
+            self.answer(json.dumps({"object": "list", "data": [card]}).encode())
+        elif path in ("/health", "/ping", "/version"):
+            self.answer(b"{}")
+        else:
+            self.answer(b"{}", b"404 Not Found")
+
+    def whole(self, body: dict[str, object], chat: bool) -> bytes:
+        count = int(str(body.get("max_completion_tokens") or body.get("max_tokens") or 16))
+        text = " word" * count
+        content = {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
+        choice = {"index": 0, **content, "logprobs": None, "finish_reason": "length"}
+        usage = {"prompt_tokens": 32, "completion_tokens": count, "total_tokens": 32 + count}
+        return json.dumps({**HEAD, "choices": [choice], "usage": usage}).encode()
+
+    def answer(self, body: bytes, status: bytes = b"200 OK") -> None:
+        head = b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+        self.transport.write(head % (status, len(body)) + body)
+
+
+async def serve(port: int, server: Server) -> None:
+    loop = asyncio.get_running_loop()
+    listening = await loop.create_server(
+        lambda: Connection(server), "127.0.0.1", port, backlog=2048
+    )
+    print(f"ready {listening.sockets[0].getsockname()[1]}", flush=True)
+    await listening.serve_forever()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--core", type=int)
+    parser.add_argument("--first-ms", type=float, default=0.0)
+    parser.add_argument("--gap-ms", type=float, default=0.0)
+    options = parser.parse_args()
+    if options.core is not None:
+        os.sched_setaffinity(0, {options.core})
+    server = Server(options.first_ms / 1000, options.gap_ms / 1000)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(options.port, server))
+
+
+if __name__ == "__main__":
+    main()
