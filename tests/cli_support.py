@@ -253,6 +253,12 @@ class Scripted:
     async def next_offer(self, deployment_id: str, *, exclude_provider: bool = False) -> None:
         raise UsageError("not waiting")
 
+    async def bundle(self, ident: str, path: Path | None = None) -> Path:
+        raise UsageError(f"no deployment {ident}", "")
+
+    async def apply_remedy(self, deployment_id: str) -> None:
+        raise UsageError("not waiting")
+
     async def exclusions(self) -> Sequence[Exclusion]:
         return self.left_out
 

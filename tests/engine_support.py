@@ -81,6 +81,6 @@ def as_text(plan: Plan) -> str:
     parts.append(f"\n===== server {server.served_name} on port {server.port}, log {server.log}\n")
     parts.append(f"----- secret environment: {', '.join(sorted(server.secret_env))}\n")
     parts.append(f"----- script\n{server.script}")
-    for pattern, script in server.repairs:
-        parts.append(f"----- repair on {pattern}\n{script}")
+    for name, script in server.repairs:
+        parts.append(f"----- repair {name}\n{script}")
     return re.sub(r"fingerprint [0-9a-f]+", "fingerprint", "".join(parts))

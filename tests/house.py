@@ -133,6 +133,17 @@ async def until(orchestrator: Orchestrator, ident: str, holds: Callable[[Event],
     raise AssertionError("the story ended without it")
 
 
+async def until_after(
+    orchestrator: Orchestrator, ident: str, seq: int, holds: Callable[[Event], bool]
+) -> Recorded:
+    """As `until`, for the first event after number `seq`."""
+    async with asyncio.timeout(30):
+        async for recorded in orchestrator.events(ident):
+            if recorded.seq > seq and holds(recorded.event):
+                return recorded
+    raise AssertionError("the story ended without it")
+
+
 def processes_naming(text: str) -> list[str]:
     """Command lines of live processes that contain `text`."""
     table = subprocess.run(["ps", "-ewwo", "pid=,stat=,args="], capture_output=True, text=True)

@@ -52,5 +52,6 @@ class Shell:
 def put_script(folder: Path, name: str, text: str) -> None:
     """An executable shell script in `folder`."""
     script = folder / name
+    assert not script.is_symlink(), "it would be written over what it leads to"
     script.write_text("#!/bin/sh\n" + text)
     script.chmod(0o755)

@@ -101,7 +101,7 @@ async def test_commands(
         assert environment["HOME"] == os.environ["HOME"]
         assert environment["GDL_LOCAL_SESSION"] == lease.session.id
         assert not environment.keys() & {"HF_TOKEN", "PYTHONPATH", "GDL_MAX_PRICE"}
-        for name in ("VLLM_CACHE_ROOT", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "TMPDIR"):
+        for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "TMPDIR"):
             assert Path(environment[name]).resolve().is_relative_to(folder.resolve())
         # Sockets made in there must fit into 107 bytes.
         assert len(environment["TMPDIR"]) <= 60

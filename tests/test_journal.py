@@ -18,6 +18,7 @@ from gdl.domain.models import (
     BenchReport,
     Check,
     CheckStatus,
+    Condition,
     DeploymentSpec,
     Gpu,
     HostFacts,
@@ -25,10 +26,12 @@ from gdl.domain.models import (
     Percentiles,
     QualityAnswer,
 )
+from gdl.domain.remedies import Remedy, RemedyKind
 from gdl.domain.secret import Secret
 from gdl.journal.keys import read_key, write_key
 from gdl.journal.store import DeploymentRow, Journal, Rental
 
+FLAG = Remedy(RemedyKind.FLAG, "--x", "1", True)
 NOW = datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)
 REPORT = BenchReport(
     "m", 8, 0, 1.5, 10, 20, 5.3, 13.3, Percentiles(1, 2, 3, 4), quality_total=5, errors=("x",)
@@ -48,6 +51,7 @@ SAMPLES: list[ev.Event] = [
     ev.StepFinished(1, "uv", "done", 0.3),
     ev.LogLines(1, "engine", ("a", "b"), 12, 3),
     ev.TunnelOpened(1, "http://127.0.0.1:1/v1", "forward"),
+    ev.HealthChanged(1, Condition.DEGRADED, "no full answer within 1.4 s"),
     ev.Checked(1, Check("health", CheckStatus.PASSED, "200", 1.5)),
     ev.QualityAnswered(1, QualityAnswer("k", "Q", "A", ("Paris",), True, 1.0, 2.0, 3)),
     ev.BenchProgressed(1, 1, 8, 10.0),
@@ -56,7 +60,10 @@ SAMPLES: list[ev.Event] = [
     ev.AttemptFailed(1, Phase.LOADING, "deploy", "m", "h"),
     ev.ExclusionSet(1, "provider", "vastai", "SSH error", NOW, True),
     ev.ExclusionLifted(1, "provider", "vastai"),
+    ev.Diagnosed(1, "cause", "remedy", (), "rule", FLAG),
+    ev.RemedyApplied(1, "rule", FLAG, "start again with --x 1", "auto"),
     ev.ChoiceAwaited(1),
+    ev.ChoiceAwaited(1, FLAG),
     ev.ChoiceMade(1, "next"),
     ev.AutoFailoverSet(False),
     ev.Noted("info", "text"),

@@ -5,88 +5,29 @@ Some minutes; run with `pytest -m real`.
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from house import free_port, processes_naming
+from house import processes_naming
 from real_sshd import Sshd, real_sshd
+from real_support import ask, environment, first, is_phase, started
 
 pytestmark = pytest.mark.real
 
-GDL = Path(sys.executable).parent / "gdl-tui"
 LIMIT_S = 420
-
-
-@dataclass
-class Run:
-    """A `gdl-tui` process and the events it printed."""
-
-    process: subprocess.Popen[str]
-    events: list[dict[str, Any]]
-
-    def until(self, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """Read events up to the first for which `holds`."""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            event = json.loads(line)
-            event["read_at"] = time.monotonic()
-            self.events.append(event)
-            if holds(event):
-                return event
-        raise AssertionError(f"ended without it: {self.events[-1:]}")
-
-    def finish(self) -> tuple[int, dict[str, Any]]:
-        """(exit code, the last event)."""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.events.append(json.loads(line))
-        return self.process.wait(60), self.events[-1]
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """An environment whose data and home are this test's, and whose package cache is shared."""
-    home = tmp_path / "home"
-    home.mkdir()
-    cache = os.environ.get("UV_CACHE_DIR", str(Path.home() / ".cache" / "uv"))
-    yield {
-        **os.environ,
-        "HOME": str(home),
-        "UV_CACHE_DIR": cache,
-        "GDL_DATA_DIR": str(tmp_path / "data"),
-        "GDL_ENGINE__PORT": str(free_port()),
-        "GDL_ENGINE__LOG": str(tmp_path / "vllm.log"),
-    }
+    yield environment(tmp_path)
     assert processes_naming(str(tmp_path)) == []
-
-
-@contextlib.contextmanager
-def started(place: dict[str, str], *arguments: str) -> Iterator[Run]:
-    """A `gdl-tui ARGUMENTS --json`; told to give back its machine if the test fails."""
-    with subprocess.Popen(
-        [GDL, *arguments, "--json"],
-        env=place,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as process:
-        try:
-            yield Run(process, [])
-        finally:
-            if process.poll() is None:
-                process.terminate()
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +53,27 @@ def test_one_command_serves_verifies_measures_and_gives_back(place: dict[str, st
     assert time.monotonic() - begun < LIMIT_S
 
 
+def serves_the_official_client(endpoint: str, key: str) -> None:
+    """Models, a chat, a stream, and 401 for a wrong key, as the openai package has them."""
+    import openai
+
+    client = openai.OpenAI(base_url=endpoint, api_key=key, max_retries=0)
+    assert [model.id for model in client.models.list()] == ["smollm2-135m"]
+    asked: Any = {
+        "model": "smollm2-135m",
+        "messages": [{"role": "user", "content": "What is the capital of France?"}],
+        "temperature": 0,
+        "max_tokens": 16,
+    }
+    whole = client.chat.completions.create(**asked).choices[0].message.content
+    pieces = client.chat.completions.create(**asked, stream=True)
+    streamed = "".join(p.choices[0].delta.content or "" for p in pieces if p.choices)
+    assert whole == streamed and "Paris" in whole
+    stranger = openai.OpenAI(base_url=endpoint, api_key="wrong", max_retries=0)
+    with pytest.raises(openai.AuthenticationError):
+        stranger.models.list()
+
+
 def test_over_openssh_it_answers_and_a_dead_server_is_noticed(
     place: dict[str, str], sshd: Sshd
 ) -> None:
@@ -128,35 +90,13 @@ def test_over_openssh_it_answers_and_a_dead_server_is_noticed(
         assert "Paris" in ask(tunnel["endpoint"], key)
         with pytest.raises(httpx.HTTPStatusError, match="401"):
             ask(tunnel["endpoint"], "wrong")
+        serves_the_official_client(tunnel["endpoint"], key)
         check = first(run, lambda e: e["type"] == "checked" and e["check"]["name"] == "process")
         os.killpg(int(check["check"]["detail"].split()[1]), signal.SIGKILL)
         killed = time.monotonic()
-        failed = run.until(lambda e: e["type"] == "attempt_failed")
-        assert failed["read_at"] - killed < 1.5  # noticed within a second, then diagnosed
+        restarted = run.until(lambda e: e["type"] == "remedy_applied")
+        assert restarted["read_at"] - killed < 1.5  # noticed within a second, then diagnosed
+        assert restarted["remedy"]["kind"] == "restart"
+        run.process.terminate()
         code, end = run.finish()
-    assert (code, end["outcome"], end["kind"]) == (5, "failed", "deploy")
-
-
-def is_phase(event: dict[str, Any], phase: str) -> bool:
-    return event["type"] == "phase_changed" and event["phase"] == phase
-
-
-def first(run: Run, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    return next(e for e in run.events if holds(e))
-
-
-def ask(endpoint: str, key: str) -> str:
-    answer = httpx.post(
-        f"{endpoint}/chat/completions",
-        headers={"Authorization": f"Bearer {key}"},
-        json={
-            "model": "smollm2-135m",
-            "messages": [{"role": "user", "content": "What is the capital of France?"}],
-            "temperature": 0,
-            "max_tokens": 24,
-        },
-        timeout=60,
-        trust_env=False,
-    )
-    answer.raise_for_status()
-    return str(answer.json()["choices"][0]["message"]["content"])
+    assert (code, end["outcome"], end["billing"]) == (8, "cancelled", "none")

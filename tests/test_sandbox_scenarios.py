@@ -22,7 +22,7 @@ MAIN = frozenset(
         *("auth-failed", "key-late", "dies-provisioning", "false-stop", "no-driver", "uv-fails"),
         *("install-no-space", "crash-cuda-mismatch", "crash-torchvision-mismatch"),
         *("first-inference-crashes", "shopper-429", "lost-answer-cut", "delete-fails"),
-        "delete-lies",
+        *("delete-lies", "driver-older-than-listed", "driver-rebuilding"),
     }
 )
 """Played in every run of the tests; the others with `-m scenarios`, as they take minutes."""

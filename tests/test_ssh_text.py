@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gdl.ssh.text import MAX_LINE, LineSplitter, clean_text
+from gdl.ssh.text import MAX_LINE, LineSplitter
 
 
 def _lines(*batches: bytes) -> list[str]:
@@ -126,9 +126,3 @@ def test_many_lines_are_quick() -> None:
     count = sum(len(splitter.feed(raw[at : at + 65536])) for at in range(0, len(raw), 65536))
     assert count == 100_000
     assert time.process_time() - started < 2
-
-
-def test_clean_text() -> None:
-    assert clean_text("  two\r\n lines\t\x1b[31mred\x07\u202e ") == "two  lines red"
-    assert clean_text("x" * 50, 10) == "x" * 9 + "…"
-    assert len(clean_text("\x1b[" * 100_000)) <= MAX_LINE

@@ -4,7 +4,7 @@ folds them with the real `apply`, and ranks its offers with the real `rank`."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,17 @@ from gdl.domain.errors import GdlError, UsageError
 from gdl.domain.events import Billing, DeploymentFinished, Event, Phase, Recorded
 from gdl.domain.models import (
     BenchReport,
+    ChatDone,
+    ChatMessage,
+    ChatPiece,
     Check,
     CheckStatus,
     CostReport,
     DeploymentSpec,
+    Exclusion,
     Finding,
     Gpu,
+    HealthSample,
     HostFacts,
     Offer,
     OfferQuery,
@@ -30,8 +35,9 @@ from gdl.domain.models import (
     Session,
     SessionStatus,
 )
-from gdl.domain.offers import rank
-from gdl.orchestrator.api import ModelRow, SessionRow, Story
+from gdl.domain.offers import Exclusions, rank
+from gdl.domain.remedies import Remedy, RemedyKind
+from gdl.orchestrator.api import ModelRow, SessionRow, Source, Story
 from gdl.settings import Settings
 from gdl.tui.app import GdlApp
 
@@ -94,20 +100,34 @@ OFFERS = (
 )
 
 
+SOURCES = (
+    Source("shopper", False, "cloud-gpu-shopper", "nothing answers at http://localhost:8080"),
+    Source("ssh", True, "SSH hosts", "2 in ~/.ssh/config: gpu1, lab", ("gpu1", "lab")),
+    Source("local", True, "This computer", "CPU (8 cores, 31 GB): small models, slowly"),
+    Source("sandbox", True, "Sandbox", "a simulated market: nothing is rented, nothing costs"),
+)
+
+
 class ScriptedOrchestrator:
     """Implements OrchestratorApi. `push` makes a deployment's next events happen."""
 
     backend_name = "shopper"
+    keeps = True
 
     def __init__(self, clock: Clock | None = None, offers: Sequence[Offer] = OFFERS) -> None:
         self.clock = clock or Clock()
         self.listed = list(offers)
         self.error: GdlError | None = None
+        self.left_out: list[Exclusion] = []
+        self.sample: HealthSample | None = None
         self.rows: list[SessionRow] = []
         self.specs: list[DeploymentSpec] = []
         self.calls: list[tuple[Any, ...]] = []
         self.queries: list[OfferQuery] = []
         self.gate: asyncio.Event | None = None
+        self.shell_command: Sequence[str] = ("true",)
+        self.around = list(SOURCES)
+        self.said: list[ChatPiece | ChatDone] = []
         self._recorded: dict[str, list[Recorded]] = {}
         self._states: dict[str, DeploymentState] = {}
         self._changed: dict[str, asyncio.Event] = {}
@@ -145,7 +165,15 @@ class ScriptedOrchestrator:
         if self.error is not None:
             raise self.error
         known = next((m for m in MODELS if m.alias == query.model), None)
-        return rank(self.listed, query, needed_vram_gb=known.vram_gb if known else None)
+        need = known.vram_gb if known else None
+        left_out = Exclusions.of(self.left_out)
+        return rank(self.listed, query, needed_vram_gb=need, exclusions=left_out)
+
+    async def clear_exclusions(self, key: str | None = None) -> int:
+        self.calls.append(("clear_exclusions", key))
+        before = len(self.left_out)
+        self.left_out = [x for x in self.left_out if key is not None and x.key != key]
+        return before - len(self.left_out)
 
     def models(self) -> Sequence[ModelRow]:
         return MODELS
@@ -207,6 +235,21 @@ class ScriptedOrchestrator:
     async def next_offer(self, deployment_id: str, *, exclude_provider: bool = False) -> None:
         self.calls.append(("next_offer", deployment_id, exclude_provider))
 
+    async def bundle(self, ident: str, path: Path | None = None) -> Path:
+        raise UsageError(f"no deployment {ident}", "")
+
+    async def apply_remedy(self, deployment_id: str) -> None:
+        self.calls.append(("apply_remedy", deployment_id))
+
+    async def include_provider(self, deployment_id: str, provider: str) -> None:
+        self.calls.append(("include_provider", deployment_id, provider))
+        number = self._states[deployment_id].attempts[-1].number
+        self.push(deployment_id, 100, ev.ExclusionLifted(number, "provider", provider))
+
+    async def set_auto_failover(self, deployment_id: str, enabled: bool) -> None:
+        self.calls.append(("set_auto_failover", deployment_id, enabled))
+        self.push(deployment_id, 100, ev.AutoFailoverSet(enabled))
+
     async def sessions(self) -> Sequence[SessionRow]:
         if self.error is not None:
             raise self.error
@@ -235,12 +278,32 @@ class ScriptedOrchestrator:
         self.calls.append(("health", ident))
         return [Check("health", CheckStatus.FAILED, "connection refused", 3.0)]
 
+    def health_now(self, deployment_id: str) -> HealthSample | None:
+        return self.sample
+
     async def bench(self, ident: str) -> BenchReport:
         self.calls.append(("bench", ident))
         return REPORT
 
+    async def chat(
+        self, deployment_id: str, messages: Sequence[ChatMessage]
+    ) -> AsyncGenerator[ChatPiece | ChatDone]:
+        self.calls.append(("chat", deployment_id, tuple(messages)))
+        for part in self.said:
+            if self.gate is not None:
+                await self.gate.wait()
+            yield part
+
     async def doctor(self) -> Sequence[Finding]:
         return ()
+
+    async def shell(self, ident: str) -> Sequence[str]:
+        self.calls.append(("shell", ident))
+        return self.shell_command
+
+    async def sources(self) -> Sequence[Source]:
+        self.calls.append(("sources",))
+        return self.around
 
     async def stories(self) -> Sequence[Story]:
         return ()
@@ -326,9 +389,15 @@ def rented(n: int = 1, which: Offer = OFFERS[1]) -> list[Event]:
     ]
 
 
-def to_installing(o: ScriptedOrchestrator, ident: str, n: int = 1, start: float = 1.0) -> None:
+def to_installing(
+    o: ScriptedOrchestrator,
+    ident: str,
+    n: int = 1,
+    start: float = 1.0,
+    which: Offer | None = None,
+) -> None:
     """An attempt on its way, in the middle of the second of three steps."""
-    which = OFFERS[n]
+    which = which or OFFERS[n]
     o.push(ident, start, ev.OffersRanked(6, 3, ("2 not available", "1 too expensive")))
     o.push(ident, start + 1, *renting(n, which))
     o.push(ident, start + 24, *rented(n, which))
@@ -341,20 +410,25 @@ def to_installing(o: ScriptedOrchestrator, ident: str, n: int = 1, start: float 
     o.push(ident, start + 61, ev.Progressed(n, "downloading vllm, 423.6 MiB", 0.45))
 
 
-def to_serving(o: ScriptedOrchestrator, ident: str) -> None:
-    to_installing(o, ident)
-    o.push(ident, 120, ev.StepFinished(1, "vllm", "done", 78.0))
-    o.push(ident, 120, ev.StepStarted(1, "check", "check the import", 3, 3))
-    o.push(ident, 128, ev.StepFinished(1, "check", "done", 8.0))
-    o.push(ident, 128, ev.PhaseChanged(1, Phase.STARTING))
-    o.push(ident, 131, ev.PhaseChanged(1, Phase.LOADING))
-    o.push(ident, 150, ev.LogLines(1, "engine", VLLM_LINES, 0))
-    o.push(ident, 170, ev.TunnelOpened(1, ENDPOINT, "forward", KEY_FILE))
-    o.push(ident, 170, ev.PhaseChanged(1, Phase.VERIFYING))
-    o.push(ident, 171, *(ev.Checked(1, check) for check in CHECKS))
-    o.push(ident, 175, *(ev.QualityAnswered(1, answer) for answer in ANSWERS))
-    o.push(ident, 180, ev.BenchFinished(1, REPORT))
-    o.push(ident, 180, ev.PhaseChanged(1, Phase.SERVING))
+def to_serving(
+    o: ScriptedOrchestrator, ident: str, n: int = 1, start: float = 0.0, which: Offer = OFFERS[1]
+) -> None:
+    def push(at: float, *events: Event) -> None:
+        o.push(ident, start + at, *events)
+
+    to_installing(o, ident, n, start + 1, which)
+    push(120, ev.StepFinished(n, "vllm", "done", 78.0))
+    push(120, ev.StepStarted(n, "check", "check the import", 3, 3))
+    push(128, ev.StepFinished(n, "check", "done", 8.0))
+    push(128, ev.PhaseChanged(n, Phase.STARTING))
+    push(131, ev.PhaseChanged(n, Phase.LOADING))
+    push(150, ev.LogLines(n, "engine", VLLM_LINES, 0))
+    push(170, ev.TunnelOpened(n, ENDPOINT, "forward", KEY_FILE))
+    push(170, ev.PhaseChanged(n, Phase.VERIFYING))
+    push(171, *(ev.Checked(n, check) for check in CHECKS))
+    push(175, *(ev.QualityAnswered(n, answer) for answer in ANSWERS))
+    push(180, ev.BenchFinished(n, REPORT))
+    push(180, ev.PhaseChanged(n, Phase.SERVING))
 
 
 def to_failed(o: ScriptedOrchestrator, ident: str) -> None:
@@ -379,6 +453,62 @@ def to_failed(o: ScriptedOrchestrator, ident: str) -> None:
         ev.PhaseChanged(1, Phase.FAILED),
         ev.BillingChanged(1, Billing.RELEASED, "s-1"),
     )
+
+
+def to_waiting(o: ScriptedOrchestrator, ident: str) -> None:
+    """The first attempt failed, and the user is asked what next."""
+    to_failed(o, ident)
+    o.push(ident, 91, ev.ChoiceAwaited(1))
+
+
+def to_remedy(o: ScriptedOrchestrator, ident: str) -> None:
+    """The server did not start; the machine is still rented, and a remedy can be applied on it."""
+    to_installing(o, ident)
+    remedy = Remedy(RemedyKind.FLAG, "--max-model-len", "2048")
+    o.push(
+        ident,
+        90,
+        ev.PhaseChanged(1, Phase.STARTING),
+        ev.Diagnosed(
+            1,
+            "The context asked for is longer than the model's own.",
+            "Lower --max-model-len to 2048.",
+            ("ValueError: User-specified max_model_len (4096) is greater than the derived",),
+            "context-too-long",
+            remedy,
+        ),
+        ev.ChoiceAwaited(1, remedy),
+    )
+
+
+SSH_DEAD = "SSH did not answer within 10 min"
+
+
+def to_third_attempt(o: ScriptedOrchestrator, ident: str) -> None:
+    """A stale offer, then a machine whose SSH is dead, then one that serves."""
+    stale = "the offer is gone: it was rented by somebody else"
+    o.push(ident, 1, ev.OffersRanked(6, 3, ("2 not available", "1 too expensive")))
+    o.push(ident, 2, *renting(1, OFFERS[0]))
+    o.push(
+        ident,
+        3,
+        ev.AttemptFailed(1, Phase.RENTING, "offer_gone", stale, "take the next offer"),
+        ev.PhaseChanged(1, Phase.FAILED),
+        ev.ExclusionSet(1, "offer", OFFERS[0].id, stale, None, False),
+        ev.BillingChanged(1, Billing.NONE),
+    )
+    o.push(ident, 4, *renting(2, OFFERS[1]))
+    o.push(ident, 20, *rented(2, OFFERS[1]))
+    o.push(
+        ident,
+        620,
+        ev.AttemptFailed(2, Phase.CONNECTING, "ssh", SSH_DEAD, "take another provider"),
+        ev.PhaseChanged(2, Phase.FAILED),
+        ev.ExclusionSet(2, "provider", OFFERS[1].provider, f"SSH error on {OFFERS[1].id}", None,
+                        False),
+        ev.BillingChanged(2, Billing.RELEASED, "s-2"),
+    )  # fmt: skip
+    to_serving(o, ident, 3, 622.0, OFFERS[2])
 
 
 CHECKS = (

@@ -6,10 +6,13 @@ The file is `config.toml` in the platform's configuration folder, or what `--con
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import tempfile
 import tomllib
 import uuid
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +37,14 @@ def _checked_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _flattened(table: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from _flattened(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
 class Timeouts(BaseModel):
     """Seconds. A time-out ends a wait; it never ends a machine without saying so."""
 
@@ -55,6 +66,9 @@ class Timeouts(BaseModel):
     """One installation step."""
     start: float = Field(default=1800.0, gt=0)
     """From the server's start to a model that answers; downloads and compilation included."""
+    stall: float = Field(default=180.0, gt=0)
+    """A starting server that does nothing for so long, by its log, processor, GPU, disk and
+    network, is given up."""
     inference: float = Field(default=120.0, gt=0)
     """One request to the served model."""
     release: float = Field(default=600.0, gt=0)
@@ -70,6 +84,9 @@ class Install(BaseModel):
     """A release such as "0.32.0"; empty: the newest that fits the machine."""
     installer: Literal["auto", "uv", "pip"] = "auto"
     """auto: uv, and pip where uv cannot be had."""
+    runtime: Literal["auto", "venv", "container"] = "auto"
+    """Where vLLM runs. venv: an environment of its own on the machine. container: its own image,
+    by docker. auto: the environment, and the image where that fails and docker works."""
     find_links: tuple[str, ...] = ()
     """Folders or pages with wheels, as pip's --find-links. The machine's own pip configuration
     is honoured in any case."""
@@ -169,6 +186,11 @@ class Settings(BaseSettings):
     """For gated models; also taken from HF_TOKEN. Reaches the machine in a file of mode 0600."""
     hosts: tuple[SshHost, ...] = ()
     """Machines of the `ssh` backend."""
+    keys: dict[str, str] = Field(default_factory=dict)
+    """Keys of the terminal UI: the id of a binding -> its keys, such as "ctrl+d" or "d,enter".
+    Help (`?`) shows the ids in force."""
+    theme: str = ""
+    """Theme of the terminal UI, such as "ansi-dark" or "high-contrast"; empty: its own."""
     read_only: bool = False
     """Show only: nothing is rented, changed or destroyed."""
     data_dir: Path = Field(default_factory=lambda: platformdirs.user_data_path("gdl-tui"))
@@ -177,6 +199,12 @@ class Settings(BaseSettings):
     install: Install = Field(default_factory=Install)
     engine: Engine = Field(default_factory=Engine)
     sandbox: Sandbox = Field(default_factory=Sandbox)
+
+    @field_validator("keys", mode="before")
+    @classmethod
+    def _flat(cls, value: Any) -> Any:
+        """TOML reads `offers.deploy = "d"` as a table in a table."""
+        return dict(_flattened(value, "")) if isinstance(value, dict) else value
 
     @field_validator("shopper_url")
     @classmethod
@@ -210,6 +238,37 @@ _config_file: Path = Path()
 
 def default_config_file() -> Path:
     return platformdirs.user_config_path("gdl-tui") / "config.toml"
+
+
+def config_file() -> Path:
+    """The file that `load` read, or would have read."""
+    return _config_file if _config_file != Path() else default_config_file()
+
+
+def write_first(backend: str, host: str | None = None) -> Path:
+    """Make the configuration file with this backend, and this machine for `ssh`; its path.
+
+    Raises UsageError when there is a file already: what is in it is the user's own.
+    """
+    path = config_file()
+    lines = [
+        "# Written by gdl-tui; its README says what else can be set.",
+        f'backend = "{backend}"',
+    ]
+    if host is not None:
+        # A JSON string is a TOML string.
+        lines += ["", "[[hosts]]", f"host = {json.dumps(host)}"]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, encoding="utf-8") as file:
+            file.write("\n".join(lines) + "\n")
+            file.flush()
+            os.link(file.name, path)
+    except FileExistsError:
+        raise UsageError(f"{path} is there already", f'set backend = "{backend}" in it') from None
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}", "check its folder") from None
+    return path
 
 
 def load(config: Path | None = None, **flags: Any) -> Settings:
