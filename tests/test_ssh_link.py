@@ -51,7 +51,7 @@ async def test_first_connection_is_tried_once(server: SshServer, tmp_path: Path)
     started = time.monotonic()
     with pytest.raises(SshError, match="refuses the connection"):
         await link.connect()
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 10
     await link.aclose()
 
 
