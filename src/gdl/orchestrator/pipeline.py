@@ -70,7 +70,7 @@ class Attempt:
         self._offer = offer
         await dep.enter(Phase.RENTING, f"{offer.gpu_name} at ${offer.price_per_hour:.3f}/h")
         lease = await self._renter.rent(dep, offer)
-        session = await self._renter.wait_running(dep, lease.session)
+        session = await self._renter.lookout.wait_running(dep, lease.session)
         await self._while_it_lives(self._to_serving(session))
 
     async def _to_serving(self, session: Session) -> None:
@@ -85,7 +85,7 @@ class Attempt:
             return await work
         doing = asyncio.ensure_future(work)
         watching = asyncio.ensure_future(
-            self._renter.watch(self._deployment, self.machine.out_of_reach)
+            self._renter.lookout.watch(self._deployment, self.machine.out_of_reach)
         )
         try:
             await asyncio.wait({doing, watching}, return_when=asyncio.FIRST_COMPLETED)
@@ -249,7 +249,7 @@ class Attempt:
         reached = not self.machine.out_of_reach.is_set()
         if reached and not isinstance(error, SshError):
             return error  # it is there and told us itself what is wrong
-        return await self._renter.explained(self._deployment, error)
+        return await self._renter.lookout.explained(self._deployment, error)
 
     async def release(self) -> None:
         """Give the machine back and wait for the proof. Raises ReleaseUnconfirmed."""
