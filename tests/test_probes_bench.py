@@ -14,17 +14,11 @@ from gdl.domain.errors import VerificationError
 from gdl.domain.models import BenchReport, Percentiles, QualityAnswer
 from gdl.domain.plain import to_plain
 from gdl.domain.secret import Secret
+from gdl.probes.bench.metrics import figures
 from gdl.probes.bench.quality import judge, load_prompts, passes
+from gdl.probes.bench.report import report, sample
 from gdl.probes.bench.runner import run_bench
-from gdl.probes.bench.stats import (
-    build_report,
-    cost_per_million,
-    count_errors,
-    percentile,
-    percentiles,
-    tokens_per_s,
-    tpot_ms,
-)
+from gdl.probes.bench.stats import cost_per_million, percentile, tokens_per_s
 from gdl.probes.client import EndpointClient, StreamResult
 from gdl.probes.sshcurl import SshCurl
 from openai_server import OpenAIServer
@@ -64,9 +58,11 @@ def test_percentiles_rise_and_stay_inside(values: list[float], a: float, b: floa
 
 def test_percentiles_by_hand() -> None:
     # Places in 0-4: median 2, p95 3.8, p99 3.96.
-    assert percentiles([50, 10, 40, 20, 30]) == Percentiles(30, 30, 48.0, pytest.approx(49.6))
-    assert percentiles([7.0]) == Percentiles(7.0, 7.0, 7.0, 7.0)
-    assert percentiles([]) is None
+    values = [50, 10, 40, 20, 30]
+    assert [percentile(values, percent) for percent in (50, 95, 99)] == pytest.approx(
+        [30, 48, 49.6]
+    )
+    assert percentile([7.0], 99) == 7.0
     for wrong in (-1, 101):
         with pytest.raises(ValueError, match="between 0 and 100"):
             percentile([1.0], wrong)
@@ -74,12 +70,7 @@ def test_percentiles_by_hand() -> None:
         percentile([], 50)
 
 
-def test_time_per_output_token() -> None:
-    assert tpot_ms(result(100, 400, 4)) == 100.0
-    assert tpot_ms(result(100, 400, 1)) is None
-    assert tpot_ms(result(100, 400, None)) is None
-    assert tpot_ms(result(None, 400, 4)) is None
-    assert tpot_ms(result(error="x")) is None
+def test_tokens_per_second_of_one_answer() -> None:
     assert tokens_per_s(result(100, 400, 4)) == 10.0
     assert tokens_per_s(result(output=None)) is None
     assert tokens_per_s(result(e2el=0)) is None
@@ -98,8 +89,9 @@ def test_a_report_by_hand() -> None:
         result(None, 9000, None, 0, error="HTTP 500: a", kind="http_500"),
         result(50, 9000, 3, 10, error="it broke off", kind="truncated"),
     ]
-    report = build_report("m", results, duration_s=2.0, price_per_hour=0.36, concurrency=2)
-    assert report == BenchReport(
+    found = figures([sample(r, 0.0, n) for n, r in enumerate(results)], 2.0)
+    made = report("m", found, price_per_hour=0.36, concurrency=2, note="slow")
+    assert made == BenchReport(
         model="m",
         completed=2,
         failed=2,
@@ -109,21 +101,27 @@ def test_a_report_by_hand() -> None:
         request_throughput=1.0,
         output_throughput=5.5,
         ttft_ms=Percentiles(150, 150, 195, 199),
-        tpot_ms=Percentiles(100, 100, 100, 100),
-        e2el_ms=Percentiles(600, 600, 780, pytest.approx(796)),
+        tpot_ms=_near(Percentiles(100, 100, 100, 100)),
+        e2el_ms=_near(Percentiles(600, 600, 780, 796)),
         cost_per_million=pytest.approx(0.0001 / 5.5 * 1e6),
         concurrency=2,
-        errors=("1 x HTTP 500: a", "1 x it broke off"),
+        errors=("1 x http_500: HTTP 500: a", "1 x truncated: it broke off"),
+        note="slow",
     )
+
+
+def _near(wanted: Percentiles) -> Percentiles:
+    """Equal to what lies within rounding of it."""
+    values = (wanted.mean, wanted.median, wanted.p95, wanted.p99)
+    return Percentiles(*(pytest.approx(value) for value in values))
 
 
 def test_a_report_of_failures_alone_and_of_nothing() -> None:
-    report = build_report(
-        "m", [result(error="x")], duration_s=0.0, price_per_hour=1.0, concurrency=1
-    )
-    assert (report.completed, report.failed, report.output_throughput) == (0, 1, 0.0)
-    assert report.ttft_ms is report.tpot_ms is report.e2el_ms is report.cost_per_million is None
-    assert build_report("m", [], duration_s=1, price_per_hour=1, concurrency=1).failed == 0
+    failures = figures([sample(result(error="x"), 0.0, 0)], 0.0)
+    made = report("m", failures, price_per_hour=1.0, concurrency=1)
+    assert (made.completed, made.failed, made.output_throughput) == (0, 1, 0.0)
+    assert made.ttft_ms is made.tpot_ms is made.e2el_ms is made.cost_per_million is None
+    assert report("m", figures([], 1.0), price_per_hour=1, concurrency=1).failed == 0
 
 
 def test_errors_are_counted_by_kind() -> None:
@@ -133,9 +131,10 @@ def test_errors_are_counted_by_kind() -> None:
         result(output=None),
         result(error="HTTP 500: request 2", kind="http_500"),
     ]
-    assert count_errors(results) == (
-        "2 x HTTP 500: request 1",
-        "1 x an answer without token counts",
+    found = figures([sample(r, 0.0, n) for n, r in enumerate(results)], 1.0)
+    assert report("m", found, price_per_hour=0, concurrency=1).errors == (
+        "2 x http_500: HTTP 500: request 1",
+        "1 x no token counts: chunks were counted",
     )
 
 
@@ -206,6 +205,7 @@ class Watcher:
         return await run_bench(
             client,
             "tiny",
+            key=KEY,
             price_per_hour=0.36,
             on_answer=self.answers.append,
             on_progress=lambda *step: self.progress.append(step),
@@ -257,13 +257,14 @@ async def test_some_failures_are_counted(server: OpenAIServer, client: EndpointC
     report = await run_bench(
         client,
         "tiny",
+        key=KEY,
         price_per_hour=0,
         on_answer=watcher.answers.append,
         on_progress=after_quality,
         max_tokens=3,
     )
     assert (report.completed, report.failed) == (5, 3)
-    assert report.errors == ("3 x HTTP 500: the engine has a cold",)
+    assert report.errors == ("3 x http_500: HTTP 500: the engine has a cold",)
     assert report.output_tokens == 15 and report.cost_per_million is None
     assert steps[-1] == 8
 
@@ -299,7 +300,9 @@ async def test_a_cancelled_run_leaves_nothing_behind(
         under_load.set()
 
     run = asyncio.create_task(
-        run_bench(client, "tiny", price_per_hour=0, on_answer=lambda _: None, on_progress=stall)
+        run_bench(
+            client, "tiny", key=KEY, price_per_hour=0, on_answer=lambda _: None, on_progress=stall
+        )
     )
     await asyncio.wait_for(under_load.wait(), 5)
     while server.running < 4:
@@ -318,5 +321,5 @@ async def test_a_failing_callback_ends_the_run_as_itself(client: EndpointClient)
 
     with pytest.raises(RuntimeError, match="the reader is broken"):
         await run_bench(
-            client, "tiny", price_per_hour=0, on_answer=lambda _: None, on_progress=broken
+            client, "tiny", key=KEY, price_per_hour=0, on_answer=lambda _: None, on_progress=broken
         )

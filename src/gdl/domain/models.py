@@ -384,7 +384,8 @@ class BenchReport:
 
     duration_s: first dispatch to last finish. output_throughput: successful output tokens a
     second. cost_per_million: dollars per 10^6 output tokens at that throughput, None when the
-    machine costs nothing or nothing was generated. quality_passed of quality_total prompts.
+    machine costs nothing or nothing was generated. quality_passed of quality_total prompts. note:
+    what speaks against the figures, such as a generator that could not keep up.
     """
 
     model: str
@@ -403,6 +404,7 @@ class BenchReport:
     cost_per_million: float | None = None
     concurrency: int = 1
     errors: tuple[str, ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,7 +110,12 @@ class Endpoint:
         way = self.client or self.curl
         assert way is not None
         return await run_bench(
-            way, model, price_per_hour=price_per_hour, on_answer=on_answer, on_progress=on_progress
+            way,
+            model,
+            key=self._api_key,
+            price_per_hour=price_per_hour,
+            on_answer=on_answer,
+            on_progress=on_progress,
         )
 
     async def aclose(self) -> None:

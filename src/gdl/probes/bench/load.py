@@ -86,10 +86,13 @@ async def run_load(
     seed: int = 0,
     limit_s: float | None = None,
     on_progress: Progress | None = None,
+    on_sample: Callable[[Sample], None] | None = None,
 ) -> Outcome:
     """Send all turns of all conversations at this pace. limit_s: what is not answered then counts
-    as timed out. Raises VerificationError when no connection can be made at all."""
+    as timed out. on_sample: gets each request as it ends; for small loads alone, since it is then
+    decoded between others. Raises VerificationError when no connection can be made at all."""
     load = _Load(carrier, asking, conversations, pace, key, seed=seed, on_progress=on_progress)
+    load.on_sample = on_sample
     watch = Watch()
     with _no_collections():
         ended = await load.run(watch, limit_s)
@@ -175,6 +178,7 @@ class _Load:
         self._timer: asyncio.TimerHandle | None = None
         self._finish: asyncio.Future[None] | None = None
         self.early: dict[Exchange, Sample] = {}
+        self.on_sample: Callable[[Sample], None] | None = None
         self.duration_s = 0.0
         self.strain = Strain(0.0, 0.0, 0.0, 0.0)
 
@@ -253,6 +257,8 @@ class _Load:
     def _done(self, talk: _Talk, exchange: Exchange) -> None:
         try:
             self._take(talk, exchange)
+            if self.on_sample is not None:
+                self.on_sample(self.early.get(exchange) or self._decode_early(exchange))
         except Exception as error:  # a defect of ours must end the run, not hang it
             if self._finish is not None and not self._finish.done():
                 self._finish.set_exception(error)

@@ -5,24 +5,37 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from gdl.domain.errors import VerificationError
 from gdl.domain.models import BenchReport, QualityAnswer
+from gdl.domain.secret import Secret
+from gdl.probes.bench.asking import Asking
+from gdl.probes.bench.carrier import Limits, carrier_for
+from gdl.probes.bench.decode import Sample
+from gdl.probes.bench.load import Pace, run_load
+from gdl.probes.bench.metrics import Figures, figures
 from gdl.probes.bench.quality import judge, load_prompts
-from gdl.probes.bench.stats import build_report
+from gdl.probes.bench.report import report, sample
+from gdl.probes.bench.workload import Conversation
+from gdl.probes.client import EndpointClient
 from gdl.probes.endpoint import Endpoint, ask
-from gdl.probes.protocol import StreamResult
+from gdl.probes.sshcurl import SshCurl
 
 _HINT = "the server's log tells more; `health` shows which check fails"
+
+Progress = Callable[[int, int, float], None]
+"""Called with (requests done, requests in all, output tokens a second so far)."""
 
 
 async def run_bench(
     client: Endpoint,
     model: str,
     *,
+    key: Secret,
     price_per_hour: float,
     on_answer: Callable[[QualityAnswer], None],
-    on_progress: Callable[[int, int, float], None],
+    on_progress: Progress,
     concurrency: int = 4,
     requests: int = 8,
     max_tokens: int = 64,
@@ -30,23 +43,27 @@ async def run_bench(
     """Five quality prompts one after another, then `requests` longer ones at `concurrency`.
 
     The quality prompts are not timed for the report and so warm the server up. on_answer gets
-    each quality answer; on_progress (requests done, requests in all, output tokens a second so
-    far) follows the longer ones. Failed requests are counted in the report. Raises
-    VerificationError when every request failed; when all quality prompts did, nothing more is
-    sent.
+    each quality answer; on_progress follows the longer ones, which the load generator sends or,
+    where there is no tunnel, commands on the machine. Failed requests are counted in the report.
+    Raises VerificationError when all quality prompts failed (nothing more is sent then), or when
+    no connection can be made.
     """
     answers = await _run_quality(client, model, on_answer)
     if answers and all(answer.error for answer in answers):
         raise VerificationError(f"no prompt was answered: {answers[0].error}", _HINT)
-    load = _Load(client, model, requests, max_tokens, on_progress)
-    duration_s = await load.run(concurrency)
-    return build_report(
+    order = _Order(model, requests, concurrency, max_tokens, on_progress)
+    on_progress(0, requests, 0.0)
+    if isinstance(client, SshCurl):
+        found, note = await _ByCommands(client, order).run(), ""
+    else:
+        found, note = await _by_load(client, key, order)
+    return report(
         model,
-        load.results,
-        duration_s=duration_s,
+        found,
         price_per_hour=price_per_hour,
         concurrency=concurrency,
         quality=answers,
+        note=note,
     )
 
 
@@ -61,48 +78,84 @@ async def _run_quality(
     return answers
 
 
-class _Load:
-    """A closed loop: each of N workers sends its next request when the last one is answered."""
+@dataclass(frozen=True, slots=True)
+class _Order:
+    model: str
+    requests: int
+    concurrency: int
+    max_tokens: int
+    on_progress: Progress
 
-    def __init__(
-        self,
-        client: Endpoint,
-        model: str,
-        requests: int,
-        max_tokens: int,
-        on_progress: Callable[[int, int, float], None],
-    ) -> None:
-        self.results: list[StreamResult] = []
+
+class _Tally:
+    """Tells the progress of an order, sample by sample."""
+
+    def __init__(self, order: _Order) -> None:
+        self._order = order
+        self._done = self._tokens = 0
+        self._began = time.perf_counter()
+
+    def __call__(self, one: Sample) -> None:
+        self._done += 1
+        self._tokens += one.output if one.ok else 0
+        rate = self._tokens / max(one.end - self._began, 1e-9)
+        self._order.on_progress(self._done, self._order.requests, rate)
+
+
+async def _by_load(client: EndpointClient, key: Secret, order: _Order) -> tuple[Figures, str]:
+    """(figures, what speaks against them)."""
+    prompts = load_prompts()
+    conversations = [
+        Conversation(((prompts.longer_prompt(index), order.max_tokens),))
+        for index in range(order.requests)
+    ]
+    carrier = carrier_for(client.base_url, key, Limits(request_s=client.timeout_s))
+    try:
+        outcome = await run_load(
+            carrier,
+            Asking(order.model, client.mode),
+            conversations,
+            Pace(order.concurrency),
+            key,
+            on_sample=_Tally(order),
+        )
+    finally:
+        await carrier.aclose()
+    return outcome.figures, outcome.strain.limited or outcome.note
+
+
+class _ByCommands:
+    """A closed loop over commands: each of N workers sends its next request when the last one is
+    answered."""
+
+    def __init__(self, client: SshCurl, order: _Order) -> None:
         self._client = client
-        self._model = model
-        self._total = requests
-        self._max_tokens = max_tokens
-        self._on_progress = on_progress
-        self._waiting = iter(range(requests))
-        self._started = 0.0
+        self._order = order
+        self._samples: list[Sample] = []
+        self._waiting = iter(range(order.requests))
+        self._told = _Tally(order)
 
-    async def run(self, concurrency: int) -> float:
-        """Send all requests; the seconds from the first dispatch to the last finish."""
-        self._on_progress(0, self._total, 0.0)
-        self._started = finished = time.perf_counter()
-        workers = [asyncio.create_task(self._work()) for _ in range(min(concurrency, self._total))]
+    async def run(self) -> Figures:
+        """Send all requests. The duration is from the first dispatch to the last finish."""
+        began = finished = time.perf_counter()
+        count = min(self._order.concurrency, self._order.requests)
+        workers = [asyncio.create_task(self._work()) for _ in range(count)]
         try:
-            ends = await asyncio.gather(*workers)
-            finished = max(ends, default=finished)
+            finished = max(await asyncio.gather(*workers), default=finished)
         finally:
             for worker in workers:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
-        return finished - self._started
+        return figures(self._samples, finished - began)
 
     async def _work(self) -> float:
         """Take requests until none is left; when the last one ended."""
-        ended = self._started
+        order, ended = self._order, 0.0
         for index in self._waiting:
             prompt = load_prompts().longer_prompt(index)
-            result = await ask(self._client, self._model, prompt, max_tokens=self._max_tokens)
+            start = time.perf_counter()
+            result = await ask(self._client, order.model, prompt, max_tokens=order.max_tokens)
             ended = time.perf_counter()
-            self.results.append(result)
-            tokens = sum(r.output_tokens or 0 for r in self.results if r.ok)
-            self._on_progress(len(self.results), self._total, tokens / (ended - self._started))
+            self._samples.append(sample(result, start, index))
+            self._told(self._samples[-1])
         return ended
