@@ -1,10 +1,14 @@
-"""For all tests: byte code may be written. They start Python by the dozen, and where the
-environment forbids it, each process would compile everything anew."""
+"""For all tests: byte code may be written, and an interrupt is not ignored.
+
+They start Python by the dozen, and where the environment forbids byte code, each process would
+compile everything anew. A run that a shell started in the background ignores interrupts, and every
+process that it starts would do so too."""
 
 from __future__ import annotations
 
 import compileall
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -16,5 +20,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 def pytest_configure(config: pytest.Config) -> None:
     """Compile the program once, before every worker would do so for itself."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput"):
         compileall.compile_dir(Path(__file__).parent.parent / "src", quiet=2)
