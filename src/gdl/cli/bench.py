@@ -20,6 +20,7 @@ from gdl.cli.render import plain, table
 from gdl.cli.runtime import Cli, Session, Target, execute, guarded
 from gdl.cli.signals import handled
 from gdl.domain.errors import Cancelled, UsageError
+from gdl.domain.models import BenchReport
 from gdl.domain.secret import Secret
 from gdl.probes.bench import results
 from gdl.probes.bench.arrivals import Arrivals
@@ -27,6 +28,7 @@ from gdl.probes.bench.asking import Asking
 from gdl.probes.bench.carrier import Limits, shown
 from gdl.probes.bench.load import Outcome, Pace
 from gdl.probes.bench.metrics import Slo
+from gdl.probes.bench.report import report
 from gdl.probes.bench.results import Context
 from gdl.probes.bench.session import Bench, Wish, connected
 from gdl.probes.bench.sweep import Point, Swept
@@ -86,9 +88,19 @@ def bench(cli: Cli, target: Target, order: Order) -> NoReturn:
             job = _understood(order)
             async with session.orchestrator.reach(order.ident or "") as reached:
                 context = _context(order, reached.url, reached.price, reached.provider)
-                return await _measure(
+                code, outcomes, best = await _measure(
                     order, job, reached.url, reached.key, reached.model, context, session.output
                 )
+            reports = [_report(outcome, context) for outcome in outcomes]
+            standing = await session.orchestrator.keep_benchmarks(
+                order.ident or "",
+                reports,
+                _workload(order),
+                None if best is None else reports[best],
+            )
+            if standing:
+                say(plain(standing, 300))
+            return code
 
         execute(cli, body, target=target, as_json=order.as_json, changes="benchmarked")
     output = Output(order.as_json)
@@ -118,7 +130,7 @@ async def _at_url(cli: Cli, order: Order, output: Output) -> int:
     try:
         with handled(lambda _signal: task.cancel()):
             context = _context(order, url, None, "")
-            return await _measure(order, job, url, key, order.model, context, output)
+            return (await _measure(order, job, url, key, order.model, context, output))[0]
     except asyncio.CancelledError:
         task.uncancel()
         raise Cancelled("interrupted", "run it again when you are ready") from None
@@ -194,7 +206,8 @@ async def _measure(
     model: str,
     context: Context,
     output: Output,
-) -> int:
+) -> tuple[int, list[Outcome], int | None]:
+    """(exit code, what was measured, the place of the best point of a sweep in it)."""
     asking = Asking(model, job.asking.mode, job.asking.ignore_eos)
     _allow_many_connections()
     say(f"warming up {plain(shown(url), 200)} ...")
@@ -207,7 +220,32 @@ async def _measure(
         output.json(results.vllm_json(outcome, context, details=False))
     else:
         _print_rows(outcome, context, output)
-    return exit_codes.OK if outcome.figures.completed else exit_codes.VERIFICATION_FAILED
+    code = exit_codes.OK if outcome.figures.completed else exit_codes.VERIFICATION_FAILED
+    return code, [outcome], None
+
+
+def _report(outcome: Outcome, context: Context) -> BenchReport:
+    return report(
+        outcome.asking.model,
+        outcome.figures,
+        price_per_hour=context.price_per_hour or 0.0,
+        concurrency=outcome.pace.concurrency or 0,
+        note=outcome.strain.limited or outcome.note,
+    )
+
+
+def _workload(order: Order) -> str:
+    """What was asked, so that only the like is compared with it."""
+    words = [Path(order.dataset).name]
+    lengths = (("in", order.input_len), ("out", order.output_len))
+    words += [f"{name} {length}" for name, length in lengths if length is not None]
+    if order.turns > 1:
+        words.append(f"{order.turns} turns")
+    if order.prefix:
+        words.append(f"prefix {order.prefix}")
+    if order.rate is not None:
+        words.append(f"{order.rate}/s")
+    return ", ".join(words)
 
 
 def _print_rows(outcome: Outcome, context: Context, output: Output) -> None:
@@ -217,7 +255,9 @@ def _print_rows(outcome: Outcome, context: Context, output: Output) -> None:
         output.line(f"{name:<{wide}}  {plain(text, 300)}")
 
 
-async def _sweep(order: Order, bench: Bench, context: Context, output: Output) -> int:
+async def _sweep(
+    order: Order, bench: Bench, context: Context, output: Output
+) -> tuple[int, list[Outcome], int | None]:
     swept = await bench.sweep(order.most, _say_point)
     outcomes = [point.middle for point in swept.points]
     _write(order, outcomes, context, _swept_json(swept, context, details=True))
@@ -236,7 +276,9 @@ async def _sweep(order: Order, bench: Bench, context: Context, output: Output) -
                 f"second (windows differ by {best.spread:.1%}; {sure})"
             )
             _print_rows(best.middle, context, output)
-    return exit_codes.OK if swept.best is not None else exit_codes.VERIFICATION_FAILED
+    if swept.best is None:
+        return exit_codes.VERIFICATION_FAILED, outcomes, None
+    return exit_codes.OK, outcomes, swept.points.index(swept.best)
 
 
 def _say_point(point: Point) -> None:

@@ -11,6 +11,7 @@ import typer
 from gdl.cli.measuring import bench
 from gdl.cli.on_sessions import (
     attach,
+    benchmarks,
     costs,
     destroy,
     env,
@@ -301,6 +302,7 @@ ALL = (
     costs,
     health,
     bench,
+    benchmarks,
     tunnel,
     env,
     models,

@@ -90,6 +90,22 @@ def costs(
     listing.costs(cli_of(context), Target(backend, host, identity), as_json)
 
 
+def benchmarks(
+    context: typer.Context,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="M", help="Of this model, by its served name.")
+    ] = None,
+    gpu: Annotated[
+        str | None, typer.Option("--gpu", metavar="G", help="Of GPUs with this in their name.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare what was measured so far, by model, GPU, provider and price."""
+    from gdl.cli import benchmarks as implementation
+
+    implementation.benchmarks(cli_of(context), Target(), model, gpu, as_json)
+
+
 def health(
     context: typer.Context,
     ident: SessionArgument,

@@ -113,8 +113,8 @@ def bench(report: BenchReport) -> list[str]:
     if report.cost_per_million is not None:
         rows.append(("cost per 10^6 output tokens", money(report.cost_per_million)))
     rows += [("error", error) for error in report.errors[:5]]
-    if report.note:
-        rows.append(("note", report.note))
+    last = (("note", report.note), ("compared", report.standing))
+    rows += [(name, text) for name, text in last if text]
     names = max(len(name) for name, _ in rows)
     return [f"{name:<{names}}  {plain(text, 300)}" for name, text in rows]
 

@@ -385,7 +385,8 @@ class BenchReport:
     duration_s: first dispatch to last finish. output_throughput: successful output tokens a
     second. cost_per_million: dollars per 10^6 output tokens at that throughput, None when the
     machine costs nothing or nothing was generated. quality_passed of quality_total prompts. note:
-    what speaks against the figures, such as a generator that could not keep up.
+    what speaks against the figures, such as a generator that could not keep up. standing: a
+    sentence on them beside earlier ones, "" when they were not kept.
     """
 
     model: str
@@ -405,6 +406,7 @@ class BenchReport:
     concurrency: int = 1
     errors: tuple[str, ...] = ()
     note: str = ""
+    standing: str = ""
 
 
 @dataclass(frozen=True, slots=True)

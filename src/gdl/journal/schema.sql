@@ -64,3 +64,21 @@ CREATE TABLE IF NOT EXISTS exclusions (
     until   TEXT,
     PRIMARY KEY (backend, kind, key)
 ) WITHOUT ROWID;
+
+-- One row per benchmarked point. workload: what was asked. report: the figures, as JSON.
+CREATE TABLE IF NOT EXISTS benchmarks (
+    id            INTEGER PRIMARY KEY,
+    at            TEXT NOT NULL,
+    deployment_id TEXT NOT NULL,
+    session_id    TEXT NOT NULL,
+    backend       TEXT NOT NULL,
+    model         TEXT NOT NULL,
+    gpu           TEXT NOT NULL,
+    gpu_count     INTEGER NOT NULL,
+    provider      TEXT NOT NULL,
+    price         REAL NOT NULL,
+    workload      TEXT NOT NULL,
+    best          INTEGER NOT NULL,
+    report        TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS benchmarks_by_model ON benchmarks (model, at);

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.events import DeploymentFinished, Recorded
+from gdl.domain.measured import Measurement
 from gdl.domain.models import (
     BenchReport,
     ChatDone,
@@ -217,7 +218,27 @@ class OrchestratorApi(Protocol):
         """The latest sample of a deployment that is held in this process."""
         ...
 
-    async def bench(self, ident: str) -> BenchReport: ...
+    async def bench(self, ident: str) -> BenchReport:
+        """The benchmark that deployments end with; the report is kept."""
+        ...
+
+    async def keep_benchmarks(
+        self,
+        ident: str,
+        reports: Sequence[BenchReport],
+        workload: str,
+        best: BenchReport | None = None,
+    ) -> str:
+        """Keep what was measured on a session's endpoint; one sentence on the best of it beside
+        earlier ones. workload: what was asked, in a word or two."""
+        ...
+
+    async def benchmarks(
+        self, model: str | None = None, gpu: str | None = None
+    ) -> Sequence[Measurement]:
+        """Those that were kept, newest first: of a model by its served name, of a GPU by a part
+        of its name."""
+        ...
 
     async def hold_tunnel(
         self,

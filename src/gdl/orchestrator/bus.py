@@ -27,7 +27,7 @@ class Channel:
     def __init__(self, deployment_id: str, journal: Journal, clock: Callable[[], datetime]) -> None:
         self.state = DeploymentState(deployment_id)
         self._journal = journal
-        self._clock = clock
+        self.clock = clock
         self._history: list[Recorded] = []
         self._log_batches = 0
         self._changed = asyncio.Event()
@@ -71,7 +71,7 @@ class Channel:
     async def _emit(self, event: Event) -> None:
         async with self._lock:
             recorded = Recorded(
-                self.state.deployment_id, self.state.last_seq + 1, self._clock(), event
+                self.state.deployment_id, self.state.last_seq + 1, self.clock(), event
             )
             state = apply(self.state, recorded)
             if isinstance(event, LogLines):

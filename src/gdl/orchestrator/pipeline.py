@@ -26,6 +26,7 @@ from gdl.journal.store import Journal
 from gdl.orchestrator import health, installing, preflight, serving
 from gdl.orchestrator.deployment import Deployment
 from gdl.orchestrator.machine import Machine
+from gdl.orchestrator.measurements import Measurements
 from gdl.orchestrator.mending import Mender
 from gdl.orchestrator.renting import Renter
 from gdl.orchestrator.server import Server
@@ -59,6 +60,7 @@ class Attempt:
         self.machine = Machine(deployment, journal, settings, rents=backend.rents)
         self.server = Server(self.machine, engine)
         self._mender = Mender(self.machine)
+        self._measurements = Measurements(journal, deployment.channel.clock)
         self._plan: Plan | None = None
         self._api_key: Secret | None = None
         self._opened: ev.TunnelOpened | None = None
@@ -204,7 +206,9 @@ class Attempt:
 
     async def benchmark(self) -> BenchReport:
         assert self.endpoint is not None
-        return await serving.benchmark(self._deployment, self.endpoint, self.machine.rental.price)
+        return await serving.benchmark(
+            self._deployment, self.endpoint, self.machine.rental, self._measurements
+        )
 
     async def hold(self) -> str:
         """Until the user decides: "destroy" or "keep". A server that ends is started once more.

@@ -15,6 +15,7 @@ from gdl.domain import events as ev
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.errors import GdlError, UsageError
 from gdl.domain.events import Billing, Phase
+from gdl.domain.measured import Measurement
 from gdl.domain.models import (
     BenchReport,
     ChatDone,
@@ -37,6 +38,7 @@ from gdl.orchestrator.api import ModelRow, Reached, SessionRow, Source, Story, T
 from gdl.orchestrator.deployment import Deployment
 from gdl.orchestrator.failover import Failover
 from gdl.orchestrator.leftovers import Leftovers, quietly
+from gdl.orchestrator.measurements import Measurements
 from gdl.orchestrator.pipeline import Attempt
 from gdl.orchestrator.renting import Renter
 from gdl.orchestrator.runner import Runner
@@ -78,7 +80,8 @@ class Orchestrator:
         self._attempt_of = attempt
         self._renter = Renter(backend, journal, settings, consumer_id, clock)
         self._leftovers = Leftovers(backend, journal, settings, clock)
-        self._visits = Visits(backend, journal, settings)
+        self._measurements = Measurements(journal, clock)
+        self._visits = Visits(backend, journal, settings, self._measurements)
         self._sessions = Sessions(
             backend,
             journal,
@@ -344,6 +347,21 @@ class Orchestrator:
         if attempt is not None:
             return await attempt.benchmark()
         return await self._visits.bench(await self._sessions.find(ident))
+
+    async def keep_benchmarks(
+        self,
+        ident: str,
+        reports: Sequence[BenchReport],
+        workload: str,
+        best: BenchReport | None = None,
+    ) -> str:
+        rental = await self._sessions.find(ident)
+        return await self._measurements.keep(rental, reports, workload=workload, best=best)
+
+    async def benchmarks(
+        self, model: str | None = None, gpu: str | None = None
+    ) -> Sequence[Measurement]:
+        return await self._measurements.kept(model, gpu)
 
     @asynccontextmanager
     async def reach(self, ident: str) -> AsyncIterator[Reached]:

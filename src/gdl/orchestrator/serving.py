@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from gdl.domain import events as ev
@@ -17,7 +18,9 @@ from gdl.domain.errors import (
 )
 from gdl.domain.models import BenchReport, Check, CheckStatus, QualityAnswer
 from gdl.domain.secret import Secret
+from gdl.journal.store import Rental
 from gdl.orchestrator.deployment import Deployment
+from gdl.orchestrator.measurements import Measurements
 from gdl.probes.bench.runner import run_bench
 from gdl.probes.client import EndpointClient
 from gdl.probes.health import run_checks, wait_ready
@@ -172,14 +175,16 @@ async def verify(deployment: Deployment, endpoint: Endpoint, *, pid: int | None,
     require_passed(checks)
 
 
-async def benchmark(deployment: Deployment, endpoint: Endpoint, price: float) -> BenchReport:
-    """Run the benchmark as events; the report is the last of them."""
+async def benchmark(
+    deployment: Deployment, endpoint: Endpoint, rental: Rental, measurements: Measurements
+) -> BenchReport:
+    """Run the benchmark as events; the report is the last of them, and kept."""
     emit = Emitter(deployment)
     attempt = deployment.attempt
     try:
         report = await endpoint.bench(
             deployment.model.served_name,
-            price_per_hour=price,
+            price_per_hour=rental.price,
             on_answer=lambda answer: emit(ev.QualityAnswered(attempt, answer)),
             on_progress=lambda done, total, rate: emit(
                 ev.BenchProgressed(attempt, done, total, rate)
@@ -187,6 +192,7 @@ async def benchmark(deployment: Deployment, endpoint: Endpoint, price: float) ->
         )
     finally:
         await emit.drain()
+    report = replace(report, standing=await measurements.keep(rental, [report]))
     await deployment.emit(ev.BenchFinished(attempt, report))
     return report
 

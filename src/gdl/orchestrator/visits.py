@@ -21,6 +21,7 @@ from gdl.orchestrator import health, serving
 from gdl.orchestrator.api import Reached
 from gdl.orchestrator.deployment import Deployment
 from gdl.orchestrator.machine import ENGINE_JOB, target_for
+from gdl.orchestrator.measurements import Measurements
 from gdl.orchestrator.pipeline import Attempt
 from gdl.probes.client import EndpointClient
 from gdl.settings import Settings
@@ -48,7 +49,10 @@ class Visit:
 class Visits:
     """All methods raise GdlError when the session does not run or cannot be entered."""
 
-    def __init__(self, backend: Backend, journal: Journal, settings: Settings) -> None:
+    def __init__(
+        self, backend: Backend, journal: Journal, settings: Settings, measurements: Measurements
+    ) -> None:
+        self._measurements = measurements
         self._backend = backend
         self._journal = journal
         self._settings = settings
@@ -127,12 +131,13 @@ class Visits:
 
     async def bench(self, rental: Rental) -> BenchReport:
         async with self._visit(rental) as visit:
-            return await visit.endpoint.bench(
+            report = await visit.endpoint.bench(
                 rental.served_name,
                 price_per_hour=rental.price,
                 on_answer=lambda answer: None,
                 on_progress=lambda done, total, rate: None,
             )
+        return replace(report, standing=await self._measurements.keep(rental, [report]))
 
     @asynccontextmanager
     async def reach(self, rental: Rental) -> AsyncIterator[Reached]:

@@ -140,6 +140,8 @@ def _figures(report: BenchReport) -> RenderableType:
     )
     for error in report.errors[:3]:
         totals.append(f"\n✗ {fmt.plain(error, 200)}", "red")
+    if report.standing:
+        totals.append(f"\n{fmt.plain(report.standing, 300)}")
     if report.note:
         totals.append(f"\n! {fmt.plain(report.note, 200)}", "yellow")
     return Group(totals, table)
