@@ -1,0 +1,79 @@
+"""The `benchmarks` subcommand: what was measured so far, cheapest tokens first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NoReturn
+
+from gdl.cli import exit_codes
+from gdl.cli.output import say
+from gdl.cli.render import money, plain, price, table
+from gdl.cli.runtime import Cli, Session, Target, execute
+from gdl.domain.measured import Measurement
+from gdl.domain.models import Percentiles
+from gdl.domain.plain import to_plain
+
+_HEADINGS = (
+    "MODEL", "GPU", "PROVIDER", ">PRICE", ">AT A TIME", ">TOKENS/S", ">TTFT", ">TPOT",
+    ">$/1M", ">TOKENS/$", "WORKLOAD", "WHEN",
+)  # fmt: skip
+
+
+def benchmarks(
+    cli: Cli, target: Target, model: str | None, gpu: str | None, as_json: bool
+) -> NoReturn:
+    """The benchmarks in the journal: those of machines that cost something by what a million
+    tokens cost, the others after them by throughput."""
+
+    async def body(session: Session) -> int:
+        found = await session.orchestrator.benchmarks(model, gpu)
+        if as_json:
+            for one in found:
+                session.output.json(_plain(one))
+            return exit_codes.OK
+        for line in table(_HEADINGS, [_cells(one) for one in _ranked(found)]):
+            session.output.line(line)
+        if not found:
+            say("nothing was measured yet: every deployment ends with a benchmark, and `bench` runs"
+                " more")  # fmt: skip
+        return exit_codes.OK
+
+    execute(cli, body, target=target, as_json=as_json)
+
+
+def _ranked(found: Sequence[Measurement]) -> list[Measurement]:
+    def key(one: Measurement) -> tuple[bool, float, float]:
+        cost = one.report.cost_per_million
+        return cost is None, cost or 0.0, -one.report.output_throughput
+
+    return sorted(found, key=key)
+
+
+def _cells(one: Measurement) -> tuple[str, ...]:
+    cost, per_dollar = one.report.cost_per_million, one.tokens_per_dollar
+    return (
+        plain(one.model, 40),
+        plain(one.hardware, 30),
+        plain(one.provider, 20) + (", simulated" if one.simulated else ""),
+        price(one.price),
+        f"{one.report.concurrency or 'by rate'}{'*' if one.best else ''}",
+        f"{one.report.output_throughput:.1f}",
+        _median(one.report.ttft_ms),
+        _median(one.report.tpot_ms),
+        "" if cost is None else money(cost),
+        "" if per_dollar is None else f"{per_dollar:.0f}",
+        plain(one.workload, 30),
+        one.at.astimezone().strftime("%Y-%m-%d %H:%M"),
+    )
+
+
+def _median(values: Percentiles | None) -> str:
+    return "" if values is None else f"{values.median:.1f} ms"
+
+
+def _plain(one: Measurement) -> dict[str, object]:
+    return {
+        **to_plain(one),
+        "hardware": one.hardware,
+        "tokens_per_dollar": one.tokens_per_dollar,
+    }

@@ -1,0 +1,96 @@
+"""Benchmarks that were kept, and what a new one is beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from statistics import median
+
+from gdl.domain.models import BenchReport
+
+OWN = "own"
+"""The workload that every deployment ends with."""
+SIMULATED = "sandbox"
+"""The backend whose machines are no real ones: its figures are compared with its own alone."""
+_SAME = 0.03
+"""Less than this share away from the median is as usual: what runs differ by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One benchmarked point. backend: where the machine came from. gpu: "" without one. price:
+    dollars an hour. workload: `OWN`, or the data set's name and lengths. best: the best point of a
+    sweep."""
+
+    at: datetime
+    deployment_id: str
+    session_id: str
+    backend: str
+    model: str
+    gpu: str
+    gpu_count: int
+    provider: str
+    price: float
+    workload: str
+    report: BenchReport
+    best: bool = False
+
+    @property
+    def hardware(self) -> str:
+        if not self.gpu:
+            return "CPU"
+        return self.gpu if self.gpu_count < 2 else f"{self.gpu_count} x {self.gpu}"
+
+    @property
+    def simulated(self) -> bool:
+        return self.backend == SIMULATED
+
+    @property
+    def tokens_per_dollar(self) -> float | None:
+        cost = self.report.cost_per_million
+        return None if cost is None else 1e6 / cost
+
+    def comparable(self, other: Measurement) -> bool:
+        """Whether the same was asked of the same model, as many at a time."""
+        return self._asked == other._asked
+
+    @property
+    def _asked(self) -> tuple[bool, str, str, int]:
+        return self.simulated, self.model, self.workload, self.report.concurrency
+
+
+def standing(latest: Measurement, earlier: Sequence[Measurement]) -> str:
+    """One sentence on the latest beside what was measured before it, of any hardware."""
+    before = [m for m in earlier if m.comparable(latest) and m.report.output_throughput > 0]
+    same = [m for m in before if m.hardware == latest.hardware]
+    rate = latest.report.output_throughput
+    if not same:
+        text = f"{latest.hardware}: {rate:.1f} tokens/s, the first time this is measured on it"
+    else:
+        usual = median(m.report.output_throughput for m in same)
+        away = rate / usual - 1
+        runs = "1 earlier run" if len(same) == 1 else f"{len(same)} earlier runs"
+        if abs(away) < _SAME:
+            where = "as the median"
+        else:
+            where = f"{abs(away):.0%} {'above' if away > 0 else 'below'} the median"
+        text = f"{latest.hardware}: {rate:.1f} tokens/s, {where} of {runs}"
+    return text + _cheapest(latest, before)
+
+
+def _cheapest(latest: Measurement, before: Sequence[Measurement]) -> str:
+    cost = latest.report.cost_per_million
+    priced = [m for m in before if m.report.cost_per_million is not None]
+    if cost is None or not priced:
+        return ""
+    best = min(priced, key=lambda m: m.report.cost_per_million or 0.0)
+    lowest = best.report.cost_per_million or 0.0
+    if cost <= lowest:
+        return f"; the cheapest so far at {_dollars(cost)} per million"
+    cheapest = f"{best.hardware} at {_dollars(lowest)} per million"
+    return f"; cheapest so far: {cheapest}, this one {_dollars(cost)}"
+
+
+def _dollars(amount: float) -> str:
+    return f"${amount:.2f}" if amount >= 1 else f"${amount:.2g}"
