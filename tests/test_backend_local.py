@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ import asyncssh
 import pytest
 
 from gdl.backends.local import LocalBackend
+from gdl.backends.local_server import LocalServer
 from gdl.domain.errors import BackendError, OfferGone, SessionGone
 from gdl.domain.models import Lease, Offer, OfferQuery, RentRequest, Session, SessionStatus
 from gdl.settings import Settings
@@ -411,3 +413,24 @@ async def test_gpus_are_told_by_nvidia_smi(
 
 async def test_check(backend: LocalBackend) -> None:
     assert [f.name for f in await backend.check()] == ["this machine", "disk"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts in /proc")
+async def test_a_start_that_is_cut_short_leaves_no_socket(tmp_path: Path) -> None:
+    """Wherever it is cancelled."""
+    key = asyncssh.generate_private_key("ssh-ed25519")
+
+    async def starting(turns: int) -> None:
+        server = LocalServer(tmp_path, {}, key, key)
+        task = asyncio.create_task(server.start())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await server.aclose()
+
+    await starting(0)
+    before = len(os.listdir("/proc/self/fd"))
+    for turns in range(1, 12):
+        await starting(turns)
+    assert len(os.listdir("/proc/self/fd")) == before

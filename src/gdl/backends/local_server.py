@@ -68,6 +68,8 @@ class _Connection(asyncssh.SSHServer):
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self._conn = conn
         self._server.connections.add(conn)
+        if self._server.closing:
+            conn.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._conn is not None:
@@ -138,7 +140,18 @@ class LocalServer:
 
     async def start(self) -> None:
         """Listen on a free port. Raises OSError."""
-        self._acceptor = await asyncssh.create_server(
+        # Cut short while it begins to accept, asyncio would forget an open socket.
+        making = asyncio.ensure_future(self._listen())
+        try:
+            self._acceptor = await asyncio.shield(making)
+        except asyncio.CancelledError:
+            await asyncio.wait({making})
+            if not making.cancelled() and making.exception() is None:
+                making.result().close()
+            raise
+
+    async def _listen(self) -> asyncssh.SSHAcceptor:
+        return await asyncssh.create_server(
             lambda: _Connection(self),
             self.address,
             0,

@@ -68,7 +68,15 @@ class Forward:
         """Start to accept. Port 0 takes a free one. Raises SshError when the port is in use."""
         loop = asyncio.get_running_loop()
         try:
-            self._server = await loop.create_server(lambda: _LocalEnd(self), LOOPBACK, local_port)
+            # Not to accept at once: cut short there, asyncio would forget an open socket.
+            self._server = await loop.create_server(
+                lambda: _LocalEnd(self), LOOPBACK, local_port, start_serving=False
+            )
+            await self._server.start_serving()
+        except asyncio.CancelledError:
+            if self._server is not None:
+                self._server.close()
+            raise
         except OSError as error:
             raise SshError(
                 f"cannot listen on {LOOPBACK}:{local_port}: {error.strerror or error}",
