@@ -16,7 +16,7 @@ from gdl.domain.models import Condition
 from gdl.probes.metrics import read_metrics
 from gdl.probes.vigil import Look, Meter, Vigil
 from house import Simulation, last, of_type, spec, told, until
-from test_failover_takeover import held, kept, market, sim  # noqa: F401 - a fixture
+from market_support import held, kept, market
 
 WELL = Look(200, latency_ms=2.0)
 CUT = Look(None, connected=False)
@@ -122,7 +122,7 @@ async def told_of(house: object, ident: str, condition: Condition) -> None:
 
 @pytest.mark.long
 async def test_a_server_that_hangs_while_serving_is_noticed_and_so_is_its_return(
-    sim: Simulation,  # noqa: F811
+    sim: Simulation,
 ) -> None:
     async with market(sim) as (shopper, _), sim.house() as house:
         ident = await house.deploy(spec("shopper", after="hold"))
@@ -144,7 +144,7 @@ async def test_a_server_that_hangs_while_serving_is_noticed_and_so_is_its_return
 
 @pytest.mark.long
 async def test_a_lost_connection_is_not_taken_for_a_dead_server(
-    sim: Simulation,  # noqa: F811
+    sim: Simulation,
 ) -> None:
     async with market(sim) as (_, cable), sim.house() as house:
         ident = await house.deploy(spec("shopper", after="hold"))
@@ -160,7 +160,7 @@ async def test_a_lost_connection_is_not_taken_for_a_dead_server(
 
 @pytest.mark.long
 async def test_the_command_line_watches_until_it_is_told_to_stop(
-    sim: Simulation,  # noqa: F811
+    sim: Simulation,
 ) -> None:
     async with market(sim) as (shopper, _):
         await kept(sim)

@@ -7,9 +7,6 @@ import contextlib
 import json
 import os
 import stat
-import sys
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -17,56 +14,7 @@ import pytest
 
 from gdl.orchestrator.api import TunnelRow
 from gdl.orchestrator.tunnels import usual_port
-from house import Simulation
-from shopper_server import FakeShopper
-from test_failover_takeover import Cable, kept, market, sim  # noqa: F401 - a fixture
-
-
-@dataclass
-class Place:
-    """A serving session, and the command line beside it."""
-
-    simulation: Simulation
-    shopper: FakeShopper
-    cable: Cable
-    session: str
-
-    async def gdl(self, *words: str, code: int = 0) -> str:
-        """What the command line prints; in a process of its own."""
-        child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gdl", "--backend", "shopper", *words),
-            env={
-                **os.environ,
-                "GDL_DATA_DIR": str(self.simulation.folder / "data"),
-                "GDL_SHOPPER_URL": self.shopper.url,
-            },
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        async with asyncio.timeout(60):
-            out, err = await child.communicate()
-        assert child.returncode == code, err.decode()
-        return out.decode() if code == 0 else err.decode()
-
-    async def open(self) -> TunnelRow:
-        row = json.loads(await self.gdl("tunnel", self.session, "--json"))
-        return TunnelRow(**row)
-
-
-@pytest.fixture
-async def place(sim: Simulation) -> AsyncIterator[Place]:  # noqa: F811
-    async with market(sim) as (shopper, cable):
-        await kept(sim)
-        (session,) = shopper.billing()
-        here = Place(sim, shopper, cable, session)
-        try:
-            yield here
-        finally:
-            await here.gdl("destroy", session, "--yes")
-            async with asyncio.timeout(20):
-                while await here.gdl("tunnel", "--json"):
-                    await asyncio.sleep(0.1)
+from market_support import Place
 
 
 async def answer(row: TunnelRow, key: str | None = None) -> int | str:

@@ -1,0 +1,52 @@
+"""Benchmarks of a session, by options, kept and compared: real processes, a real SSH host."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from market_support import Place
+
+pytestmark = pytest.mark.long
+
+
+async def test_every_way_to_measure_is_kept_and_compared(place: Place) -> None:
+    session = place.session
+    load = json.loads(
+        await place.gdl("bench", session, "--concurrency", "2", "--requests", "6", "--json")
+    )
+    assert (load["completed"], load["failed"], load["max_concurrency"]) == (6, 0, 2)
+    assert load["gdl"]["price_per_hour"] == 0.1
+
+    swept = json.loads(
+        await place.gdl("bench", session, "--sweep", "--max-concurrency", "2", "--requests", "4",
+                        "--dataset", "random", "--output-len", "16", "--json")
+    )  # fmt: skip
+    points = [point["concurrency"] for point in swept["points"]]
+    assert points == [1, 2]
+
+    standings = [
+        json.loads(await place.gdl("bench", session, "--json"))["standing"] for _ in range(2)
+    ]
+    assert "the first time" in standings[0] and "of 1 earlier run" in standings[1]
+
+    kept = [json.loads(line) for line in (await place.gdl("benchmarks", "--json")).splitlines()]
+    assert [(row["workload"], row["report"]["concurrency"]) for row in kept] == [
+        ("own", 4),
+        ("own", 4),
+        ("random, out 16", 2),
+        ("random, out 16", 1),
+        ("builtin", 2),
+    ]
+    assert {row["provider"] for row in kept} == {"vastai"}
+    assert all(row["gpu"] and row["report"]["cost_per_million"] > 0 for row in kept)
+    assert [row["best"] for row in kept].count(True) == 1
+
+    text = await place.gdl("benchmarks", "--gpu", kept[0]["gpu"][-4:].lower())
+    lines = text.splitlines()
+    assert len(lines) == 6 and "TOKENS/$" in lines[0]
+    costs = [float(word.strip("$")) for line in lines[1:] for word in line.split()
+             if word.startswith("$") and "/" not in word]  # fmt: skip
+    assert costs == sorted(costs) and len(costs) == 5
+    assert len((await place.gdl("benchmarks", "--model", "no-such-model")).splitlines()) <= 1
