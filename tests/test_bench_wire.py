@@ -204,7 +204,7 @@ def carrier_of(request: pytest.FixtureRequest) -> Callable[[str, Limits], Any]:
 async def load(
     carrier: Any, count: int = 3, concurrency: int = 2, limit_s: float | None = 10
 ) -> Outcome:
-    async with asyncio.timeout(15), contextlib.aclosing(carrier):
+    async with asyncio.timeout(30), contextlib.aclosing(carrier):
         return await run_load(
             carrier, ASKING, questions(count), Pace(concurrency), KEY, limit_s=limit_s
         )

@@ -201,7 +201,7 @@ async def test_a_long_silence_is_broken(capsys: pytest.CaptureFixture[str]) -> N
     follower = Follower(scripted, TextShow(Output(as_json=False)), quiet_s=0.02)
     following = asyncio.create_task(follower.follow(scripted.deploy(DeploymentSpec("m", "local"))))
     told = ""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while told.count("still INSTALLING") < 2:
             await asyncio.sleep(0.01)
             told += capsys.readouterr().err

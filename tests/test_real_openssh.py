@@ -181,7 +181,7 @@ async def _cut(link: Link, sshd: Sshd) -> None:
     await _until(lambda: before.closed)
 
 
-async def _until(holds: Callable[[], object], seconds: float = 10.0) -> None:
+async def _until(holds: Callable[[], object], seconds: float = 30.0) -> None:
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end, "it did not come to pass"

@@ -383,7 +383,7 @@ async def test_local_port_taken(conn: Connection) -> None:
             await conn.forward(8000, taken.getsockname()[1])
 
 
-async def _until(holds: object, seconds: float = 5.0) -> None:
+async def _until(holds: object, seconds: float = 30.0) -> None:
     end = time.monotonic() + seconds
     while not holds():  # type: ignore[operator]
         assert time.monotonic() < end, "it did not come to pass"

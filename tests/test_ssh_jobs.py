@@ -324,7 +324,7 @@ def _alive(pid: int) -> bool:
     return state not in "ZX"
 
 
-async def _until(holds: Callable[[], object], seconds: float = 5.0) -> None:
+async def _until(holds: Callable[[], object], seconds: float = 30.0) -> None:
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end, "it did not come to pass"

@@ -179,7 +179,7 @@ async def _call(port: int) -> bytes:
         writer.close()
 
 
-async def _until(holds: Callable[[], object], seconds: float = 20.0) -> None:
+async def _until(holds: Callable[[], object], seconds: float = 30.0) -> None:
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end, "it did not come to pass"

@@ -192,7 +192,7 @@ async def test_stop_while_the_machine_is_away(
     assert time.monotonic() - started < 2
 
 
-async def _until(holds: Callable[[], object], seconds: float = 5.0) -> None:
+async def _until(holds: Callable[[], object], seconds: float = 30.0) -> None:
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end, "it did not come to pass"

@@ -12,7 +12,7 @@ from rich.cells import cell_len
 from textual.pilot import Pilot
 
 from gdl.domain.events import LogLines as Lines
-from gdl.tui.saving import save_log
+from gdl.tui.saving import save_text
 from gdl.tui.screens.deployment import DeploymentScreen
 from gdl.tui.screens.help import keys_of
 from gdl.tui.screens.offers import OffersScreen
@@ -157,8 +157,8 @@ async def test_a_file_is_never_written_over_and_failures_are_told(
 ) -> None:
     monkeypatch.setattr("platformdirs.user_downloads_path", lambda: tmp_path / "none")
     logs = tmp_path / "logs"
-    first = await save_log("../d-1", "a", START, logs)
-    second = await save_log("../d-1", "b", START, logs)
+    first = await save_text("../d-1", "a", START, logs)
+    second = await save_text("../d-1", "b", START, logs)
     assert first.parent == second.parent == logs
     assert (first.read_text(), second.read_text()) == ("a\n", "b\n")
     (tmp_path / "file").write_text("")

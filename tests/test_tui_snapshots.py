@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -23,6 +24,7 @@ from tui_support import (
     Clock,
     ScriptedOrchestrator,
     make_app,
+    measured,
     renting,
     session_row,
     to_failed,
@@ -54,7 +56,7 @@ def picture(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> 
 
 async def settle(pilot: Pilot[Any], needed: Callable[[], bool] = lambda: True) -> None:
     """Wait until the app has painted what it has, and `needed` holds."""
-    for _ in range(200):
+    for _ in range(3000):
         await pilot.pause(0.01)
         if needed() and not pilot.app._dirty:
             await pilot.pause()
@@ -253,6 +255,35 @@ def test_health_and_benchmark(picture: Compare, size: tuple[int, int]) -> None:
         await settle(pilot)
 
     assert picture(app, terminal_size=size, run_before=before)
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "120x40"])
+def test_compare(picture: Compare, size: tuple[int, int]) -> None:
+    app, orchestrator = make_app(ScriptedOrchestrator(at(600)))
+    orchestrator.measured = [
+        *measured("RTX 4090", 0.289, {1: 140.0, 2: 262.0, 4: 480.0, 8: 770.0, 16: 900.0}),
+        *measured("RTX 3090", 0.12, {1: 92.0, 2: 170.0, 4: 310.0, 8: 420.0}),
+    ]
+
+    async def before(pilot: Pilot[Any]) -> None:
+        await open_deployment(pilot, orchestrator, to_serving)
+        await pilot.press("3", "c")
+        await settle(pilot)
+
+    assert picture(app, terminal_size=size, run_before=before)
+
+
+def test_sweep_running(picture: Compare) -> None:
+    app, orchestrator = make_app(ScriptedOrchestrator(at(600)))
+    orchestrator.measured = measured("RTX 3090", 0.12, {1: 92.0, 2: 170.0, 4: 310.0})
+    orchestrator.gate = asyncio.Event()
+
+    async def before(pilot: Pilot[Any]) -> None:
+        await open_deployment(pilot, orchestrator, to_serving)
+        await pilot.press("3", "c", "w")
+        await settle(pilot)
+
+    assert picture(app, terminal_size=SMALL, run_before=before)
 
 
 def test_story(picture: Compare) -> None:

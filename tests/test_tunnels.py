@@ -80,7 +80,7 @@ async def test_a_tunnel_heals_and_ends_with_its_session(place: Place) -> None:
 async def test_a_killed_tunnel_leaves_no_trace_that_deceives(place: Place) -> None:
     row = await place.open()
     os.kill(row.pid, 9)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await place.gdl("tunnel", "--json"):
             await asyncio.sleep(0.05)
     assert (await place.open()).endpoint == row.endpoint

@@ -21,7 +21,7 @@ SIZE = (80, 24)
 
 
 async def until(pilot: Pilot[Any], holds: Callable[[], bool]) -> None:
-    for _ in range(300):
+    for _ in range(3000):
         if holds() and not pilot.app._dirty:
             await pilot.pause()
             return
@@ -30,7 +30,7 @@ async def until(pilot: Pilot[Any], holds: Callable[[], bool]) -> None:
 
 
 async def ended(app: GdlApp) -> None:
-    for _ in range(300):
+    for _ in range(3000):
         if app._exit:
             return
         await asyncio.sleep(0.01)

@@ -4,7 +4,8 @@ folds them with the real `apply`, and ranks its offers with the real `rank`."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from gdl.domain import events as ev
 from gdl.domain.deployment import DeploymentState, apply
 from gdl.domain.errors import GdlError, UsageError
 from gdl.domain.events import Billing, DeploymentFinished, Event, Phase, Recorded
+from gdl.domain.measured import Measurement
 from gdl.domain.models import (
     BenchReport,
     ChatDone,
@@ -121,6 +123,7 @@ class ScriptedOrchestrator:
         self.left_out: list[Exclusion] = []
         self.sample: HealthSample | None = None
         self.rows: list[SessionRow] = []
+        self.measured: list[Measurement] = []
         self.specs: list[DeploymentSpec] = []
         self.calls: list[tuple[Any, ...]] = []
         self.queries: list[OfferQuery] = []
@@ -284,6 +287,19 @@ class ScriptedOrchestrator:
     async def bench(self, ident: str) -> BenchReport:
         self.calls.append(("bench", ident))
         return REPORT
+
+    async def benchmarks(
+        self, model: str | None = None, gpu: str | None = None
+    ) -> Sequence[Measurement]:
+        return [one for one in self.measured if model in (None, one.model)]
+
+    async def sweep(self, ident: str, most: int, on_point: Callable[[BenchReport], None]) -> str:
+        self.calls.append(("sweep", ident, most))
+        for at_a_time, rate in ((1, 40.0), (2, 78.0), (4, 141.0)):
+            on_point(replace(REPORT, concurrency=at_a_time, output_throughput=rate))
+            if self.gate is not None:
+                await self.gate.wait()
+        return "best: 4 at a time, 141.0 tokens/s"
 
     async def chat(
         self, deployment_id: str, messages: Sequence[ChatMessage]
@@ -569,3 +585,26 @@ def session_row(ident: str, *, ours: bool, gpu: str = "NVIDIA RTX 4090") -> Sess
     return SessionRow(
         session, ours, "d-9" if ours else None, "tinyllama" if ours else None, None, 0.14, "active"
     )
+
+
+def measured(
+    gpu: str, price: float, rates: dict[int, float], model: str = "smollm2-135m"
+) -> list[Measurement]:
+    """A sweep of one machine, best point last: output tokens a second by requests at a time."""
+    found = []
+    for number, (at_a_time, rate) in enumerate(rates.items()):
+        ttft = 20.0 + 9.0 * at_a_time
+        report = replace(
+            REPORT,
+            concurrency=at_a_time,
+            output_throughput=rate,
+            ttft_ms=Percentiles(ttft, ttft, ttft * 1.4, ttft * 1.9),
+            cost_per_million=price / 3600 / rate * 1e6,
+        )
+        at = START - timedelta(minutes=number)
+        last = number == len(rates) - 1
+        found.append(
+            Measurement(at, "d-1", "s-1", "shopper", model, gpu, 1, "vastai", price,
+                        "builtin, out 64", report, last)
+        )  # fmt: skip
+    return found

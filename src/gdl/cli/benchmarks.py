@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NoReturn
 
 from gdl.cli import exit_codes
 from gdl.cli.output import say
 from gdl.cli.render import money, plain, price, table
 from gdl.cli.runtime import Cli, Session, Target, execute
-from gdl.domain.measured import Measurement
+from gdl.domain.measured import Measurement, ranked
 from gdl.domain.models import Percentiles
 from gdl.domain.plain import to_plain
 
@@ -31,7 +30,7 @@ def benchmarks(
             for one in found:
                 session.output.json(_plain(one))
             return exit_codes.OK
-        for line in table(_HEADINGS, [_cells(one) for one in _ranked(found)]):
+        for line in table(_HEADINGS, [_cells(one) for one in ranked(found)]):
             session.output.line(line)
         if not found:
             say("nothing was measured yet: every deployment ends with a benchmark, and `bench` runs"
@@ -39,14 +38,6 @@ def benchmarks(
         return exit_codes.OK
 
     execute(cli, body, target=target, as_json=as_json)
-
-
-def _ranked(found: Sequence[Measurement]) -> list[Measurement]:
-    def key(one: Measurement) -> tuple[bool, float, float]:
-        cost = one.report.cost_per_million
-        return cost is None, cost or 0.0, -one.report.output_throughput
-
-    return sorted(found, key=key)
 
 
 def _cells(one: Measurement) -> tuple[str, ...]:

@@ -79,6 +79,16 @@ def standing(latest: Measurement, earlier: Sequence[Measurement]) -> str:
     return text + _cheapest(latest, before)
 
 
+def ranked(found: Sequence[Measurement]) -> list[Measurement]:
+    """Cheapest tokens first; what costs nothing after them, fastest first."""
+
+    def key(one: Measurement) -> tuple[bool, float, float]:
+        cost = one.report.cost_per_million
+        return cost is None, cost or 0.0, -one.report.output_throughput
+
+    return sorted(found, key=key)
+
+
 def _cheapest(latest: Measurement, before: Sequence[Measurement]) -> str:
     cost = latest.report.cost_per_million
     priced = [m for m in before if m.report.cost_per_million is not None]

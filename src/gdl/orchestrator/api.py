@@ -233,6 +233,11 @@ class OrchestratorApi(Protocol):
         earlier ones. workload: what was asked, in a word or two."""
         ...
 
+    async def sweep(self, ident: str, most: int, on_point: Callable[[BenchReport], None]) -> str:
+        """Measure a session's endpoint at 1, 2, 4 ... requests at a time, `most` at the most,
+        until it is known which number serves best; that, in a sentence. Every point is kept."""
+        ...
+
     async def benchmarks(
         self, model: str | None = None, gpu: str | None = None
     ) -> Sequence[Measurement]:

@@ -9,6 +9,18 @@ from gdl.domain.measured import OWN, Measurement, standing
 from gdl.domain.models import BenchReport
 from gdl.journal import benchmarks
 from gdl.journal.store import Journal, Rental
+from gdl.orchestrator.api import Reached
+from gdl.probes.bench import report as reports_of
+from gdl.probes.bench.asking import Asking
+from gdl.probes.bench.load import Outcome
+from gdl.probes.bench.session import Wish, connected
+from gdl.probes.bench.workload import BUILTIN, Length, Workload
+
+SWEPT = f"{BUILTIN}, out 64"
+"""The workload of a sweep, as `bench ID --sweep --output-len 64` calls it."""
+_OUTPUT = Length(64, 64)
+_LIMIT_S = 300.0
+"""For each window of a sweep."""
 
 
 class Measurements:
@@ -58,3 +70,30 @@ class Measurements:
         found = await benchmarks.kept(self._journal, model)
         wanted = (gpu or "").casefold()
         return [one for one in found if wanted in one.hardware.casefold()]
+
+
+async def sweep(
+    reached: Reached, most: int, on_point: Callable[[BenchReport], None]
+) -> tuple[list[BenchReport], BenchReport | None, str]:
+    """(a report for each point, the best of them, what was found in a sentence). Raises
+    VerificationError when the endpoint does not answer."""
+
+    def told(outcome: Outcome) -> BenchReport:
+        return reports_of.report(
+            reached.model,
+            outcome.figures,
+            price_per_hour=reached.price,
+            concurrency=outcome.pace.concurrency or 0,
+            note=outcome.strain.limited or outcome.note,
+        )
+
+    wish = Wish(Workload(BUILTIN, output_len=_OUTPUT), limit_s=_LIMIT_S)
+    async with connected(reached.url, reached.key, Asking(reached.model), wish) as bench:
+        swept = await bench.sweep(most, lambda point: on_point(told(point.middle)))
+    reports = [told(point.middle) for point in swept.points]
+    if swept.best is None:
+        return reports, None, f"no point can be relied on: {swept.ended}"
+    best = swept.best
+    sure = "" if swept.sure else f" (not sure: {swept.doubt})"
+    said = f"best: {best.concurrency} at a time, {best.throughput:.1f} tokens/s{sure}"
+    return reports, reports[swept.points.index(best)], said

@@ -38,7 +38,7 @@ from gdl.orchestrator.api import ModelRow, Reached, SessionRow, Source, Story, T
 from gdl.orchestrator.deployment import Deployment
 from gdl.orchestrator.failover import Failover
 from gdl.orchestrator.leftovers import Leftovers, quietly
-from gdl.orchestrator.measurements import Measurements
+from gdl.orchestrator.measurements import SWEPT, Measurements, sweep
 from gdl.orchestrator.pipeline import Attempt
 from gdl.orchestrator.renting import Renter
 from gdl.orchestrator.runner import Runner
@@ -357,6 +357,14 @@ class Orchestrator:
     ) -> str:
         rental = await self._sessions.find(ident)
         return await self._measurements.keep(rental, reports, workload=workload, best=best)
+
+    async def sweep(self, ident: str, most: int, on_point: Callable[[BenchReport], None]) -> str:
+        async with self.reach(ident) as reached:
+            reports, best, said = await sweep(reached, most, on_point)
+        if best is not None:
+            standing = await self.keep_benchmarks(ident, reports, SWEPT, best)
+            said = f"{said}. {standing}"
+        return said
 
     async def benchmarks(
         self, model: str | None = None, gpu: str | None = None

@@ -243,13 +243,13 @@ class DeploymentScreen(GdlScreen):
 
     @work(exclusive=True, group="save")
     async def on_log_pane_save_wanted(self, event: LogPane.SaveWanted) -> None:
-        from gdl.tui.saving import save_log
+        from gdl.tui.saving import save_text
 
         pane = event.pane
         name, text = f"{self._deployment_id}-{pane.name}", pane.view.lines.text()
         kept, seen = len(pane.view.lines), pane.lines_seen
         try:
-            path = await save_log(name, text, self.now, self.gdl.settings.logs_dir)
+            path = await save_text(name, text, self.now, self.gdl.settings.logs_dir)
         except GdlError as error:
             self.gdl.report(error)
             return

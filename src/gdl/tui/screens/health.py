@@ -28,6 +28,8 @@ class HealthScreen(GdlScreen):
                 tooltip="Run the health checks once more"),
         Binding("b", "run_bench", "Benchmark again", id="health.bench",
                 tooltip="Run the benchmark once more"),
+        Binding("c", "compare", "Compare", id="health.compare",
+                tooltip="All that was measured: charts, other machines, and a sweep"),
         Binding("left_square_bracket", "step(-1)", "Previous deployment", show=False,
                 id="health.previous"),
         Binding("right_square_bracket", "step(1)", "Next deployment", show=False,
@@ -102,6 +104,14 @@ class HealthScreen(GdlScreen):
     def action_step(self, by: int) -> None:
         self.gdl.store.step(by)
         self.poke()
+
+    def action_compare(self) -> None:
+        from gdl.tui.screens.compare import CompareScreen
+
+        followed = self.gdl.store.followed
+        model = followed.state.served_name if followed is not None else None
+        ident = followed.state.deployment_id if followed is not None and followed.holds else None
+        self.app.push_screen(CompareScreen(model or None, ident))
 
     def action_run_health(self) -> None:
         if (followed := self.gdl.store.followed) is not None:

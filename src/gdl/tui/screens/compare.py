@@ -1,0 +1,218 @@
+"""What was measured: throughput and latency against concurrency, and every machine beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import ClassVar
+
+from rich.text import Text
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+
+from gdl.domain.errors import GdlError
+from gdl.domain.measured import Measurement, ranked
+from gdl.domain.models import BenchReport
+from gdl.tui import format as fmt
+from gdl.tui.saving import save_text
+from gdl.tui.screens.base import GdlScreen
+from gdl.tui.widgets.bench_charts import Chart, curves
+from gdl.tui.widgets.keyed_table import Column, KeyedTable, Row
+from gdl.tui.widgets.words import Words
+
+MOST = 64
+"""Requests at a time, at most, in a sweep that is started here."""
+COLUMNS = (
+    Column("hardware", "Machine", 14, wish=18),
+    Column("at_a_time", "At once", 7, right=True),
+    Column("rate", "Tokens/s", 9, right=True),
+    Column("ttft", "TTFT", 8, right=True),
+    Column("tpot", "TPOT", 8, right=True),
+    Column("million", "$/1M", 8, right=True),
+    Column("price", "$/h", 7, right=True),
+    Column("workload", "Workload", 16, needed=100, wish=24),
+    Column("provider", "Provider", 12, needed=110),
+    Column("when", "When", 16, needed=100),
+)
+
+
+class CompareScreen(GdlScreen):
+    """Opened from the health screen. ident: the deployment that can be swept, None without one.
+    model: by its served name; None shows all."""
+
+    MODE = "health"
+    AUTO_FOCUS = "#measured-table"
+    SPENDS = frozenset({"sweep"})
+    CSS_PATH = "compare.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("w", "sweep", "Sweep", id="compare.sweep",
+                tooltip="Measure 1, 2, 4 ... requests at a time, to find the best number"),
+        Binding("m", "model", "All models", id="compare.model",
+                tooltip="Show the measurements of this model alone, or of all"),
+        Binding("r", "refresh", "Refresh", show=False, id="compare.refresh"),
+        Binding("ctrl+s", "save", "Save", id="compare.save",
+                tooltip="Save the table as a CSV file"),
+        Binding("escape", "back", "Back", id="compare.back"),
+    ]  # fmt: skip
+
+    def __init__(self, model: str | None, ident: str | None) -> None:
+        super().__init__()
+        self._model, self._ident = model, ident
+        self._only = model
+        self._found: tuple[Measurement, ...] = ()
+        self._live: list[BenchReport] = []
+        self._since: datetime | None = None
+        self._said = ""
+        self._loaded = False
+
+    def body(self) -> ComposeResult:
+        yield Words(id="compare-line")
+        with Horizontal(id="charts"):
+            yield Chart("Output tokens/s", id="chart-rate")
+            yield Chart("TTFT, ms", id="chart-ttft")
+        yield KeyedTable(COLUMNS, id="measured-table")
+        yield Words(id="compare-note")
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.action_refresh()
+
+    # What is shown
+
+    def refresh_view(self) -> None:
+        self.query_one("#compare-line", Words).say(self._line())
+        self.query_one("#compare-note", Words).say(self._note())
+
+    def _line(self) -> Text:
+        what = fmt.plain(self._only, 60) if self._only else "all models"
+        text = Text(f"Measured so far · {what}", "bold", no_wrap=True, overflow="ellipsis")
+        text.append(f" · {fmt.plural(len(self._found), 'point')}", "not bold")
+        return text
+
+    def _note(self) -> Text:
+        if self._since is not None:
+            seconds = (self.now - self._since).total_seconds()
+            done = ", ".join(f"{r.concurrency}: {r.output_throughput:.0f}" for r in self._live)
+            said = f"Sweeping for {fmt.clock_time(seconds)}. Tokens/s by requests at a time: "
+            return Text(said + (done or "warming up ..."), no_wrap=True, overflow="ellipsis")
+        if self._said:
+            return Text(fmt.plain(self._said, 300), no_wrap=True, overflow="ellipsis")
+        if self._loaded and not self._found:
+            return Text("Nothing was measured yet. b on the health screen runs a benchmark.")
+        return Text("")
+
+    def _draw(self) -> None:
+        found = self._found
+        live = [(r.concurrency, r) for r in self._live]
+        self.query_one("#chart-rate", Chart).show(
+            curves(found, live, lambda r: r.output_throughput)
+        )
+        self.query_one("#chart-ttft", Chart).show(
+            curves(found, live, lambda r: r.ttft_ms.median if r.ttft_ms else None)
+        )
+        rows = {str(number): _row(one) for number, one in enumerate(ranked(found))}
+        self.query_one(KeyedTable).show_rows(list(rows), lambda key: rows[key])
+        self.poke()
+
+    # What can be done
+
+    @work(exclusive=True, group="measured")
+    async def action_refresh(self) -> None:
+        try:
+            self._found = tuple(await self.gdl.orchestrator.benchmarks(self._only))
+        except GdlError as error:
+            self.gdl.report(error)
+        self._loaded = True
+        if self.drawable:
+            self._draw()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "sweep" and (self._ident is None or self._since is not None):
+            return None
+        if action == "model" and self._model is None:
+            return None
+        return super().check_action(action, parameters)
+
+    def action_model(self) -> None:
+        self._only = None if self._only else self._model
+        self.action_refresh()
+
+    def action_back(self) -> None:
+        self.app.pop_screen()
+
+    def action_sweep(self) -> None:
+        if self._ident is not None and self._since is None:
+            self._sweep(self._ident)
+
+    @work(group="measure")
+    async def _sweep(self, ident: str) -> None:
+        self._since, self._live, self._said = self.now, [], ""
+        self.refresh_bindings()
+        self.poke()
+        try:
+            self._said = await self.gdl.orchestrator.sweep(ident, MOST, self._take)
+        except GdlError as error:
+            self.gdl.report(error)
+        finally:
+            self._since, self._live = None, []
+        self.refresh_bindings()
+        self.action_refresh()
+
+    def _take(self, report: BenchReport) -> None:
+        self._live.append(report)
+        if self.drawable:
+            self._draw()
+
+    @work(group="save")
+    async def action_save(self) -> None:
+        folder = self.gdl.settings.data_dir / "saved"
+        try:
+            path = await save_text("benchmarks", _csv(self._found), self.now, folder, ".csv")
+        except GdlError as error:
+            self.gdl.report(error)
+        else:
+            self.gdl.say(f"saved {path}")
+
+
+def _row(one: Measurement) -> Row:
+    report, cost = one.report, one.report.cost_per_million
+    simulated = ", simulated" if one.simulated else ""
+    return Row(
+        {
+            "hardware": fmt.plain(one.hardware, 40),
+            "at_a_time": f"{report.concurrency or 'rate'}{'*' if one.best else ''}",
+            "rate": f"{report.output_throughput:.1f}",
+            "ttft": fmt.milliseconds(report.ttft_ms.median) if report.ttft_ms else "-",
+            "tpot": fmt.milliseconds(report.tpot_ms.median) if report.tpot_ms else "-",
+            "million": "-" if cost is None else f"${cost:.2f}" if cost >= 0.1 else f"${cost:.4f}",
+            "price": f"{one.price:.3f}",
+            "workload": fmt.plain(one.workload, 40),
+            "provider": fmt.plain(one.provider, 30) + simulated,
+            "when": one.at.astimezone().strftime("%Y-%m-%d %H:%M"),
+        }
+    )
+
+
+def _csv(found: Sequence[Measurement]) -> str:
+    import csv
+    import io
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        ("at", "model", "hardware", "provider", "price_per_hour", "workload", "concurrency",
+         "output_throughput", "median_ttft_ms", "median_tpot_ms",
+         "dollars_per_million_output_tokens", "simulated")
+    )  # fmt: skip
+    for one in found:
+        r = one.report
+        writer.writerow(
+            (one.at.isoformat(), fmt.plain(one.model, 200), fmt.plain(one.hardware, 200),
+             fmt.plain(one.provider, 200), one.price, fmt.plain(one.workload, 200), r.concurrency,
+             r.output_throughput, r.ttft_ms.median if r.ttft_ms else "",
+             r.tpot_ms.median if r.tpot_ms else "",
+             "" if r.cost_per_million is None else r.cost_per_million, one.simulated)
+        )  # fmt: skip
+    return text.getvalue().rstrip("\n")

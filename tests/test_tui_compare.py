@@ -1,0 +1,82 @@
+"""What was measured, beside each other: charts, table, sweep and file."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from gdl.tui.screens.compare import CompareScreen
+from gdl.tui.screens.health import HealthScreen
+from tui_pilot import SIZE, screen_text, show, until
+from tui_support import ScriptedOrchestrator, make_app, measured, to_serving
+
+
+async def compared(pilot: Pilot[Any], orchestrator: ScriptedOrchestrator) -> str:
+    ident = await show(pilot, orchestrator, to_serving)
+    await pilot.press("3")
+    await until(pilot, lambda: isinstance(pilot.app.screen, HealthScreen))
+    await pilot.press("c")
+    await until(pilot, lambda: isinstance(pilot.app.screen, CompareScreen))
+    return ident
+
+
+async def test_the_cheapest_tokens_come_first_and_other_models_on_demand() -> None:
+    app, orchestrator = make_app()
+    orchestrator.measured = [
+        *measured("RTX 4090", 0.3, {1: 100.0, 4: 300.0}),
+        *measured("H100 [b]x[/]\x1b[31m", 2.0, {1: 10.0}, model="other"),
+        *measured("RTX 3090", 0.1, {1: 90.0}),
+    ]
+    async with app.run_test(size=SIZE) as pilot:
+        await compared(pilot, orchestrator)
+        await until(pilot, lambda: "3 points" in screen_text(app))
+        text = screen_text(app)
+        rows = [line for line in text.splitlines() if " ms " in line and "RTX" in line]
+        assert [row.split()[2] for row in rows] == ["4*", "1*", "1"]
+        assert "H100" not in text
+        await pilot.press("m")
+        await until(pilot, lambda: "4 points" in screen_text(app))
+        assert "H100 [b]x[/]" in screen_text(app) and "\x1b" not in screen_text(app)
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, HealthScreen))
+
+
+async def test_a_sweep_is_shown_as_it_goes_and_its_result_stays() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        ident = await compared(pilot, orchestrator)
+        await until(pilot, lambda: "Nothing was measured yet" in screen_text(app))
+        await pilot.press("w")
+        await until(pilot, lambda: "best: 4 at a time, 141.0 tokens/s" in screen_text(app))
+    assert ("sweep", ident, 64) in orchestrator.calls
+
+
+async def test_saves_a_file_that_a_spreadsheet_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platformdirs.user_downloads_path", lambda: tmp_path)
+    app, orchestrator = make_app()
+    orchestrator.measured = measured("RTX 4090", 0.3, {1: 100.0, 4: 300.0})
+    async with app.run_test(size=SIZE, notifications=True) as pilot:
+        await compared(pilot, orchestrator)
+        await until(pilot, lambda: "2 points" in screen_text(app))
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: "saved" in screen_text(app))
+    (file,) = tmp_path.glob("*.csv")
+    rows = list(csv.DictReader(file.read_text().splitlines()))
+    assert [row["concurrency"] for row in rows] == ["1", "4"]
+    assert float(rows[1]["output_throughput"]) == 300.0
+
+
+async def test_nothing_is_swept_read_only() -> None:
+    app, orchestrator = make_app(read_only=True)
+    async with app.run_test(size=SIZE) as pilot:
+        await compared(pilot, orchestrator)
+        await pilot.press("w")
+        await pilot.pause()
+        assert not app.screen.active_bindings["w"].enabled
+    assert not any(call[0] == "sweep" for call in orchestrator.calls)
