@@ -200,6 +200,28 @@ def test_every_way_is_tried_before_giving_up(work: Path) -> None:
     assert told[0] == "[gdl] trying uv: vllm==0.14.0 with PyTorch for cu129" and len(told) == 6
 
 
+def test_a_full_disk_ends_all_ways(work: Path) -> None:
+    install = step(
+        make_plan("phi-2", gpu_host(), install=Install(vllm_version="0.14.0")), "install"
+    )
+    program(
+        work / "uv/bin/uv", FAKE_UV + "echo 'No space left on device (os error 28)' >&2\nexit 2\n"
+    )
+    (work / "pipconf.py").write_text("")
+    with (work / "log").open("w") as log:
+        done = subprocess.run(
+            ["/bin/sh", "-c", install.script],
+            cwd=work,
+            env={"PATH": "/usr/bin:/bin", "HOME": str(work.parent)},
+            stdout=log,
+            stderr=log,
+            timeout=30,
+        )
+    assert done.returncode == 1
+    told = (work / "log").read_text()
+    assert told.count("[gdl] trying") == 1 and "needs the same room" in told
+
+
 def test_an_older_launcher_is_not_taken_for_the_current_one(work: Path) -> None:
     test = shell.is_current("launch.py")
     assert run(test, work).returncode != 0

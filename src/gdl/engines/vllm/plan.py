@@ -17,6 +17,17 @@ from gdl.engines.vllm.compat import Choice
 from gdl.engines.vllm.ways import Way
 from gdl.settings import Settings
 
+# Every way needs the same room, and the job's output is its log: one full disk ends them all.
+_ANOTHER = """\
+another() {
+    said="/proc/$$/fd/1"
+    if [ -f "$said" ] && grep -q "No space left on device" "$said"; then
+        echo "[gdl] every other way needs the same room"
+        exit 1
+    fi
+    echo "[gdl] that did not work; trying another way"
+}
+"""
 _UV_INSTALLER = "https://astral.sh/uv/install.sh"
 VISION_PACKAGES = ("torchvision", "torchaudio", "torchcodec")
 
@@ -195,7 +206,7 @@ def _install(choice: Choice, settings: Settings) -> Step:
     last = "exit 1" if install.installer == "uv" else "another"
     with_uv = f"if [ -x {shell.UV} ]; then\n{by_uv}    {last}\nfi\n"
     script = f"""{shell.PREAMBLE}{places(settings)}\
-another() {{ echo "[gdl] that did not work; trying another way"; }}
+{_ANOTHER}\
 {"" if install.installer == "pip" else with_uv}\
 {shell.PYTHON} -m pip --version >/dev/null 2>&1 || {shell.PYTHON} -m ensurepip \\
     || {shell.UV} pip install --python {shell.PYTHON} pip
