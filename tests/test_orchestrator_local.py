@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import re
 import signal
@@ -37,6 +38,12 @@ from house import (
 @pytest.fixture
 def sim(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Simulation:
     return Simulation(monkeypatch, tmp_path)
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What else this computer downloads is not its simulated server's doing."""
+    monkeypatch.setattr("gdl.orchestrator.picture._NET_BYTES_PER_S", math.inf)
 
 
 def nothing_is_left(sim: Simulation) -> None:
@@ -204,7 +211,7 @@ async def test_a_start_is_told_as_one_picture(sim: Simulation) -> None:
     ],
 )
 async def test_a_server_that_gets_nowhere_is_explained_by_what_it_does(
-    sim: Simulation, mode: str, rule: str, timeouts: dict[str, float]
+    sim: Simulation, no_network: None, mode: str, rule: str, timeouts: dict[str, float]
 ) -> None:
     sim.server(mode)
     async with sim.house(timeouts={"start": 20, "release": 3, **timeouts}) as house:
@@ -215,7 +222,9 @@ async def test_a_server_that_gets_nowhere_is_explained_by_what_it_does(
 
 
 @pytest.mark.long
-async def test_a_stalled_server_is_started_once_more_where_that_is_wished(sim: Simulation) -> None:
+async def test_a_stalled_server_is_started_once_more_where_that_is_wished(
+    sim: Simulation, no_network: None
+) -> None:
     sim.server("idle")
     async with sim.house(timeouts={"start": 20, "release": 3, "stall": 0.5}) as house:
         story = await deployed(house, spec(auto_fix=True))
