@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import time
 from collections import deque
+from collections.abc import Sequence
 
 from gdl.domain import events as ev
 from gdl.domain.errors import CommandTimeout, DeployError, SshError
 from gdl.engines.base import Plan, Step
-from gdl.orchestrator import watching
+from gdl.orchestrator import chain, watching
 from gdl.orchestrator.machine import TAIL_KEPT, Machine
 from gdl.ssh import jobs
+from gdl.ssh.tail import Chunk
+
+INSTALL_JOB = "install"
 
 
 async def install(machine: Machine, plan: Plan) -> Plan:
@@ -21,8 +26,7 @@ async def install(machine: Machine, plan: Plan) -> Plan:
     first = ""
     while True:
         try:
-            for index, step in enumerate(plan.steps, 1):
-                await run_step(machine, step, index, len(plan.steps))
+            await run_steps(machine, plan.steps)
             return plan
         except DeployError as error:
             if plan.otherwise is None:
@@ -33,69 +37,140 @@ async def install(machine: Machine, plan: Plan) -> Plan:
             await machine.deployment.note(f"{first}; now {plan.summary}", "warning")
 
 
-async def run_step(machine: Machine, step: Step, index: int, total: int) -> None:
-    """One step; skipped when its check holds already. Raises DeployError."""
-    dep = machine.deployment
-    started = time.monotonic()
-    await dep.emit(ev.StepStarted(dep.attempt, step.name, step.title, index, total))
+async def run_steps(machine: Machine, steps: Sequence[Step]) -> None:
+    """The steps as one job; those whose check holds already are skipped. Raises DeployError."""
+    if steps:
+        await _Run(machine, steps).run()
 
-    async def ended(outcome: str, detail: str = "") -> None:
-        seconds = round(time.monotonic() - started, 2)
+
+class _Run:
+    """One job. Its steps are told as its log tells them, and in order whatever gets lost of it."""
+
+    def __init__(self, machine: Machine, steps: Sequence[Step]) -> None:
+        self._machine = machine
+        self._steps = steps
+        self._token = secrets.token_hex(6)
+        self._output: deque[str] = deque(maxlen=TAIL_KEPT)
+        self._finished = 0
+        self._begun = False
+        self._since = time.monotonic()
+        self._limit: asyncio.Timeout | None = None
+        self._watch: watching.Watch | None = None
+
+    async def run(self) -> None:
+        """Raises DeployError for the step that fails."""
+        machine = self._machine
+        spec = jobs.JobSpec(
+            name=INSTALL_JOB,
+            workdir=machine.rental.work_dir,
+            script=chain.script(self._steps, self._token),
+            files=chain.files(self._steps),
+        )
+        job = await jobs.start(machine.link, spec)
+        async with watching.told(machine.deployment) as self._watch:
+            status = await self._until_over(job)
+        if status == 0:
+            await self._reach(len(self._steps))
+            return
+        step = await self._failed()
+        if status == chain.UNSOUND:
+            await machine.fail(f"{step.title} ended well, but did not work", [*self._output], None)
+        await machine.fail(f"{step.title} failed", [*self._output], status)
+
+    async def _until_over(self, job: jobs.Job) -> int | None:
+        """Exit status; None when a step's time was over or the job vanished without a trace."""
+        machine = self._machine
+        stop = asyncio.Event()
+        reader = asyncio.create_task(self._read(job, stop))
+        try:
+            async with asyncio.timeout(self._steps[0].timeout_s) as self._limit:
+                most = sum(step.timeout_s for step in self._steps) + 60
+                status = await jobs.wait(machine.link, job, timeout=most)
+            if trouble := await _read_out(reader, stop):
+                self._output.append(trouble)
+            return status.exit_status
+        except (CommandTimeout, TimeoutError):
+            await jobs.stop(machine.link, job)
+            seconds = self._step.timeout_s
+            self._output.append(f"ended after {seconds:.0f} s, the limit of this step")
+            return None
+        except asyncio.CancelledError:
+            with contextlib.suppress(SshError, TimeoutError):
+                async with asyncio.timeout(15):
+                    await jobs.stop(machine.link, job, grace_s=3)
+            raise
+        finally:
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+
+    # -- what its log tells ----------------------------------------------------------------------
+
+    async def _read(self, job: jobs.Job, stop: asyncio.Event) -> None:
+        async for chunk in self._machine.read(job.log, "install", stop):
+            await self._hear(chunk)
+
+    async def _hear(self, chunk: Chunk) -> None:
+        dep, dropped = self._machine.deployment, chunk.dropped
+        for piece in chain.pieces(chunk.lines, self._token, len(self._steps)):
+            if isinstance(piece, chain.Mark):
+                await self._marked(piece)
+                continue
+            self._output.extend(piece)
+            await dep.emit(ev.LogLines(dep.attempt, "install", piece, chunk.first_offset, dropped))
+            dropped = 0
+
+    async def _marked(self, mark: chain.Mark) -> None:
+        await self._reach(mark.number - 1)
+        if mark.number <= self._finished:
+            return
+        await self._begin()
+        if mark.what in ("skipped", "done"):
+            await self._end(mark.what, "already there" if mark.what == "skipped" else "")
+
+    @property
+    def _step(self) -> Step:
+        """The step that is not finished yet."""
+        return self._steps[min(self._finished, len(self._steps) - 1)]
+
+    async def _reach(self, count: int) -> None:
+        """So many steps are done, also those whose marks were lost."""
+        while self._finished < count:
+            await self._begin()
+            await self._end("done")
+
+    async def _begin(self) -> None:
+        if self._begun:
+            return
+        dep, step = self._machine.deployment, self._step
+        self._begun, self._since = True, time.monotonic()
+        self._output.clear()
+        if self._limit is not None and not self._limit.expired():
+            with contextlib.suppress(RuntimeError):  # it is over, and this is read afterwards
+                self._limit.reschedule(asyncio.get_running_loop().time() + step.timeout_s)
+        number, total = self._finished + 1, len(self._steps)
+        await dep.emit(ev.StepStarted(dep.attempt, step.name, step.title, number, total))
+
+    async def _end(self, outcome: str, detail: str = "") -> None:
+        if self._watch is not None:
+            await self._watch.caught_up()
+        dep, step = self._machine.deployment, self._step
+        seconds = round(time.monotonic() - self._since, 2)
+        self._finished, self._begun = self._finished + 1, False
         await dep.emit(ev.StepFinished(dep.attempt, step.name, outcome, seconds, detail))
 
-    if step.check is not None and await machine.holds(step.check):
-        await ended("skipped", "already there")
-        return
-    status, output = await _run_job(machine, f"step-{step.name}", step.script, step)
-    if await _succeeded(machine, step, status):
-        await ended("done")
-        return
-    await ended("failed")
-    what = f"{step.title} failed" if status else f"{step.title} ended well, but did not work"
-    await machine.fail(what, output, status)
+    async def _failed(self) -> Step:
+        """The step that failed, told as such."""
+        step = self._step
+        if self._finished < len(self._steps):
+            await self._begin()
+            await self._end("failed")
+        return step
 
 
-async def _succeeded(machine: Machine, step: Step, status: int | None) -> bool:
-    return status == 0 and (step.check is None or await machine.holds(step.check))
-
-
-async def _run_job(
-    machine: Machine, name: str, script: str, step: Step
-) -> tuple[int | None, list[str]]:
-    """Run detached and stream the output as events; (exit status, last lines). The status is
-    None when the time was over or the job vanished without a trace."""
-    spec = jobs.JobSpec(name=name, workdir=machine.rental.work_dir, script=script, files=step.files)
-    output: deque[str] = deque(maxlen=TAIL_KEPT)
-    job = await jobs.start(machine.link, spec)
-    stop = asyncio.Event()
-    pump = asyncio.create_task(machine.pump(job.log, "install", stop, output))
-    try:
-        async with watching.told(machine.deployment, step.title):
-            status = await jobs.wait(machine.link, job, timeout=step.timeout_s)
-            trouble = await _read_out(pump, stop)
-        return status.exit_status, output_of(output, trouble)
-    except CommandTimeout:
-        await jobs.stop(machine.link, job)
-        output.append(f"ended after {step.timeout_s:.0f} s, the limit of this step")
-        return None, list(output)
-    except asyncio.CancelledError:
-        with contextlib.suppress(SshError, TimeoutError):
-            async with asyncio.timeout(15):
-                await jobs.stop(machine.link, job, grace_s=3)
-        raise
-    finally:
-        pump.cancel()
-        await asyncio.gather(pump, return_exceptions=True)
-
-
-async def _read_out(pump: asyncio.Task[None], stop: asyncio.Event) -> str:
+async def _read_out(reader: asyncio.Task[None], stop: asyncio.Event) -> str:
     """Let the reader finish what is there, within bounds; what kept it from that, or ""."""
     stop.set()
-    await asyncio.wait({pump}, timeout=10)
-    if pump.done() and isinstance(error := pump.exception(), SshError):
+    await asyncio.wait({reader}, timeout=10)
+    if reader.done() and isinstance(error := reader.exception(), SshError):
         return f"the output could not be read to its end: {error.message}"
     return ""
-
-
-def output_of(lines: deque[str], trouble: str) -> list[str]:
-    return [*lines, trouble] if trouble else list(lines)

@@ -8,7 +8,7 @@ import secrets
 import shlex
 import time
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -27,7 +27,7 @@ from gdl.settings import Settings
 from gdl.ssh import jobs
 from gdl.ssh.connection import Target
 from gdl.ssh.link import Link
-from gdl.ssh.tail import follow
+from gdl.ssh.tail import Chunk, follow
 
 ENGINE_JOB = "engine"
 
@@ -233,11 +233,11 @@ class Machine:
 
     # -- reading ---------------------------------------------------------------------------------
 
-    async def pump(
-        self, log: str, source: str, stop: asyncio.Event, keep: deque[str], offset: int = 0
-    ) -> None:
-        """A growing remote file to events, to `keep`, and whole to a file on this computer,
-        until `stop` is set and everything there is was read."""
+    async def read(
+        self, log: str, source: str, stop: asyncio.Event, offset: int = 0
+    ) -> AsyncIterator[Chunk]:
+        """A growing remote file, batch by batch, and whole to a file on this computer, until
+        `stop` is set and everything there is was read."""
         dep = self.deployment
         dep.log_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         # Buffered appends of at most some 100 KB: quicker than a hop to another thread.
@@ -247,11 +247,19 @@ class Machine:
                 file.write(data)
 
             async for chunk in follow(self.link, log, offset=offset, stop=stop, sink=sink):
-                keep.extend(chunk.lines)
-                await dep.emit(
-                    ev.LogLines(dep.attempt, source, chunk.lines, chunk.first_offset, chunk.dropped)
-                )
+                yield chunk
                 file.flush()
+
+    async def pump(
+        self, log: str, source: str, stop: asyncio.Event, keep: deque[str], offset: int = 0
+    ) -> None:
+        """What `read` gives, as events, and to `keep`."""
+        dep = self.deployment
+        async for chunk in self.read(log, source, stop, offset):
+            keep.extend(chunk.lines)
+            await dep.emit(
+                ev.LogLines(dep.attempt, source, chunk.lines, chunk.first_offset, chunk.dropped)
+            )
 
     async def fail(self, what: str, output: list[str], status: int | None) -> NoReturn:
         """Say why as an event, then raise DeployError."""

@@ -101,7 +101,7 @@ class Mender:
                 script = dict(plan.server.repairs)[remedy.name]
                 limit = machine.settings.timeouts.install
                 step = Step("repair", f"Repair: {remedy.name}", script, limit)
-                await installing.run_step(machine, step, 1, 1)
+                await installing.run_steps(machine, [step])
             case RemedyKind.FLAG | RemedyKind.ENV:
                 if not await machine.holds(plan.server.remembering(remedy)):
                     raise DeployError(

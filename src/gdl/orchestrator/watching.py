@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from gdl.domain.events import LogLines
+from gdl.domain.events import LogLines, StepStarted
 from gdl.engines.progress import InstallProgress
 from gdl.orchestrator.deployment import Deployment
 
@@ -16,12 +16,12 @@ _CATCH_UP_S = 2.0
 
 
 @contextlib.asynccontextmanager
-async def told(deployment: Deployment, title: str) -> AsyncIterator[None]:
+async def told(deployment: Deployment) -> AsyncIterator[Watch]:
     """Progress as events while the body runs."""
-    watch = _Watch(deployment, title)
+    watch = Watch(deployment)
     tasks = [asyncio.create_task(watch.read()), asyncio.create_task(watch.beat())]
     try:
-        yield
+        yield watch
         await watch.caught_up()
     finally:
         for task in tasks:
@@ -29,10 +29,12 @@ async def told(deployment: Deployment, title: str) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-class _Watch:
-    def __init__(self, deployment: Deployment, title: str) -> None:
+class Watch:
+    """Follows the steps of an installation by the events that tell of them."""
+
+    def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
-        self._title = title
+        self._title = "looking at what is there"
         self._clock = asyncio.get_running_loop().time
         self._began = self._said = self._clock()
         self._text = ""
@@ -46,7 +48,11 @@ class _Watch:
         dep, progress = self._deployment, InstallProgress()
         async for recorded in dep.channel.follow(after=self._seen):
             event = recorded.event
-            if isinstance(event, LogLines) and event.source == "install":
+            if isinstance(event, StepStarted):
+                progress, self._title = InstallProgress(), event.title
+                self._text, self._fraction = "", None
+                self._began = self._said = self._clock()
+            elif isinstance(event, LogLines) and event.source == "install":
                 marks = [mark for line in event.lines if (mark := progress.feed(line)) is not None]
                 if marks and marks[-1].text != self._text:
                     self._text, self._fraction = marks[-1].text, marks[-1].fraction
@@ -57,6 +63,7 @@ class _Watch:
 
     async def caught_up(self) -> None:
         """Until all that was published so far is read; a step's last words count as well."""
+        self._reached.clear()
         self._wanted = self._deployment.state.last_seq
         if self._seen >= self._wanted:
             return

