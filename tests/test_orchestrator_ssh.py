@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -18,6 +19,7 @@ from gdl.domain.events import Billing
 from gdl.domain.models import CheckStatus
 from gdl.orchestrator.service import Orchestrator
 from house import SIMULATED, Simulation, deployed, last, of_type, processes_naming, spec, until
+from probes_shell import put_script
 from real_sshd import SSHD, Sshd, real_sshd
 
 
@@ -86,6 +88,28 @@ async def test_a_second_deployment_on_a_busy_machine_is_refused(sim: Simulation)
             checks = await house.health(str(first.session_id))
             assert all(c.status is not CheckStatus.FAILED for c in checks)
             await house.destroy(str(first.session_id))
+
+
+async def test_what_is_done_ahead_ends_when_the_machine_is_left(sim: Simulation) -> None:
+    """A port that is taken ends the deployment while uv is still brought."""
+    tools = sim.folder / "tools"
+    tools.mkdir()
+    slow, began = sim.folder / "slow-uv", sim.folder / "began"
+    slow.symlink_to("/bin/sleep")
+    put_script(tools, "uv", f": > {began}; exec {slow} 300")
+    # The look takes until the other has begun.
+    put_script(tools, "nvidia-smi", f"while ! [ -e {began} ]; do sleep 0.02; done; exit 9")
+    sim.monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        engine = {**sim.flags["engine"], "port": taken.getsockname()[1]}  # type: ignore[dict-item]
+        async with my_machine(sim) as (host, identity):
+            where = {"host": host, "identity": str(identity)}
+            async with open_orchestrator(sim.settings(engine=engine), **where) as house:
+                end = last(await deployed(house, spec("ssh")))
+            assert "already in use" in str(end.error)
+            assert began.exists() and processes_naming(str(slow)) == []
 
 
 async def test_what_a_killed_server_left_is_ended_and_nobody_elses(sim: Simulation) -> None:

@@ -125,6 +125,11 @@ class Engine(Protocol):
         """The oldest CUDA version a machine's driver may support; None: any will do."""
         ...
 
+    def first_of_all(self, settings: Settings) -> Step | None:
+        """The step that every plan begins with, whatever the machine turns out to be: it may run
+        while that is found out. None: there is none."""
+        ...
+
     def plan(
         self,
         spec: DeploymentSpec,

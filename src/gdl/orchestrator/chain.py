@@ -17,9 +17,10 @@ UNSOUND = 97
 
 _HEAD = """\
 # Written by gdl-tui: one step after the other, each checked before and after.
+GDL_RUN={token}; export GDL_RUN
 tell() {{ printf '[gdl] step %s #{token}\\n' "$1"; }}
-trap 'rm -f ./places' EXIT
 """
+_TIDY = "trap 'rm -f ./places' EXIT\n"
 _CHECK = """\
 check() (
 {check}
@@ -51,10 +52,11 @@ class Mark:
     what: str
 
 
-def script(steps: Sequence[Step], token: str) -> str:
+def script(steps: Sequence[Step], token: str, *, tidy: bool = True) -> str:
     """POSIX shell that runs the steps in order; it ends at the first that fails, with its exit
-    status, or UNSOUND. token: letters and digits that no output can guess."""
-    made = [_HEAD.format(token=token)]
+    status, or UNSOUND. token: letters and digits that no output can guess; scripts with the same
+    one may hand things on to each other. tidy: these are removed at the end."""
+    made = [_HEAD.format(token=token), _TIDY if tidy else ""]
     for number, step in enumerate(steps, 1):
         after = ":"
         if step.check is not None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 import time
 from collections import deque
 from collections.abc import Sequence
 
 from gdl.domain import events as ev
-from gdl.domain.errors import CommandTimeout, DeployError, SshError
+from gdl.domain.errors import CommandTimeout, DeployError, SshError, UsageError
 from gdl.engines.base import Plan, Step
 from gdl.orchestrator import chain, watching
 from gdl.orchestrator.machine import TAIL_KEPT, Machine
@@ -18,6 +17,7 @@ from gdl.ssh import jobs
 from gdl.ssh.tail import Chunk
 
 INSTALL_JOB = "install"
+AHEAD_JOB = "ahead"
 
 
 async def install(machine: Machine, plan: Plan) -> Plan:
@@ -43,13 +43,54 @@ async def run_steps(machine: Machine, steps: Sequence[Step]) -> None:
         await _Run(machine, steps).run()
 
 
+class Ahead:
+    """A step that is done while the machine is looked at. Whatever comes of it, the installation
+    looks at it again: all that can be won is time."""
+
+    def __init__(self, machine: Machine, step: Step) -> None:
+        self._machine = machine
+        self._step = step
+        self._task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        machine, steps = self._machine, [self._step]
+        job: jobs.Job | None = None
+        try:
+            spec = jobs.JobSpec(
+                name=AHEAD_JOB,
+                workdir=await machine.work_dir(),
+                script=chain.script(steps, machine.run_token, tidy=False),
+                files=chain.files(steps),
+            )
+            job = await jobs.start(machine.link, spec)
+            await jobs.wait(machine.link, job, timeout=self._step.timeout_s)
+        except (DeployError, SshError, UsageError):
+            return
+        except asyncio.CancelledError:
+            if job is not None:
+                await _stop(machine, job)
+            raise
+
+    async def done(self) -> None:
+        if not self._task.done():
+            dep = self._machine.deployment
+            await dep.progress(self._step.title)
+            async with watching.told(dep, self._step.title):
+                await asyncio.wait({self._task})
+
+    async def cancel(self) -> None:
+        """End it, and leave nothing of it running."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+
 class _Run:
     """One job. Its steps are told as its log tells them, and in order whatever gets lost of it."""
 
     def __init__(self, machine: Machine, steps: Sequence[Step]) -> None:
         self._machine = machine
         self._steps = steps
-        self._token = secrets.token_hex(6)
+        self._token = machine.run_token
         self._output: deque[str] = deque(maxlen=TAIL_KEPT)
         self._finished = 0
         self._begun = False
@@ -95,9 +136,7 @@ class _Run:
             self._output.append(f"ended after {seconds:.0f} s, the limit of this step")
             return None
         except asyncio.CancelledError:
-            with contextlib.suppress(SshError, TimeoutError):
-                async with asyncio.timeout(15):
-                    await jobs.stop(machine.link, job, grace_s=3)
+            await _stop(machine, job)
             raise
         finally:
             reader.cancel()
@@ -165,6 +204,13 @@ class _Run:
             await self._begin()
             await self._end("failed")
         return step
+
+
+async def _stop(machine: Machine, job: jobs.Job) -> None:
+    """Within bounds, because nobody wants to wait any more."""
+    with contextlib.suppress(SshError, TimeoutError):
+        async with asyncio.timeout(15):
+            await jobs.stop(machine.link, job, grace_s=3)
 
 
 async def _read_out(reader: asyncio.Task[None], stop: asyncio.Event) -> str:

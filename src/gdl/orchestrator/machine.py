@@ -69,6 +69,8 @@ class Machine:
         self._link: Link | None = None
         self._facts: HostFacts | None = None
         self._background: set[asyncio.Task[None]] = set()
+        self.run_token = secrets.token_hex(6)
+        """Letters and digits that nothing on the machine can guess beforehand."""
         self.out_of_reach = asyncio.Event()
         """Set while there is no connection."""
         self.out_of_reach.set()
@@ -137,7 +139,7 @@ class Machine:
     async def inspect(self) -> HostFacts:
         """Facts about the machine; refuses early what would fail late."""
         dep, settings = self.deployment, self.settings
-        work_dir = self.rental.work_dir or await self._default_work_dir()
+        work_dir = await self.work_dir()
         facts = await preflight.settled(
             lambda first: inspect_host(
                 self.link,
@@ -157,7 +159,6 @@ class Machine:
         await self.save(
             replace(
                 self.rental,
-                work_dir=work_dir,
                 engine_log=engine_log,
                 engine_port=settings.engine.port,
                 has_gpu=facts.has_gpu,
@@ -168,6 +169,13 @@ class Machine:
             await self._end_earlier_work()
         await self._refuse_occupied_port()
         return facts
+
+    async def work_dir(self) -> str:
+        """The folder on the machine that everything of ours is in."""
+        if not self.rental.work_dir:
+            found = await self._default_work_dir()
+            await self.save(replace(self.rental, work_dir=found))
+        return self.rental.work_dir
 
     async def _default_work_dir(self) -> str:
         wanted = self.settings.install.work_dir

@@ -108,18 +108,31 @@ class Attempt:
         await dep.enter(Phase.CONNECTING, str(session.ssh))
         await self.machine.connect(session)
         await dep.enter(Phase.PREFLIGHT)
-        facts = await self.machine.inspect()
-        await preflight.judge(
-            dep,
-            self.machine.link,
-            facts,
-            self._offer,
-            rented=self._backend.rents,
-            limit_s=self._settings.timeouts.install,
-        )
-        await self._serve()
+        ahead = self._ahead()
+        try:
+            facts = await self.machine.inspect()
+            await preflight.judge(
+                dep,
+                self.machine.link,
+                facts,
+                self._offer,
+                rented=self._backend.rents,
+                limit_s=self._settings.timeouts.install,
+            )
+            await self._serve(ahead)
+        finally:
+            if ahead is not None:
+                await ahead.cancel()
 
-    async def _serve(self) -> None:
+    def _ahead(self) -> installing.Ahead | None:
+        """What every installation begins with, while the machine is looked at. Not on a rented
+        one: its download rate is measured meanwhile."""
+        step = self._engine.first_of_all(self._settings)
+        if step is None or self._backend.rents:
+            return None
+        return installing.Ahead(self.machine, step)
+
+    async def _serve(self, ahead: installing.Ahead | None) -> None:
         dep, machine = self._deployment, self.machine
         api_key = await machine.make_api_key()
         plan = self._engine.plan(
@@ -133,6 +146,9 @@ class Attempt:
             port=machine.rental.engine_port,
         )
         self._plan, self._api_key = plan, api_key
+        await dep.enter(Phase.INSTALLING, plan.summary)
+        if ahead is not None:
+            await ahead.done()
         await self._to_proof(plan, api_key, installed=False)
 
     async def _to_proof(self, plan: Plan, api_key: Secret, *, installed: bool) -> None:

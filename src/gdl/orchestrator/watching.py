@@ -16,9 +16,9 @@ _CATCH_UP_S = 2.0
 
 
 @contextlib.asynccontextmanager
-async def told(deployment: Deployment) -> AsyncIterator[Watch]:
-    """Progress as events while the body runs."""
-    watch = Watch(deployment)
+async def told(deployment: Deployment, title: str = "Look at it") -> AsyncIterator[Watch]:
+    """Progress as events while the body runs. title: until a step begins."""
+    watch = Watch(deployment, title)
     tasks = [asyncio.create_task(watch.read()), asyncio.create_task(watch.beat())]
     try:
         yield watch
@@ -32,9 +32,9 @@ async def told(deployment: Deployment) -> AsyncIterator[Watch]:
 class Watch:
     """Follows the steps of an installation by the events that tell of them."""
 
-    def __init__(self, deployment: Deployment) -> None:
+    def __init__(self, deployment: Deployment, title: str) -> None:
         self._deployment = deployment
-        self._title = "looking at what is there"
+        self._title = title
         self._clock = asyncio.get_running_loop().time
         self._began = self._said = self._clock()
         self._text = ""

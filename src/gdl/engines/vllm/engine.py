@@ -6,7 +6,7 @@ from gdl.domain.errors import UsageError
 from gdl.domain.models import DeploymentSpec, HostFacts
 from gdl.domain.secret import Secret
 from gdl.engines import catalog
-from gdl.engines.base import LogMark, Model, Plan
+from gdl.engines.base import LogMark, Model, Plan, Step
 from gdl.engines.vllm import compat, log, plan, room, server
 from gdl.engines.vllm.compat import Choice
 from gdl.settings import Settings
@@ -43,6 +43,10 @@ class VllmEngine:
         taken to have one."""
         entry = catalog.entry_of(model)
         return entry is None or entry.chat
+
+    def first_of_all(self, settings: Settings) -> Step | None:
+        """A step that may run before anything is known of the machine."""
+        return plan.first_of_all(settings)
 
     def plan(
         self,

@@ -28,6 +28,12 @@ another() {
     echo "[gdl] that did not work; trying another way"
 }
 """
+_ASK_MEANWHILE = """\
+# What the next step wants to know of pip.
+(
+{ask}) >/dev/null 2>&1 &
+asking=$!
+"""
 _UV_INSTALLER = "https://astral.sh/uv/install.sh"
 VISION_PACKAGES = ("torchvision", "torchaudio", "torchcodec")
 
@@ -110,6 +116,12 @@ def steps(host: HostFacts, model: Model, choice: Choice, settings: Settings) -> 
     return tuple(made)
 
 
+def first_of_all(settings: Settings) -> Step | None:
+    """The step that no plan for an environment does without, whatever the machine is."""
+    install = settings.install
+    return None if install.runtime == "container" or install.installer == "pip" else _uv(settings)
+
+
 def _uv(settings: Settings) -> Step:
     required = settings.install.installer == "uv"
     own = bool(settings.install.find_links or settings.install.extra_index_url)
@@ -129,8 +141,10 @@ for there in "$(command -v uv || true)" "$HOME/.local/bin/uv" "$HOME/.cargo/bin/
         exec {shell.UV} --version
     fi
 done
+{"" if own else _ASK_MEANWHILE.format(ask=places(settings))}\
 if PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 python3 -m pip install --quiet --no-input \\
     --disable-pip-version-check --upgrade --no-deps --target ./uv uv && usable {shell.UV}; then
+    {"" if own else 'wait "$asking" || :'}
     exec {shell.UV} --version
 fi
 site={_UV_INSTALLER}
@@ -142,7 +156,7 @@ fi
     check = f"{shell.UV} --version >/dev/null 2>&1"
     if not required:
         check += " || [ -e ./uv/missing ]"
-    put = (shell.remote_file("pipconf.py"),) if own else ()
+    put = (shell.remote_file("pipconf.py"),)
     title = "Bring the installer uv"
     return Step("uv", title, script, settings.timeouts.install, check, files=put)
 

@@ -53,13 +53,13 @@ def _fingerprint(text: str) -> str:
 def like_pip(find_links: Iterable[str] = (), indexes: Iterable[str] = ()) -> str:
     """Tells uv what pip is told on this machine (indexes, certificates), and both of them our own
     places. What it prints goes to the shell alone and stays on the machine: in `./places`, for
-    the later steps of the same job, because to ask pip takes half a second."""
+    the later steps of the same run, because to ask pip takes half a second."""
     own = {"GDL_FIND_LINKS": " ".join(find_links), "GDL_EXTRA_INDEX_URL": " ".join(indexes)}
     lines = [f"export {name}={shlex.quote(value)}\n" for name, value in own.items() if value]
-    mark = f'"# ${{GDL_JOB-}} {_fingerprint("".join(lines))}"'
+    mark = f'"# ${{GDL_RUN-}} {_fingerprint("".join(lines))}"'
     return (
         "".join(lines)
-        + f'if [ -n "${{GDL_JOB-}}" ] && grep -qxF {mark} ./places 2>/dev/null; then\n'
+        + f'if [ -n "${{GDL_RUN-}}" ] && grep -qxF {mark} ./places 2>/dev/null; then\n'
         + "    . ./places\n"
         + "else for reader in python3 ./venv/bin/python; do\n"
         + '    if command -v "$reader" >/dev/null 2>&1; then\n'
