@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from gdl.bootstrap import open_orchestrator
 from gdl.domain import events as ev
 from gdl.domain.deployment import ACTIVE
 from gdl.domain.errors import UsageError
@@ -245,6 +246,22 @@ async def test_a_port_in_use_is_told_before_anything_is_installed(sim: Simulatio
             end = last(story)
             assert end.kind == "deploy" and f"port {port}" in str(end.error)
             assert Phase.INSTALLING not in phases(story)
+    nothing_is_left(sim)
+
+
+async def test_a_port_that_nobody_asked_for_gives_way_to_who_has_it(sim: Simulation) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        settings = sim.settings(engine={"port": port})
+        settings.engine.model_fields_set.discard("port")
+        async with open_orchestrator(settings) as house:
+            story = await deployed(house, spec())
+        assert last(story).outcome == "released", last(story).error
+        assert any(
+            f"port {port} on the machine is in use" in e.text for e in of_type(story, ev.Noted)
+        )
     nothing_is_left(sim)
 
 

@@ -55,11 +55,23 @@ class Rule:
             value = groups.get(named[1]) or ""
             if by := self.apply.get("divided_by"):
                 value = str(int(value[:9]) // by) if value.isdecimal() else ""
+            if of := self.apply.get("share_of"):
+                value = _share(value, groups.get(of) or "")
             if not _SAFE.fullmatch(value) or value == "0":
                 return Remedy(_OTHERWISE[self.kind])
         return Remedy(
             kind, str(self.apply.get("name", "")), value, bool(self.apply.get("automatic", False))
         )
+
+
+def _share(part: str, whole: str) -> str:
+    """ "10.5" of "23.6" as "0.42", rounded down and a little less, because it changes from moment
+    to moment; "" for less than a third, which is not worth having."""
+    try:
+        share = float(part) / float(whole) - 0.02
+    except (ValueError, ZeroDivisionError):
+        return ""
+    return f"{int(share * 100) / 100:.2f}" if 1 / 3 <= share < 1 else ""
 
 
 @cache

@@ -37,6 +37,7 @@ TAIL_KEPT = 4000
 _KEY_SPREADS_S = 60.0
 """A marketplace key takes 10-15 s to reach its machine; after a minute it never will."""
 _SSHD_COMES_S = 120.0
+_PORTS_TRIED = 20
 
 
 def target_for(rental: Rental, settings: Settings) -> Target:
@@ -65,7 +66,7 @@ class Machine:
         self.deployment = deployment
         self.settings = settings
         self._journal = journal
-        self._rents = rents
+        self.rents = rents
         self._link: Link | None = None
         self._facts: HostFacts | None = None
         self._background: set[asyncio.Task[None]] = set()
@@ -112,7 +113,7 @@ class Machine:
             except SshError as error:
                 patience = _KEY_SPREADS_S if isinstance(error, SshAuthFailed) else _SSHD_COMES_S
                 waited = time.monotonic() - started
-                if not self._rents or waited > patience or isinstance(error, HostKeyChanged):
+                if not self.rents or waited > patience or isinstance(error, HostKeyChanged):
                     raise
                 await self.deployment.progress(
                     f"{error.message}; waited {waited:.0f} of {patience:.0f} s"
@@ -145,11 +146,11 @@ class Machine:
                 self.link,
                 work_dir,
                 timeout=settings.timeouts.command,
-                measure=self._rents and first,
+                measure=self.rents and first,
                 hub_id=dep.model.location if dep.model.source == "hub" else "",
             ),
             dep.progress,
-            fresh=self._rents and not dep.adopted,
+            fresh=self.rents and not dep.adopted,
             limit_s=settings.timeouts.start,
         )
         self._facts = facts
@@ -160,14 +161,14 @@ class Machine:
             replace(
                 self.rental,
                 engine_log=engine_log,
-                engine_port=settings.engine.port,
                 has_gpu=facts.has_gpu,
             )
         )
         await dep.emit(ev.HostInspected(dep.attempt, facts))
         if dep.adopted:
             await self._end_earlier_work()
-        await self._refuse_occupied_port()
+        await self._refuse_earlier_server()
+        await self._settle_port()
         return facts
 
     async def work_dir(self) -> str:
@@ -192,8 +193,7 @@ class Machine:
             await self.deployment.note(f"ending an earlier {job.name} (pid {job.pid})")
             await jobs.stop(self.link, job)
 
-    async def _refuse_occupied_port(self) -> None:
-        port = self.settings.engine.port
+    async def _refuse_earlier_server(self) -> None:
         earlier = await jobs.find(self.link, self.rental.work_dir, ENGINE_JOB)
         if earlier is not None and (await jobs.status(self.link, earlier)).running:
             raise DeployError(
@@ -202,13 +202,32 @@ class Machine:
             )
         if earlier is not None:
             await self._end_leftovers(earlier)
-        connection = await self.link.get()
-        with contextlib.suppress(SshError):
-            if await connection.port_open(port):
-                raise DeployError(
-                    f"port {port} on the machine is already in use",
-                    f"end what listens there, or choose another: GDL_ENGINE__PORT={port + 1}",
+
+    async def _settle_port(self) -> None:
+        """The port asked for or, where nobody asked for one, the next that is free: the tunnel
+        leads to any. Raises DeployError."""
+        engine = self.settings.engine
+        wanted = engine.port
+        tried = 1 if "port" in engine.model_fields_set else _PORTS_TRIED
+        for port in range(wanted, min(wanted + tried, 65536)):
+            if await self._occupied(port):
+                continue
+            if port != wanted:
+                await self.deployment.note(
+                    f"port {wanted} on the machine is in use by others: {port} it is"
                 )
+            await self.save(replace(self.rental, engine_port=port))
+            return
+        raise DeployError(
+            f"port {wanted} on the machine is already in use",
+            f"end what listens there, or choose another: GDL_ENGINE__PORT={wanted + tried}",
+        )
+
+    async def _occupied(self, port: int) -> bool:
+        """Whether something listens there; False as well where that cannot be found out."""
+        with contextlib.suppress(SshError):
+            return await (await self.link.get()).port_open(port)
+        return False
 
     async def _end_leftovers(self, job: jobs.Job) -> None:
         """End what a server of ours that is gone left behind: it holds the port or the GPU. Told

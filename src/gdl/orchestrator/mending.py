@@ -15,6 +15,8 @@ from gdl.orchestrator.machine import Machine
 
 _MOST_BY_ITSELF = 2
 _LONGEST_WAIT_S = 120.0
+_OF_THE_SYSTEM = frozenset({"python-headers"})
+"""Repairs that change what is not ours. On a machine of one's own they are asked for."""
 
 
 class Mender:
@@ -69,6 +71,8 @@ class Mender:
         if wish is False or self._by_itself >= _MOST_BY_ITSELF:
             return False
         if wish is None and remedy.kind is RemedyKind.FLAG and remedy.name in plan.server.given:
+            return False
+        if wish is None and remedy.name in _OF_THE_SYSTEM and not self._machine.rents:
             return False
         return wish is True or remedy.automatic
 

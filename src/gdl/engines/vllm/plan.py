@@ -12,20 +12,20 @@ from gdl.domain.errors import DeployError, UsageError
 from gdl.domain.models import HostFacts
 from gdl.engines import catalog
 from gdl.engines.base import Model, Step
-from gdl.engines.vllm import compat, container, room, shell, table
+from gdl.engines.vllm import compat, container, repairs, room, shell, table
 from gdl.engines.vllm.compat import Choice
 from gdl.engines.vllm.ways import Way
 from gdl.settings import Settings
 
 # Every way needs the same room, and the job's output is its log: one full disk ends them all.
-_ANOTHER = """\
-another() {
+_FAILED = """\
+failed() {
     said="/proc/$$/fd/1"
     if [ -f "$said" ] && grep -q "No space left on device" "$said"; then
         echo "[gdl] every other way needs the same room"
         exit 1
     fi
-    echo "[gdl] that did not work; trying another way"
+    echo "[gdl] that did not work"
 }
 """
 _ASK_MEANWHILE = """\
@@ -35,7 +35,6 @@ _ASK_MEANWHILE = """\
 asking=$!
 """
 _UV_INSTALLER = "https://astral.sh/uv/install.sh"
-VISION_PACKAGES = ("torchvision", "torchaudio", "torchcodec")
 
 
 def choose(host: HostFacts, settings: Settings, *, cpu_allowed: bool) -> Choice:
@@ -106,7 +105,7 @@ def steps(host: HostFacts, model: Model, choice: Choice, settings: Settings) -> 
         first = (_path(model),) if model.source == "path" else ()
         return (*first, *container.steps(host, model, choice, settings))
     timeout = settings.timeouts.install
-    made = [_venv(host, choice, settings), _install(choice, settings)]
+    made = [_venv(host, choice, settings), _install(host, choice, settings)]
     if settings.install.installer != "pip":
         made.insert(0, _uv(settings))
     if not choice.on_gpu:
@@ -212,15 +211,15 @@ def _interpreters(host: HostFacts, choice: Choice, asked: str) -> str:
     return shell.words([*([f"python{mine}"] if mine else []), "python3", "python"])
 
 
-def _install(choice: Choice, settings: Settings) -> Step:
+def _install(host: HostFacts, choice: Choice, settings: Settings) -> Step:
     install = settings.install
     limits = ["--constraint", "./constraints.txt"] if choice.constraints else []
     by_uv = _tries("uv", [(w, shell.uv_line(w, limits)) for w in choice.ways], choice, "    ")
     by_pip = _tries("pip", [(w, shell.pip_line(w, limits)) for w in choice.ways], choice)
-    last = "exit 1" if install.installer == "uv" else "another"
-    with_uv = f"if [ -x {shell.UV} ]; then\n{by_uv}    {last}\nfi\n"
+    last = "    exit 1\n" if install.installer == "uv" else ""
+    with_uv = f"if [ -x {shell.UV} ]; then\n{by_uv}{last}fi\n"
     script = f"""{shell.PREAMBLE}{places(settings)}\
-{_ANOTHER}\
+{_FAILED}{repairs.builds(host)}\
 {"" if install.installer == "pip" else with_uv}\
 {shell.PYTHON} -m pip --version >/dev/null 2>&1 || {shell.PYTHON} -m ensurepip \\
     || {shell.UV} pip install --python {shell.PYTHON} pip
@@ -248,13 +247,16 @@ def places(settings: Settings) -> str:
 
 
 def _tries(tool: str, lines: list[tuple[Way, str]], choice: Choice, indent: str = "") -> str:
-    """One line after the other until one succeeds, each named before. On the CPU, where the
+    """One line after the other until one succeeds, each named before, without builds that are
+    known not to run on this machine. On the CPU, where the
     machine has package places of its own they come first, else PyTorch's index for CPUs does."""
 
     def in_turn(tried: list[tuple[Way, str]], inset: str) -> str:
-        return f"{inset}another\n".join(
-            f"{inset}echo {shlex.quote(f'[gdl] trying {tool}: {way.words}')}\n"
-            f"{inset}{line} && exit 0\n"
+        return "".join(
+            f"{inset}if build {shlex.quote(way.build)}; then\n"
+            f"{inset}    echo {shlex.quote(f'[gdl] trying {tool}: {way.words}')}\n"
+            f"{inset}    {line} && exit 0\n"
+            f"{inset}    failed\n{inset}fi\n"
             for way, line in tried
         )
 
@@ -286,10 +288,10 @@ from importlib.metadata import PackageNotFoundError, version
 def variant(name):
     try: return version(name).partition("+")[2]
     except PackageNotFoundError: return None
-wrong = [n for n in {VISION_PACKAGES!r} if variant(n) not in (None, "cpu")]
+wrong = [n for n in {repairs.VISION_PACKAGES!r} if variant(n) not in (None, "cpu")]
 sys.exit(variant("torch") == "cpu" and bool(wrong))
 """
-    script = shell.PREAMBLE + shell.pip_uninstall(*VISION_PACKAGES)
+    script = shell.PREAMBLE + shell.pip_uninstall(*repairs.VISION_PACKAGES)
     title = "Leave out vision packages built for CUDA"
     return Step("text-only", title, script, timeout, shell.python(code))
 

@@ -12,7 +12,7 @@ from gdl.domain.secret import Secret
 from gdl.domain.sizing import ModelShape
 from gdl.engines import catalog
 from gdl.engines.base import Model, ServerCommand
-from gdl.engines.vllm import container, plan, shell
+from gdl.engines.vllm import container, plan, repairs, shell
 from gdl.engines.vllm.compat import Choice
 from gdl.settings import Settings
 
@@ -83,7 +83,7 @@ if [ -f {remedy}.args ]; then remedy="$(cat {remedy}.args)"; fi
         served_name=model.served_name,
         secret_env=secret,
         # Nothing is installed into an image.
-        repairs=() if choice.image else _repairs(plan.places(settings)),
+        repairs=() if choice.image else repairs.scripts(choice, plan.places(settings)),
         remembered=remedy,
         given=_given(users, settings),
     )
@@ -197,14 +197,3 @@ def _given(users: tuple[str, ...], settings: Settings) -> frozenset[str]:
     """The flags that the user decided, by argument or by setting."""
     length = {"--max-model-len"} if settings.engine.max_model_len else set()
     return frozenset({_flag(argument) for argument in users} - {""} | length)
-
-
-def _repairs(places: str) -> tuple[tuple[str, str], ...]:
-    """(name, script) of what mends the environment."""
-    made = {
-        "vision-packages": shell.pip_uninstall(*plan.VISION_PACKAGES),
-        "transformers": places + shell.pip_install("transformers<5"),
-        "numpy": places + shell.pip_install("numpy<2"),
-        "fresh-environment": "rm -rf ./venv\n",
-    }
-    return tuple((name, shell.PREAMBLE + script) for name, script in made.items())

@@ -26,6 +26,14 @@ class Way:
     indexes: tuple[str, ...] = ()
 
     @property
+    def build(self) -> str:
+        """What is built the same has the same: "vllm+cu129", wherever its wheel comes from."""
+        variant = re.search(r"\+(cu\d+)", self.requirement)
+        if variant:
+            return f"vllm+{variant[1]}"
+        return f"{self.requirement} {self.backend}".rstrip()
+
+    @property
     def words(self) -> str:
         """Short: "vllm==0.19.1 with PyTorch for cu129", a wheel by its file's name."""
         what = self.requirement.rpartition("/")[2] if "://" in self.requirement else ""
