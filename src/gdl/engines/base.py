@@ -98,12 +98,14 @@ class Plan:
 class LogMark:
     """What a log line says about progress. stage: verified | starting | loading | ready.
     fraction: 0-1 of the whole start, when it can be told. begins: a server says this once, at its
-    beginning."""
+    beginning. downloading: something comes over the network; left: bytes of it, when known."""
 
     stage: str
     text: str
     fraction: float | None = None
     begins: bool = False
+    downloading: bool = False
+    left: float | None = None
 
 
 class Engine(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from gdl.engines.base import LogMark
 
@@ -79,7 +80,8 @@ class InstallProgress:
             return _mark(f"downloaded {_size(have)}", 0.8)
         biggest = max(missing, key=lambda name: self._announced[name])
         text = f"downloading: {_size(have)} of {_size(total)}, {biggest[:40]} is on its way"
-        return _mark(text, 0.05 + 0.75 * have / total if total else None)
+        share = 0.05 + 0.75 * have / total if total else None
+        return _mark(text, share, total - have)
 
     def _pip(self, line: str) -> LogMark | None:
         if found := _PIP_FETCHES.match(line):
@@ -87,7 +89,7 @@ class InstallProgress:
             before, self._fetched = self._fetched, self._fetched + size
             so_far = f" after {_size(before)}" if before else ""
             name = found["name"].partition("-")[0][:40]
-            return _mark(f"downloading {name} ({_size(size)}){so_far}", None)
+            return _mark(f"downloading {name} ({_size(size)}){so_far}", None, size)
         if found := _PIP_COLLECTS.match(line):
             self._collected += 1
             return _mark(f"collecting {found['name'][:40]} (package {self._collected})", None)
@@ -107,11 +109,12 @@ class InstallProgress:
         come = sum(share >= _DONE["Download complete"] for share in self._layers.values())
         count = len(self._layers)
         text = f"image: {come} of {count} layers downloaded, {complete} unpacked"
-        return _mark(text, sum(self._layers.values()) / count if count else None)
+        whole = sum(self._layers.values()) / count if count else None
+        return replace(_mark(text, whole), downloading=come < count)
 
 
-def _mark(text: str, fraction: float | None) -> LogMark:
-    return LogMark("installing", text[:120], fraction)
+def _mark(text: str, fraction: float | None, left: float | None = None) -> LogMark:
+    return LogMark("installing", text[:120], fraction, downloading=left is not None, left=left)
 
 
 def _bytes(found: re.Match[str]) -> float:

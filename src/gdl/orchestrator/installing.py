@@ -8,16 +8,19 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
+from gdl.diagnose.engine import Diagnosis, by_id
 from gdl.domain import events as ev
 from gdl.domain.errors import CommandTimeout, DeployError, SshError, UsageError
 from gdl.engines.base import Plan, Step
-from gdl.orchestrator import chain, watching
+from gdl.orchestrator import chain, looking, watching
 from gdl.orchestrator.machine import TAIL_KEPT, Machine
+from gdl.probes import vitals
 from gdl.ssh import jobs
 from gdl.ssh.tail import Chunk
 
 INSTALL_JOB = "install"
 AHEAD_JOB = "ahead"
+_LOOK_S = 3.0
 
 
 async def install(machine: Machine, plan: Plan) -> Plan:
@@ -96,6 +99,7 @@ class _Run:
         self._begun = False
         self._since = time.monotonic()
         self._limit: asyncio.Timeout | None = None
+        self._hopeless: Diagnosis | None = None
         self._watch: watching.Watch | None = None
 
     async def run(self) -> None:
@@ -110,6 +114,9 @@ class _Run:
         job = await jobs.start(machine.link, spec)
         async with watching.told(machine.deployment) as self._watch:
             status = await self._until_over(job)
+        if self._hopeless is not None:
+            await self._failed()
+            await machine.give_up(self._hopeless)
         if status == 0:
             await self._reach(len(self._steps))
             return
@@ -123,6 +130,7 @@ class _Run:
         machine = self._machine
         stop = asyncio.Event()
         reader = asyncio.create_task(self._read(job, stop))
+        looking_on = asyncio.create_task(self._look_on(job))
         try:
             async with asyncio.timeout(self._steps[0].timeout_s) as self._limit:
                 most = sum(step.timeout_s for step in self._steps) + 60
@@ -139,8 +147,30 @@ class _Run:
             await _stop(machine, job)
             raise
         finally:
-            reader.cancel()
-            await asyncio.gather(reader, return_exceptions=True)
+            for task in (reader, looking_on):
+                task.cancel()
+            await asyncio.gather(reader, looking_on, return_exceptions=True)
+
+    async def _look_on(self, job: jobs.Job) -> None:
+        """How fast things come; give up where that is too slow to pay rent for."""
+        machine, watch = self._machine, self._watch
+        assert watch is not None
+        looks: asyncio.Queue[vitals.Vitals] = asyncio.Queue()
+        telling = asyncio.create_task(
+            looking.follow(machine.link, job.pid, looks.put_nowait, has_gpu=False, every_s=_LOOK_S)
+        )
+        clock = asyncio.get_running_loop().time
+        try:
+            while True:
+                await watch.look((await looks.get()).net_bytes)
+                if machine.rents and watch.pace.hopeless(clock()) and self._limit is not None:
+                    evidence = [watch.pace.words, *list(self._output)[-3:]]
+                    self._hopeless = by_id("slow-download", evidence)
+                    self._limit.reschedule(clock())
+                    return
+        finally:
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
 
     # -- what its log tells ----------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gdl.engines.base import LogMark
+from gdl.orchestrator.pace import Pace
 from gdl.probes.vitals import Vitals
 
 _QUIET_S = 20.0
@@ -27,6 +28,7 @@ class Picture:
         self._last: Vitals | None = None
         self._cpus = 0.0
         self._begun = 0
+        self.pace = Pace()
 
     def heard(self, now: float) -> None:
         """The log has grown."""
@@ -35,10 +37,12 @@ class Picture:
     def mark(self, mark: LogMark) -> None:
         self._begun += mark.begins
         self._text = mark.text
+        self.pace.mark(mark)
         if mark.fraction is not None:
             self.fraction = max(self.fraction or 0.0, mark.fraction)
 
     def look(self, vitals: Vitals, now: float) -> None:
+        self.pace.look(vitals.net_bytes, now)
         last, before = self._last, self._looked
         self._last, self._looked = vitals, now
         if last is None or before is None or now <= before:

@@ -13,10 +13,8 @@ from gdl.domain.ports import CommandRunner
 from gdl.domain.promises import broken_promise
 from gdl.engines.base import Model
 from gdl.orchestrator.deployment import Deployment
+from gdl.orchestrator.pace import SLOW_MB_S
 from gdl.probes import download
-
-SLOW_MB_S = 5.0
-"""Downloads under this make a machine not worth its rent: 10 GB take over half an hour."""
 
 DRIVER_COMES_S = 1200.0
 """Some hosts rebuild their driver for 7 to 19 minutes after SSH answers."""

@@ -7,12 +7,12 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable
 
 from gdl.diagnose.engine import Diagnosis, by_id, diagnose
 from gdl.domain.errors import DeployError, HostKeyChanged, SshAuthFailed, SshError
 from gdl.domain.events import LogLines, Phase
 from gdl.engines.base import Engine, LogMark, Plan
+from gdl.orchestrator import looking
 from gdl.orchestrator.machine import ENGINE_JOB, TAIL_KEPT, Machine
 from gdl.orchestrator.picture import Picture
 from gdl.probes import vitals
@@ -21,7 +21,6 @@ from gdl.ssh import jobs
 STARTS = (Phase.STARTING, Phase.LOADING)
 
 _LOOK_S = 2.0
-_AWAY_S = 5.0
 _NEWS_S = 10.0
 _WATCH_S = 7 * 24 * 3600.0
 """Longer than anything is rented for."""
@@ -174,15 +173,17 @@ class Server:
 
     async def _look_on(self, pid: int) -> None:
         """Look at the machine now and then until the server serves; give up on a stall."""
-        machine, reader = self._machine, vitals.Reader()
-        command = vitals.command(pid, has_gpu=machine.rental.has_gpu, every_s=_LOOK_S)
+        machine = self._machine
         looks: asyncio.Queue[vitals.Vitals] = asyncio.Queue()
-
-        def hear(data: bytes) -> None:
-            for look in reader.feed(data):
-                looks.put_nowait(look)
-
-        telling = asyncio.create_task(self._told(command, hear))
+        telling = asyncio.create_task(
+            looking.follow(
+                machine.link,
+                pid,
+                looks.put_nowait,
+                has_gpu=machine.rental.has_gpu,
+                every_s=_LOOK_S,
+            )
+        )
         try:
             while not self.over.is_set() and machine.deployment.state.phase in STARTS:
                 with contextlib.suppress(TimeoutError):
@@ -191,20 +192,13 @@ class Server:
                 idle = self._picture.idle_s(time.monotonic())
                 if idle > machine.settings.timeouts.stall:
                     self._give_up(by_id("stalled", [f"nothing for {idle:.0f} s", *self._last()]))
+                if machine.rents and self._picture.pace.hopeless(time.monotonic()):
+                    words = self._picture.pace.words
+                    self._give_up(by_id("slow-download", [words, *self._last()]))
                 await self._show()
         finally:
             telling.cancel()
             await asyncio.gather(telling, return_exceptions=True)
-
-    async def _told(self, command: str, hear: Callable[[bytes], None]) -> None:
-        """Run the loop on the machine, again when the connection was cut."""
-        while True:
-            try:
-                await self._machine.link.stream(command, hear, timeout=_WATCH_S)
-                return
-            except SshError:
-                # Whoever needs the connection more tells of it.
-                await asyncio.sleep(_AWAY_S)
 
     def _give_up(self, why: Diagnosis) -> None:
         if self.hopeless is None and not self.over.is_set():

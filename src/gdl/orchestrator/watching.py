@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from gdl.domain.events import LogLines, StepStarted
 from gdl.engines.progress import InstallProgress
 from gdl.orchestrator.deployment import Deployment
+from gdl.orchestrator.pace import Pace
 
 BEAT_S = 15.0
 """The longest time without a word."""
@@ -42,6 +43,7 @@ class Watch:
         self._seen = deployment.state.last_seq
         self._wanted = 0
         self._reached = asyncio.Event()
+        self.pace = Pace()
 
     async def read(self) -> None:
         """The last mark of each batch of the installer's lines, as they are published."""
@@ -51,12 +53,14 @@ class Watch:
             if isinstance(event, StepStarted):
                 progress, self._title = InstallProgress(), event.title
                 self._text, self._fraction = "", None
+                self.pace = Pace()
                 self._began = self._said = self._clock()
             elif isinstance(event, LogLines) and event.source == "install":
                 marks = [mark for line in event.lines if (mark := progress.feed(line)) is not None]
                 if marks and marks[-1].text != self._text:
                     self._text, self._fraction = marks[-1].text, marks[-1].fraction
-                    await self._say(self._text)
+                    self.pace.mark(marks[-1])
+                    await self._say(self._now)
             self._seen = recorded.seq
             if self._wanted and self._seen >= self._wanted:
                 self._reached.set()
@@ -77,7 +81,18 @@ class Watch:
             await asyncio.sleep(max(BEAT_S - (self._clock() - self._said), 0.01))
             if self._clock() - self._said >= BEAT_S:
                 spent = f"{self._title}: {self._clock() - self._began:.0f} s"
-                await self._say(f"{spent}; {self._text}" if self._text else spent)
+                await self._say(f"{spent}; {self._now}" if self._text else spent)
+
+    @property
+    def _now(self) -> str:
+        """What it is at, and how fast."""
+        return f"{self._text} ({self.pace.words})" if self.pace.words else self._text
+
+    async def look(self, net_bytes: int) -> None:
+        """The machine's network traffic so far."""
+        self.pace.look(net_bytes, self._clock())
+        if self.pace.words:
+            await self._say(self._now)
 
     async def _say(self, text: str) -> None:
         self._said = self._clock()

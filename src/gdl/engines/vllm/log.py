@@ -84,6 +84,12 @@ _MARKS = (
     ),
     _mark(r"# (?:GPU|cuda) blocks: (?P<n>\d+)", "loading", "KV cache: {n} blocks", 0.82),
     _mark(
+        r"Captur\w+ CUDA graph\D*\s(?P<percent>\d{1,3})%\|[^|]*\|\s*(?P<i>\d+)/(?P<n>\d+)",
+        "loading",
+        "capturing CUDA graphs: {i} of {n}",
+        (0.85, 0.92),
+    ),
+    _mark(
         r"Captur\w+ (?:the model for )?CUDA graph", "loading", "capturing CUDA graphs", 0.85
     ),
     _mark(r"Graph capturing finished in (?P<s>\d+)", "loading", "CUDA graphs in {s} s", 0.92),
@@ -93,6 +99,7 @@ _MARKS = (
 )  # fmt: skip
 
 
+_UNITS = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 _FIRST = tuple(mark for mark in _MARKS if "non-default args" in mark.pattern.pattern)
 """What a server says once: a second time, it was started again."""
 
@@ -109,5 +116,21 @@ def read_line(line: str) -> LogMark | None:
         if isinstance(fraction, tuple):
             low, high = fraction
             fraction = low + (high - low) * min(int(groups["percent"]), 100) / 100
-        return LogMark(mark.stage, mark.text.format(**groups)[:120], fraction, mark in _FIRST)
+        downloading = mark.text.startswith("downloading") and int(groups["percent"]) < 100
+        return LogMark(
+            mark.stage,
+            mark.text.format(**groups)[:120],
+            fraction,
+            mark in _FIRST,
+            downloading,
+            _bytes(groups["n"]) - _bytes(groups["d"]) if downloading and "d" in groups else None,
+        )
     return None
+
+
+def _bytes(text: str) -> float:
+    """ "1.2G" -> 1.2e9; 0.0 for what is no number."""
+    try:
+        return float(text.rstrip("kMGT")) * _UNITS.get(text[-1:], 1.0)
+    except ValueError:
+        return 0.0

@@ -1,0 +1,34 @@
+"""Looks at what a process on the machine does, one after the other, over cuts of the connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from gdl.domain.errors import SshError
+from gdl.probes import vitals
+from gdl.ssh.link import Link
+
+_AWAY_S = 5.0
+_LONGEST_S = 7 * 24 * 3600.0
+"""Longer than anything is rented for."""
+
+
+async def follow(
+    link: Link, pid: int, hear: Callable[[vitals.Vitals], None], *, has_gpu: bool, every_s: float
+) -> None:
+    """Until the process has ended. pid: leader of its session. hear: called with every look."""
+    command = vitals.command(pid, has_gpu=has_gpu, every_s=every_s)
+    while True:
+        reader = vitals.Reader()
+
+        def take(data: bytes, reader: vitals.Reader = reader) -> None:
+            for look in reader.feed(data):
+                hear(look)
+
+        try:
+            await link.stream(command, take, timeout=_LONGEST_S)
+            return
+        except SshError:
+            # Whoever needs the connection more tells of it.
+            await asyncio.sleep(_AWAY_S)
