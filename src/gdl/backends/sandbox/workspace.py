@@ -30,7 +30,19 @@ _TOOLS = (
     *("which", "whoami", "xargs"),
 )
 """What a machine has of this computer. Nothing else: no Python, compiler or GPU of its owner."""
-_ALWAYS = ("pip", "pip3", "python", "python3", "curl", "wget", "docker", "apt-get", "df", "uname")
+_ALWAYS = (
+    "pip",
+    "pip3",
+    "python",
+    "python3",
+    "curl",
+    "wget",
+    "docker",
+    "apt-get",
+    "df",
+    "sudo",
+    "uname",
+)
 """The simulated programs on every machine; nvidia-smi and uv are not on all of them."""
 
 
