@@ -9,7 +9,7 @@ import shlex
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -51,6 +51,15 @@ def target_for(rental: Rental, settings: Settings) -> Target:
         keepalive_s=settings.timeouts.keepalive,
         config_alias=rental.alias or None,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Earlier:
+    """left: pids of what an ended server left running."""
+
+    job: jobs.Job
+    running: bool = False
+    left: tuple[int, ...] = ()
 
 
 class Machine:
@@ -141,18 +150,24 @@ class Machine:
         """Facts about the machine; refuses early what would fail late."""
         dep, settings = self.deployment, self.settings
         work_dir = await self.work_dir()
-        facts = await preflight.settled(
-            lambda first: inspect_host(
-                self.link,
-                work_dir,
-                timeout=settings.timeouts.command,
-                measure=self.rents and first,
-                hub_id=dep.model.location if dep.model.source == "hub" else "",
-            ),
-            dep.progress,
-            fresh=self.rents and not dep.adopted,
-            limit_s=settings.timeouts.start,
-        )
+        before = asyncio.create_task(self._earlier_server())
+        try:
+            facts = await preflight.settled(
+                lambda first: inspect_host(
+                    self.link,
+                    work_dir,
+                    timeout=settings.timeouts.command,
+                    measure=self.rents and first,
+                    hub_id=dep.model.location if dep.model.source == "hub" else "",
+                ),
+                dep.progress,
+                fresh=self.rents and not dep.adopted,
+                limit_s=settings.timeouts.start,
+            )
+            earlier = await before
+        finally:
+            before.cancel()
+            await asyncio.gather(before, return_exceptions=True)
         self._facts = facts
         engine_log = self.rental.engine_log
         if not engine_log or "log" in settings.engine.model_fields_set:
@@ -167,7 +182,8 @@ class Machine:
         await dep.emit(ev.HostInspected(dep.attempt, facts))
         if dep.adopted:
             await self._end_earlier_work()
-        await self._refuse_earlier_server()
+            earlier = await self._earlier_server()
+        await self._refuse_earlier_server(earlier)
         await self._settle_port()
         return facts
 
@@ -193,14 +209,22 @@ class Machine:
             await self.deployment.note(f"ending an earlier {job.name} (pid {job.pid})")
             await jobs.stop(self.link, job)
 
-    async def _refuse_earlier_server(self) -> None:
-        earlier = await jobs.find(self.link, self.rental.work_dir, ENGINE_JOB)
-        if earlier is not None and (await jobs.status(self.link, earlier)).running:
+    async def _earlier_server(self) -> _Earlier | None:
+        """What is left of a server that was started on this machine before."""
+        job = await jobs.find(self.link, self.rental.work_dir, ENGINE_JOB)
+        if job is None:
+            return None
+        if (await jobs.status(self.link, job)).running:
+            return _Earlier(job, running=True)
+        return _Earlier(job, left=await jobs.leftovers(self.link, job))
+
+    async def _refuse_earlier_server(self, earlier: _Earlier | None) -> None:
+        if earlier is not None and earlier.running:
             raise DeployError(
-                f"an earlier deployment still serves on this machine (pid {earlier.pid})",
+                f"an earlier deployment still serves on this machine (pid {earlier.job.pid})",
                 "`gdl-tui sessions` shows it; attach to it or destroy it first",
             )
-        if earlier is not None:
+        if earlier is not None and earlier.left:
             await self._end_leftovers(earlier)
 
     async def _settle_port(self) -> None:
@@ -229,16 +253,14 @@ class Machine:
             return await (await self.link.get()).port_open(port)
         return False
 
-    async def _end_leftovers(self, job: jobs.Job) -> None:
+    async def _end_leftovers(self, earlier: _Earlier) -> None:
         """End what a server of ours that is gone left behind: it holds the port or the GPU. Told
         apart by the mark of its job, so nobody else's process is touched."""
-        pids = await jobs.leftovers(self.link, job)
-        if pids:
-            await jobs.stop(self.link, job)
-            shown = ", ".join(str(pid) for pid in pids[:8])
-            await self.deployment.note(
-                f"ended {len(pids)} processes that an earlier server of ours left (pid {shown})"
-            )
+        await jobs.stop(self.link, earlier.job)
+        shown = ", ".join(str(pid) for pid in earlier.left[:8])
+        await self.deployment.note(
+            f"ended {len(earlier.left)} processes that an earlier server of ours left (pid {shown})"
+        )
 
     async def make_api_key(self) -> Secret:
         """A key for the endpoint, on disk before it is used anywhere. One of an earlier deployment
