@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -186,3 +187,75 @@ def test_ordinary_words_stay(text: str) -> None:
 def test_a_known_secret_never_passes(secret: str, before: str, after: str) -> None:
     shown = Redactor([secret]).text(before + secret + after)
     assert secret not in shown
+
+
+S = "PLANTEDplanted0123456789"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f'{{\\"token\\": \\"{S}\\"}}',
+        f"https://b.example/x?X-Amz-Credential={S}&X-Amz-Signature={S}&n=1",
+        f"https://c.example/x?Policy={S}&Signature={S}&Key-Pair-Id={S}",
+        f"https://a.example/x?sv=1&sig={S}",
+        f"https://{S}@git.example/x.git",
+        f"Cookie: session={S}; other={S}",
+        f"curl -u user:{S} https://x.example",
+        f"machine x.example login me password {S}",
+        f"RUNPOD_API_KEY {S}",
+        f"Token {S}",
+        f"callback?access_token%3D{S} and %22token%22%3A%22{S}%22",
+        f"password '{S}'",
+        f"pwd={S}",
+        f"SecretStr('{S}')",
+        f"http://h.example/?key={S}",
+        f"X-Api-Key: {S}",
+    ],
+)
+def test_secrets_in_many_guises(line: str) -> None:
+    shown = Redactor().line(line)
+    assert S not in shown and REMOVED in shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["PWD=/home/user/work", "TOKEN is not set", "unexpected key model.layers.0.mlp.gate_proj"],
+)
+def test_what_only_looks_like_one_stays(text: str) -> None:
+    assert Redactor().line(text) == text
+
+
+@pytest.mark.parametrize(
+    "piece", ["a", "a-", "key", "http+", "a://@", "ecdsa-", "login ", "cookie:", "eyJa.b", '\\"']
+)
+def test_no_line_takes_for_ever(piece: str) -> None:
+    """Processor time: a pattern that goes back and forth would take minutes."""
+    line = piece * (64_000 // len(piece))
+    begun = time.process_time()
+    Redactor().line(line)
+    assert time.process_time() - begun < 5
+
+
+async def test_any_bytes_can_be_packed(tmp_path: Path) -> None:
+    settings = load(data_dir=tmp_path)
+    logs = settings.logs_dir / IDENT
+    logs.mkdir(parents=True)
+    (logs / "empty.log").touch()
+    (logs / "binary.log").write_bytes(bytes(range(256)) * 200)
+    (logs / "long.log").write_bytes(b"x" * 300_000 + f" token={S}\nlast\n".encode())
+    cut = (b"word " * 13_107)[: 64 * 2**10 - 10] + f" token={S}\n".encode()
+    (logs / "cut.log").write_bytes(cut)
+    (logs / "folder").mkdir()
+    journal = await Journal.open(tmp_path / "journal.sqlite")
+    path = await bundle.write(IDENT, tmp_path / "out.tar.gz", journal, settings)
+    await journal.aclose()
+    with tarfile.open(path) as archive:
+        files = {
+            Path(member.name).name: archive.extractfile(member).read()
+            for member in archive.getmembers()
+        }
+    assert {"empty.log", "binary.log", "long.log", "cut.log"} <= set(files)
+    assert files["empty.log"] == b"" and "folder" not in files
+    assert files["long.log"].endswith(b"is left out]\nlast\n") and len(files["long.log"]) < 70_000
+    assert b"PLANTED" not in b"".join(files.values())

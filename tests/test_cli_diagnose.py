@@ -41,7 +41,7 @@ def test_any_sort_of_log_from_a_pipe_as_json(name: str) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_wrong_usage(tmp_path: Path) -> None:
-    for wrong in (tmp_path / "nothing", tmp_path):
+    for wrong in (tmp_path / "nothing", tmp_path, Path("/dev/zero")):
         done = diagnose(str(wrong))
         assert done.returncode == 2
         assert len(done.stderr.decode().splitlines()) == 2
@@ -51,3 +51,21 @@ def test_hostile_bytes_reach_no_terminal() -> None:
     done = diagnose("-", data=b"\xff\xfe\x00\x1b]0;x\x07 No space left on device \x1b[31m\x9b\n")
     assert done.returncode == 0
     assert not {0x1B, 0x07, 0x00, 0x9B} & set(done.stdout.replace(b"\xc2\x9b", b"\x9b"))
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"", 1),
+        (b"\0" * 100_000, 1),
+        (bytes(range(256)) * 400, 1),
+        ("x\r\nOSError: [Errno 28] No space left on device\r\n".encode("utf-16"), 0),
+    ],
+    ids=["empty", "zeros", "binary", "utf-16"],
+)
+def test_any_file_gets_an_answer(tmp_path: Path, data: bytes, code: int) -> None:
+    file = tmp_path / "a log"
+    file.write_bytes(data)
+    done = diagnose(str(file))
+    assert done.returncode == code
+    assert done.stdout.startswith(b"cause: ") and not done.stderr

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 import typer
 
@@ -46,6 +49,7 @@ def _read(file: str) -> Diagnosis:
     try:
         stream = sys.stdin.buffer if file == "-" else Path(file).open("rb")  # noqa: SIM115
         with stream:
+            _refuse_device(stream)
             while not scanner.done and (data := stream.read(_PIECE)):
                 scanner.feed(data)
     except OSError as error:
@@ -54,6 +58,15 @@ def _read(file: str) -> Diagnosis:
             "name a log file, or - for the standard input",
         ) from None
     return explain(scanner)
+
+
+def _refuse_device(stream: IO[bytes]) -> None:
+    """Raises OSError for what has no end, such as /dev/zero."""
+    mode = os.fstat(stream.fileno()).st_mode
+    if stat.S_ISBLK(mode) or (stat.S_ISCHR(mode) and not stream.isatty()):
+        if os.fstat(stream.fileno()).st_rdev == Path(os.devnull).stat().st_rdev:
+            return
+        raise OSError(errno.EINVAL, "It is a device")
 
 
 def to_plain(found: Diagnosis) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from gdl.settings import Settings
 
 _MOST_OF_A_LOG = 32 * 2**20
 """Bytes of a log's end that are packed."""
+_MOST_OF_A_LINE = 64 * 2**10
 _PACKAGES = ("asyncssh", "httpx", "pydantic", "textual", "typer")
 _README = """\
 What gdl-tui knows of one deployment. Keys, tokens and passwords are removed; look before you
@@ -158,7 +159,10 @@ def _add_log(archive: tarfile.TarFile, name: str, log: Path, redactor: Redactor)
             source.readline()
             cleaned.write(f"[{start} bytes before this are left out]\n".encode())
         while line := source.readline(_MOST_OF_A_LOG):
-            text = line.decode("utf-8", "replace")
+            text = line[:_MOST_OF_A_LINE].decode("utf-8", "replace")
+            if len(line) > _MOST_OF_A_LINE:
+                # At the cut, half a secret would not be known as one.
+                text = f"{text.rpartition(' ')[0]} [the rest of {len(line)} bytes is left out]"
             cleaned.write(redactor.line(text.rstrip("\n")).encode("utf-8", "replace") + b"\n")
         end = cleaned.tell()
         cleaned.seek(0)
