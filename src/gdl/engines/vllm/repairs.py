@@ -18,7 +18,7 @@ build() {
         echo "[gdl] left out, because it did not run on this machine: $1"
         return 1
     fi
-    printf '%s\\n' "$1, driver $driver" > ./build
+    printf '%s\\n' "$1, driver $driver" > ./build || :
 }
 """
 _ANOTHER_BUILD = """\

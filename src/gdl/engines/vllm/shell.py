@@ -65,7 +65,8 @@ def like_pip(find_links: Iterable[str] = (), indexes: Iterable[str] = ()) -> str
         + '    if command -v "$reader" >/dev/null 2>&1; then\n'
         + '        said=$("$reader" ./pipconf.py) || said=\n'
         + '        eval "$said"\n'
-        + f"        ( umask 077; printf '%s\\n' {mark} \"$said\" > ./places )\n"
+        + f"        ( umask 077; printf '%s\\n' {mark} \"$said\" > ./places.new \\\n"
+        + "            && mv -f ./places.new ./places ) || :\n"
         + "        break\n    fi\ndone; fi\n"
     )
 
