@@ -9,11 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from gdl.bootstrap import open_orchestrator
 from gdl.domain import events as ev
+from gdl.domain.models import SshAddress
 from gdl.engines.base import Step
 from gdl.orchestrator import chain
 from gdl.orchestrator.chain import Mark, pieces, script
-from house import SIMULATED, Simulation, deployed, last, of_type, spec
+from gdl.orchestrator.service import Orchestrator
+from gdl.ssh import jobs
+from gdl.ssh.connection import Connection, Target
+from house import SIMULATED, Simulation, deployed, last, of_type, phases, spec, until
 from probes_shell import put_script
 
 TOKEN = "a1b2c3"
@@ -118,6 +123,44 @@ async def test_steps_are_told_in_order_even_when_their_marks_are_lost(
     lines = [line for e in of_type(story, ev.LogLines) for line in e.lines]
     assert not any("[gdl] step " in line for line in lines)
     assert sum(e.dropped for e in of_type(story, ev.LogLines)) + len(lines) > 20000
+
+
+async def test_an_installation_that_still_runs_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What a killed process has begun on a machine goes on there."""
+    sim = Simulation(monkeypatch, tmp_path)
+    engine = {"port": sim.settings().engine.port, "log": str(tmp_path / "vllm.log")}
+    over = tmp_path / "over"
+    async with sim.machine() as ((host, port, user), key):
+        identity = tmp_path / "id"
+        identity.write_text(key)
+        identity.chmod(0o600)
+        where = {"host": f"{user}@{host}:{port}", "identity": str(identity)}
+        target = Target(SshAddress(host, port, user), identity, tmp_path / "hostkey")
+        async with await Connection.open(target) as connection:
+            wait = f"until [ -e {over} ]; do sleep 0.02; done"
+            spec_of = jobs.JobSpec(name="install", workdir="~/.gdl-tui", script=wait)
+            await jobs.start(connection, spec_of)
+            flags = {"backend": "ssh", "engine": engine}
+            async with open_orchestrator(sim.settings(**flags), **where) as house:
+                ident = await house.deploy(spec("ssh"))
+                await until(
+                    house, ident, lambda e: isinstance(e, ev.Noted) and "still runs" in e.text
+                )
+                assert ev.Phase.STARTING not in phases(await so_far(house, ident))
+                over.touch()
+                assert (await house.wait(ident)).outcome == "released"
+
+
+async def so_far(house: Orchestrator, ident: str) -> list[ev.Recorded]:
+    """What was told until now."""
+    story = []
+    async for recorded in house.events(ident):
+        story.append(recorded)
+        if recorded.seq == house.state(ident).last_seq:
+            break
+    return story
 
 
 async def test_a_step_has_a_limit_of_its_own_and_leaves_nothing_running(

@@ -111,9 +111,8 @@ class _Run:
             script=chain.script(self._steps, self._token),
             files=chain.files(self._steps),
         )
-        job = await jobs.start(machine.link, spec)
         async with watching.told(machine.deployment) as self._watch:
-            status = await self._until_over(job)
+            status = await self._until_over(await self._start(spec))
         if self._hopeless is not None:
             await self._failed()
             await machine.give_up(self._hopeless)
@@ -125,6 +124,26 @@ class _Run:
             await machine.fail(f"{step.title} ended well, but did not work", [*self._output], None)
         await machine.fail(f"{step.title} failed", [*self._output], status)
 
+    async def _start(self, spec: jobs.JobSpec) -> jobs.Job:
+        """An installation that still runs, of a deployment whose process is gone or of another
+        one, is waited for: what it has done is not done again. Raises DeployError, SshError."""
+        machine = self._machine
+        try:
+            return await jobs.start(machine.link, spec)
+        except DeployError:
+            earlier = await jobs.find(machine.link, spec.workdir, spec.name)
+            if earlier is None or not (await jobs.status(machine.link, earlier)).running:
+                raise
+        await machine.deployment.note(
+            f"an earlier installation still runs on this machine (pid {earlier.pid}): waiting"
+        )
+        await jobs.wait(machine.link, earlier, timeout=self._longest_s)
+        return await jobs.start(machine.link, spec)
+
+    @property
+    def _longest_s(self) -> float:
+        return sum(step.timeout_s for step in self._steps) + 60
+
     async def _until_over(self, job: jobs.Job) -> int | None:
         """Exit status; None when a step's time was over or the job vanished without a trace."""
         machine = self._machine
@@ -133,8 +152,7 @@ class _Run:
         looking_on = asyncio.create_task(self._look_on(job))
         try:
             async with asyncio.timeout(self._steps[0].timeout_s) as self._limit:
-                most = sum(step.timeout_s for step in self._steps) + 60
-                status = await jobs.wait(machine.link, job, timeout=most)
+                status = await jobs.wait(machine.link, job, timeout=self._longest_s)
             if trouble := await _read_out(reader, stop):
                 self._output.append(trouble)
             return status.exit_status
