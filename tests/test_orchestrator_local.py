@@ -178,6 +178,31 @@ async def test_an_install_that_fails_says_why(sim: Simulation) -> None:
     nothing_is_left(sim)
 
 
+async def test_a_build_that_does_not_agree_with_its_torch_gives_way_to_another(
+    sim: Simulation,
+) -> None:
+    sim.with_gpu()
+    sim.server("mismatch")
+    sim.flags["install"] = {"vllm_version": "0.14.0"}
+    model = sim.folder / "model"
+    model.mkdir()
+    async with sim.house() as house:
+        story = await deployed(house, replace(spec(), model=str(model)))
+    assert last(story).outcome == "released", last(story).error
+    (applied,) = of_type(story, ev.RemedyApplied)
+    assert (applied.rule, applied.remedy.name, applied.by) == (
+        "cuda-mismatch",
+        "another-build",
+        "auto",
+    )
+    tried = [line for e in of_type(story, ev.LogLines) for line in e.lines if "trying" in line]
+    assert tried == [
+        "[gdl] trying uv: vllm==0.14.0 with PyTorch for cu129",
+        "[gdl] trying uv: vllm==0.14.0",
+    ]
+    nothing_is_left(sim)
+
+
 async def test_a_server_that_never_listens_ends_at_its_limit(sim: Simulation) -> None:
     sim.server("silent")
     async with sim.house(timeouts={"start": 1.5, "release": 3}) as house:

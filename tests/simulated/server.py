@@ -4,7 +4,8 @@ SIM_SERVER decides what happens: "" serves; "import" fails to import torchvision
 has run; "oom" runs out of memory while loading; "silent" never listens; "sick" answers 500 to
 every generation; "mortal" dies at its first generation; "long" takes no context over 2048;
 "crash" ends by signal 11; "orphan" starts a worker that outlives it; "idle" does nothing after its
-first lines; "loop" begins again and again.
+first lines; "loop" begins again and again; "mismatch" runs with the second build
+that is installed.
 """
 
 from __future__ import annotations
@@ -41,6 +42,10 @@ BROKEN_IMPORT = (
 TOO_LONG = (
     "pydantic_core.ValidationError: Value error, User-specified max_model_len (4096) is greater"
     " than the derived max_model_len (max_position_embeddings=2048 or model_max_length=None)"
+)
+MISMATCH = (
+    "[gdl] import failed: vllm: ImportError: libcudart.so.12: cannot open shared object file: No"
+    " such file or directory"
 )
 OOM = (
     "(EngineCore pid=2) ERROR 01-01 00:00:01 torch.OutOfMemoryError: CUDA out of memory. Tried to"
@@ -83,6 +88,9 @@ def main() -> None:
     if mode == "import" and not Path("uninstalled").exists():
         say(BROKEN_IMPORT)
         Path("uninstalled").touch()
+        sys.exit(86)
+    if mode == "mismatch" and not Path("installed-before").exists():
+        say(MISMATCH)
         sys.exit(86)
     if mode == "crash":
         os.kill(os.getpid(), signal.SIGSEGV)
