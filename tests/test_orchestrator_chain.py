@@ -169,12 +169,12 @@ async def test_a_step_has_a_limit_of_its_own_and_leaves_nothing_running(
     sim = Simulation(monkeypatch, tmp_path)
     left = tmp_path / "left"
     uv_that(tmp_path, monkeypatch, f"sleep 300 & echo $! > {left}; wait")
-    async with sim.house(timeouts={"install": 3, "release": 3}) as house:
+    async with sim.house(timeouts={"install": 4, "release": 3}) as house:
         story = await deployed(house, spec())
     assert last(story).outcome == "failed"
     assert told_steps(story)[-2:] == [("install", "started"), ("install", "failed")]
     assert [e.rule for e in of_type(story, ev.Diagnosed)] == ["step-time-limit"]
-    assert "3 s" in of_type(story, ev.Diagnosed)[0].cause
+    assert "4 s" in of_type(story, ev.Diagnosed)[0].cause
     async with asyncio.timeout(10):
         while _lives(int(left.read_text())):
             await asyncio.sleep(0.05)

@@ -34,6 +34,7 @@ from house import (
     until,
     until_after,
 )
+from probes_shell import put_script
 
 
 @pytest.fixture
@@ -200,6 +201,24 @@ async def test_a_build_that_does_not_agree_with_its_torch_gives_way_to_another(
         "[gdl] trying uv: vllm==0.14.0 with PyTorch for cu129",
         "[gdl] trying uv: vllm==0.14.0",
     ]
+    nothing_is_left(sim)
+
+
+async def test_packages_of_ones_own_system_are_changed_on_request_alone(sim: Simulation) -> None:
+    sim.server("headers")
+    tools, called = sim.folder / "tools", sim.folder / "called"
+    tools.mkdir()
+    put_script(tools, "sudo", 'while case $1 in -*) ;; *) false;; esac; do shift; done; "$@"\n')
+    put_script(tools, "apt-get", f'echo "$*" >> {called}\n')
+    sim.monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    async with sim.house() as house:
+        story = await deployed(house, spec())
+        (found,) = of_type(story, ev.Diagnosed)
+        assert found.action.name == "python-headers" and not of_type(story, ev.RemedyApplied)
+        assert not called.exists()
+        story = await deployed(house, spec(auto_fix=True))
+        (applied,) = of_type(story, ev.RemedyApplied)
+        assert applied.remedy.name == "python-headers" and "-dev" in called.read_text()
     nothing_is_left(sim)
 
 

@@ -5,7 +5,7 @@ has run; "oom" runs out of memory while loading; "silent" never listens; "sick" 
 every generation; "mortal" dies at its first generation; "long" takes no context over 2048;
 "crash" ends by signal 11; "orphan" starts a worker that outlives it; "idle" does nothing after its
 first lines; "loop" begins again and again; "mismatch" runs with the second build
-that is installed.
+that is installed; "headers" misses Python's.
 """
 
 from __future__ import annotations
@@ -92,6 +92,9 @@ def main() -> None:
     if mode == "mismatch" and not Path("installed-before").exists():
         say(MISMATCH)
         sys.exit(86)
+    if mode == "headers":
+        say("main.c:5:10: fatal error: Python.h: No such file or directory")
+        sys.exit(1)
     if mode == "crash":
         os.kill(os.getpid(), signal.SIGSEGV)
     if mode == "long" and options.max_model_len > 2048:

@@ -67,6 +67,9 @@ class Ahead:
             )
             job = await jobs.start(machine.link, spec)
             await jobs.wait(machine.link, job, timeout=self._step.timeout_s)
+        except CommandTimeout:
+            if job is not None:
+                await _stop(machine, job)
         except (DeployError, SshError, UsageError):
             return
         except asyncio.CancelledError:
