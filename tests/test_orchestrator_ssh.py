@@ -46,6 +46,8 @@ async def test_a_machine_of_ones_own_is_used_and_left_tidy(sim: Simulation) -> N
         where = {"host": host, "identity": str(identity)}
         async with open_orchestrator(sim.settings(), **where) as house:
             story = await deployed(house, spec("ssh", bench=True))
+            uv = next(e for e in of_type(story, ev.StepFinished) if e.name == "uv")
+            assert (uv.outcome, uv.detail) == ("done", "while the machine was looked at")
             end = last(story)
             assert (end.outcome, end.billing) == ("released", Billing.NONE)
         jobs = Path(os.environ["HOME"]) / ".gdl-tui" / "jobs"

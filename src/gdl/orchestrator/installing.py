@@ -21,6 +21,7 @@ from gdl.ssh.tail import Chunk
 INSTALL_JOB = "install"
 AHEAD_JOB = "ahead"
 _LOOK_S = 3.0
+_MARKS_BYTES = 64 * 1024
 
 
 async def install(machine: Machine, plan: Plan) -> Plan:
@@ -67,6 +68,10 @@ class Ahead:
             )
             job = await jobs.start(machine.link, spec)
             await jobs.wait(machine.link, job, timeout=self._step.timeout_s)
+            said, _ = await machine.link.read_at(job.log, 0, _MARKS_BYTES)
+            lines = said.decode("utf-8", "replace").splitlines()
+            if chain.Mark(1, "done") in chain.pieces(lines, machine.run_token, 1):
+                machine.done_ahead.add(self._step.name)
         except CommandTimeout:
             if job is not None:
                 await _stop(machine, job)
@@ -214,7 +219,10 @@ class _Run:
         if mark.number <= self._finished:
             return
         await self._begin()
-        if mark.what in ("skipped", "done"):
+        if mark.what == "skipped" and self._step.name in self._machine.done_ahead:
+            self._machine.done_ahead.discard(self._step.name)
+            await self._end("done", "while the machine was looked at")
+        elif mark.what in ("skipped", "done"):
             await self._end(mark.what, "already there" if mark.what == "skipped" else "")
 
     @property

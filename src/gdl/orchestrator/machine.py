@@ -81,6 +81,8 @@ class Machine:
         self._background: set[asyncio.Task[None]] = set()
         self.run_token = secrets.token_hex(6)
         """Letters and digits that nothing on the machine can guess beforehand."""
+        self.done_ahead: set[str] = set()
+        """Names of steps that were done while the machine was looked at."""
         self.out_of_reach = asyncio.Event()
         """Set while there is no connection."""
         self.out_of_reach.set()
