@@ -16,6 +16,8 @@ from gdl.engines.progress import InstallProgress
 from gdl.engines.vllm.log import read_line
 from gdl.orchestrator import installing, pace
 from gdl.orchestrator.pace import Pace
+from gdl.orchestrator.picture import Picture
+from gdl.probes.vitals import Vitals
 from house import SIMULATED, Simulation, deployed, last, of_type, spec
 from probes_shell import put_script
 from shopper_server import FakeShopper, make_offer
@@ -70,6 +72,20 @@ def test_what_is_known_to_be_missing() -> None:
     )
     assert graphs is not None and graphs.text == "capturing CUDA graphs: 30 of 67"
     assert graphs.fraction == pytest.approx(0.85 + 0.07 * 0.45) and not graphs.downloading
+
+
+def test_a_model_that_comes_slowly_is_seen_while_the_server_starts() -> None:
+    picture = Picture(0.0)
+    bar = read_line("model.safetensors:   2%|2     | 121M/6.1G [00:30<25:06, 4.0MB/s]")
+    assert bar is not None
+    picture.mark(bar)
+    for now in range(0, 67, 2):
+        picture.look(Vitals(3, float(now), 0, 900, now * 4_000_000, False), float(now))
+    assert picture.pace.hopeless(66.0)
+    shards = read_line("Loading safetensors checkpoint shards:  50% Completed | 1/2")
+    assert shards is not None
+    picture.mark(shards)
+    assert not picture.pace.hopeless(200.0)
 
 
 async def test_a_rented_machine_with_a_slow_network_is_left_while_it_downloads(
