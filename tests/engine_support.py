@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from gdl.domain.models import DeploymentSpec, Gpu, HostFacts
+from gdl.domain.models import DeploymentSpec, Gpu, HostFacts, OfferQuery
 from gdl.domain.secret import Secret
 from gdl.engines.base import Plan
 from gdl.engines.registry import create
+from gdl.orchestrator.sizes import resolved
 from gdl.settings import Settings
 
 KEY = Secret("sk-very-secret")
@@ -54,13 +55,14 @@ def make_plan(
     cpu_allowed: bool = False,
     engine_args: tuple[str, ...] = (),
     port: int = 8000,
+    query: OfferQuery | None = None,
     **settings: Any,
 ) -> Plan:
     engine = create("vllm")
     return engine.plan(
-        DeploymentSpec(model, "ssh", engine_args=engine_args),
+        DeploymentSpec(model, "ssh", query or OfferQuery(), engine_args=engine_args),
         host,
-        engine.resolve(model),
+        resolved(engine, model, query or OfferQuery()),
         Settings(**settings),
         cpu_allowed=cpu_allowed,
         api_key=KEY,

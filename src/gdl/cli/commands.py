@@ -22,6 +22,8 @@ from gdl.cli.on_sessions import (
 )
 from gdl.cli.options import (
     BackendOption,
+    ConcurrencyOption,
+    ContextOption,
     ExcludeProviderOption,
     HostOption,
     IdentityOption,
@@ -29,6 +31,7 @@ from gdl.cli.options import (
     MaxPriceOption,
     OffersOption,
     ProviderOption,
+    QuantizationOption,
     RuntimeOption,
     ScenarioOption,
     SeedOption,
@@ -56,6 +59,9 @@ def offers(
         int | None, typer.Option("--gpus", metavar="N", min=0, help="GPUs, at least.")
     ] = None,
     exclude_provider: ExcludeProviderOption = None,
+    context_tokens: ContextOption = None,
+    concurrency: ConcurrencyOption = None,
+    quantization: QuantizationOption = None,
     backend: BackendOption = None,
     scenario: ScenarioOption = None,
     host: HostOption = None,
@@ -73,6 +79,9 @@ def offers(
         gpu_count=gpus,
         exclude_providers=tuple(exclude_provider or ()),
         model=model,
+        context=context_tokens,
+        concurrency=concurrency,
+        quantization=quantization or "",
     )
     target = Target(backend, host, identity, scenario)
     listing.offers(cli_of(context), target, query, max_price, as_json)
@@ -124,6 +133,9 @@ def deploy(
         ),
     ] = None,
     runtime: RuntimeOption = None,
+    context_tokens: ContextOption = None,
+    concurrency: ConcurrencyOption = None,
+    quantization: QuantizationOption = None,
     engine_arg: Annotated[
         list[str] | None,
         typer.Option(
@@ -151,6 +163,9 @@ def deploy(
         bench=bench,
         after="destroy" if destroy else "keep" if keep else "hold",
         engine_args=tuple(engine_arg or ()),
+        context=context_tokens,
+        concurrency=concurrency,
+        quantization=quantization or "",
         auto_fix=auto_fix,
     )
     flags: dict[str, Any] = {

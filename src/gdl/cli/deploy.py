@@ -33,6 +33,9 @@ class Wish:
     bench: bool = True
     after: str = "hold"
     engine_args: tuple[str, ...] = ()
+    context: int | None = None
+    concurrency: int | None = None
+    quantization: str = ""
     auto_fix: bool | None = None
 
 
@@ -78,6 +81,9 @@ def _spec(wish: Wish, settings: Settings) -> DeploymentSpec:
         exclude_providers=wish.exclude_providers,
         offer_id=wish.offer_id,
         model=wish.model,
+        context=wish.context,
+        concurrency=wish.concurrency,
+        quantization=wish.quantization,
     )
     return DeploymentSpec(
         model=wish.model,

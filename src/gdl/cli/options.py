@@ -46,6 +46,24 @@ MaxPriceOption = Annotated[
     float | None,
     typer.Option("--max-price", metavar="USD", min=0.0001, help="Dollars an hour, at most."),
 ]
+ContextOption = Annotated[
+    int | None,
+    typer.Option(
+        "--context", metavar="TOKENS", min=1, help="Tokens a request may have, its answer included."
+    ),
+]
+ConcurrencyOption = Annotated[
+    int | None,
+    typer.Option("--concurrency", metavar="N", min=1, max=4096, help="Requests at a time."),
+]
+QuantizationOption = Annotated[
+    Literal["fp8", "bitsandbytes"] | None,
+    typer.Option(
+        "--quantization",
+        help="Weights of 8 or 4 bits, made from 16-bit ones as they are loaded.",
+        show_default=False,
+    ),
+]
 RuntimeOption = Annotated[
     Literal["auto", "venv", "container"] | None,
     typer.Option(

@@ -43,7 +43,12 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class OfferQuery:
-    """What the user wants. None means "do not care"."""
+    """What the user wants. None means "do not care".
+
+    offer_ids: these offers alone, whichever is cheapest first. context: tokens a request may have;
+    concurrency: requests at a time; quantization: one of `sizing.QUANTIZATIONS`, or "". They say
+    how big a machine the model needs, and reach its server. hours: to be reserved.
+    """
 
     provider: str | None = None
     gpu: str | None = None
@@ -57,6 +62,16 @@ class OfferQuery:
     """0-1; offers that do not tell theirs pass."""
     min_cuda: float | None = None
     """The least CUDA version the driver must support; offers that do not tell theirs pass."""
+    offer_ids: tuple[str, ...] = ()
+    context: int | None = None
+    concurrency: int | None = None
+    quantization: str = ""
+    hours: int | None = None
+
+    @property
+    def pinned(self) -> frozenset[str]:
+        """The offers asked for by name; empty: any."""
+        return frozenset(self.offer_ids if self.offer_id is None else (self.offer_id,))
 
 
 class RankedOffer(NamedTuple):

@@ -141,14 +141,14 @@ class _Judge:
         )
         self._cpu_allowed = cpu_allowed
         self._hours = hours
+        self._pinned = query.pinned
         self._kinds: dict[tuple[str, str, int, float, float | None], Against | None] = {}
         self._too_dear: Against = ("price", f"over ${query.max_price or 0:.2f}/h", "", None)
 
     def against(self, offer: Offer) -> tuple[Against, bool] | None:
         """The first thing that speaks against an offer, and whether it is the only one; None when
         nothing does."""
-        query = self._query
-        if query.offer_id is not None and offer.id != query.offer_id:
+        if self._pinned and offer.id not in self._pinned:
             return ("query", "another offer was asked for", "", None), False
         if self._excludes:
             found = self._excluded(offer)
@@ -209,6 +209,8 @@ class _Judge:
             return "gpu", f"not a {query.gpu}", "", None
         if query.gpu_count is not None and offer.gpu_count < query.gpu_count:
             return "count", f"{offer.gpu_count} of {query.gpu_count} GPUs", "", None
+        if offer.gpu_count == 0 and query.quantization:
+            return "gpu", f"{query.quantization} needs a GPU", "", None
         if offer.gpu_count == 0 and self._cpu_allowed:
             return None
         each, enough = query.min_vram_gb, self._needed
@@ -261,9 +263,11 @@ def why_none(ranked: Iterable[RankedOffer], query: OfferQuery) -> tuple[str, str
     rows = list(ranked)
     if not rows:
         return "no suitable offers: the backend lists none", "try again later, or another backend"
-    if query.offer_id is not None and all(r.offer.id != query.offer_id for r in rows):
+    pinned = query.pinned
+    if pinned and not pinned & {r.offer.id for r in rows}:
+        names = ", ".join(sorted(pinned)[:3]) + (", ..." if len(pinned) > 3 else "")
         return (
-            f"no suitable offers: {query.offer_id} is not listed",
+            f"no suitable offers: {names} {'is' if len(pinned) == 1 else 'are'} not listed",
             "`gdl-tui offers` shows what there is",
         )
     return f"no suitable offers ({len(rows)} excluded: {counted(rows)})", _what_helps(rows)

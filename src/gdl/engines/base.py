@@ -9,7 +9,7 @@ import shlex
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from gdl.domain.models import DeploymentSpec, HostFacts
+from gdl.domain.models import DeploymentSpec, HostFacts, OfferQuery
 from gdl.domain.remedies import Remedy, RemedyKind
 from gdl.domain.secret import Secret
 from gdl.domain.sizing import ModelShape
@@ -121,6 +121,11 @@ class Engine(Protocol):
 
     def check(self, spec: DeploymentSpec, model: Model, settings: Settings) -> None:
         """Raise UsageError for what cannot work on any machine, before money is spent."""
+        ...
+
+    def check_load(self, query: OfferQuery, model: Model) -> None:
+        """Raise UsageError for a context, concurrency or quantization that cannot be; the model
+        is as it was resolved for them. `check` includes this."""
         ...
 
     def least_cuda(self, settings: Settings) -> float | None:

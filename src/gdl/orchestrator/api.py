@@ -29,6 +29,7 @@ from gdl.domain.models import (
     Session,
 )
 from gdl.domain.secret import Secret
+from gdl.domain.sizing import Need
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,15 @@ class ModelRow:
     parameters_b: float | None
     vram_gb: float | None
     disk_gb: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sized:
+    """What a model needs for a load. need: None when its size is not known. longest: the most
+    tokens that a request to it may have, 0 when that is not known."""
+
+    need: Need | None
+    longest: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +131,11 @@ class OrchestratorApi(Protocol):
         ...
 
     def models(self) -> Sequence[ModelRow]: ...
+
+    def size(self, query: OfferQuery) -> Sized:
+        """What the query's model needs for its context, concurrency and quantization. Raises
+        UsageError for what cannot be served on any machine."""
+        ...
 
     async def deploy(self, spec: DeploymentSpec) -> str:
         """Start a deployment; its id. The work goes on in a task of the orchestrator's."""

@@ -12,24 +12,19 @@ from gdl.domain import events as ev
 from gdl.domain.errors import GdlError, NoSuitableOffer, UsageError
 from gdl.domain.models import Exclusion, Offer, OfferQuery, RankedOffer
 from gdl.domain.offers import Exclusions, rank, why_none
-from gdl.domain.sizing import needed
-from gdl.engines.base import Engine, Model
+from gdl.engines.base import Engine
 from gdl.journal import exclusions as remembered
 from gdl.journal.store import Journal
 from gdl.orchestrator.deployment import Deployment
 from gdl.orchestrator.experience import Memory
 from gdl.orchestrator.faults import Fault, ends_everything, fault_of, left_out
 from gdl.orchestrator.patience import LONGEST_S, patiently
+from gdl.orchestrator.sizes import needed_of, resolved
 from gdl.settings import Settings
 
 KINDS = ("provider", "machine", "offer")
 _BIG_DISK_GB = 100
 """Asked for after a disk was too small for a model of unknown size."""
-
-
-def needed_vram_gb(model: Model) -> float | None:
-    """What a model needs, or None when its size is not known."""
-    return None if model.shape is None else needed(model.shape).vram_gb
 
 
 class Failover:
@@ -55,7 +50,7 @@ class Failover:
     async def offers(self, query: OfferQuery) -> list[RankedOffer]:
         """Fresh offers, ranked for the query's model. Raises UsageError, BackendError."""
         offers = await self._backend.offers(query)
-        return await self._ranked(offers, query, (), self._settings.hours)
+        return await self._ranked(offers, query, (), query.hours or self._settings.hours)
 
     async def choose(self, deployment: Deployment) -> Offer:
         """The cheapest suitable offer of a fresh list. Raises NoSuitableOffer with what would
@@ -107,7 +102,10 @@ class Failover:
         hours: int,
         allowed: set[str] | frozenset[str] = frozenset(),
     ) -> list[RankedOffer]:
-        model = None if query.model is None else self._engine.resolve(query.model)
+        model = None if query.model is None else resolved(self._engine, query.model, query)
+        if model is not None:
+            self._engine.check_load(query, model)
+        need = None if model is None else needed_of(model, query, self._settings)
         across = await self.exclusions()
         kept = [x for x in (*across, *own) if x.kind != "provider" or x.key not in allowed]
         query = replace(
@@ -118,7 +116,7 @@ class Failover:
         return rank(
             offers,
             query,
-            needed_vram_gb=None if model is None else needed_vram_gb(model),
+            needed_vram_gb=None if need is None else need.vram_gb,
             exclusions=Exclusions.of(kept),
             cpu_allowed=self._backend.cpu_allowed,
             hours=hours if self._backend.rents else 0,
@@ -142,8 +140,8 @@ class Failover:
             return True
         if fault.id == "disk":
             # Where the disk is made to order, the next one is to be big enough.
-            shape = deployment.model.shape
-            enough = 2 * needed(shape).disk_gb if shape is not None else _BIG_DISK_GB
+            need = needed_of(deployment.model, deployment.spec.query, self._settings)
+            enough = 2 * need.disk_gb if need is not None else _BIG_DISK_GB
             deployment.disk_gb = max(enough, deployment.disk_gb or 0)
         now = self._clock()
         for exclusion in left_out(fault, offer, error, now, self._backend.name):

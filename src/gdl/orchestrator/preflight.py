@@ -83,7 +83,7 @@ def refuse_occupied_memory(model: Model, facts: HostFacts) -> None:
         return
     total = sum(gpu.memory_mib for gpu in facts.gpus) * 1.048576e-3
     used = facts.gpu_memory_used_mib * 1.048576e-3
-    need = model.shape.parameters_b * model.shape.bytes_per_parameter
+    need = model.shape.weights_gb
     if total >= need > total - used:
         pids = ", ".join(str(p.pid) for p in facts.gpu_processes[:3])
         who = f" (pid {pids})" if pids else ""
@@ -159,5 +159,4 @@ def _to_fetch_gb(model: Model, facts: HostFacts) -> float:
     packages = 0.0 if facts.has_vllm else 5.0
     if model.shape is None or model.source != "hub":
         return packages
-    weights = model.shape.parameters_b * model.shape.bytes_per_parameter
-    return packages + max(weights - facts.model_gib * 1.073741824, 0.0)
+    return packages + max(model.shape.files_gb - facts.model_gib * 1.073741824, 0.0)

@@ -17,8 +17,8 @@ from gdl.engines.base import Model
 from gdl.journal.store import DeploymentRow, Journal
 from gdl.orchestrator.bus import Channel
 from gdl.orchestrator.deployment import Deployment
-from gdl.orchestrator.failover import needed_vram_gb
 from gdl.orchestrator.releasing import uninterrupted
+from gdl.orchestrator.sizes import needed_of
 from gdl.orchestrator.story import summaries
 from gdl.settings import Settings
 
@@ -59,8 +59,10 @@ class Running:
         await self._journal.add_deployment(
             DeploymentRow(ident, now, model.served_name, self._backend_name, "", os.getpid())
         )
+        need = needed_of(model, spec.query, self._settings)
+        vram_gb = None if need is None else need.vram_gb
         await deployment.emit(
-            ev.DeploymentPlanned(spec, model.location, model.served_name, needed_vram_gb(model))
+            ev.DeploymentPlanned(spec, model.location, model.served_name, vram_gb)
         )
         self._here[ident] = deployment
         return deployment

@@ -33,8 +33,8 @@ from gdl.domain.models import (
 from gdl.domain.sizing import needed
 from gdl.engines.base import Engine, Model
 from gdl.journal.store import Journal, Rental
-from gdl.orchestrator import bundle, chat, doctor, shell, sources
-from gdl.orchestrator.api import ModelRow, Reached, SessionRow, Source, Story, TunnelRow
+from gdl.orchestrator import bundle, chat, doctor, shell, sizes, sources
+from gdl.orchestrator.api import ModelRow, Reached, SessionRow, Sized, Source, Story, TunnelRow
 from gdl.orchestrator.deployment import Deployment
 from gdl.orchestrator.failover import Failover
 from gdl.orchestrator.leftovers import Leftovers, quietly
@@ -104,6 +104,9 @@ class Orchestrator:
     def models(self) -> Sequence[ModelRow]:
         return [_model_row(model) for model in self._engine.models()]
 
+    def size(self, query: OfferQuery) -> Sized:
+        return sizes.sized(self._engine, query, self._settings)
+
     async def costs(self) -> CostReport:
         return await self._backend.costs()
 
@@ -126,7 +129,7 @@ class Orchestrator:
 
     async def deploy(self, spec: DeploymentSpec) -> str:
         self._refuse_read_only("deploy")
-        model = self._engine.resolve(spec.model)
+        model = sizes.resolved(self._engine, spec.model, spec.query)
         self._engine.check(spec, model, self._settings)
         if spec.query.model is None:
             spec = _with_model(spec)

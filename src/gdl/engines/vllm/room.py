@@ -19,16 +19,15 @@ _CPU_OVERHEAD_GB = 3.0
 
 def require(host: HostFacts, model: Model, choice: Choice) -> None:
     """Raises DeployError when disk or memory cannot hold the environment and the model."""
-    weights = 0.0
-    if model.shape is not None:
-        weights = model.shape.parameters_b * model.shape.bytes_per_parameter
+    weights = model.shape.weights_gb if model.shape is not None else 0.0
+    files = model.shape.files_gb if model.shape is not None else 0.0
     # What an earlier deployment put there has its room already.
     if choice.image:
         on_disk = 0.0 if choice.image in host.images else table.image().gb
     else:
         on_disk = 0.0 if host.has_vllm else _INSTALL_GB["gpu" if choice.on_gpu else "cpu"]
     if model.source != "path":
-        on_disk += max(1.05 * weights - host.model_gib * _GB_PER_GIB, 0.0)
+        on_disk += max(1.05 * files - host.model_gib * _GB_PER_GIB, 0.0)
     free = host.disk_free_gib * _GB_PER_GIB
     if free < on_disk:
         raise DeployError(

@@ -7,7 +7,7 @@ import re
 import shlex
 
 from gdl.domain.errors import UsageError
-from gdl.domain.models import DeploymentSpec, HostFacts
+from gdl.domain.models import DeploymentSpec, HostFacts, OfferQuery
 from gdl.domain.secret import Secret
 from gdl.domain.sizing import ModelShape
 from gdl.engines import catalog
@@ -45,7 +45,7 @@ def command(
     """The server to start. Raises UsageError for arguments or names that cannot be."""
     users = (*settings.engine.args, *spec.engine_args)
     check_arguments(users)
-    before = _arguments(host, model, choice, settings, users, port)
+    before = _arguments(host, model, choice, settings, users, port, spec.query)
     inside = container.model_inside(model) if choice.image else plan.location(model)
     plain, secret = _environment(model, choice, settings, api_key)
     tail = shell.words(users)
@@ -85,7 +85,7 @@ if [ -f {remedy}.args ]; then remedy="$(cat {remedy}.args)"; fi
         # Nothing is installed into an image.
         repairs=() if choice.image else repairs.scripts(choice, plan.places(settings)),
         remembered=remedy,
-        given=_given(users, settings),
+        given=_given(users, settings, spec.query),
     )
 
 
@@ -113,6 +113,7 @@ def _arguments(
     settings: Settings,
     users: tuple[str, ...],
     port: int,
+    query: OfferQuery,
 ) -> list[str]:
     """Our arguments. A later one of the user's wins in any case; what would not be overridden
     by it is left out when the user decides it."""
@@ -123,8 +124,12 @@ def _arguments(
     if not choice.on_gpu and "--enforce-eager" not in given:
         made.append("--enforce-eager")
     if "--max-model-len" not in given:
-        context = settings.engine.max_model_len or _context(host, model, choice)
+        context = query.context or settings.engine.max_model_len or _context(host, model, choice)
         made += ["--max-model-len", str(context)] if context else []
+    if query.concurrency and "--max-num-seqs" not in given:
+        made += ["--max-num-seqs", str(query.concurrency)]
+    if query.quantization and not given & {"--quantization", "-q"}:
+        made += ["--quantization", query.quantization]
     parallel = _parallel(len(host.gpus), model)
     if parallel > 1 and not given & {"--tensor-parallel-size", "-tp"}:
         made += ["--tensor-parallel-size", str(parallel)]
@@ -150,9 +155,8 @@ def _context(host: HostFacts, model: Model, choice: Choice) -> int | None:
 
 def _tokens_that_fit(shape: ModelShape, memory_gb: float) -> int:
     """Tokens of KV cache beside the weights in vLLM's 90 % of the GPUs."""
-    weights = shape.parameters_b * shape.bytes_per_parameter
     each = 2 * shape.layers * shape.kv_heads * shape.head_size * 2 / 1e9
-    left = 0.9 * memory_gb - 1.03 * weights - _ACTIVATIONS_GB
+    left = 0.9 * memory_gb - 1.03 * shape.weights_gb - _ACTIVATIONS_GB
     return max(int(left / each), 0) if each else shape.max_context
 
 
@@ -193,7 +197,12 @@ def _environment(
     return plain, secret
 
 
-def _given(users: tuple[str, ...], settings: Settings) -> frozenset[str]:
-    """The flags that the user decided, by argument or by setting."""
-    length = {"--max-model-len"} if settings.engine.max_model_len else set()
-    return frozenset({_flag(argument) for argument in users} - {""} | length)
+def _given(users: tuple[str, ...], settings: Settings, query: OfferQuery) -> frozenset[str]:
+    """The flags that the user decided: by argument, by setting, or by the load asked for."""
+    decided = {
+        "--max-model-len": query.context or settings.engine.max_model_len,
+        "--max-num-seqs": query.concurrency,
+        "--quantization": query.quantization,
+    }
+    wanted = {flag for flag, value in decided.items() if value}
+    return frozenset({_flag(argument) for argument in users} - {""} | wanted)
