@@ -1,4 +1,4 @@
-"""The two dialogs before a deployment: which model, and this machine for that price."""
+"""The dialog before a deployment: this model, on this machine, for that price."""
 
 from __future__ import annotations
 
@@ -11,101 +11,14 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
-from textual.widgets import Button, Checkbox, Input, OptionList, Static
-from textual.widgets.option_list import Option
+from textual.widgets import Button, Checkbox, Static
 
-from gdl.domain.models import Offer
-from gdl.orchestrator.api import ModelRow
+from gdl.domain.models import RankedOffer
 from gdl.tui import format as fmt
 from gdl.tui.screens.base import Scroll
 from gdl.tui.screens.dialogs import Fields, fields_table
-
-MAX_HOURS = 12
-
-
-class ModelDialog(ModalScreen[str | None]):
-    """Choose a known model, or type any hub id or path. Dismissed with what was chosen."""
-
-    AUTO_FOCUS = "#model-name"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss(None)", "Cancel", id="model.cancel"),
-        Binding("down", "move(1)", "Next", show=False, priority=True, id="model.next"),
-        Binding("up", "move(-1)", "Previous", show=False, priority=True, id="model.previous"),
-    ]
-
-    def __init__(self, models: Sequence[ModelRow], chosen: str, *, blink: bool) -> None:
-        super().__init__()
-        self._models, self._chosen, self._blink = models, chosen, blink
-        self._shown: list[str] = []
-
-    def compose(self) -> ComposeResult:
-        with Vertical(classes="dialog"):
-            yield Static(Text("Which model?", "bold"), classes="dialog-title")
-            name = Input(
-                self._chosen,
-                placeholder="name, hub id such as org/model, or a path on the machine",
-                id="model-name",
-                max_length=300,
-            )
-            name.cursor_blink = self._blink
-            yield name
-            yield OptionList(id="model-list", markup=False)
-            yield Static("Enter takes it · ↑↓ choose · Esc cancels", classes="dialog-note")
-
-    def on_mount(self) -> None:
-        self._list("")
-
-    def on_input_changed(self, event: Input.Changed) -> None:
-        self._list("" if event.value == self._chosen else event.value)
-
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        self._take()
-
-    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        self.dismiss(self._shown[event.option_index])
-
-    def action_move(self, by: int) -> None:
-        options = self.query_one(OptionList)
-        if by > 0:
-            options.action_cursor_down()
-        else:
-            options.action_cursor_up()
-
-    def _list(self, typed: str) -> None:
-        """The models that contain what was typed; what was typed itself first, if it is none."""
-        typed = typed.strip()
-        wanted = typed.casefold()
-        known = [m for m in self._models if wanted in f"{m.alias} {m.location}".casefold()]
-        self._shown = [m.alias for m in known]
-        prompts = [_model_line(m) for m in known]
-        if typed and typed not in self._shown:
-            as_typed = Text(f"{fmt.plain(typed, 40)} ")
-            as_typed.append("as typed: a hub id or a path", "dim")
-            at = 0 if "/" in typed or not known else len(known)
-            self._shown.insert(at, typed)
-            prompts.insert(at, as_typed)
-        options = self.query_one(OptionList)
-        options.clear_options()
-        options.add_options([Option(prompt) for prompt in prompts])
-        if prompts:
-            current = self._chosen if self._chosen in self._shown and not typed else None
-            options.highlighted = self._shown.index(current) if current else 0
-
-    def _take(self) -> None:
-        highlighted = self.query_one(OptionList).highlighted
-        if highlighted is not None:
-            self.dismiss(self._shown[highlighted])
-
-
-def _model_line(model: ModelRow) -> Text:
-    text = Text(no_wrap=True, overflow="ellipsis")
-    text.append(f"{fmt.plain(model.alias, 24):<24} ", "bold")
-    size = f"{model.parameters_b:.3g} B" if model.parameters_b is not None else "?"
-    text.append(f"{size:>7} ")
-    text.append(f"{fmt.gigabytes(model.vram_gb) if model.vram_gb is not None else '?':>8} VRAM")
-    if model.gated:
-        text.append("  needs a token", "dim")
-    return text
+from gdl.tui.widgets.load_fields import MAX_HOURS
+from gdl.tui.widgets.offer_rows import fit
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,64 +30,80 @@ class Choice:
 
 
 class DeployDialog(ModalScreen[Choice | None]):
-    """Names offer, model, hours and price; rents only when confirmed."""
+    """Names model, machines, hours and price; rents only when confirmed."""
 
     AUTO_FOCUS = "#cancel"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y", "deploy", "Deploy", id="deploy.yes"),
-        Binding("escape,n", "dismiss(None)", "Cancel", id="deploy.no"),
-        Binding("plus,equals_sign", "hours(1)", "One hour more", id="deploy.more"),
-        Binding("minus", "hours(-1)", "One hour less", id="deploy.less"),
-        Binding("left", "app.focus_previous", "Previous", show=False, id="deploy.previous"),
-        Binding("right", "app.focus_next", "Next", show=False, id="deploy.next"),
-    ]
+        Binding("y", "deploy", "Deploy", id="deploy.yes", tooltip="Rent it, and go on"),
+        Binding("escape,n", "dismiss(None)", "Cancel", id="deploy.no", tooltip="Rent nothing"),
+        Binding("plus,equals_sign", "hours(1)", "One hour more", id="deploy.more",
+                tooltip="Reserve an hour more, twelve at most"),
+        Binding("minus", "hours(-1)", "One hour less", id="deploy.less",
+                tooltip="Reserve an hour less"),
+        Binding("left", "app.focus_previous", "Previous", show=False, id="deploy.previous",
+                tooltip="The button before"),
+        Binding("right", "app.focus_next", "Next", show=False, id="deploy.next",
+                tooltip="The next button"),
+    ]  # fmt: skip
 
     def __init__(
-        self, offer: Offer, model: str, needed: str, hours: int, *, pinned: bool, attempts: int
+        self,
+        offers: Sequence[RankedOffer],
+        model: str,
+        load: str,
+        hours: int,
+        *,
+        pinned: bool,
+        attempts: int,
     ) -> None:
+        """`offers`: the machines to try, in this order; several are those that were marked.
+        pinned: no other than these. load: what the model is to serve and needs, in words."""
         super().__init__()
-        self._offer, self._model, self._needed = offer, model, needed
+        self._offers, self._model, self._load = offers, model, load
         self._hours, self._pinned, self._attempts = hours, pinned, attempts
 
     def compose(self) -> ComposeResult:
-        failover = not self._pinned and self._attempts > 1
+        several = len(self._offers) > 1
+        failover = several or (not self._pinned and self._attempts > 1)
+        title = f"one of these {len(self._offers)} machines" if several else "this machine"
+        if several:
+            words = "If one fails, try the next of them by itself"
+        elif failover:
+            words = f"If it fails, try the next offer by itself (up to {self._attempts} machines)"
+        else:
+            words = "Only this machine: a failure waits for you"
         with Vertical(classes="dialog"):
-            yield Static(Text("Deploy this model on this machine?", "bold"), classes="dialog-title")
+            yield Static(Text(f"Deploy this model on {title}?", "bold"), classes="dialog-title")
             with Scroll(classes="dialog-body", can_focus=False):
                 yield Static(fields_table(self._fields()))
             with Horizontal(classes="dialog-row"):
                 yield Static("Hours", id="hours-name")
                 yield Static(id="hours-said")
-            yield Checkbox(
-                f"If it fails, try the next offer by itself (up to {self._attempts} machines)"
-                if failover
-                else "Only this machine: a failure waits for you",
-                failover,
-                id="failover",
-                compact=True,
-                disabled=not failover,
-            )
+            yield Checkbox(words, failover, id="failover", compact=True, disabled=not failover)
             with Horizontal(classes="dialog-buttons"):
                 yield Button("Deploy (y)", id="deploy", variant="primary")
                 yield Button("Cancel (Esc)", id="cancel")
 
     def _fields(self) -> Fields:
-        offer = self._offer
+        model = [("Model", Text(fmt.plain(self._model, 120), "bold")), ("", Text(self._load))]
+        if len(self._offers) > 1:
+            lines = [Text(_in_short(ranked), "bold") for ranked in self._offers]
+            machines = list(zip(("Machines", *[""] * len(lines)), lines, strict=False))
+            return [*model, *machines]
+        ranked = self._offers[0]
+        offer = ranked.offer
         place = fmt.plain(offer.location, 40) or "place not named"
         machine = fmt.gpu(offer)
         if offer.gpu_count:
             each = " each" if offer.gpu_count > 1 else ""
             machine += f", {fmt.gigabytes(offer.vram_gb)} VRAM{each}"
-        return (
-            ("Model", Text(fmt.plain(self._model, 120), "bold")),
-            ("", self._needed),
-            (
-                "Machine",
-                Text(machine, "bold"),
-            ),
+        return [
+            *model,
+            ("Machine", Text.assemble((machine, "bold"), f": {fit(ranked)}")),
             ("From", f"{fmt.plain(offer.provider, 40)}, {place}"),
             ("Offer", fmt.plain(offer.id, 80)),
-        )
+            ("Then", "install vLLM, load the model, verify it, measure it, keep it serving"),
+        ]
 
     def on_mount(self) -> None:
         self._say_hours()
@@ -184,14 +113,17 @@ class DeployDialog(ModalScreen[Choice | None]):
         self._say_hours()
 
     def _say_hours(self) -> None:
-        per_hour = self._offer.price_per_hour
+        prices = [ranked.offer.price_per_hour for ranked in self._offers]
+        per_hour = max(prices)
         text = Text()
         text.append(f"{self._hours} h", "bold")
-        if per_hour > 0:
-            text.append(f" at {fmt.price(per_hour)}/h = ")
-            text.append(f"{fmt.money(per_hour * self._hours)}", "bold")
-        else:
+        if per_hour <= 0:
             text.append(", free")
+        else:
+            text.append(
+                f" at {'most ' if min(prices) < per_hour else ''}{fmt.price(per_hour)}/h = "
+            )
+            text.append(f"{fmt.money(per_hour * self._hours)}", "bold")
         text.append("   + and - change the hours", "dim")
         self.query_one("#hours-said", Static).update(text)
 
@@ -204,3 +136,11 @@ class DeployDialog(ModalScreen[Choice | None]):
             self.action_deploy()
         else:
             self.dismiss(None)
+
+
+def _in_short(ranked: RankedOffer) -> str:
+    offer = ranked.offer
+    return (
+        f"{fmt.price(offer.price_per_hour)}/h  {fmt.gpu(offer)}, {fit(ranked)}"
+        f"  {fmt.plain(offer.provider, 20)}  {fmt.plain(offer.id, 30)}"
+    )

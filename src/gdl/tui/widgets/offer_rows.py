@@ -11,15 +11,15 @@ from gdl.tui import format as fmt
 from gdl.tui.widgets.keyed_table import Column, Row
 
 COLUMNS = (
-    Column("mark", "", 1),
+    Column("mark", "", 2),
     Column("price", "$/h", 6, right=True),
-    Column("session", "Session", 8, needed=100, right=True),
+    Column("session", "Session", 8, right=True),
     Column("million", "$/1M", 7, needed=100, right=True),
     Column("gpu", "GPU", 12, wish=16),
     Column("vram", "VRAM", 6, right=True),
     Column("fit", "Fit", 17, wish=34),
     Column("cuda", "CUDA", 5, needed=120, right=True),
-    Column("place", "Place", 12, wish=20),
+    Column("place", "Place", 12, needed=92, wish=20),
     Column("rel", "Rel.", 5, right=True),
     Column("conf", "Conf.", 6, needed=140, right=True),
     Column("provider", "Provider", 11, wish=16),
@@ -28,16 +28,16 @@ COLUMNS = (
 )
 """All the money first, as it decides; who has less room sees less, and all of it with d. $/1M is
 shown once there is a figure for any."""
-FITS, TIGHT, OUT = "✓", "~", "–"
+FITS, TIGHT, OUT, MARKED = "✓", "~", "–", "●"
 _TIGHT_GB = 1.0
 """Less headroom than this is called tight: it leaves little for longer contexts."""
 
 
-def row(ranked: RankedOffer, now: datetime) -> Row:
+def row(ranked: RankedOffer, now: datetime, *, marked: bool = False) -> Row:
     """The cells of one offer. Excluded: dimmed, with the mark and the reason in words."""
     offer = ranked.offer
     cells = {
-        "mark": _mark(ranked),
+        "mark": f"{MARKED if marked else ' '}{_mark(ranked)}",
         "price": fmt.price(offer.price_per_hour),
         "session": _dollars(ranked.session_cost),
         "million": _dollars(ranked.usd_per_million),
@@ -52,7 +52,8 @@ def row(ranked: RankedOffer, now: datetime) -> Row:
         "age": _age(offer.fetched_at, now),
         "id": fmt.plain(offer.id, 80),
     }
-    return Row(cells, "" if ranked.excluded is None else "dim")
+    style = "" if ranked.excluded is None else "dim"
+    return Row(cells, f"bold {style}".strip() if marked else style)
 
 
 def _dollars(value: float | None) -> str:
@@ -82,6 +83,8 @@ def _mark(ranked: RankedOffer) -> str:
 
 def fit(ranked: RankedOffer) -> str:
     """How well the model fits, or why the offer is left out."""
+    if ranked.exclusion == "vram" and ranked.headroom_gb is not None:
+        return f"no, {ranked.headroom_gb:+.1f} GB"
     if ranked.excluded is not None:
         return fmt.plain(ranked.excluded, 120)
     if ranked.offer.gpu_count == 0:
@@ -103,7 +106,7 @@ def details(ranked: RankedOffer, now: datetime) -> list[tuple[str, Text | str]]:
         ("1M tokens", _dollars(ranked.usd_per_million)),
         ("GPU", fmt.gpu(offer)),
         ("VRAM", f"{offer.vram_gb:.0f} GB each, {offer.total_vram_gb:.0f} GB together"),
-        ("Fit", fit(ranked) if ranked.excluded is None else "-"),
+        ("Fit", fit(ranked) if ranked.excluded is None or ranked.exclusion == "vram" else "-"),
         ("CUDA", f"{offer.cuda_version:.1f}" if offer.cuda_version is not None else "not said"),
         ("Place", fmt.plain(offer.location, 100) or "not said"),
         ("Reliability", _share(offer.reliability)),

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from gdl.domain.errors import GdlError
-from gdl.domain.models import RankedOffer
-from gdl.orchestrator.api import ModelRow
+from gdl.domain.models import OfferQuery, RankedOffer
+from gdl.domain.sizing import CONCURRENCY, CONTEXT
+from gdl.orchestrator.api import Sized
 from gdl.tui import format as fmt
 
 
@@ -25,18 +26,51 @@ def model_line(model: str, need: str) -> Text:
     return text
 
 
-def needed(model: str, known: Sequence[ModelRow]) -> str:
-    """The VRAM a model needs, in words. `model` is an alias or a hub id."""
-    row = next((m for m in known if model in (m.alias, m.location)), None)
-    if row is None or row.vram_gb is None:
+def needed(sized: Sized | None, asked: OfferQuery) -> str:
+    """What the chosen model needs for what it is to serve: "needs 21 GB VRAM for 8 requests of
+    8,192 tokens, fp8"."""
+    if sized is None or sized.need is None:
         return "its size is not known: the fit is not checked"
-    return f"needs {fmt.gigabytes(row.vram_gb)} VRAM"
+    told = f"needs {fmt.gigabytes(sized.need.vram_gb)} VRAM for {_load(sized, asked)}"
+    return f"{told}, {asked.quantization}" if asked.quantization else told
 
 
-def counts(shown: int, listed: int, seconds: float | None) -> Text:
-    """ "12/340 · 42 s old"; `seconds` None while fresh offers are on their way."""
+def _load(sized: Sized, asked: OfferQuery) -> str:
+    context = asked.context or CONTEXT
+    if sized.longest:
+        context = min(context, sized.longest)
+    return f"{fmt.plural(asked.concurrency or CONCURRENCY, 'request')} of {context:,} tokens"
+
+
+def sizing(sized: Sized, asked: OfferQuery) -> Text:
+    """Two lines: the sum of what fills the memory of the GPUs, and what it was counted for."""
+    need = sized.need
+    if need is None:
+        return Text("Its size is not known: the fit is not checked.\n")
+    text = Text.assemble((f"{need.vram_gb:.1f} GB VRAM", "bold"))
+    text.append(f": weights {need.weights_gb:.1f} + KV cache {need.kv_cache_gb:.1f}")
+    text.append(f" + overhead {need.overhead_gb:.1f}, in 90 %")
+    text.append(f"\n{_load(sized, asked)}; {need.disk_gb} GB disk", "dim")
+    if sized.longest:
+        text.append(f"; takes {sized.longest:,} tokens at most", "dim")
+    return text
+
+
+def too_much(error: GdlError) -> Text:
+    """Why a model or a load cannot be, in the place of its sizes."""
+    text = Text()
+    text.append("✗ ", "bold red")
+    text.append(fmt.plain(error.message, 140), "bold")
+    text.append(f"\n  {fmt.plain(error.hint, 140)}")
+    return text
+
+
+def counts(shown: int, listed: int, marked: int, seconds: float | None) -> Text:
+    """ "12/340 · 2 marked · 42 s old"; `seconds` None while fresh offers are on their way."""
     text = Text(no_wrap=True, overflow="ellipsis")
     text.append(f"{shown}/{listed}", "bold")
+    if marked:
+        text.append(f" · {marked} marked", "bold")
     text.append(" · refreshing" if seconds is None else f" · {fmt.age(seconds)}")
     return text
 
