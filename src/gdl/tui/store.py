@@ -186,14 +186,16 @@ class Store:
                 bills.append(
                     Bill(
                         session.price_per_hour,
-                        self._cost_now(row, now),
+                        self.cost_now(row, now),
                         session.expires_at,
                         row.billing != Billing.UNKNOWN,
                     )
                 )
         return bills
 
-    def _cost_now(self, row: SessionRow, now: datetime) -> float:
-        """The listed cost, carried on from when it was listed."""
+    def cost_now(self, row: SessionRow, now: datetime) -> float:
+        """The listed cost, carried on from when it was listed while the session goes on."""
+        if row.session.terminal:
+            return row.cost
         since = (now - self.sessions_at).total_seconds() if self.sessions_at else 0.0
         return row.cost + row.session.price_per_hour * max(since, 0.0) / 3600

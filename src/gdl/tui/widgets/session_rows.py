@@ -1,0 +1,132 @@
+"""Sessions and past deployments as rows of tables, and as the list of their details."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from rich.text import Text
+
+from gdl.domain.models import SessionStatus
+from gdl.orchestrator.api import SessionRow, Story
+from gdl.tui import format as fmt
+from gdl.tui.widgets.keyed_table import Column, Row
+
+Fields = list[tuple[str, Text | str]]
+
+COLUMNS = (
+    Column("whose", "Whose", 11),
+    Column("status", "Status", 14),
+    Column("model", "Model", 12, wish=28),
+    Column("gpu", "GPU", 10, wish=20),
+    Column("price", "$/h", 7, right=True),
+    Column("cost", "Cost", 7, right=True),
+    Column("ends", "Ends in", 7, right=True),
+    Column("provider", "Provider", 12, needed=100),
+    Column("id", "Session", 18, needed=100, wish=40),
+)
+HISTORY = (
+    Column("when", "Started", 12),
+    Column("outcome", "Outcome", 13),
+    Column("model", "Model", 18, wish=28),
+    Column("cost", "Cost", 7, right=True),
+    Column("billing", "Billing", 9),
+    Column("session", "Session", 12, wish=40),
+    Column("id", "Deployment", 22, needed=110),
+)
+_STATUS_MARKS = {
+    SessionStatus.RUNNING: "▶",
+    SessionStatus.PENDING: "…",
+    SessionStatus.PROVISIONING: "…",
+    SessionStatus.STOPPING: "…",
+    SessionStatus.STOPPED: "–",
+    SessionStatus.FAILED: "✗",
+    SessionStatus.UNKNOWN: "?",
+}
+_OUTCOME_MARKS = {"released": "✓", "serving": "▶", "running": "▶", "failed": "✗", "cancelled": "–"}
+
+
+def session(row: SessionRow, cost: float, now: datetime, *, marked: bool) -> Row:
+    """`cost`: dollars up to now."""
+    found = row.session
+    style = "dim" if found.terminal else "" if row.ours else "bold red"
+    ends = "-"
+    if found.expires_at is not None and not found.terminal:
+        ends = fmt.hours_left(found.expires_at, now)
+    name = fmt.gpu_name(found.gpu_name) or "-"
+    cells = {
+        "whose": f"{'●' if marked else ' '}{'✓ ours' if row.ours else '! unknown'}",
+        "status": f"{_STATUS_MARKS[found.status]} {found.status.value}",
+        "model": fmt.plain(row.model or "-", 60),
+        "gpu": f"{found.gpu_count}x {name}" if found.gpu_count > 1 else name,
+        "price": fmt.price(found.price_per_hour),
+        "cost": fmt.money(cost),
+        "ends": ends,
+        "provider": fmt.plain(found.provider, 40),
+        "id": fmt.plain(found.id, 60),
+    }
+    return Row(cells, f"bold {style}".strip() if marked else style)
+
+
+def in_short(row: SessionRow, cost: float) -> str:
+    """One line: machine, price, cost, and whose it is."""
+    found = row.session
+    what = fmt.plain(row.model or ("" if row.ours else "unknown"), 24)
+    gpu = fmt.gpu_name(found.gpu_name) or "no GPU"
+    return (
+        f"{gpu} from {fmt.plain(found.provider, 20)}, {fmt.price(found.price_per_hour)}/h, "
+        f"{fmt.money(cost)} so far{f' ({what})' if what else ''}"
+    )
+
+
+def session_fields(row: SessionRow, cost: float, now: datetime) -> Fields:
+    found = row.session
+    per_hour = fmt.price(found.price_per_hour)
+    ends = fmt.hours_left(found.expires_at, now) if found.expires_at else "not said"
+    gpu = fmt.gpu_name(found.gpu_name) or "no GPU"
+    return [
+        ("Session", fmt.plain(found.id, 100)),
+        ("Whose", "ours" if row.ours else "unknown: its key is not here"),
+        ("Model", fmt.plain(row.model or "not known", 100)),
+        ("Machine", f"{gpu} from {fmt.plain(found.provider, 40)}"),
+        ("Price", Text(f"{per_hour}/h, {fmt.money(cost)} so far", "bold")),
+        ("Status", f"{found.status.value}, billing: {fmt.plain(row.billing, 20)}"),
+        ("Ends in", ends),
+        *([("Endpoint", fmt.plain(row.endpoint, 100))] if row.endpoint else []),
+        *([("Error", fmt.plain(found.error, 300))] if found.error else []),
+    ]
+
+
+def story(told: Story) -> Row:
+    doubt = told.billing == "unknown"
+    mark = _OUTCOME_MARKS.get(told.outcome, "?")
+    cells = {
+        "when": f"{told.started_at:%d %b %H:%M}",
+        "outcome": f"{mark} {fmt.plain(told.outcome, 12)}",
+        "model": fmt.plain(told.model, 60),
+        "cost": fmt.money(told.cost),
+        "billing": f"{'! ' if doubt else ''}{fmt.plain(told.billing, 10)}",
+        "session": fmt.plain(told.session_id or "-", 60),
+        "id": fmt.plain(told.deployment_id, 40),
+    }
+    return Row(cells, "bold red" if doubt else "")
+
+
+def story_fields(told: Story) -> Fields:
+    return [
+        ("Deployment", fmt.plain(told.deployment_id, 100)),
+        ("Model", fmt.plain(told.model, 100)),
+        ("Machines", f"from {fmt.plain(told.backend, 40)}"),
+        ("Started", f"{told.started_at:%Y-%m-%d %H:%M} UTC"),
+        ("Outcome", Text(fmt.plain(told.outcome, 40), "bold")),
+        ("Session", fmt.plain(told.session_id or "none", 100)),
+        ("Cost", Text(fmt.money(told.cost), "bold")),
+        ("Billing", fmt.plain(told.billing, 40)),
+        ("More", f"gdl-tui bundle {fmt.plain(told.deployment_id, 60)}"),
+    ]
+
+
+def spent(stories: Sequence[Story]) -> str:
+    """ "12 deployments, $3.40"."""
+    total = sum(told.cost for told in stories)
+    return f"{fmt.plural(len(stories), 'deployment')}, {fmt.money(total)}"
