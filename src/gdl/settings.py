@@ -191,6 +191,9 @@ class Settings(BaseSettings):
     Help (`?`) shows the ids in force."""
     theme: str = ""
     """Theme of the terminal UI, such as "ansi-dark" or "high-contrast"; empty: its own."""
+    reduced_motion: bool = False
+    """No animations and no blinking cursor in the terminal UI; TEXTUAL_ANIMATIONS=none does it,
+    too."""
     read_only: bool = False
     """Show only: nothing is rented, changed or destroyed."""
     data_dir: Path = Field(default_factory=lambda: platformdirs.user_data_path("gdl-tui"))

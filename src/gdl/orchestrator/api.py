@@ -110,13 +110,15 @@ class Reached:
 @dataclass(frozen=True, slots=True)
 class Source:
     """Where machines could come from: a backend, whether it would work now, and what was found.
-    hosts: those of ~/.ssh/config, of which one is to be chosen."""
+    hosts: those of ~/.ssh/config, of which one is to be chosen. also: what else was found that
+    has to do with it, or ""."""
 
     backend: str
     usable: bool
     title: str
     detail: str
     hosts: tuple[str, ...] = ()
+    also: str = ""
 
 
 class OrchestratorApi(Protocol):

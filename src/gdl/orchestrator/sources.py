@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from gdl.backends import registry, ssh_config
@@ -12,6 +14,13 @@ from gdl.orchestrator.api import Source
 from gdl.settings import Settings
 
 _ANSWER_S = 5.0
+_KEYS = {
+    "Vast.ai": ("VASTAI_API_KEY", "VAST_API_KEY"),
+    "TensorDock": ("TENSORDOCK_API_TOKEN", "TENSORDOCK_AUTH_ID"),
+    "Blue Lobster": ("BLUELOBSTER_API_KEY",),
+    "RunPod": ("RUNPOD_API_KEY",),
+}
+"""Variables that hold the marketplaces' API keys. Only their names are ever read out."""
 
 
 async def look(settings: Settings, consumer_id: str, ssh_file: Path | None = None) -> list[Source]:
@@ -29,10 +38,25 @@ async def _shopper(settings: Settings, consumer_id: str) -> Source:
             found = (await backend.check())[0]
     except TimeoutError:
         words = f"no answer from {settings.shopper_url} within {_ANSWER_S:g} s"
-        return Source("shopper", False, "cloud-gpu-shopper", words)
+        return Source("shopper", False, "cloud-gpu-shopper", words, also=api_keys(os.environ))
     finally:
         await backend.aclose()
-    return Source("shopper", found.status != "fail", "cloud-gpu-shopper", found.detail)
+    usable = found.status != "fail"
+    keys = api_keys(os.environ)
+    return Source("shopper", usable, "cloud-gpu-shopper", found.detail, also=keys)
+
+
+def api_keys(environment: Mapping[str, str]) -> str:
+    """Which marketplaces' API keys are set here, for the service that rents from them."""
+    names = [
+        f"{name} ({market})"
+        for market, all_names in _KEYS.items()
+        for name in all_names
+        if environment.get(name)
+    ]
+    return (
+        f"API keys set here: {', '.join(names)}" if names else "no marketplace's API key set here"
+    )
 
 
 async def _local() -> Source:

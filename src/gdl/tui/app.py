@@ -105,13 +105,20 @@ class GdlApp(Following):
     }
     VERTICAL_BREAKPOINTS = [(0, "-short"), (34, "-tall")]  # noqa: RUF012 - as the base has it
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("1", "show('offers')", "Offers", show=False, id="app.offers"),
-        Binding("2", "show('deployment')", "Deployment", show=False, id="app.deployment"),
-        Binding("3", "show('health')", "Health and benchmark", show=False, id="app.health"),
-        Binding("4", "show('sessions')", "Sessions", show=False, id="app.sessions"),
-        Binding("5", "show('chat')", "Chat", show=False, id="app.chat"),
+        Binding("1", "show('offers')", "Offers", show=False, id="app.offers",
+                tooltip="Choose the model and the machine"),
+        Binding("2", "show('deployment')", "Deployment", show=False, id="app.deployment",
+                tooltip="How far a deployment is, with its logs"),
+        Binding("3", "show('health')", "Health and benchmark", show=False, id="app.health",
+                tooltip="Checks, load and speed of what serves"),
+        Binding("4", "show('sessions')", "Sessions", show=False, id="app.sessions",
+                tooltip="What is rented, what it costs, and what was before"),
+        Binding("5", "show('chat')", "Chat", show=False, id="app.chat",
+                tooltip="Talk to the served model"),
         Binding("f6", "welcome", "Machines from", show=False, id="app.welcome",
                 tooltip="Choose where machines come from"),
+        Binding("f7", "doctor", "Doctor", show=False, id="app.doctor",
+                tooltip="Look for what would stand in the way of a deployment"),
         Binding("question_mark", "help", "Help", id="app.help", tooltip="The keys that work here"),
         Binding("f1", "help", "Help", id="app.help_anywhere", tooltip="The keys that work here"),
         Binding("q", "quit", "Quit", id="app.quit",
@@ -135,11 +142,16 @@ class GdlApp(Following):
         self.connected = self.handed_over = False
         if orchestrator is not None and settings is not None:
             self.connect(orchestrator, settings)
-        self.version, self.reduced_motion = version, reduced_motion
+        self.version = version
         self.sub_title = version
         self.register_theme(HIGH_CONTRAST)
         if reduced_motion:
             self.animation_level = "none"
+
+    @property
+    def reduced_motion(self) -> bool:
+        """Asked for by us, by the settings, or by TEXTUAL_ANIMATIONS."""
+        return self.animation_level == "none"
 
     def begin(self) -> None:
         super().begin()
@@ -157,6 +169,8 @@ class GdlApp(Following):
 
     def connect(self, orchestrator: OrchestratorApi, settings: Settings) -> None:
         self.orchestrator, self.settings, self.connected = orchestrator, settings, True
+        if settings.reduced_motion:
+            self.animation_level = "none"
 
     @property
     def config_file(self) -> Path:
@@ -174,7 +188,7 @@ class GdlApp(Following):
             self.begin()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action in ("show", "help", "welcome") and not self.connected:
+        if action in ("show", "help", "welcome", "doctor") and not self.connected:
             return False
         return super().check_action(action, parameters)
 
@@ -245,6 +259,11 @@ class GdlApp(Following):
 
         if not any(isinstance(screen, WelcomeScreen) for screen in self.screen_stack):
             self.push_screen(WelcomeScreen(trouble))
+
+    def action_doctor(self) -> None:
+        from gdl.tui.screens.doctor import DoctorScreen
+
+        self.push_screen(DoctorScreen())
 
     async def action_quit(self) -> None:
         if not self.connected:

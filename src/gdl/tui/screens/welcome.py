@@ -25,9 +25,12 @@ if TYPE_CHECKING:
 
 class WelcomeScreen(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("r", "look", "Look again", id="welcome.look"),
-        Binding("escape,q", "dismiss", "Close", id="welcome.close"),
-    ]
+        Binding("r", "look", "Look again", id="welcome.look", tooltip="Look around once more"),
+        Binding("d", "app.doctor", "Doctor", id="welcome.doctor",
+                tooltip="Look for what would stand in the way of a deployment"),
+        Binding("escape,q", "dismiss", "Close", id="welcome.close",
+                tooltip="Back, with the backend as it was"),
+    ]  # fmt: skip
 
     def __init__(self, trouble: GdlError | None = None) -> None:
         """`trouble`: why the backend in force gives no offers."""
@@ -69,7 +72,7 @@ class WelcomeScreen(ModalScreen[None]):
         options.focus()
         there = self.gdl.config_file
         kept = f"{there} is kept as it is" if there.is_file() else f"and remembers it in {there}"
-        self._note(f"Enter uses it, {kept} · r looks again · Esc closes")
+        self._note(f"Enter uses it, {kept}\nr looks again · d doctor · Esc closes")
 
     def _note(self, text: str) -> None:
         self.query_one("#welcome-note", Words).say(Text(fmt.plain_block(text, 500)))
@@ -106,5 +109,7 @@ def _words(source: Source) -> Text:
     text = Text(no_wrap=True, overflow="ellipsis")
     text.append("✓ " if source.usable else "✗ ", "green" if source.usable else "bold red")
     text.append(f"{source.title:18}", "bold" if source.usable else "dim")
-    text.append("\n    " + fmt.plain(source.detail, 200), "" if source.usable else "dim")
+    for line in (source.detail, source.also):
+        if line:
+            text.append("\n    " + fmt.plain(line, 200), "" if source.usable else "dim")
     return text
