@@ -16,7 +16,8 @@ from gdl.tui.screens.deployment import DeploymentScreen
 from gdl.tui.screens.dialogs import Choose, Confirm, Details, QuitDialog
 from gdl.tui.screens.help import HelpScreen
 from gdl.tui.screens.offers import OffersScreen
-from gdl.tui.screens.planning import DeployDialog, ModelDialog
+from gdl.tui.screens.picking import ModelDialog
+from gdl.tui.screens.planning import DeployDialog
 from gdl.tui.widgets.keyed_table import KeyedTable
 from gdl.tui.widgets.log_pane import LogPane, LogView
 from tui_pilot import SIZE, caught_up, choose, ended, loaded, screen_text, show, until
@@ -169,9 +170,9 @@ async def test_sorts_by_key_with_an_arrow() -> None:
         await loaded(pilot)
         assert "$/h▲" in screen_text(app)
         await pilot.press("o")
-        await until(pilot, lambda: "GPU▲" in screen_text(app))
+        await until(pilot, lambda: "Session▲" in screen_text(app))
         await pilot.press("O")
-        await until(pilot, lambda: "GPU▼" in screen_text(app))
+        await until(pilot, lambda: "Session▼" in screen_text(app))
 
 
 async def test_loading_error_and_retry_are_never_blank() -> None:
@@ -198,7 +199,7 @@ async def test_hostile_names_are_only_text() -> None:
         "[link=x]id[/]", "[red]GPU[/]", 24, 0.1, "[b]p[/b]\x1b[31m", location="\x1b]0;t\x07\u202eZ"
     )
     app, orchestrator = make_app(ScriptedOrchestrator(offers=[evil]))
-    async with app.run_test(size=(120, 40)) as pilot:
+    async with app.run_test(size=(120, 30)) as pilot:
         await loaded(pilot)
         text = screen_text(app)
         for word in ("[link=x]id[/]", "[red]GPU[/]", "[b]p[/b]", "Z"):

@@ -11,7 +11,7 @@ from gdl.tui.app import GdlApp
 from gdl.tui.keymap import complaints
 from gdl.tui.screens.chat import ChatScreen
 from gdl.tui.screens.help import keys_of
-from gdl.tui.screens.planning import ModelDialog
+from gdl.tui.screens.picking import ModelDialog
 from tui_pilot import SIZE, loaded, screen_text, until
 from tui_support import ScriptedOrchestrator, make_app
 
@@ -53,7 +53,7 @@ def test_the_keys_that_come_with_it_do_not_clash() -> None:
 @pytest.mark.parametrize(
     ("keys", "told"),
     [
-        ({"app.chat": "m"}, ["m is for both offers.model and app.chat"]),
+        ({"app.chat": "x"}, ["x is for both deployment.exclude and", "x is for both offers."]),
         ({"offers.model": "r", "offers.refresh": "m"}, []),
         ({"deployment.retry": "ctrl+q"}, ["ctrl+q is for both app.quit_anywhere and"]),
         ({"table.down": "n"}, []),

@@ -26,7 +26,6 @@ from tui_support import (
     make_app,
     measured,
     renting,
-    session_row,
     to_failed,
     to_installing,
     to_serving,
@@ -96,32 +95,6 @@ async def choose(pilot: Pilot[Any], name: str) -> None:
     await settle(pilot)
 
 
-@pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "120x40"])
-def test_offers(picture: Compare, size: tuple[int, int]) -> None:
-    app, _ = make_app()
-
-    async def before(pilot: Pilot[Any]) -> None:
-        await choose(pilot, "mistral-7b")
-        await pilot.press("down")
-
-    assert picture(app, terminal_size=size, run_before=before)
-
-
-def test_offers_excluded_and_filtered(picture: Compare) -> None:
-    app, _ = make_app()
-
-    async def before(pilot: Pilot[Any]) -> None:
-        await choose(pilot, "tinyllama")
-        await pilot.press("x")
-        await settle(pilot)
-        await pilot.press("slash")
-        pilot.app.screen.query_one("#filter", Input).value = "vram>=16 !spain"
-        await settle(pilot)
-        pilot.app.clear_notifications()
-
-    assert picture(app, terminal_size=SMALL, run_before=before)
-
-
 def test_offers_without_two_providers(picture: Compare) -> None:
     """Both are greyed with the reason; one of them because of a remembered wish."""
     orchestrator = ScriptedOrchestrator()
@@ -160,42 +133,6 @@ def test_offers_unreachable(picture: Compare) -> None:
     )
     app, _ = make_app(orchestrator)
     assert picture(app, terminal_size=SMALL, run_before=settle)
-
-
-def test_welcome(picture: Compare, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = Path("/home/me/.config/gdl-tui/config.toml")
-    monkeypatch.setattr("gdl.settings._config_file", path)
-    app, orchestrator = make_app()
-    trouble = BackendUnreachable("nothing answers at http://localhost:8080", "start it")
-
-    async def before(pilot: Pilot[Any]) -> None:
-        await settle(pilot)
-        pilot.app.action_welcome(trouble)
-        await settle(pilot, lambda: ("sources",) in orchestrator.calls)
-
-    assert picture(app, terminal_size=SMALL, run_before=before)
-
-
-def test_model_dialog(picture: Compare) -> None:
-    app, _ = make_app()
-
-    async def before(pilot: Pilot[Any]) -> None:
-        await settle(pilot)
-        await pilot.press("m", *"e")
-        await settle(pilot)
-
-    assert picture(app, terminal_size=SMALL, run_before=before)
-
-
-def test_confirm_deploy(picture: Compare) -> None:
-    app, _ = make_app()
-
-    async def before(pilot: Pilot[Any]) -> None:
-        await choose(pilot, "smollm2-135m")
-        await pilot.press("enter")
-        await settle(pilot)
-
-    assert picture(app, terminal_size=SMALL, run_before=before)
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "120x40"])
@@ -327,50 +264,12 @@ def test_chat(picture: Compare) -> None:
     assert picture(app, terminal_size=SMALL, run_before=before)
 
 
-def test_quit_while_billing(picture: Compare) -> None:
-    app, orchestrator = make_app(ScriptedOrchestrator(at(600)))
-
-    async def before(pilot: Pilot[Any]) -> None:
-        await open_deployment(pilot, orchestrator, to_serving)
-        await pilot.press("q")
-        await settle(pilot)
-
-    assert picture(app, terminal_size=SMALL, run_before=before)
-
-
 def test_quit_while_renting(picture: Compare) -> None:
     app, orchestrator = make_app(ScriptedOrchestrator(at(10)))
 
     async def before(pilot: Pilot[Any]) -> None:
         await open_deployment(pilot, orchestrator, lambda o, i: o.push(i, 2, *renting()))
         await pilot.press("q")
-        await settle(pilot)
-
-    assert picture(app, terminal_size=SMALL, run_before=before)
-
-
-def test_sessions(picture: Compare) -> None:
-    orchestrator = ScriptedOrchestrator()
-    orchestrator.rows = [
-        session_row("s-4f1c09aa", ours=True),
-        session_row("s-unknown-77", ours=False, gpu="NVIDIA A100 SXM4"),
-    ]
-    app, _ = make_app(orchestrator)
-
-    async def before(pilot: Pilot[Any]) -> None:
-        await settle(pilot)
-        await pilot.press("4")
-        await settle(pilot)
-
-    assert picture(app, terminal_size=SMALL, run_before=before)
-
-
-def test_help(picture: Compare) -> None:
-    app, _ = make_app()
-
-    async def before(pilot: Pilot[Any]) -> None:
-        await settle(pilot)
-        await pilot.press("question_mark")
         await settle(pilot)
 
     assert picture(app, terminal_size=SMALL, run_before=before)

@@ -13,7 +13,7 @@ from gdl.domain.models import DeploymentSpec
 from gdl.tui.app import GdlApp
 from gdl.tui.screens.deployment import DeploymentScreen
 from gdl.tui.screens.offers import OffersScreen
-from gdl.tui.screens.planning import ModelDialog
+from gdl.tui.screens.picking import ModelDialog
 from gdl.tui.widgets.keyed_table import KeyedTable
 from tui_support import SPEC, ScriptedOrchestrator
 

@@ -37,9 +37,11 @@ from gdl.domain.models import (
     Session,
     SessionStatus,
 )
-from gdl.domain.offers import Exclusions, rank
+from gdl.domain.offers import Exclusions, Experience, rank
 from gdl.domain.remedies import Remedy, RemedyKind
-from gdl.orchestrator.api import ModelRow, SessionRow, Source, Story
+from gdl.engines.registry import create
+from gdl.orchestrator.api import ModelRow, SessionRow, Sized, Source, Story
+from gdl.orchestrator.sizes import sized
 from gdl.settings import Settings
 from gdl.tui.app import GdlApp
 
@@ -103,10 +105,24 @@ OFFERS = (
 
 
 SOURCES = (
-    Source("shopper", False, "cloud-gpu-shopper", "nothing answers at http://localhost:8080"),
+    Source(
+        "shopper",
+        False,
+        "cloud-gpu-shopper",
+        "nothing answers at http://localhost:8080",
+        also="API keys set here: VASTAI_API_KEY (Vast.ai)",
+    ),
     Source("ssh", True, "SSH hosts", "2 in ~/.ssh/config: gpu1, lab", ("gpu1", "lab")),
     Source("local", True, "This computer", "CPU (8 cores, 31 GB): small models, slowly"),
     Source("sandbox", True, "Sandbox", "a simulated market: nothing is rented, nothing costs"),
+)
+
+
+FINDINGS = (
+    Finding("settings", "ok", "no configuration file: all as it comes"),
+    Finding("shopper", "fail", "nothing answers at http://localhost:8080", "start it"),
+    Finding("hf_token", "warn", "not set", "gated models need HF_TOKEN"),
+    Finding("ssh", "info", "OpenSSH 9.2"),
 )
 
 
@@ -119,6 +135,7 @@ class ScriptedOrchestrator:
     def __init__(self, clock: Clock | None = None, offers: Sequence[Offer] = OFFERS) -> None:
         self.clock = clock or Clock()
         self.listed = list(offers)
+        self._engine, self._settings = create("vllm"), Settings(data_dir=Path("/nonexistent"))
         self.error: GdlError | None = None
         self.left_out: list[Exclusion] = []
         self.sample: HealthSample | None = None
@@ -131,6 +148,8 @@ class ScriptedOrchestrator:
         self.shell_command: Sequence[str] = ("true",)
         self.around = list(SOURCES)
         self.said: list[ChatPiece | ChatDone] = []
+        self.told: list[Story] = []
+        self.speeds: dict[tuple[str, int], float] = {}
         self._recorded: dict[str, list[Recorded]] = {}
         self._states: dict[str, DeploymentState] = {}
         self._changed: dict[str, asyncio.Event] = {}
@@ -167,10 +186,32 @@ class ScriptedOrchestrator:
             await self.gate.wait()
         if self.error is not None:
             raise self.error
-        known = next((m for m in MODELS if m.alias == query.model), None)
-        need = known.vram_gb if known else None
+        sized = self.size(query) if query.model else None
+        need = sized.need.vram_gb if sized and sized.need else None
         left_out = Exclusions.of(self.left_out)
-        return rank(self.listed, query, needed_vram_gb=need, exclusions=left_out)
+        return rank(
+            self.listed,
+            query,
+            needed_vram_gb=need,
+            exclusions=left_out,
+            hours=query.hours or 1,
+            experience=Experience(tokens_per_s=self.speeds),
+        )
+
+    def size(self, query: OfferQuery) -> Sized:
+        """By the real engine, without its refusal of names that cannot be."""
+        try:
+            return sized(self._engine, query, self._settings)
+        except UsageError as error:
+            if not error.message.startswith("unknown model"):
+                raise
+            return Sized(None, 0)
+
+    async def exclude(self, kind: str, key: str, reason: str = "") -> Exclusion:
+        self.calls.append(("exclude", kind, key))
+        made = Exclusion(kind, key, reason or f"{kind} excluded by you", START, scope="user")
+        self.left_out.append(made)
+        return made
 
     async def clear_exclusions(self, key: str | None = None) -> int:
         self.calls.append(("clear_exclusions", key))
@@ -311,7 +352,7 @@ class ScriptedOrchestrator:
             yield part
 
     async def doctor(self) -> Sequence[Finding]:
-        return ()
+        return FINDINGS
 
     async def shell(self, ident: str) -> Sequence[str]:
         self.calls.append(("shell", ident))
@@ -322,7 +363,7 @@ class ScriptedOrchestrator:
         return self.around
 
     async def stories(self) -> Sequence[Story]:
-        return ()
+        return self.told
 
     async def aclose(self) -> None:
         return None

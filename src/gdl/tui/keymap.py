@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Iterator, Mapping, Sequence
 
 from textual.binding import Binding
@@ -11,11 +13,11 @@ from textual.dom import DOMNode
 def complaints(keys: Mapping[str, str]) -> list[str]:
     """What is wrong with these keys, in words: ids that no binding has, and keys that two actions
     of one place would share. Only what the user changed is complained about."""
-    places = [(place, list(_bindings(place))) for place in _places()]
-    known = {binding.id for _place, bindings in places for binding in bindings}
+    found_in = [(place, list(_bindings(place))) for place in places()]
+    known = {binding.id for _place, bindings in found_in for binding in bindings}
     found = [f"[keys] knows no {name}" for name in keys if name not in known]
-    everywhere = places[0][1]
-    for number, (_place, bindings) in enumerate(places):
+    everywhere = found_in[0][1]
+    for number, (_place, bindings) in enumerate(found_in):
         together = bindings if number == 0 else [*bindings, *everywhere]
         found += _clashes(together, keys)
     return list(dict.fromkeys(found))
@@ -39,24 +41,18 @@ def _bindings(place: type[DOMNode]) -> Iterator[Binding]:
             yield binding
 
 
-def _places() -> list[type[DOMNode]]:
-    """The app first, then everything of ours that has keys."""
+def places() -> list[type[DOMNode]]:
+    """The app first, then every screen and widget of ours that has keys."""
+    import gdl.tui.screens
+    import gdl.tui.widgets
     from gdl.tui.app import GdlApp
-    from gdl.tui.screens.base import Scroll
-    from gdl.tui.screens.chat import ChatLine, ChatScreen
-    from gdl.tui.screens.deployment import DeploymentScreen
-    from gdl.tui.screens.dialogs import Choose, Confirm, Details, QuitDialog
-    from gdl.tui.screens.health import HealthScreen
-    from gdl.tui.screens.help import HelpScreen
-    from gdl.tui.screens.offers import FilterLine, OffersScreen
-    from gdl.tui.screens.sessions import SessionsScreen
-    from gdl.tui.screens.welcome import WelcomeScreen
-    from gdl.tui.widgets.keyed_table import KeyedTable
-    from gdl.tui.widgets.log_pane import FindLine
-    from gdl.tui.widgets.log_view import LogView
 
-    return [
-        GdlApp, OffersScreen, DeploymentScreen, HealthScreen, SessionsScreen, ChatScreen,
-        WelcomeScreen, HelpScreen, KeyedTable, LogView, Scroll, FilterLine, FindLine, ChatLine,
-        Choose, Confirm, Details, QuitDialog,
-    ]  # fmt: skip
+    found: dict[type[DOMNode], None] = {GdlApp: None}
+    for package in (gdl.tui.screens, gdl.tui.widgets):
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            for thing in vars(importlib.import_module(module.name)).values():
+                if not (isinstance(thing, type) and issubclass(thing, DOMNode)):
+                    continue
+                if thing.__module__.startswith(package.__name__) and "BINDINGS" in vars(thing):
+                    found[thing] = None
+    return list(found)

@@ -26,9 +26,23 @@ class ChatLine(Input):
     """What is asked next; the paging keys move the conversation above it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "submit", "Ask", id="chat.ask"),
-        Binding("pageup", "screen.page(-1)", "Page up", show=False, id="chat.page_up"),
-        Binding("pagedown", "screen.page(1)", "Page down", show=False, id="chat.page_down"),
+        Binding("enter", "submit", "Ask", id="chat.ask", tooltip="Send what is written"),
+        Binding(
+            "pageup",
+            "screen.page(-1)",
+            "Page up",
+            show=False,
+            id="chat.page_up",
+            tooltip="A page up",
+        ),
+        Binding(
+            "pagedown",
+            "screen.page(1)",
+            "Page down",
+            show=False,
+            id="chat.page_down",
+            tooltip="A page down",
+        ),
     ]
 
 

@@ -51,10 +51,12 @@ class CompareScreen(GdlScreen):
                 tooltip="Measure 1, 2, 4 ... requests at a time, to find the best number"),
         Binding("m", "model", "All models", id="compare.model",
                 tooltip="Show the measurements of this model alone, or of all"),
-        Binding("r", "refresh", "Refresh", show=False, id="compare.refresh"),
+        Binding("r", "refresh", "Refresh", show=False, id="compare.refresh",
+                tooltip="Look at what was measured again"),
         Binding("ctrl+s", "save", "Save", id="compare.save",
                 tooltip="Save the table as a CSV file"),
-        Binding("escape", "back", "Back", id="compare.back"),
+        Binding("escape", "back", "Back", id="compare.back",
+                tooltip="To health and benchmark"),
     ]  # fmt: skip
 
     def __init__(self, model: str | None, ident: str | None) -> None:

@@ -91,10 +91,11 @@ class DeploymentScreen(GdlScreen):
             tooltip="Stop this deployment and give its machine back",
         ),
         Binding("left_square_bracket", "step(-1)", "Previous deployment", show=False,
-                id="deployment.previous"),
+                id="deployment.previous", tooltip="The deployment before, of this run"),
         Binding("right_square_bracket", "step(1)", "Next deployment", show=False,
-                id="deployment.following"),
-        Binding("escape", "app.show('offers')", "Back", show=False, id="deployment.back"),
+                id="deployment.following", tooltip="The next deployment of this run"),
+        Binding("escape", "app.show('offers')", "Back", show=False, id="deployment.back",
+                tooltip="To the offers"),
     ]  # fmt: skip
 
     def __init__(self) -> None:

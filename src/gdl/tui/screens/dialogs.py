@@ -35,11 +35,13 @@ class Confirm(ModalScreen[bool]):
 
     AUTO_FOCUS = "#cancel"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y", "answer(True)", "Yes", id="dialog.yes"),
-        Binding("escape,n", "answer(False)", "Cancel", id="dialog.no"),
-        Binding("left,up", "app.focus_previous", "Previous", show=False, id="dialog.previous"),
-        Binding("right,down", "app.focus_next", "Next", show=False, id="dialog.next"),
-    ]
+        Binding("y", "answer(True)", "Yes", id="dialog.yes", tooltip="Do it"),
+        Binding("escape,n", "answer(False)", "Cancel", id="dialog.no", tooltip="Change nothing"),
+        Binding("left,up", "app.focus_previous", "Previous", show=False, id="dialog.previous",
+                tooltip="The button before"),
+        Binding("right,down", "app.focus_next", "Next", show=False, id="dialog.next",
+                tooltip="The next button"),
+    ]  # fmt: skip
 
     def __init__(
         self, title: str, fields: Fields, note: str, yes: str, *, destroys: bool = False
@@ -75,8 +77,9 @@ class Choose(ModalScreen[str | None]):
     """One of a few words; None when nothing is chosen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss(None)", "Cancel", id="choose.cancel"),
-    ]
+        Binding("escape", "dismiss(None)", "Cancel", id="choose.cancel",
+                tooltip="Choose nothing"),
+    ]  # fmt: skip
 
     def __init__(self, title: str, words: Sequence[str]) -> None:
         super().__init__()
@@ -96,8 +99,9 @@ class Details(ModalScreen[None]):
     """Everything about one thing, as names and values."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,enter,d,q", "dismiss", "Close", id="details.close"),
-    ]
+        Binding("escape,enter,d,q", "dismiss", "Close", id="details.close",
+                tooltip="Back to the screen"),
+    ]  # fmt: skip
 
     def __init__(self, title: str, fields: Fields) -> None:
         super().__init__()
@@ -140,12 +144,17 @@ class QuitDialog(ModalScreen[str]):
 
     AUTO_FOCUS = "#cancel"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("l", "answer('leave')", "Leave running", id="quit.leave"),
-        Binding("r", "answer('release')", "Give back", id="quit.release"),
-        Binding("escape,c", "answer('cancel')", "Cancel", id="quit.cancel"),
-        Binding("left,up", "app.focus_previous", "Previous", show=False, id="quit.previous"),
-        Binding("right,down", "app.focus_next", "Next", show=False, id="quit.next"),
-    ]
+        Binding("l", "answer('leave')", "Leave running", id="quit.leave",
+                tooltip="Leave it serving and billing, and end"),
+        Binding("r", "answer('release')", "Give back", id="quit.release",
+                tooltip="Give the machine back, then end"),
+        Binding("escape,c", "answer('cancel')", "Cancel", id="quit.cancel",
+                tooltip="Stay"),
+        Binding("left,up", "app.focus_previous", "Previous", show=False, id="quit.previous",
+                tooltip="The button before"),
+        Binding("right,down", "app.focus_next", "Next", show=False, id="quit.next",
+                tooltip="The next button"),
+    ]  # fmt: skip
 
     def __init__(self, fields: Fields, note: str, *, can_leave: bool, can_release: bool) -> None:
         super().__init__()

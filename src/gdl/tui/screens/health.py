@@ -31,10 +31,11 @@ class HealthScreen(GdlScreen):
         Binding("c", "compare", "Compare", id="health.compare",
                 tooltip="All that was measured: charts, other machines, and a sweep"),
         Binding("left_square_bracket", "step(-1)", "Previous deployment", show=False,
-                id="health.previous"),
+                id="health.previous", tooltip="The deployment before, of this run"),
         Binding("right_square_bracket", "step(1)", "Next deployment", show=False,
-                id="health.following"),
-        Binding("escape", "app.show('deployment')", "Back", id="health.back"),
+                id="health.following", tooltip="The next deployment of this run"),
+        Binding("escape", "app.show('deployment')", "Back", id="health.back",
+                tooltip="To the deployment"),
     ]  # fmt: skip
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ from textual.widgets import Static
 from gdl.tui.screens.base import GdlScreen, Scroll
 
 _LEGEND = (
-    "✓ done, fits, passed   ▶ now   ✗ failed   ~ tight   – left out, skipped   · to come",
+    "✓ done, fits, passed   ▶ now   ✗ failed   ~ tight   – left out, skipped   ● marked",
     "Tab moves between panes. The mouse works on tabs, headers, buttons and the keys below.",
 )
 
@@ -54,8 +54,9 @@ def keys_of(screen: Screen[object]) -> list[tuple[str, list[Key]]]:
 
 class HelpScreen(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,question_mark,f1,q", "dismiss", "Close", id="help.close"),
-    ]
+        Binding("escape,question_mark,f1,q", "dismiss", "Close", id="help.close",
+                tooltip="Back to the screen"),
+    ]  # fmt: skip
 
     def __init__(self, groups: Sequence[tuple[str, list[Key]]]) -> None:
         super().__init__()

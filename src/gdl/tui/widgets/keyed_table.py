@@ -40,7 +40,7 @@ class Row:
     style: str = ""
 
 
-class KeyedTable(SteadyScroll, can_focus=True):
+class KeyedTable(SteadyScroll, can_focus=True, inherit_bindings=False):
     """Enter is left to the screen, which says in the footer what it does."""
 
     class Highlighted(Message):
@@ -57,13 +57,19 @@ class KeyedTable(SteadyScroll, can_focus=True):
     ALLOW_SELECT = False
     COMPONENT_CLASSES: ClassVar[set[str]] = {"keyed-table--header", "keyed-table--cursor"}
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("down,j", "cursor_down", "Down", show=False, id="table.down"),
-        Binding("up,k", "cursor_up", "Up", show=False, id="table.up"),
-        Binding("home,g", "cursor_top", "Top", show=False, id="table.top"),
-        Binding("end,G", "cursor_bottom", "Bottom", show=False, id="table.bottom"),
-        Binding("pageup", "page_up", "Page up", show=False, id="table.page_up"),
-        Binding("pagedown", "page_down", "Page down", show=False, id="table.page_down"),
-    ]
+        Binding("down,j", "cursor_down", "Down", show=False, id="table.down",
+                tooltip="The next row"),
+        Binding("up,k", "cursor_up", "Up", show=False, id="table.up",
+                tooltip="The row before"),
+        Binding("home,g", "cursor_top", "Top", show=False, id="table.top",
+                tooltip="The first row"),
+        Binding("end,G", "cursor_bottom", "Bottom", show=False, id="table.bottom",
+                tooltip="The last row"),
+        Binding("pageup", "page_up", "Page up", show=False, id="table.page_up",
+                tooltip="A page up"),
+        Binding("pagedown", "page_down", "Page down", show=False, id="table.page_down",
+                tooltip="A page down"),
+    ]  # fmt: skip
 
     def __init__(self, columns: Sequence[Column], *, id: str) -> None:
         super().__init__(id=id)

@@ -23,10 +23,16 @@ class FindLine(Input):
     """The words to find; says in the footer what its keys do."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "submit", "To the log", id="find.done"),
-        Binding("down", "find_step(1)", "Next", id="find.next"),
-        Binding("up", "find_step(-1)", "Previous", id="find.previous"),
-        Binding("escape", "leave", "End the search", id="find.end"),
+        Binding(
+            "enter", "submit", "To the log", id="find.done", tooltip="To the lines that were found"
+        ),
+        Binding(
+            "down", "find_step(1)", "Next", id="find.next", tooltip="The next line that was found"
+        ),
+        Binding(
+            "up", "find_step(-1)", "Previous", id="find.previous", tooltip="The line found before"
+        ),
+        Binding("escape", "leave", "End the search", id="find.end", tooltip="Leave the search"),
     ]
 
     def action_find_step(self, by: int) -> None:

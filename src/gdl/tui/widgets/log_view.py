@@ -33,9 +33,10 @@ class LogView(SteadyScroll, can_focus=True):
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"log-view--found", "log-view--marked"}
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("j", "scroll_down", "Down", show=False, id="log.down"),
-        Binding("k", "scroll_up", "Up", show=False, id="log.up"),
-        Binding("g", "top", "Top", show=False, id="log.top"),
+        Binding("j", "scroll_down", "Down", show=False, id="log.down", tooltip="A line down"),
+        Binding("k", "scroll_up", "Up", show=False, id="log.up", tooltip="A line up"),
+        Binding("g", "top", "Top", show=False, id="log.top",
+                tooltip="The oldest line that is kept"),
         Binding(
             "end,G", "follow", "Follow", show=False, id="log.follow",
             tooltip="Go to the end and follow the log again",
@@ -52,7 +53,8 @@ class LogView(SteadyScroll, can_focus=True):
                 tooltip="The next line found, while searching"),
         Binding("N", "step(-1)", "Previous found", show=False, id="log.previous",
                 tooltip="The line found before, while searching"),
-        Binding("escape", "end_search", "End the search", show=False, id="log.end_search"),
+        Binding("escape", "end_search", "End the search", show=False, id="log.end_search",
+                tooltip="Leave the search"),
         Binding(
             "e", "error", "Next error", show=False, id="log.error",
             tooltip="Go to the next line that tells of an error",

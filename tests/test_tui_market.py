@@ -1,0 +1,482 @@
+"""The screens before and around a deployment from keyboard and mouse: model and load, marks,
+sessions and their history, doctor, and what holds on every screen."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from textual.binding import Binding
+from textual.dom import DOMNode
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from gdl.domain.errors import ReleaseUnconfirmed
+from gdl.orchestrator.api import SessionRow
+from gdl.orchestrator.sources import api_keys
+from gdl.tui import keymap
+from gdl.tui.app import GdlApp
+from gdl.tui.screens.deployment import DeploymentScreen
+from gdl.tui.screens.dialogs import Confirm, Details
+from gdl.tui.screens.doctor import DoctorScreen
+from gdl.tui.screens.offers import OffersScreen
+from gdl.tui.screens.picking import ModelDialog
+from gdl.tui.screens.planning import DeployDialog
+from gdl.tui.screens.sessions import HistoryTable, SessionsScreen
+from gdl.tui.screens.welcome import WelcomeScreen
+from gdl.tui.widgets.keyed_table import KeyedTable
+from gdl.tui.widgets.load_fields import Cycle
+from test_tui_snapshots_market import STORIES
+from tui_pilot import SIZE, choose, loaded, screen_text, show, until
+from tui_support import ScriptedOrchestrator, make_app, session_row, to_serving
+
+# Model and load
+
+
+async def open_picker(pilot: Pilot[Any]) -> ModelDialog:
+    await loaded(pilot)
+    await pilot.press("m")
+    await until(pilot, lambda: isinstance(pilot.app.screen, ModelDialog))
+    screen = pilot.app.screen
+    assert isinstance(screen, ModelDialog)
+    return screen
+
+
+async def test_the_load_is_chosen_by_keys_and_reaches_the_deployment() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await open_picker(pilot)
+        await pilot.press(*"mistral")
+        await until(pilot, lambda: "21.4 GB VRAM: weights 14.5" in screen_text(app))
+        await pilot.press("tab", *"8192", "tab", *"2", "tab", "right", "tab", *"3")
+        await until(pilot, lambda: "2 requests of 8,192 tokens" in screen_text(app))
+        assert "weights 7.6 + KV cache 2.1" in screen_text(app)
+        await pilot.press("enter")
+        await until(pilot, lambda: orchestrator.queries[-1].model == "mistral-7b")
+        asked = orchestrator.queries[-1]
+        assert (asked.context, asked.concurrency, asked.quantization) == (8192, 2, "fp8")
+        assert asked.hours == 3
+        await until(pilot, lambda: "for 2 requests of 8,192 tokens, fp8" in screen_text(app))
+        await loaded(pilot)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, DeployDialog))
+        await pilot.press("minus", "y")
+        await until(pilot, lambda: bool(orchestrator.specs))
+    (spec,) = orchestrator.specs
+    assert spec.hours == 2
+    assert (spec.query.context, spec.query.concurrency) == (8192, 2)
+    assert spec.query.quantization == "fp8"
+
+
+async def test_a_load_that_cannot_be_is_not_taken() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        screen = await open_picker(pilot)
+        screen.query_one("#model-name", Input).value = "tinyllama"
+        await pilot.press("tab", *"9000")
+        await until(pilot, lambda: "tinyllama takes 2048 tokens at most" in screen_text(app))
+        await pilot.press("enter")
+        await pilot.pause()
+        assert app.screen is screen
+        await pilot.press("backspace", "backspace", "backspace", "enter")
+        await until(pilot, lambda: orchestrator.queries[-1].context == 9)
+
+
+async def test_the_picker_comes_back_with_what_was_chosen_and_escape_changes_nothing() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        screen = await open_picker(pilot)
+        screen.query_one("#model-name", Input).value = "tinyllama"
+        screen.query_one("#context", Input).value = "1024"
+        await pilot.pause()
+        await pilot.press("enter")
+        await until(pilot, lambda: orchestrator.queries[-1].context == 1024)
+        asked = len(orchestrator.queries)
+        screen = await open_picker(pilot)
+        assert screen.query_one("#context", Input).value == "1024"
+        await pilot.press("down", "up", "escape")
+        await until(pilot, lambda: isinstance(app.screen, OffersScreen))
+        assert len(orchestrator.queries) == asked
+
+
+async def test_weights_are_changed_by_keys_and_by_a_click() -> None:
+    app, _ = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        screen = await open_picker(pilot)
+        cycle = screen.query_one(Cycle)
+        cycle.focus()
+        for key, value in (("right", "fp8"), ("space", "bitsandbytes"), ("left", "fp8")):
+            await pilot.press(key)
+            assert cycle.value == value
+        await pilot.click(cycle)
+        assert cycle.value == "bitsandbytes"
+        await pilot.press("right")
+        assert cycle.value == ""
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, OffersScreen))
+
+
+async def test_enter_without_a_model_asks_for_it_then_shows_the_plan_of_that_offer() -> None:
+    app, _ = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        await pilot.press("j", "j", "enter")
+        await until(pilot, lambda: isinstance(app.screen, ModelDialog))
+        await pilot.press(*"mistral", "enter")
+        await until(pilot, lambda: isinstance(app.screen, DeployDialog))
+        assert "vast-102" in screen_text(app) and "fits, +" in screen_text(app)
+
+
+# Marks
+
+
+async def test_marked_offers_are_tried_and_no_others() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        await choose(pilot, "mistral-7b")
+        await pilot.press("j", "space", "space", "space", "k", "space")
+        await until(pilot, lambda: "2 marked" in screen_text(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, DeployDialog))
+        text = screen_text(app)
+        assert "one of these 2 machines" in text and "at most $0.289/h" in text
+        await pilot.press("y")
+        await until(pilot, lambda: isinstance(app.screen, DeploymentScreen))
+        await pilot.press("1")
+        await until(pilot, lambda: "marked" not in screen_text(app))
+    (spec,) = orchestrator.specs
+    assert spec.query.offer_ids == ("td-7", "vast-103") and spec.query.offer_id is None
+    assert spec.max_attempts == 2 and spec.auto_failover
+
+
+async def test_marked_offers_are_left_out_and_brought_back() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        await choose(pilot, "tinyllama")
+        await pilot.press("space", "space", "x")
+        await until(pilot, lambda: ("exclude", "offer", "blue-2") in orchestrator.calls)
+        await until(pilot, lambda: screen_text(app).count("offer excluded") == 2)
+        assert orchestrator.queries[-1].exclude_providers == ()
+        table = app.screen.query_one(KeyedTable)
+        while app.screen.selected.offer.id != "vast-101":
+            table.action_cursor_down()
+        await pilot.press("u")
+        await until(pilot, lambda: ("clear_exclusions", "vast-101") in orchestrator.calls)
+        await until(pilot, lambda: screen_text(app).count("offer excluded") == 1)
+
+
+async def test_escape_clears_the_filter_then_the_marks() -> None:
+    app, _ = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        await pilot.press("space", "slash", *"4090", "enter")
+        await until(pilot, lambda: "2/9 · 1 marked" in screen_text(app))
+        await pilot.press("escape")
+        await until(pilot, lambda: "9/9 · 1 marked" in screen_text(app))
+        await pilot.press("escape")
+        await until(pilot, lambda: "marked" not in screen_text(app))
+
+
+async def test_an_offer_that_is_gone_is_not_marked_any_more() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        await pilot.press("space")
+        await until(pilot, lambda: "1 marked" in screen_text(app))
+        orchestrator.listed = orchestrator.listed[1:]
+        await pilot.press("r")
+        await until(pilot, lambda: "8/8 · just now" in screen_text(app))
+
+
+async def test_tab_goes_from_the_table_to_the_filter_and_back() -> None:
+    app, _ = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        table = app.screen.query_one(KeyedTable)
+        assert app.focused is table
+        await pilot.press("tab")
+        assert app.focused is not None and app.focused.id == "filter"
+        await pilot.press("tab")
+        assert app.focused is table
+
+
+# Details
+
+
+async def test_details_are_a_pane_where_there_is_room_and_a_window_where_not() -> None:
+    app, _ = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await loaded(pilot)
+        await pilot.press("d")
+        await until(pilot, lambda: "Interruptible" in screen_text(app))
+        assert isinstance(app.screen, OffersScreen)
+        await pilot.press("G")
+        await until(pilot, lambda: "blue-1" in screen_text(app).split("Interruptible")[0][-900:])
+        await pilot.resize_terminal(80, 24)
+        await until(pilot, lambda: "Interruptible" not in screen_text(app))
+        await pilot.press("d")
+        await until(pilot, lambda: isinstance(app.screen, Details))
+
+
+@pytest.mark.parametrize("key", ["price", "session", "gpu", "vram", "fit", "rel", "provider"])
+async def test_every_column_sorts_by_a_click_and_shows_it(key: str) -> None:
+    app, _ = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        table = app.screen.query_one(KeyedTable)
+        end = 0
+        for column, width in table._laid_out:
+            end += width + 1
+            if column.key == key:
+                break
+        await pilot.click(table, offset=(end - 2, 0))
+        arrow = "▼" if key == "price" else "▲"
+        await until(pilot, lambda: f"{column.title}{arrow}" in screen_text(app))
+
+
+# Sessions
+
+
+def rented() -> ScriptedOrchestrator:
+    made = ScriptedOrchestrator()
+    made.rows = [session_row(f"s-{n}", ours=n != 2) for n in (1, 2, 3)]
+    made.told = list(STORIES)
+    return made
+
+
+async def to_sessions(pilot: Pilot[Any]) -> SessionsScreen:
+    await pilot.press("4")
+    await until(pilot, lambda: "Rented machines · 3 · just now" in screen_text(pilot.app))
+    screen = pilot.app.screen
+    assert isinstance(screen, SessionsScreen)
+    return screen
+
+
+async def test_marked_sessions_are_destroyed_after_one_question() -> None:
+    app, orchestrator = make_app(rented())
+    async with app.run_test(size=SIZE) as pilot:
+        await to_sessions(pilot)
+        await pilot.press("space", "space", "D")
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        text = screen_text(app)
+        for word in ("Destroy these 2 sessions?", "s-1", "s-2", "(unknown)", "$0.578/h, $0.28"):
+            assert word in text
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, SessionsScreen))
+        assert orchestrator.calls == [], "Cancel has the focus"
+        await pilot.press("D")
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await pilot.press("y")
+        await until(pilot, lambda: [row.session.id for row in orchestrator.rows] == ["s-3"])
+        assert sorted(orchestrator.calls) == [("destroy", "s-1"), ("destroy", "s-2")]
+        await until(pilot, lambda: "Still billing: $0.289/h" in screen_text(app))
+        assert "marked" not in screen_text(app)
+
+
+async def test_one_release_that_fails_keeps_no_other_back() -> None:
+    app, orchestrator = make_app(rented())
+    real = orchestrator.destroy
+
+    async def destroy(ident: str) -> SessionRow:
+        if ident == "s-1":
+            raise ReleaseUnconfirmed("s-1 may still be billing", "look at the marketplace")
+        return await real(ident)
+
+    orchestrator.destroy = destroy  # type: ignore[method-assign]
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+        await to_sessions(pilot)
+        await pilot.press("space", "space", "D")
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await pilot.press("y")
+        await until(pilot, lambda: "s-1 may still be billing" in screen_text(app))
+        await until(pilot, lambda: "1 of 2 machines are gone" in screen_text(app))
+
+
+async def test_history_is_a_pane_of_its_own_where_nothing_can_be_destroyed() -> None:
+    app, orchestrator = make_app(rented())
+    async with app.run_test(size=SIZE) as pilot:
+        await to_sessions(pilot)
+        assert "3 deployments, $0.36" in screen_text(app)
+        await pilot.press("tab")
+        assert isinstance(app.focused, HistoryTable)
+        await pilot.press("D", "e", "a", "space", "s", "y")
+        await pilot.pause()
+        assert isinstance(app.screen, SessionsScreen) and orchestrator.calls == []
+        await pilot.press("j", "enter")
+        await until(pilot, lambda: isinstance(app.screen, Details))
+        for word in ("20260228-090000-77aa01", "failed", "unknown", "$0.05"):
+            assert word in screen_text(app)
+        await pilot.press("escape", "tab")
+        assert app.focused is not None and app.focused.id == "sessions"
+
+
+async def test_extends_after_naming_the_price() -> None:
+    app, orchestrator = make_app(rented())
+    async with app.run_test(size=SIZE, notifications=True) as pilot:
+        await to_sessions(pilot)
+        await pilot.press("e")
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        assert "One hour more" in screen_text(app) and "$0.289" in screen_text(app)
+        await pilot.press("y")
+        await until(pilot, lambda: ("extend", "s-1", 1) in orchestrator.calls)
+        await until(pilot, lambda: "ends in 1:30" in screen_text(app))
+
+
+async def test_a_shell_on_a_session_of_ours_alone() -> None:
+    app, orchestrator = make_app(rented())
+    async with app.run_test(size=SIZE, notifications=True) as pilot:
+        await to_sessions(pilot)
+        await pilot.press("s")
+        await until(pilot, lambda: ("shell", "s-1") in orchestrator.calls)
+        # The terminal of a test cannot be given away.
+        await until(pilot, lambda: "no terminal to give" in screen_text(app))
+        await pilot.press("j", "s")
+        await pilot.pause()
+        assert ("shell", "s-2") not in orchestrator.calls
+
+
+async def test_copies_the_endpoint_or_the_id() -> None:
+    app, orchestrator = make_app(rented())
+    there = "http://127.0.0.1:40001/v1"
+    orchestrator.rows[2] = replace(orchestrator.rows[2], endpoint=there)
+    async with app.run_test(size=SIZE, notifications=True) as pilot:
+        await to_sessions(pilot)
+        await pilot.press("y")
+        assert app.clipboard == "s-1"
+        await until(pilot, lambda: "copied the session's id" in screen_text(app))
+        await pilot.press("G", "y")
+        assert app.clipboard == f"export OPENAI_BASE_URL={there}"
+
+
+async def test_costs_go_on_between_two_looks() -> None:
+    app, orchestrator = make_app(rented())
+    async with app.run_test(size=SIZE) as pilot:
+        await to_sessions(pilot)
+        assert screen_text(app).count("$0.14") == 3
+        orchestrator.clock.forward(1800)
+        app.touch()
+        await until(pilot, lambda: screen_text(app).count("$0.28") == 3)
+        assert screen_text(app).count("1:17") >= 3
+
+
+async def test_escape_clears_marks_then_goes_back() -> None:
+    app, _ = make_app(rented())
+    async with app.run_test(size=SIZE) as pilot:
+        await to_sessions(pilot)
+        await pilot.press("space", "escape")
+        assert isinstance(app.screen, SessionsScreen)
+        assert "marked" not in screen_text(app)
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, OffersScreen))
+
+
+# Doctor and welcome
+
+
+async def test_the_doctor_tells_what_it_finds_from_anywhere() -> None:
+    app, _ = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        await pilot.press("f7")
+        await until(pilot, lambda: "gated models need HF_TOKEN" in screen_text(app))
+        await pilot.press("r", "escape")
+        await until(pilot, lambda: isinstance(app.screen, OffersScreen))
+        await pilot.press("f6")
+        await until(pilot, lambda: isinstance(app.screen, WelcomeScreen))
+        await until(pilot, lambda: "VASTAI_API_KEY" in screen_text(app))
+        await pilot.press("d")
+        await until(pilot, lambda: isinstance(app.screen, DoctorScreen))
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, WelcomeScreen))
+
+
+def test_api_keys_are_named_and_never_shown() -> None:
+    told = api_keys({"VASTAI_API_KEY": "k-secret", "RUNPOD_API_KEY": "", "HOME": "/root"})
+    assert told == "API keys set here: VASTAI_API_KEY (Vast.ai)"
+    assert api_keys({}) == "no marketplace's API key set here"
+
+
+# Everywhere
+
+
+@pytest.mark.parametrize("node", keymap.places(), ids=lambda node: node.__name__)
+def test_every_binding_has_an_id_a_name_and_a_tooltip(node: type[DOMNode]) -> None:
+    for binding in node.BINDINGS:
+        assert isinstance(binding, Binding), binding
+        assert binding.id and binding.description and binding.tooltip, binding
+
+
+def test_no_two_bindings_share_an_id() -> None:
+    ids = [b.id for node in keymap.places() for b in node.BINDINGS if isinstance(b, Binding)]
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize(
+    "theme", ["textual-dark", "textual-light", "high-contrast", "ansi-dark", "ansi-light"]
+)
+async def test_every_theme_draws_every_screen(theme: str) -> None:
+    app, orchestrator = make_app(rented())
+    async with app.run_test(size=SIZE) as pilot:
+        app.theme = theme
+        await loaded(pilot)
+        await show(pilot, orchestrator, to_serving)
+        wanted = {
+            "health": "inference", "sessions": "! unknown", "chat": "smollm2-135m",
+            "offers": "RTX 3060",
+        }  # fmt: skip
+        for mode, word in wanted.items():
+            app.action_show(mode)
+            await until(pilot, lambda word=word: word in screen_text(app))
+
+
+@pytest.mark.parametrize("how", ["setting", "environment"])
+async def test_reduced_motion_is_honoured(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, orchestrator = make_app()
+    settings = made.settings
+    if how == "setting":
+        settings = settings.model_copy(update={"reduced_motion": True})
+    else:
+        monkeypatch.setattr("textual.constants.TEXTUAL_ANIMATIONS", "none")
+    app = GdlApp(orchestrator, settings, clock=orchestrator.clock, version="1")
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        assert app.animation_level == "none"
+        assert not app.screen.query_one("#filter", Input).cursor_blink
+
+
+async def test_the_numbers_lead_to_the_screens_and_the_palette_knows_them_all() -> None:
+    app, orchestrator = make_app(rented())
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        for key, mode in enumerate(("offers", "deployment", "health", "sessions", "chat"), 1):
+            await pilot.press(str(key))
+            await until(pilot, lambda mode=mode: app.current_mode == mode)
+            if mode == "chat":
+                break
+        await pilot.press("escape", "4")
+        await until(pilot, lambda: app.current_mode == "sessions")
+        titles = {command.title for command in app.get_system_commands(app.screen)}
+        wanted = {"Attach", "Details", "+1 hour", "Destroy", "Mark", "Shell", "Copy", "Refresh"}
+        assert wanted | {"Offers", "Deployment", "Chat", "Doctor", "Machines from"} <= titles
+    assert orchestrator.specs == []
+
+
+async def test_a_slow_backend_never_freezes_the_sessions() -> None:
+    app, orchestrator = make_app(rented())
+    gate = asyncio.Event()
+    real = orchestrator.sessions
+
+    async def slow() -> Any:
+        await gate.wait()
+        return await real()
+
+    orchestrator.sessions = slow  # type: ignore[method-assign]
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("4")
+        await until(pilot, lambda: "Asking for sessions" in screen_text(app))
+        gate.set()
+        await until(pilot, lambda: "! unknown" in screen_text(app))

@@ -1,0 +1,278 @@
+"""Pictures of the screens before and around a deployment: welcome, offers, plan, sessions, help,
+palette. Kept in `snapshots/`; renew with `pytest --snapshot-update`, and look at each."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from gdl.domain.errors import BackendUnreachable
+from gdl.domain.models import Exclusion, SessionStatus
+from gdl.orchestrator.api import Story
+from test_tui_snapshots import Compare, at, open_deployment, picture, settle
+from tui_support import (
+    OFFERS,
+    START,
+    ScriptedOrchestrator,
+    make_app,
+    session_row,
+    to_serving,
+)
+
+__all__ = ["picture"]
+
+SIZES = {"80x24": (80, 24), "120x40": (120, 40)}
+Do = Callable[[Pilot[Any]], Awaitable[None]]
+
+STORIES = [
+    Story("20260301-101500-4f1c09", "tinyllama", "shopper", START - timedelta(hours=2),
+          "released", "released", "s-4f1c09aa", 0.31),
+    Story("20260228-090000-77aa01", "mistral-7b", "shopper", START - timedelta(days=1),
+          "failed", "unknown", "s-77aa0133", 0.05),
+    Story("20260227-180000-0b0b0b", "smollm2-135m", "local", START - timedelta(days=2),
+          "cancelled", "none", None, 0.0),
+]  # fmt: skip
+
+
+def house() -> ScriptedOrchestrator:
+    """A market with history, prices per million tokens, confidence and age."""
+    offers = [
+        replace(one, confidence=0.93, fetched_at=START - timedelta(seconds=40 * n))
+        for n, one in enumerate(OFFERS)
+    ]
+    made = ScriptedOrchestrator(offers=offers)
+    made.speeds = {("NVIDIA RTX 3090", 1): 410.0, ("NVIDIA RTX 4090", 1): 770.0}
+    return made
+
+
+async def model(pilot: Pilot[Any], name: str, **fields: str) -> None:
+    await pilot.press("m")
+    screen = pilot.app.screen
+    screen.query_one("#model-name", Input).value = name
+    for field, value in fields.items():
+        screen.query_one(f"#{field}", Input).value = value
+    await settle(pilot)
+    await pilot.press("enter")
+    await settle(pilot)
+
+
+async def offers(pilot: Pilot[Any]) -> None:
+    await model(pilot, "mistral-7b")
+    await pilot.press("down")
+
+
+async def excluded_and_filtered(pilot: Pilot[Any]) -> None:
+    await model(pilot, "mistral-7b", context="8192", concurrency="2")
+    await pilot.press("end", "x")
+    await settle(pilot)
+    await pilot.press("home", "space", "space")
+    await pilot.press("slash")
+    pilot.app.screen.query_one("#filter", Input).value = "vram>=16 !spain"
+    await settle(pilot)
+    pilot.app.clear_notifications()
+
+
+async def details(pilot: Pilot[Any]) -> None:
+    await model(pilot, "mistral-7b")
+    await pilot.press("down", "d")
+    await settle(pilot)
+
+
+async def picker(pilot: Pilot[Any]) -> None:
+    await settle(pilot)
+    await pilot.press("m")
+    screen = pilot.app.screen
+    screen.query_one("#model-name", Input).value = "mistral-7b"
+    screen.query_one("#context", Input).value = "16384"
+    screen.query_one("#concurrency", Input).value = "8"
+    await settle(pilot)
+    await pilot.press("tab", "tab", "tab", "right")
+    await settle(pilot)
+
+
+async def too_long_a_context(pilot: Pilot[Any]) -> None:
+    await settle(pilot)
+    await pilot.press("m")
+    pilot.app.screen.query_one("#model-name", Input).value = "tinyllama"
+    pilot.app.screen.query_one("#context", Input).value = "8192"
+    await settle(pilot)
+
+
+async def plan(pilot: Pilot[Any]) -> None:
+    await model(pilot, "mistral-7b", context="8192")
+    await pilot.press("enter")
+    await settle(pilot)
+
+
+async def plan_of_marked(pilot: Pilot[Any]) -> None:
+    await model(pilot, "mistral-7b")
+    await pilot.press("space", "space", "space", "enter")
+    await settle(pilot)
+
+
+async def sessions(pilot: Pilot[Any]) -> None:
+    await settle(pilot)
+    await pilot.press("4")
+    await settle(pilot)
+
+
+async def destroy_marked(pilot: Pilot[Any]) -> None:
+    await sessions(pilot)
+    await pilot.press("space", "space", "D")
+    await settle(pilot)
+
+
+async def help_(pilot: Pilot[Any]) -> None:
+    await settle(pilot)
+    await pilot.press("question_mark")
+    await settle(pilot)
+
+
+async def palette(pilot: Pilot[Any]) -> None:
+    await settle(pilot)
+    await pilot.press("ctrl+p")
+    await settle(pilot, lambda: bool(pilot.app.screen.query("CommandList > *") or True))
+    for worker in list(pilot.app.workers):
+        if worker.group != "follow":
+            await worker.wait()
+    await settle(pilot)
+
+
+async def doctor(pilot: Pilot[Any]) -> None:
+    await settle(pilot)
+    await pilot.press("f7")
+    await settle(pilot)
+
+
+@pytest.mark.parametrize("size", list(SIZES))
+@pytest.mark.parametrize(
+    "do",
+    [offers, excluded_and_filtered, picker, plan, help_],
+    ids=lambda do: do.__name__.strip("_"),
+)
+def test_dark(picture: Compare, do: Do, size: str) -> None:
+    app, _ = make_app(house())
+    assert picture(app, terminal_size=SIZES[size], run_before=do)
+
+
+@pytest.mark.parametrize(
+    "do",
+    [plan_of_marked, too_long_a_context, palette, doctor],
+    ids=lambda do: do.__name__,
+)
+def test_small(picture: Compare, do: Do) -> None:
+    app, _ = make_app(house())
+    assert picture(app, terminal_size=SIZES["80x24"], run_before=do)
+
+
+def test_details_pane(picture: Compare) -> None:
+    app, _ = make_app(house())
+    assert picture(app, terminal_size=SIZES["120x40"], run_before=details)
+
+
+def test_everything_of_an_offer_where_there_is_room(picture: Compare) -> None:
+    app, _ = make_app(house())
+    assert picture(app, terminal_size=(160, 30), run_before=offers)
+
+
+@pytest.mark.parametrize("theme", ["textual-light", "high-contrast", "ansi-dark"])
+def test_themes(picture: Compare, theme: str) -> None:
+    app, _ = make_app(house())
+
+    async def before(pilot: Pilot[Any]) -> None:
+        pilot.app.theme = theme
+        await excluded_and_filtered(pilot)
+
+    assert picture(app, terminal_size=SIZES["80x24"], run_before=before)
+
+
+def rented() -> ScriptedOrchestrator:
+    """A machine of ours, one whose key is lost, and one that has ended."""
+    made = ScriptedOrchestrator(at(300))
+    ended = session_row("s-0aa1", ours=True, gpu="NVIDIA RTX 3090")
+    ended = replace(ended, session=replace(ended.session, status=SessionStatus.STOPPED))
+    made.rows = [
+        session_row("s-4f1c09aa", ours=True),
+        session_row("s-unknown-77", ours=False, gpu="NVIDIA A100 SXM4"),
+        ended,
+    ]
+    made.told = STORIES
+    return made
+
+
+@pytest.mark.parametrize(
+    ("size", "theme"),
+    [("80x24", "textual-dark"), ("120x40", "textual-dark"), ("80x24", "textual-light")],
+)
+def test_sessions_with_an_unknown_machine(picture: Compare, size: str, theme: str) -> None:
+    app, _ = make_app(rented())
+
+    async def before(pilot: Pilot[Any]) -> None:
+        pilot.app.theme = theme
+        await sessions(pilot)
+
+    assert picture(app, terminal_size=SIZES[size], run_before=before)
+
+
+def test_several_sessions_are_destroyed_after_one_question(picture: Compare) -> None:
+    app, _ = make_app(rented())
+    assert picture(app, terminal_size=SIZES["80x24"], run_before=destroy_marked)
+
+
+@pytest.mark.parametrize(
+    ("size", "theme"),
+    [("80x24", "textual-dark"), ("120x40", "textual-dark"), ("80x24", "textual-light")],
+)
+def test_quit_while_billing(picture: Compare, size: str, theme: str) -> None:
+    app, orchestrator = make_app(ScriptedOrchestrator(at(600)))
+
+    async def before(pilot: Pilot[Any]) -> None:
+        pilot.app.theme = theme
+        await open_deployment(pilot, orchestrator, to_serving)
+        await pilot.press("q")
+        await settle(pilot)
+
+    assert picture(app, terminal_size=SIZES[size], run_before=before)
+
+
+@pytest.mark.parametrize(
+    ("size", "theme"),
+    [("80x24", "textual-dark"), ("120x40", "textual-dark"), ("80x24", "textual-light")],
+)
+def test_welcome(picture: Compare, monkeypatch: pytest.MonkeyPatch, size: str, theme: str) -> None:
+    path = Path("/home/me/.config/gdl-tui/config.toml")
+    monkeypatch.setattr("gdl.settings._config_file", path)
+    app, orchestrator = make_app()
+    trouble = BackendUnreachable("nothing answers at http://localhost:8080", "start it")
+
+    async def before(pilot: Pilot[Any]) -> None:
+        pilot.app.theme = theme
+        await settle(pilot)
+        pilot.app.action_welcome(trouble)
+        await settle(pilot, lambda: ("sources",) in orchestrator.calls)
+
+    assert picture(app, terminal_size=SIZES[size], run_before=before)
+
+
+def test_offers_left_out_for_a_reason(picture: Compare) -> None:
+    """Greyed at the bottom, with the reason, and a way back."""
+    made = house()
+    made.left_out = [
+        Exclusion("machine", "m-vast-102", "failed: no driver", START, START + timedelta(days=1)),
+    ]
+    app, _ = make_app(made)
+
+    async def before(pilot: Pilot[Any]) -> None:
+        await model(pilot, "tinyllama")
+        await pilot.press("G")
+        await settle(pilot)
+        pilot.app.clear_notifications()
+
+    assert picture(app, terminal_size=SIZES["80x24"], run_before=before)
