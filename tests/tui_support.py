@@ -64,11 +64,11 @@ class Clock:
 
 
 MODELS = (
-    ModelRow("smollm2-135m", "packaged/smollm2-135m", "packaged", False, 0.135, 1.9, 21),
-    ModelRow("qwen2.5-0.5b", "Qwen/Qwen2.5-0.5B-Instruct", "hub", False, 0.5, 3.0, 22),
-    ModelRow("tinyllama", "TinyLlama/TinyLlama-1.1B-Chat-v1.0", "hub", False, 1.1, 4.4, 23),
-    ModelRow("mistral-7b", "mistralai/Mistral-7B-Instruct-v0.3", "hub", False, 7.25, 20.3, 39),
-    ModelRow("gemma-7b", "google/gemma-7b-it", "hub", True, 8.54, 23.5, 42),
+    ModelRow("smollm2-135m", "packaged/smollm2-135m", "packaged", False, 0.135, 2.1, 21),
+    ModelRow("qwen2.5-0.5b", "Qwen/Qwen2.5-0.5B-Instruct", "hub", False, 0.494, 2.8, 22),
+    ModelRow("tinyllama", "TinyLlama/TinyLlama-1.1B-Chat-v1.0", "hub", False, 1.1, 4.2, 23),
+    ModelRow("mistral-7b", "mistralai/Mistral-7B-Instruct-v0.3", "hub", False, 7.25, 21.4, 39),
+    ModelRow("gemma-7b", "google/gemma-7b-it", "hub", True, 8.54, 30.6, 43),
 )
 
 

@@ -294,7 +294,6 @@ class OffersScreen(OfferActions):
 
     def on_keyed_table_highlighted(self) -> None:
         self.poke()
-        self.refresh_bindings()
 
     def on_keyed_table_chosen(self) -> None:
         self.action_deploy()

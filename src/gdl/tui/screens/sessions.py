@@ -129,7 +129,7 @@ class SessionsScreen(GdlScreen):
         heading = self.query_one("#history-line", Words)
         history.display = heading.display = bool(stories)
         heading.say(
-            Text.assemble(("Past deployments", "bold"), f" · {rows_of.spent(self._stories)}")
+            Text.assemble(("Deployments so far", "bold"), f" · {rows_of.spent(self._stories)}")
         )
         history.show_rows(list(stories), lambda key: rows_of.story(stories[key]))
 

@@ -18,7 +18,7 @@ def model_line(model: str, need: str) -> Text:
     text = Text(no_wrap=True, overflow="ellipsis")
     if not model:
         text.append("No model chosen: ", "bold")
-        text.append("press m, then Enter on an offer deploys it")
+        text.append("m chooses one, then Enter on an offer deploys it")
         return text
     text.append("Model ")
     text.append(fmt.plain(model, 60), "bold")
@@ -49,7 +49,7 @@ def sizing(sized: Sized, asked: OfferQuery) -> Text:
         return Text("Its size is not known: the fit is not checked.\n")
     text = Text.assemble((f"{need.vram_gb:.1f} GB VRAM", "bold"))
     text.append(f": weights {need.weights_gb:.1f} + KV cache {need.kv_cache_gb:.1f}")
-    text.append(f" + overhead {need.overhead_gb:.1f}, in 90 %")
+    text.append(f" + overhead {need.overhead_gb:.1f}, in 90 % of it")
     text.append(f"\n{_load(sized, asked)}; {need.disk_gb} GB disk", "dim")
     if sized.longest:
         text.append(f"; takes {sized.longest:,} tokens at most", "dim")

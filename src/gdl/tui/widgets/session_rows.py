@@ -54,8 +54,10 @@ def session(row: SessionRow, cost: float, now: datetime, *, marked: bool) -> Row
     if found.expires_at is not None and not found.terminal:
         ends = fmt.hours_left(found.expires_at, now)
     name = fmt.gpu_name(found.gpu_name) or "-"
+    # The key of a machine that was given back is no longer kept.
+    whose = "✓ ours" if row.ours else "  -" if found.terminal else "! unknown"
     cells = {
-        "whose": f"{'●' if marked else ' '}{'✓ ours' if row.ours else '! unknown'}",
+        "whose": f"{'●' if marked else ' '}{whose}",
         "status": f"{_STATUS_MARKS[found.status]} {found.status.value}",
         "model": fmt.plain(row.model or "-", 60),
         "gpu": f"{found.gpu_count}x {name}" if found.gpu_count > 1 else name,
@@ -86,7 +88,7 @@ def session_fields(row: SessionRow, cost: float, now: datetime) -> Fields:
     gpu = fmt.gpu_name(found.gpu_name) or "no GPU"
     return [
         ("Session", fmt.plain(found.id, 100)),
-        ("Whose", "ours" if row.ours else "unknown: its key is not here"),
+        ("Whose", _whose(row)),
         ("Model", fmt.plain(row.model or "not known", 100)),
         ("Machine", f"{gpu} from {fmt.plain(found.provider, 40)}"),
         ("Price", Text(f"{per_hour}/h, {fmt.money(cost)} so far", "bold")),
@@ -95,6 +97,13 @@ def session_fields(row: SessionRow, cost: float, now: datetime) -> Fields:
         *([("Endpoint", fmt.plain(row.endpoint, 100))] if row.endpoint else []),
         *([("Error", fmt.plain(found.error, 300))] if found.error else []),
     ]
+
+
+def _whose(row: SessionRow) -> str:
+    if row.ours:
+        return "ours"
+    ended = row.session.terminal
+    return "not told: it has ended" if ended else "unknown: its key is not here"
 
 
 def story(told: Story) -> Row:
@@ -127,6 +136,6 @@ def story_fields(told: Story) -> Fields:
 
 
 def spent(stories: Sequence[Story]) -> str:
-    """ "12 deployments, $3.40"."""
+    """ "12, newest first · $3.40 together"."""
     total = sum(told.cost for told in stories)
-    return f"{fmt.plural(len(stories), 'deployment')}, {fmt.money(total)}"
+    return f"{len(stories):,}, newest first · {fmt.money(total)} together"
