@@ -21,6 +21,7 @@ from gdl.tui.app import GdlApp
 from gdl.tui.screens.deployment import DeploymentScreen
 from gdl.tui.screens.dialogs import Confirm, Details
 from gdl.tui.screens.doctor import DoctorScreen
+from gdl.tui.screens.help import HelpScreen
 from gdl.tui.screens.offers import OffersScreen
 from gdl.tui.screens.picking import ModelDialog
 from gdl.tui.screens.planning import DeployDialog
@@ -408,6 +409,17 @@ def test_every_binding_has_an_id_a_name_and_a_tooltip(node: type[DOMNode]) -> No
         assert binding.id and binding.description and binding.tooltip, binding
 
 
+def test_every_binding_leads_to_an_action_that_exists() -> None:
+    places = keymap.places()
+    for node in places:
+        for binding in node.BINDINGS:
+            assert isinstance(binding, Binding)
+            space, _, name = binding.action.partition("(")[0].rpartition(".")
+            owners: list[type] = {"": [node], "app": [GdlApp]}.get(space, list(places))
+            methods = (f"action_{name}", f"_action_{name}")
+            assert any(hasattr(owner, m) for owner in owners for m in methods), binding
+
+
 def test_no_two_bindings_share_an_id() -> None:
     ids = [b.id for node in keymap.places() for b in node.BINDINGS if isinstance(b, Binding)]
     assert len(ids) == len(set(ids))
@@ -459,6 +471,83 @@ async def test_the_numbers_lead_to_the_screens_and_the_palette_knows_them_all() 
         wanted = {"Attach", "Details", "+1 hour", "Destroy", "Mark", "Shell", "Copy", "Refresh"}
         assert wanted | {"Offers", "Deployment", "Chat", "Doctor", "Machines from"} <= titles
     assert orchestrator.specs == []
+
+
+async def test_the_rest_of_the_keys() -> None:
+    """Those that move, close and repeat."""
+    app, orchestrator = make_app(rented())
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        table = app.screen.query_one(KeyedTable)
+        for key, row in (
+            ("j", 1), ("down", 2), ("k", 1), ("up", 0), ("G", 8), ("g", 0), ("end", 8),
+            ("home", 0), ("pagedown", 8), ("pageup", 0),
+        ):  # fmt: skip
+            await pilot.press(key)
+            assert table.cursor_row == row, key
+        await pilot.press("slash", "f1")
+        await until(pilot, lambda: "To the offers" in screen_text(app))
+        await until(pilot, lambda: isinstance(app.screen, HelpScreen))
+        await pilot.press("j", "k", "G", "g", "question_mark")
+        await until(pilot, lambda: isinstance(app.screen, OffersScreen))
+        await pilot.press("escape")
+        await choose(pilot, "tinyllama")
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, DeployDialog))
+        await pilot.press("left")
+        assert app.focused is not None and app.focused.id == "deploy"
+        await pilot.press("right", "n")
+        await until(pilot, lambda: isinstance(app.screen, OffersScreen))
+        await to_sessions(pilot)
+        await pilot.press("d")
+        await until(pilot, lambda: isinstance(app.screen, Details))
+        assert "billing: active" in screen_text(app)
+        await pilot.press("d", "r", "delete")
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await pilot.press("left")
+        assert app.focused is not None and app.focused.id == "yes"
+        await pilot.press("right", "n")
+        await until(pilot, lambda: isinstance(app.screen, SessionsScreen))
+    assert orchestrator.specs == [] and orchestrator.calls == []
+
+
+async def test_offers_and_sessions_are_asked_for_again_while_they_are_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for place in ("offers", "sessions"):
+        monkeypatch.setattr(f"gdl.tui.screens.{place}.REFRESH_EVERY_S", 0.05)
+    app, orchestrator = make_app(rented())
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        await pilot.press("j", "j")
+        await until(pilot, lambda: len(orchestrator.queries) > 3)
+        assert app.screen.selected.offer.id == "vast-102", "the cursor stays on its offer"
+        await pilot.press("4")
+        await until(pilot, lambda: "! unknown" in screen_text(app))
+        asked = len(orchestrator.queries)
+        orchestrator.rows.pop()
+        await until(pilot, lambda: "Rented machines · 2" in screen_text(app))
+        assert len(orchestrator.queries) <= asked + 1, "nobody looks at the offers"
+
+
+async def test_hostile_words_of_sessions_and_stories_are_only_text() -> None:
+    app, orchestrator = make_app(rented())
+    evil = "[red]x[/]\x1b]0;t\x07\u202e\0\r\nEND"
+    row = orchestrator.rows[0]
+    session = replace(row.session, provider=evil, gpu_name=evil, error=evil)
+    orchestrator.rows = [replace(row, session=session, model=evil, billing=evil, endpoint=evil)]
+    orchestrator.told = [replace(STORIES[0], model=evil, outcome=evil, billing=evil, backend=evil)]
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("4")
+        await until(pilot, lambda: "[red]x[/]" in screen_text(app))
+        for keys in (["d"], ["D"], ["tab", "enter"]):
+            await pilot.press(*keys)
+            await until(pilot, lambda: not isinstance(app.screen, SessionsScreen))
+            text = screen_text(app)
+            assert "[red]x[/]" in text
+            assert not any(bad in text for bad in ("\x1b", "\u202e", "\0", "\x07"))
+            await pilot.press("escape")
+            await until(pilot, lambda: isinstance(app.screen, SessionsScreen))
 
 
 async def test_a_slow_backend_never_freezes_the_sessions() -> None:

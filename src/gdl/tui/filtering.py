@@ -30,6 +30,7 @@ _NUMBERS: dict[str, Callable[[RankedOffer], float | None]] = {
     "gpus": lambda r: float(r.offer.gpu_count),
     "cuda": lambda r: r.offer.cuda_version,
     "rel": lambda r: None if r.offer.reliability is None else r.offer.reliability * 100,
+    "conf": lambda r: None if r.offer.confidence is None else r.offer.confidence * 100,
     "fit": lambda r: r.headroom_gb,
     "session": lambda r: r.session_cost,
     "million": lambda r: r.usd_per_million,
