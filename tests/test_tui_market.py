@@ -276,6 +276,22 @@ async def test_marked_sessions_are_destroyed_after_one_question() -> None:
         assert "marked" not in screen_text(app)
 
 
+async def test_a_long_list_of_what_is_destroyed_can_be_read_to_its_end() -> None:
+    app, orchestrator = make_app(rented())
+    orchestrator.rows = [session_row(f"s-{n:02}", ours=True) for n in range(30)]
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("4")
+        await until(pilot, lambda: "Rented machines · 30 · just now" in screen_text(app))
+        await pilot.press(*["space"] * 30, "D")
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        assert app.focused is not None and app.focused.id == "cancel"
+        assert "Destroy these 30 sessions?" in screen_text(app)
+        assert "Together" not in screen_text(app)
+        await pilot.press("tab", "G")
+        await until(pilot, lambda: "Together" in screen_text(app))
+        assert "$8.670/h" in screen_text(app)
+
+
 async def test_one_release_that_fails_keeps_no_other_back() -> None:
     app, orchestrator = make_app(rented())
     real = orchestrator.destroy

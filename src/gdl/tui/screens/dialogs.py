@@ -54,7 +54,8 @@ class Confirm(ModalScreen[bool]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static(Text(self._title, "bold"), classes="dialog-title")
-            with Scroll(classes="dialog-body", can_focus=False):
+            # Tab gets there to scroll, when it may be more than a window holds.
+            with Scroll(classes="dialog-body", can_focus=len(self._fields) > 10):
                 yield Static(fields_table(self._fields))
                 if self._note:
                     yield Static(Text(self._note), classes="dialog-note")

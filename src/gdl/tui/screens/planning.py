@@ -74,7 +74,7 @@ class DeployDialog(ModalScreen[Choice | None]):
             words = "Only this machine: a failure waits for you"
         with Vertical(classes="dialog"):
             yield Static(Text(f"Deploy this model on {title}?", "bold"), classes="dialog-title")
-            with Scroll(classes="dialog-body", can_focus=False):
+            with Scroll(classes="dialog-body", can_focus=len(self._offers) > 8):
                 yield Static(fields_table(self._fields()))
             with Horizontal(classes="dialog-row"):
                 yield Static("Hours", id="hours-name")
