@@ -26,7 +26,7 @@ COLUMNS = (
     Column("id", "Session", 18, needed=100, wish=40),
 )
 HISTORY = (
-    Column("when", "Started", 12),
+    Column("when", "Started UTC", 12),
     Column("outcome", "Outcome", 13),
     Column("model", "Model", 18, wish=28),
     Column("cost", "Cost", 7, right=True),
