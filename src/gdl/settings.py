@@ -118,6 +118,18 @@ class Engine(BaseModel):
     """Context length; None: what suits the model and the machine."""
 
 
+class Public(BaseModel):
+    """Where cloudflared comes from, for `gdl-tui public` alone: nothing is public by itself."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    cloudflared: str = Field(default="", pattern=r"^((https?://|/|~/)[^\x00-\x20]+)?$")
+    """URL of the program itself (no archive), or its path on the machine; empty: the release for
+    Linux that this version knows the checksums of."""
+    sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+    """SHA-256 of that file, in lower case. Nothing else is run."""
+
+
 class SshHost(BaseModel):
     """A machine one already has, listed in the configuration."""
 
@@ -202,6 +214,7 @@ class Settings(BaseSettings):
     install: Install = Field(default_factory=Install)
     engine: Engine = Field(default_factory=Engine)
     sandbox: Sandbox = Field(default_factory=Sandbox)
+    public: Public = Field(default_factory=Public)
 
     @field_validator("keys", mode="before")
     @classmethod

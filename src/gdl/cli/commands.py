@@ -17,6 +17,7 @@ from gdl.cli.on_sessions import (
     env,
     extend,
     health,
+    public,
     sessions,
     tunnel,
 )
@@ -320,6 +321,7 @@ ALL = (
     benchmarks,
     tunnel,
     env,
+    public,
     models,
     doctor,
     diagnose,

@@ -108,6 +108,9 @@ def sessions(cli: Cli, target: Target, as_json: bool) -> NoReturn:
         elif rows:
             for line in _session_lines(rows):
                 session.output.line(line)
+            for row in rows:
+                if row.public is not None:
+                    say(f"warning: {plain(row.session.id)} is public: {plain(row.public)}")
         else:
             say("no sessions")
         return exit_codes.OK
@@ -123,6 +126,7 @@ def session_to_plain(row: SessionRow) -> dict[str, Any]:
         "deployment_id": row.deployment_id,
         "model": row.model,
         "endpoint": row.endpoint,
+        "public": row.public,
         "cost": row.cost,
         "billing": row.billing,
     }

@@ -158,6 +158,30 @@ def tunnel(
     )
 
 
+def public(
+    context: typer.Context,
+    ident: Annotated[
+        str | None,
+        typer.Argument(metavar="[ID]", help="Session or deployment.", show_default=False),
+    ] = None,
+    stop: Annotated[bool, typer.Option("--stop", help="End it; the machine goes on.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Stay, and tell when the address changes.")
+    ] = False,
+    backend: BackendOption = None,
+    host: HostOption = None,
+    identity: IdentityOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give a serving machine an address on the internet (cloudflared); without ID, list."""
+    from gdl.cli import public as implementation
+
+    if stop and watch:
+        raise typer.BadParameter("--stop and --watch exclude each other")
+    target = Target(backend, host, identity)
+    implementation.public(cli_of(context), target, ident, stop=stop, watch=watch, as_json=as_json)
+
+
 def env(
     context: typer.Context,
     ident: Annotated[

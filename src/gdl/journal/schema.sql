@@ -82,3 +82,10 @@ CREATE TABLE IF NOT EXISTS benchmarks (
     report        TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS benchmarks_by_model ON benchmarks (model, at);
+
+-- Endpoints that can be reached from everywhere. url '': it is being made.
+CREATE TABLE IF NOT EXISTS public_endpoints (
+    session_id TEXT PRIMARY KEY,
+    url        TEXT NOT NULL,
+    since      TEXT NOT NULL
+) WITHOUT ROWID;

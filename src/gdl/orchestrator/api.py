@@ -57,7 +57,8 @@ class Sized:
 @dataclass(frozen=True, slots=True)
 class SessionRow:
     """A session and what we know of it. ours: its key is in our journal. `cost` in dollars, from
-    price and time. state: the backend's word, or "unknown" when the backend cannot be asked."""
+    price and time. state: the backend's word, or "unknown" when the backend cannot be asked.
+    public: its address on the internet, as last seen; None when it has none."""
 
     session: Session
     ours: bool
@@ -66,6 +67,7 @@ class SessionRow:
     endpoint: str | None
     cost: float
     billing: str
+    public: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,19 @@ class TunnelRow:
     endpoint: str
     api_key_file: str
     pid: int
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PublicRow:
+    """An endpoint that can be reached from everywhere. url: as OpenAI clients want it, ending in
+    /v1, as last seen; "" while there is none yet. api_key_file: a path on this computer."""
+
+    session_id: str
+    deployment_id: str
+    model: str
+    url: str
+    api_key_file: str
     since: datetime
 
 
@@ -280,6 +295,25 @@ class OrchestratorApi(Protocol):
 
     async def stop_tunnel(self, row: TunnelRow) -> None:
         """End one of those; no error when it has ended."""
+        ...
+
+    async def make_public(self, ident: str, tell: Callable[[str], None]) -> PublicRow:
+        """Give a session's endpoint an address on the internet, or tell the one it has. Raises
+        UsageError for a setting or machine that it cannot be done with, MachineError when the
+        endpoint answers without a key, DeployError when cloudflared cannot be had, is not the
+        right file, or gets no address."""
+        ...
+
+    def watch_public(self, ident: str) -> AsyncGenerator[PublicRow]:
+        """The address, now and whenever it changes; ends when it is public no more."""
+        ...
+
+    async def stop_public(self, ident: str) -> str:
+        """End that; the session's id. Raises UsageError when it was not public."""
+        ...
+
+    async def public_rows(self) -> Sequence[PublicRow]:
+        """The public endpoints that the journal knows of, oldest first. Asks no machine."""
         ...
 
     def reach(self, ident: str) -> AbstractAsyncContextManager[Reached]:

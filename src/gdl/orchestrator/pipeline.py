@@ -30,6 +30,7 @@ from gdl.orchestrator.measurements import Measurements
 from gdl.orchestrator.mending import Mender
 from gdl.orchestrator.renting import Renter
 from gdl.orchestrator.server import Server
+from gdl.orchestrator.withdrawing import withdraw
 from gdl.settings import Settings
 
 T = TypeVar("T")
@@ -55,6 +56,7 @@ class Attempt:
         self._renter = renter
         self._engine = engine
         self._settings = settings
+        self._journal = journal
         self._offer: Offer | None = None
         self.endpoint: serving.Endpoint | None = None
         self.machine = Machine(deployment, journal, settings, rents=backend.rents)
@@ -275,6 +277,8 @@ class Attempt:
         """Give the machine back and wait for the proof. Raises ReleaseUnconfirmed."""
         dep = self._deployment
         trouble: SshError | None = None
+        if dep.rental is not None and self.machine.connected:
+            await withdraw(self.machine.link, dep.rental, self._journal)
         if not self._backend.rents:
             # Nobody destroys this machine: our server has to be ended by ourselves.
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -21,6 +22,7 @@ from gdl.domain.errors import (
 )
 from gdl.domain.events import Billing
 from gdl.domain.models import Session, SessionStatus
+from gdl.journal import publics
 from gdl.journal.store import Journal, Rental
 from gdl.orchestrator.deployment import Deployment
 from gdl.settings import Settings
@@ -170,6 +172,8 @@ class Releaser:
             rental, billing=billing, released_at=self._clock(), key_file="", api_key_file=""
         )
         await self.save(released)
+        with contextlib.suppress(GdlError):
+            await publics.forget(self._journal, rental.session_id or "")
         return released
 
     async def save(self, rental: Rental) -> None:

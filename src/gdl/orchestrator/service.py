@@ -30,16 +30,25 @@ from gdl.domain.models import (
     OfferQuery,
     RankedOffer,
 )
-from gdl.domain.sizing import needed
 from gdl.engines.base import Engine, Model
 from gdl.journal.store import Journal, Rental
-from gdl.orchestrator import bundle, chat, doctor, shell, sizes, sources
-from gdl.orchestrator.api import ModelRow, Reached, SessionRow, Sized, Source, Story, TunnelRow
+from gdl.orchestrator import bundle, chat, doctor, modelling, shell, sizes, sources
+from gdl.orchestrator.api import (
+    ModelRow,
+    PublicRow,
+    Reached,
+    SessionRow,
+    Sized,
+    Source,
+    Story,
+    TunnelRow,
+)
 from gdl.orchestrator.deployment import Deployment
 from gdl.orchestrator.failover import Failover
 from gdl.orchestrator.leftovers import Leftovers, quietly
 from gdl.orchestrator.measurements import SWEPT, Measurements, sweep
 from gdl.orchestrator.pipeline import Attempt
+from gdl.orchestrator.public import Publisher
 from gdl.orchestrator.renting import Renter
 from gdl.orchestrator.runner import Runner
 from gdl.orchestrator.running import Running
@@ -92,6 +101,7 @@ class Orchestrator:
             clock,
         )
         self._tunnels = Tunnels(self._sessions, self._visits, settings)
+        self._publisher = Publisher(self._sessions, self._visits, journal, settings, clock)
         self._failover = Failover(backend, engine, journal, settings, clock)
         self._running = Running(backend.name, backend.rents, journal, settings, clock)
         self._attempts: dict[str, Attempt] = {}
@@ -102,7 +112,7 @@ class Orchestrator:
         return await self._failover.offers(query)
 
     def models(self) -> Sequence[ModelRow]:
-        return [_model_row(model) for model in self._engine.models()]
+        return [modelling.row(model) for model in self._engine.models()]
 
     def size(self, query: OfferQuery) -> Sized:
         return sizes.sized(self._engine, query, self._settings)
@@ -132,7 +142,7 @@ class Orchestrator:
         model = sizes.resolved(self._engine, spec.model, spec.query)
         self._engine.check(spec, model, self._settings)
         if spec.query.model is None:
-            spec = _with_model(spec)
+            spec = modelling.with_model(spec)
         deployment = await self._running.add(spec, model)
         await self._running.start(deployment, self._deploy(deployment))
         return deployment.id
@@ -281,8 +291,11 @@ class Orchestrator:
 
     async def sessions(self) -> Sequence[SessionRow]:
         open_ones = {row.session_id: row.endpoint for row in await self._tunnels.rows()}
-        rows = await self._sessions.rows()
-        return [replace(row, endpoint=open_ones.get(row.session.id)) for row in rows]
+        public = {row.session_id: row.url for row in await self._publisher.rows()}
+        return [
+            replace(row, endpoint=open_ones.get(row.session.id), public=public.get(row.session.id))
+            for row in await self._sessions.rows()
+        ]
 
     async def hold_tunnel(
         self,
@@ -298,6 +311,22 @@ class Orchestrator:
 
     async def stop_tunnel(self, row: TunnelRow) -> None:
         await self._tunnels.stop(row)
+
+    async def make_public(self, ident: str, tell: Callable[[str], None]) -> PublicRow:
+        self._refuse_read_only("making public")
+        return await self._publisher.open(ident, tell)
+
+    async def watch_public(self, ident: str) -> AsyncGenerator[PublicRow]:
+        async with aclosing(self._publisher.watch(ident)) as rows:
+            async for row in rows:
+                yield row
+
+    async def stop_public(self, ident: str) -> str:
+        self._refuse_read_only("ending what is public")
+        return await self._publisher.stop(ident)
+
+    async def public_rows(self) -> Sequence[PublicRow]:
+        return await self._publisher.rows()
 
     async def destroy(self, ident: str) -> SessionRow:
         self._refuse_read_only("destroy")
@@ -416,20 +445,3 @@ class Orchestrator:
         await self._running.aclose()
         await self._backend.aclose()
         await self._journal.aclose()
-
-
-def _with_model(spec: DeploymentSpec) -> DeploymentSpec:
-    return replace(spec, query=replace(spec.query, model=spec.model))
-
-
-def _model_row(model: Model) -> ModelRow:
-    need = None if model.shape is None else needed(model.shape)
-    return ModelRow(
-        alias=model.typed,
-        location=model.location,
-        source=model.source,
-        gated=model.gated,
-        parameters_b=None if model.shape is None else model.shape.parameters_b,
-        vram_gb=None if need is None else round(need.vram_gb, 1),
-        disk_gb=None if need is None else need.disk_gb,
-    )

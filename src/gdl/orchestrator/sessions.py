@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -20,12 +22,14 @@ from gdl.domain.models import (
     Session,
     SessionStatus,
 )
+from gdl.journal import publics
 from gdl.journal.store import Journal, Rental
 from gdl.orchestrator import owners
 from gdl.orchestrator.api import SessionRow, Story
 from gdl.orchestrator.leftovers import Leftovers
 from gdl.orchestrator.releasing import Releaser
 from gdl.orchestrator.visits import Visits
+from gdl.orchestrator.withdrawing import LIMIT_S, withdraw
 from gdl.settings import Settings
 from gdl.ssh import jobs
 
@@ -170,13 +174,23 @@ class Sessions:
 
     async def destroy(self, row: SessionRow) -> None:
         """Give a session back and wait for the proof. Raises ReleaseUnconfirmed."""
+        rentals = [r for r in await self._mine() if r.session_id == row.session.id and r.open]
         if not self._backend.rents:
-            await self._stop_server(row)
+            await self._stop_server(rentals)
+        elif rentals:
+            await self._withdraw(rentals[0])
         await self._releaser.release_session(row.session.id)
 
-    async def _stop_server(self, row: SessionRow) -> None:
+    async def _withdraw(self, rental: Rental) -> None:
+        """Of what is public on a machine that goes anyway, as far as it can be reached."""
+        if await publics.of_session(self._journal, rental.session_id or "") is None:
+            return
+        with contextlib.suppress(GdlError, TimeoutError):
+            async with asyncio.timeout(LIMIT_S), self._visits.entered(rental) as (link, entered):
+                await withdraw(link, entered, self._journal)
+
+    async def _stop_server(self, rentals: list[Rental]) -> None:
         """On a machine that nobody destroys, our server is ended by its pid."""
-        rentals = [r for r in await self._mine() if r.session_id == row.session.id and r.open]
         if not rentals:
             return
         try:

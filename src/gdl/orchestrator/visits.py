@@ -102,7 +102,7 @@ class Visits:
             await link.aclose()
 
     @asynccontextmanager
-    async def _visit(self, rental: Rental) -> AsyncIterator[Visit]:
+    async def visit(self, rental: Rental) -> AsyncIterator[Visit]:
         """A connection and a tunnel for one errand."""
         key = await self._api_key(rental)
         async with self.entered(rental) as (link, rental):
@@ -116,21 +116,21 @@ class Visits:
                     await endpoint.aclose()
 
     async def health(self, rental: Rental) -> list[Check]:
-        async with self._visit(rental) as visit:
+        async with self.visit(rental) as visit:
             return await visit.endpoint.check(
                 rental.served_name, pid=visit.pid, has_gpu=rental.has_gpu
             )
 
     async def watch_health(self, rental: Rental) -> AsyncGenerator[tuple[HealthSample, bool]]:
         """See `OrchestratorApi.watch_health`."""
-        async with self._visit(rental) as visit:
+        async with self.visit(rental) as visit:
             client, link = visit.client("`gdl-tui health ID` asks once"), visit.link
             async with aclosing(health.samples(client, lambda: link.connected)) as samples:
                 async for each in samples:
                     yield each
 
     async def bench(self, rental: Rental) -> BenchReport:
-        async with self._visit(rental) as visit:
+        async with self.visit(rental) as visit:
             report = await visit.endpoint.bench(
                 rental.served_name,
                 price_per_hour=rental.price,
@@ -142,7 +142,7 @@ class Visits:
     @asynccontextmanager
     async def reach(self, rental: Rental) -> AsyncIterator[Reached]:
         """See `OrchestratorApi.reach`."""
-        async with self._visit(rental) as visit:
+        async with self.visit(rental) as visit:
             url = visit.client("`gdl-tui bench ID` alone does without").base_url
             yield Reached(url, visit.key, rental.served_name, rental.price, rental.provider)
 
