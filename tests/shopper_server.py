@@ -164,6 +164,7 @@ class FakeShopper:
         self.sessions: dict[str, dict[str, Any]] = {}
         self.failing: dict[str, str] = {}
         self.requests: list[Request] = []
+        self.benchmarks: list[dict[str, Any]] = []
         self.canned: Canned | None = None
         self.ready = True
         self._offer_of: dict[str, str] = {}
@@ -521,8 +522,44 @@ class FakeShopper:
     def _on_offer_health(self, *_: Any) -> tuple[int, Any]:
         return 200, {"count": 0, "gpu_types": None, "offers": None}
 
-    def _on_benchmarks(self, *_: Any) -> tuple[int, Any]:
-        return 200, {"benchmarks": None, "count": 0}
+    def _on_benchmarks(self, request: Request, *_: Any) -> tuple[int, Any]:
+        if request.method == "GET":
+            return 200, {"benchmarks": self.benchmarks or None, "count": len(self.benchmarks)}
+        if wrong := wrong_benchmark(request.body):
+            raise _refusal(400, f"invalid benchmark data: json: cannot unmarshal {wrong}")
+        row = {"id": str(uuid.uuid4()), **request.body}
+        self.benchmarks.append(row)
+        return 201, {"benchmark": row, "cost_analysis": {}}
+
+
+_WHOLE = frozenset(
+    {
+        *("gpu_memory_mib", "gpu_count", "cpu_cores", "ram_gib", "duration_minutes", "max_tokens"),
+        *("concurrent_reqs", "warmup_requests", "total_requests", "total_tokens"),
+        *("total_prompt_tokens", "total_errors"),
+    }
+)
+_PARTS = {"hardware", "model", "test_config", "results", "gpu_stats"}
+_FLOATS = ("_tokens_per_second", "_ms", "_seconds", "_rate", "_per_minute", "_per_request", "_hour")
+
+
+def wrong_benchmark(body: Any) -> str:
+    """What a strict decoder says of a benchmark's types; "" for nothing. Zero values are fine."""
+    fields = {**body, **{k: v for part in _PARTS for k, v in body.get(part, {}).items()}}
+    for name, value in fields.items():
+        if name in _PARTS:
+            good = isinstance(value, dict)
+        elif name in _WHOLE:
+            good = type(value) is int
+        elif name.endswith(_FLOATS):
+            good = type(value) in (int, float)
+        elif name == "prompt_types":
+            good = all(isinstance(each, str) for each in value)
+        else:
+            good = isinstance(value, str)
+        if not good:
+            return f"{type(value).__name__} into field {name}"
+    return ""
 
 
 def _route(method: str, path: str) -> tuple[str, str] | None:
@@ -533,6 +570,8 @@ def _route(method: str, path: str) -> tuple[str, str] | None:
     match method, words[2:]:
         case "GET", [("inventory" | "offer-health" | "costs" | "benchmarks") as name]:
             return name, ""
+        case "POST", ["benchmarks"]:
+            return "benchmarks", ""
         case "GET", ["costs", "summary"]:
             return "costs", ""
         case "GET", ["inventory", ident]:

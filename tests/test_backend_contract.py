@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from gdl.backends import registry
+from gdl.backends import registry, shopper_benchmark
 from gdl.backends.base import Backend
 from gdl.domain.errors import MachineError, OfferGone, SessionGone, UsageError
-from gdl.domain.models import CostReport, Offer, OfferQuery, RentRequest, SessionStatus
+from gdl.domain.measured import Measurement, Publication
+from gdl.domain.models import (
+    BenchReport,
+    CostReport,
+    Gpu,
+    HostFacts,
+    Offer,
+    OfferQuery,
+    Percentiles,
+    RentRequest,
+    SessionStatus,
+)
 from gdl.settings import Sandbox, Settings
-from shopper_server import FakeShopper
+from shopper_server import FakeShopper, wrong_benchmark
 
 
 @pytest.fixture(params=registry.BACKENDS)
@@ -80,6 +92,76 @@ async def test_check_tells_something(backend: Backend) -> None:
     found = await backend.check()
     assert found
     assert all(f.status in ("ok", "warn", "fail", "info") and f.name and f.detail for f in found)
+
+
+REPORT = BenchReport(
+    *("tiny", 9, 1, 4.0, 90, 900, 2.25, 225.0),
+    Percentiles(20.0, 18.0, 40.0, 44.0),
+    Percentiles(9.0, 8.0, 12.0, 13.0),
+    Percentiles(500.0, 480.0, 610.0, 640.0),
+    concurrency=4,
+)
+MEASURED = Measurement(
+    *(datetime(2026, 1, 1, 12, tzinfo=UTC), "d1", "s1", "shopper", "tiny", "RTX 3090", 2),
+    *("vastai", 0.9, "builtin", REPORT),
+)
+HOST = HostFacts(
+    *("Linux", "x86_64", 16, 62.7, 100.0),
+    gpus=(Gpu("NVIDIA GeForce RTX 3090", 24576), Gpu("NVIDIA GeForce RTX 3090", 24576)),
+    driver="580.65.06",
+    cuda="13.0",
+)
+
+
+async def test_benchmarks_are_published_or_refused(backend: Backend) -> None:
+    if not backend.publishes:
+        with pytest.raises(UsageError, match="nowhere to publish"):
+            await backend.publish(Publication(MEASURED))
+        return
+    first = await backend.publish(Publication(MEASURED))
+    second = await backend.publish(Publication(MEASURED, HOST))
+    assert first and second and first != second
+
+
+def test_a_benchmark_in_the_words_of_the_service() -> None:
+    body = shopper_benchmark.body(Publication(MEASURED, HOST))
+    assert body == {
+        "timestamp": "2026-01-01T12:00:00+00:00",
+        "hardware": {
+            "gpu_name": "NVIDIA GeForce RTX 3090",
+            "gpu_count": 2,
+            "gpu_memory_mib": 24576,
+            "driver_version": "580.65.06",
+            "cuda_version": "13.0",
+            "cpu_cores": 16,
+            "ram_gib": 63,
+        },
+        "model": {"name": "tiny", "runtime": "vllm"},
+        "test_config": {"duration_minutes": 1, "prompt_types": ["builtin"], "concurrent_reqs": 4},
+        "provider": "vastai",
+        "price_per_hour": 0.9,
+        "results": {
+            "total_requests": 10,
+            "total_tokens": 900,
+            "total_prompt_tokens": 90,
+            "total_errors": 1,
+            "duration_seconds": 4.0,
+            "avg_tokens_per_second": 225.0,
+            "avg_latency_ms": 500.0,
+            "p50_latency_ms": 480.0,
+            "p95_latency_ms": 610.0,
+            "p99_latency_ms": 640.0,
+            "requests_per_minute": 135.0,
+            "avg_tokens_per_request": 100.0,
+            "error_rate": 0.1,
+            "avg_ttft_ms": 20.0,
+            "p50_ttft_ms": 18.0,
+            "p95_ttft_ms": 40.0,
+        },
+    }
+    assert wrong_benchmark(body) == ""
+    alone = shopper_benchmark.body(Publication(MEASURED))
+    assert alone["hardware"] == {"gpu_name": "RTX 3090", "gpu_count": 2}
 
 
 async def test_closing_twice(backend: Backend) -> None:

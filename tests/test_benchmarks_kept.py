@@ -26,6 +26,14 @@ async def test_every_way_to_measure_is_kept_and_compared(place: Place) -> None:
     points = [point["concurrency"] for point in swept["points"]]
     assert points == [1, 2]
 
+    # Of a sweep the best point is published, of the own benchmark the whole.
+    await place.gdl("bench", session, "--sweep", "--max-concurrency", "2", "--requests", "4",
+                    "--dataset", "random", "--output-len", "8", "--publish", "--json")  # fmt: skip
+    (best,) = place.shopper.benchmarks
+    assert best["test_config"]["prompt_types"] == ["random, out 8"]
+    assert best["hardware"]["gpu_name"] == "NVIDIA GeForce RTX 3090"
+    assert best["price_per_hour"] == 0.1 and best["results"]["avg_tokens_per_second"] > 0
+
     standings = [
         json.loads(await place.gdl("bench", session, "--json"))["standing"] for _ in range(2)
     ]
@@ -35,18 +43,20 @@ async def test_every_way_to_measure_is_kept_and_compared(place: Place) -> None:
     assert [(row["workload"], row["report"]["concurrency"]) for row in kept] == [
         ("own", 4),
         ("own", 4),
+        ("random, out 8", 2),
+        ("random, out 8", 1),
         ("random, out 16", 2),
         ("random, out 16", 1),
         ("builtin", 2),
     ]
     assert {row["provider"] for row in kept} == {"vastai"}
     assert all(row["gpu"] and row["report"]["cost_per_million"] > 0 for row in kept)
-    assert [row["best"] for row in kept].count(True) == 1
+    assert [row["best"] for row in kept].count(True) == 2
 
     text = await place.gdl("benchmarks", "--gpu", kept[0]["gpu"][-4:].lower())
     lines = text.splitlines()
-    assert len(lines) == 6 and "TOKENS/$" in lines[0]
+    assert len(lines) == 8 and "TOKENS/$" in lines[0]
     costs = [float(word.strip("$")) for line in lines[1:] for word in line.split()
              if word.startswith("$") and "/" not in word]  # fmt: skip
-    assert costs == sorted(costs) and len(costs) == 5
+    assert costs == sorted(costs) and len(costs) == 7
     assert len((await place.gdl("benchmarks", "--model", "no-such-model")).splitlines()) <= 1

@@ -122,11 +122,18 @@ async def test_ctrl_c_ends_it_in_order(tmp_path: Path) -> None:
         (("--url", "http://127.0.0.1:1", "--dataset", "/nowhere.json"), "data set"),
         (("--url", "http://127.0.0.1:1", "--csv", "/nowhere/x.csv"), "no folder"),
         (("--url", "http://127.0.0.1:1", "--api-key-env", "UNSET_NAME"), "UNSET_NAME"),
+        (("--url", "http://127.0.0.1:1", "--publish"), "for sessions"),
+        (("--backend", "local", "x", "--publish"), "nowhere to publish"),
     ],
 )
 def test_wrong_usage_is_told(
-    arguments: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
+    arguments: tuple[str, ...],
+    told: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("GDL_DATA_DIR", str(tmp_path))
     assert run(["bench", *arguments]) == 2
     captured = capsys.readouterr()
     assert told in captured.err and captured.out == ""

@@ -131,6 +131,7 @@ class ScriptedOrchestrator:
 
     backend_name = "shopper"
     keeps = True
+    publishes = True
 
     def __init__(self, clock: Clock | None = None, offers: Sequence[Offer] = OFFERS) -> None:
         self.clock = clock or Clock()

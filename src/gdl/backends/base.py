@@ -6,7 +6,17 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
+from gdl.domain.errors import UsageError
+from gdl.domain.measured import Publication
 from gdl.domain.models import CostReport, Finding, Lease, Offer, OfferQuery, RentRequest, Session
+
+
+def nowhere_to_publish(name: str) -> UsageError:
+    """What `publish` raises where it cannot be done."""
+    return UsageError(
+        f"the {name} backend has nowhere to publish benchmarks",
+        "`gdl-tui benchmarks` keeps them here; publishing needs the shopper backend",
+    )
 
 
 class Backend(Protocol):
@@ -24,6 +34,8 @@ class Backend(Protocol):
     """True: machines without a GPU are served with vLLM's CPU build."""
     lasting: bool
     """False: its sessions end with this program."""
+    publishes: bool
+    """Whether benchmarks can be left there for others."""
     service_url: str
     """Whom it asks: an address without credentials, or "" where that is always the same."""
 
@@ -58,6 +70,10 @@ class Backend(Protocol):
 
     async def costs(self) -> CostReport:
         """What was spent, as the backend counts it."""
+        ...
+
+    async def publish(self, one: Publication) -> str:
+        """Leave a benchmark there; its id. Raises UsageError where `publishes` is False."""
         ...
 
     async def check(self) -> Sequence[Finding]:

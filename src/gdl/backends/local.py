@@ -19,9 +19,11 @@ from pathlib import Path
 import asyncssh
 
 from gdl.backends import local_files, local_machine, local_processes
+from gdl.backends.base import nowhere_to_publish
 from gdl.backends.local_files import SESSION_ID, Folder
 from gdl.backends.local_server import LOOPBACK, LocalServer
 from gdl.domain.errors import BackendError, MachineError, OfferGone, SessionGone
+from gdl.domain.measured import Publication
 from gdl.domain.models import (
     CostReport,
     Finding,
@@ -65,6 +67,7 @@ class LocalBackend:
     name = "local"
     rents = False
     lasting = True
+    publishes = False
     cpu_allowed = True
     service_url = ""
 
@@ -228,6 +231,9 @@ class LocalBackend:
 
     async def costs(self) -> CostReport:
         return CostReport(0.0, note="your own machine: nothing is billed")
+
+    async def publish(self, one: Publication) -> str:
+        raise nowhere_to_publish(self.name)
 
     async def check(self) -> Sequence[Finding]:
         offer = (await self.offers(OfferQuery()))[0]

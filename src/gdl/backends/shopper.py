@@ -11,6 +11,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from gdl.backends import shopper_benchmark
 from gdl.backends import shopper_errors as errors
 from gdl.backends import shopper_wire as wire
 from gdl.backends.shopper_http import Answer, Lost, ShopperHttp, Unusable
@@ -22,6 +23,7 @@ from gdl.domain.errors import (
     RentAmbiguous,
     SessionGone,
 )
+from gdl.domain.measured import Publication
 from gdl.domain.models import CostReport, Finding, Lease, Offer, OfferQuery, RentRequest, Session
 from gdl.domain.text import one_line
 from gdl.settings import Settings
@@ -42,6 +44,7 @@ class ShopperBackend:
     name = wire.BACKEND
     rents = True
     lasting = True
+    publishes = True
     cpu_allowed = False
 
     def __init__(
@@ -200,6 +203,13 @@ class ShopperBackend:
         """Benchmarks that the service has stored."""
         data = await self._read("/benchmarks", "list benchmarks")
         return self._rows(data, "benchmarks", wire.BenchmarkWire)
+
+    async def publish(self, one: Publication) -> str:
+        answer = await self._change(
+            "POST", "/benchmarks", self._timeouts.http, body=shopper_benchmark.body(one)
+        )
+        data = self._data(answer, "take a benchmark").get("benchmark")
+        return self._model(wire.BenchmarkWire, data).id
 
     async def health(self) -> wire.HealthWire:
         answer = await self._http.get("/health", retry=False)

@@ -15,7 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gdl.backends import ssh_config
+from gdl.backends.base import nowhere_to_publish
 from gdl.domain.errors import OfferGone, SessionGone, UsageError
+from gdl.domain.measured import Publication
 from gdl.domain.models import (
     CostReport,
     Finding,
@@ -153,6 +155,7 @@ class SshHostsBackend:
     name = "ssh"
     rents = False
     lasting = True
+    publishes = False
     cpu_allowed = True
     service_url = ""
 
@@ -275,6 +278,9 @@ class SshHostsBackend:
 
     async def costs(self) -> CostReport:
         return CostReport(0.0, note="your own machines: nothing is billed through this program")
+
+    async def publish(self, one: Publication) -> str:
+        raise nowhere_to_publish(self.name)
 
     async def check(self) -> Sequence[Finding]:
         if not self._hosts:

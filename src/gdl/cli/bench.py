@@ -16,6 +16,7 @@ import typer
 
 from gdl.cli import exit_codes
 from gdl.cli.output import Output, say
+from gdl.cli.publishing import publish, refuse_to_publish
 from gdl.cli.render import plain, table
 from gdl.cli.runtime import Cli, Session, Target, execute, guarded
 from gdl.cli.signals import handled
@@ -67,6 +68,7 @@ class Order:
     save_result: Path | None
     csv_file: Path | None
     markdown_file: Path | None
+    publish: bool
     as_json: bool
 
 
@@ -85,6 +87,7 @@ def bench(cli: Cli, target: Target, order: Order) -> NoReturn:
     if order.ident is not None:
 
         async def body(session: Session) -> int:
+            refuse_to_publish(session, order.publish)
             job = _understood(order)
             async with session.orchestrator.reach(order.ident or "") as reached:
                 context = _context(order, reached.url, reached.price, reached.provider)
@@ -100,6 +103,9 @@ def bench(cli: Cli, target: Target, order: Order) -> NoReturn:
             )
             if standing:
                 say(plain(standing, 300))
+            if order.publish and code == exit_codes.OK:
+                chosen = reports[best or 0]
+                await publish(session, order.ident or "", chosen, _workload(order))
             return code
 
         execute(cli, body, target=target, as_json=order.as_json, changes="benchmarked")

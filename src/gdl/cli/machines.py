@@ -14,11 +14,13 @@ from gdl.cli import exit_codes
 from gdl.cli.ask import ask
 from gdl.cli.listing import session_to_plain
 from gdl.cli.output import say
+from gdl.cli.publishing import publish, refuse_to_publish
 from gdl.cli.render import bench as bench_lines
 from gdl.cli.render import elapsed, machine, money, plain, price, table
 from gdl.cli.runtime import Cli, Session, Target, at_terminal, execute
 from gdl.domain.errors import Cancelled, GdlError, ReleaseUnconfirmed
 from gdl.domain.idents import matching
+from gdl.domain.measured import OWN
 from gdl.domain.models import Check, CheckStatus, HealthSample
 from gdl.domain.plain import to_plain
 from gdl.orchestrator.api import OrchestratorApi
@@ -168,10 +170,11 @@ def _check_cells(check: Check) -> tuple[str, ...]:
     return check.name, check.status.value, latency, check.detail
 
 
-def bench(cli: Cli, target: Target, ident: str, as_json: bool) -> NoReturn:
+def bench(cli: Cli, target: Target, ident: str, share: bool, as_json: bool) -> NoReturn:
     """The benchmark; exit 6 when no request of it succeeded."""
 
     async def body(session: Session) -> int:
+        refuse_to_publish(session, share)
         report = await _patiently(
             session.orchestrator.bench(ident), f"benchmarking {plain(ident, 80)}"
         )
@@ -180,6 +183,8 @@ def bench(cli: Cli, target: Target, ident: str, as_json: bool) -> NoReturn:
         else:
             for line in bench_lines(report):
                 session.output.line(line)
+        if share and report.completed:
+            await publish(session, ident, report, OWN)
         return exit_codes.OK if report.completed else exit_codes.VERIFICATION_FAILED
 
     execute(cli, body, target=target, as_json=as_json, changes="benchmarked")

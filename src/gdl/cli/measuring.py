@@ -117,6 +117,9 @@ def bench(
     markdown_file: Annotated[
         Path | None, typer.Option("--markdown", metavar="FILE", help="Figures as a table.")
     ] = None,
+    publish: Annotated[
+        bool, typer.Option("--publish", help="Leave it with cloud-gpu-shopper, for others to see.")
+    ] = False,
     backend: BackendOption = None,
     host: HostOption = None,
     identity: IdentityOption = None,
@@ -132,6 +135,8 @@ def bench(
         raise typer.BadParameter("name a session, or an endpoint with --url (one of them)")
     if sum((concurrency is not None, rate is not None, sweep)) > 1:
         raise typer.BadParameter("--concurrency, --rate and --sweep exclude each other")
+    if publish and ident is None:
+        raise typer.BadParameter("--publish is for sessions: name one")
     target = Target(backend, host, identity)
     wanted = (concurrency, rate, slo, requests, dataset, input_len, output_len, price, model)
     files = (save_result, csv_file, markdown_file)
@@ -140,7 +145,7 @@ def bench(
     if ident is not None and plain_run:
         from gdl.cli import machines
 
-        machines.bench(cli, target, ident, as_json)
+        machines.bench(cli, target, ident, publish, as_json)
     from gdl.cli import bench as implementation
 
     order = implementation.Order(
@@ -171,6 +176,7 @@ def bench(
         save_result=save_result,
         csv_file=csv_file,
         markdown_file=markdown_file,
+        publish=publish,
         as_json=as_json,
     )
     implementation.bench(cli, target, order)

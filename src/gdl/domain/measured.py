@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from statistics import median
 
-from gdl.domain.models import BenchReport
+from gdl.domain.models import BenchReport, HostFacts
 
 OWN = "own"
 """The workload that every deployment ends with."""
@@ -58,6 +58,15 @@ class Measurement:
     @property
     def _asked(self) -> tuple[bool, str, str, int]:
         return self.simulated, self.model, self.workload, self.report.concurrency
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A measurement for others to see. host: what a look at its machine found, None when nothing
+    is known of it."""
+
+    measurement: Measurement
+    host: HostFacts | None = None
 
 
 def standing(latest: Measurement, earlier: Sequence[Measurement]) -> str:

@@ -142,6 +142,8 @@ class OrchestratorApi(Protocol):
     backend_name: str
     keeps: bool
     """Whether machines can go on serving when this program ends."""
+    publishes: bool
+    """Whether the backend takes benchmarks for others to see."""
 
     async def offers(self, query: OfferQuery) -> Sequence[RankedOffer]:
         """Fresh offers, ranked: suitable ones first and cheapest first, excluded ones last."""
@@ -263,6 +265,11 @@ class OrchestratorApi(Protocol):
     ) -> str:
         """Keep what was measured on a session's endpoint; one sentence on the best of it beside
         earlier ones. workload: what was asked, in a word or two."""
+        ...
+
+    async def publish(self, ident: str, report: BenchReport, workload: str) -> str:
+        """Leave a benchmark of a session with the backend, for others to see; its id there. Raises
+        UsageError where the backend takes none."""
         ...
 
     async def sweep(self, ident: str, most: int, on_point: Callable[[BenchReport], None]) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from gdl.domain.measured import OWN, Measurement, standing
+from gdl.domain import events as ev
+from gdl.domain.errors import UsageError
+from gdl.domain.measured import OWN, Measurement, Publication, standing
 from gdl.domain.models import BenchReport
 from gdl.journal import benchmarks
 from gdl.journal.store import Journal, Rental
@@ -38,32 +40,51 @@ class Measurements:
     ) -> str:
         """Keep what was measured on a machine; one sentence on its best point (or the only one)
         beside what was measured before, "" when every request failed. best: one of `reports`."""
-        gpu, count = await benchmarks.hardware(self._journal, rental.offer_id)
-        if not rental.has_gpu:
-            gpu, count = "", 0
         earlier = await benchmarks.kept(self._journal, rental.served_name)
         said = ""
         for report in reports:
             if not report.completed:
                 continue
-            one = Measurement(
-                at=self._clock(),
-                deployment_id=rental.deployment_id,
-                session_id=rental.session_id or "",
-                backend=rental.backend,
-                model=rental.served_name,
-                gpu=gpu,
-                gpu_count=count,
-                provider=rental.provider,
-                price=rental.price,
-                workload=workload,
-                report=report,
-                best=report is best,
-            )
+            one = await self._measurement(rental, report, workload, best=report is best)
             await benchmarks.add(self._journal, one)
             if report is best or best is None:
                 said = standing(one, earlier)
         return said
+
+    async def _measurement(
+        self, rental: Rental, report: BenchReport, workload: str, *, best: bool
+    ) -> Measurement:
+        gpu, count = await benchmarks.hardware(self._journal, rental.offer_id)
+        if not rental.has_gpu:
+            gpu, count = "", 0
+        return Measurement(
+            at=self._clock(),
+            deployment_id=rental.deployment_id,
+            session_id=rental.session_id or "",
+            backend=rental.backend,
+            model=rental.served_name,
+            gpu=gpu,
+            gpu_count=count,
+            provider=rental.provider,
+            price=rental.price,
+            workload=workload,
+            report=report,
+            best=best,
+        )
+
+    async def publication(self, rental: Rental, report: BenchReport, workload: str) -> Publication:
+        """A report on a rental's machine as others may see it. Raises UsageError when no request
+        of it succeeded, or something speaks against its figures."""
+        if not report.completed or report.note:
+            why = report.note or "no request succeeded"
+            raise UsageError(f"not published: {why}", "measure again, then publish that")
+        one = await self._measurement(rental, report, workload, best=False)
+        looks = [
+            recorded.event.facts
+            for recorded in await self._journal.events(rental.deployment_id)
+            if isinstance(recorded.event, ev.HostInspected)
+        ]
+        return Publication(one, looks[-1] if looks else None)
 
     async def kept(self, model: str | None, gpu: str | None) -> list[Measurement]:
         """Newest first. model: by its served name; gpu: a part of its name, in any case."""

@@ -80,6 +80,7 @@ class Orchestrator:
         attempt: Callable[..., Attempt] = Attempt,
     ) -> None:
         self.backend_name, self.keeps = backend.name, backend.lasting
+        self.publishes = backend.publishes
         self._settings = settings
         self._backend = backend
         self._engine = engine
@@ -389,6 +390,12 @@ class Orchestrator:
     ) -> str:
         rental = await self._sessions.find(ident)
         return await self._measurements.keep(rental, reports, workload=workload, best=best)
+
+    async def publish(self, ident: str, report: BenchReport, workload: str) -> str:
+        self._refuse_read_only("publish")
+        rental = await self._sessions.find(ident)
+        one = await self._measurements.publication(rental, report, workload)
+        return await self._backend.publish(one)
 
     async def sweep(self, ident: str, most: int, on_point: Callable[[BenchReport], None]) -> str:
         async with self.reach(ident) as reached:

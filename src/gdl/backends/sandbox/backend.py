@@ -13,6 +13,7 @@ import httpx
 from gdl.backends.sandbox.scenario import load
 from gdl.backends.shopper import ShopperBackend
 from gdl.domain.errors import GdlError
+from gdl.domain.measured import Publication
 from gdl.domain.models import (
     CostReport,
     Finding,
@@ -45,6 +46,7 @@ class SandboxBackend:
 
     name = NAME
     rents = True
+    publishes = True
     cpu_allowed = False
 
     def __init__(self, settings: Settings, consumer_id: str) -> None:
@@ -123,6 +125,9 @@ class SandboxBackend:
     async def costs(self) -> CostReport:
         report = await (await self._ready()).costs()
         return replace(report, note=f"simulated: nothing was spent; {report.note}")
+
+    async def publish(self, one: Publication) -> str:
+        return await (await self._ready()).publish(one)
 
     async def check(self) -> Sequence[Finding]:
         sandbox = self._settings.sandbox
