@@ -75,6 +75,16 @@ def test_a_server_that_hangs_is_told_of_at_once_and_comes_back_after_two() -> No
     ]
 
 
+def test_a_server_whose_gpu_has_trouble_is_not_well() -> None:
+    sick = Look(200, latency_ms=2.0, gpu="Xid 79 (fell off the bus)")
+    assert judged(WELL, sick, sick, WELL, WELL) == [
+        (Condition.HEALTHY, ""),
+        (Condition.DEGRADED, "GPU: Xid 79 (fell off the bus)"),
+        (Condition.HEALTHY, ""),
+    ]
+    assert conditions(WELL, sick, WELL) == [Condition.HEALTHY]
+
+
 def test_a_connection_that_is_back_within_a_second_is_no_news() -> None:
     assert conditions(WELL, CUT, CUT, WELL, WELL) == [Condition.HEALTHY]
     assert conditions(WELL, CUT, CUT, CUT, CUT, WELL, WELL) == [
@@ -179,6 +189,10 @@ async def test_the_command_line_watches_until_it_is_told_to_stop(
         async with asyncio.timeout(30):
             first = json.loads(await child.stdout.readline())
         assert first["condition"] == "healthy" and first["at"] and first["latency_ms"] > 0
+        async with asyncio.timeout(30):
+            while not first["gpu"]:
+                first = json.loads(await child.stdout.readline())
+        assert "RTX 3090" in first["gpu"] and "1695/2100 MHz" in first["gpu"]
         child.send_signal(signal.SIGINT)
         async with asyncio.timeout(30):
             assert await child.wait() == 0

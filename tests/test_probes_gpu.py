@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from gdl.domain.models import CommandResult
-from gdl.probes.gpu import GpuReading, gpu_status, parse
+from gdl.probes import gpu_wear
+from gdl.probes.gpu import GpuReading, GpuStatus, gpu_status, parse
+from gdl.probes.gpu_wear import GpuWatch, Wear
 from probes_shell import Shell, put_script
 
 
@@ -75,3 +78,51 @@ def test_absurd_numbers_and_names_are_not_believed() -> None:
     status = parse(CommandResult(0, "\x1b[1mA, B100, nan, inf, -5, 1e99, 2 W, \x1b[2J5.1", ""))
     assert status.gpus == (GpuReading("A, B100", None, None, None, None, 2.0),)
     assert status.driver == "5.1"
+
+
+XIDS = """[ 12.1] NVRM: Xid (PCI:0000:65:00): 31, pid=77, name=python, Ch 00000008
+[ 99.0] nvidia-nvlink: Nvlink Core is being initialized
+[104.5] NVRM: Xid (PCI:0000:65:00): 79, pid='<unknown>', GPU has fallen off the bus.
+[104.6] NVRM: Xid (PCI:0000:65:00): 79, pid='<unknown>', GPU has fallen off the bus.
+[104.7] NVRM: Xid (PCI:0000:65:00): 9999999, nonsense
+"""
+
+
+async def test_clocks_and_errors(tmp_path: Path) -> None:
+    put_script(
+        tmp_path,
+        "nvidia-smi",
+        'case "$1" in --query-gpu=clocks.sm,*) ;; *) exit 2;; esac\n'
+        "echo '1695, 2100, 0'\necho '210, 2100, 2'\n",
+    )
+    put_script(tmp_path, "dmesg", f"cat <<'E'\n{XIDS}E\n")
+    for tool in ("sed", "grep", "tail", "cat"):
+        (tmp_path / tool).symlink_to(shutil.which(tool) or tool)
+    worn = await gpu_wear.wear(Shell(tmp_path))
+    assert worn == Wear(((1695, 2100), (210, 2100)), 2, ((31, 1), (79, 2)))
+    assert worn.told == (
+        "1695/2100 MHz; 210/2100 MHz, 2 uncorrectable memory errors, "
+        "Xid 31 (memory page fault), Xid 79 (fell off the bus) x 2"
+    )
+
+
+@pytest.mark.parametrize("said", ["", "C [N/A], [N/A], [N/A]\n", "C 1, 2\nX\n", "\x1b[31m\n" * 999])
+def test_what_is_not_told_is_not_made_up(said: str) -> None:
+    worn = gpu_wear.parse(CommandResult(0, said, ""))
+    assert worn == Wear() and worn.told == ""
+
+
+def test_only_what_began_meanwhile_is_trouble() -> None:
+    watch = GpuWatch(Shell())
+    fine, broken = GpuStatus((GpuReading("T4"),)), GpuStatus(error="GPU is lost")
+    watch.take(fine, Wear(((1, 2),), 3, ((31, 1),)))
+    assert watch.trouble == "" and watch.now.startswith("T4, 1/2 MHz, 3 uncorrectable")
+    watch.take(fine, Wear(((1, 2),), 4, ((31, 1), (79, 1))))
+    assert watch.trouble == "1 uncorrectable memory error, Xid 79 (fell off the bus)"
+    watch = GpuWatch(Shell())
+    watch.take(broken, Wear())
+    assert watch.trouble == ""
+    watch.take(broken, Wear())
+    assert watch.trouble == "GPU is lost"
+    watch.take(fine, Wear())
+    assert watch.trouble == ""

@@ -343,7 +343,7 @@ class Condition(StrEnum):
 @dataclass(frozen=True, slots=True)
 class HealthSample:
     """How an endpoint is now. reason: "" while it is healthy. running, waiting: requests;
-    kv_cache: share in use, 0-1; None where it is not told."""
+    kv_cache: share in use, 0-1; None where it is not told. gpu: one line on the GPUs, or ""."""
 
     condition: Condition
     reason: str = ""
@@ -352,6 +352,7 @@ class HealthSample:
     waiting: float | None = None
     kv_cache: float | None = None
     tokens_per_s: float | None = None
+    gpu: str = ""
 
     @property
     def figures(self) -> tuple[str, ...]:
@@ -365,6 +366,8 @@ class HealthSample:
             told.append(f"{self.tokens_per_s:.0f} tokens/s")
         if self.latency_ms is not None:
             told.append(f"/health in {self.latency_ms:.0f} ms")
+        if self.gpu:
+            told.append(self.gpu)
         return tuple(told)
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 
 from gdl.domain import events as ev
 from gdl.domain.models import Condition, HealthSample
+from gdl.domain.ports import CommandRunner
 from gdl.orchestrator.deployment import Deployment
 from gdl.orchestrator.serving import Endpoint
 from gdl.probes.client import EndpointClient
+from gdl.probes.gpu_wear import GpuWatch
 from gdl.probes.vigil import LOOK_EVERY_S, Meter, Vigil, look_at, sample_of
 
 RECHECK_S = 120.0
@@ -18,17 +21,26 @@ RECHECK_S = 120.0
 
 
 async def samples(
-    client: EndpointClient, connected: Callable[[], bool]
+    client: EndpointClient, connected: Callable[[], bool], runner: CommandRunner | None
 ) -> AsyncGenerator[tuple[HealthSample, bool]]:
-    """How the endpoint is, a few times a second, and whether that is news; without end."""
+    """How the endpoint is, a few times a second, and whether that is news; without end. runner:
+    reaches a machine with GPUs, which are then looked at as well."""
     vigil, meter = Vigil(), Meter()
-    while True:
-        look = await look_at(client, connected=connected())
-        changed = vigil.judge(look)
-        if vigil.condition is Condition.HEALTHY:
-            await meter.refresh(client)
-        yield sample_of(vigil, meter, look), changed
-        await asyncio.sleep(LOOK_EVERY_S)
+    gpus = None if runner is None else GpuWatch(runner)
+    looking = None if gpus is None else asyncio.create_task(gpus.run())
+    try:
+        while True:
+            trouble = "" if gpus is None else gpus.trouble
+            look = await look_at(client, connected=connected(), gpu=trouble)
+            changed = vigil.judge(look)
+            if vigil.condition is Condition.HEALTHY:
+                await meter.refresh(client)
+            yield sample_of(vigil, meter, look, "" if gpus is None else gpus.now), changed
+            await asyncio.sleep(LOOK_EVERY_S)
+    finally:
+        if looking is not None:
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
 
 
 async def watch(
@@ -46,20 +58,22 @@ async def watch(
     checked_at, well = time.monotonic(), True
     checking: asyncio.Task[None] | None = None
     try:
-        async for sample, changed in samples(endpoint.client, connected):
-            deployment.health = sample
-            healthy = sample.condition is Condition.HEALTHY
-            news = changed and not (well and healthy)
-            if news:
-                await deployment.emit(
-                    ev.HealthChanged(deployment.attempt, sample.condition, sample.reason)
-                )
-            well = healthy if changed else well
-            due = news or time.monotonic() - checked_at >= RECHECK_S
-            if due and healthy and (checking is None or checking.done()):
-                # Beside the looks: a check may hang for longer than a look may wait.
-                checked_at = time.monotonic()
-                checking = asyncio.create_task(_recheck(deployment, endpoint, pid, has_gpu))
+        runner = endpoint.runner if has_gpu else None
+        async with aclosing(samples(endpoint.client, connected, runner)) as looks:
+            async for sample, changed in looks:
+                deployment.health = sample
+                healthy = sample.condition is Condition.HEALTHY
+                news = changed and not (well and healthy)
+                if news:
+                    await deployment.emit(
+                        ev.HealthChanged(deployment.attempt, sample.condition, sample.reason)
+                    )
+                well = healthy if changed else well
+                due = news or time.monotonic() - checked_at >= RECHECK_S
+                if due and healthy and (checking is None or checking.done()):
+                    # Beside the looks: a check may hang for longer than a look may wait.
+                    checked_at = time.monotonic()
+                    checking = asyncio.create_task(_recheck(deployment, endpoint, pid, has_gpu))
     finally:
         deployment.health = None
         if checking is not None:

@@ -60,6 +60,11 @@ class Endpoint:
         return ev.TunnelOpened(0, f"{url}/v1", "forward")
 
     @property
+    def runner(self) -> Link:
+        """Runs commands on the machine."""
+        return self._link
+
+    @property
     def way(self) -> EndpointClient | SshCurl | None:
         """How the model is asked; None before `open`."""
         return self.client or self.curl

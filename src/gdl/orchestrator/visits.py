@@ -125,7 +125,8 @@ class Visits:
         """See `OrchestratorApi.watch_health`."""
         async with self.visit(rental) as visit:
             client, link = visit.client("`gdl-tui health ID` asks once"), visit.link
-            async with aclosing(health.samples(client, lambda: link.connected)) as samples:
+            runner = link if visit.rental.has_gpu else None
+            async with aclosing(health.samples(client, lambda: link.connected, runner)) as samples:
                 async for each in samples:
                     yield each
 

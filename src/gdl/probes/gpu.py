@@ -114,17 +114,17 @@ def _row(line: str) -> tuple[GpuReading, str] | None:
         memory_total_mib=_whole(total),
         utilization_percent=_whole(utilization),
         temperature_c=_whole(temperature),
-        power_w=_number(power),
+        power_w=number(power),
     )
     return reading, driver if driver[:1].isdigit() else ""
 
 
 def _whole(text: str) -> int | None:
-    value = _number(text)
+    value = number(text)
     return None if value is None else round(value)
 
 
-def _number(text: str) -> float | None:
+def number(text: str) -> float | None:
     """The number at the beginning, or None ("[N/A]", "ERR!", "[Not Supported]")."""
     try:
         value = float(text.split()[0])

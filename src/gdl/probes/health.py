@@ -14,6 +14,7 @@ from gdl.domain.text import one_line
 from gdl.probes.client import EndpointClient
 from gdl.probes.endpoint import Endpoint, ask
 from gdl.probes.gpu import gpu_status
+from gdl.probes.gpu_wear import wear
 from gdl.probes.sshcurl import SshCurl
 
 NAMES = ("gpu", "process", "health", "models", "inference")
@@ -148,11 +149,14 @@ async def _check_gpu(runner: CommandRunner | None, has_gpu: bool) -> Check:
         return Check("gpu", CheckStatus.SKIPPED, "no connection to the machine")
     started = time.perf_counter()
     try:
-        status = await gpu_status(runner)
+        status, worn = await asyncio.gather(gpu_status(runner), wear(runner))
     except GdlError as error:
         return _failed("gpu", error.message)
-    verdict = CheckStatus.PASSED if status.gpus else CheckStatus.FAILED
-    return Check("gpu", verdict, one_line(status.summary, 400), _since(started))
+    # Answers computed in broken memory prove nothing; what the driver wrote may be another's.
+    good = bool(status.gpus) and not worn.memory
+    detail = ", ".join(part for part in (status.summary, worn.told) if part)
+    verdict = CheckStatus.PASSED if good else CheckStatus.FAILED
+    return Check("gpu", verdict, one_line(detail, 400), _since(started))
 
 
 async def _check_process(runner: CommandRunner | None, pid: int | None) -> Check:

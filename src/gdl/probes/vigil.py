@@ -23,12 +23,14 @@ _UNREACHABLE_S = 1.0
 @dataclass(frozen=True, slots=True)
 class Look:
     """One look at /health. status: HTTP, or None when nothing came: `error` says what instead.
-    connected: whether SSH to the machine stands."""
+    connected: whether SSH to the machine stands. gpu: what is wrong with the GPUs, if that is
+    known."""
 
     status: int | None
     error: str = ""
     latency_ms: float | None = None
     connected: bool = True
+    gpu: str = ""
 
 
 class Vigil:
@@ -70,7 +72,7 @@ def _read(look: Look) -> tuple[Condition, str]:
     if not look.connected:
         return Condition.UNREACHABLE, "the SSH connection is being made again"
     if look.status == 200:
-        return Condition.HEALTHY, ""
+        return (Condition.DEGRADED, f"GPU: {look.gpu}") if look.gpu else (Condition.HEALTHY, "")
     if look.status == 503:
         return Condition.DEAD, "HTTP 503: the engine is dead"
     if look.status is not None:
@@ -80,7 +82,7 @@ def _read(look: Look) -> tuple[Condition, str]:
     return Condition.DEGRADED, look.error or "no answer"
 
 
-async def look_at(client: EndpointClient, *, connected: bool) -> Look:
+async def look_at(client: EndpointClient, *, connected: bool, gpu: str = "") -> Look:
     """One look through the tunnel; never raises."""
     if not connected:
         return Look(None, connected=False)
@@ -89,7 +91,7 @@ async def look_at(client: EndpointClient, *, connected: bool) -> Look:
         status = await client.health(limit_s=ANSWER_S)
     except GdlError as error:
         return Look(None, error.message)
-    return Look(status, latency_ms=(time.perf_counter() - started) * 1000)
+    return Look(status, latency_ms=(time.perf_counter() - started) * 1000, gpu=gpu)
 
 
 class Meter:
@@ -125,7 +127,7 @@ class Meter:
         self._last = (now, metrics.generated)
 
 
-def sample_of(vigil: Vigil, meter: Meter, look: Look) -> HealthSample:
+def sample_of(vigil: Vigil, meter: Meter, look: Look, gpu: str = "") -> HealthSample:
     metrics = meter.metrics
     return HealthSample(
         condition=vigil.condition,
@@ -135,4 +137,5 @@ def sample_of(vigil: Vigil, meter: Meter, look: Look) -> HealthSample:
         waiting=metrics.waiting,
         kv_cache=metrics.kv_cache,
         tokens_per_s=meter.tokens_per_s,
+        gpu=gpu,
     )
