@@ -17,6 +17,7 @@ from gdl.domain.errors import UsageError
 from gdl.domain.secret import Secret
 from gdl.probes.bench.arrivals import Arrivals
 from gdl.probes.bench.asking import Asking
+from gdl.probes.bench.charts import bars, distributions, histogram, throughputs
 from gdl.probes.bench.decode import Sample, decode
 from gdl.probes.bench.lane import Exchange
 from gdl.probes.bench.load import Outcome, Pace
@@ -357,6 +358,39 @@ def test_csv_and_markdown() -> None:
     assert len(table) == 4 and table[2] == table[3] and "985.0" in table[2]
 
 
+def test_histograms_by_hand() -> None:
+    values = [10.0, 10.9, 11.0, 12.5, 13.0, 13.9, 14.2, 16.1, 17.0, 17.9]
+    assert histogram([*values, 18.0]) == [
+        "      10 - 11  ######################################## 2",
+        "      11 - 12  #################### 1",
+        "      12 - 13  #################### 1",
+        "      13 - 14  ######################################## 2",
+        "      14 - 15  #################### 1",
+        "      15 - 16   0",
+        "      16 - 17  #################### 1",
+        "      17 - 18  ######################################## 2",
+        "  18 and more  #################### 1",
+    ]
+    # A straggler has a line of its own.
+    many = histogram([20.0, 21.0] * 100 + [900.0])
+    assert many[0].endswith(" 100") and many[-1] == "  21.20 and more  # 1"
+    assert histogram([5.0] * 10)[0].endswith("#" * 40 + " 10")
+    # Edges that binary numbers cannot hold.
+    tenths = histogram([0.01 * number for number in range(100)])
+    assert [line.rsplit(" ", 1)[1] for line in tenths] == ["20"] * 5
+    assert bars([]) == [] and bars([("1", 0.0, "0")]) == ["  1   0"]
+
+
+def test_distributions_come_with_enough_values() -> None:
+    assert distributions(outcome()) == []
+    many = [Sample(0.0, 0.0, 0.02, 0.06, (0.01, 0.03), 1, 3) for _ in range(10)]
+    made = Outcome(Asking("m"), Pace(2), tuple(many), figures(many, 1.0), CALM, "asyncio", "")
+    lines = distributions(made)
+    assert lines[1] == "Time to first token, ms" and lines[2].endswith(" 10")
+    assert "Inter-token latency, ms" in lines
+    assert [line[-3:] for line in throughputs([made])] == ["0.0"]
+
+
 def test_a_reader_is_told_what_to_know() -> None:
     assert (
         notes(outcome())[0] == "1 x truncated: the answer broke off: its stream ended before [DONE]"
@@ -366,3 +400,5 @@ def test_a_reader_is_told_what_to_know() -> None:
     late = Strain(0.1, 0.1, 25.0, 30.0)
     assert "25 ms late" in late.limited and CALM.limited == ""
     assert ("Requests", "3 completed, 2 failed") in rows(outcome(), CONTEXT)
+    rented = Context(CONTEXT.at, "", "builtin", 0.9, "2 x RTX 3090", "vastai")
+    assert ("Machine", "2 x RTX 3090, vastai, $0.900/h") in rows(outcome(), rented)

@@ -18,6 +18,7 @@ async def test_every_way_to_measure_is_kept_and_compared(place: Place) -> None:
     )
     assert (load["completed"], load["failed"], load["max_concurrency"]) == (6, 0, 2)
     assert load["gdl"]["price_per_hour"] == 0.1
+    assert (load["gdl"]["gpu"], load["gdl"]["provider"]) == ("RTX 3090", "vastai")
 
     swept = json.loads(
         await place.gdl("bench", session, "--sweep", "--max-concurrency", "2", "--requests", "4",

@@ -23,7 +23,7 @@ from gdl.cli.signals import handled
 from gdl.domain.errors import Cancelled, UsageError
 from gdl.domain.models import BenchReport
 from gdl.domain.secret import Secret
-from gdl.probes.bench import results
+from gdl.probes.bench import charts, results
 from gdl.probes.bench.arrivals import Arrivals
 from gdl.probes.bench.asking import Asking
 from gdl.probes.bench.carrier import Limits, shown
@@ -90,7 +90,9 @@ def bench(cli: Cli, target: Target, order: Order) -> NoReturn:
             refuse_to_publish(session, order.publish)
             job = _understood(order)
             async with session.orchestrator.reach(order.ident or "") as reached:
-                context = _context(order, reached.url, reached.price, reached.provider)
+                context = _context(
+                    order, reached.url, reached.price, reached.provider, reached.hardware
+                )
                 code, outcomes, best = await _measure(
                     order, job, reached.url, reached.key, reached.model, context, session.output
                 )
@@ -142,12 +144,13 @@ async def _at_url(cli: Cli, order: Order, output: Output) -> int:
         raise Cancelled("interrupted", "run it again when you are ready") from None
 
 
-def _context(order: Order, url: str, price: float | None, provider: str) -> Context:
+def _context(order: Order, url: str, price: float | None, provider: str, gpu: str = "") -> Context:
     return Context(
         at=datetime.now(UTC),
         url=shown(url),
         dataset=order.dataset,
         price_per_hour=price if order.price is None else order.price,
+        gpu=gpu,
         provider=provider,
     )
 
@@ -259,6 +262,8 @@ def _print_rows(outcome: Outcome, context: Context, output: Output) -> None:
     wide = max(len(name) for name, _ in rows)
     for name, text in rows:
         output.line(f"{name:<{wide}}  {plain(text, 300)}")
+    for line in charts.distributions(outcome):
+        output.line(line)
 
 
 async def _sweep(
@@ -272,6 +277,9 @@ async def _sweep(
     else:
         heads, lines = results.sweep_table(outcomes, context)
         for line in table(tuple(f">{head}" for head in heads), lines):
+            output.line(line)
+        output.line("")
+        for line in charts.throughputs(outcomes):
             output.line(line)
         output.line(f"ended: {plain(swept.ended, 300)}")
         if swept.best is not None:

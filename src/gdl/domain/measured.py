@@ -17,6 +17,13 @@ _SAME = 0.03
 """Less than this share away from the median is as usual: what runs differ by."""
 
 
+def machine(gpu: str, count: int) -> str:
+    """What a machine computes with. gpu: "" without one."""
+    if not gpu:
+        return "CPU"
+    return gpu if count < 2 else f"{count} x {gpu}"
+
+
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """One benchmarked point. backend: where the machine came from. gpu: "" without one. price:
@@ -38,9 +45,7 @@ class Measurement:
 
     @property
     def hardware(self) -> str:
-        if not self.gpu:
-            return "CPU"
-        return self.gpu if self.gpu_count < 2 else f"{self.gpu_count} x {self.gpu}"
+        return machine(self.gpu, self.gpu_count)
 
     @property
     def simulated(self) -> bool:

@@ -113,13 +113,15 @@ class Story:
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """A served model as it can be asked from here. url: of the tunnel's end; price: $/h."""
+    """A served model as it can be asked from here. url: of the tunnel's end; price: $/h. hardware:
+    such as "2 x RTX 4090"."""
 
     url: str
     key: Secret
     model: str
     price: float
     provider: str
+    hardware: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from gdl.domain import events as ev
 from gdl.domain.errors import UsageError
-from gdl.domain.measured import OWN, Measurement, Publication, standing
+from gdl.domain.measured import OWN, Measurement, Publication, machine, standing
 from gdl.domain.models import BenchReport
 from gdl.journal import benchmarks
 from gdl.journal.store import Journal, Rental
@@ -54,9 +54,7 @@ class Measurements:
     async def _measurement(
         self, rental: Rental, report: BenchReport, workload: str, *, best: bool
     ) -> Measurement:
-        gpu, count = await benchmarks.hardware(self._journal, rental.offer_id)
-        if not rental.has_gpu:
-            gpu, count = "", 0
+        gpu, count = await self._gpus(rental)
         return Measurement(
             at=self._clock(),
             deployment_id=rental.deployment_id,
@@ -71,6 +69,15 @@ class Measurements:
             report=report,
             best=best,
         )
+
+    async def _gpus(self, rental: Rental) -> tuple[str, int]:
+        if not rental.has_gpu:
+            return "", 0
+        return await benchmarks.hardware(self._journal, rental.offer_id)
+
+    async def hardware(self, rental: Rental) -> str:
+        """What the machine computes with, in a few words."""
+        return machine(*await self._gpus(rental))
 
     async def publication(self, rental: Rental, report: BenchReport, workload: str) -> Publication:
         """A report on a rental's machine as others may see it. Raises UsageError when no request

@@ -145,7 +145,10 @@ class Visits:
         """See `OrchestratorApi.reach`."""
         async with self.visit(rental) as visit:
             url = visit.client("`gdl-tui bench ID` alone does without").base_url
-            yield Reached(url, visit.key, rental.served_name, rental.price, rental.provider)
+            hardware = await self._measurements.hardware(visit.rental)
+            yield Reached(
+                url, visit.key, rental.served_name, rental.price, rental.provider, hardware
+            )
 
     async def over(self, session_id: str) -> str:
         """Why a session is over, by its backend's word; "" when it is not, or nobody knows."""

@@ -23,8 +23,8 @@ _NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a result is a result of. price_per_hour: dollars, None when not known. gpu, provider:
-    "" when not known."""
+    """What a result is a result of. price_per_hour: dollars, None when not known. gpu: one or more,
+    or "CPU"; it and provider are "" when not known."""
 
     at: datetime
     url: str
@@ -151,6 +151,7 @@ def rows(outcome: Outcome, context: Context) -> list[tuple[str, str]]:
         how = f"concurrency {pace.concurrency}"
     found = [
         ("Model", outcome.asking.model),
+        *([("Machine", where)] if (where := _machine(context)) else []),
         ("Load", f"{how}, {context.dataset}"),
         ("Requests", f"{figures.completed} completed, {figures.failed} failed"),
         ("Duration", f"{figures.duration_s:.2f} s"),
@@ -170,6 +171,11 @@ def rows(outcome: Outcome, context: Context) -> list[tuple[str, str]]:
         found.append(("Dollars per 10^6 output tokens", f"{prices[0]:.4f}"))
         found.append(("Output tokens per dollar", f"{prices[1]:,.0f}"))
     return found + [("Note", note) for note in notes(outcome)]
+
+
+def _machine(context: Context) -> str:
+    price = f"${context.price_per_hour:.3f}/h" if context.price_per_hour else ""
+    return ", ".join(part for part in (context.gpu, context.provider, price) if part)
 
 
 def _spread_text(one: Spread) -> str:
@@ -210,15 +216,16 @@ def sweep_table(
     outcomes: Sequence[Outcome], context: Context
 ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """(headings, lines): one line for each outcome, by concurrency."""
-    heads = ("at a time", "tokens/s", "TTFT p99 ms", "TPOT p99 ms", "E2EL p99 ms", "$/10^6 tokens")
+    heads = ("at a time", "tokens/s", "TTFT p99 ms", "TPOT p99 ms", "E2EL p99 ms", "$/10^6 tokens",
+             "tokens/$")  # fmt: skip
     table = []
     for outcome in outcomes:
         figures, prices = outcome.figures, money(outcome, context)
         spreads = (figures.ttft_ms, figures.tpot_ms, figures.e2el_ms)
         cells = (f"{one.p99:.1f}" if one else "" for one in spreads)
-        cost = f"{prices[0]:.3f}" if prices else ""
+        costs = (f"{prices[0]:.3f}", f"{prices[1]:,.0f}") if prices else ("", "")
         at_a_time = str(outcome.pace.concurrency or "")
-        table.append((at_a_time, f"{figures.output_throughput:.1f}", *cells, cost))
+        table.append((at_a_time, f"{figures.output_throughput:.1f}", *cells, *costs))
     return heads, table
 
 
