@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from time import perf_counter
 from typing import Any
 
 import pytest
@@ -146,6 +147,66 @@ def test_an_answer_is_the_same_however_http_and_reads_cut_it(
     assert not pipe.aborted
 
 
+HEADERS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def framed(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 99])
+@pytest.mark.parametrize("last", ["apart", "together"])
+@pytest.mark.parametrize("head", [True, False])
+def test_answers_as_servers_write_them_follow_each_other(
+    at_once: int, last: str, head: bool
+) -> None:
+    """An event is a chunk, a read is one or more of them; the end comes with the last or alone."""
+    events = [framed(part + b"\n\n") for part in body(5).split(b"\n\n")[:-1]]
+    reads = [b"".join(events[n : n + at_once]) for n in range(0, len(events), at_once)]
+    reads = [HEADERS, *reads] if head else [HEADERS + reads[0], *reads[1:]]
+    reads = [*reads, b"0\r\n\r\n"] if last == "apart" else [*reads[:-1], reads[-1] + b"0\r\n\r\n"]
+    ended: list[Exchange] = []
+    lane = Lane(lambda _, exchange: ended.append(exchange), lambda _: None)
+    pipe = Pipe()
+    lane.connection_made(pipe)  # type: ignore[arg-type]
+    for number in range(3):
+        lane.send(Exchange(number), b"POST")
+        for data in reads:
+            assert len(ended) == number
+            lane.data_received(data)
+        assert len(ended) == number + 1 and lane.usable
+    pipe.close()
+    if len(reads) > 2:
+        # The framing was not looked at while the clock ran.
+        assert all(len(exchange.reads) == len(reads) for exchange in ended)
+    for exchange in ended:
+        sample = decode(exchange, KEY, with_text=True)
+        assert (sample.error, sample.text, sample.output_tokens) == ("", "t0t1t2t3t4", 5)
+        assert len(sample.itls) == 4 and len(exchange.counts) == len(exchange.times) == len(reads)
+
+
+@given(st.binary(max_size=60), st.integers(1, 40), st.sampled_from([b"", b"0\r\n\r\n"]))
+def test_what_is_left_for_later_may_be_anything(noise: bytes, size: int, end: bytes) -> None:
+    ended: list[Exchange] = []
+    lane = Lane(lambda _, exchange: ended.append(exchange), lambda _: None)
+    pipe = Pipe()
+    lane.connection_made(pipe)  # type: ignore[arg-type]
+    lane.send(Exchange(), b"POST")
+    event = framed(f"data: {chunk('x')}\n\n".encode())
+    done = framed(b"data: [DONE]\n\n")
+    for data in (HEADERS + event, b"%x\r\n" % size, noise, event, done, end):
+        if data and not ended:
+            lane.data_received(data)
+    lane.look(perf_counter() + 1, 0.05)
+    if not ended:
+        lane.connection_lost(None)
+    pipe.close()
+    (exchange,) = ended
+    sample = decode(exchange, KEY)
+    assert sample.kind in ("", "protocol", "truncated")
+    assert len(exchange.counts) == len(exchange.times)
+
+
 @given(st.binary(max_size=300), places)
 def test_any_bytes_end_in_a_sample_or_are_waited_on(noise: bytes, reads: list[int]) -> None:
     start = b"HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n"
@@ -243,7 +304,7 @@ async def never_ending(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
     while True:
         writer.write(b"%x\r\n%s\r\n" % (len(event), event))
         await writer.drain()
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.001)
 
 
 def saying(wire: bytes) -> Handler:
@@ -270,6 +331,28 @@ async def test_what_is_no_answer_is_counted_and_ends(handler: Handler, kind: str
     async with raw_server(handler) as url:
         outcome = await load(carrier_for(url, KEY, QUICK))
     assert outcome.figures.errors == {kind: 3}
+
+
+async def test_nonsense_in_the_middle_of_an_answer_is_told_at_once() -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        event = framed(f"data: {chunk('x')}\n\n".encode())
+        for data in (HEADERS, event, event, b"not a length\r\n"):
+            writer.write(data)
+            await writer.drain()
+            await asyncio.sleep(0.02)
+        await asyncio.Event().wait()
+
+    async with raw_server(handler) as url:
+        outcome = await load(carrier_for(url, KEY, Limits(60, 60, 1)))
+    assert outcome.figures.errors == {"protocol": 3}
+    assert all(sample.latency < 5 and len(sample.itls) == 1 for sample in outcome.samples)
+
+
+async def test_an_answer_may_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gdl.probes.bench.lane.ANSWER_LIMIT", 20_000)
+    async with raw_server(never_ending) as url:
+        outcome = await load(carrier_for(url, KEY, Limits(60, 60, 1)), count=2, limit_s=None)
+    assert outcome.figures.errors == {"protocol": 2}
 
 
 async def test_a_content_length_too_short_costs_the_connection_but_not_the_answer() -> None:

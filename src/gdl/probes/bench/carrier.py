@@ -257,6 +257,7 @@ class SocketCarrier:
         """End what has run out of time."""
         now = perf_counter()
         for lane in tuple(self._busy):
+            lane.look(now, _LOOK_EVERY_S)
             exchange, last = lane.exchange, lane.last_read()
             if exchange is None:
                 continue

@@ -63,6 +63,7 @@ class Sample:
 def decode(exchange: Exchange, key: Secret, *, with_text: bool = False) -> Sample:
     """The sample that an ended exchange amounts to. Never raises for what a server sent."""
     start = exchange.sent if exchange.due is None else exchange.due
+    exchange.unframe()
     answer = _Answer(with_text)
     fault = exchange.fault
     try:
@@ -194,4 +195,5 @@ def _count(value: object, otherwise: int | None) -> int | None:
 
 def refusal_text(exchange: Exchange, key: Secret) -> str:
     """The body of an answer that refused, for a look at why."""
+    exchange.unframe()
     return redact(b"".join(exchange.pieces)[:_ERROR_BODY].decode(errors="replace"), key)

@@ -100,7 +100,7 @@ async def run_load(
     samples = []
     for number, exchange in enumerate(ended):
         samples.append(load.early.get(exchange) or decode(exchange, key))
-        exchange.pieces.clear()
+        exchange.drop()
         if number % _BATCH == 0:
             await asyncio.sleep(0)
     return Outcome(
@@ -266,7 +266,7 @@ class _Load:
     def _take(self, talk: _Talk, exchange: Exchange) -> None:
         self._running -= 1
         self._ended.append(exchange)
-        self._held += len(exchange.pieces)
+        self._held += exchange.held
         if self._on_progress is not None:
             self._on_progress(len(self._ended), self.total)
         if len(talk.answers) + 1 < self._turns_of(talk) and not self._stopped:
@@ -291,9 +291,9 @@ class _Load:
         return True
 
     def _decode_early(self, exchange: Exchange, *, with_text: bool = False) -> Sample:
+        self._held -= exchange.held
         self.early[exchange] = sample = decode(exchange, self._key, with_text=with_text)
-        self._held -= len(exchange.pieces)
-        exchange.pieces.clear()
+        exchange.drop()
         return sample
 
     def _over(self) -> None:
