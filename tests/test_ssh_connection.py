@@ -329,6 +329,22 @@ async def test_read_at_of_a_folder_is_an_error(either: Connection, tmp_path: Pat
 
 
 async def test_forward_carries_both_ways(conn: Connection) -> None:
+    await carries_both_ways(conn)
+
+
+def test_forward_carries_both_ways_on_the_faster_loop(tmp_path: Path) -> None:
+    """Which cannot be told to wait before it has read a first piece."""
+    uvloop = pytest.importorskip("uvloop")
+
+    async def main() -> None:
+        async with serving(tmp_path) as server, await Connection.open(server.target()) as conn:
+            await carries_both_ways(conn)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
+
+
+async def carries_both_ways(conn: Connection) -> None:
     async def shout(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write((await reader.read()).upper())
         await writer.drain()

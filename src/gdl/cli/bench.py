@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import typer
 
 from gdl.cli import exit_codes
+from gdl.cli.loops import run_fast
 from gdl.cli.output import Output, say
 from gdl.cli.publishing import publish, refuse_to_publish
 from gdl.cli.render import plain, table
@@ -110,23 +111,9 @@ def bench(cli: Cli, target: Target, order: Order) -> NoReturn:
                 await publish(session, order.ident or "", chosen, _workload(order))
             return code
 
-        execute(cli, body, target=target, as_json=order.as_json, changes="benchmarked")
+        execute(cli, body, target=target, as_json=order.as_json, changes="benchmarked", fast=True)
     output = Output(order.as_json)
-    raise typer.Exit(guarded(cli, lambda: _run(_at_url(cli, order, output)), output))
-
-
-def _run(work: Any) -> int:
-    """On the faster event loop where there is one."""
-    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
-    try:
-        import uvloop
-
-        factory = uvloop.new_event_loop
-    except ImportError:
-        pass
-    with asyncio.Runner(loop_factory=factory) as runner:
-        code: int = runner.run(work)
-        return code
+    raise typer.Exit(guarded(cli, lambda: run_fast(_at_url(cli, order, output)), output))
 
 
 async def _at_url(cli: Cli, order: Order, output: Output) -> int:

@@ -113,11 +113,13 @@ def execute(
     changes: str = "",
     flags: Mapping[str, Any] | None = None,
     on_error: Callable[[GdlError, Output], None] | None = None,
+    fast: bool = False,
 ) -> NoReturn:
     """Run `body` with an open orchestrator, report what goes wrong, leave with the exit code.
 
     changes: the verb that read-only forbids ("" for commands that only look). on_error: how an
-    expected failure is put on stdout with `--json`; default: one object of type "error".
+    expected failure is put on stdout with `--json`; default: one object of type "error". fast: it
+    carries or measures many bytes.
     """
     import asyncio
 
@@ -135,7 +137,14 @@ def execute(
             say(SIMULATED)
         return await _interruptible(cli, target, settings, output, body)
 
-    raise typer.Exit(guarded(cli, lambda: asyncio.run(main()), output, on_error))
+    def work() -> int:
+        if not fast:
+            return asyncio.run(main())
+        from gdl.cli.loops import run_fast
+
+        return run_fast(main())
+
+    raise typer.Exit(guarded(cli, work, output, on_error))
 
 
 async def _interruptible(

@@ -53,7 +53,7 @@ def tunnel(
             _show(session, [row])
         return exit_codes.OK
 
-    execute(cli, body, target=target, as_json=as_json)
+    execute(cli, body, target=target, as_json=as_json, fast=foreground)
 
 
 def _show(session: Session, rows: Sequence[TunnelRow]) -> None:

@@ -119,12 +119,14 @@ class Forward:
 
 
 class _LocalEnd(asyncio.Protocol):
-    """The accepted socket. Reads nothing until its other end is open."""
+    """The accepted socket. Nothing is read until its other end is open, but for a first piece on
+    event loops that cannot be told so early to wait (uvloop)."""
 
     def __init__(self, forward: Forward) -> None:
         self._forward = forward
         self._transport: asyncio.Transport | None = None
         self._chan: asyncssh.SSHTCPChannel[bytes] | None = None
+        self._early = bytearray()
         self._eof_seen = False
         self._eof_sent = False
 
@@ -140,11 +142,20 @@ class _LocalEnd(asyncio.Protocol):
         self._chan = chan
 
     def start(self) -> None:
+        if self._chan is not None:
+            if self._early:
+                self._chan.write(bytes(self._early))
+                self._early.clear()
+            if self._eof_seen:
+                self._chan.write_eof()
         self.resume()
 
     def data_received(self, data: bytes) -> None:
-        if self._chan is not None:
+        if self._chan is not None and not self._early:
             self._chan.write(data)
+        else:
+            self._early += data
+            self.pause()
 
     def eof_received(self) -> bool:
         self._eof_seen = True
