@@ -27,6 +27,7 @@ from gdl.ssh.link import Link
 _ADDRESS_S = 60.0
 _FIRST_LOOK_S, _LONGEST_LOOK_S = 0.1, 1.0
 _WATCH_EVERY_S = 2.0
+_TAKE_BACK_S = 30.0
 
 Tell = Callable[[str], None]
 
@@ -139,9 +140,10 @@ class Publisher:
 
     async def _take_back(self, link: Link, rental: Rental) -> None:
         """After a failure; what cannot be ended stays in the journal."""
-        with suppress(GdlError):
-            await cloudflared.end(link, rental.work_dir)
-            await publics.forget(self._journal, rental.session_id or "")
+        with suppress(GdlError, TimeoutError):
+            async with asyncio.timeout(_TAKE_BACK_S):
+                await cloudflared.end(link, rental.work_dir)
+                await publics.forget(self._journal, rental.session_id or "")
 
 
 def _row(one: PublicEndpoint, rental: Rental) -> PublicRow:
