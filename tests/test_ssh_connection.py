@@ -371,6 +371,26 @@ async def carries_both_ways(conn: Connection) -> None:
             await asyncio.open_connection(LOOPBACK, forward.local_port)
 
 
+async def test_a_small_piece_is_one_packet(conn: Connection) -> None:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(100):
+            writer.write(data)
+
+    async with answering(echo) as port:
+        forward = await conn.forward(port)
+        reader, writer = await asyncio.open_connection(LOOPBACK, forward.local_port)
+        writer.write(b"first")
+        assert await reader.readexactly(5) == b"first"
+        before = conn.raw._send_seq  # type: ignore[attr-defined]
+        for _ in range(50):
+            writer.write(b"x" * 8)
+            assert await reader.readexactly(8) == b"x" * 8
+        assert 50 <= conn.raw._send_seq - before < 60  # type: ignore[attr-defined]
+        writer.close()
+        await writer.wait_closed()
+        await forward.aclose()
+
+
 async def test_nothing_listens_yet(conn: Connection) -> None:
     with socket.socket() as taken:
         taken.bind((LOOPBACK, 0))
