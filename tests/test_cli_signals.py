@@ -231,3 +231,12 @@ def test_destroy_asks_with_name_and_price(start: Start) -> None:
     run.until("not released")
     assert run.end() == 8
     assert run.calls == ["sessions", "aclose"]
+
+
+def test_a_ctrl_c_while_all_is_closed_does_not_hide_that_it_may_bill(start: Start) -> None:
+    run = start("unsure", "deploy", "m")
+    run.until("error: step vllm failed")
+    while "aclose" not in run.calls:
+        time.sleep(0.01)
+    run.send(signal.SIGINT)
+    assert run.end() == 9

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 HEAVY = ("textual", "asyncssh", "httpx", "pydantic_settings", "gdl.settings", "gdl.bootstrap")
 
 
@@ -100,3 +102,47 @@ def test_plain_lists_offers_and_says_what_next(tmp_path: Path) -> None:
     assert len(done.stdout.splitlines()) > 10
     assert "gdl-tui deploy MODEL" in done.stderr
     assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_an_empty_host_is_a_mistake_and_not_another_backend(tmp_path: Path) -> None:
+    done = gdl(tmp_path, "deploy", "tinyllama", "--host", "", "--destroy")
+    assert done.returncode == 2 and "malformed host (empty)" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("ALL_PROXY", "socks5://u:hidden@127.0.0.1:9", "SOCKS proxy"),
+        ("HTTPS_PROXY", "foo://u:hidden@127.0.0.1:9", "a proxy"),
+        ("SSL_CERT_FILE", "/nowhere/hidden.pem", "certificates"),
+    ],
+)
+def test_a_proxy_or_certificates_of_no_use_are_told(
+    variable: str, value: str, words: str, tmp_path: Path
+) -> None:
+    wanted = {"GDL_SHOPPER_URL": "https://shopper.invalid", variable: value}
+    done = gdl(tmp_path, "offers", **wanted)
+    assert done.returncode == 7
+    first, second = done.stderr.splitlines()
+    assert first.startswith("error: the environment names") and words in first
+    assert second.startswith("hint: ") and "hidden" not in done.stderr
+
+
+def test_a_data_folder_of_no_use_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = gdl(tmp_path, "models", GDL_DATA_DIR=str(tmp_path / "file" / "data"))
+    assert done.returncode == 2
+    first, second = done.stderr.splitlines()
+    assert first.startswith("error: the data folder") and first.endswith("Not a directory")
+    assert second.startswith("hint: ")
+
+
+def test_shells_get_their_completions(tmp_path: Path) -> None:
+    # A shell starts the program without arguments; the words are in the environment.
+    asked = {"_GDL_TUI_COMPLETE": "complete_bash", "COMP_WORDS": "gdl-tui de", "COMP_CWORD": "1"}
+    done = gdl(tmp_path, **asked)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {"deploy", "destroy", "demo"} == set(done.stdout.split())
+    for shell in ("bash", "zsh", "fish"):
+        shown = gdl(tmp_path, "--show-completion", shell)
+        assert shown.returncode == 0 and "_GDL_TUI_COMPLETE" in shown.stdout

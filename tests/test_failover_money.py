@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import os
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -439,6 +440,37 @@ async def test_a_cancel_at_any_moment_leaves_nothing_rented(
         end = last(await told(house, ident))
     assert end.outcome in ("cancelled", "released")
     assert end.billing in (Billing.NONE, Billing.RELEASED)
+    assert shopper.billing() == []
+
+
+async def test_a_cancel_while_a_defect_is_written_down_still_gives_back(
+    tmp_path: Path, shopper: FakeShopper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(_: str) -> str:
+        raise RuntimeError("a defect of ours")
+
+    class Slow:
+        """The disk takes its time, and the user does not."""
+
+        def __init__(self) -> None:
+            self.loop, self.writing = asyncio.get_running_loop(), asyncio.Event()
+            self.go_on = threading.Event()
+
+        def __call__(self, path: Path, text: str) -> None:
+            self.loop.call_soon_threadsafe(self.writing.set)
+            self.go_on.wait(20)
+
+    slow = Slow()
+    monkeypatch.setattr("gdl.orchestrator.runner._write_text", slow)
+    async with quick_house(tmp_path, shopper.url, fate=breaks) as house:
+        ident = await house.deploy(wish())
+        async with asyncio.timeout(20):
+            await slow.writing.wait()
+        await house.cancel(ident)
+        slow.go_on.set()
+        end = last(await told(house, ident))
+    assert (end.outcome, end.billing) == ("cancelled", Billing.RELEASED)
+    assert "a defect of ours" in str(end.error)
     assert shopper.billing() == []
 
 

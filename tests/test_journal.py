@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
+import resource
+import sqlite3
 import stat
+import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from gdl import settings
 from gdl.domain import events as ev
 from gdl.domain.errors import GdlError
 from gdl.domain.events import EVENT_TYPES, Billing, Phase, Recorded
@@ -30,6 +36,7 @@ from gdl.domain.remedies import Remedy, RemedyKind
 from gdl.domain.secret import Secret
 from gdl.journal.keys import read_key, write_key
 from gdl.journal.store import DeploymentRow, Journal, Rental
+from gdl.orchestrator import owners
 
 FLAG = Remedy(RemedyKind.FLAG, "--x", "1", True)
 NOW = datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)
@@ -164,3 +171,63 @@ def test_a_key_file_is_private_complete_and_never_overwritten(tmp_path: Path) ->
 def test_a_secret_does_not_show() -> None:
     secret = Secret("hunter2")
     assert "hunter2" not in f"{secret} {secret!r} {[secret]} {vars(secret) if 0 else ''}"
+
+
+def test_half_a_key_does_not_stay_when_the_disk_is_full(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # A limit on the size of files stands for the full disk; the kernel refuses the write.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        with pytest.raises(GdlError) as caught:
+            write_key(tmp_path / "a.pem", Secret("-----BEGIN PRIVATE KEY-----\nabc"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "cannot write the key file" in caught.value.message
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_journal_of_an_earlier_version_grows_once(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite"
+    with contextlib.closing(sqlite3.connect(path)) as old, old:
+        old.execute(
+            "CREATE TABLE deployments (id TEXT PRIMARY KEY, created_at TEXT NOT NULL, model TEXT"
+            " NOT NULL, backend TEXT NOT NULL, outcome TEXT NOT NULL DEFAULT '', owner_pid INTEGER"
+            " NOT NULL DEFAULT 0)"
+        )
+        old.execute(
+            "INSERT INTO deployments VALUES ('d1', ?, 'm', 'local', '', 1)", (NOW.isoformat(),)
+        )
+    journals = await asyncio.gather(*(Journal.open(path) for _ in range(4)))
+    (row,) = await journals[0].deployments()
+    assert (row.id, row.owner_mark) == ("d1", "")
+    for journal in journals:
+        await journal.aclose()
+
+
+def test_a_process_is_known_by_more_than_its_id() -> None:
+    here, long_ago = owners.mark(os.getpid()), NOW.replace(year=2000)
+    mine = DeploymentRow("d", long_ago, "m", "local", "", os.getpid(), here)
+    # The clock was set after it began: that makes no other process of it.
+    assert owners.runs(mine)
+    assert not owners.runs(replace(mine, outcome="failed"))
+    # The same id, but another process had it: before a restart, or in an earlier container.
+    assert not owners.runs(replace(mine, owner_mark="another-boot 17"))
+    child = subprocess.Popen(["sleep", "60"])
+    try:
+        other = replace(mine, owner_pid=child.pid, owner_mark=owners.mark(child.pid))
+        assert owners.runs(other)
+        # Without a mark the times decide.
+        assert not owners.runs(replace(other, owner_mark=""))
+        assert owners.runs(replace(other, owner_mark="", created_at=datetime.now(UTC)))
+    finally:
+        child.kill()
+        child.wait()
+    assert not owners.runs(other)
+
+
+def test_the_consumer_id_survives_a_crash_while_it_was_made(tmp_path: Path) -> None:
+    (tmp_path / "consumer_id").write_text("")
+    made = settings.consumer_id(settings.load(data_dir=tmp_path))
+    assert made.startswith("gdl-tui-")
+    assert settings.consumer_id(settings.load(data_dir=tmp_path)) == made
+    assert [path.name for path in tmp_path.iterdir()] == ["consumer_id"]

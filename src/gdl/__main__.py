@@ -24,7 +24,7 @@ def main() -> None:
 
         print(f"gdl-tui {__version__}")  # noqa: T201 - the answer itself
         return
-    if not arguments:
+    if not arguments and not _completing():
         from gdl.cli.output import never_fail_to_print
         from gdl.cli.runtime import Cli, open_orchestrator, show_ui
 
@@ -32,7 +32,14 @@ def main() -> None:
         sys.exit(show_ui(Cli(open_orchestrator, open_ui)))
     from gdl.cli.app import run
 
-    sys.exit(run(arguments, open_ui=open_ui))
+    sys.exit(run(arguments, open_ui=open_ui, alone=True))
+
+
+def _completing() -> bool:
+    """Whether a shell asks for completions: it passes the words in the environment."""
+    import os
+
+    return "_GDL_TUI_COMPLETE" in os.environ
 
 
 async def open_ui(load: Callable[[], Settings], host: str | None, identity: str | None) -> int:
@@ -46,47 +53,54 @@ async def open_ui(load: Callable[[], Settings], host: str | None, identity: str 
     from datetime import UTC, datetime
 
     from gdl import __version__
+    from gdl.cli.ending import GivingBack
     from gdl.cli.exit_codes import CANCELLED
-    from gdl.cli.output import say
-    from gdl.cli.signals import handled
+    from gdl.cli.signals import handled, ignore
     from gdl.tui.starting import StartingApp
 
-    async with AsyncExitStack() as stack:
+    stack = AsyncExitStack()
 
-        async def connect(
-            backend: str | None, other_host: str | None
-        ) -> tuple[OrchestratorApi, Settings]:
-            import asyncio
+    async def connect(
+        backend: str | None, other_host: str | None
+    ) -> tuple[OrchestratorApi, Settings]:
+        import asyncio
 
-            settings = await asyncio.to_thread(_prepare, load)
-            from gdl.bootstrap import open_orchestrator
+        settings = await asyncio.to_thread(_prepare, load)
+        from gdl.bootstrap import open_orchestrator
 
-            where, key = host, identity
-            if backend is not None:
-                settings, where, key = (
-                    settings.model_copy(update={"backend": backend}), other_host, None
-                )  # fmt: skip
-            opened = open_orchestrator(settings, host=where, identity=key)
-            async with AsyncExitStack() as made:
-                orchestrator = await made.enter_async_context(opened)
-                await stack.aclose()
-                stack.push_async_exit(made.pop_all())
-            return orchestrator, settings
+        where, key = host, identity
+        if backend is not None:
+            settings, where, key = (
+                settings.model_copy(update={"backend": backend}), other_host, None
+            )  # fmt: skip
+        opened = open_orchestrator(settings, host=where, identity=key)
+        async with AsyncExitStack() as made:
+            orchestrator = await made.enter_async_context(opened)
+            await stack.aclose()
+            stack.push_async_exit(made.pop_all())
+        return orchestrator, settings
 
-        app = StartingApp(connect, clock=lambda: datetime.now(UTC), version=__version__)
+    app = StartingApp(connect, clock=lambda: datetime.now(UTC), version=__version__)
+    end: GivingBack | None = None
 
-        def stop(number: signal.Signals) -> None:
-            # Ctrl-C is for the shell, while one has the terminal.
-            if not (app.handed_over and number is signal.SIGINT):
-                app.exit(return_code=CANCELLED)
+    def stop(number: signal.Signals) -> None:
+        if end is not None:
+            end.signalled(number)
+        # Ctrl-C is for the shell, while one has the terminal.
+        elif not (app.handed_over and number is signal.SIGINT):
+            app.exit(return_code=CANCELLED)
 
+    # A terminal that goes away may send its signal more than once, also while all is being closed.
+    try:
         with handled(stop):
-            await app.run_async()
-        if app.failure is not None:
-            raise app.failure
-        if app.connected and app.orchestrator.active():
-            say("giving back what is rented ...")
-        return app.return_code or 0
+            async with stack:
+                await app.run_async()
+                end = GivingBack(app.orchestrator if app.connected else None)
+            if app.failure is not None:
+                raise app.failure
+            return end.exit_code(app.return_code or 0)
+    finally:
+        ignore()
 
 
 def _prepare(load: Callable[[], Settings]) -> Settings:

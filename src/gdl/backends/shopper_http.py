@@ -96,13 +96,7 @@ class ShopperHttp:
         self._parsed = _parse(url)
         self.shown_url = one_line(str(self._parsed.copy_with(userinfo=b"")), 200)
         self._read_timeout = read_timeout
-        self._client = httpx.AsyncClient(
-            transport=transport,
-            headers={"Accept": "application/json", "Accept-Encoding": "identity"},
-            verify=_tls(self._parsed.scheme),
-            # A proxy from the environment cannot reach this machine's own loopback.
-            trust_env=not _is_loopback(self._parsed.host),
-        )
+        self._client = _client(self._parsed, transport)
 
     async def aclose(self) -> None:
         await self._client.aclose()
@@ -224,6 +218,26 @@ def _parse(url: str) -> httpx.URL:
             "the shopper's address is not a usable URL", "it looks like http://host:port"
         )
     return parsed
+
+
+def _client(url: httpx.URL, transport: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
+    """Raises BackendUnreachable when the environment names a proxy or certificates that are of no
+    use. What it names is not shown: a proxy's address may hold a password."""
+    try:
+        return httpx.AsyncClient(
+            transport=transport,
+            headers={"Accept": "application/json", "Accept-Encoding": "identity"},
+            verify=_tls(url.scheme),
+            # A proxy from the environment cannot reach this machine's own loopback.
+            trust_env=not _is_loopback(url.host),
+        )
+    except ImportError:
+        what, hint = "a SOCKS proxy", "it needs one more package: pip install 'httpx[socks]'"
+    except OSError:
+        what, hint = "certificates", "check SSL_CERT_FILE and SSL_CERT_DIR"
+    except (ValueError, httpx.InvalidURL):
+        what, hint = "a proxy", "check ALL_PROXY, HTTP_PROXY and HTTPS_PROXY, or set NO_PROXY"
+    raise BackendUnreachable(f"the environment names {what} that cannot be used", hint)
 
 
 def _tls(scheme: str) -> ssl.SSLContext:

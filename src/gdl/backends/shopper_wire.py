@@ -159,7 +159,7 @@ def real_end(created: datetime | None, expires: datetime | None) -> datetime | N
 
 
 class CostWire(_Wire):
-    total_cost: SoftDollars = 0.0
+    total_cost: SoftDollars
     currency: Text = "USD"
     session_count: SoftCount = 0
     hours_used: SoftDollars = 0.0

@@ -17,14 +17,19 @@ if TYPE_CHECKING:
 
 
 def run(
-    arguments: Sequence[str], *, opener: Opener = open_orchestrator, open_ui: Ui | None = None
+    arguments: Sequence[str],
+    *,
+    opener: Opener = open_orchestrator,
+    open_ui: Ui | None = None,
+    alone: bool = False,
 ) -> int:
     """Run one command line (without the program's name) and return its exit code.
 
     opener: makes the orchestrator. open_ui: shows the terminal UI when no subcommand is named.
+    alone: nothing else comes in this process: a signal after the work changes nothing any more.
     """
     never_fail_to_print()
-    cli = Cli(opener=opener, open_ui=open_ui)
+    cli = Cli(opener=opener, open_ui=open_ui, alone=alone)
 
     def work() -> int:
         try:

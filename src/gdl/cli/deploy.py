@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +12,7 @@ from gdl.cli.follow import Follower, exit_code
 from gdl.cli.output import Output
 from gdl.cli.runtime import Cli, Session, Target, at_terminal, complain, execute
 from gdl.cli.show import JsonShow, Show, TextShow
+from gdl.cli.signals import leave_now
 from gdl.domain.errors import GdlError, UsageError
 from gdl.domain.events import Billing, DeploymentFinished, Recorded
 from gdl.domain.models import DeploymentSpec, OfferQuery
@@ -145,13 +143,5 @@ async def _to_the_end(follower: Follower, start: Awaitable[str], output: Output)
         output.abandon(ending.closed)
     code = exit_code(ending)
     if ending.gave_up:
-        _leave_now(code)
+        leave_now(code)
     return code
-
-
-def _leave_now(code: int) -> NoReturn:
-    """Leave without closing: closing would wait for the release that the user will not wait for."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(code)

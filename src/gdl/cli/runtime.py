@@ -49,7 +49,8 @@ class Target:
 class Cli:
     """The global options, and the ways out of this layer. One per run.
 
-    data_dir: where crash logs go; the settings' folder as soon as they are read.
+    data_dir: where crash logs go; the settings' folder as soon as they are read. alone: this run is
+    all that its process does.
     """
 
     opener: Opener
@@ -60,6 +61,7 @@ class Cli:
     host: str | None = None
     identity: str | None = None
     data_dir: Path | None = None
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,8 @@ def load_settings(cli: Cli, target: Target, flags: Mapping[str, Any]) -> Setting
     from gdl.domain.errors import UsageError
 
     backend = target.backend or cli.backend
-    if (target.host or cli.host) is not None:
+    # An empty one is a mistake to be told, not a wish for another backend.
+    if target.host is not None or cli.host is not None:
         if backend not in (None, "ssh"):
             raise UsageError(
                 f"--host names a machine of the ssh backend, not of {backend}", "use --backend ssh"
@@ -153,26 +156,32 @@ async def _interruptible(
     """`body`, with signals turned into a cancellation, so that everything is closed in order."""
     import asyncio
 
-    from gdl.cli.signals import handled
+    from gdl.cli import signals
     from gdl.domain.errors import Cancelled
 
     task = asyncio.current_task()
     if task is None:
         raise RuntimeError("not in a task")
+    code: int | None = None
     try:
-        with handled(lambda _signal: task.cancel()):
+        with signals.handled(lambda _signal: task.cancel()):
             async with cli.opener(
                 settings,
-                host=target.host or cli.host,
-                identity=target.identity or cli.identity,
+                host=cli.host if target.host is None else target.host,
+                identity=cli.identity if target.identity is None else target.identity,
             ) as orchestrator:
-                return await body(Session(orchestrator, settings, output))
+                code = await body(Session(orchestrator, settings, output))
     except asyncio.CancelledError as cancelled:
         task.uncancel()
         # A signal while everything is being closed must not hide why it is being closed.
         if (earlier := _behind(cancelled)) is not None:
             raise earlier from None
-        raise Cancelled("interrupted", "run it again when you are ready") from None
+        if code is None:
+            raise Cancelled("interrupted", "run it again when you are ready") from None
+    finally:
+        if cli.alone:
+            signals.ignore()
+    return code
 
 
 def _behind(error: BaseException) -> GdlError | None:

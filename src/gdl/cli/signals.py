@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 STOPPING = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
@@ -39,3 +42,18 @@ def _install(loop: asyncio.AbstractEventLoop, callback: Callable[[signal.Signals
     for number in STOPPING:
         with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
             loop.add_signal_handler(number, callback, number)
+
+
+def ignore() -> None:
+    """From here on a signal changes nothing: all is done, and only the exit code is to come."""
+    for number in STOPPING:
+        with contextlib.suppress(ValueError):
+            signal.signal(number, signal.SIG_IGN)
+
+
+def leave_now(code: int) -> NoReturn:
+    """Leave without closing: closing would wait for the release that the user will not wait for."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)

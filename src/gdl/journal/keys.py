@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -13,9 +14,11 @@ def write_key(path: Path, secret: Secret) -> Path:
     """Put a secret on disk and make sure that it survives a crash. Blocking; takes about a
     millisecond. Raises GdlError when the disk does not take it."""
     text = secret.reveal()
+    made = False
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        made = True
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text if text.endswith("\n") else text + "\n")
             file.flush()
@@ -26,6 +29,10 @@ def write_key(path: Path, secret: Secret) -> Path:
         finally:
             os.close(folder)
     except OSError as error:
+        if made:
+            # Half a key would pass for a whole one later.
+            with contextlib.suppress(OSError):
+                path.unlink()
         raise GdlError(
             f"cannot write the key file {path}: {error.strerror}",
             "check free space and permissions of the data folder",

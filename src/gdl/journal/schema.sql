@@ -7,7 +7,8 @@ CREATE TABLE IF NOT EXISTS deployments (
     model      TEXT NOT NULL,
     backend    TEXT NOT NULL,
     outcome    TEXT NOT NULL DEFAULT '',
-    owner_pid  INTEGER NOT NULL DEFAULT 0
+    owner_pid  INTEGER NOT NULL DEFAULT 0,
+    owner_mark TEXT NOT NULL DEFAULT ''
 );
 
 CREATE TABLE IF NOT EXISTS events (

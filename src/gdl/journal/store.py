@@ -70,12 +70,15 @@ class Rental:
 
 @dataclass(frozen=True, slots=True)
 class DeploymentRow:
+    """owner_mark: tells the process from others that had or will have its id, "" if unknown."""
+
     id: str
     created_at: datetime
     model: str
     backend: str
     outcome: str
     owner_pid: int
+    owner_mark: str = ""
 
 
 _RENTAL_FIELDS = tuple(f.name for f in dataclasses.fields(Rental))
@@ -122,8 +125,9 @@ class Journal:
 
     async def add_deployment(self, row: DeploymentRow) -> None:
         await self.write(
-            "INSERT INTO deployments (id, created_at, model, backend, outcome, owner_pid)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO deployments"
+            " (id, created_at, model, backend, outcome, owner_pid, owner_mark)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
                 row.id,
                 row.created_at.isoformat(),
@@ -131,6 +135,7 @@ class Journal:
                 row.backend,
                 row.outcome,
                 row.owner_pid,
+                row.owner_mark,
             ),
         )
 
@@ -240,6 +245,10 @@ class Journal:
         return await self._do(lambda: self._database.execute(sql, values).fetchall())
 
 
+_LATER_COLUMNS = (("rentals", "service_url"), ("deployments", "owner_mark"))
+"""What a journal of an earlier version lacks."""
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     fresh = not path.exists()
@@ -253,13 +262,27 @@ def _connect(path: Path) -> sqlite3.Connection:
         database.execute("PRAGMA synchronous = FULL")
         schema = resources.files("gdl.journal").joinpath("schema.sql").read_text("utf-8")
         database.executescript(schema)
-        columns = {row["name"] for row in database.execute("PRAGMA table_info(rentals)")}
-        if "service_url" not in columns:
-            database.execute("ALTER TABLE rentals ADD COLUMN service_url TEXT NOT NULL DEFAULT ''")
+        _grow(database)
     except BaseException:
         database.close()
         raise
     return database
+
+
+def _grow(database: sqlite3.Connection) -> None:
+    """Add what is lacking; of several processes that start at once, one does."""
+    lacking = [(table, name) for table, name in _LATER_COLUMNS if _lacks(database, table, name)]
+    if not lacking:
+        return
+    with database:
+        database.execute("BEGIN IMMEDIATE")
+        for table, name in lacking:
+            if _lacks(database, table, name):
+                database.execute(f"ALTER TABLE {table} ADD COLUMN {name} TEXT NOT NULL DEFAULT ''")
+
+
+def _lacks(database: sqlite3.Connection, table: str, column: str) -> bool:
+    return column not in {row["name"] for row in database.execute(f"PRAGMA table_info({table})")}
 
 
 def _cell(value: Any) -> Any:
@@ -276,6 +299,7 @@ def _deployment(row: sqlite3.Row) -> DeploymentRow:
         row["backend"],
         row["outcome"],
         row["owner_pid"],
+        row["owner_mark"],
     )
 
 

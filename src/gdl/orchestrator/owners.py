@@ -17,27 +17,44 @@ def runs(row: DeploymentRow) -> bool:
     """Whether a deployment without an end is still being worked on by a live process.
 
     A process id alone proves nothing: after a restart (of a container, say) another process may
-    have it. One that started after the deployment is not the one.
+    have it. Its mark tells; without one, a process that started after the deployment is not it.
     """
     if row.outcome or row.owner_pid <= 0:
         return False
-    if row.owner_pid == os.getpid():
-        return row.created_at + _SLACK >= _OUR_START
     try:
         os.kill(row.owner_pid, 0)
     except ProcessLookupError:
         return False
     except OSError:
         pass  # it is there, and somebody else's
+    if row.owner_mark and (now := mark(row.owner_pid)):
+        return now == row.owner_mark
+    if row.owner_pid == os.getpid():
+        return row.created_at + _SLACK >= _OUR_START
     started = _started(row.owner_pid)
     return started is None or row.created_at + _SLACK >= started
+
+
+def mark(pid: int) -> str:
+    """What no other process with this id has: boot and start, both untouched by a clock that is
+    set. "" where the system does not tell it in /proc."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {_start_ticks(pid)}"
+    except (OSError, ValueError, IndexError):
+        return ""
+
+
+def _start_ticks(pid: int) -> int:
+    """Clock ticks from boot to the start of a process. Raises OSError, ValueError, IndexError."""
+    stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    return int(stat.rpartition(")")[2].split()[19])
 
 
 def _started(pid: int) -> datetime | None:
     """When a process started; None where the system does not tell it in /proc."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-        ticks = int(stat.rpartition(")")[2].split()[19])
+        ticks = _start_ticks(pid)
         boot = next(
             int(line.split()[1])
             for line in Path("/proc/stat").read_text(encoding="ascii").splitlines()

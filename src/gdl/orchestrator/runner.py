@@ -67,14 +67,7 @@ class Runner:
         except GdlError as error:
             await uninterrupted(self._failed(error))
         except Exception as error:
-            trace = traceback.format_exc()
-            path = self._deployment.log_dir / "internal-error.txt"
-            await asyncio.to_thread(_write_text, path, trace)
-            await uninterrupted(
-                self._failed(
-                    GdlError(f"internal error: {type(error).__name__}: {error}", f"details: {path}")
-                )
-            )
+            await uninterrupted(self._broken(error, traceback.format_exc()))
 
     # -- attempts --------------------------------------------------------------------------------
 
@@ -242,6 +235,13 @@ class Runner:
         except GdlError as trouble:
             error = trouble
         await self._finish("cancelled", error)
+
+    async def _broken(self, error: Exception, trace: str) -> None:
+        """A defect of ours: written down, and then an end like any other."""
+        path = self._deployment.log_dir / "internal-error.txt"
+        await asyncio.to_thread(_write_text, path, trace)
+        what = f"internal error: {type(error).__name__}: {error}"
+        await self._failed(GdlError(what, f"details: {path}"))
 
     async def _failed(self, error: GdlError) -> None:
         dep = self._deployment

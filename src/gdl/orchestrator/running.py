@@ -15,6 +15,7 @@ from gdl.domain.errors import GdlError, UsageError
 from gdl.domain.models import DeploymentSpec
 from gdl.engines.base import Model
 from gdl.journal.store import DeploymentRow, Journal
+from gdl.orchestrator import owners
 from gdl.orchestrator.bus import Channel
 from gdl.orchestrator.deployment import Deployment
 from gdl.orchestrator.releasing import uninterrupted
@@ -57,7 +58,15 @@ class Running:
             auto_failover=spec.auto_failover,
         )
         await self._journal.add_deployment(
-            DeploymentRow(ident, now, model.served_name, self._backend_name, "", os.getpid())
+            DeploymentRow(
+                ident,
+                now,
+                model.served_name,
+                self._backend_name,
+                "",
+                os.getpid(),
+                owners.mark(os.getpid()),
+            )
         )
         need = needed_of(model, spec.query, self._settings)
         vram_gb = None if need is None else need.vram_gb
