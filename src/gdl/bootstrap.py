@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,6 +14,10 @@ from gdl.engines import registry as engines
 from gdl.journal.store import Journal
 from gdl.orchestrator.service import Orchestrator
 from gdl.settings import Settings
+
+
+# Written to a socket whose other end is gone: told by the warning's line and by nothing else.
+logging.getLogger("asyncio").setLevel(logging.ERROR)
 
 
 @asynccontextmanager

@@ -201,8 +201,9 @@ def show_ui(cli: Cli, target: Target | None = None, flags: Mapping[str, Any] | N
     from gdl.domain.errors import UsageError
 
     def work() -> int:
-        # textual-serve runs this program with a driver of its own in place of a terminal.
-        seen = "TEXTUAL_DRIVER" in os.environ or (sys.stdin.isatty() and sys.stdout.isatty())
+        # The screen is drawn on stderr. textual-serve runs this program with a driver of its own.
+        streams = (sys.stdin, sys.stdout, sys.stderr)
+        seen = "TEXTUAL_DRIVER" in os.environ or all(each.isatty() for each in streams)
         if cli.open_ui is None or not seen:
             raise UsageError("the terminal UI needs a terminal", "see `gdl-tui --help`")
 

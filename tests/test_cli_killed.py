@@ -1,0 +1,151 @@
+"""Processes that are killed, and terminals that go away, while the market lives on beside them.
+
+The market is `gdl-tui sandbox` in a process of its own; what it says is rented is the truth.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import random
+import select
+import signal
+import subprocess
+import termios
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from test_sandbox_cli import ENTRY, environment, gdl
+
+pytestmark = pytest.mark.long
+
+KILLS = 6
+LIMIT_S = 30.0
+
+
+@dataclass
+class Market:
+    """A simulated market, and a user's folder beside it."""
+
+    folder: Path
+    url: str
+
+    def ours(self, *words: str, code: int = 0) -> list[dict[str, Any]]:
+        """What a command prints with --json."""
+        done = gdl(self.folder, *words, "--backend", "sandbox", "--json", GDL_SANDBOX__URL=self.url)
+        assert done.returncode == code, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def rented(self) -> set[str]:
+        """The sessions that cost money, as the market itself has them."""
+        with urllib.request.urlopen(f"{self.url}/api/v1/sessions", timeout=10) as answer:
+            rows = json.load(answer)["sessions"] or []
+        return {row["id"] for row in rows if row["status"] not in ("stopped", "failed")}
+
+    def start(self, *words: str, **how: Any) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [*ENTRY, "--backend", "sandbox", *words],
+            env=environment(self.folder, GDL_SANDBOX__URL=self.url, TERM="xterm-256color"),
+            start_new_session=True,
+            **how,
+        )
+
+
+def until(true: Callable[[], Any]) -> None:
+    end = time.monotonic() + LIMIT_S
+    while not true():
+        assert time.monotonic() < end, "it never came to be"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def market(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Market]:
+    speed = str(getattr(request, "param", 40))
+    service = subprocess.Popen(
+        [*ENTRY, "sandbox", "--port", "0", "--scenario", "calm", "--speed", speed],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=environment(tmp_path / "service"),
+    )
+    try:
+        assert service.stdout is not None
+        yield Market(tmp_path / "user", service.stdout.readline().strip().partition("=")[2])
+    finally:
+        service.send_signal(signal.SIGINT)
+        service.communicate(timeout=LIMIT_S)
+
+
+def test_nothing_is_lost_by_a_kill_at_any_moment(market: Market) -> None:
+    chance = random.Random(4)
+    for number in range(KILLS):
+        deploy = market.start(
+            *("deploy", "tinyllama", "--no-bench", "--destroy"),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(chance.uniform(0.8, 3.5))
+        deploy.kill()
+        deploy.wait()
+        if number % 3 == 2:
+            continue  # the next deployment finds it in its way, or beside it
+        truth = market.rented()
+        told = {row["id"]: row for row in market.ours("sessions")}
+        billing = {ident for ident, row in told.items() if row["billing"] != "released"}
+        assert truth <= billing, f"kill {number}: {truth - billing} bills unseen"
+        for ident in sorted(truth):
+            (gone,) = market.ours("destroy", ident)
+            assert gone["billing"] == "released"
+        assert market.rented() == set()
+        assert all(row["billing"] == "released" for row in market.ours("sessions"))
+    *_, end = market.ours("deploy", "tinyllama", "--no-bench", "--destroy")
+    assert (end["outcome"], end["billing"]) == ("released", "released")
+    for ident in sorted(market.rented()):
+        market.ours("destroy", ident)
+    assert market.rented() == set()
+    # Of machines that are gone no key is kept.
+    assert list((market.folder / "data" / "keys").glob("*.pem")) == []
+
+
+@pytest.mark.parametrize("market", [5], indirect=True)
+def test_a_terminal_that_goes_away_gives_the_machine_back(market: Market) -> None:
+    near, far = pty.openpty()
+    termios.tcsetwinsize(far, (30, 100))
+    ui = market.start(stdin=far, stdout=far, stderr=far)
+    os.close(far)
+    screen = bytearray()
+
+    def shows(words: str) -> bool:
+        while select.select([near], [], [], 0.05)[0]:
+            try:
+                screen.extend(os.read(near, 65536))
+            except OSError:  # the other end is closed
+                return False
+        return words.encode() in screen
+
+    try:
+        for words, keys in (("RTX", "\r"), ("Which model", "\r"), ("Deploy this", "y")):
+            until(lambda words=words: shows(words))  # type: ignore[misc]
+            screen.clear()
+            os.write(near, keys.encode())
+        until(lambda: [shows(""), market.rented()][1])
+        # The kernel sends one, the shell another, and whoever waits for it a third.
+        for number in (signal.SIGHUP, signal.SIGHUP, signal.SIGTERM):
+            ui.send_signal(number)
+            time.sleep(0.2)
+        until(lambda: [shows(""), ui.poll() is not None][1])
+        assert ui.returncode == 8
+        assert market.rented() == set()
+    finally:
+        os.close(near)
+        if ui.poll() is None:
+            ui.kill()
+            ui.wait()
