@@ -6,10 +6,15 @@ Every deployment has a simulated market of its own (the sandbox's real HTTP serv
 `chaos`, its faults drawn from the seed), its own journal, and the real orchestrator. The machines
 are reduced to a word each: what would go wrong on one goes wrong here without SSH and shell.
 
-Best possible: the share of deployments for which a fitting offer without a fatal fault was listed,
-as somebody who knew all faults would have found. Prints one line for each figure and exits 1 when a
-machine is left rented, two are rented at once, a deployment hangs or ends without a name, or the
-success rate is more than 1 % below the best possible. Takes about 10 minutes on two cores.
+Two bounds, from the faults that were drawn for the offers. Best possible: the share of deployments
+for which a fitting offer without a fatal fault was listed, as somebody who knew all faults would
+have found. Best in order: the share that is served within `--attempts` by whoever takes the
+cheapest fitting offer each time, learns of a fault by failing, and leaves out the provider after an
+SSH error; the moods of the service, such as an answer that is lost, are not part of it.
+
+Prints one line for each figure and exits 1 when a machine is left rented, two are rented at once, a
+deployment hangs or ends without a name, or the success rate is more than 1 % below the best
+possible (in order, with fewer than 12 attempts). Takes about 10 minutes on two cores.
 """
 
 from __future__ import annotations
@@ -40,12 +45,15 @@ from gdl.domain.errors import DeployError, SshError, VerificationError
 from gdl.domain.events import Billing, Phase
 from gdl.domain.models import DeploymentSpec, Exclusion, Offer, OfferQuery, Session
 from gdl.domain.offers import Exclusions, Experience, rank
+from gdl.orchestrator.patience import patiently
 from gdl.settings import load
 from quick_house import QuickAttempt, quick_house
 
 MODEL = "qwen2-1.5b"
 HANG_S = 120.0
 ALLOWED_SHARE = 0.01
+ENOUGH_ATTEMPTS = 12
+"""From here on the number of attempts is no excuse."""
 RANKED, RANK_MS = 10_000, 50.0
 
 
@@ -146,6 +154,7 @@ class Tally:
     runs: int = 0
     served: int = 0
     possible: int = 0
+    in_order: int = 0
     attempts: int = 0
     left: list[int] = field(default_factory=list)
     twice: list[int] = field(default_factory=list)
@@ -167,6 +176,7 @@ async def one(seed: int, args: argparse.Namespace, tally: Tally) -> None:
         backend = SandboxBackend(wanted, "tester")
         kind = type("OnMarket", (MarketAttempt,), {"backend": backend})
         async with quick_house(Path(folder), on=backend, attempt=kind, **flags) as house:
+            possible, in_order = await _bounds(house, backend, args.attempts)
             begun = time.monotonic()
             spec = DeploymentSpec(
                 MODEL, "sandbox", bench=False, after="destroy", max_attempts=args.attempts
@@ -180,8 +190,8 @@ async def one(seed: int, args: argparse.Namespace, tally: Tally) -> None:
                 return
             tally.seconds.append(time.monotonic() - begun)
             _count(tally, seed, end, backend)
-            possible = await _possible(house, backend)
             tally.possible += possible
+            tally.in_order += in_order
 
 
 def _count(tally: Tally, seed: int, end: ev.DeploymentFinished, backend: SandboxBackend) -> None:
@@ -201,15 +211,39 @@ def _count(tally: Tally, seed: int, end: ev.DeploymentFinished, backend: Sandbox
         tally.twice.append(seed)
 
 
-async def _possible(house: Any, backend: SandboxBackend) -> bool:
-    """Whether a fitting offer without a fatal fault was there from the beginning."""
-    assert backend.service is not None
-    market = backend.service.market
-    offers = await backend.offers(OfferQuery())
+async def _bounds(house: Any, backend: SandboxBackend, attempts: int) -> tuple[bool, bool]:
+    """Whether a fitting offer without a fatal fault is listed, and whether one is reached in order
+    within so many attempts."""
+    offers = await patiently(lambda: backend.offers(OfferQuery()), _silent)
     shape = house._engine.resolve(MODEL)
     ranked = await house._failover._ranked(offers, OfferQuery(model=shape.typed), (), 1)
-    fits = [r for r in ranked if r.exclusion in (None, "offer", "machine", "provider")]
-    return any(not any(fatal(f) for f in market.faults_of(r.offer.id)) for r in fits)
+    assert backend.service is not None
+    market = backend.service.market
+    fits = [
+        (r.offer, [f for f in market.faults_of(r.offer.id) if fatal(f)])
+        for r in ranked
+        if r.excluded is None
+    ]
+    possible, in_order = any(not faults for _, faults in fits), False
+    for _ in range(attempts):
+        if not fits:
+            break
+        (offer, faults), *fits = fits
+        if not faults:
+            in_order = True
+            break
+        by_ssh = any(f.kind in ("never-ready", "key-late") for f in faults)
+        fits = [
+            (other, its)
+            for other, its in fits
+            if (other.machine_id is None or other.machine_id != offer.machine_id)
+            and not (by_ssh and other.provider == offer.provider)
+        ]
+    return possible, in_order
+
+
+async def _silent(_: str) -> None:
+    """Nobody is told."""
 
 
 async def run(args: argparse.Namespace) -> Tally:
@@ -270,7 +304,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--attempts", type=int, default=12)
+    parser.add_argument("--attempts", type=int, default=ENOUGH_ATTEMPTS)
     parser.add_argument("--scenario", default="chaos")
     parser.add_argument("--speed", type=float, default=100.0)
     parser.add_argument("--at-once", type=int, default=8)
@@ -287,6 +321,7 @@ def main() -> int:
         "served": tally.served,
         "success_rate": round(tally.served / runs, 4),
         "best_possible": round(tally.possible / runs, 4),
+        "best_in_order": round(tally.in_order / runs, 4),
         "attempts_per_run": round(tally.attempts / runs, 2),
         "ends": dict(tally.ends.most_common()),
         "left_rented": tally.left,
@@ -300,7 +335,8 @@ def main() -> int:
     if args.json:
         args.json.write_text(json.dumps(figures, indent=1) + "\n")
     wrong = tally.left or tally.twice or tally.hung or tally.nameless
-    below = (tally.possible - tally.served) / runs > ALLOWED_SHARE
+    bound = tally.possible if args.attempts >= ENOUGH_ATTEMPTS else tally.in_order
+    below = (bound - tally.served) / runs > ALLOWED_SHARE
     return 1 if wrong or below or best > RANK_MS else 0
 
 
