@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from gdl.cli import exit_codes
 from gdl.domain import events as ev
-from gdl.domain.errors import ReleaseUnconfirmed
+from gdl.domain.errors import BackendUnreachable, ReleaseUnconfirmed
 from gdl.domain.events import Billing, Phase
 from gdl.domain.models import DeploymentSpec, OfferQuery
 from gdl.domain.secret import Secret
@@ -365,6 +366,31 @@ async def test_an_end_that_nobody_asked_for_proves_nothing_about_the_bill(
         assert (await house.destroy(doubtful)).billing == "released"
         rows = {r.session.id: r.billing for r in await house.sessions()}
         assert rows[doubtful] == "released"
+
+
+async def test_a_kept_machine_does_not_hide_that_an_earlier_one_may_bill(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    async with quick_house(tmp_path, shopper.url, fate=stop_by_itself(shopper, "")) as house:
+        end = last(await deployed(house, wish(after="keep")))
+        (serving,) = shopper.billing()
+        assert (end.outcome, end.billing) == ("serving", Billing.ACTIVE)
+        assert end.session_id == serving
+        doubtful = next(i for i, o in shopper._offer_of.items() if o == "vastai-101")
+        assert doubtful in str(end.error) and doubtful in str(end.hint)
+        assert exit_codes.of_finished(end) == exit_codes.STILL_BILLING
+        await house.destroy(serving)
+
+
+async def test_what_is_rented_is_named_while_the_backend_is_away(tmp_path: Path) -> None:
+    with FakeShopper(offers=[dict(o) for o in OFFERS], ssh=("203.0.113.9", 22, "root")) as away:
+        url = away.url
+        async with quick_house(tmp_path, url) as house:
+            end = last(await deployed(house, wish(after="keep")))
+    async with quick_house(tmp_path, url) as house:
+        with pytest.raises(BackendUnreachable) as caught:
+            await house.sessions()
+    assert f"still rented: {end.session_id}" in caught.value.message
 
 
 async def test_a_session_destroyed_from_elsewhere_is_neither_in_doubt_nor_replaced(

@@ -15,7 +15,6 @@ from gdl.journal.store import Journal
 from gdl.orchestrator.service import Orchestrator
 from gdl.settings import Settings
 
-
 # Written to a socket whose other end is gone: told by the warning's line and by nothing else.
 logging.getLogger("asyncio").setLevel(logging.ERROR)
 

@@ -78,9 +78,11 @@ def may_bill(billing: Billing) -> bool:
 
 def of_finished(finished: DeploymentFinished) -> int:
     """The code for how a deployment ended."""
+    if finished.kind == "release_unconfirmed":
+        return STILL_BILLING
     if finished.outcome == "serving":
         return OK
-    if may_bill(finished.billing) or finished.kind == "release_unconfirmed":
+    if may_bill(finished.billing):
         return STILL_BILLING
     if finished.outcome == "released":
         return BY_KIND.get(finished.kind, OK) if finished.error else OK

@@ -262,6 +262,8 @@ class Runner:
         serving = outcome == "serving"
         latest = state.attempt
         in_doubt = bool(dep.doubts) and state.billing in (Billing.NONE, Billing.RELEASED)
+        if serving:
+            error = _earlier_doubt(dep.doubts)
         await dep.emit(
             ev.DeploymentFinished(
                 outcome=outcome,
@@ -271,11 +273,21 @@ class Runner:
                 billing=Billing.UNKNOWN if in_doubt else state.billing,
                 attempts=summaries(state, outcome, error, self._clock(), rents=self._rents),
                 benchmark=state.benchmark,
-                error=None if error is None or serving else error.message,
-                hint=None if error is None or serving else error.hint,
+                error=None if error is None else error.message,
+                hint=None if error is None else error.hint,
                 kind="" if error is None else error.kind,
             )
         )
+
+
+def _earlier_doubt(sessions: list[str]) -> ReleaseUnconfirmed | None:
+    """A machine that serves does not outweigh one of an earlier attempt that may bill unused."""
+    if not sessions:
+        return None
+    return ReleaseUnconfirmed(
+        f"it serves, but session {sessions[-1]} of an earlier attempt may still be billing",
+        f"look at the marketplace's own console, then `gdl-tui destroy {sessions[-1]}`",
+    )
 
 
 def _attempt_started(number: int, offer: Offer) -> ev.AttemptStarted:

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from gdl.backends.base import Backend
 from gdl.domain.errors import (
+    BackendError,
     GdlError,
     MachineError,
     SessionGone,
@@ -57,7 +58,11 @@ class Sessions:
 
     async def rows(self) -> list[SessionRow]:
         """Everything this consumer has rented, ours or not; then what only our journal knows."""
-        listed = await self._backend.sessions()
+        try:
+            listed = await self._backend.sessions()
+        except BackendError as error:
+            await self._tell_unseen(error)
+            raise
         await self._leftovers.settle(listed)
         rentals = await self._mine()
         by_session = {r.session_id: r for r in reversed(rentals) if r.session_id}
@@ -65,6 +70,12 @@ class Sessions:
         known = {session.id for session in listed}
         unlisted = [r for r in rentals if r.session_id and r.session_id not in known and r.open]
         return rows + [self._row(await self._ask(rental), rental) for rental in unlisted]
+
+    async def _tell_unseen(self, error: BackendError) -> None:
+        """What the backend cannot be asked about goes on billing: our journal knows its name."""
+        rented = [r.session_id for r in await self._mine() if r.session_id and r.open]
+        if rented and self._backend.rents:
+            error.message += f"; by our own journal still rented: {', '.join(rented[:5])}"
 
     async def _mine(self) -> list[Rental]:
         return await self._journal.rentals(self._backend.name, self._backend.service_url)
