@@ -56,9 +56,9 @@ class Sized:
 
 @dataclass(frozen=True, slots=True)
 class SessionRow:
-    """A session and what we know of it. ours: its key is in our journal. `cost` in dollars, from
-    price and time. state: the backend's word, or "unknown" when the backend cannot be asked.
-    public: its address on the internet, as last seen; None when it has none."""
+    """A session and what we know of it. ours: its key is in our journal, or was until it ended.
+    `cost` in dollars, from price and time. state: the backend's word, or "unknown" when the
+    backend cannot be asked. public: its address on the internet, as last seen; None without one."""
 
     session: Session
     ours: bool

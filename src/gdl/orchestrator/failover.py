@@ -43,6 +43,7 @@ class Failover:
         self._journal = journal
         self._settings = settings
         self._clock = clock
+        self._began = clock()
         self._memory = Memory(journal, backend.name)
 
     # -- offers ----------------------------------------------------------------------------------
@@ -207,7 +208,11 @@ class Failover:
 
     async def exclusions(self) -> list[Exclusion]:
         """Those in force for every deployment, newest first. Raises GdlError."""
-        return await remembered.in_force(self._journal, self._backend.name, self._clock())
+        found = await remembered.in_force(self._journal, self._backend.name, self._clock())
+        if self._backend.lasting:
+            return found
+        # A market that began with this process knows nothing of the faults of an earlier one.
+        return [x for x in found if x.scope == "user" or x.since >= self._began]
 
     async def exclude(self, kind: str, key: str, reason: str) -> Exclusion:
         """By the user's wish, until it is cleared. Raises UsageError."""

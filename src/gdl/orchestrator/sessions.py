@@ -106,7 +106,7 @@ class Sessions:
         price = session.price_per_hour or (rental.price if rental else 0.0)
         return SessionRow(
             session=session,
-            ours=rental is not None and bool(rental.key_file or rental.agent_auth),
+            ours=rental is not None and bool(rental.key_file or rental.agent_auth or ended),
             deployment_id=rental.deployment_id if rental else None,
             model=rental.served_name if rental else None,
             endpoint=None,
