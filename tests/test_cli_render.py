@@ -48,6 +48,12 @@ def test_table_aligns_left_and_right() -> None:
     ]
 
 
+def test_a_hint_in_the_last_column_is_told_in_full() -> None:
+    hint = "a b " * 80
+    lines = table(("NAME", "FINDING"), [("x" * 130, hint)])
+    assert lines[1] == "x" * 119 + "…  " + hint.strip()
+
+
 def test_figures() -> None:
     assert [elapsed(s) for s in (-1, 7, 750, 3723)] == ["0:00", "0:07", "12:30", "1:02:03"]
     assert [money(d) for d in (0, 0.0012, 0.4, 12)] == ["$0.00", "$0.0012", "$0.40", "$12.00"]

@@ -55,7 +55,8 @@ async def test_a_machine_kept_serving_after_attaching_is_not_taken_over(sim: Sim
             attached = await house.attach(session)
             await held(house, attached)
             await house.keep(attached)
-            assert last(await told(house, attached)).outcome == "serving"
+            end = last(await told(house, attached))
+            assert (end.outcome, end.attempts[0].gpu_name) == ("serving", OFFERS[0]["gpu_type"])
             end = last(await told(house, await house.deploy(spec("shopper", max_attempts=1))))
             # The offer is in use: nothing was done to its machine.
             assert (end.kind, end.billing) == ("session_exists", Billing.NONE)

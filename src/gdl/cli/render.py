@@ -33,10 +33,12 @@ def width(text: str) -> int:
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
-    """Aligned lines, headings first. Headings that start with ">" are aligned to the right."""
+    """Aligned lines, headings first. Headings that start with ">" are aligned to the right. The
+    last column, where reasons and hints stand, may be long."""
     names = [heading.removeprefix(">") for heading in headings]
     right = [heading.startswith(">") for heading in headings]
-    cells = [names, *([plain(cell, 120) for cell in row] for row in rows)]
+    limits = [120] * (len(names) - 1) + [400]
+    cells = [names, *([*map(plain, row, limits)] for row in rows)]
     widths = [max(width(line[column]) for line in cells) for column in range(len(names))]
     lines = []
     for line in cells:

@@ -61,9 +61,10 @@ class Visits:
         """From a rented session to a verified endpoint again, as events of a new deployment."""
         deployment.rental = rental
         assert rental.session_id is not None
+        gpu, count = await self._gpu(rental.session_id)
         await deployment.emit(
             ev.AttemptStarted(
-                1, rental.offer_id, rental.provider, "", 0, 0.0, rental.price, rental.host
+                1, rental.offer_id, rental.provider, gpu, count, 0.0, rental.price, rental.host
             )
         )
         await deployment.enter(Phase.RENTING, f"session {rental.session_id} is rented already")
@@ -159,6 +160,14 @@ class Visits:
         except GdlError:
             return ""
         return f"session {session_id} is {session.status}" if session.terminal else ""
+
+    async def _gpu(self, session_id: str) -> tuple[str, int]:
+        """Name and number of a machine's GPUs, as far as its backend tells."""
+        try:
+            session = await self._backend.session(session_id)
+        except GdlError:
+            return "", 0
+        return session.gpu_name, session.gpu_count
 
     async def _running(self, rental: Rental) -> Session:
         assert rental.session_id is not None
