@@ -14,6 +14,7 @@ import pytest
 from gdl.domain import events as ev
 from gdl.domain.errors import ReleaseUnconfirmed, UsageError
 from gdl.domain.events import Billing, Phase
+from gdl.domain.models import OfferQuery
 from gdl.orchestrator import machine as machine_module
 from gdl.ssh.link import Link
 from house import Simulation, last, of_type, spec, told, until
@@ -57,7 +58,8 @@ async def test_a_machine_kept_serving_after_attaching_is_not_taken_over(sim: Sim
             await house.keep(attached)
             end = last(await told(house, attached))
             assert (end.outcome, end.attempts[0].gpu_name) == ("serving", OFFERS[0]["gpu_type"])
-            end = last(await told(house, await house.deploy(spec("shopper", max_attempts=1))))
+            alone = OfferQuery(offer_id=OFFERS[0]["id"])
+            end = last(await told(house, await house.deploy(spec("shopper", query=alone))))
             # The offer is in use: nothing was done to its machine.
             assert (end.kind, end.billing) == ("session_exists", Billing.NONE)
             assert shopper.billing() == [session]

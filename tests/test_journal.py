@@ -155,8 +155,9 @@ async def test_only_its_owner_may_read_the_journal(tmp_path: Path) -> None:
 
 async def test_a_file_that_is_no_journal_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "j.sqlite").write_text("this is not a database, it is a text " * 40)
-    with pytest.raises(GdlError, match="cannot open the journal"):
+    with pytest.raises(GdlError, match="cannot open the journal") as caught:
         await Journal.open(tmp_path / "j.sqlite")
+    assert "move journal.sqlite" in caught.value.hint and "sessions" in caught.value.hint
 
 
 def test_a_key_file_is_private_complete_and_never_overwritten(tmp_path: Path) -> None:

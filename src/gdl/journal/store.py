@@ -102,10 +102,7 @@ class Journal:
             database = await loop.run_in_executor(executor, _connect, path)
         except (sqlite3.Error, OSError) as error:
             executor.shutdown(wait=False)
-            raise GdlError(
-                f"cannot open the journal {path}: {error}",
-                "check the folder's permissions and free space, or set GDL_DATA_DIR",
-            ) from None
+            raise GdlError(f"cannot open the journal {path}: {error}", _what_helps(error)) from None
         return cls(database, executor)
 
     async def aclose(self) -> None:
@@ -117,9 +114,7 @@ class Journal:
         try:
             return await loop.run_in_executor(self._executor, work)
         except sqlite3.Error as error:
-            raise GdlError(
-                f"the journal cannot be written: {error}", "check free space and permissions"
-            ) from None
+            raise GdlError(f"the journal cannot be written: {error}", _what_helps(error)) from None
 
     # -- deployments and events ------------------------------------------------------------
 
@@ -267,6 +262,17 @@ def _connect(path: Path) -> sqlite3.Connection:
         database.close()
         raise
     return database
+
+
+def _what_helps(error: Exception) -> str:
+    if "locked" in str(error):
+        return "another program holds it open: try again when that has ended"
+    if type(error) is sqlite3.DatabaseError:  # damaged, or no database at all
+        return (
+            "move journal.sqlite out of the data folder: a new one begins, and `gdl-tui sessions`"
+            " lists what the backend still has rented to you"
+        )
+    return "check the folder's permissions and free space, or set GDL_DATA_DIR"
 
 
 def _grow(database: sqlite3.Connection) -> None:

@@ -14,6 +14,7 @@ from gdl.domain.errors import (
     GdlError,
     NoSuitableOffer,
     ReleaseUnconfirmed,
+    SessionExists,
     SessionFailed,
     SshError,
     VerificationError,
@@ -96,6 +97,9 @@ class Runner:
                 return
             except GdlError as error:
                 last = await self._attempt_failed(offer, error)
+                # Another deployment of ours has it: no machine was tried.
+                tries -= isinstance(error, SessionExists)
+                dep.tries_left = tries < dep.spec.max_attempts
             failed, offer = offer, None
             if dep.goes_on and dep.chosen is None:
                 continue
