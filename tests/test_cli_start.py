@@ -146,3 +146,11 @@ def test_shells_get_their_completions(tmp_path: Path) -> None:
     for shell in ("bash", "zsh", "fish"):
         shown = gdl(tmp_path, "--show-completion", shell)
         assert shown.returncode == 0 and "_GDL_TUI_COMPLETE" in shown.stdout
+
+
+def test_what_is_wrong_with_the_one_machine_is_all_that_is_said(tmp_path: Path) -> None:
+    done = gdl(tmp_path, "deploy", "tinyllama", "--host", "root@127.0.0.1:9", "--destroy")
+    assert done.returncode == 4
+    error, hint = done.stderr.splitlines()[-2:]
+    assert error == "error: root@127.0.0.1:9 refuses the connection"
+    assert hint.startswith("hint: ") and "left out" not in hint

@@ -586,6 +586,24 @@ async def test_a_key_that_cannot_be_kept_gives_the_machine_back(
 # -- what dead processes left ---------------------------------------------------------------------
 
 
+async def test_only_the_keys_of_its_own_rental_go_with_a_machine(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    session = stranger(shopper)
+    folder = tmp_path / "keys"
+    names = {"key_file": "other.pem", "api_key_file": "old-1.api", "host_key_file": "old.hostkey"}
+    files = {field: str(folder / name) for field, name in names.items()}
+    for path in files.values():
+        write_key(Path(path), Secret("k"))
+    async with journal_of(tmp_path) as journal:
+        # The user entered the machine with the key of another rental.
+        rental = intent(session_id=session, billing=Billing.ACTIVE, **files)
+        await owned(journal, rental, pid=GONE_PID)
+    async with quick_house(tmp_path, shopper.url) as house:
+        assert (await house.destroy(session)).billing == "released"
+    assert [path.name for path in folder.iterdir()] == ["other.pem"]
+
+
 async def test_a_request_of_a_dead_process_is_matched_with_what_it_made(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:

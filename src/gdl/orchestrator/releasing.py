@@ -162,11 +162,12 @@ class Releaser:
         await deployment.emit(ev.BillingChanged(rental.attempt, billing, rental.session_id, why))
 
     async def _write_off(self, rental: Rental, billing: Billing) -> Rental:
-        """Journal that a session is gone; its keys, which open nothing any more, go too."""
+        """Journal that a session is gone; its keys, which open nothing any more, go too. A key that
+        the user named stays, also where it is the one of another rental."""
         ours = self._settings.keys_dir
         for name in (rental.key_file, rental.api_key_file, rental.host_key_file):
             path = Path(name)
-            if name and path.parent == ours:
+            if name and path.parent == ours and path.name.startswith(rental.intent_id):
                 await asyncio.to_thread(_remove, path)
         released = replace(
             rental, billing=billing, released_at=self._clock(), key_file="", api_key_file=""

@@ -117,6 +117,8 @@ class Runner:
             raise error
         await dep.note(f"{error.message}; {error.hint}", "warning")
         if not dep.spec.ask_on_failure:
+            if not self._rents and len(dep.state.attempts) == 1:
+                raise last  # the user's one machine: what is wrong with it is all there is to say
             last.message = f"{last.message}; then {error.message}"
             last.hint = error.hint
             raise last
