@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import pty
@@ -14,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from gdl.cli.signals import handled
 
 PROGRAM = Path(__file__).with_name("cli_support.py")
 LIMIT_S = 20.0
@@ -240,3 +243,19 @@ def test_a_ctrl_c_while_all_is_closed_does_not_hide_that_it_may_bill(start: Star
         time.sleep(0.01)
     run.send(signal.SIGINT)
     assert run.end() == 9
+
+
+async def test_what_nohup_started_goes_on_when_the_terminal_goes_away() -> None:
+    told: list[signal.Signals] = []
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with handled(told.append):
+            os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), signal.SIGTERM)
+            async with asyncio.timeout(LIMIT_S):
+                while not told:
+                    await asyncio.sleep(0.01)
+        assert told == [signal.SIGTERM]
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

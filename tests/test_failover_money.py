@@ -370,6 +370,20 @@ async def test_an_end_that_nobody_asked_for_proves_nothing_about_the_bill(
         assert rows[doubtful] == "released"
 
 
+@pytest.mark.parametrize("asked_before", [True, False])
+async def test_an_end_out_of_sight_is_doubted_also_when_nobody_could_look_before(
+    tmp_path: Path, shopper: FakeShopper, asked_before: bool
+) -> None:
+    session = stranger(shopper)
+    lost = "Instance not found on provider during reconciliation"
+    shopper.sessions[session] |= {"status": "stopped", "error": lost}
+    if not asked_before:
+        shopper.inject("get", "500")
+    async with quick_house(tmp_path, shopper.url) as house:
+        ending = await house._renter.releaser.confirm_gone(session)
+    assert "lost sight" in ending.doubt
+
+
 async def test_a_kept_machine_does_not_hide_that_an_earlier_one_may_bill(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:

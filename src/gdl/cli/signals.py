@@ -21,7 +21,8 @@ _handlers: list[Callable[[signal.Signals], object]] = []
 def handled(callback: Callable[[signal.Signals], object]) -> Iterator[None]:
     """Call `callback` in the loop for SIGINT, SIGTERM and SIGHUP; afterwards what was before.
 
-    Uses may be nested. Does nothing where a loop cannot take signals (not the main thread).
+    A SIGHUP that is ignored stays so: whoever started this by `nohup` wants it to go on. Uses may
+    be nested. Does nothing where a loop cannot take signals (not the main thread).
     """
     loop = asyncio.get_running_loop()
     _handlers.append(callback)
@@ -40,6 +41,8 @@ def handled(callback: Callable[[signal.Signals], object]) -> Iterator[None]:
 
 def _install(loop: asyncio.AbstractEventLoop, callback: Callable[[signal.Signals], object]) -> None:
     for number in STOPPING:
+        if number.name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN:
+            continue
         with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
             loop.add_signal_handler(number, callback, number)
 

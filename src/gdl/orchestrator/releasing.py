@@ -243,12 +243,12 @@ def _ending(before: Session | None, now: Session) -> Ending:
     """A backend that says "stopped" of its own accord, giving no reason or that it lost sight of
     the machine, has not ended it: the machine may be there and bill."""
     by_itself = before is not None and before.terminal
+    if _lost_sight(now) and (by_itself or before is None):
+        return Ending(True, f"the backend lost sight of it ({now.error})")
     if not by_itself:
         return Ending(False)
     if now.status is SessionStatus.STOPPED and not now.error:
         return Ending(True, "it stopped without our asking, and nobody says why")
-    if _lost_sight(now):
-        return Ending(True, f"the backend lost sight of it ({now.error})")
     return Ending(True)
 
 
