@@ -22,6 +22,7 @@ from gdl.journal.keys import write_key
 from gdl.journal.store import Journal, Rental
 from gdl.orchestrator import preflight
 from gdl.orchestrator.deployment import Deployment
+from gdl.orchestrator.logfile import LogFile
 from gdl.probes.host import inspect_host
 from gdl.settings import Settings
 from gdl.ssh import jobs
@@ -290,16 +291,14 @@ class Machine:
         """A growing remote file, batch by batch, and whole to a file on this computer, until
         `stop` is set and everything there is was read."""
         dep = self.deployment
-        dep.log_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         # Buffered appends of at most some 100 KB: quicker than a hop to another thread.
-        with (dep.log_dir / f"attempt-{dep.attempt}-{source}.log").open("ab") as file:
-
-            def sink(data: bytes) -> None:
-                file.write(data)
-
-            async for chunk in follow(self.link, log, offset=offset, stop=stop, sink=sink):
+        with LogFile(dep.log_dir / f"attempt-{dep.attempt}-{source}.log") as file:
+            reading = follow(self.link, log, offset=offset, stop=stop, sink=file.write)
+            async for chunk in reading:
                 yield chunk
                 file.flush()
+                if trouble := file.trouble():
+                    await dep.note(trouble, "warning")
 
     async def pump(
         self, log: str, source: str, stop: asyncio.Event, keep: deque[str], offset: int = 0
