@@ -52,10 +52,12 @@ async def test_a_click_on_a_header_sorts_and_again_turns_round() -> None:
     app, _ = make_app()
     async with app.run_test(size=SIZE) as pilot:
         await loaded(pilot)
-        await pilot.click(KeyedTable, offset=(12, 0))
+        (heading,) = [line for line in screen_text(app).splitlines() if "GPU" in line]
+        place = (heading.index("GPU"), 0)
+        await pilot.click(KeyedTable, offset=place)
         await until(pilot, lambda: "GPU▲" in screen_text(app))
         assert app.screen.selected.offer.id == "vast-101", "the cursor stays on its offer"
-        await pilot.click(KeyedTable, offset=(12, 0))
+        await pilot.click(KeyedTable, offset=place)
         await until(pilot, lambda: "GPU▼" in screen_text(app))
 
 
