@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import socket
@@ -11,14 +12,19 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import chromium
 from gdl.cli.web import allowed
 
 pytestmark = pytest.mark.long
+
+_BLANK = 20_000
+"""Bytes of a picture: an empty page takes less, a screen of text more."""
 
 
 @pytest.mark.parametrize(
@@ -76,12 +82,13 @@ async def seen(socket: Any, words: bytes) -> None:
     raise AssertionError(shown[-500:])
 
 
-def test_a_page_comes_from_loopback_and_strangers_are_refused(tmp_path: Path) -> None:
-    pytest.importorskip("textual_serve")
+@contextlib.contextmanager
+def served(folder: Path) -> Iterator[int]:
+    """`gdl-tui serve` on the simulated market, as a process; its port, once a page comes."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    env = {**os.environ, "GDL_DATA_DIR": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "c")}
+    env = {**os.environ, "GDL_DATA_DIR": str(folder), "XDG_CONFIG_HOME": str(folder / "c")}
     process = subprocess.Popen(
         [sys.executable, "-m", "gdl", "--backend", "sandbox", "serve", "--port", str(port)],
         stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=env,
@@ -98,14 +105,45 @@ def test_a_page_comes_from_loopback_and_strangers_are_refused(tmp_path: Path) ->
                 assert process.poll() is None and time.monotonic() < end
                 time.sleep(0.05)
         assert status == 200 and "gdl-tui" in page
-        assert get(f"http://127.0.0.1:{port}/", Origin="http://evil.example")[0] == 403
-        assert get(f"http://127.0.0.1:{port}/ws", Host="evil.example")[0] == 403
-        asyncio.run(visited(port))
+        yield port
     finally:
         process.terminate()
         process.wait(20)
         assert process.stderr is not None
         process.stderr.close()
+
+
+def test_a_page_comes_from_loopback_and_strangers_are_refused(tmp_path: Path) -> None:
+    pytest.importorskip("textual_serve")
+    with served(tmp_path) as port:
+        assert get(f"http://127.0.0.1:{port}/", Origin="http://evil.example")[0] == 403
+        assert get(f"http://127.0.0.1:{port}/ws", Host="evil.example")[0] == 403
+        asyncio.run(visited(port))
+
+
+@pytest.mark.skipif(chromium.PROGRAM is None, reason="there is no Chromium")
+async def test_a_browser_shows_the_offers_and_a_key_opens_the_help(tmp_path: Path) -> None:
+    with served(tmp_path) as port:
+        async with asyncio.timeout(90), chromium.browser(tmp_path / "browser") as page:
+            await page.open(f"http://127.0.0.1:{port}/")
+            await page.received("60/60")
+            offers = await drawn(page, b"")
+            await page.click(1240, 10)  # the keys go to what was clicked
+            await page.type("?")
+            await page.received("On this screen")
+            help_shown = await drawn(page, offers)
+        (tmp_path / "offers.png").write_bytes(offers)
+        (tmp_path / "help.png").write_bytes(help_shown)
+
+
+async def drawn(page: chromium.Page, before: bytes) -> bytes:
+    """What is seen once it has changed and then stays as it is; the terminal draws it late."""
+    seen = before
+    while True:
+        await asyncio.sleep(0.3)
+        last, seen = seen, await page.picture()
+        if seen == last != before and len(seen) > _BLANK:
+            return seen
 
 
 def test_without_the_library_it_says_what_to_install(tmp_path: Path) -> None:
