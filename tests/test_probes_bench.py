@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gdl.domain.errors import VerificationError
-from gdl.domain.models import BenchReport, Percentiles, QualityAnswer
+from gdl.domain.models import BenchLoad, BenchReport, Histogram, Percentiles, QualityAnswer
 from gdl.domain.plain import to_plain
 from gdl.domain.secret import Secret
 from gdl.probes.bench.metrics import figures
@@ -107,6 +107,8 @@ def test_a_report_by_hand() -> None:
         concurrency=2,
         errors=("1 x http_500: HTTP 500: a", "1 x truncated: it broke off"),
         note="slow",
+        ttft_spread=Histogram(100, pytest.approx(10), (1, 0, 0, 0, 0, 0, 0, 0, 0, 1)),
+        e2el_spread=Histogram(400, pytest.approx(40), (1, 0, 0, 0, 0, 0, 0, 0, 0, 1)),
     )
 
 
@@ -201,7 +203,7 @@ class Watcher:
         self.answers: list[QualityAnswer] = []
         self.progress: list[tuple[int, int, float]] = []
 
-    async def run(self, client: EndpointClient | SshCurl, **given: int) -> BenchReport:
+    async def run(self, client: EndpointClient | SshCurl, **given: BenchLoad) -> BenchReport:
         return await run_bench(
             client,
             "tiny",
@@ -216,7 +218,7 @@ class Watcher:
 async def test_a_whole_run(server: OpenAIServer, client: EndpointClient) -> None:
     server.first_delay_s, server.token_delay_s = 0.02, 0.002
     watcher = Watcher()
-    report = await watcher.run(client, max_tokens=10)
+    report = await watcher.run(client, load=BenchLoad(max_tokens=10))
     assert [answer.passed for answer in watcher.answers] == [True, True, True, False, False]
     assert (report.quality_passed, report.quality_total) == (3, 5)
     assert watcher.answers[2].answer == "The capital of France is Paris."
@@ -238,7 +240,7 @@ async def test_a_whole_run(server: OpenAIServer, client: EndpointClient) -> None
 async def test_quality_prompts_come_one_after_another(
     server: OpenAIServer, client: EndpointClient
 ) -> None:
-    await Watcher().run(client, concurrency=1, requests=2, max_tokens=2)
+    await Watcher().run(client, load=BenchLoad(2, 1, 2))
     assert server.most_running == 1
     asked = [request.prompt for request in server.requests]
     assert asked[:5] == [prompt.prompt for prompt in load_prompts().quality]
@@ -261,7 +263,7 @@ async def test_some_failures_are_counted(server: OpenAIServer, client: EndpointC
         price_per_hour=0,
         on_answer=watcher.answers.append,
         on_progress=after_quality,
-        max_tokens=3,
+        load=BenchLoad(max_tokens=3),
     )
     assert (report.completed, report.failed) == (5, 3)
     assert report.errors == ("3 x http_500: HTTP 500: the engine has a cold",)
@@ -281,9 +283,7 @@ async def test_when_every_request_fails_it_says_why(
 
 
 async def test_over_commands_on_the_machine(server: OpenAIServer) -> None:
-    report = await Watcher().run(
-        SshCurl(Shell(), server.port, KEY), concurrency=2, requests=2, max_tokens=4
-    )
+    report = await Watcher().run(SshCurl(Shell(), server.port, KEY), load=BenchLoad(2, 2, 4))
     assert (report.completed, report.output_tokens, report.quality_passed) == (2, 8, 3)
     assert report.ttft_ms is None and report.tpot_ms is None
     assert report.e2el_ms and report.e2el_ms.mean > 0

@@ -84,6 +84,8 @@ class AttemptState:
     released_at: datetime | None = None
     facts: HostFacts | None = None
     steps: tuple[StepState, ...] = ()
+    parts: tuple[tuple[str, float], ...] = ()
+    """Each part of the work that was counted, with how far it is (0-1), in the order they began."""
     diagnosis: ev.Diagnosed | None = None
     remedies: tuple[ev.RemedyApplied, ...] = ()
     failure: ev.AttemptFailed | None = None
@@ -138,6 +140,7 @@ class DeploymentState:
 
 
 _NOTES_KEPT = 200
+_ANSWERS_KEPT = 50
 
 
 def apply(state: DeploymentState, recorded: Recorded) -> DeploymentState:
@@ -179,7 +182,7 @@ def apply(state: DeploymentState, recorded: Recorded) -> DeploymentState:
                 price_per_hour=event.price_per_hour,
             )
         case ev.Progressed():
-            return replace(state, progress=event)
+            return _change_parts(replace(state, progress=event), event)
         case ev.HostInspected():
             return _update(state, facts=event.facts)
         case ev.StepStarted() | ev.StepFinished():
@@ -205,7 +208,7 @@ def _apply_serving(state: DeploymentState, event: ev.Event) -> DeploymentState:
         case ev.HealthChanged():
             return replace(state, health=event)
         case ev.QualityAnswered():
-            return replace(state, quality=(*state.quality, event.answer))
+            return replace(state, quality=(*state.quality, event.answer)[-_ANSWERS_KEPT:])
         case ev.BenchProgressed():
             return replace(state, bench_progress=event)
         case ev.BenchFinished():
@@ -275,6 +278,17 @@ def _change_billing(
     if given_back and attempt is not None and attempt.rented_at is not None:
         return _update(state, released_at=at)
     return state
+
+
+_PARTS_KEPT = 8
+
+
+def _change_parts(state: DeploymentState, event: ev.Progressed) -> DeploymentState:
+    if not event.part or event.part_fraction is None or not state.attempts:
+        return state
+    parts = dict(state.attempts[-1].parts)
+    parts[event.part] = min(max(event.part_fraction, 0.0), 1.0)
+    return _update(state, parts=tuple(parts.items())[-_PARTS_KEPT:])
 
 
 def _change_steps(

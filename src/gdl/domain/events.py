@@ -113,11 +113,17 @@ class SessionRented(Event):
 
 @dataclass(frozen=True, slots=True)
 class Progressed(Event):
-    """What is being waited for now, in one line. `fraction` 0-1 when it is known."""
+    """What is being waited for now, in one line. `fraction` 0-1 when it is known.
+
+    part: what part of the work this is, such as "shards", when that can be counted by itself;
+    part_fraction: how far it is, 0-1.
+    """
 
     attempt: int
     text: str
     fraction: float | None = None
+    part: str = ""
+    part_fraction: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

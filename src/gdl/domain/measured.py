@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from statistics import median
 
-from gdl.domain.models import BenchReport, HostFacts
+from gdl.domain.models import BenchLoad, BenchReport, HostFacts
 
 OWN = "own"
 """The workload that every deployment ends with."""
+OWN_LOAD = BenchLoad()
+"""How much it asks."""
 SIMULATED = "sandbox"
 """The backend whose machines are no real ones: its figures are compared with its own alone."""
 _SAME = 0.03
@@ -72,6 +74,13 @@ class Publication:
 
     measurement: Measurement
     host: HostFacts | None = None
+
+
+def own_workload(load: BenchLoad) -> str:
+    """The name of our own workload at another load: answers of another length are another one."""
+    if (load.requests, load.max_tokens) == (OWN_LOAD.requests, OWN_LOAD.max_tokens):
+        return OWN
+    return f"{OWN}, {load.requests} requests, out {load.max_tokens}"
 
 
 def standing(latest: Measurement, earlier: Sequence[Measurement]) -> str:

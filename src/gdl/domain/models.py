@@ -397,6 +397,24 @@ class Percentiles:
 
 
 @dataclass(frozen=True, slots=True)
+class Histogram:
+    """How many values lay in each of equally wide bins. start, width: in the values' unit."""
+
+    start: float
+    width: float
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BenchLoad:
+    """How much is asked of a model. concurrency: requests at a time; max_tokens: of an answer."""
+
+    requests: int = 8
+    concurrency: int = 4
+    max_tokens: int = 64
+
+
+@dataclass(frozen=True, slots=True)
 class BenchReport:
     """The figures of one benchmark run, defined as `vllm bench serve` defines them.
 
@@ -404,7 +422,8 @@ class BenchReport:
     second. cost_per_million: dollars per 10^6 output tokens at that throughput, None when the
     machine costs nothing or nothing was generated. quality_passed of quality_total prompts. note:
     what speaks against the figures, such as a generator that could not keep up. standing: a
-    sentence on them beside earlier ones, "" when they were not kept.
+    sentence on them beside earlier ones, "" when they were not kept. ttft_spread, e2el_spread:
+    how the requests' times are distributed, in milliseconds.
     """
 
     model: str
@@ -425,6 +444,8 @@ class BenchReport:
     errors: tuple[str, ...] = ()
     note: str = ""
     standing: str = ""
+    ttft_spread: Histogram | None = None
+    e2el_spread: Histogram | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,8 @@ class Plan:
 class LogMark:
     """What a log line says about progress. stage: verified | starting | loading | ready.
     fraction: 0-1 of the whole start, when it can be told. begins: a server says this once, at its
-    beginning. downloading: something comes over the network; left: bytes of it, when known."""
+    beginning. downloading: something comes over the network; left: bytes of it, when known. part,
+    part_fraction: what of the work this counts, such as "shards", and how far that is, 0-1."""
 
     stage: str
     text: str
@@ -106,6 +107,8 @@ class LogMark:
     begins: bool = False
     downloading: bool = False
     left: float | None = None
+    part: str = ""
+    part_fraction: float | None = None
 
 
 class Engine(Protocol):

@@ -77,11 +77,12 @@ class InstallProgress:
         have = sum(self._announced[name] for name in self._done)
         missing = [name for name in self._announced if name not in self._done]
         if not missing:
-            return _mark(f"downloaded {_size(have)}", 0.8)
+            return _counted(_mark(f"downloaded {_size(have)}", 0.8), 1.0)
         biggest = max(missing, key=lambda name: self._announced[name])
         text = f"downloading: {_size(have)} of {_size(total)}, {biggest[:40]} is on its way"
-        share = 0.05 + 0.75 * have / total if total else None
-        return _mark(text, share, total - have)
+        share = have / total if total else None
+        whole = None if share is None else 0.05 + 0.75 * share
+        return _counted(_mark(text, whole, total - have), share)
 
     def _pip(self, line: str) -> LogMark | None:
         if found := _PIP_FETCHES.match(line):
@@ -110,11 +111,17 @@ class InstallProgress:
         count = len(self._layers)
         text = f"image: {come} of {count} layers downloaded, {complete} unpacked"
         whole = sum(self._layers.values()) / count if count else None
-        return replace(_mark(text, whole), downloading=come < count)
+        mark = _counted(_mark(text, whole), whole, "image")
+        return replace(mark, downloading=come < count)
 
 
 def _mark(text: str, fraction: float | None, left: float | None = None) -> LogMark:
     return LogMark("installing", text[:120], fraction, downloading=left is not None, left=left)
+
+
+def _counted(mark: LogMark, share: float | None, part: str = "packages") -> LogMark:
+    """share: how far the downloads alone are; part: what they are of."""
+    return mark if share is None else replace(mark, part=part, part_fraction=share)
 
 
 def _bytes(found: re.Match[str]) -> float:

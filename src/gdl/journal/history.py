@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from gdl.domain.events import Phase
 from gdl.journal.store import Journal
 
 LOOK_BACK = 300
@@ -95,3 +96,45 @@ def _go_on(attempt: PastAttempt, kind: str, at: datetime, data: dict[str, Any]) 
             speed = data.get("report", {}).get("output_throughput")
             if isinstance(speed, int | float) and speed > 0:
                 attempt.tokens_per_s.append(float(speed))
+
+
+_PASSED = (
+    "RENTING", "CONNECTING", "PREFLIGHT", "INSTALLING", "STARTING", "LOADING", "VERIFYING",
+    "SERVING",
+)  # fmt: skip
+
+
+async def phase_times(
+    journal: Journal, backend: str, without: str, limit: int = LOOK_BACK
+) -> list[tuple[str, dict[Phase, float]]]:
+    """(model, seconds by phase) of earlier attempts: of phases that were passed, not of those in
+    which they failed. without: a deployment that does not count."""
+    rows = await journal.read(
+        "SELECT deployment_id, type, at, json_extract(payload, '$.phase') AS phase,"
+        " json_extract(payload, '$.served_name') AS model,"
+        " json_extract(payload, '$.since') AS since FROM events WHERE deployment_id IN"
+        " (SELECT id FROM deployments WHERE backend = ? AND id <> ?"
+        " ORDER BY created_at DESC LIMIT ?)"
+        " AND type IN ('deployment_planned', 'attempt_started', 'session_rented', 'phase_changed')"
+        " ORDER BY deployment_id, seq",
+        (backend, without, limit),
+    )
+    found: list[tuple[str, dict[Phase, float]]] = []
+    model, entered = "", ("", "")
+    for row in rows:
+        if row["type"] == "deployment_planned":
+            model, entered = str(row["model"] or ""), ("", "")
+        elif row["type"] == "attempt_started":
+            found.append((model, {}))
+            entered = ("", "")
+        elif row["type"] == "session_rented" and row["since"] and found:
+            # Attached again: nothing was set up.
+            found[-1], entered = (model, {}), ("", "")
+        elif row["type"] == "phase_changed" and found:
+            phase, since = entered
+            if phase in _PASSED and row["phase"] in _PASSED:
+                took = datetime.fromisoformat(row["at"]) - datetime.fromisoformat(since)
+                times = found[-1][1]
+                times[Phase(phase)] = times.get(Phase(phase), 0.0) + took.total_seconds()
+            entered = (str(row["phase"]), row["at"])
+    return [(name, times) for name, times in found if times]

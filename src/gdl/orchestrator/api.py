@@ -3,7 +3,7 @@ that does it; the faces of the program depend on this alone."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Protocol
 
 from gdl.domain.deployment import DeploymentState
-from gdl.domain.events import DeploymentFinished, Recorded
-from gdl.domain.measured import Measurement
+from gdl.domain.events import DeploymentFinished, Phase, Recorded
+from gdl.domain.live import CheckRound, GpuLoad
+from gdl.domain.measured import OWN_LOAD, Measurement
 from gdl.domain.models import (
+    BenchLoad,
     BenchReport,
     ChatDone,
     ChatMessage,
@@ -254,8 +256,22 @@ class OrchestratorApi(Protocol):
         """The latest sample of a deployment that is held in this process."""
         ...
 
-    async def bench(self, ident: str) -> BenchReport:
-        """The benchmark that deployments end with; the report is kept."""
+    def gpu_now(self, deployment_id: str) -> GpuLoad | None:
+        """What the GPUs do of a deployment whose server runs, or starts, in this process."""
+        ...
+
+    def check_rounds(self, deployment_id: str) -> Sequence[CheckRound]:
+        """The latest rounds of health checks of a deployment of this process, oldest first."""
+        ...
+
+    async def estimates(self, deployment_id: str) -> Mapping[Phase, float]:
+        """Seconds that each phase usually takes: of earlier deployments on this backend, of the
+        same model where there are some. Phases never passed before are missing."""
+        ...
+
+    async def bench(self, ident: str, load: BenchLoad = OWN_LOAD) -> BenchReport:
+        """The benchmark that deployments end with, or the same at another load; the report is
+        kept."""
         ...
 
     async def keep_benchmarks(

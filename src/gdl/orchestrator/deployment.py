@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from gdl.domain import events as ev
 from gdl.domain.deployment import DeploymentState
-from gdl.domain.models import DeploymentSpec, Exclusion, HealthSample
+from gdl.domain.live import CheckRound, GpuLoad
+from gdl.domain.models import Check, DeploymentSpec, Exclusion, HealthSample
 from gdl.domain.remedies import Remedy
 from gdl.engines.base import Model
 from gdl.journal.store import Rental
 from gdl.orchestrator.bus import Channel
 from gdl.ssh.link import Link
+
+ROUNDS_KEPT = 60
 
 
 @dataclass(slots=True)
@@ -28,7 +33,8 @@ class Deployment:
     whatever speaks against them. doubts: sessions that ended by themselves in a way that proves
     nothing about their machine. adopted: the machine of this attempt was rented by a process that
     is gone. disk_gb: what to ask for, after a disk turned out too small. health: while it is
-    held, how the endpoint is now.
+    held, how the endpoint is now. gpu: what its GPUs do while a server runs on them. rounds: the
+    latest rounds of checks, oldest first.
     """
 
     id: str
@@ -51,6 +57,8 @@ class Deployment:
     allowed: set[str] = field(default_factory=set)
     disk_gb: int | None = None
     health: HealthSample | None = None
+    gpu: GpuLoad | None = None
+    rounds: deque[CheckRound] = field(default_factory=lambda: deque(maxlen=ROUNDS_KEPT))
     doubts: list[str] = field(default_factory=list)
 
     @property
@@ -74,6 +82,11 @@ class Deployment:
         await self.emit(ev.ChoiceMade(self.attempt, choice))
         return choice
 
+    def keep_round(self, checks: Sequence[Check]) -> None:
+        """All checks have been made once more."""
+        if checks:
+            self.rounds.append(CheckRound(self.channel.clock(), tuple(checks)))
+
     async def emit(self, event: ev.Event) -> None:
         await self.channel.emit(event)
 
@@ -85,5 +98,12 @@ class Deployment:
     async def note(self, text: str, level: str = "info") -> None:
         await self.emit(ev.Noted(level, text))
 
-    async def progress(self, text: str, fraction: float | None = None) -> None:
-        await self.emit(ev.Progressed(self.attempt, text, fraction))
+    async def progress(
+        self,
+        text: str,
+        fraction: float | None = None,
+        *,
+        part: str = "",
+        part_fraction: float | None = None,
+    ) -> None:
+        await self.emit(ev.Progressed(self.attempt, text, fraction, part, part_fraction))

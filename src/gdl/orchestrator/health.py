@@ -86,7 +86,9 @@ async def _recheck(
 ) -> None:
     """All checks again; only what came out differently is told."""
     before = deployment.state.checks
-    for check in await endpoint.check(deployment.model.served_name, pid=pid, has_gpu=has_gpu):
+    found = await endpoint.check(deployment.model.served_name, pid=pid, has_gpu=has_gpu)
+    deployment.keep_round(found)
+    for check in found:
         was = before.get(check.name)
         if was is None or was.status is not check.status:
             await deployment.emit(ev.Checked(deployment.attempt, check))

@@ -21,6 +21,8 @@ class Picture:
 
     def __init__(self, now: float) -> None:
         self.fraction: float | None = None
+        self.part = ""
+        self.part_fraction: float | None = None
         self._text = ""
         self._heard = now
         self._active = now
@@ -38,6 +40,7 @@ class Picture:
         self._begun += mark.begins
         self._text = mark.text
         self.pace.mark(mark)
+        self.part, self.part_fraction = mark.part, mark.part_fraction
         if mark.fraction is not None:
             self.fraction = max(self.fraction or 0.0, mark.fraction)
 

@@ -18,7 +18,8 @@ from gdl.domain.errors import (
     VerificationError,
 )
 from gdl.domain.events import Phase
-from gdl.domain.models import BenchReport, Offer, Session
+from gdl.domain.measured import OWN_LOAD
+from gdl.domain.models import BenchLoad, BenchReport, Offer, Session
 from gdl.domain.remedies import Remedy, RemedyKind
 from gdl.domain.secret import Secret
 from gdl.engines.base import Engine, Plan
@@ -222,10 +223,10 @@ class Attempt:
                 await self.server.fail("the server ended at its first request")
             raise
 
-    async def benchmark(self) -> BenchReport:
+    async def benchmark(self, load: BenchLoad = OWN_LOAD) -> BenchReport:
         assert self.endpoint is not None
         return await serving.benchmark(
-            self._deployment, self.endpoint, self.machine.rental, self._measurements
+            self._deployment, self.endpoint, self.machine.rental, self._measurements, load
         )
 
     async def hold(self) -> str:

@@ -12,7 +12,7 @@ from gdl.diagnose.engine import Diagnosis, by_id, diagnose
 from gdl.domain.errors import DeployError, HostKeyChanged, SshAuthFailed, SshError
 from gdl.domain.events import LogLines, Phase
 from gdl.engines.base import Engine, LogMark, Plan
-from gdl.orchestrator import looking
+from gdl.orchestrator import gauges, looking
 from gdl.orchestrator.machine import ENGINE_JOB, TAIL_KEPT, Machine
 from gdl.orchestrator.picture import Picture
 from gdl.probes import vitals
@@ -93,6 +93,7 @@ class Server:
         """Follow the log from a byte offset, and wait for the end."""
         stop = asyncio.Event()
         self._reader = self._machine.spawn(self._follow(stop, offset))
+        self._machine.spawn(gauges.watch(self._machine.deployment, self._machine.link, stop))
         self._ending = self._machine.spawn(self._await_end(stop))
 
     async def _seen_to_end(self) -> None:
@@ -167,7 +168,8 @@ class Server:
             words = picture.words(str(dep.state.phase), time.monotonic())
             shown = dep.state.progress
             if shown is None or (shown.text, shown.fraction) != (words, picture.fraction):
-                await dep.progress(words, picture.fraction)
+                part, share = picture.part, picture.part_fraction
+                await dep.progress(words, picture.fraction, part=part, part_fraction=share)
 
     # -- what it does while it starts ------------------------------------------------------------
 
@@ -188,7 +190,9 @@ class Server:
             while not self.over.is_set() and machine.deployment.state.phase in STARTS:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(2 * _LOOK_S):
-                        self._picture.look(await looks.get(), time.monotonic())
+                        look = await looks.get()
+                        self._picture.look(look, time.monotonic())
+                        machine.deployment.gpu = gauges.of_vitals(look)
                 idle = self._picture.idle_s(time.monotonic())
                 if idle > machine.settings.timeouts.stall:
                     self._give_up(by_id("stalled", [f"nothing for {idle:.0f} s", *self._last()]))

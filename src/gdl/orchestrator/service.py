@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,8 +15,10 @@ from gdl.domain import events as ev
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.errors import GdlError, UsageError
 from gdl.domain.events import Billing, Phase
-from gdl.domain.measured import Measurement
+from gdl.domain.live import CheckRound, GpuLoad, typical
+from gdl.domain.measured import OWN_LOAD, Measurement
 from gdl.domain.models import (
+    BenchLoad,
     BenchReport,
     ChatDone,
     ChatMessage,
@@ -31,6 +33,7 @@ from gdl.domain.models import (
     RankedOffer,
 )
 from gdl.engines.base import Engine, Model
+from gdl.journal import history
 from gdl.journal.store import Journal, Rental
 from gdl.orchestrator import bundle, chat, doctor, modelling, shell, sizes, sources
 from gdl.orchestrator.api import (
@@ -357,11 +360,13 @@ class Orchestrator:
     async def health(self, ident: str) -> Sequence[Check]:
         attempt, deployment = self._serving(ident), self._running.get(ident)
         if attempt is not None and attempt.endpoint is not None and deployment is not None:
-            return await attempt.endpoint.check(
+            found = await attempt.endpoint.check(
                 deployment.model.served_name,
                 pid=attempt.server.pid,
                 has_gpu=bool(deployment.rental and deployment.rental.has_gpu),
             )
+            deployment.keep_round(found)
+            return found
         return await self._visits.health(await self._sessions.find(ident))
 
     async def watch_health(self, ident: str) -> AsyncGenerator[tuple[HealthSample, bool]]:
@@ -374,12 +379,24 @@ class Orchestrator:
         deployment = self._running.get(deployment_id)
         return None if deployment is None else deployment.health
 
-    async def bench(self, ident: str) -> BenchReport:
+    def gpu_now(self, deployment_id: str) -> GpuLoad | None:
+        deployment = self._running.get(deployment_id)
+        return None if deployment is None else deployment.gpu
+
+    def check_rounds(self, deployment_id: str) -> Sequence[CheckRound]:
+        deployment = self._running.get(deployment_id)
+        return () if deployment is None else tuple(deployment.rounds)
+
+    async def estimates(self, deployment_id: str) -> Mapping[Phase, float]:
+        past = await history.phase_times(self._journal, self.backend_name, deployment_id)
+        return typical(past, self.state(deployment_id).served_name)
+
+    async def bench(self, ident: str, load: BenchLoad = OWN_LOAD) -> BenchReport:
         self._refuse_read_only("bench")
         attempt = self._serving(ident)
         if attempt is not None:
-            return await attempt.benchmark()
-        return await self._visits.bench(await self._sessions.find(ident))
+            return await attempt.benchmark(load)
+        return await self._visits.bench(await self._sessions.find(ident), load)
 
     async def keep_benchmarks(
         self,

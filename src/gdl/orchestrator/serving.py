@@ -16,7 +16,8 @@ from gdl.domain.errors import (
     SshError,
     VerificationError,
 )
-from gdl.domain.models import BenchReport, Check, CheckStatus, QualityAnswer
+from gdl.domain.measured import OWN_LOAD, own_workload
+from gdl.domain.models import BenchLoad, BenchReport, Check, CheckStatus, QualityAnswer
 from gdl.domain.secret import Secret
 from gdl.journal.store import Rental
 from gdl.orchestrator.deployment import Deployment
@@ -114,6 +115,7 @@ class Endpoint:
         price_per_hour: float,
         on_answer: Callable[[QualityAnswer], None],
         on_progress: Callable[[int, int, float], None],
+        load: BenchLoad = OWN_LOAD,
     ) -> BenchReport:
         way = self.client or self.curl
         assert way is not None
@@ -124,6 +126,7 @@ class Endpoint:
             price_per_hour=price_per_hour,
             on_answer=on_answer,
             on_progress=on_progress,
+            load=load,
         )
 
     async def aclose(self) -> None:
@@ -177,11 +180,16 @@ async def verify(deployment: Deployment, endpoint: Endpoint, *, pid: int | None,
         )
     finally:
         await emit.drain()
+    deployment.keep_round(checks)
     require_passed(checks)
 
 
 async def benchmark(
-    deployment: Deployment, endpoint: Endpoint, rental: Rental, measurements: Measurements
+    deployment: Deployment,
+    endpoint: Endpoint,
+    rental: Rental,
+    measurements: Measurements,
+    load: BenchLoad = OWN_LOAD,
 ) -> BenchReport:
     """Run the benchmark as events; the report is the last of them, and kept."""
     emit = Emitter(deployment)
@@ -194,10 +202,12 @@ async def benchmark(
             on_progress=lambda done, total, rate: emit(
                 ev.BenchProgressed(attempt, done, total, rate)
             ),
+            load=load,
         )
     finally:
         await emit.drain()
-    report = replace(report, standing=await measurements.keep(rental, [report]))
+    said = await measurements.keep(rental, [report], workload=own_workload(load))
+    report = replace(report, standing=said)
     await deployment.emit(ev.BenchFinished(attempt, report))
     return report
 

@@ -13,7 +13,8 @@ from gdl.backends.base import Backend
 from gdl.domain import events as ev
 from gdl.domain.errors import GdlError, MachineError, SessionGone
 from gdl.domain.events import Phase
-from gdl.domain.models import BenchReport, Check, HealthSample, Session, SessionStatus
+from gdl.domain.measured import own_workload
+from gdl.domain.models import BenchLoad, BenchReport, Check, HealthSample, Session, SessionStatus
 from gdl.domain.secret import Secret
 from gdl.journal.keys import read_key
 from gdl.journal.store import Journal, Rental
@@ -131,15 +132,17 @@ class Visits:
                 async for each in samples:
                     yield each
 
-    async def bench(self, rental: Rental) -> BenchReport:
+    async def bench(self, rental: Rental, load: BenchLoad) -> BenchReport:
         async with self.visit(rental) as visit:
             report = await visit.endpoint.bench(
                 rental.served_name,
                 price_per_hour=rental.price,
                 on_answer=lambda answer: None,
                 on_progress=lambda done, total, rate: None,
+                load=load,
             )
-        return replace(report, standing=await self._measurements.keep(rental, [report]))
+        said = await self._measurements.keep(rental, [report], workload=own_workload(load))
+        return replace(report, standing=said)
 
     @asynccontextmanager
     async def reach(self, rental: Rental) -> AsyncIterator[Reached]:

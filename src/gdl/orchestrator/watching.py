@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from gdl.domain.events import LogLines, StepStarted
+from gdl.engines.base import LogMark
 from gdl.engines.progress import InstallProgress
 from gdl.orchestrator.deployment import Deployment
 from gdl.orchestrator.pace import Pace
@@ -39,7 +40,7 @@ class Watch:
         self._clock = asyncio.get_running_loop().time
         self._began = self._said = self._clock()
         self._text = ""
-        self._fraction: float | None = None
+        self._mark = LogMark("installing", "")
         self._seen = deployment.state.last_seq
         self._wanted = 0
         self._reached = asyncio.Event()
@@ -52,13 +53,13 @@ class Watch:
             event = recorded.event
             if isinstance(event, StepStarted):
                 progress, self._title = InstallProgress(), event.title
-                self._text, self._fraction = "", None
+                self._text, self._mark = "", LogMark("installing", "")
                 self.pace = Pace()
                 self._began = self._said = self._clock()
             elif isinstance(event, LogLines) and event.source == "install":
                 marks = [mark for line in event.lines if (mark := progress.feed(line)) is not None]
                 if marks and marks[-1].text != self._text:
-                    self._text, self._fraction = marks[-1].text, marks[-1].fraction
+                    self._mark, self._text = marks[-1], marks[-1].text
                     self.pace.mark(marks[-1])
                     await self._say(self._now)
             self._seen = recorded.seq
@@ -96,4 +97,7 @@ class Watch:
 
     async def _say(self, text: str) -> None:
         self._said = self._clock()
-        await self._deployment.progress(text, self._fraction)
+        mark = self._mark
+        await self._deployment.progress(
+            text, mark.fraction, part=mark.part, part_fraction=mark.part_fraction
+        )

@@ -14,18 +14,23 @@ _LONGEST = 2000
 @dataclass(frozen=True, slots=True)
 class _Mark:
     """fraction: of the whole start, or (from, to) where the line itself tells a percentage in its
-    group `percent`. text: may name groups of the pattern."""
+    group `percent`. text: may name groups of the pattern. part: what that percentage is of."""
 
     pattern: re.Pattern[str]
     stage: str
     text: str
     fraction: float | tuple[float, float] | None
+    part: str = ""
 
 
 def _mark(
-    pattern: str, stage: str, text: str, fraction: float | tuple[float, float] | None
+    pattern: str,
+    stage: str,
+    text: str,
+    fraction: float | tuple[float, float] | None,
+    part: str = "",
 ) -> _Mark:
-    return _Mark(re.compile(pattern), stage, text, fraction)
+    return _Mark(re.compile(pattern), stage, text, fraction, part)
 
 
 # In the order in which a start passes them; the fractions grow with it.
@@ -55,12 +60,14 @@ _MARKS = (
         "loading",
         "downloading: {percent} % ({d} of {n}B, {rate}B/s, {left} left)",
         (0.40, 0.44),
+        "weights",
     ),
     _mark(
         r"(?:Downloading|Fetching)\b.*?(?P<percent>\d{1,3})%\|",
         "loading",
         "downloading: {percent} %",
         None,
+        "weights",
     ),
     _mark(r"Time spent downloading weights", "loading", "weights downloaded", 0.44),
     _mark(
@@ -68,6 +75,7 @@ _MARKS = (
         "loading",
         "shard {i}/{n}",
         (0.45, 0.65),
+        "shards",
     ),
     _mark(r"Loading weights took (?P<s>[\d.]+)", "loading", "weights read in {s} s", 0.66),
     _mark(
@@ -84,10 +92,11 @@ _MARKS = (
     ),
     _mark(r"# (?:GPU|cuda) blocks: (?P<n>\d+)", "loading", "KV cache: {n} blocks", 0.82),
     _mark(
-        r"Captur\w+ CUDA graph\D*\s(?P<percent>\d{1,3})%\|[^|]*\|\s*(?P<i>\d+)/(?P<n>\d+)",
+        r"Captur\w+ CUDA graph\D*\s(?P<percent>\d{1,3})%\|(?:[^|]*\|)?\s*(?P<i>\d+)/(?P<n>\d+)",
         "loading",
         "capturing CUDA graphs: {i} of {n}",
         (0.85, 0.92),
+        "graphs",
     ),
     _mark(
         r"Captur\w+ (?:the model for )?CUDA graph", "loading", "capturing CUDA graphs", 0.85
@@ -113,9 +122,10 @@ def read_line(line: str) -> LogMark | None:
             continue
         groups = {name: value or "" for name, value in found.groupdict().items()}
         fraction = mark.fraction
+        share = min(int(groups["percent"]), 100) / 100 if "percent" in groups else None
         if isinstance(fraction, tuple):
             low, high = fraction
-            fraction = low + (high - low) * min(int(groups["percent"]), 100) / 100
+            fraction = low + (high - low) * (share or 0.0)
         downloading = mark.text.startswith("downloading") and int(groups["percent"]) < 100
         return LogMark(
             mark.stage,
@@ -124,6 +134,8 @@ def read_line(line: str) -> LogMark | None:
             mark in _FIRST,
             downloading,
             _bytes(groups["n"]) - _bytes(groups["d"]) if downloading and "d" in groups else None,
+            mark.part,
+            share,
         )
     return None
 

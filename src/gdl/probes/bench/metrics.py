@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from gdl.domain.errors import UsageError
+from gdl.domain.models import Histogram
 from gdl.probes.bench.decode import Sample
-from gdl.probes.bench.stats import percentile
+from gdl.probes.bench.stats import histogram, percentile
 
 PERCENTS = (50, 90, 95, 99)
 METRICS = ("ttft", "tpot", "itl", "e2el")
@@ -32,6 +33,7 @@ class Spread:
     median: float
     std: float
     percentiles: dict[int, float]
+    histogram: Histogram | None = None
 
     @property
     def p99(self) -> float:
@@ -121,7 +123,7 @@ def spread(seconds: Sequence[float]) -> Spread | None:
     mean = fmean(ordered)
     std = math.sqrt(math.fsum((value - mean) ** 2 for value in ordered) / len(ordered))
     cuts = {percent: percentile(ordered, percent) for percent in PERCENTS}
-    return Spread(mean, cuts[50], std, cuts)
+    return Spread(mean, cuts[50], std, cuts, histogram(ordered))
 
 
 def figures(samples: Sequence[Sample], duration_s: float, slo: Slo | None = None) -> Figures:

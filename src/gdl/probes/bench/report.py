@@ -42,6 +42,8 @@ def report(
         concurrency=concurrency,
         errors=errors,
         note=note,
+        ttft_spread=figures.ttft_ms.histogram if figures.ttft_ms else None,
+        e2el_spread=figures.e2el_ms.histogram if figures.e2el_ms else None,
     )
 
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gdl.domain.errors import VerificationError
-from gdl.domain.models import BenchReport, QualityAnswer
+from gdl.domain.measured import OWN_LOAD
+from gdl.domain.models import BenchLoad, BenchReport, QualityAnswer
 from gdl.domain.secret import Secret
 from gdl.probes.bench.asking import Asking
 from gdl.probes.bench.carrier import Limits, carrier_for
@@ -36,11 +37,9 @@ async def run_bench(
     price_per_hour: float,
     on_answer: Callable[[QualityAnswer], None],
     on_progress: Progress,
-    concurrency: int = 4,
-    requests: int = 8,
-    max_tokens: int = 64,
+    load: BenchLoad = OWN_LOAD,
 ) -> BenchReport:
-    """Five quality prompts one after another, then `requests` longer ones at `concurrency`.
+    """Five quality prompts one after another, then longer ones as `load` says.
 
     The quality prompts are not timed for the report and so warm the server up. on_answer gets
     each quality answer; on_progress follows the longer ones, which the load generator sends or,
@@ -51,8 +50,8 @@ async def run_bench(
     answers = await _run_quality(client, model, on_answer)
     if answers and all(answer.error for answer in answers):
         raise VerificationError(f"no prompt was answered: {answers[0].error}", _HINT)
-    order = _Order(model, requests, concurrency, max_tokens, on_progress)
-    on_progress(0, requests, 0.0)
+    order = _Order(model, load.requests, load.concurrency, load.max_tokens, on_progress)
+    on_progress(0, load.requests, 0.0)
     if isinstance(client, SshCurl):
         found, note = await _ByCommands(client, order).run(), ""
     else:
@@ -61,7 +60,7 @@ async def run_bench(
         model,
         found,
         price_per_hour=price_per_hour,
-        concurrency=concurrency,
+        concurrency=load.concurrency,
         quality=answers,
         note=note,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from gdl.domain.models import Histogram
 from gdl.probes.protocol import StreamResult
 
 
@@ -22,6 +23,20 @@ def percentile(samples: Sequence[float], percent: float) -> float:
     share = place - math.floor(place)
     value = low + (high - low) * share if share < 0.5 else high - (high - low) * (1 - share)
     return min(max(value, low), high)
+
+
+def histogram(ordered: Sequence[float], bins: int = 10) -> Histogram | None:
+    """Of sorted values; None without any. One bin where all are the same."""
+    if not ordered:
+        return None
+    low, high = ordered[0], ordered[-1]
+    width = (high - low) / bins
+    if width <= 0:
+        return Histogram(low, 0.0, (len(ordered),))
+    counts = [0] * bins
+    for value in ordered:
+        counts[min(int((value - low) / width), bins - 1)] += 1
+    return Histogram(low, width, tuple(counts))
 
 
 def tokens_per_s(result: StreamResult) -> float | None:
