@@ -11,7 +11,9 @@ from textual.widgets import Static, TabbedContent
 from gdl.domain import events as ev
 from gdl.domain.errors import BackendUnreachable, OfferGone
 from gdl.domain.events import LogLines
+from gdl.domain.measured import OWN_LOAD
 from gdl.domain.models import DeploymentSpec, Exclusion
+from gdl.tui.screens.bench_dialog import BenchDialog
 from gdl.tui.screens.deployment import DeploymentScreen
 from gdl.tui.screens.dialogs import Choose, Confirm, Details, QuitDialog
 from gdl.tui.screens.help import HelpScreen
@@ -460,7 +462,9 @@ async def test_health_and_bench_run_again() -> None:
         await pilot.press("h")
         await until(pilot, lambda: "connection refused" in screen_text(app))
         await pilot.press("b")
-        await until(pilot, lambda: ("bench", ident) in orchestrator.calls)
+        await until(pilot, lambda: isinstance(app.screen, BenchDialog))
+        await pilot.press("enter")
+        await until(pilot, lambda: ("bench", ident, OWN_LOAD) in orchestrator.calls)
 
 
 # Sessions

@@ -22,9 +22,10 @@ from gdl.domain.offers import rank
 from gdl.tui import format as fmt
 from gdl.tui.filtering import matcher, sort
 from gdl.tui.store import Followed, LogRing, Store
+from gdl.tui.widgets.failure import Panel
 from gdl.tui.widgets.key_bar import ShownKey, fitting
 from gdl.tui.widgets.measurements import answers, benchmark, checks
-from gdl.tui.widgets.phase_rail import rail
+from gdl.tui.widgets.phase_rail import Room, rail
 from gdl.tui.widgets.status_panel import call, headline, status
 from gdl.tui.widgets.story import story
 from tui_support import (
@@ -173,10 +174,11 @@ def test_every_moment_of_a_deployment_can_be_drawn(
     for recorded in orchestrator.recorded(ident):
         followed.fold(recorded)
         now = recorded.at
-        for width in (24, 34):
-            lines = rail(followed.state, now, width).plain.splitlines()
-            assert all(cell_len(line) <= width for line in lines)
-        text, kind = status(followed, now, moving=True)
+        for width in (26, 38):
+            for brief in (True, False):
+                lines = rail(followed, now, Room(width, brief)).plain.splitlines()
+                assert all(cell_len(line) <= width for line in lines)
+        text, kind = status(followed, now, Panel(80, 4), moving=True)
         seen.add(kind)
         drawn = (text, headline(followed.state, now), story(followed))
         tables = (checks(followed, now), benchmark(followed, now), answers(followed))

@@ -17,7 +17,6 @@ from textual.widgets import Input
 from gdl.domain.errors import BackendUnreachable
 from gdl.domain.models import ChatDone, ChatPiece, DeploymentSpec, Exclusion
 from gdl.tui.screens.deployment import DeploymentScreen
-from gdl.tui.widgets.log_pane import FindLine
 from tui_support import (
     SPEC,
     START,
@@ -29,8 +28,6 @@ from tui_support import (
     to_failed,
     to_installing,
     to_serving,
-    to_third_attempt,
-    to_waiting,
 )
 
 SMALL, LARGE = (80, 24), (120, 40)
@@ -115,17 +112,6 @@ def test_offers_without_two_providers(picture: Compare) -> None:
     assert picture(app, terminal_size=LARGE, run_before=before)
 
 
-@pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "120x40"])
-def test_third_attempt_serving(picture: Compare, size: tuple[int, int]) -> None:
-    """After a stale offer and a machine without SSH."""
-    app, orchestrator = make_app(ScriptedOrchestrator(at(900)))
-
-    async def before(pilot: Pilot[Any]) -> None:
-        await open_deployment(pilot, orchestrator, to_third_attempt)
-
-    assert picture(app, terminal_size=size, run_before=before)
-
-
 def test_offers_unreachable(picture: Compare) -> None:
     orchestrator = ScriptedOrchestrator()
     orchestrator.error = BackendUnreachable(
@@ -133,30 +119,6 @@ def test_offers_unreachable(picture: Compare) -> None:
     )
     app, _ = make_app(orchestrator)
     assert picture(app, terminal_size=SMALL, run_before=settle)
-
-
-@pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "120x40"])
-def test_deploying(picture: Compare, size: tuple[int, int]) -> None:
-    app, orchestrator = make_app(ScriptedOrchestrator(at(75)))
-
-    async def before(pilot: Pilot[Any]) -> None:
-        await open_deployment(pilot, orchestrator, to_installing)
-
-    assert picture(app, terminal_size=size, run_before=before)
-
-
-@pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "120x40"])
-def test_failed(picture: Compare, size: tuple[int, int]) -> None:
-    """The first attempt failed and waits: cause, remedy, evidence and the keys."""
-    app, orchestrator = make_app(ScriptedOrchestrator(at(95)))
-    waiting = DeploymentSpec(
-        SPEC.model, SPEC.backend, SPEC.query, auto_failover=False, ask_on_failure=True
-    )
-
-    async def before(pilot: Pilot[Any]) -> None:
-        await open_deployment(pilot, orchestrator, to_waiting, waiting)
-
-    assert picture(app, terminal_size=size, run_before=before)
 
 
 def test_second_attempt(picture: Compare) -> None:
@@ -170,16 +132,6 @@ def test_second_attempt(picture: Compare) -> None:
         await open_deployment(pilot, orchestrator, script)
 
     assert picture(app, terminal_size=LARGE, run_before=before)
-
-
-@pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "120x40"])
-def test_serving(picture: Compare, size: tuple[int, int]) -> None:
-    app, orchestrator = make_app(ScriptedOrchestrator(at(600)))
-
-    async def before(pilot: Pilot[Any]) -> None:
-        await open_deployment(pilot, orchestrator, to_serving)
-
-    assert picture(app, terminal_size=size, run_before=before)
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "120x40"])
@@ -234,19 +186,6 @@ def test_story(picture: Compare) -> None:
     assert picture(app, terminal_size=SMALL, run_before=before)
 
 
-def test_log_search(picture: Compare) -> None:
-    app, orchestrator = make_app(ScriptedOrchestrator(at(75)))
-
-    async def before(pilot: Pilot[Any]) -> None:
-        await open_deployment(pilot, orchestrator, to_installing)
-        await pilot.press("slash")
-        pilot.app.screen.query(FindLine).first().value = "downloading"
-        await pilot.press("down")
-        await settle(pilot)
-
-    assert picture(app, terminal_size=SMALL, run_before=before)
-
-
 def test_chat(picture: Compare) -> None:
     app, orchestrator = make_app(ScriptedOrchestrator(at(600)))
     answer = "The capital of France is Paris.\nIt lies on the Seine."
@@ -273,13 +212,5 @@ def test_quit_while_renting(picture: Compare) -> None:
         await settle(pilot)
 
     assert picture(app, terminal_size=SMALL, run_before=before)
-
-
-def test_light_theme(picture: Compare) -> None:
-    app, orchestrator = make_app(ScriptedOrchestrator(at(600)))
-
-    async def before(pilot: Pilot[Any]) -> None:
-        pilot.app.theme = "textual-light"
-        await open_deployment(pilot, orchestrator, to_serving)
 
     assert picture(app, terminal_size=SMALL, run_before=before)

@@ -4,7 +4,7 @@ folds them with the real `apply`, and ranks its offers with the real `rank`."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,8 +14,10 @@ from gdl.domain import events as ev
 from gdl.domain.deployment import DeploymentState, apply
 from gdl.domain.errors import GdlError, UsageError
 from gdl.domain.events import Billing, DeploymentFinished, Event, Phase, Recorded
-from gdl.domain.measured import Measurement
+from gdl.domain.live import CheckRound, GpuLoad
+from gdl.domain.measured import OWN_LOAD, Measurement
 from gdl.domain.models import (
+    BenchLoad,
     BenchReport,
     ChatDone,
     ChatMessage,
@@ -140,6 +142,9 @@ class ScriptedOrchestrator:
         self.error: GdlError | None = None
         self.left_out: list[Exclusion] = []
         self.sample: HealthSample | None = None
+        self.gpu: GpuLoad | None = None
+        self.rounds: list[CheckRound] = []
+        self.usual: dict[Phase, float] = {}
         self.rows: list[SessionRow] = []
         self.measured: list[Measurement] = []
         self.specs: list[DeploymentSpec] = []
@@ -326,9 +331,20 @@ class ScriptedOrchestrator:
     def health_now(self, deployment_id: str) -> HealthSample | None:
         return self.sample
 
-    async def bench(self, ident: str) -> BenchReport:
-        self.calls.append(("bench", ident))
-        return REPORT
+    def gpu_now(self, deployment_id: str) -> GpuLoad | None:
+        return self.gpu
+
+    def check_rounds(self, deployment_id: str) -> Sequence[CheckRound]:
+        return self.rounds
+
+    async def estimates(self, deployment_id: str) -> Mapping[Phase, float]:
+        return self.usual
+
+    async def bench(self, ident: str, load: BenchLoad = OWN_LOAD) -> BenchReport:
+        self.calls.append(("bench", ident, load))
+        if self.gate is not None:
+            await self.gate.wait()
+        return replace(REPORT, concurrency=load.concurrency)
 
     async def benchmarks(
         self, model: str | None = None, gpu: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from datetime import datetime
 from functools import cached_property
@@ -85,6 +86,7 @@ class Following(App[None]):
             self.store.deployments.pop(deployment_id, None)
             followed = self.store.add(deployment_id)
             self.run_worker(self._follow(followed), name=deployment_id, group="follow")
+            self.run_worker(self._estimate(followed), group="estimate")
 
     async def _follow(self, followed: Followed) -> None:
         """Fold every event. A break is shown, never fatal: a machine may be billing."""
@@ -102,6 +104,12 @@ class Following(App[None]):
             followed.trouble = f"{type(error).__name__}: {error}"
         self.touch()
 
+    async def _estimate(self, followed: Followed) -> None:
+        with contextlib.suppress(GdlError):
+            ident = followed.state.deployment_id
+            followed.usual = await self.orchestrator.estimates(ident)
+            self.touch()
+
     def touch(self) -> None:
         """Something changed: paint soon, once for all that comes meanwhile."""
         if not self._dirty:
@@ -115,6 +123,10 @@ class Following(App[None]):
                 screen.poke()
 
     def _tick(self) -> None:
+        for ident, followed in self.store.deployments.items():
+            if followed.state.finished is None:
+                look = self.orchestrator
+                followed.gauges.take(look.gpu_now(ident), look.health_now(ident))
         if not self._dirty:
             self._repaint()
 

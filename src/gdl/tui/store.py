@@ -7,21 +7,24 @@ are folded by `gdl.domain.deployment.apply` from the orchestrator's events.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 
 from gdl.domain import events as ev
-from gdl.domain.deployment import DeploymentState, apply
+from gdl.domain.deployment import AttemptState, DeploymentState, apply
 from gdl.domain.events import Billing, Phase, Recorded
 from gdl.domain.models import BenchReport, ChatDone, Check
 from gdl.orchestrator.api import SessionRow
 from gdl.tui.format import plain_line
+from gdl.tui.gauges import Gauges
 
 LINES_KEPT = 20_000
 CHARACTERS_KEPT = 8_000_000
 """Of each log, in memory, whichever is reached first; the whole log is a file."""
+EARLIER_LINES, EARLIER_CHARACTERS, EARLIER_KEPT = 4_000, 1_000_000, 6
+"""Of each log of an attempt that is over, and of how many of these."""
 
 BILLS = frozenset({Billing.REQUESTED, Billing.ACTIVE, Billing.UNKNOWN})
 
@@ -48,6 +51,11 @@ class LogRing:
         self._size += sum(len(line) for line in islice(kept, before, None))
         while len(kept) > self._limit or self._size > self._most:
             self._size -= len(kept.popleft())
+
+    def shrink(self, limit: int, characters: int) -> None:
+        """Keep less from now on."""
+        self._limit, self._most = limit, characters
+        self.extend(())
 
     def since(self, seen: int) -> list[str]:
         """The lines after the first `seen` ones, as far as they are still kept."""
@@ -77,46 +85,119 @@ class ChatTurn:
 
 
 @dataclass(slots=True)
+class AttemptLogs:
+    install: LogRing = field(default_factory=LogRing)
+    engine: LogRing = field(default_factory=LogRing)
+
+
+@dataclass(slots=True)
 class Followed:
     """One deployment: its state, its logs, and what was measured again by hand.
 
+    logs: by the attempt's number. chosen: the earlier attempt that is looked at; None: the latest.
+    usual: seconds that each phase usually takes.
     `running` names a hand-started probe ("health" or "bench") since `running_since`.
     `trouble` is why following broke off, in words.
     """
 
     state: DeploymentState
-    install: LogRing = field(default_factory=LogRing)
-    engine: LogRing = field(default_factory=LogRing)
+    logs: dict[int, AttemptLogs] = field(default_factory=dict)
+    chosen: int | None = None
+    usual: Mapping[Phase, float] = field(default_factory=dict)
+    gauges: Gauges = field(default_factory=Gauges)
     story: deque[Recorded] = field(default_factory=lambda: deque(maxlen=1000))
     trouble: str = ""
     checks: dict[str, Check] = field(default_factory=dict)
     benchmark: BenchReport | None = None
     running: str = ""
     running_since: datetime | None = None
+    bench_rates: deque[float] = field(default_factory=lambda: deque(maxlen=200))
     ended: bool = False
     chat: list[ChatTurn] = field(default_factory=list)
+    _none: AttemptLogs = field(default_factory=AttemptLogs)
 
     def fold(self, recorded: Recorded) -> None:
         """One more event. Raises IllegalTransition as `apply` does."""
         event = recorded.event
         if isinstance(event, ev.LogLines):
-            ring = self.install if event.source == "install" else self.engine
+            logs = self._logs_of(event.attempt)
+            ring = logs.install if event.source == "install" else logs.engine
             if event.dropped:
                 ring.extend([f"[... {event.dropped} lines left out, the file has them ...]"])
             ring.extend(event.lines)
             return
         self.state = apply(self.state, recorded)
+        if isinstance(event, ev.AttemptStarted):
+            self.chosen = None  # what goes on comes first
         if isinstance(event, ev.Checked):
             self.checks = dict(self.state.checks)
+        elif isinstance(event, ev.BenchProgressed):
+            if event.done == 0:
+                self.bench_rates.clear()
+            else:
+                self.bench_rates.append(event.output_tokens_per_s)
         elif isinstance(event, ev.BenchFinished):
             self.benchmark = event.report
         if not isinstance(event, ev.Progressed | ev.BenchProgressed):
             self.story.append(recorded)
 
+    def _logs_of(self, number: int) -> AttemptLogs:
+        """A new attempt's make those of earlier ones shorter."""
+        if number not in self.logs:
+            for earlier in self.logs.values():
+                earlier.install.shrink(EARLIER_LINES, EARLIER_CHARACTERS)
+                earlier.engine.shrink(EARLIER_LINES, EARLIER_CHARACTERS)
+            self.logs[number] = AttemptLogs()
+            while len(self.logs) > EARLIER_KEPT + 1:
+                del self.logs[min(self.logs)]
+        return self.logs[number]
+
+    @property
+    def shown(self) -> AttemptState | None:
+        """The attempt that is looked at."""
+        chosen = (a for a in self.state.attempts if a.number == self.chosen)
+        return next(chosen, self.state.attempt)
+
+    @property
+    def install(self) -> LogRing:
+        """Of the attempt that is looked at."""
+        return self._shown_logs.install
+
+    @property
+    def engine(self) -> LogRing:
+        return self._shown_logs.engine
+
+    @property
+    def _shown_logs(self) -> AttemptLogs:
+        attempt = self.shown
+        if attempt is not None:
+            return self._logs_of(attempt.number)
+        return self.logs[max(self.logs)] if self.logs else self._none
+
+    def choose(self, by: int) -> None:
+        """Look at an earlier attempt, or a later one. by: -1 or 1."""
+        attempts, shown = self.state.attempts, self.shown
+        if shown is not None:
+            place = min(max(attempts.index(shown) + by, 0), len(attempts) - 1)
+            self.choose_number(attempts[place].number)
+
+    def choose_number(self, number: int) -> None:
+        latest = self.state.attempt
+        self.chosen = None if latest is not None and latest.number == number else number
+
     def clock(self, now: datetime) -> datetime:
         """The time up to which it ran: now, or when it finished."""
         over = self.state.finished is not None and self.story
         return self.story[-1].at if over else now
+
+    @property
+    def failed(self) -> bool:
+        """Whether the attempt that is looked at failed, or waits for a choice."""
+        attempt, state = self.shown, self.state
+        if attempt is not state.attempt:
+            return True
+        over = state.finished is not None and state.finished.outcome == "failed"
+        return over or state.waiting or (state.phase is Phase.FAILED and state.finished is None)
 
     @property
     def holds(self) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
-from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -12,9 +12,14 @@ from textual.containers import Vertical
 from textual.widgets import Static
 
 from gdl.domain.errors import GdlError
+from gdl.domain.live import CheckRound
+from gdl.domain.measured import OWN_LOAD
+from gdl.domain.plain import to_plain
+from gdl.tui.saving import save_text
 from gdl.tui.screens.base import GdlScreen, Scroll
 from gdl.tui.store import Followed
-from gdl.tui.widgets.measurements import answers, benchmark, checks, engine_line
+from gdl.tui.widgets.live_panel import live
+from gdl.tui.widgets.measurements import answers, benchmark, checks
 from gdl.tui.widgets.status_panel import headline
 from gdl.tui.widgets.words import Words
 
@@ -26,10 +31,12 @@ class HealthScreen(GdlScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("h", "run_health", "Check again", id="health.check",
                 tooltip="Run the health checks once more"),
-        Binding("b", "run_bench", "Benchmark again", id="health.bench",
-                tooltip="Run the benchmark once more"),
+        Binding("b", "run_bench", "Benchmark", id="health.bench",
+                tooltip="Run the benchmark, with as many requests at a time as you say"),
         Binding("c", "compare", "Compare", id="health.compare",
                 tooltip="All that was measured: charts, other machines, and a sweep"),
+        Binding("ctrl+s", "save", "Save", id="health.save",
+                tooltip="Save checks, benchmark and answers as a JSON file"),
         Binding("left_square_bracket", "step(-1)", "Previous deployment", show=False,
                 id="health.previous", tooltip="The deployment before, of this run"),
         Binding("right_square_bracket", "step(1)", "Next deployment", show=False,
@@ -42,21 +49,26 @@ class HealthScreen(GdlScreen):
         super().__init__()
         self._keys: tuple[object, ...] = ()
         self._shown: tuple[object, ...] = ()
+        self._looked: tuple[object, ...] = ()
+        self._load = OWN_LOAD
 
     def body(self) -> ComposeResult:
         yield Words(id="health-none")
         with Vertical(id="health"):
             yield Words(id="health-head")
-            yield Words(id="health-now")
             with Scroll(id="measured"):
+                yield Static(id="now")
                 yield Static(id="checks")
                 yield Static(id="benchmark")
                 yield Static(id="answers")
 
     def on_mount(self) -> None:
         for name, title in (
-            ("checks", "Health"), ("benchmark", "Benchmark"), ("answers", "Quality answers")
-        ):  # fmt: skip
+            ("now", "Now"),
+            ("checks", "Health"),
+            ("benchmark", "Benchmark"),
+            ("answers", "Quality answers"),
+        ):
             self.query_one(f"#{name}").border_title = title
         super().on_mount()
 
@@ -70,27 +82,37 @@ class HealthScreen(GdlScreen):
         else:
             now = self.now
             self.query_one("#health-head", Words).say(headline(followed.state, followed.clock(now)))
-            self.query_one("#health-now", Words).say(self._engine_now(followed))
+            self._draw_now(followed)
             self._draw_tables(followed)
         keys = (self._can_measure(followed),)
         if keys != self._keys:
             self._keys = keys
             self.refresh_bindings()
 
-    def _engine_now(self, followed: Followed) -> Text:
-        """What the engine does now, while the deployment is held here."""
+    def _draw_now(self, followed: Followed) -> None:
+        """What engine and GPUs do, while the deployment is here; drawn once a second at most."""
         sample = self.gdl.orchestrator.health_now(followed.state.deployment_id)
-        return Text("") if sample is None else engine_line(sample)
+        panel = self.query_one("#now", Static)
+        gauges = followed.gauges
+        panel.display = sample is not None or gauges.gpu is not None
+        width = self.size.width - 6
+        looked = (sample, gauges.gpu, gauges.looks, width)
+        if panel.display and looked != self._looked:
+            self._looked = looked
+            panel.update(live(gauges, sample, width))
 
     def _draw_tables(self, followed: Followed) -> None:
         """Draw what was measured, if that has changed since it was last drawn."""
         now, state = self.now, followed.state
         second = now.replace(microsecond=0) if followed.running else None
-        measured = (followed.checks, followed.benchmark, followed.running, second)
+        rounds = self.gdl.orchestrator.check_rounds(state.deployment_id)
+        latest = rounds[-1].at if rounds else None
+        ago = int((now - latest).total_seconds()) // 10 if latest else 0
+        measured = (followed.checks, followed.benchmark, followed.running, second, latest, ago)
         shown = (state.deployment_id, state.last_seq, *measured)
         if shown != self._shown:
             self._shown = shown
-            self.query_one("#checks", Static).update(checks(followed, now))
+            self.query_one("#checks", Static).update(checks(followed, now, rounds))
             self.query_one("#benchmark", Static).update(benchmark(followed, now))
             self.query_one("#answers", Static).update(answers(followed))
 
@@ -98,6 +120,8 @@ class HealthScreen(GdlScreen):
         return followed is not None and followed.holds and not followed.running
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "save" and self.gdl.store.followed is None:
+            return None
         if action in ("run_health", "run_bench") and not self._can_measure(self.gdl.store.followed):
             return None
         return super().check_action(action, parameters)
@@ -118,9 +142,30 @@ class HealthScreen(GdlScreen):
         if (followed := self.gdl.store.followed) is not None:
             self._measure(followed, "health")
 
-    def action_run_bench(self) -> None:
-        if (followed := self.gdl.store.followed) is not None:
+    @work(exclusive=True, group="dialog")
+    async def action_run_bench(self) -> None:
+        from gdl.tui.screens.bench_dialog import BenchDialog
+
+        load = await self.app.push_screen_wait(BenchDialog(self._load))
+        followed = self.gdl.store.followed
+        if load is not None and followed is not None and self._can_measure(followed):
+            self._load = load
             self._measure(followed, "bench")
+
+    @work(exclusive=True, group="save")
+    async def action_save(self) -> None:
+        followed = self.gdl.store.followed
+        if followed is None:
+            return
+        rounds = self.gdl.orchestrator.check_rounds(followed.state.deployment_id)
+        name, folder = f"{followed.state.deployment_id}-measured", self.gdl.settings.data_dir
+        try:
+            text = as_json(followed, rounds)
+            path = await save_text(name, text, self.now, folder / "saved", ".json")
+        except GdlError as error:
+            self.gdl.report(error)
+        else:
+            self.gdl.say(f"saved {path}")
 
     @work(group="measure")
     async def _measure(self, followed: Followed, what: str) -> None:
@@ -133,9 +178,25 @@ class HealthScreen(GdlScreen):
                 found = await self.gdl.orchestrator.health(ident)
                 followed.checks = {check.name: check for check in found}
             else:
-                followed.benchmark = await self.gdl.orchestrator.bench(ident)
+                followed.benchmark = await self.gdl.orchestrator.bench(ident, self._load)
         except GdlError as error:
             self.gdl.report(error)
         finally:
             followed.running, followed.running_since = "", None
         self.poke()
+
+
+def as_json(followed: Followed, rounds: Sequence[CheckRound]) -> str:
+    """What was measured of a deployment, as one JSON object."""
+    import json
+
+    state = followed.state
+    found = {
+        "deployment_id": state.deployment_id,
+        "model": state.served_name,
+        "checks": list(followed.checks.values()),
+        "rounds": list(rounds),
+        "benchmark": followed.benchmark,
+        "answers": list(state.quality),
+    }
+    return json.dumps(to_plain(found), ensure_ascii=False, indent=2)

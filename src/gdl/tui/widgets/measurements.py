@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from rich.console import Group, RenderableType
@@ -9,17 +10,18 @@ from rich.table import Table
 from rich.text import Text
 
 from gdl.domain.events import Phase
+from gdl.domain.live import CheckRound
 from gdl.domain.models import (
     BenchReport,
     Check,
     CheckStatus,
-    Condition,
-    HealthSample,
+    Histogram,
     HostFacts,
     Percentiles,
     QualityAnswer,
 )
 from gdl.tui import format as fmt
+from gdl.tui.gauges import bar, sparkline
 from gdl.tui.store import Followed
 
 _MARKS = {
@@ -28,22 +30,15 @@ _MARKS = {
     CheckStatus.SKIPPED: ("–", "dim"),
     CheckStatus.WAITING: ("…", ""),
 }
+_ROUNDS_SHOWN = 10
+_BAR = 14
+"""Cells of the longest bar of a histogram."""
 _ORDER = ("gpu", "process", "health", "models", "inference")
 
 
-def engine_line(sample: HealthSample) -> Text:
-    """State, load and speed of the engine now, in one line."""
-    well = sample.condition is Condition.HEALTHY
-    mark, style = ("●", "bold green") if well else ("!", "bold yellow")
-    text = Text(f"{mark} ", style, no_wrap=True, overflow="ellipsis")
-    text.append(sample.condition.value, style)
-    reason = (fmt.plain(sample.reason, 120),) if sample.reason else ()
-    text.append("".join(f" · {part}" for part in (*reason, *sample.figures)))
-    return text
-
-
-def checks(followed: Followed, now: datetime) -> RenderableType:
-    """One line per check: mark, word, name, latency, detail; the machine's GPU first."""
+def checks(followed: Followed, now: datetime, rounds: Sequence[CheckRound] = ()) -> RenderableType:
+    """One line per check: mark, word, name, how it went in the latest rounds, latency, detail; the
+    machine's GPU first."""
     parts: list[RenderableType] = []
     attempt = followed.state.attempt
     if attempt is not None and attempt.facts is not None:
@@ -55,7 +50,7 @@ def checks(followed: Followed, now: datetime) -> RenderableType:
             parts.append(_not_yet(followed, "Checks run once the model is loaded."))
         return Group(*parts)
     table = Table.grid(padding=(0, 1))
-    for _name in ("mark", "status", "name"):
+    for _name in ("mark", "status", "name", "history"):
         table.add_column(no_wrap=True)
     table.add_column(no_wrap=True, justify="right")
     table.add_column(overflow="fold")
@@ -64,17 +59,33 @@ def checks(followed: Followed, now: datetime) -> RenderableType:
         key=lambda c: _ORDER.index(c.name) if c.name in _ORDER else len(_ORDER),
     )
     for check in known:
-        table.add_row(*_check(check))
+        table.add_row(*_check(check, _history(check.name, rounds)))
+    if rounds:
+        often = f"{fmt.plural(len(rounds), 'round')}, the last one "
+        said = fmt.age((now - rounds[-1].at).total_seconds())
+        parts.append(Text(often + said.replace(" old", " ago"), "dim"))
     return Group(*parts, table)
 
 
-def _check(check: Check) -> tuple[Text, ...]:
+def _history(name: str, rounds: Sequence[CheckRound]) -> Text:
+    """A mark for each of the latest rounds, oldest first; nothing while there was only one."""
+    text = Text()
+    if len(rounds) > 1:
+        for each in rounds[-_ROUNDS_SHOWN:]:
+            found = next((c.status for c in each.checks if c.name == name), None)
+            mark, style = _MARKS[found] if found is not None else (" ", "")
+            text.append(mark, style)
+    return text
+
+
+def _check(check: Check, history: Text) -> tuple[Text, ...]:
     mark, style = _MARKS[check.status]
     latency = "" if check.latency_ms is None else fmt.milliseconds(check.latency_ms)
     return (
         Text(mark, style),
         Text(check.status.value, style),
         Text(fmt.plain(check.name, 20), "bold"),
+        history,
         Text(latency),
         Text(fmt.plain(check.detail, 300)),
     )
@@ -105,9 +116,13 @@ def benchmark(followed: Followed, now: datetime) -> RenderableType:
     if progress is not None and followed.state.finished is None:
         share = progress.done / progress.total if progress.total else 0.0
         text = Text(f"Running: {progress.done} of {progress.total} requests  ")
-        text.append("━" * round(share * 20), "bold")
-        text.append("─" * (20 - round(share * 20)), "dim")
+        full, empty = bar(share, 20)
+        text.append(full, "bold")
+        text.append(empty, "dim")
         text.append(f"  {progress.output_tokens_per_s:.1f} tokens/s")
+        if len(followed.bench_rates) > 1:
+            line = sparkline(followed.bench_rates, 40)
+            text.append(f"\nTokens/s so far  {line.strip()}", "cyan")
         return text
     if followed.benchmark is None:
         spec = followed.state.spec
@@ -144,7 +159,27 @@ def _figures(report: BenchReport) -> RenderableType:
         totals.append(f"\n{fmt.plain(report.standing, 300)}")
     if report.note:
         totals.append(f"\n! {fmt.plain(report.note, 200)}", "yellow")
-    return Group(totals, table)
+    spreads = (("Time to first token", report.ttft_spread), ("Whole request", report.e2el_spread))
+    shown = [_distribution(title, spread) for title, spread in spreads if spread is not None]
+    if not shown:
+        return Group(totals, table)
+    beside = Table.grid(padding=(0, 3, 0, 0))
+    beside.add_row(*shown)
+    return Group(totals, table, Text(), beside)
+
+
+def _distribution(title: str, spread: Histogram) -> Text:
+    """How many requests took how long: a bar for each bin, with its count."""
+    text = Text(f"{title}: requests by time\n", "bold")
+    most = max(spread.counts, default=0) or 1
+    for number, count in enumerate(spread.counts):
+        low = spread.start + spread.width * number
+        to = fmt.milliseconds(low + spread.width)
+        text.append(f"{'to ' + to if spread.width else to:>11} ", "dim")
+        text.append("█" * max(round(count / most * _BAR), 1 if count else 0), "cyan")
+        text.append(f" {count}\n" if count else "·\n", "" if count else "dim")
+    text.rstrip()
+    return text
 
 
 def _percentiles(values: Percentiles | None) -> tuple[Text, ...]:

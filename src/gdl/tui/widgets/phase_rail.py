@@ -1,14 +1,19 @@
-"""The phases of the current attempt with marks and times, its steps, and the attempts so far."""
+"""The phases of an attempt with the time each took and usually takes, its steps and progress bars,
+its GPUs, and what it cost."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from rich.text import Text
 
-from gdl.domain.deployment import AttemptState, DeploymentState, StepState
+from gdl.domain.deployment import AttemptState, StepState
 from gdl.domain.events import Phase
 from gdl.tui import format as fmt
+from gdl.tui.gauges import Gauges, bar, sparkline
+from gdl.tui.store import Followed
 
 TITLES: dict[Phase, str] = {
     Phase.RENTING: "Rent",
@@ -37,6 +42,7 @@ WORDS: dict[Phase, str] = {
 }
 DONE, NOW, FAILED, TO_COME, SKIPPED = "✓", "▶", "✗", "·", "–"
 _STYLES = {DONE: "green", NOW: "bold", FAILED: "bold red", TO_COME: "dim", SKIPPED: "dim"}
+_OVER = (Phase.FAILED, Phase.CANCELLED)
 _STEP_MARKS = {"": NOW, "done": DONE, "repaired": DONE, "skipped": SKIPPED, "failed": FAILED}
 
 
@@ -49,37 +55,125 @@ def spent(attempt: AttemptState, now: datetime) -> dict[Phase, float]:
     return seconds
 
 
-def rail(state: DeploymentState, now: datetime, width: int, *, brief: bool = False) -> Text:
-    """The whole rail, `width` cells wide. brief: the steps of the installation only while it
-    runs, or where it failed."""
+@dataclass(frozen=True, slots=True)
+class Room:
+    """width: cells; brief: the steps of the installation only while it runs or where it failed,
+    and no headings."""
+
+    width: int
+    brief: bool = False
+
+
+def rail(followed: Followed, now: datetime, room: Room) -> Text:
+    """The whole rail, of the attempt that is looked at."""
     text = Text(no_wrap=True)
-    attempt = state.attempt
+    state, attempt, width = followed.state, followed.shown, room.width
     seconds = spent(attempt, now) if attempt else {}
-    ended_in = _ended_in(state, attempt)
+    phase_now, since = attempt.phases[-1] if attempt and attempt.phases else (Phase.PLANNED, now)
+    until = since if phase_now in _OVER else now
+    ended_in = _ended_in(phase_now, attempt)
+    usual = followed.usual
+    if usual and not room.brief:
+        _line(text, "Phase", _times("took", "usual"), width, "dim")
     for phase, title in TITLES.items():
-        mark = _mark(phase, state, seconds, ended_in)
+        mark = _mark(phase, phase_now, seconds, ended_in)
         if phase is Phase.SERVING and mark == NOW:
             mark = DONE
-        time = fmt.clock_time(seconds[phase]) if phase in seconds else ""
-        _line(text, f"{mark} {title}", time, width, _STYLES[mark])
-        told = not brief or phase in (state.phase, ended_in)
+        took = fmt.clock_time(seconds[phase]) if phase in seconds else ""
+        guess = f"~{fmt.clock_time(usual[phase])}" if phase in usual else ""
+        if phase is Phase.SERVING:
+            left = _left(usual, seconds, phase_now)
+            took = "in" if left is not None else took
+            guess = "" if left is None else f"~{fmt.clock_time(left)}"
+        times = _times(took, guess) if usual else took
+        _line(text, f"{mark} {title}", times, width, _STYLES[mark])
+        told = not room.brief or phase in (phase_now, ended_in)
         if phase is Phase.INSTALLING and attempt is not None and phase in seconds and told:
             for step in attempt.steps:
-                _step(text, step, now, width)
-    if state.attempts:
-        text.append("\nAttempts\n", "bold")
-        for each in state.attempts[-6:]:
-            _attempt(text, each, state, width)
+                _step(text, step, until, width)
+    if attempt is not None:
+        _parts(text, attempt, room)
+    if attempt is state.attempt:
+        _gpu(text, followed.gauges, room)
+    _money(text, followed, now, room)
     if out := [x.key for x in state.exclusions if x.kind == "provider"]:
-        text.append("\nLeft out\n", "bold")
+        _heading(text, "Left out", room)
         for provider in out[-4:]:
-            _line(text, f"{SKIPPED} {fmt.plain(provider, 40)}", "", width, "dim")
+            words = "left out" if room.brief else ""
+            _line(text, f"{SKIPPED} {fmt.plain(provider, 40)}", words, width, "dim")
     return text
 
 
-def _ended_in(state: DeploymentState, attempt: AttemptState | None) -> Phase | None:
+def _times(took: str, usual: str) -> str:
+    return f"{took:>6} {usual:>6}"
+
+
+def _left(
+    usual: Mapping[Phase, float], seconds: dict[Phase, float], phase_now: Phase
+) -> float | None:
+    """Seconds until it serves, as far as that can be told."""
+    order = [phase for phase in TITLES if phase is not Phase.SERVING]
+    if phase_now not in order:
+        return None
+    to_come = order[order.index(phase_now) :]
+    if any(phase not in usual for phase in to_come):
+        return None
+    first = max(usual[phase_now] - seconds.get(phase_now, 0.0), 0.0)
+    return first + sum(usual[phase] for phase in to_come[1:])
+
+
+def _heading(text: Text, words: str, room: Room) -> None:
+    if not room.brief:
+        text.append(f"\n{words}\n", "bold")
+
+
+def _parts(text: Text, attempt: AttemptState, room: Room) -> None:
+    """A bar for each part of the work that was counted."""
+    if not attempt.parts:
+        return
+    _heading(text, "Progress", room)
+    for name, share in attempt.parts[-2 if room.brief else -6 :]:
+        full, empty = bar(share, room.width - 16)
+        text.append(f"{fmt.plain(name, 10):10}", "")
+        text.append(full, "bold")
+        text.append(empty, "dim")
+        text.append(f" {share:>4.0%}\n")
+
+
+def _gpu(text: Text, gauges: Gauges, room: Room) -> None:
+    """What the GPUs did in the last minutes, and do now."""
+    load = gauges.gpu
+    if load is None:
+        return
+    _heading(text, "Machine", room)
+    rows = []
+    if load.percent is not None:
+        rows.append(("GPU", gauges.percent, f"{load.percent} %"))
+    if load.used_mib is not None and load.total_mib:
+        used, total = load.used_mib / 1024, load.total_mib / 1024
+        rows.append(("VRAM", gauges.memory, f"{used:.1f}/{total:.0f} GiB"))
+    for name, series, words in rows:
+        width = room.width - 5 - 13
+        text.append(f"{name:5}")
+        text.append(sparkline(series, width, top=1.0), "cyan")
+        text.append(f" {words:>12}\n")
+
+
+def _money(text: Text, followed: Followed, now: datetime, room: Room) -> None:
+    """What was spent on the attempt that is looked at, and on all."""
+    state, attempt = followed.state, followed.shown
+    if attempt is None or attempt.price_per_hour <= 0:
+        return
+    _heading(text, "Spent", room)
+    clock = followed.clock(now)
+    _line(text, f"On attempt {attempt.number}", fmt.money(attempt.cost(clock)), room.width, "")
+    if len(state.attempts) > 1:
+        _line(text, "On all attempts", fmt.money(state.cost(clock)), room.width, "")
+
+
+def _ended_in(phase_now: Phase, attempt: AttemptState | None) -> Phase | None:
     """The phase in which the attempt failed or was cancelled."""
-    if attempt is None or state.phase not in (Phase.FAILED, Phase.CANCELLED):
+    if attempt is None or phase_now not in _OVER:
         return None
     if attempt.failure is not None:
         return attempt.failure.phase
@@ -88,11 +182,11 @@ def _ended_in(state: DeploymentState, attempt: AttemptState | None) -> Phase | N
 
 
 def _mark(
-    phase: Phase, state: DeploymentState, seconds: dict[Phase, float], ended_in: Phase | None
+    phase: Phase, phase_now: Phase, seconds: dict[Phase, float], ended_in: Phase | None
 ) -> str:
     if phase is ended_in:
         return FAILED
-    if phase is state.phase:
+    if phase is phase_now:
         return NOW
     if phase in seconds:
         return DONE
@@ -113,14 +207,3 @@ def _step(text: Text, step: StepState, now: datetime, width: int) -> None:
     seconds = step.seconds if step.outcome else (now - step.started_at).total_seconds()
     time = "" if step.outcome == "skipped" else fmt.clock_time(seconds)
     _line(text, f"  {mark} {fmt.plain(step.title, 60)}", time, width, _STYLES[mark])
-
-
-def _attempt(text: Text, attempt: AttemptState, state: DeploymentState, width: int) -> None:
-    last = attempt is state.attempts[-1]
-    failed = attempt.failure is not None or (last and state.phase is Phase.FAILED)
-    stopped = last and state.phase in (Phase.CANCELLED, Phase.STOPPED)
-    mark = FAILED if failed else SKIPPED if stopped else NOW if last else SKIPPED
-    if last and state.phase is Phase.SERVING:
-        mark = DONE
-    name = f"{mark} {attempt.number} {fmt.gpu(attempt)}"
-    _line(text, name, fmt.plain(attempt.provider, 12), width, _STYLES[mark])

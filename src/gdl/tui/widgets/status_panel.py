@@ -11,11 +11,12 @@ from gdl.domain.deployment import DeploymentState
 from gdl.domain.events import Billing, Phase
 from gdl.domain.models import Condition
 from gdl.tui import format as fmt
+from gdl.tui.gauges import bar
 from gdl.tui.store import Followed
+from gdl.tui.widgets.failure import Panel, failure, past
 from gdl.tui.widgets.phase_rail import WORDS
 
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
-_EVIDENCE_SHOWN = 4
 
 
 def headline(state: DeploymentState, now: datetime) -> Text:
@@ -35,15 +36,17 @@ def headline(state: DeploymentState, now: datetime) -> Text:
     return text
 
 
-def status(followed: Followed, now: datetime, *, moving: bool) -> tuple[Text, str]:
+def status(followed: Followed, now: datetime, panel: Panel, *, moving: bool) -> tuple[Text, str]:
     """(text, kind); kind: active | serving | failed | ended."""
-    state = followed.state
+    state, shown = followed.state, followed.shown
+    if shown is not None and shown is not state.attempt:
+        return past(followed, shown, panel), "failed" if shown.failure else "ended"
     if followed.trouble:
         return _trouble(followed), "failed"
     if state.finished is not None and state.finished.outcome == "failed":
-        return failure(followed), "failed"
+        return failure(followed, panel), "failed"
     if (state.phase is Phase.FAILED or state.waiting) and state.finished is None:
-        return failure(followed), "failed"
+        return failure(followed, panel), "failed"
     if state.finished is not None:
         return _ended(state), "ended"
     if state.phase is Phase.SERVING:
@@ -59,9 +62,9 @@ def _active(state: DeploymentState, now: datetime, *, moving: bool) -> Text:
     text.append(fmt.plain(progress.text, 300) if progress else words)
     if progress is not None and progress.fraction is not None:
         share = min(max(progress.fraction, 0.0), 1.0)
-        full = round(share * 20)
-        text.append(f"  {'━' * full}", "bold")
-        text.append("─" * (20 - full), "dim")
+        full, empty = bar(share, 20)
+        text.append(f"  {full}", "bold")
+        text.append(empty, "dim")
         if "%" not in progress.text:
             text.append(f" {share:.0%}")
     return text
@@ -105,60 +108,6 @@ def call(state: DeploymentState) -> Call | None:
     if url is None:
         return None
     return Call(url, state.served_name, state.tunnel.api_key_file if state.tunnel else "")
-
-
-def failure(followed: Followed) -> Text:
-    """What happened, the likely cause, what helps, the lines that show it, and the keys."""
-    state = followed.state
-    attempt, finished = state.attempt, state.finished
-    failed = attempt.failure if attempt else None
-    diagnosis = attempt.diagnosis if attempt else None
-    text = Text()
-    what = failed.message if failed else (finished.error if finished else None) or "it failed"
-    phase = failed.phase if failed else state.phase
-    where = f" while {WORDS[phase]}" if phase in WORDS and phase is not Phase.FAILED else ""
-    if state.offered is not None:
-        what = "the machine is still rented, and can be used"
-    text.append(f"✗ Failed{where}: ", "bold red")
-    text.append(fmt.plain(what, 300))
-    if diagnosis is not None:
-        _labelled(text, "Cause", diagnosis.cause)
-    remedy = (diagnosis.remedy if diagnosis else "") or (failed.hint if failed else "")
-    remedy = remedy or (finished.hint if finished else "") or ""
-    if remedy:
-        _labelled(text, "Remedy", remedy)
-    if diagnosis is not None and diagnosis.evidence:
-        for number, line in enumerate(diagnosis.evidence[-_EVIDENCE_SHOWN:]):
-            text.append(f"\n{'Evidence' if number == 0 else '':9}", "bold")
-            text.append(fmt.plain(line, 300), "dim")
-    text.append(f"\n{_after(followed)}", "bold")
-    if state.billing is Billing.UNKNOWN:
-        text.append("\n! The machine may still be billing: see 4 Sessions.", "bold red")
-    return text
-
-
-def _labelled(text: Text, label: str, words: str) -> None:
-    text.append(f"\n{label:9}", "bold")
-    text.append(fmt.plain(words, 400))
-
-
-def _after(followed: Followed) -> str:
-    state = followed.state
-    if state.waiting:
-        provider = fmt.plain(state.attempt.provider, 20) if state.attempt else "the provider"
-        fix = f"f {state.offered.words}\n" if state.offered is not None else ""
-        keys = f"{fix}r same machine again   n next offer   x next offer, not from {provider}\n"
-        if out := providers_out(state):
-            keys += f"u brings back {', '.join(fmt.plain(name, 20) for name in out)}   "
-        return f"{keys}a automatic failover (now {'on' if state.auto_failover else 'off'})"
-    if state.finished is None:
-        return "The next offer is tried by itself; a stops that."
-    return "r try it again   1 choose another offer"
-
-
-def providers_out(state: DeploymentState) -> tuple[str, ...]:
-    """The providers left out of this deployment, the latest first."""
-    return tuple(x.key for x in reversed(state.exclusions) if x.kind == "provider")
 
 
 def _trouble(followed: Followed) -> Text:

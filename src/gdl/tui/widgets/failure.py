@@ -1,0 +1,127 @@
+"""Why an attempt failed: what happened, the likely cause, what helps, the keys, the evidence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich.text import Text
+
+from gdl.domain.deployment import AttemptState, DeploymentState
+from gdl.domain.events import Billing, Phase
+from gdl.tui import format as fmt
+from gdl.tui.store import Followed
+from gdl.tui.widgets.phase_rail import WORDS
+
+_COPIED_LINES = 200
+"""Of the end of each log, in what is copied."""
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """How much room there is: cells a line, and lines of evidence."""
+
+    width: int
+    evidence: int
+
+
+def failure(followed: Followed, panel: Panel) -> Text:
+    """Of the latest attempt, with what can be done now."""
+    state = followed.state
+    text = _why(state, state.attempt)
+    text.append(f"\n{_after(followed)}", "bold")
+    if state.billing is Billing.UNKNOWN:
+        text.append("\n! The machine may still be billing: see 4 Sessions.", "bold red")
+    _evidence(text, state.attempt, panel)
+    return text
+
+
+def past(followed: Followed, attempt: AttemptState, panel: Panel) -> Text:
+    """Of an earlier attempt, that is only looked at."""
+    state = followed.state
+    if attempt.failure is None and attempt.diagnosis is None:
+        text = Text(f"– Attempt {attempt.number} ended without a failure.", "bold")
+    else:
+        text = _why(state, attempt)
+    latest = state.attempts[-1].number
+    text.append(
+        f"\nAttempt {attempt.number} of {latest}   . a later one   , an earlier one", "bold"
+    )
+    text.append("   y copies all of this", "bold")
+    _evidence(text, attempt, panel)
+    return text
+
+
+def _why(state: DeploymentState, attempt: AttemptState | None) -> Text:
+    latest = attempt is state.attempt
+    finished = state.finished if latest else None
+    failed = attempt.failure if attempt else None
+    diagnosis = attempt.diagnosis if attempt else None
+    text = Text()
+    what = failed.message if failed else (finished.error if finished else None) or "it failed"
+    phase = failed.phase if failed else state.phase
+    where = f" while {WORDS[phase]}" if phase in WORDS and phase is not Phase.FAILED else ""
+    if latest and state.offered is not None:
+        what = "the machine is still rented, and can be used"
+    text.append(f"✗ Failed{where}: ", "bold red")
+    text.append(fmt.plain(what, 300))
+    if diagnosis is not None:
+        _labelled(text, "Cause", diagnosis.cause)
+    remedy = (diagnosis.remedy if diagnosis else "") or (failed.hint if failed else "")
+    remedy = remedy or (finished.hint if finished else "") or ""
+    if remedy:
+        _labelled(text, "Remedy", remedy)
+    return text
+
+
+def _evidence(text: Text, attempt: AttemptState | None, panel: Panel) -> None:
+    """The lines that show it, a row each; the last ones, when there is not room for all."""
+    lines = attempt.diagnosis.evidence if attempt and attempt.diagnosis else ()
+    for number, line in enumerate(lines[-panel.evidence :]):
+        text.append(f"\n{'Evidence' if number == 0 else '':9}", "bold")
+        shown = Text(fmt.plain(line, 300))
+        shown.truncate(max(panel.width - 9, 20), overflow="ellipsis")
+        text.append(shown.plain, "dim")
+
+
+def _labelled(text: Text, label: str, words: str) -> None:
+    text.append(f"\n{label:9}", "bold")
+    text.append(fmt.plain(words, 400))
+
+
+def _after(followed: Followed) -> str:
+    state = followed.state
+    if state.waiting:
+        provider = fmt.plain(state.attempt.provider, 20) if state.attempt else "the provider"
+        fix = f"f {state.offered.words}\n" if state.offered is not None else ""
+        keys = f"{fix}r same machine again   n next offer   x next offer, not from {provider}\n"
+        if out := providers_out(state):
+            keys += f"u brings back {', '.join(fmt.plain(name, 20) for name in out)}   "
+        auto = f"a automatic failover (now {'on' if state.auto_failover else 'off'})"
+        return f"{keys}{auto}   y copies all of this"
+    if state.finished is None:
+        return "The next offer is tried by itself; a stops that."
+    return "r try it again   1 choose another offer   y copies all of this"
+
+
+def providers_out(state: DeploymentState) -> tuple[str, ...]:
+    """The providers left out of this deployment, the latest first."""
+    return tuple(x.key for x in reversed(state.exclusions) if x.kind == "provider")
+
+
+def raw(followed: Followed) -> str:
+    """All that is known of the failure, as text to paste: words, evidence, and the logs' ends."""
+    attempt = followed.shown
+    if attempt is None:
+        return ""
+    parts = [_why(followed.state, attempt).plain]
+    parts.append(
+        f"Attempt  {attempt.number}: {fmt.gpu(attempt)} from {fmt.plain(attempt.provider)}"
+    )
+    if attempt.diagnosis is not None and attempt.diagnosis.evidence:
+        shown = (fmt.plain(line, 2000) for line in attempt.diagnosis.evidence)
+        parts.append("\n".join(("Evidence:", *shown)))
+    for name, ring in (("installation", followed.install), ("vllm.log", followed.engine)):
+        if ring.total:
+            lines = ring.since(ring.total - _COPIED_LINES)
+            parts.append("\n".join((f"The end of the log ({name}):", *lines)))
+    return "\n\n".join(parts)
