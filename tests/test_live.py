@@ -118,7 +118,7 @@ def test_downloads_of_an_installation_are_counted() -> None:
         )
     ]  # fmt: skip
     assert [(m.part, m.part_fraction) for m in marks if m] == [
-        ("packages", 0.0), ("packages", 0.0), ("packages", 0.75), ("", None)
+        ("packages", 0.0), ("packages", 0.0), ("packages", 0.75), ("packages", 1.0)
     ]  # fmt: skip
 
 
@@ -163,13 +163,16 @@ def test_what_is_not_told_is_no_reading() -> None:
 def test_every_value_is_in_one_bin(values: list[float]) -> None:
     found = histogram(values)
     assert found is not None and sum(found.counts) == len(values)
-    assert found.start == values[0]
-    assert found.start + found.width * len(found.counts) == pytest.approx(values[-1])
+    assert 1 <= len(found.counts) <= 12 and found.counts[-1] > 0
+    assert found.start <= values[0] * 1.000001
+    assert found.start + found.width * len(found.counts) >= values[-1] * 0.999999
 
 
 def test_bins_of_little() -> None:
     assert histogram([]) is None
-    assert histogram([5.0, 5.0]) == Histogram(5.0, 0.0, (2,))
+    assert histogram([0.0, 0.0]) == Histogram(0.0, 0.0, (2,))
+    assert histogram([5.0, 5.0]) == Histogram(5.0, 0.05, (2,))
+    assert histogram([638.0, 640.0, 651.0]) == Histogram(630.0, 10.0, (1, 1, 1))
 
 
 def test_another_load_is_another_workload() -> None:

@@ -171,7 +171,7 @@ class Followed:
     def _shown_logs(self) -> AttemptLogs:
         attempt = self.shown
         if attempt is not None:
-            return self._logs_of(attempt.number)
+            return self.logs.get(attempt.number, self._none)
         return self.logs[max(self.logs)] if self.logs else self._none
 
     def choose(self, by: int) -> None:

@@ -26,17 +26,29 @@ def percentile(samples: Sequence[float], percent: float) -> float:
 
 
 def histogram(ordered: Sequence[float], bins: int = 10) -> Histogram | None:
-    """Of sorted values; None without any. One bin where all are the same."""
+    """Of sorted values, none below 0; None without any. Bins begin at round numbers, one more than
+    `bins` at most, and none is narrower than a hundredth of the highest value."""
     if not ordered:
         return None
     low, high = ordered[0], ordered[-1]
-    width = (high - low) / bins
+    width = _round_up(max((high - low) / bins, high / 100))
     if width <= 0:
         return Histogram(low, 0.0, (len(ordered),))
-    counts = [0] * bins
-    for value in ordered:
-        counts[min(int((value - low) / width), bins - 1)] += 1
-    return Histogram(low, width, tuple(counts))
+    # A hair above a bin's edge is on it.
+    start = math.floor(low / width + 1e-9) * width
+    places = [int((value - start) / width + 1e-9) for value in ordered]
+    counts = [0] * (places[-1] + 1)
+    for place in places:
+        counts[place] += 1
+    return Histogram(start, width, tuple(counts))
+
+
+def _round_up(value: float) -> float:
+    """The next 1, 2 or 5 times a power of ten; 0 for what is too small to be told."""
+    if value < 1e-9:
+        return 0.0
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(step * power for step in (1, 2, 5, 10) if step * power >= value * 0.999999)
 
 
 def tokens_per_s(result: StreamResult) -> float | None:

@@ -164,11 +164,14 @@ def _money(text: Text, followed: Followed, now: datetime, room: Room) -> None:
     state, attempt = followed.state, followed.shown
     if attempt is None or attempt.price_per_hour <= 0:
         return
-    _heading(text, "Spent", room)
+    if not room.brief:
+        text.append("\n")
     clock = followed.clock(now)
-    _line(text, f"On attempt {attempt.number}", fmt.money(attempt.cost(clock)), room.width, "")
+    _line(
+        text, f"Spent on attempt {attempt.number}", fmt.money(attempt.cost(clock)), room.width, ""
+    )
     if len(state.attempts) > 1:
-        _line(text, "On all attempts", fmt.money(state.cost(clock)), room.width, "")
+        _line(text, "Spent on all", fmt.money(state.cost(clock)), room.width, "")
 
 
 def _ended_in(phase_now: Phase, attempt: AttemptState | None) -> Phase | None:
