@@ -13,6 +13,7 @@ from textual.pilot import Pilot
 from gdl.domain.models import ChatDone, ChatMessage, ChatPiece
 from gdl.tui.screens.chat import ChatLine, ChatScreen
 from gdl.tui.screens.deployment import DeploymentScreen
+from gdl.tui.store import TURNS_KEPT
 from tui_pilot import SIZE, screen_text, show, until
 from tui_support import (
     ENDPOINT,
@@ -138,3 +139,21 @@ async def test_history_stays_when_it_no_longer_serves() -> None:
         await orchestrator.release(ident)
         await until(pilot, lambda: app.screen.query_one(ChatLine).disabled)
         assert "TTFT" in screen_text(app)
+
+
+async def test_the_paging_keys_move_the_conversation_and_it_has_an_end() -> None:
+    app, orchestrator = make_app()
+    orchestrator.said = [ChatPiece("\n".join(f"line {n}" for n in range(60))), ANSWER[-1]]
+    async with app.run_test(size=SIZE, notifications=True) as pilot:
+        await talking(pilot, orchestrator)
+        await ask(pilot, "hi")
+        await until(pilot, lambda: "line 59" in screen_text(app))
+        await pilot.press("pageup")
+        await until(pilot, lambda: "line 59" not in screen_text(app))
+        await pilot.press("pagedown")
+        await until(pilot, lambda: "line 59" in screen_text(app))
+        assert app.store.followed is not None
+        app.store.followed.chat[:] *= TURNS_KEPT
+        await ask(pilot, "one more")
+        await until(pilot, lambda: "200 questions are enough" in screen_text(app))
+        assert len(orchestrator.calls) == 1

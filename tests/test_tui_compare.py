@@ -11,6 +11,7 @@ from textual.pilot import Pilot
 
 from gdl.tui.screens.compare import CompareScreen
 from gdl.tui.screens.health import HealthScreen
+from gdl.tui.widgets.keyed_table import KeyedTable
 from tui_pilot import SIZE, screen_text, show, until
 from tui_support import ScriptedOrchestrator, make_app, measured, to_serving
 
@@ -80,3 +81,15 @@ async def test_nothing_is_swept_read_only() -> None:
         await pilot.pause()
         assert not app.screen.active_bindings["w"].enabled
     assert not any(call[0] == "sweep" for call in orchestrator.calls)
+
+
+async def test_what_was_measured_meanwhile_comes_with_a_refresh() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await compared(pilot, orchestrator)
+        before = app.screen.query_one(KeyedTable).row_count
+        orchestrator.measured += measured("RTX 4090", 0.3, {1: 99.0})
+        await pilot.press("r")
+        await until(pilot, lambda: app.screen.query_one(KeyedTable).row_count == before + 1)
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, HealthScreen))

@@ -19,7 +19,8 @@ from gdl.tui.gauges import KEPT, Gauges, bar, sparkline
 from gdl.tui.screens.bench_dialog import BenchDialog
 from gdl.tui.screens.deployment import DeploymentScreen
 from gdl.tui.screens.health import HealthScreen
-from gdl.tui.store import EARLIER_KEPT, EARLIER_LINES, LINES_KEPT
+from gdl.tui.screens.offers import OffersScreen
+from gdl.tui.store import EARLIER_KEPT, EARLIER_LINES, FINISHED_KEPT, LINES_KEPT, Store
 from gdl.tui.widgets.attempt_bar import AttemptBar
 from gdl.tui.widgets.log_pane import LogPane
 from tui_pilot import SIZE, screen_text, show, until
@@ -172,9 +173,8 @@ async def test_parts_and_gpu_are_drawn_while_it_loads() -> None:
         orchestrator.gpu = GpuLoad(14438, 24576, 53)
         orchestrator.push(ident, 70, ev.Progressed(1, "x", 0.5, "shards", 0.625))
         app._tick()
-        await until(pilot, lambda: "14.1/24 GiB" in screen_text(app))
-        assert "shards" in screen_text(app) and " 62%" in screen_text(app)
-        assert "53 %" in screen_text(app)
+        wanted = ("14.1/24 GiB", "53 %", "shards", " 62%")
+        await until(pilot, lambda: all(words in screen_text(app) for words in wanted))
 
 
 @long
@@ -204,6 +204,35 @@ async def test_steps_between_deployments() -> None:
         await until(pilot, lambda: "141.3 tokens/s" in screen_text(app))
         await pilot.press("[")
         await until(pilot, lambda: "did not get that far" in screen_text(app))
+
+
+@long
+async def test_the_panes_follow_one_another() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await show(pilot, orchestrator, to_serving)
+        tabs = app.screen.query_one(TabbedContent)
+        for wanted in ("story", "install", "engine"):
+            await pilot.press("l")
+            await until(pilot, lambda wanted=wanted: tabs.active == wanted)  # type: ignore[misc]
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, OffersScreen))
+
+
+def test_what_is_over_keeps_less_and_the_oldest_are_forgotten() -> None:
+    store = Store()
+    over = ev.DeploymentFinished("failed", None, "m", None, ev.Billing.NONE, ())
+    for number in range(FINISHED_KEPT + 5):
+        followed = store.add(f"d-{number}")
+        lines = tuple(map(str, range(EARLIER_LINES + 9)))
+        followed.fold(Recorded(f"d-{number}", 1, START, ev.LogLines(1, "engine", lines, 0)))
+        if number != 2:
+            followed.fold(Recorded(f"d-{number}", 2, START, over))
+    assert len(store.deployments) == FINISHED_KEPT + 2
+    assert "d-2" in store.deployments and "d-3" not in store.deployments
+    kept = {name: len(f.engine.since(0)) for name, f in store.deployments.items()}
+    assert kept["d-2"] == kept[f"d-{number}"] == EARLIER_LINES + 9
+    assert kept["d-10"] == EARLIER_LINES
 
 
 # Health and benchmark

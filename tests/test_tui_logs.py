@@ -121,6 +121,32 @@ async def test_pauses_at_the_end_and_follows_again() -> None:
         await until(pilot, lambda: "two" in screen_text(app) and "following" in screen_text(app))
 
 
+async def test_moves_line_by_line_to_the_top_and_to_the_end() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        pane = await with_log(pilot, orchestrator)
+        await pilot.press("g")
+        await until(pilot, lambda: pane.view.scroll_offset.y == 0)
+        await pilot.press("j", "j", "k")
+        await until(pilot, lambda: pane.view.scroll_offset.y == 1)
+        for key in ("G", "end"):
+            await pilot.press("g")
+            await until(pilot, lambda: not pane.view.following)
+            await pilot.press(key)
+            await until(pilot, lambda: pane.view.following and LOG[-1] in screen_text(app))
+
+
+async def test_steps_back_from_the_line_that_is_typed() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await with_log(pilot, orchestrator)
+        await pilot.press("g", "slash", *"Wheel", "up")
+        await until(pilot, lambda: "20/20 found" in screen_text(app))
+        await pilot.press("escape")
+        await until(pilot, lambda: "following" in screen_text(app) or "End" in screen_text(app))
+        assert isinstance(app.focused, LogView)
+
+
 async def test_wrapping_keeps_the_line_on_top() -> None:
     app, orchestrator = make_app()
     async with app.run_test(size=SIZE) as pilot:

@@ -26,6 +26,11 @@ CHARACTERS_KEPT = 8_000_000
 EARLIER_LINES, EARLIER_CHARACTERS, EARLIER_KEPT = 4_000, 1_000_000, 6
 """Of each log of an attempt that is over, and of how many of these."""
 
+FINISHED_KEPT = 20
+"""Deployments that are over and can still be looked at."""
+TURNS_KEPT = 200
+"""Questions and answers of one conversation."""
+
 BILLS = frozenset({Billing.REQUESTED, Billing.ACTIVE, Billing.UNKNOWN})
 
 
@@ -141,12 +146,16 @@ class Followed:
         if not isinstance(event, ev.Progressed | ev.BenchProgressed):
             self.story.append(recorded)
 
+    def shrink(self) -> None:
+        """Keep less of the logs there are."""
+        for logs in self.logs.values():
+            logs.install.shrink(EARLIER_LINES, EARLIER_CHARACTERS)
+            logs.engine.shrink(EARLIER_LINES, EARLIER_CHARACTERS)
+
     def _logs_of(self, number: int) -> AttemptLogs:
         """A new attempt's make those of earlier ones shorter."""
         if number not in self.logs:
-            for earlier in self.logs.values():
-                earlier.install.shrink(EARLIER_LINES, EARLIER_CHARACTERS)
-                earlier.engine.shrink(EARLIER_LINES, EARLIER_CHARACTERS)
+            self.shrink()
             self.logs[number] = AttemptLogs()
             while len(self.logs) > EARLIER_KEPT + 1:
                 del self.logs[min(self.logs)]
@@ -219,9 +228,15 @@ class Store:
         return self.deployments.get(self.current) if self.current is not None else None
 
     def add(self, deployment_id: str) -> Followed:
-        """Followed from now on, and the current one."""
+        """Followed from now on, and the current one. Those that are over keep less, and the
+        oldest of them are forgotten."""
         self.current = deployment_id
         if deployment_id not in self.deployments:
+            over = [i for i, f in self.deployments.items() if f.state.finished is not None]
+            for ident in over:
+                self.deployments[ident].shrink()
+            for ident in over[: max(len(over) - FINISHED_KEPT, 0)]:
+                del self.deployments[ident]
             self.deployments[deployment_id] = Followed(DeploymentState(deployment_id))
         return self.deployments[deployment_id]
 

@@ -16,7 +16,7 @@ from gdl.domain.calls import QUESTION, Messages
 from gdl.domain.errors import GdlError
 from gdl.domain.models import ChatDone, ChatMessage, ChatPiece
 from gdl.tui.screens.base import GdlScreen
-from gdl.tui.store import ChatTurn, Followed
+from gdl.tui.store import TURNS_KEPT, ChatTurn, Followed
 from gdl.tui.widgets.chat_turn import told
 from gdl.tui.widgets.status_panel import call, headline
 from gdl.tui.widgets.words import Words
@@ -126,6 +126,9 @@ class ChatScreen(GdlScreen):
             return
         if _running(followed):
             self.gdl.say("the answer before is still coming · Esc stops it")
+            return
+        if len(followed.chat) >= TURNS_KEPT:
+            self.gdl.say(f"{TURNS_KEPT} questions are enough · F4 begins a new conversation")
             return
         event.input.value = ""
         turn = ChatTurn(question, self.now)
