@@ -1,0 +1,58 @@
+"""What gauges and estimates show, on a simulated machine: the whole way from its programs."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+import sandbox_support as support
+from gdl.domain import events as ev
+from gdl.domain.events import Phase
+from gdl.domain.measured import OWN_LOAD
+from gdl.domain.models import BenchLoad, DeploymentSpec
+from house import told, until
+
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    support.isolate(monkeypatch, tmp_path)
+
+
+async def test_a_serving_machine_has_gauges_rounds_and_a_load_of_ones_own(tmp_path: Path) -> None:
+    async with support.sandbox(support.settings(tmp_path, "calm")) as (house, _):
+        spec = DeploymentSpec("tinyllama", "sandbox", bench=False, after="hold")
+        ident = await house.deploy(spec)
+        assert await house.estimates(ident) == {}
+        await until(house, ident, lambda e: isinstance(e, ev.Noted) and "holding" in e.text)
+        async with asyncio.timeout(30):
+            while (gpu := house.gpu_now(ident)) is None:
+                await asyncio.sleep(0.05)
+        assert gpu.total_mib and gpu.share and gpu.percent is not None
+        assert len(house.check_rounds(ident)) == 1
+        await house.health(ident)
+        rounds = house.check_rounds(ident)
+        assert [len(each.checks) for each in rounds] == [5, 5]
+        assert rounds[0].at < rounds[1].at
+        report = await house.bench(ident, BenchLoad(requests=6, concurrency=3, max_tokens=8))
+        assert (report.completed, report.concurrency, report.output_tokens) == (6, 3, 48)
+        assert report.ttft_spread is not None and sum(report.ttft_spread.counts) == 6
+        assert report.e2el_spread is not None and sum(report.e2el_spread.counts) == 6
+        (kept,) = await house.benchmarks()
+        assert kept.workload == "own, 6 requests, out 8" and kept.report.e2el_spread is not None
+        parts = house.state(ident).attempts[-1].parts
+        assert dict(parts).keys() >= {"packages", "shards"}
+        assert dict(parts)["packages"] == 1.0
+        await house.release(ident)
+        await told(house, ident)
+        assert house.gpu_now(ident) is None
+        again = await house.deploy(spec)
+        usual = await house.estimates(again)
+        assert usual.keys() >= {Phase.RENTING, Phase.INSTALLING, Phase.LOADING, Phase.VERIFYING}
+        assert all(0 <= seconds < 60 for seconds in usual.values())
+        await house.cancel(again)
+        await told(house, again)
+    assert BenchLoad(8, 4, 64) == OWN_LOAD
