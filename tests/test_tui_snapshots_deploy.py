@@ -90,6 +90,7 @@ def looking(orchestrator: ScriptedOrchestrator, app: Any, *, loaded: bool) -> No
         )
         gauges.take(gpu, sample if loaded else None)
     orchestrator.gpu, orchestrator.sample = gauges.gpu, gauges.sample
+    app.touch()
 
 
 def pictured(

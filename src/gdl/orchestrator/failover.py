@@ -155,6 +155,16 @@ class Failover:
         diagnosis = attempt.diagnosis if attempt is not None else None
         return fault_of(error, diagnosis.rule if diagnosis is not None else "")
 
+    async def pass_over(self, deployment: Deployment, offer: Offer, error: GdlError) -> None:
+        """An offer on which it failed, for this deployment, though it is not to blame."""
+        reason = f"failed: {error.message}"[:160]
+        name = self._backend.name
+        out = Exclusion(
+            "offer", offer.id, reason, self._clock(), cause="failed",
+            scope="deployment", backend=name,
+        )  # fmt: skip
+        await self._leave_out(deployment, out)
+
     async def exclude_provider(self, deployment: Deployment, provider: str) -> None:
         """By the user's wish, for this deployment."""
         deployment.allowed.discard(provider)

@@ -126,7 +126,7 @@ class Runner:
 
     async def _attempt_failed(self, offer: Offer, error: GdlError) -> GdlError:
         """Tell, note whom to leave out, give the machine back; the error as it is now known.
-        Raises it when no other offer can help."""
+        Raises it when no other offer can help, unless the user has chosen to try."""
         dep = self._deployment
         if (
             isinstance(error, SshError | DeployError | VerificationError)
@@ -141,8 +141,12 @@ class Runner:
         kept = await uninterrupted(
             self._give_back(close_only=isinstance(error, ReleaseUnconfirmed))
         )
-        if hopeless or kept:
+        # Who was asked, and chose another machine all the same, gets it.
+        wanted = dep.chosen if isinstance(error, DeployError) else None
+        if kept or (hopeless and wanted is None):
             raise error
+        if hopeless and wanted != "retry":
+            await self._failover.pass_over(dep, offer, error)
         return error
 
     async def _ask_user(self, failed: Offer | None) -> Offer | None:

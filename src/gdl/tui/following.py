@@ -40,6 +40,7 @@ class Following(App[None]):
         self.clock = clock
         self._dirty = False
         self._began = False
+        self._looked_at = clock()
 
     @cached_property
     def store(self) -> Store:
@@ -123,12 +124,18 @@ class Following(App[None]):
                 screen.poke()
 
     def _tick(self) -> None:
+        if (now := self.clock()) != self._looked_at:
+            self._looked_at = now
+            self._look()
+        if not self._dirty:
+            self._repaint()
+
+    def _look(self) -> None:
+        """A sample of what each machine does."""
         for ident, followed in self.store.deployments.items():
             if followed.state.finished is None:
                 look = self.orchestrator
                 followed.gauges.take(look.gpu_now(ident), look.health_now(ident))
-        if not self._dirty:
-            self._repaint()
 
     def _look_for_sessions(self) -> None:
         self.run_worker(self._list_sessions(), group="sessions")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from rich.text import Text
@@ -12,6 +13,8 @@ from gdl.tui import format as fmt
 from gdl.tui.store import Followed
 from gdl.tui.widgets.phase_rail import WORDS
 
+_PREFIX = re.compile(r"^\s*(?:\(\w+ pid=\d+\)\s*)?(?:[A-Z]+ \d\d-\d\d [\d:]+ \[[^\]]*\]\s*)?")
+"""Of a line of vLLM's log: process, level, time and place."""
 _COPIED_LINES = 200
 """Of the end of each log, in what is copied."""
 
@@ -78,8 +81,11 @@ def _evidence(text: Text, attempt: AttemptState | None, panel: Panel) -> None:
     lines = attempt.diagnosis.evidence if attempt and attempt.diagnosis else ()
     for number, line in enumerate(lines[-panel.evidence :]):
         text.append(f"\n{'Evidence' if number == 0 else '':9}", "bold")
+        room = max(panel.width - 9, 20)
         shown = Text(fmt.plain(line, 300))
-        shown.truncate(max(panel.width - 9, 20), overflow="ellipsis")
+        if shown.cell_len > room:  # what is said counts more than who says it, and when
+            shown = Text(_PREFIX.sub("", shown.plain))
+        shown.truncate(room, overflow="ellipsis")
         text.append(shown.plain, "dim")
 
 

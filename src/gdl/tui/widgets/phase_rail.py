@@ -72,6 +72,8 @@ def rail(followed: Followed, now: datetime, room: Room) -> Text:
     phase_now, since = attempt.phases[-1] if attempt and attempt.phases else (Phase.PLANNED, now)
     until = since if phase_now in _OVER else now
     ended_in = _ended_in(phase_now, attempt)
+    if state.waiting and attempt is state.attempt and ended_in is None:
+        ended_in = phase_now  # it failed, and could go on
     usual = followed.usual
     if usual and not room.brief:
         _line(text, "Phase", _times("took", "usual"), width, "dim")
