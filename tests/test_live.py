@@ -159,7 +159,7 @@ def test_what_is_not_told_is_no_reading() -> None:
 # Benchmarks
 
 
-@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=60).map(sorted))
+@given(st.lists(st.floats(1e-6, 1e6) | st.just(0.0), min_size=1, max_size=60).map(sorted))
 def test_every_value_is_in_one_bin(values: list[float]) -> None:
     found = histogram(values)
     assert found is not None and sum(found.counts) == len(values)

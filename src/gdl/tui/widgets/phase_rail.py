@@ -93,7 +93,7 @@ def rail(followed: Followed, now: datetime, room: Room) -> Text:
         if phase is Phase.INSTALLING and attempt is not None and phase in seconds and told:
             for step in attempt.steps:
                 _step(text, step, until, width)
-    if attempt is not None:
+    if attempt is not None and not (room.brief and phase_now is Phase.SERVING):
         _parts(text, attempt, room)
     if attempt is state.attempt:
         _gpu(text, followed.gauges, room)
