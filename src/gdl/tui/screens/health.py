@@ -50,6 +50,7 @@ class HealthScreen(GdlScreen):
         self._keys: tuple[object, ...] = ()
         self._shown: tuple[object, ...] = ()
         self._looked: tuple[object, ...] = ()
+        self._extent = (0, 0)
         self._load = OWN_LOAD
 
     def body(self) -> ComposeResult:
@@ -99,7 +100,9 @@ class HealthScreen(GdlScreen):
         looked = (sample, gauges.gpu, gauges.looks, width)
         if panel.display and looked != self._looked:
             self._looked = looked
-            panel.update(live(gauges, sample, width))
+            drawn, height = live(gauges, sample, width)
+            panel.update(drawn, layout=(height, width) != self._extent)
+            self._extent = height, width
 
     def _draw_tables(self, followed: Followed) -> None:
         """Draw what was measured, if that has changed since it was last drawn."""

@@ -28,17 +28,16 @@ def engine_line(sample: HealthSample) -> Text:
     return text
 
 
-def live(gauges: Gauges, sample: HealthSample | None, width: int) -> RenderableType:
-    """The engine's line, and a row for each thing that is measured. width: cells."""
+def live(gauges: Gauges, sample: HealthSample | None, width: int) -> tuple[RenderableType, int]:
+    """(the engine's line and a row for each two things that are measured, how many rows that is).
+    width: cells."""
     parts: list[RenderableType] = []
     if sample is not None:
         parts.append(engine_line(sample))
     rows = _engine_rows(gauges, sample) + _gpu_rows(gauges)
     if rows:
         parts.append(_table(rows, width))
-    if not parts:
-        parts.append(Text("Nothing serves here now.", "dim"))
-    return Group(*parts)
+    return Group(*parts), (sample is not None) + (len(rows) + 1) // 2
 
 
 def _engine_rows(gauges: Gauges, sample: HealthSample | None) -> list[_Row]:

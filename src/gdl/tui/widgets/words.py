@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual.widgets import Static
 
@@ -21,7 +22,10 @@ class Words(Static):
             self.update(words, layout=not self._fits_as(before, words))
 
     def _fits_as(self, before: Text, after: Text) -> bool:
-        """Whether both are one row of one length, so that nothing around has to move."""
-        length = after.cell_len
-        one_line = "\n" not in before.plain and "\n" not in after.plain
-        return one_line and before.cell_len == length <= self.size.width
+        """Whether both have as many rows, and the longest of one length, so that nothing around
+        has to move."""
+        old, new = before.plain.split("\n"), after.plain.split("\n")
+        if len(old) != len(new):
+            return False
+        longest = max(map(cell_len, new))
+        return max(map(cell_len, old)) == longest <= self.size.width
