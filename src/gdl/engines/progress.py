@@ -70,7 +70,8 @@ class InstallProgress:
             share = {"resolved": 0.05, "prepared": 0.85, "installed": 0.98}[found["did"].lower()]
             many = "" if found["count"] == "1" else "s"
             done = 1.0 if self._announced and share > 0.5 else None
-            return _mark(f"{found['did'].lower()} {found['count']} package{many}", share, done)
+            text = f"{found['did'].lower()} {found['count']} package{many}"
+            return _counted(_mark(text, share), done)
         return None
 
     def _downloads(self) -> LogMark:
