@@ -27,10 +27,13 @@ class BenchDialog(ModalScreen[BenchLoad | None]):
 
     AUTO_FOCUS = "#bench-requests"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "answer(False)", "Cancel", id="bench.cancel"),
-        Binding("up", "app.focus_previous", "Previous", show=False, id="bench.previous"),
-        Binding("down", "app.focus_next", "Next", show=False, id="bench.next"),
-    ]
+        Binding("escape", "answer(False)", "Cancel", id="bench.cancel",
+                tooltip="Measure nothing"),
+        Binding("up", "app.focus_previous", "Previous", show=False, id="bench.previous",
+                tooltip="The line or button above"),
+        Binding("down", "app.focus_next", "Next", show=False, id="bench.next",
+                tooltip="The line or button below"),
+    ]  # fmt: skip
 
     def __init__(self, load: BenchLoad) -> None:
         super().__init__()
