@@ -212,5 +212,3 @@ def test_quit_while_renting(picture: Compare) -> None:
         await settle(pilot)
 
     assert picture(app, terminal_size=SMALL, run_before=before)
-
-    assert picture(app, terminal_size=SMALL, run_before=before)
