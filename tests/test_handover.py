@@ -72,6 +72,7 @@ async def the_lines_to_paste_work(call: Call, key: str) -> None:
     ast.parse(texts["litellm"])
 
 
+@pytest.mark.long
 async def test_the_endpoint_is_one_of_openais_kind(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

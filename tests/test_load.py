@@ -156,6 +156,7 @@ def test_a_machine_without_gpu_quantizes_nothing() -> None:
     assert row.excluded == "fp8 needs a GPU"
 
 
+@pytest.mark.long
 def test_the_command_line_sizes_deploys_and_refuses(tmp_path: Path) -> None:
     market = ("--backend", "sandbox", "--scenario", "calm")
     asked = ("--context", "1024", "--concurrency", "2")

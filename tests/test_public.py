@@ -69,6 +69,7 @@ async def refused(sim: Simulation, ident: str, **public: str) -> GdlError:
     return caught.value
 
 
+@pytest.mark.long
 async def test_an_address_is_had_kept_followed_and_ended(sim: Simulation, url: str) -> None:
     said: list[str] = []
     async with serving(sim, cloudflared=url, sha256=SUM) as (house, ident, folder):

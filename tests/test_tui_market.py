@@ -371,10 +371,10 @@ async def test_costs_go_on_between_two_looks() -> None:
     app, orchestrator = make_app(rented())
     async with app.run_test(size=SIZE) as pilot:
         await to_sessions(pilot)
-        assert screen_text(app).count("$0.14") == 3
+        assert screen_text(app).count("$0.14 ") == 3
         orchestrator.clock.forward(1800)
         app.touch()
-        await until(pilot, lambda: screen_text(app).count("$0.28") == 3)
+        await until(pilot, lambda: screen_text(app).count("$0.28 ") == 3)
         assert screen_text(app).count("1:17") >= 3
 
 
