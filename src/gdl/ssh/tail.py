@@ -11,7 +11,7 @@ from gdl.ssh.link import Link
 from gdl.ssh.text import LineSplitter
 
 _READ_BYTES = 128 * 1024
-_IDLE_POLL_S = 0.25
+_IDLE_POLL_S = 0.5
 _PENDING_S = 0.5
 _LAST_READ_S = 5.0
 """How long a reader that was told to stop still waits for the machine."""
@@ -44,7 +44,7 @@ async def follow(
 ) -> AsyncIterator[Chunk]:
     """The lines of a remote file from `offset` on, as they are written.
 
-    Asks every `batch_s` seconds, up to 0.25 s apart while nothing comes, and at once while more
+    Asks every `batch_s` seconds, up to 0.5 s apart while nothing comes, and at once while more
     is there. A file that got shorter is read from its start again; one that is missing is waited
     for. Cuts of the connection lose and repeat nothing. Once `stop` is set, what the file holds
     at that moment is read, its unfinished last line handed out, and it ends.
