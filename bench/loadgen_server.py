@@ -1,7 +1,7 @@
 """The server that `loadgen.py` measures clients against: it streams made-up tokens, as fast as it
 can or with a gap, and keeps a record of its own of when it did.
 
-    python bench/loadgen_server.py --port 8000 [--core 0] [--first-ms 50 --gap-ms 10]
+    python bench/loadgen_server.py --port 8000 [--core 0] [--first-ms 50 --gap-ms 10 | --burst 8]
 
 Speaks as vLLM does: /v1/models, /v1/completions and /v1/chat/completions (streamed, `max_tokens`
 tokens each, usage if asked for). GET /record: `ttfts` (request read to first token written) and
@@ -45,10 +45,12 @@ TOKENS = {True: token(True), False: token(False)}
 
 
 class Server:
-    """first_s, gap_s: delays; a gap of 0 sends a token to each stream in each turn of the loop."""
+    """first_s, gap_s: delays; a gap of 0 sends `burst` tokens to each stream in each turn of the
+    loop, in one write."""
 
-    def __init__(self, first_s: float, gap_s: float) -> None:
+    def __init__(self, first_s: float, gap_s: float, burst: int = 1) -> None:
         self.first_s, self.gap_s = first_s, gap_s
+        self.burst = 1 if gap_s else burst
         self.ttfts: list[float] = []
         self.gaps: list[float] = []
         self.streams: set[Stream] = set()
@@ -98,16 +100,21 @@ class Stream:
             asyncio.get_running_loop().call_at(self.due, self.step_later)
 
     def step(self) -> bool:
-        """Write a token; True after the last one."""
+        """Write a token, or a burst; True after the last one."""
         if self.connection.transport.is_closing():
             return True
         now = perf_counter()
+        data = self.token
         if self.left == self.count:
             self.server.ttfts.append(now - self.read_at)
-            self.connection.write(STREAM + self.token)
+            data = STREAM + data
         else:
             self.server.gaps.append(now - self.last)
-            self.connection.write(self.token)
+        if (more := min(self.left, self.server.burst) - 1) > 0:
+            self.server.gaps.extend([0.0] * more)
+            data += self.token * more
+            self.left -= more
+        self.connection.write(data)
         self.last = now
         self.left -= 1
         if self.left:
@@ -209,10 +216,11 @@ def main() -> None:
     parser.add_argument("--core", type=int)
     parser.add_argument("--first-ms", type=float, default=0.0)
     parser.add_argument("--gap-ms", type=float, default=0.0)
+    parser.add_argument("--burst", type=int, default=1)
     options = parser.parse_args()
     if options.core is not None:
         os.sched_setaffinity(0, {options.core})
-    server = Server(options.first_ms / 1000, options.gap_ms / 1000)
+    server = Server(options.first_ms / 1000, options.gap_ms / 1000, options.burst)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(options.port, server))
 

@@ -21,9 +21,6 @@ from gdl.domain.errors import GdlError, UsageError
 from gdl.domain.events import Billing, DeploymentFinished, Phase, Recorded
 from gdl.domain.models import (
     AttemptSummary,
-    BenchReport,
-    Check,
-    CheckStatus,
     CostReport,
     DeploymentSpec,
     Exclusion,
@@ -31,13 +28,12 @@ from gdl.domain.models import (
     HostFacts,
     Offer,
     OfferQuery,
-    Percentiles,
-    QualityAnswer,
     RankedOffer,
     Session,
     SessionStatus,
 )
 from gdl.domain.offers import rank
+from gdl.domain.served import BenchReport, Check, CheckStatus, Percentiles, QualityAnswer
 from gdl.orchestrator.api import ModelRow, OrchestratorApi, SessionRow
 
 ID = "20260101-120000-abcdef"

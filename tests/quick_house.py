@@ -18,7 +18,8 @@ from gdl.backends.shopper import ShopperBackend
 from gdl.domain import events as ev
 from gdl.domain.errors import DeployError, SshError, VerificationError
 from gdl.domain.events import Phase
-from gdl.domain.models import BenchReport, Session
+from gdl.domain.models import Session
+from gdl.domain.served import BenchReport
 from gdl.engines import registry as engines
 from gdl.journal.store import Journal
 from gdl.orchestrator.pipeline import Attempt

@@ -14,16 +14,15 @@ from gdl.backends.base import Backend
 from gdl.domain.errors import MachineError, OfferGone, SessionGone, UsageError
 from gdl.domain.measured import Measurement, Publication
 from gdl.domain.models import (
-    BenchReport,
     CostReport,
     Gpu,
     HostFacts,
     Offer,
     OfferQuery,
-    Percentiles,
     RentRequest,
     SessionStatus,
 )
+from gdl.domain.served import BenchReport, Percentiles
 from gdl.settings import Sandbox, Settings
 from shopper_server import FakeShopper, wrong_benchmark
 

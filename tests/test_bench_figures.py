@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from gdl.domain.errors import UsageError
-from gdl.domain.models import Histogram
 from gdl.domain.secret import Secret
+from gdl.domain.served import Histogram
 from gdl.probes.bench.arrivals import Arrivals
 from gdl.probes.bench.asking import Asking
 from gdl.probes.bench.charts import bars, distributions, histogram, throughputs

@@ -17,7 +17,8 @@ from gdl.domain.deployment import (
     apply,
 )
 from gdl.domain.events import Billing, Phase, Recorded
-from gdl.domain.models import Check, CheckStatus, DeploymentSpec
+from gdl.domain.models import DeploymentSpec
+from gdl.domain.served import Check, CheckStatus
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

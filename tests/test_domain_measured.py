@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from gdl.domain.measured import OWN, Measurement, standing
-from gdl.domain.models import BenchReport
+from gdl.domain.served import BenchReport
 
 
 def measured(

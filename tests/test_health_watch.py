@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gdl.domain import events as ev
-from gdl.domain.models import Condition
+from gdl.domain.served import Condition
 from gdl.probes.metrics import read_metrics
 from gdl.probes.vigil import Look, Meter, Vigil
 from house import Simulation, last, of_type, spec, told, until

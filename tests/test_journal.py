@@ -19,21 +19,10 @@ from gdl import settings
 from gdl.domain import events as ev
 from gdl.domain.errors import GdlError
 from gdl.domain.events import EVENT_TYPES, Billing, Phase, Recorded
-from gdl.domain.models import (
-    AttemptSummary,
-    BenchReport,
-    Check,
-    CheckStatus,
-    Condition,
-    DeploymentSpec,
-    Gpu,
-    HostFacts,
-    OfferQuery,
-    Percentiles,
-    QualityAnswer,
-)
+from gdl.domain.models import AttemptSummary, DeploymentSpec, Gpu, HostFacts, OfferQuery
 from gdl.domain.remedies import Remedy, RemedyKind
 from gdl.domain.secret import Secret
+from gdl.domain.served import BenchReport, Check, CheckStatus, Condition, Percentiles, QualityAnswer
 from gdl.journal.keys import read_key, write_key
 from gdl.journal.store import DeploymentRow, Journal, Rental
 from gdl.orchestrator import owners

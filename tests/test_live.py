@@ -15,7 +15,8 @@ from gdl.domain.deployment import DeploymentState, apply
 from gdl.domain.events import Phase, Recorded
 from gdl.domain.live import GpuLoad, typical
 from gdl.domain.measured import OWN, OWN_LOAD, own_workload
-from gdl.domain.models import BenchLoad, CommandResult, DeploymentSpec, Histogram
+from gdl.domain.models import CommandResult, DeploymentSpec
+from gdl.domain.served import BenchLoad, Histogram
 from gdl.engines.progress import InstallProgress
 from gdl.engines.registry import create
 from gdl.journal import history

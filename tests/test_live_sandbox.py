@@ -11,7 +11,8 @@ import sandbox_support as support
 from gdl.domain import events as ev
 from gdl.domain.events import Phase
 from gdl.domain.measured import OWN_LOAD
-from gdl.domain.models import BenchLoad, DeploymentSpec
+from gdl.domain.models import DeploymentSpec
+from gdl.domain.served import BenchLoad
 from house import told, until
 
 pytestmark = pytest.mark.long

@@ -8,8 +8,8 @@ from contextlib import aclosing
 
 import pytest
 
-from gdl.domain.models import ChatDone, ChatMessage, ChatPiece
 from gdl.domain.secret import Secret
+from gdl.domain.served import ChatDone, ChatMessage, ChatPiece
 from gdl.orchestrator.chat import talk
 from gdl.probes.client import EndpointClient
 from openai_server import OpenAIServer

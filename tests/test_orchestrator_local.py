@@ -19,8 +19,8 @@ from gdl.domain import events as ev
 from gdl.domain.deployment import ACTIVE
 from gdl.domain.errors import UsageError
 from gdl.domain.events import Billing, Phase
-from gdl.domain.models import CheckStatus
 from gdl.domain.remedies import Remedy, RemedyKind
+from gdl.domain.served import CheckStatus
 from gdl.orchestrator.service import Orchestrator
 from house import (
     Simulation,

@@ -16,7 +16,7 @@ import pytest
 from gdl.bootstrap import open_orchestrator
 from gdl.domain import events as ev
 from gdl.domain.events import Billing
-from gdl.domain.models import CheckStatus
+from gdl.domain.served import CheckStatus
 from gdl.orchestrator.service import Orchestrator
 from house import SIMULATED, Simulation, deployed, last, of_type, processes_naming, spec, until
 from probes_shell import put_script

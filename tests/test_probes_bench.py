@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gdl.domain.errors import VerificationError
-from gdl.domain.models import BenchLoad, BenchReport, Histogram, Percentiles, QualityAnswer
 from gdl.domain.plain import to_plain
 from gdl.domain.secret import Secret
+from gdl.domain.served import BenchLoad, BenchReport, Histogram, Percentiles, QualityAnswer
 from gdl.probes.bench.metrics import figures
 from gdl.probes.bench.quality import judge, load_prompts, passes
 from gdl.probes.bench.report import report, sample

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from gdl.domain.errors import CommandTimeout, VerificationError
-from gdl.domain.models import Check, CheckStatus, CommandResult
+from gdl.domain.models import CommandResult
 from gdl.domain.secret import Secret
+from gdl.domain.served import Check, CheckStatus
 from gdl.probes.client import EndpointClient
 from gdl.probes.health import NAMES, run_checks, wait_ready
 from gdl.probes.sshcurl import SshCurl

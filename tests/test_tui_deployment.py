@@ -15,7 +15,7 @@ from textual.widgets import Input, TabbedContent
 from gdl.domain import events as ev
 from gdl.domain.events import Phase, Recorded
 from gdl.domain.live import CheckRound, GpuLoad
-from gdl.domain.models import BenchLoad, CheckStatus, Condition, HealthSample
+from gdl.domain.served import BenchLoad, CheckStatus, Condition, HealthSample
 from gdl.tui.gauges import KEPT, Gauges, bar, sparkline
 from gdl.tui.screens.bench_dialog import BenchDialog
 from gdl.tui.screens.deployment import DeploymentScreen

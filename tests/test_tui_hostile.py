@@ -18,15 +18,8 @@ from textual.pilot import Pilot
 from gdl.domain import events as ev
 from gdl.domain.errors import GdlError
 from gdl.domain.events import Phase
-from gdl.domain.models import (
-    ChatDone,
-    ChatPiece,
-    Check,
-    CheckStatus,
-    DeploymentSpec,
-    OfferQuery,
-    QualityAnswer,
-)
+from gdl.domain.models import DeploymentSpec, OfferQuery
+from gdl.domain.served import ChatDone, ChatPiece, Check, CheckStatus, QualityAnswer
 from gdl.ssh.link import Link
 from gdl.ssh.tail import follow
 from gdl.tui.app import GdlApp

@@ -311,6 +311,33 @@ async def test_one_release_that_fails_keeps_no_other_back() -> None:
         await until(pilot, lambda: "1 of 2 machines are gone" in screen_text(app))
 
 
+async def test_an_address_on_the_internet_is_asked_for_shown_copied_and_ended() -> None:
+    app, orchestrator = make_app(rented())
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+        await to_sessions(pilot)
+        await pilot.press("P")
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        assert app.focused is not None and app.focused.id == "cancel"
+        assert "only its API key keeps" in screen_text(app)
+        await pilot.press("escape", "P")
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        orchestrator.gate = asyncio.Event()
+        await pilot.press("y")
+        await until(pilot, lambda: "asking for an address" in screen_text(app))
+        await pilot.press("P")
+        await until(pilot, lambda: "still at it" in screen_text(app))
+        orchestrator.gate.set()
+        shown = "is public: https://an-invented-name.trycloudflare.com/v1 · P ends that"
+        await until(pilot, lambda: shown in screen_text(app))
+        await pilot.press("y")
+        assert "https://an-invented-name.trycloudflare.com/v1" in app.clipboard
+        await pilot.press("P")
+        await until(pilot, lambda: "End its public address?" in screen_text(app))
+        await pilot.press("y")
+        await until(pilot, lambda: shown not in screen_text(app))
+    assert [call[0] for call in orchestrator.calls] == ["make_public", "stop_public"]
+
+
 async def test_history_is_a_pane_of_its_own_where_nothing_can_be_destroyed() -> None:
     app, orchestrator = make_app(rented())
     async with app.run_test(size=SIZE) as pilot:

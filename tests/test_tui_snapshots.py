@@ -15,7 +15,8 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from gdl.domain.errors import BackendUnreachable
-from gdl.domain.models import ChatDone, ChatPiece, DeploymentSpec, Exclusion
+from gdl.domain.models import DeploymentSpec, Exclusion
+from gdl.domain.served import ChatDone, ChatPiece
 from gdl.tui.screens.deployment import DeploymentScreen
 from tui_support import (
     SPEC,

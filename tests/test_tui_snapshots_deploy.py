@@ -15,13 +15,8 @@ from textual.pilot import Pilot
 from gdl.domain import events as ev
 from gdl.domain.events import Phase
 from gdl.domain.live import CheckRound, GpuLoad
-from gdl.domain.models import (
-    CheckStatus,
-    Condition,
-    DeploymentSpec,
-    HealthSample,
-    Histogram,
-)
+from gdl.domain.models import DeploymentSpec
+from gdl.domain.served import CheckStatus, Condition, HealthSample, Histogram
 from gdl.tui.widgets.log_pane import FindLine
 from test_tui_snapshots import LARGE, SMALL, Compare, at, open_deployment, picture, settle
 from tui_support import (

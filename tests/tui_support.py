@@ -17,6 +17,21 @@ from gdl.domain.events import Billing, DeploymentFinished, Event, Phase, Recorde
 from gdl.domain.live import CheckRound, GpuLoad
 from gdl.domain.measured import OWN_LOAD, Measurement
 from gdl.domain.models import (
+    CostReport,
+    DeploymentSpec,
+    Exclusion,
+    Finding,
+    Gpu,
+    HostFacts,
+    Offer,
+    OfferQuery,
+    RankedOffer,
+    Session,
+    SessionStatus,
+)
+from gdl.domain.offers import Exclusions, Experience, rank
+from gdl.domain.remedies import Remedy, RemedyKind
+from gdl.domain.served import (
     BenchLoad,
     BenchReport,
     ChatDone,
@@ -24,25 +39,12 @@ from gdl.domain.models import (
     ChatPiece,
     Check,
     CheckStatus,
-    CostReport,
-    DeploymentSpec,
-    Exclusion,
-    Finding,
-    Gpu,
     HealthSample,
-    HostFacts,
-    Offer,
-    OfferQuery,
     Percentiles,
     QualityAnswer,
-    RankedOffer,
-    Session,
-    SessionStatus,
 )
-from gdl.domain.offers import Exclusions, Experience, rank
-from gdl.domain.remedies import Remedy, RemedyKind
 from gdl.engines.registry import create
-from gdl.orchestrator.api import ModelRow, SessionRow, Sized, Source, Story
+from gdl.orchestrator.api import ModelRow, PublicRow, SessionRow, Sized, Source, Story
 from gdl.orchestrator.sizes import sized
 from gdl.settings import Settings
 from gdl.tui.app import GdlApp
@@ -316,6 +318,20 @@ class ScriptedOrchestrator:
         row = next(row for row in self.rows if row.session.id == ident)
         self.rows.remove(row)
         return row
+
+    async def make_public(self, ident: str, tell: Callable[[str], None]) -> PublicRow:
+        self.calls.append(("make_public", ident))
+        tell("asking for an address")
+        if self.gate is not None:
+            await self.gate.wait()
+        url = "https://an-invented-name.trycloudflare.com/v1"
+        self.rows = [replace(r, public=url) if r.session.id == ident else r for r in self.rows]
+        return PublicRow(ident, "d-0", "tinyllama", url, "", self.clock())
+
+    async def stop_public(self, ident: str) -> str:
+        self.calls.append(("stop_public", ident))
+        self.rows = [replace(r, public=None) if r.session.id == ident else r for r in self.rows]
+        return ident
 
     async def extend(self, ident: str, hours: int) -> datetime | None:
         self.calls.append(("extend", ident, hours))

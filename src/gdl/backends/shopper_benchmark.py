@@ -6,7 +6,8 @@ import math
 from typing import Any
 
 from gdl.domain.measured import Measurement, Publication
-from gdl.domain.models import BenchReport, HostFacts, Percentiles
+from gdl.domain.models import HostFacts
+from gdl.domain.served import BenchReport, Percentiles
 
 
 def body(one: Publication) -> dict[str, Any]:

@@ -22,8 +22,8 @@ from gdl.cli.render import plain, table
 from gdl.cli.runtime import Cli, Session, Target, execute, guarded
 from gdl.cli.signals import handled
 from gdl.domain.errors import Cancelled, UsageError
-from gdl.domain.models import BenchReport
 from gdl.domain.secret import Secret
+from gdl.domain.served import BenchReport
 from gdl.probes.bench import charts, results
 from gdl.probes.bench.arrivals import Arrivals
 from gdl.probes.bench.asking import Asking

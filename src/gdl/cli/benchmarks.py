@@ -9,8 +9,8 @@ from gdl.cli.output import say
 from gdl.cli.render import money, plain, price, table
 from gdl.cli.runtime import Cli, Session, Target, execute
 from gdl.domain.measured import Measurement, ranked
-from gdl.domain.models import Percentiles
 from gdl.domain.plain import to_plain
+from gdl.domain.served import Percentiles
 
 _HEADINGS = (
     "MODEL", "GPU", "PROVIDER", ">PRICE", ">AT A TIME", ">TOKENS/S", ">TTFT", ">TPOT",

@@ -21,8 +21,8 @@ from gdl.cli.runtime import Cli, Session, Target, at_terminal, execute
 from gdl.domain.errors import Cancelled, GdlError, ReleaseUnconfirmed
 from gdl.domain.idents import matching
 from gdl.domain.measured import OWN
-from gdl.domain.models import Check, CheckStatus, HealthSample
 from gdl.domain.plain import to_plain
+from gdl.domain.served import Check, CheckStatus, HealthSample
 from gdl.orchestrator.api import OrchestratorApi
 
 T = TypeVar("T")

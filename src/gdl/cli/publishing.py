@@ -6,7 +6,7 @@ from gdl.cli.output import say
 from gdl.cli.render import plain
 from gdl.cli.runtime import Session
 from gdl.domain.errors import UsageError
-from gdl.domain.models import BenchReport
+from gdl.domain.served import BenchReport
 
 
 def refuse_to_publish(session: Session, wanted: bool) -> None:

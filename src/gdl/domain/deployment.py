@@ -7,8 +7,9 @@ from datetime import datetime
 
 from gdl.domain import events as ev
 from gdl.domain.events import Billing, Phase, Recorded
-from gdl.domain.models import BenchReport, Check, DeploymentSpec, HostFacts, QualityAnswer
+from gdl.domain.models import DeploymentSpec, HostFacts
 from gdl.domain.remedies import Remedy
+from gdl.domain.served import BenchReport, Check, QualityAnswer
 
 ACTIVE = (
     Phase.PLANNED,

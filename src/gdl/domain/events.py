@@ -9,16 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from gdl.domain.models import (
-    AttemptSummary,
-    BenchReport,
-    Check,
-    Condition,
-    DeploymentSpec,
-    HostFacts,
-    QualityAnswer,
-)
+from gdl.domain.models import AttemptSummary, DeploymentSpec, HostFacts
 from gdl.domain.remedies import Remedy
+from gdl.domain.served import BenchReport, Check, Condition, QualityAnswer
 
 
 class Phase(StrEnum):

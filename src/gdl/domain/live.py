@@ -8,7 +8,7 @@ from datetime import datetime
 from statistics import median
 
 from gdl.domain.events import Phase
-from gdl.domain.models import Check
+from gdl.domain.served import Check
 
 
 @dataclass(frozen=True, slots=True)

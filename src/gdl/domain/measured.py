@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from statistics import median
 
-from gdl.domain.models import BenchLoad, BenchReport, HostFacts
+from gdl.domain.models import HostFacts
+from gdl.domain.served import BenchLoad, BenchReport
 
 OWN = "own"
 """The workload that every deployment ends with."""

@@ -15,22 +15,24 @@ from gdl.domain.events import DeploymentFinished, Phase, Recorded
 from gdl.domain.live import CheckRound, GpuLoad
 from gdl.domain.measured import OWN_LOAD, Measurement
 from gdl.domain.models import (
+    CostReport,
+    DeploymentSpec,
+    Exclusion,
+    Finding,
+    OfferQuery,
+    RankedOffer,
+    Session,
+)
+from gdl.domain.secret import Secret
+from gdl.domain.served import (
     BenchLoad,
     BenchReport,
     ChatDone,
     ChatMessage,
     ChatPiece,
     Check,
-    CostReport,
-    DeploymentSpec,
-    Exclusion,
-    Finding,
     HealthSample,
-    OfferQuery,
-    RankedOffer,
-    Session,
 )
-from gdl.domain.secret import Secret
 from gdl.domain.sizing import Need
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
-from gdl.domain.models import ChatDone, ChatMessage, ChatPiece
+from gdl.domain.served import ChatDone, ChatMessage, ChatPiece
 from gdl.probes.client import EndpointClient
 from gdl.probes.protocol import StreamResult
 from gdl.probes.sshcurl import SshCurl

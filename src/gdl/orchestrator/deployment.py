@@ -11,8 +11,9 @@ from pathlib import Path
 from gdl.domain import events as ev
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.live import CheckRound, GpuLoad
-from gdl.domain.models import Check, DeploymentSpec, Exclusion, HealthSample
+from gdl.domain.models import DeploymentSpec, Exclusion
 from gdl.domain.remedies import Remedy
+from gdl.domain.served import Check, HealthSample
 from gdl.engines.base import Model
 from gdl.journal.store import Rental
 from gdl.orchestrator.bus import Channel

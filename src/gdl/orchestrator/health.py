@@ -8,8 +8,8 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from gdl.domain import events as ev
-from gdl.domain.models import Condition, HealthSample
 from gdl.domain.ports import CommandRunner
+from gdl.domain.served import Condition, HealthSample
 from gdl.orchestrator.deployment import Deployment
 from gdl.orchestrator.serving import Endpoint
 from gdl.probes.client import EndpointClient

@@ -8,7 +8,7 @@ from datetime import datetime
 from gdl.domain import events as ev
 from gdl.domain.errors import UsageError
 from gdl.domain.measured import OWN, Measurement, Publication, machine, standing
-from gdl.domain.models import BenchReport
+from gdl.domain.served import BenchReport
 from gdl.journal import benchmarks
 from gdl.journal.store import Journal, Rental
 from gdl.orchestrator.api import Reached

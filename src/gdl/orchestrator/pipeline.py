@@ -19,9 +19,10 @@ from gdl.domain.errors import (
 )
 from gdl.domain.events import Phase
 from gdl.domain.measured import OWN_LOAD
-from gdl.domain.models import BenchLoad, BenchReport, Offer, Session
+from gdl.domain.models import Offer, Session
 from gdl.domain.remedies import Remedy, RemedyKind
 from gdl.domain.secret import Secret
+from gdl.domain.served import BenchLoad, BenchReport
 from gdl.engines.base import Engine, Plan
 from gdl.journal.store import Journal
 from gdl.orchestrator import health, installing, preflight, serving

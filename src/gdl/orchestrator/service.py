@@ -18,19 +18,21 @@ from gdl.domain.events import Billing, Phase
 from gdl.domain.live import CheckRound, GpuLoad, typical
 from gdl.domain.measured import OWN_LOAD, Measurement
 from gdl.domain.models import (
+    CostReport,
+    DeploymentSpec,
+    Exclusion,
+    Finding,
+    OfferQuery,
+    RankedOffer,
+)
+from gdl.domain.served import (
     BenchLoad,
     BenchReport,
     ChatDone,
     ChatMessage,
     ChatPiece,
     Check,
-    CostReport,
-    DeploymentSpec,
-    Exclusion,
-    Finding,
     HealthSample,
-    OfferQuery,
-    RankedOffer,
 )
 from gdl.engines.base import Engine, Model
 from gdl.journal import history

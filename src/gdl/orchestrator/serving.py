@@ -17,8 +17,8 @@ from gdl.domain.errors import (
     VerificationError,
 )
 from gdl.domain.measured import OWN_LOAD, own_workload
-from gdl.domain.models import BenchLoad, BenchReport, Check, CheckStatus, QualityAnswer
 from gdl.domain.secret import Secret
+from gdl.domain.served import BenchLoad, BenchReport, Check, CheckStatus, QualityAnswer
 from gdl.journal.store import Rental
 from gdl.orchestrator.deployment import Deployment
 from gdl.orchestrator.measurements import Measurements

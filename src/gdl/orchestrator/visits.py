@@ -14,8 +14,9 @@ from gdl.domain import events as ev
 from gdl.domain.errors import GdlError, MachineError, SessionGone
 from gdl.domain.events import Phase
 from gdl.domain.measured import own_workload
-from gdl.domain.models import BenchLoad, BenchReport, Check, HealthSample, Session, SessionStatus
+from gdl.domain.models import Session, SessionStatus
 from gdl.domain.secret import Secret
+from gdl.domain.served import BenchLoad, BenchReport, Check, HealthSample
 from gdl.journal.keys import read_key
 from gdl.journal.store import Journal, Rental
 from gdl.orchestrator import health, serving

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from gdl.domain.errors import GdlError, VerificationError
-from gdl.domain.models import Check, CheckStatus
 from gdl.domain.ports import CommandRunner
+from gdl.domain.served import Check, CheckStatus
 from gdl.domain.text import one_line
 from gdl.probes.client import EndpointClient
 from gdl.probes.endpoint import Endpoint, ask

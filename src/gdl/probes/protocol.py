@@ -13,8 +13,8 @@ from http import HTTPStatus
 from typing import Any
 
 from gdl.domain.errors import VerificationError
-from gdl.domain.models import ChatMessage
 from gdl.domain.secret import Secret
+from gdl.domain.served import ChatMessage
 from gdl.domain.text import block, one_line, visible
 
 CHAT = "chat"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gdl.domain.errors import GdlError
-from gdl.domain.models import Condition, HealthSample
+from gdl.domain.served import Condition, HealthSample
 from gdl.probes.client import EndpointClient
 from gdl.probes.metrics import EngineMetrics, read_metrics
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from gdl.domain.live import GpuLoad
-from gdl.domain.models import HealthSample
+from gdl.domain.served import HealthSample
 
 KEPT = 180
 """Samples of each kind; one is taken a second."""

@@ -15,7 +15,7 @@ from itertools import islice
 from gdl.domain import events as ev
 from gdl.domain.deployment import AttemptState, DeploymentState, apply
 from gdl.domain.events import Billing, Phase, Recorded
-from gdl.domain.models import BenchReport, ChatDone, Check
+from gdl.domain.served import BenchReport, ChatDone, Check
 from gdl.orchestrator.api import SessionRow
 from gdl.tui.format import plain_line
 from gdl.tui.gauges import Gauges

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from gdl.domain.errors import UsageError
-from gdl.domain.models import Histogram
+from gdl.domain.served import Histogram
 from gdl.probes.bench.decode import Sample
 from gdl.probes.bench.stats import histogram, percentile
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from gdl.domain.models import QualityAnswer
+from gdl.domain.served import QualityAnswer
 from gdl.domain.text import block
 from gdl.probes.bench.stats import tokens_per_s
 from gdl.probes.protocol import StreamResult

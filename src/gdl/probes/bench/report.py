@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gdl.domain.models import BenchReport, Percentiles, QualityAnswer
+from gdl.domain.served import BenchReport, Percentiles, QualityAnswer
 from gdl.probes.bench.decode import Sample
 from gdl.probes.bench.metrics import Figures, Spread
 from gdl.probes.bench.stats import cost_per_million

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from gdl.domain.errors import VerificationError
 from gdl.domain.measured import OWN_LOAD
-from gdl.domain.models import BenchLoad, BenchReport, QualityAnswer
 from gdl.domain.secret import Secret
+from gdl.domain.served import BenchLoad, BenchReport, QualityAnswer
 from gdl.probes.bench.asking import Asking
 from gdl.probes.bench.carrier import Limits, carrier_for
 from gdl.probes.bench.decode import Sample

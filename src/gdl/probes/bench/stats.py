@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from gdl.domain.models import Histogram
+from gdl.domain.served import Histogram
 from gdl.probes.protocol import StreamResult
 
 

@@ -14,7 +14,7 @@ from textual.worker import Worker
 
 from gdl.domain.calls import QUESTION, Messages
 from gdl.domain.errors import GdlError
-from gdl.domain.models import ChatDone, ChatMessage, ChatPiece
+from gdl.domain.served import ChatDone, ChatMessage, ChatPiece
 from gdl.tui.screens.base import GdlScreen
 from gdl.tui.store import TURNS_KEPT, ChatTurn, Followed
 from gdl.tui.widgets.chat_turn import told

@@ -14,7 +14,7 @@ from textual.containers import Horizontal
 
 from gdl.domain.errors import GdlError
 from gdl.domain.measured import Measurement, ranked
-from gdl.domain.models import BenchReport
+from gdl.domain.served import BenchReport
 from gdl.tui import format as fmt
 from gdl.tui.saving import save_text
 from gdl.tui.screens.base import GdlScreen

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from textual_plotext import PlotextPlot
 
 from gdl.domain.measured import Measurement
-from gdl.domain.models import BenchReport
+from gdl.domain.served import BenchReport
 from gdl.tui import format as fmt
 
 MOST_CURVES = 5

@@ -11,15 +11,8 @@ from rich.text import Text
 
 from gdl.domain.events import Phase
 from gdl.domain.live import CheckRound
-from gdl.domain.models import (
-    BenchReport,
-    Check,
-    CheckStatus,
-    Histogram,
-    HostFacts,
-    Percentiles,
-    QualityAnswer,
-)
+from gdl.domain.models import HostFacts
+from gdl.domain.served import BenchReport, Check, CheckStatus, Histogram, Percentiles, QualityAnswer
 from gdl.tui import format as fmt
 from gdl.tui.gauges import bar, sparkline
 from gdl.tui.store import Followed

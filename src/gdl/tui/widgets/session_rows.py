@@ -95,8 +95,13 @@ def session_fields(row: SessionRow, cost: float, now: datetime) -> Fields:
         ("Status", f"{found.status.value}, billing: {fmt.plain(row.billing, 20)}"),
         ("Ends in", ends),
         *([("Endpoint", fmt.plain(row.endpoint, 100))] if row.endpoint else []),
+        *([("Public", _public(row.public))] if row.public is not None else []),
         *([("Error", fmt.plain(found.error, 300))] if found.error else []),
     ]
+
+
+def _public(url: str) -> str:
+    return fmt.plain(url, 100) or "yes, at an address not told yet"
 
 
 def _whose(row: SessionRow) -> str:

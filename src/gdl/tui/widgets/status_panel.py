@@ -9,7 +9,7 @@ from rich.text import Text
 from gdl.domain.calls import Call
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.events import Billing, Phase
-from gdl.domain.models import Condition
+from gdl.domain.served import Condition
 from gdl.tui import format as fmt
 from gdl.tui.gauges import bar
 from gdl.tui.store import Followed

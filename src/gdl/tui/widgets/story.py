@@ -6,7 +6,7 @@ from rich.text import Text
 
 from gdl.domain import events as ev
 from gdl.domain.events import Recorded
-from gdl.domain.models import Condition
+from gdl.domain.served import Condition
 from gdl.tui import format as fmt
 from gdl.tui.store import Followed
 from gdl.tui.widgets.phase_rail import WORDS

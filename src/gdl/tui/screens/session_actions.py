@@ -1,0 +1,198 @@
+"""What can be done with sessions: attach, a shell, extend, make public, give back."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.text import Text
+from textual import work
+
+from gdl.domain.errors import GdlError
+from gdl.orchestrator.api import SessionRow
+from gdl.tui import format as fmt
+from gdl.tui.screens.base import GdlScreen
+from gdl.tui.widgets import session_rows as rows_of
+from gdl.tui.widgets.keyed_table import KeyedTable
+
+_OPEN_TO_ALL = (
+    "Everybody who has the address reaches the model: only its API key keeps them out, and requests"
+    " pass through Cloudflare, whose program runs on the machine. It ends with the session."
+)
+
+
+class SessionActions(GdlScreen):
+    """The half of the sessions screen that changes something. The other half lists and draws."""
+
+    SPENDS: ClassVar[frozenset[str]] = frozenset({"destroy", "extend", "public"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._marked: list[str] = []
+        """Session ids, in the order in which they were marked."""
+        self._publishing: set[str] = set()
+
+    @abstractmethod
+    def action_refresh(self) -> object:
+        """List again."""
+
+    @property
+    def selected(self) -> SessionRow | None:
+        return self._row(self.query_one("#sessions", KeyedTable).selected_key or "")
+
+    def _row(self, ident: str) -> SessionRow | None:
+        return next((r for r in self.gdl.store.sessions if r.session.id == ident), None)
+
+    def _cost(self, row: SessionRow) -> float:
+        return self.gdl.store.cost_now(row, self.now)
+
+    def action_mark(self) -> None:
+        row = self.selected
+        if row is None or row.session.terminal:
+            return
+        ident = row.session.id
+        if ident in self._marked:
+            self._marked.remove(ident)
+        else:
+            self._marked.append(ident)
+        self.query_one("#sessions", KeyedTable).action_cursor_down()
+        self.poke()
+
+    def action_copy_id(self) -> None:
+        if (row := self.selected) is not None:
+            if url := row.public or row.endpoint:
+                self.gdl.copy(f"export OPENAI_BASE_URL={url}", "export OPENAI_BASE_URL=…")
+            else:
+                self.gdl.copy(row.session.id, "the session's id")
+
+    @work(exclusive=True, group="dialog")
+    async def action_attach(self) -> None:
+        row = self.selected
+        if row is None:
+            return
+        if row.deployment_id is not None and row.deployment_id in self.gdl.orchestrator.active():
+            self.gdl.open(row.deployment_id)
+            return
+        try:
+            self.gdl.open(await self.gdl.orchestrator.attach(row.session.id))
+        except GdlError as error:
+            self.gdl.report(error)
+
+    @work(exclusive=True, group="dialog")
+    async def action_shell(self) -> None:
+        row = self.selected
+        if row is None:
+            return
+        try:
+            command = await self.gdl.orchestrator.shell(row.session.id)
+            if await self.gdl.hand_over(command) == 255:  # ssh's own failure
+                self.gdl.say("ssh could not connect", severity="warning")
+        except GdlError as error:
+            self.gdl.report(error)
+
+    @work(exclusive=True, group="dialog")
+    async def action_destroy(self) -> None:
+        from gdl.tui.screens.dialogs import Confirm
+
+        found = [self._row(ident) for ident in self._marked] or [self.selected]
+        rows = [row for row in found if row is not None and not row.session.terminal]
+        if not rows:
+            self.gdl.say("it has ended already")
+            return
+        if len(rows) == 1:
+            title, all_on = "Destroy this session?", "The machine is given back; all on it is lost."
+            fields = rows_of.session_fields(rows[0], self._cost(rows[0]), self.now)
+        else:
+            title, all_on = (
+                f"Destroy these {len(rows)} sessions?",
+                ("The machines are given back; all on them is lost."),
+            )
+            per_hour = sum(row.session.price_per_hour for row in rows)
+            cost = sum(self._cost(row) for row in rows)
+            fields = [
+                (fmt.plain(row.session.id, 20), rows_of.in_short(row, self._cost(row)))
+                for row in rows
+            ]
+            told = f"{fmt.price(per_hour)}/h, {fmt.money(cost)} so far"
+            fields.append(("Together", Text(told, "bold")))
+        dialog = Confirm(title, fields, all_on, "Destroy", destroys=True)
+        if await self.gdl.ask(dialog):
+            self._destroy([row.session.id for row in rows])
+
+    @work(group="destroy")
+    async def _destroy(self, idents: Sequence[str]) -> None:
+        """All at a time; each is waited for, and one that fails keeps no other back."""
+        self._marked = [ident for ident in self._marked if ident not in idents]
+        many = len(idents) > 1
+        self.gdl.say(f"giving {len(idents)} machines back" if many else "giving the machine back")
+        gone = sum(await asyncio.gather(*(self._destroy_one(ident) for ident in idents)))
+        if gone:
+            what = f"{gone} of {len(idents)} machines are gone" if many else "the machine is gone"
+            self.gdl.say(f"{what}: confirmed")
+        self.action_refresh()
+
+    async def _destroy_one(self, ident: str) -> bool:
+        try:
+            self.gdl.store.replace_session(await self.gdl.orchestrator.destroy(ident))
+        except GdlError as error:
+            self.gdl.report(error)
+            return False
+        return True
+
+    @work(exclusive=True, group="dialog")
+    async def action_extend(self) -> None:
+        from gdl.tui.screens.dialogs import Confirm
+
+        row = self.selected
+        if row is None:
+            return
+        cost = fmt.price(row.session.price_per_hour)
+        about = rows_of.session_fields(row, self._cost(row), self.now)
+        fields = [("One hour more", Text(cost, "bold")), *about]
+        if not await self.gdl.ask(Confirm("Extend?", fields, "", "Extend")):
+            return
+        try:
+            until = await self.gdl.orchestrator.extend(row.session.id, 1)
+        except GdlError as error:
+            self.gdl.report(error)
+        else:
+            left = fmt.hours_left(until, self.now) if until else "no fixed time"
+            self.gdl.say(f"extended: ends in {left}")
+        self.action_refresh()
+
+    @work(exclusive=True, group="dialog")
+    async def action_public(self) -> None:
+        from gdl.tui.screens.dialogs import Confirm
+
+        row = self.selected
+        if row is None or row.session.terminal:
+            return
+        if row.session.id in self._publishing:
+            self.gdl.say("still at it")
+            return
+        fields = rows_of.session_fields(row, self._cost(row), self.now)
+        if row.public is None:
+            title, note, yes = "Give it an address on the internet?", _OPEN_TO_ALL, "Make public"
+        else:
+            title, note, yes = "End its public address?", "The machine goes on serving.", "End it"
+        if await self.gdl.ask(Confirm(title, fields, note, yes)):
+            self._publish(row.session.id, stop=row.public is not None)
+
+    @work(group="public")
+    async def _publish(self, ident: str, *, stop: bool) -> None:
+        house = self.gdl.orchestrator
+        self._publishing.add(ident)
+        try:
+            if stop:
+                await house.stop_public(ident)
+                self.gdl.say("the session is not public any more")
+            else:
+                made = await house.make_public(ident, self.gdl.say)
+                self.gdl.say(f"public: {fmt.plain(made.url, 100)}")
+        except GdlError as error:
+            self.gdl.report(error)
+        finally:
+            self._publishing.discard(ident)
+        self.action_refresh()
