@@ -162,9 +162,13 @@ AT_ANY_SPEED: dict[str, Any] = {"deadline": None, "suppress_health_check": [Heal
 A_REDIRECT = [("as it is", 0), ("as it is", 0), ("status", 1), ("junk field", 2720)]
 """It hides that the machine was made, and the list then spoils who its provider is."""
 
+A_NAMELESS_OFFER = [("junk field", 3813), ("as it is", 0), ("status", 130)]
+"""Nobody is named as its provider, and the answer hides that the machine was made."""
 
-@settings(max_examples=12, **AT_ANY_SPEED)
+
+@settings(max_examples=12, derandomize=True, **AT_ANY_SPEED)
 @example(A_REDIRECT)
+@example(A_NAMELESS_OFFER)
 @given(PLANS)
 def test_no_answer_makes_a_traceback_or_loses_a_machine(plan: list[tuple[str, int]]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -318,7 +318,7 @@ async def test_an_address_on_the_internet_is_asked_for_shown_copied_and_ended() 
         await pilot.press("P")
         await until(pilot, lambda: isinstance(app.screen, Confirm))
         assert app.focused is not None and app.focused.id == "cancel"
-        assert "only its API key keeps" in screen_text(app)
+        await until(pilot, lambda: "only its API key" in screen_text(app))
         await pilot.press("escape", "P")
         await until(pilot, lambda: isinstance(app.screen, Confirm))
         orchestrator.gate = asyncio.Event()

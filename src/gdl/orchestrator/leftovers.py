@@ -14,6 +14,7 @@ from gdl.domain.events import Billing
 from gdl.domain.models import Session
 from gdl.journal.store import DeploymentRow, Journal, Rental
 from gdl.orchestrator import owners
+from gdl.orchestrator.lost import alike
 from gdl.settings import Settings
 
 _CLOCKS_DIFFER = timedelta(minutes=2)
@@ -54,7 +55,7 @@ class Leftovers:
                 if r.billing is Billing.REQUESTED and not r.session_id and r.intent_id not in dead
             }
             for rental in unanswered:
-                if rental.provider not in in_flight:
+                if not any(alike(rental.provider, other) for other in in_flight):
                     found = await self._settle(rental, [s for s in sessions if s.id not in taken])
                     taken |= {found} if found else set()
             left = await self._left_open()
@@ -108,7 +109,7 @@ class Leftovers:
         return may_be[0].id
 
     def _may_be(self, session: Session, rental: Rental) -> bool:
-        if session.provider.casefold() not in (rental.provider.casefold(), "", "unknown"):
+        if not alike(session.provider, rental.provider):
             return False
         if session.created_at is None:
             return True

@@ -154,7 +154,7 @@ class LostAnswers:
         waiting = [r for r in others if r.session_id is None and r.requested_at >= since]
         in_flight, elsewhere, lost = False, False, 1
         for each in waiting:
-            same = each.provider == rental.provider
+            same = alike(each.provider, rental.provider)
             if each.billing is Billing.REQUESTED and await self._lives(each):
                 in_flight, elsewhere = in_flight or same, True
             elif each.billing in (Billing.REQUESTED, Billing.UNKNOWN):
@@ -205,10 +205,16 @@ def _undecided(sessions: Iterable[Session]) -> ReleaseUnconfirmed:
 def fits(session: Session, offer: Offer) -> bool:
     """Whether a session may have been made from an offer, by what the backend tells of both."""
     return (
-        session.provider.casefold() in (offer.provider.casefold(), "", "unknown")
-        and squash(session.gpu_name) in (squash(offer.gpu_name), "")
+        alike(session.provider, offer.provider)
+        and alike(session.gpu_name, offer.gpu_name)
         and session.gpu_count in (offer.gpu_count, 0)
     )
+
+
+def alike(one: str, other: str) -> bool:
+    """Whether two names may mean the same: one that is not told may be any."""
+    names = {squash(one), squash(other)}
+    return len(names) == 1 or bool(names & {"", "unknown"})
 
 
 def _likeliest(found: Iterable[Session], offer: Offer, lost: int) -> tuple[Session, ...]:
