@@ -48,6 +48,8 @@ PEERS = {
     "harlequin": ["harlequin", "--no-download-tzdata"],
     "toolong": ["tl", __file__],
 }
+NEEDS = {"posting": ["tree-sitter<0.26"]}
+"""With a newer one it ends with a segmentation fault before its first frame."""
 
 
 class Terminal:
@@ -242,7 +244,9 @@ def install(folder: Path) -> dict[str, list[str]]:
         home = folder / name
         if not (home / "bin" / program).exists():
             subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
-            done = subprocess.run([home / "bin" / "pip", "install", "-q", name], check=False)
+            done = subprocess.run(
+                [home / "bin" / "pip", "install", "-q", name, *NEEDS.get(name, ())], check=False
+            )
             if done.returncode != 0:
                 continue
         found[name] = [str(home / "bin" / program), *arguments]
