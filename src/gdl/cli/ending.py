@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from signal import SIGINT, Signals
+from typing import TYPE_CHECKING
 
 from gdl.cli import exit_codes
 from gdl.cli.output import say
 from gdl.cli.runtime import complain
 from gdl.cli.signals import leave_now
-from gdl.orchestrator.api import OrchestratorApi
+
+if TYPE_CHECKING:
+    from gdl.orchestrator.api import OrchestratorApi
 
 
 class GivingBack:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from rich.text import Text
 from textual import work
-from textual.app import ComposeResult
 from textual.screen import Screen
 
 from gdl.domain.errors import GdlError, UsageError
 from gdl.tui.app import GdlApp
-from gdl.tui.widgets.chrome import TopBar
-from gdl.tui.widgets.key_bar import KeyBar
-from gdl.tui.widgets.words import Words
 
 if TYPE_CHECKING:
     from gdl.orchestrator.api import OrchestratorApi
@@ -26,25 +24,18 @@ Connect = Callable[[str | None, str | None], Awaitable[Opened]]
 """`connect(backend, host)`: reads the settings and opens an orchestrator, in place of the one that
 it opened before; None leaves it to the settings. Raises GdlError when it cannot be done."""
 
-_FIRST = "styles/app.tcss"
-"""The only sheet that the first frame needs."""
-
 
 class StartScreen(Screen[None]):
-    """What the offers screen looks like before there is anything to show."""
-
-    def compose(self) -> ComposeResult:
-        yield TopBar("offers", "", read_only=False)
-        yield Words(id="starting")
-        yield KeyBar()
+    """A line that says what goes on, drawn without widgets and style sheets: these take their time,
+    and there is nothing to show yet."""
 
     def on_mount(self) -> None:
         self._since = time.monotonic()
-        self._tell()
-        self.set_interval(1.0, self._tell)
+        self.set_interval(1.0, self.refresh)
 
-    def _tell(self) -> None:
-        self.query_one("#starting", Words).say(f"Starting… {time.monotonic() - self._since:.0f} s")
+    def render(self) -> Text:
+        lasted = time.monotonic() - self._since
+        return Text(f"\n  gdl-tui {self.app.sub_title} · Starting… {lasted:.0f} s")
 
 
 class StartingApp(GdlApp):
@@ -52,15 +43,16 @@ class StartingApp(GdlApp):
 
     can_change_backend = True
     DEFAULT_MODE = "start"
-    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
-        **GdlApp.MODES, "start": StartScreen,
-    }  # fmt: skip
-    CSS_PATH = [_FIRST]  # noqa: RUF012 - as the base has it
+    CSS_PATH = []  # noqa: RUF012 - as the base has it; none until there is something to show
 
     def __init__(self, connect: Connect, *, clock: Callable[[], datetime], version: str) -> None:
         super().__init__(None, None, clock=clock, version=version)
         self._connect = connect
         self.failure: GdlError | None = None
+
+    def get_default_screen(self) -> Screen[None]:
+        """The start's. Were it among the modes, all styles were read again before it is drawn."""
+        return StartScreen()
 
     def on_mount(self) -> None:
         self.call_after_refresh(self._open)
@@ -75,6 +67,7 @@ class StartingApp(GdlApp):
             self.exit()
             return
         self.connect(orchestrator, settings)
+        self.add_mode("start", StartScreen)
         self._read_sheets()
         await self.switch_mode("offers")
         self.begin()
@@ -106,7 +99,7 @@ class StartingApp(GdlApp):
             self.say(f"for this run alone: {error.message} · {error.hint}", severity="warning")
 
     def _read_sheets(self) -> None:
-        """All the other sheets at once, before there is much that they restyle."""
-        folder = self.css_path[0].parents[1]
-        self.stylesheet.read_all([folder / path for path in GdlApp.CSS_PATH if path != _FIRST])
+        """All sheets at once, before there is much that they restyle."""
+        folder = Path(__file__).parent
+        self.stylesheet.read_all([folder / path for path in GdlApp.CSS_PATH])
         self.stylesheet.reparse()
