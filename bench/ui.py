@@ -196,6 +196,8 @@ def offers(rounds: int, count: int = 10_000) -> dict[str, object]:
                 running.quiet(0.05)
             os.write(running.fd, b"\x1b")
             running.quiet(0.3)
+            os.write(running.fd, b"g")  # the cursor stays on its offer, which may be the last one
+            running.quiet(0.3)
             for _ in range(20):
                 moving.append(running.key(b"j", lambda output: len(shown(output)) >= COLUMNS))
                 running.quiet(0.02)

@@ -167,6 +167,9 @@ class GdlApp(Following):
             else:
                 self.say(f"there is no theme {theme}", severity="warning")
 
+    def settle(self) -> None:
+        """Called when much has been read and shown. Does nothing where others share the process."""
+
     def connect(self, orchestrator: OrchestratorApi, settings: Settings) -> None:
         self.orchestrator, self.settings, self.connected = orchestrator, settings, True
         if settings.reduced_motion:

@@ -57,6 +57,11 @@ class StartingApp(GdlApp):
     def on_mount(self) -> None:
         self.call_after_refresh(self._open)
 
+    def settle(self) -> None:
+        from gdl.tui import collector
+
+        collector.settle()
+
     @work(exclusive=True, group="open")
     async def _open(self) -> None:
         """Connect, and go on with the offers; end when that cannot be done."""

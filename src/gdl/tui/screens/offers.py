@@ -150,6 +150,7 @@ class OffersScreen(OfferActions):
                 priced = any(ranked.usd_per_million is not None for ranked in offers)
                 self.query_one(KeyedTable).leave_out(*([] if priced else ["million"]))
                 self._fill()
+            self.call_after_refresh(self.gdl.settle)
         self._loading_since = None
         self.poke()
         self.refresh_bindings()
