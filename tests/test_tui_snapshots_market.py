@@ -226,6 +226,22 @@ def test_several_sessions_are_destroyed_after_one_question(picture: Compare) -> 
     assert picture(app, terminal_size=SIZES["80x24"], run_before=destroy_marked)
 
 
+@pytest.mark.parametrize("asked", [False, True], ids=["told", "asked"])
+def test_a_session_that_is_public(picture: Compare, asked: bool) -> None:
+    app, orchestrator = make_app(rented())
+    url = "https://an-invented-name.trycloudflare.com/v1"
+    first, *others = orchestrator.rows
+    orchestrator.rows = [first if asked else replace(first, public=url), *others]
+
+    async def before(pilot: Pilot[Any]) -> None:
+        await sessions(pilot)
+        if asked:
+            await pilot.press("P")
+            await settle(pilot)
+
+    assert picture(app, terminal_size=SIZES["80x24"], run_before=before)
+
+
 @pytest.mark.parametrize(
     ("size", "theme"),
     [("80x24", "textual-dark"), ("120x40", "textual-dark"), ("80x24", "textual-light")],
