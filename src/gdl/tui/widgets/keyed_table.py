@@ -78,6 +78,7 @@ class KeyedTable(SteadyScroll, can_focus=True, inherit_bindings=False):
         self._row_of: Callable[[str], Row] = lambda _key: Row({})
         self._mark: tuple[str, str] = ("", "")
         self._laid_out: list[tuple[Column, int]] = []
+        self._style: Style | None = None
         self._drawn: tuple[object, ...] = ()
         self._left_out: tuple[str, ...] = ()
         self._from_top = False
@@ -239,14 +240,24 @@ class KeyedTable(SteadyScroll, can_focus=True, inherit_bindings=False):
             return self._strip(titles, style, width)
         row = self.scroll_offset.y + y - 1
         if row >= len(self._keys):
-            return Strip.blank(width, self.rich_style)
+            return Strip.blank(width, self._plain_style())
         found = self._row_of(self._keys[row])
-        style = self.rich_style
+        style = self._plain_style()
         if row == self.cursor_row:
             style = self.get_component_rich_style("keyed-table--cursor")
         elif found.style:
             style += Style.parse(found.style)
         return self._strip(found.cells, style, width)
+
+    def _plain_style(self) -> Style:
+        """`rich_style`, which takes as long to make as a row to draw."""
+        if self._style is None:
+            self._style = self.rich_style
+        return self._style
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self._style = None
 
     def _strip(self, cells: dict[str, str], style: Style, width: int) -> Strip:
         text = "".join(_fit(cells[column.key], room, column) for column, room in self._laid_out)
