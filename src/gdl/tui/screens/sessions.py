@@ -162,11 +162,10 @@ class SessionsScreen(SessionActions):
                 f"! {fmt.plural(len(unknown), 'machine')} not known here: rented elsewhere, or its"
                 " key is lost. It cannot be entered, only destroyed."
             )
-        notes += [
-            f"! {fmt.plain(r.session.id, 40)} is public: {fmt.plain(r.public, 100)} · P ends that"
-            for r in store.sessions
-            if r.public is not None
-        ]
+        for row in store.sessions:
+            if row.public is not None:
+                at = rows_of.public_at(row.public)
+                notes.append(f"! {fmt.plain(row.session.id, 40)} is public: {at} · P ends that")
         return Text("\n".join(notes), "bold")
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

@@ -95,12 +95,13 @@ def session_fields(row: SessionRow, cost: float, now: datetime) -> Fields:
         ("Status", f"{found.status.value}, billing: {fmt.plain(row.billing, 20)}"),
         ("Ends in", ends),
         *([("Endpoint", fmt.plain(row.endpoint, 100))] if row.endpoint else []),
-        *([("Public", _public(row.public))] if row.public is not None else []),
+        *([("Public", public_at(row.public))] if row.public is not None else []),
         *([("Error", fmt.plain(found.error, 300))] if found.error else []),
     ]
 
 
-def _public(url: str) -> str:
+def public_at(url: str) -> str:
+    """Its address on the internet, as last seen."""
     return fmt.plain(url, 100) or "yes, at an address not told yet"
 
 
