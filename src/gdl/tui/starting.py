@@ -29,8 +29,11 @@ class StartScreen(Screen[None]):
     """A line that says what goes on, drawn without widgets and style sheets: these take their time,
     and there is nothing to show yet."""
 
-    def on_mount(self) -> None:
+    def __init__(self) -> None:
+        super().__init__()
         self._since = time.monotonic()
+
+    def on_mount(self) -> None:
         self.set_interval(1.0, self.refresh)
 
     def render(self) -> Text:
