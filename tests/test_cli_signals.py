@@ -42,6 +42,8 @@ class Running:
             stderr=far if terminal else subprocess.PIPE,
             env=environment,
             start_new_session=True,
+            # Under nohup it is ignored, which programs keep to.
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
         )
         if terminal:
             os.close(far)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import os
+import random
 import re
 import signal
 import socket
@@ -295,9 +297,12 @@ async def test_a_port_in_use_is_told_before_anything_is_installed(sim: Simulatio
 
 async def test_a_port_that_nobody_asked_for_gives_way_to_who_has_it(sim: Simulation) -> None:
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
+        # Below those that the system gives out: the next one must not go to another test meanwhile.
+        for port in random.sample(range(15_000, 30_000), 100):
+            with contextlib.suppress(OSError):
+                taken.bind(("127.0.0.1", port))
+                break
         taken.listen()
-        port = taken.getsockname()[1]
         settings = sim.settings(engine={"port": port})
         settings.engine.model_fields_set.discard("port")
         async with open_orchestrator(settings) as house:
