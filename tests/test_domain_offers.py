@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gdl.domain.models import Offer, OfferQuery
-from gdl.domain.offers import Exclusions, rank, why_none
+from gdl.domain.offers import Exclusions, alike, rank, why_none
 from gdl.domain.sizing import ModelShape, needed
 
 
@@ -35,6 +35,11 @@ def test_cheapest_first_and_ties_go_to_the_more_reliable() -> None:
         offer("firm", 0.2, reliability=0.99),
     ]
     assert suitable(*rows) == ["firm", "shaky", "dear"]
+
+
+def test_names_that_are_not_told_may_be_any() -> None:
+    assert alike("RTX 3090", "rtx-3090") and alike("unknown", "vastai") and alike("vastai", "")
+    assert not alike("vastai", "tensordock")
 
 
 def test_excluded_offers_come_last_with_their_reason() -> None:

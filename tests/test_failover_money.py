@@ -618,14 +618,16 @@ async def test_only_the_keys_of_its_own_rental_go_with_a_machine(
     assert [path.name for path in folder.iterdir()] == ["other.pem"]
 
 
+@pytest.mark.parametrize("provider", ["vastai", "unknown"])
 async def test_a_request_of_a_dead_process_is_matched_with_what_it_made(
-    tmp_path: Path, shopper: FakeShopper
+    tmp_path: Path, shopper: FakeShopper, provider: str
 ) -> None:
-    """It died between the answer and the journal; the key is on disk."""
+    """It died between the answer and the journal; the key is on disk. Its offer may not have told
+    whose it was."""
     made = stranger(shopper)
     key = tmp_path / "keys" / "old.pem"
     async with journal_of(tmp_path) as journal:
-        await owned(journal, intent(), pid=GONE_PID, key=key)
+        await owned(journal, intent(provider=provider), pid=GONE_PID, key=key)
     async with quick_house(tmp_path, shopper.url) as house:
         (row,) = await house.sessions()
         assert (row.session.id, row.ours, row.billing) == (made, True, "active")

@@ -33,7 +33,7 @@ from gdl.backends.shopper_scalars import (
     Time,
     rows,
 )
-from gdl.domain.models import CostReport, Offer, Session, SessionStatus, SshAddress
+from gdl.domain.models import UNTOLD, CostReport, Offer, Session, SessionStatus, SshAddress
 from gdl.domain.secret import Secret
 
 BACKEND = "shopper"
@@ -78,7 +78,7 @@ class OfferWire(_Wire):
         return Offer(
             id=self.id,
             backend=BACKEND,
-            provider=self.provider or "unknown",
+            provider=self.provider or UNTOLD,
             gpu_name=self.gpu_type,
             gpu_count=self.gpu_count,
             vram_gb=self.vram_gb,
@@ -115,7 +115,7 @@ class SessionWire(_Wire):
         return Session(
             id=self.id,
             backend=BACKEND,
-            provider=self.provider or "unknown",
+            provider=self.provider or UNTOLD,
             status=status,
             gpu_name=self.gpu_type,
             gpu_count=self.gpu_count,

@@ -13,6 +13,9 @@ from typing import NamedTuple
 
 from gdl.domain.secret import Secret
 
+UNTOLD = "unknown"
+"""Stands for a name that a backend does not tell, such as that of an offer's provider."""
+
 
 @dataclass(frozen=True, slots=True)
 class Offer:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from gdl.domain.models import Exclusion, Offer, OfferQuery, RankedOffer
+from gdl.domain.models import UNTOLD, Exclusion, Offer, OfferQuery, RankedOffer
 
 VRAM_TOLERANCE = 0.97
 """Listings floor VRAM (24 564 MB is shown as 23 GB): a need is met from 97 % of it up."""
@@ -234,6 +234,12 @@ def _told(kind: str, why: str | Exclusion) -> Against:
 def squash(name: str) -> str:
     """A GPU's name without what listings write differently: case, blanks, "_" and "-"."""
     return name.replace(" ", "").replace("_", "").replace("-", "").casefold()
+
+
+def alike(one: str, other: str) -> bool:
+    """Whether two names may mean the same; one that is not told may be any."""
+    names = {squash(one), squash(other)}
+    return len(names) == 1 or bool(names & {"", UNTOLD})
 
 
 _COUNTED = {

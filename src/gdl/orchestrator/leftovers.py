@@ -12,9 +12,9 @@ from gdl.backends.base import Backend
 from gdl.domain.errors import GdlError
 from gdl.domain.events import Billing
 from gdl.domain.models import Session
+from gdl.domain.offers import alike
 from gdl.journal.store import DeploymentRow, Journal, Rental
 from gdl.orchestrator import owners
-from gdl.orchestrator.lost import alike
 from gdl.settings import Settings
 
 _CLOCKS_DIFFER = timedelta(minutes=2)

@@ -19,7 +19,7 @@ from gdl.domain import events as ev
 from gdl.domain.errors import GdlError, ReleaseUnconfirmed, RentAmbiguous
 from gdl.domain.events import Billing
 from gdl.domain.models import Offer, Session
-from gdl.domain.offers import squash
+from gdl.domain.offers import alike
 from gdl.journal.store import Journal, Rental
 from gdl.orchestrator import owners
 from gdl.orchestrator.deployment import Deployment
@@ -209,12 +209,6 @@ def fits(session: Session, offer: Offer) -> bool:
         and alike(session.gpu_name, offer.gpu_name)
         and session.gpu_count in (offer.gpu_count, 0)
     )
-
-
-def alike(one: str, other: str) -> bool:
-    """Whether two names may mean the same: one that is not told may be any."""
-    names = {squash(one), squash(other)}
-    return len(names) == 1 or bool(names & {"", "unknown"})
 
 
 def _likeliest(found: Iterable[Session], offer: Offer, lost: int) -> tuple[Session, ...]:
