@@ -12,12 +12,7 @@ from gdl.cli.render import plain, table
 from gdl.cli.runtime import Cli, Session, Target, execute
 from gdl.domain.errors import UsageError
 from gdl.domain.plain import to_plain
-from gdl.orchestrator.api import PublicRow
-
-_WARNING = (
-    "warning: everybody who has this address reaches the model; only its API key keeps them out,\n"
-    "warning: and requests pass through Cloudflare. `gdl-tui public {ident} --stop` ends it."
-)
+from gdl.orchestrator.api import PUBLIC_MEANS, PublicRow
 
 
 def public(
@@ -37,7 +32,8 @@ def public(
         else:
             row = await orchestrator.make_public(ident, lambda text: say(f"{plain(text)} ..."))
             _show(session, row)
-            say(_WARNING.format(ident=plain(row.session_id)))
+            say(f"warning: {PUBLIC_MEANS}")
+            say(f"`gdl-tui public {plain(row.session_id)} --stop` ends it")
             if watch:
                 await _follow(session, ident, row)
         return exit_codes.OK

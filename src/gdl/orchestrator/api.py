@@ -88,6 +88,13 @@ class TunnelRow:
     since: datetime
 
 
+PUBLIC_MEANS = (
+    "everybody who has its address reaches the model: only its API key keeps them out,"
+    " and requests pass through Cloudflare"
+)
+"""To be told to whoever makes an endpoint public."""
+
+
 @dataclass(frozen=True, slots=True)
 class PublicRow:
     """An endpoint that can be reached from everywhere. url: as OpenAI clients want it, ending in

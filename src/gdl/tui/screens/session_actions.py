@@ -11,16 +11,11 @@ from rich.text import Text
 from textual import work
 
 from gdl.domain.errors import GdlError
-from gdl.orchestrator.api import SessionRow
+from gdl.orchestrator.api import PUBLIC_MEANS, SessionRow
 from gdl.tui import format as fmt
 from gdl.tui.screens.base import GdlScreen
 from gdl.tui.widgets import session_rows as rows_of
 from gdl.tui.widgets.keyed_table import KeyedTable
-
-_OPEN_TO_ALL = (
-    "Everybody who has the address reaches the model: only its API key keeps them out, and requests"
-    " pass through Cloudflare, whose program runs on the machine. It ends with the session."
-)
 
 
 class SessionActions(GdlScreen):
@@ -105,10 +100,8 @@ class SessionActions(GdlScreen):
             title, all_on = "Destroy this session?", "The machine is given back; all on it is lost."
             fields = rows_of.session_fields(rows[0], self._cost(rows[0]), self.now)
         else:
-            title, all_on = (
-                f"Destroy these {len(rows)} sessions?",
-                ("The machines are given back; all on them is lost."),
-            )
+            title = f"Destroy these {len(rows)} sessions?"
+            all_on = "The machines are given back; all on them is lost."
             per_hour = sum(row.session.price_per_hour for row in rows)
             cost = sum(self._cost(row) for row in rows)
             fields = [
@@ -174,10 +167,13 @@ class SessionActions(GdlScreen):
             return
         fields = rows_of.session_fields(row, self._cost(row), self.now)
         if row.public is None:
-            title, note, yes = "Give it an address on the internet?", _OPEN_TO_ALL, "Make public"
+            note = f"{fmt.sentence(PUBLIC_MEANS)}. It ends with the session."
+            dialog = Confirm("Give it an address on the internet?", fields, note, "Make public")
         else:
-            title, note, yes = "End its public address?", "The machine goes on serving.", "End it"
-        if await self.gdl.ask(Confirm(title, fields, note, yes)):
+            dialog = Confirm(
+                "End its public address?", fields, "The machine goes on serving.", "End it"
+            )
+        if await self.gdl.ask(dialog):
             self._publish(row.session.id, stop=row.public is not None)
 
     @work(group="public")
