@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import select
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+ALTERNATE = b"\x1b[?1049h"
+"""The switch to the alternate screen, with which the terminal UI begins."""
 HEAVY = ("textual", "asyncssh", "httpx", "pydantic_settings", "gdl.settings", "gdl.bootstrap")
 
 
@@ -59,6 +63,30 @@ def test_help_imports_nothing_heavy_and_tells_commands_and_exit_codes(tmp_path: 
         assert f"\n  {command} " in done.stdout
     assert "9  a machine may still be billing" in done.stdout
     assert "\x1b" not in done.stdout
+
+
+def test_the_first_frame_is_drawn_before_what_works_behind_it_is_imported(tmp_path: Path) -> None:
+    ours, far = pty.openpty()
+    env = {**os.environ, "GDL_DATA_DIR": str(tmp_path / "data"), "TERM": "xterm-256color",
+           "GDL_SHOPPER_URL": "http://127.0.0.1:9", "XDG_CONFIG_HOME": str(tmp_path / "config"),
+           "PYTHONPROFILEIMPORTTIME": "1"}  # fmt: skip
+    program = subprocess.Popen(
+        [sys.executable, "-m", "gdl"], stdin=far, stdout=far, stderr=far, env=env,
+        start_new_session=True,
+    )  # fmt: skip
+    os.close(far)
+    written = b""
+    try:
+        while b"import time" not in written.partition(ALTERNATE)[2]:
+            assert select.select([ours], [], [], 30)[0], "it never drew"
+            written += os.read(ours, 65536)
+    finally:
+        program.terminate()
+        os.close(ours)  # what it still writes must not wait for a reader
+        program.wait(20)
+    before = imported(written.partition(ALTERNATE)[0].decode(errors="replace"))
+    assert "gdl.tui.starting" in before
+    assert not before & {*HEAVY[1:], "gdl.domain.events", "gdl.orchestrator.api", "gdl.tui.store"}
 
 
 def test_wrong_usage_ends_with_2_and_one_message(tmp_path: Path) -> None:

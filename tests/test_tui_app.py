@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 from textual.widgets import Static, TabbedContent
 
 from gdl.domain import events as ev
@@ -222,10 +223,14 @@ async def test_any_size_works() -> None:
     async with app.run_test(size=(40, 12)) as pilot:
         await loaded(pilot)
         await show(pilot, orchestrator, to_serving)
-        await pilot.press("3", "4", "1")
-        await pilot.resize_terminal(200, 60)
-        await pilot.press("2", "3", "1")
-        await pilot.resize_terminal(80, 24)
+        for size in ((40, 12), (200, 60), (80, 24)):
+            await pilot.resize_terminal(*size)
+            for number in "23415":
+                await pilot.press(number)
+                await until(pilot, lambda: "Quit" in screen_text(app).splitlines()[-1])
+                lines = screen_text(app).splitlines()
+                assert (max(map(cell_len, lines)), len(lines)) == size
+        await pilot.press("escape", "1")
         await until(pilot, lambda: "RTX 3090" in screen_text(app))
 
 

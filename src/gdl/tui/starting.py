@@ -54,7 +54,8 @@ class StartingApp(GdlApp):
         self.failure: GdlError | None = None
 
     def get_default_screen(self) -> Screen[None]:
-        """The start's. Were it among the modes, all styles were read again before it is drawn."""
+        """The start's, which becomes a mode once it has been drawn: for a mode's first screen all
+        styles are read again."""
         return StartScreen()
 
     def on_mount(self) -> None:
