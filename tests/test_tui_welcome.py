@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,13 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "config" / "config.toml"
     monkeypatch.setattr(settings_module, "_config_file", path)
     return path
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    """The app that owns its process sets what the collector of garbage looks at."""
+    yield
+    gc.unfreeze()
 
 
 class House:
@@ -129,6 +137,15 @@ async def test_an_ssh_host_is_chosen_and_the_sandbox_is_not_remembered(config: P
         await until(pilot, lambda: house.asked[-1] == ("ssh", "lab"))
         await until(pilot, config.exists)
     assert tomllib.loads(config.read_text()) == {"backend": "ssh", "hosts": [{"host": "lab"}]}
+
+
+async def test_what_is_shown_is_left_out_of_later_collections(config: Path) -> None:
+    app = House().app()
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, WelcomeScreen))
+        assert gc.get_freeze_count() == 0
+        await choose(pilot, 3, lambda: gc.get_freeze_count() > 0)
+        assert isinstance(app.screen, OffersScreen)
 
 
 async def test_a_configuration_that_is_there_is_left_alone(config: Path) -> None:
