@@ -26,7 +26,7 @@ Installed 178 packages in 2.10s
  + torch==2.14.0
 """
 PIP = """\
-Looking in indexes: https://pypi.org/simple
+Looking in indexes: https://index.example/simple
 Collecting vllm==0.33.0
   Downloading vllm-0.33.0-cp38-abi3-manylinux_2_28_x86_64.whl.metadata (18 kB)
 Collecting torch==2.14.0 (from vllm==0.33.0)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -159,7 +161,7 @@ async def test_the_rate_is_measured_where_packages_would_come_from(
         await writer.drain()
 
     curl = 'for w; do case $w in *huggingface*) exit 6;; esac; done\nexec /usr/bin/curl "$@"\n'
-    shell = machine(tmp_path, curl=curl)
+    shell = machine(tmp_path, curl=curl, python3=f'exec {shlex.quote(sys.executable)} "$@"\n')
     async with answering(handler) as port:
         monkeypatch.setenv("UV_DEFAULT_INDEX", f"http://127.0.0.1:{port}/root/simple/")
         facts = await facts_of(shell, tmp_path, measure=True)
@@ -167,6 +169,14 @@ async def test_the_rate_is_measured_where_packages_would_come_from(
         assert asked == ["/root/simple/vllm/", "/root/files/vllm-1.whl"]
         assert (await facts_of(shell, tmp_path)).download_mb_s is None
         assert len(asked) == 2, "nothing is read unless asked for"
+        # Without that, where pip's configuration says.
+        monkeypatch.delenv("UV_DEFAULT_INDEX")
+        monkeypatch.delenv("PIP_INDEX_URL", raising=False)
+        configured = tmp_path / "pip.conf"
+        configured.write_text(f"[global]\nindex-url = http://127.0.0.1:{port}/other/simple\n")
+        monkeypatch.setenv("PIP_CONFIG_FILE", str(configured))
+        await facts_of(shell, tmp_path, measure=True)
+        assert asked[2:] == ["/other/simple/vllm/", "/other/files/vllm-1.whl"]
 
 
 def test_reads_add_up_and_too_little_says_nothing() -> None:

@@ -15,15 +15,22 @@ _LEAST_BYTES = 200_000
 """Less than this in the whole time proves that something answered, not how fast it is."""
 
 # Both at once share the line, as an installation and a model's download would use all of it.
-# Package indexes are asked as pip and uv would ask them. The model hub's file is a public one of
-# 270 MB, so that no token is needed. Prints `download=BYTES SECONDS` for each that answered.
+# The package index is the one that uv or pip would ask; pip's parser knows its configuration files
+# and its default. The model hub's file is a public one of 270 MB, so that no token is needed.
+# Prints `download=BYTES SECONDS` for each that answered.
 _SCRIPT = r"""
 gdl_read() {
   curl -sSfL --max-time SECONDS --connect-timeout 3 -r 0-BYTES -o /dev/null \
     -w 'download=%{size_download} %{time_starttransfer} %{time_total}\n' "$1" 2>/dev/null
 }
+gdl_index() {
+  python3 - <<'END' 2>/dev/null
+from pip._internal.commands import create_command
+print(create_command("install").parser.get_default_values().index_url)
+END
+}
 gdl_packages() {
-  i=${UV_DEFAULT_INDEX:-${PIP_INDEX_URL:-https://pypi.org/simple}}
+  i=${UV_DEFAULT_INDEX:-${PIP_INDEX_URL:-$(gdl_index)}}
   case $i in http*://*) ;; *) return;; esac
   i=${i%/}/vllm/
   w=$(curl -sSfL --max-time 3 -H 'Accept: text/html' "$i" 2>/dev/null \
