@@ -113,12 +113,22 @@ def test_the_subcommands_backend_wins_and_a_host_means_ssh() -> None:
     assert two.spec and two.spec.backend == "ssh"
 
 
-def test_keep_says_how_to_come_back(capsys: pytest.CaptureFixture[str]) -> None:
-    code, scripted = play(SCENARIOS["keep"], "deploy", "m", "--keep")
+@pytest.mark.parametrize(
+    ("billing", "words"),
+    [
+        (Billing.ACTIVE, "it goes on serving and billing;"),
+        (Billing.NONE, "it goes on serving;"),
+    ],
+)
+def test_keep_says_how_to_come_back_and_what_goes_on(
+    capsys: pytest.CaptureFixture[str], billing: Billing, words: str
+) -> None:
+    end = finished("serving", billing)
+    code, scripted = play(Scenario((*UP_TO_INSTALL, *TO_SERVING, end)), "deploy", "m", "--keep")
     out, err = capsys.readouterr()
     assert code == 0
     assert out == "GDL_SESSION=sess-1\nOPENAI_MODEL=smollm2\n"
-    assert "gdl-tui attach sess-1" in err
+    assert f"{words} `gdl-tui attach sess-1`" in err
     assert scripted.spec and scripted.spec.after == "keep"
 
 

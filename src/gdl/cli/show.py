@@ -6,6 +6,7 @@ import shlex
 from datetime import UTC, datetime
 from typing import Protocol
 
+from gdl.cli.exit_codes import may_bill
 from gdl.cli.narrate import Narrator
 from gdl.cli.output import Output, coloured, say
 from gdl.cli.render import plain
@@ -74,7 +75,8 @@ class TextShow:
         session = plain(finished.session_id or state.deployment_id, 120)
         self._output.line(f"GDL_SESSION={shlex.quote(session)}")
         self._output.line(f"OPENAI_MODEL={shlex.quote(plain(state.served_name))}")
-        say(f"it goes on serving and billing; `gdl-tui attach {session}` opens the tunnel again,")
+        going = "serving and billing" if may_bill(finished.billing) else "serving"
+        say(f"it goes on {going}; `gdl-tui attach {session}` opens the tunnel again,")
         say(f"`gdl-tui destroy {session}` gives the machine back")
 
 
