@@ -22,12 +22,14 @@ class _Selector(selectors.DefaultSelector):
     """Does not sleep: it moves the clock on by as much as it was told to sleep."""
 
     now = 0.0
+    threads = 0
+    """Calls that are at work in threads. They wake the loop when they are done, in real time."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
         if ready or (timeout is not None and timeout <= 0):
             return ready
-        if timeout is None:
+        if timeout is None or self.threads:
             return super().select(None)
         for _ in range(_LOOKS):
             os.sched_yield()
@@ -52,12 +54,24 @@ class VirtualClock:
     def time(self) -> float:
         return 1.8e9 + self.selector.now
 
+    def _came_back(self, _done: asyncio.Future[Any]) -> None:
+        self.selector.threads -= 1
+
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """As asyncio.run, in this clock's time."""
 
         def made() -> asyncio.AbstractEventLoop:
             loop = asyncio.SelectorEventLoop(self.selector)
             loop.time = self.perf_counter  # type: ignore[method-assign]
+            in_thread = loop.run_in_executor
+
+            def counted(*call: Any) -> asyncio.Future[Any]:
+                self.selector.threads += 1
+                done = in_thread(*call)
+                done.add_done_callback(self._came_back)
+                return done
+
+            loop.run_in_executor = counted  # type: ignore[assignment, method-assign]
             return loop
 
         with asyncio.Runner(loop_factory=made) as runner:
