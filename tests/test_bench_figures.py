@@ -7,6 +7,7 @@ import io
 import json
 import math
 import random
+from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -24,7 +25,7 @@ from gdl.probes.bench.lane import Exchange
 from gdl.probes.bench.load import Outcome, Pace
 from gdl.probes.bench.metrics import Figures, Slo, Spread, figures
 from gdl.probes.bench.results import Context, csv_text, markdown, money, notes, rows, vllm_json
-from gdl.probes.bench.sweep import Swept, sweep
+from gdl.probes.bench.sweep import Measure, Swept, sweep
 from gdl.probes.bench.watch import Strain
 from gdl.probes.bench.workload import Length, Workload
 from gdl.probes.protocol import Fault
@@ -299,14 +300,29 @@ async def test_a_sweep_tells_when_it_is_not_sure() -> None:
     found = await sweep(noisy)
     assert found.best is not None and not found.sure and "is as good" in found.doubt
 
-    async def limited(concurrency: int, window: int) -> Outcome:
-        one = outcome_of(concurrency, 0.01, 64)
-        strain = Strain(1.0, 0.97, 0.1, 0.1) if concurrency == 4 else CALM
-        return Outcome(one.asking, one.pace, one.samples, one.figures, strain, "x", "")
-
-    found = await sweep(limited)
+    found = await sweep(disturbed(lambda concurrency, _window: concurrency == 4))
     assert found.best is not None and found.best.concurrency == 2
     assert not found.sure and "97%" in found.doubt and "97%" in found.ended
+
+
+def disturbed(when: Callable[[int, int], bool]) -> Measure:
+    """Windows of a generator that is the bottleneck in some of them."""
+
+    async def measure(concurrency: int, window: int) -> Outcome:
+        one = outcome_of(concurrency, 0.01, 64)
+        strain = Strain(1.0, 0.97, 0.1, 0.1) if when(concurrency, window) else CALM
+        return Outcome(one.asking, one.pace, one.samples, one.figures, strain, "x", "")
+
+    return measure
+
+
+async def test_a_window_that_was_disturbed_is_measured_again_but_not_for_ever() -> None:
+    found = await sweep(disturbed(lambda concurrency, window: concurrency == 2 and window == 1))
+    (point,) = (point for point in found.points if point.concurrency == 2)
+    assert len(point.outcomes) == 3 and not point.limited
+    found = await sweep(disturbed(lambda concurrency, window: concurrency == 2 and window > 0))
+    assert found.points[-1].concurrency == 2 and found.points[-1].limited
+    assert len(found.points[-1].outcomes) == 5 and "97%" in found.ended
 
 
 async def test_a_sweep_ends_when_requests_fail() -> None:

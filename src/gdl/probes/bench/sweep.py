@@ -18,9 +18,12 @@ MEETS = 0.95
 """A point keeps the limits when at least this share of its requests meets all of them."""
 MOST = 1024
 WINDOWS = 3
+AGAIN = 2
+"""Windows of a point that are measured again when the generator was their bottleneck: something
+else may have had its core for a moment."""
 
 Measure = Callable[[int, int], Awaitable[Outcome]]
-"""Called with (concurrency, number of the window)."""
+"""Called with (concurrency, number of the window); no number comes twice at a point."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +80,13 @@ async def sweep(
     points: list[Point] = []
 
     async def at(concurrency: int) -> Point:
-        outcomes = tuple([await measure(concurrency, window) for window in range(windows)])
-        point = _point(concurrency, outcomes, slo)
+        outcomes: list[Outcome] = []
+        for window in range(windows + AGAIN):
+            outcomes.append(await measure(concurrency, window))
+            if len(_undisturbed(outcomes)) == windows:
+                break
+        clean = _undisturbed(outcomes)
+        point = _point(concurrency, clean if len(clean) == windows else outcomes, slo)
         points.append(point)
         if on_point is not None:
             on_point(point)
@@ -107,6 +115,10 @@ async def _halve(at: Callable[[int], Awaitable[Point]], good: int, bad: int) -> 
             good = middle
         else:
             bad = middle
+
+
+def _undisturbed(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    return [outcome for outcome in outcomes if not outcome.strain.limited]
 
 
 def _point(concurrency: int, outcomes: Sequence[Outcome], slo: Slo | None) -> Point:
