@@ -30,8 +30,10 @@ import time
 import traceback
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
@@ -47,7 +49,7 @@ from gdl.domain.models import DeploymentSpec, Exclusion, Offer, OfferQuery, Sess
 from gdl.domain.offers import Exclusions, Experience, rank
 from gdl.orchestrator.patience import patiently
 from gdl.settings import load
-from quick_house import QuickAttempt, quick_house
+from quick_house import Flags, QuickAttempt, quick_house
 
 MODEL = "qwen2-1.5b"
 HANG_S = 120.0
@@ -167,7 +169,7 @@ class Tally:
 async def one(seed: int, args: argparse.Namespace, tally: Tally) -> None:
     """One deployment on a market of its own."""
     with tempfile.TemporaryDirectory(prefix="failover-") as folder:
-        flags: dict[str, Any] = {
+        flags: Flags = {
             "backend": "sandbox",
             "sandbox": {"scenario": args.scenario, "seed": seed, "speed": args.speed},
             "timeouts": {"http": 20, "rent": 20, "session": 60, "release": 60},
@@ -250,7 +252,7 @@ async def run(args: argparse.Namespace) -> Tally:
     key = asyncssh.generate_private_key("ssh-ed25519")
     pem = key.export_private_key("pkcs8-pem").decode()
     keys._make = lambda: keys.Key(pem, key)
-    market_module.Machine = WordMachine  # type: ignore[misc,assignment]
+    patch.object(market_module, "Machine", WordMachine).start()
     tally = Tally()
     waiting = iter(range(args.seed, args.seed + args.runs))
 
@@ -287,7 +289,7 @@ def ranking_ms() -> tuple[float, float]:
         )
         for n in range(RANKED)
     ]
-    since = ev.datetime(2026, 1, 1)
+    since = datetime(2026, 1, 1)
     left_out = Exclusions.of(Exclusion("machine", f"m-{n}", "broken", since) for n in range(99))
     known = Experience({"vastai": 0.1}, {"vastai": 0.8, "m-7": 0.1}, {("RTX 4090", 1): 900.0})
     query = OfferQuery(max_price=3.0, min_cuda=12.0, min_reliability=0.2)

@@ -23,6 +23,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 CONVERTER = ROOT / "src/gdl/engines/vllm/remote/smollm2.py"
@@ -95,7 +96,7 @@ def by_hand(cache: Path) -> dict[str, float]:
 def healthy() -> bool:
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/health", timeout=2) as answer:
-            return answer.status == 200
+            return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
 
@@ -130,7 +131,7 @@ def with_gdl(cache: Path) -> dict[str, float]:
         text=True,
     )  # fmt: skip
     times: dict[str, float] = {}
-    last: dict[str, object] = {}
+    last: dict[str, Any] = {}
     assert process.stdout is not None
     for line in process.stdout:
         last = json.loads(line)

@@ -104,7 +104,9 @@ class Terminal:
     def memory_mb(self) -> float:
         """Resident memory now."""
         status = Path(f"/proc/{self.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
+        found = re.search(r"VmRSS:\s+(\d+)", status)
+        assert found is not None
+        return int(found[1]) / 1024
 
     def close(self) -> None:
         """End it, politely at first."""
@@ -148,7 +150,10 @@ def painted(output: bytes) -> bool:
 
 def quantiles(values: list[float]) -> dict[str, float]:
     ordered = sorted(values)
-    at = lambda q: round(ordered[min(int(q * len(ordered)), len(ordered) - 1)], 1)  # noqa: E731
+
+    def at(share: float) -> float:
+        return round(ordered[min(int(share * len(ordered)), len(ordered) - 1)], 1)
+
     return {"p50": at(0.5), "p99": at(0.99), "max": round(ordered[-1], 1), "n": len(ordered)}
 
 

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -33,10 +34,15 @@ def busy_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
 
+def shows(text: bytes) -> Callable[[bytes], bool]:
+    """Whether it is written, to be waited for."""
+    return lambda output: text in shown(output)
+
+
 def to_serving(running: Terminal) -> None:
     """By the keyboard from the first frame to the health screen of a serving machine."""
     running.until(painted)
-    running.until(lambda output: b"60/60" in shown(output))
+    running.until(shows(b"60/60"))
     running.quiet(0.5)
     for keys, answer in (
         (b"\r", b"Which model?"),
@@ -45,9 +51,9 @@ def to_serving(running: Terminal) -> None:
         (b"y", b"Its key is in"),
     ):
         os.write(running.fd, keys)
-        running.until(lambda output, answer=answer: answer in shown(output), limit=300)
+        running.until(shows(answer), limit=300)
     os.write(running.fd, b"3")
-    running.until(lambda output: b"passed" in shown(output))
+    running.until(shows(b"passed"))
 
 
 def watch(running: Terminal, seconds: float, settle: float) -> dict[str, float]:
@@ -88,9 +94,10 @@ def main() -> None:
         )
         try:
             assert market.stdout is not None
-            url = re.search(r"http://\S+", market.stdout.readline())[0]
+            told = re.search(r"http://\S+", market.stdout.readline())
+            assert told is not None
             command = [str(BIN / "gdl-tui"), "--backend", "sandbox"]
-            with terminal(command, GDL_SANDBOX__URL=url, GDL_HOURS="3") as running:
+            with terminal(command, GDL_SANDBOX__URL=told[0], GDL_HOURS="3") as running:
                 to_serving(running)
                 found = watch(running, wish.seconds, wish.settle)
         finally:

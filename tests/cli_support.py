@@ -15,10 +15,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from gdl.cli.runtime import Opener
 from gdl.domain import events as ev
 from gdl.domain.deployment import DeploymentState, apply
 from gdl.domain.errors import GdlError, UsageError
 from gdl.domain.events import Billing, DeploymentFinished, Phase, Recorded
+from gdl.domain.measured import OWN_LOAD
 from gdl.domain.models import (
     AttemptSummary,
     CostReport,
@@ -33,8 +35,8 @@ from gdl.domain.models import (
     SessionStatus,
 )
 from gdl.domain.offers import rank
-from gdl.domain.served import BenchReport, Check, CheckStatus, Percentiles, QualityAnswer
-from gdl.orchestrator.api import ModelRow, OrchestratorApi, SessionRow
+from gdl.domain.served import BenchLoad, BenchReport, Check, CheckStatus, Percentiles, QualityAnswer
+from gdl.orchestrator.api import ModelRow, OrchestratorApi, SessionRow, Story
 
 ID = "20260101-120000-abcdef"
 REPORT = BenchReport(
@@ -156,7 +158,8 @@ SCENARIOS = {
 
 @dataclass
 class Scripted:
-    """Implements OrchestratorApi. `calls` tells what was asked of it, in order."""
+    """As much of OrchestratorApi as the command line asks for. `calls` tells what was asked of it,
+    in order."""
 
     scenario: Scenario
     calls: list[str] = field(default_factory=list)
@@ -295,14 +298,14 @@ class Scripted:
     async def health(self, ident: str) -> Sequence[Check]:
         return self.checks
 
-    async def bench(self, ident: str) -> BenchReport:
+    async def bench(self, ident: str, load: BenchLoad = OWN_LOAD) -> BenchReport:
         self.call(f"bench {ident}")
         return REPORT
 
     async def doctor(self) -> Sequence[Finding]:
         return self.findings
 
-    async def stories(self) -> Sequence[object]:  # type: ignore[override]
+    async def stories(self) -> Sequence[Story]:
         return ()
 
     async def aclose(self) -> None:
@@ -332,7 +335,7 @@ def session_row(ident: str = "sess-1") -> SessionRow:
     return SessionRow(session, True, ID, "smollm2", None, 0.04, "active")
 
 
-def opener_of(scripted: Scripted):  # type: ignore[no-untyped-def]
+def opener_of(scripted: Scripted) -> Opener:
     """What the command line opens instead of the real orchestrator."""
 
     @asynccontextmanager

@@ -15,7 +15,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import TypedDict, TypeVar, Unpack
 
 import pytest
 
@@ -73,7 +73,7 @@ class Simulation:
             **self.flags,
             **flags,
         }
-        return load(**values)
+        return load(None, **values)
 
     @contextlib.asynccontextmanager
     async def house(self, **flags: object) -> AsyncIterator[Orchestrator]:
@@ -95,9 +95,26 @@ class Simulation:
             await backend.aclose()
 
 
-def spec(backend: str = "local", **more: object) -> DeploymentSpec:
-    values: dict[str, object] = {"bench": False, "after": "destroy", **more}
-    return DeploymentSpec("smollm2-135m", backend, **values)  # type: ignore[arg-type]
+class Wish(TypedDict, total=False):
+    """What a deployment may ask for besides model and backend; see DeploymentSpec."""
+
+    query: OfferQuery
+    hours: int
+    max_attempts: int
+    bench: bool
+    after: str
+    keep_on_failure: bool
+    auto_failover: bool
+    ask_on_failure: bool
+    engine_args: tuple[str, ...]
+    auto_fix: bool | None
+
+
+def spec(
+    backend: str = "local", *, model: str = "smollm2-135m", **more: Unpack[Wish]
+) -> DeploymentSpec:
+    wish: Wish = {"bench": False, "after": "destroy", **more}
+    return DeploymentSpec(model, backend, **wish)
 
 
 async def told(orchestrator: Orchestrator, ident: str) -> list[Recorded]:

@@ -178,7 +178,7 @@ class OpenAIServer:
         await asyncio.sleep(self.first_delay_s + self.token_delay_s * max(len(tokens) - 1, 0))
         text = "".join(tokens)
         content = {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
-        body = {"choices": [{"index": 0, **content, "finish_reason": reason}]}
+        body: dict[str, object] = {"choices": [{"index": 0, **content, "finish_reason": reason}]}
         if self.usage:
             body["usage"] = _usage(request, len(tokens))
         _respond(writer, 200, body)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from gdl import settings as settings_module
 from gdl.backends.base import Backend
@@ -18,8 +18,9 @@ from gdl.backends.shopper import ShopperBackend
 from gdl.domain import events as ev
 from gdl.domain.errors import DeployError, SshError, VerificationError
 from gdl.domain.events import Phase
+from gdl.domain.measured import OWN_LOAD
 from gdl.domain.models import Session
-from gdl.domain.served import BenchReport
+from gdl.domain.served import BenchLoad, BenchReport
 from gdl.engines import registry as engines
 from gdl.journal.store import Journal
 from gdl.orchestrator.pipeline import Attempt
@@ -43,7 +44,7 @@ FATES = {
 class QuickAttempt(Attempt):
     """An attempt whose machine is a word. `pause`: seconds in each phase."""
 
-    fate: Fate = staticmethod(lambda _: "")  # type: ignore[assignment]
+    fate: Fate = staticmethod(lambda _: "")
     pause: float = 0.0
     speed: float = 900.0
 
@@ -82,11 +83,23 @@ class QuickAttempt(Attempt):
         await dep.emit(ev.Diagnosed(dep.attempt, cause, "", (), rule))
         raise DeployError(f"the server ended before it was ready: {cause}", "")
 
-    async def benchmark(self) -> BenchReport:
+    async def benchmark(self, load: BenchLoad = OWN_LOAD) -> BenchReport:
         dep = self._deployment
-        report = BenchReport(dep.model.served_name, 1, 0, 1.0, 10, 900, 1.0, self.speed)
+        report = BenchReport(
+            dep.model.served_name, 1, 0, 1.0, 10, 900, 1.0, self.speed, concurrency=load.concurrency
+        )
         await dep.emit(ev.BenchFinished(dep.attempt, report))
         return report
+
+
+class Flags(TypedDict, total=False):
+    """Settings that differ from those of `quick_house`."""
+
+    backend: str
+    consumer_id: str
+    min_reliability: float
+    sandbox: Mapping[str, object]
+    timeouts: Mapping[str, float]
 
 
 @contextlib.asynccontextmanager
@@ -98,7 +111,7 @@ async def quick_house(
     pause: float = 0.0,
     on: Backend | None = None,
     attempt: type[Attempt] | None = None,
-    **flags: Any,
+    **flags: Unpack[Flags],
 ) -> AsyncIterator[Orchestrator]:
     """An orchestrator on the market at `url`, or on a backend of your own."""
     values: dict[str, Any] = {

@@ -31,7 +31,7 @@ class Run:
         """Read events up to the first for which `holds`."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            event = json.loads(line)
+            event: dict[str, Any] = json.loads(line)
             event["read_at"] = time.monotonic()
             self.events.append(event)
             if holds(event):
@@ -79,7 +79,7 @@ def started(place: dict[str, str], *arguments: str) -> Iterator[Run]:
 
 
 def is_phase(event: dict[str, Any], phase: str) -> bool:
-    return event["type"] == "phase_changed" and event["phase"] == phase
+    return bool(event["type"] == "phase_changed" and event["phase"] == phase)
 
 
 def first(run: Run, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:

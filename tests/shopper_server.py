@@ -361,7 +361,10 @@ class FakeShopper:
                 )
         self._turn_down(fault, body, offer)
         session = self._add(body, offer, "provisioning")
-        answer = {"session": self._shown(session), "ssh_private_key": self.private_key}
+        answer: dict[str, Any] = {
+            "session": self._shown(session),
+            "ssh_private_key": self.private_key,
+        }
         if fault == "no_key":
             del answer["ssh_private_key"]
         if fault == "no_id":

@@ -11,6 +11,7 @@ import os
 import signal as signals
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import asyncssh
 
@@ -123,7 +124,8 @@ class SshServer:
         }
         return Target(**(values | changes))  # type: ignore[arg-type]
 
-    async def run(self, process: _Command) -> None:
+    async def run(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
+        assert isinstance(process, _Command)
         task = asyncio.create_task(self._run(process))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
@@ -152,7 +154,8 @@ class SshServer:
             _pump(child.stdout, process.stdout), _pump(child.stderr, process.stderr), child.wait()
         )
         gone = asyncio.create_task(process.channel.wait_closed())
-        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+        either: set[asyncio.Future[Any]] = {work, gone}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
             process.kill(signals.SIGKILL)
         with contextlib.suppress(OSError):

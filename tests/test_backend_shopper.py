@@ -42,7 +42,7 @@ def shopper() -> Any:
 
 
 def settings(url: str, folder: Path, **seconds: float) -> Settings:
-    return Settings(shopper_url=url, data_dir=folder, timeouts=Timeouts(**seconds))  # type: ignore[arg-type]
+    return Settings(shopper_url=url, data_dir=folder, timeouts=Timeouts(**seconds))
 
 
 @pytest.fixture
@@ -395,7 +395,8 @@ async def test_bad_rows_are_left_out(shopper: FakeShopper, backend: ShopperBacke
         return make_offer(f"bad-{len(shopper.offers)}", **changes)
 
     good = make_offer("good-1")
-    shopper.offers = [good, dict(good), "text", None, 5, {}]
+    rows: list[Any] = [good, dict(good), "text", None, 5, {}]
+    shopper.offers = rows
     for changes in (
         {"price_per_hour": float("nan")},
         {"price_per_hour": float("inf")},

@@ -52,6 +52,12 @@ ValueError: the root cause stays
 """
 
 
+def content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = archive.extractfile(member)
+    assert file is not None, member.name
+    return file.read()
+
+
 async def packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """The files of an archive of a deployment that has secrets everywhere."""
     monkeypatch.setenv("VAST_API_KEY", PLANTED["cloud"])
@@ -101,7 +107,7 @@ async def packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, s
     assert path.stat().st_mode & 0o777 == 0o600
     with tarfile.open(path) as archive:
         return {
-            member.name.partition("/")[2]: archive.extractfile(member).read().decode()
+            member.name.partition("/")[2]: content(archive, member).decode()
             for member in archive.getmembers()
         }
 
@@ -252,8 +258,7 @@ async def test_any_bytes_can_be_packed(tmp_path: Path) -> None:
     await journal.aclose()
     with tarfile.open(path) as archive:
         files = {
-            Path(member.name).name: archive.extractfile(member).read()
-            for member in archive.getmembers()
+            Path(member.name).name: content(archive, member) for member in archive.getmembers()
         }
     assert {"empty.log", "binary.log", "long.log", "cut.log"} <= set(files)
     assert files["empty.log"] == b"" and "folder" not in files

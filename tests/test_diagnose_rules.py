@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gdl.diagnose.engine import by_id, diagnose, rules
+from gdl.diagnose.rules import Rule
 
 LOGS = Path(__file__).parent / "data" / "logs"
 STARTED_WELL = Path(__file__).parent / "data" / "engine" / "start-cpu.log"
@@ -25,16 +26,17 @@ def test_every_rule_by_text_has_an_excerpt_and_every_excerpt_a_rule() -> None:
 
 
 @pytest.mark.parametrize("rule", [r for r in rules() if r.pattern is not None], ids=lambda r: r.id)
-def test_each_rule_wins_on_its_own_excerpt(rule) -> None:
+def test_each_rule_wins_on_its_own_excerpt(rule: Rule) -> None:
     found = diagnose(excerpt(rule.id), exit_status=1)
     assert found.rule == rule.id
     assert found.evidence
     assert "{" not in found.cause + found.remedy
+    assert rule.pattern is not None
     assert any(rule.pattern.search(line) for line in excerpt(rule.id))
 
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda r: r.id)
-def test_rules_are_complete_sentences_of_a_known_kind(rule) -> None:
+def test_rules_are_complete_sentences_of_a_known_kind(rule: Rule) -> None:
     assert rule.kind in KINDS
     assert rule.cause.endswith(".") and rule.remedy.endswith(".")
 

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gdl.diagnose.engine import Scanner, diagnose, explain, rules
+from gdl.diagnose.engine import Diagnosis, Scanner, diagnose, explain, rules
 from gdl.diagnose.literals import required
+from gdl.diagnose.rules import Rule
 from gdl.diagnose.scan import LINE
 from gdl.domain.remedies import Remedy, RemedyKind
 
@@ -21,7 +22,7 @@ STARTED_WELL = Path(__file__).parent / "data" / "engine" / "start-cpu.log"
 BY_TEXT = [rule for rule in rules() if rule.pattern is not None]
 
 
-def read(data: bytes, size: int, status: int | None = 1):
+def read(data: bytes, size: int, status: int | None = 1) -> Diagnosis:
     scanner = Scanner()
     for at in range(0, len(data), size):
         scanner.feed(data[at : at + size])
@@ -31,7 +32,8 @@ def read(data: bytes, size: int, status: int | None = 1):
 @pytest.mark.parametrize("rule", BY_TEXT, ids=lambda r: r.id)
 @settings(max_examples=15)
 @given(data=st.data())
-def test_no_line_that_a_rule_matches_is_passed_over(rule, data) -> None:
+def test_no_line_that_a_rule_matches_is_passed_over(rule: Rule, data: st.DataObject) -> None:
+    assert rule.pattern is not None
     line = data.draw(st.from_regex(rule.pattern).filter(lambda text: len(text) < 400))
     texts = required(rule.pattern.pattern)
     assert any(text in line and all(word in text for word in words) for text, words in texts)
@@ -141,7 +143,7 @@ def test_a_generic_line_names_the_error_of_the_traceback_above_it() -> None:
 
 
 @pytest.mark.parametrize("rule", [r for r in BY_TEXT if not r.generic], ids=lambda r: r.id)
-def test_ordinary_lines_around_an_excerpt_change_nothing(rule) -> None:
+def test_ordinary_lines_around_an_excerpt_change_nothing(rule: Rule) -> None:
     ordinary = STARTED_WELL.read_text().splitlines()
     lines = random.Random(rule.id).choices(ordinary, k=400)
     excerpt = (LOGS / f"{rule.id}.log").read_text().splitlines()
@@ -179,7 +181,7 @@ def test_only_plain_values_of_a_message_are_used(value: str) -> None:
 
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda r: r.id)
-def test_every_rule_has_a_remedy_in_words(rule) -> None:
+def test_every_rule_has_a_remedy_in_words(rule: Rule) -> None:
     groups = dict.fromkeys(re.compile(rule.pattern or "").groupindex, "12")
     remedy = rule.action(groups)
     assert remedy.words

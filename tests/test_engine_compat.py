@@ -14,7 +14,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 import pytest
 
@@ -39,8 +39,8 @@ VERSIONS = (
 )
 
 
-def settings(version: str = "", **install: str) -> Settings:
-    return Settings(install=Install(vllm_version=version, **install))
+def settings(version: str = "", installer: Literal["auto", "uv", "pip"] = "auto") -> Settings:
+    return Settings(install=Install(vllm_version=version, installer=installer))
 
 
 def page(driver: str) -> str:

@@ -30,6 +30,7 @@ from gdl.domain.errors import DeployError, GdlError, UsageError
 from gdl.domain.models import Gpu, HostFacts
 from gdl.engines.base import Plan
 from gdl.engines.vllm import compat, table
+from gdl.engines.vllm.ways import Way
 from gdl.settings import Engine, Install
 
 PLANS = Path(__file__).parent / "data" / "plans"
@@ -142,7 +143,7 @@ def test_the_newest_release_that_fits(
 ) -> None:
     choice = chosen(host)
     assert choice.version == version
-    assert choice.ways[0] == compat.Way(first_requirement, backend)
+    assert choice.ways[0] == Way(first_requirement, backend)
 
 
 @pytest.mark.parametrize(
@@ -258,13 +259,13 @@ def test_the_image_is_the_last_way_where_docker_works_and_there_is_room() -> Non
         "vllm 0.33.0 (CUDA 13.0) in container vllm/vllm-openai:v0.33.0"
     )
     for host, install in (
-        (gpu_host(), {}),
-        (docker_host(docker_gpus=False), {}),
-        (docker_host(disk_free_gib=30.0), {}),
-        (docker_host(V100), {}),
-        (docker_host(), {"runtime": "venv"}),
+        (gpu_host(), Install()),
+        (docker_host(docker_gpus=False), Install()),
+        (docker_host(disk_free_gib=30.0), Install()),
+        (docker_host(V100), Install()),
+        (docker_host(), Install(runtime="venv")),
     ):
-        assert make_plan("mistral-7b", host, install=Install(**install)).otherwise is None
+        assert make_plan("mistral-7b", host, install=install).otherwise is None
     here = docker_host(disk_free_gib=30.0, images=("vllm/vllm-openai:v0.33.0",))
     assert make_plan("mistral-7b", here).otherwise is not None
 

@@ -8,6 +8,7 @@ import pytest
 
 from engine_support import cpu_host, gpu_host, make_plan
 from gdl.diagnose.engine import diagnose, rules
+from gdl.diagnose.rules import Rule
 from gdl.domain.remedies import RemedyKind
 from gdl.engines.base import Plan
 from gdl.settings import Install
@@ -139,10 +140,11 @@ def test_a_gpu_that_others_use_in_part_is_used_for_the_rest(free: str, share: st
 
 def test_a_missing_compiler_is_told_as_missing_headers_are() -> None:
     found = diagnose(["RuntimeError: Failed to find C compiler. Please specify via CC."])
+    assert found.action is not None
     assert (found.rule, found.action.name) == ("python-headers", "python-headers")
 
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda r: r.id)
-def test_a_wait_says_for_how_long(rule) -> None:
+def test_a_wait_says_for_how_long(rule: Rule) -> None:
     if rule.kind == "wait":
         assert int(rule.action({}).value) > 0

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -148,7 +149,7 @@ def test_a_uv_on_the_machine_is_taken(work: Path) -> None:
 
 
 @pytest.mark.parametrize(("installer", "status"), [("auto", 0), ("uv", 1)])
-def test_without_any_uv(work: Path, installer: str, status: int) -> None:
+def test_without_any_uv(work: Path, installer: Literal["auto", "uv"], status: int) -> None:
     uv = step(make_plan("tinyllama", gpu_host(), install=Install(installer=installer)), "uv")
     tools = work.parent / "bin"
     tools.mkdir()

@@ -22,7 +22,7 @@ from gdl.domain.events import Billing
 from gdl.domain.models import DeploymentSpec
 from gdl.settings import load
 from house import last, told
-from quick_house import quick_house
+from quick_house import Flags, quick_house
 from shopper_server import default_key, make_offer, rfc3339
 
 WRONG = ("as it is", "junk field", "no field", "junk body", "status", "cut before", "cut after")
@@ -133,7 +133,7 @@ def _places(value: Any) -> list[tuple[Any, Any]]:
 
 async def play(plan: list[tuple[str, int]], folder: Path) -> None:
     market = Market(plan)
-    flags: dict[str, Any] = {
+    flags: Flags = {
         "timeouts": {"http": 1, "rent": 1, "session": 0.4, "release": 0.3},
         "consumer_id": "tester",
     }

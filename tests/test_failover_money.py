@@ -13,6 +13,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, Unpack
 
 import pytest
 
@@ -25,8 +26,8 @@ from gdl.domain.secret import Secret
 from gdl.journal.keys import write_key
 from gdl.journal.store import DeploymentRow, Journal, Rental
 from gdl.orchestrator.service import Orchestrator
-from house import last, of_type, told, until
-from quick_house import quick_house
+from house import Wish, last, of_type, spec, told, until
+from quick_house import Flags, quick_house
 from shopper_server import FakeShopper, default_key, make_offer
 
 OFFERS = [
@@ -44,9 +45,8 @@ def shopper() -> Iterator[FakeShopper]:
         yield fake
 
 
-def wish(**more: object) -> DeploymentSpec:
-    values: dict[str, object] = {"bench": False, "after": "destroy", **more}
-    return DeploymentSpec("tinyllama", "shopper", **values)  # type: ignore[arg-type]
+def wish(**more: Unpack[Wish]) -> DeploymentSpec:
+    return spec("shopper", model="tinyllama", **more)
 
 
 async def deployed(house: Orchestrator, spec: DeploymentSpec) -> list[ev.Recorded]:
@@ -168,7 +168,7 @@ async def test_a_lost_answer_that_cannot_be_resolved_says_that_it_may_bill(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
     shopper.inject("create", "cut")
-    flags = {"timeouts": {"http": 1, "rent": 2, "session": 3, "release": 1}}
+    flags: Flags = {"timeouts": {"http": 1, "rent": 2, "session": 3, "release": 1}}
     async with quick_house(tmp_path, shopper.url, **flags) as house:
         ident = await house.deploy(wish())
         async with asyncio.timeout(30):
@@ -217,7 +217,7 @@ async def test_a_service_that_refuses_for_ever_ends_it_in_bounded_time(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
     shopper.inject("inventory", "500", None)
-    flags = {"timeouts": {"http": 1, "rent": 2, "session": 2, "release": 1}}
+    flags: Flags = {"timeouts": {"http": 1, "rent": 2, "session": 2, "release": 1}}
     async with quick_house(tmp_path, shopper.url, **flags) as house:
         end = last(await deployed(house, wish()))
     assert (end.outcome, end.kind, end.billing) == ("failed", "backend_refused", Billing.NONE)
@@ -247,14 +247,15 @@ async def test_the_bigger_disk_whose_answer_is_lost_is_not_left_rented(
 
 
 async def test_a_machine_dearer_than_its_offer_is_given_back(
-    tmp_path: Path, shopper: FakeShopper
+    tmp_path: Path, shopper: FakeShopper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown = shopper._shown
-    dear = {"price_per_hour": 0.5}
-    shopper._shown = lambda s: {  # type: ignore[method-assign]
-        **shown(s),
-        **(dear if shopper._offer_of[s["id"]] == "vastai-101" else {}),
-    }
+
+    def dear(session: dict[str, Any]) -> dict[str, Any]:
+        is_it = shopper._offer_of[session["id"]] == "vastai-101"
+        return shown(session) | ({"price_per_hour": 0.5} if is_it else {})
+
+    monkeypatch.setattr(shopper, "_shown", dear)
     async with quick_house(tmp_path, shopper.url) as house:
         end = last(await deployed(house, wish(query=OfferQuery(max_price=0.15))))
     assert [a.offer_id for a in end.attempts] == ["vastai-101", "vastai-102"]
@@ -412,7 +413,7 @@ async def test_what_is_rented_is_named_while_the_backend_is_away(tmp_path: Path)
 async def test_a_session_destroyed_from_elsewhere_is_neither_in_doubt_nor_replaced(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
-    flags = {"backend": "shopper", "consumer_id": "tester"}
+    flags: Flags = {"backend": "shopper", "consumer_id": "tester"}
     async with (
         quick_house(tmp_path, shopper.url, pause=0.6, **flags) as house,
         quick_house(tmp_path, shopper.url, **flags) as another,
@@ -429,7 +430,7 @@ async def test_a_session_destroyed_from_elsewhere_is_neither_in_doubt_nor_replac
 async def test_destroying_what_cannot_be_released_does_not_say_that_it_was(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
-    flags = {"timeouts": {"http": 1, "rent": 2, "session": 3, "release": 0.5}}
+    flags: Flags = {"timeouts": {"http": 1, "rent": 2, "session": 3, "release": 0.5}}
     async with quick_house(tmp_path, shopper.url, **flags) as house:
         ident = await house.deploy(wish(after="hold"))
         await until(
@@ -444,7 +445,7 @@ async def test_an_unconfirmed_release_ends_failover_and_is_asked_for_again_meanw
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
     shopper.inject("delete", "unverified", None)
-    flags = {"timeouts": {"http": 1, "rent": 2, "session": 3, "release": 0.8}}
+    flags: Flags = {"timeouts": {"http": 1, "rent": 2, "session": 3, "release": 0.8}}
     async with quick_house(tmp_path, shopper.url, fate=lambda _: "crash", **flags) as house:
         story = await deployed(house, wish())
     end = last(story)
@@ -520,7 +521,7 @@ async def test_a_cancel_while_it_backs_off_does_not_wait_for_it(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
     shopper.inject("inventory", "500", None)
-    flags = {"timeouts": {"http": 1, "rent": 2, "session": 600, "release": 1}}
+    flags: Flags = {"timeouts": {"http": 1, "rent": 2, "session": 600, "release": 1}}
     async with quick_house(tmp_path, shopper.url, **flags) as house:
         ident = await house.deploy(wish())
         await until(house, ident, lambda e: isinstance(e, ev.Progressed))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Unpack
 
 import pytest
 
@@ -13,8 +14,8 @@ from gdl.domain.errors import UsageError
 from gdl.domain.events import Billing
 from gdl.domain.models import DeploymentSpec, OfferQuery
 from gdl.orchestrator.service import Orchestrator
-from house import last, of_type, told, until
-from quick_house import quick_house
+from house import Wish, last, of_type, spec, told, until
+from quick_house import Fate, quick_house
 from shopper_server import FakeShopper, make_offer
 
 OFFERS = [
@@ -31,9 +32,8 @@ def shopper() -> Iterator[FakeShopper]:
         yield fake
 
 
-def wish(**more: object) -> DeploymentSpec:
-    values: dict[str, object] = {"bench": False, "after": "destroy", **more}
-    return DeploymentSpec("tinyllama", "shopper", **values)  # type: ignore[arg-type]
+def wish(**more: Unpack[Wish]) -> DeploymentSpec:
+    return spec("shopper", model="tinyllama", **more)
 
 
 async def deployed(house: Orchestrator, spec: DeploymentSpec) -> list[ev.Recorded]:
@@ -50,7 +50,7 @@ async def waits(house: Orchestrator, ident: str) -> None:
     assert house.state(ident).waiting
 
 
-def fates(shopper: FakeShopper, of: dict[str, str]):  # type: ignore[no-untyped-def]
+def fates(shopper: FakeShopper, of: dict[str, str]) -> Fate:
     """By offer id."""
     return lambda session: of.get(shopper._offer_of[session], "")
 

@@ -13,6 +13,7 @@ import pytest
 
 from gdl.domain import events as ev
 from gdl.domain.served import Condition
+from gdl.orchestrator.service import Orchestrator
 from gdl.probes.metrics import read_metrics
 from gdl.probes.vigil import Look, Meter, Vigil
 from house import Simulation, last, of_type, spec, told, until
@@ -122,9 +123,9 @@ def test_speed_is_what_was_generated_between_two_readings() -> None:
     assert meter.tokens_per_s == 0.0
 
 
-async def told_of(house: object, ident: str, condition: Condition) -> None:
+async def told_of(house: Orchestrator, ident: str, condition: Condition) -> None:
     await until(
-        house,  # type: ignore[arg-type]
+        house,
         ident,
         lambda e: isinstance(e, ev.HealthChanged) and e.condition is condition,
     )

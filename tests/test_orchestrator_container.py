@@ -8,13 +8,15 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 import pytest
 
 from gdl.bootstrap import open_orchestrator
 from gdl.domain import events as ev
 from gdl.domain.models import DeploymentSpec
-from house import SIMULATED, Simulation, deployed, last, of_type, processes_naming, told
+from house import SIMULATED, Simulation, Wish, deployed, last, of_type, processes_naming, told
+from house import spec as house_spec
 
 pytestmark = pytest.mark.long
 
@@ -64,9 +66,8 @@ def model(tmp_path: Path) -> Path:
     return folder
 
 
-def spec(model: Path | str, **more: object) -> DeploymentSpec:
-    values: dict[str, object] = {"bench": False, "after": "destroy", **more}
-    return DeploymentSpec(str(model), "local", **values)  # type: ignore[arg-type]
+def spec(model: Path | str, **more: Unpack[Wish]) -> DeploymentSpec:
+    return house_spec(model=str(model), **more)
 
 
 CONTAINER = {"install": {"runtime": "container"}}

@@ -216,7 +216,8 @@ async def test_packages_of_ones_own_system_are_changed_on_request_alone(sim: Sim
     async with sim.house() as house:
         story = await deployed(house, spec())
         (found,) = of_type(story, ev.Diagnosed)
-        assert found.action.name == "python-headers" and not of_type(story, ev.RemedyApplied)
+        assert found.action is not None and found.action.name == "python-headers"
+        assert not of_type(story, ev.RemedyApplied)
         assert not called.exists()
         story = await deployed(house, spec(auto_fix=True))
         (applied,) = of_type(story, ev.RemedyApplied)
@@ -368,18 +369,18 @@ async def test_a_failed_deployment_can_be_packed_without_its_key(sim: Simulation
     assert {"events.jsonl", "facts.json", "settings.json", "summary.json"} <= names
 
 
-TOO_LONG = {"engine_args": ("--max-model-len", "4096")}
+TOO_LONG = ("--max-model-len", "4096")
 
 
 async def test_a_remedy_that_overrules_the_user_is_not_applied_by_itself(sim: Simulation) -> None:
     sim.server("long")
     async with sim.house() as house:
-        story = await deployed(house, spec(**TOO_LONG))
+        story = await deployed(house, spec(engine_args=TOO_LONG))
         assert last(story).outcome == "failed"
         assert of_type(story, ev.RemedyApplied) == []
         (diagnosed,) = of_type(story, ev.Diagnosed)
         assert diagnosed.action == Remedy(RemedyKind.FLAG, "--max-model-len", "2048")
-        story = await deployed(house, spec(**TOO_LONG, auto_fix=True))
+        story = await deployed(house, spec(engine_args=TOO_LONG, auto_fix=True))
         assert last(story).outcome == "released"
         (applied,) = of_type(story, ev.RemedyApplied)
         assert (applied.rule, applied.by) == ("context-too-long", "auto")
@@ -390,7 +391,7 @@ async def test_a_remedy_that_overrules_the_user_is_not_applied_by_itself(sim: Si
 async def asked(sim: Simulation, house: Orchestrator) -> str:
     """A deployment that waits on its machine with a remedy."""
     sim.server("long")
-    ident = await house.deploy(spec(**TOO_LONG, ask_on_failure=True))
+    ident = await house.deploy(spec(engine_args=TOO_LONG, ask_on_failure=True))
     await until(house, ident, lambda e: isinstance(e, ev.ChoiceAwaited))
     state = house.state(ident)
     assert state.waiting and state.offered is not None

@@ -134,7 +134,8 @@ async def test_a_look_sees_the_whole_session_and_ends_with_it(
         "/bin/sh", "-c", command, stdout=asyncio.subprocess.PIPE
     )
     assert shell.stdout is not None
-    reader, looks = vitals.Reader(), []
+    reader = vitals.Reader()
+    looks: list[vitals.Vitals] = []
     async with asyncio.timeout(20):
         while not looks or looks[-1].busy_s <= looks[0].busy_s or looks[-1].processes < 2:
             looks += reader.feed(await shell.stdout.read(7))

@@ -8,15 +8,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Unpack
 
 import pytest
 
 from gdl.domain import events as ev
 from gdl.domain.events import Billing, Phase
-from gdl.domain.models import OfferQuery
+from gdl.domain.models import DeploymentSpec, OfferQuery
 from gdl.journal.store import Journal
 from gdl.orchestrator.service import Orchestrator
-from house import Simulation, deployed, last, of_type, phases, spec, told, until, until_after
+from house import Simulation, Wish, deployed, last, of_type, phases, spec, told, until, until_after
 from shopper_server import FakeShopper, make_offer
 
 OFFERS = [
@@ -45,7 +46,7 @@ async def market(
                 yield house, shopper
 
 
-def wish(**more: object) -> object:
+def wish(**more: Unpack[Wish]) -> DeploymentSpec:
     return spec("shopper", **more)
 
 

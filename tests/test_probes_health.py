@@ -6,7 +6,7 @@ import asyncio
 import os
 import subprocess
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -161,7 +161,7 @@ async def test_a_lost_machine_is_a_failed_check(client: EndpointClient) -> None:
     assert checks["health"].status is CheckStatus.PASSED
 
 
-def health_probe(client: EndpointClient):  # type: ignore[no-untyped-def]
+def health_probe(client: EndpointClient) -> Callable[[], Awaitable[bool]]:
     async def probe() -> bool:
         return await client.health() == 200
 

@@ -120,7 +120,7 @@ def cut(sshd: Sshd) -> None:
 
 
 def reconnected(event: dict[str, Any]) -> bool:
-    return event["type"] == "noted" and event["text"].startswith("SSH: reconnecting")
+    return event["type"] == "noted" and str(event["text"]).startswith("SSH: reconnecting")
 
 
 def test_a_connection_cut_during_install_and_during_load_loses_nothing(

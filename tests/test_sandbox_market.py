@@ -22,7 +22,7 @@ from gdl.backends.sandbox.offers import gpus, listings, standard
 from gdl.backends.sandbox.service import Service
 from gdl.backends.sandbox.workspace import sweep
 from gdl.domain.models import OfferQuery
-from house import processes_naming
+from house import last, processes_naming
 
 pytestmark = pytest.mark.scenarios
 
@@ -48,7 +48,8 @@ class Rented:
         self.host, self.port, self.user = row["ssh_host"], row["ssh_port"], row["ssh_user"]
 
     async def row(self) -> dict[str, Any]:
-        return (await self.client.get(f"/api/v1/sessions/{self.ident}")).json()
+        row: dict[str, Any] = (await self.client.get(f"/api/v1/sessions/{self.ident}")).json()
+        return row
 
     def ssh(self) -> Any:
         return asyncssh.connect(
@@ -237,8 +238,8 @@ async def test_what_a_killed_owner_left_is_ended_by_the_next(tmp_path: Path) -> 
     owner = subprocess.Popen(
         [sys.executable, "-c", _OWNER, str(root)], stdout=subprocess.PIPE, text=True
     )
+    assert owner.stdout is not None
     try:
-        assert owner.stdout is not None
         url = (await asyncio.to_thread(owner.stdout.readline)).strip()
         async with httpx.AsyncClient(base_url=url, timeout=20) as client:
             machine = await rent(client, standard()[0].id)
@@ -293,5 +294,5 @@ async def test_a_sandbox_elsewhere_is_used_by_its_address(tmp_path: Path) -> Non
             assert backend.service is None
             machines = [o.machine_id for o in await backend.offers(OfferQuery()) if o.machine_id]
             assert all(made.id in machine for machine in machines)
-            assert story[-1].event.outcome == "released"  # type: ignore[union-attr]
+            assert last(story).outcome == "released"
         assert made.market.rented() == [] and len(made.market.sessions) == 1

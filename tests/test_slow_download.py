@@ -123,7 +123,8 @@ async def test_a_rented_machine_with_a_slow_network_is_left_while_it_downloads(
     end = last(story)
     assert (end.outcome, end.billing) == ("failed", Billing.RELEASED)
     (found,) = of_type(story, ev.Diagnosed)
-    assert found.rule == "slow-download" and found.action.kind is RemedyKind.EXCLUDE_MACHINE
+    assert found.rule == "slow-download" and found.action is not None
+    assert found.action.kind is RemedyKind.EXCLUDE_MACHINE
     assert "MB/s" in found.evidence[0]
     told = [e.text for e in of_type(story, ev.Progressed)]
     assert any("torch is on its way (" in text and "MB/s" in text for text in told)

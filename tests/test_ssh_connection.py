@@ -381,11 +381,11 @@ async def test_a_small_piece_is_one_packet(conn: Connection) -> None:
         reader, writer = await asyncio.open_connection(LOOPBACK, forward.local_port)
         writer.write(b"first")
         assert await reader.readexactly(5) == b"first"
-        before = conn.raw._send_seq  # type: ignore[attr-defined]
+        before = conn.raw._send_seq
         for _ in range(50):
             writer.write(b"x" * 8)
             assert await reader.readexactly(8) == b"x" * 8
-        assert 50 <= conn.raw._send_seq - before < 60  # type: ignore[attr-defined]
+        assert 50 <= conn.raw._send_seq - before < 60
         writer.close()
         await writer.wait_closed()
         await forward.aclose()

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import stat
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -60,13 +63,20 @@ def work(tmp_path: Path) -> Iterator[Path]:
             os.killpg(int(pid.read_text()), signal.SIGKILL)
 
 
-def _spec(work: Path, script: str, **changes: object) -> JobSpec:
-    return JobSpec("job", str(work), script, **changes)  # type: ignore[arg-type]
+def _spec(
+    work: Path,
+    script: str,
+    *,
+    log: str | None = None,
+    secret_env: Mapping[str, Secret] = MappingProxyType({}),
+    files: tuple[tuple[str, str], ...] = (),
+) -> JobSpec:
+    return JobSpec("job", str(work), script, log, dict(secret_env), files)
 
 
 async def test_runs_to_its_end_and_is_found_again(link: Link, work: Path) -> None:
     spec = _spec(work, "pwd\ncat part/one\nread line || echo no input\nexit 7")
-    job = await jobs.start(link, JobSpec(**_parts(spec, files=(("part/one", "text\nhere"),))))
+    job = await jobs.start(link, replace(spec, files=(("part/one", "text\nhere"),)))
     assert await jobs.wait(link, job, timeout=10) == JobStatus(False, 7)
     assert Path(job.log).read_text() == f"{work}\ntext\nhereno input\n"
     assert await jobs.status(link, job) == JobStatus(False, 7)
@@ -78,10 +88,6 @@ async def test_runs_to_its_end_and_is_found_again(link: Link, work: Path) -> Non
         assert stat.S_IMODE((Path(job.dir) / name).stat().st_mode) == mode
     await jobs.remove(link, job)
     assert os.listdir(work / "jobs") == []
-
-
-def _parts(spec: JobSpec, **changes: object) -> dict[str, object]:
-    return {name: getattr(spec, name) for name in JobSpec.__slots__} | changes
 
 
 async def test_leads_a_group_and_session_of_its_own(link: Link, work: Path) -> None:
@@ -112,7 +118,7 @@ async def test_hostile_names(link: Link, tmp_path: Path, text: str) -> None:
     pwned = Path("/tmp/gdl-pwned")
     pwned.unlink(missing_ok=True)
     work = str(tmp_path / "w" / text)
-    spec = JobSpec(text, work, f"printf %s {jobs.shlex.quote(text)} > said", files=((text, text),))
+    spec = JobSpec(text, work, f"printf %s {shlex.quote(text)} > said", files=((text, text),))
     job = await jobs.start(link, spec)
     assert (await jobs.wait(link, job, timeout=10)).exit_status == 0
     assert Path(work, "said").read_text() == text
@@ -289,7 +295,8 @@ async def test_without_setsid(
     tools = tmp_path / "bin"
     tools.mkdir()
     wanted = "sh cat sleep mkdir chmod mv rm tail grep nohup setsid perl".split()  # noqa: SIM905
-    found = {name: shutil.which(name) for name in wanted} | {"python3": sys._base_executable}
+    found = {name: shutil.which(name) for name in wanted}
+    found["python3"] = str(Path(sys.executable).resolve())
     for name, path in found.items():
         if path and name not in missing:
             (tools / name).symlink_to(path)

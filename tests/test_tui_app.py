@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from rich.cells import cell_len
+from textual.binding import Binding
 from textual.widgets import Static, TabbedContent
 
 from gdl.domain import events as ev
@@ -22,8 +23,9 @@ from gdl.tui.screens.offers import OffersScreen
 from gdl.tui.screens.picking import ModelDialog
 from gdl.tui.screens.planning import DeployDialog
 from gdl.tui.widgets.keyed_table import KeyedTable
-from gdl.tui.widgets.log_pane import LogPane, LogView
-from tui_pilot import SIZE, caught_up, choose, ended, loaded, screen_text, show, until
+from gdl.tui.widgets.log_pane import LogPane
+from gdl.tui.widgets.log_view import LogView
+from tui_pilot import SIZE, caught_up, choose, ended, loaded, screen_text, selected, show, until
 from tui_support import (
     ENDPOINT,
     KEY_FILE,
@@ -116,7 +118,7 @@ async def test_excludes_a_provider_and_brings_it_back() -> None:
         await pilot.press("x")
         await until(pilot, lambda: orchestrator.queries[-1].exclude_providers == ("vastai",))
         await until(pilot, lambda: "provider vastai" in screen_text(app))
-        assert app.screen.selected.offer.id == "vast-101", "the cursor stays on its offer"
+        assert selected(app) == "vast-101", "the cursor stays on its offer"
         await pilot.press("u")
         await until(pilot, lambda: orchestrator.queries[-1].exclude_providers == ())
         await until(pilot, lambda: "provider vastai" not in screen_text(app))
@@ -605,6 +607,7 @@ async def test_every_binding_has_its_own_id() -> None:
         seen: dict[str, str] = {}
         for node in (app, *(app.get_screen_stack(mode)[0] for mode in app._screen_stacks)):
             for binding in type(node).BINDINGS:
+                assert isinstance(binding, Binding)
                 assert binding.id, binding
                 assert binding.id not in seen, binding
                 seen[binding.id] = binding.key

@@ -26,7 +26,7 @@ from tui_support import (
 
 pytestmark = pytest.mark.long
 
-ANSWER = [
+ANSWER: list[ChatPiece | ChatDone] = [
     ChatPiece("The capital of France "),
     ChatPiece("is [b]Paris[/b].\x1b[31m\n\x1b]0;t\x07And more."),
     ChatDone(41.0, 141.2, 12, "stop"),

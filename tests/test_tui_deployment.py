@@ -24,7 +24,7 @@ from gdl.tui.screens.offers import OffersScreen
 from gdl.tui.store import EARLIER_KEPT, EARLIER_LINES, FINISHED_KEPT, LINES_KEPT, Store
 from gdl.tui.widgets.attempt_bar import AttemptBar
 from gdl.tui.widgets.log_pane import LogPane
-from tui_pilot import SIZE, screen_text, show, until
+from tui_pilot import SIZE, screen_text, show, shows, until
 from tui_support import (
     CHECKS,
     OFFERS,
@@ -201,7 +201,7 @@ async def test_steps_between_deployments() -> None:
         await show(pilot, orchestrator, to_serving)
         for key, words in (("[", "Failed while"), ("]", "Serving"), ("]", "Failed while")):
             await pilot.press(key)
-            await until(pilot, lambda words=words: words in screen_text(app))  # type: ignore[misc]
+            await until(pilot, shows(app, words))
         await pilot.press("3", "]")
         await until(pilot, lambda: "141.3 tokens/s" in screen_text(app))
         await pilot.press("[")

@@ -26,7 +26,7 @@ from gdl.tui.app import GdlApp
 from gdl.tui.screens.dialogs import Confirm
 from gdl.tui.widgets.log_pane import LogPane
 from ssh_server import serving
-from tui_pilot import SIZE, screen_text, show, until
+from tui_pilot import SIZE, app_of, screen_text, show, until
 from tui_support import (
     ENDPOINT,
     FACTS,
@@ -137,13 +137,13 @@ async def rows(pilot: Pilot[Any], pane: LogPane, *, wrapped: bool) -> list[str]:
     pane.view.focus()
     await pilot.press("g", *(() if pane.view._wrap is wrapped else ("w",)))
     await pilot.press("g")
-    seen = [intact(pilot.app)]  # type: ignore[arg-type]
+    seen = [intact(app_of(pilot))]
     for _ in range(12):
         await pilot.press("pagedown")
         await pilot.pause()
-        seen.append(intact(pilot.app))  # type: ignore[arg-type]
+        seen.append(intact(app_of(pilot)))
     await pilot.press("end")
-    return [*seen, intact(pilot.app)]  # type: ignore[arg-type]
+    return [*seen, intact(app_of(pilot))]
 
 
 # Names, answers and errors

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -30,7 +31,7 @@ from gdl.tui.screens.welcome import WelcomeScreen
 from gdl.tui.widgets.keyed_table import KeyedTable
 from gdl.tui.widgets.load_fields import Cycle
 from test_tui_snapshots_market import STORIES
-from tui_pilot import SIZE, choose, loaded, screen_text, show, until
+from tui_pilot import SIZE, app_of, choose, loaded, screen_text, selected, show, shows, until
 from tui_support import ScriptedOrchestrator, make_app, session_row, to_serving
 
 # Model and load
@@ -163,7 +164,7 @@ async def test_marked_offers_are_left_out_and_brought_back() -> None:
         await until(pilot, lambda: screen_text(app).count("offer excluded") == 2)
         assert orchestrator.queries[-1].exclude_providers == ()
         table = app.screen.query_one(KeyedTable)
-        while app.screen.selected.offer.id != "vast-101":
+        while selected(app) != "vast-101":
             table.action_cursor_down()
         await pilot.press("u")
         await until(pilot, lambda: ("clear_exclusions", "vast-101") in orchestrator.calls)
@@ -234,7 +235,7 @@ async def test_every_column_sorts_by_a_click_and_shows_it() -> None:
             await pilot.click(table, offset=(end - 2, 0))
             arrow = "▼" if column.key == "price" else "▲"
             title = f"{column.title}{arrow}"
-            await until(pilot, lambda title=title: title in screen_text(app))
+            await until(pilot, shows(app, title))
 
 
 # Sessions
@@ -249,7 +250,7 @@ def rented() -> ScriptedOrchestrator:
 
 async def to_sessions(pilot: Pilot[Any]) -> SessionsScreen:
     await pilot.press("4")
-    await until(pilot, lambda: "Rented machines · 3 · just now" in screen_text(pilot.app))
+    await until(pilot, lambda: "Rented machines · 3 · just now" in screen_text(app_of(pilot)))
     screen = pilot.app.screen
     assert isinstance(screen, SessionsScreen)
     return screen
@@ -458,7 +459,8 @@ def test_every_binding_leads_to_an_action_that_exists() -> None:
         for binding in node.BINDINGS:
             assert isinstance(binding, Binding)
             space, _, name = binding.action.partition("(")[0].rpartition(".")
-            owners: list[type] = {"": [node], "app": [GdlApp]}.get(space, list(places))
+            named: dict[str, list[type[DOMNode]]] = {"": [node], "app": [GdlApp]}
+            owners = named.get(space, places)
             methods = (f"action_{name}", f"_action_{name}")
             assert any(hasattr(owner, m) for owner in owners for m in methods), binding
 
@@ -481,7 +483,7 @@ async def test_every_theme_draws_every_screen(theme: str) -> None:
         }  # fmt: skip
         for mode, word in wanted.items():
             app.action_show(mode)
-            await until(pilot, lambda word=word: word in screen_text(app))
+            await until(pilot, shows(app, word))
 
 
 @pytest.mark.parametrize("how", ["setting", "environment"])
@@ -499,13 +501,17 @@ async def test_reduced_motion_is_honoured(how: str, monkeypatch: pytest.MonkeyPa
         assert not app.screen.query_one("#filter", Input).cursor_blink
 
 
+def in_mode(app: GdlApp, mode: str) -> bool:
+    return app.current_mode == mode
+
+
 async def test_the_numbers_lead_to_the_screens_and_the_palette_knows_them_all() -> None:
     app, orchestrator = make_app(rented())
     async with app.run_test(size=SIZE) as pilot:
         await loaded(pilot)
         for key, mode in enumerate(("offers", "deployment", "health", "sessions", "chat"), 1):
             await pilot.press(str(key))
-            await until(pilot, lambda mode=mode: app.current_mode == mode)
+            await until(pilot, partial(in_mode, app, mode))
             if mode == "chat":
                 break
         await pilot.press("escape", "4")
@@ -564,7 +570,7 @@ async def test_offers_and_sessions_are_asked_for_again_while_they_are_seen(
         await loaded(pilot)
         await pilot.press("j", "j")
         await until(pilot, lambda: len(orchestrator.queries) > 3)
-        assert app.screen.selected.offer.id == "vast-102", "the cursor stays on its offer"
+        assert selected(app) == "vast-102", "the cursor stays on its offer"
         await pilot.press("4")
         await until(pilot, lambda: "! unknown" in screen_text(app))
         asked = len(orchestrator.queries)

@@ -18,6 +18,8 @@ from gdl.domain.errors import BackendUnreachable
 from gdl.domain.models import DeploymentSpec, Exclusion
 from gdl.domain.served import ChatDone, ChatPiece
 from gdl.tui.screens.deployment import DeploymentScreen
+from gdl.tui.store import Followed
+from tui_pilot import app_of
 from tui_support import (
     SPEC,
     START,
@@ -55,7 +57,7 @@ async def settle(pilot: Pilot[Any], needed: Callable[[], bool] = lambda: True) -
     """Wait until the app has painted what it has, and `needed` holds."""
     for _ in range(3000):
         await pilot.pause(0.01)
-        if needed() and not pilot.app._dirty:
+        if needed() and not app_of(pilot)._dirty:
             await pilot.pause()
             return
     raise AssertionError("the app did not get there")
@@ -67,6 +69,13 @@ def at(seconds: float) -> Clock:
     return clock
 
 
+def followed(pilot: Pilot[Any]) -> Followed:
+    """The deployment on the screen."""
+    shown = app_of(pilot).store.followed
+    assert shown is not None
+    return shown
+
+
 async def open_deployment(
     pilot: Pilot[Any],
     orchestrator: ScriptedOrchestrator,
@@ -75,12 +84,12 @@ async def open_deployment(
 ) -> None:
     ident = orchestrator.begin(spec)
     script(orchestrator, ident)
-    pilot.app.open(ident)
+    app_of(pilot).open(ident)
     await settle(
         pilot,
         lambda: (
             isinstance(pilot.app.screen, DeploymentScreen)
-            and pilot.app.store.followed.state.last_seq >= orchestrator.state(ident).last_seq
+            and followed(pilot).state.last_seq >= orchestrator.state(ident).last_seq
         ),
     )
 

@@ -18,7 +18,7 @@ from gdl.domain.live import CheckRound, GpuLoad
 from gdl.domain.models import DeploymentSpec
 from gdl.domain.served import CheckStatus, Condition, HealthSample, Histogram
 from gdl.tui.widgets.log_pane import FindLine
-from test_tui_snapshots import LARGE, SMALL, Compare, at, open_deployment, picture, settle
+from test_tui_snapshots import LARGE, SMALL, Compare, at, followed, open_deployment, picture, settle
 from tui_support import (
     CHECKS,
     REPORT,
@@ -198,7 +198,7 @@ def test_benchmark_running(picture: Compare, size: tuple[int, int], theme: str) 
         await settle(pilot, lambda: any(call[0] == "bench" for call in orchestrator.calls))
         for done, rate in ((0, 0.0), (1, 40.0), (2, 78.0), (3, 120.0), (4, 131.0), (5, 141.0)):
             orchestrator.push("d-1", 590 + done, ev.BenchProgressed(1, done, 8, rate))
-        await settle(pilot, lambda: len(pilot.app.store.followed.bench_rates) == 5)
+        await settle(pilot, lambda: len(followed(pilot).bench_rates) == 5)
         if size == SMALL:
             show_benchmark(pilot)
 

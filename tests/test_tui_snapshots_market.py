@@ -17,6 +17,7 @@ from gdl.domain.errors import BackendUnreachable
 from gdl.domain.models import Exclusion, SessionStatus
 from gdl.orchestrator.api import Story
 from test_tui_snapshots import Compare, at, open_deployment, picture, settle
+from tui_pilot import app_of
 from tui_support import (
     OFFERS,
     START,
@@ -271,7 +272,7 @@ def test_welcome(picture: Compare, monkeypatch: pytest.MonkeyPatch, size: str, t
     async def before(pilot: Pilot[Any]) -> None:
         pilot.app.theme = theme
         await settle(pilot)
-        pilot.app.action_welcome(trouble)
+        app_of(pilot).action_welcome(trouble)
         await settle(pilot, lambda: ("sources",) in orchestrator.calls)
 
     assert picture(app, terminal_size=SIZES[size], run_before=before)

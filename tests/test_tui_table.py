@@ -17,7 +17,7 @@ from gdl.tui.filtering import SORTS, Listing, key_of, matcher, sort
 from gdl.tui.screens.planning import DeployDialog
 from gdl.tui.widgets.keyed_table import Column, KeyedTable, Row
 from gdl.tui.widgets.offer_rows import COLUMNS, details, row
-from tui_pilot import SIZE, choose, loaded, screen_text, until
+from tui_pilot import SIZE, choose, loaded, screen_text, selected, until
 from tui_support import OFFERS, START, ScriptedOrchestrator, make_app, offer
 
 pytestmark = pytest.mark.long
@@ -56,7 +56,7 @@ async def test_a_click_on_a_header_sorts_and_again_turns_round() -> None:
         place = (heading.index("GPU"), 0)
         await pilot.click(KeyedTable, offset=place)
         await until(pilot, lambda: "GPU▲" in screen_text(app))
-        assert app.screen.selected.offer.id == "vast-101", "the cursor stays on its offer"
+        assert selected(app) == "vast-101", "the cursor stays on its offer"
         await pilot.click(KeyedTable, offset=place)
         await until(pilot, lambda: "GPU▼" in screen_text(app))
 
@@ -67,7 +67,7 @@ async def test_a_click_moves_the_cursor_and_two_deploy() -> None:
         await loaded(pilot)
         await choose(pilot, "tinyllama")
         await pilot.click(KeyedTable, offset=(12, 3))
-        await until(pilot, lambda: app.screen.selected.offer.id == "vast-102")
+        await until(pilot, lambda: selected(app) == "vast-102")
         await pilot.click(KeyedTable, offset=(12, 3), times=2)
         await until(pilot, lambda: isinstance(app.screen, DeployDialog))
 

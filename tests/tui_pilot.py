@@ -20,9 +20,27 @@ from tui_support import SPEC, ScriptedOrchestrator
 SIZE = (80, 24)
 
 
+def app_of(pilot: Pilot[Any]) -> GdlApp:
+    """The app, as what it is."""
+    assert isinstance(pilot.app, GdlApp)
+    return pilot.app
+
+
+def selected(app: GdlApp) -> str:
+    """The id of the offer under the cursor."""
+    assert isinstance(app.screen, OffersScreen)
+    assert app.screen.selected is not None
+    return app.screen.selected.offer.id
+
+
+def shows(app: GdlApp, text: str) -> Callable[[], bool]:
+    """Whether it is on the screen, to be waited for."""
+    return lambda: text in screen_text(app)
+
+
 async def until(pilot: Pilot[Any], holds: Callable[[], bool]) -> None:
     for _ in range(3000):
-        if holds() and not pilot.app._dirty:
+        if holds() and not app_of(pilot)._dirty:
             await pilot.pause()
             return
         await pilot.pause(0.01)
@@ -65,13 +83,13 @@ async def show(
 ) -> str:
     ident = orchestrator.begin(spec)
     script(orchestrator, ident)
-    pilot.app.open(ident)
+    app_of(pilot).open(ident)
     await until(pilot, lambda: isinstance(pilot.app.screen, DeploymentScreen))
     await caught_up(pilot, orchestrator, ident)
     return ident
 
 
 async def caught_up(pilot: Pilot[Any], orchestrator: ScriptedOrchestrator, ident: str) -> None:
-    followed = pilot.app.store.deployments[ident]
+    followed = app_of(pilot).store.deployments[ident]
     finished = orchestrator.state(ident)
     await until(pilot, lambda: followed.state.last_seq >= finished.last_seq)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -44,7 +45,16 @@ from gdl.domain.served import (
     QualityAnswer,
 )
 from gdl.engines.registry import create
-from gdl.orchestrator.api import ModelRow, PublicRow, SessionRow, Sized, Source, Story
+from gdl.orchestrator.api import (
+    ModelRow,
+    PublicRow,
+    Reached,
+    SessionRow,
+    Sized,
+    Source,
+    Story,
+    TunnelRow,
+)
 from gdl.orchestrator.sizes import sized
 from gdl.settings import Settings
 from gdl.tui.app import GdlApp
@@ -397,6 +407,50 @@ class ScriptedOrchestrator:
 
     async def stories(self) -> Sequence[Story]:
         return self.told
+
+    # What the terminal UI does not ask for
+
+    async def exclusions(self) -> Sequence[Exclusion]:
+        raise NotImplementedError
+
+    def watch_health(self, ident: str) -> AsyncGenerator[tuple[HealthSample, bool]]:
+        raise NotImplementedError
+
+    async def keep_benchmarks(
+        self,
+        ident: str,
+        reports: Sequence[BenchReport],
+        workload: str,
+        best: BenchReport | None = None,
+    ) -> str:
+        raise NotImplementedError
+
+    async def publish(self, ident: str, report: BenchReport, workload: str) -> str:
+        raise NotImplementedError
+
+    async def hold_tunnel(
+        self,
+        ident: str,
+        port: int | None,
+        tell: Callable[[str], None],
+        opened: Callable[[TunnelRow], None],
+    ) -> str:
+        raise NotImplementedError
+
+    async def tunnels(self) -> Sequence[TunnelRow]:
+        raise NotImplementedError
+
+    async def stop_tunnel(self, row: TunnelRow) -> None:
+        raise NotImplementedError
+
+    def watch_public(self, ident: str) -> AsyncGenerator[PublicRow]:
+        raise NotImplementedError
+
+    async def public_rows(self) -> Sequence[PublicRow]:
+        raise NotImplementedError
+
+    def reach(self, ident: str) -> AbstractAsyncContextManager[Reached]:
+        raise NotImplementedError
 
     async def aclose(self) -> None:
         return None

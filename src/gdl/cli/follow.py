@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from signal import SIGINT, Signals
-from typing import Any
+from typing import Any, Protocol
 
 from gdl.cli import exit_codes
 from gdl.cli.output import OutputClosed, say, watched
@@ -19,7 +19,6 @@ from gdl.domain import events as ev
 from gdl.domain.deployment import DeploymentState, apply
 from gdl.domain.errors import GdlError
 from gdl.domain.events import Billing, DeploymentFinished, Phase, Recorded
-from gdl.orchestrator.api import OrchestratorApi
 
 Ask = Callable[[str], Awaitable[str]]
 
@@ -44,6 +43,18 @@ class Ending:
     closed: OutputClosed | None = None
 
 
+class Follows(Protocol):
+    """What is asked of an orchestrator while a deployment is followed; see OrchestratorApi."""
+
+    def events(self, deployment_id: str) -> AsyncIterator[Recorded]: ...
+
+    async def cancel(self, deployment_id: str) -> None: ...
+
+    async def release(self, deployment_id: str) -> None: ...
+
+    async def keep(self, deployment_id: str) -> None: ...
+
+
 class Follower:
     """One deployment, from its start to its last event.
 
@@ -54,7 +65,7 @@ class Follower:
 
     def __init__(
         self,
-        orchestrator: OrchestratorApi,
+        orchestrator: Follows,
         show: Show,
         *,
         attached: bool = False,
