@@ -13,7 +13,7 @@ import random
 import time
 from pathlib import Path
 
-from gdl.diagnose.engine import Scanner, explain, rules
+from gdl.diagnosis.rule_engine import Scanner, explain, rules
 
 TESTS = Path(__file__).resolve().parent.parent / "tests" / "data"
 LOGS = TESTS / "logs"

@@ -39,17 +39,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import asyncssh
 
-from gdl.backends.sandbox import keys
-from gdl.backends.sandbox import market as market_module
+from failover_support import Flags, QuickAttempt, quick_orchestrator
 from gdl.backends.sandbox.backend import SandboxBackend
 from gdl.domain import events as ev
 from gdl.domain.errors import DeployError, SshError, VerificationError
-from gdl.domain.events import Billing, Phase
-from gdl.domain.models import DeploymentSpec, Exclusion, Offer, OfferQuery, Session
-from gdl.domain.offers import Exclusions, Experience, rank
-from gdl.orchestrator.patience import patiently
+from gdl.domain.offers import Exclusion, Offer, OfferQuery
+from gdl.domain.phase import Billing, Phase
+from gdl.domain.ranking import Exclusions, TrackRecord, rank
+from gdl.domain.session import Session
+from gdl.domain.spec import DeploymentSpec
+from gdl.orchestrator.leasing.retry import retrying
 from gdl.settings import load
-from quick_house import Flags, QuickAttempt, quick_house
+from gdl.simulator import key_pool
+from gdl.simulator import market as market_module
 
 MODEL = "qwen2-1.5b"
 HANG_S = 120.0
@@ -177,7 +179,7 @@ async def one(seed: int, args: argparse.Namespace, tally: Tally) -> None:
         wanted = load(data_dir=Path(folder), **flags)
         backend = SandboxBackend(wanted, "tester")
         kind = type("OnMarket", (MarketAttempt,), {"backend": backend})
-        async with quick_house(Path(folder), on=backend, attempt=kind, **flags) as house:
+        async with quick_orchestrator(Path(folder), on=backend, attempt=kind, **flags) as house:
             possible, in_order = await _bounds(house, backend, args.attempts)
             begun = time.monotonic()
             spec = DeploymentSpec(
@@ -216,7 +218,7 @@ def _count(tally: Tally, seed: int, end: ev.DeploymentFinished, backend: Sandbox
 async def _bounds(house: Any, backend: SandboxBackend, attempts: int) -> tuple[bool, bool]:
     """Whether a fitting offer without a fatal fault is listed, and whether one is reached in order
     within so many attempts."""
-    offers = await patiently(lambda: backend.offers(OfferQuery()), _silent)
+    offers = await retrying(lambda: backend.offers(OfferQuery()), _silent)
     shape = house._engine.resolve(MODEL)
     ranked = await house._failover._ranked(offers, OfferQuery(model=shape.typed), (), 1)
     assert backend.service is not None
@@ -251,7 +253,7 @@ async def _silent(_: str) -> None:
 async def run(args: argparse.Namespace) -> Tally:
     key = asyncssh.generate_private_key("ssh-ed25519")
     pem = key.export_private_key("pkcs8-pem").decode()
-    keys._make = lambda: keys.Key(pem, key)
+    key_pool._make = lambda: key_pool.Key(pem, key)
     patch.object(market_module, "Machine", WordMachine).start()
     tally = Tally()
     waiting = iter(range(args.seed, args.seed + args.runs))
@@ -291,7 +293,7 @@ def ranking_ms() -> tuple[float, float]:
     ]
     since = datetime(2026, 1, 1)
     left_out = Exclusions.of(Exclusion("machine", f"m-{n}", "broken", since) for n in range(99))
-    known = Experience({"vastai": 0.1}, {"vastai": 0.8, "m-7": 0.1}, {("RTX 4090", 1): 900.0})
+    known = TrackRecord({"vastai": 0.1}, {"vastai": 0.8, "m-7": 0.1}, {("RTX 4090", 1): 900.0})
     query = OfferQuery(max_price=3.0, min_cuda=12.0, min_reliability=0.2)
     times = []
     for _ in range(11):

@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gdl.engines.vllm import shell
-from gdl.engines.vllm.ways import Way
+from gdl.engines.vllm.wheel_choice import Way
 
 PACKAGES = ("numpy", "scipy", "pandas", "transformers")
 STATES = ("cold", "warm")

@@ -18,8 +18,8 @@ from typing import Any
 import loadgen_server as server
 
 from gdl.domain.secret import Secret
-from gdl.probes.bench.decode import decode
-from gdl.probes.bench.lane import Exchange, Lane
+from gdl.loadgen.decode import decode
+from gdl.loadgen.http_connection import Exchange, HttpConnection
 
 TOKENS = 128
 USAGE = {"prompt_tokens": 32, "completion_tokens": TOKENS, "total_tokens": 32 + TOKENS}
@@ -71,10 +71,10 @@ def read(readers: list[Any]) -> float:
     return spent / (len(READS) * len(readers)) * 1e6
 
 
-def lanes(count: int, ended: list[Exchange]) -> list[Lane]:
+def lanes(count: int, ended: list[Exchange]) -> list[HttpConnection]:
     made = []
     for _ in range(count):
-        lane = Lane(lambda _, exchange: ended.append(exchange), lambda _: None)
+        lane = HttpConnection(lambda _, exchange: ended.append(exchange), lambda _: None)
         lane.connection_made(Transport())  # type: ignore[arg-type]
         lane.exchange = Exchange()
         made.append(lane)

@@ -45,9 +45,9 @@ Figures = dict[str, float]
 
 async def hold(host: str, port: int, user: str, identity: str, to: int) -> None:
     """Our tunnel, until it is ended; says its local port."""
-    from gdl.domain.models import SshAddress
+    from gdl.domain.session import SshAddress
     from gdl.ssh.connection import Target
-    from gdl.ssh.link import Link
+    from gdl.ssh.reconnecting import Link
 
     with tempfile.TemporaryDirectory() as folder:
         pin = Path(folder, "host_key")

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from textual.binding import Binding, BindingType
 
 from gdl.domain.events import LogLines, Recorded
-from gdl.tui import collector
+from gdl.tui import garbage_collection
 from gdl.tui.app import GdlApp
 from tui_support import SPEC, ScriptedOrchestrator, make_app, to_installing
 
@@ -38,7 +38,9 @@ class Flooded(GdlApp):
         self.ident = orchestrator.begin(SPEC)
         to_installing(orchestrator, self.ident)
         self.call_after_refresh(self.open, self.ident)
-        self.set_timer(1.0, collector.settle)  # as the program does when its offers are shown
+        self.set_timer(
+            1.0, garbage_collection.settle
+        )  # as the program does when its offers are shown
 
     def action_flood(self) -> None:
         if self.flooding is None:

@@ -17,26 +17,21 @@ from pathlib import Path
 
 from gdl.cli.runtime import Opener
 from gdl.domain import events as ev
+from gdl.domain.benchmark import OWN_LOAD, BenchLoad, BenchReport, Percentiles, QualityAnswer
 from gdl.domain.deployment import DeploymentState, apply
 from gdl.domain.errors import GdlError, UsageError
-from gdl.domain.events import Billing, DeploymentFinished, Phase, Recorded
-from gdl.domain.measured import OWN_LOAD
-from gdl.domain.models import (
-    AttemptSummary,
-    CostReport,
-    DeploymentSpec,
-    Exclusion,
-    Finding,
-    HostFacts,
-    Offer,
-    OfferQuery,
-    RankedOffer,
-    Session,
-    SessionStatus,
-)
-from gdl.domain.offers import rank
-from gdl.domain.served import BenchLoad, BenchReport, Check, CheckStatus, Percentiles, QualityAnswer
-from gdl.orchestrator.api import ModelRow, OrchestratorApi, SessionRow, Story
+from gdl.domain.events import DeploymentFinished, Recorded
+from gdl.domain.findings import Finding
+from gdl.domain.health import Check, CheckStatus
+from gdl.domain.host import HostFacts
+from gdl.domain.money import CostReport
+from gdl.domain.offers import Exclusion, Offer, OfferQuery, RankedOffer
+from gdl.domain.phase import Billing, Phase
+from gdl.domain.ranking import rank
+from gdl.domain.session import Session, SessionStatus
+from gdl.domain.spec import DeploymentSpec
+from gdl.domain.summary import AttemptSummary
+from gdl.orchestrator.api.ports import ModelRow, OrchestratorApi, PastDeployment, SessionRow
 
 ID = "20260101-120000-abcdef"
 REPORT = BenchReport(
@@ -305,7 +300,7 @@ class Scripted:
     async def doctor(self) -> Sequence[Finding]:
         return self.findings
 
-    async def stories(self) -> Sequence[Story]:
+    async def stories(self) -> Sequence[PastDeployment]:
         return ()
 
     async def aclose(self) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from gdl.domain.models import DeploymentSpec, Gpu, HostFacts, OfferQuery
+from gdl.domain.host import Gpu, HostFacts
+from gdl.domain.offers import OfferQuery
 from gdl.domain.secret import Secret
+from gdl.domain.spec import DeploymentSpec
 from gdl.engines.base import Plan
 from gdl.engines.registry import create
-from gdl.orchestrator.sizes import resolved
+from gdl.orchestrator.leasing.requirements import resolved
 from gdl.settings import Settings
 
 KEY = Secret("sk-very-secret")

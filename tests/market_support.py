@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from deployment_support import Simulation, last, spec, told, until
 from gdl.domain import events as ev
 from gdl.journal.store import Journal
-from gdl.orchestrator.api import TunnelRow
+from gdl.orchestrator.api.ports import TunnelRow
 from gdl.orchestrator.service import Orchestrator
-from house import Simulation, last, spec, told, until
 from shopper_server import FakeShopper, make_offer
 
 OFFERS = [make_offer("vastai-101", price_per_hour=0.10), make_offer("vastai-102")]

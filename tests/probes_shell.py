@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gdl.domain.errors import CommandTimeout
-from gdl.domain.models import CommandResult
+from gdl.domain.host import CommandResult
 
 
 @dataclass

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from house import free_port
+from deployment_support import free_port
 
 GDL = Path(sys.executable).parent / "gdl-tui"
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
+from deployment_support import last, told
 from gdl.backends.sandbox.backend import SandboxBackend
-from gdl.backends.sandbox.service import Service
 from gdl.bootstrap import open_orchestrator
 from gdl.domain.events import Recorded
-from gdl.domain.models import DeploymentSpec
+from gdl.domain.spec import DeploymentSpec
 from gdl.orchestrator.service import Orchestrator
 from gdl.settings import Settings, load
-from house import last, told
+from gdl.simulator.service import Service
 
 SPEED = 100.0
 SHORTEST_S = 2.5

@@ -15,7 +15,7 @@ from typing import Any
 
 import asyncssh
 
-from gdl.domain.models import SshAddress
+from gdl.domain.session import SshAddress
 from gdl.ssh.connection import Target
 
 LOOPBACK = "127.0.0.1"

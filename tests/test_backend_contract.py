@@ -9,20 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from gdl.backends import registry, shopper_benchmark
+from gdl.backends import registry
 from gdl.backends.base import Backend
+from gdl.backends.shopper import benchmark_upload
+from gdl.domain.benchmark import BenchReport, Measurement, Percentiles, Publication
 from gdl.domain.errors import MachineError, OfferGone, SessionGone, UsageError
-from gdl.domain.measured import Measurement, Publication
-from gdl.domain.models import (
-    CostReport,
-    Gpu,
-    HostFacts,
-    Offer,
-    OfferQuery,
-    RentRequest,
-    SessionStatus,
-)
-from gdl.domain.served import BenchReport, Percentiles
+from gdl.domain.host import Gpu, HostFacts
+from gdl.domain.money import CostReport
+from gdl.domain.offers import Offer, OfferQuery
+from gdl.domain.session import RentRequest, SessionStatus
 from gdl.settings import Sandbox, Settings
 from shopper_server import FakeShopper, wrong_benchmark
 
@@ -123,7 +118,7 @@ async def test_benchmarks_are_published_or_refused(backend: Backend) -> None:
 
 
 def test_a_benchmark_in_the_words_of_the_service() -> None:
-    body = shopper_benchmark.body(Publication(MEASURED, HOST))
+    body = benchmark_upload.body(Publication(MEASURED, HOST))
     assert body == {
         "timestamp": "2026-01-01T12:00:00+00:00",
         "hardware": {
@@ -159,7 +154,7 @@ def test_a_benchmark_in_the_words_of_the_service() -> None:
         },
     }
     assert wrong_benchmark(body) == ""
-    alone = shopper_benchmark.body(Publication(MEASURED))
+    alone = benchmark_upload.body(Publication(MEASURED))
     assert alone["hardware"] == {"gpu_name": "RTX 3090", "gpu_count": 2}
 
 

@@ -15,11 +15,12 @@ from typing import Any
 import asyncssh
 import pytest
 
-from gdl.backends.local import LocalBackend
-from gdl.backends.local_server import LocalServer
+from gdl.backends.local.backend import LocalBackend
 from gdl.domain.errors import BackendError, OfferGone, SessionGone
-from gdl.domain.models import Lease, Offer, OfferQuery, RentRequest, Session, SessionStatus
+from gdl.domain.offers import Offer, OfferQuery
+from gdl.domain.session import Lease, RentRequest, Session, SessionStatus
 from gdl.settings import Settings
+from gdl.sshd.server import LocalServer
 
 
 @pytest.fixture
@@ -189,7 +190,7 @@ async def test_release_finds_those_that_hide(backend: LocalBackend) -> None:
 
 
 async def test_release_insists(backend: LocalBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gdl.backends.local._GRACE_S", 0.2)
+    monkeypatch.setattr("gdl.backends.local.backend._GRACE_S", 0.2)
     lease = await rent(backend)
     async with enter(lease.session, key_of(lease)) as conn:
         pid = await start_job(conn, 'trap "" TERM; while :; do sleep 0.05; done')

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from gdl.backends.shopper import ShopperBackend
+from gdl.backends.shopper.backend import ShopperBackend
 from gdl.domain.errors import (
     BackendError,
     BackendRefused,
@@ -27,7 +27,8 @@ from gdl.domain.errors import (
     SessionExists,
     SessionGone,
 )
-from gdl.domain.models import Offer, OfferQuery, RentRequest, SessionStatus, SshAddress
+from gdl.domain.offers import Offer, OfferQuery
+from gdl.domain.session import RentRequest, SessionStatus, SshAddress
 from gdl.settings import Settings, Timeouts
 from shopper_server import Canned, FakeShopper, default_key, make_offer
 
@@ -333,7 +334,7 @@ async def test_odd_session_ids_are_never_sent(
 async def test_reads_are_tried_again(
     fault: str, shopper: FakeShopper, backend: ShopperBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gdl.backends.shopper_http._PAUSES", (0.01, 0.01))
+    monkeypatch.setattr("gdl.backends.shopper.api_client._PAUSES", (0.01, 0.01))
     if fault == "429":
         monkeypatch.setattr("shopper_server.RETRY_AFTER", "0.01")
     shopper.inject("inventory", fault, times=2)

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from gdl.backends.shopper import ShopperBackend
+from gdl.backends.shopper.backend import ShopperBackend
 from gdl.domain.errors import BackendRefused, GdlError, OfferGone, SessionExists, SessionGone
-from gdl.domain.models import Offer, OfferQuery, RentRequest, SessionStatus, SshAddress
+from gdl.domain.offers import Offer, OfferQuery
+from gdl.domain.session import RentRequest, SessionStatus, SshAddress
 from gdl.settings import Settings
 from shopper_server import Canned, FakeShopper, default_key
 

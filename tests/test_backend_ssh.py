@@ -10,9 +10,10 @@ from typing import Any
 import asyncssh
 import pytest
 
-from gdl.backends.ssh_hosts import SshHostsBackend, check_identity, parse_host, session_id
+from gdl.backends.ssh.backend import SshHostsBackend, check_identity, parse_host, session_id
 from gdl.domain.errors import OfferGone, SessionGone, UsageError
-from gdl.domain.models import Offer, OfferQuery, RentRequest, SessionStatus, SshAddress
+from gdl.domain.offers import Offer, OfferQuery
+from gdl.domain.session import RentRequest, SessionStatus, SshAddress
 from gdl.settings import Settings, SshHost
 
 ANY = OfferQuery()

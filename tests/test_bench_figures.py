@@ -15,21 +15,21 @@ from typing import cast
 
 import pytest
 
+from gdl.domain.benchmark import Histogram
 from gdl.domain.errors import UsageError
 from gdl.domain.secret import Secret
-from gdl.domain.served import Histogram
-from gdl.probes.bench.arrivals import Arrivals
-from gdl.probes.bench.asking import Asking
-from gdl.probes.bench.charts import bars, distributions, histogram, throughputs
-from gdl.probes.bench.decode import Sample, decode
-from gdl.probes.bench.lane import Exchange
-from gdl.probes.bench.load import Outcome, Pace
-from gdl.probes.bench.metrics import Figures, Slo, Spread, figures
-from gdl.probes.bench.results import Context, csv_text, markdown, money, notes, rows, vllm_json
-from gdl.probes.bench.sweep import Measure, Swept, sweep
-from gdl.probes.bench.watch import Strain
-from gdl.probes.bench.workload import Length, Workload
-from gdl.probes.protocol import Fault
+from gdl.endpoint.protocol import Fault
+from gdl.loadgen.charts import bars, distributions, histogram, throughputs
+from gdl.loadgen.decode import Sample, decode
+from gdl.loadgen.http_connection import Exchange
+from gdl.loadgen.load import LoadShape, Outcome
+from gdl.loadgen.metrics import Figures, Slo, Spread, figures
+from gdl.loadgen.request_template import RequestTemplate
+from gdl.loadgen.result_files import Context, csv_text, markdown, money, notes, rows, vllm_json
+from gdl.loadgen.schedule import Arrivals
+from gdl.loadgen.strain import Strain
+from gdl.loadgen.sweep import Measure, Swept, sweep
+from gdl.loadgen.workload import Length, Workload
 
 KEY = Secret("")
 CALM = Strain(0.1, 0.1, 0.2, 0.5)
@@ -240,10 +240,10 @@ def test_data_sets_from_files(tmp_path: Path) -> None:
 
 def test_bodies() -> None:
     (one,) = Workload("random", Length(2, 2), Length(3, 3), turns=2, prefix=1).conversations(1)
-    chat = json.loads(Asking("m", ignore_eos=True).body(one, ("so",)))
+    chat = json.loads(RequestTemplate("m", ignore_eos=True).body(one, ("so",)))
     assert [m["role"] for m in chat["messages"]] == ["system", "user", "assistant", "user"]
     assert chat["ignore_eos"] is True and chat["max_tokens"] == 3 and chat["stream"] is True
-    plain = json.loads(Asking("m").plainly().body(one))
+    plain = json.loads(RequestTemplate("m").plainly().body(one))
     assert plain["prompt"] == f"{one.system}\n{one.turns[0][0]}" and "ignore_eos" not in plain
 
 
@@ -270,7 +270,13 @@ def outcome_of(concurrency: int, token_s: float, seats: int, first_s: float = 0.
         arrivals.append(start + samples[-1].latency)
     duration = max(sample.end for sample in samples)
     return Outcome(
-        Asking("m"), Pace(concurrency), tuple(samples), figures(samples, duration), CALM, "x", ""
+        RequestTemplate("m"),
+        LoadShape(concurrency),
+        tuple(samples),
+        figures(samples, duration),
+        CALM,
+        "x",
+        "",
     )
 
 
@@ -350,7 +356,9 @@ async def test_a_sweep_ends_when_requests_fail() -> None:
 
 def outcome(strain: Strain = CALM, note: str = "") -> Outcome:
     made = figures(SAMPLES, 4.0)
-    return Outcome(Asking("m|x"), Pace(2), tuple(SAMPLES), made, strain, "asyncio", note)
+    return Outcome(
+        RequestTemplate("m|x"), LoadShape(2), tuple(SAMPLES), made, strain, "asyncio", note
+    )
 
 
 def test_json_has_the_keys_of_vllm() -> None:
@@ -364,7 +372,7 @@ def test_json_has_the_keys_of_vllm() -> None:
     for metric in ("ttft", "tpot", "itl", "e2el"):
         for kind in ("mean", "median", "std", "p50", "p90", "p95", "p99"):
             assert got[f"{kind}_{metric}_ms"] >= 0
-    empty = Outcome(Asking("m"), Pace(1), (), figures([], 0.0), CALM, "asyncio", "")
+    empty = Outcome(RequestTemplate("m"), LoadShape(1), (), figures([], 0.0), CALM, "asyncio", "")
     assert vllm_json(empty, CONTEXT)["p99_itl_ms"] == 0.0
 
 
@@ -408,7 +416,9 @@ def test_histograms_by_hand() -> None:
 def test_distributions_come_with_enough_values() -> None:
     assert distributions(outcome()) == []
     many = [Sample(0.0, 0.0, 0.02, 0.06, (0.01, 0.03), 1, 3) for _ in range(10)]
-    made = Outcome(Asking("m"), Pace(2), tuple(many), figures(many, 1.0), CALM, "asyncio", "")
+    made = Outcome(
+        RequestTemplate("m"), LoadShape(2), tuple(many), figures(many, 1.0), CALM, "asyncio", ""
+    )
     lines = distributions(made)
     assert lines[1] == "Time to first token, ms" and lines[2].endswith(" 10")
     assert "Inter-token latency, ms" in lines

@@ -10,22 +10,22 @@ from pathlib import Path
 
 import pytest
 
-from gdl.backends.sandbox import programs
 from gdl.domain.secret import Secret
-from gdl.probes.bench.arrivals import Arrivals
-from gdl.probes.bench.asking import Asking
-from gdl.probes.bench.carrier import Limits
-from gdl.probes.bench.load import Outcome, Pace
-from gdl.probes.bench.metrics import Slo
-from gdl.probes.bench.session import Bench, Wish, connected
-from gdl.probes.bench.sweep import Swept
-from gdl.probes.bench.workload import Length, Workload
+from gdl.loadgen.bench_session import Bench, LoadOptions, connected
+from gdl.loadgen.load import LoadShape, Outcome
+from gdl.loadgen.metrics import Slo
+from gdl.loadgen.request_template import RequestTemplate
+from gdl.loadgen.schedule import Arrivals
+from gdl.loadgen.sweep import Swept
+from gdl.loadgen.transport import Limits
+from gdl.loadgen.workload import Length, Workload
+from gdl.simulator import programs
 from virtual_time import VirtualClock, clock_for
 
 sys.path.insert(0, str(Path(programs.__path__[0])))
 import vllm_api  # type: ignore[import-not-found]
 
-BENCH = "gdl.probes.bench"
+BENCH = "gdl.loadgen"
 WORK = Workload("random", Length(32, 32), Length(32, 32))
 LIMITS = Limits(600, 60, 10)
 
@@ -33,14 +33,14 @@ LIMITS = Limits(600, 60, 10)
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> VirtualClock:
     # Each of their ticks is a step of this clock; none is needed here.
-    monkeypatch.setattr(f"{BENCH}.watch.EVERY_S", 1.0)
+    monkeypatch.setattr(f"{BENCH}.strain.EVERY_S", 1.0)
     monkeypatch.setattr(f"{BENCH}.carrier._LOOK_EVERY_S", 1.0)
     return clock_for(
         monkeypatch,
         f"{BENCH}.lane.perf_counter",
         f"{BENCH}.carrier.perf_counter",
         f"{BENCH}.load.perf_counter",
-        f"{BENCH}.watch.time",
+        f"{BENCH}.strain.time",
         "vllm_api.time",
     )
 
@@ -50,13 +50,15 @@ def gpu(token_s: float, seats: int) -> object:
     return vllm_api.Served("tiny", 4096, "", token_s, 1.0, "0.32.0", "", "", lambda: None, seats)
 
 
-async def measured(served: object, wish: Wish, pace: Pace | None = None) -> Swept | Outcome:
+async def measured(
+    served: object, wish: LoadOptions, pace: LoadShape | None = None
+) -> Swept | Outcome:
     """A sweep, or one load, over real sockets."""
     api = vllm_api.Api(served)
     server = await asyncio.start_server(api.accept, "127.0.0.1", 0, limit=2**20)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
-        asking = Asking("tiny", ignore_eos=True)
+        asking = RequestTemplate("tiny", ignore_eos=True)
         async with connected(url, Secret(""), asking, wish, LIMITS) as bench:
             assert isinstance(bench, Bench)
             return await (bench.sweep(256) if pace is None else bench.load(pace))
@@ -68,7 +70,7 @@ async def measured(served: object, wish: Wish, pace: Pace | None = None) -> Swep
 @pytest.mark.long
 @pytest.mark.parametrize(("token_s", "seats"), [(0.0253, 8), (0.0125, 16), (0.0076, 32)])
 def test_the_sweep_finds_the_best_point(clock: VirtualClock, token_s: float, seats: int) -> None:
-    found = clock.run(measured(gpu(token_s, seats), Wish(WORK)))
+    found = clock.run(measured(gpu(token_s, seats), LoadOptions(WORK)))
     assert isinstance(found, Swept)
     assert found.best is not None and found.best.concurrency == seats
     assert found.points[-1].concurrency == 2 * seats and found.sure
@@ -80,7 +82,7 @@ def test_the_sweep_finds_the_best_point(clock: VirtualClock, token_s: float, sea
 @pytest.mark.long
 def test_the_sweep_keeps_the_limits(clock: VirtualClock) -> None:
     # A token takes 12.5 ms x (1 + 0.02 (n - 1)): at 16 a time 16.25, at 32 20.3 ms.
-    wish = Wish(WORK, slo=Slo.parse("tpot:17"))
+    wish = LoadOptions(WORK, slo=Slo.parse("tpot:17"))
     found = clock.run(measured(gpu(0.0125, 64), wish))
     assert isinstance(found, Swept) and found.best is not None
     assert 16 <= found.best.concurrency <= 19
@@ -88,7 +90,7 @@ def test_the_sweep_keeps_the_limits(clock: VirtualClock) -> None:
 
 
 def test_a_load_sees_the_speed_of_the_gpu(clock: VirtualClock) -> None:
-    found = clock.run(measured(gpu(0.02, 8), Wish(WORK, requests=4), Pace(1)))
+    found = clock.run(measured(gpu(0.02, 8), LoadOptions(WORK, requests=4), LoadShape(1)))
     assert isinstance(found, Outcome)
     figures = found.figures
     assert (figures.completed, figures.output_tokens) == (4, 128)
@@ -102,8 +104,8 @@ def test_a_load_sees_the_speed_of_the_gpu(clock: VirtualClock) -> None:
 def test_an_open_loop_does_not_hide_a_server_that_falls_behind(clock: VirtualClock) -> None:
     """One seat serves a request in 0.7 s; one comes every 0.5 s: each waits 0.2 s longer, and the
     clock starts when it is due."""
-    pace = Pace(arrivals=Arrivals(2.0, float("inf")))
-    found = clock.run(measured(gpu(0.02, 1), Wish(WORK, requests=10), pace))
+    pace = LoadShape(arrivals=Arrivals(2.0, float("inf")))
+    found = clock.run(measured(gpu(0.02, 1), LoadOptions(WORK, requests=10), pace))
     assert isinstance(found, Outcome)
     waits = sorted(sample.ttft or 0.0 for sample in found.samples)
     took = min(sample.latency for sample in found.samples)

@@ -15,18 +15,18 @@ from hypothesis import strategies as st
 
 from gdl.domain.errors import UsageError, VerificationError
 from gdl.domain.secret import Secret
-from gdl.probes.bench.asking import Asking
-from gdl.probes.bench.carrier import Limits, SocketCarrier, carrier_for, shown
-from gdl.probes.bench.decode import decode
-from gdl.probes.bench.lane import Exchange, Lane
-from gdl.probes.bench.load import Outcome, Pace, run_load, warm_up
-from gdl.probes.bench.sse import EventParser
-from gdl.probes.bench.through_httpx import HttpxCarrier
-from gdl.probes.bench.workload import Conversation, Length, Workload
+from gdl.loadgen.decode import decode
+from gdl.loadgen.http_connection import Exchange, HttpConnection
+from gdl.loadgen.httpx_transport import HttpxTransport
+from gdl.loadgen.load import LoadShape, Outcome, run_load, warm_up
+from gdl.loadgen.request_template import RequestTemplate
+from gdl.loadgen.sse import EventParser
+from gdl.loadgen.transport import Limits, SocketTransport, shown, transport_for
+from gdl.loadgen.workload import Conversation, Length, Workload
 from openai_server import OpenAIServer
 
 KEY = Secret("sk-secret")
-ASKING = Asking("tiny")
+ASKING = RequestTemplate("tiny")
 QUICK = Limits(request_s=0.6, stall_s=0.3, connect_s=0.5)
 USUAL = Limits(request_s=20, stall_s=10, connect_s=5)
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -102,7 +102,7 @@ class Pipe:
 def answered(pieces: Iterator[bytes]) -> tuple[list[Exchange], Pipe]:
     """The exchanges that a lane ends while it reads these pieces."""
     ended: list[Exchange] = []
-    lane = Lane(lambda _, exchange: ended.append(exchange), lambda _: None)
+    lane = HttpConnection(lambda _, exchange: ended.append(exchange), lambda _: None)
     pipe = Pipe()
     lane.connection_made(pipe)  # type: ignore[arg-type]
     lane.send(Exchange(), b"POST")
@@ -166,7 +166,7 @@ def test_answers_as_servers_write_them_follow_each_other(
     reads = [HEADERS, *reads] if head else [HEADERS + reads[0], *reads[1:]]
     reads = [*reads, b"0\r\n\r\n"] if last == "apart" else [*reads[:-1], reads[-1] + b"0\r\n\r\n"]
     ended: list[Exchange] = []
-    lane = Lane(lambda _, exchange: ended.append(exchange), lambda _: None)
+    lane = HttpConnection(lambda _, exchange: ended.append(exchange), lambda _: None)
     pipe = Pipe()
     lane.connection_made(pipe)  # type: ignore[arg-type]
     for number in range(3):
@@ -188,7 +188,7 @@ def test_answers_as_servers_write_them_follow_each_other(
 @given(st.binary(max_size=60), st.integers(1, 40), st.sampled_from([b"", b"0\r\n\r\n"]))
 def test_what_is_left_for_later_may_be_anything(noise: bytes, size: int, end: bytes) -> None:
     ended: list[Exchange] = []
-    lane = Lane(lambda _, exchange: ended.append(exchange), lambda _: None)
+    lane = HttpConnection(lambda _, exchange: ended.append(exchange), lambda _: None)
     pipe = Pipe()
     lane.connection_made(pipe)  # type: ignore[arg-type]
     lane.send(Exchange(), b"POST")
@@ -252,11 +252,11 @@ async def raw_server(handler: Handler) -> AsyncIterator[str]:
 def carrier_of(request: pytest.FixtureRequest) -> Callable[[str, Limits], Any]:
     """Both ways of travelling must count the same."""
 
-    def made(url: str, limits: Limits) -> SocketCarrier | HttpxCarrier:
+    def made(url: str, limits: Limits) -> SocketTransport | HttpxTransport:
         if request.param == "httpx":
-            return HttpxCarrier(url, KEY, limits, "through httpx", trust_env=False)
-        carrier = carrier_for(url, KEY, limits)
-        assert isinstance(carrier, SocketCarrier)
+            return HttpxTransport(url, KEY, limits, "through httpx", trust_env=False)
+        carrier = transport_for(url, KEY, limits)
+        assert isinstance(carrier, SocketTransport)
         return carrier
 
     return made
@@ -267,7 +267,7 @@ async def load(
 ) -> Outcome:
     async with asyncio.timeout(30), contextlib.aclosing(carrier):
         return await run_load(
-            carrier, ASKING, questions(count), Pace(concurrency), KEY, limit_s=limit_s
+            carrier, ASKING, questions(count), LoadShape(concurrency), KEY, limit_s=limit_s
         )
 
 
@@ -329,7 +329,7 @@ def saying(wire: bytes) -> Handler:
 )
 async def test_what_is_no_answer_is_counted_and_ends(handler: Handler, kind: str) -> None:
     async with raw_server(handler) as url:
-        outcome = await load(carrier_for(url, KEY, QUICK))
+        outcome = await load(transport_for(url, KEY, QUICK))
     assert outcome.figures.errors == {kind: 3}
 
 
@@ -343,15 +343,15 @@ async def test_nonsense_in_the_middle_of_an_answer_is_told_at_once() -> None:
         await asyncio.Event().wait()
 
     async with raw_server(handler) as url:
-        outcome = await load(carrier_for(url, KEY, Limits(60, 60, 1)))
+        outcome = await load(transport_for(url, KEY, Limits(60, 60, 1)))
     assert outcome.figures.errors == {"protocol": 3}
     assert all(sample.latency < 5 and len(sample.itls) == 1 for sample in outcome.samples)
 
 
 async def test_an_answer_may_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gdl.probes.bench.lane.ANSWER_LIMIT", 20_000)
+    monkeypatch.setattr("gdl.loadgen.http_connection.ANSWER_LIMIT", 20_000)
     async with raw_server(never_ending) as url:
-        outcome = await load(carrier_for(url, KEY, Limits(60, 60, 1)), count=2, limit_s=None)
+        outcome = await load(transport_for(url, KEY, Limits(60, 60, 1)), count=2, limit_s=None)
     assert outcome.figures.errors == {"protocol": 2}
 
 
@@ -359,7 +359,7 @@ async def test_a_content_length_too_short_costs_the_connection_but_not_the_answe
     answer = body(2)
     wire = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(answer), answer)
     async with raw_server(saying(wire + b"garbage after the end")) as url:
-        outcome = await load(carrier_for(url, KEY, QUICK))
+        outcome = await load(transport_for(url, KEY, QUICK))
     assert (outcome.figures.completed, outcome.figures.output_tokens) == (3, 6)
 
 
@@ -369,14 +369,14 @@ async def test_an_answer_without_an_end_is_taken_when_it_said_done() -> None:
         await asyncio.Event().wait()
 
     async with raw_server(handler) as url:
-        outcome = await load(carrier_for(url, KEY, Limits(5, 5, 1)), 2)
+        outcome = await load(transport_for(url, KEY, Limits(5, 5, 1)), 2)
     assert (outcome.figures.completed, outcome.figures.output_tokens) == (2, 4)
 
 
 async def test_a_refused_connection_is_counted_and_told() -> None:
     async with OpenAIServer() as server:
         url = server.url
-    carrier = carrier_for(url, KEY, QUICK)
+    carrier = transport_for(url, KEY, QUICK)
     with pytest.raises(VerificationError, match="refused"):
         await load(carrier)
 
@@ -384,7 +384,7 @@ async def test_a_refused_connection_is_counted_and_told() -> None:
 async def test_a_server_that_goes_away_in_between_is_counted_as_connect() -> None:
     server = OpenAIServer()
     await server.start()
-    carrier = carrier_for(server.url, KEY, QUICK)
+    carrier = transport_for(server.url, KEY, QUICK)
     await carrier.open(1)
     await server.aclose()
     outcome = await load_open(carrier)
@@ -417,9 +417,9 @@ async def test_after_a_load_whose_time_was_up_the_next_one_runs(
         OpenAIServer(stall_after=2) as server,
         contextlib.aclosing(carrier_of(server.url, USUAL)) as carrier,
     ):
-        first = await run_load(carrier, ASKING, questions(2), Pace(2), KEY, limit_s=0.3)
+        first = await run_load(carrier, ASKING, questions(2), LoadShape(2), KEY, limit_s=0.3)
         server.stall_after = None
-        second = await run_load(carrier, ASKING, questions(4), Pace(4), KEY, limit_s=10)
+        second = await run_load(carrier, ASKING, questions(4), LoadShape(4), KEY, limit_s=10)
     assert (first.figures.failed, second.figures.completed) == (2, 4)
 
 
@@ -430,7 +430,7 @@ async def test_a_connection_closed_while_it_rested_is_no_error() -> None:
         writer.write(head % len(answer) + answer)  # and closes without having said so
 
     async with raw_server(once) as url:
-        outcome = await load(carrier_for(url, KEY, USUAL), 8, 2)
+        outcome = await load(transport_for(url, KEY, USUAL), 8, 2)
     assert (outcome.figures.completed, outcome.figures.failed) == (8, 0)
 
 
@@ -439,7 +439,7 @@ async def test_secrets_of_ours_that_a_server_repeats_are_not_shown() -> None:
     async with OpenAIServer(
         statuses={"/v1/chat/completions": (401, text)}, api_key=KEY.reveal()
     ) as server:
-        outcome = await load(carrier_for(server.url, KEY, QUICK))
+        outcome = await load(transport_for(server.url, KEY, QUICK))
     assert outcome.figures.errors == {"http_401": 3}
     assert KEY.reveal() not in repr(outcome) and "***" in outcome.samples[0].error
 
@@ -463,7 +463,7 @@ async def test_conversations_carry_what_was_said(carrier_of: Callable[[str, Limi
         OpenAIServer(default_answer="so it is") as server,
         contextlib.aclosing(carrier_of(server.url, USUAL)) as carrier,
     ):
-        outcome = await run_load(carrier, ASKING, questions(2, turns=3), Pace(2), KEY)
+        outcome = await run_load(carrier, ASKING, questions(2, turns=3), LoadShape(2), KEY)
     assert outcome.figures.completed == 6
     longest = max(server.requests, key=lambda r: len(r.json["messages"])).json["messages"]
     assert [m["role"] for m in longest] == ["user", "assistant"] * 2 + ["user"]
@@ -473,17 +473,17 @@ async def test_conversations_carry_what_was_said(carrier_of: Callable[[str, Limi
 async def test_a_model_that_cannot_chat_is_asked_plainly() -> None:
     async with (
         OpenAIServer(chat_template=False) as server,
-        contextlib.aclosing(carrier_for(server.url, KEY, USUAL)) as carrier,
+        contextlib.aclosing(transport_for(server.url, KEY, USUAL)) as carrier,
     ):
         asking = await warm_up(carrier, ASKING, questions(1), KEY)
-        outcome = await run_load(carrier, asking, questions(2), Pace(2), KEY)
+        outcome = await run_load(carrier, asking, questions(2), LoadShape(2), KEY)
     assert (asking.mode, outcome.figures.completed) == ("completions", 2)
 
 
 async def test_the_warm_up_tells_why_nothing_succeeded() -> None:
     async with (
         OpenAIServer(model="another") as server,
-        contextlib.aclosing(carrier_for(server.url, KEY, USUAL)) as carrier,
+        contextlib.aclosing(transport_for(server.url, KEY, USUAL)) as carrier,
     ):
         with pytest.raises(VerificationError, match="does not exist"):
             await warm_up(carrier, ASKING, questions(2), KEY)
@@ -492,12 +492,12 @@ async def test_the_warm_up_tells_why_nothing_succeeded() -> None:
 def test_tls_and_proxies_go_through_httpx_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    assert carrier_for("https://example.org/v1", KEY, USUAL).note.startswith("TLS")
-    assert carrier_for("http://example.org", KEY, USUAL).name == "asyncio"
+    assert transport_for("https://example.org/v1", KEY, USUAL).note.startswith("TLS")
+    assert transport_for("http://example.org", KEY, USUAL).name == "asyncio"
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:3128")
-    assert carrier_for("http://example.org", KEY, USUAL).note.startswith("a proxy")
-    assert carrier_for("http://127.0.0.1:8000", KEY, USUAL).name == "asyncio"
+    assert transport_for("http://example.org", KEY, USUAL).note.startswith("a proxy")
+    assert transport_for("http://127.0.0.1:8000", KEY, USUAL).name == "asyncio"
     assert shown("https://me:pw@example.org/v1") == "https://example.org/v1"
     for wrong in ("example.org", "ftp://x", "http://", "http://x:99999", "http://x:0"):
         with pytest.raises(UsageError):
-            carrier_for(wrong, KEY, USUAL)
+            transport_for(wrong, KEY, USUAL)

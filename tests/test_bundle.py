@@ -14,11 +14,15 @@ from hypothesis import strategies as st
 
 from gdl.domain import events as ev
 from gdl.domain.errors import UsageError
-from gdl.domain.events import Billing, Recorded
-from gdl.domain.models import DeploymentSpec, HostFacts, OfferQuery
-from gdl.journal.store import DeploymentRow, Journal, Rental
-from gdl.orchestrator import bundle
-from gdl.orchestrator.redact import REMOVED, Redactor
+from gdl.domain.events import Recorded
+from gdl.domain.host import HostFacts
+from gdl.domain.offers import OfferQuery
+from gdl.domain.phase import Billing, Phase
+from gdl.domain.rental import Rental
+from gdl.domain.spec import DeploymentSpec
+from gdl.journal.store import DeploymentRow, Journal
+from gdl.orchestrator.support import bundle
+from gdl.orchestrator.support.redact import REMOVED, Redactor
 from gdl.settings import load
 
 NOW = datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)
@@ -96,7 +100,7 @@ async def packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, s
         ev.DeploymentPlanned(spec, "hub/m", "m"),
         ev.AttemptStarted(1, "o-1", "vastai", "RTX 3090", 1, 24.0, 0.1),
         ev.HostInspected(1, HostFacts("Linux", "x86_64", 2, 4.0, 9.0)),
-        ev.PhaseChanged(1, ev.Phase.INSTALLING, "vllm 0.33.0 by uv"),
+        ev.PhaseChanged(1, Phase.INSTALLING, "vllm 0.33.0 by uv"),
         ev.Noted("info", f"told: Bearer {PLANTED['bearer']} and {PLANTED['cloud']}"),
         ev.Diagnosed(1, "cause", "remedy", (f"HF_TOKEN={PLANTED['hf']}", PEM), "rule"),
     ]

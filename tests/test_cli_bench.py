@@ -71,8 +71,8 @@ async def test_by_rate_as_json(tmp_path: Path) -> None:
 
 async def test_a_sweep(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """In this process, whose own load must not count here."""
-    monkeypatch.setattr("gdl.probes.bench.watch.BUSY_SHARE", math.inf)
-    monkeypatch.setattr("gdl.probes.bench.watch.LAG_LIMIT_MS", math.inf)
+    monkeypatch.setattr("gdl.loadgen.strain.BUSY_SHARE", math.inf)
+    monkeypatch.setattr("gdl.loadgen.strain.LAG_LIMIT_MS", math.inf)
     async with OpenAIServer() as server:
         command = ["bench", "--url", server.url, "--sweep", "--requests", "4"]
         code = await asyncio.to_thread(run, [*command, "--max-concurrency", "2"])

@@ -26,8 +26,8 @@ from gdl.cli.output import Output
 from gdl.cli.show import TextShow
 from gdl.domain import events as ev
 from gdl.domain.errors import Cancelled, GdlError, UsageError
-from gdl.domain.events import Billing
-from gdl.domain.models import DeploymentSpec
+from gdl.domain.phase import Billing, Phase
+from gdl.domain.spec import DeploymentSpec
 
 
 @pytest.fixture(autouse=True)
@@ -192,7 +192,7 @@ def test_a_defect_is_one_line_and_a_file(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     # A phase that nobody may enter from here: the fold of the events refuses it.
-    broken = Scenario((ev.PhaseChanged(1, ev.Phase.SERVING),))
+    broken = Scenario((ev.PhaseChanged(1, Phase.SERVING),))
     code, scripted = play(broken, "deploy", "m", "--destroy")
     err = capsys.readouterr().err
     logs = list((tmp_path / "data" / "logs").glob("crash-*.log"))

@@ -10,7 +10,7 @@ import pytest
 
 from cli_support import SCENARIOS, Scripted, offer, opener_of
 from gdl.cli.app import run
-from gdl.domain.models import Exclusion
+from gdl.domain.offers import Exclusion
 
 SINCE = datetime(2026, 5, 6, 7, 8, tzinfo=UTC)
 UNTIL = datetime(2026, 5, 13, 7, 8, tzinfo=UTC)

@@ -10,8 +10,8 @@ import pytest
 from cli_support import SCENARIOS, Scenario, Scripted, offer, opener_of, session_row
 from gdl.cli.app import run
 from gdl.domain.errors import BackendRefused, ReleaseUnconfirmed
-from gdl.domain.models import Finding
-from gdl.domain.served import Check, CheckStatus
+from gdl.domain.findings import Finding
+from gdl.domain.health import Check, CheckStatus
 
 
 @pytest.fixture(autouse=True)

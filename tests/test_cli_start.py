@@ -85,8 +85,13 @@ def test_the_first_frame_is_drawn_before_what_works_behind_it_is_imported(tmp_pa
         os.close(ours)  # what it still writes must not wait for a reader
         program.wait(20)
     before = imported(written.partition(ALTERNATE)[0].decode(errors="replace"))
-    assert "gdl.tui.starting" in before
-    assert not before & {*HEAVY[1:], "gdl.domain.events", "gdl.orchestrator.api", "gdl.tui.store"}
+    assert "gdl.tui.boot" in before
+    assert not before & {
+        *HEAVY[1:],
+        "gdl.domain.events",
+        "gdl.orchestrator.api.ports",
+        "gdl.tui.store",
+    }
 
 
 def test_wrong_usage_ends_with_2_and_one_message(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gdl.diagnose.engine import by_id, diagnose, rules
-from gdl.diagnose.rules import Rule
+from gdl.diagnosis.rule_engine import by_id, diagnose, rules
+from gdl.diagnosis.rules import Rule
 
 LOGS = Path(__file__).parent / "data" / "logs"
 STARTED_WELL = Path(__file__).parent / "data" / "engine" / "start-cpu.log"
@@ -167,7 +167,7 @@ REPLAYED = {
 
 
 def test_every_rule_has_a_scenario_or_a_reason_why_not() -> None:
-    from gdl.backends.sandbox import scenario
+    from gdl.simulator import scenario
 
     played = set(BY_THE_MARKET)
     for name in scenario.names():

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gdl.diagnose.engine import Diagnosis, Scanner, diagnose, explain, rules
-from gdl.diagnose.literals import required
-from gdl.diagnose.rules import Rule
-from gdl.diagnose.scan import LINE
+from gdl.diagnosis.literals import required
+from gdl.diagnosis.rule_engine import Diagnosis, Scanner, diagnose, explain, rules
+from gdl.diagnosis.rules import Rule
+from gdl.diagnosis.scan import LINE
 from gdl.domain.remedies import Remedy, RemedyKind
 
 LOGS = Path(__file__).parent / "data" / "logs"

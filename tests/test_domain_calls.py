@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gdl.domain.calls import FORMATS, QUESTION, Call
-from gdl.domain.idents import matching
+from gdl.domain.client_snippets import FORMATS, QUESTION, Call
+from gdl.domain.id_matching import matching
 
 HOSTILE = 'org/it\'s; touch pwned; $(x) `y` "z"'
 

@@ -16,9 +16,10 @@ from gdl.domain.deployment import (
     IllegalTransition,
     apply,
 )
-from gdl.domain.events import Billing, Phase, Recorded
-from gdl.domain.models import DeploymentSpec
-from gdl.domain.served import Check, CheckStatus
+from gdl.domain.events import Recorded
+from gdl.domain.health import Check, CheckStatus
+from gdl.domain.phase import Billing, Phase
+from gdl.domain.spec import DeploymentSpec
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

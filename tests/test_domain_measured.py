@@ -6,8 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from gdl.domain.measured import OWN, Measurement, standing
-from gdl.domain.served import BenchReport
+from gdl.domain.benchmark import OWN, BenchReport, Measurement, standing
 
 
 def measured(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from gdl.domain.models import Offer, OfferQuery
-from gdl.domain.offers import Exclusions, alike, rank, why_none
-from gdl.domain.sizing import ModelShape, needed
+from gdl.domain.offers import Offer, OfferQuery
+from gdl.domain.ranking import Exclusions, alike, rank, why_none
+from gdl.domain.requirements import ModelShape, needed
 
 
 def offer(ident: str, price: float, **more: object) -> Offer:

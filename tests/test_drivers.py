@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from deployment_support import SIMULATED, Simulation, deployed, last, of_type
 from engine_support import KEY
 from gdl.bootstrap import open_orchestrator
 from gdl.domain import events as ev
 from gdl.domain.errors import DeployError
-from gdl.domain.models import DeploymentSpec
+from gdl.domain.spec import DeploymentSpec
 from gdl.engines.registry import create
-from gdl.probes.host import inspect_host
+from gdl.host.inspection import inspect_host
 from gdl.settings import Settings
-from gdl.ssh.link import Link
-from house import SIMULATED, Simulation, deployed, last, of_type
+from gdl.ssh.reconnecting import Link
 from probes_shell import put_script
 from real_sshd import SSHD, real_sshd
 from ssh_server import serving

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gdl.domain.errors import UsageError
-from gdl.domain.sizing import needed
+from gdl.domain.requirements import needed
 from gdl.engines import catalog
 from gdl.engines.registry import create
 

@@ -21,10 +21,10 @@ import pytest
 from engine_support import L4, V100, gpu_host
 from gdl.cli.app import run
 from gdl.domain.errors import DeployError, UsageError
-from gdl.domain.models import Gpu
-from gdl.engines.vllm import compat, table
+from gdl.domain.host import Gpu
+from gdl.engines.vllm import compat, compat_table
+from gdl.engines.vllm.compat_table import parse
 from gdl.engines.vllm.preview import preview
-from gdl.engines.vllm.table import parse
 from gdl.settings import Install, Settings
 
 CHOICES = Path(__file__).parent / "data" / "choices"
@@ -92,14 +92,16 @@ def test_wheel_torch_and_driver_agree_in_every_way(driver: str, gpu: str) -> Non
         except DeployError as refusal:
             assert refusal.message and refusal.hint and "\n" not in refusal.message
             continue
-        row = table.row_of(choice.version)
+        row = compat_table.row_of(choice.version)
         assert choice.ways, "something to do"
         for way in choice.ways:
             wheel = re.search(r"\+cu(\d+)\d", way.requirement)
             built_for = int(wheel[1]) if wheel else major(row.cuda)
             asked = int(way.backend[2:-1]) if way.backend else built_for
             assert asked == built_for, way
-            floor = next(r["floor"] for r in table.raw()["driver"] if r["cuda"] == str(asked))
+            floor = next(
+                r["floor"] for r in compat_table.raw()["driver"] if r["cuda"] == str(asked)
+            )
             assert parse(driver) >= parse(floor), way
             if way.backend and not wheel:
                 assert way.backend in row.torch_variants, way
@@ -139,7 +141,7 @@ def test_and_where_only_an_older_release_helps(version: str) -> None:
 
 
 def test_the_table_agrees_with_itself() -> None:
-    rows = table.releases()
+    rows = compat_table.releases()
     versions = [parse(r.version) for r in rows]
     assert versions == sorted(set(versions)), "oldest first, none twice"
     for earlier, later in itertools.pairwise(rows):
@@ -154,9 +156,9 @@ def test_the_table_agrees_with_itself() -> None:
             assert not variant or variant in row.torch_variants, row
             assert not variant or int(variant[2:-1]) == major(row.cuda), row
         assert any(int(v[2:-1]) == major(row.cuda) for v in row.torch_variants), row
-        assert parse(table.driver_floor(row.cuda))
+        assert parse(compat_table.driver_floor(row.cuda))
         # What runs on the oldest GPU that a release takes.
-        assert table.knows(row.cuda, row.min_capability), row
+        assert compat_table.knows(row.cuda, row.min_capability), row
         assert any(python in _between(row.python) for python in compat.PREFERRED_PYTHONS)
         assert parse(row.glibc)[0] == 2
         needed_by_torch = [c for c in row.constraints if c.startswith("numpy")]
@@ -168,15 +170,15 @@ def _between(bounds: tuple[str, str]) -> list[str]:
 
 
 def test_the_other_wheels_have_a_torch_and_a_driver() -> None:
-    for wheel in table.wheels():
+    for wheel in compat_table.wheels():
         assert parse(wheel.first) <= parse(wheel.last) and wheel.tags
-        assert parse(table.driver_floor(wheel.cuda))
-        inside = [r for r in table.releases() if wheel.has(r.version)]
+        assert parse(compat_table.driver_floor(wheel.cuda))
+        inside = [r for r in compat_table.releases() if wheel.has(r.version)]
         assert inside or wheel.first != wheel.last
         for row in inside:
             assert wheel.variant in row.torch_variants, (wheel.variant, row.version)
             assert wheel.cuda != row.cuda
-    floors = [(int(r["cuda"]), parse(r["floor"])) for r in table.raw()["driver"]]
+    floors = [(int(r["cuda"]), parse(r["floor"])) for r in compat_table.raw()["driver"]]
     assert floors == sorted(floors, reverse=True)
 
 

@@ -27,10 +27,10 @@ from engine_support import (
     make_plan,
 )
 from gdl.domain.errors import DeployError, GdlError, UsageError
-from gdl.domain.models import Gpu, HostFacts
+from gdl.domain.host import Gpu, HostFacts
 from gdl.engines.base import Plan
-from gdl.engines.vllm import compat, table
-from gdl.engines.vllm.ways import Way
+from gdl.engines.vllm import compat, compat_table
+from gdl.engines.vllm.wheel_choice import Way
 from gdl.settings import Engine, Install
 
 PLANS = Path(__file__).parent / "data" / "plans"
@@ -203,10 +203,10 @@ def test_pip_takes_a_release_for_the_python_there_is() -> None:
 
 
 def test_constraints_only_where_a_release_needs_them() -> None:
-    for release in table.releases():
-        old = table.parse(release.version) <= (0, 7, 3)
+    for release in compat_table.releases():
+        old = compat_table.parse(release.version) <= (0, 7, 3)
         assert ("numpy<2" in release.constraints) == old
-        is_before_5 = table.parse(release.version) < (0, 20)
+        is_before_5 = compat_table.parse(release.version) < (0, 20)
         assert any("transformers" in c for c in release.constraints) == is_before_5
 
 

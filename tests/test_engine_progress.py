@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from deployment_support import Simulation, deployed, of_type, spec
 from gdl.domain import events as ev
-from gdl.engines.progress import InstallProgress
+from gdl.engines.install_progress import InstallProgress
 from gdl.engines.vllm.log import read_line
-from gdl.orchestrator import watching
-from house import Simulation, deployed, of_type, spec
+from gdl.orchestrator.machine import install_watch
 
 UV = """\
 [gdl] trying uv: vllm==0.33.0
@@ -153,7 +153,7 @@ async def test_a_silent_step_is_not_silent_for_long(
         f'exec "{real}" "$@"\n'
     )
     (slow / "uv").chmod(0o755)
-    monkeypatch.setattr(watching, "BEAT_S", 0.05)
+    monkeypatch.setattr(install_watch, "BEAT_S", 0.05)
     import os
 
     monkeypatch.setenv("PATH", f"{slow}:{os.environ['PATH']}")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from engine_support import cpu_host, gpu_host, make_plan
-from gdl.diagnose.engine import diagnose, rules
-from gdl.diagnose.rules import Rule
+from gdl.diagnosis.rule_engine import diagnose, rules
+from gdl.diagnosis.rules import Rule
 from gdl.domain.remedies import RemedyKind
 from gdl.engines.base import Plan
 from gdl.settings import Install

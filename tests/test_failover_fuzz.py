@@ -16,13 +16,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from gdl.backends.shopper import ShopperBackend
+from deployment_support import last, told
+from failover_support import Flags, quick_orchestrator
+from gdl.backends.shopper.backend import ShopperBackend
 from gdl.domain import events as ev
-from gdl.domain.events import Billing
-from gdl.domain.models import DeploymentSpec
+from gdl.domain.phase import Billing
+from gdl.domain.spec import DeploymentSpec
 from gdl.settings import load
-from house import last, told
-from quick_house import Flags, quick_house
 from shopper_server import default_key, make_offer, rfc3339
 
 WRONG = ("as it is", "junk field", "no field", "junk body", "status", "cut before", "cut after")
@@ -139,7 +139,7 @@ async def play(plan: list[tuple[str, int]], folder: Path) -> None:
     }
     wanted = load(backend="shopper", data_dir=folder, **flags)
     backend = ShopperBackend(wanted, "tester", transport=market)
-    async with quick_house(folder, on=backend, **flags) as house:
+    async with quick_orchestrator(folder, on=backend, **flags) as house:
         spec = DeploymentSpec("tinyllama", "shopper", bench=False, after="destroy")
         story = await told(house, await house.deploy(spec))
         end = last(story)

@@ -17,17 +17,19 @@ from typing import Any, Unpack
 
 import pytest
 
+from deployment_support import Wish, last, of_type, spec, told, until
+from failover_support import Flags, quick_orchestrator
 from gdl.cli import exit_codes
 from gdl.domain import events as ev
 from gdl.domain.errors import BackendUnreachable, ReleaseUnconfirmed
-from gdl.domain.events import Billing, Phase
-from gdl.domain.models import DeploymentSpec, OfferQuery
+from gdl.domain.offers import OfferQuery
+from gdl.domain.phase import Billing, Phase
+from gdl.domain.rental import Rental
 from gdl.domain.secret import Secret
-from gdl.journal.keys import write_key
-from gdl.journal.store import DeploymentRow, Journal, Rental
+from gdl.domain.spec import DeploymentSpec
+from gdl.journal.store import DeploymentRow, Journal
+from gdl.keyring.key_files import write_key
 from gdl.orchestrator.service import Orchestrator
-from house import Wish, last, of_type, spec, told, until
-from quick_house import Flags, quick_house
 from shopper_server import FakeShopper, default_key, make_offer
 
 OFFERS = [
@@ -113,7 +115,7 @@ async def test_a_session_that_does_not_fit_the_offer_is_left_alone(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
     shopper.inject("create", "drop")
-    async with quick_house(tmp_path, shopper.url) as house:
+    async with quick_orchestrator(tmp_path, shopper.url) as house:
         ident = await house.deploy(wish(max_attempts=1))
         async with asyncio.timeout(30):
             while not posts(shopper):
@@ -133,7 +135,7 @@ async def test_a_lost_answer_waits_for_another_process_that_rents_the_same_kind(
     async with journal_of(tmp_path) as journal:
         await owned(journal, intent(offer_id="vastai-102"), pid=os.getpid())
         shopper.inject("create", "drop")
-        async with quick_house(tmp_path, shopper.url) as house:
+        async with quick_orchestrator(tmp_path, shopper.url) as house:
             ident = await house.deploy(wish(max_attempts=1))
             async with asyncio.timeout(30):
                 while not posts(shopper):
@@ -153,7 +155,7 @@ async def test_a_list_that_fails_after_a_lost_answer_is_asked_again(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
     shopper.inject("create", "cut")
-    async with quick_house(tmp_path, shopper.url) as house:
+    async with quick_orchestrator(tmp_path, shopper.url) as house:
         ident = await house.deploy(wish())
         async with asyncio.timeout(30):
             while not posts(shopper):
@@ -169,7 +171,7 @@ async def test_a_lost_answer_that_cannot_be_resolved_says_that_it_may_bill(
 ) -> None:
     shopper.inject("create", "cut")
     flags: Flags = {"timeouts": {"http": 1, "rent": 2, "session": 3, "release": 1}}
-    async with quick_house(tmp_path, shopper.url, **flags) as house:
+    async with quick_orchestrator(tmp_path, shopper.url, **flags) as house:
         ident = await house.deploy(wish())
         async with asyncio.timeout(30):
             while not posts(shopper):
@@ -190,7 +192,7 @@ async def test_a_service_that_stumbles_over_a_rent_request_is_asked_again(
     tmp_path: Path, shopper: FakeShopper, fault: str
 ) -> None:
     shopper.inject("create", fault)
-    async with quick_house(tmp_path, shopper.url) as house:
+    async with quick_orchestrator(tmp_path, shopper.url) as house:
         story = await deployed(house, wish())
     end = last(story)
     assert (end.outcome, end.billing) == ("released", Billing.RELEASED)
@@ -209,7 +211,7 @@ async def test_a_list_of_offers_that_fails_is_asked_again(
 ) -> None:
     # Each request is repeated by the HTTP layer itself, up to three times.
     shopper.inject("inventory", fault, 4 if fault in ("429", "503") else 2)
-    async with quick_house(tmp_path, shopper.url) as house:
+    async with quick_orchestrator(tmp_path, shopper.url) as house:
         assert last(await deployed(house, wish())).outcome == "released"
 
 
@@ -218,7 +220,7 @@ async def test_a_service_that_refuses_for_ever_ends_it_in_bounded_time(
 ) -> None:
     shopper.inject("inventory", "500", None)
     flags: Flags = {"timeouts": {"http": 1, "rent": 2, "session": 2, "release": 1}}
-    async with quick_house(tmp_path, shopper.url, **flags) as house:
+    async with quick_orchestrator(tmp_path, shopper.url, **flags) as house:
         end = last(await deployed(house, wish()))
     assert (end.outcome, end.kind, end.billing) == ("failed", "backend_refused", Billing.NONE)
 
@@ -227,7 +229,7 @@ async def test_a_disk_too_small_twice_moves_on_and_leaves_no_row(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
     shopper.inject("create", "insufficient_disk", 2)
-    async with quick_house(tmp_path, shopper.url) as house:
+    async with quick_orchestrator(tmp_path, shopper.url) as house:
         end = last(await deployed(house, wish()))
     assert [a.offer_id for a in end.attempts] == ["vastai-101", "vastai-102"]
     assert all(s["status"] == "stopped" for s in shopper.sessions.values())
@@ -240,7 +242,7 @@ async def test_the_bigger_disk_whose_answer_is_lost_is_not_left_rented(
 ) -> None:
     for fault in ("insufficient_disk", "cut"):
         shopper.inject("create", fault)
-    async with quick_house(tmp_path, shopper.url) as house:
+    async with quick_orchestrator(tmp_path, shopper.url) as house:
         end = last(await deployed(house, wish()))
     assert end.outcome == "released" and shopper.billing() == []
     assert all(s["status"] == "stopped" for s in shopper.sessions.values())
@@ -256,7 +258,7 @@ async def test_a_machine_dearer_than_its_offer_is_given_back(
         return shown(session) | ({"price_per_hour": 0.5} if is_it else {})
 
     monkeypatch.setattr(shopper, "_shown", dear)
-    async with quick_house(tmp_path, shopper.url) as house:
+    async with quick_orchestrator(tmp_path, shopper.url) as house:
         end = last(await deployed(house, wish(query=OfferQuery(max_price=0.15))))
     assert [a.offer_id for a in end.attempts] == ["vastai-101", "vastai-102"]
     assert "$0.500/h" in end.attempts[0].reason and shopper.billing() == []
@@ -269,7 +271,7 @@ async def test_a_blocking_session_whose_key_is_lost_is_released(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
     old = stranger(shopper)
-    async with quick_house(tmp_path, shopper.url) as house:
+    async with quick_orchestrator(tmp_path, shopper.url) as house:
         end = last(await deployed(house, wish()))
     assert [a.offer_id for a in end.attempts] == ["vastai-101"]
     assert end.outcome == "released" and old in deletes(shopper) and shopper.billing() == []
@@ -283,7 +285,7 @@ async def test_a_blocking_session_of_a_dead_process_is_taken_over(
     async with journal_of(tmp_path) as journal:
         rental = intent(session_id=old, billing=Billing.ACTIVE, key_file=str(key))
         await owned(journal, rental, pid=GONE_PID, key=key)
-    async with quick_house(tmp_path, shopper.url) as house:
+    async with quick_orchestrator(tmp_path, shopper.url) as house:
         story = await deployed(house, wish())
         end = last(story)
     assert (end.outcome, end.session_id) == ("released", old)
@@ -303,7 +305,7 @@ async def test_a_blocking_session_in_use_is_left_alone(
     async with journal_of(tmp_path) as journal:
         rental = intent(session_id=old, billing=Billing.ACTIVE, key_file=str(key))
         await owned(journal, rental, pid=pid, outcome=outcome, key=key)
-    async with quick_house(tmp_path, shopper.url) as house:
+    async with quick_orchestrator(tmp_path, shopper.url) as house:
         # No machine was tried: that one is ours already.
         end = last(await deployed(house, wish(max_attempts=1)))
     assert [a.offer_id for a in end.attempts] == ["vastai-101", "vastai-102"]
@@ -317,7 +319,7 @@ async def test_an_offer_that_another_live_process_is_renting_now_is_left_to_it(
     theirs = stranger(shopper)
     async with journal_of(tmp_path) as journal:
         await owned(journal, intent(), pid=os.getpid())
-    async with quick_house(tmp_path, shopper.url) as house:
+    async with quick_orchestrator(tmp_path, shopper.url) as house:
         end = last(await deployed(house, wish()))
     assert end.attempts[0].ended == "failed" and end.outcome == "released"
     assert shopper.billing() == [theirs]
@@ -344,7 +346,7 @@ async def test_a_machine_that_died_is_not_held_against_its_provider(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
     fate = stop_by_itself(shopper, "instance stopped unexpectedly: exited")
-    async with quick_house(tmp_path, shopper.url, fate=fate) as house:
+    async with quick_orchestrator(tmp_path, shopper.url, fate=fate) as house:
         end = last(await deployed(house, wish()))
     assert [a.offer_id for a in end.attempts] == ["vastai-101", "vastai-102"]
     assert "the machine is gone" in end.attempts[0].reason
@@ -356,7 +358,7 @@ async def test_an_end_that_nobody_asked_for_proves_nothing_about_the_bill(
     tmp_path: Path, shopper: FakeShopper, error: str
 ) -> None:
     fate = stop_by_itself(shopper, error)
-    async with quick_house(tmp_path, shopper.url, fate=fate) as house:
+    async with quick_orchestrator(tmp_path, shopper.url, fate=fate) as house:
         story = await deployed(house, wish())
         end = last(story)
         assert (end.outcome, end.billing) == ("released", Billing.UNKNOWN)
@@ -380,7 +382,7 @@ async def test_an_end_out_of_sight_is_doubted_also_when_nobody_could_look_before
     shopper.sessions[session] |= {"status": "stopped", "error": lost}
     if not asked_before:
         shopper.inject("get", "500")
-    async with quick_house(tmp_path, shopper.url) as house:
+    async with quick_orchestrator(tmp_path, shopper.url) as house:
         ending = await house._renter.releaser.confirm_gone(session)
     assert "lost sight" in ending.doubt
 
@@ -388,7 +390,7 @@ async def test_an_end_out_of_sight_is_doubted_also_when_nobody_could_look_before
 async def test_a_kept_machine_does_not_hide_that_an_earlier_one_may_bill(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
-    async with quick_house(tmp_path, shopper.url, fate=stop_by_itself(shopper, "")) as house:
+    async with quick_orchestrator(tmp_path, shopper.url, fate=stop_by_itself(shopper, "")) as house:
         end = last(await deployed(house, wish(after="keep")))
         (serving,) = shopper.billing()
         assert (end.outcome, end.billing) == ("serving", Billing.ACTIVE)
@@ -402,9 +404,9 @@ async def test_a_kept_machine_does_not_hide_that_an_earlier_one_may_bill(
 async def test_what_is_rented_is_named_while_the_backend_is_away(tmp_path: Path) -> None:
     with FakeShopper(offers=[dict(o) for o in OFFERS], ssh=("203.0.113.9", 22, "root")) as away:
         url = away.url
-        async with quick_house(tmp_path, url) as house:
+        async with quick_orchestrator(tmp_path, url) as house:
             end = last(await deployed(house, wish(after="keep")))
-    async with quick_house(tmp_path, url) as house:
+    async with quick_orchestrator(tmp_path, url) as house:
         with pytest.raises(BackendUnreachable) as caught:
             await house.sessions()
     assert f"still rented: {end.session_id}" in caught.value.message
@@ -415,8 +417,8 @@ async def test_a_session_destroyed_from_elsewhere_is_neither_in_doubt_nor_replac
 ) -> None:
     flags: Flags = {"backend": "shopper", "consumer_id": "tester"}
     async with (
-        quick_house(tmp_path, shopper.url, pause=0.6, **flags) as house,
-        quick_house(tmp_path, shopper.url, **flags) as another,
+        quick_orchestrator(tmp_path, shopper.url, pause=0.6, **flags) as house,
+        quick_orchestrator(tmp_path, shopper.url, **flags) as another,
     ):
         ident = await house.deploy(wish())
         event = await until(house, ident, lambda e: isinstance(e, ev.SessionRented))
@@ -431,7 +433,7 @@ async def test_destroying_what_cannot_be_released_does_not_say_that_it_was(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
     flags: Flags = {"timeouts": {"http": 1, "rent": 2, "session": 3, "release": 0.5}}
-    async with quick_house(tmp_path, shopper.url, **flags) as house:
+    async with quick_orchestrator(tmp_path, shopper.url, **flags) as house:
         ident = await house.deploy(wish(after="hold"))
         await until(
             house, ident, lambda e: isinstance(e, ev.PhaseChanged) and e.phase is Phase.SERVING
@@ -446,7 +448,7 @@ async def test_an_unconfirmed_release_ends_failover_and_is_asked_for_again_meanw
 ) -> None:
     shopper.inject("delete", "unverified", None)
     flags: Flags = {"timeouts": {"http": 1, "rent": 2, "session": 3, "release": 0.8}}
-    async with quick_house(tmp_path, shopper.url, fate=lambda _: "crash", **flags) as house:
+    async with quick_orchestrator(tmp_path, shopper.url, fate=lambda _: "crash", **flags) as house:
         story = await deployed(house, wish())
     end = last(story)
     assert (end.kind, end.billing) == ("release_unconfirmed", Billing.UNKNOWN)
@@ -461,7 +463,7 @@ async def test_an_unconfirmed_release_ends_failover_and_is_asked_for_again_meanw
 async def test_a_cancel_before_the_first_step_has_an_end(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
-    async with quick_house(tmp_path, shopper.url) as house:
+    async with quick_orchestrator(tmp_path, shopper.url) as house:
         ident = await house.deploy(wish())
         await house.cancel(ident)
         assert last(await told(house, ident)).outcome == "cancelled"
@@ -475,7 +477,7 @@ async def test_a_cancel_at_any_moment_leaves_nothing_rented(
 ) -> None:
     if fault is not None:
         shopper.inject("create", fault)
-    async with quick_house(tmp_path, shopper.url, pause=0.01) as house:
+    async with quick_orchestrator(tmp_path, shopper.url, pause=0.01) as house:
         ident = await house.deploy(wish())
         await until(house, ident, lambda e: isinstance(e, ev.PhaseChanged))
         await asyncio.sleep(delay)
@@ -504,8 +506,8 @@ async def test_a_cancel_while_a_defect_is_written_down_still_gives_back(
             self.go_on.wait(20)
 
     slow = Slow()
-    monkeypatch.setattr("gdl.orchestrator.runner._write_text", slow)
-    async with quick_house(tmp_path, shopper.url, fate=breaks) as house:
+    monkeypatch.setattr("gdl.orchestrator.run.deployment_task._write_text", slow)
+    async with quick_orchestrator(tmp_path, shopper.url, fate=breaks) as house:
         ident = await house.deploy(wish())
         async with asyncio.timeout(20):
             await slow.writing.wait()
@@ -522,7 +524,7 @@ async def test_a_cancel_while_it_backs_off_does_not_wait_for_it(
 ) -> None:
     shopper.inject("inventory", "500", None)
     flags: Flags = {"timeouts": {"http": 1, "rent": 2, "session": 600, "release": 1}}
-    async with quick_house(tmp_path, shopper.url, **flags) as house:
+    async with quick_orchestrator(tmp_path, shopper.url, **flags) as house:
         ident = await house.deploy(wish())
         await until(house, ident, lambda e: isinstance(e, ev.Progressed))
         await house.cancel(ident)
@@ -533,7 +535,7 @@ async def test_a_cancel_while_it_backs_off_does_not_wait_for_it(
 async def test_closing_the_house_gives_everything_back(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
-    async with quick_house(tmp_path, shopper.url) as house:
+    async with quick_orchestrator(tmp_path, shopper.url) as house:
         idents = [await house.deploy(wish(after="hold")) for _ in range(3)]
         for ident in idents:
             await until(
@@ -547,7 +549,7 @@ async def test_two_deployments_at_once_lose_both_answers_and_destroy_both(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
     shopper.inject("create", "cut", 2)
-    async with quick_house(tmp_path, shopper.url) as house:
+    async with quick_orchestrator(tmp_path, shopper.url) as house:
         idents = [await house.deploy(wish()) for _ in range(2)]
         ends = [last(await told(house, ident)) for ident in idents]
     assert [e.outcome for e in ends] == ["released", "released"]
@@ -567,7 +569,7 @@ def spoil(tmp_path: Path, *tables: str) -> None:
 async def test_a_journal_that_cannot_be_written_rents_nothing(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
-    async with quick_house(tmp_path, shopper.url) as house:
+    async with quick_orchestrator(tmp_path, shopper.url) as house:
         spoil(tmp_path, "rentals")
         end = last(await deployed(house, wish()))
     assert (end.outcome, end.billing) == ("failed", Billing.NONE)
@@ -578,7 +580,7 @@ async def test_a_journal_that_cannot_be_written_rents_nothing(
 async def test_a_journal_that_breaks_on_the_way_does_not_keep_the_machine(
     tmp_path: Path, shopper: FakeShopper, phase: Phase
 ) -> None:
-    async with quick_house(tmp_path, shopper.url, pause=0.05) as house:
+    async with quick_orchestrator(tmp_path, shopper.url, pause=0.05) as house:
         ident = await house.deploy(wish())
         await until(house, ident, lambda e: isinstance(e, ev.PhaseChanged) and e.phase is phase)
         spoil(tmp_path, "events", "rentals", "exclusions")
@@ -590,7 +592,7 @@ async def test_a_journal_that_breaks_on_the_way_does_not_keep_the_machine(
 async def test_a_key_that_cannot_be_kept_gives_the_machine_back(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
-    async with quick_house(tmp_path, shopper.url) as house:
+    async with quick_orchestrator(tmp_path, shopper.url) as house:
         (tmp_path / "keys").write_text("a file where the folder should be")
         end = last(await deployed(house, wish()))
     assert (end.outcome, end.billing) == ("failed", Billing.RELEASED)
@@ -614,7 +616,7 @@ async def test_only_the_keys_of_its_own_rental_go_with_a_machine(
         # The user entered the machine with the key of another rental.
         rental = intent(session_id=session, billing=Billing.ACTIVE, **files)
         await owned(journal, rental, pid=GONE_PID)
-    async with quick_house(tmp_path, shopper.url) as house:
+    async with quick_orchestrator(tmp_path, shopper.url) as house:
         assert (await house.destroy(session)).billing == "released"
     assert [path.name for path in folder.iterdir()] == ["other.pem"]
 
@@ -629,7 +631,7 @@ async def test_a_request_of_a_dead_process_is_matched_with_what_it_made(
     key = tmp_path / "keys" / "old.pem"
     async with journal_of(tmp_path) as journal:
         await owned(journal, intent(provider=provider), pid=GONE_PID, key=key)
-    async with quick_house(tmp_path, shopper.url) as house:
+    async with quick_orchestrator(tmp_path, shopper.url) as house:
         (row,) = await house.sessions()
         assert (row.session.id, row.ours, row.billing) == (made, True, "active")
         findings = {f.name: f for f in await house.doctor()}
@@ -643,7 +645,7 @@ async def test_a_live_session_whose_key_nobody_has_is_shown_and_never_destroyed_
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
     made = stranger(shopper, "tensordock-301")
-    async with quick_house(tmp_path, shopper.url) as house:
+    async with quick_orchestrator(tmp_path, shopper.url) as house:
         (row,) = await house.sessions()
         assert (row.ours, row.billing) == (False, "active")
         await house.doctor()
@@ -657,7 +659,7 @@ async def test_a_request_of_a_dead_process_that_made_nothing_is_closed(
     long_ago = datetime.now(UTC) - timedelta(hours=1)
     async with journal_of(tmp_path) as journal:
         await owned(journal, intent(requested_at=long_ago), pid=GONE_PID)
-        async with quick_house(tmp_path, shopper.url) as house:
+        async with quick_orchestrator(tmp_path, shopper.url) as house:
             assert await house.sessions() == []
         (rental,) = await journal.rentals()
         assert not rental.open
@@ -671,7 +673,7 @@ async def test_a_request_of_a_live_process_is_not_touched(
     stranger(shopper)
     async with journal_of(tmp_path) as journal:
         await owned(journal, intent(), pid=os.getppid())
-        async with quick_house(tmp_path, shopper.url) as house:
+        async with quick_orchestrator(tmp_path, shopper.url) as house:
             await house.sessions()
         (rental,) = await journal.rentals()
         assert (rental.billing, rental.session_id) == (Billing.REQUESTED, None)

@@ -9,13 +9,14 @@ from typing import Unpack
 
 import pytest
 
+from deployment_support import Wish, last, of_type, spec, told, until
+from failover_support import Fate, quick_orchestrator
 from gdl.domain import events as ev
 from gdl.domain.errors import UsageError
-from gdl.domain.events import Billing
-from gdl.domain.models import DeploymentSpec, OfferQuery
+from gdl.domain.offers import OfferQuery
+from gdl.domain.phase import Billing
+from gdl.domain.spec import DeploymentSpec
 from gdl.orchestrator.service import Orchestrator
-from house import Wish, last, of_type, spec, told, until
-from quick_house import Fate, quick_house
 from shopper_server import FakeShopper, make_offer
 
 OFFERS = [
@@ -60,7 +61,7 @@ async def test_the_story_has_time_money_and_reason_for_each_attempt(
 ) -> None:
     shopper.inject("create", "stale")
     shopper.failing["vastai-102"] = "SSH verification timeout"
-    async with quick_house(tmp_path, shopper.url, pause=0.02) as house:
+    async with quick_orchestrator(tmp_path, shopper.url, pause=0.02) as house:
         story = await deployed(house, wish())
     end = last(story)
     assert (end.outcome, end.billing) == ("released", Billing.RELEASED)
@@ -79,7 +80,7 @@ async def test_a_stale_last_attempt_does_not_hide_what_the_first_cost(
 ) -> None:
     shopper.offers = shopper.offers[:3]
     shopper.failing["vastai-101"] = "instance stopped unexpectedly: exited"
-    async with quick_house(tmp_path, shopper.url) as house:
+    async with quick_orchestrator(tmp_path, shopper.url) as house:
         ident = await house.deploy(wish())
         await until(house, ident, lambda e: isinstance(e, ev.SessionRented))
         shopper.inject("create", "stale", None)
@@ -92,7 +93,7 @@ async def test_ssh_excludes_the_provider_for_now_and_the_machine_for_hours(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
     of = fates(shopper, {"vastai-101": "ssh"})
-    async with quick_house(tmp_path, shopper.url, fate=of) as house:
+    async with quick_orchestrator(tmp_path, shopper.url, fate=of) as house:
         story = await deployed(house, wish())
         assert offers_tried(story) == ["vastai-101", "tensordock-301"]
         set_out = {(e.kind, e.key): e for e in of_type(story, ev.ExclusionSet)}
@@ -108,9 +109,9 @@ async def test_a_broken_machine_is_remembered_across_restarts_and_can_be_cleared
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
     of = fates(shopper, {"vastai-101": "driver"})
-    async with quick_house(tmp_path, shopper.url, fate=of) as house:
+    async with quick_orchestrator(tmp_path, shopper.url, fate=of) as house:
         assert offers_tried(await deployed(house, wish())) == ["vastai-101", "vastai-102"]
-    async with quick_house(tmp_path, shopper.url, fate=of) as house:
+    async with quick_orchestrator(tmp_path, shopper.url, fate=of) as house:
         assert offers_tried(await deployed(house, wish())) == ["vastai-102"]
         out = next(r for r in await house.offers(OfferQuery()) if r.offer.id == "vastai-101")
         assert out.exclusion == "machine" and "until " in str(out.excluded)
@@ -127,7 +128,7 @@ async def test_where_machines_have_no_name_the_offer_stands_for_its_machine(
 ) -> None:
     of = fates(shopper, {"tensordock-301": "no-driver"})
     query = OfferQuery(exclude_providers=("vastai",))
-    async with quick_house(tmp_path, shopper.url, fate=of) as house:
+    async with quick_orchestrator(tmp_path, shopper.url, fate=of) as house:
         story = await deployed(house, wish(query=query))
         assert offers_tried(story) == ["tensordock-301", "bluelobster-1"]
         assert [(x.kind, x.key) for x in await house.exclusions()] == [("offer", "tensordock-301")]
@@ -136,7 +137,7 @@ async def test_where_machines_have_no_name_the_offer_stands_for_its_machine(
 async def test_what_no_machine_can_mend_ends_it_at_once(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
-    async with quick_house(tmp_path, shopper.url, fate=lambda _: "gated") as house:
+    async with quick_orchestrator(tmp_path, shopper.url, fate=lambda _: "gated") as house:
         end = last(await deployed(house, wish()))
         assert len(end.attempts) == 1 and end.billing is Billing.RELEASED
         assert await house.exclusions() == []
@@ -146,7 +147,7 @@ async def test_an_unknown_crash_is_not_held_against_the_machine_for_ever(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
     of = fates(shopper, {"vastai-101": "crash", "vastai-102": "sick"})
-    async with quick_house(tmp_path, shopper.url, fate=of) as house:
+    async with quick_orchestrator(tmp_path, shopper.url, fate=of) as house:
         story = await deployed(house, wish())
         assert offers_tried(story) == ["vastai-101", "vastai-102", "tensordock-301"]
         assert await house.exclusions() == []
@@ -161,7 +162,7 @@ async def test_all_excluded_is_counted_by_cause_with_what_would_help(
     ]
     shopper.inject("create", "stale", 2)
     shopper.failing["vastai-103"] = "SSH verification timeout"
-    async with quick_house(tmp_path, shopper.url) as house:
+    async with quick_orchestrator(tmp_path, shopper.url) as house:
         end = last(await deployed(house, wish(query=OfferQuery(max_price=1.0), max_attempts=5)))
     assert "2 stale" in str(end.error) and "2 vastai after SSH errors" in str(end.error)
     assert "no suitable offers (5 excluded" in str(end.error)
@@ -172,7 +173,7 @@ async def test_all_excluded_is_counted_by_cause_with_what_would_help(
 async def test_the_users_exclusions_hold_until_cleared(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
-    async with quick_house(tmp_path, shopper.url) as house:
+    async with quick_orchestrator(tmp_path, shopper.url) as house:
         await house.exclude("provider", "vastai", "slow last week")
         assert offers_tried(await deployed(house, wish())) == ["tensordock-301"]
         out = [r for r in await house.offers(OfferQuery()) if r.offer.provider == "vastai"]
@@ -187,7 +188,7 @@ async def test_the_users_exclusions_hold_until_cleared(
 
 async def test_retry_next_exclude_and_bring_back(tmp_path: Path, shopper: FakeShopper) -> None:
     bad = {"vastai-101": "crash", "vastai-102": "crash", "tensordock-301": "crash"}
-    async with quick_house(tmp_path, shopper.url, fate=fates(shopper, bad)) as house:
+    async with quick_orchestrator(tmp_path, shopper.url, fate=fates(shopper, bad)) as house:
         ident = await house.deploy(wish(auto_failover=False, ask_on_failure=True))
         await waits(house, ident)
         await house.retry(ident)
@@ -215,7 +216,9 @@ async def test_retry_next_exclude_and_bring_back(tmp_path: Path, shopper: FakeSh
 async def test_turning_automatic_failover_off_asks_instead(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
-    async with quick_house(tmp_path, shopper.url, fate=lambda _: "crash", pause=0.05) as house:
+    async with quick_orchestrator(
+        tmp_path, shopper.url, fate=lambda _: "crash", pause=0.05
+    ) as house:
         ident = await house.deploy(wish(ask_on_failure=True))
         await house.set_auto_failover(ident, False)
         await waits(house, ident)
@@ -230,7 +233,7 @@ async def test_when_nothing_is_left_the_user_may_bring_a_provider_back(
 ) -> None:
     shopper.offers = shopper.offers[:2]
     of = fates(shopper, {"vastai-101": "ssh"})
-    async with quick_house(tmp_path, shopper.url, fate=of) as house:
+    async with quick_orchestrator(tmp_path, shopper.url, fate=of) as house:
         ident = await house.deploy(wish(ask_on_failure=True))
         await waits(house, ident)
         notes = [e.text for e in house.state(ident).notes]
@@ -241,12 +244,12 @@ async def test_when_nothing_is_left_the_user_may_bring_a_provider_back(
 
 
 async def test_experience_shows_in_the_next_ranking(tmp_path: Path, shopper: FakeShopper) -> None:
-    async with quick_house(tmp_path, shopper.url, pause=0.02) as house:
+    async with quick_orchestrator(tmp_path, shopper.url, pause=0.02) as house:
         before = (await house.offers(OfferQuery(model="tinyllama")))[0]
         assert before.usd_per_million is None
         assert before.session_cost == pytest.approx(0.10 * 1.1)
         await deployed(house, wish(bench=True))
-    async with quick_house(tmp_path, shopper.url) as house:
+    async with quick_orchestrator(tmp_path, shopper.url) as house:
         first = (await house.offers(OfferQuery(model="tinyllama")))[0]
         assert first.usd_per_million == pytest.approx(0.10 / 3600 / 900 * 1e6)
         assert first.session_cost == pytest.approx(0.10, rel=0.01)
@@ -258,13 +261,13 @@ async def test_a_reliability_floor_leaves_out_what_is_below(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
     shopper.offers[0]["reliability"] = 0.9
-    async with quick_house(tmp_path, shopper.url, min_reliability=0.95) as house:
+    async with quick_orchestrator(tmp_path, shopper.url, min_reliability=0.95) as house:
         rows = await house.offers(OfferQuery())
         assert rows[0].offer.id == "vastai-102" and rows[-1].exclusion == "reliability"
 
 
 async def test_an_old_driver_is_seen_in_the_listing(tmp_path: Path, shopper: FakeShopper) -> None:
     shopper.offers[0]["cuda_version"] = 10.2
-    async with quick_house(tmp_path, shopper.url) as house:
+    async with quick_orchestrator(tmp_path, shopper.url) as house:
         rows = await house.offers(OfferQuery())
         assert rows[-1].offer.id == "vastai-101" and rows[-1].exclusion == "cuda"

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from deployment_support import Simulation, last, of_type, spec, told, until
 from gdl.domain import events as ev
 from gdl.domain.errors import ReleaseUnconfirmed, UsageError
-from gdl.domain.events import Billing, Phase
-from gdl.domain.models import OfferQuery
-from gdl.orchestrator import machine as machine_module
-from gdl.ssh.link import Link
-from house import Simulation, last, of_type, spec, told, until
+from gdl.domain.offers import OfferQuery
+from gdl.domain.phase import Billing, Phase
+from gdl.orchestrator.machine import connection as machine_module
+from gdl.ssh.reconnecting import Link
 from market_support import (
     OFFERS,
     forgotten,
@@ -74,7 +74,7 @@ async def test_a_serving_machine_survives_a_long_outage_of_our_network(
     sim: Simulation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(machine_module, "Link", functools.partial(Link, give_up_s=0.3))
-    monkeypatch.setattr("gdl.orchestrator.server._LOOK_AGAIN_S", 0.1)
+    monkeypatch.setattr("gdl.orchestrator.machine.engine_process._LOOK_AGAIN_S", 0.1)
     async with market(sim) as (shopper, cable), sim.house() as house:
         ident = await house.deploy(spec("shopper", after="hold"))
         await held(house, ident)

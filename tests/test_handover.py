@@ -13,9 +13,9 @@ from typing import Any
 import openai
 import pytest
 
-from gdl.domain.calls import Call
-from gdl.domain.models import DeploymentSpec
-from house import last, told
+from deployment_support import last, told
+from gdl.domain.client_snippets import Call
+from gdl.domain.spec import DeploymentSpec
 from market_support import held
 from sandbox_support import isolate, sandbox, settings
 

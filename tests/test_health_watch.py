@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from deployment_support import Simulation, last, of_type, spec, told, until
 from gdl.domain import events as ev
-from gdl.domain.served import Condition
+from gdl.domain.health import Condition
+from gdl.endpoint.engine_metrics import read_metrics
+from gdl.endpoint.health_monitor import HealthMonitor, Look, Meter
 from gdl.orchestrator.service import Orchestrator
-from gdl.probes.metrics import read_metrics
-from gdl.probes.vigil import Look, Meter, Vigil
-from house import Simulation, last, of_type, spec, told, until
 from market_support import held, kept, market
 
 WELL = Look(200, latency_ms=2.0)
@@ -36,7 +36,7 @@ class Clock:
 def judged(*looks: Look, every: float = 0.4) -> list[tuple[Condition, str]]:
     """What is told after each look; nothing where nothing changed."""
     clock = Clock()
-    vigil = Vigil(clock)
+    vigil = HealthMonitor(clock)
     found = []
     for look in looks:
         if vigil.judge(look):

@@ -17,15 +17,21 @@ import pytest
 
 from gdl import settings
 from gdl.domain import events as ev
+from gdl.domain.benchmark import BenchReport, Percentiles, QualityAnswer
 from gdl.domain.errors import GdlError
-from gdl.domain.events import EVENT_TYPES, Billing, Phase, Recorded
-from gdl.domain.models import AttemptSummary, DeploymentSpec, Gpu, HostFacts, OfferQuery
+from gdl.domain.events import EVENT_TYPES, Recorded
+from gdl.domain.health import Check, CheckStatus, Condition
+from gdl.domain.host import Gpu, HostFacts
+from gdl.domain.offers import OfferQuery
+from gdl.domain.phase import Billing, Phase
 from gdl.domain.remedies import Remedy, RemedyKind
+from gdl.domain.rental import Rental
 from gdl.domain.secret import Secret
-from gdl.domain.served import BenchReport, Check, CheckStatus, Condition, Percentiles, QualityAnswer
-from gdl.journal.keys import read_key, write_key
-from gdl.journal.store import DeploymentRow, Journal, Rental
-from gdl.orchestrator import owners
+from gdl.domain.spec import DeploymentSpec
+from gdl.domain.summary import AttemptSummary
+from gdl.journal.store import DeploymentRow, Journal
+from gdl.keyring.key_files import read_key, write_key
+from gdl.orchestrator.leasing import process_liveness
 
 FLAG = Remedy(RemedyKind.FLAG, "--x", "1", True)
 NOW = datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)
@@ -195,24 +201,24 @@ async def test_a_journal_of_an_earlier_version_grows_once(tmp_path: Path) -> Non
 
 
 def test_a_process_is_known_by_more_than_its_id() -> None:
-    here, long_ago = owners.mark(os.getpid()), NOW.replace(year=2000)
+    here, long_ago = process_liveness.mark(os.getpid()), NOW.replace(year=2000)
     mine = DeploymentRow("d", long_ago, "m", "local", "", os.getpid(), here)
     # The clock was set after it began: that makes no other process of it.
-    assert owners.runs(mine)
-    assert not owners.runs(replace(mine, outcome="failed"))
+    assert process_liveness.runs(mine)
+    assert not process_liveness.runs(replace(mine, outcome="failed"))
     # The same id, but another process had it: before a restart, or in an earlier container.
-    assert not owners.runs(replace(mine, owner_mark="another-boot 17"))
+    assert not process_liveness.runs(replace(mine, owner_mark="another-boot 17"))
     child = subprocess.Popen(["sleep", "60"])
     try:
-        other = replace(mine, owner_pid=child.pid, owner_mark=owners.mark(child.pid))
-        assert owners.runs(other)
+        other = replace(mine, owner_pid=child.pid, owner_mark=process_liveness.mark(child.pid))
+        assert process_liveness.runs(other)
         # Without a mark the times decide.
-        assert not owners.runs(replace(other, owner_mark=""))
-        assert owners.runs(replace(other, owner_mark="", created_at=datetime.now(UTC)))
+        assert not process_liveness.runs(replace(other, owner_mark=""))
+        assert process_liveness.runs(replace(other, owner_mark="", created_at=datetime.now(UTC)))
     finally:
         child.kill()
         child.wait()
-    assert not owners.runs(other)
+    assert not process_liveness.runs(other)
 
 
 def test_the_consumer_id_survives_a_crash_while_it_was_made(tmp_path: Path) -> None:

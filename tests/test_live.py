@@ -11,20 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gdl.domain import events as ev
+from gdl.domain.benchmark import OWN, OWN_LOAD, BenchLoad, Histogram, own_workload
 from gdl.domain.deployment import DeploymentState, apply
-from gdl.domain.events import Phase, Recorded
-from gdl.domain.live import GpuLoad, typical
-from gdl.domain.measured import OWN, OWN_LOAD, own_workload
-from gdl.domain.models import CommandResult, DeploymentSpec
-from gdl.domain.served import BenchLoad, Histogram
-from gdl.engines.progress import InstallProgress
+from gdl.domain.events import Recorded
+from gdl.domain.host import CommandResult
+from gdl.domain.phase import Phase
+from gdl.domain.readings import GpuLoad, typical
+from gdl.domain.spec import DeploymentSpec
+from gdl.engines.install_progress import InstallProgress
 from gdl.engines.registry import create
+from gdl.host.gpu import parse
+from gdl.host.process_stats import ProcessStats
 from gdl.journal import history
 from gdl.journal.store import DeploymentRow, Journal
-from gdl.orchestrator.gauges import of_status, of_vitals
-from gdl.probes.bench.stats import histogram
-from gdl.probes.gpu import parse
-from gdl.probes.vitals import Vitals
+from gdl.loadgen.stats import histogram
+from gdl.orchestrator.machine.gpu_sampler import of_status, of_vitals
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -152,8 +153,8 @@ def test_all_gpus_are_one_reading() -> None:
 
 
 def test_what_is_not_told_is_no_reading() -> None:
-    assert of_vitals(Vitals(1, 1.0, 0, 9, 0, False)) is None
-    assert of_vitals(Vitals(1, 1.0, 0, 9, 0, False, 5, 10, 50)) == GpuLoad(5, 10, 50)
+    assert of_vitals(ProcessStats(1, 1.0, 0, 9, 0, False)) is None
+    assert of_vitals(ProcessStats(1, 1.0, 0, 9, 0, False, 5, 10, 50)) == GpuLoad(5, 10, 50)
     assert GpuLoad(5, None, 50).share is None
 
 

@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 
 import sandbox_support as support
+from deployment_support import told, until
 from gdl.domain import events as ev
-from gdl.domain.events import Phase
-from gdl.domain.measured import OWN_LOAD
-from gdl.domain.models import DeploymentSpec
-from gdl.domain.served import BenchLoad
-from house import told, until
+from gdl.domain.benchmark import OWN_LOAD, BenchLoad
+from gdl.domain.phase import Phase
+from gdl.domain.spec import DeploymentSpec
 
 pytestmark = pytest.mark.long
 

@@ -10,11 +10,11 @@ import pytest
 
 from engine_support import L4, V100, cpu_host, gpu_host, make_plan
 from gdl.domain.errors import DeployError, UsageError
-from gdl.domain.models import Offer, OfferQuery
-from gdl.domain.offers import rank, why_none
-from gdl.domain.sizing import ModelShape, needed, quantized
+from gdl.domain.offers import Offer, OfferQuery
+from gdl.domain.ranking import rank, why_none
+from gdl.domain.requirements import ModelShape, needed, quantized
 from gdl.engines.registry import create
-from gdl.orchestrator.sizes import sized
+from gdl.orchestrator.leasing.requirements import sized
 from gdl.settings import Engine, Install, Settings
 from test_sandbox_cli import gdl
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 from pathlib import Path
 
-from gdl.orchestrator.logfile import LogFile
+from gdl.orchestrator.machine.log_file import LogFile
 
 
 def test_a_log_is_appended_to(tmp_path: Path) -> None:

@@ -9,16 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from deployment_support import SIMULATED, Simulation, deployed, last, of_type, phases, spec, until
 from gdl.bootstrap import open_orchestrator
 from gdl.domain import events as ev
-from gdl.domain.models import SshAddress
+from gdl.domain.phase import Phase
+from gdl.domain.session import SshAddress
 from gdl.engines.base import Step
-from gdl.orchestrator import chain
-from gdl.orchestrator.chain import Mark, pieces, script
+from gdl.orchestrator.machine import install_script
+from gdl.orchestrator.machine.install_script import Mark, pieces, script
 from gdl.orchestrator.service import Orchestrator
 from gdl.ssh import jobs
 from gdl.ssh.connection import Connection, Target
-from house import SIMULATED, Simulation, deployed, last, of_type, phases, spec, until
 from probes_shell import put_script
 
 TOKEN = "a1b2c3"
@@ -70,7 +71,7 @@ def test_a_step_that_fails_is_the_last(tmp_path: Path, text: str, status: int) -
 
 def test_a_step_that_ends_well_and_did_not_work(tmp_path: Path) -> None:
     code, told = ran(tmp_path, step("odd", ":", "[ -e nothing ]"), step("next", "touch after"))
-    assert (code, told) == (chain.UNSOUND, [Mark(1, "begins"), Mark(1, "unsound")])
+    assert (code, told) == (install_script.UNSOUND, [Mark(1, "begins"), Mark(1, "unsound")])
     assert not (tmp_path / "after").exists()
 
 
@@ -148,7 +149,7 @@ async def test_an_installation_that_still_runs_is_waited_for(
                 await until(
                     house, ident, lambda e: isinstance(e, ev.Noted) and "still runs" in e.text
                 )
-                assert ev.Phase.STARTING not in phases(await so_far(house, ident))
+                assert Phase.STARTING not in phases(await so_far(house, ident))
                 over.touch()
                 assert (await house.wait(ident)).outcome == "released"
 

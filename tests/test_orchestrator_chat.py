@@ -8,10 +8,10 @@ from contextlib import aclosing
 
 import pytest
 
+from gdl.domain.chat import ChatDone, ChatMessage, ChatPiece
 from gdl.domain.secret import Secret
-from gdl.domain.served import ChatDone, ChatMessage, ChatPiece
-from gdl.orchestrator.chat import talk
-from gdl.probes.client import EndpointClient
+from gdl.endpoint.client import EndpointClient
+from gdl.orchestrator.endpoint.chat import talk
 from openai_server import OpenAIServer
 
 KEY = "sk-very-secret-key"

@@ -12,11 +12,20 @@ from typing import Unpack
 
 import pytest
 
+from deployment_support import (
+    SIMULATED,
+    Simulation,
+    Wish,
+    deployed,
+    last,
+    of_type,
+    processes_naming,
+    told,
+)
+from deployment_support import spec as house_spec
 from gdl.bootstrap import open_orchestrator
 from gdl.domain import events as ev
-from gdl.domain.models import DeploymentSpec
-from house import SIMULATED, Simulation, Wish, deployed, last, of_type, processes_naming, told
-from house import spec as house_spec
+from gdl.domain.spec import DeploymentSpec
 
 pytestmark = pytest.mark.long
 

@@ -16,15 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from gdl.bootstrap import open_orchestrator
-from gdl.domain import events as ev
-from gdl.domain.deployment import ACTIVE
-from gdl.domain.errors import UsageError
-from gdl.domain.events import Billing, Phase
-from gdl.domain.remedies import Remedy, RemedyKind
-from gdl.domain.served import CheckStatus
-from gdl.orchestrator.service import Orchestrator
-from house import (
+from deployment_support import (
     Simulation,
     deployed,
     last,
@@ -36,6 +28,14 @@ from house import (
     until,
     until_after,
 )
+from gdl.bootstrap import open_orchestrator
+from gdl.domain import events as ev
+from gdl.domain.deployment import ACTIVE
+from gdl.domain.errors import UsageError
+from gdl.domain.health import CheckStatus
+from gdl.domain.phase import Billing, Phase
+from gdl.domain.remedies import Remedy, RemedyKind
+from gdl.orchestrator.service import Orchestrator
 from probes_shell import put_script
 
 
@@ -47,7 +47,7 @@ def sim(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Simulation:
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """What else this computer downloads is not its simulated server's doing."""
-    monkeypatch.setattr("gdl.orchestrator.picture._NET_BYTES_PER_S", math.inf)
+    monkeypatch.setattr("gdl.orchestrator.machine.startup_progress._NET_BYTES_PER_S", math.inf)
 
 
 def nothing_is_left(sim: Simulation) -> None:

@@ -14,15 +14,15 @@ import pytest
 
 from gdl.engines.base import LogMark
 from gdl.engines.vllm.log import read_line
-from gdl.orchestrator.picture import Picture
-from gdl.probes import vitals
-from gdl.probes.vitals import Vitals
+from gdl.host import process_stats
+from gdl.host.process_stats import ProcessStats
+from gdl.orchestrator.machine.startup_progress import StartupProgress
 
-STILL = Vitals(3, 100.0, 7, 900, 10_000, False, 14438, 22528, 0)
+STILL = ProcessStats(3, 100.0, 7, 900, 10_000, False, 14438, 22528, 0)
 
 
 def test_the_picture_has_share_shard_and_gpu() -> None:
-    picture = Picture(0.0)
+    picture = StartupProgress(0.0)
     for line in (
         "(EngineCore pid=2) INFO Starting to load model tiny...",
         "Loading safetensors checkpoint shards:  62% Completed | 5/8 [00:01<00:00,  1.76s/it]",
@@ -35,14 +35,14 @@ def test_the_picture_has_share_shard_and_gpu() -> None:
 
 
 def test_without_a_gpu_it_shows_memory_and_without_anything_the_phase() -> None:
-    picture = Picture(0.0)
+    picture = StartupProgress(0.0)
     assert picture.words("STARTING", 0.0) == "STARTING"
     picture.look(replace(STILL, gpu_used_mib=None, gpu_total_mib=None), 1.0)
     assert picture.words("STARTING", 1.0) == "STARTING (0.9 GiB of memory)"
 
 
 def test_progress_never_goes_back() -> None:
-    picture = Picture(0.0)
+    picture = StartupProgress(0.0)
     for fraction in (0.4, 0.66, None, 0.3):
         picture.mark(LogMark("loading", "x", fraction))
     assert picture.fraction == 0.66
@@ -62,14 +62,14 @@ BUSY = {
 
 @pytest.mark.parametrize("change", BUSY.values(), ids=BUSY)
 def test_whatever_is_busy_is_no_stall(change: dict[str, object]) -> None:
-    picture = Picture(0.0)
+    picture = StartupProgress(0.0)
     picture.look(STILL, 1.0)
     picture.look(replace(STILL, **change), 3.0)  # type: ignore[arg-type]
     assert picture.idle_s(4.0) == 1.0
 
 
 def test_nothing_at_all_is_a_stall_and_a_line_ends_it() -> None:
-    picture = Picture(0.0)
+    picture = StartupProgress(0.0)
     for now in range(1, 100, 2):
         # Our own questions for the log cost some bytes.
         picture.look(replace(STILL, net_bytes=10_000 + 3000 * now), float(now))
@@ -80,7 +80,7 @@ def test_nothing_at_all_is_a_stall_and_a_line_ends_it() -> None:
 
 
 def test_a_long_compile_is_told_as_work() -> None:
-    picture = Picture(0.0)
+    picture = StartupProgress(0.0)
     for now in range(1, 61, 2):
         picture.look(replace(STILL, busy_s=100 + 1.9 * now), float(now))
     assert picture.idle_s(60.0) == 1.0
@@ -88,14 +88,14 @@ def test_a_long_compile_is_told_as_work() -> None:
 
 
 def test_without_looks_nothing_is_concluded() -> None:
-    picture = Picture(0.0)
+    picture = StartupProgress(0.0)
     assert picture.idle_s(1e6) == 0.0
     picture.look(STILL, 1.0)
     assert picture.idle_s(1e6) == 0.0
 
 
 def test_the_third_beginning_is_a_loop() -> None:
-    picture = Picture(0.0)
+    picture = StartupProgress(0.0)
     begin = read_line("(APIServer pid=1) INFO [api_utils.py:286] non-default args: {'port': 8000}")
     assert begin is not None and begin.begins
     for expected in (False, False, True):
@@ -129,13 +129,13 @@ def server() -> Iterator[subprocess.Popen[bytes]]:
 async def test_a_look_sees_the_whole_session_and_ends_with_it(
     server: subprocess.Popen[bytes],
 ) -> None:
-    command = vitals.command(server.pid, has_gpu=False, every_s=0.1)
+    command = process_stats.command(server.pid, has_gpu=False, every_s=0.1)
     shell = await asyncio.create_subprocess_exec(
         "/bin/sh", "-c", command, stdout=asyncio.subprocess.PIPE
     )
     assert shell.stdout is not None
-    reader = vitals.Reader()
-    looks: list[vitals.Vitals] = []
+    reader = process_stats.Reader()
+    looks: list[process_stats.ProcessStats] = []
     async with asyncio.timeout(20):
         while not looks or looks[-1].busy_s <= looks[0].busy_s or looks[-1].processes < 2:
             looks += reader.feed(await shell.stdout.read(7))
@@ -146,10 +146,10 @@ async def test_a_look_sees_the_whole_session_and_ends_with_it(
 
 
 def test_gpus_are_added_up_and_nonsense_is_no_look() -> None:
-    reader = vitals.Reader()
+    reader = process_stats.Reader()
     rows = "NVIDIA L4, 100, 23034, 3, 47, 21.40, 580.1\nNVIDIA L4, 50, 23034, 9, 47, [N/A], 580.1\n"
     (look,) = reader.feed(f"V 2 150 7 25600 900 0\nG\n{rows}.\n".encode())
-    assert look == Vitals(2, 1.5, 7, 100, 900, False, 150, 46068, 9)
+    assert look == ProcessStats(2, 1.5, 7, 100, 900, False, 150, 46068, 9)
     (later,) = reader.feed(b"V 2 150 7 25600 900 1\n.\n")
     assert later.gpu_used_mib == 150 and later.waiting
     for nonsense in (b".\n", b"V x\n.\n", b"V 1 2 3 4 5 -6\n.\n", b"V 0 0 0 0 0 0\n.\n", b"\xff\n"):

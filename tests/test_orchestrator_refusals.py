@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from deployment_support import Simulation, spec
 from gdl.domain.errors import UsageError
-from house import Simulation, spec
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,24 @@ from typing import Unpack
 
 import pytest
 
+from deployment_support import (
+    Simulation,
+    Wish,
+    deployed,
+    last,
+    of_type,
+    phases,
+    spec,
+    told,
+    until,
+    until_after,
+)
 from gdl.domain import events as ev
-from gdl.domain.events import Billing, Phase
-from gdl.domain.models import DeploymentSpec, OfferQuery
+from gdl.domain.offers import OfferQuery
+from gdl.domain.phase import Billing, Phase
+from gdl.domain.spec import DeploymentSpec
 from gdl.journal.store import Journal
 from gdl.orchestrator.service import Orchestrator
-from house import Simulation, Wish, deployed, last, of_type, phases, spec, told, until, until_after
 from shopper_server import FakeShopper, make_offer
 
 OFFERS = [

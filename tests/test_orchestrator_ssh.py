@@ -13,12 +13,21 @@ from pathlib import Path
 
 import pytest
 
+from deployment_support import (
+    SIMULATED,
+    Simulation,
+    deployed,
+    last,
+    of_type,
+    processes_naming,
+    spec,
+    until,
+)
 from gdl.bootstrap import open_orchestrator
 from gdl.domain import events as ev
-from gdl.domain.events import Billing
-from gdl.domain.served import CheckStatus
+from gdl.domain.health import CheckStatus
+from gdl.domain.phase import Billing
 from gdl.orchestrator.service import Orchestrator
-from house import SIMULATED, Simulation, deployed, last, of_type, processes_naming, spec, until
 from probes_shell import put_script
 from real_sshd import SSHD, Sshd, real_sshd
 

@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 
 from engine_support import L4, cpu_host, gpu_host
-from gdl.backends.sandbox import offers as sandbox_offers
 from gdl.domain.errors import DeployError
-from gdl.domain.models import Gpu, GpuProcess, HostFacts, Offer
+from gdl.domain.host import Gpu, GpuProcess, HostFacts
+from gdl.domain.offers import Offer
 from gdl.domain.promises import broken_promise, same_gpu
 from gdl.engines.catalog import resolve
-from gdl.orchestrator import preflight
-from gdl.probes import download, host
+from gdl.host import download, inspection
+from gdl.orchestrator.machine import preflight
+from gdl.simulator import listings as sandbox_offers
 from probes_shell import Shell, put_script
 from ssh_server import answering
 
@@ -54,7 +55,7 @@ def machine(tmp_path: Path, **programs: str) -> Shell:
 
 
 async def facts_of(shell: Shell, tmp_path: Path, **more: Any) -> HostFacts:
-    return await host.inspect_host(shell, str(tmp_path / "work"), **more)
+    return await inspection.inspect_host(shell, str(tmp_path / "work"), **more)
 
 
 # -- the facts -----------------------------------------------------------------------------------
@@ -105,7 +106,7 @@ async def test_a_lock_of_the_package_manager_is_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lock = tmp_path / "lock-frontend"
-    monkeypatch.setattr(host, "_DPKG_LOCKS", (str(tmp_path / "none"), str(lock)))
+    monkeypatch.setattr(inspection, "_DPKG_LOCKS", (str(tmp_path / "none"), str(lock)))
     shell = machine(tmp_path)
     with lock.open("w") as file:
         assert (await facts_of(shell, tmp_path)).dpkg_lock == ""
@@ -130,10 +131,10 @@ async def test_a_model_downloaded_before_is_seen(
 
 def test_a_containers_memory_counts_and_garbage_does_not() -> None:
     text = "ram_kib=67108864\nram_limit=max\nram_limit=17179869184\nram_limit=-1\nshm_kib=65536"
-    facts = host.parse_facts(text)
+    facts = inspection.parse_facts(text)
     assert facts.ram_gib == 16.0 and facts.shm_mib == 64
     nasty = "docker=rm -rf /\nlibc=\x1b[31mglibc 2.35\nlibc=glibc 2.36; id\ngpu_process=9e9,1\n"
-    facts = host.parse_facts(nasty + "disk_kib=inf\nshm_kib=1e400\nram_kib=nan\ncpus=-3\n")
+    facts = inspection.parse_facts(nasty + "disk_kib=inf\nshm_kib=1e400\nram_kib=nan\ncpus=-3\n")
     assert facts.docker == "" and facts.disk_free_gib == 0 and facts.shm_mib == 0
     assert facts.libc == "glibc 2.35" and facts.gpu_processes == () and facts.cpu_count == 0
 

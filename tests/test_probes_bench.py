@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gdl.domain.benchmark import BenchLoad, BenchReport, Histogram, Percentiles, QualityAnswer
 from gdl.domain.errors import VerificationError
-from gdl.domain.plain import to_plain
 from gdl.domain.secret import Secret
-from gdl.domain.served import BenchLoad, BenchReport, Histogram, Percentiles, QualityAnswer
-from gdl.probes.bench.metrics import figures
-from gdl.probes.bench.quality import judge, load_prompts, passes
-from gdl.probes.bench.report import report, sample
-from gdl.probes.bench.runner import run_bench
-from gdl.probes.bench.stats import cost_per_million, percentile, tokens_per_s
-from gdl.probes.client import EndpointClient, StreamResult
-from gdl.probes.sshcurl import SshCurl
+from gdl.domain.serialization import to_plain
+from gdl.endpoint.client import EndpointClient, StreamResult
+from gdl.endpoint.ssh_curl import SshCurl
+from gdl.loadgen.deployment_benchmark import run_bench
+from gdl.loadgen.metrics import figures
+from gdl.loadgen.quality import judge, load_prompts, passes
+from gdl.loadgen.report import report, sample
+from gdl.loadgen.stats import cost_per_million, percentile, tokens_per_s
 from openai_server import OpenAIServer
 from probes_shell import Shell
 

@@ -12,7 +12,7 @@ import pytest
 
 from gdl.domain.errors import VerificationError
 from gdl.domain.secret import Secret
-from gdl.probes.client import EndpointClient
+from gdl.endpoint.client import EndpointClient
 from openai_server import OpenAIServer
 
 KEY = "sk-very-secret-key"

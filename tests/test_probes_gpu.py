@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from gdl.domain.models import CommandResult
-from gdl.probes import gpu_wear
-from gdl.probes.gpu import GpuReading, GpuStatus, gpu_status, parse
-from gdl.probes.gpu_wear import GpuWatch, Wear
+from gdl.domain.host import CommandResult
+from gdl.host import gpu_errors
+from gdl.host.gpu import GpuReading, GpuStatus, gpu_status, parse
+from gdl.host.gpu_errors import GpuErrors, GpuWatch
 from probes_shell import Shell, put_script
 
 
@@ -98,8 +98,8 @@ async def test_clocks_and_errors(tmp_path: Path) -> None:
     put_script(tmp_path, "dmesg", f"cat <<'E'\n{XIDS}E\n")
     for tool in ("sed", "grep", "tail", "cat"):
         (tmp_path / tool).symlink_to(shutil.which(tool) or tool)
-    worn = await gpu_wear.wear(Shell(tmp_path))
-    assert worn == Wear(((1695, 2100), (210, 2100)), 2, ((31, 1), (79, 2)))
+    worn = await gpu_errors.gpu_errors(Shell(tmp_path))
+    assert worn == GpuErrors(((1695, 2100), (210, 2100)), 2, ((31, 1), (79, 2)))
     assert worn.told == (
         "1695/2100 MHz; 210/2100 MHz, 2 uncorrectable memory errors, "
         "Xid 31 (memory page fault), Xid 79 (fell off the bus) x 2"
@@ -108,21 +108,21 @@ async def test_clocks_and_errors(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("said", ["", "C [N/A], [N/A], [N/A]\n", "C 1, 2\nX\n", "\x1b[31m\n" * 999])
 def test_what_is_not_told_is_not_made_up(said: str) -> None:
-    worn = gpu_wear.parse(CommandResult(0, said, ""))
-    assert worn == Wear() and worn.told == ""
+    worn = gpu_errors.parse(CommandResult(0, said, ""))
+    assert worn == GpuErrors() and worn.told == ""
 
 
 def test_only_what_began_meanwhile_is_trouble() -> None:
     watch = GpuWatch(Shell())
     fine, broken = GpuStatus((GpuReading("T4"),)), GpuStatus(error="GPU is lost")
-    watch.take(fine, Wear(((1, 2),), 3, ((31, 1),)))
+    watch.take(fine, GpuErrors(((1, 2),), 3, ((31, 1),)))
     assert watch.trouble == "" and watch.now.startswith("T4, 1/2 MHz, 3 uncorrectable")
-    watch.take(fine, Wear(((1, 2),), 4, ((31, 1), (79, 1))))
+    watch.take(fine, GpuErrors(((1, 2),), 4, ((31, 1), (79, 1))))
     assert watch.trouble == "1 uncorrectable memory error, Xid 79 (fell off the bus)"
     watch = GpuWatch(Shell())
-    watch.take(broken, Wear())
+    watch.take(broken, GpuErrors())
     assert watch.trouble == ""
-    watch.take(broken, Wear())
+    watch.take(broken, GpuErrors())
     assert watch.trouble == "GPU is lost"
-    watch.take(fine, Wear())
+    watch.take(fine, GpuErrors())
     assert watch.trouble == ""

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from gdl.domain.errors import CommandTimeout, VerificationError
-from gdl.domain.models import CommandResult
+from gdl.domain.health import Check, CheckStatus
+from gdl.domain.host import CommandResult
 from gdl.domain.secret import Secret
-from gdl.domain.served import Check, CheckStatus
-from gdl.probes.client import EndpointClient
-from gdl.probes.health import NAMES, run_checks, wait_ready
-from gdl.probes.sshcurl import SshCurl
+from gdl.endpoint.client import EndpointClient
+from gdl.endpoint.health_checks import NAMES, run_checks, wait_ready
+from gdl.endpoint.ssh_curl import SshCurl
 from openai_server import OpenAIServer
 from probes_shell import Shell, put_script
 

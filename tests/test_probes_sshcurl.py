@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from gdl.domain.errors import SshError, VerificationError
-from gdl.domain.models import CommandResult
+from gdl.domain.host import CommandResult
 from gdl.domain.secret import Secret
-from gdl.probes.sshcurl import SshCurl
+from gdl.endpoint.ssh_curl import SshCurl
 from openai_server import OpenAIServer
 from probes_shell import Shell, put_script
 

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from deployment_support import SIMULATED, Simulation, last, processes_naming, spec, told
 from gdl.domain.errors import DeployError, GdlError, MachineError, UsageError
-from gdl.orchestrator import cloudflared
+from gdl.orchestrator.endpoint import cloudflared
 from gdl.orchestrator.service import Orchestrator
 from gdl.settings import Public
-from house import SIMULATED, Simulation, last, processes_naming, spec, told
 from market_support import Place, held
 
 PROGRAM = SIMULATED / "public" / "cloudflared"

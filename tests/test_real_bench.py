@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from gdl.probes.bench.decode import Sample
-from gdl.probes.bench.metrics import METRICS, PERCENTS, Slo, figures
+from gdl.loadgen.decode import Sample
+from gdl.loadgen.metrics import METRICS, PERCENTS, Slo, figures
 
 pytestmark = pytest.mark.real
 

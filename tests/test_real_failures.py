@@ -24,7 +24,7 @@ from typing import Any
 
 import pytest
 
-from house import free_port, processes_naming
+from deployment_support import free_port, processes_naming
 from real_sshd import Sshd, real_sshd
 from real_support import Run, ask, environment, first, is_phase, started
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from gdl.domain.errors import CommandTimeout, ForwardRefused, SshAuthFailed
-from gdl.domain.models import SshAddress
 from gdl.domain.secret import Secret
+from gdl.domain.session import SshAddress
 from gdl.ssh import jobs
 from gdl.ssh.connection import Connection
 from gdl.ssh.dial import Target
 from gdl.ssh.jobs import JobSpec, JobStatus
-from gdl.ssh.link import Link
+from gdl.ssh.reconnecting import Link
 from gdl.ssh.tail import follow
 from real_sshd import SSHD, Sshd, real_sshd
 from ssh_server import LOOPBACK, answering

@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from gdl.backends.sandbox import scenario as scenarios
-from gdl.backends.sandbox.service import Service
+from gdl.simulator import scenario as scenarios
+from gdl.simulator.service import Service
 
 RECORDED: list[dict[str, Any]] = json.loads(
     (Path(__file__).parent / "data/shopper/recorded.json").read_text()

@@ -17,12 +17,12 @@ import httpx
 import pytest
 
 import sandbox_support as support
-from gdl.backends.sandbox import scenario as scenarios
-from gdl.backends.sandbox.offers import gpus, listings, standard
-from gdl.backends.sandbox.service import Service
-from gdl.backends.sandbox.workspace import sweep
-from gdl.domain.models import OfferQuery
-from house import last, processes_naming
+from deployment_support import last, processes_naming
+from gdl.domain.offers import OfferQuery
+from gdl.simulator import scenario as scenarios
+from gdl.simulator.listings import gpus, listings, standard
+from gdl.simulator.service import Service
+from gdl.simulator.workspace import sweep
 
 pytestmark = pytest.mark.scenarios
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 import sandbox_support as support
-from gdl.backends.sandbox import scenario as scenarios
+from deployment_support import last, of_type, processes_naming
 from gdl.domain import events as ev
 from gdl.domain.errors import UsageError
-from gdl.orchestrator import machine
-from house import last, of_type, processes_naming
+from gdl.orchestrator.machine import connection
+from gdl.simulator import scenario as scenarios
 
 pytestmark = pytest.mark.scenarios
 
@@ -38,8 +38,8 @@ CHANCES = [pytest.param(n, marks=() if n == 1 else pytest.mark.scenarios) for n 
 def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     support.isolate(monkeypatch, tmp_path)
     # The patience with a key that spreads is the program's own and real; here time is scaled.
-    monkeypatch.setattr(machine, "_KEY_SPREADS_S", 2.0)
-    monkeypatch.setattr(machine, "_SSHD_COMES_S", 4.0)
+    monkeypatch.setattr(connection, "_KEY_SPREADS_S", 2.0)
+    monkeypatch.setattr(connection, "_SSHD_COMES_S", 4.0)
 
 
 @pytest.mark.parametrize("name", PLAYED)

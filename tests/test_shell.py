@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from gdl.domain.errors import MachineError, UsageError
-from gdl.domain.events import Billing
-from gdl.journal.store import Rental
-from gdl.orchestrator import shell
+from gdl.domain.phase import Billing
+from gdl.domain.rental import Rental
+from gdl.orchestrator.sessions import shell
 from real_sshd import real_sshd
 from tui_pilot import SIZE, screen_text, show, until
 from tui_support import START, make_app, renting, to_installing, to_waiting

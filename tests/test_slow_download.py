@@ -8,26 +8,26 @@ from pathlib import Path
 
 import pytest
 
+from deployment_support import SIMULATED, Simulation, deployed, last, of_type, spec
 from gdl.domain import events as ev
-from gdl.domain.events import Billing
+from gdl.domain.phase import Billing
 from gdl.domain.remedies import RemedyKind
 from gdl.engines.base import LogMark
-from gdl.engines.progress import InstallProgress
+from gdl.engines.install_progress import InstallProgress
 from gdl.engines.vllm.log import read_line
-from gdl.orchestrator import installing, pace
-from gdl.orchestrator.pace import Pace
-from gdl.orchestrator.picture import Picture
-from gdl.probes.vitals import Vitals
-from house import SIMULATED, Simulation, deployed, last, of_type, spec
+from gdl.host.process_stats import ProcessStats
+from gdl.orchestrator.machine import download_rate, install
+from gdl.orchestrator.machine.download_rate import DownloadRate
+from gdl.orchestrator.machine.startup_progress import StartupProgress
 from probes_shell import put_script
 from shopper_server import FakeShopper, make_offer
 
 COMING = LogMark("installing", "downloading", downloading=True, left=6e9)
 
 
-def looked(mark: LogMark, mb_s: float, seconds: int) -> Pace:
+def looked(mark: LogMark, mb_s: float, seconds: int) -> DownloadRate:
     """A look every three seconds at a steady download."""
-    found = Pace()
+    found = DownloadRate()
     found.mark(mark)
     for now in range(0, seconds + 1, 3):
         found.look(int(mb_s * 1e6 * now), float(now))
@@ -75,12 +75,12 @@ def test_what_is_known_to_be_missing() -> None:
 
 
 def test_a_model_that_comes_slowly_is_seen_while_the_server_starts() -> None:
-    picture = Picture(0.0)
+    picture = StartupProgress(0.0)
     bar = read_line("model.safetensors:   2%|2     | 121M/6.1G [00:30<25:06, 4.0MB/s]")
     assert bar is not None
     picture.mark(bar)
     for now in range(0, 67, 2):
-        picture.look(Vitals(3, float(now), 0, 900, now * 4_000_000, False), float(now))
+        picture.look(ProcessStats(3, float(now), 0, 900, now * 4_000_000, False), float(now))
     assert picture.pace.hopeless(66.0)
     shards = read_line("Loading safetensors checkpoint shards:  50% Completed | 1/2")
     assert shards is not None
@@ -111,8 +111,8 @@ async def test_a_rented_machine_with_a_slow_network_is_left_while_it_downloads(
         f'exec {SIMULATED / "uv"} "$@"\n',
     )
     monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
-    monkeypatch.setattr(installing, "_LOOK_S", 0.05)
-    monkeypatch.setattr(pace, "_SLOW_FOR_S", 0.4)
+    monkeypatch.setattr(install, "_LOOK_S", 0.05)
+    monkeypatch.setattr(download_rate, "_SLOW_FOR_S", 0.4)
     offers = [make_offer("vastai-101", price_per_hour=0.10)]
     async with sim.machine() as (ssh, key):
         with FakeShopper(offers=offers, ssh=ssh, private_key=key) as shopper:

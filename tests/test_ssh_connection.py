@@ -21,7 +21,7 @@ from gdl.domain.errors import (
     SshError,
     UsageError,
 )
-from gdl.domain.models import SshAddress
+from gdl.domain.session import SshAddress
 from gdl.ssh.connection import OUTPUT_LIMIT, Connection
 from gdl.ssh.dial import Target
 from ssh_server import LOOPBACK, SshServer, answering, serving

@@ -21,9 +21,9 @@ import pytest
 
 from gdl.domain.errors import CommandTimeout, DeployError, UsageError
 from gdl.domain.secret import Secret
-from gdl.ssh import jobs, remote_sh
+from gdl.ssh import job_scripts, jobs
 from gdl.ssh.jobs import Job, JobSpec, JobStatus
-from gdl.ssh.link import Link
+from gdl.ssh.reconnecting import Link
 from ssh_server import SshServer, serving
 
 HOSTILE = [
@@ -319,7 +319,7 @@ def test_programs_parse_in_every_shell(shell: str, name: str) -> None:
     command = shell.split()
     if not shutil.which(command[0]):
         pytest.skip(f"no {command[0]} here")
-    program = getattr(remote_sh, name)
+    program = getattr(job_scripts, name)
     subprocess.run([*command, "-n"], input=program.encode(), check=True, timeout=10)
 
 

@@ -11,7 +11,7 @@ import asyncssh
 import pytest
 
 from gdl.domain.errors import HostKeyChanged, SshAuthFailed, SshError
-from gdl.ssh.link import Link
+from gdl.ssh.reconnecting import Link
 from ssh_server import LOOPBACK, SshServer, answering, serving
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gdl.domain.errors import SshError
-from gdl.ssh.link import Link
+from gdl.ssh.reconnecting import Link
 from gdl.ssh.tail import Chunk, follow
 from ssh_server import SshServer, serving
 

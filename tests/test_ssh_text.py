@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gdl.ssh.text import MAX_LINE, LineSplitter
+from gdl.ssh.line_splitter import MAX_LINE, LineSplitter
 
 
 def _lines(*batches: bytes) -> list[str]:

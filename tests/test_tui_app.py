@@ -11,10 +11,11 @@ from textual.binding import Binding
 from textual.widgets import Static, TabbedContent
 
 from gdl.domain import events as ev
+from gdl.domain.benchmark import OWN_LOAD
 from gdl.domain.errors import BackendUnreachable, OfferGone
 from gdl.domain.events import LogLines
-from gdl.domain.measured import OWN_LOAD
-from gdl.domain.models import DeploymentSpec, Exclusion
+from gdl.domain.offers import Exclusion
+from gdl.domain.spec import DeploymentSpec
 from gdl.tui.screens.bench_dialog import BenchDialog
 from gdl.tui.screens.deployment import DeploymentScreen
 from gdl.tui.screens.dialogs import Choose, Confirm, Details, QuitDialog

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from gdl.domain.served import ChatDone, ChatMessage, ChatPiece
+from gdl.domain.chat import ChatDone, ChatMessage, ChatPiece
 from gdl.tui.screens.chat import ChatLine, ChatScreen
 from gdl.tui.screens.deployment import DeploymentScreen
 from gdl.tui.store import TURNS_KEPT

@@ -13,9 +13,11 @@ import pytest
 from textual.widgets import Input, TabbedContent
 
 from gdl.domain import events as ev
-from gdl.domain.events import Phase, Recorded
-from gdl.domain.live import CheckRound, GpuLoad
-from gdl.domain.served import BenchLoad, CheckStatus, Condition, HealthSample
+from gdl.domain.benchmark import BenchLoad
+from gdl.domain.events import Recorded
+from gdl.domain.health import CheckStatus, Condition, HealthSample
+from gdl.domain.phase import Billing, Phase
+from gdl.domain.readings import CheckRound, GpuLoad
 from gdl.tui.gauges import KEPT, Gauges, bar, sparkline
 from gdl.tui.screens.bench_dialog import BenchDialog
 from gdl.tui.screens.deployment import DeploymentScreen
@@ -223,7 +225,7 @@ async def test_the_panes_follow_one_another() -> None:
 
 def test_what_is_over_keeps_less_and_the_oldest_are_forgotten() -> None:
     store = Store()
-    over = ev.DeploymentFinished("failed", None, "m", None, ev.Billing.NONE, ())
+    over = ev.DeploymentFinished("failed", None, "m", None, Billing.NONE, ())
     for number in range(FINISHED_KEPT + 5):
         followed = store.add(f"d-{number}")
         lines = tuple(map(str, range(EARLIER_LINES + 9)))

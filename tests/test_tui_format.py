@@ -17,8 +17,8 @@ from rich.console import Console
 
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.events import LogLines, Recorded
-from gdl.domain.models import OfferQuery
-from gdl.domain.offers import rank
+from gdl.domain.offers import OfferQuery
+from gdl.domain.ranking import rank
 from gdl.tui import format as fmt
 from gdl.tui.filtering import matcher, sort
 from gdl.tui.store import Followed, LogRing, Store
@@ -27,7 +27,7 @@ from gdl.tui.widgets.key_bar import ShownKey, fitting
 from gdl.tui.widgets.measurements import answers, benchmark, checks
 from gdl.tui.widgets.phase_rail import Room, rail
 from gdl.tui.widgets.status_panel import call, headline, status
-from gdl.tui.widgets.story import story
+from gdl.tui.widgets.timeline import story
 from tui_support import (
     OFFERS,
     SPEC,

@@ -16,11 +16,14 @@ from rich.console import Console
 from textual.pilot import Pilot
 
 from gdl.domain import events as ev
+from gdl.domain.benchmark import QualityAnswer
+from gdl.domain.chat import ChatDone, ChatPiece
 from gdl.domain.errors import GdlError
-from gdl.domain.events import Phase
-from gdl.domain.models import DeploymentSpec, OfferQuery
-from gdl.domain.served import ChatDone, ChatPiece, Check, CheckStatus, QualityAnswer
-from gdl.ssh.link import Link
+from gdl.domain.health import Check, CheckStatus
+from gdl.domain.offers import OfferQuery
+from gdl.domain.phase import Phase
+from gdl.domain.spec import DeploymentSpec
+from gdl.ssh.reconnecting import Link
 from gdl.ssh.tail import follow
 from gdl.tui.app import GdlApp
 from gdl.tui.screens.dialogs import Confirm

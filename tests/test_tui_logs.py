@@ -12,7 +12,7 @@ from rich.cells import cell_len
 from textual.pilot import Pilot
 
 from gdl.domain.events import LogLines as Lines
-from gdl.tui.saving import save_text
+from gdl.tui.save_file import save_text
 from gdl.tui.screens.deployment import DeploymentScreen
 from gdl.tui.screens.help import keys_of
 from gdl.tui.screens.offers import OffersScreen

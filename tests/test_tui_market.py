@@ -15,8 +15,8 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from gdl.domain.errors import ReleaseUnconfirmed
-from gdl.orchestrator.api import SessionRow
-from gdl.orchestrator.sources import api_keys
+from gdl.orchestrator.api.ports import SessionRow
+from gdl.orchestrator.support.discovery import api_keys
 from gdl.tui import keymap
 from gdl.tui.app import GdlApp
 from gdl.tui.screens.deployment import DeploymentScreen

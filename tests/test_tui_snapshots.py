@@ -14,9 +14,10 @@ from pytest_textual_snapshot import SVGImageExtension
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+from gdl.domain.chat import ChatDone, ChatPiece
 from gdl.domain.errors import BackendUnreachable
-from gdl.domain.models import DeploymentSpec, Exclusion
-from gdl.domain.served import ChatDone, ChatPiece
+from gdl.domain.offers import Exclusion
+from gdl.domain.spec import DeploymentSpec
 from gdl.tui.screens.deployment import DeploymentScreen
 from gdl.tui.store import Followed
 from tui_pilot import app_of

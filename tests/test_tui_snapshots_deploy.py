@@ -13,10 +13,11 @@ import pytest
 from textual.pilot import Pilot
 
 from gdl.domain import events as ev
-from gdl.domain.events import Phase
-from gdl.domain.live import CheckRound, GpuLoad
-from gdl.domain.models import DeploymentSpec
-from gdl.domain.served import CheckStatus, Condition, HealthSample, Histogram
+from gdl.domain.benchmark import Histogram
+from gdl.domain.health import CheckStatus, Condition, HealthSample
+from gdl.domain.phase import Phase
+from gdl.domain.readings import CheckRound, GpuLoad
+from gdl.domain.spec import DeploymentSpec
 from gdl.tui.widgets.log_pane import FindLine
 from test_tui_snapshots import LARGE, SMALL, Compare, at, followed, open_deployment, picture, settle
 from tui_support import (

@@ -14,8 +14,9 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from gdl.domain.errors import BackendUnreachable
-from gdl.domain.models import Exclusion, SessionStatus
-from gdl.orchestrator.api import Story
+from gdl.domain.offers import Exclusion
+from gdl.domain.session import SessionStatus
+from gdl.orchestrator.api.ports import PastDeployment
 from test_tui_snapshots import Compare, at, open_deployment, picture, settle
 from tui_pilot import app_of
 from tui_support import (
@@ -33,11 +34,11 @@ SIZES = {"80x24": (80, 24), "120x40": (120, 40)}
 Do = Callable[[Pilot[Any]], Awaitable[None]]
 
 STORIES = [
-    Story("20260301-101500-4f1c09", "tinyllama", "shopper", START - timedelta(hours=2),
+    PastDeployment("20260301-101500-4f1c09", "tinyllama", "shopper", START - timedelta(hours=2),
           "released", "released", "s-4f1c09aa", 0.31),
-    Story("20260228-090000-77aa01", "mistral-7b", "shopper", START - timedelta(days=1),
+    PastDeployment("20260228-090000-77aa01", "mistral-7b", "shopper", START - timedelta(days=1),
           "failed", "unknown", "s-77aa0133", 0.05),
-    Story("20260227-180000-0b0b0b", "smollm2-135m", "local", START - timedelta(days=2),
+    PastDeployment("20260227-180000-0b0b0b", "smollm2-135m", "local", START - timedelta(days=2),
           "cancelled", "none", None, 0.0),
 ]  # fmt: skip
 

@@ -11,8 +11,8 @@ from rich.cells import cell_len
 from textual.app import App, ComposeResult
 from textual.widgets import Input
 
-from gdl.domain.models import OfferQuery
-from gdl.domain.offers import rank
+from gdl.domain.offers import OfferQuery
+from gdl.domain.ranking import rank
 from gdl.tui.filtering import SORTS, Listing, key_of, matcher, sort
 from gdl.tui.screens.planning import DeployDialog
 from gdl.tui.widgets.keyed_table import Column, KeyedTable, Row

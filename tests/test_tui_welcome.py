@@ -15,15 +15,15 @@ from textual.pilot import Pilot
 from textual.widgets import OptionList
 
 from gdl import settings as settings_module
-from gdl.backends.ssh_config import aliases
+from gdl.backends.ssh.ssh_config import aliases
 from gdl.domain.errors import BackendUnreachable, GdlError, UsageError
-from gdl.orchestrator import sources
-from gdl.orchestrator.api import OrchestratorApi
+from gdl.orchestrator.api.ports import OrchestratorApi
+from gdl.orchestrator.support import discovery
 from gdl.settings import Settings, SshHost
+from gdl.tui.boot import BootApp, BootScreen
 from gdl.tui.screens.dialogs import Choose
 from gdl.tui.screens.offers import OffersScreen
 from gdl.tui.screens.welcome import WelcomeScreen
-from gdl.tui.starting import StartingApp, StartScreen
 from gdl.tui.widgets.keyed_table import KeyedTable
 from tui_pilot import SIZE, ended, screen_text, until
 from tui_support import Clock, ScriptedOrchestrator
@@ -71,8 +71,8 @@ class House:
         settings = Settings(backend=made.backend_name, data_dir=Path("/nonexistent"))  # type: ignore[arg-type]
         return made, settings
 
-    def app(self) -> StartingApp:
-        return StartingApp(self.connect, clock=Clock(), version="0.1.0")
+    def app(self) -> BootApp:
+        return BootApp(self.connect, clock=Clock(), version="0.1.0")
 
 
 async def choose(pilot: Pilot[Any], number: int, then: Callable[[], bool]) -> None:
@@ -93,7 +93,7 @@ async def test_the_first_frame_waits_for_nothing() -> None:
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: "Starting… 0 s" in screen_text(app))
         await pilot.press("2", "question_mark", "f6")
-        assert isinstance(app.screen, StartScreen)
+        assert isinstance(app.screen, BootScreen)
         await pilot.press("q")
         await ended(app)
 
@@ -187,15 +187,15 @@ async def test_looks_around_for_real(tmp_path: Path) -> None:
     ssh = tmp_path / "config"
     ssh.write_text("Host gpu1 *.lab\n  User me\nHost *\n  Port 2222\nHost gpu2 !bad\n")
     settings = Settings(shopper_url=f"http://127.0.0.1:{free_port()}", data_dir=tmp_path)
-    shopper, hosts, local, sandbox = await sources.look(settings, "me", ssh)
+    shopper, hosts, local, sandbox = await discovery.look(settings, "me", ssh)
     assert not shopper.usable and "127.0.0.1" in shopper.detail
     assert hosts.usable and hosts.hosts == ("gpu1", "gpu2")
     assert local.usable and local.detail
     assert sandbox.usable
-    none = await sources.look(settings, "me", tmp_path / "missing")
+    none = await discovery.look(settings, "me", tmp_path / "missing")
     assert not none[1].usable
     listed = settings.model_copy(update={"hosts": (SshHost(host="me@gpu:22"),)})
-    configured = (await sources.look(listed, "me", ssh))[1]
+    configured = (await discovery.look(listed, "me", ssh))[1]
     assert configured.usable and configured.hosts == ()
 
 

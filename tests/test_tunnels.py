@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gdl.orchestrator.api import TunnelRow
-from gdl.orchestrator.tunnels import usual_port
+from gdl.orchestrator.api.ports import TunnelRow
+from gdl.orchestrator.sessions.tunnels import usual_port
 from market_support import Place
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from gdl.domain.models import DeploymentSpec
+from gdl.domain.spec import DeploymentSpec
 from gdl.tui.app import GdlApp
 from gdl.tui.screens.deployment import DeploymentScreen
 from gdl.tui.screens.offers import OffersScreen

@@ -12,50 +12,41 @@ from pathlib import Path
 from typing import Any
 
 from gdl.domain import events as ev
-from gdl.domain.deployment import DeploymentState, apply
-from gdl.domain.errors import GdlError, UsageError
-from gdl.domain.events import Billing, DeploymentFinished, Event, Phase, Recorded
-from gdl.domain.live import CheckRound, GpuLoad
-from gdl.domain.measured import OWN_LOAD, Measurement
-from gdl.domain.models import (
-    CostReport,
-    DeploymentSpec,
-    Exclusion,
-    Finding,
-    Gpu,
-    HostFacts,
-    Offer,
-    OfferQuery,
-    RankedOffer,
-    Session,
-    SessionStatus,
-)
-from gdl.domain.offers import Exclusions, Experience, rank
-from gdl.domain.remedies import Remedy, RemedyKind
-from gdl.domain.served import (
+from gdl.domain.benchmark import (
+    OWN_LOAD,
     BenchLoad,
     BenchReport,
-    ChatDone,
-    ChatMessage,
-    ChatPiece,
-    Check,
-    CheckStatus,
-    HealthSample,
+    Measurement,
     Percentiles,
     QualityAnswer,
 )
+from gdl.domain.chat import ChatDone, ChatMessage, ChatPiece
+from gdl.domain.deployment import DeploymentState, apply
+from gdl.domain.errors import GdlError, UsageError
+from gdl.domain.events import DeploymentFinished, Event, Recorded
+from gdl.domain.findings import Finding
+from gdl.domain.health import Check, CheckStatus, HealthSample
+from gdl.domain.host import Gpu, HostFacts
+from gdl.domain.money import CostReport
+from gdl.domain.offers import Exclusion, Offer, OfferQuery, RankedOffer
+from gdl.domain.phase import Billing, Phase
+from gdl.domain.ranking import Exclusions, TrackRecord, rank
+from gdl.domain.readings import CheckRound, GpuLoad
+from gdl.domain.remedies import Remedy, RemedyKind
+from gdl.domain.session import Session, SessionStatus
+from gdl.domain.spec import DeploymentSpec
 from gdl.engines.registry import create
-from gdl.orchestrator.api import (
+from gdl.orchestrator.api.ports import (
+    BackendSource,
     ModelRow,
+    PastDeployment,
     PublicRow,
-    Reached,
+    ReachedEndpoint,
     SessionRow,
-    Sized,
-    Source,
-    Story,
+    SizedModel,
     TunnelRow,
 )
-from gdl.orchestrator.sizes import sized
+from gdl.orchestrator.leasing.requirements import sized
 from gdl.settings import Settings
 from gdl.tui.app import GdlApp
 
@@ -119,16 +110,18 @@ OFFERS = (
 
 
 SOURCES = (
-    Source(
+    BackendSource(
         "shopper",
         False,
         "cloud-gpu-shopper",
         "nothing answers at http://localhost:8080",
         also="API keys set here: VASTAI_API_KEY (Vast.ai)",
     ),
-    Source("ssh", True, "SSH hosts", "2 in ~/.ssh/config: gpu1, lab", ("gpu1", "lab")),
-    Source("local", True, "This computer", "CPU (8 cores, 31 GB): small models, slowly"),
-    Source("sandbox", True, "Sandbox", "a simulated market: nothing is rented, nothing costs"),
+    BackendSource("ssh", True, "SSH hosts", "2 in ~/.ssh/config: gpu1, lab", ("gpu1", "lab")),
+    BackendSource("local", True, "This computer", "CPU (8 cores, 31 GB): small models, slowly"),
+    BackendSource(
+        "sandbox", True, "Sandbox", "a simulated market: nothing is rented, nothing costs"
+    ),
 )
 
 
@@ -166,7 +159,7 @@ class ScriptedOrchestrator:
         self.shell_command: Sequence[str] = ("true",)
         self.around = list(SOURCES)
         self.said: list[ChatPiece | ChatDone] = []
-        self.told: list[Story] = []
+        self.told: list[PastDeployment] = []
         self.speeds: dict[tuple[str, int], float] = {}
         self._recorded: dict[str, list[Recorded]] = {}
         self._states: dict[str, DeploymentState] = {}
@@ -213,17 +206,17 @@ class ScriptedOrchestrator:
             needed_vram_gb=need,
             exclusions=left_out,
             hours=query.hours or 1,
-            experience=Experience(tokens_per_s=self.speeds),
+            experience=TrackRecord(tokens_per_s=self.speeds),
         )
 
-    def size(self, query: OfferQuery) -> Sized:
+    def size(self, query: OfferQuery) -> SizedModel:
         """By the real engine, without its refusal of names that cannot be."""
         try:
             return sized(self._engine, query, self._settings)
         except UsageError as error:
             if not error.message.startswith("unknown model"):
                 raise
-            return Sized(None, 0)
+            return SizedModel(None, 0)
 
     async def exclude(self, kind: str, key: str, reason: str = "") -> Exclusion:
         self.calls.append(("exclude", kind, key))
@@ -401,11 +394,11 @@ class ScriptedOrchestrator:
         self.calls.append(("shell", ident))
         return self.shell_command
 
-    async def sources(self) -> Sequence[Source]:
+    async def sources(self) -> Sequence[BackendSource]:
         self.calls.append(("sources",))
         return self.around
 
-    async def stories(self) -> Sequence[Story]:
+    async def stories(self) -> Sequence[PastDeployment]:
         return self.told
 
     # What the terminal UI does not ask for
@@ -449,7 +442,7 @@ class ScriptedOrchestrator:
     async def public_rows(self) -> Sequence[PublicRow]:
         raise NotImplementedError
 
-    def reach(self, ident: str) -> AbstractAsyncContextManager[Reached]:
+    def reach(self, ident: str) -> AbstractAsyncContextManager[ReachedEndpoint]:
         raise NotImplementedError
 
     async def aclose(self) -> None:

@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gdl.orchestrator.api import OrchestratorApi
+    from gdl.orchestrator.api.ports import OrchestratorApi
     from gdl.settings import Settings
 
 
@@ -56,7 +56,7 @@ async def open_ui(load: Callable[[], Settings], host: str | None, identity: str 
     from gdl.cli.ending import GivingBack
     from gdl.cli.exit_codes import CANCELLED
     from gdl.cli.signals import handled, ignore
-    from gdl.tui.starting import StartingApp
+    from gdl.tui.boot import BootApp
 
     stack = AsyncExitStack()
 
@@ -80,7 +80,7 @@ async def open_ui(load: Callable[[], Settings], host: str | None, identity: str 
             stack.push_async_exit(made.pop_all())
         return orchestrator, settings
 
-    app = StartingApp(connect, clock=lambda: datetime.now(UTC), version=__version__)
+    app = BootApp(connect, clock=lambda: datetime.now(UTC), version=__version__)
     end: GivingBack | None = None
 
     def stop(number: signal.Signals) -> None:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from gdl import settings as settings_module
 from gdl.backends import registry as backends
-from gdl.domain.models import SshAddress
+from gdl.domain.session import SshAddress
 from gdl.engines import registry as engines
 from gdl.journal.store import Journal
 from gdl.orchestrator.service import Orchestrator
@@ -26,8 +26,8 @@ async def open_sandbox(settings: Settings, port: int) -> AsyncIterator[str]:
 
     Raises UsageError for an unknown scenario, BackendError when it cannot be started.
     """
-    from gdl.backends.sandbox.scenario import load
-    from gdl.backends.sandbox.service import Service
+    from gdl.simulator.scenario import load
+    from gdl.simulator.service import Service
 
     wanted = settings.sandbox
     service = Service(

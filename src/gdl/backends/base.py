@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
+from gdl.domain.benchmark import Publication
 from gdl.domain.errors import UsageError
-from gdl.domain.measured import Publication
-from gdl.domain.models import CostReport, Finding, Lease, Offer, OfferQuery, RentRequest, Session
+from gdl.domain.findings import Finding
+from gdl.domain.money import CostReport
+from gdl.domain.offers import Offer, OfferQuery
+from gdl.domain.session import Lease, RentRequest, Session
 
 
 def nowhere_to_publish(name: str) -> UsageError:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gdl.backends.base import Backend
 from gdl.domain.errors import UsageError
-from gdl.domain.models import SshAddress
+from gdl.domain.session import SshAddress
 from gdl.domain.text import one_line
 from gdl.settings import Settings
 
@@ -28,13 +28,13 @@ class Wanted:
 
 
 def _shopper(wanted: Wanted) -> Backend:
-    from gdl.backends.shopper import ShopperBackend
+    from gdl.backends.shopper.backend import ShopperBackend
 
     return ShopperBackend(wanted.settings, wanted.consumer_id)
 
 
 def _ssh(wanted: Wanted) -> Backend:
-    from gdl.backends.ssh_hosts import SshHostsBackend
+    from gdl.backends.ssh.backend import SshHostsBackend
 
     return SshHostsBackend(
         wanted.settings, host=wanted.host, identity=wanted.identity, known=wanted.known
@@ -42,7 +42,7 @@ def _ssh(wanted: Wanted) -> Backend:
 
 
 def _local(wanted: Wanted) -> Backend:
-    from gdl.backends.local import LocalBackend
+    from gdl.backends.local.backend import LocalBackend
 
     return LocalBackend(wanted.settings)
 

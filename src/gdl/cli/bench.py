@@ -21,25 +21,25 @@ from gdl.cli.publishing import publish, refuse_to_publish
 from gdl.cli.render import plain, table
 from gdl.cli.runtime import Cli, Session, Target, execute, guarded
 from gdl.cli.signals import handled
+from gdl.domain.benchmark import BenchReport
 from gdl.domain.errors import Cancelled, UsageError
 from gdl.domain.secret import Secret
-from gdl.domain.served import BenchReport
-from gdl.probes.bench import charts, results
-from gdl.probes.bench.arrivals import Arrivals
-from gdl.probes.bench.asking import Asking
-from gdl.probes.bench.carrier import Limits, shown
-from gdl.probes.bench.load import Outcome, Pace
-from gdl.probes.bench.metrics import Slo
-from gdl.probes.bench.report import report
-from gdl.probes.bench.results import Context
-from gdl.probes.bench.session import Bench, Wish, connected
-from gdl.probes.bench.sweep import Point, Swept
-from gdl.probes.bench.workload import BUILTIN, RANDOM, Length, Workload
-from gdl.probes.protocol import CHAT, COMPLETIONS
+from gdl.endpoint.protocol import CHAT, COMPLETIONS
+from gdl.loadgen import charts, result_files
+from gdl.loadgen.bench_session import Bench, LoadOptions, connected
+from gdl.loadgen.load import LoadShape, Outcome
+from gdl.loadgen.metrics import Slo
+from gdl.loadgen.report import report
+from gdl.loadgen.request_template import RequestTemplate
+from gdl.loadgen.result_files import Context
+from gdl.loadgen.schedule import Arrivals
+from gdl.loadgen.sweep import Point, Swept
+from gdl.loadgen.transport import Limits, shown
+from gdl.loadgen.workload import BUILTIN, RANDOM, Length, Workload
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class BenchOptions:
     """What was asked for on the command line; see the options of `measuring.bench`."""
 
     url: str | None
@@ -77,13 +77,13 @@ class Order:
 class _Job:
     """The same, understood. Making it raises UsageError."""
 
-    wish: Wish
-    pace: Pace
-    asking: Asking
+    wish: LoadOptions
+    pace: LoadShape
+    asking: RequestTemplate
     limits: Limits
 
 
-def bench(cli: Cli, target: Target, order: Order) -> NoReturn:
+def bench(cli: Cli, target: Target, order: BenchOptions) -> NoReturn:
     """Measure; exit 6 when no request succeeded."""
     if order.ident is not None:
 
@@ -116,7 +116,7 @@ def bench(cli: Cli, target: Target, order: Order) -> NoReturn:
     raise typer.Exit(guarded(cli, lambda: run_fast(_at_url(cli, order, output)), output))
 
 
-async def _at_url(cli: Cli, order: Order, output: Output) -> int:
+async def _at_url(cli: Cli, order: BenchOptions, output: Output) -> int:
     if cli.read_only:
         raise UsageError("read-only: nothing is benchmarked", "leave --read-only out")
     job, key, url = _understood(order), _key(order.api_key_env), order.url or ""
@@ -131,7 +131,9 @@ async def _at_url(cli: Cli, order: Order, output: Output) -> int:
         raise Cancelled("interrupted", "run it again when you are ready") from None
 
 
-def _context(order: Order, url: str, price: float | None, provider: str, gpu: str = "") -> Context:
+def _context(
+    order: BenchOptions, url: str, price: float | None, provider: str, gpu: str = ""
+) -> Context:
     return Context(
         at=datetime.now(UTC),
         url=shown(url),
@@ -166,7 +168,7 @@ def _allow_many_connections() -> None:
         pass  # then connecting says that there are too many
 
 
-def _understood(order: Order) -> _Job:
+def _understood(order: BenchOptions) -> _Job:
     """Raises UsageError for what makes no sense, before anything is sent."""
     for path in (order.save_result, order.csv_file, order.markdown_file):
         if path is not None and not path.parent.is_dir():
@@ -187,15 +189,15 @@ def _understood(order: Order) -> _Job:
     slo = None if order.slo is None else Slo.parse(order.slo)
     mode = COMPLETIONS if order.completions else CHAT
     return _Job(
-        wish=Wish(workload, order.requests, order.warmup, slo, order.limit_s),
-        pace=Pace(order.concurrency) if arrivals is None else Pace(arrivals=arrivals),
-        asking=Asking(order.model, mode, order.ignore_eos),
+        wish=LoadOptions(workload, order.requests, order.warmup, slo, order.limit_s),
+        pace=LoadShape(order.concurrency) if arrivals is None else LoadShape(arrivals=arrivals),
+        asking=RequestTemplate(order.model, mode, order.ignore_eos),
         limits=Limits(request_s=order.timeout_s),
     )
 
 
 async def _measure(
-    order: Order,
+    order: BenchOptions,
     job: _Job,
     url: str,
     key: Secret,
@@ -204,16 +206,16 @@ async def _measure(
     output: Output,
 ) -> tuple[int, list[Outcome], int | None]:
     """(exit code, what was measured, the place of the best point of a sweep in it)."""
-    asking = Asking(model, job.asking.mode, job.asking.ignore_eos)
+    asking = RequestTemplate(model, job.asking.mode, job.asking.ignore_eos)
     _allow_many_connections()
     say(f"warming up {plain(shown(url), 200)} ...")
     async with connected(url, key, asking, job.wish, job.limits) as bench:
         if order.sweep:
             return await _sweep(order, bench, context, output)
         outcome = await bench.load(job.pace, _progress())
-    _write(order, [outcome], context, results.vllm_json(outcome, context))
+    _write(order, [outcome], context, result_files.vllm_json(outcome, context))
     if order.as_json:
-        output.json(results.vllm_json(outcome, context, details=False))
+        output.json(result_files.vllm_json(outcome, context, details=False))
     else:
         _print_rows(outcome, context, output)
     code = exit_codes.OK if outcome.figures.completed else exit_codes.VERIFICATION_FAILED
@@ -230,7 +232,7 @@ def _report(outcome: Outcome, context: Context) -> BenchReport:
     )
 
 
-def _workload(order: Order) -> str:
+def _workload(order: BenchOptions) -> str:
     """What was asked, so that only the like is compared with it."""
     words = [Path(order.dataset).name]
     lengths = (("in", order.input_len), ("out", order.output_len))
@@ -245,7 +247,7 @@ def _workload(order: Order) -> str:
 
 
 def _print_rows(outcome: Outcome, context: Context, output: Output) -> None:
-    rows = results.rows(outcome, context)
+    rows = result_files.rows(outcome, context)
     wide = max(len(name) for name, _ in rows)
     for name, text in rows:
         output.line(f"{name:<{wide}}  {plain(text, 300)}")
@@ -254,7 +256,7 @@ def _print_rows(outcome: Outcome, context: Context, output: Output) -> None:
 
 
 async def _sweep(
-    order: Order, bench: Bench, context: Context, output: Output
+    order: BenchOptions, bench: Bench, context: Context, output: Output
 ) -> tuple[int, list[Outcome], int | None]:
     swept = await bench.sweep(order.most, _say_point)
     outcomes = [point.middle for point in swept.points]
@@ -262,7 +264,7 @@ async def _sweep(
     if order.as_json:
         output.json(_swept_json(swept, context, details=False))
     else:
-        heads, lines = results.sweep_table(outcomes, context)
+        heads, lines = result_files.sweep_table(outcomes, context)
         for line in table(tuple(f">{head}" for head in heads), lines):
             output.line(line)
         output.line("")
@@ -299,21 +301,21 @@ def _swept_json(swept: Swept, context: Context, *, details: bool) -> dict[str, A
                 "output_throughput": point.throughput,
                 "spread": point.spread,
                 "kept_limits": point.kept,
-                "result": results.vllm_json(point.middle, context, details=details),
+                "result": result_files.vllm_json(point.middle, context, details=details),
             }
             for point in swept.points
         ],
     }
 
 
-def _write(order: Order, outcomes: Sequence[Outcome], context: Context, whole: Any) -> None:
+def _write(order: BenchOptions, outcomes: Sequence[Outcome], context: Context, whole: Any) -> None:
     """The files that were asked for. Raises UsageError when one cannot be written."""
     import json
 
     texts: tuple[tuple[Path | None, Callable[[], str]], ...] = (
         (order.save_result, lambda: json.dumps(whole)),
-        (order.csv_file, lambda: results.csv_text(outcomes, context)),
-        (order.markdown_file, lambda: results.markdown(outcomes, context)),
+        (order.csv_file, lambda: result_files.csv_text(outcomes, context)),
+        (order.markdown_file, lambda: result_files.markdown(outcomes, context)),
     )
     for path, text in texts:
         if path is None:

@@ -8,9 +8,8 @@ from gdl.cli import exit_codes
 from gdl.cli.output import say
 from gdl.cli.render import money, plain, price, table
 from gdl.cli.runtime import Cli, Session, Target, execute
-from gdl.domain.measured import Measurement, ranked
-from gdl.domain.plain import to_plain
-from gdl.domain.served import Percentiles
+from gdl.domain.benchmark import Measurement, Percentiles, ranked
+from gdl.domain.serialization import to_plain
 
 _HEADINGS = (
     "MODEL", "GPU", "PROVIDER", ">PRICE", ">AT A TIME", ">TOKENS/S", ">TTFT", ">TPOT",

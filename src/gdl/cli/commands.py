@@ -71,7 +71,7 @@ def offers(
 ) -> None:
     """List offers: cheapest first, excluded ones last with the reason."""
     from gdl.cli import listing
-    from gdl.domain.models import OfferQuery
+    from gdl.domain.offers import OfferQuery
 
     query = OfferQuery(
         provider=provider,
@@ -156,7 +156,7 @@ def deploy(
 
     if destroy and keep:
         raise typer.BadParameter("--destroy and --keep exclude each other")
-    wish = implementation.Wish(
+    wish = implementation.DeployOptions(
         model=model,
         provider=provider,
         exclude_providers=tuple(exclude_provider or ()),

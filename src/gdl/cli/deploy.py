@@ -14,14 +14,16 @@ from gdl.cli.runtime import Cli, Session, Target, at_terminal, complain, execute
 from gdl.cli.show import JsonShow, Show, TextShow
 from gdl.cli.signals import leave_now
 from gdl.domain.errors import GdlError, UsageError
-from gdl.domain.events import Billing, DeploymentFinished, Recorded
-from gdl.domain.models import DeploymentSpec, OfferQuery
-from gdl.domain.plain import recorded_to_plain
+from gdl.domain.events import DeploymentFinished, Recorded
+from gdl.domain.offers import OfferQuery
+from gdl.domain.phase import Billing
+from gdl.domain.serialization import recorded_to_plain
+from gdl.domain.spec import DeploymentSpec
 from gdl.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class DeployOptions:
     """What `deploy` was asked for, as far as it is not a setting."""
 
     model: str
@@ -38,7 +40,7 @@ class Wish:
 
 
 def deploy(
-    cli: Cli, target: Target, wish: Wish, flags: Mapping[str, Any], as_json: bool
+    cli: Cli, target: Target, wish: DeployOptions, flags: Mapping[str, Any], as_json: bool
 ) -> NoReturn:
     """Deploy and follow to the end."""
 
@@ -67,7 +69,7 @@ def deploy(
     )
 
 
-def _spec(wish: Wish, settings: Settings) -> DeploymentSpec:
+def _spec(wish: DeployOptions, settings: Settings) -> DeploymentSpec:
     if wish.after == "keep" and settings.backend == "sandbox" and not settings.sandbox.url:
         raise UsageError(
             "--keep keeps nothing here: the sandbox of this process ends with it",

@@ -17,7 +17,7 @@ from gdl.cli.render import plain
 from gdl.cli.runtime import Cli, Session, Target, execute, guarded
 
 if TYPE_CHECKING:
-    from gdl.diagnose.engine import Diagnosis
+    from gdl.diagnosis.rule_engine import Diagnosis
 
 _PIECE = 1 << 20
 UNKNOWN = 1
@@ -42,7 +42,7 @@ def diagnose(cli: Cli, file: str, as_json: bool) -> NoReturn:
 
 def _read(file: str) -> Diagnosis:
     """Raises UsageError when it cannot be read."""
-    from gdl.diagnose.engine import Scanner, explain
+    from gdl.diagnosis.rule_engine import Scanner, explain
     from gdl.domain.errors import UsageError
 
     scanner = Scanner()
@@ -71,7 +71,7 @@ def _refuse_device(stream: IO[bytes]) -> None:
 
 def to_plain(found: Diagnosis) -> dict[str, Any]:
     """One JSON object; `known` says whether a cause was found."""
-    from gdl.domain.plain import to_plain as fields
+    from gdl.domain.serialization import to_plain as fields
 
     return {"type": "diagnosis", "known": found.known, **fields(found)}
 

@@ -11,7 +11,7 @@ from gdl.cli.runtime import complain
 from gdl.cli.signals import leave_now
 
 if TYPE_CHECKING:
-    from gdl.orchestrator.api import OrchestratorApi
+    from gdl.orchestrator.api.ports import OrchestratorApi
 
 
 class GivingBack:

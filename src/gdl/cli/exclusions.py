@@ -47,7 +47,7 @@ def show(
 
 
 def _plain(exclusion: Any) -> dict[str, Any]:
-    from gdl.domain.plain import to_plain
+    from gdl.domain.serialization import to_plain
 
     plain: dict[str, Any] = to_plain(exclusion)
     return plain

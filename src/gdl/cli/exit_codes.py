@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gdl.domain.errors import GdlError
-    from gdl.domain.events import Billing, DeploymentFinished
+    from gdl.domain.events import DeploymentFinished
+    from gdl.domain.phase import Billing
 
 OK = 0
 INTERNAL = 1

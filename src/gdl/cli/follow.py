@@ -18,7 +18,8 @@ from gdl.cli.signals import handled
 from gdl.domain import events as ev
 from gdl.domain.deployment import DeploymentState, apply
 from gdl.domain.errors import GdlError
-from gdl.domain.events import Billing, DeploymentFinished, Phase, Recorded
+from gdl.domain.events import DeploymentFinished, Recorded
+from gdl.domain.phase import Billing, Phase
 
 Ask = Callable[[str], Awaitable[str]]
 

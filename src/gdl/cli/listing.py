@@ -11,10 +11,11 @@ from gdl.cli.output import say
 from gdl.cli.render import machine, money, plain, price, table
 from gdl.cli.runtime import Cli, Session, Target, execute
 from gdl.domain.errors import NoSuitableOffer
-from gdl.domain.models import Finding, OfferQuery, RankedOffer
-from gdl.domain.offers import why_none
-from gdl.domain.plain import to_plain
-from gdl.orchestrator.api import ModelRow, SessionRow
+from gdl.domain.findings import Finding
+from gdl.domain.offers import OfferQuery, RankedOffer
+from gdl.domain.ranking import why_none
+from gdl.domain.serialization import to_plain
+from gdl.orchestrator.api.ports import ModelRow, SessionRow
 
 
 def offers(

@@ -18,12 +18,12 @@ from gdl.cli.publishing import publish, refuse_to_publish
 from gdl.cli.render import bench as bench_lines
 from gdl.cli.render import elapsed, machine, money, plain, price, table
 from gdl.cli.runtime import Cli, Session, Target, at_terminal, execute
+from gdl.domain.benchmark import OWN
 from gdl.domain.errors import Cancelled, GdlError, ReleaseUnconfirmed
-from gdl.domain.idents import matching
-from gdl.domain.measured import OWN
-from gdl.domain.plain import to_plain
-from gdl.domain.served import Check, CheckStatus, HealthSample
-from gdl.orchestrator.api import OrchestratorApi
+from gdl.domain.health import Check, CheckStatus, HealthSample
+from gdl.domain.id_matching import matching
+from gdl.domain.serialization import to_plain
+from gdl.orchestrator.api.ports import OrchestratorApi
 
 T = TypeVar("T")
 _WATCH_EVERY_S = 5.0

@@ -148,7 +148,7 @@ def bench(
         machines.bench(cli, target, ident, publish, as_json)
     from gdl.cli import bench as implementation
 
-    order = implementation.Order(
+    order = implementation.BenchOptions(
         url=url,
         ident=ident,
         api_key_env=api_key_env,

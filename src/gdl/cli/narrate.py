@@ -10,7 +10,7 @@ from gdl.cli.render import bench, duration, elapsed, host, machine, money, plain
 from gdl.domain import events as ev
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.events import Recorded
-from gdl.domain.served import CheckStatus
+from gdl.domain.health import CheckStatus
 
 _PROGRESS_EVERY_S = 10.0
 _LEVELS = {"warning": "warning: ", "error": "error: "}

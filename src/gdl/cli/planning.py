@@ -11,7 +11,7 @@ from gdl.cli.output import Output
 from gdl.cli.render import plain
 from gdl.cli.runtime import Cli, Target, guarded, load_settings
 from gdl.domain.errors import DeployError, GdlError
-from gdl.domain.plain import to_plain
+from gdl.domain.serialization import to_plain
 from gdl.engines.vllm.preview import Preview, preview
 
 

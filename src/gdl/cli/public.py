@@ -11,8 +11,8 @@ from gdl.cli.output import say
 from gdl.cli.render import plain, table
 from gdl.cli.runtime import Cli, Session, Target, execute
 from gdl.domain.errors import UsageError
-from gdl.domain.plain import to_plain
-from gdl.orchestrator.api import PUBLIC_MEANS, PublicRow
+from gdl.domain.serialization import to_plain
+from gdl.orchestrator.api.ports import PUBLIC_MEANS, PublicRow
 
 
 def public(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from gdl.cli.output import say
 from gdl.cli.render import plain
 from gdl.cli.runtime import Session
+from gdl.domain.benchmark import BenchReport
 from gdl.domain.errors import UsageError
-from gdl.domain.served import BenchReport
 
 
 def refuse_to_publish(session: Session, wanted: bool) -> None:

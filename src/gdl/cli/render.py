@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from gdl.domain.text import flat
 
 if TYPE_CHECKING:
-    from gdl.domain.models import HostFacts
-    from gdl.domain.served import BenchReport, Percentiles
+    from gdl.domain.benchmark import BenchReport, Percentiles
+    from gdl.domain.host import HostFacts
 
 
 def plain(value: object, limit: int = 2000) -> str:

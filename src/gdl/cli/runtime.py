@@ -16,7 +16,7 @@ from gdl.cli.output import Output, OutputClosed, say
 
 if TYPE_CHECKING:
     from gdl.domain.errors import GdlError
-    from gdl.orchestrator.api import OrchestratorApi
+    from gdl.orchestrator.api.ports import OrchestratorApi
     from gdl.settings import Settings
 
 Opener = Callable[..., AbstractAsyncContextManager["OrchestratorApi"]]

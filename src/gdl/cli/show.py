@@ -13,7 +13,7 @@ from gdl.cli.render import plain
 from gdl.domain import events as ev
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.events import DeploymentFinished, Recorded
-from gdl.domain.plain import recorded_to_plain
+from gdl.domain.serialization import recorded_to_plain
 
 
 class Show(Protocol):

@@ -15,11 +15,11 @@ from gdl.cli import exit_codes
 from gdl.cli.output import say
 from gdl.cli.render import elapsed, plain, table
 from gdl.cli.runtime import Cli, Session, Target, execute
-from gdl.domain.calls import FORMATS, Call
+from gdl.domain.client_snippets import FORMATS, Call
 from gdl.domain.errors import GdlError, SshError, UsageError
-from gdl.domain.idents import matching
-from gdl.domain.plain import to_plain
-from gdl.orchestrator.api import TunnelRow
+from gdl.domain.id_matching import matching
+from gdl.domain.serialization import to_plain
+from gdl.orchestrator.api.ports import TunnelRow
 
 _OPENS_S = 60.0
 

@@ -6,10 +6,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from gdl.domain import events as ev
-from gdl.domain.events import Billing, Phase, Recorded
-from gdl.domain.models import DeploymentSpec, HostFacts
+from gdl.domain.benchmark import BenchReport, QualityAnswer
+from gdl.domain.events import Recorded
+from gdl.domain.health import Check
+from gdl.domain.host import HostFacts
+from gdl.domain.phase import Billing, Phase
 from gdl.domain.remedies import Remedy
-from gdl.domain.served import BenchReport, Check, QualityAnswer
+from gdl.domain.spec import DeploymentSpec
 
 ACTIVE = (
     Phase.PLANNED,

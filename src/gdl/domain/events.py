@@ -7,39 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 
-from gdl.domain.models import AttemptSummary, DeploymentSpec, HostFacts
+from gdl.domain.benchmark import BenchReport, QualityAnswer
+from gdl.domain.health import Check, Condition
+from gdl.domain.host import HostFacts
+from gdl.domain.phase import Billing, Phase
 from gdl.domain.remedies import Remedy
-from gdl.domain.served import BenchReport, Check, Condition, QualityAnswer
-
-
-class Phase(StrEnum):
-    PLANNED = "PLANNED"
-    RENTING = "RENTING"
-    CONNECTING = "CONNECTING"
-    PREFLIGHT = "PREFLIGHT"
-    INSTALLING = "INSTALLING"
-    STARTING = "STARTING"
-    LOADING = "LOADING"
-    VERIFYING = "VERIFYING"
-    SERVING = "SERVING"
-    STOPPING = "STOPPING"
-    STOPPED = "STOPPED"
-    FAILED = "FAILED"
-    CANCELLED = "CANCELLED"
-
-
-class Billing(StrEnum):
-    """none: nothing was asked for. requested: the rent request may have gone out.
-    active: the machine costs money. released: the backend confirmed that it is gone.
-    unknown: it may still cost money, and nobody could confirm otherwise."""
-
-    NONE = "none"
-    REQUESTED = "requested"
-    ACTIVE = "active"
-    RELEASED = "released"
-    UNKNOWN = "unknown"
+from gdl.domain.spec import DeploymentSpec
+from gdl.domain.summary import AttemptSummary
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from gdl.domain.models import HostFacts, Offer
+from gdl.domain.host import HostFacts
+from gdl.domain.offers import Offer
 
 VRAM_TOLERANCE = 0.9
 """Listings count GB, drivers GiB less what they keep: a 24 GB L4 shows 22.5 GiB."""

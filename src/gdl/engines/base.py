@@ -9,10 +9,12 @@ import shlex
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from gdl.domain.models import DeploymentSpec, HostFacts, OfferQuery
+from gdl.domain.host import HostFacts
+from gdl.domain.offers import OfferQuery
 from gdl.domain.remedies import Remedy, RemedyKind
+from gdl.domain.requirements import ModelShape
 from gdl.domain.secret import Secret
-from gdl.domain.sizing import ModelShape
+from gdl.domain.spec import DeploymentSpec
 from gdl.settings import Settings
 
 

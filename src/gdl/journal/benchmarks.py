@@ -8,9 +8,8 @@ from datetime import datetime
 
 from pydantic import TypeAdapter
 
-from gdl.domain.measured import Measurement
-from gdl.domain.plain import to_plain
-from gdl.domain.served import BenchReport
+from gdl.domain.benchmark import BenchReport, Measurement
+from gdl.domain.serialization import to_plain
 from gdl.journal.store import Journal
 
 LIMIT = 1000

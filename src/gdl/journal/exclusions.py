@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from gdl.domain.models import Exclusion
+from gdl.domain.offers import Exclusion
 from gdl.journal.store import Journal
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from gdl.domain.events import Phase
+from gdl.domain.phase import Phase
 from gdl.journal.store import Journal
 
 LOOK_BACK = 300

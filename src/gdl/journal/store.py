@@ -18,54 +18,12 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 
 from gdl.domain.errors import GdlError
-from gdl.domain.events import EVENT_TYPES, TYPE_NAMES, Billing, Event, Recorded
-from gdl.domain.plain import to_plain
+from gdl.domain.events import EVENT_TYPES, TYPE_NAMES, Event, Recorded
+from gdl.domain.phase import Billing
+from gdl.domain.rental import Rental
+from gdl.domain.serialization import to_plain
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Rental:
-    """What we know of one rent request and the session it led to.
-
-    billing is ours: it is `active` until the backend confirmed that the machine is gone.
-    key_file, api_key_file, host_key_file: paths on this computer; "" while there is none.
-    service_url: who was asked for it (Backend.service_url): only it can tell of the session.
-    """
-
-    intent_id: str
-    deployment_id: str
-    attempt: int
-    backend: str
-    provider: str
-    offer_id: str
-    consumer_id: str
-    price: float
-    requested_at: datetime
-    billing: Billing
-    session_id: str | None = None
-    model: str = ""
-    served_name: str = ""
-    host: str = ""
-    port: int = 0
-    user: str = ""
-    alias: str = ""
-    agent_auth: bool = False
-    key_file: str = ""
-    host_key_file: str = ""
-    api_key_file: str = ""
-    work_dir: str = ""
-    engine_log: str = ""
-    engine_port: int = 0
-    has_gpu: bool = False
-    released_at: datetime | None = None
-    service_url: str = ""
-
-    @property
-    def open(self) -> bool:
-        """Whether there may still be something of ours to give back."""
-        billed = self.billing in (Billing.REQUESTED, Billing.ACTIVE, Billing.UNKNOWN)
-        return billed or (self.session_id is not None and self.released_at is None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,54 +12,47 @@ from pathlib import Path
 
 from gdl.backends.base import Backend
 from gdl.domain import events as ev
+from gdl.domain.benchmark import OWN_LOAD, BenchLoad, BenchReport, Measurement
+from gdl.domain.chat import ChatDone, ChatMessage, ChatPiece
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.errors import GdlError, UsageError
-from gdl.domain.events import Billing, Phase
-from gdl.domain.live import CheckRound, GpuLoad, typical
-from gdl.domain.measured import OWN_LOAD, Measurement
-from gdl.domain.models import (
-    CostReport,
-    DeploymentSpec,
-    Exclusion,
-    Finding,
-    OfferQuery,
-    RankedOffer,
-)
-from gdl.domain.served import (
-    BenchLoad,
-    BenchReport,
-    ChatDone,
-    ChatMessage,
-    ChatPiece,
-    Check,
-    HealthSample,
-)
+from gdl.domain.findings import Finding
+from gdl.domain.health import Check, HealthSample
+from gdl.domain.money import CostReport
+from gdl.domain.offers import Exclusion, OfferQuery, RankedOffer
+from gdl.domain.phase import Billing, Phase
+from gdl.domain.readings import CheckRound, GpuLoad, typical
+from gdl.domain.rental import Rental
+from gdl.domain.spec import DeploymentSpec
 from gdl.engines.base import Engine, Model
 from gdl.journal import history
-from gdl.journal.store import Journal, Rental
-from gdl.orchestrator import bundle, chat, doctor, modelling, shell, sizes, sources
-from gdl.orchestrator.api import (
+from gdl.journal.store import Journal
+from gdl.orchestrator.api.ports import (
+    BackendSource,
     ModelRow,
+    PastDeployment,
     PublicRow,
-    Reached,
+    ReachedEndpoint,
     SessionRow,
-    Sized,
-    Source,
-    Story,
+    SizedModel,
     TunnelRow,
 )
-from gdl.orchestrator.deployment import Deployment
-from gdl.orchestrator.failover import Failover
-from gdl.orchestrator.leftovers import Leftovers, quietly
-from gdl.orchestrator.measurements import SWEPT, Measurements, sweep
-from gdl.orchestrator.pipeline import Attempt
-from gdl.orchestrator.public import Publisher
-from gdl.orchestrator.renting import Renter
-from gdl.orchestrator.runner import Runner
-from gdl.orchestrator.running import Running
-from gdl.orchestrator.sessions import Sessions
-from gdl.orchestrator.tunnels import Tunnels
-from gdl.orchestrator.visits import Visits
+from gdl.orchestrator.deployment.context import Deployment
+from gdl.orchestrator.endpoint import chat
+from gdl.orchestrator.endpoint.benchmarks import SWEPT, Benchmarks, sweep
+from gdl.orchestrator.leasing import model_rows, requirements
+from gdl.orchestrator.leasing.orphans import Orphans, quietly
+from gdl.orchestrator.leasing.renting import Renter
+from gdl.orchestrator.leasing.selection import OfferSelection
+from gdl.orchestrator.run.attempt import Attempt
+from gdl.orchestrator.run.deployment_task import DeploymentTask
+from gdl.orchestrator.run.registry import DeploymentRegistry
+from gdl.orchestrator.sessions import shell
+from gdl.orchestrator.sessions.public_url import PublicUrls
+from gdl.orchestrator.sessions.reconnect import Reconnector
+from gdl.orchestrator.sessions.sessions import Sessions
+from gdl.orchestrator.sessions.tunnels import Tunnels
+from gdl.orchestrator.support import bundle, discovery, doctor
 from gdl.settings import Settings
 
 
@@ -94,9 +87,9 @@ class Orchestrator:
         self._clock = clock
         self._attempt_of = attempt
         self._renter = Renter(backend, journal, settings, consumer_id, clock)
-        self._leftovers = Leftovers(backend, journal, settings, clock)
-        self._measurements = Measurements(journal, clock)
-        self._visits = Visits(backend, journal, settings, self._measurements)
+        self._leftovers = Orphans(backend, journal, settings, clock)
+        self._measurements = Benchmarks(journal, clock)
+        self._visits = Reconnector(backend, journal, settings, self._measurements)
         self._sessions = Sessions(
             backend,
             journal,
@@ -107,9 +100,9 @@ class Orchestrator:
             clock,
         )
         self._tunnels = Tunnels(self._sessions, self._visits, settings)
-        self._publisher = Publisher(self._sessions, self._visits, journal, settings, clock)
-        self._failover = Failover(backend, engine, journal, settings, clock)
-        self._running = Running(backend.name, backend.rents, journal, settings, clock)
+        self._publisher = PublicUrls(self._sessions, self._visits, journal, settings, clock)
+        self._failover = OfferSelection(backend, engine, journal, settings, clock)
+        self._running = DeploymentRegistry(backend.name, backend.rents, journal, settings, clock)
         self._attempts: dict[str, Attempt] = {}
 
     # -- looking ---------------------------------------------------------------------------------
@@ -118,10 +111,10 @@ class Orchestrator:
         return await self._failover.offers(query)
 
     def models(self) -> Sequence[ModelRow]:
-        return [modelling.row(model) for model in self._engine.models()]
+        return [model_rows.row(model) for model in self._engine.models()]
 
-    def size(self, query: OfferQuery) -> Sized:
-        return sizes.sized(self._engine, query, self._settings)
+    def size(self, query: OfferQuery) -> SizedModel:
+        return requirements.sized(self._engine, query, self._settings)
 
     async def costs(self) -> CostReport:
         return await self._backend.costs()
@@ -129,10 +122,10 @@ class Orchestrator:
     async def doctor(self) -> Sequence[Finding]:
         return await doctor.examine(self._settings, self._backend, self._journal, self._leftovers)
 
-    async def sources(self) -> Sequence[Source]:
-        return await sources.look(self._settings, self._consumer_id)
+    async def sources(self) -> Sequence[BackendSource]:
+        return await discovery.look(self._settings, self._consumer_id)
 
-    async def stories(self) -> Sequence[Story]:
+    async def stories(self) -> Sequence[PastDeployment]:
         return await self._sessions.stories()
 
     async def bundle(self, ident: str, path: Path | None = None) -> Path:
@@ -145,10 +138,10 @@ class Orchestrator:
 
     async def deploy(self, spec: DeploymentSpec) -> str:
         self._refuse_read_only("deploy")
-        model = sizes.resolved(self._engine, spec.model, spec.query)
+        model = requirements.resolved(self._engine, spec.model, spec.query)
         self._engine.check(spec, model, self._settings)
         if spec.query.model is None:
-            spec = modelling.with_model(spec)
+            spec = model_rows.with_model(spec)
         deployment = await self._running.add(spec, model)
         await self._running.start(deployment, self._deploy(deployment))
         return deployment.id
@@ -166,8 +159,8 @@ class Orchestrator:
         await self._running.start(deployment, self._attach(deployment, rental))
         return deployment.id
 
-    def _runner(self, deployment: Deployment) -> Runner:
-        return Runner(
+    def _runner(self, deployment: Deployment) -> DeploymentTask:
+        return DeploymentTask(
             deployment,
             self._make_attempt,
             self._failover,
@@ -430,7 +423,7 @@ class Orchestrator:
         return await self._measurements.kept(model, gpu)
 
     @asynccontextmanager
-    async def reach(self, ident: str) -> AsyncIterator[Reached]:
+    async def reach(self, ident: str) -> AsyncIterator[ReachedEndpoint]:
         self._refuse_read_only("bench")
         async with self._visits.reach(await self._sessions.find(ident)) as reached:
             yield reached

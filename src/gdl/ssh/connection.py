@@ -8,9 +8,9 @@ from types import TracebackType
 
 import asyncssh
 
-from gdl.domain.models import CommandResult
+from gdl.domain.host import CommandResult
+from gdl.ssh.commands import OUTPUT_LIMIT, Bounded, Executor
 from gdl.ssh.dial import Dialled, Target, dial
-from gdl.ssh.execute import OUTPUT_LIMIT, Bounded, Executor
 from gdl.ssh.files import RemoteFiles
 from gdl.ssh.forward import Forward, probe_port
 

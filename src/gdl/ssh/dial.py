@@ -11,9 +11,15 @@ from typing import Any
 import asyncssh
 
 from gdl.domain.errors import GdlError, SshAuthFailed, SshError, UsageError
-from gdl.domain.models import SshAddress
+from gdl.domain.session import SshAddress
 from gdl.domain.text import one_line
-from gdl.ssh.keys import host_key_algorithms, host_key_changed, load_key, read_pin, write_pin
+from gdl.keyring.ssh_keys import (
+    host_key_algorithms,
+    host_key_changed,
+    load_key,
+    read_pin,
+    write_pin,
+)
 
 _CIPHERS = (
     # AES-GCM is the fastest by far where the processor helps; the rest is for older servers.

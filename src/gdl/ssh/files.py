@@ -14,7 +14,7 @@ import asyncssh
 
 from gdl.domain.errors import SshError
 from gdl.domain.text import one_line
-from gdl.ssh.execute import Bounded, Executor
+from gdl.ssh.commands import Bounded, Executor
 
 _SFTP_START_S = 8.0
 """A login script that prints breaks SFTP without an error; after this long it is given up."""

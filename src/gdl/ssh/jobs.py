@@ -16,11 +16,11 @@ from typing import Protocol
 from urllib.parse import quote, unquote
 
 from gdl.domain.errors import CommandTimeout, DeployError, SshError, UsageError
-from gdl.domain.models import CommandResult
+from gdl.domain.host import CommandResult
 from gdl.domain.secret import Secret
 from gdl.domain.text import one_line
-from gdl.ssh import remote_sh
-from gdl.ssh.link import Link
+from gdl.ssh import job_scripts
+from gdl.ssh.reconnecting import Link
 
 _CALL_S = 60.0
 _SENTINEL_TRIES = 6
@@ -83,7 +83,7 @@ async def start(runner: Runner, spec: JobSpec) -> Job:
     connection is lost.
     """
     mark = secrets.token_hex(16)
-    parts = [remote_sh.WRAPPER, spec.script, _exports(spec.secret_env)]
+    parts = [job_scripts.WRAPPER, spec.script, _exports(spec.secret_env)]
     parts += [text for _, text in spec.files]
     names = [name for name, _ in spec.files]
     log = spec.log or ""
@@ -95,7 +95,7 @@ async def start(runner: Runner, spec: JobSpec) -> Job:
         raise UsageError(f"the script or a file of job {spec.name!r} has a NUL byte", "remove it")
     result = await _run(
         runner,
-        remote_sh.START,
+        job_scripts.START,
         [spec.workdir, _folder(spec.name), log, mark, *names],
         input="".join(f"{part}\n{mark}\n" for part in parts),
     )
@@ -117,7 +117,7 @@ async def start(runner: Runner, spec: JobSpec) -> Job:
 
 async def find(runner: Runner, workdir: str, name: str) -> Job | None:
     """The last run of a job, alive or ended; None when there was none."""
-    answer = _fields(await _ask(runner, remote_sh.FIND, [workdir, _folder(name)]))
+    answer = _fields(await _ask(runner, job_scripts.FIND, [workdir, _folder(name)]))
     if answer[0] != "job":
         return None
     return Job(name, answer[1], answer[2], _number(answer[3]))
@@ -125,7 +125,7 @@ async def find(runner: Runner, workdir: str, name: str) -> Job | None:
 
 async def running_jobs(runner: Runner, workdir: str) -> list[Job]:
     """The jobs in a work folder that are alive."""
-    answer = _fields(await _ask(runner, remote_sh.RUNNING, [workdir]))
+    answer = _fields(await _ask(runner, job_scripts.RUNNING, [workdir]))
     jobs = []
     for at in range(0, len(answer) - 4, 4):
         _, folder, log, pid = answer[at : at + 4]
@@ -135,7 +135,7 @@ async def running_jobs(runner: Runner, workdir: str) -> list[Job]:
 
 async def status(runner: Runner, job: Job) -> JobStatus:
     """How the job stands now."""
-    return _status(_fields(await _ask(runner, remote_sh.STATUS, [job.dir, str(job.pid)])))
+    return _status(_fields(await _ask(runner, job_scripts.STATUS, [job.dir, str(job.pid)])))
 
 
 async def wait(link: Link, job: Job, *, timeout: float) -> JobStatus:
@@ -155,7 +155,7 @@ async def wait(link: Link, job: Job, *, timeout: float) -> JobStatus:
 
 
 async def _wait(link: Link, job: Job) -> JobStatus:
-    command = _command(remote_sh.SENTINEL, [job.dir, str(job.pid)])
+    command = _command(job_scripts.SENTINEL, [job.dir, str(job.pid)])
     tries = 0
     while True:
         said = bytearray()
@@ -189,7 +189,7 @@ async def _wait(link: Link, job: Job) -> JobStatus:
 async def leftovers(runner: Runner, job: Job) -> tuple[int, ...]:
     """Pids of what an ended job left running, such as the workers of a server that was killed.
     They carry the job's mark; `stop` ends them. Empty where that cannot be seen (no /proc)."""
-    answer = _fields(await _ask(runner, remote_sh.MARKED, [job.dir]))
+    answer = _fields(await _ask(runner, job_scripts.MARKED, [job.dir]))
     return tuple(_number(pid) for pid in answer[: answer.index("end")])
 
 
@@ -200,7 +200,7 @@ async def stop(runner: Runner, job: Job, *, grace_s: float = 10.0) -> JobStatus:
     the machine cannot be reached or something survives KILL.
     """
     arguments = [job.dir, str(job.pid), str(max(0, round(grace_s * 10)))]
-    result = await _ask(runner, remote_sh.STOP, arguments, timeout=2 * grace_s + _CALL_S)
+    result = await _ask(runner, job_scripts.STOP, arguments, timeout=2 * grace_s + _CALL_S)
     answer = _fields(result)
     if answer[0] == "stuck":
         pids = one_line(answer[1], 80)

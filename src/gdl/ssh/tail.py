@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from gdl.domain.errors import HostKeyChanged, SshAuthFailed, SshError
-from gdl.ssh.link import Link
-from gdl.ssh.text import LineSplitter
+from gdl.ssh.line_splitter import LineSplitter
+from gdl.ssh.reconnecting import Link
 
 _READ_BYTES = 128 * 1024
 _IDLE_POLL_S = 0.5

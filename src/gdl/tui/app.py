@@ -14,12 +14,12 @@ from textual.theme import Theme
 
 from gdl.domain.errors import GdlError, UsageError
 from gdl.tui import format as fmt
-from gdl.tui.following import Following
+from gdl.tui.deployment_feed import DeploymentFeed
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gdl.orchestrator.api import OrchestratorApi
+    from gdl.orchestrator.api.ports import OrchestratorApi
     from gdl.settings import Settings
     from gdl.tui.screens.dialogs import Confirm
 
@@ -77,7 +77,7 @@ def _sessions() -> Screen[Any]:
     return SessionsScreen()
 
 
-class GdlApp(Following):
+class GdlApp(DeploymentFeed):
     """The terminal UI over an orchestrator, which it neither builds nor closes. Importing this
     imports little more than Textual: the first frame waits for it."""
 
@@ -272,7 +272,7 @@ class GdlApp(Following):
         if not self.connected:
             self.exit()
             return
-        from gdl.tui.leaving import quit_politely
+        from gdl.tui.quit import quit_politely
 
         self.run_worker(quit_politely(self), group="quit")
 

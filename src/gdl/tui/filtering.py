@@ -8,7 +8,7 @@ import re
 import shlex
 from collections.abc import Callable, Sequence
 
-from gdl.domain.models import RankedOffer
+from gdl.domain.offers import RankedOffer
 
 Test = Callable[[RankedOffer], bool]
 _Term = Callable[[RankedOffer, str], bool]

@@ -9,7 +9,8 @@ from gdl.domain.text import flat
 
 if TYPE_CHECKING:
     from gdl.domain.deployment import AttemptState
-    from gdl.domain.models import AttemptSummary, Offer
+    from gdl.domain.offers import Offer
+    from gdl.domain.summary import AttemptSummary
 
 _LINE_LIMIT = 4000
 

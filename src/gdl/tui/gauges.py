@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from gdl.domain.live import GpuLoad
-from gdl.domain.served import HealthSample
+from gdl.domain.health import HealthSample
+from gdl.domain.readings import GpuLoad
 
 KEPT = 180
 """Samples of each kind; one is taken a second."""

@@ -13,10 +13,13 @@ from datetime import datetime
 from itertools import islice
 
 from gdl.domain import events as ev
+from gdl.domain.benchmark import BenchReport
+from gdl.domain.chat import ChatDone
 from gdl.domain.deployment import AttemptState, DeploymentState, apply
-from gdl.domain.events import Billing, Phase, Recorded
-from gdl.domain.served import BenchReport, ChatDone, Check
-from gdl.orchestrator.api import SessionRow
+from gdl.domain.events import Recorded
+from gdl.domain.health import Check
+from gdl.domain.phase import Billing, Phase
+from gdl.orchestrator.api.ports import SessionRow
 from gdl.tui.format import plain_line
 from gdl.tui.gauges import Gauges
 

@@ -10,24 +10,19 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from gdl.backends.sandbox.scenario import load
-from gdl.backends.shopper import ShopperBackend
+from gdl.backends.shopper.backend import ShopperBackend
+from gdl.domain.benchmark import Publication
 from gdl.domain.errors import GdlError
-from gdl.domain.measured import Publication
-from gdl.domain.models import (
-    CostReport,
-    Finding,
-    Lease,
-    Offer,
-    OfferQuery,
-    RentRequest,
-    Session,
-)
+from gdl.domain.findings import Finding
+from gdl.domain.money import CostReport
+from gdl.domain.offers import Offer, OfferQuery
+from gdl.domain.session import Lease, RentRequest, Session
 from gdl.domain.text import one_line
 from gdl.settings import Settings
+from gdl.simulator.scenario import load
 
 if TYPE_CHECKING:
-    from gdl.backends.sandbox.service import Service
+    from gdl.simulator.service import Service
 
 NAME = "sandbox"
 LABEL = "(simulated)"
@@ -149,7 +144,7 @@ class SandboxBackend:
 
 
 def _service_class() -> type[Service]:
-    from gdl.backends.sandbox.service import Service
+    from gdl.simulator.service import Service
 
     return Service
 

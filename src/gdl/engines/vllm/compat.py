@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 
 from gdl.domain.errors import DeployError, UsageError
-from gdl.domain.models import HostFacts
-from gdl.engines.vllm import table
-from gdl.engines.vllm.table import Release, parse
-from gdl.engines.vllm.ways import (
+from gdl.domain.host import HostFacts
+from gdl.engines.vllm import compat_table
+from gdl.engines.vllm.compat_table import Release, parse
+from gdl.engines.vllm.wheel_choice import (
     Way,
     capability_of,
     check_toolkit,
@@ -59,7 +59,7 @@ def fitting_python(host: HostFacts, bounds: tuple[str, str]) -> str:
 
 def for_cpu(install: Install) -> Choice:
     """vLLM's CPU build."""
-    row = table.raw()["cpu"]
+    row = compat_table.raw()["cpu"]
     version = install.vllm_version or row["version"]
     _check_version(version)
     requirement = f"{row['distribution']}=={version}"
@@ -81,11 +81,11 @@ def for_gpu(host: HostFacts, install: Install) -> Choice:
     wanted = install.vllm_version
     if wanted:
         _check_version(wanted)
-        return _choice(table.row_of(wanted), wanted, host, install)
+        return _choice(compat_table.row_of(wanted), wanted, host, install)
     _refuse_hopeless(host)
     from_assets: Choice | None = None
     error: DeployError | None = None
-    for release in reversed(table.releases()):
+    for release in reversed(compat_table.releases()):
         try:
             choice = _choice(release, release.version, host, install)
         except DeployError as reason:
@@ -106,10 +106,10 @@ def for_image(host: HostFacts, install: Install) -> Choice:
     check_architecture(host)
     if install.vllm_version:
         _check_version(install.vllm_version)
-        return _image_choice(table.row_of(install.vllm_version), install.vllm_version, host)
+        return _image_choice(compat_table.row_of(install.vllm_version), install.vllm_version, host)
     _refuse_hopeless(host)
     error: DeployError | None = None
-    for release in reversed(table.releases()):
+    for release in reversed(compat_table.releases()):
         try:
             return _image_choice(release, release.version, host)
         except DeployError as reason:
@@ -121,9 +121,11 @@ def least_cuda(install: Install) -> float:
     """The oldest CUDA version whose driver runs the release asked for, or any release. A driver
     runs every toolkit of its major version."""
     wanted = install.vllm_version
-    rows = [table.row_of(wanted)] if parse(wanted) else list(table.releases())
+    rows = [compat_table.row_of(wanted)] if parse(wanted) else list(compat_table.releases())
     majors = [parse(row.cuda)[0] for row in rows]
-    majors += [parse(w.cuda)[0] for w in table.wheels() if not parse(wanted) or w.has(wanted)]
+    majors += [
+        parse(w.cuda)[0] for w in compat_table.wheels() if not parse(wanted) or w.has(wanted)
+    ]
     return float(min(majors))
 
 
@@ -147,14 +149,18 @@ def _check_version(version: str) -> None:
 def _refuse_hopeless(host: HostFacts) -> None:
     """Raises DeployError for what no release can run on, with the reason for all of them."""
     capability = capability_of(host)
-    least = min(release.min_capability for release in table.releases())
+    least = min(release.min_capability for release in compat_table.releases())
     if capability is not None and capability < least:
         raise DeployError(
             f"the GPU has compute capability {capability}, any vLLM needs {least} or more",
             "take a machine with a newer GPU",
         )
-    cudas = {release.cuda for release in table.releases()} | {w.cuda for w in table.wheels()}
-    floors = {table.driver_floor(cuda) for cuda in cudas if table.knows(cuda, capability)}
+    cudas = {release.cuda for release in compat_table.releases()} | {
+        w.cuda for w in compat_table.wheels()
+    }
+    floors = {
+        compat_table.driver_floor(cuda) for cuda in cudas if compat_table.knows(cuda, capability)
+    }
     floor = min(floors, key=parse)
     if driver_of(host) < parse(floor):
         raise DeployError(
@@ -184,14 +190,14 @@ def _choice(release: Release, version: str, host: HostFacts, install: Install) -
 
 
 def _image_choice(release: Release, version: str, host: HostFacts) -> Choice:
-    capability, image = capability_of(host), table.image()
+    capability, image = capability_of(host), compat_table.image()
     _check_capability(capability, max(release.min_capability, image.min_capability), version)
     if parse(version) < parse(image.first):
         raise DeployError(
             f"there is no container image of vLLM {version}", f"{image.first} has the first one"
         )
     check_toolkit(release.cuda, version, capability)
-    if driver_of(host) < parse(table.driver_floor(release.cuda)):
+    if driver_of(host) < parse(compat_table.driver_floor(release.cuda)):
         raise too_old_a_driver(release, version, host)
     return Choice(
         distribution="vllm",

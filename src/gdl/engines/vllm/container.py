@@ -10,7 +10,7 @@ import re
 import shlex
 
 from gdl.domain.errors import DeployError, UsageError
-from gdl.domain.models import HostFacts
+from gdl.domain.host import HostFacts
 from gdl.engines import catalog
 from gdl.engines.base import Model, Step
 from gdl.engines.vllm import shell

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from gdl.domain.errors import UsageError
-from gdl.domain.models import DeploymentSpec, HostFacts, OfferQuery
+from gdl.domain.host import HostFacts
+from gdl.domain.offers import OfferQuery
 from gdl.domain.secret import Secret
+from gdl.domain.spec import DeploymentSpec
 from gdl.engines import catalog
 from gdl.engines.base import LogMark, Model, Plan, Step
-from gdl.engines.vllm import compat, load, log, plan, room, server
+from gdl.engines.vllm import capacity, command, compat, load_limits, log, plan
 from gdl.engines.vllm.compat import Choice
 from gdl.settings import Settings
 
@@ -27,8 +29,8 @@ class VllmEngine:
 
     def check(self, spec: DeploymentSpec, model: Model, settings: Settings) -> None:
         """Raise UsageError for what cannot work on any machine, before money is spent."""
-        server.check_arguments((*settings.engine.args, *spec.engine_args))
-        load.check(spec.query, model)
+        command.check_arguments((*settings.engine.args, *spec.engine_args))
+        load_limits.check(spec.query, model)
         if model.gated and settings.hf_token is None:
             raise UsageError(
                 f"{model.location} is gated: it needs a Hugging Face token",
@@ -37,7 +39,7 @@ class VllmEngine:
 
     def check_load(self, query: OfferQuery, model: Model) -> None:
         """Raise UsageError for a context, concurrency or quantization that cannot be."""
-        load.check(query, model)
+        load_limits.check(query, model)
 
     def least_cuda(self, settings: Settings) -> float | None:
         """The oldest CUDA version a machine's driver may support."""
@@ -68,15 +70,15 @@ class VllmEngine:
         """The plan for this machine. Raises DeployError when nothing can run there, UsageError
         for settings or arguments that cannot be."""
         choice = plan.choose(host, settings, cpu_allowed=cpu_allowed)
-        load.require(spec.query, host, choice)
-        room.require(host, model, choice)
+        load_limits.require(spec.query, host, choice)
+        capacity.require(host, model, choice)
 
         def made(chosen: Choice, other: Plan | None) -> Plan:
             return Plan(
                 summary=self._summary(chosen, model, settings),
                 steps=plan.steps(host, model, chosen, settings)
-                + load.steps(spec.query, chosen, settings),
-                server=server.command(
+                + load_limits.steps(spec.query, chosen, settings),
+                server=command.command(
                     spec,
                     host,
                     model,

@@ -9,12 +9,12 @@ import re
 import shlex
 
 from gdl.domain.errors import DeployError, UsageError
-from gdl.domain.models import HostFacts
+from gdl.domain.host import HostFacts
 from gdl.engines import catalog
 from gdl.engines.base import Model, Step
-from gdl.engines.vllm import compat, container, repairs, room, shell, table
+from gdl.engines.vllm import capacity, compat, compat_table, container, repairs, shell
 from gdl.engines.vllm.compat import Choice
-from gdl.engines.vllm.ways import Way
+from gdl.engines.vllm.wheel_choice import Way
 from gdl.settings import Settings
 
 # Every way needs the same room, and the job's output is its log: one full disk ends them all.
@@ -73,7 +73,7 @@ def otherwise(host: HostFacts, model: Model, choice: Choice, settings: Settings)
     other = image_instead(host, choice, settings)
     try:
         if other is not None:
-            room.require(host, model, other)
+            capacity.require(host, model, other)
     except DeployError:
         return None
     return other
@@ -162,8 +162,8 @@ fi
 
 def _venv(host: HostFacts, choice: Choice, settings: Settings) -> Step:
     low, high = choice.python
-    code = f"import sys; sys.exit(not {table.parse(low)} <= sys.version_info[:2] <= "
-    code += f"{table.parse(high)})"
+    code = f"import sys; sys.exit(not {compat_table.parse(low)} <= sys.version_info[:2] <= "
+    code += f"{compat_table.parse(high)})"
     asked = settings.install.python
     script = f"""{shell.PREAMBLE}\
 fits() {{ "$1" -c {shlex.quote(code)} 2>/dev/null; }}

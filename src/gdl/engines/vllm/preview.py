@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from gdl.domain.errors import DeployError, UsageError
-from gdl.domain.models import Gpu, HostFacts
+from gdl.domain.host import Gpu, HostFacts
 from gdl.engines.vllm import plan
 from gdl.engines.vllm.compat import Choice
 from gdl.settings import Settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from gdl.domain.models import HostFacts
+from gdl.domain.host import HostFacts
 from gdl.engines.vllm import shell
 from gdl.engines.vllm.compat import Choice
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 
-from gdl.engines.vllm.ways import Way
+from gdl.engines.vllm.wheel_choice import Way
 
 PYTHON = "./venv/bin/python"
 UV = "./uv/bin/uv"

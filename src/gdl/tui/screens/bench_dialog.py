@@ -11,7 +11,7 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
-from gdl.domain.served import BenchLoad
+from gdl.domain.benchmark import BenchLoad
 from gdl.tui.widgets.words import Words
 
 _FIELDS = (

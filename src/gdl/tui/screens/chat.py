@@ -12,9 +12,9 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widgets import Input, Static
 from textual.worker import Worker
 
-from gdl.domain.calls import QUESTION, Messages
+from gdl.domain.chat import ChatDone, ChatMessage, ChatPiece
+from gdl.domain.client_snippets import QUESTION, Messages
 from gdl.domain.errors import GdlError
-from gdl.domain.served import ChatDone, ChatMessage, ChatPiece
 from gdl.tui.screens.base import GdlScreen
 from gdl.tui.store import TURNS_KEPT, ChatTurn, Followed
 from gdl.tui.widgets.chat_turn import told

@@ -12,11 +12,10 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 
+from gdl.domain.benchmark import BenchReport, Measurement, ranked
 from gdl.domain.errors import GdlError
-from gdl.domain.measured import Measurement, ranked
-from gdl.domain.served import BenchReport
 from gdl.tui import format as fmt
-from gdl.tui.saving import save_text
+from gdl.tui.save_file import save_text
 from gdl.tui.screens.base import GdlScreen
 from gdl.tui.widgets.bench_charts import Chart, curves
 from gdl.tui.widgets.keyed_table import Column, KeyedTable, Row

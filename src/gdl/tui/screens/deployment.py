@@ -17,7 +17,7 @@ from gdl.tui.widgets.failure import Panel, providers_out
 from gdl.tui.widgets.log_pane import LogPane
 from gdl.tui.widgets.phase_rail import Room, rail
 from gdl.tui.widgets.status_panel import base_url, headline, status
-from gdl.tui.widgets.story import story
+from gdl.tui.widgets.timeline import story
 from gdl.tui.widgets.words import Words
 
 PANES = ("install", "engine", "story")

@@ -24,7 +24,7 @@ class DeploymentActions(GdlScreen):
 
     @work(exclusive=True, group="save")
     async def on_log_pane_save_wanted(self, event: LogPane.SaveWanted) -> None:
-        from gdl.tui.saving import save_text
+        from gdl.tui.save_file import save_text
 
         pane = event.pane
         shown = self._followed.shown

@@ -15,7 +15,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from gdl.domain.errors import GdlError
-from gdl.domain.models import Finding
+from gdl.domain.findings import Finding
 from gdl.tui import format as fmt
 from gdl.tui.screens.base import Scroll
 

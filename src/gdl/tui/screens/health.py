@@ -11,11 +11,11 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.widgets import Static
 
+from gdl.domain.benchmark import OWN_LOAD
 from gdl.domain.errors import GdlError
-from gdl.domain.live import CheckRound
-from gdl.domain.measured import OWN_LOAD
-from gdl.domain.plain import to_plain
-from gdl.tui.saving import save_text
+from gdl.domain.readings import CheckRound
+from gdl.domain.serialization import to_plain
+from gdl.tui.save_file import save_text
 from gdl.tui.screens.base import GdlScreen, Scroll
 from gdl.tui.store import Followed
 from gdl.tui.widgets.live_panel import live

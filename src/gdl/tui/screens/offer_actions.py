@@ -11,8 +11,9 @@ from typing import ClassVar
 from textual import work
 
 from gdl.domain.errors import GdlError, UsageError
-from gdl.domain.models import DeploymentSpec, OfferQuery, RankedOffer
-from gdl.orchestrator.api import Sized
+from gdl.domain.offers import OfferQuery, RankedOffer
+from gdl.domain.spec import DeploymentSpec
+from gdl.orchestrator.api.ports import SizedModel
 from gdl.tui import format as fmt
 from gdl.tui.filtering import Listing, key_of
 from gdl.tui.screens.base import GdlScreen
@@ -55,7 +56,7 @@ class OfferActions(GdlScreen):
             offer_ids=tuple(offer_ids) if len(offer_ids) > 1 else (),
         )
 
-    def _sized(self) -> Sized | None:
+    def _sized(self) -> SizedModel | None:
         if self._wanted.model is None:
             return None
         try:

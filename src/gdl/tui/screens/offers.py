@@ -18,7 +18,7 @@ from textual.widgets import Input, Static
 from textual.worker import WorkerCancelled
 
 from gdl.domain.errors import BackendUnreachable, GdlError
-from gdl.domain.models import RankedOffer
+from gdl.domain.offers import RankedOffer
 from gdl.tui.filtering import SORTS, Listing
 from gdl.tui.screens.base import Scroll
 from gdl.tui.screens.dialogs import fields_table

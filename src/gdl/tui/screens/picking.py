@@ -14,14 +14,14 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from gdl.domain.errors import UsageError
-from gdl.domain.models import OfferQuery
-from gdl.orchestrator.api import ModelRow, Sized
+from gdl.domain.offers import OfferQuery
+from gdl.orchestrator.api.ports import ModelRow, SizedModel
 from gdl.tui import format as fmt
 from gdl.tui.widgets.load_fields import Cycle, LoadFields
 from gdl.tui.widgets.offer_words import sizing, too_much
 from gdl.tui.widgets.words import Words
 
-SizeOf = Callable[[OfferQuery], Sized]
+SizeOf = Callable[[OfferQuery], SizedModel]
 """What a model needs for a load. Raises UsageError for what cannot be served anywhere."""
 
 

@@ -13,7 +13,7 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Checkbox, Static
 
-from gdl.domain.models import RankedOffer
+from gdl.domain.offers import RankedOffer
 from gdl.tui import format as fmt
 from gdl.tui.screens.base import Scroll
 from gdl.tui.screens.dialogs import Fields, fields_table

@@ -11,7 +11,7 @@ from rich.text import Text
 from textual import work
 
 from gdl.domain.errors import GdlError
-from gdl.orchestrator.api import PUBLIC_MEANS, SessionRow
+from gdl.orchestrator.api.ports import PUBLIC_MEANS, SessionRow
 from gdl.tui import format as fmt
 from gdl.tui.screens.base import GdlScreen
 from gdl.tui.widgets import session_rows as rows_of

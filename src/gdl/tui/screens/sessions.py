@@ -11,7 +11,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
 from gdl.domain.errors import GdlError
-from gdl.orchestrator.api import Story
+from gdl.orchestrator.api.ports import PastDeployment
 from gdl.tui import format as fmt
 from gdl.tui.screens.session_actions import SessionActions
 from gdl.tui.widgets import session_rows as rows_of
@@ -62,7 +62,7 @@ class SessionsScreen(SessionActions):
         super().__init__()
         self._error: GdlError | None = None
         self._loading = False
-        self._stories: tuple[Story, ...] = ()
+        self._stories: tuple[PastDeployment, ...] = ()
 
     def body(self) -> ComposeResult:
         yield Words(id="sessions-line")

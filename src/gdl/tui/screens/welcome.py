@@ -15,7 +15,7 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from gdl.domain.errors import GdlError
-from gdl.orchestrator.api import Source
+from gdl.orchestrator.api.ports import BackendSource
 from gdl.tui import format as fmt
 from gdl.tui.widgets.words import Words
 
@@ -36,7 +36,7 @@ class WelcomeScreen(ModalScreen[None]):
         """`trouble`: why the backend in force gives no offers."""
         super().__init__()
         self._trouble = trouble
-        self._sources: tuple[Source, ...] = ()
+        self._sources: tuple[BackendSource, ...] = ()
 
     @property
     def gdl(self) -> GdlApp:
@@ -78,7 +78,7 @@ class WelcomeScreen(ModalScreen[None]):
         self.query_one("#welcome-note", Words).say(Text(fmt.plain_block(text, 500)))
 
     @work(exclusive=True, group="choose")
-    async def _take(self, source: Source) -> None:
+    async def _take(self, source: BackendSource) -> None:
         """Use this source from now on; remember it, if nothing is configured yet."""
         from gdl.tui.screens.dialogs import Choose
 
@@ -90,7 +90,7 @@ class WelcomeScreen(ModalScreen[None]):
         # A worker of the app: this screen goes while it works.
         self.gdl.run_worker(self._use(source, host), group="use", exclusive=True)
 
-    async def _use(self, source: Source, host: str | None) -> None:
+    async def _use(self, source: BackendSource, host: str | None) -> None:
         self._note(f"Opening {source.title}…")
         try:
             await self.gdl.use(source.backend, host)
@@ -105,7 +105,7 @@ class WelcomeScreen(ModalScreen[None]):
             self._note(f"Not now: {source.detail}")
 
 
-def _words(source: Source) -> Text:
+def _words(source: BackendSource) -> Text:
     text = Text(no_wrap=True, overflow="ellipsis")
     text.append("✓ " if source.usable else "✗ ", "green" if source.usable else "bold red")
     text.append(f"{source.title:18}", "bold" if source.usable else "dim")

@@ -11,7 +11,7 @@ from textual.message import Message
 from textual.widgets import Static
 
 from gdl.domain.deployment import AttemptState, DeploymentState
-from gdl.domain.events import Phase
+from gdl.domain.phase import Phase
 from gdl.tui import format as fmt
 from gdl.tui.widgets.phase_rail import DONE, FAILED, NOW, SKIPPED
 

@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 
 from textual_plotext import PlotextPlot
 
-from gdl.domain.measured import Measurement
-from gdl.domain.served import BenchReport
+from gdl.domain.benchmark import BenchReport, Measurement
 from gdl.tui import format as fmt
 
 MOST_CURVES = 5

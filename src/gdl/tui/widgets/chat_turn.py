@@ -6,7 +6,7 @@ from datetime import datetime
 
 from rich.text import Text
 
-from gdl.domain.served import ChatDone
+from gdl.domain.chat import ChatDone
 from gdl.tui import format as fmt
 from gdl.tui.store import ChatTurn
 

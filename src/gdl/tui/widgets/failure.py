@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.text import Text
 
 from gdl.domain.deployment import AttemptState, DeploymentState
-from gdl.domain.events import Billing, Phase
+from gdl.domain.phase import Billing, Phase
 from gdl.tui import format as fmt
 from gdl.tui.store import Followed
 from gdl.tui.widgets.phase_rail import WORDS

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from gdl.domain.served import Condition, HealthSample
+from gdl.domain.health import Condition, HealthSample
 from gdl.tui import format as fmt
 from gdl.tui.gauges import Gauges, sparkline
 

@@ -13,8 +13,8 @@ from textual.containers import Grid
 from textual.message import Message
 from textual.widgets import Input, Static
 
-from gdl.domain.models import OfferQuery
-from gdl.domain.sizing import QUANTIZATIONS
+from gdl.domain.offers import OfferQuery
+from gdl.domain.requirements import QUANTIZATIONS
 
 MAX_HOURS = 12
 

@@ -9,10 +9,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from gdl.domain.events import Phase
-from gdl.domain.live import CheckRound
-from gdl.domain.models import HostFacts
-from gdl.domain.served import BenchReport, Check, CheckStatus, Histogram, Percentiles, QualityAnswer
+from gdl.domain.benchmark import BenchReport, Histogram, Percentiles, QualityAnswer
+from gdl.domain.health import Check, CheckStatus
+from gdl.domain.host import HostFacts
+from gdl.domain.phase import Phase
+from gdl.domain.readings import CheckRound
 from gdl.tui import format as fmt
 from gdl.tui.gauges import bar, sparkline
 from gdl.tui.store import Followed

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from rich.text import Text
 
-from gdl.domain.models import RankedOffer
+from gdl.domain.offers import RankedOffer
 from gdl.tui import format as fmt
 from gdl.tui.widgets.keyed_table import Column, Row
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from gdl.domain.errors import GdlError
-from gdl.domain.models import OfferQuery, RankedOffer
-from gdl.domain.sizing import CONCURRENCY, CONTEXT
-from gdl.orchestrator.api import Sized
+from gdl.domain.offers import OfferQuery, RankedOffer
+from gdl.domain.requirements import CONCURRENCY, CONTEXT
+from gdl.orchestrator.api.ports import SizedModel
 from gdl.tui import format as fmt
 
 
@@ -26,7 +26,7 @@ def model_line(model: str, need: str) -> Text:
     return text
 
 
-def needed(sized: Sized | None, asked: OfferQuery) -> str:
+def needed(sized: SizedModel | None, asked: OfferQuery) -> str:
     """What the chosen model needs for what it is to serve: "needs 21 GB VRAM for 8 requests of
     8,192 tokens, fp8"."""
     if sized is None or sized.need is None:
@@ -35,14 +35,14 @@ def needed(sized: Sized | None, asked: OfferQuery) -> str:
     return f"{told}, {asked.quantization}" if asked.quantization else told
 
 
-def _load(sized: Sized, asked: OfferQuery) -> str:
+def _load(sized: SizedModel, asked: OfferQuery) -> str:
     context = asked.context or CONTEXT
     if sized.longest:
         context = min(context, sized.longest)
     return f"{fmt.plural(asked.concurrency or CONCURRENCY, 'request')} of {context:,} tokens"
 
 
-def sizing(sized: Sized, asked: OfferQuery) -> Text:
+def sizing(sized: SizedModel, asked: OfferQuery) -> Text:
     """Two lines: the sum of what fills the memory of the GPUs, and what it was counted for."""
     need = sized.need
     if need is None:

@@ -10,7 +10,7 @@ from datetime import datetime
 from rich.text import Text
 
 from gdl.domain.deployment import AttemptState, StepState
-from gdl.domain.events import Phase
+from gdl.domain.phase import Phase
 from gdl.tui import format as fmt
 from gdl.tui.gauges import Gauges, bar, sparkline
 from gdl.tui.store import Followed

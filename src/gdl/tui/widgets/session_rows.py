@@ -7,8 +7,8 @@ from datetime import datetime
 
 from rich.text import Text
 
-from gdl.domain.models import SessionStatus
-from gdl.orchestrator.api import SessionRow, Story
+from gdl.domain.session import SessionStatus
+from gdl.orchestrator.api.ports import PastDeployment, SessionRow
 from gdl.tui import format as fmt
 from gdl.tui.widgets.keyed_table import Column, Row
 
@@ -112,7 +112,7 @@ def _whose(row: SessionRow) -> str:
     return "not told: it has ended" if ended else "unknown: its key is not here"
 
 
-def story(told: Story) -> Row:
+def story(told: PastDeployment) -> Row:
     doubt = told.billing == "unknown"
     mark = _OUTCOME_MARKS.get(told.outcome, "?")
     cells = {
@@ -127,7 +127,7 @@ def story(told: Story) -> Row:
     return Row(cells, "bold red" if doubt else "")
 
 
-def story_fields(told: Story) -> Fields:
+def story_fields(told: PastDeployment) -> Fields:
     return [
         ("Deployment", fmt.plain(told.deployment_id, 100)),
         ("Model", fmt.plain(told.model, 100)),
@@ -141,7 +141,7 @@ def story_fields(told: Story) -> Fields:
     ]
 
 
-def spent(stories: Sequence[Story]) -> str:
+def spent(stories: Sequence[PastDeployment]) -> str:
     """ "12, newest first · $3.40 together"."""
     total = sum(told.cost for told in stories)
     return f"{len(stories):,}, newest first · {fmt.money(total)} together"

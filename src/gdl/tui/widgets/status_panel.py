@@ -6,10 +6,10 @@ from datetime import datetime
 
 from rich.text import Text
 
-from gdl.domain.calls import Call
+from gdl.domain.client_snippets import Call
 from gdl.domain.deployment import DeploymentState
-from gdl.domain.events import Billing, Phase
-from gdl.domain.served import Condition
+from gdl.domain.health import Condition
+from gdl.domain.phase import Billing, Phase
 from gdl.tui import format as fmt
 from gdl.tui.gauges import bar
 from gdl.tui.store import Followed

@@ -1,0 +1,360 @@
+"""Machines rented through a cloud-gpu-shopper service."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from gdl.backends.shopper import benchmark_upload
+from gdl.backends.shopper import errors as errors
+from gdl.backends.shopper import wire as wire
+from gdl.backends.shopper.api_client import Answer, Lost, ShopperHttp, Unusable
+from gdl.backends.shopper.scalars import is_session_id, read_time
+from gdl.domain.benchmark import Publication
+from gdl.domain.errors import (
+    BackendError,
+    GdlError,
+    OfferGone,
+    RentAmbiguous,
+    SessionGone,
+)
+from gdl.domain.findings import Finding
+from gdl.domain.money import CostReport
+from gdl.domain.offers import Offer, OfferQuery
+from gdl.domain.session import Lease, RentRequest, Session
+from gdl.domain.text import one_line
+from gdl.settings import Settings
+
+_API = "/api/v1"
+_SSH_MINUTES = 10
+"""How long the service by itself waits for a machine's SSH."""
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class ShopperBackend:
+    """The `shopper` backend. `transport` is a seam for callers that bring their own HTTP.
+
+    dropped_offers: rows of the latest list that could not be trusted and were left out.
+    """
+
+    name = wire.BACKEND
+    rents = True
+    lasting = True
+    publishes = True
+    cpu_allowed = False
+
+    def __init__(
+        self,
+        settings: Settings,
+        consumer_id: str,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._consumer_id = consumer_id
+        self._timeouts = settings.timeouts
+        self._http = ShopperHttp(settings.shopper_url, settings.timeouts.http, transport)
+        self.service_url = self._http.shown_url
+        self.dropped_offers = 0
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+    # -- offers
+
+    async def offers(self, query: OfferQuery) -> Sequence[Offer]:
+        """All offers there are. Nothing of `query` is sent: the service caches a narrow answer
+        and would give it to the next wide question."""
+        data = await self._read("/inventory", "list its offers")
+        try:
+            listed = wire.read_offers(data)
+        except (KeyError, ValueError):
+            raise self._wrong_shape("an offer list") from None
+        self.dropped_offers = listed.dropped
+        return listed.offers
+
+    async def offer(self, offer_id: str) -> Offer:
+        """One offer. Raises OfferGone when it is not listed any more."""
+        answer = await self._http.get(f"{_API}/inventory/{_segment(offer_id)}")
+        if answer.status == 404 and answer.error() is not None:
+            raise OfferGone(offer_id)
+        return self._model(wire.OfferWire, self._data(answer, "show an offer")).to_domain()
+
+    async def offer_health(self) -> Sequence[wire.OfferHealthWire]:
+        """Offers that failed lately, as the service remembers them."""
+        data = await self._read("/offer-health", "tell how its offers fare")
+        return self._rows(data, "offers", wire.OfferHealthWire)
+
+    # -- sessions
+
+    async def rent(self, request: RentRequest) -> Lease:
+        """Rent. The private key in the answer exists nowhere else."""
+        sent_at = datetime.now(UTC)
+        try:
+            answer = await self._http.send(
+                "POST",
+                f"{_API}/sessions",
+                body=self._rent_body(request),
+                timeout=self._timeouts.rent,
+            )
+        except Lost as lost:
+            raise _ambiguous(
+                f"the answer to the rent request was lost: {lost.what}", sent_at
+            ) from None
+        if answer.ok:
+            return _lease(answer, sent_at)
+        if answer.error() is not None:
+            raise errors.rent_error(answer, request.offer.id)
+        if answer.status >= 500 and answer.status != 503:
+            # A gateway gave up, or the service fell over, with the request already under way.
+            raise _ambiguous(
+                f"the rent request ended in HTTP {answer.status} without an answer of the "
+                "service's own",
+                sent_at,
+            )
+        raise errors.refused(answer, f"rent {request.offer.id}")
+
+    def _rent_body(self, request: RentRequest) -> dict[str, object]:
+        body: dict[str, object] = {
+            "consumer_id": request.consumer_id,
+            "offer_id": request.offer.id,
+            "workload_type": "llm_vllm",
+            "reservation_hours": request.hours,
+        }
+        if request.model_id:
+            body["model_id"] = request.model_id
+        if request.disk_gb is not None:
+            body["disk_gb"] = request.disk_gb
+        minutes = min(max(math.ceil(self._timeouts.session / 60), 1), 30)
+        if minutes != _SSH_MINUTES:
+            body["ssh_timeout_minutes"] = minutes
+        return body
+
+    async def session(self, session_id: str) -> Session:
+        data = await self._read_session(session_id)
+        return self._session(data, session_id)
+
+    async def sessions(self) -> Sequence[Session]:
+        data = await self._read(
+            "/sessions", "list the sessions", params={"consumer_id": self._consumer_id}
+        )
+        # Strict, unlike the offers: a row left out here could be a machine that costs money.
+        rows = self._rows(data, "sessions", wire.SessionWire)
+        found = [row.to_domain() for row in rows]
+        return tuple(s for s in found if s.consumer_id in ("", self._consumer_id))
+
+    async def release(self, session_id: str) -> None:
+        """Destroy. Raises BackendRefused while the service cannot confirm it: ask again then."""
+        if not is_session_id(session_id):
+            return
+        answer = await self._change("DELETE", f"/sessions/{session_id}", self._timeouts.rent)
+        if answer.ok:
+            self._data(answer, "destroy a session")
+        elif not isinstance(errors.no_session(answer, session_id), SessionGone):
+            raise errors.refused(answer, f"destroy session {session_id}")
+
+    async def done(self, session_id: str) -> None:
+        """Tell that the work is over: the gentler way to end a session. It blocks up to 275 s;
+        a session that has ended already is no error."""
+        path = f"/sessions/{_session_segment(session_id)}/done"
+        answer = await self._change("POST", path, self._timeouts.rent)
+        if not answer.ok and answer.status != 409:
+            raise errors.no_session(answer, session_id)
+
+    async def extend(self, session_id: str, hours: int) -> datetime | None:
+        path = f"/sessions/{_session_segment(session_id)}/extend"
+        answer = await self._change(
+            "POST", path, self._timeouts.http, body={"additional_hours": hours}
+        )
+        if not answer.ok:
+            raise errors.no_session(answer, session_id)
+        said = read_time(self._data(answer, "extend a session").get("new_expires_at"))
+        try:
+            # The service names an end past its own limit of twelve hours in all.
+            ends = (await self.session(session_id)).expires_at
+        except GdlError:
+            ends = None
+        if ends is None and said is None:
+            raise self._wrong_shape("the new end of a session")
+        return min(t for t in (ends, said) if t is not None)
+
+    async def diagnostics(self, session_id: str) -> wire.DiagnosticsWire:
+        """What the service says about a running session; BackendRefused when it is not running."""
+        data = await self._read_session(session_id, "/diagnostics")
+        return self._model(wire.DiagnosticsWire, data)
+
+    # -- money and health
+
+    async def costs(self) -> CostReport:
+        params = {"consumer_id": self._consumer_id}
+        data = await self._read("/costs/summary", "tell the costs", params=params)
+        return self._model(wire.CostWire, data).to_domain()
+
+    async def session_cost(self, session_id: str) -> float:
+        """Dollars by the service's count: whole clock-hours, so a short session shows 0."""
+        params = {"session_id": session_id}
+        data = await self._read("/costs", "tell the cost of a session", params=params)
+        return self._model(wire.CostWire, data).total_cost
+
+    async def benchmarks(self) -> Sequence[wire.BenchmarkWire]:
+        """Benchmarks that the service has stored."""
+        data = await self._read("/benchmarks", "list benchmarks")
+        return self._rows(data, "benchmarks", wire.BenchmarkWire)
+
+    async def publish(self, one: Publication) -> str:
+        answer = await self._change(
+            "POST", "/benchmarks", self._timeouts.http, body=benchmark_upload.body(one)
+        )
+        data = self._data(answer, "take a benchmark").get("benchmark")
+        return self._model(wire.BenchmarkWire, data).id
+
+    async def health(self) -> wire.HealthWire:
+        answer = await self._http.get("/health", retry=False)
+        return self._model(wire.HealthWire, self._data(answer, "tell its health"))
+
+    async def ready(self) -> bool:
+        """Whether it takes requests; False while it shuts down."""
+        answer = await self._http.get("/ready", retry=False)
+        try:
+            data = answer.mapping()
+        except Unusable as what:
+            raise errors.unusable(self._http.shown_url, str(what)) from None
+        return answer.ok and self._model(wire.HealthWire, data).ready
+
+    async def check(self) -> Sequence[Finding]:
+        try:
+            return await self._look()
+        except GdlError as error:
+            return (Finding("shopper", "fail", error.message, error.hint),)
+
+    async def _look(self) -> Sequence[Finding]:
+        health = await self.health()
+        services = ", ".join(f"{k}: {v}" for k, v in health.services.items())
+        fine = health.status == "ok"
+        detail = f"{self._http.shown_url} says {health.status or 'nothing about itself'}"
+        found = [
+            Finding(
+                "shopper",
+                "ok" if fine else "warn",
+                one_line(f"{detail} ({services})" if services else detail),
+                "" if fine else "look at the log of cloud-gpu-shopper",
+            )
+        ]
+        if not await self.ready():
+            hint = "it is shutting down or still starting: nothing can be rented"
+            found.append(Finding("shopper ready", "fail", "not ready", hint))
+        try:
+            offers = await self.offers(OfferQuery())
+        except GdlError as error:
+            return (*found, Finding("offers", "fail", error.message, error.hint))
+        providers = sorted({offer.provider for offer in offers})
+        detail = f"{len(offers)} offers from {', '.join(providers) or 'nobody'}"
+        if self.dropped_offers:
+            detail += f", {self.dropped_offers} more without a sane price or id"
+        hint = (
+            "" if offers else "check the service's marketplace keys; it caches failures for 5 min"
+        )
+        return (*found, Finding("offers", "ok" if offers else "warn", one_line(detail), hint))
+
+    # -- reading
+
+    async def _read(
+        self, path: str, doing: str, *, params: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        return self._data(await self._http.get(_API + path, params), doing)
+
+    async def _read_session(self, session_id: str, what: str = "") -> dict[str, Any]:
+        answer = await self._http.get(f"{_API}/sessions/{_session_segment(session_id)}{what}")
+        if not answer.ok:
+            raise errors.no_session(answer, session_id)
+        return self._data(answer, "show a session")
+
+    async def _change(
+        self, method: str, path: str, timeout: float, body: Mapping[str, object] | None = None
+    ) -> Answer:
+        """A request that changes something and may be repeated. A lost answer is an error."""
+        try:
+            return await self._http.send(method, _API + path, body=body, timeout=timeout)
+        except Lost as lost:
+            raise BackendError(
+                f"no usable answer from {self._http.shown_url}: {lost.what}",
+                "whether it was done is not known: ask for the session, then again",
+            ) from None
+
+    def _data(self, answer: Answer, doing: str) -> dict[str, Any]:
+        if not answer.ok:
+            raise errors.refused(answer, doing)
+        try:
+            return answer.mapping()
+        except Unusable as what:
+            raise errors.unusable(self._http.shown_url, str(what)) from None
+
+    def _session(self, data: Mapping[str, Any], session_id: str) -> Session:
+        session = self._model(wire.SessionWire, data).to_domain()
+        if session.id != session_id:
+            raise errors.unusable(self._http.shown_url, "another session than the one asked for")
+        return session
+
+    def _rows(self, data: Mapping[str, Any], key: str, kind: type[_Model]) -> tuple[_Model, ...]:
+        rows = data.get(key, ())
+        if key not in data or not isinstance(rows, list | None):
+            raise self._wrong_shape(f"a list of {key}")
+        return tuple(self._model(kind, row) for row in rows or ())
+
+    def _model(self, kind: type[_Model], data: object) -> _Model:
+        try:
+            return kind.model_validate(data)
+        except ValidationError as error:
+            where = ".".join(str(p) for p in error.errors(include_input=False)[0]["loc"])
+            what = kind.__name__.removesuffix("Wire").lower()
+            raise self._wrong_shape(f"{what} {one_line(where, 40)}".strip()) from None
+
+    def _wrong_shape(self, what: str) -> BackendError:
+        return errors.unusable(
+            self._http.shown_url, f"JSON that is not its interface's ({what} missing or wrong)"
+        )
+
+
+def _lease(answer: Answer, sent_at: datetime) -> Lease:
+    """The lease out of a 2xx answer. Whatever is wrong with it, a machine may exist."""
+    try:
+        data = answer.mapping()
+        session = wire.SessionWire.model_validate(data.get("session")).to_domain()
+    except Unusable as what:
+        raise _ambiguous(f"the rent request was answered with {what}", sent_at) from None
+    except ValidationError:
+        raise _ambiguous("the rent answer names no session", sent_at) from None
+    key = wire.read_key(data.get("ssh_private_key"))
+    if key is None:
+        raise _ambiguous(
+            f"the rent answer for session {session.id} has no usable private key: the machine "
+            "cannot be entered",
+            sent_at,
+            session.id,
+        )
+    return Lease(session, private_key=key)
+
+
+def _ambiguous(message: str, sent_at: datetime, session_id: str | None = None) -> RentAmbiguous:
+    return RentAmbiguous(message, sent_at=sent_at, session_id=session_id)
+
+
+def _segment(offer_id: str) -> str:
+    if not offer_id or offer_id in (".", ".."):
+        raise OfferGone(one_line(offer_id, 80))
+    return quote(offer_id, safe=":")
+
+
+def _session_segment(session_id: str) -> str:
+    if not is_session_id(session_id):
+        raise SessionGone(
+            f"{one_line(session_id, 80)} is not a session id",
+            "`gdl-tui sessions` shows what there is",
+        )
+    return session_id

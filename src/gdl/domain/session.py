@@ -1,0 +1,82 @@
+"""What is rented at a backend: the request, its answer, and the session it leads to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from gdl.domain.offers import Offer
+from gdl.domain.secret import Secret
+
+
+class SessionStatus(StrEnum):
+    PENDING = "pending"
+    PROVISIONING = "provisioning"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class SshAddress:
+    host: str
+    port: int
+    user: str
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.user}@{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A rented machine as its backend tells it. `ssh` is to be used only when running."""
+
+    id: str
+    backend: str
+    provider: str
+    status: SessionStatus
+    gpu_name: str = ""
+    gpu_count: int = 0
+    price_per_hour: float = 0.0
+    ssh: SshAddress | None = None
+    error: str | None = None
+    consumer_id: str = ""
+    created_at: datetime | None = None
+    expires_at: datetime | None = None
+
+    @property
+    def terminal(self) -> bool:
+        return self.status in (SessionStatus.STOPPED, SessionStatus.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class RentRequest:
+    """`hours` whole hours, 1-12 on the shopper; `disk_gb` None lets the backend choose."""
+
+    offer: Offer
+    consumer_id: str
+    hours: int
+    model_id: str
+    disk_gb: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """What renting answers. Exactly one of the keys is set: `private_key` is a one-time key
+    that must be on disk before anything else happens; `identity_file` is a file that the user
+    (or the backend) already keeps. Both None: the user's SSH agent and default keys.
+    `agent_auth` allows the agent; rented machines never need it.
+    config_alias: the machine's name in ~/.ssh/config. work_dir, engine_log: where our files and
+    the server's log go on the machine; None leaves it to the settings."""
+
+    session: Session
+    private_key: Secret | None = None
+    identity_file: str | None = None
+    agent_auth: bool = False
+    config_alias: str | None = None
+    work_dir: str | None = None
+    engine_log: str | None = None

@@ -1,0 +1,23 @@
+"""What each attempt of a deployment came to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptSummary:
+    """One line of the story told at the end. ended: serving | failed | cancelled | released."""
+
+    number: int
+    offer_id: str
+    provider: str
+    gpu_name: str
+    gpu_count: int
+    price_per_hour: float
+    session_id: str | None
+    phase_reached: str
+    ended: str
+    reason: str
+    seconds: float
+    cost: float

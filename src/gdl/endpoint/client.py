@@ -1,0 +1,246 @@
+"""The served model over HTTP, through the tunnel."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+
+import httpx
+from httpx_sse import EventSource
+
+from gdl.domain.secret import Secret
+from gdl.endpoint.protocol import (
+    CHAT,
+    COMPLETIONS,
+    PATHS,
+    ChunkReader,
+    Fault,
+    Prompt,
+    StreamResult,
+    lacks_chat_template,
+    model_ids,
+    redact,
+    request_body,
+    status_fault,
+)
+
+__all__ = ["EndpointClient", "StreamResult"]
+
+_ANSWER_LIMIT = 16 * 2**20
+"""Bytes of one answer; far above what any probe asks for."""
+_QUICK_S = 10.0
+"""Limit for /health and /v1/models, which need no model to run."""
+_DRAIN_S = 1.0
+"""For the end of a stream after [DONE], so that the connection can be used again."""
+
+
+class EndpointClient:
+    """An OpenAI-compatible endpoint at `base_url`, such as http://127.0.0.1:PORT.
+
+    timeout_s bounds every request as a whole. Proxies in the environment are ignored: the
+    endpoint is on this machine's loopback. mode: "chat", or "completions" once the model has
+    turned out to have no chat template.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: Secret,
+        *,
+        timeout_s: float = 120.0,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self.timeout_s = timeout_s
+        self.mode = CHAT
+        self._key = api_key
+        headers = {b"Accept-Encoding": b"identity"}
+        if api_key:
+            headers[b"Authorization"] = f"Bearer {api_key.reveal()}".encode()
+        self._http = httpx.AsyncClient(
+            base_url=self.base_url,
+            headers=headers,
+            timeout=httpx.Timeout(timeout_s, connect=min(_QUICK_S, timeout_s)),
+            transport=_Bounded(transport or httpx.AsyncHTTPTransport(trust_env=False)),
+            trust_env=False,
+        )
+
+    async def health(self, *, limit_s: float | None = None) -> int:
+        """The HTTP status of /health. Raises VerificationError when nothing answers in time."""
+        status, _ = await self._get("/health", limit_s)
+        return status
+
+    async def metrics(self) -> str:
+        """The text of /metrics. Raises VerificationError when there is none."""
+        status, body = await self._get("/metrics")
+        if status != 200:
+            raise status_fault(status, "").as_error()
+        return body
+
+    async def models(self) -> list[str]:
+        """The ids of the served models. Raises VerificationError when it cannot be told."""
+        status, body = await self._get("/v1/models")
+        try:
+            if status != 200:
+                raise status_fault(status, redact(body, self._key))
+            return model_ids(body)
+        except Fault as fault:
+            raise fault.without(self._key).as_error() from None
+
+    async def chat_stream(
+        self,
+        model: str,
+        prompt: Prompt,
+        *,
+        max_tokens: int,
+        temperature: float = 0.0,
+        on_text: Callable[[str], None] | None = None,
+    ) -> StreamResult:
+        """Ask, and read the answer as it comes. Never raises for what the network or the server
+        does: that is in the result's `error`, with the text that had come before.
+
+        on_text gets each piece of text at once. A model without a chat template is asked as plain
+        completion, now and from then on.
+        """
+        while True:
+            mode = self.mode
+            body = request_body(
+                mode, model, prompt, max_tokens=max_tokens, temperature=temperature, stream=True
+            )
+            reader = ChunkReader(time.perf_counter(), on_text)
+            fault: Fault | None = None
+            try:
+                async with self._faults() as deadline:
+                    await self._read_stream(PATHS[mode], body, reader, deadline)
+            except _NoChatTemplate:
+                if mode == CHAT:
+                    self.mode = COMPLETIONS
+                    continue
+                fault = Fault("http_400", "the server wants a chat template for a plain completion")
+            except Fault as caught:
+                # A connection that fails after [DONE] takes nothing away from the answer.
+                fault = None if reader.done else caught.without(self._key)
+            return reader.result(time.perf_counter(), fault)
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+    async def _read_stream(
+        self,
+        path: str,
+        body: dict[str, object],
+        reader: ChunkReader,
+        deadline: asyncio.Timeout,
+    ) -> None:
+        headers = {"Accept": "text/event-stream"}
+        async with self._http.stream("POST", path, json=body, headers=headers) as response:
+            if response.status_code != 200:
+                text = (await response.aread()).decode(errors="replace")
+                if lacks_chat_template(response.status_code, text):
+                    raise _NoChatTemplate
+                raise status_fault(response.status_code, redact(text, self._key))
+            async with aclosing(EventSource(response).aiter_sse()) as events:
+                async for event in events:
+                    if reader.done:
+                        continue
+                    if event.data:
+                        reader.feed(event.data, time.perf_counter())
+                    if reader.done:
+                        deadline.reschedule(asyncio.get_running_loop().time() + _DRAIN_S)
+
+    async def _get(self, path: str, limit_s: float | None = None) -> tuple[int, str]:
+        try:
+            async with self._faults(min(limit_s or _QUICK_S, self.timeout_s)):
+                response = await self._http.get(path)
+        except Fault as fault:
+            raise fault.without(self._key).as_error() from None
+        return response.status_code, response.content.decode(errors="replace")
+
+    @asynccontextmanager
+    async def _faults(self, limit_s: float | None = None) -> AsyncIterator[asyncio.Timeout]:
+        """A time limit over what is inside, and every failure of the transport as a Fault."""
+        limit = self.timeout_s if limit_s is None else limit_s
+        try:
+            async with asyncio.timeout(limit) as deadline:
+                yield deadline
+        except (TimeoutError, httpx.TimeoutException):
+            raise Fault(
+                "timeout",
+                f"no full answer within {limit:g} s",
+                "the server is overloaded or hangs: look at its log and at the GPU",
+            ) from None
+        except (httpx.HTTPError, OSError) as error:
+            raise _transport_fault(error) from None
+
+
+class _NoChatTemplate(Exception):
+    pass
+
+
+class _TooLarge(httpx.TransportError):
+    pass
+
+
+class _Bounded(httpx.AsyncBaseTransport):
+    """Ends an answer that goes on beyond all reason."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
+        self._inner = inner
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await self._inner.handle_async_request(request)
+        if isinstance(response.stream, httpx.AsyncByteStream):
+            response.stream = _BoundedStream(response.stream)
+        return response
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+class _BoundedStream(httpx.AsyncByteStream):
+    def __init__(self, inner: httpx.AsyncByteStream) -> None:
+        self._inner = inner
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
+        async for chunk in self._inner:
+            size += len(chunk)
+            if size > _ANSWER_LIMIT:
+                raise _TooLarge(f"the answer is larger than {_ANSWER_LIMIT >> 20} MiB")
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+def _transport_fault(error: Exception) -> Fault:
+    """What a failed connection means."""
+    if isinstance(error, _TooLarge):
+        return Fault("protocol", str(error), "something else than the model server answers here")
+    if isinstance(error, httpx.ConnectError) or _errno(error) == errno.ECONNREFUSED:
+        refused = _errno(error) in (None, errno.ECONNREFUSED)
+        return Fault(
+            "refused",
+            "connection refused" if refused else f"cannot connect: {error}",
+            "the tunnel is closed or the server does not listen",
+        )
+    if isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError | OSError):
+        return Fault(
+            "closed",
+            "the connection was closed in the middle",
+            "the server is still starting or has died, or the SSH connection is lost",
+        )
+    return Fault("protocol", f"not a usable answer: {error}", "is this a model server?")
+
+
+def _errno(error: BaseException) -> int | None:
+    """The system's error number at the root of an exception, if there is one."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno is not None:
+            return seen.errno
+        seen = seen.__cause__ or seen.__context__
+    return None

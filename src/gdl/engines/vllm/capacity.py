@@ -1,0 +1,47 @@
+"""Whether a machine has the disk and the memory for vLLM and a model."""
+
+from __future__ import annotations
+
+import math
+
+from gdl.domain.errors import DeployError
+from gdl.domain.host import HostFacts
+from gdl.engines.base import Model
+from gdl.engines.vllm import compat_table
+from gdl.engines.vllm.compat import Choice
+
+_GB_PER_GIB = 1.073741824
+_INSTALL_GB = {"gpu": 10.0, "cpu": 4.0}
+"""The environment with what was unpacked for it: vLLM, torch and, for GPUs, the CUDA libraries."""
+_CPU_OVERHEAD_GB = 3.0
+"""Beside the weights on the CPU: the processes themselves and 1 GiB of KV cache."""
+
+
+def require(host: HostFacts, model: Model, choice: Choice) -> None:
+    """Raises DeployError when disk or memory cannot hold the environment and the model."""
+    weights = model.shape.weights_gb if model.shape is not None else 0.0
+    files = model.shape.files_gb if model.shape is not None else 0.0
+    # What an earlier deployment put there has its room already.
+    if choice.image:
+        on_disk = 0.0 if choice.image in host.images else compat_table.image().gb
+    else:
+        on_disk = 0.0 if host.has_vllm else _INSTALL_GB["gpu" if choice.on_gpu else "cpu"]
+    if model.source != "path":
+        on_disk += max(1.05 * files - host.model_gib * _GB_PER_GIB, 0.0)
+    free = host.disk_free_gib * _GB_PER_GIB
+    if free < on_disk:
+        raise DeployError(
+            f"{free:.0f} of {math.ceil(on_disk)} GB disk free",
+            "take a machine with a bigger disk, or free some space",
+        )
+    if choice.on_gpu:
+        memory = sum(gpu.memory_mib for gpu in host.gpus) * 1.048576e-3
+        need, kind = weights, "GPU memory"
+    else:
+        memory = host.ram_gib * _GB_PER_GIB
+        need, kind = weights + _CPU_OVERHEAD_GB, "memory"
+    if weights and memory and memory < need:
+        raise DeployError(
+            f"not enough {kind}: {memory:.1f} GB, {model.served_name} needs about {need:.1f} GB",
+            "take a bigger machine, a smaller model or a quantized one",
+        )

@@ -1,0 +1,210 @@
+"""The server: its command line, its environment, and what mends a known failed start."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shlex
+
+from gdl.domain.errors import UsageError
+from gdl.domain.host import HostFacts
+from gdl.domain.offers import OfferQuery
+from gdl.domain.requirements import ModelShape
+from gdl.domain.secret import Secret
+from gdl.domain.spec import DeploymentSpec
+from gdl.engines import catalog
+from gdl.engines.base import Model, ServerCommand
+from gdl.engines.vllm import container, plan, repairs, shell
+from gdl.engines.vllm.compat import Choice
+from gdl.settings import Settings
+
+_CPU_CONTEXT = 2048
+_SHORTEST_CONTEXT = 2048
+_ACTIVATIONS_GB = 0.7
+"""Beside weights and KV cache, under vLLM's default batch. Too low an estimate costs a second
+start, with the length that vLLM names; too high a one costs context."""
+_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
+_OURS = {
+    "--model": "name it as the model to deploy",
+    "--served-model-name": "the name is the alias or the hub id",
+    "--port": "set engine.port instead",
+    "--api-key": "a key is made for every deployment; an argument would show it to everyone",
+    "--uds": "the tunnel needs a TCP port",
+}
+
+
+def command(
+    spec: DeploymentSpec,
+    host: HostFacts,
+    model: Model,
+    choice: Choice,
+    settings: Settings,
+    *,
+    api_key: Secret,
+    log_path: str,
+    port: int,
+) -> ServerCommand:
+    """The server to start. Raises UsageError for arguments or names that cannot be."""
+    users = (*settings.engine.args, *spec.engine_args)
+    check_arguments(users)
+    before = _arguments(host, model, choice, settings, users, port, spec.query)
+    inside = container.model_inside(model) if choice.image else plan.location(model)
+    plain, secret = _environment(model, choice, settings, api_key)
+    tail = shell.words(users)
+    mark = hashlib.sha256(" ".join((*before, model.location, tail)).encode()).hexdigest()[:12]
+    remedy = f"./remedy-{mark}"
+    words = f"--model {inside} {shell.words(before)}{' ' + tail if tail else ''} $remedy"
+    if choice.image:
+        container.check_secrets({name: value.reveal() for name, value in secret.items()})
+        published = f"{settings.engine.host}:{port}:{port}"
+        args = f"{container.HOME}/launch.py {words}"
+        exports = source = ""
+        last = container.server_lines(
+            host.docker,
+            model,
+            plain,
+            tuple(secret),
+            f"{remedy}.env",
+            shlex.quote(published),
+            args,
+        )
+    else:
+        exports = "".join(f"export {name}={shlex.quote(v)}\n" for name, v in plain.items())
+        source = f"if [ -f {remedy}.env ]; then . {remedy}.env; fi\n"
+        last = f"exec {shell.PYTHON} ./launch.py {words}\n"
+    script = f"""{shell.PREAMBLE}{exports}\
+# What an earlier start of this very command was found to need.
+remedy=""
+{source}\
+if [ -f {remedy}.args ]; then remedy="$(cat {remedy}.args)"; fi
+{last}"""
+    return ServerCommand(
+        script=script,
+        log=log_path,
+        port=port,
+        served_name=model.served_name,
+        secret_env=secret,
+        # Nothing is installed into an image.
+        repairs=() if choice.image else repairs.scripts(choice, plan.places(settings)),
+        remembered=remedy,
+        given=_given(users, settings, spec.query),
+    )
+
+
+def check_arguments(arguments: tuple[str, ...]) -> None:
+    """Raises UsageError for what the deployment decides itself, and for NUL bytes."""
+    for argument in arguments:
+        flag = _flag(argument)
+        if flag in _OURS:
+            raise UsageError(f"the server argument {flag} cannot be given", _OURS[flag])
+        if "\0" in argument:
+            raise UsageError("a server argument holds a NUL byte", "leave it out")
+
+
+def _flag(argument: str) -> str:
+    """`--max_model_len=5` -> `--max-model-len`; "" for a value."""
+    if not argument.startswith("-"):
+        return ""
+    return argument.partition("=")[0].replace("_", "-")
+
+
+def _arguments(
+    host: HostFacts,
+    model: Model,
+    choice: Choice,
+    settings: Settings,
+    users: tuple[str, ...],
+    port: int,
+    query: OfferQuery,
+) -> list[str]:
+    """Our arguments. A later one of the user's wins in any case; what would not be overridden
+    by it is left out when the user decides it."""
+    given = {_flag(argument).replace("--no-", "--") for argument in users}
+    made = ["--served-model-name", model.served_name]
+    listen = container.LISTEN if choice.image else settings.engine.host
+    made += ["--host", listen, "--port", str(port)]
+    if not choice.on_gpu and "--enforce-eager" not in given:
+        made.append("--enforce-eager")
+    if "--max-model-len" not in given:
+        context = query.context or settings.engine.max_model_len or _context(host, model, choice)
+        made += ["--max-model-len", str(context)] if context else []
+    if query.concurrency and "--max-num-seqs" not in given:
+        made += ["--max-num-seqs", str(query.concurrency)]
+    if query.quantization and not given & {"--quantization", "-q"}:
+        made += ["--quantization", query.quantization]
+    parallel = _parallel(len(host.gpus), model)
+    if parallel > 1 and not given & {"--tensor-parallel-size", "-tp"}:
+        made += ["--tensor-parallel-size", str(parallel)]
+    if choice.half and "--dtype" not in given:
+        made += ["--dtype", "half"]
+    return made
+
+
+def _context(host: HostFacts, model: Model, choice: Choice) -> int | None:
+    """Context length to ask for; None leaves it to vLLM, which takes the model's own."""
+    shape = model.shape
+    if not choice.on_gpu:
+        longest = shape.max_context if shape is not None else 0
+        return min(_CPU_CONTEXT, longest or _CPU_CONTEXT)
+    if shape is None or not shape.max_context:
+        return None
+    memory = (
+        min(gpu.memory_mib for gpu in host.gpus) * 1.048576e-3 * _parallel(len(host.gpus), model)
+    )
+    room = _tokens_that_fit(shape, memory)
+    return None if room >= shape.max_context else max(room // 1024 * 1024, _SHORTEST_CONTEXT)
+
+
+def _tokens_that_fit(shape: ModelShape, memory_gb: float) -> int:
+    """Tokens of KV cache beside the weights in vLLM's 90 % of the GPUs."""
+    each = 2 * shape.layers * shape.kv_heads * shape.head_size * 2 / 1e9
+    left = 0.9 * memory_gb - 1.03 * shape.weights_gb - _ACTIVATIONS_GB
+    return max(int(left / each), 0) if each else shape.max_context
+
+
+def _parallel(gpus: int, model: Model) -> int:
+    """The greatest power of two of GPUs that divides the attention heads, where they are known."""
+    entry = catalog.entry_of(model)
+    size = 1
+    while size * 2 <= gpus and (entry is None or entry.heads % (size * 2) == 0):
+        size *= 2
+    return size
+
+
+def _environment(
+    model: Model, choice: Choice, settings: Settings, api_key: Secret
+) -> tuple[dict[str, str], dict[str, Secret]]:
+    """(plain, secret). Names that sound secret never stand in the script."""
+    plain = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"}
+    secret = {"VLLM_API_KEY": api_key}
+    if choice.on_gpu:
+        plain["GDL_CUDA"] = "1"
+    else:
+        plain["VLLM_CPU_KVCACHE_SPACE"] = "1"
+    if model.source == "hub":
+        plain["HF_XET_HIGH_PERFORMANCE"] = "1"
+        if settings.hf_token is not None:
+            secret["HF_TOKEN"] = Secret(settings.hf_token.get_secret_value())
+    else:
+        plain["HF_HUB_OFFLINE"] = "1"
+    for name, value in settings.engine.env.items():
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or "\0" in value:
+            raise UsageError(f"engine.env: {ascii(name)[:60]} cannot be set", "A-Z, 0-9 and _ only")
+        if name == "VLLM_API_KEY":
+            raise UsageError("engine.env: VLLM_API_KEY cannot be set", _OURS["--api-key"])
+        if _SECRET_NAME.search(name):
+            secret[name] = Secret(value)
+        else:
+            plain[name] = value
+    return plain, secret
+
+
+def _given(users: tuple[str, ...], settings: Settings, query: OfferQuery) -> frozenset[str]:
+    """The flags that the user decided: by argument, by setting, or by the load asked for."""
+    decided = {
+        "--max-model-len": query.context or settings.engine.max_model_len,
+        "--max-num-seqs": query.concurrency,
+        "--quantization": query.quantization,
+    }
+    wanted = {flag for flag, value in decided.items() if value}
+    return frozenset({_flag(argument) for argument in users} - {""} | wanted)

@@ -1,0 +1,85 @@
+"""The load a server is made for: context, requests at a time, and how its weights are quantized."""
+
+from __future__ import annotations
+
+from gdl.domain.errors import DeployError, UsageError
+from gdl.domain.host import HostFacts
+from gdl.domain.offers import OfferQuery
+from gdl.domain.requirements import QUANTIZATIONS
+from gdl.engines.base import Model, Step
+from gdl.engines.vllm import plan, shell
+from gdl.engines.vllm.compat import Choice
+from gdl.engines.vllm.compat_table import parse
+from gdl.engines.vllm.wheel_choice import capability_of
+from gdl.settings import Settings
+
+_MOST_AT_A_TIME = 4096
+_LEAST_CAPABILITY = {"fp8": 7.5, "bitsandbytes": 7.5}
+"""Compute capability. fp8 runs as weights alone on Turing and Ampere.
+https://docs.vllm.ai/en/latest/features/quantization/"""
+_LEAST_RELEASE = {"fp8": "0.20.0", "bitsandbytes": "0.10.2"}
+"""fp8: from here on, weights are converted one by one; earlier releases need room for all of them
+in 16 bits first. bitsandbytes: what the package below was made for."""
+_PACKAGES = {"bitsandbytes": "bitsandbytes>=0.46.1"}
+"""What vLLM does not bring itself; its image does."""
+
+
+def check(query: OfferQuery, model: Model) -> None:
+    """Raises UsageError for what cannot be on any machine."""
+    name, shape = query.quantization, model.shape
+    if name and name not in QUANTIZATIONS:
+        raise UsageError(
+            f"unknown quantization {ascii(name)[:40]}", f"one of {', '.join(QUANTIZATIONS)}"
+        )
+    if name and shape is not None and not shape.stored_bytes:
+        raise UsageError(f"{model.served_name} is quantized already", "leave the quantization out")
+    longest = shape.max_context if shape is not None else 0
+    if query.context is not None and not 1 <= query.context <= (longest or query.context):
+        raise UsageError(
+            f"{model.served_name} takes {longest} tokens at most, {query.context} asked for",
+            "ask for a shorter context, or choose another model",
+        )
+    if query.concurrency is not None and not 1 <= query.concurrency <= _MOST_AT_A_TIME:
+        raise UsageError(
+            f"{query.concurrency} requests at a time cannot be", f"1 to {_MOST_AT_A_TIME}"
+        )
+
+
+def require(query: OfferQuery, host: HostFacts, choice: Choice) -> None:
+    """Raises DeployError when this machine cannot quantize as asked."""
+    name = query.quantization
+    if not name:
+        return
+    if not choice.on_gpu:
+        raise DeployError(f"{name} needs a GPU", "leave the quantization out, or take another")
+    least, has = _LEAST_CAPABILITY[name], capability_of(host)
+    if has is not None and has < least:
+        raise DeployError(
+            f"{name} needs a GPU of compute capability {least}, this one has {has}",
+            "take a newer GPU, or leave the quantization out",
+        )
+    if parse(choice.version) < parse(_LEAST_RELEASE[name]):
+        raise DeployError(
+            f"{name} needs vLLM {_LEAST_RELEASE[name]}, {choice.version} is what fits here",
+            "take a machine with a newer driver, or leave the quantization out",
+        )
+
+
+def steps(query: OfferQuery, choice: Choice, settings: Settings) -> tuple[Step, ...]:
+    """What is to be installed beside vLLM."""
+    package = _PACKAGES.get(query.quantization)
+    if package is None or choice.image:
+        return ()
+    limits = "-c ./constraints.txt" if choice.constraints else ""
+    script = shell.PREAMBLE + plan.places(settings) + shell.pip_install(package, *limits.split())
+    there = f"from importlib.metadata import version; version({query.quantization!r})"
+    return (
+        Step(
+            query.quantization,
+            f"Install {query.quantization}",
+            script,
+            settings.timeouts.install,
+            shell.python(there) + " 2>/dev/null",
+            files=(shell.remote_file("pipconf.py"),),
+        ),
+    )

@@ -1,0 +1,159 @@
+"""The benchmark that every deployment ends with: quality first, then load."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gdl.domain.benchmark import OWN_LOAD, BenchLoad, BenchReport, QualityAnswer
+from gdl.domain.errors import VerificationError
+from gdl.domain.secret import Secret
+from gdl.endpoint.client import EndpointClient
+from gdl.endpoint.question import Endpoint, ask
+from gdl.endpoint.ssh_curl import SshCurl
+from gdl.loadgen.decode import Sample
+from gdl.loadgen.load import LoadShape, run_load
+from gdl.loadgen.metrics import Figures, figures
+from gdl.loadgen.quality import judge, load_prompts
+from gdl.loadgen.report import report, sample
+from gdl.loadgen.request_template import RequestTemplate
+from gdl.loadgen.transport import Limits, transport_for
+from gdl.loadgen.workload import Conversation
+
+_HINT = "the server's log tells more; `health` shows which check fails"
+
+Progress = Callable[[int, int, float], None]
+"""Called with (requests done, requests in all, output tokens a second so far)."""
+
+
+async def run_bench(
+    client: Endpoint,
+    model: str,
+    *,
+    key: Secret,
+    price_per_hour: float,
+    on_answer: Callable[[QualityAnswer], None],
+    on_progress: Progress,
+    load: BenchLoad = OWN_LOAD,
+) -> BenchReport:
+    """Five quality prompts one after another, then longer ones as `load` says.
+
+    The quality prompts are not timed for the report and so warm the server up. on_answer gets
+    each quality answer; on_progress follows the longer ones, which the load generator sends or,
+    where there is no tunnel, commands on the machine. Failed requests are counted in the report.
+    Raises VerificationError when all quality prompts failed (nothing more is sent then), or when
+    no connection can be made.
+    """
+    answers = await _run_quality(client, model, on_answer)
+    if answers and all(answer.error for answer in answers):
+        raise VerificationError(f"no prompt was answered: {answers[0].error}", _HINT)
+    order = _Order(model, load.requests, load.concurrency, load.max_tokens, on_progress)
+    on_progress(0, load.requests, 0.0)
+    if isinstance(client, SshCurl):
+        found, note = await _ByCommands(client, order).run(), ""
+    else:
+        found, note = await _by_load(client, key, order)
+    return report(
+        model,
+        found,
+        price_per_hour=price_per_hour,
+        concurrency=load.concurrency,
+        quality=answers,
+        note=note,
+    )
+
+
+async def _run_quality(
+    client: Endpoint, model: str, on_answer: Callable[[QualityAnswer], None]
+) -> list[QualityAnswer]:
+    answers = []
+    for prompt in load_prompts().quality:
+        result = await ask(client, model, prompt.prompt, max_tokens=prompt.max_tokens)
+        answers.append(judge(prompt, result))
+        on_answer(answers[-1])
+    return answers
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    model: str
+    requests: int
+    concurrency: int
+    max_tokens: int
+    on_progress: Progress
+
+
+class _Tally:
+    """Tells the progress of an order, sample by sample."""
+
+    def __init__(self, order: _Order) -> None:
+        self._order = order
+        self._done = self._tokens = 0
+        self._began = time.perf_counter()
+
+    def __call__(self, one: Sample) -> None:
+        self._done += 1
+        self._tokens += one.output if one.ok else 0
+        rate = self._tokens / max(one.end - self._began, 1e-9)
+        self._order.on_progress(self._done, self._order.requests, rate)
+
+
+async def _by_load(client: EndpointClient, key: Secret, order: _Order) -> tuple[Figures, str]:
+    """(figures, what speaks against them)."""
+    prompts = load_prompts()
+    conversations = [
+        Conversation(((prompts.longer_prompt(index), order.max_tokens),))
+        for index in range(order.requests)
+    ]
+    carrier = transport_for(client.base_url, key, Limits(request_s=client.timeout_s))
+    try:
+        outcome = await run_load(
+            carrier,
+            RequestTemplate(order.model, client.mode),
+            conversations,
+            LoadShape(order.concurrency),
+            key,
+            on_sample=_Tally(order),
+        )
+    finally:
+        await carrier.aclose()
+    return outcome.figures, outcome.strain.limited or outcome.note
+
+
+class _ByCommands:
+    """A closed loop over commands: each of N workers sends its next request when the last one is
+    answered."""
+
+    def __init__(self, client: SshCurl, order: _Order) -> None:
+        self._client = client
+        self._order = order
+        self._samples: list[Sample] = []
+        self._waiting = iter(range(order.requests))
+        self._told = _Tally(order)
+
+    async def run(self) -> Figures:
+        """Send all requests. The duration is from the first dispatch to the last finish."""
+        began = finished = time.perf_counter()
+        count = min(self._order.concurrency, self._order.requests)
+        workers = [asyncio.create_task(self._work()) for _ in range(count)]
+        try:
+            finished = max(await asyncio.gather(*workers), default=finished)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+        return figures(self._samples, finished - began)
+
+    async def _work(self) -> float:
+        """Take requests until none is left; when the last one ended."""
+        order, ended = self._order, 0.0
+        for index in self._waiting:
+            prompt = load_prompts().longer_prompt(index)
+            start = time.perf_counter()
+            result = await ask(self._client, order.model, prompt, max_tokens=order.max_tokens)
+            ended = time.perf_counter()
+            self._samples.append(sample(result, start, index))
+            self._told(self._samples[-1])
+        return ended

@@ -1,0 +1,296 @@
+"""The hot path: one connection, and the answers that come over it with the time of every read.
+
+Of the answers only the headers and the end are looked at while the clock runs. Their framing is
+taken apart (by httptools, in C) and what they say is read (`decode`) after it has stopped, so that
+reading one answer never delays the next one's time. What does not look like a stream of events in
+chunks is taken apart as it comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from time import perf_counter
+from typing import cast
+
+from httptools import HttpParserError, HttpResponseParser
+
+from gdl.endpoint.protocol import Fault
+
+ANSWER_LIMIT = 16 * 2**20
+"""Bytes of one answer; far above what any prompt asks for."""
+_END = b"\r\n\r\n"
+"""What every answer in chunks ends with, its trailers or last chunk, and few reads before do."""
+_DONE_AND_END = b"data: [DONE]\n\n\r\n0\r\n\r\n"
+"""How a stream of events usually ends. Its payloads are JSON, which cannot hold that."""
+
+
+class Exchange:
+    """One request and the raw body of its answer. Times are `time.perf_counter`'s, in seconds.
+
+    due: when it was to be sent, in a load that follows a timetable; None otherwise. times: of each
+    read that brought something; counts: how many `pieces` of the body there were after each. reads:
+    what was read, where the framing was left for later; pieces and counts come of `unframe` then.
+    status: the HTTP status, 0 while there is none. closed: the connection ended before the answer
+    did. fault: what went wrong on the way; None does not say that the answer is a good one.
+    """
+
+    __slots__ = (
+        "closed", "counts", "due", "ended", "fault", "pieces", "reads", "retried", "sent", "status",
+        "tag", "times",
+    )  # fmt: skip
+
+    def __init__(self, tag: int = 0, due: float | None = None) -> None:
+        self.tag = tag
+        self.due = due
+        self.sent = 0.0
+        self.ended = 0.0
+        self.times: list[float] = []
+        self.counts: list[int] = []
+        self.pieces: list[bytes] = []
+        self.reads: list[bytes] = []
+        self.status = 0
+        self.closed = False
+        self.retried = False
+        self.fault: Fault | None = None
+
+    @property
+    def held(self) -> int:
+        """How many reads or pieces are kept of it."""
+        return len(self.reads) or len(self.pieces)
+
+    def drop(self) -> None:
+        """Forget what was read."""
+        self.pieces.clear()
+        self.reads.clear()
+
+    def unframe(self) -> None:
+        """Take the framing apart, where that was left for later."""
+        reads, self.reads = self.reads, []
+        if not reads:
+            return
+        body = _Body()
+        parser = HttpResponseParser(body)
+        self.pieces, self.counts = body.pieces, []
+        try:
+            for data in reads:
+                parser.feed_data(data)
+                self.counts.append(len(body.pieces))
+        except HttpParserError as error:
+            self.counts += [len(body.pieces)] * (len(reads) - len(self.counts))
+            self.fault = self.fault or Fault("protocol", f"not HTTP: {error}")
+
+
+class _Body:
+    """Collects the pieces of one body."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.on_body = self.pieces.append
+
+
+class HttpConnection(asyncio.Protocol):
+    """A connection that carries one exchange at a time.
+
+    finished: called with the lane and the exchange whenever one ends, from the event loop; the
+    lane may then be used again when `usable`. lost: called when the connection is gone.
+    """
+
+    __slots__ = (
+        "_chunked", "_complete", "_counts", "_descriptor", "_finished", "_keep", "_later", "_lost",
+        "_parser", "_pieces", "_reads", "_size", "_times", "_transport", "_weighed", "exchange",
+        "on_body", "usable", "used",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        finished: Callable[[HttpConnection, Exchange], None],
+        lost: Callable[[HttpConnection], None],
+    ) -> None:
+        self._finished = finished
+        self._lost = lost
+        self._pieces: list[bytes] = []
+        # The parser calls this for each piece of a body: a method written in C, no Python frame.
+        self.on_body = self._pieces.append
+        self._reads: list[bytes] = []
+        self._times: list[float] = []
+        self._counts: list[int] = []
+        self._size = self._weighed = 0
+        self._chunked = False
+        self._later = False
+        self._complete = False
+        self._keep = True
+        self._transport: asyncio.Transport | None = None
+        self._descriptor = -1
+        self._parser = HttpResponseParser(self)
+        self.exchange: Exchange | None = None
+        self.usable = False
+        self.used = 0
+
+    # -- what the event loop calls ------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports are none of asyncio's classes, only like them.
+        self._transport = cast(asyncio.Transport, transport)
+        self._descriptor = transport.get_extra_info("socket").fileno()
+        self.usable = True
+
+    def data_received(self, data: bytes) -> None:
+        now = perf_counter()
+        if self.exchange is None:
+            self.close()  # it speaks without being asked
+            return
+        self._times.append(now)
+        self._reads.append(data)
+        if self._later and not data.endswith(_END) and len(data) > 3:
+            return
+        if self._later and self._ends_as_usual(data):
+            self._end(now)
+            return
+        self._catch_up()
+
+    def _ends_as_usual(self, data: bytes) -> bool:
+        """Whether the answer is known to be over without a look at its framing."""
+        if len(data) < len(_DONE_AND_END) and len(self._reads) > 1:
+            data = self._reads[-2][-len(_DONE_AND_END) :] + data
+        return data.endswith(_DONE_AND_END)
+
+    def _catch_up(self) -> None:
+        """Take apart what was left for later, up to now."""
+        for number in range(len(self._counts), len(self._reads)):
+            try:
+                self._parser.feed_data(self._reads[number])
+            except HttpParserError as error:
+                self._keep = False
+                if not self._complete:
+                    self._break_off(self._times[-1], Fault("protocol", f"not HTTP: {error}"))
+                    return
+            self._counts.append(len(self._pieces))
+            if self._complete:
+                # What follows the end was sent without being asked.
+                self._keep = self._keep and number == len(self._reads) - 1
+                del self._reads[number + 1 :], self._times[number + 1 :]
+                self._end(self._times[-1])
+                return
+        self._weigh()
+
+    def _weigh(self) -> None:
+        """Put an end to what is too large."""
+        self._size += sum(map(len, self._reads[self._weighed :]))
+        self._weighed = len(self._reads)
+        if self._size > ANSWER_LIMIT:
+            text = f"the answer is larger than {ANSWER_LIMIT >> 20} MiB"
+            self._break_off(self._times[-1], Fault("protocol", text))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.usable = self._keep = False
+        self._descriptor = -1
+        if self.exchange is not None:
+            self._catch_up()
+        if self.exchange is not None:
+            self.exchange.closed = True
+            self._end(perf_counter())
+        self._lost(self)
+
+    # -- what the parser calls ----------------------------------------------------------------
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if name.lower() == b"transfer-encoding":
+            self._chunked = value.strip().lower() == b"chunked"
+
+    def on_headers_complete(self) -> None:
+        if self.exchange is not None:
+            self.exchange.status = status = self._parser.get_status_code()
+            self._later = status == 200 and self._chunked and self._parser.should_keep_alive()
+            self._chunked = False
+
+    def on_message_complete(self) -> None:
+        if self.exchange is None or 100 <= self.exchange.status < 200:
+            return  # an interim answer: the real one follows
+        self._complete = True
+        self._keep = self._keep and self._parser.should_keep_alive()
+
+    # -- what the carrier calls ---------------------------------------------------------------
+
+    def send(self, exchange: Exchange, request: bytes) -> None:
+        """Write the request, its clock started. The answer comes to `finished`."""
+        transport = self._transport
+        assert transport is not None and self.exchange is None
+        self.exchange = exchange
+        self.used += 1
+        written = 0
+        exchange.sent = perf_counter()
+        # Past the transport, which may put a write off to the end of the loop's turn.
+        if transport.get_write_buffer_size() == 0:
+            try:
+                written = os.write(self._descriptor, request)
+            except (BlockingIOError, InterruptedError):
+                written = 0
+            except OSError:
+                transport.abort()  # `connection_lost` follows
+                return
+        if written < len(request):
+            transport.write(request[written:])
+
+    def last_read(self) -> float | None:
+        """When the last bytes came; None before the first of the body: only headers may be there
+        while the request still waits for its turn."""
+        return self._times[-1] if self._pieces else None
+
+    def look(self, now: float, quiet_s: float) -> None:
+        """Called now and then: once nothing has come for `quiet_s`, look at what has come so far;
+        it may be nonsense, or over."""
+        if self.exchange is None or len(self._counts) == len(self._reads):
+            return
+        if now - self._times[-1] > quiet_s:
+            self._catch_up()
+        else:
+            self._weigh()
+
+    def tail(self) -> bytes:
+        """The last piece of the running exchange's body, as far as it was looked at."""
+        return self._pieces[-1] if self._pieces else b""
+
+    def give_up(self, fault: Fault | None) -> None:
+        """End the running exchange, and the connection with it."""
+        self._break_off(perf_counter(), fault)
+
+    def drop(self) -> None:
+        """Close without a word to anybody."""
+        self.exchange = None
+        self.close()
+
+    def close(self) -> None:
+        self.usable = False
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _break_off(self, now: float, fault: Fault | None) -> None:
+        self._keep = False
+        if self.exchange is not None:
+            self.exchange.closed = True
+            self.exchange.fault = fault
+        self._end(now)
+
+    def _end(self, now: float) -> None:
+        """Hand the exchange over, as far as it was taken apart."""
+        exchange, self.exchange = self.exchange, None
+        pieces, times, counts, reads = self._pieces.copy(), self._times, self._counts, self._reads
+        if len(counts) == len(reads):
+            reads = []
+        elif not self._complete:
+            # The parser is still in the middle of this answer.
+            self._parser = HttpResponseParser(self)
+        # The list stays the parser's; its content goes along.
+        self._pieces.clear()
+        self._reads, self._times, self._counts = [], [], []
+        self._size = self._weighed = 0
+        self._complete = self._later = self._chunked = False
+        if not self._keep:
+            self.close()
+        if exchange is not None:
+            exchange.pieces, exchange.times, exchange.counts = pieces, times, counts
+            exchange.reads = reads
+            exchange.ended = now
+            self._finished(self, exchange)

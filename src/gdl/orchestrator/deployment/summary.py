@@ -1,0 +1,62 @@
+"""The story told at the end: each attempt with its offer, time, money, and why it ended."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from gdl.domain.deployment import AttemptState, DeploymentState
+from gdl.domain.errors import GdlError
+from gdl.domain.phase import Phase
+from gdl.domain.summary import AttemptSummary
+
+_NO_PROGRESS = frozenset({Phase.FAILED, Phase.CANCELLED, Phase.STOPPING, Phase.STOPPED})
+_REASONS = {
+    "cancelled": "cancelled by you while {phase}",
+    "released": "done, and given back",
+    "serving": "left serving",
+    "failed": "",
+}
+
+
+def summaries(
+    state: DeploymentState, outcome: str, error: GdlError | None, now: datetime, *, rents: bool
+) -> tuple[AttemptSummary, ...]:
+    """One line per attempt. `outcome` and `error` are those of the whole deployment."""
+    lines = []
+    for attempt in state.attempts:
+        last = attempt is state.attempts[-1]
+        ended = "failed" if attempt.failure or not last else outcome
+        reached = _reached(attempt)
+        reason = attempt.failure.message if attempt.failure else ""
+        if not reason and last:
+            told = _REASONS.get(ended, "").format(phase=reached)
+            reason = error.message if error is not None and ended == "failed" else told
+        cost = attempt.cost(now) if rents else 0.0
+        lines.append(
+            AttemptSummary(
+                number=attempt.number,
+                offer_id=attempt.offer_id,
+                provider=attempt.provider,
+                gpu_name=attempt.gpu_name,
+                gpu_count=attempt.gpu_count,
+                price_per_hour=attempt.price_per_hour,
+                session_id=attempt.session_id,
+                phase_reached=reached,
+                ended=ended,
+                reason=reason,
+                seconds=round((_until(attempt, now) - attempt.started_at).total_seconds(), 1),
+                cost=round(cost, 6),
+            )
+        )
+    return tuple(lines)
+
+
+def _reached(attempt: AttemptState) -> str:
+    passed = [phase for phase, _ in attempt.phases if phase not in _NO_PROGRESS]
+    return str(passed[-1]) if passed else str(Phase.PLANNED)
+
+
+def _until(attempt: AttemptState, now: datetime) -> datetime:
+    """A failed attempt took until its machine was given back, or until it failed."""
+    failed = next((at for phase, at in attempt.phases if phase is Phase.FAILED), None)
+    return max(attempt.released_at or failed, failed) if failed is not None else now

@@ -1,0 +1,127 @@
+"""Keeping benchmarks, and telling what a new one is beside the earlier ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from gdl.domain import events as ev
+from gdl.domain.benchmark import OWN, BenchReport, Measurement, Publication, machine, standing
+from gdl.domain.errors import UsageError
+from gdl.domain.rental import Rental
+from gdl.journal import benchmarks
+from gdl.journal.store import Journal
+from gdl.loadgen import report as reports_of
+from gdl.loadgen.bench_session import LoadOptions, connected
+from gdl.loadgen.load import Outcome
+from gdl.loadgen.request_template import RequestTemplate
+from gdl.loadgen.workload import BUILTIN, Length, Workload
+from gdl.orchestrator.api.ports import ReachedEndpoint
+
+SWEPT = f"{BUILTIN}, out 64"
+"""The workload of a sweep, as `bench ID --sweep --output-len 64` calls it."""
+_OUTPUT = Length(64, 64)
+_LIMIT_S = 300.0
+"""For each window of a sweep."""
+
+
+class Benchmarks:
+    def __init__(self, journal: Journal, clock: Callable[[], datetime]) -> None:
+        self._journal = journal
+        self._clock = clock
+
+    async def keep(
+        self,
+        rental: Rental,
+        reports: Sequence[BenchReport],
+        *,
+        workload: str = OWN,
+        best: BenchReport | None = None,
+    ) -> str:
+        """Keep what was measured on a machine; one sentence on its best point (or the only one)
+        beside what was measured before, "" when every request failed. best: one of `reports`."""
+        earlier = await benchmarks.kept(self._journal, rental.served_name)
+        said = ""
+        for report in reports:
+            if not report.completed:
+                continue
+            one = await self._measurement(rental, report, workload, best=report is best)
+            await benchmarks.add(self._journal, one)
+            if report is best or best is None:
+                said = standing(one, earlier)
+        return said
+
+    async def _measurement(
+        self, rental: Rental, report: BenchReport, workload: str, *, best: bool
+    ) -> Measurement:
+        gpu, count = await self._gpus(rental)
+        return Measurement(
+            at=self._clock(),
+            deployment_id=rental.deployment_id,
+            session_id=rental.session_id or "",
+            backend=rental.backend,
+            model=rental.served_name,
+            gpu=gpu,
+            gpu_count=count,
+            provider=rental.provider,
+            price=rental.price,
+            workload=workload,
+            report=report,
+            best=best,
+        )
+
+    async def _gpus(self, rental: Rental) -> tuple[str, int]:
+        if not rental.has_gpu:
+            return "", 0
+        return await benchmarks.hardware(self._journal, rental.offer_id)
+
+    async def hardware(self, rental: Rental) -> str:
+        """What the machine computes with, in a few words."""
+        return machine(*await self._gpus(rental))
+
+    async def publication(self, rental: Rental, report: BenchReport, workload: str) -> Publication:
+        """A report on a rental's machine as others may see it. Raises UsageError when no request
+        of it succeeded, or something speaks against its figures."""
+        if not report.completed or report.note:
+            why = report.note or "no request succeeded"
+            raise UsageError(f"not published: {why}", "measure again, then publish that")
+        one = await self._measurement(rental, report, workload, best=False)
+        looks = [
+            recorded.event.facts
+            for recorded in await self._journal.events(rental.deployment_id)
+            if isinstance(recorded.event, ev.HostInspected)
+        ]
+        return Publication(one, looks[-1] if looks else None)
+
+    async def kept(self, model: str | None, gpu: str | None) -> list[Measurement]:
+        """Newest first. model: by its served name; gpu: a part of its name, in any case."""
+        found = await benchmarks.kept(self._journal, model)
+        wanted = (gpu or "").casefold()
+        return [one for one in found if wanted in one.hardware.casefold()]
+
+
+async def sweep(
+    reached: ReachedEndpoint, most: int, on_point: Callable[[BenchReport], None]
+) -> tuple[list[BenchReport], BenchReport | None, str]:
+    """(a report for each point, the best of them, what was found in a sentence). Raises
+    VerificationError when the endpoint does not answer."""
+
+    def told(outcome: Outcome) -> BenchReport:
+        return reports_of.report(
+            reached.model,
+            outcome.figures,
+            price_per_hour=reached.price,
+            concurrency=outcome.pace.concurrency or 0,
+            note=outcome.strain.limited or outcome.note,
+        )
+
+    wish = LoadOptions(Workload(BUILTIN, output_len=_OUTPUT), limit_s=_LIMIT_S)
+    async with connected(reached.url, reached.key, RequestTemplate(reached.model), wish) as bench:
+        swept = await bench.sweep(most, lambda point: on_point(told(point.middle)))
+    reports = [told(point.middle) for point in swept.points]
+    if swept.best is None:
+        return reports, None, f"no point can be relied on: {swept.ended}"
+    best = swept.best
+    sure = "" if swept.sure else f" (not sure: {swept.doubt})"
+    said = f"best: {best.concurrency} at a time, {best.throughput:.1f} tokens/s{sure}"
+    return reports, reports[swept.points.index(best)], said

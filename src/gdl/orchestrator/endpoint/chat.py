@@ -1,0 +1,64 @@
+"""A conversation with a served model: text as it comes, then what the answer took."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+
+from gdl.domain.chat import ChatDone, ChatMessage, ChatPiece
+from gdl.endpoint.client import EndpointClient
+from gdl.endpoint.protocol import StreamResult
+from gdl.endpoint.ssh_curl import SshCurl
+
+MAX_TOKENS = 512
+"""Of one answer; the conversation before it needs room in the context, too."""
+TEMPERATURE = 0.7
+
+
+async def talk(
+    way: EndpointClient | SshCurl, model: str, messages: Sequence[ChatMessage]
+) -> AsyncGenerator[ChatPiece | ChatDone]:
+    """Pieces of the answer, those that came together as one; ChatDone is the last. Never raises
+    for what the network or the server does. Leaving early ends the request."""
+    pieces: asyncio.Queue[str | None] = asyncio.Queue()
+    asking = asyncio.create_task(_ask(way, model, messages, pieces), name="chat")
+    asking.add_done_callback(lambda _task: pieces.put_nowait(None))
+    try:
+        over = False
+        while not over:
+            waiting = [await pieces.get()]
+            while not pieces.empty():
+                waiting.append(pieces.get_nowait())
+            over = None in waiting
+            if text := "".join(piece for piece in waiting if piece):
+                yield ChatPiece(text)
+        yield _done(await asking)
+    finally:
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+
+
+async def _ask(
+    way: EndpointClient | SshCurl,
+    model: str,
+    messages: Sequence[ChatMessage],
+    pieces: asyncio.Queue[str | None],
+) -> StreamResult:
+    if isinstance(way, SshCurl):
+        result = await way.chat(model, messages, max_tokens=MAX_TOKENS)
+        pieces.put_nowait(result.answer)
+        return result
+    result = await way.chat_stream(
+        model, messages, max_tokens=MAX_TOKENS, temperature=TEMPERATURE, on_text=pieces.put_nowait
+    )
+    if not result.text.strip() and result.reasoning:
+        pieces.put_nowait(result.reasoning)
+    return result
+
+
+def _done(result: StreamResult) -> ChatDone:
+    tokens, ttft, e2el = result.output_tokens, result.ttft_ms, result.e2el_ms
+    after_first = tokens - 1 if tokens is not None and ttft is not None else tokens
+    took_s = (e2el - (ttft or 0.0)) / 1000
+    speed = after_first / took_s if after_first and took_s > 0 else None
+    return ChatDone(ttft, speed, tokens, result.finish_reason, result.error)

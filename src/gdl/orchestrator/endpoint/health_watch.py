@@ -1,0 +1,94 @@
+"""Watching a serving endpoint: what is told, and what is only kept for whoever asks."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+
+from gdl.domain import events as ev
+from gdl.domain.health import Condition, HealthSample
+from gdl.domain.host import CommandRunner
+from gdl.endpoint.client import EndpointClient
+from gdl.endpoint.health_monitor import LOOK_EVERY_S, HealthMonitor, Meter, look_at, sample_of
+from gdl.host.gpu_errors import GpuWatch
+from gdl.orchestrator.deployment.context import Deployment
+from gdl.orchestrator.endpoint.served_endpoint import Endpoint
+
+RECHECK_S = 120.0
+"""Between two rounds of all checks, a real inference among them."""
+
+
+async def samples(
+    client: EndpointClient, connected: Callable[[], bool], runner: CommandRunner | None
+) -> AsyncGenerator[tuple[HealthSample, bool]]:
+    """How the endpoint is, a few times a second, and whether that is news; without end. runner:
+    reaches a machine with GPUs, which are then looked at as well."""
+    vigil, meter = HealthMonitor(), Meter()
+    gpus = None if runner is None else GpuWatch(runner)
+    looking = None if gpus is None else asyncio.create_task(gpus.run())
+    try:
+        while True:
+            trouble = "" if gpus is None else gpus.trouble
+            look = await look_at(client, connected=connected(), gpu=trouble)
+            changed = vigil.judge(look)
+            if vigil.condition is Condition.HEALTHY:
+                await meter.refresh(client)
+            yield sample_of(vigil, meter, look, "" if gpus is None else gpus.now), changed
+            await asyncio.sleep(LOOK_EVERY_S)
+    finally:
+        if looking is not None:
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+
+
+async def watch(
+    deployment: Deployment,
+    endpoint: Endpoint,
+    *,
+    connected: Callable[[], bool],
+    pid: int | None,
+    has_gpu: bool,
+) -> None:
+    """Tell changes as events, and keep the latest sample in `deployment.health`; without end.
+    Nothing is done where requests have to be run on the machine itself."""
+    if endpoint.client is None:
+        return
+    checked_at, well = time.monotonic(), True
+    checking: asyncio.Task[None] | None = None
+    try:
+        runner = endpoint.runner if has_gpu else None
+        async with aclosing(samples(endpoint.client, connected, runner)) as looks:
+            async for sample, changed in looks:
+                deployment.health = sample
+                healthy = sample.condition is Condition.HEALTHY
+                news = changed and not (well and healthy)
+                if news:
+                    await deployment.emit(
+                        ev.HealthChanged(deployment.attempt, sample.condition, sample.reason)
+                    )
+                well = healthy if changed else well
+                due = news or time.monotonic() - checked_at >= RECHECK_S
+                if due and healthy and (checking is None or checking.done()):
+                    # Beside the looks: a check may hang for longer than a look may wait.
+                    checked_at = time.monotonic()
+                    checking = asyncio.create_task(_recheck(deployment, endpoint, pid, has_gpu))
+    finally:
+        deployment.health = None
+        if checking is not None:
+            checking.cancel()
+            await asyncio.gather(checking, return_exceptions=True)
+
+
+async def _recheck(
+    deployment: Deployment, endpoint: Endpoint, pid: int | None, has_gpu: bool
+) -> None:
+    """All checks again; only what came out differently is told."""
+    before = deployment.state.checks
+    found = await endpoint.check(deployment.model.served_name, pid=pid, has_gpu=has_gpu)
+    deployment.keep_round(found)
+    for check in found:
+        was = before.get(check.name)
+        if was is None or was.status is not check.status:
+            await deployment.emit(ev.Checked(deployment.attempt, check))

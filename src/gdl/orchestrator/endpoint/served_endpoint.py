@@ -1,0 +1,229 @@
+"""The endpoint: tunnel, readiness, proof, benchmark, and holding it open."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from gdl.domain import events as ev
+from gdl.domain.benchmark import OWN_LOAD, BenchLoad, BenchReport, QualityAnswer, own_workload
+from gdl.domain.errors import (
+    DeployError,
+    ForwardRefused,
+    GdlError,
+    SshError,
+    VerificationError,
+)
+from gdl.domain.health import Check, CheckStatus
+from gdl.domain.rental import Rental
+from gdl.domain.secret import Secret
+from gdl.endpoint.client import EndpointClient
+from gdl.endpoint.health_checks import run_checks, wait_ready
+from gdl.endpoint.ssh_curl import SshCurl
+from gdl.loadgen.deployment_benchmark import run_bench
+from gdl.orchestrator.deployment.context import Deployment
+from gdl.orchestrator.endpoint.benchmarks import Benchmarks
+from gdl.settings import Settings
+from gdl.ssh.connection import Forward
+from gdl.ssh.reconnecting import Link
+
+MUST_PASS = frozenset({"process", "health", "models", "inference"})
+"""Checks without which a deployment is no deployment. The GPU's status is for information."""
+
+
+class Endpoint:
+    """The served model as seen from this computer: through the tunnel or, when the machine
+    refuses port forwarding, by curl over SSH."""
+
+    def __init__(self, link: Link, port: int, api_key: Secret, settings: Settings) -> None:
+        self._link = link
+        self._port = port
+        self._api_key = api_key
+        self._settings = settings
+        self._forward: Forward | None = None
+        self.client: EndpointClient | None = None
+        self.curl: SshCurl | None = None
+
+    async def open(self) -> ev.TunnelOpened:
+        """Forward a free local port. Never raises ForwardRefused: curl is the way then."""
+        try:
+            self._forward = await self._link.forward(self._port)
+        except ForwardRefused:
+            self.curl = SshCurl(self._link, self._port, self._api_key)
+            return ev.TunnelOpened(0, f"http://127.0.0.1:{self._port}/v1", "ssh-curl")
+        url = f"http://127.0.0.1:{self._forward.local_port}"
+        self.client = EndpointClient(
+            url, self._api_key, timeout_s=self._settings.timeouts.inference
+        )
+        return ev.TunnelOpened(0, f"{url}/v1", "forward")
+
+    @property
+    def runner(self) -> Link:
+        """Runs commands on the machine."""
+        return self._link
+
+    @property
+    def way(self) -> EndpointClient | SshCurl | None:
+        """How the model is asked; None before `open`."""
+        return self.client or self.curl
+
+    async def healthy(self) -> bool:
+        """Whether /health answers 200 now."""
+        try:
+            if self.client is not None:
+                return await self.client.health() == 200
+            assert self.curl is not None
+            return await self.curl.health() == 200
+        except GdlError:
+            return False
+
+    async def wait_ready(
+        self, *, ended: asyncio.Event, nudge: asyncio.Event, timeout_s: float
+    ) -> bool:
+        """True once /health answers 200; False as soon as the server has ended."""
+        return await wait_ready(self.healthy, ended=ended, nudge=nudge, timeout_s=timeout_s)
+
+    async def check(
+        self,
+        model: str,
+        *,
+        pid: int | None,
+        has_gpu: bool,
+        on_check: Callable[[Check], object] | None = None,
+    ) -> list[Check]:
+        checks = []
+        async for check in run_checks(
+            self.client,
+            model=model,
+            runner=self._link,
+            pid=pid,
+            has_gpu=has_gpu,
+            fallback=self.curl,
+        ):
+            checks.append(check)
+            if on_check is not None:
+                on_check(check)
+        return checks
+
+    async def bench(
+        self,
+        model: str,
+        *,
+        price_per_hour: float,
+        on_answer: Callable[[QualityAnswer], None],
+        on_progress: Callable[[int, int, float], None],
+        load: BenchLoad = OWN_LOAD,
+    ) -> BenchReport:
+        way = self.client or self.curl
+        assert way is not None
+        return await run_bench(
+            way,
+            model,
+            key=self._api_key,
+            price_per_hour=price_per_hour,
+            on_answer=on_answer,
+            on_progress=on_progress,
+            load=load,
+        )
+
+    async def aclose(self) -> None:
+        if self.client is not None:
+            await self.client.aclose()
+        if self._forward is not None:
+            with contextlib.suppress(SshError):
+                await self._forward.aclose()
+
+
+def require_passed(checks: list[Check]) -> None:
+    """Raise VerificationError for the first check that must pass and did not."""
+    for check in checks:
+        if check.name in MUST_PASS and check.status is CheckStatus.FAILED:
+            raise VerificationError(
+                f"check {check.name} failed: {check.detail}",
+                "the server's log says more; another machine may do better",
+            )
+
+
+class Emitter:
+    """Lets callbacks that cannot await put events on the channel, in order."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._deployment = deployment
+        self._queue: asyncio.Queue[ev.Event | None] = asyncio.Queue()
+        self._task = asyncio.create_task(self._pump())
+
+    def __call__(self, event: ev.Event) -> None:
+        self._queue.put_nowait(event)
+
+    async def _pump(self) -> None:
+        while (event := await self._queue.get()) is not None:
+            await self._deployment.emit(event)
+
+    async def drain(self) -> None:
+        """Until everything put so far is on the channel."""
+        self._queue.put_nowait(None)
+        await self._task
+
+
+async def verify(deployment: Deployment, endpoint: Endpoint, *, pid: int | None, gpu: bool) -> None:
+    """Run every check as events. Raises VerificationError when one that must pass fails."""
+    emit = Emitter(deployment)
+    try:
+        checks = await endpoint.check(
+            deployment.model.served_name,
+            pid=pid,
+            has_gpu=gpu,
+            on_check=lambda check: emit(ev.Checked(deployment.attempt, check)),
+        )
+    finally:
+        await emit.drain()
+    deployment.keep_round(checks)
+    require_passed(checks)
+
+
+async def benchmark(
+    deployment: Deployment,
+    endpoint: Endpoint,
+    rental: Rental,
+    measurements: Benchmarks,
+    load: BenchLoad = OWN_LOAD,
+) -> BenchReport:
+    """Run the benchmark as events; the report is the last of them, and kept."""
+    emit = Emitter(deployment)
+    attempt = deployment.attempt
+    try:
+        report = await endpoint.bench(
+            deployment.model.served_name,
+            price_per_hour=rental.price,
+            on_answer=lambda answer: emit(ev.QualityAnswered(attempt, answer)),
+            on_progress=lambda done, total, rate: emit(
+                ev.BenchProgressed(attempt, done, total, rate)
+            ),
+            load=load,
+        )
+    finally:
+        await emit.drain()
+    said = await measurements.keep(rental, [report], workload=own_workload(load))
+    report = replace(report, standing=said)
+    await deployment.emit(ev.BenchFinished(attempt, report))
+    return report
+
+
+async def hold(deployment: Deployment, ended: asyncio.Event) -> str:
+    """Until the user decides ("release" or "keep"); raises DeployError when the server ends."""
+    decision: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    deployment.decision = decision
+    end = asyncio.create_task(ended.wait())
+    try:
+        await deployment.note("holding the tunnel open")
+        either: set[asyncio.Future[Any]] = {decision, end}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if decision.done():
+            return decision.result()
+        raise DeployError("the server ended while serving", "its log says why")
+    finally:
+        end.cancel()
+        deployment.decision = None

@@ -1,0 +1,222 @@
+"""After a rent request whose answer is not known: find out whether it made a machine.
+
+The backend's sessions do not say which request made them. What is new in its list since before the
+request, has no place in the journal and fits the offer is ours, as long as no other request of the
+same consumer is under way; while one is, it is waited for. What is new and does not fit is left
+alone, and said to be in doubt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from gdl.backends.base import Backend
+from gdl.domain import events as ev
+from gdl.domain.errors import GdlError, ReleaseUnconfirmed, RentAmbiguous
+from gdl.domain.offers import Offer
+from gdl.domain.phase import Billing
+from gdl.domain.ranking import alike
+from gdl.domain.rental import Rental
+from gdl.domain.session import Session
+from gdl.journal.store import Journal
+from gdl.orchestrator.deployment.context import Deployment
+from gdl.orchestrator.leasing import process_liveness
+from gdl.orchestrator.leasing.releasing import Releaser
+from gdl.orchestrator.leasing.retry import retrying
+from gdl.settings import Settings
+
+_LATE_ROW_S = 10.0
+"""How long after a lost answer a session may still turn up in the list."""
+_LOOK = "look at the marketplace's own console, then run `gdl-tui sessions`"
+
+
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """found: sessions that this request may have made. in_flight: whether another live request may
+    have made them. lost: how many requests, ours included, have no answer to expect.
+    strange: new sessions that do not fit the offer, if the backend tells of both as they are.
+    others: whether another live request may have made those."""
+
+    found: tuple[Session, ...]
+    in_flight: bool
+    lost: int
+    strange: tuple[Session, ...]
+    others: bool
+
+    @property
+    def certain(self) -> bool:
+        return bool(self.found) and not self.in_flight and len(self.found) <= self.lost
+
+
+class AmbiguousRents:
+    def __init__(
+        self,
+        backend: Backend,
+        journal: Journal,
+        settings: Settings,
+        releaser: Releaser,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._backend = backend
+        self._journal = journal
+        self._settings = settings
+        self._releaser = releaser
+        self._clock = clock
+
+    async def resolve(
+        self,
+        deployment: Deployment,
+        rental: Rental,
+        offer: Offer,
+        before: set[str],
+        why: GdlError,
+        *,
+        late: bool = True,
+    ) -> None:
+        """Nothing of this request is left rented when it returns: its key is lost, so what it
+        made is destroyed. late: a session may still turn up. Raises ReleaseUnconfirmed when it
+        cannot be found out."""
+        if not self._backend.rents:
+            await self.forget(deployment, rental)
+            return
+        await deployment.progress(f"{why.message}: asking whether a machine exists")
+        # From here on no answer is expected: other processes need not wait for one.
+        rental = replace(rental, billing=Billing.UNKNOWN)
+        deployment.rental = rental
+        await self._releaser.save(rental)
+        try:
+            found = await self._named(why)
+            if not found:
+                found = await self._find(deployment, rental, offer, before, late)
+            for session in found:
+                await self._destroy(deployment, rental, session)
+        except ReleaseUnconfirmed as error:
+            await self._releaser.doubt(deployment, deployment.rental or rental, error.message)
+            raise
+        await self.forget(deployment, rental, made=bool(found))
+
+    async def _named(self, why: GdlError) -> tuple[Session, ...]:
+        """The session that an answer named though it could not be used."""
+        if not isinstance(why, RentAmbiguous) or why.session_id is None:
+            return ()
+        try:
+            return (await self._backend.session(why.session_id),)
+        except GdlError:
+            return ()
+
+    async def _find(
+        self, deployment: Deployment, rental: Rental, offer: Offer, before: set[str], late: bool
+    ) -> tuple[Session, ...]:
+        """Raises ReleaseUnconfirmed when the list cannot be had, or cannot be told apart."""
+        timeouts = self._settings.timeouts
+        started = time.monotonic()
+        wait = 0.2
+        while True:
+            sight = await self._look(deployment, rental, offer, before)
+            waited = time.monotonic() - started
+            if sight.certain:
+                return sight.found
+            no_more = not late or waited >= min(_LATE_ROW_S, timeouts.session / 10)
+            if no_more and not sight.found and not (late and sight.strange):
+                return ()
+            busy = sight.in_flight if sight.found else sight.others or not no_more
+            if (sight.found or sight.strange) and (not busy or waited >= timeouts.rent):
+                raise _undecided(sight.found or sight.strange)
+            await asyncio.sleep(wait)
+            wait = min(wait * 2, 2.0)
+
+    async def _look(
+        self, deployment: Deployment, rental: Rental, offer: Offer, before: set[str]
+    ) -> _Sight:
+        # The list before the journal: an intent is journaled before its session can be listed,
+        # so whatever another process has made by now is known to be (or to become) its own.
+        try:
+            sessions = await retrying(
+                self._backend.sessions,
+                deployment.progress,
+                limit_s=self._settings.timeouts.release,
+            )
+            rentals = await self._journal.rentals(self._backend.name, self._backend.service_url)
+        except GdlError as error:
+            raise ReleaseUnconfirmed(
+                f"a machine may have been rented, and that cannot be found out: {error.message}",
+                _LOOK,
+            ) from None
+        others = [r for r in rentals if r.intent_id != rental.intent_id]
+        taken = {r.session_id for r in others if r.session_id}
+        new = [s for s in sessions if s.id not in before | taken and not s.terminal]
+        found = [s for s in new if fits(s, offer)]
+        strange = tuple(s for s in new if not fits(s, offer))
+        # What asked long ago has not made what is new now.
+        since = self._clock() - timedelta(seconds=self._settings.timeouts.rent + 60)
+        waiting = [r for r in others if r.session_id is None and r.requested_at >= since]
+        in_flight, elsewhere, lost = False, False, 1
+        for each in waiting:
+            same = alike(each.provider, rental.provider)
+            if each.billing is Billing.REQUESTED and await self._lives(each):
+                in_flight, elsewhere = in_flight or same, True
+            elif each.billing in (Billing.REQUESTED, Billing.UNKNOWN):
+                lost, elsewhere = lost + same, True
+        return _Sight(_likeliest(found, offer, lost), in_flight, lost, strange, elsewhere)
+
+    async def _lives(self, rental: Rental) -> bool:
+        row = await self._journal.deployment(rental.deployment_id)
+        return row is not None and process_liveness.runs(row)
+
+    async def _destroy(self, deployment: Deployment, rental: Rental, session: Session) -> None:
+        await deployment.note(
+            f"session {session.id} exists but its key is lost: destroying it", "warning"
+        )
+        deployment.rental = replace(rental, session_id=session.id)
+        await self._releaser.save(deployment.rental)
+        # It cost something, and the story is to tell it.
+        await deployment.emit(
+            ev.SessionRented(
+                deployment.attempt,
+                session.id,
+                session.provider,
+                session.price_per_hour or rental.price,
+                session.expires_at,
+                since=session.created_at,
+            )
+        )
+        await self._releaser.confirm_gone(session.id, deployment.progress)
+
+    async def forget(self, deployment: Deployment, rental: Rental, *, made: bool = False) -> None:
+        """Nothing is rented by this request (any more). made: something was, and was destroyed."""
+        settled = replace(rental, billing=Billing.NONE, session_id=None)
+        deployment.rental = None
+        await self._journal.save(settled)
+        billing = Billing.RELEASED if made else Billing.NONE
+        words = "what the request had made is destroyed" if made else "nothing was rented"
+        await deployment.emit(ev.BillingChanged(deployment.attempt, billing, None, words))
+
+
+def _undecided(sessions: Iterable[Session]) -> ReleaseUnconfirmed:
+    names = ", ".join([s.id for s in sessions][:5])
+    return ReleaseUnconfirmed(
+        f"the request whose answer was lost may have made {names}, or somebody else has",
+        f"`gdl-tui sessions` shows them; destroy what is nobody's, or {_LOOK}",
+    )
+
+
+def fits(session: Session, offer: Offer) -> bool:
+    """Whether a session may have been made from an offer, by what the backend tells of both."""
+    return (
+        alike(session.provider, offer.provider)
+        and alike(session.gpu_name, offer.gpu_name)
+        and session.gpu_count in (offer.gpu_count, 0)
+    )
+
+
+def _likeliest(found: Iterable[Session], offer: Offer, lost: int) -> tuple[Session, ...]:
+    """Those at the offer's price, where there are more than can be ours."""
+    all_of_them = tuple(found)
+    if len(all_of_them) <= lost:
+        return all_of_them
+    same = tuple(s for s in all_of_them if abs(s.price_per_hour - offer.price_per_hour) < 0.005)
+    return same or all_of_them

@@ -1,0 +1,123 @@
+"""What a failure says about offer, machine and provider (blame.toml)."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from importlib.resources import files
+
+from gdl.diagnosis import rule_engine as diagnosis
+from gdl.domain.errors import (
+    BackendError,
+    Cancelled,
+    GdlError,
+    HostKeyChanged,
+    ReleaseUnconfirmed,
+    UsageError,
+)
+from gdl.domain.offers import Exclusion, Offer
+
+_REASON = 160
+"""Characters of a reason; the whole message is in the event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blame:
+    """One entry of blame.toml; see there."""
+
+    id: str
+    cause: str
+    errors: frozenset[str] = frozenset()
+    rules: frozenset[str] = frozenset()
+    kinds: frozenset[str] = frozenset()
+    text: re.Pattern[str] | None = None
+    provider: bool = False
+    machine_hours: float = 0.0
+    offer_hours: float = 0.0
+    ends: bool = False
+
+    def matches(self, error: GdlError, rule: str, kind: str) -> bool:
+        if not (self.errors or self.rules or self.kinds or self.text):
+            return True
+        return (
+            error.kind in self.errors
+            or rule in self.rules
+            or kind in self.kinds
+            or (self.text is not None and self.text.search(error.message) is not None)
+        )
+
+
+@cache
+def _entries() -> tuple[Blame, ...]:
+    raw = tomllib.loads(files("gdl.orchestrator.leasing").joinpath("blame.toml").read_text("utf-8"))
+    return tuple(
+        Blame(
+            id=row["id"],
+            cause=row["cause"],
+            errors=frozenset(row.get("errors", ())),
+            rules=frozenset(row.get("rules", ())),
+            kinds=frozenset(row.get("kinds", ())),
+            text=re.compile(row["text"]) if "text" in row else None,
+            provider=row.get("provider", False),
+            machine_hours=float(row.get("machine_hours", 0)),
+            offer_hours=float(row.get("offer_hours", 0)),
+            ends=row.get("ends", False),
+        )
+        for row in raw["blame"]
+    )
+
+
+def blame_for(error: GdlError, rule: str = "") -> Blame:
+    """What kind of failure it was. `rule`: the diagnosis made on the machine, "" without one."""
+    kind = ""
+    if not rule or rule == "unknown":
+        found = diagnosis.diagnose([error.message], phase="RENTING")
+        rule, kind = (found.rule, found.kind) if found.rule != "unknown" else ("", "")
+    else:
+        known = next((r for r in diagnosis.rules() if r.id == rule), None)
+        kind = known.kind if known is not None else ""
+    return next(fault for fault in _entries() if fault.matches(error, rule, kind))
+
+
+def exclusions_for(
+    fault: Blame, offer: Offer, error: GdlError, now: datetime, backend: str
+) -> Iterable[Exclusion]:
+    """Whom a failure leaves out: always the offer, and what blame.toml adds to it."""
+    reason = f"failed: {error.message}"[:_REASON]
+    cause = fault.cause.format(provider=offer.provider)
+    hours = fault.offer_hours
+    machine = offer.machine_id
+    if machine is None:
+        # Where machines have no names, the offer stands for its machine.
+        hours = hours or fault.machine_hours
+    yield _exclusion("offer", offer.id, reason, cause, now, hours, backend)
+    if machine is not None and not fault.offer_hours and fault.id != "busy":
+        yield _exclusion("machine", machine, reason, cause, now, fault.machine_hours, backend)
+    if fault.provider:
+        why = f"SSH error on {offer.id}"
+        yield _exclusion("provider", offer.provider, why, cause, now, 0.0, backend)
+
+
+def _exclusion(
+    kind: str, key: str, reason: str, cause: str, now: datetime, hours: float, backend: str
+) -> Exclusion:
+    until = now + timedelta(hours=hours) if hours else None
+    scope = "remembered" if hours else "deployment"
+    return Exclusion(kind, key, reason, now, until, cause, scope, backend)
+
+
+def ends_everything(error: GdlError, fault: Blame | None = None) -> bool:
+    """Whether another offer cannot help: the wish is wrong, the backend is away, the user
+    stopped it, a machine may still be billing, or our own journal or keys cannot be written."""
+    if fault is not None and fault.ends:
+        return True
+    if type(error) is GdlError:
+        return True
+    return isinstance(
+        error,
+        UsageError | BackendError | Cancelled | ReleaseUnconfirmed | HostKeyChanged,
+    )

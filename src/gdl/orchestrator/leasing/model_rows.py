@@ -1,0 +1,29 @@
+"""Models as the faces of the program see them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from gdl.domain.requirements import needed
+from gdl.domain.spec import DeploymentSpec
+from gdl.engines.base import Model
+from gdl.orchestrator.api.ports import ModelRow
+
+
+def with_model(spec: DeploymentSpec) -> DeploymentSpec:
+    """The same, its offers asked for with its model in mind."""
+    return replace(spec, query=replace(spec.query, model=spec.model))
+
+
+def row(model: Model) -> ModelRow:
+    """A line of the list of models."""
+    need = None if model.shape is None else needed(model.shape)
+    return ModelRow(
+        alias=model.typed,
+        location=model.location,
+        source=model.source,
+        gated=model.gated,
+        parameters_b=None if model.shape is None else model.shape.parameters_b,
+        vram_gb=None if need is None else round(need.vram_gb, 1),
+        disk_gb=None if need is None else need.disk_gb,
+    )

@@ -1,0 +1,136 @@
+"""What processes that are gone left behind: rent requests without an answer, deployments without
+an end. Nothing is destroyed here; what is rented is found, and shown."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from gdl.backends.base import Backend
+from gdl.domain.errors import GdlError
+from gdl.domain.phase import Billing
+from gdl.domain.ranking import alike
+from gdl.domain.rental import Rental
+from gdl.domain.session import Session
+from gdl.journal.store import DeploymentRow, Journal
+from gdl.orchestrator.leasing import process_liveness
+from gdl.settings import Settings
+
+_CLOCKS_DIFFER = timedelta(minutes=2)
+_LATE = timedelta(seconds=60)
+"""A request younger than this may still be at work in the backend."""
+
+
+class Orphans:
+    def __init__(
+        self,
+        backend: Backend,
+        journal: Journal,
+        settings: Settings,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._backend = backend
+        self._journal = journal
+        self._settings = settings
+        self._clock = clock
+
+    async def settle(self, listed: Sequence[Session] | None = None) -> list[Rental]:
+        """Find out what became of unanswered requests whose process is gone, as far as the backend
+        tells. Returns the rentals that dead processes left open. `listed`: the backend's sessions,
+        asked for when they are needed. Raises GdlError when journal or backend cannot be asked."""
+        if not self._backend.rents:
+            return []
+        left = await self._left_open()
+        unanswered = [r for r in left if r.session_id is None]
+        if unanswered:
+            sessions = await self._backend.sessions() if listed is None else listed
+            rentals = await self._mine()
+            taken = {r.session_id for r in rentals if r.session_id}
+            dead = {r.intent_id for r in unanswered}
+            # A live request waits for its answer: what is new may be its own.
+            in_flight = {
+                r.provider
+                for r in rentals
+                if r.billing is Billing.REQUESTED and not r.session_id and r.intent_id not in dead
+            }
+            for rental in unanswered:
+                if not any(alike(rental.provider, other) for other in in_flight):
+                    found = await self._settle(rental, [s for s in sessions if s.id not in taken])
+                    taken |= {found} if found else set()
+            left = await self._left_open()
+        return left
+
+    async def _left_open(self) -> list[Rental]:
+        """Open rentals of this backend whose deployment neither runs nor was kept on purpose."""
+        rows = {row.id: row for row in await self._journal.deployments()}
+        for row in rows.values():
+            if not row.outcome and not process_liveness.runs(row):
+                await self._journal.set_outcome(row.id, "interrupted", 0)
+        found = []
+        for rental in await self._mine():
+            if not rental.open or await self._in_hand(rental, rows.get(rental.deployment_id)):
+                continue
+            found.append(rental)
+        return found
+
+    async def _mine(self) -> list[Rental]:
+        return await self._journal.rentals(self._backend.name, self._backend.service_url)
+
+    async def _in_hand(self, rental: Rental, owner: DeploymentRow | None) -> bool:
+        """Whether a live process works on it, or it was left serving on purpose."""
+        holders = [owner] if owner is not None else []
+        if rental.session_id:
+            holders += await self._journal.holders(rental.session_id)
+        return any(each.outcome == "serving" or process_liveness.runs(each) for each in holders)
+
+    async def _settle(self, rental: Rental, sessions: list[Session]) -> str | None:
+        """A request without an answer: made nothing, made one session, or nobody can say. The
+        id of that one session."""
+        may_be = [s for s in sessions if not s.terminal and self._may_be(s, rental)]
+        if not may_be:
+            if self._clock() - rental.requested_at > _LATE:
+                await self._journal.save(replace(rental, billing=Billing.NONE))
+            return None
+        if len(may_be) > 1:
+            return None
+        # The key is written before the journal learns of the session.
+        key = self._settings.keys_dir / f"{rental.intent_id}.pem"
+        there = await asyncio.to_thread(key.is_file)
+        await self._journal.save(
+            replace(
+                rental,
+                session_id=may_be[0].id,
+                billing=Billing.ACTIVE,
+                key_file=str(key) if there else "",
+                host_key_file=str(key.with_suffix(".hostkey")) if there else "",
+            )
+        )
+        return may_be[0].id
+
+    def _may_be(self, session: Session, rental: Rental) -> bool:
+        if not alike(session.provider, rental.provider):
+            return False
+        if session.created_at is None:
+            return True
+        latest = rental.requested_at + timedelta(seconds=self._settings.timeouts.rent)
+        earliest = rental.requested_at - _CLOCKS_DIFFER
+        return earliest <= session.created_at <= latest + _CLOCKS_DIFFER
+
+
+def told(left: Sequence[Rental]) -> str:
+    """One line about rentals that dead processes left open; "" without any."""
+    names = [r.session_id for r in left if r.session_id]
+    if not names:
+        return ""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"still rented by a gdl-tui that is gone: {', '.join(names[:3])}{more}"
+
+
+async def quietly(leftovers: Orphans) -> str:
+    """`told` about what there is, "" when that cannot be found out now."""
+    try:
+        return told(await leftovers.settle())
+    except GdlError:
+        return ""

@@ -1,0 +1,257 @@
+"""Getting a machine. Money first: the journal knows before the backend does."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from gdl.backends.base import Backend
+from gdl.domain import events as ev
+from gdl.domain.errors import (
+    BackendError,
+    BackendRefused,
+    BackendUnreachable,
+    GdlError,
+    InsufficientDisk,
+    MachineError,
+    OfferGone,
+    RentAmbiguous,
+    SessionExists,
+)
+from gdl.domain.offers import Offer
+from gdl.domain.phase import Billing
+from gdl.domain.rental import Rental
+from gdl.domain.session import Lease, RentRequest
+from gdl.journal.store import Journal
+from gdl.keyring.key_files import write_key
+from gdl.orchestrator.deployment.context import Deployment
+from gdl.orchestrator.leasing.ambiguous import AmbiguousRents
+from gdl.orchestrator.leasing.releasing import Releaser, uninterrupted
+from gdl.orchestrator.leasing.retry import LONGEST_S, Backoff, retrying
+from gdl.orchestrator.leasing.session_monitor import SessionMonitor
+from gdl.orchestrator.leasing.takeover import Takeover
+from gdl.settings import Settings
+
+_NEXT = "the next offer may do better"
+_OVER_CEILING = 1.01
+
+
+@dataclass(slots=True)
+class _Asked:
+    """One offer being rented: what is asked for, and which ways out were taken already."""
+
+    offer: Offer
+    rental: Rental
+    request: RentRequest
+    before: set[str]
+    bigger_disk: bool = False
+    way_cleared: bool = False
+
+
+class Renter:
+    """Rents for deployments; `releaser` gives back what it rented, `lookout` asks after it."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        journal: Journal,
+        settings: Settings,
+        consumer_id: str,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._backend = backend
+        self._journal = journal
+        self._settings = settings
+        self._consumer_id = consumer_id
+        self._clock = clock
+        self._patience_s = min(LONGEST_S, settings.timeouts.session)
+        self.releaser = Releaser(backend, journal, settings, clock)
+        self.lookout = SessionMonitor(backend, settings, self.releaser)
+        self._lost = AmbiguousRents(backend, journal, settings, self.releaser, clock)
+        self._blocked = Takeover(backend, journal, self.releaser)
+
+    async def rent(self, deployment: Deployment, offer: Offer) -> Lease:
+        """A lease whose key is on disk. May be cancelled at any time: whoever catches that finds
+        in `deployment.rental` what is to be given back."""
+        asked = _Asked(
+            offer,
+            self._intent(deployment, offer),
+            RentRequest(
+                offer,
+                self._consumer_id,
+                deployment.spec.hours,
+                deployment.model.location,
+                deployment.disk_gb,
+            ),
+            await retrying(self._session_ids, deployment.progress, limit_s=self._patience_s),
+        )
+        backoff = Backoff(self._patience_s)
+        while True:
+            try:
+                lease = await uninterrupted(self._try(deployment, asked))
+                if lease is not None:
+                    return lease
+            except BackendError as error:
+                wait = backoff.pause(error)
+                if wait is None:
+                    raise _given_up(error, offer) from None
+                await deployment.progress(
+                    f"{error.message}: asking again in {wait:.1f} s (try {backoff.tries + 1})"
+                )
+                await asyncio.sleep(wait)
+
+    def _intent(self, deployment: Deployment, offer: Offer) -> Rental:
+        return Rental(
+            intent_id=uuid.uuid4().hex,
+            deployment_id=deployment.id,
+            attempt=deployment.attempt,
+            backend=self._backend.name,
+            provider=offer.provider,
+            offer_id=offer.id,
+            consumer_id=self._consumer_id,
+            price=offer.price_per_hour,
+            requested_at=self._clock(),
+            billing=Billing.REQUESTED if self._backend.rents else Billing.NONE,
+            model=deployment.model.location,
+            served_name=deployment.model.served_name,
+            service_url=self._backend.service_url,
+        )
+
+    async def _try(self, deployment: Deployment, asked: _Asked) -> Lease | None:
+        """One request and what follows from its answer; None: ask again at once.
+
+        After a BackendError nothing of this request is rented.
+        """
+        offer, before = asked.offer, asked.before
+        # Whoever looks for a session without an owner goes by when it was asked for.
+        rental = asked.rental = replace(asked.rental, requested_at=self._clock())
+        await self._remember(deployment, rental)
+        try:
+            return await self._ask(deployment, rental, asked.request)
+        except RentAmbiguous as lost:
+            await self._lost.resolve(deployment, rental, offer, before, lost)
+            raise MachineError(
+                f"the answer to the rent request was lost ({lost.message})",
+                "nothing is left rented; the next offer is tried",
+            ) from None
+        except InsufficientDisk as error:
+            # The row it leaves behind would block the next request.
+            await self._lost.resolve(deployment, rental, offer, before, error, late=False)
+            if asked.bigger_disk:
+                raise MachineError(error.message, "the next offer is tried") from None
+            asked.bigger_disk = True
+            asked.request = replace(asked.request, disk_gb=error.recommended_gb)
+            deployment.disk_gb = error.recommended_gb
+            await deployment.note(f"{error.message}: asking again for {error.recommended_gb} GB")
+            return None
+        except SessionExists as error:
+            await self._lost.forget(deployment, rental)
+            lease = await self._blocked.adopt(deployment, rental, error)
+            if lease is not None:
+                return lease
+            if asked.way_cleared:
+                raise
+            await self._blocked.clear(deployment, rental, error)
+            asked.way_cleared = True
+            return None
+        except (OfferGone, BackendUnreachable):
+            await self._lost.forget(deployment, rental)
+            raise
+        except BackendRefused as error:
+            # Even a refusal may be another's than the service's: one look is cheap. Where it broke
+            # down over the request, who knows how far it had come.
+            late = not _surely_not(error)
+            await self._lost.resolve(deployment, rental, offer, before, error, late=late)
+            raise
+        except MachineError as error:
+            if deployment.rental is None or deployment.rental.session_id is None:
+                await self._lost.resolve(deployment, rental, offer, before, error, late=False)
+            raise
+        except BackendError as error:
+            await self._lost.resolve(deployment, rental, offer, before, error)
+            raise
+        except GdlError:
+            raise  # of our own journal or disk: `deployment.rental` tells what was rented
+        except Exception as error:
+            if deployment.rental is None or deployment.rental.session_id is None:
+                why = GdlError(f"internal error: {type(error).__name__}")
+                await self._lost.resolve(deployment, rental, offer, before, why)
+            raise
+
+    async def _ask(self, deployment: Deployment, rental: Rental, request: RentRequest) -> Lease:
+        """One rent request. Its answer is on disk and in the journal before anything else."""
+        lease = await self._backend.rent(request)
+        offered = rental.price
+        # In memory first: should the disk refuse the key, the machine is still given back.
+        billing = Billing.ACTIVE if self._backend.rents else Billing.NONE
+        deployment.rental = replace(rental, session_id=lease.session.id, billing=billing)
+        key_file = lease.identity_file or ""
+        if lease.private_key is not None:
+            path = self._settings.keys_dir / f"{rental.intent_id}.pem"
+            key_file = str(await asyncio.to_thread(write_key, path, lease.private_key))
+        rental = replace(
+            deployment.rental,
+            key_file=key_file,
+            agent_auth=lease.agent_auth,
+            alias=lease.config_alias or "",
+            work_dir=lease.work_dir or "",
+            engine_log=lease.engine_log or "",
+            host_key_file=str(self._settings.keys_dir / f"{rental.intent_id}.hostkey"),
+            price=lease.session.price_per_hour or rental.price,
+        )
+        deployment.rental = rental
+        await self._journal.save(rental)
+        detail = "the machine is rented" if self._backend.rents else "nothing is billed"
+        session = lease.session
+        await deployment.emit(ev.BillingChanged(deployment.attempt, billing, session.id, detail))
+        await deployment.emit(
+            ev.SessionRented(
+                deployment.attempt,
+                session.id,
+                session.provider,
+                session.price_per_hour or rental.price,
+                session.expires_at,
+            )
+        )
+        ceiling = deployment.spec.query.max_price
+        price = session.price_per_hour
+        if ceiling is not None and price > ceiling * _OVER_CEILING:
+            raise MachineError(
+                f"the machine costs ${price:.3f}/h, its offer said ${offered:.3f}/h",
+                "it is over the price ceiling and given back",
+            )
+        return lease
+
+    async def _remember(self, deployment: Deployment, rental: Rental) -> None:
+        """Nothing is asked for before the journal has it. Raises GdlError when it does not."""
+        await self._journal.save(rental)
+        deployment.rental = rental
+        if rental.billing is Billing.REQUESTED:
+            await deployment.emit(
+                ev.BillingChanged(
+                    deployment.attempt, Billing.REQUESTED, None, "asked for a machine"
+                )
+            )
+
+    async def _session_ids(self) -> set[str]:
+        if not self._backend.rents:
+            return set()
+        return {session.id for session in await self._backend.sessions()}
+
+
+def _surely_not(error: BackendRefused) -> bool:
+    """Whether a refusal means that nothing was rented. A redirect, say, is no word of the service's
+    own: it may have acted already."""
+    return error.status is not None and 400 <= error.status < 500 and error.status != 408
+
+
+def _given_up(error: BackendError, offer: Offer) -> GdlError:
+    """A service that breaks down over one offer may do well with another; one that is away, or
+    refuses everything, will not."""
+    broke = isinstance(error, BackendRefused) and (error.status or 0) >= 500
+    if broke or type(error) is BackendError:
+        return MachineError(f"offer {offer.id} could not be rented: {error.message}", _NEXT)
+    return error

@@ -1,0 +1,251 @@
+"""Which offer next, and whom to leave out after a failure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from gdl.backends.base import Backend
+from gdl.domain import events as ev
+from gdl.domain.errors import GdlError, NoSuitableOffer, UsageError
+from gdl.domain.offers import Exclusion, Offer, OfferQuery, RankedOffer
+from gdl.domain.ranking import Exclusions, rank, why_none
+from gdl.engines.base import Engine
+from gdl.journal import exclusions as remembered
+from gdl.journal.store import Journal
+from gdl.orchestrator.deployment.context import Deployment
+from gdl.orchestrator.leasing.blame import Blame, blame_for, ends_everything, exclusions_for
+from gdl.orchestrator.leasing.requirements import needed_of, resolved
+from gdl.orchestrator.leasing.retry import LONGEST_S, retrying
+from gdl.orchestrator.leasing.track_record import TrackRecords
+from gdl.settings import Settings
+
+KINDS = ("provider", "machine", "offer")
+_BIG_DISK_GB = 100
+"""Asked for after a disk was too small for a model of unknown size."""
+
+
+class OfferSelection:
+    """Ranks fresh offers, and knows who is left out: of one deployment, and across restarts."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        engine: Engine,
+        journal: Journal,
+        settings: Settings,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._backend = backend
+        self._engine = engine
+        self._journal = journal
+        self._settings = settings
+        self._clock = clock
+        self._began = clock()
+        self._memory = TrackRecords(journal, backend.name)
+
+    # -- offers ----------------------------------------------------------------------------------
+
+    async def offers(self, query: OfferQuery) -> list[RankedOffer]:
+        """Fresh offers, ranked for the query's model. Raises UsageError, BackendError."""
+        offers = await self._backend.offers(query)
+        return await self._ranked(offers, query, (), query.hours or self._settings.hours)
+
+    async def choose(self, deployment: Deployment) -> Offer:
+        """The cheapest suitable offer of a fresh list. Raises NoSuitableOffer with what would
+        help, or BackendError when the list cannot be had."""
+        query = self._allowing(deployment)
+        offers = await self._fresh(deployment, query)
+        own = tuple(deployment.exclusions.values())
+        ranked = await self._ranked(offers, query, own, deployment.spec.hours, deployment.allowed)
+        suitable = [r for r in ranked if r.excluded is None]
+        reasons = Counter(r.excluded for r in ranked if r.excluded is not None)
+        await deployment.emit(
+            ev.OffersRanked(
+                len(suitable),
+                len(ranked) - len(suitable),
+                tuple(f"{count} x {reason}" for reason, count in reasons.most_common(8)),
+            )
+        )
+        if not suitable:
+            raise NoSuitableOffer(*why_none(ranked, query))
+        return suitable[0].offer
+
+    async def again(self, deployment: Deployment, failed: Offer) -> Offer:
+        """A failed offer as it is listed now. Raises NoSuitableOffer when it is not."""
+        offers = await self._fresh(deployment, deployment.spec.query)
+        found = next((o for o in offers if o.id == failed.id), None)
+        if found is None:
+            raise NoSuitableOffer(f"{failed.id} is not listed any more", "take the next offer")
+        ceiling = deployment.spec.query.max_price
+        if ceiling is not None and found.price_per_hour > ceiling:
+            raise NoSuitableOffer(
+                f"{failed.id} costs ${found.price_per_hour:.3f}/h by now, over ${ceiling:.2f}/h",
+                "take the next offer",
+            )
+        return found
+
+    async def _fresh(self, deployment: Deployment, query: OfferQuery) -> Sequence[Offer]:
+        return await retrying(
+            lambda: self._backend.offers(query),
+            deployment.progress,
+            limit_s=min(LONGEST_S, self._settings.timeouts.session),
+            reached=deployment.attempt > 0,
+        )
+
+    async def _ranked(
+        self,
+        offers: Sequence[Offer],
+        query: OfferQuery,
+        own: Sequence[Exclusion],
+        hours: int,
+        allowed: set[str] | frozenset[str] = frozenset(),
+    ) -> list[RankedOffer]:
+        model = None if query.model is None else resolved(self._engine, query.model, query)
+        if model is not None:
+            self._engine.check_load(query, model)
+        need = None if model is None else needed_of(model, query, self._settings)
+        across = await self.exclusions()
+        kept = [x for x in (*across, *own) if x.kind != "provider" or x.key not in allowed]
+        query = replace(
+            query,
+            min_reliability=query.min_reliability or self._settings.min_reliability,
+            min_cuda=query.min_cuda or self._engine.least_cuda(self._settings),
+        )
+        return rank(
+            offers,
+            query,
+            needed_vram_gb=None if need is None else need.vram_gb,
+            exclusions=Exclusions.of(kept),
+            cpu_allowed=self._backend.cpu_allowed,
+            hours=hours if self._backend.rents else 0,
+            experience=await self._memory.of(None if model is None else model.served_name),
+        )
+
+    @staticmethod
+    def _allowing(deployment: Deployment) -> OfferQuery:
+        """The query without the providers that the user brought back."""
+        query = deployment.spec.query
+        kept = tuple(p for p in query.exclude_providers if p not in deployment.allowed)
+        return replace(query, exclude_providers=kept)
+
+    # -- after a failure -------------------------------------------------------------------------
+
+    async def learn(self, deployment: Deployment, offer: Offer, error: GdlError) -> bool:
+        """Note whom a failure leaves out, here and across restarts. True: no other offer can
+        help."""
+        fault = self._fault(deployment, error)
+        if ends_everything(error, fault):
+            return True
+        if fault.id == "disk":
+            # Where the disk is made to order, the next one is to be big enough.
+            need = needed_of(deployment.model, deployment.spec.query, self._settings)
+            enough = 2 * need.disk_gb if need is not None else _BIG_DISK_GB
+            deployment.disk_gb = max(enough, deployment.disk_gb or 0)
+        now = self._clock()
+        for exclusion in exclusions_for(fault, offer, error, now, self._backend.name):
+            await self._leave_out(deployment, exclusion)
+        return False
+
+    @staticmethod
+    def _fault(deployment: Deployment, error: GdlError) -> Blame:
+        attempt = deployment.state.attempt
+        diagnosis = attempt.diagnosis if attempt is not None else None
+        return blame_for(error, diagnosis.rule if diagnosis is not None else "")
+
+    async def pass_over(self, deployment: Deployment, offer: Offer, error: GdlError) -> None:
+        """An offer on which it failed, for this deployment, though it is not to blame."""
+        reason = f"failed: {error.message}"[:160]
+        name = self._backend.name
+        out = Exclusion(
+            "offer", offer.id, reason, self._clock(), cause="failed",
+            scope="deployment", backend=name,
+        )  # fmt: skip
+        await self._leave_out(deployment, out)
+
+    async def exclude_provider(self, deployment: Deployment, provider: str) -> None:
+        """By the user's wish, for this deployment."""
+        deployment.allowed.discard(provider)
+        await self._leave_out(
+            deployment,
+            Exclusion(
+                "provider",
+                provider,
+                f"provider {provider} excluded by you",
+                self._clock(),
+                cause=f"{provider} excluded by you",
+                scope="deployment",
+                backend=self._backend.name,
+            ),
+        )
+
+    async def _leave_out(self, deployment: Deployment, exclusion: Exclusion) -> None:
+        lasting = exclusion.scope != "deployment"
+        # Within the deployment it lasts as long as that, however short its own time is.
+        mine = replace(exclusion, scope="deployment", until=None)
+        deployment.exclusions[exclusion.kind, exclusion.key] = mine
+        if exclusion.kind == "provider":
+            deployment.allowed.discard(exclusion.key)
+        if lasting and self._backend.rents:
+            try:
+                await remembered.remember(self._journal, exclusion)
+            except GdlError as error:
+                await deployment.note(error.message, "warning")
+        await deployment.emit(
+            ev.ExclusionSet(
+                deployment.attempt,
+                exclusion.kind,
+                exclusion.key,
+                exclusion.reason,
+                exclusion.until,
+                lasting,
+            )
+        )
+
+    async def include_provider(self, deployment: Deployment, provider: str) -> None:
+        """Bring a provider back into this deployment, whatever left it out."""
+        known = ("provider", provider) in deployment.exclusions
+        across = any(x.kind == "provider" and x.key == provider for x in await self.exclusions())
+        if not (known or across or provider in deployment.spec.query.exclude_providers):
+            raise UsageError(f"provider {provider} is not excluded here", "nothing to bring back")
+        deployment.exclusions.pop(("provider", provider), None)
+        deployment.allowed.add(provider)
+        await deployment.emit(ev.ExclusionLifted(deployment.attempt, "provider", provider))
+
+    # -- across restarts -------------------------------------------------------------------------
+
+    async def exclusions(self) -> list[Exclusion]:
+        """Those in force for every deployment, newest first. Raises GdlError."""
+        found = await remembered.in_force(self._journal, self._backend.name, self._clock())
+        if self._backend.lasting:
+            return found
+        # A market that began with this process knows nothing of the faults of an earlier one.
+        return [x for x in found if x.scope == "user" or x.since >= self._began]
+
+    async def exclude(self, kind: str, key: str, reason: str) -> Exclusion:
+        """By the user's wish, until it is cleared. Raises UsageError."""
+        if kind not in KINDS:
+            raise UsageError(f"unknown kind of exclusion {kind[:40]}", f"one of {', '.join(KINDS)}")
+        if not key.strip() or len(key) > 256 or not key.isprintable():
+            raise UsageError(f"no usable name of a {kind}", "`gdl-tui offers --json` shows them")
+        exclusion = Exclusion(
+            kind,
+            key.strip(),
+            " ".join(reason.split())[:160] or f"{kind} excluded by you",
+            self._clock(),
+            cause=f"{kind} excluded by you" if kind != "provider" else f"{key} excluded by you",
+            scope="user",
+            backend=self._backend.name,
+        )
+        await remembered.remember(self._journal, exclusion)
+        return exclusion
+
+    async def clear(self, key: str | None) -> int:
+        """Forget the exclusions of a key, or all. Raises UsageError when the key has none."""
+        await remembered.tidy(self._journal, self._clock())
+        cleared = await remembered.clear(self._journal, self._backend.name, key)
+        if key is not None and not cleared:
+            raise UsageError(f"no exclusion of {key[:80]}", "`gdl-tui exclusions` lists them")
+        return cleared

@@ -1,0 +1,116 @@
+"""Whether a rented machine comes up, stays, or is gone: what its backend says of it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+
+from gdl.backends.base import Backend
+from gdl.domain.errors import (
+    BackendError,
+    BackendRefused,
+    Cancelled,
+    GdlError,
+    SessionFailed,
+    SessionGone,
+)
+from gdl.domain.session import Session, SessionStatus
+from gdl.orchestrator.deployment.context import Deployment
+from gdl.orchestrator.leasing.releasing import Releaser, clock_text
+from gdl.orchestrator.leasing.retry import overloaded
+from gdl.settings import Settings
+
+_NEXT = "the next offer may do better"
+_AWAY_S = 180.0
+"""How long a backend may be away while a machine is awaited: one that restarts after a crash may
+find its port taken for two minutes."""
+_WATCH_S = 0.5
+"""After the connection is lost: until the backend is asked what became of the machine."""
+
+
+class SessionMonitor:
+    """Asks the backend about machines that were rented from it."""
+
+    def __init__(self, backend: Backend, settings: Settings, releaser: Releaser) -> None:
+        self._backend = backend
+        self._settings = settings
+        self._releaser = releaser
+
+    async def wait_running(self, deployment: Deployment, session: Session) -> Session:
+        """Poll until the session can be entered. Raises SessionFailed, or BackendError when the
+        backend stays away."""
+        limit = self._settings.timeouts.session
+        started = answered = time.monotonic()
+        wait, trouble, wish = 0.2, "", 0.0
+        while session.status is not SessionStatus.RUNNING or session.ssh is None:
+            if session.terminal or session.status is SessionStatus.STOPPING:
+                raise await self._dead(deployment, session)
+            elapsed = time.monotonic() - started
+            if elapsed > limit:
+                raise SessionFailed(
+                    f"the machine was not ready within {clock_text(limit)}",
+                    f"{_NEXT}; GDL_TIMEOUTS__SESSION sets the limit",
+                )
+            said = f"the backend does not answer ({trouble})" if trouble else str(session.status)
+            await deployment.progress(
+                f"{session.provider}: {said}, SSH not up yet,"
+                f" {clock_text(elapsed)} of {clock_text(limit)}",
+                elapsed / limit,
+            )
+            jittered = wait * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
+            await asyncio.sleep(max(jittered, min(wish, max(limit - elapsed, 0.0))))
+            wait = min(wait * 1.5, 5.0)
+            try:
+                session = await self._backend.session(session.id)
+                answered, trouble, wish = time.monotonic(), "", 0.0
+            except SessionGone as error:
+                raise SessionFailed(f"the machine is gone: {error.message}", _NEXT) from None
+            except BackendError as error:
+                trouble = error.message
+                wish = error.retry_after or 0.0 if isinstance(error, BackendRefused) else 0.0
+                if overloaded(error):
+                    answered = time.monotonic()
+                if time.monotonic() - answered > min(_AWAY_S, limit):
+                    raise
+        return session
+
+    async def watch(self, deployment: Deployment, out_of_reach: asyncio.Event) -> GdlError:
+        """Returns once the machine is out of reach and its backend says that it is over: why."""
+        wait = _WATCH_S
+        nothing = GdlError("the machine is there")
+        while True:
+            await out_of_reach.wait()
+            await asyncio.sleep(wait)
+            if not out_of_reach.is_set():
+                wait = _WATCH_S
+                continue
+            found = await self.explained(deployment, nothing)
+            if found is not nothing:
+                return found
+            wait = min(wait * 1.5, 5.0)
+
+    async def explained(self, deployment: Deployment, error: GdlError) -> GdlError:
+        """Why a machine stopped answering, when its backend knows: it is gone."""
+        rental = deployment.rental
+        if not self._backend.rents or rental is None or rental.session_id is None:
+            return error
+        try:
+            session = await self._backend.session(rental.session_id)
+        except SessionGone as gone:
+            return SessionFailed(f"the machine is gone: {gone.message}", _NEXT)
+        except GdlError:
+            return error
+        if session.terminal or session.status is SessionStatus.STOPPING:
+            return await self._dead(deployment, session, "the machine is gone: ")
+        return error
+
+    async def _dead(self, deployment: Deployment, session: Session, what: str = "") -> GdlError:
+        """Why a session is over that should not be."""
+        rental = deployment.rental
+        if rental is not None and await self._releaser.settled_elsewhere(rental):
+            return Cancelled(
+                f"session {session.id} was destroyed by another gdl-tui", "deploy again"
+            )
+        said = session.error or "no reason given"
+        return SessionFailed(f"{what}session {session.status}: {said}", _NEXT)

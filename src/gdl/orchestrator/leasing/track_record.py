@@ -1,0 +1,58 @@
+"""Our own history, made into what ranking wants to know."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from statistics import median
+
+from gdl.domain.ranking import TrackRecord
+from gdl.journal import history
+from gdl.journal.history import PastAttempt
+from gdl.journal.store import Journal
+
+_FRESH_S = 60.0
+_NOT_THEIRS = frozenset(
+    {
+        *("offer_gone", "session_exists", "usage", "cancelled", "error"),
+        *("backend", "backend_unreachable", "backend_refused"),
+    }
+)
+"""Failures that say nothing about a machine: it was never had, or the trouble was elsewhere."""
+
+
+class TrackRecords:
+    """Reads the history when asked, and at most once a minute."""
+
+    def __init__(self, journal: Journal, backend: str) -> None:
+        self._journal = journal
+        self._backend = backend
+        self._attempts: list[PastAttempt] = []
+        self._read_at: float | None = None
+
+    async def of(self, served_name: str | None) -> TrackRecord:
+        """`served_name`: the model whose speed is asked for; None: no speed is told."""
+        if self._read_at is None or time.monotonic() - self._read_at > _FRESH_S:
+            self._attempts = await history.attempts(self._journal, self._backend)
+            self._read_at = time.monotonic()
+        return digest(self._attempts, served_name)
+
+
+def digest(attempts: list[PastAttempt], served_name: str | None) -> TrackRecord:
+    """Medians and shares. A share of few attempts is drawn towards a half."""
+    setup: dict[str, list[float]] = defaultdict(list)
+    speed: dict[tuple[str, int], list[float]] = defaultdict(list)
+    served: dict[str, list[bool]] = defaultdict(list)
+    for attempt in attempts:
+        if attempt.setup_s is not None:
+            setup[attempt.provider].append(attempt.setup_s / 3600)
+        if attempt.tokens_per_s and attempt.model == served_name:
+            speed[attempt.gpu_name, attempt.gpu_count].extend(attempt.tokens_per_s)
+        if attempt.served or (attempt.failed and attempt.failed not in _NOT_THEIRS):
+            for key in filter(None, (attempt.machine_id, attempt.provider)):
+                served[key].append(attempt.served)
+    return TrackRecord(
+        setup_hours={provider: median(hours) for provider, hours in setup.items()},
+        success={key: (sum(past) + 1) / (len(past) + 2) for key, past in served.items()},
+        tokens_per_s={gpu: median(rates) for gpu, rates in speed.items()},
+    )

@@ -1,0 +1,353 @@
+"""One rented machine: enter it, look at it, and read what happens on it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import shlex
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+from gdl.diagnosis.rule_engine import Diagnosis, diagnose
+from gdl.domain import events as ev
+from gdl.domain.errors import DeployError, HostKeyChanged, SshAuthFailed, SshError
+from gdl.domain.host import HostFacts
+from gdl.domain.rental import Rental
+from gdl.domain.secret import Secret
+from gdl.domain.session import Session, SshAddress
+from gdl.host.inspection import inspect_host
+from gdl.journal.store import Journal
+from gdl.keyring.key_files import write_key
+from gdl.orchestrator.deployment.context import Deployment
+from gdl.orchestrator.machine import preflight
+from gdl.orchestrator.machine.log_file import LogFile
+from gdl.settings import Settings
+from gdl.ssh import jobs
+from gdl.ssh.connection import Target
+from gdl.ssh.reconnecting import Link
+from gdl.ssh.tail import Chunk, follow
+
+ENGINE_JOB = "engine"
+
+TAIL_KEPT = 4000
+"""Lines of a log kept in memory for the diagnosis."""
+
+_KEY_SPREADS_S = 60.0
+"""A marketplace key takes 10-15 s to reach its machine; after a minute it never will."""
+_SSHD_COMES_S = 120.0
+_PORTS_TRIED = 20
+
+
+def target_for(rental: Rental, settings: Settings) -> Target:
+    """How to reach the machine of a rental."""
+    return Target(
+        address=SshAddress(rental.host, rental.port, rental.user),
+        identity_file=Path(rental.key_file) if rental.key_file else None,
+        host_key_file=Path(rental.host_key_file),
+        agent_auth=rental.agent_auth,
+        connect_timeout_s=settings.timeouts.connect,
+        keepalive_s=settings.timeouts.keepalive,
+        config_alias=rental.alias or None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Earlier:
+    """left: pids of what an ended server left running."""
+
+    job: jobs.Job
+    running: bool = False
+    left: tuple[int, ...] = ()
+
+
+class Machine:
+    """The connection to one machine, for one attempt of a deployment.
+
+    `link` is None until `connect`; `facts` until `inspect`. `rents`: it is a fresh machine of a
+    marketplace, whose key and sshd may take a while.
+    """
+
+    def __init__(
+        self, deployment: Deployment, journal: Journal, settings: Settings, *, rents: bool
+    ) -> None:
+        self.deployment = deployment
+        self.settings = settings
+        self._journal = journal
+        self.rents = rents
+        self._link: Link | None = None
+        self._facts: HostFacts | None = None
+        self._background: set[asyncio.Task[None]] = set()
+        self.run_token = secrets.token_hex(6)
+        """Letters and digits that nothing on the machine can guess beforehand."""
+        self.done_ahead: set[str] = set()
+        """Names of steps that were done while the machine was looked at."""
+        self.out_of_reach = asyncio.Event()
+        """Set while there is no connection."""
+        self.out_of_reach.set()
+
+    @property
+    def link(self) -> Link:
+        assert self._link is not None, "connect first"
+        return self._link
+
+    @property
+    def connected(self) -> bool:
+        return self._link is not None
+
+    @property
+    def facts(self) -> HostFacts:
+        assert self._facts is not None, "inspect first"
+        return self._facts
+
+    @property
+    def rental(self) -> Rental:
+        assert self.deployment.rental is not None, "rent first"
+        return self.deployment.rental
+
+    # -- entering --------------------------------------------------------------------------------
+
+    async def connect(self, session: Session) -> None:
+        """The first connection, which pins the host key. Raises SshError."""
+        assert session.ssh is not None
+        ssh = session.ssh
+        await self.save(replace(self.rental, host=ssh.host, port=ssh.port, user=ssh.user))
+        link = Link(target_for(self.rental, self.settings), on_state=self._link_state)
+        self._link = self.deployment.link = link
+        started = time.monotonic()
+        wait = 0.2
+        while True:
+            try:
+                await link.connect()
+                return
+            except SshError as error:
+                patience = _KEY_SPREADS_S if isinstance(error, SshAuthFailed) else _SSHD_COMES_S
+                waited = time.monotonic() - started
+                if not self.rents or waited > patience or isinstance(error, HostKeyChanged):
+                    raise
+                await self.deployment.progress(
+                    f"{error.message}; waited {waited:.0f} of {patience:.0f} s"
+                )
+            await asyncio.sleep(wait)
+            wait = min(wait * 1.7, 5.0)
+
+    def _link_state(self, state: str) -> None:
+        if state == "connected":
+            self.out_of_reach.clear()
+        else:
+            self.out_of_reach.set()
+            self.spawn(self.deployment.note(f"SSH: {state}", "warning"))
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """A task that ends with the machine's `close` at the latest."""
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return task
+
+    # -- looking ---------------------------------------------------------------------------------
+
+    async def inspect(self) -> HostFacts:
+        """Facts about the machine; refuses early what would fail late."""
+        dep, settings = self.deployment, self.settings
+        work_dir = await self.work_dir()
+        before = asyncio.create_task(self._earlier_server())
+        try:
+            facts = await preflight.settled(
+                lambda first: inspect_host(
+                    self.link,
+                    work_dir,
+                    timeout=settings.timeouts.command,
+                    measure=self.rents and first,
+                    hub_id=dep.model.location if dep.model.source == "hub" else "",
+                ),
+                dep.progress,
+                fresh=self.rents and not dep.adopted,
+                limit_s=settings.timeouts.start,
+            )
+            earlier = await before
+        finally:
+            before.cancel()
+            await asyncio.gather(before, return_exceptions=True)
+        self._facts = facts
+        engine_log = self.rental.engine_log
+        if not engine_log or "log" in settings.engine.model_fields_set:
+            engine_log = settings.engine.log
+        await self.save(
+            replace(
+                self.rental,
+                engine_log=engine_log,
+                has_gpu=facts.has_gpu,
+            )
+        )
+        await dep.emit(ev.HostInspected(dep.attempt, facts))
+        if dep.adopted:
+            await self._end_earlier_work()
+            earlier = await self._earlier_server()
+        await self._refuse_earlier_server(earlier)
+        await self._settle_port()
+        return facts
+
+    async def work_dir(self) -> str:
+        """The folder on the machine that everything of ours is in."""
+        if not self.rental.work_dir:
+            found = await self._default_work_dir()
+            await self.save(replace(self.rental, work_dir=found))
+        return self.rental.work_dir
+
+    async def _default_work_dir(self) -> str:
+        wanted = self.settings.install.work_dir
+        if not wanted.startswith("~/"):
+            return wanted
+        home = await self.link.run('printf %s "$HOME"', timeout=self.settings.timeouts.command)
+        if not home.stdout.startswith("/"):
+            raise SshError("the machine's login has no home folder", "set GDL_INSTALL__WORK_DIR")
+        return home.stdout.strip() + wanted[1:]
+
+    async def _end_earlier_work(self) -> None:
+        """On a machine taken over from a process that is gone: end what it had started."""
+        for job in await jobs.running_jobs(self.link, self.rental.work_dir):
+            await self.deployment.note(f"ending an earlier {job.name} (pid {job.pid})")
+            await jobs.stop(self.link, job)
+
+    async def _earlier_server(self) -> _Earlier | None:
+        """What is left of a server that was started on this machine before."""
+        job = await jobs.find(self.link, self.rental.work_dir, ENGINE_JOB)
+        if job is None:
+            return None
+        if (await jobs.status(self.link, job)).running:
+            return _Earlier(job, running=True)
+        return _Earlier(job, left=await jobs.leftovers(self.link, job))
+
+    async def _refuse_earlier_server(self, earlier: _Earlier | None) -> None:
+        if earlier is not None and earlier.running:
+            raise DeployError(
+                f"an earlier deployment still serves on this machine (pid {earlier.job.pid})",
+                "`gdl-tui sessions` shows it; attach to it or destroy it first",
+            )
+        if earlier is not None and earlier.left:
+            await self._end_leftovers(earlier)
+
+    async def _settle_port(self) -> None:
+        """The port asked for or, where nobody asked for one, the next that is free: the tunnel
+        leads to any. Raises DeployError."""
+        engine = self.settings.engine
+        wanted = engine.port
+        tried = 1 if "port" in engine.model_fields_set else _PORTS_TRIED
+        for port in range(wanted, min(wanted + tried, 65536)):
+            if await self._occupied(port):
+                continue
+            if port != wanted:
+                await self.deployment.note(
+                    f"port {wanted} on the machine is in use by others: {port} it is"
+                )
+            await self.save(replace(self.rental, engine_port=port))
+            return
+        raise DeployError(
+            f"port {wanted} on the machine is already in use",
+            f"end what listens there, or choose another: GDL_ENGINE__PORT={wanted + tried}",
+        )
+
+    async def _occupied(self, port: int) -> bool:
+        """Whether something listens there; False as well where that cannot be found out."""
+        with contextlib.suppress(SshError):
+            return await (await self.link.get()).port_open(port)
+        return False
+
+    async def _end_leftovers(self, earlier: _Earlier) -> None:
+        """End what a server of ours that is gone left behind: it holds the port or the GPU. Told
+        apart by the mark of its job, so nobody else's process is touched."""
+        await jobs.stop(self.link, earlier.job)
+        shown = ", ".join(str(pid) for pid in earlier.left[:8])
+        await self.deployment.note(
+            f"ended {len(earlier.left)} processes that an earlier server of ours left (pid {shown})"
+        )
+
+    async def make_api_key(self) -> Secret:
+        """A key for the endpoint, on disk before it is used anywhere. One of an earlier deployment
+        on a machine that was taken over is replaced."""
+        key = Secret(f"gdl-{secrets.token_urlsafe(24)}")
+        earlier = self.rental.api_key_file
+        path = self.settings.keys_dir / f"{self.rental.intent_id}-{secrets.token_hex(3)}.api"
+        await asyncio.to_thread(write_key, path, key)
+        await self.save(replace(self.rental, api_key_file=str(path)))
+        if earlier and Path(earlier).parent == self.settings.keys_dir:
+            await asyncio.to_thread(Path(earlier).unlink, missing_ok=True)
+        return key
+
+    async def holds(self, check: str) -> bool:
+        """Whether a quick check, run in the work folder, exits 0."""
+        script = f"cd {shlex.quote(self.rental.work_dir)} && (\n{check}\n)"
+        timeout = self.settings.timeouts.command
+        return (await self.link.run("/bin/sh", input=script, timeout=timeout)).ok
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    async def read(
+        self, log: str, source: str, stop: asyncio.Event, offset: int = 0
+    ) -> AsyncIterator[Chunk]:
+        """A growing remote file, batch by batch, and whole to a file on this computer, until
+        `stop` is set and everything there is was read."""
+        dep = self.deployment
+        # Buffered appends of at most some 100 KB: quicker than a hop to another thread.
+        with LogFile(dep.log_dir / f"attempt-{dep.attempt}-{source}.log") as file:
+            reading = follow(self.link, log, offset=offset, stop=stop, sink=file.write)
+            async for chunk in reading:
+                yield chunk
+                file.flush()
+                if trouble := file.trouble():
+                    await dep.note(trouble, "warning")
+
+    async def pump(
+        self, log: str, source: str, stop: asyncio.Event, keep: deque[str], offset: int = 0
+    ) -> None:
+        """What `read` gives, as events, and to `keep`."""
+        dep = self.deployment
+        async for chunk in self.read(log, source, stop, offset):
+            keep.extend(chunk.lines)
+            await dep.emit(
+                ev.LogLines(dep.attempt, source, chunk.lines, chunk.first_offset, chunk.dropped)
+            )
+
+    async def fail(self, what: str, output: list[str], status: int | None) -> NoReturn:
+        """Say why as an event, then raise DeployError."""
+        dep = self.deployment
+        found = diagnose(output, exit_status=status, phase=str(dep.state.phase))
+        await self.tell(found)
+        ended = "" if status is None else f" (exit {status})"
+        if status is not None and status < 0:
+            ended = f" (signal {-status})"
+        raise DeployError(f"{what}{ended}: {found.cause}", found.remedy, remedy=found.action)
+
+    async def give_up(self, found: Diagnosis) -> NoReturn:
+        """Tell of a failure that no exit status tells, then raise DeployError."""
+        await self.tell(found)
+        raise DeployError(found.cause, found.remedy, remedy=found.action)
+
+    async def tell(self, found: Diagnosis) -> None:
+        """A diagnosis as an event."""
+        number = self.deployment.attempt
+        await self.deployment.emit(
+            ev.Diagnosed(
+                number, found.cause, found.remedy, found.evidence, found.rule, found.action
+            )
+        )
+
+    # -- leaving ---------------------------------------------------------------------------------
+
+    async def close(self) -> None:
+        tasks = list(self._background)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._link is not None:
+            await self._link.aclose()
+        self.deployment.link = None
+
+    async def save(self, rental: Rental) -> None:
+        self.deployment.rental = rental
+        await self._journal.save(rental)

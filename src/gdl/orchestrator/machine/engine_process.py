@@ -1,0 +1,248 @@
+"""The server on the machine: start it detached, follow its log and what it does, learn of its end
+at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+
+from gdl.diagnosis.rule_engine import Diagnosis, by_id, diagnose
+from gdl.domain.errors import DeployError, HostKeyChanged, SshAuthFailed, SshError
+from gdl.domain.events import LogLines
+from gdl.domain.phase import Phase
+from gdl.engines.base import Engine, LogMark, Plan
+from gdl.host import process_stats
+from gdl.orchestrator.machine import gpu_sampler, process_sampler
+from gdl.orchestrator.machine.connection import ENGINE_JOB, TAIL_KEPT, Machine
+from gdl.orchestrator.machine.startup_progress import StartupProgress
+from gdl.ssh import jobs
+
+STARTS = (Phase.STARTING, Phase.LOADING)
+
+_LOOK_S = 2.0
+_NEWS_S = 10.0
+_WATCH_S = 7 * 24 * 3600.0
+"""Longer than anything is rented for."""
+_LOOK_AGAIN_S = 5.0
+"""While it serves and its machine is out of reach: between two tries to watch it again."""
+
+
+class EngineProcess:
+    """`ended` is set within a second of the server's end, `ready_said` when its log says that it
+    is ready. `exit_status` as in jobs.JobStatus, once ended. `trouble`: why it can no longer be
+    watched; whether it runs is then not known. `over` is set when there is nothing left to wait
+    for: it has ended, or `hopeless` says why it is given up."""
+
+    def __init__(self, machine: Machine, engine: Engine) -> None:
+        self._machine = machine
+        self._engine = engine
+        self._tail: deque[str] = deque(maxlen=TAIL_KEPT)
+        self._reader: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
+        self.job: jobs.Job | None = None
+        self.ended = asyncio.Event()
+        self.over = asyncio.Event()
+        self.hopeless: Diagnosis | None = None
+        self._picture = StartupProgress(time.monotonic())
+        self.ready_said = asyncio.Event()
+        self.exit_status: int | None = None
+        self.trouble: SshError | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self.job.pid if self.job else None
+
+    async def start(self, plan: Plan) -> None:
+        """Start it, the first time or again. Raises DeployError, SshError."""
+        if self.job is not None:
+            # The processes of its engine may have outlived it, and hold the GPU's memory.
+            await jobs.stop(self._machine.link, self.job)
+            await self._seen_to_end()
+        for event in (self.ended, self.over, self.ready_said):
+            event.clear()
+        self.hopeless = self.trouble = None
+        self._tail.clear()
+        self._picture = StartupProgress(time.monotonic())
+        spec = jobs.JobSpec(
+            name=ENGINE_JOB,
+            workdir=self._machine.rental.work_dir,
+            script=plan.server.script,
+            log=plan.server.log,
+            secret_env=plan.server.secret_env,
+        )
+        self.job = await jobs.start(self._machine.link, spec)
+        self.watch()
+        self._looking = self._machine.spawn(self._look_on(self.job.pid))
+
+    async def adopt(self) -> None:
+        """Watch a server that runs already. Raises DeployError when there is none."""
+        link, rental = self._machine.link, self._machine.rental
+        job = await jobs.find(link, rental.work_dir, ENGINE_JOB)
+        if job is None or not (await jobs.status(link, job)).running:
+            raise DeployError(
+                f"the server on session {rental.session_id} has ended",
+                f"`gdl-tui destroy {rental.session_id}` gives the machine back; then deploy again",
+            )
+        self.job = job
+        _, size = await link.read_at(job.log, 0, 0)
+        self.watch(size)
+
+    def watch(self, offset: int = 0) -> None:
+        """Follow the log from a byte offset, and wait for the end."""
+        stop = asyncio.Event()
+        self._reader = self._machine.spawn(self._follow(stop, offset))
+        self._machine.spawn(gpu_sampler.watch(self._machine.deployment, self._machine.link, stop))
+        self._ending = self._machine.spawn(self._await_end(stop))
+
+    async def _seen_to_end(self) -> None:
+        """The news of the last end is in, and cannot be taken for that of the next server."""
+        if self._ending is not None:
+            await asyncio.wait({self._ending}, timeout=_NEWS_S)
+            self._ending.cancel()
+
+    async def _follow(self, stop: asyncio.Event, offset: int) -> None:
+        assert self.job is not None
+        machine = self._machine
+        marks = machine.spawn(self._read_marks())
+        try:
+            await machine.pump(self.job.log, "engine", stop, self._tail, offset)
+        except SshError as error:
+            await machine.deployment.note(f"the log cannot be read: {error.message}", "warning")
+        finally:
+            marks.cancel()
+
+    async def _await_end(self, stop: asyncio.Event) -> None:
+        assert self.job is not None
+        dep = self._machine.deployment
+        while True:
+            try:
+                status = await jobs.wait(self._machine.link, self.job, timeout=_WATCH_S)
+                self.exit_status = status.exit_status
+                break
+            except SshError as error:
+                final = isinstance(error, HostKeyChanged | SshAuthFailed)
+                if final or dep.state.phase is not Phase.SERVING:
+                    self.exit_status, self.trouble = None, error
+                    break
+                # A laptop that was asleep is no reason to give a serving machine back. Should
+                # the machine itself be gone, its backend tells.
+                await dep.note(f"the server cannot be watched now: {error.message}", "warning")
+            await asyncio.sleep(_LOOK_AGAIN_S)
+        stop.set()
+        if self._looking is not None:
+            self._looking.cancel()
+        self.ended.set()
+        self.over.set()
+
+    async def _read_marks(self) -> None:
+        """Phases and progress from the log, as it is published."""
+        dep = self._machine.deployment
+        async for recorded in dep.channel.follow(after=dep.state.last_seq):
+            event = recorded.event
+            if not isinstance(event, LogLines) or event.source != "engine":
+                continue
+            self._picture.heard(time.monotonic())
+            for line in event.lines:
+                mark = self._engine.read_line(line)
+                if mark is not None:
+                    await self._marked(mark)
+
+    async def _marked(self, mark: LogMark) -> None:
+        dep = self._machine.deployment
+        if mark.stage == "ready":
+            self.ready_said.set()
+        if mark.stage == "loading" and dep.state.phase is Phase.STARTING:
+            await dep.enter(Phase.LOADING)
+        self._picture.mark(mark)
+        await self._show()
+        if self._picture.loops and dep.state.phase in STARTS:
+            found = diagnose(list(self._tail))
+            why = [found.cause, *found.evidence] if found.known else found.evidence
+            self._give_up(by_id("restart-loop", why))
+
+    async def _show(self) -> None:
+        dep, picture = self._machine.deployment, self._picture
+        if dep.state.phase in STARTS:
+            words = picture.words(str(dep.state.phase), time.monotonic())
+            shown = dep.state.progress
+            if shown is None or (shown.text, shown.fraction) != (words, picture.fraction):
+                part, share = picture.part, picture.part_fraction
+                await dep.progress(words, picture.fraction, part=part, part_fraction=share)
+
+    # -- what it does while it starts ------------------------------------------------------------
+
+    async def _look_on(self, pid: int) -> None:
+        """Look at the machine now and then until the server serves; give up on a stall."""
+        machine = self._machine
+        looks: asyncio.Queue[process_stats.ProcessStats] = asyncio.Queue()
+        telling = asyncio.create_task(
+            process_sampler.follow(
+                machine.link,
+                pid,
+                looks.put_nowait,
+                has_gpu=machine.rental.has_gpu,
+                every_s=_LOOK_S,
+            )
+        )
+        try:
+            while not self.over.is_set() and machine.deployment.state.phase in STARTS:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(2 * _LOOK_S):
+                        look = await looks.get()
+                        self._picture.look(look, time.monotonic())
+                        machine.deployment.gpu = gpu_sampler.of_vitals(look)
+                idle = self._picture.idle_s(time.monotonic())
+                if idle > machine.settings.timeouts.stall:
+                    self._give_up(by_id("stalled", [f"nothing for {idle:.0f} s", *self._last()]))
+                if machine.rents and self._picture.pace.hopeless(time.monotonic()):
+                    words = self._picture.pace.words
+                    self._give_up(by_id("slow-download", [words, *self._last()]))
+                await self._show()
+        finally:
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
+
+    def _give_up(self, why: Diagnosis) -> None:
+        if self.hopeless is None and not self.over.is_set():
+            self.hopeless = why
+            self.over.set()
+
+    async def ends_within(self, seconds: float) -> bool:
+        """Whether the server has ended, or does so within that time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.ended.wait()
+        return self.ended.is_set()
+
+    async def tail(self) -> list[str]:
+        """The last lines of the log; after the end, once it was read out."""
+        if self.ended.is_set() and self._reader is not None:
+            await asyncio.wait({self._reader}, timeout=3)
+        return list(self._tail)
+
+    async def fail(self, what: str) -> None:
+        """Say why as an event, and raise DeployError: why it was given up, or what its log says.
+        Or raise what keeps us from watching it."""
+        if self.trouble is not None:
+            raise self.trouble
+        if self.hopeless is not None:
+            await self._machine.give_up(self.hopeless)
+        await self._machine.fail(what, await self.tail(), self.exit_status)
+
+    def _last(self) -> list[str]:
+        return list(self._tail)[-3:]
+
+    async def slow(self) -> None:
+        """Its time is over, and it was busy to the end."""
+        words = self._picture.words(str(self._machine.deployment.state.phase), time.monotonic())
+        await self._machine.tell(by_id("slow-start", [words, *self._last()]))
+
+    async def stop(self) -> None:
+        """End it by its pid and remove its job's files. Raises SshError."""
+        if self.job is None:
+            return
+        await jobs.stop(self._machine.link, self.job)
+        await jobs.remove(self._machine.link, self.job)

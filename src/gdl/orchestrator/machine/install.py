@@ -1,0 +1,283 @@
+"""The steps of a plan on a machine: check, run detached, check again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Sequence
+
+from gdl.diagnosis.rule_engine import Diagnosis, by_id
+from gdl.domain import events as ev
+from gdl.domain.errors import CommandTimeout, DeployError, SshError, UsageError
+from gdl.engines.base import Plan, Step
+from gdl.host import process_stats
+from gdl.orchestrator.machine import install_script, install_watch, process_sampler
+from gdl.orchestrator.machine.connection import TAIL_KEPT, Machine
+from gdl.ssh import jobs
+from gdl.ssh.tail import Chunk
+
+INSTALL_JOB = "install"
+AHEAD_JOB = "ahead"
+_LOOK_S = 3.0
+_MARKS_BYTES = 64 * 1024
+
+
+async def install(machine: Machine, plan: Plan) -> Plan:
+    """Every step in order; when one fails for good and the plan has another way, that way. The
+    plan that worked. Raises DeployError with the diagnosis of the step that failed."""
+    first = ""
+    while True:
+        try:
+            await run_steps(machine, plan.steps)
+            return plan
+        except DeployError as error:
+            if plan.otherwise is None:
+                error.message += f"; before that: {first}" if first else ""
+                raise
+            first = error.message
+            plan = plan.otherwise
+            await machine.deployment.note(f"{first}; now {plan.summary}", "warning")
+
+
+async def run_steps(machine: Machine, steps: Sequence[Step]) -> None:
+    """The steps as one job; those whose check holds already are skipped. Raises DeployError."""
+    if steps:
+        await _Run(machine, steps).run()
+
+
+class Ahead:
+    """A step that is done while the machine is looked at. Whatever comes of it, the installation
+    looks at it again: all that can be won is time."""
+
+    def __init__(self, machine: Machine, step: Step) -> None:
+        self._machine = machine
+        self._step = step
+        self._task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        machine, steps = self._machine, [self._step]
+        job: jobs.Job | None = None
+        try:
+            spec = jobs.JobSpec(
+                name=AHEAD_JOB,
+                workdir=await machine.work_dir(),
+                script=install_script.script(steps, machine.run_token, tidy=False),
+                files=install_script.files(steps),
+            )
+            job = await jobs.start(machine.link, spec)
+            await jobs.wait(machine.link, job, timeout=self._step.timeout_s)
+            said, _ = await machine.link.read_at(job.log, 0, _MARKS_BYTES)
+            lines = said.decode("utf-8", "replace").splitlines()
+            if install_script.Mark(1, "done") in install_script.pieces(lines, machine.run_token, 1):
+                machine.done_ahead.add(self._step.name)
+        except CommandTimeout:
+            if job is not None:
+                await _stop(machine, job)
+        except (DeployError, SshError, UsageError):
+            return
+        except asyncio.CancelledError:
+            if job is not None:
+                await _stop(machine, job)
+            raise
+
+    async def done(self) -> None:
+        if not self._task.done():
+            dep = self._machine.deployment
+            await dep.progress(self._step.title)
+            async with install_watch.reported(dep, self._step.title):
+                await asyncio.wait({self._task})
+
+    async def cancel(self) -> None:
+        """End it, and leave nothing of it running."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+
+class _Run:
+    """One job. Its steps are told as its log tells them, and in order whatever gets lost of it."""
+
+    def __init__(self, machine: Machine, steps: Sequence[Step]) -> None:
+        self._machine = machine
+        self._steps = steps
+        self._token = machine.run_token
+        self._output: deque[str] = deque(maxlen=TAIL_KEPT)
+        self._finished = 0
+        self._begun = False
+        self._since = time.monotonic()
+        self._limit: asyncio.Timeout | None = None
+        self._hopeless: Diagnosis | None = None
+        self._watch: install_watch.InstallWatch | None = None
+
+    async def run(self) -> None:
+        """Raises DeployError for the step that fails."""
+        machine = self._machine
+        spec = jobs.JobSpec(
+            name=INSTALL_JOB,
+            workdir=machine.rental.work_dir,
+            script=install_script.script(self._steps, self._token),
+            files=install_script.files(self._steps),
+        )
+        async with install_watch.reported(machine.deployment) as self._watch:
+            status = await self._until_over(await self._start(spec))
+        if self._hopeless is not None:
+            await self._failed()
+            await machine.give_up(self._hopeless)
+        if status == 0:
+            await self._reach(len(self._steps))
+            return
+        step = await self._failed()
+        if status == install_script.UNSOUND:
+            await machine.fail(f"{step.title} ended well, but did not work", [*self._output], None)
+        await machine.fail(f"{step.title} failed", [*self._output], status)
+
+    async def _start(self, spec: jobs.JobSpec) -> jobs.Job:
+        """An installation that still runs, of a deployment whose process is gone or of another
+        one, is waited for: what it has done is not done again. Raises DeployError, SshError."""
+        machine = self._machine
+        try:
+            return await jobs.start(machine.link, spec)
+        except DeployError:
+            earlier = await jobs.find(machine.link, spec.workdir, spec.name)
+            if earlier is None or not (await jobs.status(machine.link, earlier)).running:
+                raise
+        await machine.deployment.note(
+            f"an earlier installation still runs on this machine (pid {earlier.pid}): waiting"
+        )
+        await jobs.wait(machine.link, earlier, timeout=self._longest_s)
+        return await jobs.start(machine.link, spec)
+
+    @property
+    def _longest_s(self) -> float:
+        return sum(step.timeout_s for step in self._steps) + 60
+
+    async def _until_over(self, job: jobs.Job) -> int | None:
+        """Exit status; None when a step's time was over or the job vanished without a trace."""
+        machine = self._machine
+        stop = asyncio.Event()
+        reader = asyncio.create_task(self._read(job, stop))
+        looking_on = asyncio.create_task(self._look_on(job))
+        try:
+            async with asyncio.timeout(self._steps[0].timeout_s) as self._limit:
+                status = await jobs.wait(machine.link, job, timeout=self._longest_s)
+            if trouble := await _read_out(reader, stop):
+                self._output.append(trouble)
+            return status.exit_status
+        except (CommandTimeout, TimeoutError):
+            await jobs.stop(machine.link, job)
+            seconds = self._step.timeout_s
+            self._output.append(f"ended after {seconds:.0f} s, the limit of this step")
+            return None
+        except asyncio.CancelledError:
+            await _stop(machine, job)
+            raise
+        finally:
+            for task in (reader, looking_on):
+                task.cancel()
+            await asyncio.gather(reader, looking_on, return_exceptions=True)
+
+    async def _look_on(self, job: jobs.Job) -> None:
+        """How fast things come; give up where that is too slow to pay rent for."""
+        machine, watch = self._machine, self._watch
+        assert watch is not None
+        looks: asyncio.Queue[process_stats.ProcessStats] = asyncio.Queue()
+        telling = asyncio.create_task(
+            process_sampler.follow(
+                machine.link, job.pid, looks.put_nowait, has_gpu=False, every_s=_LOOK_S
+            )
+        )
+        clock = asyncio.get_running_loop().time
+        try:
+            while True:
+                await watch.look((await looks.get()).net_bytes)
+                if machine.rents and watch.pace.hopeless(clock()) and self._limit is not None:
+                    evidence = [watch.pace.words, *list(self._output)[-3:]]
+                    self._hopeless = by_id("slow-download", evidence)
+                    self._limit.reschedule(clock())
+                    return
+        finally:
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
+
+    # -- what its log tells ----------------------------------------------------------------------
+
+    async def _read(self, job: jobs.Job, stop: asyncio.Event) -> None:
+        async for chunk in self._machine.read(job.log, "install", stop):
+            await self._hear(chunk)
+
+    async def _hear(self, chunk: Chunk) -> None:
+        dep, dropped = self._machine.deployment, chunk.dropped
+        for piece in install_script.pieces(chunk.lines, self._token, len(self._steps)):
+            if isinstance(piece, install_script.Mark):
+                await self._marked(piece)
+                continue
+            self._output.extend(piece)
+            await dep.emit(ev.LogLines(dep.attempt, "install", piece, chunk.first_offset, dropped))
+            dropped = 0
+
+    async def _marked(self, mark: install_script.Mark) -> None:
+        await self._reach(mark.number - 1)
+        if mark.number <= self._finished:
+            return
+        await self._begin()
+        if mark.what == "skipped" and self._step.name in self._machine.done_ahead:
+            self._machine.done_ahead.discard(self._step.name)
+            await self._end("done", "while the machine was looked at")
+        elif mark.what in ("skipped", "done"):
+            await self._end(mark.what, "already there" if mark.what == "skipped" else "")
+
+    @property
+    def _step(self) -> Step:
+        """The step that is not finished yet."""
+        return self._steps[min(self._finished, len(self._steps) - 1)]
+
+    async def _reach(self, count: int) -> None:
+        """So many steps are done, also those whose marks were lost."""
+        while self._finished < count:
+            await self._begin()
+            await self._end("done")
+
+    async def _begin(self) -> None:
+        if self._begun:
+            return
+        dep, step = self._machine.deployment, self._step
+        self._begun, self._since = True, time.monotonic()
+        self._output.clear()
+        if self._limit is not None and not self._limit.expired():
+            with contextlib.suppress(RuntimeError):  # it is over, and this is read afterwards
+                self._limit.reschedule(asyncio.get_running_loop().time() + step.timeout_s)
+        number, total = self._finished + 1, len(self._steps)
+        await dep.emit(ev.StepStarted(dep.attempt, step.name, step.title, number, total))
+
+    async def _end(self, outcome: str, detail: str = "") -> None:
+        if self._watch is not None:
+            await self._watch.caught_up()
+        dep, step = self._machine.deployment, self._step
+        seconds = round(time.monotonic() - self._since, 2)
+        self._finished, self._begun = self._finished + 1, False
+        await dep.emit(ev.StepFinished(dep.attempt, step.name, outcome, seconds, detail))
+
+    async def _failed(self) -> Step:
+        """The step that failed, told as such."""
+        step = self._step
+        if self._finished < len(self._steps):
+            await self._begin()
+            await self._end("failed")
+        return step
+
+
+async def _stop(machine: Machine, job: jobs.Job) -> None:
+    """Within bounds, because nobody wants to wait any more."""
+    with contextlib.suppress(SshError, TimeoutError):
+        async with asyncio.timeout(15):
+            await jobs.stop(machine.link, job, grace_s=3)
+
+
+async def _read_out(reader: asyncio.Task[None], stop: asyncio.Event) -> str:
+    """Let the reader finish what is there, within bounds; what kept it from that, or ""."""
+    stop.set()
+    await asyncio.wait({reader}, timeout=10)
+    if reader.done() and isinstance(error := reader.exception(), SshError):
+        return f"the output could not be read to its end: {error.message}"
+    return ""

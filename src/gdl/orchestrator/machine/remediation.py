@@ -1,0 +1,116 @@
+"""Remedies on the machine of a failed attempt: which may be applied, by whom, and how."""
+
+from __future__ import annotations
+
+import asyncio
+
+from gdl.domain import events as ev
+from gdl.domain.errors import DeployError
+from gdl.domain.phase import Phase
+from gdl.domain.remedies import Remedy, RemedyKind
+from gdl.engines.base import Plan, Step
+from gdl.orchestrator.leasing.blame import blame_for
+from gdl.orchestrator.machine import install
+from gdl.orchestrator.machine.connection import Machine
+
+_MOST_BY_ITSELF = 2
+_LONGEST_WAIT_S = 120.0
+_OF_THE_SYSTEM = frozenset({"python-headers"})
+"""Repairs that change what is not ours. On a machine of one's own they are asked for."""
+
+
+class Remediation:
+    """Knows what was applied during one attempt: nothing is applied twice."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._applied: list[Remedy] = []
+        self._by_itself = 0
+
+    async def mend(self, plan: Plan, error: DeployError) -> Remedy:
+        """Apply what helps against `error` on this machine, by itself or by the user's choice;
+        what was applied. Raises `error` when that is nothing.
+
+        While the user is asked the machine stays rented: the attempt has not failed yet, and
+        whatever ends it gives the machine back as ever.
+        """
+        remedy = error.remedy
+        if remedy is None or not self._possible(plan, remedy):
+            raise error
+        if self._wanted(plan, remedy):
+            by = "auto"
+            self._by_itself += 1
+        elif self._asks(error):
+            if await self._choice(remedy) != "fix":
+                raise error
+            by = "user"
+        else:
+            raise error
+        await self.note(remedy, by)
+        await self._apply(plan, remedy)
+        return remedy
+
+    async def note(self, remedy: Remedy, by: str) -> None:
+        """Tell of a remedy, and never apply it again."""
+        dep = self._machine.deployment
+        self._applied.append(remedy)
+        attempt = dep.state.attempt
+        diagnosis = attempt.diagnosis if attempt is not None else None
+        rule = diagnosis.rule if diagnosis is not None else ""
+        await dep.emit(ev.RemedyApplied(dep.attempt, rule, remedy, remedy.words, by))
+
+    def _possible(self, plan: Plan, remedy: Remedy) -> bool:
+        if not remedy.same_machine or remedy in self._applied:
+            return False
+        return remedy.kind is not RemedyKind.REPAIR or remedy.name in dict(plan.server.repairs)
+
+    def _wanted(self, plan: Plan, remedy: Remedy) -> bool:
+        """Whether it is applied without a question. Unless that is asked for, nothing that the
+        user decided is overruled."""
+        wish = self._machine.deployment.spec.auto_fix
+        if wish is False or self._by_itself >= _MOST_BY_ITSELF:
+            return False
+        if wish is None and remedy.kind is RemedyKind.FLAG and remedy.name in plan.server.given:
+            return False
+        if wish is None and remedy.name in _OF_THE_SYSTEM and not self._machine.rents:
+            return False
+        return wish is True or remedy.automatic
+
+    def _asks(self, error: DeployError) -> bool:
+        """Whether a person is asked before this attempt fails: one waits for such questions, and
+        no other offer is tried by itself or could help."""
+        dep = self._machine.deployment
+        if not dep.spec.ask_on_failure:
+            return False
+        attempt = dep.state.attempt
+        rule = attempt.diagnosis.rule if attempt is not None and attempt.diagnosis else ""
+        return not dep.goes_on or blame_for(error, rule).ends
+
+    async def _choice(self, remedy: Remedy) -> str:
+        dep = self._machine.deployment
+        choice = await dep.ask(
+            f"waiting for a choice: apply the remedy ({remedy.words}), retry, next offer, or "
+            "exclude the provider; the machine stays rented meanwhile",
+            remedy,
+        )
+        if choice != "fix":
+            dep.chosen = choice
+        return choice
+
+    async def _apply(self, plan: Plan, remedy: Remedy) -> None:
+        dep, machine = self._machine.deployment, self._machine
+        match remedy.kind:
+            case RemedyKind.REPAIR:
+                await dep.enter(Phase.INSTALLING, "repair")
+                script = dict(plan.server.repairs)[remedy.name]
+                limit = machine.settings.timeouts.install
+                step = Step("repair", f"Repair: {remedy.name}", script, limit)
+                await install.run_steps(machine, [step])
+            case RemedyKind.FLAG | RemedyKind.ENV:
+                if not await machine.holds(plan.server.remembering(remedy)):
+                    raise DeployError(
+                        f"the remedy could not be written down on the machine: {remedy.words}",
+                        "look at the work folder's permissions and space",
+                    )
+            case RemedyKind.WAIT:
+                await asyncio.sleep(min(float(remedy.value or 0), _LONGEST_WAIT_S))

@@ -1,0 +1,99 @@
+"""A start as one picture: how far the log says it is, and what the machine does meanwhile. Pure."""
+
+from __future__ import annotations
+
+from gdl.engines.base import LogMark
+from gdl.host.process_stats import ProcessStats
+from gdl.orchestrator.machine.download_rate import DownloadRate
+
+_QUIET_S = 20.0
+"""Without a line for so long, it is worth saying what the machine is busy with."""
+_BUSY_SHARE = 0.02
+"""Of one processor: less than that a server needs to wait for something."""
+_NET_BYTES_PER_S = 20_000
+"""Our own connection asks for the log; a download is more than this."""
+_STARTS = 3
+"""A server that begins for the third time will not do better the fourth."""
+
+
+class StartupProgress:
+    """`now` is a clock's seconds, the same clock throughout."""
+
+    def __init__(self, now: float) -> None:
+        self.fraction: float | None = None
+        self.part = ""
+        self.part_fraction: float | None = None
+        self._text = ""
+        self._heard = now
+        self._active = now
+        self._looked: float | None = None
+        self._last: ProcessStats | None = None
+        self._cpus = 0.0
+        self._begun = 0
+        self.pace = DownloadRate()
+
+    def heard(self, now: float) -> None:
+        """The log has grown."""
+        self._heard = self._active = now
+
+    def mark(self, mark: LogMark) -> None:
+        self._begun += mark.begins
+        self._text = mark.text
+        self.pace.mark(mark)
+        self.part, self.part_fraction = mark.part, mark.part_fraction
+        if mark.fraction is not None:
+            self.fraction = max(self.fraction or 0.0, mark.fraction)
+
+    def look(self, vitals: ProcessStats, now: float) -> None:
+        self.pace.look(vitals.net_bytes, now)
+        last, before = self._last, self._looked
+        self._last, self._looked = vitals, now
+        if last is None or before is None or now <= before:
+            self._active = now
+            return
+        seconds = now - before
+        self._cpus = max(vitals.busy_s - last.busy_s, 0.0) / seconds
+        active = (
+            self._cpus > _BUSY_SHARE
+            or vitals.processes != last.processes
+            or vitals.busy_s < last.busy_s
+            or vitals.faults != last.faults
+            or vitals.waiting
+            or vitals.net_bytes - last.net_bytes > _NET_BYTES_PER_S * seconds
+            or bool(vitals.gpu_percent)
+            or abs((vitals.gpu_used_mib or 0) - (last.gpu_used_mib or 0)) > 8
+        )
+        if active:
+            self._active = now
+
+    def idle_s(self, now: float) -> float:
+        """Seconds without a line and without any activity; 0 while nobody could have seen it."""
+        if self._looked is None or now - self._looked > 30:
+            return 0.0
+        return max(now - self._active, 0.0)
+
+    @property
+    def loops(self) -> bool:
+        """Whether it was started again and again."""
+        return self._begun >= _STARTS
+
+    def words(self, phase: str, now: float) -> str:
+        """Such as "LOADING 63 % (shard 5/8, 14.1 of 22 GiB on the GPU)"."""
+        parts = [self._text] if self._text else []
+        last = self._last
+        if last is not None and last.gpu_total_mib:
+            used, total = (last.gpu_used_mib or 0) / 1024, last.gpu_total_mib / 1024
+            parts.append(f"{used:.1f} of {total:.0f} GiB on the GPU")
+        elif last is not None:
+            parts.append(f"{last.memory_mib / 1024:.1f} GiB of memory")
+        if last is not None and now - self._heard > _QUIET_S:
+            parts.append(f"no line for {now - self._heard:.0f} s, {self._busy(last)}")
+        share = "" if self.fraction is None else f" {self.fraction * 100:.0f} %"
+        return f"{phase}{share}" + (f" ({', '.join(parts)})" if parts else "")
+
+    def _busy(self, last: ProcessStats) -> str:
+        if last.gpu_percent:
+            return f"the GPU is busy ({last.gpu_percent} %)"
+        if self._cpus > _BUSY_SHARE:
+            return f"{self._cpus:.1f} processors are busy"
+        return "waiting for the disk" if last.waiting else "nothing is busy"

@@ -1,0 +1,308 @@
+"""One attempt: from an offer to a serving endpoint on one machine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from gdl.backends.base import Backend
+from gdl.domain import events as ev
+from gdl.domain.benchmark import OWN_LOAD, BenchLoad, BenchReport
+from gdl.domain.errors import (
+    DeployError,
+    GdlError,
+    ReleaseUnconfirmed,
+    SshError,
+    VerificationError,
+)
+from gdl.domain.offers import Offer
+from gdl.domain.phase import Phase
+from gdl.domain.remedies import Remedy, RemedyKind
+from gdl.domain.secret import Secret
+from gdl.domain.session import Session
+from gdl.engines.base import Engine, Plan
+from gdl.journal.store import Journal
+from gdl.orchestrator.deployment.context import Deployment
+from gdl.orchestrator.endpoint import health_watch, served_endpoint
+from gdl.orchestrator.endpoint.benchmarks import Benchmarks
+from gdl.orchestrator.endpoint.unpublish import unpublish
+from gdl.orchestrator.leasing.renting import Renter
+from gdl.orchestrator.machine import install, preflight
+from gdl.orchestrator.machine.connection import Machine
+from gdl.orchestrator.machine.engine_process import EngineProcess
+from gdl.orchestrator.machine.remediation import Remediation
+from gdl.settings import Settings
+
+T = TypeVar("T")
+
+_LAST_BREATH_S = 1.5
+"""A server whose request failed may be dying: its end is known within a second."""
+
+
+class Attempt:
+    """Runs the phases in order. Whoever runs it also closes it, and releases what it rented."""
+
+    def __init__(
+        self,
+        deployment: Deployment,
+        backend: Backend,
+        engine: Engine,
+        renter: Renter,
+        journal: Journal,
+        settings: Settings,
+    ) -> None:
+        self._deployment = deployment
+        self._backend = backend
+        self._renter = renter
+        self._engine = engine
+        self._settings = settings
+        self._journal = journal
+        self._offer: Offer | None = None
+        self.endpoint: served_endpoint.Endpoint | None = None
+        self.machine = Machine(deployment, journal, settings, rents=backend.rents)
+        self.server = EngineProcess(self.machine, engine)
+        self._mender = Remediation(self.machine)
+        self._measurements = Benchmarks(journal, deployment.channel.clock)
+        self._plan: Plan | None = None
+        self._api_key: Secret | None = None
+        self._opened: ev.TunnelOpened | None = None
+        self._revived = False
+
+    async def run(self, offer: Offer) -> None:
+        """To SERVING, benchmark included. Raises a GdlError that says why not."""
+        dep = self._deployment
+        self._offer = offer
+        await dep.enter(Phase.RENTING, f"{offer.gpu_name} at ${offer.price_per_hour:.3f}/h")
+        lease = await self._renter.rent(dep, offer)
+        session = await self._renter.lookout.wait_running(dep, lease.session)
+        await self._while_it_lives(self._to_serving(session))
+
+    async def _to_serving(self, session: Session) -> None:
+        await self.set_up(session)
+        if self._deployment.spec.bench:
+            await self.benchmark()
+
+    async def _while_it_lives(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of `work`, unless the machine is gone: out of our reach, and over by its
+        backend's word. Raises SessionFailed then. Neither alone proves it."""
+        if not self._backend.rents:
+            return await work
+        doing = asyncio.ensure_future(work)
+        watching = asyncio.ensure_future(
+            self._renter.lookout.watch(self._deployment, self.machine.out_of_reach)
+        )
+        try:
+            await asyncio.wait({doing, watching}, return_when=asyncio.FIRST_COMPLETED)
+            if doing.done():
+                return doing.result()
+            if self.machine.connected:
+                # Nothing that still waits for the machine is to be waited for.
+                await self.machine.link.aclose()
+            raise watching.result()
+        finally:
+            for task in (doing, watching):
+                task.cancel()
+            await asyncio.gather(doing, watching, return_exceptions=True)
+
+    async def set_up(self, session: Session) -> None:
+        """From a running session to SERVING."""
+        dep = self._deployment
+        await dep.enter(Phase.CONNECTING, str(session.ssh))
+        await self.machine.connect(session)
+        await dep.enter(Phase.PREFLIGHT)
+        ahead = self._ahead()
+        try:
+            facts = await self.machine.inspect()
+            await preflight.judge(
+                dep,
+                self.machine.link,
+                facts,
+                self._offer,
+                rented=self._backend.rents,
+                limit_s=self._settings.timeouts.install,
+            )
+            await self._serve(ahead)
+        finally:
+            if ahead is not None:
+                await ahead.cancel()
+
+    def _ahead(self) -> install.Ahead | None:
+        """What every installation begins with, while the machine is looked at. Not on a rented
+        one: its download rate is measured meanwhile."""
+        step = self._engine.first_of_all(self._settings)
+        if step is None or self._backend.rents:
+            return None
+        return install.Ahead(self.machine, step)
+
+    async def _serve(self, ahead: install.Ahead | None) -> None:
+        dep, machine = self._deployment, self.machine
+        api_key = await machine.make_api_key()
+        plan = self._engine.plan(
+            dep.spec,
+            machine.facts,
+            dep.model,
+            self._settings,
+            cpu_allowed=self._backend.cpu_allowed,
+            api_key=api_key,
+            log_path=machine.rental.engine_log,
+            port=machine.rental.engine_port,
+        )
+        self._plan, self._api_key = plan, api_key
+        await dep.enter(Phase.INSTALLING, plan.summary)
+        if ahead is not None:
+            await ahead.done()
+        await self._to_proof(plan, api_key, installed=False)
+
+    async def _to_proof(self, plan: Plan, api_key: Secret, *, installed: bool) -> None:
+        """To SERVING. What fails and can be mended on this machine is mended, and done again."""
+        dep = self._deployment
+        while True:
+            try:
+                if not installed:
+                    await dep.enter(Phase.INSTALLING, plan.summary)
+                    # Another way of running it may have been found to work.
+                    plan = self._plan = await install.install(self.machine, plan)
+                    installed = True
+                await self._start(plan, api_key)
+                await self.verify()
+                break
+            except DeployError as error:
+                remedy = await self._mender.mend(plan, error)
+                installed = installed and remedy.kind is not RemedyKind.REPAIR
+        await dep.enter(Phase.SERVING, dep.state.endpoint or "")
+
+    async def _start(self, plan: Plan, api_key: Secret) -> None:
+        """Start the server and wait until it is ready. Raises DeployError when it ends instead."""
+        dep = self._deployment
+        if self.endpoint is None:
+            self._opened = await self.open_endpoint(api_key)
+        await dep.enter(Phase.STARTING, "python imports vLLM, then the model is loaded")
+        await self.server.start(plan)
+        if not await self._ready():
+            await self.server.fail("the server ended before it was ready")
+        if self._opened is not None and dep.state.tunnel != self._opened:
+            await dep.emit(self._opened)
+        await dep.enter(Phase.VERIFYING)
+
+    async def open_endpoint(self, api_key: Secret) -> ev.TunnelOpened:
+        """The tunnel; the event says where it is, and is emitted once it leads somewhere."""
+        rental = self.machine.rental
+        self.endpoint = served_endpoint.Endpoint(
+            self.machine.link, rental.engine_port, api_key, self._settings
+        )
+        opened = await self.endpoint.open()
+        return replace(opened, attempt=self._deployment.attempt, api_key_file=rental.api_key_file)
+
+    async def _ready(self) -> bool:
+        """Whether it serves; False when there is nothing left to wait for. Raises
+        VerificationError when its time is over."""
+        assert self.endpoint is not None
+        try:
+            return await self.endpoint.wait_ready(
+                ended=self.server.over,
+                nudge=self.server.ready_said,
+                timeout_s=self._settings.timeouts.start,
+            )
+        except VerificationError:
+            await self.server.slow()
+            raise
+
+    async def verify(self) -> None:
+        """Raises VerificationError, or DeployError when the server ended meanwhile."""
+        assert self.endpoint is not None
+        try:
+            await served_endpoint.verify(
+                self._deployment,
+                self.endpoint,
+                pid=self.server.pid,
+                gpu=self.machine.rental.has_gpu,
+            )
+        except GdlError:
+            if await self.server.ends_within(_LAST_BREATH_S):
+                await self.server.fail("the server ended at its first request")
+            raise
+
+    async def benchmark(self, load: BenchLoad = OWN_LOAD) -> BenchReport:
+        assert self.endpoint is not None
+        return await served_endpoint.benchmark(
+            self._deployment, self.endpoint, self.machine.rental, self._measurements, load
+        )
+
+    async def hold(self) -> str:
+        """Until the user decides: "destroy" or "keep". A server that ends is started once more.
+        Raises DeployError when that does not help, SessionFailed when the machine is gone."""
+        while True:
+            watching = self.machine.spawn(self._watch_health())
+            try:
+                holding = served_endpoint.hold(self._deployment, self.server.ended)
+                return await self._while_it_lives(holding)
+            except DeployError:
+                watching.cancel()
+                await self._while_it_lives(self._revive())
+            finally:
+                watching.cancel()
+
+    async def _watch_health(self) -> None:
+        assert self.endpoint is not None
+        await health_watch.watch(
+            self._deployment,
+            self.endpoint,
+            connected=lambda: not self.machine.out_of_reach.is_set(),
+            pid=self.server.pid,
+            has_gpu=self.machine.rental.has_gpu,
+        )
+
+    async def _revive(self) -> None:
+        """Say why the server ended, and start it again unless that was done before."""
+        plan, api_key = self._plan, self._api_key
+        try:
+            await self.server.fail("the server ended while serving")
+        except DeployError:
+            forbidden = self._deployment.spec.auto_fix is False
+            lost = self.machine.out_of_reach.is_set()
+            if plan is None or api_key is None or self._revived or forbidden or lost:
+                raise
+            self._revived = True
+            await self._mender.note(Remedy(RemedyKind.RESTART), "auto")
+            await self._to_proof(plan, api_key, installed=True)
+
+    async def explained(self, error: GdlError) -> GdlError:
+        """The error, or that the machine itself is gone, when its backend knows that."""
+        reached = not self.machine.out_of_reach.is_set()
+        if reached and not isinstance(error, SshError):
+            return error  # it is there and told us itself what is wrong
+        return await self._renter.lookout.explained(self._deployment, error)
+
+    async def release(self) -> None:
+        """Give the machine back and wait for the proof. Raises ReleaseUnconfirmed."""
+        dep = self._deployment
+        trouble: SshError | None = None
+        if dep.rental is not None and self.machine.connected:
+            await unpublish(self.machine.link, dep.rental, self._journal)
+        if not self._backend.rents:
+            # Nobody destroys this machine: our server has to be ended by ourselves.
+            try:
+                await self.server.stop()
+            except SshError as error:
+                trouble = error
+        try:
+            await self.close()
+        finally:
+            if dep.rental is not None:
+                await self._renter.releaser.release(dep, dep.rental)
+        if trouble is not None and self._backend.name != "local":
+            raise ReleaseUnconfirmed(
+                f"the server on the machine could not be ended: {trouble.message}",
+                "log in and end it by its pid; it is in the engine job's `pid` file",
+            )
+
+    async def close(self) -> None:
+        """Close the tunnel and the connection; the machine stays as it is."""
+        if self.endpoint is not None:
+            with contextlib.suppress(GdlError):
+                await self.endpoint.aclose()
+            self.endpoint = None
+        await self.machine.close()

@@ -1,0 +1,322 @@
+"""One deployment from its first attempt to its last word."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from pathlib import Path
+
+from gdl.domain import events as ev
+from gdl.domain.errors import (
+    DeployError,
+    GdlError,
+    NoSuitableOffer,
+    ReleaseUnconfirmed,
+    SessionExists,
+    SessionFailed,
+    SshError,
+    VerificationError,
+)
+from gdl.domain.offers import Offer
+from gdl.domain.phase import Billing, Phase
+from gdl.orchestrator.deployment.context import Deployment
+from gdl.orchestrator.deployment.summary import summaries
+from gdl.orchestrator.leasing.releasing import uninterrupted
+from gdl.orchestrator.leasing.selection import OfferSelection
+from gdl.orchestrator.run.attempt import Attempt
+
+MakeAttempt = Callable[[Deployment], Attempt]
+Begin = Callable[[Attempt], Awaitable[None]]
+
+
+class DeploymentTask:
+    """Owns the attempts of one deployment. `run` never raises for what is expected; when it
+    ends, DeploymentFinished was emitted and what was rented is given back, kept on purpose, or
+    said to be in doubt."""
+
+    def __init__(
+        self,
+        deployment: Deployment,
+        make_attempt: MakeAttempt,
+        failover: OfferSelection,
+        clock: Callable[[], datetime],
+        *,
+        rents: bool = True,
+    ) -> None:
+        self._deployment = deployment
+        self._make_attempt = make_attempt
+        self._failover = failover
+        self._clock = clock
+        self._rents = rents
+        self._current: Attempt | None = None
+        self._attached_only = False
+
+    async def run(self, begin: Begin | None = None) -> None:
+        """`begin` replaces the attempts with something that ends in a serving attempt on a
+        machine rented earlier, which is then given back only when that is asked for."""
+        self._attached_only = begin is not None
+        try:
+            if begin is None:
+                await self._attempts()
+            else:
+                await self._attached(begin)
+            await self._after_serving()
+        except asyncio.CancelledError:
+            await uninterrupted(self._cancelled())
+        except GdlError as error:
+            await uninterrupted(self._failed(error))
+        except Exception as error:
+            await uninterrupted(self._broken(error, traceback.format_exc()))
+
+    # -- attempts --------------------------------------------------------------------------------
+
+    async def _attempts(self) -> None:
+        """Return with a serving attempt, or raise why there is none."""
+        dep = self._deployment
+        last: GdlError | None = None
+        offer: Offer | None = None
+        tries = 0
+        while True:
+            if offer is None:
+                try:
+                    offer = await self._failover.choose(dep)
+                except NoSuitableOffer as error:
+                    offer, last = await self._none_left(error, last)
+                    tries = 0
+                    continue
+            dep.attempt += 1
+            dep.adopted, dep.chosen = False, None
+            tries += 1
+            dep.tries_left = tries < dep.spec.max_attempts
+            await dep.emit(_attempt_started(dep.attempt, offer))
+            self._current = self._make_attempt(dep)
+            try:
+                await self._current.run(offer)
+                return
+            except GdlError as error:
+                last = await self._attempt_failed(offer, error)
+                # Another deployment of ours has it: no machine was tried.
+                tries -= isinstance(error, SessionExists)
+                dep.tries_left = tries < dep.spec.max_attempts
+            failed, offer = offer, None
+            if dep.goes_on and dep.chosen is None:
+                continue
+            if not dep.spec.ask_on_failure:
+                raise last
+            offer = await self._ask_user(failed)
+            tries = 0
+
+    async def _none_left(
+        self, error: NoSuitableOffer, last: GdlError | None
+    ) -> tuple[Offer | None, GdlError | None]:
+        """Nothing suits: the user may bring somebody back, or it is the end."""
+        dep = self._deployment
+        if last is None:
+            raise error
+        await dep.note(f"{error.message}; {error.hint}", "warning")
+        if not dep.spec.ask_on_failure:
+            if not self._rents and len(dep.state.attempts) == 1:
+                raise last  # the user's one machine: what is wrong with it is all there is to say
+            last.message = f"{last.message}; then {error.message}"
+            last.hint = error.hint
+            raise last
+        return await self._ask_user(None), last
+
+    async def _attempt_failed(self, offer: Offer, error: GdlError) -> GdlError:
+        """Tell, note whom to leave out, give the machine back; the error as it is now known.
+        Raises it when no other offer can help, unless the user has chosen to try."""
+        dep = self._deployment
+        if (
+            isinstance(error, SshError | DeployError | VerificationError)
+            and self._current is not None
+        ):
+            error = await self._current.explained(error)
+        await dep.emit(
+            ev.AttemptFailed(dep.attempt, dep.state.phase, error.kind, error.message, error.hint)
+        )
+        await dep.enter(Phase.FAILED, error.message)
+        hopeless = await self._failover.learn(dep, offer, error)
+        kept = await uninterrupted(
+            self._give_back(close_only=isinstance(error, ReleaseUnconfirmed))
+        )
+        # Who was asked, and chose another machine all the same, gets it.
+        wanted = dep.chosen if isinstance(error, DeployError) else None
+        if kept or (hopeless and wanted is None):
+            raise error
+        if hopeless and wanted != "retry":
+            await self._failover.pass_over(dep, offer, error)
+        return error
+
+    async def _ask_user(self, failed: Offer | None) -> Offer | None:
+        """Wait for a choice; the offer to take, or None for the next of a fresh list."""
+        dep = self._deployment
+        while True:
+            choice, dep.chosen = dep.chosen, None
+            if choice is None:
+                choice = await dep.ask(
+                    "waiting for a choice: retry, next offer, or exclude the provider"
+                )
+            if choice == "exclude" and failed is not None:
+                await self._failover.exclude_provider(dep, failed.provider)
+            if choice != "retry" or failed is None:
+                return None
+            try:
+                return await self._failover.again(dep, failed)
+            except GdlError as error:
+                await dep.note(f"{error.message}; {error.hint}", "warning")
+
+    async def _attached(self, begin: Begin) -> None:
+        dep = self._deployment
+        dep.attempt = 1
+        self._current = self._make_attempt(dep)
+        try:
+            await begin(self._current)
+        except GdlError as error:
+            await dep.emit(
+                ev.AttemptFailed(1, dep.state.phase, error.kind, error.message, error.hint)
+            )
+            raise
+
+    # -- after it serves -------------------------------------------------------------------------
+
+    async def _after_serving(self) -> None:
+        dep, attempt = self._deployment, self._current
+        assert attempt is not None
+        after = dep.spec.after
+        if after == "hold":
+            try:
+                after = await attempt.hold()
+            except (DeployError, SessionFailed, SshError, VerificationError) as error:
+                explained = await attempt.explained(error)
+                await dep.emit(
+                    ev.AttemptFailed(
+                        dep.attempt,
+                        dep.state.phase,
+                        explained.kind,
+                        explained.message,
+                        explained.hint,
+                    )
+                )
+                raise explained from None
+        if after == "keep":
+            await attempt.close()
+            await uninterrupted(self._finish("serving"))
+            return
+        await dep.enter(Phase.STOPPING)
+        await uninterrupted(self._stop())
+
+    async def _stop(self) -> None:
+        """To the end without a gap in which a cancellation would tell another story."""
+        await self._give_back()
+        await self._deployment.enter(Phase.STOPPED)
+        await self._finish("released")
+
+    async def _give_back(self, *, close_only: bool = False) -> bool:
+        """Release what the current attempt rented; True when it was told to keep it.
+        close_only: that was tried already, and its failure is being told."""
+        attempt, self._current = self._current, None
+        if attempt is None:
+            return False
+        dep = self._deployment
+        rented = dep.rental is not None and dep.rental.session_id is not None
+        kept = rented and dep.spec.keep_on_failure and dep.state.phase is Phase.FAILED
+        attached = self._attached_only and dep.state.phase is not Phase.STOPPING
+        if kept or attached or close_only:
+            await attempt.close()
+            return kept
+        await attempt.release()
+        dep.rental = None
+        return False
+
+    # -- ends ------------------------------------------------------------------------------------
+
+    async def _cancelled(self) -> None:
+        dep = self._deployment
+        await dep.channel.settled()
+        if dep.state.finished is not None:
+            return
+        if dep.state.phase not in (Phase.CANCELLED, Phase.STOPPED):
+            await dep.enter(Phase.CANCELLED)
+        error: GdlError | None = None
+        try:
+            await self._give_back()
+        except GdlError as trouble:
+            error = trouble
+        await self._finish("cancelled", error)
+
+    async def _broken(self, error: Exception, trace: str) -> None:
+        """A defect of ours: written down, and then an end like any other."""
+        path = self._deployment.log_dir / "internal-error.txt"
+        await asyncio.to_thread(_write_text, path, trace)
+        what = f"internal error: {type(error).__name__}: {error}"
+        await self._failed(GdlError(what, f"details: {path}"))
+
+    async def _failed(self, error: GdlError) -> None:
+        dep = self._deployment
+        await dep.channel.settled()
+        if dep.state.finished is not None:
+            return
+        if dep.state.phase not in (Phase.FAILED, Phase.STOPPED, Phase.CANCELLED):
+            await dep.enter(Phase.FAILED, error.message)
+        try:
+            await self._give_back(close_only=isinstance(error, ReleaseUnconfirmed))
+        except GdlError as trouble:
+            await dep.note(f"{trouble.message}; {trouble.hint}", "error")
+        await self._finish("cancelled" if dep.cancelling else "failed", error)
+
+    async def _finish(self, outcome: str, error: GdlError | None = None) -> None:
+        dep = self._deployment
+        state = dep.state
+        serving = outcome == "serving"
+        latest = state.attempt
+        in_doubt = bool(dep.doubts) and state.billing in (Billing.NONE, Billing.RELEASED)
+        if serving:
+            error = _earlier_doubt(dep.doubts)
+        await dep.emit(
+            ev.DeploymentFinished(
+                outcome=outcome,
+                endpoint=state.endpoint,
+                model=state.served_name or dep.model.served_name,
+                session_id=dep.doubts[-1] if in_doubt else latest.session_id if latest else None,
+                billing=Billing.UNKNOWN if in_doubt else state.billing,
+                attempts=summaries(state, outcome, error, self._clock(), rents=self._rents),
+                benchmark=state.benchmark,
+                error=None if error is None else error.message,
+                hint=None if error is None else error.hint,
+                kind="" if error is None else error.kind,
+            )
+        )
+
+
+def _earlier_doubt(sessions: list[str]) -> ReleaseUnconfirmed | None:
+    """A machine that serves does not outweigh one of an earlier attempt that may bill unused."""
+    if not sessions:
+        return None
+    return ReleaseUnconfirmed(
+        f"it serves, but session {sessions[-1]} of an earlier attempt may still be billing",
+        f"look at the marketplace's own console, then `gdl-tui destroy {sessions[-1]}`",
+    )
+
+
+def _attempt_started(number: int, offer: Offer) -> ev.AttemptStarted:
+    return ev.AttemptStarted(
+        number,
+        offer.id,
+        offer.provider,
+        offer.gpu_name,
+        offer.gpu_count,
+        offer.vram_gb,
+        offer.price_per_hour,
+        offer.location,
+        offer.machine_id or "",
+    )
+
+
+def _write_text(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.write_text(text, encoding="utf-8")
+    except OSError:
+        return

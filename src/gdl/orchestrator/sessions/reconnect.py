@@ -1,0 +1,206 @@
+"""Entering a machine that was rented earlier: for an errand, or to serve from it again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gdl.backends.base import Backend
+from gdl.domain import events as ev
+from gdl.domain.benchmark import BenchLoad, BenchReport, own_workload
+from gdl.domain.errors import GdlError, MachineError, SessionGone
+from gdl.domain.health import Check, HealthSample
+from gdl.domain.phase import Phase
+from gdl.domain.rental import Rental
+from gdl.domain.secret import Secret
+from gdl.domain.session import Session, SessionStatus
+from gdl.endpoint.client import EndpointClient
+from gdl.journal.store import Journal
+from gdl.keyring.key_files import read_key
+from gdl.orchestrator.api.ports import ReachedEndpoint
+from gdl.orchestrator.deployment.context import Deployment
+from gdl.orchestrator.endpoint import health_watch, served_endpoint
+from gdl.orchestrator.endpoint.benchmarks import Benchmarks
+from gdl.orchestrator.machine.connection import ENGINE_JOB, target_for
+from gdl.orchestrator.run.attempt import Attempt
+from gdl.settings import Settings
+from gdl.ssh import jobs
+from gdl.ssh.reconnecting import Link
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnection:
+    """rental: with the address that the session has now. pid: of the server, if it is known."""
+
+    link: Link
+    rental: Rental
+    endpoint: served_endpoint.Endpoint
+    key: Secret
+    pid: int | None
+
+    def client(self, otherwise: str) -> EndpointClient:
+        """The way through the tunnel. otherwise: what does without. Raises MachineError."""
+        if self.endpoint.client is None:
+            raise MachineError("the machine refuses port forwarding", otherwise)
+        return self.endpoint.client
+
+
+class Reconnector:
+    """All methods raise GdlError when the session does not run or cannot be entered."""
+
+    def __init__(
+        self, backend: Backend, journal: Journal, settings: Settings, measurements: Benchmarks
+    ) -> None:
+        self._measurements = measurements
+        self._backend = backend
+        self._journal = journal
+        self._settings = settings
+
+    async def reopen(self, deployment: Deployment, rental: Rental, attempt: Attempt) -> None:
+        """From a rented session to a verified endpoint again, as events of a new deployment."""
+        deployment.rental = rental
+        assert rental.session_id is not None
+        gpu, count = await self._gpu(rental.session_id)
+        await deployment.emit(
+            ev.AttemptStarted(
+                1, rental.offer_id, rental.provider, gpu, count, 0.0, rental.price, rental.host
+            )
+        )
+        await deployment.enter(Phase.RENTING, f"session {rental.session_id} is rented already")
+        session = await self._running(rental)
+        await deployment.emit(ev.BillingChanged(1, rental.billing, session.id, "as before"))
+        await deployment.emit(
+            ev.SessionRented(
+                1,
+                session.id,
+                rental.provider,
+                rental.price,
+                session.expires_at,
+                since=rental.requested_at,
+            )
+        )
+        await deployment.enter(Phase.CONNECTING, str(session.ssh))
+        await attempt.machine.connect(session)
+        await attempt.server.adopt()
+        tunnel = await attempt.open_endpoint(await self._api_key(rental))
+        await deployment.emit(tunnel)
+        await deployment.enter(Phase.VERIFYING)
+        await attempt.verify()
+        await deployment.enter(Phase.SERVING, tunnel.endpoint)
+
+    @asynccontextmanager
+    async def entered(
+        self, rental: Rental, *, on_state: Callable[[str], None] | None = None
+    ) -> AsyncIterator[tuple[Link, Rental]]:
+        """A connection of its own; (link, the rental with the address it has now)."""
+        rental = await self._moved(rental, await self._running(rental))
+        link = Link(target_for(rental, self._settings), on_state=on_state)
+        try:
+            await link.connect()
+            yield link, rental
+        finally:
+            await link.aclose()
+
+    @asynccontextmanager
+    async def visit(self, rental: Rental) -> AsyncIterator[Reconnection]:
+        """A connection and a tunnel for one errand."""
+        key = await self._api_key(rental)
+        async with self.entered(rental) as (link, rental):
+            endpoint = served_endpoint.Endpoint(link, rental.engine_port, key, self._settings)
+            try:
+                job = await jobs.find(link, rental.work_dir, ENGINE_JOB)
+                await endpoint.open()
+                yield Reconnection(link, rental, endpoint, key, job.pid if job else None)
+            finally:
+                with contextlib.suppress(GdlError):
+                    await endpoint.aclose()
+
+    async def health(self, rental: Rental) -> list[Check]:
+        async with self.visit(rental) as visit:
+            return await visit.endpoint.check(
+                rental.served_name, pid=visit.pid, has_gpu=rental.has_gpu
+            )
+
+    async def watch_health(self, rental: Rental) -> AsyncGenerator[tuple[HealthSample, bool]]:
+        """See `OrchestratorApi.watch_health`."""
+        async with self.visit(rental) as visit:
+            client, link = visit.client("`gdl-tui health ID` asks once"), visit.link
+            runner = link if visit.rental.has_gpu else None
+            async with aclosing(
+                health_watch.samples(client, lambda: link.connected, runner)
+            ) as samples:
+                async for each in samples:
+                    yield each
+
+    async def bench(self, rental: Rental, load: BenchLoad) -> BenchReport:
+        async with self.visit(rental) as visit:
+            report = await visit.endpoint.bench(
+                rental.served_name,
+                price_per_hour=rental.price,
+                on_answer=lambda answer: None,
+                on_progress=lambda done, total, rate: None,
+                load=load,
+            )
+        said = await self._measurements.keep(rental, [report], workload=own_workload(load))
+        return replace(report, standing=said)
+
+    @asynccontextmanager
+    async def reach(self, rental: Rental) -> AsyncIterator[ReachedEndpoint]:
+        """See `OrchestratorApi.reach`."""
+        async with self.visit(rental) as visit:
+            url = visit.client("`gdl-tui bench ID` alone does without").base_url
+            hardware = await self._measurements.hardware(visit.rental)
+            yield ReachedEndpoint(
+                url, visit.key, rental.served_name, rental.price, rental.provider, hardware
+            )
+
+    async def over(self, session_id: str) -> str:
+        """Why a session is over, by its backend's word; "" when it is not, or nobody knows."""
+        try:
+            session = await self._backend.session(session_id)
+        except SessionGone as gone:
+            return gone.message
+        except GdlError:
+            return ""
+        return f"session {session_id} is {session.status}" if session.terminal else ""
+
+    async def _gpu(self, session_id: str) -> tuple[str, int]:
+        """Name and number of a machine's GPUs, as far as its backend tells."""
+        try:
+            session = await self._backend.session(session_id)
+        except GdlError:
+            return "", 0
+        return session.gpu_name, session.gpu_count
+
+    async def _running(self, rental: Rental) -> Session:
+        assert rental.session_id is not None
+        session = await self._backend.session(rental.session_id)
+        if session.status is not SessionStatus.RUNNING or session.ssh is None:
+            raise MachineError(
+                f"session {session.id} is {session.status}"
+                + (f": {session.error}" if session.error else ""),
+                "`gdl-tui sessions` shows what is rented",
+            )
+        return session
+
+    async def _moved(self, rental: Rental, session: Session) -> Rental:
+        """The rental with the address the session has now (an embedded server changes port)."""
+        ssh = session.ssh
+        assert ssh is not None
+        if (rental.host, rental.port, rental.user) == (ssh.host, ssh.port, ssh.user):
+            return rental
+        rental = replace(rental, host=ssh.host, port=ssh.port, user=ssh.user)
+        await self._journal.save(rental)
+        return rental
+
+    async def _api_key(self, rental: Rental) -> Secret:
+        if not rental.api_key_file:
+            raise MachineError(
+                f"no key of the endpoint on session {rental.session_id}",
+                "its deployment ended before the server was started",
+            )
+        return await asyncio.to_thread(read_key, Path(rental.api_key_file))

@@ -1,0 +1,82 @@
+"""What `doctor` finds out: settings, data folder, journal, backend."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from pathlib import Path
+
+from gdl.backends.base import Backend
+from gdl.domain.errors import GdlError
+from gdl.domain.findings import Finding
+from gdl.domain.phase import Billing
+from gdl.journal.store import Journal
+from gdl.orchestrator.leasing.orphans import Orphans, quietly
+from gdl.settings import Settings, default_config_file
+
+
+async def examine(
+    settings: Settings, backend: Backend, journal: Journal, leftovers: Orphans
+) -> list[Finding]:
+    """All findings; never raises a GdlError."""
+    findings = [_config(), await asyncio.to_thread(_data_dir, settings.data_dir)]
+    findings.append(_token(settings))
+    findings.append(_ssh())
+    left = await quietly(leftovers)
+    findings.append(await _rented(journal))
+    if left:
+        hint = "`gdl-tui attach ID` or `gdl-tui destroy ID`"
+        findings.append(Finding("leftovers", "warn", left, hint))
+    findings.extend(await backend.check())
+    return findings
+
+
+def _config() -> Finding:
+    path = default_config_file()
+    if path.is_file():
+        return Finding("configuration", "ok", str(path))
+    return Finding("configuration", "info", f"none at {path}: the defaults are in force")
+
+
+def _data_dir(path: Path) -> Finding:
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        free = shutil.disk_usage(path).free / 1e9
+    except OSError as error:
+        return Finding(
+            "data folder", "fail", f"{path}: {error.strerror}", "set GDL_DATA_DIR elsewhere"
+        )
+    if not os.access(path, os.W_OK):
+        return Finding("data folder", "fail", f"{path} is not writable", "set GDL_DATA_DIR")
+    status = "ok" if free > 1 else "warn"
+    return Finding("data folder", status, f"{path}, {free:.0f} GB free")
+
+
+def _token(settings: Settings) -> Finding:
+    if settings.hf_token is None:
+        return Finding("HF token", "info", "not set: gated models cannot be downloaded")
+    return Finding("HF token", "ok", "set")
+
+
+def _ssh() -> Finding:
+    config = Path.home() / ".ssh" / "config"
+    return Finding("ssh", "info", f"{config} {'found' if config.is_file() else 'not there'}")
+
+
+async def _rented(journal: Journal) -> Finding:
+    try:
+        rentals = await journal.rentals()
+    except GdlError as error:
+        return Finding("journal", "fail", error.message, error.hint)
+    billing = [r for r in rentals if r.billing in (Billing.ACTIVE, Billing.REQUESTED)]
+    doubt = [r for r in rentals if r.billing is Billing.UNKNOWN]
+    if doubt:
+        names = ", ".join(r.session_id or r.offer_id for r in doubt[:3])
+        return Finding(
+            "rented machines",
+            "warn",
+            f"{len(doubt)} may still be billing: {names}",
+            "`gdl-tui sessions`, then `gdl-tui destroy ID`",
+        )
+    return Finding("rented machines", "ok", f"{len(billing)} according to the journal")

@@ -1,0 +1,78 @@
+"""Which faults an offer has, and which requests go wrong: decided by the scenario and the seed."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from typing import TypeVar
+
+from gdl.simulator.fault_models import Http, OfferFault, Operation
+from gdl.simulator.listings import Listing
+from gdl.simulator.scenario import Scenario
+
+F = TypeVar("F", bound=OfferFault)
+
+
+class OfferFaults(tuple[OfferFault, ...]):
+    """What is wrong with one offer."""
+
+    __slots__ = ()
+
+    def first(self, kind: type[F]) -> F | None:
+        return next((fault for fault in self if isinstance(fault, kind)), None)
+
+
+class Draws:
+    """The same seed gives the same faults, whatever the order of events."""
+
+    def __init__(self, scenario: Scenario, seed: int, listed: Sequence[Listing]) -> None:
+        self._seed = seed
+        self._http = [fault for fault in scenario.fault if isinstance(fault, Http)]
+        self._offer_faults = [fault for fault in scenario.fault if not isinstance(fault, Http)]
+        by_price = sorted(listed, key=lambda o: (o.price, -o.reliability, o.id))
+        self._place = {offer.id: place for place, offer in enumerate(by_price, 1)}
+        self._used: Counter[int] = Counter()
+        self._seen: Counter[int] = Counter()
+
+    def random(self, *what: object) -> random.Random:
+        """Chance that depends on the seed and on `what` alone."""
+        return random.Random(f"{self._seed}/{'/'.join(str(w) for w in what)}")  # noqa: S311
+
+    def of_offer(self, offer: Listing) -> OfferFaults:
+        """The faults of an offer, by the order of the scenario."""
+        left = self.random("offer", offer.id).random()
+        found: list[OfferFault] = []
+        for fault in self._offer_faults:
+            if not self._named(fault, offer):
+                continue
+            if fault.share is not None:
+                # The shares lie side by side, and one draw falls into one of them or beside all.
+                left, before = left - fault.share, left
+                if not before >= 0 > left:
+                    continue
+            found.append(fault)
+        return OfferFaults(found)
+
+    def _named(self, fault: OfferFault, offer: Listing) -> bool:
+        if fault.provider and fault.provider != offer.provider:
+            return False
+        if not fault.offers and not fault.cheapest:
+            return True
+        return offer.id in fault.offers or self._place.get(offer.id) in fault.cheapest
+
+    def of_request(self, operation: Operation) -> Http | None:
+        """What goes wrong with this request; each call is one request."""
+        for number, fault in enumerate(self._http):
+            if fault.on != operation or (fault.times and self._used[number] >= fault.times):
+                continue
+            self._seen[number] += 1
+            if self._seen[number] <= fault.skip:
+                continue
+            if fault.share is not None:
+                draw = self.random("request", number, self._seen[number]).random()
+                if draw >= fault.share:
+                    continue
+            self._used[number] += 1
+            return fault
+        return None

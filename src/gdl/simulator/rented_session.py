@@ -1,0 +1,87 @@
+"""One session of the simulated service, as it is kept and as it is shown."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from gdl.simulator.billing_records import Rent
+from gdl.simulator.fault_draws import OfferFaults
+from gdl.simulator.key_pool import Key
+from gdl.simulator.listings import Listing
+from gdl.simulator.simulated_machine import Machine
+from gdl.simulator.wire_format import Json, rfc3339
+
+TERMINAL = ("stopped", "failed")
+LONGEST = timedelta(hours=12)
+
+
+@dataclass(slots=True, eq=False)
+class Rented:
+    """status and error are what the service believes; rented: whether the machine exists and
+    bills, which may be another thing. machine None: nothing of it runs here (SSH never up)."""
+
+    id: str
+    consumer_id: str
+    offer: Listing
+    faults: OfferFaults
+    workload_type: str
+    hours: int
+    created: datetime
+    disk_gb: int | None = None
+    status: str = "pending"
+    error: str = ""
+    ssh_host: str = ""
+    ssh_port: int = 0
+    ssh_user: str = ""
+    failed_offers: str = ""
+    failed_create: bool = False
+    rented: bool = False
+    ended: datetime | None = None
+    machine: Machine | None = None
+    key: Key | None = None
+    life: asyncio.Task[None] | None = None
+    ending: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def terminal(self) -> bool:
+        return self.status in TERMINAL
+
+    @property
+    def expires(self) -> datetime:
+        return self.created + timedelta(hours=self.hours)
+
+    def wire(self) -> Json:
+        row: Json = {
+            "id": self.id,
+            "consumer_id": self.consumer_id,
+            "provider": self.offer.provider,
+            "gpu_type": self.offer.gpu.name,
+            "gpu_count": self.offer.count,
+            "status": self.status,
+            "error": self.error,
+            "ssh_host": self.ssh_host,
+            "ssh_port": self.ssh_port,
+            "ssh_user": self.ssh_user,
+            "workload_type": self.workload_type,
+            "reservation_hours": self.hours,
+            "price_per_hour": self.offer.price,
+            "created_at": rfc3339(self.created),
+            "expires_at": rfc3339(self.expires),
+            "failed_offers": self.failed_offers,
+        }
+        # As the service: what is empty is left out.
+        return {name: value for name, value in row.items() if value not in ("", None, 0)}
+
+    def rent(self) -> Rent:
+        return Rent(
+            self.id,
+            self.consumer_id,
+            self.offer.provider,
+            self.offer.gpu.name,
+            self.offer.price if self.rented or self.ssh_user or self.failed_create else 0.0,
+            self.created,
+            self.ended,
+            self.failed_create,
+        )

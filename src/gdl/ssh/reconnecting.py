@@ -1,0 +1,186 @@
+"""A connection that heals by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import asyncssh
+
+from gdl.domain.errors import CommandTimeout, HostKeyChanged, SshAuthFailed, SshError, UsageError
+from gdl.domain.host import CommandResult
+from gdl.ssh.connection import Connection
+from gdl.ssh.dial import Target
+from gdl.ssh.forward import Forward
+
+_T = TypeVar("_T")
+
+_FIRST_DELAY_S = 0.2
+_MAX_DELAY_S = 5.0
+
+
+class Link:
+    """Keeps a connection to one machine, and makes it again when it is cut.
+
+    on_state is called with "connected" and with "reconnecting: REASON".
+    give_up_s: how long a cut connection is tried for before callers get an SshError; the next
+    call tries again. A changed host key or a refused key ends the trying at once.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        *,
+        on_state: Callable[[str], None] | None = None,
+        give_up_s: float = 120.0,
+    ) -> None:
+        self.target = target
+        self._on_state = on_state or (lambda _: None)
+        self._give_up_s = give_up_s
+        self._conn: Connection | None = None
+        self._making: asyncio.Task[Connection] | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._forwards: set[Forward] = set()
+        self._closed = False
+
+    async def connect(self) -> Connection:
+        """The first connection; one try, its errors go to the caller."""
+        if self._conn is not None and not self._conn.closed:
+            return self._conn
+        self._check_open()
+        return self._adopt(await Connection.open(self.target))
+
+    @property
+    def connected(self) -> bool:
+        return self._conn is not None and not self._conn.closed
+
+    async def get(self) -> Connection:
+        """A live connection, made again if needed; callers at the same time share the making.
+
+        Raises SshError after `give_up_s`, HostKeyChanged, SshAuthFailed and UsageError at once.
+        """
+        self._check_open()
+        if self._conn is not None and not self._conn.closed:
+            return self._conn
+        if self._making is None or self._making.done():
+            self._making = asyncio.create_task(self._reconnect(), name="ssh-reconnect")
+            # Nobody may be waiting; the error then shows at the next call.
+            self._making.add_done_callback(_seen)
+        return await asyncio.shield(self._making)
+
+    async def run(
+        self, command: str, *, timeout: float = 30.0, input: str | None = None
+    ) -> CommandResult:
+        """As Connection.run, on a live connection. Never repeated: raises SshError when cut."""
+        return await (await self.get()).run(command, timeout=timeout, input=input)
+
+    async def stream(
+        self, command: str, on_chunk: Callable[[bytes], None], *, timeout: float
+    ) -> int:
+        """As Connection.stream. Never repeated: raises SshError when cut."""
+        return await (await self.get()).stream(command, on_chunk, timeout=timeout)
+
+    async def put_text(self, path: str, text: str, mode: int = 0o600) -> None:
+        """As Connection.put_text; done again on a fresh connection when cut."""
+        await self._twice(lambda conn: conn.put_text(path, text, mode))
+
+    async def read_at(self, path: str, offset: int, limit: int) -> tuple[bytes, int]:
+        """As Connection.read_at; done again on a fresh connection when cut."""
+        return await self._twice(lambda conn: conn.read_at(path, offset, limit))
+
+    async def port_open(self, remote_port: int) -> bool:
+        """As Connection.port_open; done again on a fresh connection when cut."""
+        return await self._twice(lambda conn: conn.port_open(remote_port))
+
+    async def forward(self, remote_port: int, local_port: int = 0) -> Forward:
+        """As Connection.forward, and it outlives a cut: the local port stays the same. While the
+        connection is down, who connects to the port is turned away at once."""
+        await self._twice(lambda conn: conn.prepare_forward(remote_port))
+        forward = Forward(self._raw, remote_port)
+        await forward.listen(local_port)
+        self._forwards.add(forward)
+        return forward
+
+    async def aclose(self) -> None:
+        """Close forwards and connection, stop to reconnect. Idempotent."""
+        self._closed = True
+        for forward in list(self._forwards):
+            await forward.aclose()
+        self._forwards.clear()
+        tasks = [task for task in (self._watch, self._making) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._conn is not None:
+            await self._conn.aclose()
+
+    async def _twice(self, call: Callable[[Connection], Awaitable[_T]]) -> _T:
+        """Do what may be done twice; once more if the connection was cut meanwhile."""
+        conn = await self.get()
+        try:
+            return await call(conn)
+        except CommandTimeout:
+            raise
+        except SshError:
+            if not conn.closed:
+                raise
+        return await call(await self.get())
+
+    def _raw(self) -> asyncssh.SSHClientConnection | None:
+        conn = self._conn
+        return None if conn is None or conn.closed else conn.raw
+
+    def _adopt(self, conn: Connection) -> Connection:
+        self._conn = conn
+        if self._watch is not None:
+            self._watch.cancel()
+        self._watch = asyncio.create_task(self._watch_over(conn), name="ssh-watch")
+        self._on_state("connected")
+        return conn
+
+    async def _watch_over(self, conn: Connection) -> None:
+        """Reconnect when the connection is cut even if nobody asks: forwards depend on it."""
+        await conn.wait_closed()
+        if self._closed:
+            return
+        try:
+            await self.get()
+        except (SshError, UsageError):
+            # Shown to whoever asks next.
+            return
+
+    async def _reconnect(self) -> Connection:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._give_up_s
+        delay = _FIRST_DELAY_S
+        reason = self._conn.close_reason if self._conn is not None else "not connected yet"
+        if self._conn is not None:
+            await self._conn.aclose()
+        while True:
+            self._on_state(f"reconnecting: {reason or 'the connection was lost'}")
+            try:
+                conn = await Connection.open(self.target)
+            except (HostKeyChanged, SshAuthFailed):
+                raise
+            except SshError as error:
+                if loop.time() + delay > deadline:
+                    raise SshError(
+                        f"{self.target.label} stayed out of reach for {self._give_up_s:g} s: "
+                        f"{error.message}",
+                        "the machine may be gone; ask its backend",
+                    ) from None
+                reason = error.message
+            else:
+                return self._adopt(conn)
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, _MAX_DELAY_S)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise SshError(f"the link to {self.target.label} is closed", "connect again")
+
+
+def _seen(task: asyncio.Task[Connection]) -> None:
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,131 @@
+"""Quitting while something costs money or is under way: leave it, give it back, or stay."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from gdl.domain.errors import GdlError, UsageError
+from gdl.domain.phase import Billing, Phase
+from gdl.tui import format as fmt
+from gdl.tui.store import Followed
+from gdl.tui.widgets.phase_rail import WORDS
+
+if TYPE_CHECKING:
+    from gdl.orchestrator.api.ports import OrchestratorApi
+    from gdl.tui.app import GdlApp
+
+_KEEP_S = 30.0
+_RELEASE_S = 900.0
+
+
+async def quit_politely(app: GdlApp) -> None:
+    """End the app at once when nothing runs or bills; otherwise ask, and do what was chosen."""
+    from gdl.tui.screens.dialogs import Leaving, QuitDialog
+
+    if any(isinstance(screen, QuitDialog | Leaving) for screen in app.screen_stack):
+        return
+    active = _active(app)
+    bills = app.store.bills(app.clock())
+    if not active and not bills:
+        app.exit()
+        return
+    can_leave = app.orchestrator.keeps and all(followed.holds for followed in active)
+    dialog = QuitDialog(
+        _fields(app, active), _note(active, can_leave=can_leave),
+        can_leave=can_leave, can_release=bool(active) and not app.read_only,
+    )  # fmt: skip
+    choice = await app.push_screen_wait(dialog)
+    if choice == "leave":
+        await _wind_up(app, active, give_back=False)
+    elif choice == "release":
+        await _wind_up(app, active, give_back=True)
+
+
+def _active(app: GdlApp) -> list[Followed]:
+    """The deployments whose tasks run in this process."""
+    running = set(app.orchestrator.active())
+    return [f for ident, f in app.store.deployments.items() if ident in running]
+
+
+def _fields(app: GdlApp, active: list[Followed]) -> list[tuple[str, Text | str]]:
+    from gdl.tui.widgets.chrome import cost_line
+
+    now = app.clock()
+    fields: list[tuple[str, Text | str]] = []
+    for followed in active:
+        state = followed.state
+        name = state.served_name or (state.spec.model if state.spec else state.deployment_id)
+        machine = "no machine yet"
+        if (attempt := state.attempt) is not None:
+            machine = f"{fmt.gpu(attempt)} from {fmt.plain(attempt.provider, 40)}"
+        doing = fmt.sentence(WORDS[state.phase])
+        fields.append((doing, Text(fmt.plain(name, 60), "bold")))
+        fields.append(("", machine))
+    if bills := app.store.bills(now):
+        fields.append(("Money", Text(cost_line(bills, now).plain[2:], "bold")))
+    return fields
+
+
+def _note(active: list[Followed], *, can_leave: bool) -> str:
+    if not active:
+        return "Rented earlier; it goes on when this program ends. 4 Sessions destroys it."
+    if all(followed.state.phase is Phase.STOPPING for followed in active):
+        return "The machine is still being given back. Quitting waits until it is gone."
+    if can_leave:
+        return "Left running, the model goes on serving and the machine goes on billing."
+    if all(followed.holds for followed in active):
+        return "The simulated market ends with this program, and so do its machines."
+    return "It is not serving yet and cannot go on without this program."
+
+
+async def _give_back(orchestrator: OrchestratorApi, followed: Followed) -> None:
+    """Release what is held; cancel what is not, or not yet."""
+    ident = followed.state.deployment_id
+    if followed.state.phase is Phase.STOPPING:
+        return
+    if followed.holds:
+        try:
+            await orchestrator.release(ident)
+        except UsageError:
+            pass
+        else:
+            return
+    await orchestrator.cancel(ident)
+
+
+async def _wind_up(app: GdlApp, active: list[Followed], *, give_back: bool) -> None:
+    """Tell the orchestrator, wait until each deployment has finished, then exit."""
+    from gdl.tui.screens.dialogs import Leaving
+
+    if not active:
+        app.exit()
+        return
+    screen = Leaving()
+    await app.push_screen(screen)
+    orchestrator = app.orchestrator
+    unsure = False
+    for followed in active:
+        ident = followed.state.deployment_id
+        name = fmt.plain(followed.state.served_name or ident, 40)
+        screen.say(f"{name}: {'giving the machine back…' if give_back else 'leaving it serving…'}")
+        try:
+            if not give_back:
+                await orchestrator.keep(ident)
+            else:
+                await _give_back(orchestrator, followed)
+            async with asyncio.timeout(_RELEASE_S if give_back else _KEEP_S):
+                finished = await orchestrator.wait(ident)
+            unsure = unsure or (give_back and finished.billing is Billing.UNKNOWN)
+        except TimeoutError:
+            unsure = True
+        except GdlError as error:
+            app.report(error)
+            unsure = True
+    if unsure:
+        screen.dismiss()
+        app.say("not confirmed: the machine may still be billing; see 4 Sessions", severity="error")
+        return
+    app.exit()

@@ -1,0 +1,67 @@
+"""A deployment told line by line, with the time of each."""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+from gdl.domain import events as ev
+from gdl.domain.events import Recorded
+from gdl.domain.health import Condition
+from gdl.tui import format as fmt
+from gdl.tui.store import Followed
+from gdl.tui.widgets.phase_rail import WORDS
+
+
+def story(followed: Followed) -> Text:
+    """Every event that is worth a line; times since the start."""
+    text = Text()
+    start = followed.state.started_at
+    for recorded in followed.story:
+        line, style = told(recorded)
+        if line:
+            since = (recorded.at - start).total_seconds() if start else 0.0
+            text.append(f"{fmt.clock_time(since):>7}  ", "dim")
+            text.append(fmt.plain(line, 500) + "\n", style)
+    return text if text.plain else Text("Nothing has happened yet.")
+
+
+def told(recorded: Recorded) -> tuple[str, str]:
+    """(line, style) of an event; an empty line when it is told elsewhere."""
+    match recorded.event:
+        case ev.DeploymentPlanned() as event:
+            return f"Planned {event.model_id}", ""
+        case ev.OffersRanked() as event:
+            return f"{event.suitable} suitable, {event.excluded} left out", ""
+        case ev.AttemptStarted() as event:
+            machine = f"{event.gpu_count}x {event.gpu_name}" if event.gpu_count else "CPU only"
+            return f"Attempt {event.attempt}: {machine} from {event.provider}, " + (
+                f"{fmt.price(event.price_per_hour)}, offer {event.offer_id}"
+            ), "bold"
+        case ev.PhaseChanged() as event:
+            words = WORDS[event.phase] + (f": {event.detail}" if event.detail else "")
+            return fmt.sentence(words), ""
+        case ev.SessionRented() as event:
+            return f"Rented: session {event.session_id}", ""
+        case ev.BillingChanged() as event:
+            return f"Billing: {event.billing.value}", ""
+        case ev.StepFinished() as event:
+            took = fmt.clock_time(event.seconds)
+            return f"{event.name}: {event.outcome} in {took} {event.detail}".rstrip(), ""
+        case ev.TunnelOpened() as event:
+            return f"Endpoint {event.endpoint} ({event.mode})", ""
+        case ev.HealthChanged(condition=condition, reason=reason):
+            well = condition is Condition.HEALTHY
+            words = "healthy again" if well else f"{condition.value}: {reason}"
+            return f"The endpoint is {words}", "" if well else "yellow"
+        case ev.Diagnosed() as event:
+            return f"Cause: {event.cause} Remedy: {event.remedy}", ""
+        case ev.RemedyApplied() as event:
+            return f"Applying the remedy: {event.text}", "bold"
+        case ev.AttemptFailed() as event:
+            return f"✗ Failed: {event.message} {event.hint}".rstrip(), "red"
+        case ev.Noted() as event:
+            return event.text, {"warning": "yellow", "error": "red"}.get(event.level, "")
+        case ev.DeploymentFinished() as event:
+            return f"Finished: {event.outcome}", "bold"
+        case _:
+            return "", ""

@@ -1,0 +1,175 @@
+"""The whole house on simulated machines: real SSH, real processes, a real shell, real HTTP.
+
+`Machine` is this computer behind an embedded SSH server, with simulated uv, Python environment
+and (if wished) GPU driver first on its PATH; see tests/simulated/. Nothing is installed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypedDict, TypeVar, Unpack
+
+import pytest
+
+from gdl.backends.local.backend import LocalBackend
+from gdl.bootstrap import open_orchestrator
+from gdl.domain.events import DeploymentFinished, Event, PhaseChanged, Recorded
+from gdl.domain.offers import OfferQuery
+from gdl.domain.phase import Phase
+from gdl.domain.session import RentRequest
+from gdl.domain.spec import DeploymentSpec
+from gdl.orchestrator.service import Orchestrator
+from gdl.settings import Settings, load
+
+E = TypeVar("E", bound=Event)
+
+SIMULATED = Path(__file__).resolve().parent / "simulated"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Simulation:
+    """Settings and environment of one test."""
+
+    monkeypatch: pytest.MonkeyPatch
+    folder: Path
+    flags: dict[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        home = self.folder / "home"
+        home.mkdir()
+        self.monkeypatch.setenv("HOME", str(home))
+        self.monkeypatch.setenv("SIM_PYTHON", sys.executable)
+        # A plain machine: whatever version managers this one has would be asked seven times.
+        self.monkeypatch.setenv("PATH", f"{SIMULATED}:/usr/sbin:/usr/bin:/sbin:/bin")
+        for name in [n for n in os.environ if n.startswith(("GDL_", "XDG_"))]:
+            self.monkeypatch.delenv(name)
+        self.monkeypatch.delenv("HF_TOKEN", raising=False)
+
+    def with_gpu(self) -> None:
+        path = f"{SIMULATED / 'gpu'}:{os.environ['PATH']}"
+        self.monkeypatch.setenv("PATH", path)
+
+    def server(self, mode: str) -> None:
+        """What the simulated server does; see tests/simulated/server.py."""
+        self.monkeypatch.setenv("SIM_SERVER", mode)
+
+    def settings(self, **flags: object) -> Settings:
+        values: dict[str, object] = {
+            "backend": "local",
+            "data_dir": self.folder / "data",
+            "engine": {"port": free_port(), "log": str(self.folder / "vllm.log")},
+            "timeouts": {"start": 20, "install": 20, "session": 10, "release": 3, "http": 3},
+            **self.flags,
+            **flags,
+        }
+        return load(None, **values)
+
+    @contextlib.asynccontextmanager
+    async def house(self, **flags: object) -> AsyncIterator[Orchestrator]:
+        async with open_orchestrator(self.settings(**flags)) as orchestrator:
+            yield orchestrator
+
+    @contextlib.asynccontextmanager
+    async def machine(self) -> AsyncIterator[tuple[tuple[str, int, str], str]]:
+        """An SSH host for marketplaces to rent out: ((host, port, user), private key)."""
+        backend = LocalBackend(load(data_dir=self.folder / "hosts"))
+        offer = (await backend.offers(OfferQuery()))[0]
+        lease = await backend.rent(RentRequest(offer, "host", 1, "m"))
+        assert lease.session.ssh is not None and lease.private_key is not None
+        ssh = lease.session.ssh
+        try:
+            yield (ssh.host, ssh.port, ssh.user), lease.private_key.reveal()
+        finally:
+            await backend.release(lease.session.id)
+            await backend.aclose()
+
+
+class Wish(TypedDict, total=False):
+    """What a deployment may ask for besides model and backend; see DeploymentSpec."""
+
+    query: OfferQuery
+    hours: int
+    max_attempts: int
+    bench: bool
+    after: str
+    keep_on_failure: bool
+    auto_failover: bool
+    ask_on_failure: bool
+    engine_args: tuple[str, ...]
+    auto_fix: bool | None
+
+
+def spec(
+    backend: str = "local", *, model: str = "smollm2-135m", **more: Unpack[Wish]
+) -> DeploymentSpec:
+    wish: Wish = {"bench": False, "after": "destroy", **more}
+    return DeploymentSpec(model, backend, **wish)
+
+
+async def told(orchestrator: Orchestrator, ident: str) -> list[Recorded]:
+    """The whole story, once it has ended."""
+    async with asyncio.timeout(60):
+        return [recorded async for recorded in orchestrator.events(ident)]
+
+
+async def deployed(orchestrator: Orchestrator, wish: DeploymentSpec) -> list[Recorded]:
+    return await told(orchestrator, await orchestrator.deploy(wish))
+
+
+def last(story: list[Recorded]) -> DeploymentFinished:
+    event = story[-1].event
+    assert isinstance(event, DeploymentFinished)
+    return event
+
+
+def of_type(story: list[Recorded], kind: type[E]) -> list[E]:
+    return [r.event for r in story if isinstance(r.event, kind)]
+
+
+def phases(story: list[Recorded]) -> list[Phase]:
+    return [e.phase for e in of_type(story, PhaseChanged)]
+
+
+async def until(orchestrator: Orchestrator, ident: str, holds: Callable[[Event], bool]) -> Recorded:
+    """The first event for which `holds`."""
+    async with asyncio.timeout(30):
+        async for recorded in orchestrator.events(ident):
+            if holds(recorded.event):
+                return recorded
+    raise AssertionError("the story ended without it")
+
+
+async def until_after(
+    orchestrator: Orchestrator, ident: str, seq: int, holds: Callable[[Event], bool]
+) -> Recorded:
+    """As `until`, for the first event after number `seq`."""
+    async with asyncio.timeout(30):
+        async for recorded in orchestrator.events(ident):
+            if recorded.seq > seq and holds(recorded.event):
+                return recorded
+    raise AssertionError("the story ended without it")
+
+
+def processes_naming(text: str) -> list[str]:
+    """Command lines of live processes that contain `text`."""
+    table = subprocess.run(["ps", "-ewwo", "pid=,stat=,args="], capture_output=True, text=True)
+    rows = [line.split(None, 2) for line in table.stdout.splitlines()]
+    return [
+        row[2]
+        for row in rows
+        if len(row) == 3 and text in row[2] and "Z" not in row[1] and int(row[0]) != os.getpid()
+    ]

@@ -1,0 +1,139 @@
+"""The whole orchestrator with real HTTP to a market, and machines that are a word each.
+
+What happens on a machine is decided by `fate(session id)`; everything about offers, money,
+failover and the journal is the real thing, so that many deployments take little time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Any, TypedDict, Unpack
+
+from gdl import settings as settings_module
+from gdl.backends.base import Backend
+from gdl.backends.shopper.backend import ShopperBackend
+from gdl.domain import events as ev
+from gdl.domain.benchmark import OWN_LOAD, BenchLoad, BenchReport
+from gdl.domain.errors import DeployError, SshError, VerificationError
+from gdl.domain.phase import Phase
+from gdl.domain.session import Session
+from gdl.engines import registry as engines
+from gdl.journal.store import Journal
+from gdl.orchestrator.run.attempt import Attempt
+from gdl.orchestrator.service import Orchestrator
+from gdl.settings import Settings, load
+
+Fate = Callable[[str], str]
+"""From a session id to "" (it serves) or to one of FATES."""
+
+FATES = {
+    "ssh": "SSH never answers",
+    "driver": "the GPU's fabric manager is not running",
+    "no-driver": "nvidia-smi fails",
+    "crash": "the server ends while it starts, for a reason nobody knows",
+    "gated": "the model is gated: no machine helps",
+    "sick": "the first inference fails",
+    "ends": "the server ends as soon as it is held",
+}
+
+
+class QuickAttempt(Attempt):
+    """An attempt whose machine is a word. `pause`: seconds in each phase."""
+
+    fate: Fate = staticmethod(lambda _: "")
+    pause: float = 0.0
+    speed: float = 900.0
+
+    async def set_up(self, session: Session) -> None:
+        dep = self._deployment
+        fate = type(self).fate(session.id)
+        for phase in (Phase.CONNECTING, Phase.PREFLIGHT, Phase.INSTALLING, Phase.STARTING):
+            await dep.enter(phase)
+            await asyncio.sleep(self.pause)
+            await self._go_wrong(phase, fate)
+        await dep.enter(Phase.LOADING)
+        await asyncio.sleep(self.pause)
+        await dep.enter(Phase.VERIFYING)
+        await asyncio.sleep(self.pause)
+        if fate == "sick":
+            raise VerificationError("check inference failed: HTTP 500", "the log says more")
+        await dep.enter(Phase.SERVING, "http://127.0.0.1:1/v1")
+        if fate == "ends":
+            self.server.ended.set()
+
+    async def _go_wrong(self, phase: Phase, fate: str) -> None:
+        match phase, fate:
+            case Phase.CONNECTING, "ssh":
+                raise SshError("nothing answers at 203.0.113.9:22", "try another machine")
+            case Phase.PREFLIGHT, "no-driver":
+                raise DeployError("no usable GPU: nvidia-smi failed", "take the next offer")
+            case Phase.STARTING, "driver":
+                await self._diagnosed("cuda-init", "CUDA cannot start here")
+            case Phase.STARTING, "crash":
+                await self._diagnosed("engine-start", "The engine did not start")
+            case Phase.STARTING, "gated":
+                await self._diagnosed("gated-model", "The hub wants a token")
+
+    async def _diagnosed(self, rule: str, cause: str) -> None:
+        dep = self._deployment
+        await dep.emit(ev.Diagnosed(dep.attempt, cause, "", (), rule))
+        raise DeployError(f"the server ended before it was ready: {cause}", "")
+
+    async def benchmark(self, load: BenchLoad = OWN_LOAD) -> BenchReport:
+        dep = self._deployment
+        report = BenchReport(
+            dep.model.served_name, 1, 0, 1.0, 10, 900, 1.0, self.speed, concurrency=load.concurrency
+        )
+        await dep.emit(ev.BenchFinished(dep.attempt, report))
+        return report
+
+
+class Flags(TypedDict, total=False):
+    """Settings that differ from those of `quick_orchestrator`."""
+
+    backend: str
+    consumer_id: str
+    min_reliability: float
+    sandbox: Mapping[str, object]
+    timeouts: Mapping[str, float]
+
+
+@contextlib.asynccontextmanager
+async def quick_orchestrator(
+    data_dir: Path,
+    url: str = "",
+    *,
+    fate: Fate = lambda _: "",
+    pause: float = 0.0,
+    on: Backend | None = None,
+    attempt: type[Attempt] | None = None,
+    **flags: Unpack[Flags],
+) -> AsyncIterator[Orchestrator]:
+    """An orchestrator on the market at `url`, or on a backend of your own."""
+    values: dict[str, Any] = {
+        "backend": "shopper",
+        "shopper_url": url or "http://127.0.0.1:9",
+        "data_dir": data_dir,
+        "consumer_id": "tester",
+        "timeouts": {"http": 3, "rent": 5, "session": 10, "release": 3},
+        **flags,
+    }
+    settings: Settings = load(**values)
+    journal = await Journal.open(data_dir / "journal.sqlite")
+    kind = type("Quick", (QuickAttempt,), {"fate": staticmethod(fate), "pause": pause})
+    consumer = settings_module.consumer_id(settings)
+    orchestrator = Orchestrator(
+        settings=settings,
+        backend=on or ShopperBackend(settings, consumer),
+        engine=engines.create("vllm"),
+        journal=journal,
+        consumer_id=consumer,
+        attempt=attempt or kind,
+    )
+    try:
+        yield orchestrator
+    finally:
+        await orchestrator.aclose()
