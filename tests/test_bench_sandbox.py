@@ -34,11 +34,11 @@ LIMITS = Limits(600, 60, 10)
 def clock(monkeypatch: pytest.MonkeyPatch) -> VirtualClock:
     # Each of their ticks is a step of this clock; none is needed here.
     monkeypatch.setattr(f"{BENCH}.strain.EVERY_S", 1.0)
-    monkeypatch.setattr(f"{BENCH}.carrier._LOOK_EVERY_S", 1.0)
+    monkeypatch.setattr(f"{BENCH}.transport._LOOK_EVERY_S", 1.0)
     return clock_for(
         monkeypatch,
-        f"{BENCH}.lane.perf_counter",
-        f"{BENCH}.carrier.perf_counter",
+        f"{BENCH}.http_connection.perf_counter",
+        f"{BENCH}.transport.perf_counter",
         f"{BENCH}.load.perf_counter",
         f"{BENCH}.strain.time",
         "vllm_api.time",
