@@ -20,7 +20,7 @@ from gdl.engines.registry import create
 from gdl.host.inspection import inspect_host
 from gdl.settings import Settings
 from gdl.ssh.reconnecting import Link
-from probes_shell import put_script
+from local_shell import put_script
 from real_sshd import SSHD, real_sshd
 from ssh_server import serving
 

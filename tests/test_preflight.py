@@ -22,7 +22,7 @@ from gdl.engines.catalog import resolve
 from gdl.host import download, inspection
 from gdl.orchestrator.machine import preflight
 from gdl.simulator import listings as sandbox_offers
-from probes_shell import Shell, put_script
+from local_shell import Shell, put_script
 from ssh_server import answering
 
 TOOLS = (

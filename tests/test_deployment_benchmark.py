@@ -22,8 +22,8 @@ from gdl.loadgen.metrics import figures
 from gdl.loadgen.quality import judge, load_prompts, passes
 from gdl.loadgen.report import report, sample
 from gdl.loadgen.stats import cost_per_million, percentile, tokens_per_s
+from local_shell import Shell
 from openai_server import OpenAIServer
-from probes_shell import Shell
 
 KEY = Secret("k")
 

@@ -14,8 +14,8 @@ from gdl.domain.errors import SshError, VerificationError
 from gdl.domain.host import CommandResult
 from gdl.domain.secret import Secret
 from gdl.endpoint.ssh_curl import SshCurl
+from local_shell import Shell, put_script
 from openai_server import OpenAIServer
-from probes_shell import Shell, put_script
 
 KEY = 'sk-"odd\\key'
 HARD_PROMPT = 'say "hi" & $(touch {0}) `touch {0}` \\n äöü\n%{{http_code}} \U0001f600'

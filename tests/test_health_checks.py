@@ -19,8 +19,8 @@ from gdl.domain.secret import Secret
 from gdl.endpoint.client import EndpointClient
 from gdl.endpoint.health_checks import NAMES, run_checks, wait_ready
 from gdl.endpoint.ssh_curl import SshCurl
+from local_shell import Shell, put_script
 from openai_server import OpenAIServer
-from probes_shell import Shell, put_script
 
 KEY = Secret("k")
 

@@ -11,7 +11,7 @@ from gdl.domain.host import CommandResult
 from gdl.host import gpu_errors
 from gdl.host.gpu import GpuReading, GpuStatus, gpu_status, parse
 from gdl.host.gpu_errors import GpuErrors, GpuWatch
-from probes_shell import Shell, put_script
+from local_shell import Shell, put_script
 
 
 async def test_two_cards(tmp_path: Path) -> None:

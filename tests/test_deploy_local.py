@@ -36,7 +36,7 @@ from gdl.domain.health import CheckStatus
 from gdl.domain.phase import Billing, Phase
 from gdl.domain.remedies import Remedy, RemedyKind
 from gdl.orchestrator.service import Orchestrator
-from probes_shell import put_script
+from local_shell import put_script
 
 
 @pytest.fixture

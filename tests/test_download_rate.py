@@ -19,7 +19,7 @@ from gdl.host.process_stats import ProcessStats
 from gdl.orchestrator.machine import download_rate, install
 from gdl.orchestrator.machine.download_rate import DownloadRate
 from gdl.orchestrator.machine.startup_progress import StartupProgress
-from probes_shell import put_script
+from local_shell import put_script
 from shopper_server import FakeShopper, make_offer
 
 COMING = LogMark("installing", "downloading", downloading=True, left=6e9)

@@ -28,7 +28,7 @@ from gdl.domain import events as ev
 from gdl.domain.health import CheckStatus
 from gdl.domain.phase import Billing
 from gdl.orchestrator.service import Orchestrator
-from probes_shell import put_script
+from local_shell import put_script
 from real_sshd import SSHD, Sshd, real_sshd
 
 

@@ -20,7 +20,7 @@ from gdl.orchestrator.machine.install_script import Mark, pieces, script
 from gdl.orchestrator.service import Orchestrator
 from gdl.ssh import jobs
 from gdl.ssh.connection import Connection, Target
-from probes_shell import put_script
+from local_shell import put_script
 
 TOKEN = "a1b2c3"
 

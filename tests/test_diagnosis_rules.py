@@ -162,7 +162,7 @@ REPLAYED = {
     "nothing-listens": "told by the excerpt alone",
     "no-model-at-path": "the scenarios deploy a model of the hub",
     "step-time-limit": "takes as long as the limit",
-    "slow-download": "takes a minute; see test_slow_download.py",
+    "slow-download": "takes a minute; see test_download_rate.py",
 }
 
 
