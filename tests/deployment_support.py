@@ -88,13 +88,13 @@ class Simulation:
         """An SSH host for marketplaces to rent out: ((host, port, user), private key)."""
         backend = LocalBackend(load(data_dir=self.folder / "hosts"))
         offer = (await backend.offers(OfferQuery()))[0]
-        lease = await backend.rent(RentRequest(offer, "host", 1, "m"))
-        assert lease.session.ssh is not None and lease.private_key is not None
-        ssh = lease.session.ssh
+        rented = await backend.rent(RentRequest(offer, "host", 1, "m"))
+        assert rented.session.ssh is not None and rented.private_key is not None
+        ssh = rented.session.ssh
         try:
-            yield (ssh.host, ssh.port, ssh.user), lease.private_key.reveal()
+            yield (ssh.host, ssh.port, ssh.user), rented.private_key.reveal()
         finally:
-            await backend.release(lease.session.id)
+            await backend.release(rented.session.id)
             await backend.aclose()
 
 

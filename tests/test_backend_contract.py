@@ -43,12 +43,12 @@ async def test_offers_rent_session_release(backend: Backend) -> None:
     assert all(o.backend == backend.name for o in offers)
     assert len({o.id for o in offers}) == len(offers)
 
-    lease = await backend.rent(RentRequest(offers[0], "me", 1, "org/model"))
+    rented = await backend.rent(RentRequest(offers[0], "me", 1, "org/model"))
     # Exactly one way in; a machine rented from strangers never sees the user's agent.
-    ways = (lease.private_key is not None, lease.identity_file is not None, lease.agent_auth)
+    ways = (rented.private_key is not None, rented.identity_file is not None, rented.agent_auth)
     assert sum(ways) == 1
-    assert not (backend.rents and lease.agent_auth)
-    ident = lease.session.id
+    assert not (backend.rents and rented.agent_auth)
+    ident = rented.session.id
 
     async with asyncio.timeout(20):
         while (session := await backend.session(ident)).status is SessionStatus.PROVISIONING:

@@ -18,7 +18,7 @@ import pytest
 from gdl.backends.local.backend import LocalBackend
 from gdl.domain.errors import BackendError, OfferGone, SessionGone
 from gdl.domain.offers import Offer, OfferQuery
-from gdl.domain.session import Lease, RentRequest, Session, SessionStatus
+from gdl.domain.session import RentAnswer, RentRequest, Session, SessionStatus
 from gdl.settings import Settings
 from gdl.sshd.server import LocalServer
 
@@ -37,7 +37,7 @@ async def backend(settings: Settings) -> AsyncIterator[LocalBackend]:
     await made.aclose()
 
 
-async def rent(backend: LocalBackend) -> Lease:
+async def rent(backend: LocalBackend) -> RentAnswer:
     (offer,) = await backend.offers(OfferQuery())
     return await backend.rent(RentRequest(offer, "me", 1, "m"))
 
@@ -57,9 +57,9 @@ async def enter(session: Session, key: Any) -> AsyncIterator[asyncssh.SSHClientC
         yield conn
 
 
-def key_of(lease: Lease) -> asyncssh.SSHKey:
-    assert lease.private_key is not None
-    return asyncssh.import_private_key(lease.private_key.reveal())
+def key_of(rented: RentAnswer) -> asyncssh.SSHKey:
+    assert rented.private_key is not None
+    return asyncssh.import_private_key(rented.private_key.reveal())
 
 
 def alive(pid: int) -> bool:
@@ -83,11 +83,11 @@ async def test_commands(
     monkeypatch.setenv("HF_TOKEN", "secret")
     monkeypatch.setenv("GDL_MAX_PRICE", "1")
     monkeypatch.setenv("PYTHONPATH", "/x")
-    lease = await rent(backend)
-    folder = tmp_path / "data" / "local" / lease.session.id
-    assert lease.work_dir == backend.work_dir(lease.session.id) == str(folder / "work")
-    assert lease.engine_log == backend.log_path(lease.session.id)
-    async with enter(lease.session, key_of(lease)) as conn:
+    rented = await rent(backend)
+    folder = tmp_path / "data" / "local" / rented.session.id
+    assert rented.work_dir == backend.work_dir(rented.session.id) == str(folder / "work")
+    assert rented.engine_log == backend.log_path(rented.session.id)
+    async with enter(rented.session, key_of(rented)) as conn:
         done = await conn.run("pwd; echo err >&2; exit 7")
         assert (done.stdout, done.stderr, done.exit_status) == (f"{folder}/work\n", "err\n", 7)
 
@@ -102,7 +102,7 @@ async def test_commands(
         text = (await conn.run("env", check=True)).stdout
         environment = dict(line.split("=", 1) for line in str(text).splitlines() if "=" in line)
         assert environment["HOME"] == os.environ["HOME"]
-        assert environment["GDL_LOCAL_SESSION"] == lease.session.id
+        assert environment["GDL_LOCAL_SESSION"] == rented.session.id
         assert not environment.keys() & {"HF_TOKEN", "PYTHONPATH", "GDL_MAX_PRICE"}
         for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "TMPDIR"):
             assert Path(environment[name]).resolve().is_relative_to(folder.resolve())
@@ -113,8 +113,8 @@ async def test_commands(
 
 
 async def test_output_streams_and_signals_arrive(backend: LocalBackend) -> None:
-    lease = await rent(backend)
-    async with enter(lease.session, key_of(lease)) as conn:
+    rented = await rent(backend)
+    async with enter(rented.session, key_of(rented)) as conn:
         process = await conn.create_process("trap 'echo got; exit 3' INT; echo ready; "
                                             "while :; do sleep 0.05; done")  # fmt: skip
         process.stdin.write_eof()
@@ -125,8 +125,8 @@ async def test_output_streams_and_signals_arrive(backend: LocalBackend) -> None:
 
 
 async def test_a_command_ends_with_its_channel(backend: LocalBackend) -> None:
-    lease = await rent(backend)
-    async with enter(lease.session, key_of(lease)) as conn:
+    rented = await rent(backend)
+    async with enter(rented.session, key_of(rented)) as conn:
         process = await conn.create_process("echo $$; exec sleep 300")
         pid = int(await process.stdout.readline())
         polite = await conn.create_process(
@@ -136,7 +136,7 @@ async def test_a_command_ends_with_its_channel(backend: LocalBackend) -> None:
         assert alive(pid)
     await until(lambda: not alive(pid))
     # Told to end before it is made to.
-    await until((Path(str(lease.work_dir)) / "ended").exists)
+    await until((Path(str(rented.work_dir)) / "ended").exists)
 
 
 async def start_job(conn: asyncssh.SSHClientConnection, command: str, name: str = "job") -> int:
@@ -156,26 +156,26 @@ async def start_job(conn: asyncssh.SSHClientConnection, command: str, name: str 
 async def test_a_detached_job_outlives_the_channel_and_ends_with_release(
     backend: LocalBackend, tmp_path: Path
 ) -> None:
-    lease = await rent(backend)
-    folder = tmp_path / "data" / "local" / lease.session.id
-    async with enter(lease.session, key_of(lease)) as conn:
+    rented = await rent(backend)
+    folder = tmp_path / "data" / "local" / rented.session.id
+    async with enter(rented.session, key_of(rented)) as conn:
         pid = await start_job(conn, "exec sleep 300")
     assert alive(pid)
 
-    await backend.release(lease.session.id)
+    await backend.release(rented.session.id)
     assert not alive(pid)
     assert not folder.exists()
     with pytest.raises(SessionGone):
-        await backend.session(lease.session.id)
+        await backend.session(rented.session.id)
     with pytest.raises(ConnectionRefusedError):
-        async with enter(lease.session, key_of(lease)):
+        async with enter(rented.session, key_of(rented)):
             pass
 
 
 async def test_release_finds_those_that_hide(backend: LocalBackend) -> None:
     """No mark in the environment; a child of nobody any more; not started as a job."""
-    lease = await rent(backend)
-    async with enter(lease.session, key_of(lease)) as conn:
+    rented = await rent(backend)
+    async with enter(rented.session, key_of(rented)) as conn:
         bare = await start_job(conn, 'exec env -i sh -c "(sleep 300 &); sleep 300 & wait"', "bare")
         marked = await conn.run("setsid sleep 300 >/dev/null 2>&1 & echo $!")
         pids = [bare, int(str(marked.stdout))]
@@ -185,16 +185,16 @@ async def test_release_finds_those_that_hide(backend: LocalBackend) -> None:
                 pids.append(int(entry.parent.name))
     assert len(pids) >= 4
     assert all(alive(pid) for pid in pids)
-    await backend.release(lease.session.id)
+    await backend.release(rented.session.id)
     assert not any(alive(pid) for pid in pids)
 
 
 async def test_release_insists(backend: LocalBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gdl.backends.local.backend._GRACE_S", 0.2)
-    lease = await rent(backend)
-    async with enter(lease.session, key_of(lease)) as conn:
+    rented = await rent(backend)
+    async with enter(rented.session, key_of(rented)) as conn:
         pid = await start_job(conn, 'trap "" TERM; while :; do sleep 0.05; done')
-    await backend.release(lease.session.id)
+    await backend.release(rented.session.id)
     assert not alive(pid)
 
 
@@ -228,9 +228,9 @@ async def test_release_leaves_everybody_else_alone(backend: LocalBackend) -> Non
 
 async def test_a_kept_session_is_opened_again(settings: Settings) -> None:
     first = LocalBackend(settings)
-    lease = await rent(first)
-    key = key_of(lease)
-    async with enter(lease.session, key) as conn:
+    rented = await rent(first)
+    key = key_of(rented)
+    async with enter(rented.session, key) as conn:
         pid = await start_job(conn, "exec sleep 300")
         host_key = conn.get_server_host_key()
     await first.aclose()
@@ -238,8 +238,8 @@ async def test_a_kept_session_is_opened_again(settings: Settings) -> None:
 
     second = LocalBackend(settings)
     (listed,) = await second.sessions()
-    assert (listed.id, listed.created_at) == (lease.session.id, lease.session.created_at)
-    again = await second.session(lease.session.id)
+    assert (listed.id, listed.created_at) == (rented.session.id, rented.session.created_at)
+    again = await second.session(rented.session.id)
     async with enter(again, key) as conn:
         assert conn.get_server_host_key() == host_key
         assert (await conn.run("cat jobs/job/pid")).stdout == f"{pid}\n"
@@ -251,43 +251,43 @@ async def test_a_kept_session_is_opened_again(settings: Settings) -> None:
 
 async def test_release_without_opening(settings: Settings) -> None:
     first = LocalBackend(settings)
-    lease = await rent(first)
-    async with enter(lease.session, key_of(lease)) as conn:
+    rented = await rent(first)
+    async with enter(rented.session, key_of(rented)) as conn:
         pid = await start_job(conn, "exec sleep 300")
     await first.aclose()
     second = LocalBackend(settings)
-    await second.release(lease.session.id)
-    await second.release(lease.session.id)
+    await second.release(rented.session.id)
+    await second.release(rented.session.id)
     assert not alive(pid)
     await second.aclose()
 
 
 async def test_a_damaged_session_can_still_be_released(settings: Settings) -> None:
     first = LocalBackend(settings)
-    lease = await rent(first)
+    rented = await rent(first)
     await first.aclose()
-    folder = Path(str(lease.work_dir)).parent
+    folder = Path(str(rented.work_dir)).parent
     (folder / "host_key").write_text("broken")
     (folder / "session.json").write_text("{")
     second = LocalBackend(settings)
-    session = await second.session(lease.session.id)
+    session = await second.session(rented.session.id)
     assert session.status is SessionStatus.FAILED
     assert session.error
-    await second.release(lease.session.id)
+    await second.release(rented.session.id)
     assert not folder.exists()
     await second.aclose()
 
 
 async def test_only_our_key(backend: LocalBackend) -> None:
-    lease = await rent(backend)
+    rented = await rent(backend)
     stranger = asyncssh.generate_private_key("ssh-ed25519")
     with pytest.raises(asyncssh.PermissionDenied):
-        async with enter(lease.session, stranger):
+        async with enter(rented.session, stranger):
             pass
-    assert lease.session.ssh is not None
+    assert rented.session.ssh is not None
     with pytest.raises(asyncssh.PermissionDenied):
         async with asyncssh.connect(
-            "127.0.0.1", lease.session.ssh.port, password="x", client_keys=None, known_hosts=None,
+            "127.0.0.1", rented.session.ssh.port, password="x", client_keys=None, known_hosts=None,
             config=None, agent_path=None,
         ):  # fmt: skip
             pass
@@ -300,8 +300,8 @@ async def test_forwarding_to_loopback_alone(backend: LocalBackend) -> None:
 
     target = await asyncio.start_server(hello, "127.0.0.1", 0)
     port = target.sockets[0].getsockname()[1]
-    lease = await rent(backend)
-    async with enter(lease.session, key_of(lease)) as conn:
+    rented = await rent(backend)
+    async with enter(rented.session, key_of(rented)) as conn:
         listener = await conn.forward_local_port("127.0.0.1", 0, "127.0.0.1", port)
         reader, writer = await asyncio.open_connection("127.0.0.1", listener.get_port())
         assert await reader.read() == b"hello"
@@ -314,13 +314,13 @@ async def test_forwarding_to_loopback_alone(backend: LocalBackend) -> None:
 
 
 async def test_sftp_begins_in_the_work_folder(backend: LocalBackend, tmp_path: Path) -> None:
-    lease = await rent(backend)
-    async with enter(lease.session, key_of(lease)) as conn, conn.start_sftp_client() as sftp:
+    rented = await rent(backend)
+    async with enter(rented.session, key_of(rented)) as conn, conn.start_sftp_client() as sftp:
         async with sftp.open("note.txt", "w") as file:
             await file.write("hi")
-        assert await sftp.realpath(".") == lease.work_dir
+        assert await sftp.realpath(".") == rented.work_dir
         await sftp.put(__file__, str(tmp_path / "copy"))
-    assert (Path(str(lease.work_dir)) / "note.txt").read_text() == "hi"
+    assert (Path(str(rented.work_dir)) / "note.txt").read_text() == "hi"
     assert (tmp_path / "copy").read_bytes() == Path(__file__).read_bytes()
 
 
@@ -328,8 +328,8 @@ async def test_a_shell_on_a_terminal(
     backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SHELL", "/bin/sh")
-    lease = await rent(backend)
-    async with enter(lease.session, key_of(lease)) as conn:
+    rented = await rent(backend)
+    async with enter(rented.session, key_of(rented)) as conn:
         process = await conn.create_process(term_type="xterm", term_size=(91, 33))
         process.stdin.write("stty size; tty; echo $TERM; exit 4\n")
         text = await process.stdout.read()
@@ -351,21 +351,21 @@ async def test_a_shell_on_a_terminal(
 
 
 async def test_files_are_private(backend: LocalBackend) -> None:
-    lease = await rent(backend)
-    folder = Path(str(lease.work_dir)).parent
+    rented = await rent(backend)
+    folder = Path(str(rented.work_dir)).parent
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     for name in ("host_key", "client_key", "session.json"):
         assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
-    assert "PRIVATE" not in repr(lease)
+    assert "PRIVATE" not in repr(rented)
 
 
 async def test_release_removes_what_resists_removal(backend: LocalBackend) -> None:
-    lease = await rent(backend)
-    locked = Path(str(lease.work_dir)) / "locked"
+    rented = await rent(backend)
+    locked = Path(str(rented.work_dir)) / "locked"
     locked.mkdir()
     (locked / "file").touch()
     locked.chmod(0o500)
-    await backend.release(lease.session.id)
+    await backend.release(rented.session.id)
     assert not locked.exists()
 
 

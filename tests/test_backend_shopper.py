@@ -64,10 +64,10 @@ async def request_for(backend: ShopperBackend, ident: str = "vastai-101") -> Ren
 async def test_a_session_from_rent_to_release(
     shopper: FakeShopper, backend: ShopperBackend
 ) -> None:
-    lease = await backend.rent(await request_for(backend))
-    assert lease.private_key is not None
-    assert lease.private_key.reveal() == default_key()
-    ident = lease.session.id
+    rented = await backend.rent(await request_for(backend))
+    assert rented.private_key is not None
+    assert rented.private_key.reveal() == default_key()
+    ident = rented.session.id
     sent = shopper.seen("POST", "/api/v1/sessions")[0].body
     assert sent == {
         "consumer_id": "me",
@@ -106,30 +106,30 @@ async def test_the_list_is_asked_wide(shopper: FakeShopper, backend: ShopperBack
 
 
 async def test_only_our_own_sessions(shopper: FakeShopper, backend: ShopperBackend) -> None:
-    lease = await backend.rent(await request_for(backend))
-    foreign = {**shopper.sessions[lease.session.id], "id": UNKNOWN, "consumer_id": "other"}
-    body = json.dumps({"sessions": [foreign, shopper.sessions[lease.session.id]]}).encode()
+    rented = await backend.rent(await request_for(backend))
+    foreign = {**shopper.sessions[rented.session.id], "id": UNKNOWN, "consumer_id": "other"}
+    body = json.dumps({"sessions": [foreign, shopper.sessions[rented.session.id]]}).encode()
     shopper.canned = Canned(200, body)
-    assert [s.id for s in await backend.sessions()] == [lease.session.id]
+    assert [s.id for s in await backend.sessions()] == [rented.session.id]
 
 
 async def test_extend_tells_the_real_end(shopper: FakeShopper, backend: ShopperBackend) -> None:
-    lease = await backend.rent(await request_for(backend))
-    created = lease.session.created_at
+    rented = await backend.rent(await request_for(backend))
+    created = rented.session.created_at
     assert created is not None
-    assert await backend.extend(lease.session.id, 3) == created + timedelta(hours=5)
+    assert await backend.extend(rented.session.id, 3) == created + timedelta(hours=5)
     # 5 h + 11 h is what the service then writes down; twelve hours in all is what it grants.
-    assert await backend.extend(lease.session.id, 11) == created + timedelta(hours=12)
+    assert await backend.extend(rented.session.id, 11) == created + timedelta(hours=12)
 
 
 async def test_failed_machine(shopper: FakeShopper, backend: ShopperBackend) -> None:
     shopper.failing["vastai-101"] = "SSH verification timeout"
-    lease = await backend.rent(await request_for(backend))
-    failed = await backend.session(lease.session.id)
+    rented = await backend.rent(await request_for(backend))
+    failed = await backend.session(rented.session.id)
     assert (failed.status, failed.error) == (SessionStatus.FAILED, "SSH verification timeout")
     # A minute later the service calls it stopped and keeps the error.
-    shopper.sessions[lease.session.id]["status"] = "stopped"
-    assert (await backend.session(lease.session.id)).status is SessionStatus.FAILED
+    shopper.sessions[rented.session.id]["status"] = "stopped"
+    assert (await backend.session(rented.session.id)).status is SessionStatus.FAILED
 
 
 # -- renting goes wrong
@@ -220,10 +220,10 @@ async def test_rent_that_never_left(tmp_path: Path) -> None:
 
 async def test_duplicate_names_the_session(shopper: FakeShopper, backend: ShopperBackend) -> None:
     request = await request_for(backend)
-    lease = await backend.rent(request)
+    rented = await backend.rent(request)
     with pytest.raises(SessionExists) as caught:
         await backend.rent(request)
-    assert caught.value.session_id == lease.session.id
+    assert caught.value.session_id == rented.session.id
 
 
 async def test_conflict_without_a_believable_id(
@@ -260,8 +260,8 @@ async def test_unusable_keys(key: Any, shopper: FakeShopper, backend: ShopperBac
 
 
 async def test_the_key_shows_nowhere(shopper: FakeShopper, backend: ShopperBackend) -> None:
-    lease = await backend.rent(await request_for(backend))
-    assert "PRIVATE" not in repr(lease)
+    rented = await backend.rent(await request_for(backend))
+    assert "PRIVATE" not in repr(rented)
     # An answer that carries a key and is broken elsewhere must not quote it either.
     body = json.dumps({"session": {"id": 5}, "ssh_private_key": default_key()}).encode()
     for broken in (body, body[:-1]):

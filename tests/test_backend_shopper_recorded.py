@@ -42,16 +42,16 @@ def rent(offer_id: str) -> Call:
 
 
 def leased(session_id: str, gpu: str, price: float) -> Check:
-    def check(lease: Any) -> bool:
-        session = lease.session
+    def check(rented: Any) -> bool:
+        session = rented.session
         return (
             session.id == session_id
             and session.status is SessionStatus.PROVISIONING
             and session.ssh is None
             and (session.gpu_name, session.price_per_hour) == (gpu, price)
             and session.expires_at - session.created_at == timedelta(hours=1)
-            and lease.private_key.reveal() == default_key()
-            and not lease.agent_auth
+            and rented.private_key.reveal() == default_key()
+            and not rented.agent_auth
         )
 
     return check

@@ -105,12 +105,12 @@ def test_aliases(config: Path) -> None:
     assert parse_host("secret.example").alias is None
 
 
-async def test_an_alias_reaches_the_lease(config: Path, tmp_path: Path) -> None:
+async def test_an_alias_reaches_the_rent_answer(config: Path, tmp_path: Path) -> None:
     backend = SshHostsBackend(settings(tmp_path), host="gpu-box")
     (offer,) = await backend.offers(ANY)
-    lease = await backend.rent(RentRequest(offer, "me", 1, "m"))
-    assert (lease.config_alias, lease.agent_auth) == ("gpu-box", True)
-    assert backend.config_alias(lease.session.id) == "gpu-box"
+    rented = await backend.rent(RentRequest(offer, "me", 1, "m"))
+    assert (rented.config_alias, rented.agent_auth) == ("gpu-box", True)
+    assert backend.config_alias(rented.session.id) == "gpu-box"
     assert backend.config_alias("ssh-00000000") is None
 
 
@@ -170,10 +170,10 @@ async def test_listed_hosts_with_prices(tmp_path: Path) -> None:
     )  # fmt: skip
     assert second.gpu_count == 0
 
-    lease = await backend.rent(RentRequest(first, "me", 1, "m"))
-    assert (lease.identity_file, lease.agent_auth) == (str(identity), False)
-    assert lease.private_key is None
-    assert lease.session.price_per_hour == 1.5
+    rented = await backend.rent(RentRequest(first, "me", 1, "m"))
+    assert (rented.identity_file, rented.agent_auth) == (str(identity), False)
+    assert rented.private_key is None
+    assert rented.session.price_per_hour == 1.5
     # One bad key in the list stands in nobody else's way.
     with pytest.raises(UsageError):
         await backend.rent(RentRequest(second, "me", 1, "m"))
@@ -191,8 +191,8 @@ async def test_sessions_are_stable_and_found_again(tmp_path: Path) -> None:
     address = SshAddress("10.0.0.1", 2222, "root")
     first = SshHostsBackend(settings(tmp_path), host=str(address))
     (offer,) = await first.offers(ANY)
-    lease = await first.rent(RentRequest(offer, "me", 1, "m"))
-    ident = lease.session.id
+    rented = await first.rent(RentRequest(offer, "me", 1, "m"))
+    ident = rented.session.id
     assert ident == session_id(address)
     assert len(ident) == len("ssh-") + 8
 

@@ -11,7 +11,7 @@ from gdl.domain.errors import UsageError
 from gdl.domain.findings import Finding
 from gdl.domain.money import CostReport
 from gdl.domain.offers import Offer, OfferQuery
-from gdl.domain.session import Lease, RentRequest, Session
+from gdl.domain.session import RentAnswer, RentRequest, Session
 
 
 def nowhere_to_publish(name: str) -> UsageError:
@@ -46,7 +46,7 @@ class Backend(Protocol):
         """Fresh offers, unranked. Asks wide; the caller filters."""
         ...
 
-    async def rent(self, request: RentRequest) -> Lease:
+    async def rent(self, request: RentRequest) -> RentAnswer:
         """Rent, and answer at once (the session may still be provisioning).
 
         Raises OfferGone, SessionExists, InsufficientDisk, RentAmbiguous (the request went out and

@@ -65,7 +65,7 @@ class RentRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Lease:
+class RentAnswer:
     """What renting answers. Exactly one of the keys is set: `private_key` is a one-time key
     that must be on disk before anything else happens; `identity_file` is a file that the user
     (or the backend) already keeps. Both None: the user's SSH agent and default keys.

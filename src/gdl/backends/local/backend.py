@@ -27,7 +27,7 @@ from gdl.domain.findings import Finding
 from gdl.domain.money import CostReport
 from gdl.domain.offers import Offer, OfferQuery
 from gdl.domain.secret import Secret
-from gdl.domain.session import Lease, RentRequest, Session, SessionStatus, SshAddress
+from gdl.domain.session import RentAnswer, RentRequest, Session, SessionStatus, SshAddress
 from gdl.domain.text import one_line
 from gdl.settings import Settings
 from gdl.sshd import processes
@@ -109,7 +109,7 @@ class LocalBackend:
 
     # -- sessions
 
-    async def rent(self, request: RentRequest) -> Lease:
+    async def rent(self, request: RentRequest) -> RentAnswer:
         """Make a folder and keys, and start a server. Raises MachineError when that fails."""
         if request.offer.id != OFFER_ID:
             raise OfferGone(
@@ -129,7 +129,7 @@ class LocalBackend:
                     f"check that {one_line(self._root)} can be written and has space",
                 ) from None
             key = await asyncio.to_thread(folder.client_key.read_text)
-        return Lease(
+        return RentAnswer(
             self._session(ident, created),
             private_key=Secret(key),
             work_dir=self.work_dir(ident),

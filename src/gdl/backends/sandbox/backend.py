@@ -16,7 +16,7 @@ from gdl.domain.errors import GdlError
 from gdl.domain.findings import Finding
 from gdl.domain.money import CostReport
 from gdl.domain.offers import Offer, OfferQuery
-from gdl.domain.session import Lease, RentRequest, Session
+from gdl.domain.session import RentAnswer, RentRequest, Session
 from gdl.domain.text import one_line
 from gdl.settings import Settings
 from gdl.simulator.scenario import load
@@ -98,9 +98,9 @@ class SandboxBackend:
         location = f"{offer.location} {LABEL}".strip()
         return replace(offer, backend=self.name, location=location, machine_id=machine)
 
-    async def rent(self, request: RentRequest) -> Lease:
-        lease = await (await self._ready()).rent(request)
-        return replace(lease, session=self._ours(lease.session), engine_log=ENGINE_LOG)
+    async def rent(self, request: RentRequest) -> RentAnswer:
+        rented = await (await self._ready()).rent(request)
+        return replace(rented, session=self._ours(rented.session), engine_log=ENGINE_LOG)
 
     def _ours(self, session: Session) -> Session:
         return replace(session, backend=self.name)

@@ -27,7 +27,7 @@ from gdl.domain.errors import (
 from gdl.domain.findings import Finding
 from gdl.domain.money import CostReport
 from gdl.domain.offers import Offer, OfferQuery
-from gdl.domain.session import Lease, RentRequest, Session
+from gdl.domain.session import RentAnswer, RentRequest, Session
 from gdl.domain.text import one_line
 from gdl.settings import Settings
 
@@ -93,7 +93,7 @@ class ShopperBackend:
 
     # -- sessions
 
-    async def rent(self, request: RentRequest) -> Lease:
+    async def rent(self, request: RentRequest) -> RentAnswer:
         """Rent. The private key in the answer exists nowhere else."""
         sent_at = datetime.now(UTC)
         try:
@@ -108,7 +108,7 @@ class ShopperBackend:
                 f"the answer to the rent request was lost: {lost.what}", sent_at
             ) from None
         if answer.ok:
-            return _lease(answer, sent_at)
+            return _rent_answer(answer, sent_at)
         if answer.error() is not None:
             raise errors.rent_error(answer, request.offer.id)
         if answer.status >= 500 and answer.status != 503:
@@ -321,8 +321,8 @@ class ShopperBackend:
         )
 
 
-def _lease(answer: Answer, sent_at: datetime) -> Lease:
-    """The lease out of a 2xx answer. Whatever is wrong with it, a machine may exist."""
+def _rent_answer(answer: Answer, sent_at: datetime) -> RentAnswer:
+    """What a 2xx answer holds. Whatever is wrong with it, a machine may exist."""
     try:
         data = answer.mapping()
         session = wire.SessionWire.model_validate(data.get("session")).to_domain()
@@ -338,7 +338,7 @@ def _lease(answer: Answer, sent_at: datetime) -> Lease:
             sent_at,
             session.id,
         )
-    return Lease(session, private_key=key)
+    return RentAnswer(session, private_key=key)
 
 
 def _ambiguous(message: str, sent_at: datetime, session_id: str | None = None) -> RentAmbiguous:

@@ -21,7 +21,7 @@ from gdl.domain.errors import OfferGone, SessionGone, UsageError
 from gdl.domain.findings import Finding
 from gdl.domain.money import CostReport
 from gdl.domain.offers import Offer, OfferQuery
-from gdl.domain.session import Lease, RentRequest, Session, SessionStatus, SshAddress
+from gdl.domain.session import RentAnswer, RentRequest, Session, SessionStatus, SshAddress
 from gdl.domain.text import one_line
 from gdl.settings import Settings, SshHost
 
@@ -206,7 +206,7 @@ class SshHostsBackend:
             fetched_at=now,
         )
 
-    async def rent(self, request: RentRequest) -> Lease:
+    async def rent(self, request: RentRequest) -> RentAnswer:
         """The machine is there already: nothing is sent. Raises UsageError for a bad key file."""
         host = self._hosts.get(request.offer.id)
         if host is None:
@@ -223,7 +223,7 @@ class SshHostsBackend:
             ident = f"{ident}-{secrets.token_hex(3)}"
         self._stopped.discard(ident)
         self._rented[ident] = datetime.now(UTC)
-        return Lease(
+        return RentAnswer(
             self._session(ident),
             identity_file=identity,
             agent_auth=identity is None,

@@ -24,7 +24,7 @@ from gdl.domain.errors import (
 from gdl.domain.offers import Offer
 from gdl.domain.phase import Billing
 from gdl.domain.rental import Rental
-from gdl.domain.session import Lease, RentRequest
+from gdl.domain.session import RentAnswer, RentRequest
 from gdl.journal.store import Journal
 from gdl.keyring.key_files import write_key
 from gdl.orchestrator.deployment.context import Deployment
@@ -73,8 +73,8 @@ class Renter:
         self._lost = AmbiguousRents(backend, journal, settings, self.releaser, clock)
         self._blocked = Takeover(backend, journal, self.releaser)
 
-    async def rent(self, deployment: Deployment, offer: Offer) -> Lease:
-        """A lease whose key is on disk. May be cancelled at any time: whoever catches that finds
+    async def rent(self, deployment: Deployment, offer: Offer) -> RentAnswer:
+        """A rented whose key is on disk. May be cancelled at any time: whoever catches that finds
         in `deployment.rental` what is to be given back."""
         asked = _Asked(
             offer,
@@ -91,9 +91,9 @@ class Renter:
         backoff = Backoff(self._patience_s)
         while True:
             try:
-                lease = await uninterrupted(self._try(deployment, asked))
-                if lease is not None:
-                    return lease
+                rented = await uninterrupted(self._try(deployment, asked))
+                if rented is not None:
+                    return rented
             except BackendError as error:
                 wait = backoff.pause(error)
                 if wait is None:
@@ -120,7 +120,7 @@ class Renter:
             service_url=self._backend.service_url,
         )
 
-    async def _try(self, deployment: Deployment, asked: _Asked) -> Lease | None:
+    async def _try(self, deployment: Deployment, asked: _Asked) -> RentAnswer | None:
         """One request and what follows from its answer; None: ask again at once.
 
         After a BackendError nothing of this request is rented.
@@ -149,9 +149,9 @@ class Renter:
             return None
         except SessionExists as error:
             await self._lost.forget(deployment, rental)
-            lease = await self._blocked.adopt(deployment, rental, error)
-            if lease is not None:
-                return lease
+            rented = await self._blocked.adopt(deployment, rental, error)
+            if rented is not None:
+                return rented
             if asked.way_cleared:
                 raise
             await self._blocked.clear(deployment, rental, error)
@@ -181,31 +181,33 @@ class Renter:
                 await self._lost.resolve(deployment, rental, offer, before, why)
             raise
 
-    async def _ask(self, deployment: Deployment, rental: Rental, request: RentRequest) -> Lease:
+    async def _ask(
+        self, deployment: Deployment, rental: Rental, request: RentRequest
+    ) -> RentAnswer:
         """One rent request. Its answer is on disk and in the journal before anything else."""
-        lease = await self._backend.rent(request)
+        rented = await self._backend.rent(request)
         offered = rental.price
         # In memory first: should the disk refuse the key, the machine is still given back.
         billing = Billing.ACTIVE if self._backend.rents else Billing.NONE
-        deployment.rental = replace(rental, session_id=lease.session.id, billing=billing)
-        key_file = lease.identity_file or ""
-        if lease.private_key is not None:
+        deployment.rental = replace(rental, session_id=rented.session.id, billing=billing)
+        key_file = rented.identity_file or ""
+        if rented.private_key is not None:
             path = self._settings.keys_dir / f"{rental.intent_id}.pem"
-            key_file = str(await asyncio.to_thread(write_key, path, lease.private_key))
+            key_file = str(await asyncio.to_thread(write_key, path, rented.private_key))
         rental = replace(
             deployment.rental,
             key_file=key_file,
-            agent_auth=lease.agent_auth,
-            alias=lease.config_alias or "",
-            work_dir=lease.work_dir or "",
-            engine_log=lease.engine_log or "",
+            agent_auth=rented.agent_auth,
+            alias=rented.config_alias or "",
+            work_dir=rented.work_dir or "",
+            engine_log=rented.engine_log or "",
             host_key_file=str(self._settings.keys_dir / f"{rental.intent_id}.hostkey"),
-            price=lease.session.price_per_hour or rental.price,
+            price=rented.session.price_per_hour or rental.price,
         )
         deployment.rental = rental
         await self._journal.save(rental)
         detail = "the machine is rented" if self._backend.rents else "nothing is billed"
-        session = lease.session
+        session = rented.session
         await deployment.emit(ev.BillingChanged(deployment.attempt, billing, session.id, detail))
         await deployment.emit(
             ev.SessionRented(
@@ -223,7 +225,7 @@ class Renter:
                 f"the machine costs ${price:.3f}/h, its offer said ${offered:.3f}/h",
                 "it is over the price ceiling and given back",
             )
-        return lease
+        return rented
 
     async def _remember(self, deployment: Deployment, rental: Rental) -> None:
         """Nothing is asked for before the journal has it. Raises GdlError when it does not."""

@@ -11,7 +11,7 @@ from gdl.domain import events as ev
 from gdl.domain.errors import GdlError, ReleaseUnconfirmed, SessionExists
 from gdl.domain.phase import Billing
 from gdl.domain.rental import Rental
-from gdl.domain.session import Lease
+from gdl.domain.session import RentAnswer
 from gdl.journal.store import Journal
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.leasing import process_liveness
@@ -29,8 +29,8 @@ class Takeover:
 
     async def adopt(
         self, deployment: Deployment, intent: Rental, error: SessionExists
-    ) -> Lease | None:
-        """A lease on the session when its key is ours and nobody uses it; None when its key is
+    ) -> RentAnswer | None:
+        """A rented on the session when its key is ours and nobody uses it; None when its key is
         lost. Raises SessionExists when it is to be left alone."""
         rentals = await self._journal.rentals()
         owned = next((r for r in rentals if r.session_id == error.session_id and r.open), None)
@@ -71,7 +71,7 @@ class Takeover:
                 deployment.attempt, session.id, taken.provider, taken.price, session.expires_at
             )
         )
-        return Lease(session, identity_file=owned.key_file)
+        return RentAnswer(session, identity_file=owned.key_file)
 
     async def _refuse_in_flight(
         self, rentals: list[Rental], intent: Rental, error: SessionExists

@@ -76,8 +76,8 @@ class Attempt:
         dep = self._deployment
         self._offer = offer
         await dep.enter(Phase.RENTING, f"{offer.gpu_name} at ${offer.price_per_hour:.3f}/h")
-        lease = await self._renter.rent(dep, offer)
-        session = await self._renter.lookout.wait_running(dep, lease.session)
+        rented = await self._renter.rent(dep, offer)
+        session = await self._renter.lookout.wait_running(dep, rented.session)
         await self._while_it_lives(self._to_serving(session))
 
     async def _to_serving(self, session: Session) -> None:
