@@ -284,7 +284,7 @@ async def swept(seats: int, token_s: float, slo: Slo | None = None) -> Swept:
     async def measure(concurrency: int, window: int) -> Outcome:
         one = outcome_of(concurrency, token_s * (1 + 0.001 * window), seats)
         made = figures(one.samples, one.figures.duration_s, slo)
-        return Outcome(one.asking, one.pace, one.samples, made, CALM, "x", "")
+        return Outcome(one.request_template, one.shape, one.samples, made, CALM, "x", "")
 
     return await sweep(measure, slo=slo)
 
@@ -323,7 +323,7 @@ def disturbed(when: Callable[[int, int], bool]) -> Measure:
     async def measure(concurrency: int, window: int) -> Outcome:
         one = outcome_of(concurrency, 0.01, 64)
         strain = Strain(1.0, 0.97, 0.1, 0.1) if when(concurrency, window) else CALM
-        return Outcome(one.asking, one.pace, one.samples, one.figures, strain, "x", "")
+        return Outcome(one.request_template, one.shape, one.samples, one.figures, strain, "x", "")
 
     return measure
 
@@ -345,7 +345,7 @@ async def test_a_sweep_ends_when_requests_fail() -> None:
         if concurrency < 4:
             return one
         made = figures([bad], 1.0)
-        return Outcome(one.asking, one.pace, (bad,), made, CALM, "x", "")
+        return Outcome(one.request_template, one.shape, (bad,), made, CALM, "x", "")
 
     found = await sweep(failing)
     assert found.best is not None and found.best.concurrency == 2 and "HTTP 500" in found.ended

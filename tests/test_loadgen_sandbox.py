@@ -34,11 +34,11 @@ LIMITS = Limits(600, 60, 10)
 def clock(monkeypatch: pytest.MonkeyPatch) -> VirtualClock:
     # Each of their ticks is a step of this clock; none is needed here.
     monkeypatch.setattr(f"{BENCH}.strain.EVERY_S", 1.0)
-    monkeypatch.setattr(f"{BENCH}.transport._LOOK_EVERY_S", 1.0)
+    monkeypatch.setattr(f"{BENCH}.socket_transport._LOOK_EVERY_S", 1.0)
     return clock_for(
         monkeypatch,
         f"{BENCH}.http_connection.perf_counter",
-        f"{BENCH}.transport.perf_counter",
+        f"{BENCH}.socket_transport.perf_counter",
         f"{BENCH}.load.perf_counter",
         f"{BENCH}.strain.time",
         "vllm_api.time",
@@ -51,17 +51,17 @@ def gpu(token_s: float, seats: int) -> object:
 
 
 async def measured(
-    served: object, wish: LoadOptions, pace: LoadShape | None = None
+    served: object, options: LoadOptions, shape: LoadShape | None = None
 ) -> Swept | Outcome:
     """A sweep, or one load, over real sockets."""
     api = vllm_api.Api(served)
     server = await asyncio.start_server(api.accept, "127.0.0.1", 0, limit=2**20)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
-        asking = RequestTemplate("tiny", ignore_eos=True)
-        async with connected(url, Secret(""), asking, wish, LIMITS) as bench:
+        request_template = RequestTemplate("tiny", ignore_eos=True)
+        async with connected(url, Secret(""), request_template, options, LIMITS) as bench:
             assert isinstance(bench, Bench)
-            return await (bench.sweep(256) if pace is None else bench.load(pace))
+            return await (bench.sweep(256) if shape is None else bench.load(shape))
     finally:
         server.close()
 
@@ -82,8 +82,8 @@ def test_the_sweep_finds_the_best_point(clock: VirtualClock, token_s: float, sea
 @pytest.mark.long
 def test_the_sweep_keeps_the_limits(clock: VirtualClock) -> None:
     # A token takes 12.5 ms x (1 + 0.02 (n - 1)): at 16 a time 16.25, at 32 20.3 ms.
-    wish = LoadOptions(WORK, slo=Slo.parse("tpot:17"))
-    found = clock.run(measured(gpu(0.0125, 64), wish))
+    options = LoadOptions(WORK, slo=Slo.parse("tpot:17"))
+    found = clock.run(measured(gpu(0.0125, 64), options))
     assert isinstance(found, Swept) and found.best is not None
     assert 16 <= found.best.concurrency <= 19
     assert found.best.kept == 1.0
@@ -104,8 +104,8 @@ def test_a_load_sees_the_speed_of_the_gpu(clock: VirtualClock) -> None:
 def test_an_open_loop_does_not_hide_a_server_that_falls_behind(clock: VirtualClock) -> None:
     """One seat serves a request in 0.7 s; one comes every 0.5 s: each waits 0.2 s longer, and the
     clock starts when it is due."""
-    pace = LoadShape(arrivals=Arrivals(2.0, float("inf")))
-    found = clock.run(measured(gpu(0.02, 1), LoadOptions(WORK, requests=10), pace))
+    shape = LoadShape(arrivals=Arrivals(2.0, float("inf")))
+    found = clock.run(measured(gpu(0.02, 1), LoadOptions(WORK, requests=10), shape))
     assert isinstance(found, Outcome)
     waits = sorted(sample.ttft or 0.0 for sample in found.samples)
     took = min(sample.latency for sample in found.samples)

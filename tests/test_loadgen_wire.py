@@ -20,13 +20,15 @@ from gdl.loadgen.http_connection import Exchange, HttpConnection
 from gdl.loadgen.httpx_transport import HttpxTransport
 from gdl.loadgen.load import LoadShape, Outcome, run_load, warm_up
 from gdl.loadgen.request_template import RequestTemplate
+from gdl.loadgen.socket_transport import SocketTransport
 from gdl.loadgen.sse import EventParser
-from gdl.loadgen.transport import Limits, SocketTransport, shown, transport_for
+from gdl.loadgen.transport import Limits, shown
+from gdl.loadgen.transport_factory import transport_for
 from gdl.loadgen.workload import Conversation, Length, Workload
 from openai_server import OpenAIServer
 
 KEY = Secret("sk-secret")
-ASKING = RequestTemplate("tiny")
+REQUEST_TEMPLATE = RequestTemplate("tiny")
 QUICK = Limits(request_s=0.6, stall_s=0.3, connect_s=0.5)
 USUAL = Limits(request_s=20, stall_s=10, connect_s=5)
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -249,25 +251,30 @@ async def raw_server(handler: Handler) -> AsyncIterator[str]:
 
 
 @pytest.fixture(params=["asyncio", "httpx"])
-def carrier_of(request: pytest.FixtureRequest) -> Callable[[str, Limits], Any]:
+def transport_of(request: pytest.FixtureRequest) -> Callable[[str, Limits], Any]:
     """Both ways of travelling must count the same."""
 
     def made(url: str, limits: Limits) -> SocketTransport | HttpxTransport:
         if request.param == "httpx":
             return HttpxTransport(url, KEY, limits, "through httpx", trust_env=False)
-        carrier = transport_for(url, KEY, limits)
-        assert isinstance(carrier, SocketTransport)
-        return carrier
+        transport = transport_for(url, KEY, limits)
+        assert isinstance(transport, SocketTransport)
+        return transport
 
     return made
 
 
 async def load(
-    carrier: Any, count: int = 3, concurrency: int = 2, limit_s: float | None = 10
+    transport: Any, count: int = 3, concurrency: int = 2, limit_s: float | None = 10
 ) -> Outcome:
-    async with asyncio.timeout(30), contextlib.aclosing(carrier):
+    async with asyncio.timeout(30), contextlib.aclosing(transport):
         return await run_load(
-            carrier, ASKING, questions(count), LoadShape(concurrency), KEY, limit_s=limit_s
+            transport,
+            REQUEST_TEMPLATE,
+            questions(count),
+            LoadShape(concurrency),
+            KEY,
+            limit_s=limit_s,
         )
 
 
@@ -288,10 +295,10 @@ async def load(
     ],
 )
 async def test_trouble_is_counted_by_kind(
-    carrier_of: Callable[[str, Limits], Any], trouble: dict[str, Any], kind: str
+    transport_of: Callable[[str, Limits], Any], trouble: dict[str, Any], kind: str
 ) -> None:
     async with OpenAIServer(**{"model": "tiny", **trouble}) as server:
-        outcome = await load(carrier_of(server.url, QUICK))
+        outcome = await load(transport_of(server.url, QUICK))
     assert outcome.figures.errors == {kind: 3}
     assert (outcome.figures.completed, outcome.figures.failed) == (0, 3)
     assert outcome.figures.output_throughput == 0
@@ -376,50 +383,54 @@ async def test_an_answer_without_an_end_is_taken_when_it_said_done() -> None:
 async def test_a_refused_connection_is_counted_and_told() -> None:
     async with OpenAIServer() as server:
         url = server.url
-    carrier = transport_for(url, KEY, QUICK)
+    transport = transport_for(url, KEY, QUICK)
     with pytest.raises(VerificationError, match="refused"):
-        await load(carrier)
+        await load(transport)
 
 
 async def test_a_server_that_goes_away_in_between_is_counted_as_connect() -> None:
     server = OpenAIServer()
     await server.start()
-    carrier = transport_for(server.url, KEY, QUICK)
-    await carrier.open(1)
+    transport = transport_for(server.url, KEY, QUICK)
+    await transport.open(1)
     await server.aclose()
-    outcome = await load_open(carrier)
+    outcome = await load_open(transport)
     assert set(outcome.figures.errors) <= {"connect", "truncated"}
     assert outcome.figures.failed == 3
 
 
-async def load_open(carrier: Any) -> Outcome:
+async def load_open(transport: Any) -> Outcome:
     """On connections that were opened before: only what `send` does."""
 
     async def nothing(count: int) -> None:
         return None
 
-    carrier.open = nothing
-    return await load(carrier)
+    transport.open = nothing
+    return await load(transport)
 
 
 async def test_the_time_of_a_load_as_a_whole_is_limited(
-    carrier_of: Callable[[str, Limits], Any],
+    transport_of: Callable[[str, Limits], Any],
 ) -> None:
     async with OpenAIServer(stall_after=2) as server:
-        outcome = await load(carrier_of(server.url, USUAL), 6, 2, limit_s=0.3)
+        outcome = await load(transport_of(server.url, USUAL), 6, 2, limit_s=0.3)
     assert outcome.figures.errors == {"timeout": 2}
 
 
 async def test_after_a_load_whose_time_was_up_the_next_one_runs(
-    carrier_of: Callable[[str, Limits], Any],
+    transport_of: Callable[[str, Limits], Any],
 ) -> None:
     async with (
         OpenAIServer(stall_after=2) as server,
-        contextlib.aclosing(carrier_of(server.url, USUAL)) as carrier,
+        contextlib.aclosing(transport_of(server.url, USUAL)) as transport,
     ):
-        first = await run_load(carrier, ASKING, questions(2), LoadShape(2), KEY, limit_s=0.3)
+        first = await run_load(
+            transport, REQUEST_TEMPLATE, questions(2), LoadShape(2), KEY, limit_s=0.3
+        )
         server.stall_after = None
-        second = await run_load(carrier, ASKING, questions(4), LoadShape(4), KEY, limit_s=10)
+        second = await run_load(
+            transport, REQUEST_TEMPLATE, questions(4), LoadShape(4), KEY, limit_s=10
+        )
     assert (first.figures.failed, second.figures.completed) == (2, 4)
 
 
@@ -447,9 +458,9 @@ async def test_secrets_of_ours_that_a_server_repeats_are_not_shown() -> None:
 # -- good servers ------------------------------------------------------------------------------
 
 
-async def test_requests_as_a_server_reads_them(carrier_of: Callable[[str, Limits], Any]) -> None:
+async def test_requests_as_a_server_reads_them(transport_of: Callable[[str, Limits], Any]) -> None:
     async with OpenAIServer(api_key=KEY.reveal()) as server:
-        outcome = await load(carrier_of(server.url + "/v1", USUAL), 6, 3)
+        outcome = await load(transport_of(server.url + "/v1", USUAL), 6, 3)
     assert (outcome.figures.completed, outcome.figures.output_tokens) == (6, 60)
     assert outcome.figures.input_tokens == 30
     assert [r.path for r in server.requests] == ["/v1/chat/completions"] * 6
@@ -458,12 +469,16 @@ async def test_requests_as_a_server_reads_them(carrier_of: Callable[[str, Limits
     assert 1 < server.most_running <= 3
 
 
-async def test_conversations_carry_what_was_said(carrier_of: Callable[[str, Limits], Any]) -> None:
+async def test_conversations_carry_what_was_said(
+    transport_of: Callable[[str, Limits], Any],
+) -> None:
     async with (
         OpenAIServer(default_answer="so it is") as server,
-        contextlib.aclosing(carrier_of(server.url, USUAL)) as carrier,
+        contextlib.aclosing(transport_of(server.url, USUAL)) as transport,
     ):
-        outcome = await run_load(carrier, ASKING, questions(2, turns=3), LoadShape(2), KEY)
+        outcome = await run_load(
+            transport, REQUEST_TEMPLATE, questions(2, turns=3), LoadShape(2), KEY
+        )
     assert outcome.figures.completed == 6
     longest = max(server.requests, key=lambda r: len(r.json["messages"])).json["messages"]
     assert [m["role"] for m in longest] == ["user", "assistant"] * 2 + ["user"]
@@ -473,20 +488,20 @@ async def test_conversations_carry_what_was_said(carrier_of: Callable[[str, Limi
 async def test_a_model_that_cannot_chat_is_asked_plainly() -> None:
     async with (
         OpenAIServer(chat_template=False) as server,
-        contextlib.aclosing(transport_for(server.url, KEY, USUAL)) as carrier,
+        contextlib.aclosing(transport_for(server.url, KEY, USUAL)) as transport,
     ):
-        asking = await warm_up(carrier, ASKING, questions(1), KEY)
-        outcome = await run_load(carrier, asking, questions(2), LoadShape(2), KEY)
-    assert (asking.mode, outcome.figures.completed) == ("completions", 2)
+        request_template = await warm_up(transport, REQUEST_TEMPLATE, questions(1), KEY)
+        outcome = await run_load(transport, request_template, questions(2), LoadShape(2), KEY)
+    assert (request_template.mode, outcome.figures.completed) == ("completions", 2)
 
 
 async def test_the_warm_up_tells_why_nothing_succeeded() -> None:
     async with (
         OpenAIServer(model="another") as server,
-        contextlib.aclosing(transport_for(server.url, KEY, USUAL)) as carrier,
+        contextlib.aclosing(transport_for(server.url, KEY, USUAL)) as transport,
     ):
         with pytest.raises(VerificationError, match="does not exist"):
-            await warm_up(carrier, ASKING, questions(2), KEY)
+            await warm_up(transport, REQUEST_TEMPLATE, questions(2), KEY)
 
 
 def test_tls_and_proxies_go_through_httpx_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:

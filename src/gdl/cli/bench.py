@@ -77,9 +77,9 @@ class BenchOptions:
 class _Job:
     """The same, understood. Making it raises UsageError."""
 
-    wish: LoadOptions
-    pace: LoadShape
-    asking: RequestTemplate
+    options: LoadOptions
+    shape: LoadShape
+    request_template: RequestTemplate
     limits: Limits
 
 
@@ -189,9 +189,9 @@ def _understood(order: BenchOptions) -> _Job:
     slo = None if order.slo is None else Slo.parse(order.slo)
     mode = COMPLETIONS if order.completions else CHAT
     return _Job(
-        wish=LoadOptions(workload, order.requests, order.warmup, slo, order.limit_s),
-        pace=LoadShape(order.concurrency) if arrivals is None else LoadShape(arrivals=arrivals),
-        asking=RequestTemplate(order.model, mode, order.ignore_eos),
+        options=LoadOptions(workload, order.requests, order.warmup, slo, order.limit_s),
+        shape=LoadShape(order.concurrency) if arrivals is None else LoadShape(arrivals=arrivals),
+        request_template=RequestTemplate(order.model, mode, order.ignore_eos),
         limits=Limits(request_s=order.timeout_s),
     )
 
@@ -206,13 +206,15 @@ async def _measure(
     output: Output,
 ) -> tuple[int, list[Outcome], int | None]:
     """(exit code, what was measured, the place of the best point of a sweep in it)."""
-    asking = RequestTemplate(model, job.asking.mode, job.asking.ignore_eos)
+    request_template = RequestTemplate(
+        model, job.request_template.mode, job.request_template.ignore_eos
+    )
     _allow_many_connections()
     say(f"warming up {plain(shown(url), 200)} ...")
-    async with connected(url, key, asking, job.wish, job.limits) as bench:
+    async with connected(url, key, request_template, job.options, job.limits) as bench:
         if order.sweep:
             return await _sweep(order, bench, context, output)
-        outcome = await bench.load(job.pace, _progress())
+        outcome = await bench.load(job.shape, _progress())
     _write(order, [outcome], context, result_files.vllm_json(outcome, context))
     if order.as_json:
         output.json(result_files.vllm_json(outcome, context, details=False))
@@ -224,10 +226,10 @@ async def _measure(
 
 def _report(outcome: Outcome, context: Context) -> BenchReport:
     return report(
-        outcome.asking.model,
+        outcome.request_template.model,
         outcome.figures,
         price_per_hour=context.price_per_hour or 0.0,
-        concurrency=outcome.pace.concurrency or 0,
+        concurrency=outcome.shape.concurrency or 0,
         note=outcome.strain.limited or outcome.note,
     )
 

@@ -11,11 +11,12 @@ from gdl.loadgen.load import LoadShape, Outcome, Progress, run_load, warm_up
 from gdl.loadgen.metrics import Slo
 from gdl.loadgen.request_template import RequestTemplate
 from gdl.loadgen.sweep import Measure, Point, Swept, sweep
-from gdl.loadgen.transport import Limits, Transport, transport_for
+from gdl.loadgen.transport import Limits, Transport
+from gdl.loadgen.transport_factory import transport_for
 from gdl.loadgen.workload import Workload
 
 _PER_POINT = 8
-_PER_LANE = 2
+_PER_STREAM = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,65 +35,77 @@ class Bench:
     """An endpoint that answers. Made by `connected`."""
 
     def __init__(
-        self, carrier: Transport, asking: RequestTemplate, key: Secret, wish: LoadOptions
+        self,
+        transport: Transport,
+        request_template: RequestTemplate,
+        key: Secret,
+        options: LoadOptions,
     ) -> None:
-        self.asking = asking
-        self._carrier = carrier
+        self.request_template = request_template
+        self._transport = transport
         self._key = key
-        self._wish = wish
+        self._options = options
         self._drawn = 0
 
-    async def load(self, pace: LoadShape, on_progress: Progress | None = None) -> Outcome:
-        """The whole workload at one pace."""
-        return await self._run(pace, self._wish.requests, self._wish.workload, on_progress)
+    async def load(self, shape: LoadShape, on_progress: Progress | None = None) -> Outcome:
+        """The whole workload in one shape."""
+        return await self._run(shape, self._options.requests, self._options.workload, on_progress)
 
     async def sweep(self, most: int, on_point: Callable[[Point], None] | None = None) -> Swept:
         """Closed loops of rising concurrency. Each window has eight requests, or `requests` when
         that is less, and two at least for each that runs at a time."""
 
         async def measure(concurrency: int, window: int) -> Outcome:
-            count = max(min(self._wish.requests, _PER_POINT), _PER_LANE * concurrency)
+            count = max(min(self._options.requests, _PER_POINT), _PER_STREAM * concurrency)
             # Other prompts each time: the server may keep what it has seen.
             self._drawn += 1
-            workload = replace(self._wish.workload, seed=self._wish.workload.seed + self._drawn)
+            workload = replace(
+                self._options.workload, seed=self._options.workload.seed + self._drawn
+            )
             return await self._run(LoadShape(concurrency), count, workload, None)
 
         points: Measure = measure
-        return await sweep(points, slo=self._wish.slo, most=most, on_point=on_point)
+        return await sweep(points, slo=self._options.slo, most=most, on_point=on_point)
 
     async def _run(
-        self, pace: LoadShape, count: int, workload: Workload, on_progress: Progress | None
+        self, shape: LoadShape, count: int, workload: Workload, on_progress: Progress | None
     ) -> Outcome:
         return await run_load(
-            self._carrier,
-            self.asking,
+            self._transport,
+            self.request_template,
             workload.conversations(count),
-            pace,
+            shape,
             self._key,
-            slo=self._wish.slo,
+            slo=self._options.slo,
             seed=workload.seed,
-            limit_s=self._wish.limit_s,
+            limit_s=self._options.limit_s,
             on_progress=on_progress,
         )
 
 
 @asynccontextmanager
 async def connected(
-    url: str, key: Secret, asking: RequestTemplate, wish: LoadOptions, limits: Limits | None = None
+    url: str,
+    key: Secret,
+    request_template: RequestTemplate,
+    options: LoadOptions,
+    limits: Limits | None = None,
 ) -> AsyncIterator[Bench]:
     """A Bench whose endpoint has answered the warm-up. An empty model name is filled in from
     /v1/models. Raises UsageError for a bad URL or data set, VerificationError when the endpoint
     does not answer."""
-    carrier = transport_for(url, key, limits or Limits())
+    transport = transport_for(url, key, limits or Limits())
     try:
-        if not asking.model:
-            asking = replace(asking, model=await first_model(url, key))
+        if not request_template.model:
+            request_template = replace(request_template, model=await first_model(url, key))
         # Not the prompts that are timed: a prefix cache would answer those.
-        first = replace(wish.workload, seed=wish.workload.seed - 1)
-        asking = await warm_up(carrier, asking, first.conversations(max(wish.warmup, 1)), key)
-        yield Bench(carrier, asking, key, wish)
+        first = replace(options.workload, seed=options.workload.seed - 1)
+        request_template = await warm_up(
+            transport, request_template, first.conversations(max(options.warmup, 1)), key
+        )
+        yield Bench(transport, request_template, key, options)
     finally:
-        await carrier.aclose()
+        await transport.aclose()
 
 
 async def first_model(url: str, key: Secret) -> str:

@@ -69,7 +69,7 @@ def throughputs(outcomes: Sequence[Outcome]) -> list[str]:
     return bars(
         [
             (
-                str(outcome.pace.concurrency or ""),
+                str(outcome.shape.concurrency or ""),
                 outcome.figures.output_throughput,
                 f"{outcome.figures.output_throughput:.1f}",
             )

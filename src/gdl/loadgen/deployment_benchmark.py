@@ -19,7 +19,8 @@ from gdl.loadgen.metrics import Figures, figures
 from gdl.loadgen.quality import judge, load_prompts
 from gdl.loadgen.report import report, sample
 from gdl.loadgen.request_template import RequestTemplate
-from gdl.loadgen.transport import Limits, transport_for
+from gdl.loadgen.transport import Limits
+from gdl.loadgen.transport_factory import transport_for
 from gdl.loadgen.workload import Conversation
 
 _HINT = "the server's log tells more; `health` shows which check fails"
@@ -49,12 +50,12 @@ async def run_bench(
     answers = await _run_quality(client, model, on_answer)
     if answers and all(answer.error for answer in answers):
         raise VerificationError(f"no prompt was answered: {answers[0].error}", _HINT)
-    order = _Order(model, load.requests, load.concurrency, load.max_tokens, on_progress)
+    options = _BenchOptions(model, load.requests, load.concurrency, load.max_tokens, on_progress)
     on_progress(0, load.requests, 0.0)
     if isinstance(client, SshCurl):
-        found, note = await _ByCommands(client, order).run(), ""
+        found, note = await _ByCommands(client, options).run(), ""
     else:
-        found, note = await _by_load(client, key, order)
+        found, note = await _by_load(client, key, options)
     return report(
         model,
         found,
@@ -77,7 +78,7 @@ async def _run_quality(
 
 
 @dataclass(frozen=True, slots=True)
-class _Order:
+class _BenchOptions:
     model: str
     requests: int
     concurrency: int
@@ -86,10 +87,10 @@ class _Order:
 
 
 class _Tally:
-    """Tells the progress of an order, sample by sample."""
+    """Tells the progress of a benchmark, sample by sample."""
 
-    def __init__(self, order: _Order) -> None:
-        self._order = order
+    def __init__(self, options: _BenchOptions) -> None:
+        self._options = options
         self._done = self._tokens = 0
         self._began = time.perf_counter()
 
@@ -97,28 +98,30 @@ class _Tally:
         self._done += 1
         self._tokens += one.output if one.ok else 0
         rate = self._tokens / max(one.end - self._began, 1e-9)
-        self._order.on_progress(self._done, self._order.requests, rate)
+        self._options.on_progress(self._done, self._options.requests, rate)
 
 
-async def _by_load(client: EndpointClient, key: Secret, order: _Order) -> tuple[Figures, str]:
+async def _by_load(
+    client: EndpointClient, key: Secret, options: _BenchOptions
+) -> tuple[Figures, str]:
     """(figures, what speaks against them)."""
     prompts = load_prompts()
     conversations = [
-        Conversation(((prompts.longer_prompt(index), order.max_tokens),))
-        for index in range(order.requests)
+        Conversation(((prompts.longer_prompt(index), options.max_tokens),))
+        for index in range(options.requests)
     ]
-    carrier = transport_for(client.base_url, key, Limits(request_s=client.timeout_s))
+    transport = transport_for(client.base_url, key, Limits(request_s=client.timeout_s))
     try:
         outcome = await run_load(
-            carrier,
-            RequestTemplate(order.model, client.mode),
+            transport,
+            RequestTemplate(options.model, client.mode),
             conversations,
-            LoadShape(order.concurrency),
+            LoadShape(options.concurrency),
             key,
-            on_sample=_Tally(order),
+            on_sample=_Tally(options),
         )
     finally:
-        await carrier.aclose()
+        await transport.aclose()
     return outcome.figures, outcome.strain.limited or outcome.note
 
 
@@ -126,17 +129,17 @@ class _ByCommands:
     """A closed loop over commands: each of N workers sends its next request when the last one is
     answered."""
 
-    def __init__(self, client: SshCurl, order: _Order) -> None:
+    def __init__(self, client: SshCurl, options: _BenchOptions) -> None:
         self._client = client
-        self._order = order
+        self._options = options
         self._samples: list[Sample] = []
-        self._waiting = iter(range(order.requests))
-        self._told = _Tally(order)
+        self._waiting = iter(range(options.requests))
+        self._told = _Tally(options)
 
     async def run(self) -> Figures:
         """Send all requests. The duration is from the first dispatch to the last finish."""
         began = finished = time.perf_counter()
-        count = min(self._order.concurrency, self._order.requests)
+        count = min(self._options.concurrency, self._options.requests)
         workers = [asyncio.create_task(self._work()) for _ in range(count)]
         try:
             finished = max(await asyncio.gather(*workers), default=finished)
@@ -148,11 +151,11 @@ class _ByCommands:
 
     async def _work(self) -> float:
         """Take requests until none is left; when the last one ended."""
-        order, ended = self._order, 0.0
+        options, ended = self._options, 0.0
         for index in self._waiting:
             prompt = load_prompts().longer_prompt(index)
             start = time.perf_counter()
-            result = await ask(self._client, order.model, prompt, max_tokens=order.max_tokens)
+            result = await ask(self._client, options.model, prompt, max_tokens=options.max_tokens)
             ended = time.perf_counter()
             self._samples.append(sample(result, start, index))
             self._told(self._samples[-1])

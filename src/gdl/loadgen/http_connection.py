@@ -93,8 +93,9 @@ class _Body:
 class HttpConnection(asyncio.Protocol):
     """A connection that carries one exchange at a time.
 
-    finished: called with the lane and the exchange whenever one ends, from the event loop; the
-    lane may then be used again when `usable`. lost: called when the connection is gone.
+    finished: called with the connection and the exchange whenever one ends, from the event
+    loop; the connection may then be used again when `usable`. lost: called when it is
+    gone.
     """
 
     __slots__ = (
@@ -211,7 +212,7 @@ class HttpConnection(asyncio.Protocol):
         self._complete = True
         self._keep = self._keep and self._parser.should_keep_alive()
 
-    # -- what the carrier calls ---------------------------------------------------------------
+    # -- what the transport calls --------------------------------------------------------------
 
     def send(self, exchange: Exchange, request: bytes) -> None:
         """Write the request, its clock started. The answer comes to `finished`."""

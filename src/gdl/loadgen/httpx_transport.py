@@ -16,7 +16,7 @@ from gdl.loadgen.transport import Done, Limits, base_path, connect_fault
 
 
 class HttpxTransport:
-    """See `carrier.Carrier`. Connections cannot be opened beforehand; warm-up requests do that."""
+    """See `Transport`. Connections cannot be opened beforehand; warm-up requests do that."""
 
     name = "httpx"
     elastic = True
@@ -66,7 +66,7 @@ class HttpxTransport:
         self._given_up = None
 
     def send(self, exchange: Exchange, request: bytes, done: Done) -> None:
-        """See `Carrier`."""
+        """See `Transport`."""
         task = asyncio.get_running_loop().create_task(self._carry(exchange, request, done))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -122,7 +122,7 @@ class HttpxTransport:
         return Fault("timeout", f"no full answer within {self._limits.request_s:g} s")
 
     def give_up(self, fault: Fault) -> None:
-        """See `Carrier`."""
+        """See `Transport`."""
         self._given_up = fault
         for task in tuple(self._tasks):
             task.cancel()

@@ -26,8 +26,8 @@ HELD_PIECES = 1_000_000
 """Pieces of answers (some 350 bytes each) that are kept until the clock stops. Beyond that,
 answers are decoded between others, which the loop's lag shows."""
 _BATCH = 64
-_OPEN_LANES = 64
-_MOST_LANES = 4096
+_OPEN_CONNECTIONS = 64
+_MOST_CONNECTIONS = 4096
 _HINT = "`--model` must be what the server serves; its log tells more"
 
 Progress = Callable[[int, int], None]
@@ -45,41 +45,46 @@ class LoadShape:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """carrier: how the requests travelled; note: why that is not the exact way, "" when it is."""
+    """transport: how the requests travelled; note: why that is not the exact way, "" when it is."""
 
-    asking: RequestTemplate
-    pace: LoadShape
+    request_template: RequestTemplate
+    shape: LoadShape
     samples: tuple[Sample, ...]
     figures: Figures
     strain: Strain
-    carrier: str
+    transport: str
     note: str
 
 
 async def warm_up(
-    carrier: Transport, asking: RequestTemplate, conversations: list[Conversation], key: Secret
+    transport: Transport,
+    request_template: RequestTemplate,
+    conversations: list[Conversation],
+    key: Secret,
 ) -> RequestTemplate:
     """Send each conversation's first turn, all at once, without a figure. Returns how to ask:
     plain completions for a model that has no chat template. Raises VerificationError when no
     request succeeded."""
     while True:
-        load = _Load(carrier, asking, conversations, LoadShape(len(conversations)), key, turns=1)
+        load = _Load(
+            transport, request_template, conversations, LoadShape(len(conversations)), key, turns=1
+        )
         ended = await load.run()
         samples = [decode(exchange, key) for exchange in ended]
         if any(sample.ok for sample in samples):
-            return asking
+            return request_template
         refused = any(lacks_chat_template(e.status, refusal_text(e, key)) for e in ended)
-        if asking.mode != CHAT or not refused:
+        if request_template.mode != CHAT or not refused:
             first = samples[0]
             raise VerificationError(f"no request succeeded: {first.error}", _HINT)
-        asking = asking.plainly()
+        request_template = request_template.plainly()
 
 
 async def run_load(
-    carrier: Transport,
-    asking: RequestTemplate,
+    transport: Transport,
+    request_template: RequestTemplate,
     conversations: list[Conversation],
-    pace: LoadShape,
+    shape: LoadShape,
     key: Secret,
     *,
     slo: Slo | None = None,
@@ -88,10 +93,12 @@ async def run_load(
     on_progress: Progress | None = None,
     on_sample: Callable[[Sample], None] | None = None,
 ) -> Outcome:
-    """Send all turns of all conversations at this pace. limit_s: what is not answered then counts
+    """Send all turns of all conversations in this shape. limit_s: what is not answered then counts
     as timed out. on_sample: gets each request as it ends; for small loads alone, since it is then
     decoded between others. Raises VerificationError when no connection can be made at all."""
-    load = _Load(carrier, asking, conversations, pace, key, seed=seed, on_progress=on_progress)
+    load = _Load(
+        transport, request_template, conversations, shape, key, seed=seed, on_progress=on_progress
+    )
     load.on_sample = on_sample
     watch = StrainMonitor()
     with _no_collections():
@@ -104,13 +111,13 @@ async def run_load(
         if number % _BATCH == 0:
             await asyncio.sleep(0)
     return Outcome(
-        asking=asking,
-        pace=pace,
+        request_template=request_template,
+        shape=shape,
         samples=tuple(samples),
         figures=figures(samples, load.duration_s, slo),
         strain=strain,
-        carrier=carrier.name,
-        note=carrier.note,
+        transport=transport.name,
+        note=transport.note,
     )
 
 
@@ -127,7 +134,7 @@ def _no_collections() -> Iterator[None]:
             gc.enable()
 
 
-class _Talk:
+class _OngoingConversation:
     """A conversation that is under way. request: its next turn, ready to be sent."""
 
     __slots__ = ("answers", "conversation", "request")
@@ -143,31 +150,34 @@ class _Load:
 
     def __init__(
         self,
-        carrier: Transport,
-        asking: RequestTemplate,
+        transport: Transport,
+        request_template: RequestTemplate,
         conversations: list[Conversation],
-        pace: LoadShape,
+        shape: LoadShape,
         key: Secret,
         *,
         turns: int | None = None,
         seed: int = 0,
         on_progress: Progress | None = None,
     ) -> None:
-        self._carrier = carrier
-        self._asking = asking
-        self._pace = pace
+        self._transport = transport
+        self._request_template = request_template
+        self._shape = shape
         self._key = key
         self._turns = turns
         self._on_progress = on_progress
-        self._talks = [
-            _Talk(one, carrier.prepare(asking.path, asking.body(one))) for one in conversations
+        self._conversations = [
+            _OngoingConversation(
+                one, transport.prepare(request_template.path, request_template.body(one))
+            )
+            for one in conversations
         ]
-        self.total = sum(self._turns_of(talk) for talk in self._talks)
-        self._waiting = iter(self._talks)
+        self.total = sum(self._turns_of(ongoing) for ongoing in self._conversations)
+        self._waiting = iter(self._conversations)
         self._due: list[float] = []
-        if pace.arrivals is not None:
+        if shape.arrivals is not None:
             chance = random.Random(f"arrivals {seed}")  # noqa: S311 - no secret
-            self._due = pace.arrivals.times(len(self._talks), chance)
+            self._due = shape.arrivals.times(len(self._conversations), chance)
         self._sent = 0
         self._place = 0
         self._ended: list[Exchange] = []
@@ -182,25 +192,29 @@ class _Load:
         self.duration_s = 0.0
         self.strain = Strain(0.0, 0.0, 0.0, 0.0)
 
-    def _turns_of(self, talk: _Talk) -> int:
-        turns = len(talk.conversation.turns)
+    def _turns_of(self, ongoing: _OngoingConversation) -> int:
+        turns = len(ongoing.conversation.turns)
         return turns if self._turns is None else min(turns, self._turns)
 
     async def run(
         self, watch: StrainMonitor | None = None, limit_s: float | None = None
     ) -> list[Exchange]:
         """All exchanges in the order in which they ended."""
-        if not self._talks:
+        if not self._conversations:
             return []
-        at_once = min(self._pace.concurrency or _OPEN_LANES, len(self._talks), _MOST_LANES)
-        self._carrier.elastic = self._pace.concurrency is None
-        await self._carrier.open(at_once)
+        at_once = min(
+            self._shape.concurrency or _OPEN_CONNECTIONS,
+            len(self._conversations),
+            _MOST_CONNECTIONS,
+        )
+        self._transport.elastic = self._shape.concurrency is None
+        await self._transport.open(at_once)
         self._finish = asyncio.get_running_loop().create_future()
         if watch is not None:
             watch.start()
         self._began = perf_counter()
         try:
-            if self._pace.concurrency is not None:
+            if self._shape.concurrency is not None:
                 for _ in range(at_once):
                     self._next()
             else:
@@ -224,7 +238,7 @@ class _Load:
         except TimeoutError:
             self._stopped = True
             fault = Fault("timeout", f"not answered when the {limit_s:g} s of this load were up")
-            self._carrier.give_up(fault)
+            self._transport.give_up(fault)
             if self._running:
                 await self._finish
 
@@ -232,9 +246,9 @@ class _Load:
 
     def _next(self) -> None:
         """Closed loop: the next conversation in place of one that ended."""
-        talk = None if self._stopped else next(self._waiting, None)
-        if talk is not None:
-            self._send(talk, None)
+        ongoing = None if self._stopped else next(self._waiting, None)
+        if ongoing is not None:
+            self._send(ongoing, None)
         elif not self._running:
             self._over()
 
@@ -248,48 +262,48 @@ class _Load:
                 self._timer = loop.call_later(wait, self._send_due)
                 return
             self._place += 1
-            self._send(self._talks[self._place - 1], due)
+            self._send(self._conversations[self._place - 1], due)
 
-    def _send(self, talk: _Talk, due: float | None) -> None:
+    def _send(self, ongoing: _OngoingConversation, due: float | None) -> None:
         self._sent += 1
         self._running += 1
         exchange = Exchange(self._sent, due)
-        self._carrier.send(exchange, talk.request, lambda ended: self._done(talk, ended))
+        self._transport.send(exchange, ongoing.request, lambda ended: self._done(ongoing, ended))
 
-    def _done(self, talk: _Talk, exchange: Exchange) -> None:
+    def _done(self, ongoing: _OngoingConversation, exchange: Exchange) -> None:
         try:
-            self._take(talk, exchange)
+            self._take(ongoing, exchange)
             if self.on_sample is not None:
                 self.on_sample(self.early.get(exchange) or self._decode_early(exchange))
         except Exception as error:  # a defect of ours must end the run, not hang it
             if self._finish is not None and not self._finish.done():
                 self._finish.set_exception(error)
 
-    def _take(self, talk: _Talk, exchange: Exchange) -> None:
+    def _take(self, ongoing: _OngoingConversation, exchange: Exchange) -> None:
         self._running -= 1
         self._ended.append(exchange)
         self._held += exchange.held
         if self._on_progress is not None:
             self._on_progress(len(self._ended), self.total)
-        if len(talk.answers) + 1 < self._turns_of(talk) and not self._stopped:
-            if self._go_on(talk, exchange):
+        if len(ongoing.answers) + 1 < self._turns_of(ongoing) and not self._stopped:
+            if self._go_on(ongoing, exchange):
                 return
         elif self._held > HELD_PIECES:
             self._decode_early(exchange)
-        if self._pace.concurrency is not None:
+        if self._shape.concurrency is not None:
             self._next()
         elif not self._running and (self._stopped or self._place == len(self._due)):
             self._over()
 
-    def _go_on(self, talk: _Talk, exchange: Exchange) -> bool:
+    def _go_on(self, ongoing: _OngoingConversation, exchange: Exchange) -> bool:
         """The next turn of a conversation, which needs the answer; False after a failure."""
         sample = self._decode_early(exchange, with_text=True)
         if not sample.ok:
             return False
-        talk.answers = (*talk.answers, sample.text)
-        body = self._asking.body(talk.conversation, talk.answers)
-        talk.request = self._carrier.prepare(self._asking.path, body)
-        self._send(talk, None)
+        ongoing.answers = (*ongoing.answers, sample.text)
+        body = self._request_template.body(ongoing.conversation, ongoing.answers)
+        ongoing.request = self._transport.prepare(self._request_template.path, body)
+        self._send(ongoing, None)
         return True
 
     def _decode_early(self, exchange: Exchange, *, with_text: bool = False) -> Sample:

@@ -44,18 +44,18 @@ def vllm_json(outcome: Outcome, context: Context, *, details: bool = True) -> di
     """One object with the keys and units of `vllm bench serve` (0.32); percentiles 50, 90, 95 and
     99 of all four metrics. details: the figures of each request too, in seconds. What vLLM has no
     key for is under "gdl"."""
-    figures, pace = outcome.figures, outcome.pace
+    figures, shape = outcome.figures, outcome.shape
     result: dict[str, Any] = {
         "date": context.at.strftime("%Y%m%d-%H%M%S"),
-        "endpoint_type": "openai-chat" if outcome.asking.mode == "chat" else "openai",
-        "backend": "openai-chat" if outcome.asking.mode == "chat" else "openai",
+        "endpoint_type": "openai-chat" if outcome.request_template.mode == "chat" else "openai",
+        "backend": "openai-chat" if outcome.request_template.mode == "chat" else "openai",
         "label": None,
-        "model_id": outcome.asking.model,
-        "tokenizer_id": outcome.asking.model,
+        "model_id": outcome.request_template.model,
+        "tokenizer_id": outcome.request_template.model,
         "num_prompts": figures.completed + figures.failed,
-        "request_rate": pace.arrivals.rate if pace.arrivals else "inf",
-        "burstiness": pace.arrivals.burstiness if pace.arrivals else 1.0,
-        "max_concurrency": pace.concurrency,
+        "request_rate": shape.arrivals.rate if shape.arrivals else "inf",
+        "burstiness": shape.arrivals.burstiness if shape.arrivals else 1.0,
+        "max_concurrency": shape.concurrency,
         "duration": figures.duration_s,
         "completed": figures.completed,
         "failed": figures.failed,
@@ -101,7 +101,8 @@ def _ours(outcome: Outcome, context: Context) -> dict[str, Any]:
         "dataset": context.dataset,
         "gpu": context.gpu or None,
         "provider": context.provider or None,
-        "carrier": outcome.carrier,
+        # This key and the column of that name stay: readers of the files know them.
+        "carrier": outcome.transport,
         "note": outcome.note or None,
         "generator_limited": strain.limited or None,
         "cpu_s": strain.cpu_s,
@@ -143,14 +144,14 @@ def _cell(value: Any) -> Any:
 
 def rows(outcome: Outcome, context: Context) -> list[tuple[str, str]]:
     """(name, figure) of one outcome, as a table shows it."""
-    figures, pace = outcome.figures, outcome.pace
-    if pace.arrivals is not None:
-        to = f" to {pace.arrivals.ramp_to:g}" if pace.arrivals.ramp_to is not None else ""
-        how = f"{pace.arrivals.rate:g}{to} requests a second"
+    figures, shape = outcome.figures, outcome.shape
+    if shape.arrivals is not None:
+        to = f" to {shape.arrivals.ramp_to:g}" if shape.arrivals.ramp_to is not None else ""
+        how = f"{shape.arrivals.rate:g}{to} requests a second"
     else:
-        how = f"concurrency {pace.concurrency}"
+        how = f"concurrency {shape.concurrency}"
     found = [
-        ("Model", outcome.asking.model),
+        ("Model", outcome.request_template.model),
         *([("Machine", where)] if (where := _machine(context)) else []),
         ("Load", f"{how}, {context.dataset}"),
         ("Requests", f"{figures.completed} completed, {figures.failed} failed"),
@@ -224,7 +225,7 @@ def sweep_table(
         spreads = (figures.ttft_ms, figures.tpot_ms, figures.e2el_ms)
         cells = (f"{one.p99:.1f}" if one else "" for one in spreads)
         costs = (f"{prices[0]:.3f}", f"{prices[1]:,.0f}") if prices else ("", "")
-        at_a_time = str(outcome.pace.concurrency or "")
+        at_a_time = str(outcome.shape.concurrency or "")
         table.append((at_a_time, f"{figures.output_throughput:.1f}", *cells, *costs))
     return heads, table
 

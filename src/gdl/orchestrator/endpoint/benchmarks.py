@@ -111,12 +111,14 @@ async def sweep(
             reached.model,
             outcome.figures,
             price_per_hour=reached.price,
-            concurrency=outcome.pace.concurrency or 0,
+            concurrency=outcome.shape.concurrency or 0,
             note=outcome.strain.limited or outcome.note,
         )
 
-    wish = LoadOptions(Workload(BUILTIN, output_len=_OUTPUT), limit_s=_LIMIT_S)
-    async with connected(reached.url, reached.key, RequestTemplate(reached.model), wish) as bench:
+    options = LoadOptions(Workload(BUILTIN, output_len=_OUTPUT), limit_s=_LIMIT_S)
+    async with connected(
+        reached.url, reached.key, RequestTemplate(reached.model), options
+    ) as bench:
         swept = await bench.sweep(most, lambda point: on_point(told(point.middle)))
     reports = [told(point.middle) for point in swept.points]
     if swept.best is None:

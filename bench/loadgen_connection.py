@@ -1,7 +1,7 @@
-"""What reading one piece of an answer costs, without a socket: the load generator's lane beside a
-bare protocol, and reading the answers afterwards. CPU microseconds for each read.
+"""What reading one piece of an answer costs, without a socket: the load generator's connection
+beside a bare protocol, and reading the answers afterwards. CPU microseconds for each read.
 
-    .venv/bin/python bench/loadgen_lane.py [--streams 256] [--rounds 5]
+    .venv/bin/python bench/loadgen_connection.py [--streams 256] [--rounds 5]
 
 Reads come as the event loop brings them: a new bytes object each, one for every stream in turn.
 """
@@ -40,7 +40,7 @@ class Transport:
         return -1
 
     def abort(self) -> None:
-        raise RuntimeError("the lane closed its connection")
+        raise RuntimeError("the connection was closed")
 
 
 class Bare:
@@ -71,13 +71,13 @@ def read(readers: list[Any]) -> float:
     return spent / (len(READS) * len(readers)) * 1e6
 
 
-def lanes(count: int, ended: list[Exchange]) -> list[HttpConnection]:
+def connections(count: int, ended: list[Exchange]) -> list[HttpConnection]:
     made = []
     for _ in range(count):
-        lane = HttpConnection(lambda _, exchange: ended.append(exchange), lambda _: None)
-        lane.connection_made(Transport())  # type: ignore[arg-type]
-        lane.exchange = Exchange()
-        made.append(lane)
+        connection = HttpConnection(lambda _, exchange: ended.append(exchange), lambda _: None)
+        connection.connection_made(Transport())  # type: ignore[arg-type]
+        connection.exchange = Exchange()
+        made.append(connection)
     return made
 
 
@@ -86,13 +86,17 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    found: dict[str, list[float]] = {"bare protocol": [], "lane": [], "decode, afterwards": []}
+    found: dict[str, list[float]] = {
+        "bare protocol": [],
+        "connection": [],
+        "decode, afterwards": [],
+    }
     for _ in range(options.rounds):
         bare = [Bare() for _ in range(options.streams)]
         found["bare protocol"].append(read(bare))
         assert all(one.over for one in bare)
         ended: list[Exchange] = []
-        found["lane"].append(read(lanes(options.streams, ended)))
+        found["connection"].append(read(connections(options.streams, ended)))
         began = process_time()
         samples = [decode(exchange, Secret("")) for exchange in ended]
         spent = process_time() - began
