@@ -47,7 +47,7 @@ async def test_a_clash_is_told_at_the_start() -> None:
 
 
 def test_the_keys_that_come_with_it_do_not_clash() -> None:
-    assert complaints({}) == []
+    assert complaints(GdlApp, {}) == []
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_the_keys_that_come_with_it_do_not_clash() -> None:
     ],
 )
 def test_what_clashes(keys: dict[str, str], told: list[str]) -> None:
-    found = complaints(keys)
+    found = complaints(GdlApp, keys)
     assert len(found) == len(told)
     for got, wanted in zip(found, told, strict=True):
         assert got.startswith(wanted)

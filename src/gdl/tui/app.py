@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import SuspendNotSupported, SystemCommand
 from textual.binding import Binding, BindingType
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from gdl.orchestrator.api.ports import OrchestratorApi
     from gdl.settings import Settings
-    from gdl.tui.screens.dialogs import Confirm
+    from gdl.tui.context import Severity
 
 
 HIGH_CONTRAST = Theme(
@@ -159,7 +159,7 @@ class GdlApp(DeploymentFeed):
             from gdl.tui.keymap import complaints
 
             self.set_keymap(keys)
-            for complaint in complaints(keys)[:3]:
+            for complaint in complaints(type(self), keys)[:3]:
                 self.say(complaint, severity="warning")
         if theme := self.settings.theme:
             if theme in self.available_themes:
@@ -196,14 +196,16 @@ class GdlApp(DeploymentFeed):
         return super().check_action(action, parameters)
 
     @property
+    def now(self) -> datetime:
+        return self.clock()
+
+    @property
     def read_only(self) -> bool:
         return self.settings.read_only
 
     # Saying things
 
-    def say(
-        self, text: str, *, severity: Literal["information", "warning", "error"] = "information"
-    ) -> None:
+    def say(self, text: str, *, severity: Severity = "information") -> None:
         self.notify(fmt.plain(text, 300), severity=severity, markup=False)
 
     def report(self, error: GdlError) -> None:
@@ -211,7 +213,7 @@ class GdlApp(DeploymentFeed):
         lines = "\n".join(fmt.plain(line, 300) for line in text.splitlines())
         self.notify(lines, severity="error", timeout=12, markup=False)
 
-    async def ask(self, dialog: Confirm) -> bool:
+    async def ask(self, dialog: Screen[bool]) -> bool:
         """Show a confirmation (from a worker) and wait for the answer."""
         answer = await self.push_screen_wait(dialog)
         return bool(answer)
@@ -238,13 +240,13 @@ class GdlApp(DeploymentFeed):
         self.copy_to_clipboard(text)
         self.say(f"copied {name}")
 
-    def do(self, going: Coroutine[Any, Any, None], words: str) -> None:
+    def do(self, command: Coroutine[Any, Any, None], words: str) -> None:
         """Await a command to the orchestrator in the background and say how it went."""
-        self.run_worker(self._do(going, words), group="commands")
+        self.run_worker(self._do(command, words), group="commands")
 
-    async def _do(self, going: Coroutine[Any, Any, None], words: str) -> None:
+    async def _do(self, command: Coroutine[Any, Any, None], words: str) -> None:
         try:
-            await going
+            await command
         except GdlError as error:
             self.report(error)
         else:

@@ -10,10 +10,10 @@ from textual.binding import Binding
 from textual.dom import DOMNode
 
 
-def complaints(keys: Mapping[str, str]) -> list[str]:
+def complaints(app: type[DOMNode], keys: Mapping[str, str]) -> list[str]:
     """What is wrong with these keys, in words: ids that no binding has, and keys that two actions
-    of one place would share. Only what the user changed is complained about."""
-    found_in = [(place, list(_bindings(place))) for place in places()]
+    of one place would share. Only what the user changed is complained about. app: its class."""
+    found_in = [(place, list(_bindings(place))) for place in places(app)]
     known = {binding.id for _place, bindings in found_in for binding in bindings}
     found = [f"[keys] knows no {name}" for name in keys if name not in known]
     everywhere = found_in[0][1]
@@ -41,13 +41,12 @@ def _bindings(place: type[DOMNode]) -> Iterator[Binding]:
             yield binding
 
 
-def places() -> list[type[DOMNode]]:
+def places(app: type[DOMNode]) -> list[type[DOMNode]]:
     """The app first, then every screen and widget of ours that has keys."""
     import gdl.tui.screens
     import gdl.tui.widgets
-    from gdl.tui.app import GdlApp
 
-    found: dict[type[DOMNode], None] = {GdlApp: None}
+    found: dict[type[DOMNode], None] = {app: None}
     for package in (gdl.tui.screens, gdl.tui.widgets):
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             for thing in vars(importlib.import_module(module.name)).values():

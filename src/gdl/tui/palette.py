@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from textual.app import SystemCommand
+from textual.app import App, SystemCommand
 from textual.dom import DOMNode
 from textual.screen import Screen
-
-if TYPE_CHECKING:
-    from gdl.tui.app import GdlApp
 
 _ITS_OWN = frozenset({"quit", "app.command_palette", "command_palette"})
 """Offered by the palette already, or the palette itself."""
 
 
-def commands(app: GdlApp, screen: Screen[Any]) -> Iterator[SystemCommand]:
+def commands(app: App[None], screen: Screen[Any]) -> Iterator[SystemCommand]:
     """One command for every enabled binding that does more than move a cursor."""
     seen: set[str] = set()
     for node, binding, enabled, tooltip in screen.active_bindings.values():
@@ -35,7 +32,7 @@ def _moves(action: str) -> bool:
     return action.startswith(("scroll_", "cursor_", "page_"))
 
 
-def _runner(app: GdlApp, action: str, node: DOMNode) -> Callable[[], Any]:
+def _runner(app: App[None], action: str, node: DOMNode) -> Callable[[], Any]:
     async def run() -> None:
         await app.run_action(action, node)
 

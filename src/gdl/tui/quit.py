@@ -6,36 +6,38 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from rich.text import Text
+from textual.app import App
 
 from gdl.domain.errors import GdlError, UsageError
 from gdl.domain.phase import Billing, Phase
 from gdl.tui import format as fmt
+from gdl.tui.context import AppContext, context_of
 from gdl.tui.store import Followed
 from gdl.tui.widgets.phase_rail import WORDS
 
 if TYPE_CHECKING:
     from gdl.orchestrator.api.ports import OrchestratorApi
-    from gdl.tui.app import GdlApp
 
 _KEEP_S = 30.0
 _RELEASE_S = 900.0
 
 
-async def quit_politely(app: GdlApp) -> None:
+async def quit_politely(app: App[None]) -> None:
     """End the app at once when nothing runs or bills; otherwise ask, and do what was chosen."""
     from gdl.tui.screens.dialogs import Leaving, QuitDialog
 
     if any(isinstance(screen, QuitDialog | Leaving) for screen in app.screen_stack):
         return
-    active = _active(app)
-    bills = app.store.bills(app.clock())
+    context = context_of(app)
+    active = _active(context)
+    bills = context.store.bills(context.now)
     if not active and not bills:
         app.exit()
         return
-    can_leave = app.orchestrator.keeps and all(followed.holds for followed in active)
+    can_leave = context.orchestrator.keeps and all(followed.holds for followed in active)
     dialog = QuitDialog(
-        _fields(app, active), _note(active, can_leave=can_leave),
-        can_leave=can_leave, can_release=bool(active) and not app.read_only,
+        _fields(context, active), _note(active, can_leave=can_leave),
+        can_leave=can_leave, can_release=bool(active) and not context.read_only,
     )  # fmt: skip
     choice = await app.push_screen_wait(dialog)
     if choice == "leave":
@@ -44,16 +46,16 @@ async def quit_politely(app: GdlApp) -> None:
         await _wind_up(app, active, give_back=True)
 
 
-def _active(app: GdlApp) -> list[Followed]:
+def _active(context: AppContext) -> list[Followed]:
     """The deployments whose tasks run in this process."""
-    running = set(app.orchestrator.active())
-    return [f for ident, f in app.store.deployments.items() if ident in running]
+    running = set(context.orchestrator.active())
+    return [f for ident, f in context.store.deployments.items() if ident in running]
 
 
-def _fields(app: GdlApp, active: list[Followed]) -> list[tuple[str, Text | str]]:
+def _fields(context: AppContext, active: list[Followed]) -> list[tuple[str, Text | str]]:
     from gdl.tui.widgets.chrome import cost_line
 
-    now = app.clock()
+    now = context.now
     fields: list[tuple[str, Text | str]] = []
     for followed in active:
         state = followed.state
@@ -64,7 +66,7 @@ def _fields(app: GdlApp, active: list[Followed]) -> list[tuple[str, Text | str]]
         doing = fmt.sentence(WORDS[state.phase])
         fields.append((doing, Text(fmt.plain(name, 60), "bold")))
         fields.append(("", machine))
-    if bills := app.store.bills(now):
+    if bills := context.store.bills(now):
         fields.append(("Money", Text(cost_line(bills, now).plain[2:], "bold")))
     return fields
 
@@ -96,7 +98,7 @@ async def _give_back(orchestrator: OrchestratorApi, followed: Followed) -> None:
     await orchestrator.cancel(ident)
 
 
-async def _wind_up(app: GdlApp, active: list[Followed], *, give_back: bool) -> None:
+async def _wind_up(app: App[None], active: list[Followed], *, give_back: bool) -> None:
     """Tell the orchestrator, wait until each deployment has finished, then exit."""
     from gdl.tui.screens.dialogs import Leaving
 
@@ -105,7 +107,8 @@ async def _wind_up(app: GdlApp, active: list[Followed], *, give_back: bool) -> N
         return
     screen = Leaving()
     await app.push_screen(screen)
-    orchestrator = app.orchestrator
+    context = context_of(app)
+    orchestrator = context.orchestrator
     unsure = False
     for followed in active:
         ident = followed.state.deployment_id
@@ -122,10 +125,12 @@ async def _wind_up(app: GdlApp, active: list[Followed], *, give_back: bool) -> N
         except TimeoutError:
             unsure = True
         except GdlError as error:
-            app.report(error)
+            context.report(error)
             unsure = True
     if unsure:
         screen.dismiss()
-        app.say("not confirmed: the machine may still be billing; see 4 Sessions", severity="error")
+        context.say(
+            "not confirmed: the machine may still be billing; see 4 Sessions", severity="error"
+        )
         return
     app.exit()

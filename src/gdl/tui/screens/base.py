@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.screen import Screen
 
+from gdl.tui.context import AppContext, context_of
 from gdl.tui.widgets.chrome import CostBar, TopBar
 from gdl.tui.widgets.key_bar import KeyBar
-
-if TYPE_CHECKING:
-    from gdl.tui.app import GdlApp
 
 
 class GdlScreen(Screen[None]):
@@ -28,16 +26,16 @@ class GdlScreen(Screen[None]):
     _composed = False
 
     @property
-    def gdl(self) -> GdlApp:
-        return cast("GdlApp", self.app)
+    def context(self) -> AppContext:
+        return context_of(self)
 
     @property
     def now(self) -> datetime:
-        return self.gdl.clock()
+        return self.context.now
 
     def compose(self) -> ComposeResult:
-        app = self.gdl
-        yield TopBar(self.MODE, app.orchestrator.backend_name, read_only=app.read_only)
+        context = self.context
+        yield TopBar(self.MODE, context.orchestrator.backend_name, read_only=context.read_only)
         yield from self.body()
         yield CostBar()
         yield KeyBar()
@@ -56,7 +54,7 @@ class GdlScreen(Screen[None]):
         """Draw again, if there is something to draw on: not before the first layout, and not
         while the app takes its widgets down."""
         if self.drawable:
-            self.query_one(CostBar).show(self.gdl.store.bills(self.now), self.now)
+            self.query_one(CostBar).show(self.context.store.bills(self.now), self.now)
             self.refresh_view()
 
     def on_mount(self) -> None:
@@ -67,7 +65,7 @@ class GdlScreen(Screen[None]):
         self.poke()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action in self.SPENDS and self.gdl.read_only:
+        if action in self.SPENDS and self.context.read_only:
             return None
         return True
 

@@ -73,13 +73,13 @@ class ChatScreen(GdlScreen):
             with Horizontal(id="chat-row"):
                 yield Static(">", id="chat-sign")
                 line = ChatLine(placeholder="ask the model", id="chat-line", max_length=8000)
-                line.cursor_blink = not self.gdl.reduced_motion
+                line.cursor_blink = not self.context.reduced_motion
                 yield line
 
     # Drawing
 
     def refresh_view(self) -> None:
-        followed = self.gdl.store.followed
+        followed = self.context.store.followed
         can = followed is not None and (followed.holds or bool(followed.chat))
         self.query_one("#chat").display = can
         none = self.query_one("#chat-none", Words)
@@ -121,14 +121,14 @@ class ChatScreen(GdlScreen):
     # Asking
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        question, followed = event.value.strip(), self.gdl.store.followed
+        question, followed = event.value.strip(), self.context.store.followed
         if not question or followed is None or not followed.holds:
             return
         if _running(followed):
-            self.gdl.say("the answer before is still coming · Esc stops it")
+            self.context.say("the answer before is still coming · Esc stops it")
             return
         if len(followed.chat) >= TURNS_KEPT:
-            self.gdl.say(f"{TURNS_KEPT} questions are enough · F4 begins a new conversation")
+            self.context.say(f"{TURNS_KEPT} questions are enough · F4 begins a new conversation")
             return
         event.input.value = ""
         turn = ChatTurn(question, self.now)
@@ -143,47 +143,47 @@ class ChatScreen(GdlScreen):
         messages = [ChatMessage(m["role"], m["content"]) for m in conversation(followed)]
         ident = followed.state.deployment_id
         try:
-            async with aclosing(self.gdl.orchestrator.chat(ident, messages)) as parts:
+            async with aclosing(self.context.orchestrator.chat(ident, messages)) as parts:
                 async for part in parts:
                     match part:
                         case ChatPiece(text):
                             turn.answer += text
                         case ChatDone():
                             turn.done = part
-                    self.gdl.touch()
+                    self.context.touch()
         except GdlError as error:
             turn.done = ChatDone(None, None, None, None, error.message)
         finally:
             turn.running = False
-            self.gdl.touch()
+            self.context.touch()
 
     # Keys
 
     def action_leave(self) -> None:
-        followed = self.gdl.store.followed
+        followed = self.context.store.followed
         if self._asking is not None and followed is not None and _running(followed):
             self._asking.cancel()
         else:
-            self.gdl.action_show("deployment")
+            self.context.action_show("deployment")
 
     def action_page(self, by: int) -> None:
         area = self.query_one("#turns", VerticalScroll)
         area.scroll_relative(y=by * max(area.size.height - 2, 1), animate=False)
 
     def action_clear(self) -> None:
-        followed = self.gdl.store.followed
+        followed = self.context.store.followed
         if followed is not None and not _running(followed):
             followed.chat.clear()
             self._forget_turns()
             self.poke()
 
     def action_copy(self, form: str, name: str) -> None:
-        followed = self.gdl.store.followed
+        followed = self.context.store.followed
         if followed is not None and (way := call(followed.state)) is not None:
-            self.gdl.copy(way.lines(form, last_call(followed)), name)
+            self.context.copy(way.lines(form, last_call(followed)), name)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        followed = self.gdl.store.followed
+        followed = self.context.store.followed
         if action == "copy":
             return followed is not None and followed.holds
         if action == "clear":

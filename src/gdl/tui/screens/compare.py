@@ -122,9 +122,9 @@ class CompareScreen(GdlScreen):
     @work(exclusive=True, group="measured")
     async def action_refresh(self) -> None:
         try:
-            self._found = tuple(await self.gdl.orchestrator.benchmarks(self._only))
+            self._found = tuple(await self.context.orchestrator.benchmarks(self._only))
         except GdlError as error:
-            self.gdl.report(error)
+            self.context.report(error)
         self._loaded = True
         if self.drawable:
             self._draw()
@@ -153,9 +153,9 @@ class CompareScreen(GdlScreen):
         self.refresh_bindings()
         self.poke()
         try:
-            self._said = await self.gdl.orchestrator.sweep(ident, MOST, self._take)
+            self._said = await self.context.orchestrator.sweep(ident, MOST, self._take)
         except GdlError as error:
-            self.gdl.report(error)
+            self.context.report(error)
         finally:
             self._since, self._live = None, []
         self.refresh_bindings()
@@ -168,13 +168,13 @@ class CompareScreen(GdlScreen):
 
     @work(group="save")
     async def action_save(self) -> None:
-        folder = self.gdl.settings.data_dir / "saved"
+        folder = self.context.settings.data_dir / "saved"
         try:
             path = await save_text("benchmarks", _csv(self._found), self.now, folder, ".csv")
         except GdlError as error:
-            self.gdl.report(error)
+            self.context.report(error)
         else:
-            self.gdl.say(f"saved {path}")
+            self.context.say(f"saved {path}")
 
 
 def _row(one: Measurement) -> Row:

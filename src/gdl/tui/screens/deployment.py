@@ -118,12 +118,12 @@ class DeploymentScreen(DeploymentActions):
                         yield Words(id="story-text")
 
     def _log(self, empty: str, name: str) -> LogPane:
-        return LogPane(empty, name=name, id=f"{name}-log", blink=not self.gdl.reduced_motion)
+        return LogPane(empty, name=name, id=f"{name}-log", blink=not self.context.reduced_motion)
 
     # Drawing
 
     def refresh_view(self) -> None:
-        followed = self.gdl.store.followed
+        followed = self.context.store.followed
         self.query_one("#deployment").display = followed is not None
         nothing = self.query_one("#nothing", Words)
         nothing.display = followed is None
@@ -142,7 +142,7 @@ class DeploymentScreen(DeploymentActions):
         size = self.app.size
         tall = size.height >= _TALL
         room = Panel(size.width - 2, 10 if tall else 3)
-        text, kind = status(followed, now, room, moving=not self.gdl.reduced_motion)
+        text, kind = status(followed, now, room, moving=not self.context.reduced_motion)
         panel = self.query_one("#status", Scroll)
         if not panel.has_class(f"-{kind}"):
             panel.set_classes(f"-{kind}")
@@ -167,7 +167,7 @@ class DeploymentScreen(DeploymentActions):
             self._auto_pane = "install"
 
     def on_tabbed_content_tab_activated(self, event: TabbedContent.TabActivated) -> None:
-        if event.pane.id == "story" and (followed := self.gdl.store.followed) is not None:
+        if event.pane.id == "story" and (followed := self.context.store.followed) is not None:
             self.query_one("#story-text", Words).say(story(followed))
 
     def _focus_pane(self) -> None:
@@ -204,7 +204,7 @@ class DeploymentScreen(DeploymentActions):
         )
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        followed = self.gdl.store.followed
+        followed = self.context.store.followed
         if not self._allowed(action, followed):
             return False
         return super().check_action(action, parameters)
@@ -233,7 +233,7 @@ class DeploymentScreen(DeploymentActions):
         if action in ("release", "talk"):
             return followed.holds
         if action == "keep":
-            return followed.holds and self.gdl.orchestrator.keeps
+            return followed.holds and self.context.orchestrator.keeps
         if action in ("cancel", "automatic"):
             return state.finished is None and not followed.holds
         if action == "bring_back":

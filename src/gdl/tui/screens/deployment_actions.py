@@ -19,7 +19,7 @@ class DeploymentActions(GdlScreen):
     """The actions of the deployment screen, all through the orchestrator."""
 
     def action_step(self, by: int) -> None:
-        self.gdl.store.step(by)
+        self.context.store.step(by)
         self.poke()
 
     @work(exclusive=True, group="save")
@@ -32,37 +32,38 @@ class DeploymentActions(GdlScreen):
         name, text = f"{self._deployment_id}{attempt}-{pane.name}", pane.view.lines.text()
         kept, seen = len(pane.view.lines), pane.lines_seen
         try:
-            path = await save_text(name, text, self.now, self.gdl.settings.logs_dir)
+            path = await save_text(name, text, self.now, self.context.settings.logs_dir)
         except GdlError as error:
-            self.gdl.report(error)
+            self.context.report(error)
             return
         count = fmt.plural(kept, "line") if kept == seen else f"the last {kept:,} of {seen:,} lines"
-        self.gdl.say(f"saved {count} to {path}")
+        self.context.say(f"saved {count} to {path}")
 
     @work(exclusive=True, group="shell")
     async def action_shell(self) -> None:
         try:
-            command = await self.gdl.orchestrator.shell(self._deployment_id)
-            status = await self.gdl.hand_over(command)
+            command = await self.context.orchestrator.shell(self._deployment_id)
+            status = await self.context.hand_over(command)
         except GdlError as error:
-            self.gdl.report(error)
+            self.context.report(error)
             return
         if status == 255:  # what ssh says when it is ssh that failed
-            self.gdl.say("ssh could not connect", severity="warning")
+            self.context.say("ssh could not connect", severity="warning")
 
     def action_talk(self) -> None:
-        self.gdl.action_show("chat")
+        self.context.action_show("chat")
 
     def action_health(self) -> None:
-        self.gdl.action_show("health")
+        self.context.action_show("health")
 
     def action_retry(self) -> None:
         followed = self._followed
         if followed.trouble:
-            self.gdl.follow(followed.state.deployment_id)
+            self.context.follow(followed.state.deployment_id)
         elif followed.state.waiting:
-            self.gdl.do(
-                self.gdl.orchestrator.retry(self._deployment_id), "trying the same machine again"
+            self.context.do(
+                self.context.orchestrator.retry(self._deployment_id),
+                "trying the same machine again",
             )
         elif followed.state.spec is not None:
             self._again(followed.state)
@@ -82,22 +83,24 @@ class DeploymentActions(GdlScreen):
             ("Last time", last),
         )
         dialog = Confirm("Deploy it again?", fields, "", "Deploy")
-        if await self.gdl.ask(dialog):
-            self.gdl.start(spec)
+        if await self.context.ask(dialog):
+            self.context.start(spec)
 
     def action_next_offer(self) -> None:
-        self.gdl.do(self.gdl.orchestrator.next_offer(self._deployment_id), "taking the next offer")
+        self.context.do(
+            self.context.orchestrator.next_offer(self._deployment_id), "taking the next offer"
+        )
 
     def action_fix(self) -> None:
         remedy = self._followed.state.offered
         words = remedy.words if remedy is not None else "applying the remedy"
-        self.gdl.do(self.gdl.orchestrator.apply_remedy(self._deployment_id), words)
+        self.context.do(self.context.orchestrator.apply_remedy(self._deployment_id), words)
 
     def action_exclude(self) -> None:
         attempt = self._followed.state.attempt
         name = attempt.provider if attempt else "the provider"
-        going = self.gdl.orchestrator.next_offer(self._deployment_id, exclude_provider=True)
-        self.gdl.do(going, f"taking the next offer, not from {name}")
+        going = self.context.orchestrator.next_offer(self._deployment_id, exclude_provider=True)
+        self.context.do(going, f"taking the next offer, not from {name}")
 
     @work(exclusive=True, group="dialog")
     async def action_bring_back(self) -> None:
@@ -109,39 +112,41 @@ class DeploymentActions(GdlScreen):
         if len(providers) > 1:
             chosen = await self.app.push_screen_wait(Choose("Bring back whom?", providers))
         if chosen is not None:
-            going = self.gdl.orchestrator.include_provider(deployment_id, chosen)
-            self.gdl.do(going, f"{chosen} may be taken again")
+            going = self.context.orchestrator.include_provider(deployment_id, chosen)
+            self.context.do(going, f"{chosen} may be taken again")
 
     def action_automatic(self) -> None:
         wanted = not self._followed.state.auto_failover
-        going = self.gdl.orchestrator.set_auto_failover(self._deployment_id, wanted)
-        self.gdl.do(going, f"automatic failover is {'on' if wanted else 'off'}")
+        going = self.context.orchestrator.set_auto_failover(self._deployment_id, wanted)
+        self.context.do(going, f"automatic failover is {'on' if wanted else 'off'}")
 
     def action_copy(self) -> None:
         """How the endpoint is used; of a failed attempt, all that is known of it."""
         followed = self._followed
         way = call(followed.state)
         if followed.failed:
-            self.gdl.copy(raw(followed), "the failure, with its evidence and the ends of its logs")
+            self.context.copy(
+                raw(followed), "the failure, with its evidence and the ends of its logs"
+            )
         elif way is not None:
-            self.gdl.copy(line := way.lines("sh"), line)
+            self.context.copy(line := way.lines("sh"), line)
 
     def action_copy_curl(self) -> None:
         if (way := call(self._followed.state)) is not None:
-            self.gdl.copy(way.lines("curl"), "a curl line")
+            self.context.copy(way.lines("curl"), "a curl line")
 
     @work(exclusive=True, group="dialog")
     async def action_cancel(self) -> None:
         note = "The deployment stops, and its machine is given back."
         if await self._ask("Cancel this deployment?", note, "Stop it"):
-            self.gdl.do(self.gdl.orchestrator.cancel(self._deployment_id), "cancelling")
+            self.context.do(self.context.orchestrator.cancel(self._deployment_id), "cancelling")
 
     @work(exclusive=True, group="dialog")
     async def action_release(self) -> None:
         note = "The model stops serving, and the machine is given back."
         if await self._ask("Give the machine back?", note, "Give back"):
-            self.gdl.do(
-                self.gdl.orchestrator.release(self._deployment_id), "giving the machine back"
+            self.context.do(
+                self.context.orchestrator.release(self._deployment_id), "giving the machine back"
             )
 
     @work(exclusive=True, group="dialog")
@@ -151,18 +156,18 @@ class DeploymentActions(GdlScreen):
             "billing until it is destroyed or its time is over. 4 Sessions attaches to it again."
         )
         if await self._ask("Leave it serving?", note, "Leave it", destroys=False):
-            self.gdl.do(self.gdl.orchestrator.keep(self._deployment_id), "left serving")
+            self.context.do(self.context.orchestrator.keep(self._deployment_id), "left serving")
 
     async def _ask(self, title: str, note: str, yes: str, *, destroys: bool = True) -> bool:
         from gdl.tui.screens.dialogs import Confirm
 
-        fields = machine_fields(self._followed, self.gdl.store.followed_cost(self.now))
+        fields = machine_fields(self._followed, self.context.store.followed_cost(self.now))
         dialog = Confirm(title, fields, note, yes, destroys=destroys)
-        return await self.gdl.ask(dialog)
+        return await self.context.ask(dialog)
 
     @property
     def _followed(self) -> Followed:
-        followed = self.gdl.store.followed
+        followed = self.context.store.followed
         assert followed is not None
         return followed
 

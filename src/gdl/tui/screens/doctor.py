@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar
 
 from rich.table import Table
 from rich.text import Text
@@ -17,10 +17,8 @@ from textual.widgets import Static
 from gdl.domain.errors import GdlError
 from gdl.domain.findings import Finding
 from gdl.tui import format as fmt
+from gdl.tui.context import context_of
 from gdl.tui.screens.base import Scroll
-
-if TYPE_CHECKING:
-    from gdl.tui.app import GdlApp
 
 _MARKS = {
     "ok": ("✓", "green"),
@@ -51,7 +49,7 @@ class DoctorScreen(ModalScreen[None]):
         shown = self.query_one("#findings", Static)
         shown.update(Text("Looking…"))
         try:
-            found = await cast("GdlApp", self.app).orchestrator.doctor()
+            found = await context_of(self).orchestrator.doctor()
         except GdlError as error:
             shown.update(Text(fmt.plain_block(f"✗ {error.message}\n{error.hint}", 500)))
         else:

@@ -74,7 +74,7 @@ class HealthScreen(GdlScreen):
         super().on_mount()
 
     def refresh_view(self) -> None:
-        followed = self.gdl.store.followed
+        followed = self.context.store.followed
         self.query_one("#health").display = followed is not None
         none = self.query_one("#health-none", Words)
         none.display = followed is None
@@ -92,7 +92,7 @@ class HealthScreen(GdlScreen):
 
     def _draw_now(self, followed: Followed) -> None:
         """What engine and GPUs do, while the deployment is here; drawn once a second at most."""
-        sample = self.gdl.orchestrator.health_now(followed.state.deployment_id)
+        sample = self.context.orchestrator.health_now(followed.state.deployment_id)
         panel = self.query_one("#now", Static)
         gauges = followed.gauges
         panel.display = sample is not None or gauges.gpu is not None
@@ -108,7 +108,7 @@ class HealthScreen(GdlScreen):
         """Draw what was measured, if that has changed since it was last drawn."""
         now, state = self.now, followed.state
         second = now.replace(microsecond=0) if followed.running else None
-        rounds = self.gdl.orchestrator.check_rounds(state.deployment_id)
+        rounds = self.context.orchestrator.check_rounds(state.deployment_id)
         latest = rounds[-1].at if rounds else None
         ago = int((now - latest).total_seconds()) // 10 if latest else 0
         measured = (followed.checks, followed.benchmark, followed.running, second, latest, ago)
@@ -123,26 +123,28 @@ class HealthScreen(GdlScreen):
         return followed is not None and followed.holds and not followed.running
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action == "save" and self.gdl.store.followed is None:
+        if action == "save" and self.context.store.followed is None:
             return None
-        if action in ("run_health", "run_bench") and not self._can_measure(self.gdl.store.followed):
+        if action in ("run_health", "run_bench") and not self._can_measure(
+            self.context.store.followed
+        ):
             return None
         return super().check_action(action, parameters)
 
     def action_step(self, by: int) -> None:
-        self.gdl.store.step(by)
+        self.context.store.step(by)
         self.poke()
 
     def action_compare(self) -> None:
         from gdl.tui.screens.compare import CompareScreen
 
-        followed = self.gdl.store.followed
+        followed = self.context.store.followed
         model = followed.state.served_name if followed is not None else None
         ident = followed.state.deployment_id if followed is not None and followed.holds else None
         self.app.push_screen(CompareScreen(model or None, ident))
 
     def action_run_health(self) -> None:
-        if (followed := self.gdl.store.followed) is not None:
+        if (followed := self.context.store.followed) is not None:
             self._measure(followed, "health")
 
     @work(exclusive=True, group="dialog")
@@ -150,25 +152,25 @@ class HealthScreen(GdlScreen):
         from gdl.tui.screens.bench_dialog import BenchDialog
 
         load = await self.app.push_screen_wait(BenchDialog(self._load))
-        followed = self.gdl.store.followed
+        followed = self.context.store.followed
         if load is not None and followed is not None and self._can_measure(followed):
             self._load = load
             self._measure(followed, "bench")
 
     @work(exclusive=True, group="save")
     async def action_save(self) -> None:
-        followed = self.gdl.store.followed
+        followed = self.context.store.followed
         if followed is None:
             return
-        rounds = self.gdl.orchestrator.check_rounds(followed.state.deployment_id)
-        name, folder = f"{followed.state.deployment_id}-measured", self.gdl.settings.data_dir
+        rounds = self.context.orchestrator.check_rounds(followed.state.deployment_id)
+        name, folder = f"{followed.state.deployment_id}-measured", self.context.settings.data_dir
         try:
             text = as_json(followed, rounds)
             path = await save_text(name, text, self.now, folder / "saved", ".json")
         except GdlError as error:
-            self.gdl.report(error)
+            self.context.report(error)
         else:
-            self.gdl.say(f"saved {path}")
+            self.context.say(f"saved {path}")
 
     @work(group="measure")
     async def _measure(self, followed: Followed, what: str) -> None:
@@ -178,12 +180,12 @@ class HealthScreen(GdlScreen):
         self.poke()
         try:
             if what == "health":
-                found = await self.gdl.orchestrator.health(ident)
+                found = await self.context.orchestrator.health(ident)
                 followed.checks = {check.name: check for check in found}
             else:
-                followed.benchmark = await self.gdl.orchestrator.bench(ident, self._load)
+                followed.benchmark = await self.context.orchestrator.bench(ident, self._load)
         except GdlError as error:
-            self.gdl.report(error)
+            self.context.report(error)
         finally:
             followed.running, followed.running_since = "", None
         self.poke()

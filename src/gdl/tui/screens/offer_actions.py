@@ -50,7 +50,7 @@ class OfferActions(GdlScreen):
         """What the offers are asked for with: the model and its load, and our limits."""
         return replace(
             self._wanted,
-            max_price=self.gdl.settings.max_price,
+            max_price=self.context.settings.max_price,
             exclude_providers=tuple(self._excluded),
             offer_id=offer_ids[0] if len(offer_ids) == 1 else None,
             offer_ids=tuple(offer_ids) if len(offer_ids) > 1 else (),
@@ -60,7 +60,7 @@ class OfferActions(GdlScreen):
         if self._wanted.model is None:
             return None
         try:
-            return self.gdl.orchestrator.size(self._wanted)
+            return self.context.orchestrator.size(self._wanted)
         except UsageError:
             return None
 
@@ -106,7 +106,7 @@ class OfferActions(GdlScreen):
         provider = chosen.offer.provider
         if provider not in self._excluded:
             self._excluded.append(provider)
-            self.gdl.say(f"{provider} is left out · u brings it back")
+            self.context.say(f"{provider} is left out · u brings it back")
             self.action_refresh()
 
     @work(exclusive=True, group="forget")
@@ -114,12 +114,12 @@ class OfferActions(GdlScreen):
         """By wish, until somebody brings them back."""
         try:
             for ident in ids:
-                await self.gdl.orchestrator.exclude("offer", ident)
+                await self.context.orchestrator.exclude("offer", ident)
         except GdlError as error:
-            self.gdl.report(error)
+            self.context.report(error)
             return
         self.unmark()
-        self.gdl.say(f"{fmt.plural(len(ids), 'offer')} left out · u on a row brings it back")
+        self.context.say(f"{fmt.plural(len(ids), 'offer')} left out · u on a row brings it back")
         self.action_refresh()
 
     def action_bring_back(self) -> None:
@@ -129,22 +129,22 @@ class OfferActions(GdlScreen):
             self._forget(key)
             return
         if not self._excluded:
-            self.gdl.say("go to a row that is left out for a failure or a wish, then press u")
+            self.context.say("go to a row that is left out for a failure or a wish, then press u")
             return
         provider = here if here in self._excluded else self._excluded[-1]
         self._excluded.remove(provider)
-        self.gdl.say(f"{provider} is back")
+        self.context.say(f"{provider} is back")
         self.action_refresh()
 
     @work(exclusive=True, group="forget")
     async def _forget(self, key: str) -> None:
         """Clear an exclusion that outlives deployments."""
         try:
-            await self.gdl.orchestrator.clear_exclusions(key)
+            await self.context.orchestrator.clear_exclusions(key)
         except GdlError as error:
-            self.gdl.report(error)
+            self.context.report(error)
             return
-        self.gdl.say(f"{key} may be taken again")
+        self.context.say(f"{key} may be taken again")
         self.action_refresh()
 
     # Deploying
@@ -161,10 +161,10 @@ class OfferActions(GdlScreen):
         """Whether something else is wanted now."""
         from gdl.tui.screens.picking import ModelDialog
 
-        house = self.gdl.orchestrator
+        house = self.context.orchestrator
         dialog = ModelDialog(
-            house.models(), self._wanted, self.gdl.settings.hours, house.size,
-            blink=not self.gdl.reduced_motion,
+            house.models(), self._wanted, self.context.settings.hours, house.size,
+            blink=not self.context.reduced_motion,
         )  # fmt: skip
         chosen = await self.app.push_screen_wait(dialog)
         if chosen is None or chosen == self._wanted:
@@ -176,8 +176,8 @@ class OfferActions(GdlScreen):
     async def action_deploy(self) -> None:
         from gdl.tui.screens.planning import DeployDialog
 
-        if self.gdl.read_only:
-            self.gdl.say("this run is read-only: nothing is rented", severity="warning")
+        if self.context.read_only:
+            self.context.say("this run is read-only: nothing is rented", severity="warning")
             return
         if self._wanted.model is None:
             if not await self._ask_model():
@@ -190,9 +190,9 @@ class OfferActions(GdlScreen):
         out = next((ranked for ranked in chosen if ranked.excluded is not None), None)
         if out is not None:
             name = f"offer {out.offer.id}" if len(chosen) > 1 else "this offer"
-            self.gdl.say(f"{name} is left out: {out.excluded}", severity="warning")
+            self.context.say(f"{name} is left out: {out.excluded}", severity="warning")
             return
-        settings = self.gdl.settings
+        settings = self.context.settings
         pinned = len(chosen) > 1 or chosen[0] != self._cheapest()
         attempts = len(chosen) if len(chosen) > 1 else settings.max_attempts
         hours = self._wanted.hours or settings.hours
@@ -203,7 +203,7 @@ class OfferActions(GdlScreen):
         ids = [ranked.offer.id for ranked in chosen] if pinned else []
         spec = DeploymentSpec(
             model=self._wanted.model or "",
-            backend=self.gdl.orchestrator.backend_name,
+            backend=self.context.orchestrator.backend_name,
             query=self._query(ids),
             hours=choice.hours,
             max_attempts=attempts,
@@ -212,7 +212,7 @@ class OfferActions(GdlScreen):
             ask_on_failure=True,
         )
         self.unmark()
-        self.gdl.start(spec)
+        self.context.start(spec)
 
     def _cheapest(self) -> RankedOffer | None:
         """What the orchestrator would take by itself: the first suitable one as listed."""

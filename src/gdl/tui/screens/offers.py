@@ -102,7 +102,7 @@ class OffersScreen(OfferActions):
                 max_length=200,
                 select_on_focus=False,
             )
-            line.cursor_blink = not self.gdl.reduced_motion
+            line.cursor_blink = not self.context.reduced_motion
             yield line
             yield Words(id="counts")
         table = KeyedTable(COLUMNS, id="offers")
@@ -137,7 +137,7 @@ class OffersScreen(OfferActions):
         self._loading_since = self.now
         self.poke()
         try:
-            offers: Sequence[RankedOffer] = await self.gdl.orchestrator.offers(self._query())
+            offers: Sequence[RankedOffer] = await self.context.orchestrator.offers(self._query())
         except GdlError as error:
             self._error = error
             self._offer_others(error)
@@ -150,18 +150,18 @@ class OffersScreen(OfferActions):
                 priced = any(ranked.usd_per_million is not None for ranked in offers)
                 self.query_one(KeyedTable).leave_out(*([] if priced else ["million"]))
                 self._fill()
-            self.call_after_refresh(self.gdl.settle)
+            self.call_after_refresh(self.context.settle)
         self._loading_since = None
         self.poke()
         self.refresh_bindings()
 
     def _offer_others(self, error: GdlError) -> None:
         """On a first run without a backend that answers: what else there is."""
-        if self._offered or self._loaded_at is not None or not self.gdl.can_change_backend:
+        if self._offered or self._loaded_at is not None or not self.context.can_change_backend:
             return
-        if isinstance(error, BackendUnreachable) and not self.gdl.config_file.is_file():
+        if isinstance(error, BackendUnreachable) and not self.context.config_file.is_file():
             self._offered = True
-            self.gdl.action_welcome(error)
+            self.context.action_welcome(error)
 
     # Drawing
 

@@ -38,10 +38,10 @@ class SessionActions(GdlScreen):
         return self._row(self.query_one("#sessions", KeyedTable).selected_key or "")
 
     def _row(self, ident: str) -> SessionRow | None:
-        return next((r for r in self.gdl.store.sessions if r.session.id == ident), None)
+        return next((r for r in self.context.store.sessions if r.session.id == ident), None)
 
     def _cost(self, row: SessionRow) -> float:
-        return self.gdl.store.cost_now(row, self.now)
+        return self.context.store.cost_now(row, self.now)
 
     def action_mark(self) -> None:
         row = self.selected
@@ -58,22 +58,25 @@ class SessionActions(GdlScreen):
     def action_copy_id(self) -> None:
         if (row := self.selected) is not None:
             if url := row.public or row.endpoint:
-                self.gdl.copy(f"export OPENAI_BASE_URL={url}", "export OPENAI_BASE_URL=…")
+                self.context.copy(f"export OPENAI_BASE_URL={url}", "export OPENAI_BASE_URL=…")
             else:
-                self.gdl.copy(row.session.id, "the session's id")
+                self.context.copy(row.session.id, "the session's id")
 
     @work(exclusive=True, group="dialog")
     async def action_attach(self) -> None:
         row = self.selected
         if row is None:
             return
-        if row.deployment_id is not None and row.deployment_id in self.gdl.orchestrator.active():
-            self.gdl.open(row.deployment_id)
+        if (
+            row.deployment_id is not None
+            and row.deployment_id in self.context.orchestrator.active()
+        ):
+            self.context.open(row.deployment_id)
             return
         try:
-            self.gdl.open(await self.gdl.orchestrator.attach(row.session.id))
+            self.context.open(await self.context.orchestrator.attach(row.session.id))
         except GdlError as error:
-            self.gdl.report(error)
+            self.context.report(error)
 
     @work(exclusive=True, group="dialog")
     async def action_shell(self) -> None:
@@ -81,11 +84,11 @@ class SessionActions(GdlScreen):
         if row is None:
             return
         try:
-            command = await self.gdl.orchestrator.shell(row.session.id)
-            if await self.gdl.hand_over(command) == 255:  # ssh's own failure
-                self.gdl.say("ssh could not connect", severity="warning")
+            command = await self.context.orchestrator.shell(row.session.id)
+            if await self.context.hand_over(command) == 255:  # ssh's own failure
+                self.context.say("ssh could not connect", severity="warning")
         except GdlError as error:
-            self.gdl.report(error)
+            self.context.report(error)
 
     @work(exclusive=True, group="dialog")
     async def action_destroy(self) -> None:
@@ -94,7 +97,7 @@ class SessionActions(GdlScreen):
         found = [self._row(ident) for ident in self._marked] or [self.selected]
         rows = [row for row in found if row is not None and not row.session.terminal]
         if not rows:
-            self.gdl.say("it has ended already")
+            self.context.say("it has ended already")
             return
         if len(rows) == 1:
             title, all_on = "Destroy this session?", "The machine is given back; all on it is lost."
@@ -111,7 +114,7 @@ class SessionActions(GdlScreen):
             told = f"{fmt.price(per_hour)}/h, {fmt.money(cost)} so far"
             fields.append(("Together", Text(told, "bold")))
         dialog = Confirm(title, fields, all_on, "Destroy", destroys=True)
-        if await self.gdl.ask(dialog):
+        if await self.context.ask(dialog):
             self._destroy([row.session.id for row in rows])
 
     @work(group="destroy")
@@ -119,18 +122,20 @@ class SessionActions(GdlScreen):
         """All at a time; each is waited for, and one that fails keeps no other back."""
         self._marked = [ident for ident in self._marked if ident not in idents]
         many = len(idents) > 1
-        self.gdl.say(f"giving {len(idents)} machines back" if many else "giving the machine back")
+        self.context.say(
+            f"giving {len(idents)} machines back" if many else "giving the machine back"
+        )
         gone = sum(await asyncio.gather(*(self._destroy_one(ident) for ident in idents)))
         if gone:
             what = f"{gone} of {len(idents)} machines are gone" if many else "the machine is gone"
-            self.gdl.say(f"{what}: confirmed")
+            self.context.say(f"{what}: confirmed")
         self.action_refresh()
 
     async def _destroy_one(self, ident: str) -> bool:
         try:
-            self.gdl.store.replace_session(await self.gdl.orchestrator.destroy(ident))
+            self.context.store.replace_session(await self.context.orchestrator.destroy(ident))
         except GdlError as error:
-            self.gdl.report(error)
+            self.context.report(error)
             return False
         return True
 
@@ -144,15 +149,15 @@ class SessionActions(GdlScreen):
         cost = fmt.price(row.session.price_per_hour)
         about = rows_of.session_fields(row, self._cost(row), self.now)
         fields = [("One hour more", Text(cost, "bold")), *about]
-        if not await self.gdl.ask(Confirm("Extend?", fields, "", "Extend")):
+        if not await self.context.ask(Confirm("Extend?", fields, "", "Extend")):
             return
         try:
-            until = await self.gdl.orchestrator.extend(row.session.id, 1)
+            until = await self.context.orchestrator.extend(row.session.id, 1)
         except GdlError as error:
-            self.gdl.report(error)
+            self.context.report(error)
         else:
             left = fmt.hours_left(until, self.now) if until else "no fixed time"
-            self.gdl.say(f"extended: ends in {left}")
+            self.context.say(f"extended: ends in {left}")
         self.action_refresh()
 
     @work(exclusive=True, group="dialog")
@@ -163,7 +168,7 @@ class SessionActions(GdlScreen):
         if row is None or row.session.terminal:
             return
         if row.session.id in self._publishing:
-            self.gdl.say("still at it")
+            self.context.say("still at it")
             return
         fields = rows_of.session_fields(row, self._cost(row), self.now)
         if row.public is None:
@@ -173,22 +178,22 @@ class SessionActions(GdlScreen):
             dialog = Confirm(
                 "End its public address?", fields, "The machine goes on serving.", "End it"
             )
-        if await self.gdl.ask(dialog):
+        if await self.context.ask(dialog):
             self._publish(row.session.id, stop=row.public is not None)
 
     @work(group="public")
     async def _publish(self, ident: str, *, stop: bool) -> None:
-        house = self.gdl.orchestrator
+        house = self.context.orchestrator
         self._publishing.add(ident)
         try:
             if stop:
                 await house.stop_public(ident)
-                self.gdl.say("the session is not public any more")
+                self.context.say("the session is not public any more")
             else:
-                made = await house.make_public(ident, self.gdl.say)
-                self.gdl.say(f"public: {fmt.plain(made.url, 100)}")
+                made = await house.make_public(ident, self.context.say)
+                self.context.say(f"public: {fmt.plain(made.url, 100)}")
         except GdlError as error:
-            self.gdl.report(error)
+            self.context.report(error)
         finally:
             self._publishing.discard(ident)
         self.action_refresh()

@@ -87,15 +87,15 @@ class SessionsScreen(SessionActions):
     async def action_refresh(self) -> None:
         self._loading = True
         self.poke()
-        house = self.gdl.orchestrator
+        house = self.context.orchestrator
         try:
             self._stories = tuple(await house.stories())
-            self.gdl.store.list_sessions(await house.sessions(), self.now)
+            self.context.store.list_sessions(await house.sessions(), self.now)
             self._error = None
         except GdlError as error:
             self._error = error
         self._loading = False
-        there = {row.session.id for row in self.gdl.store.sessions if not row.session.terminal}
+        there = {row.session.id for row in self.context.store.sessions if not row.session.terminal}
         self._marked = [ident for ident in self._marked if ident in there]
         self.poke()
         self.refresh_bindings()
@@ -103,7 +103,7 @@ class SessionsScreen(SessionActions):
     # Drawing
 
     def refresh_view(self) -> None:
-        rows = self.gdl.store.sessions
+        rows = self.context.store.sessions
         table = self.query_one("#sessions", KeyedTable)
         table.display = bool(rows)
         by_id = {row.session.id: row for row in rows}
@@ -134,7 +134,7 @@ class SessionsScreen(SessionActions):
         history.show_rows(list(stories), lambda key: rows_of.story(stories[key]))
 
     def _line(self) -> Text:
-        store = self.gdl.store
+        store = self.context.store
         text = Text("Rented machines", "bold", no_wrap=True, overflow="ellipsis")
         if store.sessions_at is not None:
             listed = fmt.age((self.now - store.sessions_at).total_seconds())
@@ -144,7 +144,7 @@ class SessionsScreen(SessionActions):
         return text
 
     def _note(self) -> Text:
-        store = self.gdl.store
+        store = self.context.store
         if self._error is not None:
             text = Text()
             text.append("✗ ", "bold red")
@@ -170,7 +170,7 @@ class SessionsScreen(SessionActions):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action in _ON_A_SESSION:
-            if isinstance(self.focused, HistoryTable) or not self.gdl.store.sessions:
+            if isinstance(self.focused, HistoryTable) or not self.context.store.sessions:
                 return False
             row = self.selected if self.drawable else None
             if action in ("shell", "public") and row is not None and not row.ours:
@@ -211,4 +211,4 @@ class SessionsScreen(SessionActions):
             self._marked.clear()
             self.poke()
         else:
-            self.gdl.action_show("offers")
+            self.context.action_show("offers")

@@ -3,7 +3,7 @@ backend that cannot be reached."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar
 
 from rich.text import Text
 from textual import work
@@ -17,10 +17,8 @@ from textual.widgets.option_list import Option
 from gdl.domain.errors import GdlError
 from gdl.orchestrator.api.ports import BackendSource
 from gdl.tui import format as fmt
+from gdl.tui.context import AppContext, context_of
 from gdl.tui.widgets.words import Words
-
-if TYPE_CHECKING:
-    from gdl.tui.app import GdlApp
 
 
 class WelcomeScreen(ModalScreen[None]):
@@ -39,8 +37,8 @@ class WelcomeScreen(ModalScreen[None]):
         self._sources: tuple[BackendSource, ...] = ()
 
     @property
-    def gdl(self) -> GdlApp:
-        return cast("GdlApp", self.app)
+    def context(self) -> AppContext:
+        return context_of(self)
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
@@ -60,7 +58,7 @@ class WelcomeScreen(ModalScreen[None]):
     async def action_look(self) -> None:
         self._note("Looking around…")
         try:
-            self._sources = tuple(await self.gdl.orchestrator.sources())
+            self._sources = tuple(await self.context.orchestrator.sources())
         except GdlError as error:
             self._note(f"✗ {error.message}\n{error.hint}")
             return
@@ -70,7 +68,7 @@ class WelcomeScreen(ModalScreen[None]):
         usable = [n for n, source in enumerate(self._sources) if source.usable]
         options.highlighted = usable[0] if usable else None
         options.focus()
-        there = self.gdl.config_file
+        there = self.context.config_file
         kept = f"{there} is kept as it is" if there.is_file() else f"and remembers it in {there}"
         self._note(f"Enter uses it, {kept}\nr looks again · d doctor · Esc closes")
 
@@ -88,12 +86,12 @@ class WelcomeScreen(ModalScreen[None]):
             if host is None:
                 return
         # A worker of the app: this screen goes while it works.
-        self.gdl.run_worker(self._use(source, host), group="use", exclusive=True)
+        self.app.run_worker(self._use(source, host), group="use", exclusive=True)
 
     async def _use(self, source: BackendSource, host: str | None) -> None:
         self._note(f"Opening {source.title}…")
         try:
-            await self.gdl.use(source.backend, host)
+            await self.context.use(source.backend, host)
         except GdlError as error:
             self._note(f"✗ {error.message}\n{error.hint}")
 
