@@ -35,6 +35,7 @@ from gdl.orchestrator.leasing import process_liveness
 
 FLAG = Remedy(RemedyKind.FLAG, "--x", "1", True)
 NOW = datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)
+DATA = Path(__file__).parent / "data"
 REPORT = BenchReport(
     "m", 8, 0, 1.5, 10, 20, 5.3, 13.3, Percentiles(1, 2, 3, 4), quality_total=5, errors=("x",)
 )
@@ -198,6 +199,32 @@ async def test_a_journal_of_an_earlier_version_grows_once(tmp_path: Path) -> Non
     assert (row.id, row.owner_mark) == ("d1", "")
     for journal in journals:
         await journal.aclose()
+
+
+async def test_a_journal_written_before_engines_were_named_is_one_of_the_first_engine(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "j.sqlite"
+    with contextlib.closing(sqlite3.connect(path)) as old, old:
+        old.executescript((DATA / "journal" / "before-engines.sql").read_text("utf-8"))
+    journal = await Journal.open(path)
+    (row,) = await journal.deployments()
+    assert (row.id, row.model, row.outcome, row.engine) == ("d1", "tinyllama", "serving", "vllm")
+    planned, *_, inspected, serving = [r.event for r in await journal.events("d1")]
+    assert isinstance(planned, ev.DeploymentPlanned) and planned.spec.engine == "vllm"
+    assert planned.spec.engine_args == ("--seed", "1") and planned.needed_vram_gb == 4.5
+    assert isinstance(inspected, ev.HostInspected) and inspected.facts.gpus[0].memory_mib == 24576
+    assert serving == ev.PhaseChanged(1, Phase.SERVING, "http://127.0.0.1:1/v1")
+    (rental,) = await journal.rentals()
+    assert rental.engine == "vllm" and rental.open and rental.engine_log == "/tmp/vllm.log"
+    # What the new version writes into it names its engine.
+    await journal.add_deployment(DeploymentRow("d2", NOW, "m", "local", "", 1, engine="other"))
+    await journal.save(replace(rental, intent_id="i-2", engine="other"))
+    await journal.aclose()
+    again = await Journal.open(path)
+    assert {r.id: r.engine for r in await again.deployments()} == {"d1": "vllm", "d2": "other"}
+    assert {r.intent_id: r.engine for r in await again.rentals()} == {"i-1": "vllm", "i-2": "other"}
+    await again.aclose()
 
 
 def test_a_process_is_known_by_more_than_its_id() -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gdl.domain.phase import Billing
+from gdl.domain.spec import DEFAULT_ENGINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +15,7 @@ class Rental:
 
     billing is ours: it is `active` until the backend confirmed that the machine is gone.
     key_file, api_key_file, host_key_file: paths on this computer; "" while there is none.
+    engine: the name of what serves on it.
     service_url: who was asked for it (Backend.service_url): only it can tell of the session.
     """
 
@@ -44,6 +46,7 @@ class Rental:
     has_gpu: bool = False
     released_at: datetime | None = None
     service_url: str = ""
+    engine: str = DEFAULT_ENGINE
 
     @property
     def open(self) -> bool:

@@ -6,11 +6,15 @@ from dataclasses import dataclass, field
 
 from gdl.domain.offers import OfferQuery
 
+DEFAULT_ENGINE = "vllm"
+"""What serves where nobody says it: the only engine of journals and settings that name none."""
+
 
 @dataclass(frozen=True, slots=True)
 class DeploymentSpec:
     """What the user asked for. `model` as typed: alias, hub id or path on the machine.
 
+    engine: its name, as in `gdl.engines.registry`.
     after: "destroy" releases after verification and benchmark, "keep" leaves it serving and
     ends, "hold" keeps the tunnel open until release or keep is asked for.
     auto_failover takes the next offer by itself after a failed attempt, up to max_attempts.
@@ -32,3 +36,4 @@ class DeploymentSpec:
     ask_on_failure: bool = False
     engine_args: tuple[str, ...] = ()
     auto_fix: bool | None = None
+    engine: str = DEFAULT_ENGINE

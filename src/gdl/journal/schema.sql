@@ -8,7 +8,8 @@ CREATE TABLE IF NOT EXISTS deployments (
     backend    TEXT NOT NULL,
     outcome    TEXT NOT NULL DEFAULT '',
     owner_pid  INTEGER NOT NULL DEFAULT 0,
-    owner_mark TEXT NOT NULL DEFAULT ''
+    owner_mark TEXT NOT NULL DEFAULT '',
+    engine     TEXT NOT NULL DEFAULT 'vllm'
 );
 
 CREATE TABLE IF NOT EXISTS events (
@@ -48,7 +49,8 @@ CREATE TABLE IF NOT EXISTS rentals (
     engine_port   INTEGER NOT NULL DEFAULT 0,
     has_gpu       INTEGER NOT NULL DEFAULT 0,
     released_at   TEXT,
-    service_url   TEXT NOT NULL DEFAULT ''
+    service_url   TEXT NOT NULL DEFAULT '',
+    engine        TEXT NOT NULL DEFAULT 'vllm'
 );
 CREATE INDEX IF NOT EXISTS rentals_by_session ON rentals (session_id);
 CREATE INDEX IF NOT EXISTS rentals_by_deployment ON rentals (deployment_id);

@@ -22,6 +22,7 @@ from gdl.domain.events import EVENT_TYPES, TYPE_NAMES, Event, Recorded
 from gdl.domain.phase import Billing
 from gdl.domain.rental import Rental
 from gdl.domain.serialization import to_plain
+from gdl.domain.spec import DEFAULT_ENGINE
 
 T = TypeVar("T")
 
@@ -37,6 +38,7 @@ class DeploymentRow:
     outcome: str
     owner_pid: int
     owner_mark: str = ""
+    engine: str = DEFAULT_ENGINE
 
 
 _RENTAL_FIELDS = tuple(f.name for f in dataclasses.fields(Rental))
@@ -79,8 +81,8 @@ class Journal:
     async def add_deployment(self, row: DeploymentRow) -> None:
         await self.write(
             "INSERT INTO deployments"
-            " (id, created_at, model, backend, outcome, owner_pid, owner_mark)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            " (id, created_at, model, backend, outcome, owner_pid, owner_mark, engine)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 row.id,
                 row.created_at.isoformat(),
@@ -89,6 +91,7 @@ class Journal:
                 row.outcome,
                 row.owner_pid,
                 row.owner_mark,
+                row.engine,
             ),
         )
 
@@ -198,8 +201,13 @@ class Journal:
         return await self._do(lambda: self._database.execute(sql, values).fetchall())
 
 
-_LATER_COLUMNS = (("rentals", "service_url"), ("deployments", "owner_mark"))
-"""What a journal of an earlier version lacks."""
+_LATER_COLUMNS = (
+    ("rentals", "service_url", ""),
+    ("deployments", "owner_mark", ""),
+    ("rentals", "engine", DEFAULT_ENGINE),
+    ("deployments", "engine", DEFAULT_ENGINE),
+)
+"""What a journal of an earlier version lacks: table, column, and what its rows mean by that."""
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -235,14 +243,16 @@ def _what_helps(error: Exception) -> str:
 
 def _grow(database: sqlite3.Connection) -> None:
     """Add what is lacking; of several processes that start at once, one does."""
-    lacking = [(table, name) for table, name in _LATER_COLUMNS if _lacks(database, table, name)]
+    lacking = [row for row in _LATER_COLUMNS if _lacks(database, row[0], row[1])]
     if not lacking:
         return
     with database:
         database.execute("BEGIN IMMEDIATE")
-        for table, name in lacking:
+        for table, name, default in lacking:
             if _lacks(database, table, name):
-                database.execute(f"ALTER TABLE {table} ADD COLUMN {name} TEXT NOT NULL DEFAULT ''")
+                database.execute(
+                    f"ALTER TABLE {table} ADD COLUMN {name} TEXT NOT NULL DEFAULT '{default}'"
+                )
 
 
 def _lacks(database: sqlite3.Connection, table: str, column: str) -> bool:
@@ -264,6 +274,7 @@ def _deployment(row: sqlite3.Row) -> DeploymentRow:
         row["outcome"],
         row["owner_pid"],
         row["owner_mark"],
+        row["engine"],
     )
 
 

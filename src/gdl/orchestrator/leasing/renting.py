@@ -118,6 +118,7 @@ class Renter:
             model=deployment.model.location,
             served_name=deployment.model.served_name,
             service_url=self._backend.service_url,
+            engine=deployment.spec.engine,
         )
 
     async def _try(self, deployment: Deployment, asked: _Asked) -> RentAnswer | None:

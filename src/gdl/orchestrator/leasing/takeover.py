@@ -56,6 +56,7 @@ class Takeover:
             billing=Billing.ACTIVE,
             model=intent.model,
             served_name=intent.served_name,
+            engine=intent.engine,
         )
         deployment.rental, deployment.adopted = taken, True
         await self._releaser.save(taken)

@@ -66,6 +66,7 @@ class DeploymentRegistry:
                 "",
                 os.getpid(),
                 process_liveness.mark(os.getpid()),
+                spec.engine,
             )
         )
         need = needed_of(model, spec.query, self._settings)
