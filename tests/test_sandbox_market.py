@@ -222,8 +222,8 @@ async def test_destroying_ends_what_runs_there(tmp_path: Path) -> None:
 _OWNER = """
 import asyncio, sys
 from pathlib import Path
-from gdl.backends.sandbox.scenario import load
-from gdl.backends.sandbox.service import Service
+from gdl.simulator.scenario import load
+from gdl.simulator.service import Service
 async def main():
     async with Service(load("calm"), root=Path(sys.argv[1]), speed=50) as made:
         print(made.url, flush=True)

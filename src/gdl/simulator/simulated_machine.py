@@ -22,7 +22,7 @@ from gdl.simulator import fault_models
 from gdl.simulator.fault_draws import OfferFaults
 from gdl.simulator.listings import Listing
 from gdl.simulator.scenario import read_log
-from gdl.simulator.workspace import Workspace, born, end_processes
+from gdl.simulator.workspace import Workspace, end_processes
 from gdl.sshd import processes
 from gdl.sshd.server import LOOPBACK, LocalServer
 
@@ -134,7 +134,7 @@ class Machine:
             "address": self.address,
             "speed": self._speed,
             "owner": os.getpid(),
-            "owner_born": born(os.getpid()),
+            "owner_born": processes.start_ticks(os.getpid()),
             "times": {
                 name: value / self._speed for name, value in self._timing.model_dump().items()
             },

@@ -65,7 +65,7 @@ class Workspace:
         """Programs and tools. Raises OSError."""
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.path.mkdir(mode=0o700)
-        (self.path / _OWNER).write_text(f"{os.getpid()} {born(os.getpid())}\n")
+        (self.path / _OWNER).write_text(f"{os.getpid()} {processes.start_ticks(os.getpid())}\n")
         self.programs.mkdir()
         for entry in files(__package__).joinpath("programs").iterdir():
             if not entry.is_file() or entry.name.startswith("__"):
@@ -95,12 +95,6 @@ class Workspace:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
-def born(pid: int) -> int:
-    """When a process began, in a unit of its own; 0 when there is none or it cannot be told."""
-    process = processes.table().get(pid)
-    return process.ticks if process else 0
-
-
 def _abandoned(folder: Path) -> bool:
     try:
         pid, ticks = (int(word) for word in (folder / _OWNER).read_text().split())
@@ -109,8 +103,7 @@ def _abandoned(folder: Path) -> bool:
         with suppress(OSError):
             return (folder.stat().st_mtime + 60) < time.time()
         return False
-    process = processes.table().get(pid)
-    return process is None or process.ticks != ticks
+    return not processes.started_at(pid, ticks)
 
 
 async def sweep(root: Path) -> int:

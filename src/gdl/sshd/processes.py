@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Collection, Mapping
@@ -21,22 +20,20 @@ from pathlib import Path
 MARK = "GDL_LOCAL_SESSION"
 """The environment variable that every command of a session carries."""
 
-_PROC = Path("/proc")
 _DEEPEST_JOB = 4
 _MAX_PID_FILE = 64
 _CLOCK_SLACK_S = 2.0
+_PS_START = "%a %b %d %H:%M:%S %Y"
+"""How `ps -o lstart=` words a start, in the C locale."""
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """group: its session on Linux, its process group elsewhere. ticks: its start in clock ticks
-    since boot, and started: the same in Unix time; 0 where unknown."""
+    """group: its session on Linux, its process group elsewhere (macOS has no `setsid` command)."""
 
     pid: int
     parent: int
     group: int
-    ticks: int = 0
-    started: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,54 +48,52 @@ class Job:
 
 def table() -> dict[int, Process]:
     """All living processes by pid; zombies are left out."""
-    return _linux_table() if sys.platform == "linux" else _ps_table()
+    import psutil
 
-
-def _linux_table() -> dict[int, Process]:
-    ticks = os.sysconf("SC_CLK_TCK")
-    booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    group_of = os.getsid if sys.platform == "linux" else os.getpgid
+    ended = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
     found = {}
-    for entry in os.scandir(_PROC):
-        if not entry.name.isdigit():
-            continue
-        try:
-            text = Path(entry.path, "stat").read_text(errors="replace")
-        except OSError:
-            continue
-        # The name stands in parentheses and may itself hold any of them.
-        fields = text.rpartition(")")[2].split()
-        if len(fields) < 20 or fields[0] in "ZX":
-            continue
-        pid = int(entry.name)
-        born = int(fields[19])
-        found[pid] = Process(pid, int(fields[1]), int(fields[3]), born, booted + born / ticks)
+    for process in psutil.process_iter(["ppid", "status"]):
+        if process.info["status"] not in ended and process.info["ppid"] is not None:
+            with contextlib.suppress(OSError):
+                group = group_of(process.pid)
+                found[process.pid] = Process(process.pid, process.info["ppid"], group)
     return found
 
 
-def _ps_table() -> dict[int, Process]:
-    found = {}
-    for line in _ps("-A", "-o", "pid=,ppid=,pgid=,stat=").splitlines():
-        words = line.split()
-        if len(words) >= 4 and not words[3].startswith("Z"):
-            pid, parent, group = (int(word) for word in words[:3])
-            found[pid] = Process(pid, parent, group)
-    return found
+def start_ticks(pid: int) -> int:
+    """The start of a living process in clock ticks since the computer's, as /proc has it on Linux;
+    0 when there is none."""
+    import psutil
 
-
-def _ps(*arguments: str) -> str:
     try:
-        done = subprocess.run(
-            ["ps", *arguments],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=5,
-            check=False,
-            env={**os.environ, "LC_ALL": "C"},
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout
+        process = psutil.Process(pid)
+        if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+            return 0
+        since_boot = process.create_time() - psutil.boot_time()
+    except psutil.Error:
+        return 0
+    return round(since_boot * os.sysconf("SC_CLK_TCK"))
+
+
+def started_at(pid: int, ticks: int) -> bool:
+    """Whether a living process has this id and start, both as `start_ticks` told them earlier."""
+    now = start_ticks(pid)
+    if sys.platform == "linux":
+        return 0 < now == ticks
+    # Elsewhere the start of the computer is told in Unix time, which moves when the clock is set.
+    slack = _CLOCK_SLACK_S * os.sysconf("SC_CLK_TCK")
+    return now > 0 and (ticks == 0 or abs(now - ticks) <= slack)
+
+
+def _started(pid: int) -> float:
+    """The start of a process in Unix time; 0 when there is none."""
+    import psutil
+
+    try:
+        return psutil.Process(pid).create_time()
+    except psutil.Error:
+        return 0.0
 
 
 def read_jobs(work: Path) -> list[Job]:
@@ -130,13 +125,18 @@ def _read_job(folder: Path) -> Job | None:
     return Job(pid, " ".join(born.split()), written) if pid > 1 else None
 
 
-def _is_the_job(job: Job, process: Process) -> bool:
-    """Whether that process is still the job, and not a later one that was given its pid."""
+def _is_the_job(job: Job) -> bool:
+    """Whether the process with the job's pid is still the job, and not a later one."""
     if job.born.isdecimal():
-        return int(job.born) == process.ticks
+        return started_at(job.pid, int(job.born))
+    started = _started(job.pid)
     if job.born:
-        return " ".join(_ps("-o", "lstart=", "-p", str(job.pid)).split()) == job.born
-    return 0 < process.started <= job.written + _CLOCK_SLACK_S
+        try:
+            born = time.mktime(time.strptime(job.born, _PS_START))
+        except (ValueError, OverflowError):
+            return False
+        return abs(started - born) <= _CLOCK_SLACK_S
+    return 0 < started <= job.written + _CLOCK_SLACK_S
 
 
 def belonging(ident: str, folder: Path, groups: Collection[int]) -> set[int]:
@@ -146,10 +146,10 @@ def belonging(ident: str, folder: Path, groups: Collection[int]) -> set[int]:
     Never this process itself, nor one it descends from.
     """
     processes = table()
-    mark = f"{MARK}={ident}".encode()
+    mark = f"{MARK}={ident}"
     jobs = read_jobs(folder / "work")
     named = {j.pid for j in jobs}
-    leaders = {j.pid for j in jobs if j.pid in processes and _is_the_job(j, processes[j.pid])}
+    leaders = {j.pid for j in jobs if j.pid in processes and _is_the_job(j)}
     mine = {p.pid for p in processes.values() if _carries(p.pid, mark)} | leaders
     for process in processes.values():
         # Where the leader has ended, what is left of its group must at least sit in the folder.
@@ -164,17 +164,29 @@ def belonging(ident: str, folder: Path, groups: Collection[int]) -> set[int]:
     return _with_descendants(mine - spared, processes) - spared
 
 
-def _carries(pid: int, mark: bytes) -> bool:
+def _carries(pid: int, mark: str) -> bool:
+    name, _, value = mark.partition("=")
+    if sys.platform == "linux":
+        # psutil stops reading at the first empty entry, which a process that rewrote its title may
+        # have in front of the mark.
+        try:
+            return mark.encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        except OSError:
+            return False
+    import psutil
+
     try:
-        return mark in (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
-    except OSError:
+        return psutil.Process(pid).environ().get(name) == value
+    except psutil.Error:
         return False
 
 
 def _sits_in(pid: int, folder: Path) -> bool:
+    import psutil
+
     try:
-        return (_PROC / str(pid) / "cwd").readlink().is_relative_to(folder.resolve())
-    except OSError:
+        return Path(psutil.Process(pid).cwd()).is_relative_to(folder.resolve())
+    except (psutil.Error, OSError):
         return False
 
 

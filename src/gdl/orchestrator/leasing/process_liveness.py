@@ -36,30 +36,25 @@ def runs(row: DeploymentRow) -> bool:
 
 
 def mark(pid: int) -> str:
-    """What no other process with this id has: boot and start, both untouched by a clock that is
-    set. "" where the system does not tell it in /proc."""
+    """What no other process with this id has: the boot's id and the start in clock ticks since the
+    boot, "" where the system does not tell them in /proc.
+
+    Not by psutil: other processes compare this with what they read, and psutil's start times move
+    whenever the clock is set. A live process would be taken for an ended one.
+    """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{boot} {_start_ticks(pid)}"
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+        return f"{boot} {int(stat.rpartition(')')[2].split()[19])}"
     except (OSError, ValueError, IndexError):
         return ""
 
 
-def _start_ticks(pid: int) -> int:
-    """Clock ticks from boot to the start of a process. Raises OSError, ValueError, IndexError."""
-    stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-    return int(stat.rpartition(")")[2].split()[19])
-
-
 def _started(pid: int) -> datetime | None:
-    """When a process started; None where the system does not tell it in /proc."""
+    """When a process started; None where the system does not tell it."""
+    import psutil
+
     try:
-        ticks = _start_ticks(pid)
-        boot = next(
-            int(line.split()[1])
-            for line in Path("/proc/stat").read_text(encoding="ascii").splitlines()
-            if line.startswith("btime ")
-        )
-        return datetime.fromtimestamp(boot + ticks / os.sysconf("SC_CLK_TCK"), UTC)
-    except (OSError, ValueError, IndexError, StopIteration):
+        return datetime.fromtimestamp(psutil.Process(pid).create_time(), UTC)
+    except psutil.Error:
         return None
