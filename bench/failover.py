@@ -51,7 +51,7 @@ from gdl.domain.spec import DeploymentSpec
 from gdl.orchestrator.leasing.retry import retrying
 from gdl.settings import load
 from gdl.simulator import key_pool
-from gdl.simulator import market as market_module
+from gdl.simulator import service as service_module
 
 MODEL = "qwen2-1.5b"
 HANG_S = 120.0
@@ -65,7 +65,7 @@ class WordMachine:
     """Stands in for a simulated machine: it is there, it reaches marks, it is gone."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
-        self.address, self.port = "127.0.0.1", 22
+        self.address, self.port, self.user = "127.0.0.1", 22, "root"
         self.gone = asyncio.Event()
         self._marks: dict[str, asyncio.Event] = {}
 
@@ -254,7 +254,7 @@ async def run(args: argparse.Namespace) -> Tally:
     key = asyncssh.generate_private_key("ssh-ed25519")
     pem = key.export_private_key("pkcs8-pem").decode()
     key_pool._make = lambda: key_pool.Key(pem, key)
-    patch.object(market_module, "Machine", WordMachine).start()
+    patch.object(service_module, "Machine", WordMachine).start()
     tally = Tally()
     waiting = iter(range(args.seed, args.seed + args.runs))
 

@@ -1,9 +1,10 @@
-"""Which faults an offer has, and which requests go wrong: decided by the scenario and the seed."""
+"""Which faults an offer has, and which requests go wrong: decided by the scenario and the seed, and
+by whoever injects faults into a market that runs."""
 
 from __future__ import annotations
 
 import random
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -34,6 +35,40 @@ class Draws:
         self._place = {offer.id: place for place, offer in enumerate(by_price, 1)}
         self._used: Counter[int] = Counter()
         self._seen: Counter[int] = Counter()
+        self._next: dict[Operation, deque[Http | OfferFault]] = {}
+        self._always: dict[Operation, Http] = {}
+        self._injected: list[OfferFault] = []
+
+    # -- faults that are injected, which come before those of the scenario
+
+    def inject(self, fault: Http | OfferFault, times: int | None = 1) -> None:
+        """The next `times` requests of the fault's kind go wrong, in the order of the calls, and
+        whatever offer they are for; None: from now on, for the offers that the fault names."""
+        operation: Operation = fault.on if isinstance(fault, Http) else "create"
+        if times is not None:
+            self._next.setdefault(operation, deque()).extend([fault] * times)
+        elif isinstance(fault, Http):
+            self._always[operation] = fault
+        else:
+            self._injected.insert(0, fault)
+
+    def heal(self) -> None:
+        """Forget what was injected."""
+        self._next.clear()
+        self._always.clear()
+        self._injected.clear()
+
+    def of_session(self, offer: Listing) -> OfferFaults:
+        """The faults of a session that is made now; each call is one session."""
+        found = self.of_offer(offer)
+        waiting = self._next.get("create")
+        if waiting and not isinstance(waiting[0], Http):
+            first = waiting.popleft()
+            assert not isinstance(first, Http)
+            return OfferFaults((first, *found))
+        return found
+
+    # -- faults that are drawn
 
     def random(self, *what: object) -> random.Random:
         """Chance that depends on the seed and on `what` alone."""
@@ -42,7 +77,7 @@ class Draws:
     def of_offer(self, offer: Listing) -> OfferFaults:
         """The faults of an offer, by the order of the scenario."""
         left = self.random("offer", offer.id).random()
-        found: list[OfferFault] = []
+        found = [fault for fault in self._injected if self._named(fault, offer)]
         for fault in self._offer_faults:
             if not self._named(fault, offer):
                 continue
@@ -63,6 +98,16 @@ class Draws:
 
     def of_request(self, operation: Operation) -> Http | None:
         """What goes wrong with this request; each call is one request."""
+        waiting = self._next.get(operation)
+        if waiting:
+            first = waiting[0]
+            if not isinstance(first, Http):
+                # The session that is asked for has it.
+                return None
+            waiting.popleft()
+            return first
+        if operation in self._always:
+            return self._always[operation]
         for number, fault in enumerate(self._http):
             if fault.on != operation or (fault.times and self._used[number] >= fault.times):
                 continue

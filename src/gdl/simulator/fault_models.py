@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -128,6 +128,13 @@ class Dies(_Whom):
     stays: bool = False
 
 
+class Misreported(_Whom):
+    """The service tells other values of the session than are true."""
+
+    kind: Literal["misreported"]
+    fields: dict[str, Any]
+
+
 class NoDriver(_Whom):
     kind: Literal["no-driver"]
 
@@ -193,16 +200,34 @@ class Server(_Whom):
 class Http(Part):
     """The service's answers to one kind of request go wrong.
 
-    answer: an HTTP status with the service's own error body, or timeout (no answer), garbage
-    (HTML with status 200), cut (connection reset), truncated (half the answer), lies (delete: 200,
-    but the machine stays). made: what was asked for is done first. times: how often, 0: always;
-    skip: requests that go well before; share: of all such requests, drawn from the seed.
+    answer: 429 or 500 with the service's own error body; 502, 503 or 504 with a gateway's page; or
+    unrouted (plain 404), timeout (no answer), garbage (HTML with status 200), empty (200 without a
+    body), cut (connection reset), truncated (half the answer), short (cut off before the length
+    that was promised), incomplete (without the field `without`, its path by dots), lies (delete:
+    200, but the machine stays). made: what was asked for is done first. times: how often, 0:
+    always; skip: requests that go well before; share: of all such requests, drawn from the seed.
     """
 
     kind: Literal["http"]
     on: Operation
-    answer: Literal["429", "500", "502", "503", "timeout", "garbage", "cut", "truncated", "lies"]
+    answer: Literal[
+        "429",
+        "500",
+        "502",
+        "503",
+        "504",
+        "unrouted",
+        "timeout",
+        "garbage",
+        "empty",
+        "cut",
+        "truncated",
+        "short",
+        "incomplete",
+        "lies",
+    ]
     made: bool = False
+    without: str = ""
     times: int = Field(1, ge=0)
     skip: int = Field(0, ge=0)
     share: float | None = Field(None, ge=0, le=1)
@@ -218,6 +243,7 @@ OfferFault = (
     | SlowBoot
     | KeyLate
     | Dies
+    | Misreported
     | NoDriver
     | Driver
     | Rebuilding

@@ -5,25 +5,29 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, cast
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from gdl.simulator import billing_records
 from gdl.simulator.fault_draws import Draws
 from gdl.simulator.fault_models import Http, Operation
 from gdl.simulator.market import Market
+from gdl.simulator.scripted_answers import Canned, Received, received
 from gdl.simulator.wire_format import API, Json, Query, Refusal, new_request_id, rfc3339
 
 _BODY_LIMIT = 2**20
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _PAGE = b"<html><body><h1>It works!</h1></body></html>"
-_GATEWAY = {502: "Bad Gateway", 503: "Service Temporarily Unavailable"}
+_REMEMBERED = 10_000
+"""Requests that are kept, to be looked at."""
+_GATEWAY = {502: "Bad Gateway", 503: "Service Temporarily Unavailable", 504: "Gateway Time-out"}
 _ERRORS = {429: "rate limit exceeded", 500: "internal server error"}
 
 Handler = Callable[[Request, Json], Awaitable[tuple[int, Json]]]
@@ -47,6 +51,11 @@ class Api:
         self._benchmarks = billing_records.Benchmarks()
         self._closing = asyncio.Event()
         self.requests = 0
+        self.received: deque[Received] = deque(maxlen=_REMEMBERED)
+        """The latest requests to the routes of the service, oldest first."""
+        self.canned: Canned | None = None
+        self.ready = True
+        """What /ready says, until the service closes."""
 
     def close(self) -> None:
         """End requests that hang, and say so at /ready."""
@@ -96,29 +105,38 @@ class Api:
             self.requests += 1
             sent = request.headers.get("x-request-id", "")
             ident = sent if _REQUEST_ID.fullmatch(sent) else new_request_id()
+            raw = await _read_body(request)
+            self.received.append(received(request, raw))
+            if self.canned is not None and self.canned.on in (None, operation):
+                return self.canned.response()
             fault = self._draws.of_request(operation)
             if fault is None:
-                response = await self._answer(request, handler, ident)
+                response = await self._answer(request, raw, handler, ident)
             else:
-                response = await self._wrong(request, handler, ident, fault)
+                response = await self._wrong(request, raw, handler, ident, fault)
             response.headers["X-Request-ID"] = ident
             return response
 
         return endpoint
 
-    async def _answer(self, request: Request, handler: Handler, ident: str) -> Response:
+    async def _answer(
+        self, request: Request, raw: bytes | None, handler: Handler, ident: str
+    ) -> Response:
         try:
-            body = await _read_body(request)
-            status, answer = await _while_connected(request, handler(request, body))
+            work = handler(request, _parsed(raw))
+            status, answer = await _while_connected(request, work)
             return _Json(answer, status)
         except Refusal as refusal:
             return _Json(refusal.body(ident), refusal.status)
 
-    async def _wrong(self, request: Request, handler: Handler, ident: str, fault: Http) -> Response:
+    async def _wrong(
+        self, request: Request, raw: bytes | None, handler: Handler, ident: str, fault: Http
+    ) -> Response:
         if fault.answer == "lies":
             answer = {"message": "session destroyed", "session_id": request.path_params.get("id")}
             return _Json(answer)
-        good = await self._answer(request, handler, ident) if fault.made else None
+        done = fault.made or fault.answer == "incomplete"
+        good = await self._answer(request, raw, handler, ident) if done else None
         match fault.answer:
             case "timeout":
                 try:
@@ -131,11 +149,18 @@ class Api:
                 return self._reset(request)
             case "garbage":
                 return Response(_PAGE, media_type="text/html")
+            case "empty":
+                return Response(b"", media_type=_Json.media_type)
+            case "unrouted":
+                return PlainTextResponse("404 page not found", 404)
             case "truncated":
-                whole = bytes(good.body) if good is not None else b'{"offers": [{"id": "vastai-1"'
-                half = whole[: max(len(whole) // 2, 1)]
-                return Response(half, media_type="application/json; charset=utf-8")
-            case "502" | "503":
+                half = _whole(good)[: max(len(_whole(good)) // 2, 1)]
+                return Response(half, media_type=_Json.media_type)
+            case "short":
+                return self._cut_off(request, _whole(good))
+            case "incomplete":
+                return _without(_whole(good), fault.without)
+            case "502" | "503" | "504":
                 status = int(fault.answer)
                 page = f"<html><h1>{_GATEWAY[status]}</h1></html>"
                 return Response(page, status, media_type="text/html")
@@ -145,6 +170,16 @@ class Api:
         if fault.retry_after is not None:
             response.headers["Retry-After"] = f"{fault.retry_after:g}"
         return response
+
+    def _cut_off(self, request: Request, whole: bytes) -> Response:
+        """Half of what the header promises, and the connection is reset."""
+
+        async def half() -> AsyncIterator[bytes]:
+            yield whole[: max(len(whole) // 2, 1)]
+            self._reset(request)
+
+        length = {"Content-Length": str(len(whole))}
+        return StreamingResponse(half(), headers=length, media_type=_Json.media_type)
 
     def _reset(self, request: Request) -> Response:
         if request.client is not None:
@@ -161,7 +196,7 @@ class Api:
         return 200, {"status": "ok", "timestamp": _now(), "services": services}
 
     async def _ready(self, request: Request, body: Json) -> tuple[int, Json]:
-        ready = not self._closing.is_set()
+        ready = self.ready and not self._closing.is_set()
         return 200 if ready else 503, {"ready": ready, "timestamp": _now()}
 
     async def _inventory(self, request: Request, body: Json) -> tuple[int, Json]:
@@ -246,14 +281,21 @@ def _query(request: Request) -> Query:
     return Query(dict(request.query_params))
 
 
-async def _read_body(request: Request) -> Json:
+async def _read_body(request: Request) -> bytes | None:
+    """None for a body that is too long."""
     if request.method in ("GET", "DELETE"):
-        return {}
+        return b""
     raw = b""
     async for chunk in request.stream():
         raw += chunk
         if len(raw) > _BODY_LIMIT:
-            raise Refusal(413, "http: request body too large")
+            return None
+    return raw
+
+
+def _parsed(raw: bytes | None) -> Json:
+    if raw is None:
+        raise Refusal(413, "http: request body too large")
     if not raw:
         return {}
     try:
@@ -263,6 +305,21 @@ async def _read_body(request: Request) -> Json:
     if not isinstance(body, dict):
         raise Refusal(400, "invalid request body: not an object")
     return cast(Json, body)
+
+
+def _whole(good: Response | None) -> bytes:
+    return bytes(good.body) if good is not None else b'{"offers": [{"id": "vastai-1"'
+
+
+def _without(whole: bytes, path: str) -> Response:
+    """The answer to a rent request, without the field at that path."""
+    body = json.loads(whole)
+    *outer, last = path.split(".")
+    inside = body
+    for name in outer:
+        inside = inside[name]
+    inside.pop(last, None)
+    return _Json(body, 201)
 
 
 async def _while_connected(request: Request, work: Awaitable[tuple[int, Json]]) -> tuple[int, Json]:

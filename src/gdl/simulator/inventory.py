@@ -44,13 +44,18 @@ class Inventory:
         speed: float,
         is_taken: Callable[[str], bool],
     ) -> None:
-        self.by_id = {offer.id: offer for offer in listed}
-        self.providers = {offer.provider for offer in listed}
+        self._cached: dict[tuple[str, str, str], _Fetched] = {}
+        self.list_offers(listed)
         self._cache_s = timing.cache / speed
         self._memory_s = timing.memory / speed
         self._is_taken = is_taken
         self._failures: dict[str, _Failures] = {}
-        self._cached: dict[tuple[str, str, str], _Fetched] = {}
+
+    def list_offers(self, listed: Sequence[Listing]) -> None:
+        """From now on, and to be fetched at once."""
+        self.by_id = {offer.id: offer for offer in listed}
+        self.providers = {offer.provider for offer in listed}
+        self._cached.clear()
 
     # -- failures ----------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import asyncssh
 
@@ -15,6 +15,17 @@ class Key:
 
     private: str
     ssh: asyncssh.SSHKey
+
+
+class Keys(Protocol):
+    """Where the keys of sessions come from."""
+
+    async def take(self) -> Key: ...
+
+    def give_back(self, key: Key) -> None: ...
+
+    async def warm(self) -> None:
+        """Have one ready before it is asked for."""
 
 
 class KeyPool:
@@ -38,7 +49,6 @@ class KeyPool:
         self._free.append(key)
 
     async def warm(self) -> None:
-        """Have one ready before it is asked for."""
         self.give_back(await self.take())
 
 

@@ -16,17 +16,15 @@ from gdl.simulator import fault_models, request_validation
 from gdl.simulator.billing_records import Rent
 from gdl.simulator.fault_draws import Draws, OfferFaults
 from gdl.simulator.inventory import Inventory
-from gdl.simulator.key_pool import KeyPool
+from gdl.simulator.key_pool import Keys
 from gdl.simulator.listings import Listing
+from gdl.simulator.machines import MakeMachine
 from gdl.simulator.rented_session import LONGEST, Rented
 from gdl.simulator.scenario import Scenario
-from gdl.simulator.simulated_machine import Machine
 from gdl.simulator.wire_format import Json, Query, Refusal, rfc3339
-from gdl.simulator.workspace import Workspace
 
 F = TypeVar("F", bound=fault_models.OfferFault)
 
-_USUAL_DISK_GB = 200
 _LEFT_IS_ENDED = "Instance not found on provider during reconciliation"
 
 
@@ -38,16 +36,17 @@ class Market:
         scenario: Scenario,
         listed: Sequence[Listing],
         draws: Draws,
-        workspace: Workspace,
+        keys: Keys,
+        make_machine: MakeMachine,
         *,
         speed: float,
     ) -> None:
         self._scenario = scenario
         self._timing = scenario.timing
         self._draws = draws
-        self._workspace = workspace
+        self._make_machine = make_machine
         self._speed = speed
-        self.keys = KeyPool()
+        self.keys = keys
         self.sessions: dict[str, Rented] = {}
         """By id, newest last."""
         self.inventory = Inventory(listed, self._timing, speed, self._is_taken)
@@ -156,12 +155,14 @@ class Market:
             ident,
             consumer,
             offer,
-            self._draws.of_offer(offer),
+            self._draws.of_session(offer),
             str(body["workload_type"]),
             int(body["reservation_hours"]),
             datetime.now(UTC),
             disk_gb=body.get("disk_gb"),
         )
+        misreported = session.faults.first(fault_models.Misreported)
+        session.misreported = dict(misreported.fields) if misreported else {}
         self.sessions[ident] = session
         return session
 
@@ -187,15 +188,8 @@ class Market:
         session.rented = True
         session.ssh_port, session.ssh_user = 22, offer.user
         if faults.first(fault_models.NeverReady) is None:
-            session.machine = Machine(
-                self._workspace,
-                offer,
-                faults,
-                self._timing,
-                speed=self._speed,
-                disk_gb=session.disk_gb or _USUAL_DISK_GB,
-                rng=self._draws.random("machine", offer.id),
-            )
+            session.machine = self._make_machine(offer, faults, session.disk_gb)
+            session.ssh_user = session.machine.user
             await session.machine.start(session.key.ssh)
 
     async def _refuse_stale(self, session: Rented, form: str) -> None:

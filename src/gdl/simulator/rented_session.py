@@ -10,7 +10,7 @@ from gdl.simulator.billing_records import Rent
 from gdl.simulator.fault_draws import OfferFaults
 from gdl.simulator.key_pool import Key
 from gdl.simulator.listings import Listing
-from gdl.simulator.simulated_machine import Machine
+from gdl.simulator.machines import RentedMachine
 from gdl.simulator.wire_format import Json, rfc3339
 
 TERMINAL = ("stopped", "failed")
@@ -20,7 +20,8 @@ LONGEST = timedelta(hours=12)
 @dataclass(slots=True, eq=False)
 class Rented:
     """status and error are what the service believes; rented: whether the machine exists and
-    bills, which may be another thing. machine None: nothing of it runs here (SSH never up)."""
+    bills, which may be another thing. machine None: nothing of it runs here (SSH never up).
+    misreported: what the service tells in place of the truth."""
 
     id: str
     consumer_id: str
@@ -30,6 +31,7 @@ class Rented:
     hours: int
     created: datetime
     disk_gb: int | None = None
+    misreported: Json = field(default_factory=dict)
     status: str = "pending"
     error: str = ""
     ssh_host: str = ""
@@ -39,7 +41,7 @@ class Rented:
     failed_create: bool = False
     rented: bool = False
     ended: datetime | None = None
-    machine: Machine | None = None
+    machine: RentedMachine | None = None
     key: Key | None = None
     life: asyncio.Task[None] | None = None
     ending: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -72,7 +74,8 @@ class Rented:
             "failed_offers": self.failed_offers,
         }
         # As the service: what is empty is left out.
-        return {name: value for name, value in row.items() if value not in ("", None, 0)}
+        shown = {name: value for name, value in row.items() if value not in ("", None, 0)}
+        return shown | self.misreported
 
     def rent(self) -> Rent:
         return Rent(

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import socket
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,43 +16,53 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from gdl.domain.errors import BackendError, UsageError
 from gdl.domain.text import one_line
 from gdl.simulator import workspace as ws
-from gdl.simulator.fault_draws import Draws
+from gdl.simulator.fault_draws import Draws, OfferFaults
 from gdl.simulator.http_api import Api
-from gdl.simulator.listings import listings, read_rows
+from gdl.simulator.key_pool import KeyPool, Keys
+from gdl.simulator.listings import Listing, listings, read_rows
+from gdl.simulator.machines import HostElsewhere, MakeMachine, RentedMachine
 from gdl.simulator.market import Market
 from gdl.simulator.scenario import Scenario
+from gdl.simulator.simulated_machine import Machine
 
 LOOPBACK = "127.0.0.1"
+_GRACE_S = 3.0
+"""Seconds for requests that are being answered when the service closes."""
+_LAST_TURNS = 100
+"""Of 10 ms each, for answers that are still on their way to a client."""
 
 
 class Service:
     """Runs in the event loop that starts it. Closing it ends every session, process and file.
 
-    root: the folder in which simulated markets have theirs. speed: how many times faster than
-    its scenario's seconds. offers: how many to list; 0: the fixed list.
+    root: the folder in which simulated markets have theirs; or, in place of machines of its own,
+    the host that every session gets. speed: how many times faster than its scenario's seconds.
+    offers: how many to list, 0: the fixed list; or `listed`, the offers themselves.
+    `draws` takes faults while it runs; `api` knows what was asked, and gives canned answers.
     """
 
     def __init__(
         self,
         scenario: Scenario,
         *,
-        root: Path,
+        root: Path | HostElsewhere,
         seed: int = 0,
         speed: float = 1.0,
         offers: int = 0,
+        listed: Sequence[Listing] = (),
     ) -> None:
         self._scenario = scenario
-        try:
-            own = read_rows([list(row) for row in scenario.offers])
-        except (KeyError, ValueError) as error:
-            raise UsageError(
-                f"scenario {scenario.name}: its offers cannot be read: {one_line(error)}",
-                "write rows as in the standard list",
-            ) from None
-        self.listed = own or listings(offers, seed)
-        self._workspace = ws.Workspace(root)
-        self._draws = Draws(scenario, seed, self.listed)
-        self.market = Market(scenario, self.listed, self._draws, self._workspace, speed=speed)
+        self._seed = seed
+        self._speed = speed
+        self.listed = listed or _offers_of(scenario) or listings(offers, seed)
+        self.draws = Draws(scenario, seed, self.listed)
+        self._workspace = None if isinstance(root, HostElsewhere) else ws.Workspace(root)
+        if isinstance(root, HostElsewhere):
+            keys: Keys = root
+            make: MakeMachine = root.make
+        else:
+            keys, make = KeyPool(), self._machine
+        self.market = Market(scenario, self.listed, self.draws, keys, make, speed=speed)
         self.id = secrets.token_hex(4)
         self._about = {
             "simulated": True,
@@ -65,8 +76,8 @@ class Service:
         self._connections: weakref.WeakValueDictionary[tuple[str, int], Any] = (
             weakref.WeakValueDictionary()
         )
-        self._api = Api(
-            self.market, self._draws, self._about, self._cut, scenario.timing.hang / speed
+        self.api = Api(
+            self.market, self.draws, self._about, self._cut, scenario.timing.hang / speed
         )
         self._server: uvicorn.Server | None = None
         self._socket: socket.socket | None = None
@@ -79,25 +90,27 @@ class Service:
 
     async def start(self, port: int = 0) -> str:
         """Listen, and say where. Raises BackendError when the port or the folder cannot be had."""
-        await ws.sweep(self._workspace.root)
+        space = self._workspace
         try:
-            await asyncio.to_thread(self._workspace.make)
+            if space is not None:
+                await ws.sweep(space.root)
+                await asyncio.to_thread(space.make)
             self._socket = _listen(port)
         except OSError as error:
-            await asyncio.to_thread(self._workspace.remove)
+            if space is not None:
+                await asyncio.to_thread(space.remove)
             raise BackendError(
                 f"the sandbox cannot be started: {one_line(error.strerror or error)}",
                 f"choose another port than {port}" if port else "check the data folder",
             ) from None
         config = uvicorn.Config(
-            self._api.app(),
+            self.api.app(),
             http=_protocol(self._connections),
             ws="none",
             lifespan="off",
             log_config=None,
             log_level="critical",
             access_log=False,
-            timeout_graceful_shutdown=3,
         )
         config.load()
         server = uvicorn.Server(config)
@@ -109,14 +122,15 @@ class Service:
 
     async def aclose(self) -> None:
         """End everything. Idempotent."""
-        self._api.close()
+        self.api.close()
         if self._warming is not None:
             await asyncio.wait({self._warming})
         await self.market.aclose()
         server, self._server = self._server, None
         if server is not None:
-            await server.shutdown(sockets=[self._socket] if self._socket else None)
-        await asyncio.to_thread(self._workspace.remove)
+            await _shut_down(server)
+        if self._workspace is not None:
+            await asyncio.to_thread(self._workspace.remove)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -125,10 +139,51 @@ class Service:
     async def __aexit__(self, *exc: object) -> None:
         await self.aclose()
 
+    def _machine(self, offer: Listing, faults: OfferFaults, disk_gb: int | None) -> RentedMachine:
+        assert self._workspace is not None
+        return Machine(
+            self._workspace,
+            offer,
+            faults,
+            self._scenario.timing,
+            speed=self._speed,
+            disk_gb=disk_gb,
+            rng=self.draws.random("machine", offer.id),
+        )
+
     def _cut(self, client: tuple[str, int]) -> None:
         connection = self._connections.get(client)
         if connection is not None:
             connection.transport.abort()
+
+
+def _offers_of(scenario: Scenario) -> tuple[Listing, ...]:
+    try:
+        return read_rows([list(row) for row in scenario.offers])
+    except (KeyError, ValueError) as error:
+        raise UsageError(
+            f"scenario {scenario.name}: its offers cannot be read: {one_line(error)}",
+            "write rows as in the standard list",
+        ) from None
+
+
+async def _shut_down(server: uvicorn.Server) -> None:
+    """As the server's own `shutdown`, which always sleeps for a tenth of a second."""
+    state = server.server_state
+    for listener in server.servers:
+        listener.close()
+    for connection in list(state.connections):
+        connection.shutdown()
+    if state.tasks:
+        await asyncio.wait(list(state.tasks), timeout=_GRACE_S)
+    for task in list(state.tasks):
+        task.cancel()
+    for _ in range(_LAST_TURNS):
+        if not state.connections:
+            return
+        await asyncio.sleep(0.01)
+    for connection in list(state.connections):
+        connection.transport.abort()
 
 
 def _listen(port: int) -> socket.socket:

@@ -26,12 +26,14 @@ from gdl.simulator.workspace import Workspace, end_processes
 from gdl.sshd import processes
 from gdl.sshd.server import LOOPBACK, LocalServer
 
+_USUAL_DISK_GB = 200
+
 
 class Machine:
     """Made by `start`, gone after `aclose`: processes, folder and all.
 
-    address, port: where its SSH server listens. Its programs find the loopback of the machine at
-    `address`, so that many machines can serve on the same port.
+    address, port, user: how its SSH server is reached. Its programs find the loopback of the
+    machine at `address`, so that many machines can serve on the same port.
     """
 
     def __init__(
@@ -42,7 +44,7 @@ class Machine:
         timing: fault_models.Timing,
         *,
         speed: float,
-        disk_gb: int,
+        disk_gb: int | None,
         rng: random.Random,
     ) -> None:
         self._workspace = workspace
@@ -50,12 +52,13 @@ class Machine:
         self._faults = faults
         self._timing = timing
         self._speed = speed
-        self._disk_gb = disk_gb
+        self._disk_gb = disk_gb or _USUAL_DISK_GB
         self._rng = rng
         self._name = f"machine-{secrets.token_hex(6)}"
         self._server: LocalServer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.address = LOOPBACK
+        self.user = offer.user
         self.folder = workspace.path / self._name
 
     @property
