@@ -66,13 +66,9 @@ def _server(command: str, address: str, port: int) -> Any:
         return await handler(request)
 
     class Guarded(Server):  # type: ignore[misc, unused-ignore]
-        async def _make_app(self) -> Any:
-            app = await super()._make_app()
-            app.middlewares.append(own_pages_only)
-            return app
-
         async def on_startup(self, app: Any) -> None:
-            """Without the library's own banner."""
+            """In place of the library's banner. aiohttp takes middlewares until this is over."""
+            app.middlewares.append(own_pages_only)
 
     return Guarded(command, host=address, port=port, title="gdl-tui")
 

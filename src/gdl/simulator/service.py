@@ -112,6 +112,7 @@ class Service:
             log_level="critical",
             access_log=False,
         )
+        # The steps of `Server.serve`, which would take over the signals of this process.
         config.load()
         server = uvicorn.Server(config)
         server.lifespan = config.lifespan_class(config)

@@ -147,7 +147,8 @@ async def _dial(
 
 def _spare_ignores(conn: asyncssh.SSHClientConnection) -> None:
     """Do without the empty message that asyncssh puts before every other. It guards ciphers in CBC
-    mode, of which we take none, and costs each small packet a second one."""
+    mode, of which we take none, and costs each small packet a second one. No option turns it off;
+    `send_packet` is an undocumented method."""
     send = conn.send_packet
 
     def send_packet(kind: int, *parts: bytes, **more: Any) -> None:

@@ -18,12 +18,14 @@ import struct
 import termios
 from collections.abc import Awaitable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import asyncssh
-from asyncssh.channel import SSHChannel
 
 from gdl.sshd.pipes import pump_in, pump_out, read_end, reader_of, write_end, writer_of
+
+if TYPE_CHECKING:
+    from asyncssh.channel import SSHChannel
 
 LOOPBACK = "127.0.0.1"
 
@@ -40,7 +42,8 @@ _SIGNALS = {
 
 
 class _Command(asyncssh.SSHServerProcess[bytes]):
-    """One channel. Signals and window changes act at once, whatever stands in the input."""
+    """One channel. Signals and window changes act at once, whatever stands in the input; those
+    of asyncssh's own processes queue behind it. How such a process is made is undocumented."""
 
     def __init__(self, server: LocalServer) -> None:
         super().__init__(server.run, server.sftp, 3, False)

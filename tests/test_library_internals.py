@@ -1,0 +1,107 @@
+"""What we use of libraries beyond their documentation, each part held by a pin to the minor
+version: one test for each, which says what to do when a new version has changed it."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+import socket
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+import httpx
+import pytest
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from ssh_server import serving
+
+_PROJECT = Path(__file__).parent.parent / "pyproject.toml"
+
+
+@pytest.mark.parametrize("library", ["asyncssh", "uvicorn"])
+def test_it_is_held_to_a_minor_version(library: str) -> None:
+    wanted = tomllib.loads(_PROJECT.read_text())["project"]["dependencies"]
+    (text,) = (line for line in wanted if re.match(rf"{library}\b", line))
+    pin = re.fullmatch(rf"{library}>=(\d+)\.(\d+)(?:\.\d+)?,<(\d+)\.(\d+)", text)
+    assert pin is not None, f"pyproject.toml must hold {library} to a minor version, not {text!r}"
+    major, minor, next_major, next_minor = map(int, pin.groups())
+    assert (next_major, next_minor) == (major, minor + 1), text
+
+
+async def test_asyncssh_sends_all_packets_by_a_method_that_can_be_replaced(tmp_path: Path) -> None:
+    """For `_spare_ignores` in ssh/dial.py."""
+    ignore, open_channel = 2, 90
+    kinds: list[int] = []
+    async with serving(tmp_path) as server:
+        conn = await asyncssh.connect(
+            "127.0.0.1", server.port, username="u", known_hosts=None, config=None,
+            client_keys=[server.client_key], agent_path=None,
+        )  # fmt: skip
+        async with conn:
+            send = conn.send_packet
+
+            def record(kind: int, *parts: bytes, **more: Any) -> None:
+                kinds.append(kind)
+                send(kind, *parts, **more)
+
+            vars(conn)["send_packet"] = record
+            assert (await conn.run("echo hello")).stdout == "hello\n"
+    assert open_channel in kinds, "asyncssh no longer calls conn.send_packet(kind, ...)"
+    assert ignore in kinds, (
+        "asyncssh no longer sends an empty message before others: _spare_ignores can go"
+    )
+
+
+async def test_asyncssh_tells_what_an_alias_stands_for(tmp_path: Path) -> None:
+    """For `_options` in ssh/dial.py: what the user's configuration says of jump hosts and keys."""
+    config = tmp_path / "config"
+    config.write_text("Host box\n  ProxyJump me@jump:2222\n  IdentityFile /keys/box\n")
+    known = await asyncssh.SSHClientConnectionOptions.construct(
+        config=[str(config)], host="box", client_keys=None
+    )
+    assert known.tunnel == "me@jump:2222", "options.tunnel is no longer ProxyJump"
+    assert known.config.get("IdentityFile") == ["/keys/box"], "options.config is another thing now"
+
+
+def test_asyncssh_makes_server_processes_as_before() -> None:
+    """For `_Command` in sshd/server.py."""
+    parameters = list(inspect.signature(asyncssh.SSHServerProcess.__init__).parameters)
+    assert parameters == [
+        "self", "process_factory", "sftp_factory", "sftp_version", "allow_scp"
+    ], "SSHServerProcess takes other arguments"  # fmt: skip
+    for name in ("signal_received", "break_received", "terminal_size_changed"):
+        assert callable(getattr(asyncssh.SSHServerProcess, name, None)), f"no {name} to replace"
+
+
+async def test_uvicorn_starts_and_stops_in_steps_and_tells_its_connections() -> None:
+    """For simulator/service.py: no signal is taken over, and one connection can be cut."""
+    clients: dict[tuple[str, int], H11Protocol] = {}
+
+    class Recorded(H11Protocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            assert self.client is not None, "H11Protocol no longer tells its client's address"
+            clients[self.client] = self
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        # Cut before anything is answered.
+        clients[scope["client"]].transport.abort()
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        config = uvicorn.Config(app, http=Recorded, ws="none", lifespan="off", log_config=None)
+        config.load()
+        server = uvicorn.Server(config)
+        server.lifespan = config.lifespan_class(config)
+        await server.startup(sockets=[listener])
+        try:
+            async with httpx.AsyncClient(trust_env=False) as client:
+                with pytest.raises(httpx.RemoteProtocolError):
+                    await client.get(f"http://127.0.0.1:{listener.getsockname()[1]}/")
+        finally:
+            await server.shutdown(sockets=[listener])
+    assert len(clients) == 1, "uvicorn no longer makes connections with the class it is given"
