@@ -23,9 +23,6 @@ BATCH_S = 0.05
 
 
 class Flooded(GdlApp):
-    CSS_PATH: ClassVar = [
-        Path(sys.modules[GdlApp.__module__].__file__ or "").parent / p for p in GdlApp.CSS_PATH
-    ]
     BINDINGS: ClassVar[list[BindingType]] = [Binding("exclamation_mark", "flood", "Flood")]
     rate = 0
     ident = ""
@@ -37,7 +34,7 @@ class Flooded(GdlApp):
         assert isinstance(orchestrator, ScriptedOrchestrator)
         self.ident = orchestrator.begin(SPEC)
         to_installing(orchestrator, self.ident)
-        self.call_after_refresh(self.open, self.ident)
+        self.call_after_refresh(self.open_deployment, self.ident)
         self.set_timer(
             1.0, garbage_collection.settle
         )  # as the program does when its offers are shown

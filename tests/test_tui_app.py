@@ -451,7 +451,7 @@ async def test_a_broken_stream_is_told_and_looked_at_again() -> None:
             yield
 
         orchestrator.events = broken  # type: ignore[method-assign, assignment]
-        app.open(ident)
+        app.open_deployment(ident)
         await until(pilot, lambda: "the journal is locked" in screen_text(app))
         orchestrator.events = real  # type: ignore[method-assign]
         await pilot.press("r")

@@ -136,7 +136,7 @@ async def test_logs_of_earlier_attempts_are_bounded() -> None:
             lines = tuple(f"{number}: {n}" for n in range(EARLIER_LINES + 100))
             orchestrator.push(ident, number * 10, ev.LogLines(number, "install", lines, 0))
             orchestrator.push(ident, number * 10, *failing(number))
-        app.open(ident)
+        app.open_deployment(ident)
         followed = app.store.deployments[ident]
         await until(pilot, lambda: followed.state.last_seq >= orchestrator.state(ident).last_seq)
         assert len(followed.logs) == EARLIER_KEPT + 1
@@ -176,7 +176,7 @@ async def test_parts_and_gpu_are_drawn_while_it_loads() -> None:
         orchestrator.gpu = GpuLoad(14438, 24576, 53)
         orchestrator.push(ident, 70, ev.Progressed(1, "x", 0.5, "shards", 0.625))
         orchestrator.clock.forward(1)
-        app._tick()
+        app.feed.tick()
         wanted = ("14.1/24 GiB", "53 %", "shards", " 62%")
         await until(pilot, lambda: all(words in screen_text(app) for words in wanted))
 
@@ -288,7 +288,7 @@ async def test_checks_show_their_history_and_the_engine_its_load() -> None:
         await show(pilot, orchestrator, to_serving)
         await pilot.press("3")
         orchestrator.clock.forward(1)
-        app._tick()
+        app.feed.tick()
         wanted = (
             *("90 % 61 °C 214 W", "✓✗✓", "3 rounds, the last one 3", "s ago", "25%"),
             *("19.5/24.0 GiB", "healthy"),
@@ -296,7 +296,7 @@ async def test_checks_show_their_history_and_the_engine_its_load() -> None:
         await until(pilot, lambda: all(words in screen_text(app) for words in wanted))
         orchestrator.sample = HealthSample(Condition.DEGRADED, "HTTP 500 from /health", 9.0)
         orchestrator.clock.forward(1)
-        app._tick()
+        app.feed.tick()
         await until(pilot, lambda: "degraded · HTTP 500 from /health" in screen_text(app))
 
 
@@ -352,7 +352,7 @@ async def test_serving_for_long_keeps_memory_flat() -> None:
                 lines = tuple(f"request {second} {n} " + "x" * 60 for n in range(200))
                 batch = ev.LogLines(1, "engine", lines, 0)
                 followed.fold(Recorded(ident, followed.state.last_seq, START, batch))
-                app._tick()
+                app.feed.tick()
                 if second % 5 == 0:
                     await pilot.press("3" if second % 10 else "2")
                     await pilot.pause()

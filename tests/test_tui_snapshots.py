@@ -58,7 +58,7 @@ async def settle(pilot: Pilot[Any], needed: Callable[[], bool] = lambda: True) -
     """Wait until the app has painted what it has, and `needed` holds."""
     for _ in range(3000):
         await pilot.pause(0.01)
-        if needed() and not app_of(pilot)._dirty:
+        if needed() and not app_of(pilot).feed.repaint_due:
             await pilot.pause()
             return
     raise AssertionError("the app did not get there")
@@ -85,7 +85,7 @@ async def open_deployment(
 ) -> None:
     ident = orchestrator.begin(spec)
     script(orchestrator, ident)
-    app_of(pilot).open(ident)
+    app_of(pilot).open_deployment(ident)
     await settle(
         pilot,
         lambda: (

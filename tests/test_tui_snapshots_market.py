@@ -273,7 +273,7 @@ def test_welcome(picture: Compare, monkeypatch: pytest.MonkeyPatch, size: str, t
     async def before(pilot: Pilot[Any]) -> None:
         pilot.app.theme = theme
         await settle(pilot)
-        app_of(pilot).action_welcome(trouble)
+        app_of(pilot).open_window("welcome", trouble)
         await settle(pilot, lambda: ("sources",) in orchestrator.calls)
 
     assert picture(app, terminal_size=SIZES[size], run_before=before)

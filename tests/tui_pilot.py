@@ -40,7 +40,7 @@ def shows(app: GdlApp, text: str) -> Callable[[], bool]:
 
 async def until(pilot: Pilot[Any], holds: Callable[[], bool]) -> None:
     for _ in range(3000):
-        if holds() and not app_of(pilot)._dirty:
+        if holds() and not app_of(pilot).feed.repaint_due:
             await pilot.pause()
             return
         await pilot.pause(0.01)
@@ -83,7 +83,7 @@ async def show(
 ) -> str:
     ident = orchestrator.begin(spec)
     script(orchestrator, ident)
-    app_of(pilot).open(ident)
+    app_of(pilot).open_deployment(ident)
     await until(pilot, lambda: isinstance(pilot.app.screen, DeploymentScreen))
     await caught_up(pilot, orchestrator, ident)
     return ident

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from textual.app import SuspendNotSupported, SystemCommand
+from textual.app import App, SuspendNotSupported, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.theme import Theme
@@ -15,13 +16,16 @@ from textual.theme import Theme
 from gdl.domain.errors import GdlError, UsageError
 from gdl.tui import format as fmt
 from gdl.tui.deployment_feed import DeploymentFeed
+from gdl.tui.screen_registry import MAIN_SCREENS, WINDOWS, style_sheets, window
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from pathlib import Path, PurePath
 
+    from gdl.domain.spec import DeploymentSpec
     from gdl.orchestrator.api.ports import OrchestratorApi
     from gdl.settings import Settings
     from gdl.tui.context import Severity
+    from gdl.tui.store import Store
 
 
 HIGH_CONTRAST = Theme(
@@ -47,78 +51,26 @@ HIGH_CONTRAST = Theme(
 )
 
 
-def _offers() -> Screen[Any]:
-    from gdl.tui.screens.offers import OffersScreen
-
-    return OffersScreen()
-
-
-def _deployment() -> Screen[Any]:
-    from gdl.tui.screens.deployment import DeploymentScreen
-
-    return DeploymentScreen()
-
-
-def _health() -> Screen[Any]:
-    from gdl.tui.screens.health import HealthScreen
-
-    return HealthScreen()
-
-
-def _chat() -> Screen[Any]:
-    from gdl.tui.screens.chat import ChatScreen
-
-    return ChatScreen()
-
-
-def _sessions() -> Screen[Any]:
-    from gdl.tui.screens.sessions import SessionsScreen
-
-    return SessionsScreen()
-
-
-class GdlApp(DeploymentFeed):
+class GdlApp(App[None]):
     """The terminal UI over an orchestrator, which it neither builds nor closes. Importing this
     imports little more than Textual: the first frame waits for it."""
 
+    orchestrator: OrchestratorApi
     settings: Settings
+    """There is neither before `connect`."""
     can_change_backend = False
 
     TITLE = "gdl-tui"
-    CSS_PATH = [  # noqa: RUF012 - all at once: a sheet that comes later restyles everything
-        "styles/app.tcss",
-        "screens/dialogs.tcss",
-        "screens/offers.tcss",
-        "screens/deployment.tcss",
-        "screens/health.tcss",
-        "screens/sessions.tcss",
-        "screens/chat.tcss",
-        "screens/help.tcss",
-    ]
+    # All at once: a sheet that comes later restyles everything.
+    CSS_PATH: ClassVar[list[str | PurePath] | None] = [*style_sheets()]
     DEFAULT_MODE = "offers"
     MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
-        "offers": _offers,
-        "deployment": _deployment,
-        "health": _health,
-        "sessions": _sessions,
-        "chat": _chat,
+        entry.name: entry.make for entry in MAIN_SCREENS
     }
     VERTICAL_BREAKPOINTS = [(0, "-short"), (34, "-tall")]  # noqa: RUF012 - as the base has it
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("1", "show('offers')", "Offers", show=False, id="app.offers",
-                tooltip="Choose the model and the machine"),
-        Binding("2", "show('deployment')", "Deployment", show=False, id="app.deployment",
-                tooltip="How far a deployment is, with its logs"),
-        Binding("3", "show('health')", "Health and benchmark", show=False, id="app.health",
-                tooltip="Checks, load and speed of what serves"),
-        Binding("4", "show('sessions')", "Sessions", show=False, id="app.sessions",
-                tooltip="What is rented, what it costs, and what was before"),
-        Binding("5", "show('chat')", "Chat", show=False, id="app.chat",
-                tooltip="Talk to the served model"),
-        Binding("f6", "welcome", "Machines from", show=False, id="app.welcome",
-                tooltip="Choose where machines come from"),
-        Binding("f7", "doctor", "Doctor", show=False, id="app.doctor",
-                tooltip="Look for what would stand in the way of a deployment"),
+        *(entry.binding("show") for entry in MAIN_SCREENS),
+        *(entry.binding("open") for entry in WINDOWS),
         Binding("question_mark", "help", "Help", id="app.help", tooltip="The keys that work here"),
         Binding("f1", "help", "Help", id="app.help_anywhere", tooltip="The keys that work here"),
         Binding("q", "quit", "Quit", id="app.quit",
@@ -138,7 +90,9 @@ class GdlApp(DeploymentFeed):
     ) -> None:
         """`clock` gives the time now, in UTC, as the events' times are. Without orchestrator and
         settings, `connect` must be called before another screen than the first is shown."""
-        super().__init__(clock)
+        super().__init__()
+        self.clock = clock
+        self.feed = DeploymentFeed(self, self)
         self.connected = self.handed_over = False
         if orchestrator is not None and settings is not None:
             self.connect(orchestrator, settings)
@@ -148,13 +102,20 @@ class GdlApp(DeploymentFeed):
         if reduced_motion:
             self.animation_level = "none"
 
+    @cached_property
+    def store(self) -> Store:
+        from gdl.tui.store import Store
+
+        return Store()
+
     @property
     def reduced_motion(self) -> bool:
         """Asked for by us, by the settings, or by TEXTUAL_ANIMATIONS."""
         return self.animation_level == "none"
 
     def begin(self) -> None:
-        super().begin()
+        """Connected: take up what runs already, and what the settings say of keys and theme."""
+        self.feed.begin()
         if keys := self.settings.keys:
             from gdl.tui.keymap import complaints
 
@@ -191,7 +152,7 @@ class GdlApp(DeploymentFeed):
             self.begin()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action in ("show", "help", "welcome", "doctor") and not self.connected:
+        if action in ("show", "open", "help") and not self.connected:
             return False
         return super().check_action(action, parameters)
 
@@ -252,23 +213,37 @@ class GdlApp(DeploymentFeed):
         else:
             self.say(words)
 
-    # Actions
+    # Deployments
+
+    def start(self, spec: DeploymentSpec) -> None:
+        self.feed.start(spec)
+
+    def open_deployment(self, deployment_id: str) -> None:
+        self.feed.open(deployment_id)
+
+    def follow(self, deployment_id: str) -> None:
+        self.feed.follow(deployment_id)
+
+    def touch(self) -> None:
+        self.feed.touch()
+
+    # Screens and actions
+
+    def action_show(self, name: str) -> None:
+        self.switch_mode(name)
+
+    def open_window(self, name: str, *arguments: object) -> None:
+        entry = window(name)
+        if not any(isinstance(shown, entry.load()) for shown in self.screen_stack):
+            self.push_screen(entry.make(*arguments))
+
+    def action_open(self, name: str) -> None:
+        self.open_window(name)
 
     def action_help(self) -> None:
         from gdl.tui.screens.help import HelpScreen, keys_of
 
         self.push_screen(HelpScreen(keys_of(self.screen)))
-
-    def action_welcome(self, trouble: GdlError | None = None) -> None:
-        from gdl.tui.screens.welcome import WelcomeScreen
-
-        if not any(isinstance(screen, WelcomeScreen) for screen in self.screen_stack):
-            self.push_screen(WelcomeScreen(trouble))
-
-    def action_doctor(self) -> None:
-        from gdl.tui.screens.doctor import DoctorScreen
-
-        self.push_screen(DoctorScreen())
 
     async def action_quit(self) -> None:
         if not self.connected:

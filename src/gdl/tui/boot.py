@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -14,6 +13,7 @@ from textual.screen import Screen
 
 from gdl.domain.errors import GdlError, UsageError
 from gdl.tui.app import GdlApp
+from gdl.tui.screen_registry import style_sheets
 
 if TYPE_CHECKING:
     from gdl.orchestrator.api.ports import OrchestratorApi
@@ -46,7 +46,7 @@ class BootApp(GdlApp):
 
     can_change_backend = True
     DEFAULT_MODE = "start"
-    CSS_PATH = []  # noqa: RUF012 - as the base has it; none until there is something to show
+    CSS_PATH = None  # until there is something to show
 
     def __init__(self, connect: Connect, *, clock: Callable[[], datetime], version: str) -> None:
         super().__init__(None, None, clock=clock, version=version)
@@ -109,6 +109,5 @@ class BootApp(GdlApp):
 
     def _read_sheets(self) -> None:
         """All sheets at once, before there is much that they restyle."""
-        folder = Path(__file__).parent
-        self.stylesheet.read_all([folder / path for path in GdlApp.CSS_PATH])
+        self.stylesheet.read_all(style_sheets())
         self.stylesheet.reparse()

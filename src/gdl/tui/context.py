@@ -66,11 +66,12 @@ class AppContext(Protocol):
 
     # Screens
 
-    def action_show(self, mode: str) -> None:
-        """Go to a main screen by its name."""
+    def action_show(self, name: str) -> None:
+        """Go to a main screen. name: as in `gdl.tui.screen_registry`."""
 
-    def action_welcome(self, trouble: GdlError | None = None) -> None:
-        """Let the user choose where machines come from. trouble: why the choice in force fails."""
+    def open_window(self, name: str, *arguments: object) -> None:
+        """Open a window of the registry over the screen, unless it is open already. arguments:
+        what its class takes."""
 
     async def ask(self, dialog: Screen[bool]) -> bool:
         """Show a confirmation and wait for the answer. For workers alone."""
@@ -84,7 +85,7 @@ class AppContext(Protocol):
     def start(self, spec: DeploymentSpec) -> None:
         """Deploy, and show the deployment."""
 
-    def open(self, deployment_id: str) -> None:
+    def open_deployment(self, deployment_id: str) -> None:
         """Follow a deployment and show it."""
 
     def follow(self, deployment_id: str) -> None:

@@ -1,24 +1,21 @@
-"""The half of the application that follows deployments, whatever screen is in front."""
+"""Follows deployments, whatever screen is in front."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
-from datetime import datetime
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from textual.app import App
 
 from gdl.domain.errors import GdlError
+from gdl.tui.context import AppContext
 from gdl.tui.screens.base import GdlScreen
 
 if TYPE_CHECKING:
     # Not needed for the first frame.
     from gdl.domain.spec import DeploymentSpec
-    from gdl.orchestrator.api.ports import OrchestratorApi
-    from gdl.tui.store import Followed, Store
+    from gdl.tui.store import Followed
 
 _REPAINT_S = 0.08
 """At most this often, however fast events come."""
@@ -26,74 +23,58 @@ _YIELD_AFTER = 64
 """Events folded before others on the loop get their turn."""
 
 
-class DeploymentFeed(App[None]):
-    """Owns the store and one worker per followed deployment. Workers of the app, not of a screen:
-    a screen that goes takes its workers with it.
+class DeploymentFeed:
+    """Folds the events of each followed deployment into the store, and has the screens painted
+    again. One worker for each, of the app and not of a screen: a screen that goes takes its
+    workers with it."""
 
-    orchestrator: there is none before `begin`.
-    """
-
-    orchestrator: OrchestratorApi
-
-    def __init__(self, clock: Callable[[], datetime]) -> None:
-        super().__init__()
-        self.clock = clock
+    def __init__(self, app: App[None], context: AppContext) -> None:
+        """Both are the application: what runs the workers, and what the screens may ask of it."""
+        self._app, self._context = app, context
         self._dirty = False
         self._began = False
-        self._looked_at = clock()
-
-    @cached_property
-    def store(self) -> Store:
-        from gdl.tui.store import Store
-
-        return Store()
+        self._sampled_at = context.now
 
     def begin(self) -> None:
         """Take up what runs already, and look after it from now on."""
-        for deployment_id in self.orchestrator.active():
+        for deployment_id in self._context.orchestrator.active():
             self.follow(deployment_id)
         if not self._began:
             self._began = True
-            self.set_interval(1.0, self._tick)
-        self.call_after_refresh(self._look_for_sessions)
-
-    def report(self, error: GdlError) -> None:
-        """Say what went wrong."""
-        raise NotImplementedError
-
-    def action_show(self, mode: str) -> None:
-        self.switch_mode(mode)
+            self._app.set_interval(1.0, self.tick)
+        self._app.call_after_refresh(self._look_for_sessions)
 
     def start(self, spec: DeploymentSpec) -> None:
         """Deploy, and show it."""
-        self.run_worker(self._start(spec), group="start")
+        self._app.run_worker(self._start(spec), group="start")
 
     async def _start(self, spec: DeploymentSpec) -> None:
         try:
-            self.open(await self.orchestrator.deploy(spec))
+            self.open(await self._context.orchestrator.deploy(spec))
         except GdlError as error:
-            self.report(error)
+            self._context.report(error)
 
     def open(self, deployment_id: str) -> None:
         """Follow a deployment and show its screen."""
         self.follow(deployment_id)
-        self.action_show("deployment")
+        self._context.action_show("deployment")
 
     def follow(self, deployment_id: str) -> None:
         """Follow its events from now to its end, whatever screen is shown."""
-        if any(w.name == deployment_id and not w.is_finished for w in self.workers):
-            self.store.add(deployment_id)
+        store, workers = self._context.store, self._app.workers
+        if any(w.name == deployment_id and not w.is_finished for w in workers):
+            store.add(deployment_id)
         else:
-            self.store.deployments.pop(deployment_id, None)
-            followed = self.store.add(deployment_id)
-            self.run_worker(self._follow(followed), name=deployment_id, group="follow")
-            self.run_worker(self._estimate(followed), group="estimate")
+            store.deployments.pop(deployment_id, None)
+            followed = store.add(deployment_id)
+            self._app.run_worker(self._follow(followed), name=deployment_id, group="follow")
+            self._app.run_worker(self._estimate(followed), group="estimate")
 
     async def _follow(self, followed: Followed) -> None:
         """Fold every event. A break is shown, never fatal: a machine may be billing."""
         try:
             count = 0
-            async for recorded in self.orchestrator.events(followed.state.deployment_id):
+            async for recorded in self._context.orchestrator.events(followed.state.deployment_id):
                 followed.fold(recorded)
                 self.touch()
                 count += 1
@@ -108,42 +89,49 @@ class DeploymentFeed(App[None]):
     async def _estimate(self, followed: Followed) -> None:
         with contextlib.suppress(GdlError):
             ident = followed.state.deployment_id
-            followed.usual = await self.orchestrator.estimates(ident)
+            followed.usual = await self._context.orchestrator.estimates(ident)
             self.touch()
+
+    @property
+    def repaint_due(self) -> bool:
+        """Something changed that is not painted yet."""
+        return self._dirty
 
     def touch(self) -> None:
         """Something changed: paint soon, once for all that comes meanwhile."""
         if not self._dirty:
             self._dirty = True
-            self.set_timer(_REPAINT_S, self._repaint)
+            self._app.set_timer(_REPAINT_S, self._repaint)
 
     def _repaint(self) -> None:
         self._dirty = False
-        for screen in self.screen_stack:
+        for screen in self._app.screen_stack:
             if isinstance(screen, GdlScreen):
                 screen.poke()
 
-    def _tick(self) -> None:
-        if (now := self.clock()) != self._looked_at:
-            self._looked_at = now
-            self._look()
+    def tick(self) -> None:
+        """Once a second: sample what each machine does, and paint what only time has changed."""
+        if (now := self._context.now) != self._sampled_at:
+            self._sampled_at = now
+            self._sample()
         if not self._dirty:
             self._repaint()
 
-    def _look(self) -> None:
-        """A sample of what each machine does."""
-        for ident, followed in self.store.deployments.items():
+    def _sample(self) -> None:
+        orchestrator = self._context.orchestrator
+        for ident, followed in self._context.store.deployments.items():
             if followed.state.finished is None:
-                look = self.orchestrator
-                followed.gauges.take(look.gpu_now(ident), look.health_now(ident))
+                gpu, health = orchestrator.gpu_now(ident), orchestrator.health_now(ident)
+                followed.gauges.take(gpu, health)
 
     def _look_for_sessions(self) -> None:
-        self.run_worker(self._list_sessions(), group="sessions")
+        self._app.run_worker(self._list_sessions(), group="sessions")
 
     async def _list_sessions(self) -> None:
         """What was rented earlier, for the cost bar. The sessions screen says what goes wrong."""
+        context = self._context
         try:
-            self.store.list_sessions(await self.orchestrator.sessions(), self.clock())
+            context.store.list_sessions(await context.orchestrator.sessions(), context.now)
         except GdlError:
             return
         self.touch()

@@ -161,7 +161,7 @@ class OffersScreen(OfferActions):
             return
         if isinstance(error, BackendUnreachable) and not self.context.config_file.is_file():
             self._offered = True
-            self.context.action_welcome(error)
+            self.context.open_window("welcome", error)
 
     # Drawing
 

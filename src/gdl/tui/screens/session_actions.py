@@ -71,10 +71,10 @@ class SessionActions(GdlScreen):
             row.deployment_id is not None
             and row.deployment_id in self.context.orchestrator.active()
         ):
-            self.context.open(row.deployment_id)
+            self.context.open_deployment(row.deployment_id)
             return
         try:
-            self.context.open(await self.context.orchestrator.attach(row.session.id))
+            self.context.open_deployment(await self.context.orchestrator.attach(row.session.id))
         except GdlError as error:
             self.context.report(error)
 

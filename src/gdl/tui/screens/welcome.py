@@ -24,7 +24,7 @@ from gdl.tui.widgets.words import Words
 class WelcomeScreen(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("r", "look", "Look again", id="welcome.look", tooltip="Look around once more"),
-        Binding("d", "app.doctor", "Doctor", id="welcome.doctor",
+        Binding("d", "app.open('doctor')", "Doctor", id="welcome.doctor",
                 tooltip="Look for what would stand in the way of a deployment"),
         Binding("escape,q", "dismiss", "Close", id="welcome.close",
                 tooltip="Back, with the backend as it was"),

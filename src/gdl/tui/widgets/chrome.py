@@ -12,14 +12,11 @@ from textual.containers import Horizontal
 from textual.widgets import Static
 
 from gdl.tui import format as fmt
+from gdl.tui.screen_registry import MAIN_SCREENS, ScreenEntry
 from gdl.tui.widgets.words import Words
 
 if TYPE_CHECKING:
     from gdl.tui.store import Bill
-
-TABS = (("offers", "Offers"), ("deployment", "Deployment"), ("health", "Health"),
-        ("sessions", "Sessions"), ("chat", "Chat"))  # fmt: skip
-"""Mode and title of each screen, in the order of their number keys."""
 
 
 class NavItem(Static):
@@ -27,9 +24,9 @@ class NavItem(Static):
 
     ALLOW_SELECT = False
 
-    def __init__(self, number: int, mode: str, title: str, *, active: bool) -> None:
-        super().__init__(Text(f" {number} {title} "), classes="-active" if active else "")
-        self.mode = mode
+    def __init__(self, entry: ScreenEntry, *, active: bool) -> None:
+        super().__init__(Text(f" {entry.key} {entry.title} "), classes="-active" if active else "")
+        self.mode = entry.name
 
     async def on_click(self, event: events.Click) -> None:
         event.stop()
@@ -44,8 +41,8 @@ class TopBar(Horizontal):
         self._mode, self._backend, self._read_only = mode, backend, read_only
 
     def compose(self) -> ComposeResult:
-        for number, (mode, title) in enumerate(TABS, 1):
-            yield NavItem(number, mode, title, active=mode == self._mode)
+        for entry in MAIN_SCREENS:
+            yield NavItem(entry, active=entry.name == self._mode)
         text = Text(no_wrap=True, overflow="ellipsis", justify="right")
         if self._read_only:
             text.append("read-only", "bold")
