@@ -33,7 +33,7 @@ PLACEHOLDERS = {"N": "1", "HOURS": "1", "X": "1", "USD": "1", "TOKENS": "1", "DR
 FOREIGN_OPTIONS = {"--snapshot-update"}
 """Options of other programs that pages name without their program."""
 
-EAGER = {"--install-completion", "--show-completion", "--version"}
+EAGER = {"--help", "--install-completion", "--show-completion", "--version"}
 """Options that do their work as soon as they are read."""
 
 # Typer brings its own click: what is used of it here has the same shape in both.
@@ -155,12 +155,13 @@ def test_every_setting_and_variable_exists(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_toml_example_is_accepted(name: str) -> None:
     from gdl.tui import keymap
+    from gdl.tui.app import GdlApp
 
     for example in re.findall(r"^```toml\n(.*?)^```", (ROOT / name).read_text(), re.M | re.S):
         if "[project" in example:
             continue
         settings = Settings(**tomllib.loads(example))
-        assert keymap.complaints(settings.keys) == []
+        assert keymap.complaints(GdlApp, settings.keys) == []
 
 
 def test_configuration_names_every_setting_with_its_default() -> None:
@@ -224,3 +225,15 @@ def test_the_pages_are_all_linked_from_the_readme() -> None:
     text = (ROOT / "README.md").read_text() + (ROOT / "CONTRIBUTING.md").read_text()
     missing = [page.name for page in ROOT.glob("docs/*.md") if f"docs/{page.name})" not in text]
     assert missing == []
+
+
+def test_the_architecture_page_names_every_package() -> None:
+    text = (ROOT / "docs/architecture.md").read_text()
+    source = ROOT / "src/gdl"
+    packages = [
+        ".".join(("gdl", *folder.parent.relative_to(source).parts))
+        for pattern in ("*/__init__.py", "orchestrator/*/__init__.py")
+        for folder in source.glob(pattern)
+    ]
+    assert len(packages) > 20
+    assert [package for package in packages if f"`{package}`" not in text] == []
