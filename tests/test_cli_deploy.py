@@ -49,7 +49,7 @@ def test_the_narration_tells_the_whole_story(capsys: pytest.CaptureFixture[str])
     for text in (
         "deploying smollm2-135m",
         "2 suitable offers, 1 excluded (1 too expensive)",
-        "attempt 1: 1x RTX 4090 24 GB from vastai, Finland, $0.40/h",
+        "attempt 1: 1x RTX 4090 24 GB from vastai, Finland, $0.400/h",
         "INSTALLING  vllm 0.32.0 by uv",
         "step 1/1: install vLLM",
         "install | Resolved 150 packages",
@@ -60,7 +60,7 @@ def test_the_narration_tells_the_whole_story(capsys: pytest.CaptureFixture[str])
         "A: The capital of France is Paris.",
         "output tokens per second     100.00",
         "billing: released",
-        "released: smollm2, billing released, $0.0100",
+        "released: smollm2, billing released, $0.010",
     ):
         assert text in err
     assert "\x1b" not in err and "\u202e" not in err

@@ -81,7 +81,7 @@ def test_offers_are_aligned_and_the_excluded_last(
     out, err = capsys.readouterr()
     head, *rows = out.splitlines()
     assert err == ""
-    assert [row.split()[0] for row in rows] == ["$0.30/h", "$0.50/h", "$2.00/h"]
+    assert [row.split()[0] for row in rows] == ["$0.300/h", "$0.500/h", "$2.000/h"]
     assert rows[2].endswith("- over $1.00/h")
     assert head.index("MACHINE") == rows[0].index("1x RTX 4090 24 GB")
     # Two wide characters take four columns: the row is two characters shorter.
@@ -115,7 +115,8 @@ def test_sessions_show_price_and_time_left(
 ) -> None:
     assert gdl(scripted, "sessions") == 0
     row = capsys.readouterr().out.splitlines()[1]
-    for cell in ("sess-1", "running", "active", "1x RTX 4090", "$0.40/h", "0:47", "smollm2", "yes"):
+    cells = ("sess-1", "running", "active", "1x RTX 4090", "$0.400/h", "0:47", "smollm2", "yes")
+    for cell in cells:
         assert cell in row
     assert gdl(scripted, "sessions", "--json") == 0
     (answer,) = objects(capsys.readouterr().out)

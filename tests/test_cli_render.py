@@ -9,35 +9,12 @@ import pytest
 from gdl.cli import exit_codes
 from gdl.cli.narrate import Narrator
 from gdl.cli.output import Output
-from gdl.cli.render import elapsed, money, plain, table
+from gdl.cli.render import table
 from gdl.domain import errors
 from gdl.domain import events as ev
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.errors import GdlError
 from gdl.domain.events import Recorded
-
-
-@pytest.mark.parametrize(
-    ("hostile", "shown"),
-    [
-        ("\x1b[31mred\x1b[0m", "red"),
-        ("\x1b]8;;http://evil\x07link\x1b]8;;\x07", "link"),
-        ("\x1b]52;c;cm0=\x1b\\after", "after"),
-        ("\x9b2Jgone", "gone"),
-        ("a\rb\nc\td", "a b c d"),
-        ("user\u202egnp.exe", "usergnp.exe"),
-        ("zero\u200bwidth\ufeff", "zerowidth"),
-        ("lone \ud800 surrogate", "lone  surrogate"),
-        ("naïve 東京 ✓", "naïve 東京 ✓"),
-        ("\x1b]never ends", ""),
-    ],
-)
-def test_plain_leaves_only_what_can_be_read(hostile: str, shown: str) -> None:
-    assert plain(hostile) == shown
-
-
-def test_plain_is_bounded() -> None:
-    assert plain("x" * 5000, 10) == "x" * 9 + "…"
 
 
 def test_table_aligns_left_and_right() -> None:
@@ -52,11 +29,6 @@ def test_a_hint_in_the_last_column_is_told_in_full() -> None:
     hint = "a b " * 80
     lines = table(("NAME", "FINDING"), [("x" * 130, hint)])
     assert lines[1] == "x" * 119 + "…  " + hint.strip()
-
-
-def test_figures() -> None:
-    assert [elapsed(s) for s in (-1, 7, 750, 3723)] == ["0:00", "0:07", "12:30", "1:02:03"]
-    assert [money(d) for d in (0, 0.0012, 0.4, 12)] == ["$0.00", "$0.0012", "$0.40", "$12.00"]
 
 
 def _children(cls: type[GdlError]) -> list[type[GdlError]]:

@@ -231,7 +231,7 @@ def test_destroy_interrupted_may_still_bill(start: Start) -> None:
 def test_destroy_asks_with_name_and_price(start: Start) -> None:
     run = start("destroy", "destroy", "sess", terminal=True)
     run.until("? [y/N] ")
-    assert "session sess-1: 1x RTX 4090 from vastai, $0.40/h, $0.0400 so far" in run.told
+    assert "session sess-1: 1x RTX 4090 from vastai, $0.400/h, $0.040 so far" in run.told
     run.type("n\n")
     run.until("not released")
     assert run.end() == 8

@@ -53,10 +53,10 @@ def test_beside_its_own_history(rate: float, words: str) -> None:
 def test_the_cheapest_so_far() -> None:
     cheap = measured(40, "RTX 3090", 0.11)
     assert standing(measured(100, cost=0.2), [cheap]).endswith(
-        "cheapest so far: RTX 3090 at $0.11 per million, this one $0.2"
+        "cheapest so far: RTX 3090 at $0.11 per million, this one $0.20"
     )
     assert standing(measured(100, cost=0.1), [cheap]).endswith(
-        "; the cheapest so far at $0.1 per million"
+        "; the cheapest so far at $0.10 per million"
     )
     assert "cheapest" not in standing(measured(100, cost=None), [cheap])
 

@@ -1,4 +1,4 @@
-"""Words, filter and ring of the terminal UI, without a screen."""
+"""Filter, ring and widgets of the terminal UI, without a screen."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
@@ -19,7 +17,6 @@ from gdl.domain.deployment import DeploymentState
 from gdl.domain.events import LogLines, Recorded
 from gdl.domain.offers import OfferQuery
 from gdl.domain.ranking import rank
-from gdl.tui import format as fmt
 from gdl.tui.filtering import matcher, sort
 from gdl.tui.store import Followed, LogRing, Store
 from gdl.tui.widgets.failure import Panel
@@ -39,46 +36,6 @@ from tui_support import (
 )
 
 RANKED = rank(OFFERS, OfferQuery(max_price=1.0), needed_vram_gb=20.0)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("\x1b[31mred\x1b[0m", "red"),
-        ("\x1b]0;title\x07shown", "shown"),
-        ("\x1b]52;c;c3RvbGVu\x1b\\shown", "shown"),
-        ("a\u202eb\u2066c", "abc"),
-        ("nul\x00 bell\x07 del\x7f c1\x9b31m", "nul bell del c1"),
-        ("two\nlines\tand tab", "two lines and tab"),
-        ("[red]x[/]", "[red]x[/]"),
-        ("\ud800 lone", " lone"),
-    ],
-)
-def test_plain_leaves_nothing_that_a_terminal_obeys(text: str, expected: str) -> None:
-    assert fmt.plain(text) == expected
-
-
-@given(st.text(max_size=300))
-def test_plain_is_always_one_bounded_printable_line(text: str) -> None:
-    shown = fmt.plain(text, 50)
-    assert len(shown) <= 50
-    assert not any(ord(c) < 32 or 0x7F <= ord(c) < 0xA0 for c in shown)
-    assert "\u202e" not in shown
-
-
-def test_plain_bounds_a_huge_line_quickly() -> None:
-    assert len(fmt.plain("x" * 10_000_000, 100)) == 100
-
-
-def test_progress_bars_collapse_to_their_last_state() -> None:
-    assert fmt.plain_line("  5%|#   |\r 50%|##  |\r100%|####|\r") == "100%|####|"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "expected"), [(7, "0:07"), (750, "12:30"), (3723, "1:02:03"), (-1, "0:00")]
-)
-def test_clock_time(seconds: float, expected: str) -> None:
-    assert fmt.clock_time(seconds) == expected
 
 
 def ids(line: str) -> set[str]:

@@ -18,7 +18,7 @@ from gdl.cli import exit_codes
 from gdl.cli.loops import run_fast
 from gdl.cli.output import Output, say
 from gdl.cli.publishing import publish, refuse_to_publish
-from gdl.cli.render import plain, table
+from gdl.cli.render import table
 from gdl.cli.runtime import Cli, Session, Target, execute, guarded
 from gdl.cli.signals import handled
 from gdl.domain.benchmark import BenchReport
@@ -36,6 +36,7 @@ from gdl.loadgen.schedule import Arrivals
 from gdl.loadgen.sweep import Point, Swept
 from gdl.loadgen.transport import Limits, shown
 from gdl.loadgen.workload import BUILTIN, RANDOM, Length, Workload
+from gdl.presentation.lines import plain
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,13 @@ from typing import NoReturn
 
 from gdl.cli import exit_codes
 from gdl.cli.output import say
-from gdl.cli.render import money, plain, price, table
+from gdl.cli.render import table
 from gdl.cli.runtime import Cli, Session, Target, execute
 from gdl.domain.benchmark import Measurement, Percentiles, ranked
+from gdl.domain.money import dollars
 from gdl.domain.serialization import to_plain
+from gdl.presentation.lines import plain
+from gdl.presentation.money import hourly
 
 _HEADINGS = (
     "MODEL", "GPU", "PROVIDER", ">PRICE", ">AT A TIME", ">TOKENS/S", ">TTFT", ">TPOT",
@@ -45,12 +48,12 @@ def _cells(one: Measurement) -> tuple[str, ...]:
         plain(one.model, 40),
         plain(one.hardware, 30),
         plain(one.provider, 20) + (", simulated" if one.simulated else ""),
-        price(one.price),
+        hourly(one.price),
         f"{one.report.concurrency or 'by rate'}{'*' if one.best else ''}",
         f"{one.report.output_throughput:.1f}",
         _median(one.report.ttft_ms),
         _median(one.report.tpot_ms),
-        "" if cost is None else money(cost),
+        "" if cost is None else dollars(cost),
         "" if per_dollar is None else f"{per_dollar:.0f}",
         plain(one.workload, 30),
         one.at.astimezone().strftime("%Y-%m-%d %H:%M"),

@@ -13,8 +13,8 @@ import typer
 
 from gdl.cli import exit_codes
 from gdl.cli.output import Output
-from gdl.cli.render import plain
 from gdl.cli.runtime import Cli, Session, Target, execute, guarded
+from gdl.presentation.lines import plain
 
 if TYPE_CHECKING:
     from gdl.diagnosis.rule_engine import Diagnosis

@@ -98,8 +98,8 @@ def add(
 ) -> None:
     """Leave out a provider, machine or offer until that is cleared."""
     from gdl.cli import exit_codes
-    from gdl.cli.render import plain
     from gdl.cli.runtime import Session, execute
+    from gdl.presentation.lines import plain
 
     async def body(session: Session) -> int:
         exclusion = await session.orchestrator.exclude(kind, key, reason)

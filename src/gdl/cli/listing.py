@@ -8,14 +8,19 @@ from typing import Any, NoReturn
 
 from gdl.cli import exit_codes
 from gdl.cli.output import say
-from gdl.cli.render import machine, money, plain, price, table
+from gdl.cli.render import table
 from gdl.cli.runtime import Cli, Session, Target, execute
 from gdl.domain.errors import NoSuitableOffer
 from gdl.domain.findings import Finding
+from gdl.domain.money import dollars
 from gdl.domain.offers import OfferQuery, RankedOffer
 from gdl.domain.ranking import why_none
 from gdl.domain.serialization import to_plain
 from gdl.orchestrator.api.ports import ModelRow, SessionRow
+from gdl.presentation.durations import hours_left
+from gdl.presentation.hardware import machine
+from gdl.presentation.lines import plain
+from gdl.presentation.money import hourly
 
 
 def offers(
@@ -66,13 +71,13 @@ def _offer_lines(ranked: Any) -> list[str]:
     rows = []
     for row in ranked:
         offer = row.offer
-        per_million = "" if row.usd_per_million is None else money(row.usd_per_million)
+        per_million = "" if row.usd_per_million is None else dollars(row.usd_per_million)
         rows.append(
             (
-                price(offer.price_per_hour),
-                "" if row.session_cost is None else money(row.session_cost),
+                hourly(offer.price_per_hour),
+                "" if row.session_cost is None else dollars(row.session_cost),
                 *((per_million,) if speeds else ()),
-                machine(offer.gpu_name, offer.gpu_count, offer.vram_gb),
+                machine(offer, offer.vram_gb),
                 "" if row.headroom_gb is None else f"{row.headroom_gb:+.0f} GB",
                 offer.provider,
                 offer.location,
@@ -154,9 +159,9 @@ def _session_lines(rows: Any) -> list[str]:
                 row.session.status.value,
                 row.billing,
                 row.session.provider,
-                machine(row.session.gpu_name, row.session.gpu_count),
-                price(row.session.price_per_hour),
-                money(row.cost),
+                machine(row.session),
+                hourly(row.session.price_per_hour),
+                dollars(row.cost),
                 _ends_in(row, now),
                 row.model or "",
                 "yes" if row.ours else "no",
@@ -170,8 +175,7 @@ def _ends_in(row: SessionRow, now: datetime) -> str:
     expires = row.session.expires_at
     if expires is None or row.session.terminal:
         return ""
-    minutes = int((expires - now).total_seconds() // 60)
-    return "over" if minutes < 0 else f"{minutes // 60}:{minutes % 60:02}"
+    return hours_left(expires, now)
 
 
 def costs(cli: Cli, target: Target, as_json: bool) -> NoReturn:
@@ -183,9 +187,9 @@ def costs(cli: Cli, target: Target, as_json: bool) -> NoReturn:
             session.output.json(to_plain(report))
             return exit_codes.OK
         rows: list[tuple[str, str]] = [
-            (provider, money(spent)) for provider, spent in sorted(report.by_provider.items())
+            (provider, dollars(spent)) for provider, spent in sorted(report.by_provider.items())
         ]
-        rows.append(("total", f"{money(report.total)} {report.currency}"))
+        rows.append(("total", f"{dollars(report.total)} {report.currency}"))
         for line in table(("PROVIDER", ">COST"), rows):
             session.output.line(line)
         session.output.line(f"{report.session_count} sessions, {report.hours_used:.2f} hours")

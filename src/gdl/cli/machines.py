@@ -16,14 +16,19 @@ from gdl.cli.listing import session_to_plain
 from gdl.cli.output import say
 from gdl.cli.publishing import publish, refuse_to_publish
 from gdl.cli.render import bench as bench_lines
-from gdl.cli.render import elapsed, machine, money, plain, price, table
+from gdl.cli.render import table
 from gdl.cli.runtime import Cli, Session, Target, at_terminal, execute
 from gdl.domain.benchmark import OWN
 from gdl.domain.errors import Cancelled, GdlError, ReleaseUnconfirmed
 from gdl.domain.health import Check, CheckStatus, HealthSample
 from gdl.domain.id_matching import matching
+from gdl.domain.money import dollars
 from gdl.domain.serialization import to_plain
 from gdl.orchestrator.api.ports import OrchestratorApi
+from gdl.presentation.durations import clock_time
+from gdl.presentation.hardware import machine
+from gdl.presentation.lines import plain
+from gdl.presentation.money import hourly
 
 T = TypeVar("T")
 _WATCH_EVERY_S = 5.0
@@ -37,7 +42,7 @@ async def _patiently(work: Awaitable[T], what: str, every_s: float = 15.0) -> T:
     try:
         while not (await asyncio.wait({task}, timeout=every_s))[0]:
             waited += every_s
-            say(f"{what} ... {elapsed(waited)}")
+            say(f"{what} ... {clock_time(waited)}")
         return task.result()
     finally:
         if not task.done():
@@ -66,7 +71,7 @@ def destroy(cli: Cli, target: Target, ident: str, yes: bool, as_json: bool) -> N
             session.output.json(session_to_plain(row))
         else:
             session.output.line(
-                f"{plain(row.session.id)}  {plain(row.billing)}  {money(row.cost)} in all"
+                f"{plain(row.session.id)}  {plain(row.billing)}  {dollars(row.cost)} in all"
             )
         return exit_codes.OK
 
@@ -92,8 +97,8 @@ async def _confirm(orchestrator: OrchestratorApi, ident: str) -> None:
         row = found[0]
         session = row.session
         what = (
-            f"session {session.id}: {machine(session.gpu_name, session.gpu_count)} "
-            f"from {session.provider}, {price(session.price_per_hour)}, {money(row.cost)} so far"
+            f"session {session.id}: {machine(session)} "
+            f"from {session.provider}, {hourly(session.price_per_hour)}, {dollars(row.cost)} so far"
         )
     if await ask(f"release {plain(what)}? [y/N] ") not in ("y", "yes"):
         raise Cancelled("not released", "say y, or pass --yes, to release it")

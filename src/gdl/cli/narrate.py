@@ -6,11 +6,16 @@ import re
 from collections.abc import Iterator
 from datetime import datetime
 
-from gdl.cli.render import bench, duration, elapsed, host, machine, money, plain, price, table
+from gdl.cli.render import bench, table
 from gdl.domain import events as ev
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.events import Recorded
 from gdl.domain.health import CheckStatus
+from gdl.domain.money import dollars
+from gdl.presentation.durations import clock_time, duration
+from gdl.presentation.hardware import host, machine
+from gdl.presentation.lines import plain
+from gdl.presentation.money import hourly
 
 _PROGRESS_EVERY_S = 10.0
 _LEVELS = {"warning": "warning: ", "error": "error: "}
@@ -46,12 +51,12 @@ class Narrator:
         """The line that breaks a long silence."""
         waiting = f": {plain(state.progress.text, 160)}" if state.progress else ""
         spent = state.cost(now)
-        cost = f", {money(spent)} so far" if spent else ""
+        cost = f", {dollars(spent)} so far" if spent else ""
         return self._stamp(now, state) + f"  still {state.phase.value}{waiting}{cost}"
 
     def _stamp(self, at: datetime, state: DeploymentState) -> str:
         since = (at - state.started_at).total_seconds() if state.started_at else 0.0
-        return self._dim(f"[{elapsed(since):>7}] ")
+        return self._dim(f"[{clock_time(since):>7}] ")
 
     def _dim(self, text: str) -> str:
         return f"\x1b[2m{text}\x1b[0m" if self._colour else text
@@ -114,8 +119,8 @@ def _planned(event: ev.DeploymentPlanned) -> Iterator[str]:
 def _offered(event: ev.AttemptStarted) -> str:
     place = f", {plain(event.location, 60)}" if event.location else ""
     return (
-        f"{machine(event.gpu_name, event.gpu_count, event.vram_gb)} "
-        f"from {plain(event.provider, 40)}{place}, {price(event.price_per_hour)} "
+        f"{machine(event, event.vram_gb)} "
+        f"from {plain(event.provider, 40)}{place}, {hourly(event.price_per_hour)} "
         f"[{plain(event.offer_id, 80)}]"
     )
 
@@ -197,13 +202,13 @@ def _finished(event: ev.DeploymentFinished, state: DeploymentState, now: datetim
         rows = [
             (
                 a.number,
-                machine(a.gpu_name, a.gpu_count),
+                machine(a),
                 a.provider,
-                price(a.price_per_hour),
+                hourly(a.price_per_hour),
                 a.phase_reached,
                 a.ended,
-                elapsed(a.seconds),
-                money(a.cost),
+                clock_time(a.seconds),
+                dollars(a.cost),
                 a.reason,
             )
             for a in event.attempts
@@ -221,5 +226,5 @@ def _finished(event: ev.DeploymentFinished, state: DeploymentState, now: datetim
         )
         yield from (f"  {line}" for line in table(headings, rows))
     spent = sum(a.cost for a in event.attempts) or state.cost(now)
-    billing = f"billing {event.billing.value}, {money(spent)}"
+    billing = f"billing {event.billing.value}, {dollars(spent)}"
     yield f"{event.outcome}: {plain(event.model, 120)}, {billing}"

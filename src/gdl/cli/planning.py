@@ -8,11 +8,11 @@ import typer
 
 from gdl.cli import exit_codes
 from gdl.cli.output import Output
-from gdl.cli.render import plain
 from gdl.cli.runtime import Cli, Target, guarded, load_settings
 from gdl.domain.errors import DeployError, GdlError
 from gdl.domain.serialization import to_plain
 from gdl.engines.vllm.preview import Preview, preview
+from gdl.presentation.lines import plain
 
 
 def show(

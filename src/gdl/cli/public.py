@@ -8,11 +8,12 @@ from typing import NoReturn
 
 from gdl.cli import exit_codes
 from gdl.cli.output import say
-from gdl.cli.render import plain, table
+from gdl.cli.render import table
 from gdl.cli.runtime import Cli, Session, Target, execute
 from gdl.domain.errors import UsageError
 from gdl.domain.serialization import to_plain
 from gdl.orchestrator.api.ports import PUBLIC_MEANS, PublicRow
+from gdl.presentation.lines import plain
 
 
 def public(

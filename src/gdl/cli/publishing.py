@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from gdl.cli.output import say
-from gdl.cli.render import plain
 from gdl.cli.runtime import Session
 from gdl.domain.benchmark import BenchReport
 from gdl.domain.errors import UsageError
+from gdl.presentation.lines import plain
 
 
 def refuse_to_publish(session: Session, wanted: bool) -> None:

@@ -1,4 +1,4 @@
-"""Values to text for a terminal. Pure; what comes from elsewhere goes through `plain`."""
+"""Tables and the figures of a benchmark, as lines for a terminal."""
 
 from __future__ import annotations
 
@@ -6,19 +6,11 @@ import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from gdl.domain.text import flat
+from gdl.domain.money import dollars
+from gdl.presentation.lines import plain
 
 if TYPE_CHECKING:
     from gdl.domain.benchmark import BenchReport, Percentiles
-    from gdl.domain.host import HostFacts
-
-
-def plain(value: object, limit: int = 2000) -> str:
-    """One line without escape sequences, control or direction characters; at most `limit` long.
-
-    Line breaks and tabs become spaces, so that one value stays on one line.
-    """
-    return flat(str(value), limit).strip()
 
 
 def width(text: str) -> int:
@@ -51,49 +43,6 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str
     return lines
 
 
-def money(dollars: float) -> str:
-    """$0.40, and $0.0012 where cents would show nothing."""
-    return f"${dollars:.2f}" if dollars >= 0.1 or dollars == 0 else f"${dollars:.4f}"
-
-
-def price(dollars: float) -> str:
-    return f"{money(dollars)}/h" if dollars else "free"
-
-
-def elapsed(seconds: float) -> str:
-    """0:07, 12:30, 1:02:03."""
-    whole = max(int(seconds), 0)
-    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def duration(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 60 else elapsed(seconds)
-
-
-def machine(gpu_name: str, gpu_count: int, vram_gb: float = 0.0) -> str:
-    """ "2x RTX 4090 24 GB", or "CPU" where there is no GPU."""
-    if gpu_count <= 0:
-        return plain(gpu_name, 60) or "CPU"
-    size = f" {vram_gb:.0f} GB" if vram_gb else ""
-    return f"{gpu_count}x {plain(gpu_name, 60) or 'GPU'}{size}"
-
-
-def host(facts: HostFacts) -> str:
-    """What a look at the machine found, in one line."""
-    if facts.gpus:
-        first = facts.gpus[0]
-        gpus = f"{len(facts.gpus)}x {first.name} {first.memory_mib / 1024:.0f} GiB"
-        gpus += f", driver {facts.driver}" if facts.driver else ""
-    else:
-        gpus = "no GPU" + (f" ({facts.gpu_error})" if facts.gpu_error else "")
-    python = f", Python {facts.pythons[0]}" if facts.pythons else ""
-    return plain(
-        f"{facts.os} {facts.arch}, {facts.cpu_count} cores, {facts.ram_gib:.0f} GiB RAM, "
-        f"{facts.disk_free_gib:.0f} GiB free, {gpus}{python}"
-    )
-
-
 def bench(report: BenchReport) -> list[str]:
     """The figures of a benchmark as lines."""
     rows: list[tuple[str, str]] = [
@@ -114,7 +63,7 @@ def bench(report: BenchReport) -> list[str]:
     if report.quality_total:
         rows.append(("quality", f"{report.quality_passed} of {report.quality_total} answers right"))
     if report.cost_per_million is not None:
-        rows.append(("cost per 10^6 output tokens", money(report.cost_per_million)))
+        rows.append(("cost per 10^6 output tokens", dollars(report.cost_per_million)))
     rows += [("error", error) for error in report.errors[:5]]
     last = (("note", report.note), ("compared", report.standing))
     rows += [(name, text) for name, text in last if text]

@@ -278,7 +278,7 @@ def _report(
 
 def complain(message: str, hint: str) -> None:
     """The two lines on stderr that every expected failure ends with."""
-    from gdl.cli.render import plain
+    from gdl.presentation.lines import plain
 
     say(f"error: {plain(message)}")
     say(f"hint: {plain(hint) or 'see `gdl-tui doctor`'}")
@@ -289,7 +289,7 @@ def _crash(cli: Cli, error: Exception) -> int:
     import time
     import traceback
 
-    from gdl.cli.render import plain
+    from gdl.presentation.lines import plain
 
     what = f"{type(error).__name__}: {plain(str(error), 300)}"
     try:

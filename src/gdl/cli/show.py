@@ -9,11 +9,11 @@ from typing import Protocol
 from gdl.cli.exit_codes import may_bill
 from gdl.cli.narrate import Narrator
 from gdl.cli.output import Output, coloured, say
-from gdl.cli.render import plain
 from gdl.domain import events as ev
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.events import DeploymentFinished, Recorded
 from gdl.domain.serialization import recorded_to_plain
+from gdl.presentation.lines import plain
 
 
 class Show(Protocol):

@@ -13,13 +13,15 @@ from typing import IO, NoReturn
 
 from gdl.cli import exit_codes
 from gdl.cli.output import say
-from gdl.cli.render import elapsed, plain, table
+from gdl.cli.render import table
 from gdl.cli.runtime import Cli, Session, Target, execute
 from gdl.domain.client_snippets import FORMATS, Call
 from gdl.domain.errors import GdlError, SshError, UsageError
 from gdl.domain.id_matching import matching
 from gdl.domain.serialization import to_plain
 from gdl.orchestrator.api.ports import TunnelRow
+from gdl.presentation.durations import clock_time
+from gdl.presentation.lines import plain
 
 _OPENS_S = 60.0
 
@@ -69,7 +71,7 @@ def _show(session: Session, rows: Sequence[TunnelRow]) -> None:
 
 
 def _age(row: TunnelRow) -> str:
-    return elapsed(max(time.time() - row.since.timestamp(), 0.0))
+    return clock_time(max(time.time() - row.since.timestamp(), 0.0))
 
 
 async def _hold(session: Session, ident: str, port: int | None) -> int:

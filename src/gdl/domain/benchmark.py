@@ -10,6 +10,7 @@ from datetime import datetime
 from statistics import median
 
 from gdl.domain.host import HostFacts
+from gdl.domain.money import dollars
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,10 +207,6 @@ def _cheapest(latest: Measurement, before: Sequence[Measurement]) -> str:
     best = min(priced, key=lambda m: m.report.cost_per_million or 0.0)
     lowest = best.report.cost_per_million or 0.0
     if cost <= lowest:
-        return f"; the cheapest so far at {_dollars(cost)} per million"
-    cheapest = f"{best.hardware} at {_dollars(lowest)} per million"
-    return f"; cheapest so far: {cheapest}, this one {_dollars(cost)}"
-
-
-def _dollars(amount: float) -> str:
-    return f"${amount:.2f}" if amount >= 1 else f"${amount:.2g}"
+        return f"; the cheapest so far at {dollars(cost)} per million"
+    cheapest = f"{best.hardware} at {dollars(lowest)} per million"
+    return f"; cheapest so far: {cheapest}, this one {dollars(cost)}"

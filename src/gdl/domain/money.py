@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+_CENTS_FROM = 0.1
+"""Below this two decimals would hold fewer than two significant digits."""
+_LEAST = 0.0001
+
 
 @dataclass(frozen=True, slots=True)
 class CostReport:
@@ -15,3 +19,15 @@ class CostReport:
     hours_used: float = 0.0
     by_provider: dict[str, float] = field(default_factory=dict)
     note: str = ""
+
+
+def dollars(amount: float) -> str:
+    """An amount in dollars: "$1.20", "$0.40", "$0.052", "$0.0035", "$0.00" for nothing.
+
+    Two decimals, and two significant digits where it is less than ten cents.
+    """
+    if amount < 0:
+        return f"-{dollars(-amount)}"
+    if amount >= _CENTS_FROM or amount == 0:
+        return f"${amount:.2f}"
+    return f"${amount:#.2g}" if amount >= _LEAST else f"<${_LEAST}"

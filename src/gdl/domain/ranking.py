@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from gdl.domain.money import dollars
 from gdl.domain.offers import UNTOLD, Exclusion, Offer, OfferQuery, RankedOffer
 
 VRAM_TOLERANCE = 0.97
@@ -143,7 +144,7 @@ class _Judge:
         self._hours = hours
         self._pinned = query.pinned
         self._kinds: dict[tuple[str, str, int, float, float | None], Against | None] = {}
-        self._too_dear: Against = ("price", f"over ${query.max_price or 0:.2f}/h", "", None)
+        self._too_dear: Against = ("price", f"over {dollars(query.max_price or 0)}/h", "", None)
 
     def against(self, offer: Offer) -> tuple[Against, bool] | None:
         """The first thing that speaks against an offer, and whether it is the only one; None when
@@ -286,7 +287,7 @@ def _what_helps(rows: list[RankedOffer]) -> str:
     providers = sorted({r.offer.provider for r in shut_out if r.exclusion == "provider"})
     hints = []
     if too_dear:
-        hints.append(f"raise the price ceiling to ${_up_to_a_cent(min(too_dear)):.2f}/h")
+        hints.append(f"raise the price ceiling to {dollars(_up_to_a_cent(min(too_dear)))}/h")
     if providers:
         hints.append(f"allow provider {', '.join(providers)}")
     remembered = [r for r in shut_out if r.exclusion in ("offer", "machine") and r.until]

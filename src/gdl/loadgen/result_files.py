@@ -12,6 +12,7 @@ from typing import Any
 from gdl.loadgen.load import Outcome
 from gdl.loadgen.metrics import METRICS, PERCENTS, Spread
 from gdl.loadgen.stats import cost_per_million
+from gdl.presentation.money import hourly
 
 _NAMES = {
     "ttft": "Time to first token",
@@ -175,7 +176,7 @@ def rows(outcome: Outcome, context: Context) -> list[tuple[str, str]]:
 
 
 def _machine(context: Context) -> str:
-    price = f"${context.price_per_hour:.3f}/h" if context.price_per_hour else ""
+    price = hourly(context.price_per_hour) if context.price_per_hour else ""
     return ", ".join(part for part in (context.gpu, context.provider, price) if part)
 
 

@@ -14,7 +14,7 @@ from textual.screen import Screen
 from textual.theme import Theme
 
 from gdl.domain.errors import GdlError, UsageError
-from gdl.tui import format as fmt
+from gdl.presentation.lines import plain
 from gdl.tui.deployment_feed import DeploymentFeed
 from gdl.tui.screen_registry import MAIN_SCREENS, WINDOWS, style_sheets, window
 
@@ -167,11 +167,11 @@ class GdlApp(App[None]):
     # Saying things
 
     def say(self, text: str, *, severity: Severity = "information") -> None:
-        self.notify(fmt.plain(text, 300), severity=severity, markup=False)
+        self.notify(plain(text, 300), severity=severity, markup=False)
 
     def report(self, error: GdlError) -> None:
         text = f"{error.message}\n{error.hint}" if error.hint else error.message
-        lines = "\n".join(fmt.plain(line, 300) for line in text.splitlines())
+        lines = "\n".join(plain(line, 300) for line in text.splitlines())
         self.notify(lines, severity="error", timeout=12, markup=False)
 
     async def ask(self, dialog: Screen[bool]) -> bool:

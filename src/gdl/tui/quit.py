@@ -10,7 +10,9 @@ from textual.app import App
 
 from gdl.domain.errors import GdlError, UsageError
 from gdl.domain.phase import Billing, Phase
-from gdl.tui import format as fmt
+from gdl.presentation.hardware import gpus
+from gdl.presentation.lines import plain
+from gdl.presentation.words import sentence
 from gdl.tui.context import AppContext, context_of
 from gdl.tui.store import Followed
 from gdl.tui.widgets.phase_rail import WORDS
@@ -62,9 +64,9 @@ def _fields(context: AppContext, active: list[Followed]) -> list[tuple[str, Text
         name = state.served_name or (state.spec.model if state.spec else state.deployment_id)
         machine = "no machine yet"
         if (attempt := state.attempt) is not None:
-            machine = f"{fmt.gpu(attempt)} from {fmt.plain(attempt.provider, 40)}"
-        doing = fmt.sentence(WORDS[state.phase])
-        fields.append((doing, Text(fmt.plain(name, 60), "bold")))
+            machine = f"{gpus(attempt)} from {plain(attempt.provider, 40)}"
+        doing = sentence(WORDS[state.phase])
+        fields.append((doing, Text(plain(name, 60), "bold")))
         fields.append(("", machine))
     if bills := context.store.bills(now):
         fields.append(("Money", Text(cost_line(bills, now).plain[2:], "bold")))
@@ -112,7 +114,7 @@ async def _wind_up(app: App[None], active: list[Followed], *, give_back: bool) -
     unsure = False
     for followed in active:
         ident = followed.state.deployment_id
-        name = fmt.plain(followed.state.served_name or ident, 40)
+        name = plain(followed.state.served_name or ident, 40)
         screen.say(f"{name}: {'giving the machine back…' if give_back else 'leaving it serving…'}")
         try:
             if not give_back:

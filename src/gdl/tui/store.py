@@ -20,7 +20,7 @@ from gdl.domain.events import Recorded
 from gdl.domain.health import Check
 from gdl.domain.phase import Billing, Phase
 from gdl.orchestrator.api.ports import SessionRow
-from gdl.tui.format import plain_line
+from gdl.presentation.lines import plain_line
 from gdl.tui.gauges import Gauges
 
 LINES_KEPT = 20_000

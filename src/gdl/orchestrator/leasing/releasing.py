@@ -26,6 +26,7 @@ from gdl.domain.session import Session, SessionStatus
 from gdl.journal import public_endpoints
 from gdl.journal.store import Journal
 from gdl.orchestrator.deployment.context import Deployment
+from gdl.presentation.durations import clock_time
 from gdl.settings import Settings
 
 T = TypeVar("T")
@@ -224,7 +225,7 @@ class Releaser:
             if tell is not None:
                 await tell(
                     f"giving back {session_id}: {trouble}, asking again,"
-                    f" {clock_text(waited)} of {clock_text(limit)}"
+                    f" {clock_time(waited)} of {clock_time(limit)}"
                 )
             jittered = wait * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
             await asyncio.sleep(max(jittered, min(wish, _LONGEST_WISH_S)))
@@ -262,8 +263,3 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError:
         return
-
-
-def clock_text(seconds: float) -> str:
-    """Minutes and seconds: 2:10."""
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

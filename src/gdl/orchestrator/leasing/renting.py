@@ -33,6 +33,7 @@ from gdl.orchestrator.leasing.releasing import Releaser, uninterrupted
 from gdl.orchestrator.leasing.retry import LONGEST_S, Backoff, retrying
 from gdl.orchestrator.leasing.session_monitor import SessionMonitor
 from gdl.orchestrator.leasing.takeover import Takeover
+from gdl.presentation.money import hourly
 from gdl.settings import Settings
 
 _NEXT = "the next offer may do better"
@@ -223,7 +224,7 @@ class Renter:
         price = session.price_per_hour
         if ceiling is not None and price > ceiling * _OVER_CEILING:
             raise MachineError(
-                f"the machine costs ${price:.3f}/h, its offer said ${offered:.3f}/h",
+                f"the machine costs {hourly(price)}, its offer said {hourly(offered)}",
                 "it is over the price ceiling and given back",
             )
         return rented

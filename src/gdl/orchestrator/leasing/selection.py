@@ -10,6 +10,7 @@ from datetime import datetime
 from gdl.backends.base import Backend
 from gdl.domain import events as ev
 from gdl.domain.errors import GdlError, NoSuitableOffer, UsageError
+from gdl.domain.money import dollars
 from gdl.domain.offers import Exclusion, Offer, OfferQuery, RankedOffer
 from gdl.domain.ranking import Exclusions, rank, why_none
 from gdl.engines.base import Engine
@@ -20,6 +21,7 @@ from gdl.orchestrator.leasing.blame import Blame, blame_for, ends_everything, ex
 from gdl.orchestrator.leasing.requirements import needed_of, resolved
 from gdl.orchestrator.leasing.retry import LONGEST_S, retrying
 from gdl.orchestrator.leasing.track_record import TrackRecords
+from gdl.presentation.money import hourly
 from gdl.settings import Settings
 
 KINDS = ("provider", "machine", "offer")
@@ -82,7 +84,8 @@ class OfferSelection:
         ceiling = deployment.spec.query.max_price
         if ceiling is not None and found.price_per_hour > ceiling:
             raise NoSuitableOffer(
-                f"{failed.id} costs ${found.price_per_hour:.3f}/h by now, over ${ceiling:.2f}/h",
+                f"{failed.id} costs {hourly(found.price_per_hour)} by now, "
+                f"over {dollars(ceiling)}/h",
                 "take the next offer",
             )
         return found

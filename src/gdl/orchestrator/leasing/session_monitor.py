@@ -17,8 +17,9 @@ from gdl.domain.errors import (
 )
 from gdl.domain.session import Session, SessionStatus
 from gdl.orchestrator.deployment.context import Deployment
-from gdl.orchestrator.leasing.releasing import Releaser, clock_text
+from gdl.orchestrator.leasing.releasing import Releaser
 from gdl.orchestrator.leasing.retry import overloaded
+from gdl.presentation.durations import clock_time
 from gdl.settings import Settings
 
 _NEXT = "the next offer may do better"
@@ -49,13 +50,13 @@ class SessionMonitor:
             elapsed = time.monotonic() - started
             if elapsed > limit:
                 raise SessionFailed(
-                    f"the machine was not ready within {clock_text(limit)}",
+                    f"the machine was not ready within {clock_time(limit)}",
                     f"{_NEXT}; GDL_TIMEOUTS__SESSION sets the limit",
                 )
             said = f"the backend does not answer ({trouble})" if trouble else str(session.status)
             await deployment.progress(
                 f"{session.provider}: {said}, SSH not up yet,"
-                f" {clock_text(elapsed)} of {clock_text(limit)}",
+                f" {clock_time(elapsed)} of {clock_time(limit)}",
                 elapsed / limit,
             )
             jittered = wait * random.uniform(0.9, 1.1)  # noqa: S311 - jitter

@@ -34,6 +34,7 @@ from gdl.orchestrator.machine import install, preflight
 from gdl.orchestrator.machine.connection import Machine
 from gdl.orchestrator.machine.engine_process import EngineProcess
 from gdl.orchestrator.machine.remediation import Remediation
+from gdl.presentation.money import hourly
 from gdl.settings import Settings
 
 T = TypeVar("T")
@@ -75,7 +76,7 @@ class Attempt:
         """To SERVING, benchmark included. Raises a GdlError that says why not."""
         dep = self._deployment
         self._offer = offer
-        await dep.enter(Phase.RENTING, f"{offer.gpu_name} at ${offer.price_per_hour:.3f}/h")
+        await dep.enter(Phase.RENTING, f"{offer.gpu_name} at {hourly(offer.price_per_hour)}")
         rented = await self._renter.rent(dep, offer)
         session = await self._renter.lookout.wait_running(dep, rented.session)
         await self._while_it_lives(self._to_serving(session))

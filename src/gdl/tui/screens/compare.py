@@ -14,7 +14,10 @@ from textual.containers import Horizontal
 
 from gdl.domain.benchmark import BenchReport, Measurement, ranked
 from gdl.domain.errors import GdlError
-from gdl.tui import format as fmt
+from gdl.domain.money import dollars
+from gdl.presentation.durations import clock_time
+from gdl.presentation.lines import plain
+from gdl.presentation.words import milliseconds, plural
 from gdl.tui.save_file import save_text
 from gdl.tui.screens.base import GdlScreen
 from gdl.tui.widgets.bench_charts import Chart, curves
@@ -87,19 +90,19 @@ class CompareScreen(GdlScreen):
         self.query_one("#compare-note", Words).say(self._note())
 
     def _line(self) -> Text:
-        what = fmt.plain(self._only, 60) if self._only else "all models"
+        what = plain(self._only, 60) if self._only else "all models"
         text = Text(f"Measured so far · {what}", "bold", no_wrap=True, overflow="ellipsis")
-        text.append(f" · {fmt.plural(len(self._found), 'point')}", "not bold")
+        text.append(f" · {plural(len(self._found), 'point')}", "not bold")
         return text
 
     def _note(self) -> Text:
         if self._since is not None:
             seconds = (self.now - self._since).total_seconds()
             done = ", ".join(f"{r.concurrency}: {r.output_throughput:.0f}" for r in self._live)
-            said = f"Sweeping for {fmt.clock_time(seconds)}. Tokens/s by requests at a time: "
+            said = f"Sweeping for {clock_time(seconds)}. Tokens/s by requests at a time: "
             return Text(said + (done or "warming up ..."), no_wrap=True, overflow="ellipsis")
         if self._said:
-            return Text(fmt.plain(self._said, 300), no_wrap=True, overflow="ellipsis")
+            return Text(plain(self._said, 300), no_wrap=True, overflow="ellipsis")
         if self._loaded and not self._found:
             return Text("Nothing was measured yet. b on the health screen runs a benchmark.")
         return Text("")
@@ -182,15 +185,15 @@ def _row(one: Measurement) -> Row:
     simulated = ", simulated" if one.simulated else ""
     return Row(
         {
-            "hardware": fmt.plain(one.hardware, 40),
+            "hardware": plain(one.hardware, 40),
             "at_a_time": f"{report.concurrency or 'rate'}{'*' if one.best else ''}",
             "rate": f"{report.output_throughput:.1f}",
-            "ttft": fmt.milliseconds(report.ttft_ms.median) if report.ttft_ms else "-",
-            "tpot": fmt.milliseconds(report.tpot_ms.median) if report.tpot_ms else "-",
-            "million": "-" if cost is None else f"${cost:.2f}" if cost >= 0.1 else f"${cost:.4f}",
+            "ttft": milliseconds(report.ttft_ms.median) if report.ttft_ms else "-",
+            "tpot": milliseconds(report.tpot_ms.median) if report.tpot_ms else "-",
+            "million": "-" if cost is None else dollars(cost),
             "price": f"{one.price:.3f}",
-            "workload": fmt.plain(one.workload, 40),
-            "provider": fmt.plain(one.provider, 30) + simulated,
+            "workload": plain(one.workload, 40),
+            "provider": plain(one.provider, 30) + simulated,
             "when": one.at.astimezone().strftime("%Y-%m-%d %H:%M"),
         }
     )
@@ -210,8 +213,8 @@ def _csv(found: Sequence[Measurement]) -> str:
     for one in found:
         r = one.report
         writer.writerow(
-            (one.at.isoformat(), fmt.plain(one.model, 200), fmt.plain(one.hardware, 200),
-             fmt.plain(one.provider, 200), one.price, fmt.plain(one.workload, 200), r.concurrency,
+            (one.at.isoformat(), plain(one.model, 200), plain(one.hardware, 200),
+             plain(one.provider, 200), one.price, plain(one.workload, 200), r.concurrency,
              r.output_throughput, r.ttft_ms.median if r.ttft_ms else "",
              r.tpot_ms.median if r.tpot_ms else "",
              "" if r.cost_per_million is None else r.cost_per_million, one.simulated)

@@ -7,7 +7,11 @@ from textual import work
 
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.errors import GdlError
-from gdl.tui import format as fmt
+from gdl.domain.money import dollars
+from gdl.presentation.hardware import gpus
+from gdl.presentation.lines import plain
+from gdl.presentation.money import hourly
+from gdl.presentation.words import plural
 from gdl.tui.screens.base import GdlScreen
 from gdl.tui.store import BILLS, Followed
 from gdl.tui.widgets.failure import providers_out, raw
@@ -36,7 +40,7 @@ class DeploymentActions(GdlScreen):
         except GdlError as error:
             self.context.report(error)
             return
-        count = fmt.plural(kept, "line") if kept == seen else f"the last {kept:,} of {seen:,} lines"
+        count = plural(kept, "line") if kept == seen else f"the last {kept:,} of {seen:,} lines"
         self.context.say(f"saved {count} to {path}")
 
     @work(exclusive=True, group="shell")
@@ -76,10 +80,10 @@ class DeploymentActions(GdlScreen):
         assert spec is not None
         attempt = state.attempt
         machine = "the cheapest suitable machine" if spec.query.offer_id is None else "this offer"
-        last = f"{fmt.gpu(attempt)}, {fmt.price(attempt.price_per_hour)}/h" if attempt else "none"
+        last = f"{gpus(attempt)}, {hourly(attempt.price_per_hour)}" if attempt else "none"
         fields = (
-            ("Model", Text(fmt.plain(spec.model, 120), "bold")),
-            ("On", f"{machine}, for {fmt.plural(spec.hours, 'hour')}"),
+            ("Model", Text(plain(spec.model, 120), "bold")),
+            ("On", f"{machine}, for {plural(spec.hours, 'hour')}"),
             ("Last time", last),
         )
         dialog = Confirm("Deploy it again?", fields, "", "Deploy")
@@ -180,12 +184,12 @@ def machine_fields(followed: Followed, cost: float) -> list[tuple[str, Text | st
     """Model, machine and price of a deployment, for a dialog."""
     state, attempt = followed.state, followed.state.attempt
     name = state.served_name or (state.spec.model if state.spec else state.deployment_id)
-    fields: list[tuple[str, Text | str]] = [("Model", Text(fmt.plain(name, 120), "bold"))]
+    fields: list[tuple[str, Text | str]] = [("Model", Text(plain(name, 120), "bold"))]
     if attempt is None:
         return [*fields, ("Machine", "none rented yet")]
-    fields.append(("Machine", f"{fmt.gpu(attempt)} from {fmt.plain(attempt.provider, 40)}"))
+    fields.append(("Machine", f"{gpus(attempt)} from {plain(attempt.provider, 40)}"))
     if attempt.price_per_hour <= 0:
         return [*fields, ("Price", "free")]
-    so_far = f"{fmt.price(attempt.price_per_hour)}/h, {fmt.money(cost)} so far"
+    so_far = f"{hourly(attempt.price_per_hour)}, {dollars(cost)} so far"
     rented = so_far if state.billing in BILLS else f"{so_far}, billing has ended"
     return [*fields, ("Price", Text(rented, "bold"))]

@@ -14,7 +14,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, OptionList, Static
 from textual.widgets.option_list import Option
 
-from gdl.tui.format import plain
+from gdl.presentation.lines import plain
 from gdl.tui.screens.base import Scroll
 
 Fields = Sequence[tuple[str, Text | str]]

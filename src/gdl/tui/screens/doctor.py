@@ -16,7 +16,7 @@ from textual.widgets import Static
 
 from gdl.domain.errors import GdlError
 from gdl.domain.findings import Finding
-from gdl.tui import format as fmt
+from gdl.presentation.lines import plain, plain_block
 from gdl.tui.context import context_of
 from gdl.tui.screens.base import Scroll
 
@@ -51,7 +51,7 @@ class DoctorScreen(ModalScreen[None]):
         try:
             found = await context_of(self).orchestrator.doctor()
         except GdlError as error:
-            shown.update(Text(fmt.plain_block(f"✗ {error.message}\n{error.hint}", 500)))
+            shown.update(Text(plain_block(f"✗ {error.message}\n{error.hint}", 500)))
         else:
             shown.update(_table(found))
 
@@ -63,8 +63,8 @@ def _table(findings: Sequence[Finding]) -> Table:
     table.add_column(overflow="fold")
     for finding in findings:
         mark, style = _MARKS.get(finding.status, ("?", ""))
-        words = Text(fmt.plain(finding.detail, 300))
+        words = Text(plain(finding.detail, 300))
         if finding.hint and finding.status in ("warn", "fail"):
-            words.append(f"\n{fmt.plain(finding.hint, 300)}", "dim")
-        table.add_row(Text(mark, style), Text(fmt.plain(finding.name, 30), "bold"), words)
+            words.append(f"\n{plain(finding.hint, 300)}", "dim")
+        table.add_row(Text(mark, style), Text(plain(finding.name, 30), "bold"), words)
     return table

@@ -14,7 +14,7 @@ from gdl.domain.errors import GdlError, UsageError
 from gdl.domain.offers import OfferQuery, RankedOffer
 from gdl.domain.spec import DeploymentSpec
 from gdl.orchestrator.api.ports import SizedModel
-from gdl.tui import format as fmt
+from gdl.presentation.words import plural
 from gdl.tui.filtering import Listing, key_of
 from gdl.tui.screens.base import GdlScreen
 from gdl.tui.widgets import offer_words as words
@@ -119,7 +119,7 @@ class OfferActions(GdlScreen):
             self.context.report(error)
             return
         self.unmark()
-        self.context.say(f"{fmt.plural(len(ids), 'offer')} left out · u on a row brings it back")
+        self.context.say(f"{plural(len(ids), 'offer')} left out · u on a row brings it back")
         self.action_refresh()
 
     def action_bring_back(self) -> None:

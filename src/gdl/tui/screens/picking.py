@@ -16,7 +16,8 @@ from textual.widgets.option_list import Option
 from gdl.domain.errors import UsageError
 from gdl.domain.offers import OfferQuery
 from gdl.orchestrator.api.ports import ModelRow, SizedModel
-from gdl.tui import format as fmt
+from gdl.presentation.hardware import gigabytes
+from gdl.presentation.lines import plain
 from gdl.tui.widgets.load_fields import Cycle, LoadFields
 from gdl.tui.widgets.offer_words import sizing, too_much
 from gdl.tui.widgets.words import Words
@@ -111,7 +112,7 @@ class ModelDialog(ModalScreen[OfferQuery | None]):
         self._shown = [m.alias for m in known]
         prompts = [_model_line(m) for m in known]
         if typed and typed not in self._shown:
-            as_typed = Text(f"{fmt.plain(typed, 40)} ")
+            as_typed = Text(f"{plain(typed, 40)} ")
             as_typed.append("as typed: a hub id or a path", "dim")
             at = 0 if "/" in typed or not known else len(known)
             self._shown.insert(at, typed)
@@ -153,10 +154,10 @@ class ModelDialog(ModalScreen[OfferQuery | None]):
 
 def _model_line(model: ModelRow) -> Text:
     text = Text(no_wrap=True, overflow="ellipsis")
-    text.append(f"{fmt.plain(model.alias, 24):<24} ", "bold")
+    text.append(f"{plain(model.alias, 24):<24} ", "bold")
     size = f"{model.parameters_b:.3g} B" if model.parameters_b is not None else "?"
     text.append(f"{size:>7} ")
-    text.append(f"{fmt.gigabytes(model.vram_gb) if model.vram_gb is not None else '?':>8} VRAM")
+    text.append(f"{gigabytes(model.vram_gb) if model.vram_gb is not None else '?':>8} VRAM")
     if model.gated:
         text.append("  needs a token", "dim")
     return text

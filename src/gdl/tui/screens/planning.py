@@ -13,8 +13,11 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Checkbox, Static
 
+from gdl.domain.money import dollars
 from gdl.domain.offers import RankedOffer
-from gdl.tui import format as fmt
+from gdl.presentation.hardware import gigabytes, gpus
+from gdl.presentation.lines import plain
+from gdl.presentation.money import hourly
 from gdl.tui.screens.base import Scroll
 from gdl.tui.screens.dialogs import Fields, fields_table
 from gdl.tui.widgets.load_fields import MAX_HOURS
@@ -85,23 +88,23 @@ class DeployDialog(ModalScreen[Choice | None]):
                 yield Button("Cancel (Esc)", id="cancel")
 
     def _fields(self) -> Fields:
-        model = [("Model", Text(fmt.plain(self._model, 120), "bold")), ("", Text(self._load))]
+        model = [("Model", Text(plain(self._model, 120), "bold")), ("", Text(self._load))]
         if len(self._offers) > 1:
             lines = [Text(_in_short(ranked), "bold") for ranked in self._offers]
             machines = list(zip(("Machines", *[""] * len(lines)), lines, strict=False))
             return [*model, *machines]
         ranked = self._offers[0]
         offer = ranked.offer
-        place = fmt.plain(offer.location, 40) or "place not named"
-        machine = fmt.gpu(offer)
+        place = plain(offer.location, 40) or "place not named"
+        machine = gpus(offer)
         if offer.gpu_count:
             each = " each" if offer.gpu_count > 1 else ""
-            machine += f", {fmt.gigabytes(offer.vram_gb)} VRAM{each}"
+            machine += f", {gigabytes(offer.vram_gb)} VRAM{each}"
         return [
             *model,
             ("Machine", Text.assemble((machine, "bold"), f": {fit(ranked)}")),
-            ("From", f"{fmt.plain(offer.provider, 40)}, {place}"),
-            ("Offer", fmt.plain(offer.id, 80)),
+            ("From", f"{plain(offer.provider, 40)}, {place}"),
+            ("Offer", plain(offer.id, 80)),
             ("Then", "install vLLM, load the model, verify it, measure it, keep it serving"),
         ]
 
@@ -120,10 +123,8 @@ class DeployDialog(ModalScreen[Choice | None]):
         if per_hour <= 0:
             text.append(", free")
         else:
-            text.append(
-                f" at {'most ' if min(prices) < per_hour else ''}{fmt.price(per_hour)}/h = "
-            )
-            text.append(f"{fmt.money(per_hour * self._hours)}", "bold")
+            text.append(f" at {'most ' if min(prices) < per_hour else ''}{hourly(per_hour)} = ")
+            text.append(f"{dollars(per_hour * self._hours)}", "bold")
         text.append("   + and - change the hours", "dim")
         self.query_one("#hours-said", Static).update(text)
 
@@ -141,6 +142,6 @@ class DeployDialog(ModalScreen[Choice | None]):
 def _in_short(ranked: RankedOffer) -> str:
     offer = ranked.offer
     return (
-        f"{fmt.price(offer.price_per_hour)}/h  {fmt.gpu(offer)}, {fit(ranked)}"
-        f"  {fmt.plain(offer.provider, 20)}  {fmt.plain(offer.id, 30)}"
+        f"{hourly(offer.price_per_hour)}  {gpus(offer)}, {fit(ranked)}"
+        f"  {plain(offer.provider, 20)}  {plain(offer.id, 30)}"
     )

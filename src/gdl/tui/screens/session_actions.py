@@ -11,8 +11,12 @@ from rich.text import Text
 from textual import work
 
 from gdl.domain.errors import GdlError
+from gdl.domain.money import dollars
 from gdl.orchestrator.api.ports import PUBLIC_MEANS, SessionRow
-from gdl.tui import format as fmt
+from gdl.presentation.durations import hours_left
+from gdl.presentation.lines import plain
+from gdl.presentation.money import hourly, price
+from gdl.presentation.words import sentence
 from gdl.tui.screens.base import GdlScreen
 from gdl.tui.widgets import session_rows as rows_of
 from gdl.tui.widgets.keyed_table import KeyedTable
@@ -108,10 +112,9 @@ class SessionActions(GdlScreen):
             per_hour = sum(row.session.price_per_hour for row in rows)
             cost = sum(self._cost(row) for row in rows)
             fields = [
-                (fmt.plain(row.session.id, 20), rows_of.in_short(row, self._cost(row)))
-                for row in rows
+                (plain(row.session.id, 20), rows_of.in_short(row, self._cost(row))) for row in rows
             ]
-            told = f"{fmt.price(per_hour)}/h, {fmt.money(cost)} so far"
+            told = f"{hourly(per_hour)}, {dollars(cost)} so far"
             fields.append(("Together", Text(told, "bold")))
         dialog = Confirm(title, fields, all_on, "Destroy", destroys=True)
         if await self.context.ask(dialog):
@@ -146,7 +149,7 @@ class SessionActions(GdlScreen):
         row = self.selected
         if row is None:
             return
-        cost = fmt.price(row.session.price_per_hour)
+        cost = price(row.session.price_per_hour)
         about = rows_of.session_fields(row, self._cost(row), self.now)
         fields = [("One hour more", Text(cost, "bold")), *about]
         if not await self.context.ask(Confirm("Extend?", fields, "", "Extend")):
@@ -156,7 +159,7 @@ class SessionActions(GdlScreen):
         except GdlError as error:
             self.context.report(error)
         else:
-            left = fmt.hours_left(until, self.now) if until else "no fixed time"
+            left = hours_left(until, self.now) if until else "no fixed time"
             self.context.say(f"extended: ends in {left}")
         self.action_refresh()
 
@@ -172,7 +175,7 @@ class SessionActions(GdlScreen):
             return
         fields = rows_of.session_fields(row, self._cost(row), self.now)
         if row.public is None:
-            note = f"{fmt.sentence(PUBLIC_MEANS)}. It ends with the session."
+            note = f"{sentence(PUBLIC_MEANS)}. It ends with the session."
             dialog = Confirm("Give it an address on the internet?", fields, note, "Make public")
         else:
             dialog = Confirm(
@@ -191,7 +194,7 @@ class SessionActions(GdlScreen):
                 self.context.say("the session is not public any more")
             else:
                 made = await house.make_public(ident, self.context.say)
-                self.context.say(f"public: {fmt.plain(made.url, 100)}")
+                self.context.say(f"public: {plain(made.url, 100)}")
         except GdlError as error:
             self.context.report(error)
         finally:

@@ -12,7 +12,9 @@ from textual.binding import Binding, BindingType
 
 from gdl.domain.errors import GdlError
 from gdl.orchestrator.api.ports import PastDeployment
-from gdl.tui import format as fmt
+from gdl.presentation.durations import age
+from gdl.presentation.lines import plain
+from gdl.presentation.words import plural
 from gdl.tui.screens.session_actions import SessionActions
 from gdl.tui.widgets import session_rows as rows_of
 from gdl.tui.widgets.keyed_table import KeyedTable
@@ -137,7 +139,7 @@ class SessionsScreen(SessionActions):
         store = self.context.store
         text = Text("Rented machines", "bold", no_wrap=True, overflow="ellipsis")
         if store.sessions_at is not None:
-            listed = fmt.age((self.now - store.sessions_at).total_seconds())
+            listed = age((self.now - store.sessions_at).total_seconds())
             marked = f" · {len(self._marked)} marked" if self._marked else ""
             state = "refreshing" if self._loading else listed
             text.append(f" · {len(store.sessions)}{marked} · {state}", "not bold")
@@ -148,8 +150,8 @@ class SessionsScreen(SessionActions):
         if self._error is not None:
             text = Text()
             text.append("✗ ", "bold red")
-            text.append(fmt.plain(self._error.message, 300), "bold")
-            text.append(f"\n  {fmt.plain(self._error.hint, 300)}\n  r asks again")
+            text.append(plain(self._error.message, 300), "bold")
+            text.append(f"\n  {plain(self._error.hint, 300)}\n  r asks again")
             return text
         if store.sessions_at is None:
             return Text("Asking for sessions…")
@@ -159,13 +161,13 @@ class SessionsScreen(SessionActions):
         unknown = [r for r in store.sessions if not r.ours and not r.session.terminal]
         if unknown:
             notes.append(
-                f"! {fmt.plural(len(unknown), 'machine')} not known here: rented elsewhere, or its"
+                f"! {plural(len(unknown), 'machine')} not known here: rented elsewhere, or its"
                 " key is lost. It cannot be entered, only destroyed."
             )
         for row in store.sessions:
             if row.public is not None:
                 at = rows_of.public_at(row.public)
-                notes.append(f"! {fmt.plain(row.session.id, 40)} is public: {at} · P ends that")
+                notes.append(f"! {plain(row.session.id, 40)} is public: {at} · P ends that")
         return Text("\n".join(notes), "bold")
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

@@ -16,7 +16,7 @@ from textual.widgets.option_list import Option
 
 from gdl.domain.errors import GdlError
 from gdl.orchestrator.api.ports import BackendSource
-from gdl.tui import format as fmt
+from gdl.presentation.lines import plain, plain_block
 from gdl.tui.context import AppContext, context_of
 from gdl.tui.widgets.words import Words
 
@@ -51,7 +51,7 @@ class WelcomeScreen(ModalScreen[None]):
         trouble = self.query_one("#welcome-trouble", Words)
         trouble.display = self._trouble is not None
         if self._trouble is not None:
-            trouble.say(Text(f"✗ {fmt.plain(self._trouble.message, 300)}"))
+            trouble.say(Text(f"✗ {plain(self._trouble.message, 300)}"))
         self.action_look()
 
     @work(exclusive=True, group="look")
@@ -73,7 +73,7 @@ class WelcomeScreen(ModalScreen[None]):
         self._note(f"Enter uses it, {kept}\nr looks again · d doctor · Esc closes")
 
     def _note(self, text: str) -> None:
-        self.query_one("#welcome-note", Words).say(Text(fmt.plain_block(text, 500)))
+        self.query_one("#welcome-note", Words).say(Text(plain_block(text, 500)))
 
     @work(exclusive=True, group="choose")
     async def _take(self, source: BackendSource) -> None:
@@ -109,5 +109,5 @@ def _words(source: BackendSource) -> Text:
     text.append(f"{source.title:18}", "bold" if source.usable else "dim")
     for line in (source.detail, source.also):
         if line:
-            text.append("\n    " + fmt.plain(line, 200), "" if source.usable else "dim")
+            text.append("\n    " + plain(line, 200), "" if source.usable else "dim")
     return text

@@ -12,7 +12,8 @@ from textual.widgets import Static
 
 from gdl.domain.deployment import AttemptState, DeploymentState
 from gdl.domain.phase import Phase
-from gdl.tui import format as fmt
+from gdl.presentation.hardware import gpus
+from gdl.presentation.lines import plain
 from gdl.tui.widgets.phase_rail import DONE, FAILED, NOW, SKIPPED
 
 
@@ -66,7 +67,7 @@ def _around(attempts: tuple[AttemptState, ...], shown: AttemptState) -> tuple[At
 
 
 def _name(attempt: AttemptState) -> str:
-    return f"{fmt.plain(fmt.gpu(attempt), 14)} {fmt.plain(attempt.provider, 11)}"
+    return f"{plain(gpus(attempt), 14)} {plain(attempt.provider, 11)}"
 
 
 def mark_of(attempt: AttemptState, state: DeploymentState) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from textual_plotext import PlotextPlot
 
 from gdl.domain.benchmark import BenchReport, Measurement
-from gdl.tui import format as fmt
+from gdl.presentation.lines import plain
 
 MOST_CURVES = 5
 Curve = tuple[str, list[tuple[int, float]]]
@@ -58,7 +58,7 @@ class Chart(PlotextPlot):
         for (name, points), (marker, color) in zip(lines, _LOOKS, strict=False):
             where = [place_of[at] for at, _ in points]
             values = [number for _, number in points]
-            label = fmt.plain(name, 16) if len(lines) > 1 else None
+            label = plain(name, 16) if len(lines) > 1 else None
             if len(points) == 1:
                 dot = "x" if marker == "braille" else marker
                 plt.scatter(where, values, label=label, marker=dot, color=color)

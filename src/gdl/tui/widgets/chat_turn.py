@@ -7,7 +7,8 @@ from datetime import datetime
 from rich.text import Text
 
 from gdl.domain.chat import ChatDone
-from gdl.tui import format as fmt
+from gdl.presentation.lines import plain, plain_block
+from gdl.presentation.words import milliseconds, plural
 from gdl.tui.store import ChatTurn
 
 
@@ -15,17 +16,17 @@ def told(turn: ChatTurn, model: str, now: datetime) -> Text:
     """Who said what, with the figures below; the answer grows while it comes."""
     text = Text()
     text.append("You\n", "bold")
-    text.append(fmt.plain_block(turn.question) + "\n\n")
-    text.append(fmt.plain(model, 60) + "\n", "bold green")
+    text.append(plain_block(turn.question) + "\n\n")
+    text.append(plain(model, 60) + "\n", "bold green")
     if turn.answer:
-        text.append(fmt.plain_block(turn.answer.strip("\n")) + "\n")
+        text.append(plain_block(turn.answer.strip("\n")) + "\n")
     if turn.running:
         waited = max((now - turn.asked_at).total_seconds(), 0.0)
         text.append("…" if turn.answer else f"… {waited:.0f} s", "dim")
     elif turn.done is None:
         text.append("– stopped", "dim")
     elif turn.done.error:
-        text.append(f"✗ {fmt.plain(turn.done.error, 300)}", "bold red")
+        text.append(f"✗ {plain(turn.done.error, 300)}", "bold red")
     else:
         text.append(figures(turn.done), "dim")
     return text
@@ -35,11 +36,11 @@ def figures(done: ChatDone) -> str:
     """ "TTFT 41 ms · 141.2 tokens/s · 27 tokens"."""
     parts = []
     if done.ttft_ms is not None:
-        parts.append(f"TTFT {fmt.milliseconds(done.ttft_ms)}")
+        parts.append(f"TTFT {milliseconds(done.ttft_ms)}")
     if done.tokens_per_s is not None:
         parts.append(f"{done.tokens_per_s:.1f} tokens/s")
     if done.output_tokens is not None:
-        parts.append(fmt.plural(done.output_tokens, "token"))
+        parts.append(plural(done.output_tokens, "token"))
     if done.finish_reason == "length":
         parts.append("cut at its limit")
     return " · ".join(parts) or "done"

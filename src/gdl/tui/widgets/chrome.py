@@ -11,7 +11,10 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.widgets import Static
 
-from gdl.tui import format as fmt
+from gdl.domain.money import dollars
+from gdl.presentation.durations import hours_left
+from gdl.presentation.lines import plain
+from gdl.presentation.money import hourly
 from gdl.tui.screen_registry import MAIN_SCREENS, ScreenEntry
 from gdl.tui.widgets.words import Words
 
@@ -47,7 +50,7 @@ class TopBar(Horizontal):
         if self._read_only:
             text.append("read-only", "bold")
             text.append(" · ")
-        text.append(fmt.plain(self._backend, 20))
+        text.append(plain(self._backend, 20))
         yield Static(text, id="where")
 
 
@@ -70,9 +73,9 @@ def cost_line(bills: list[Bill], now: datetime) -> Text:
         text.append(f" {len(bills)} machines")
     per_hour = sum(bill.price_per_hour for bill in bills)
     spent = sum(bill.cost for bill in bills)
-    text.append(f": {fmt.price(per_hour)}/h, {fmt.money(spent)} so far")
+    text.append(f": {hourly(per_hour)}, {dollars(spent)} so far")
     ends = [bill.expires_at for bill in bills if bill.expires_at is not None]
     if ends:
         what = "ends in" if len(bills) == 1 else "the first ends in"
-        text.append(f", {what} {fmt.hours_left(min(ends), now)}")
+        text.append(f", {what} {hours_left(min(ends), now)}")
     return text

@@ -9,7 +9,8 @@ from rich.text import Text
 
 from gdl.domain.deployment import AttemptState, DeploymentState
 from gdl.domain.phase import Billing, Phase
-from gdl.tui import format as fmt
+from gdl.presentation.hardware import gpus
+from gdl.presentation.lines import plain, plain_line
 from gdl.tui.store import Followed
 from gdl.tui.widgets.phase_rail import WORDS
 
@@ -66,7 +67,7 @@ def _why(state: DeploymentState, attempt: AttemptState | None) -> Text:
     if latest and state.offered is not None:
         what = "the machine is still rented, and can be used"
     text.append(f"✗ Failed{where}: ", "bold red")
-    text.append(fmt.plain(what, 300))
+    text.append(plain(what, 300))
     if diagnosis is not None:
         _labelled(text, "Cause", diagnosis.cause)
     remedy = (diagnosis.remedy if diagnosis else "") or (failed.hint if failed else "")
@@ -82,7 +83,7 @@ def _evidence(text: Text, attempt: AttemptState | None, panel: Panel) -> None:
     for number, line in enumerate(lines[-panel.evidence :]):
         text.append(f"\n{'Evidence' if number == 0 else '':9}", "bold")
         room = max(panel.width - 9, 20)
-        shown = Text(fmt.plain(line, 300))
+        shown = Text(plain_line(line, 300))
         if shown.cell_len > room:  # what is said counts more than who says it, and when
             shown = Text(_PREFIX.sub("", shown.plain))
         shown.truncate(room, overflow="ellipsis")
@@ -91,17 +92,17 @@ def _evidence(text: Text, attempt: AttemptState | None, panel: Panel) -> None:
 
 def _labelled(text: Text, label: str, words: str) -> None:
     text.append(f"\n{label:9}", "bold")
-    text.append(fmt.plain(words, 400))
+    text.append(plain(words, 400))
 
 
 def _after(followed: Followed) -> str:
     state = followed.state
     if state.waiting:
-        provider = fmt.plain(state.attempt.provider, 20) if state.attempt else "the provider"
+        provider = plain(state.attempt.provider, 20) if state.attempt else "the provider"
         fix = f"f {state.offered.words}\n" if state.offered is not None else ""
         keys = f"{fix}r same machine again   n next offer   x next offer, not from {provider}\n"
         if out := providers_out(state):
-            keys += f"u brings back {', '.join(fmt.plain(name, 20) for name in out)}   "
+            keys += f"u brings back {', '.join(plain(name, 20) for name in out)}   "
         auto = f"a automatic failover (now {'on' if state.auto_failover else 'off'})"
         return f"{keys}{auto}   y copies all of this"
     if state.finished is None:
@@ -120,11 +121,9 @@ def raw(followed: Followed) -> str:
     if attempt is None:
         return ""
     parts = [_why(followed.state, attempt).plain]
-    parts.append(
-        f"Attempt  {attempt.number}: {fmt.gpu(attempt)} from {fmt.plain(attempt.provider)}"
-    )
+    parts.append(f"Attempt  {attempt.number}: {gpus(attempt)} from {plain(attempt.provider, 200)}")
     if attempt.diagnosis is not None and attempt.diagnosis.evidence:
-        shown = (fmt.plain(line, 2000) for line in attempt.diagnosis.evidence)
+        shown = (plain_line(line, 2000) for line in attempt.diagnosis.evidence)
         parts.append("\n".join(("Evidence:", *shown)))
     for name, ring in (("installation", followed.install), ("vllm.log", followed.engine)):
         if ring.total:

@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from gdl.domain.health import Condition, HealthSample
-from gdl.tui import format as fmt
+from gdl.presentation.lines import plain
+from gdl.presentation.words import milliseconds
 from gdl.tui.gauges import Gauges, sparkline
 
 _Row = tuple[str, Sequence[float], float | None, str]
@@ -22,8 +23,8 @@ def engine_line(sample: HealthSample) -> Text:
     mark, style = ("●", "bold green") if well else ("!", "bold yellow")
     text = Text(f"{mark} ", style, no_wrap=True, overflow="ellipsis")
     text.append(sample.condition.value, style)
-    reason = (fmt.plain(sample.reason, 120),) if sample.reason else ()
-    quick = (f"/health in {fmt.milliseconds(sample.latency_ms)}",) if sample.latency_ms else ()
+    reason = (plain(sample.reason, 120),) if sample.reason else ()
+    quick = (f"/health in {milliseconds(sample.latency_ms)}",) if sample.latency_ms else ()
     text.append("".join(f" · {part}" for part in (*reason, *quick)), "default")
     return text
 

@@ -11,7 +11,7 @@ from textual.containers import Horizontal, Vertical
 from textual.message import Message
 from textual.widgets import Input, Static
 
-from gdl.tui import format as fmt
+from gdl.presentation.words import plural
 from gdl.tui.store import LogRing
 from gdl.tui.widgets.log_view import LogView
 from gdl.tui.widgets.words import Words
@@ -135,13 +135,13 @@ class LogPane(Vertical):
         if self._seen == 0:
             words = self._empty
         elif view.following:
-            words = f"following · {fmt.plural(self._seen, 'line')}"
+            words = f"following · {plural(self._seen, 'line')}"
         elif new:
-            words = f"{fmt.plural(new, 'new line')} · End follows"
+            words = f"{plural(new, 'new line')} · End follows"
         else:
-            words = f"paused · {fmt.plural(self._seen, 'line')} · End follows"
+            words = f"paused · {plural(self._seen, 'line')} · End follows"
         if found := self._found():
-            words = f"{found} · {fmt.plural(new, 'new line')}" if new else found
+            words = f"{found} · {plural(new, 'new line')}" if new else found
         text = Text(words, no_wrap=True, overflow="ellipsis")
         room = self.size.width - text.cell_len - len(_KEYS)
         if not found and self._seen and room >= 2:

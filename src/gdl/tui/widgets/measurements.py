@@ -12,9 +12,13 @@ from rich.text import Text
 from gdl.domain.benchmark import BenchReport, Histogram, Percentiles, QualityAnswer
 from gdl.domain.health import Check, CheckStatus
 from gdl.domain.host import HostFacts
+from gdl.domain.money import dollars
 from gdl.domain.phase import Phase
 from gdl.domain.readings import CheckRound
-from gdl.tui import format as fmt
+from gdl.presentation.durations import age, clock_time
+from gdl.presentation.hardware import gpu_name
+from gdl.presentation.lines import plain
+from gdl.presentation.words import milliseconds, plural
 from gdl.tui.gauges import bar, sparkline
 from gdl.tui.store import Followed
 
@@ -55,8 +59,8 @@ def checks(followed: Followed, now: datetime, rounds: Sequence[CheckRound] = ())
     for check in known:
         table.add_row(*_check(check, _history(check.name, rounds)))
     if rounds:
-        often = f"{fmt.plural(len(rounds), 'round')}, the last one "
-        said = fmt.age((now - rounds[-1].at).total_seconds())
+        often = f"{plural(len(rounds), 'round')}, the last one "
+        said = age((now - rounds[-1].at).total_seconds())
         parts.append(Text(often + said.replace(" old", " ago"), "dim"))
     return Group(*parts, table)
 
@@ -74,14 +78,14 @@ def _history(name: str, rounds: Sequence[CheckRound]) -> Text:
 
 def _check(check: Check, history: Text) -> tuple[Text, ...]:
     mark, style = _MARKS[check.status]
-    latency = "" if check.latency_ms is None else fmt.milliseconds(check.latency_ms)
+    latency = "" if check.latency_ms is None else milliseconds(check.latency_ms)
     return (
         Text(mark, style),
         Text(check.status.value, style),
-        Text(fmt.plain(check.name, 20), "bold"),
+        Text(plain(check.name, 20), "bold"),
         history,
         Text(latency),
-        Text(fmt.plain(check.detail, 300)),
+        Text(plain(check.detail, 300)),
     )
 
 
@@ -89,13 +93,13 @@ def _machine(facts: HostFacts) -> Text:
     text = Text("GPU ", "dim")
     if facts.gpus:
         names = ", ".join(
-            f"{fmt.gpu_name(gpu.name)} {gpu.memory_mib / 1024:.0f} GiB" for gpu in facts.gpus
+            f"{gpu_name(gpu.name)} {gpu.memory_mib / 1024:.0f} GiB" for gpu in facts.gpus
         )
         text.append(names, "bold not dim")
         if facts.driver:
-            text.append(f", driver {fmt.plain(facts.driver, 20)}", "not dim")
+            text.append(f", driver {plain(facts.driver, 20)}", "not dim")
         if facts.cuda:
-            text.append(f", CUDA {fmt.plain(facts.cuda, 10)}", "not dim")
+            text.append(f", CUDA {plain(facts.cuda, 10)}", "not dim")
     else:
         text.append("none", "bold not dim")
         text.append(f", {facts.cpu_count} CPUs, {facts.ram_gib:.0f} GiB RAM", "not dim")
@@ -138,21 +142,21 @@ def _figures(report: BenchReport) -> RenderableType:
         ("Whole request", report.e2el_ms),
     ):
         table.add_row(Text(title), *_percentiles(values))
-    cost = "-" if report.cost_per_million is None else f"${report.cost_per_million:.2f}"
+    cost = "-" if report.cost_per_million is None else dollars(report.cost_per_million)
     totals = Text()
     totals.append(f"{report.output_throughput:.1f} tokens/s", "bold")
     totals.append(f", {report.request_throughput:.2f} requests/s, ")
     totals.append(f"{cost} per million output tokens\n", "bold")
     totals.append(
         f"{report.completed} done, {report.failed} failed in {report.duration_s:.1f} s, "
-        f"{fmt.plural(report.output_tokens, 'output token')}, concurrency {report.concurrency}"
+        f"{plural(report.output_tokens, 'output token')}, concurrency {report.concurrency}"
     )
     for error in report.errors[:3]:
-        totals.append(f"\n✗ {fmt.plain(error, 200)}", "red")
+        totals.append(f"\n✗ {plain(error, 200)}", "red")
     if report.standing:
-        totals.append(f"\n{fmt.plain(report.standing, 300)}")
+        totals.append(f"\n{plain(report.standing, 300)}")
     if report.note:
-        totals.append(f"\n! {fmt.plain(report.note, 200)}", "yellow")
+        totals.append(f"\n! {plain(report.note, 200)}", "yellow")
     spreads = (("Time to first token", report.ttft_spread), ("Whole request", report.e2el_spread))
     shown = [_distribution(title, spread) for title, spread in spreads if spread is not None]
     if not shown:
@@ -168,7 +172,7 @@ def _distribution(title: str, spread: Histogram) -> Text:
     most = max(spread.counts, default=0) or 1
     for number, count in enumerate(spread.counts):
         low = spread.start + spread.width * number
-        to = fmt.milliseconds(low + spread.width)
+        to = milliseconds(low + spread.width)
         text.append(f"{'to ' + to if spread.width else to:>11} ", "dim")
         text.append("█" * max(round(count / most * _BAR), 1 if count else 0), "cyan")
         text.append(f" {count}\n" if count else "·\n", "" if count else "dim")
@@ -180,7 +184,7 @@ def _percentiles(values: Percentiles | None) -> tuple[Text, ...]:
     if values is None:
         return (Text("-"),) * 4
     return tuple(
-        Text(fmt.milliseconds(v)) for v in (values.median, values.mean, values.p95, values.p99)
+        Text(milliseconds(v)) for v in (values.median, values.mean, values.p95, values.p99)
     )
 
 
@@ -205,17 +209,17 @@ def answers(followed: Followed) -> RenderableType:
 def _answer(answer: QualityAnswer) -> tuple[Text, ...]:
     mark = Text("✓ yes", "green") if answer.passed else Text("✗ no", "bold red")
     if answer.error:
-        return mark, Text(fmt.plain(answer.prompt, 120)), Text(fmt.plain(answer.error, 200), "red")
-    said = Text(fmt.plain(answer.answer.strip(), 200) or "(nothing)")
+        return mark, Text(plain(answer.prompt, 120)), Text(plain(answer.error, 200), "red")
+    said = Text(plain(answer.answer.strip(), 200) or "(nothing)")
     if not answer.passed and answer.expected:
-        words = ", ".join(fmt.plain(word, 20) for word in answer.expected[:4])
+        words = ", ".join(plain(word, 20) for word in answer.expected[:4])
         said.append(f"  (expected {words})", "dim")
-    return mark, Text(fmt.plain(answer.prompt, 120)), said
+    return mark, Text(plain(answer.prompt, 120)), said
 
 
 def _running(what: str, followed: Followed, now: datetime) -> Text:
     since = followed.running_since or now
-    return Text(f"… {what}, {fmt.clock_time((now - since).total_seconds())}")
+    return Text(f"… {what}, {clock_time((now - since).total_seconds())}")
 
 
 def _not_yet(followed: Followed, words: str) -> Text:

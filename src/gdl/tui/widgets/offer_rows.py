@@ -6,8 +6,12 @@ from datetime import datetime
 
 from rich.text import Text
 
+from gdl.domain.money import dollars
 from gdl.domain.offers import RankedOffer
-from gdl.tui import format as fmt
+from gdl.presentation.durations import since
+from gdl.presentation.hardware import gpus
+from gdl.presentation.lines import plain
+from gdl.presentation.money import hourly, price
 from gdl.tui.widgets.keyed_table import Column, Row
 
 COLUMNS = (
@@ -38,39 +42,32 @@ def row(ranked: RankedOffer, now: datetime, *, marked: bool = False) -> Row:
     offer = ranked.offer
     cells = {
         "mark": f"{MARKED if marked else ' '}{_mark(ranked)}",
-        "price": fmt.price(offer.price_per_hour),
-        "session": _dollars(ranked.session_cost),
-        "million": _dollars(ranked.usd_per_million),
-        "gpu": fmt.gpu(offer),
+        "price": price(offer.price_per_hour),
+        "session": _amount(ranked.session_cost),
+        "million": _amount(ranked.usd_per_million),
+        "gpu": gpus(offer),
         "vram": f"{offer.vram_gb:.0f} GB" if offer.gpu_count else "-",
         "fit": fit(ranked),
         "cuda": f"{offer.cuda_version:.1f}" if offer.cuda_version is not None else "-",
-        "place": fmt.plain(offer.location, 40) or "-",
+        "place": plain(offer.location, 40) or "-",
         "rel": f"{int(offer.reliability * 100)}%" if offer.reliability is not None else "-",
         "conf": f"{int(offer.confidence * 100)}%" if offer.confidence is not None else "-",
-        "provider": fmt.plain(offer.provider, 40),
+        "provider": plain(offer.provider, 40),
         "age": _age(offer.fetched_at, now),
-        "id": fmt.plain(offer.id, 80),
+        "id": plain(offer.id, 80),
     }
     style = "" if ranked.excluded is None else "dim"
     return Row(cells, f"bold {style}".strip() if marked else style)
 
 
-def _dollars(value: float | None) -> str:
-    """ "$12.50", "$0.40", "$0.062"; a dash when it is not known."""
-    if value is None:
-        return "-"
-    return f"${value:.2f}" if value >= 0.1 or value == 0 else f"${value:.3f}"
+def _amount(value: float | None) -> str:
+    """A dash when it is not known."""
+    return "-" if value is None else dollars(value)
 
 
 def _age(fetched_at: datetime | None, now: datetime) -> str:
     """How long ago the provider listed it: "40 s", "12 min", "3 h"."""
-    if fetched_at is None:
-        return "-"
-    seconds = max((now - fetched_at).total_seconds(), 0.0)
-    if seconds < 120:
-        return f"{int(seconds)} s"
-    return f"{int(seconds // 60)} min" if seconds < 7200 else f"{int(seconds // 3600)} h"
+    return "-" if fetched_at is None else since((now - fetched_at).total_seconds())
 
 
 def _mark(ranked: RankedOffer) -> str:
@@ -86,7 +83,7 @@ def fit(ranked: RankedOffer) -> str:
     if ranked.exclusion == "vram" and ranked.headroom_gb is not None:
         return f"no, {ranked.headroom_gb:+.1f} GB"
     if ranked.excluded is not None:
-        return fmt.plain(ranked.excluded, 120)
+        return plain(ranked.excluded, 120)
     if ranked.offer.gpu_count == 0:
         return "runs on the CPU"
     if ranked.headroom_gb is None:
@@ -99,26 +96,26 @@ def details(ranked: RankedOffer, now: datetime) -> list[tuple[str, Text | str]]:
     """Names and values of all that is known."""
     offer = ranked.offer
     lines: list[tuple[str, Text | str]] = [
-        ("Offer", fmt.plain(offer.id, 200)),
-        ("Provider", fmt.plain(offer.provider, 100)),
-        ("Price", f"{fmt.price(offer.price_per_hour)}{'/h' if offer.price_per_hour > 0 else ''}"),
-        ("Whole session", _dollars(ranked.session_cost)),
-        ("1M tokens", _dollars(ranked.usd_per_million)),
-        ("GPU", fmt.gpu(offer)),
+        ("Offer", plain(offer.id, 200)),
+        ("Provider", plain(offer.provider, 100)),
+        ("Price", hourly(offer.price_per_hour)),
+        ("Whole session", _amount(ranked.session_cost)),
+        ("1M tokens", _amount(ranked.usd_per_million)),
+        ("GPU", gpus(offer)),
         ("VRAM", f"{offer.vram_gb:.0f} GB each, {offer.total_vram_gb:.0f} GB together"),
         ("Fit", fit(ranked) if ranked.excluded is None or ranked.exclusion == "vram" else "-"),
         ("CUDA", f"{offer.cuda_version:.1f}" if offer.cuda_version is not None else "not said"),
-        ("Place", fmt.plain(offer.location, 100) or "not said"),
+        ("Place", plain(offer.location, 100) or "not said"),
         ("Reliability", _share(offer.reliability)),
         ("Confidence", _share(offer.confidence)),
         ("Listed", _age(offer.fetched_at, now).replace("-", "not said")),
-        ("Machine", fmt.plain(offer.machine_id or "not said", 100)),
+        ("Machine", plain(offer.machine_id or "not said", 100)),
         ("Interruptible", "yes: it may be taken away" if offer.interruptible else "no"),
     ]
     if offer.max_duration_hours is not None:
         lines.append(("At most", f"{offer.max_duration_hours:.0f} h"))
     if ranked.excluded is not None:
-        lines.append(("Left out", Text(fmt.plain(ranked.excluded, 300), "bold")))
+        lines.append(("Left out", Text(plain(ranked.excluded, 300), "bold")))
     return lines
 
 

@@ -10,7 +10,10 @@ from gdl.domain.errors import GdlError
 from gdl.domain.offers import OfferQuery, RankedOffer
 from gdl.domain.requirements import CONCURRENCY, CONTEXT
 from gdl.orchestrator.api.ports import SizedModel
-from gdl.tui import format as fmt
+from gdl.presentation.durations import age
+from gdl.presentation.hardware import gigabytes
+from gdl.presentation.lines import plain
+from gdl.presentation.words import plural
 
 
 def model_line(model: str, need: str) -> Text:
@@ -21,7 +24,7 @@ def model_line(model: str, need: str) -> Text:
         text.append("m chooses one, then Enter on an offer deploys it")
         return text
     text.append("Model ")
-    text.append(fmt.plain(model, 60), "bold")
+    text.append(plain(model, 60), "bold")
     text.append(f" · {need}")
     return text
 
@@ -31,7 +34,7 @@ def needed(sized: SizedModel | None, asked: OfferQuery) -> str:
     8,192 tokens, fp8"."""
     if sized is None or sized.need is None:
         return "its size is not known: the fit is not checked"
-    told = f"needs {fmt.gigabytes(sized.need.vram_gb)} VRAM for {_load(sized, asked)}"
+    told = f"needs {gigabytes(sized.need.vram_gb)} VRAM for {_load(sized, asked)}"
     return f"{told}, {asked.quantization}" if asked.quantization else told
 
 
@@ -39,7 +42,7 @@ def _load(sized: SizedModel, asked: OfferQuery) -> str:
     context = asked.context or CONTEXT
     if sized.longest:
         context = min(context, sized.longest)
-    return f"{fmt.plural(asked.concurrency or CONCURRENCY, 'request')} of {context:,} tokens"
+    return f"{plural(asked.concurrency or CONCURRENCY, 'request')} of {context:,} tokens"
 
 
 def sizing(sized: SizedModel, asked: OfferQuery) -> Text:
@@ -60,8 +63,8 @@ def too_much(error: GdlError) -> Text:
     """Why a model or a load cannot be, in the place of its sizes."""
     text = Text()
     text.append("✗ ", "bold red")
-    text.append(fmt.plain(error.message, 140), "bold")
-    text.append(f"\n  {fmt.plain(error.hint, 140)}")
+    text.append(plain(error.message, 140), "bold")
+    text.append(f"\n  {plain(error.hint, 140)}")
     return text
 
 
@@ -71,7 +74,7 @@ def counts(shown: int, listed: int, marked: int, seconds: float | None) -> Text:
     text.append(f"{shown}/{listed}", "bold")
     if marked:
         text.append(f" · {marked} marked", "bold")
-    text.append(" · refreshing" if seconds is None else f" · {fmt.age(seconds)}")
+    text.append(" · refreshing" if seconds is None else f" · {age(seconds)}")
     return text
 
 
@@ -79,9 +82,9 @@ def trouble(error: GdlError, *, some: bool) -> Text:
     """Why there are no fresh offers. `some`: older ones are still shown."""
     text = Text()
     text.append("✗ ", "bold red")
-    text.append(fmt.plain(error.message, 300), "bold")
+    text.append(plain(error.message, 300), "bold")
     if error.hint:
-        text.append(f"\n  {fmt.plain(error.hint, 300)}")
+        text.append(f"\n  {plain(error.hint, 300)}")
     if some:
         text.append("\n  The offers above are the last ones that came.", "dim")
     text.append("\n  r asks again · F6 chooses where machines come from")
@@ -92,7 +95,7 @@ def nothing(listed: int) -> Text:
     """Said instead of an empty table."""
     if listed == 0:
         return Text("The backend lists no offers now.\nr asks again")
-    return Text(f"None of {fmt.plural(listed, 'offer')} passes the filter.\nEsc clears it")
+    return Text(f"None of {plural(listed, 'offer')} passes the filter.\nEsc clears it")
 
 
 def left_out(selected: RankedOffer | None, providers: Sequence[str]) -> Text:
@@ -101,8 +104,8 @@ def left_out(selected: RankedOffer | None, providers: Sequence[str]) -> Text:
         back = (
             " · u brings it back" if selected.exclusion in ("offer", "machine", "provider") else ""
         )
-        return Text(f"– Left out: {fmt.plain(selected.excluded, 200)}{back}", "dim")
+        return Text(f"– Left out: {plain(selected.excluded, 200)}{back}", "dim")
     if providers:
-        names = ", ".join(fmt.plain(name, 20) for name in providers)
+        names = ", ".join(plain(name, 20) for name in providers)
         return Text(f"– Left out: {names} · u brings back", "dim")
     return Text()

@@ -10,8 +10,10 @@ from datetime import datetime
 from rich.text import Text
 
 from gdl.domain.deployment import AttemptState, StepState
+from gdl.domain.money import dollars
 from gdl.domain.phase import Phase
-from gdl.tui import format as fmt
+from gdl.presentation.durations import clock_time
+from gdl.presentation.lines import plain
 from gdl.tui.gauges import Gauges, bar, sparkline
 from gdl.tui.store import Followed
 
@@ -81,12 +83,12 @@ def rail(followed: Followed, now: datetime, room: Room) -> Text:
         mark = _mark(phase, phase_now, seconds, ended_in)
         if phase is Phase.SERVING and mark == NOW:
             mark = DONE
-        took = fmt.clock_time(seconds[phase]) if phase in seconds else ""
-        guess = f"~{fmt.clock_time(usual[phase])}" if phase in usual else ""
+        took = clock_time(seconds[phase]) if phase in seconds else ""
+        guess = f"~{clock_time(usual[phase])}" if phase in usual else ""
         if phase is Phase.SERVING:
             left = _left(usual, seconds, phase_now)
             took = "in" if left is not None else took
-            guess = "" if left is None else f"~{fmt.clock_time(left)}"
+            guess = "" if left is None else f"~{clock_time(left)}"
         times = _times(took, guess) if usual else took
         _line(text, f"{mark} {title}", times, width, _STYLES[mark])
         told = not room.brief or phase in (phase_now, ended_in)
@@ -102,7 +104,7 @@ def rail(followed: Followed, now: datetime, room: Room) -> Text:
         _heading(text, "Left out", room)
         for provider in out[-4:]:
             words = "left out" if room.brief else ""
-            _line(text, f"{SKIPPED} {fmt.plain(provider, 40)}", words, width, "dim")
+            _line(text, f"{SKIPPED} {plain(provider, 40)}", words, width, "dim")
     return text
 
 
@@ -136,7 +138,7 @@ def _parts(text: Text, attempt: AttemptState, room: Room) -> None:
     _heading(text, "Progress", room)
     for name, share in attempt.parts[-2 if room.brief else -6 :]:
         full, empty = bar(share, room.width - 16)
-        text.append(f"{fmt.plain(name, 10):10}", "")
+        text.append(f"{plain(name, 10):10}", "")
         text.append(full, "bold")
         text.append(empty, "dim")
         text.append(f" {share:>4.0%}\n")
@@ -169,11 +171,9 @@ def _money(text: Text, followed: Followed, now: datetime, room: Room) -> None:
     if not room.brief:
         text.append("\n")
     clock = followed.clock(now)
-    _line(
-        text, f"Spent on attempt {attempt.number}", fmt.money(attempt.cost(clock)), room.width, ""
-    )
+    _line(text, f"Spent on attempt {attempt.number}", dollars(attempt.cost(clock)), room.width, "")
     if len(state.attempts) > 1:
-        _line(text, "Spent on all", fmt.money(state.cost(clock)), room.width, "")
+        _line(text, "Spent on all", dollars(state.cost(clock)), room.width, "")
 
 
 def _ended_in(phase_now: Phase, attempt: AttemptState | None) -> Phase | None:
@@ -210,5 +210,5 @@ def _line(text: Text, left: str, right: str, width: int, style: str) -> None:
 def _step(text: Text, step: StepState, now: datetime, width: int) -> None:
     mark = _STEP_MARKS.get(step.outcome, NOW)
     seconds = step.seconds if step.outcome else (now - step.started_at).total_seconds()
-    time = "" if step.outcome == "skipped" else fmt.clock_time(seconds)
-    _line(text, f"  {mark} {fmt.plain(step.title, 60)}", time, width, _STYLES[mark])
+    time = "" if step.outcome == "skipped" else clock_time(seconds)
+    _line(text, f"  {mark} {plain(step.title, 60)}", time, width, _STYLES[mark])

@@ -7,9 +7,13 @@ from datetime import datetime
 
 from rich.text import Text
 
+from gdl.domain.money import dollars
 from gdl.domain.session import SessionStatus
 from gdl.orchestrator.api.ports import PastDeployment, SessionRow
-from gdl.tui import format as fmt
+from gdl.presentation.durations import hours_left
+from gdl.presentation.hardware import gpu_name
+from gdl.presentation.lines import plain
+from gdl.presentation.money import hourly, price
 from gdl.tui.widgets.keyed_table import Column, Row
 
 Fields = list[tuple[str, Text | str]]
@@ -52,20 +56,20 @@ def session(row: SessionRow, cost: float, now: datetime, *, marked: bool) -> Row
     style = "dim" if found.terminal else "" if row.ours else "bold red"
     ends = "-"
     if found.expires_at is not None and not found.terminal:
-        ends = fmt.hours_left(found.expires_at, now)
-    name = fmt.gpu_name(found.gpu_name) or "-"
+        ends = hours_left(found.expires_at, now)
+    name = gpu_name(found.gpu_name) or "-"
     # The key of a machine that was given back is no longer kept.
     whose = "✓ ours" if row.ours else "  -" if found.terminal else "! unknown"
     cells = {
         "whose": f"{'●' if marked else ' '}{whose}",
         "status": f"{_STATUS_MARKS[found.status]} {found.status.value}",
-        "model": fmt.plain(row.model or "-", 60),
+        "model": plain(row.model or "-", 60),
         "gpu": f"{found.gpu_count}x {name}" if found.gpu_count > 1 else name,
-        "price": fmt.price(found.price_per_hour),
-        "cost": fmt.money(cost),
+        "price": price(found.price_per_hour),
+        "cost": dollars(cost),
         "ends": ends,
-        "provider": fmt.plain(found.provider, 40),
-        "id": fmt.plain(found.id, 60),
+        "provider": plain(found.provider, 40),
+        "id": plain(found.id, 60),
     }
     return Row(cells, f"bold {style}".strip() if marked else style)
 
@@ -73,36 +77,36 @@ def session(row: SessionRow, cost: float, now: datetime, *, marked: bool) -> Row
 def in_short(row: SessionRow, cost: float) -> str:
     """One line: machine, price, cost, and whose it is."""
     found = row.session
-    what = fmt.plain(row.model or ("" if row.ours else "unknown"), 24)
-    gpu = fmt.gpu_name(found.gpu_name) or "no GPU"
+    what = plain(row.model or ("" if row.ours else "unknown"), 24)
+    gpu = gpu_name(found.gpu_name) or "no GPU"
     return (
-        f"{gpu} from {fmt.plain(found.provider, 20)}, {fmt.price(found.price_per_hour)}/h, "
-        f"{fmt.money(cost)} so far{f' ({what})' if what else ''}"
+        f"{gpu} from {plain(found.provider, 20)}, {hourly(found.price_per_hour)}, "
+        f"{dollars(cost)} so far{f' ({what})' if what else ''}"
     )
 
 
 def session_fields(row: SessionRow, cost: float, now: datetime) -> Fields:
     found = row.session
-    per_hour = fmt.price(found.price_per_hour)
-    ends = fmt.hours_left(found.expires_at, now) if found.expires_at else "not said"
-    gpu = fmt.gpu_name(found.gpu_name) or "no GPU"
+    per_hour = hourly(found.price_per_hour)
+    ends = hours_left(found.expires_at, now) if found.expires_at else "not said"
+    gpu = gpu_name(found.gpu_name) or "no GPU"
     return [
-        ("Session", fmt.plain(found.id, 100)),
+        ("Session", plain(found.id, 100)),
         ("Whose", _whose(row)),
-        ("Model", fmt.plain(row.model or "not known", 100)),
-        ("Machine", f"{gpu} from {fmt.plain(found.provider, 40)}"),
-        ("Price", Text(f"{per_hour}/h, {fmt.money(cost)} so far", "bold")),
-        ("Status", f"{found.status.value}, billing: {fmt.plain(row.billing, 20)}"),
+        ("Model", plain(row.model or "not known", 100)),
+        ("Machine", f"{gpu} from {plain(found.provider, 40)}"),
+        ("Price", Text(f"{per_hour}, {dollars(cost)} so far", "bold")),
+        ("Status", f"{found.status.value}, billing: {plain(row.billing, 20)}"),
         ("Ends in", ends),
-        *([("Endpoint", fmt.plain(row.endpoint, 100))] if row.endpoint else []),
+        *([("Endpoint", plain(row.endpoint, 100))] if row.endpoint else []),
         *([("Public", public_at(row.public))] if row.public is not None else []),
-        *([("Error", fmt.plain(found.error, 300))] if found.error else []),
+        *([("Error", plain(found.error, 300))] if found.error else []),
     ]
 
 
 def public_at(url: str) -> str:
     """Its address on the internet, as last seen."""
-    return fmt.plain(url, 100) or "yes, at an address not told yet"
+    return plain(url, 100) or "yes, at an address not told yet"
 
 
 def _whose(row: SessionRow) -> str:
@@ -117,31 +121,31 @@ def story(told: PastDeployment) -> Row:
     mark = _OUTCOME_MARKS.get(told.outcome, "?")
     cells = {
         "when": f"{told.started_at:%d %b %H:%M}",
-        "outcome": f"{mark} {fmt.plain(told.outcome, 12)}",
-        "model": fmt.plain(told.model, 60),
-        "cost": fmt.money(told.cost),
-        "billing": f"{'! ' if doubt else ''}{fmt.plain(told.billing, 10)}",
-        "session": fmt.plain(told.session_id or "-", 60),
-        "id": fmt.plain(told.deployment_id, 40),
+        "outcome": f"{mark} {plain(told.outcome, 12)}",
+        "model": plain(told.model, 60),
+        "cost": dollars(told.cost),
+        "billing": f"{'! ' if doubt else ''}{plain(told.billing, 10)}",
+        "session": plain(told.session_id or "-", 60),
+        "id": plain(told.deployment_id, 40),
     }
     return Row(cells, "bold red" if doubt else "")
 
 
 def story_fields(told: PastDeployment) -> Fields:
     return [
-        ("Deployment", fmt.plain(told.deployment_id, 100)),
-        ("Model", fmt.plain(told.model, 100)),
-        ("Machines", f"from {fmt.plain(told.backend, 40)}"),
+        ("Deployment", plain(told.deployment_id, 100)),
+        ("Model", plain(told.model, 100)),
+        ("Machines", f"from {plain(told.backend, 40)}"),
         ("Started", f"{told.started_at:%Y-%m-%d %H:%M} UTC"),
-        ("Outcome", Text(fmt.plain(told.outcome, 40), "bold")),
-        ("Session", fmt.plain(told.session_id or "none", 100)),
-        ("Cost", Text(fmt.money(told.cost), "bold")),
-        ("Billing", fmt.plain(told.billing, 40)),
-        ("More", f"gdl-tui bundle {fmt.plain(told.deployment_id, 60)}"),
+        ("Outcome", Text(plain(told.outcome, 40), "bold")),
+        ("Session", plain(told.session_id or "none", 100)),
+        ("Cost", Text(dollars(told.cost), "bold")),
+        ("Billing", plain(told.billing, 40)),
+        ("More", f"gdl-tui bundle {plain(told.deployment_id, 60)}"),
     ]
 
 
 def spent(stories: Sequence[PastDeployment]) -> str:
     """ "12, newest first · $3.40 together"."""
     total = sum(told.cost for told in stories)
-    return f"{len(stories):,}, newest first · {fmt.money(total)} together"
+    return f"{len(stories):,}, newest first · {dollars(total)} together"

@@ -10,7 +10,10 @@ from gdl.domain.client_snippets import Call
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.health import Condition
 from gdl.domain.phase import Billing, Phase
-from gdl.tui import format as fmt
+from gdl.presentation.durations import clock_time
+from gdl.presentation.hardware import gpus
+from gdl.presentation.lines import plain
+from gdl.presentation.money import price
 from gdl.tui.gauges import bar
 from gdl.tui.store import Followed
 from gdl.tui.widgets.failure import Panel, failure, past
@@ -23,16 +26,16 @@ def headline(state: DeploymentState, now: datetime) -> Text:
     """Model, machine, attempt and time, in one line."""
     text = Text(no_wrap=True, overflow="ellipsis")
     spec, attempt = state.spec, state.attempt
-    text.append(fmt.plain(state.served_name or (spec.model if spec else "…"), 40), "bold")
+    text.append(plain(state.served_name or (spec.model if spec else "…"), 40), "bold")
     if attempt is not None:
-        text.append(f" on {fmt.gpu(attempt)}")
-        where = f"{fmt.plain(attempt.provider, 16)}, {fmt.price(attempt.price_per_hour)}"
+        text.append(f" on {gpus(attempt)}")
+        where = f"{plain(attempt.provider, 16)}, {price(attempt.price_per_hour)}"
         text.append(f" ({where}{'/h' if attempt.price_per_hour > 0 else ''})")
         if spec is not None and spec.max_attempts > 1:
             stays = "" if state.auto_failover else ", manual"
             text.append(f" · attempt {attempt.number} of {spec.max_attempts}{stays}", "dim")
     if state.started_at is not None:
-        text.append(f" · {fmt.clock_time((now - state.started_at).total_seconds())}", "dim")
+        text.append(f" · {clock_time((now - state.started_at).total_seconds())}", "dim")
     return text
 
 
@@ -59,7 +62,7 @@ def _active(state: DeploymentState, now: datetime, *, moving: bool) -> Text:
     text = Text(f"{frame} ")
     progress = state.progress
     words = WORDS[state.phase]
-    text.append(fmt.plain(progress.text, 300) if progress else words)
+    text.append(plain(progress.text, 300) if progress else words)
     if progress is not None and progress.fraction is not None:
         share = min(max(progress.fraction, 0.0), 1.0)
         full, empty = bar(share, 20)
@@ -76,10 +79,10 @@ def _serving(state: DeploymentState) -> Text:
     if health is None or health.condition is Condition.HEALTHY:
         text.append("✓ Serving ", "bold green")
     else:
-        why = f": {fmt.plain(health.reason, 200)}" if health.reason else ""
+        why = f": {plain(health.reason, 200)}" if health.reason else ""
         text.append(f"! The endpoint is {health.condition.value}{why}\n", "bold yellow")
         text.append("  Serving ")
-    text.append(fmt.plain(state.served_name, 60), "bold")
+    text.append(plain(state.served_name, 60), "bold")
     text.append(" at ")
     text.append(base_url(state) or "an endpoint not known yet", "bold")
     mode = state.tunnel.mode if state.tunnel else ""
@@ -87,7 +90,7 @@ def _serving(state: DeploymentState) -> Text:
         text.append("\nThe machine allows no forwarding: requests are run on it over SSH.", "dim")
     if state.tunnel and state.tunnel.api_key_file:
         text.append("\nIts key is in ", "dim")
-        text.append(fmt.plain(state.tunnel.api_key_file, 300), "dim")
+        text.append(plain(state.tunnel.api_key_file, 300), "dim")
     text.append(
         "\nt talks to it   y copies the exports for your shell   c copies a curl line", "dim"
     )
@@ -98,7 +101,7 @@ def base_url(state: DeploymentState) -> str | None:
     """The endpoint as OpenAI clients want it: ending in /v1."""
     if state.endpoint is None:
         return None
-    url = fmt.plain(state.endpoint, 200).rstrip("/")
+    url = plain(state.endpoint, 200).rstrip("/")
     return url if url.endswith("/v1") else f"{url}/v1"
 
 
@@ -113,7 +116,7 @@ def call(state: DeploymentState) -> Call | None:
 def _trouble(followed: Followed) -> Text:
     text = Text()
     text.append("✗ Lost sight of this deployment: ", "bold red")
-    text.append(fmt.plain(followed.trouble, 300))
+    text.append(plain(followed.trouble, 300))
     text.append("\nr looks again", "bold")
     return text
 
@@ -137,6 +140,6 @@ def _ended(state: DeploymentState) -> Text:
     if state.billing is Billing.UNKNOWN:
         text.append("\n! The machine may still be billing: see 4 Sessions.", "bold red")
     if finished.error and finished.outcome != "cancelled":
-        text.append(f"\n{fmt.plain(finished.error, 300)}")
+        text.append(f"\n{plain(finished.error, 300)}")
     text.append("\nr the same again   1 choose an offer   3 health and benchmark", "dim")
     return text

@@ -7,7 +7,11 @@ from rich.text import Text
 from gdl.domain import events as ev
 from gdl.domain.events import Recorded
 from gdl.domain.health import Condition
-from gdl.tui import format as fmt
+from gdl.presentation.durations import clock_time
+from gdl.presentation.hardware import machine
+from gdl.presentation.lines import plain
+from gdl.presentation.money import price
+from gdl.presentation.words import sentence
 from gdl.tui.store import Followed
 from gdl.tui.widgets.phase_rail import WORDS
 
@@ -20,8 +24,8 @@ def story(followed: Followed) -> Text:
         line, style = told(recorded)
         if line:
             since = (recorded.at - start).total_seconds() if start else 0.0
-            text.append(f"{fmt.clock_time(since):>7}  ", "dim")
-            text.append(fmt.plain(line, 500) + "\n", style)
+            text.append(f"{clock_time(since):>7}  ", "dim")
+            text.append(plain(line, 500) + "\n", style)
     return text if text.plain else Text("Nothing has happened yet.")
 
 
@@ -33,19 +37,18 @@ def told(recorded: Recorded) -> tuple[str, str]:
         case ev.OffersRanked() as event:
             return f"{event.suitable} suitable, {event.excluded} left out", ""
         case ev.AttemptStarted() as event:
-            machine = f"{event.gpu_count}x {event.gpu_name}" if event.gpu_count else "CPU only"
-            return f"Attempt {event.attempt}: {machine} from {event.provider}, " + (
-                f"{fmt.price(event.price_per_hour)}, offer {event.offer_id}"
+            return f"Attempt {event.attempt}: {machine(event)} from {event.provider}, " + (
+                f"{price(event.price_per_hour)}, offer {event.offer_id}"
             ), "bold"
         case ev.PhaseChanged() as event:
             words = WORDS[event.phase] + (f": {event.detail}" if event.detail else "")
-            return fmt.sentence(words), ""
+            return sentence(words), ""
         case ev.SessionRented() as event:
             return f"Rented: session {event.session_id}", ""
         case ev.BillingChanged() as event:
             return f"Billing: {event.billing.value}", ""
         case ev.StepFinished() as event:
-            took = fmt.clock_time(event.seconds)
+            took = clock_time(event.seconds)
             return f"{event.name}: {event.outcome} in {took} {event.detail}".rstrip(), ""
         case ev.TunnelOpened() as event:
             return f"Endpoint {event.endpoint} ({event.mode})", ""

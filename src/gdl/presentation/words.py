@@ -1,0 +1,22 @@
+"""Counts, measured times and sentences."""
+
+from __future__ import annotations
+
+
+def plural(count: int, noun: str) -> str:
+    """ "1 offer", "1,204 offers"."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def sentence(words: str) -> str:
+    """With a capital at the beginning; the rest as it is."""
+    return words[:1].upper() + words[1:]
+
+
+def milliseconds(value: float | None) -> str:
+    """ "4.2 ms", "12 ms", "1.20 s", or a dash when it was not measured."""
+    if value is None:
+        return "-"
+    if value < 10:
+        return f"{value:.1f} ms"
+    return f"{value:.0f} ms" if value < 1000 else f"{value / 1000:.2f} s"
