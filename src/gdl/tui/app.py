@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gdl.domain.spec import DeploymentSpec
     from gdl.orchestrator.api.ports import OrchestratorApi
     from gdl.settings import Settings
-    from gdl.tui.context import Severity
+    from gdl.tui.context import Answer, Severity
     from gdl.tui.store import Store
 
 
@@ -174,10 +174,8 @@ class GdlApp(App[None]):
         lines = "\n".join(plain(line, 300) for line in text.splitlines())
         self.notify(lines, severity="error", timeout=12, markup=False)
 
-    async def ask(self, dialog: Screen[bool]) -> bool:
-        """Show a confirmation (from a worker) and wait for the answer."""
-        answer = await self.push_screen_wait(dialog)
-        return bool(answer)
+    async def ask(self, dialog: Screen[Answer]) -> Answer | None:
+        return await self.push_screen_wait(dialog)
 
     async def hand_over(self, command: Sequence[str]) -> int:
         """Give the terminal to a program until it ends; its exit status. Everything else goes on

@@ -7,7 +7,7 @@ what screens there are.
 from __future__ import annotations
 
 from collections.abc import Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast
 
 from textual.dom import DOMNode
 from textual.screen import Screen
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gdl.settings import Settings
     from gdl.tui.store import Store
 
+Answer = TypeVar("Answer")
 Severity = Literal["information", "warning", "error"]
 
 
@@ -73,8 +74,8 @@ class AppContext(Protocol):
         """Open a window of the registry over the screen, unless it is open already. arguments:
         what its class takes."""
 
-    async def ask(self, dialog: Screen[bool]) -> bool:
-        """Show a confirmation and wait for the answer. For workers alone."""
+    async def ask(self, dialog: Screen[Answer]) -> Answer | None:
+        """Show a dialog and wait for what it is dismissed with. For workers alone."""
 
     async def hand_over(self, command: Sequence[str]) -> int:
         """Give the terminal to a program until it ends; its exit status. Everything else goes on

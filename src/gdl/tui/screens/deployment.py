@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import ClassVar
 
+from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import TabbedContent, TabPane
 
-from gdl.tui.screens.base import Scroll
-from gdl.tui.screens.deployment_actions import DeploymentActions
+from gdl.tui.context import AppContext
+from gdl.tui.screens import deployment_commands as commands
+from gdl.tui.screens.base import GdlScreen, Scroll
 from gdl.tui.store import Followed
 from gdl.tui.widgets.attempt_bar import AttemptBar
 from gdl.tui.widgets.failure import Panel, providers_out
@@ -24,12 +27,20 @@ PANES = ("install", "engine", "story")
 _WIDE, _TALL = 110, 34
 
 
-class DeploymentScreen(DeploymentActions):
+Command = Callable[[AppContext, Followed], Awaitable[None]]
+_SPENDS = frozenset(
+    {"shell", "retry", "next_offer", "exclude", "fix", "automatic", "cancel", "release", "keep"}
+)
+_ON_A_DEPLOYMENT = _SPENDS | {
+    *("include", "copy", "copy_curl", "health", "talk", "next_pane", "attempt")
+}
+"""Actions that need one."""
+
+
+class DeploymentScreen(GdlScreen):
     MODE = "deployment"
     AUTO_FOCUS = "#install-log LogView"
-    SPENDS = frozenset(
-        {"shell", "retry", "next_offer", "exclude", "fix", "automatic", "cancel", "release", "keep"}
-    )
+    SPENDS = _SPENDS
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
             "r", "retry", "Retry", id="deployment.retry",
@@ -47,7 +58,7 @@ class DeploymentScreen(DeploymentActions):
             tooltip="Apply the remedy on this machine, and go on there",
         ),
         Binding(
-            "u", "bring_back", "Undo", id="deployment.bring_back",
+            "u", "include", "Undo", id="deployment.bring_back",
             tooltip="Bring back a provider that is left out of this deployment",
         ),
         Binding(
@@ -199,49 +210,84 @@ class DeploymentScreen(DeploymentActions):
             followed.failed,
             bool(followed.checks),
             bool(followed.trouble),
-            self._allowed("shell", followed),
+            self._available("shell", followed),
             base_url(followed.state),
         )
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        followed = self.context.store.followed
-        if not self._allowed(action, followed):
+        if not self._available(action, self.context.store.followed):
             return False
         return super().check_action(action, parameters)
 
-    def _allowed(self, action: str, followed: Followed | None) -> bool:
+    def _available(self, action: str, followed: Followed | None) -> bool:
         if followed is None:
-            others = ("copy", "copy_curl", "health", "talk", "next_pane", "shell", "attempt")
-            return action not in (*self.SPENDS, *others)
-        state = followed.state
-        if action == "retry":
-            return followed.state.waiting or state.finished is not None or bool(followed.trouble)
-        if action in ("next_offer", "exclude"):
-            return followed.state.waiting
-        if action == "fix":
-            return followed.state.waiting and followed.state.offered is not None
-        if action == "copy_curl":
-            return followed.holds and base_url(state) is not None
-        if action == "copy":
-            serves = followed.holds and base_url(state) is not None
-            return serves or followed.failed
-        if action == "attempt":
-            return len(state.attempts) > 1
-        if action == "shell":
-            attempt = state.attempt
-            return state.finished is None and attempt is not None and attempt.facts is not None
-        if action in ("release", "talk"):
-            return followed.holds
-        if action == "keep":
-            return followed.holds and self.context.orchestrator.keeps
-        if action in ("cancel", "automatic"):
-            return state.finished is None and not followed.holds
-        if action == "bring_back":
-            going = state.finished is None and not followed.holds
-            return going and bool(providers_out(state))
-        if action == "health":
-            return bool(followed.checks) or followed.holds
-        return True
+            return action not in _ON_A_DEPLOYMENT
+        return commands.available(action, followed, keeps=self.context.orchestrator.keeps)
+
+    # Commands
+
+    @property
+    def _followed(self) -> Followed:
+        followed = self.context.store.followed
+        assert followed is not None
+        return followed
+
+    @work(exclusive=True, group="dialog")
+    async def _run(self, command: Command) -> None:
+        await command(self.context, self._followed)
+
+    def action_retry(self) -> None:
+        self._run(commands.retry)
+
+    def action_next_offer(self) -> None:
+        self._run(commands.next_offer)
+
+    def action_exclude(self) -> None:
+        self._run(commands.exclude)
+
+    def action_include(self) -> None:
+        self._run(commands.include)
+
+    def action_fix(self) -> None:
+        self._run(commands.fix)
+
+    def action_automatic(self) -> None:
+        self._run(commands.toggle_failover)
+
+    def action_cancel(self) -> None:
+        self._run(commands.cancel)
+
+    def action_release(self) -> None:
+        self._run(commands.release)
+
+    def action_keep(self) -> None:
+        self._run(commands.keep)
+
+    @work(exclusive=True, group="shell")
+    async def action_shell(self) -> None:
+        await commands.shell(self.context, self._followed)
+
+    def action_copy(self) -> None:
+        commands.copy(self.context, self._followed)
+
+    def action_copy_curl(self) -> None:
+        commands.copy_curl(self.context, self._followed)
+
+    @work(exclusive=True, group="save")
+    async def on_log_pane_save_wanted(self, event: LogPane.SaveWanted) -> None:
+        await commands.save_log(self.context, self._followed, event.pane)
+
+    # Other screens and deployments
+
+    def action_talk(self) -> None:
+        self.context.action_show("chat")
+
+    def action_health(self) -> None:
+        self.context.action_show("health")
+
+    def action_step(self, by: int) -> None:
+        self.context.store.step(by)
+        self.poke()
 
     # Looking at attempts
 

@@ -1,0 +1,221 @@
+"""What can be done with a deployment, each asked for first where it costs or destroys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rich.text import Text
+
+from gdl.domain.errors import GdlError
+from gdl.domain.money import dollars
+from gdl.presentation.hardware import gpus
+from gdl.presentation.lines import plain
+from gdl.presentation.money import hourly
+from gdl.presentation.words import plural
+from gdl.tui.context import AppContext
+from gdl.tui.save_file import save_text
+from gdl.tui.screens.dialogs import Choose, Confirm
+from gdl.tui.shell import open_shell
+from gdl.tui.store import BILLS, Followed
+from gdl.tui.widgets.failure import providers_out, raw
+from gdl.tui.widgets.log_pane import LogPane
+from gdl.tui.widgets.status_panel import base_url, call
+
+# Whether they can be done
+
+
+def available(action: str, followed: Followed, *, keeps: bool) -> bool:
+    """Whether this action of the screen makes sense now. keeps: what serves can go on without
+    this program."""
+    if action == "keep":
+        return keeps and followed.holds
+    holds = _AVAILABLE.get(action)
+    return holds is None or holds(followed)
+
+
+def _under_way(followed: Followed) -> bool:
+    return followed.state.finished is None and not followed.holds
+
+
+def _can_retry(followed: Followed) -> bool:
+    state = followed.state
+    return state.waiting or state.finished is not None or bool(followed.trouble)
+
+
+def _answers(followed: Followed) -> bool:
+    return followed.holds and base_url(followed.state) is not None
+
+
+def _can_enter(followed: Followed) -> bool:
+    state = followed.state
+    known = state.attempt is not None and state.attempt.facts is not None
+    return state.finished is None and known
+
+
+_AVAILABLE: dict[str, Callable[[Followed], bool]] = {
+    "retry": _can_retry,
+    "next_offer": lambda followed: followed.state.waiting,
+    "exclude": lambda followed: followed.state.waiting,
+    "fix": lambda followed: followed.state.waiting and followed.state.offered is not None,
+    "include": lambda followed: _under_way(followed) and bool(providers_out(followed.state)),
+    "automatic": _under_way,
+    "cancel": _under_way,
+    "release": lambda followed: followed.holds,
+    "talk": lambda followed: followed.holds,
+    "health": lambda followed: bool(followed.checks) or followed.holds,
+    "copy": lambda followed: _answers(followed) or followed.failed,
+    "copy_curl": _answers,
+    "shell": _can_enter,
+    "attempt": lambda followed: len(followed.state.attempts) > 1,
+}
+
+# What is chosen after a failure
+
+
+async def retry(context: AppContext, followed: Followed) -> None:
+    """The same machine while it waits; a new deployment after the end."""
+    if followed.trouble:
+        context.follow(followed.state.deployment_id)
+    elif followed.state.waiting:
+        going = context.orchestrator.retry(followed.state.deployment_id)
+        context.do(going, "trying the same machine again")
+    elif followed.state.spec is not None:
+        await _deploy_again(context, followed)
+
+
+async def _deploy_again(context: AppContext, followed: Followed) -> None:
+    spec, attempt = followed.state.spec, followed.state.attempt
+    assert spec is not None
+    machine = "the cheapest suitable machine" if spec.query.offer_id is None else "this offer"
+    last = f"{gpus(attempt)}, {hourly(attempt.price_per_hour)}" if attempt else "none"
+    fields = (
+        ("Model", Text(plain(spec.model, 120), "bold")),
+        ("On", f"{machine}, for {plural(spec.hours, 'hour')}"),
+        ("Last time", last),
+    )
+    if await context.ask(Confirm("Deploy it again?", fields, "", "Deploy")):
+        context.start(spec)
+
+
+async def next_offer(context: AppContext, followed: Followed) -> None:
+    going = context.orchestrator.next_offer(followed.state.deployment_id)
+    context.do(going, "taking the next offer")
+
+
+async def exclude(context: AppContext, followed: Followed) -> None:
+    """Take the next offer, and none of this provider."""
+    attempt = followed.state.attempt
+    name = attempt.provider if attempt else "the provider"
+    ident = followed.state.deployment_id
+    going = context.orchestrator.next_offer(ident, exclude_provider=True)
+    context.do(going, f"taking the next offer, not from {name}")
+
+
+async def include(context: AppContext, followed: Followed) -> None:
+    """Let an excluded provider be taken again."""
+    providers = providers_out(followed.state)
+    chosen: str | None = providers[0]
+    if len(providers) > 1:
+        chosen = await context.ask(Choose("Bring back whom?", providers))
+    if chosen is not None:
+        ident = followed.state.deployment_id
+        going = context.orchestrator.include_provider(ident, chosen)
+        context.do(going, f"{chosen} may be taken again")
+
+
+async def fix(context: AppContext, followed: Followed) -> None:
+    remedy = followed.state.offered
+    words = remedy.words if remedy is not None else "applying the remedy"
+    context.do(context.orchestrator.apply_remedy(followed.state.deployment_id), words)
+
+
+async def toggle_failover(context: AppContext, followed: Followed) -> None:
+    wanted = not followed.state.auto_failover
+    going = context.orchestrator.set_auto_failover(followed.state.deployment_id, wanted)
+    context.do(going, f"automatic failover is {'on' if wanted else 'off'}")
+
+
+# Ending it
+
+
+async def cancel(context: AppContext, followed: Followed) -> None:
+    note = "The deployment stops, and its machine is given back."
+    if await _confirmed(context, followed, "Cancel this deployment?", note, "Stop it"):
+        context.do(context.orchestrator.cancel(followed.state.deployment_id), "cancelling")
+
+
+async def release(context: AppContext, followed: Followed) -> None:
+    note = "The model stops serving, and the machine is given back."
+    if await _confirmed(context, followed, "Give the machine back?", note, "Give back"):
+        going = context.orchestrator.release(followed.state.deployment_id)
+        context.do(going, "giving the machine back")
+
+
+async def keep(context: AppContext, followed: Followed) -> None:
+    note = (
+        "The tunnel closes, the model goes on serving on the machine, and the machine goes on\n"
+        "billing until it is destroyed or its time is over. 4 Sessions attaches to it again."
+    )
+    title, yes = "Leave it serving?", "Leave it"
+    if await _confirmed(context, followed, title, note, yes, destroys=False):
+        context.do(context.orchestrator.keep(followed.state.deployment_id), "left serving")
+
+
+async def _confirmed(
+    context: AppContext, followed: Followed, title: str, note: str, yes: str,
+    *, destroys: bool = True,
+) -> bool:  # fmt: skip
+    fields = machine_fields(followed, followed.state.cost(context.now))
+    answer = await context.ask(Confirm(title, fields, note, yes, destroys=destroys))
+    return bool(answer)
+
+
+def machine_fields(followed: Followed, cost: float) -> list[tuple[str, Text | str]]:
+    """Model, machine and price of a deployment, for a dialog. cost: dollars so far."""
+    state, attempt = followed.state, followed.state.attempt
+    name = state.served_name or (state.spec.model if state.spec else state.deployment_id)
+    fields: list[tuple[str, Text | str]] = [("Model", Text(plain(name, 120), "bold"))]
+    if attempt is None:
+        return [*fields, ("Machine", "none rented yet")]
+    fields.append(("Machine", f"{gpus(attempt)} from {plain(attempt.provider, 40)}"))
+    if attempt.price_per_hour <= 0:
+        return [*fields, ("Price", "free")]
+    so_far = f"{hourly(attempt.price_per_hour)}, {dollars(cost)} so far"
+    rented = so_far if state.billing in BILLS else f"{so_far}, billing has ended"
+    return [*fields, ("Price", Text(rented, "bold"))]
+
+
+# Taking something away from it
+
+
+async def shell(context: AppContext, followed: Followed) -> None:
+    await open_shell(context, followed.state.deployment_id)
+
+
+def copy(context: AppContext, followed: Followed) -> None:
+    """How the endpoint is used; of a failed attempt, all that is known of it."""
+    way = call(followed.state)
+    if followed.failed:
+        context.copy(raw(followed), "the failure, with its evidence and the ends of its logs")
+    elif way is not None:
+        context.copy(line := way.lines("sh"), line)
+
+
+def copy_curl(context: AppContext, followed: Followed) -> None:
+    if (way := call(followed.state)) is not None:
+        context.copy(way.lines("curl"), "a curl line")
+
+
+async def save_log(context: AppContext, followed: Followed, pane: LogPane) -> None:
+    """The lines of a pane, as far as they are kept, into a file."""
+    shown = followed.shown
+    attempt = f"-attempt-{shown.number}" if shown is not None and shown.number > 1 else ""
+    name = f"{followed.state.deployment_id}{attempt}-{pane.name}"
+    text, kept, seen = pane.view.lines.text(), len(pane.view.lines), pane.lines_seen
+    try:
+        path = await save_text(name, text, context.now, context.settings.logs_dir)
+    except GdlError as error:
+        context.report(error)
+        return
+    count = plural(kept, "line") if kept == seen else f"the last {kept:,} of {seen:,} lines"
+    context.say(f"saved {count} to {path}")
