@@ -98,8 +98,10 @@ async def test_the_key_is_nowhere_but_in_its_file(sim: Simulation) -> None:
         await house.release(ident)
         story = await told(house, ident)
         assert key not in repr(story)
-    for file in (sim.folder / "data").rglob("*"):
-        assert not file.is_file() or key.encode() not in file.read_bytes()
+    files = [file for file in (sim.folder / "data").rglob("*") if file.is_file()]
+    assert "journal.sqlite" in [file.name for file in files]
+    for file in files:
+        assert key.encode() not in file.read_bytes(), file
 
 
 async def test_a_kept_server_is_found_again_by_another_process(sim: Simulation) -> None:
@@ -113,7 +115,7 @@ async def test_a_kept_server_is_found_again_by_another_process(sim: Simulation) 
             (end.session_id, True, "smollm2-135m")
         ]
         checks = await house.health(end.session_id[:10])
-        assert all(c.status is not CheckStatus.FAILED for c in checks)
+        assert {c.status for c in checks} == {CheckStatus.PASSED, CheckStatus.SKIPPED}
         ident = await house.attach(end.session_id)
         await until(house, ident, lambda e: isinstance(e, ev.Noted) and "holding" in e.text)
         await house.release(ident)

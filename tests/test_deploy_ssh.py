@@ -97,7 +97,7 @@ async def test_a_second_deployment_on_a_busy_machine_is_refused(sim: Simulation)
             assert end.kind == "deploy" and "earlier deployment still serves" in str(end.error)
             # The refusal has not harmed the one that serves.
             checks = await house.health(str(first.session_id))
-            assert all(c.status is not CheckStatus.FAILED for c in checks)
+            assert {c.status for c in checks} == {CheckStatus.PASSED, CheckStatus.SKIPPED}
             await house.destroy(str(first.session_id))
 
 

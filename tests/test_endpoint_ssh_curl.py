@@ -56,6 +56,7 @@ async def test_health_models_and_an_answer(
 async def test_key_and_prompt_are_in_no_command_line(server: OpenAIServer, shell: Shell) -> None:
     await SshCurl(shell, server.port, Secret(KEY)).chat("tiny", "a-prompt", max_tokens=3)
     assert server.requests[-1].headers["authorization"] == f"Bearer {KEY}"
+    assert shell.commands
     for command in shell.commands:
         assert "sk-" not in command and "a-prompt" not in command
 

@@ -72,7 +72,17 @@ async def test_the_story_has_time_money_and_reason_for_each_attempt(
     assert "SSH verification timeout" in ssh.reason and ssh.cost > 0 and ssh.session_id
     assert (served.ended, served.phase_reached) == ("released", "SERVING")
     assert served.cost > 0 and served.reason
-    assert all(a.seconds >= 0 for a in end.attempts) and served.seconds > 0
+    assert [a.seconds for a in end.attempts] == pytest.approx(times_of(story), abs=0.1)
+
+
+def times_of(story: list[ev.Recorded]) -> list[float]:
+    """Seconds from the first to the last event of each attempt."""
+    times: dict[int, list[datetime]] = {}
+    for recorded in story:
+        attempt = getattr(recorded.event, "attempt", None)
+        if attempt is not None:
+            times.setdefault(attempt, []).append(recorded.at)
+    return [(at[-1] - at[0]).total_seconds() for _, at in sorted(times.items())]
 
 
 async def test_a_stale_last_attempt_does_not_hide_what_the_first_cost(

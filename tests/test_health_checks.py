@@ -107,7 +107,7 @@ async def test_an_empty_answer_is_a_failure(server: OpenAIServer, client: Endpoi
 async def test_without_inference(server: OpenAIServer, client: EndpointClient) -> None:
     checks = await collect(client, inference=False)
     assert checks["inference"].status is CheckStatus.SKIPPED
-    assert all(request.method == "GET" for request in server.requests)
+    assert {request.method for request in server.requests} == {"GET"}
 
 
 async def test_a_model_without_chat_template_says_so(

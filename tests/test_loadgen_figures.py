@@ -198,7 +198,8 @@ def test_made_up_prompts_have_the_wanted_lengths() -> None:
 
 def test_prefixes_come_in_groups_and_seeds_differ() -> None:
     grouped = Workload("random", prefix=5, prefixes=3).conversations(9)
-    assert [grouped.index(o) % 3 for o in grouped] and len({o.system for o in grouped}) == 3
+    systems = [o.system for o in grouped]
+    assert len(set(systems)) == 3 and systems == systems[:3] * 3
     one, two = Workload(seed=1).conversations(20), Workload(seed=2).conversations(20)
     assert not {o.turns for o in one} & {o.turns for o in two}
     assert all(o.turns[0][1] == 128 for o in one)
@@ -369,9 +370,18 @@ def test_json_has_the_keys_of_vllm() -> None:
     assert got["output_lens"] == [4, 2, 1, 0, 0] and got["input_lens"] == [20, 30, 5, 0, 0]
     assert got["ttfts"][:3] == pytest.approx([0.1, 1.0, 0.25])
     assert got["itls"][1] == pytest.approx([1.0]) and got["errors"][0] == ""
+    # By hand in `test_figures_by_hand`.
+    assert (got["mean_ttft_ms"], got["p99_ttft_ms"]) == pytest.approx((450, 985))
     for metric in ("ttft", "tpot", "itl", "e2el"):
-        for kind in ("mean", "median", "std", "p50", "p90", "p95", "p99"):
-            assert got[f"{kind}_{metric}_ms"] >= 0
+        spread = outcome().figures.spread(metric)
+        assert spread is not None
+        wanted = {
+            "mean": spread.mean,
+            "median": spread.median,
+            "std": spread.std,
+            **{f"p{percent}": spread.percentiles[percent] for percent in (50, 90, 95, 99)},
+        }
+        assert {kind: got[f"{kind}_{metric}_ms"] for kind in wanted} == wanted
     empty = Outcome(RequestTemplate("m"), LoadShape(1), (), figures([], 0.0), CALM, "asyncio", "")
     assert vllm_json(empty, CONTEXT)["p99_itl_ms"] == 0.0
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import Input
+from textual.widgets import Input, OptionList
 
 from gdl.domain.errors import BackendUnreachable
 from gdl.domain.offers import Exclusion
@@ -140,7 +140,7 @@ async def help_(pilot: Pilot[Any]) -> None:
 async def palette(pilot: Pilot[Any]) -> None:
     await settle(pilot)
     await pilot.press("ctrl+p")
-    await settle(pilot, lambda: bool(pilot.app.screen.query("CommandList > *") or True))
+    await settle(pilot, lambda: any(at.option_count for at in pilot.app.screen.query(OptionList)))
     for worker in list(pilot.app.workers):
         if worker.group != "follow":
             await worker.wait()
