@@ -298,7 +298,7 @@ def ranking_ms() -> tuple[float, float]:
     times = []
     for _ in range(11):
         begun = time.perf_counter()
-        ranked = rank(offers, query, needed_vram_gb=18.0, exclusions=left_out, experience=known)
+        ranked = rank(offers, query, needed_vram_gb=18.0, exclusions=left_out, track_record=known)
         times.append((time.perf_counter() - begun) * 1000)
         assert len(ranked) == RANKED
     return min(times), sorted(times)[len(times) // 2]

@@ -220,7 +220,7 @@ def test_a_full_disk_ends_all_ways(work: Path) -> None:
         )
     assert done.returncode == 1
     told = (work / "log").read_text()
-    assert told.count("[gdl] trying") == 1 and "needs the same room" in told
+    assert told.count("[gdl] trying") == 1 and "needs the same space" in told
 
 
 def test_an_older_launcher_is_not_taken_for_the_current_one(work: Path) -> None:

@@ -52,7 +52,7 @@ BUSY = {
     "processor": {"busy_s": 100.5},
     "a child that ended": {"busy_s": 60.0},
     "a new process": {"processes": 4},
-    "pages from disk": {"faults": 9},
+    "pages from disk": {"pages_read": 9},
     "waiting for the disk": {"waiting": True},
     "a download": {"net_bytes": 10_000 + 60_000},
     "the GPU computes": {"gpu_percent": 3},

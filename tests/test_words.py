@@ -49,7 +49,7 @@ PHRASES = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 
-ORDINARY = re.compile(r"page faults|PCI bus|pictures? of the (README|docs)", re.IGNORECASE)
+ORDINARY = re.compile(r"page faults|fell off the bus|pictures? of the (README|docs)", re.IGNORECASE)
 """The same words in their ordinary meaning."""
 
 FORMATS: dict[str, str] = {
@@ -60,7 +60,8 @@ FORMATS: dict[str, str] = {
 SIMULATED_FAULTS = ("simulator/",)
 """Where a fault is what a scenario makes go wrong."""
 
-PENDING: tuple[str, ...] = ("",)
+PENDING = ("orchestrator/", "backends/", "simulator/", "cli/", "tui/", "loadgen/")
+"""Packages that are still to be gone through."""
 
 
 def pending(path: Path) -> bool:

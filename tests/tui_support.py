@@ -206,7 +206,7 @@ class ScriptedOrchestrator:
             needed_vram_gb=need,
             exclusions=left_out,
             hours=query.hours or 1,
-            experience=TrackRecord(tokens_per_s=self.speeds),
+            track_record=TrackRecord(tokens_per_s=self.speeds),
         )
 
     def size(self, query: OfferQuery) -> SizedModel:

@@ -45,7 +45,7 @@ def _completing() -> bool:
 async def open_ui(load: Callable[[], Settings], host: str | None, identity: str | None) -> int:
     """Show the terminal UI until it is left; its exit code.
 
-    What still runs then is given back, also when the terminal itself goes away. Raises what
+    What still runs then is released, also when the terminal itself goes away. Raises what
     `load` and the orchestrator's opening raise.
     """
     import signal

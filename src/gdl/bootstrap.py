@@ -48,7 +48,7 @@ async def open_orchestrator(
     settings: Settings, *, host: str | None = None, identity: str | None = None
 ) -> AsyncIterator[Orchestrator]:
     """An orchestrator on the backend the settings name; closed on the way out, which cancels what
-    still runs and gives back what was rented. `host`, `identity`: for the `ssh` backend.
+    still runs and releases what was rented. `host`, `identity`: for the `ssh` backend.
 
     Raises UsageError, GdlError.
     """

@@ -155,7 +155,7 @@ class Sandbox(BaseModel):
     scenario: str = "demo"
     """What goes wrong: the name of a scenario, or the path of its file."""
     seed: int = Field(default=0, ge=0)
-    """The same seed draws the same faults and offers."""
+    """The same seed draws the same offers, and lets the same things fail."""
     speed: float = Field(default=1.0, ge=0.1, le=1000)
     """How many times faster than usual simulated time passes."""
     offers: int = Field(default=0, ge=0, le=100_000)
@@ -269,7 +269,7 @@ def write_first(backend: str, host: str | None = None) -> Path:
     """
     path = config_file()
     lines = [
-        "# Written by gdl-tui; its README says what else can be set.",
+        "# Written by gdl-tui; docs/configuration.md says what else can be set.",
         f'backend = "{backend}"',
     ]
     if host is not None:
@@ -303,7 +303,7 @@ def load(config: Path | None = None, **flags: Any) -> Settings:
         raise _explain(error) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(
-            f"{_config_file} is not valid TOML: {error}", "mend the line it names"
+            f"{_config_file} is not valid TOML: {error}", "correct the line it names"
         ) from None
     except OSError as error:
         raise UsageError(

@@ -278,8 +278,8 @@ def _change_billing(
 ) -> DeploymentState:
     state = replace(state, billing=event.billing)
     attempt = state.attempt
-    given_back = event.billing in (Billing.RELEASED, Billing.NONE)
-    if given_back and attempt is not None and attempt.rented_at is not None:
+    released = event.billing in (Billing.RELEASED, Billing.NONE)
+    if released and attempt is not None and attempt.rented_at is not None:
         return _update(state, released_at=at)
     return state
 

@@ -7,7 +7,7 @@
     │   ├── OfferGone             somebody else took it
     │   ├── SessionExists         the same consumer already has this offer
     │   ├── InsufficientDisk      ask again with a bigger disk
-    │   ├── RentAmbiguous         the answer was lost: a machine may exist
+    │   ├── RentAmbiguous         no answer arrived: a machine may exist
     │   ├── SessionFailed         the session failed before it could be entered
     │   ├── SessionGone           the backend does not know this session
     │   └── SshError              connecting, authenticating, forwarding or running failed

@@ -125,7 +125,7 @@ class LogLines(Event):
     """A batch of remote lines, already stripped and bounded.
 
     source: "install" or "engine". first_offset: byte offset of the batch in the remote file.
-    dropped: lines left out of the batch (they are in the file on disk).
+    dropped: lines missing from the batch (they are in the file on disk).
     Not journaled: the full text is a file.
     """
 
@@ -218,8 +218,8 @@ class AttemptFailed(Event):
 
 @dataclass(frozen=True, slots=True)
 class ExclusionSet(Event):
-    """Somebody is left out from here on; `until` None: as long as the deployment, or until it is
-    cleared. kind: offer | machine | provider. remembered: other deployments leave it out too."""
+    """Somebody is excluded from here on; `until` None: as long as the deployment, or until it is
+    cleared. kind: offer | machine | provider. remembered: other deployments exclude it, too."""
 
     attempt: int
     kind: str
@@ -231,7 +231,7 @@ class ExclusionSet(Event):
 
 @dataclass(frozen=True, slots=True)
 class ExclusionLifted(Event):
-    """The user brought somebody back into this deployment."""
+    """The user included somebody in this deployment again."""
 
     attempt: int
     kind: str
@@ -274,7 +274,7 @@ class Noted(Event):
 class DeploymentFinished(Event):
     """The last event. outcome: serving | released | failed | cancelled.
 
-    kind: the error's kind, "" without one. attempts: the whole story, in order.
+    kind: the error's kind, "" without one. attempts: all of them, in order.
     """
 
     outcome: str

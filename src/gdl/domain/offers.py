@@ -80,7 +80,7 @@ class RankedOffer(NamedTuple):
 
     exclusion: provider | offer | machine | price | gpu | vram | count | unavailable | query |
     cuda | reliability | duration.
-    headroom_gb: VRAM left over after the model, or None when the need is not known.
+    headroom_gb: VRAM that the model leaves free, or None when the need is not known.
     session_cost: dollars for the hours asked for and the expected set-up, usd_per_million: dollars
     per 10^6 output tokens at the speed our own benchmarks found on such GPUs; None when not known.
     until: when an exclusion ends by itself. cause: the few words it is counted under.
@@ -100,7 +100,7 @@ class RankedOffer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Exclusion:
-    """Who is left out, why, and until when.
+    """Who is excluded, why, and until when.
 
     kind: offer | machine | provider. cause: the few words it is counted under ("stale").
     until: None lasts until it is cleared. scope: deployment (ends with it) | remembered (across

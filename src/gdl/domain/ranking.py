@@ -22,7 +22,7 @@ Against = tuple[str, str, str, datetime | None]
 
 @dataclass(frozen=True, slots=True)
 class Exclusions:
-    """Who is left out, by key: the reason in words, or the whole exclusion."""
+    """Who is excluded, by key: the reason in words, or the whole exclusion."""
 
     offers: Mapping[str, str | Exclusion] = field(default_factory=dict)
     providers: Mapping[str, str | Exclusion] = field(default_factory=dict)
@@ -63,12 +63,12 @@ def rank(
     exclusions: Exclusions | None = None,
     cpu_allowed: bool = False,
     hours: float = 1.0,
-    experience: TrackRecord | None = None,
+    track_record: TrackRecord | None = None,
 ) -> list[RankedOffer]:
-    """Suitable offers first, cheapest first (ties: reliability, then our own experience, then id);
+    """Suitable offers first, cheapest first (ties: reliability, then our track record, then id);
     then the excluded ones, in the same order. `needed_vram_gb` is for all GPUs of a machine
     together, `hours` what is to be reserved."""
-    known = experience or _NONE
+    known = track_record or _NONE
     against = _Judge(query, needed_vram_gb, exclusions or Exclusions(), cpu_allowed, hours).against
     setup, speed = known.setup_hours, known.tokens_per_s
     suitable: list[_Keyed] = []
@@ -100,7 +100,7 @@ _Keyed = tuple[float, float, int, RankedOffer]
 
 
 def _sorted(keyed: list[_Keyed], known: TrackRecord) -> list[RankedOffer]:
-    """By price and reliability; what is equal in both by our own experience, then by id."""
+    """By price and reliability; what is equal in both by our track record, then by id."""
     keyed.sort()
     rows = [entry[3] for entry in keyed]
     start = 0
@@ -130,20 +130,23 @@ class _Judge:
         self,
         query: OfferQuery,
         needed_vram_gb: float | None,
-        left_out: Exclusions,
+        exclusions: Exclusions,
         cpu_allowed: bool,
         hours: float,
     ) -> None:
         self._query = query
         self._needed = needed_vram_gb
-        self._left_out = left_out
+        self._exclusions = exclusions
         self._excludes = bool(
-            left_out.offers or left_out.providers or left_out.machines or query.exclude_providers
+            exclusions.offers
+            or exclusions.providers
+            or exclusions.machines
+            or query.exclude_providers
         )
         self._cpu_allowed = cpu_allowed
         self._hours = hours
         self._pinned = query.pinned
-        self._kinds: dict[tuple[str, str, int, float, float | None], Against | None] = {}
+        self._by_machine_type: dict[tuple[str, str, int, float, float | None], Against | None] = {}
         self._too_dear: Against = ("price", f"over {dollars(query.max_price or 0)}/h", "", None)
 
     def against(self, offer: Offer) -> tuple[Against, bool] | None:
@@ -161,15 +164,15 @@ class _Judge:
         return None if found is None else (found, False)
 
     def _excluded(self, offer: Offer) -> Against | None:
-        left_out = self._left_out
-        if left_out.offers and (why := left_out.offers.get(offer.id)) is not None:
+        exclusions = self._exclusions
+        if exclusions.offers and (why := exclusions.offers.get(offer.id)) is not None:
             return _told("offer", why)
-        if left_out.providers and (why := left_out.providers.get(offer.provider)) is not None:
+        if exclusions.providers and (why := exclusions.providers.get(offer.provider)) is not None:
             return _told("provider", why)
         if offer.provider in self._query.exclude_providers:
             return "provider", f"provider {offer.provider} excluded", "", None
-        if left_out.machines and offer.machine_id is not None:
-            why = left_out.machines.get(offer.machine_id)
+        if exclusions.machines and offer.machine_id is not None:
+            why = exclusions.machines.get(offer.machine_id)
             if why is not None:
                 return _told("machine", why)
         return None
@@ -186,9 +189,9 @@ class _Judge:
             offer.cuda_version,
         )
         try:
-            found = self._kinds[kind]
+            found = self._by_machine_type[kind]
         except KeyError:
-            found = self._kinds[kind] = self._against_kind(offer)
+            found = self._by_machine_type[kind] = self._against_kind(offer)
         if found is not None:
             return found
         floor = query.min_reliability
@@ -298,7 +301,7 @@ def _what_helps(rows: list[RankedOffer]) -> str:
             " (`gdl-tui exclusions` shows and clears them)"
         )
     if shut_out and not hints:
-        hints.append("deploy again: what failed is left out for this deployment only")
+        hints.append("deploy again: what failed is excluded from this deployment only")
     if not hints and any(r.exclusion == "vram" for r in rows):
         hints.append("choose a smaller model, or allow several GPUs")
     return " or ".join(hints) or "loosen the filters"

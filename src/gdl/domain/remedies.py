@@ -68,8 +68,8 @@ class Remedy:
             case RemedyKind.NEXT:
                 return "take the next offer"
             case RemedyKind.EXCLUDE_MACHINE:
-                return "take the next offer and leave this machine out"
+                return "take the next offer and exclude this machine"
             case RemedyKind.EXCLUDE_PROVIDER:
-                return "take the next offer and leave this provider out"
+                return "take the next offer and exclude this provider"
             case RemedyKind.STOP:
                 return "stop: no other machine helps"

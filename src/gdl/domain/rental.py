@@ -50,6 +50,6 @@ class Rental:
 
     @property
     def open(self) -> bool:
-        """Whether there may still be something of ours to give back."""
+        """Whether there may still be something of ours to release."""
         billed = self.billing in (Billing.REQUESTED, Billing.ACTIVE, Billing.UNKNOWN)
         return billed or (self.session_id is not None and self.released_at is None)

@@ -13,7 +13,7 @@ _UTILIZATION = 0.9
 _FIXED_OVERHEAD_GB = 1.2
 _ACTIVATION_SHARE = 0.10
 _BASE_DISK_GB = 20.0
-"""vLLM with torch and the CUDA libraries, unpacked, with room for the download."""
+"""vLLM with torch and the CUDA libraries, unpacked, and space for the download."""
 
 
 CONTEXT = 4096

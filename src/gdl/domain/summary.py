@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class AttemptSummary:
-    """One line of the story told at the end. ended: serving | failed | cancelled | released."""
+    """One line of what is told at the end. ended: serving | failed | cancelled | released."""
 
     number: int
     offer_id: str

@@ -113,7 +113,7 @@ class EndpointClient:
             reader = ChunkReader(time.perf_counter(), on_text)
             fault: Fault | None = None
             try:
-                async with self._faults() as deadline:
+                async with self._failures() as deadline:
                     await self._read_stream(PATHS[mode], body, reader, deadline)
             except _NoChatTemplate:
                 if mode == CHAT:
@@ -153,14 +153,14 @@ class EndpointClient:
 
     async def _get(self, path: str, limit_s: float | None = None) -> tuple[int, str]:
         try:
-            async with self._faults(min(limit_s or _QUICK_S, self.timeout_s)):
+            async with self._failures(min(limit_s or _QUICK_S, self.timeout_s)):
                 response = await self._http.get(path)
         except Fault as fault:
             raise fault.without(self._key).as_error() from None
         return response.status_code, response.content.decode(errors="replace")
 
     @asynccontextmanager
-    async def _faults(self, limit_s: float | None = None) -> AsyncIterator[asyncio.Timeout]:
+    async def _failures(self, limit_s: float | None = None) -> AsyncIterator[asyncio.Timeout]:
         """A time limit over what is inside, and every failure of the transport as a Fault."""
         limit = self.timeout_s if limit_s is None else limit_s
         try:

@@ -32,7 +32,7 @@ class EngineMetrics:
 
 
 def read_metrics(text: str) -> EngineMetrics:
-    """Several engines (labels) are added up. Lines that cannot be read are left out."""
+    """Several engines (labels) are added up. Lines that cannot be read are skipped."""
     found: dict[str, float] = {}
     for line in text.splitlines()[:_LINES]:
         match = _LINE.match(line)

@@ -127,11 +127,11 @@ class Meter:
         self._last = (now, metrics.generated)
 
 
-def sample_of(vigil: HealthMonitor, meter: Meter, look: Look, gpu: str = "") -> HealthSample:
+def sample_of(monitor: HealthMonitor, meter: Meter, look: Look, gpu: str = "") -> HealthSample:
     metrics = meter.metrics
     return HealthSample(
-        condition=vigil.condition,
-        reason=vigil.reason,
+        condition=monitor.condition,
+        reason=monitor.reason,
         latency_ms=look.latency_ms,
         running=metrics.running,
         waiting=metrics.waiting,

@@ -60,8 +60,8 @@ class ServerCommand:
     script: POSIX shell, run with the work folder as working directory; it ends in `exec`, so its
     pid is the server's. secret_env: reaches the machine in a file of mode 0600 that the script's
     environment is read from, never in an argument. log: absolute path on the machine.
-    repairs: (name, script) of what mends the installation; names as in the rules of the diagnosis.
-    After one, the steps are gone through again.
+    repairs: (name, script) of what repairs the installation; names as in the rules of the
+    diagnosis. After one, the steps are gone through again.
     remembered: where on the machine, relative to the work folder, flags (.args) and variables
     (.env) are kept that a start of this very command was found to need. given: the flags that the
     user decided.

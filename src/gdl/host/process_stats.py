@@ -27,10 +27,10 @@ $2 !~ /^\(/ {
 {
     sub(/^.*\) /, "")
     if ($4 != session || $1 == "Z") next
-    count++; ticks += $12 + $13; faults += $10; pages += $22
+    count++; ticks += $12 + $13; reads += $10; pages += $22
     if ($1 == "D") waiting++
 }
-END { printf "V %d %.0f %.0f %.0f %.0f %d\n", count, ticks, faults, pages, net, waiting }
+END { printf "V %d %.0f %.0f %.0f %.0f %d\n", count, ticks, reads, pages, net, waiting }
 """
 _LOOP = r"""
 number=0
@@ -48,13 +48,13 @@ done
 
 @dataclass(frozen=True, slots=True)
 class ProcessStats:
-    """One look. busy_s: processor seconds so far, of all processes of the server; faults: pages
+    """One look. busy_s: processor seconds so far, of all processes of the server; pages_read:
     read from disk; net_bytes: of the whole machine. waiting: some process waits for a disk.
     gpu_used_mib, gpu_total_mib: of all GPUs; gpu_percent: of the busiest. None: not told."""
 
     processes: int
     busy_s: float
-    faults: int
+    pages_read: int
     memory_mib: int
     net_bytes: int
     waiting: bool
@@ -92,8 +92,8 @@ class Reader:
             if line != ".":
                 self._lines = [*self._lines, line][-100:]
                 continue
-            if vitals := self._look(self._lines):
-                found.append(vitals)
+            if stats := self._look(self._lines):
+                found.append(stats)
             self._lines = []
         return found
 
@@ -101,7 +101,7 @@ class Reader:
         told = next((line.split()[1:] for line in lines if line.startswith("V ")), [])
         if len(told) != 6 or not all(word.isdecimal() and len(word) < 20 for word in told):
             return None
-        count, ticks, faults, pages, net, waiting = (int(word) for word in told)
+        count, ticks, pages_read, pages, net, waiting = (int(word) for word in told)
         if not count:
             return None
         if "G" in lines:
@@ -109,7 +109,7 @@ class Reader:
         return ProcessStats(
             count,
             ticks / _TICKS_PER_S,
-            faults,
+            pages_read,
             pages * _PAGE_KIB // 1024,
             net,
             waiting > 0,

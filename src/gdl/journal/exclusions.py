@@ -1,4 +1,4 @@
-"""Who is left out across restarts: offers, machines and providers, each with reason and end."""
+"""Who is excluded across restarts: offers, machines and providers, each with reason and end."""
 
 from __future__ import annotations
 

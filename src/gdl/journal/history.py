@@ -51,16 +51,16 @@ async def attempts(journal: Journal, backend: str, limit: int = LOOK_BACK) -> li
         " ORDER BY deployment_id, seq",
         (backend, limit, *_TOLD_BY),
     )
-    stories: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
+    by_deployment: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
     for row in rows:
-        stories[row["deployment_id"]].append((row["type"], row["at"], row["payload"]))
-    return [attempt for story in stories.values() for attempt in _attempts_of(story)]
+        by_deployment[row["deployment_id"]].append((row["type"], row["at"], row["payload"]))
+    return [attempt for events in by_deployment.values() for attempt in _attempts_of(events)]
 
 
-def _attempts_of(story: list[tuple[str, str, str]]) -> list[PastAttempt]:
+def _attempts_of(events: list[tuple[str, str, str]]) -> list[PastAttempt]:
     model = ""
     found: list[PastAttempt] = []
-    for kind, at, payload in story:
+    for kind, at, payload in events:
         data = json.loads(payload)
         if kind == "deployment_planned":
             model = str(data.get("served_name", ""))

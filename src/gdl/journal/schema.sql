@@ -55,7 +55,7 @@ CREATE TABLE IF NOT EXISTS rentals (
 CREATE INDEX IF NOT EXISTS rentals_by_session ON rentals (session_id);
 CREATE INDEX IF NOT EXISTS rentals_by_deployment ON rentals (deployment_id);
 
--- Who is left out of coming deployments. until NULL: until it is cleared.
+-- Who is excluded from coming deployments. until NULL: until it is cleared.
 CREATE TABLE IF NOT EXISTS exclusions (
     backend TEXT NOT NULL,
     kind    TEXT NOT NULL,

@@ -120,7 +120,7 @@ class Journal:
         )
 
     async def events(self, deployment_id: str) -> list[Recorded]:
-        """In order. Types that this version does not know are left out."""
+        """In order. Types that this version does not know are skipped."""
         rows = await self.read(
             "SELECT * FROM events WHERE deployment_id = ? ORDER BY seq", (deployment_id,)
         )

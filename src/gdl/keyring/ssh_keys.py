@@ -62,7 +62,7 @@ def read_pin(file: Path) -> asyncssh.SSHKey | None:
         detail = getattr(error, "strerror", None) or "not a public key"
         raise UsageError(
             f"cannot read the pinned host key {file}: {detail}",
-            "without it the machine cannot be recognised; mend the file",
+            "without it the machine cannot be recognised; correct the file",
         ) from None
 
 

@@ -75,9 +75,9 @@ class Bounded:
         self._data = bytearray()
 
     def add(self, data: bytes) -> None:
-        room = OUTPUT_LIMIT - len(self._data)
-        if room > 0:
-            self._data += data[:room]
+        space = OUTPUT_LIMIT - len(self._data)
+        if space > 0:
+            self._data += data[:space]
 
     def value(self) -> bytes:
         return bytes(self._data)
@@ -143,7 +143,7 @@ class Executor:
                 self._end(chan, out.pid)
         status = chan.get_returncode()
         if problem is not None or (status is None and self._conn.is_closed()):
-            raise self.lost(problem)
+            raise self.connection_error(problem)
         if not out.pid:
             detail = out.noise or err.noise or "it said nothing"
             raise SshError(
@@ -163,7 +163,7 @@ class Executor:
         delay = 0.05
         for attempt in range(_OPEN_TRIES):
             if self._conn.is_closed():
-                raise self.lost(None)
+                raise self.connection_error(None)
             try:
                 chan, session = await self._conn.create_session(
                     lambda: _Session(on_data), line, encoding=None
@@ -171,19 +171,19 @@ class Executor:
                 return chan, cast(_Session, session)
             except asyncssh.ChannelOpenError as error:
                 if self._conn.is_closed():
-                    raise self.lost(error) from None
+                    raise self.connection_error(error) from None
                 if attempt == _OPEN_TRIES - 1:
                     raise SshError(
                         f"{self._label} opens no session: {one_line(str(error), 200)}",
                         "it may limit sessions (MaxSessions) or allow no commands",
                     ) from None
             except (asyncssh.Error, OSError) as error:
-                raise self.lost(error) from None
+                raise self.connection_error(error) from None
             await asyncio.sleep(delay)
             delay = min(2 * delay, 1.0)
         raise AssertionError("unreachable")
 
-    def lost(self, error: Exception | None) -> SshError:
+    def connection_error(self, error: Exception | None) -> SshError:
         detail = one_line(str(error), 200) if error is not None else "connection closed"
         return SshError(
             f"the SSH connection to {self._label} was lost: {detail}", "it is made again"

@@ -172,7 +172,7 @@ async def _jump(
         host, _, port = rest.partition(":") if rest.count(":") == 1 else (rest, "", "")
         if not host or (port and not port.isdigit()):
             raise UsageError(
-                f"bad jump host {one_line(name, 80)!r}", "mend ProxyJump in ~/.ssh/config"
+                f"bad jump host {one_line(name, 80)!r}", "correct ProxyJump in ~/.ssh/config"
             )
         if len(hops) >= _MAX_HOPS:
             raise UsageError(
@@ -251,7 +251,7 @@ async def _keys(target: Target, alias_keys: list[str]) -> dict[str, Any]:
         key = await asyncio.to_thread(load_key, target.identity_file)
         return {"client_keys": [key], "agent_path": ""}
     if target.agent_auth:
-        # Left out altogether: asyncssh takes the alias's keys, else the defaults, and the agent.
+        # Not given at all: asyncssh takes the alias's keys, else the defaults, and the agent.
         return {}
     if alias_keys:
         keys = [await asyncio.to_thread(load_key, Path(name)) for name in alias_keys]
@@ -278,7 +278,7 @@ def _explain(error: Exception, target: Target, client: Client) -> GdlError:
             "check user and key; on a new machine the key may take a minute to arrive",
         )
     if isinstance(error, asyncssh.ConfigParseError):
-        return UsageError(f"~/.ssh/config: {detail}", "mend the line it names")
+        return UsageError(f"~/.ssh/config: {detail}", "correct the line it names")
     if isinstance(error, (asyncssh.KeyImportError, asyncssh.KeyEncryptionError)):
         return UsageError(f"a key for {where} cannot be used: {detail}", "check the key files")
     if isinstance(error, ConnectionRefusedError):

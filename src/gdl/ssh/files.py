@@ -53,7 +53,7 @@ class RemoteFiles:
         except asyncssh.SFTPError as error:
             raise self._failed(f"cannot write {path}", error) from None
         except (asyncssh.Error, OSError) as error:
-            raise self._executor.lost(error) from None
+            raise self._executor.connection_error(error) from None
 
     async def _put_by_sftp(
         self, sftp: asyncssh.SFTPClient, path: str, temporary: str, data: bytes, mode: int
@@ -107,11 +107,11 @@ class RemoteFiles:
             return b"", 0
         except (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection) as error:
             self._sftp = None
-            raise self._executor.lost(error) from None
+            raise self._executor.connection_error(error) from None
         except asyncssh.SFTPError as error:
             raise self._failed(f"cannot read {path}", error) from None
         except (asyncssh.Error, OSError) as error:
-            raise self._executor.lost(error) from None
+            raise self._executor.connection_error(error) from None
 
     @staticmethod
     async def _read_by_sftp(
@@ -161,13 +161,13 @@ class RemoteFiles:
                         self._sftp = await self._conn.start_sftp_client()
                 except (asyncssh.Error, OSError, TimeoutError, ValueError) as error:
                     if self._conn.is_closed():
-                        raise self._executor.lost(error) from None
+                        raise self._executor.connection_error(error) from None
                     self._refused = True
             return self._sftp
 
     def _failed(self, what: str, error: asyncssh.SFTPError) -> SshError:
         if self._conn.is_closed():
-            return self._executor.lost(error)
+            return self._executor.connection_error(error)
         detail = one_line(error.reason, 200) or type(error).__name__
         return SshError(
             f"{one_line(what, 200)} on {self._label}: {detail}",

@@ -186,7 +186,7 @@ async def _wait(link: Link, job: Job) -> JobStatus:
             await link.get()
 
 
-async def leftovers(runner: Runner, job: Job) -> tuple[int, ...]:
+async def survivors(runner: Runner, job: Job) -> tuple[int, ...]:
     """Pids of what an ended job left running, such as the workers of a server that was killed.
     They carry the job's mark; `stop` ends them. Empty where that cannot be seen (no /proc)."""
     answer = _fields(await _ask(runner, job_scripts.MARKED, [job.dir]))

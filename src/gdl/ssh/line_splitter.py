@@ -65,7 +65,7 @@ class LineSplitter:
         return [_clean_line(rest)] if rest else []
 
     def _skip(self, text: str) -> str:
-        """The part of `text` after the overlong line or redraw that is being left out."""
+        """The part of `text` after the overlong line or redraw that is being skipped."""
         found = re.search(r"[\r\n]", text)
         if found is None:
             return ""

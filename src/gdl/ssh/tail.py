@@ -23,7 +23,7 @@ class Chunk:
 
     The bytes first_offset..next_offset of the file were read for it; to go on later without
     losing or repeating a byte, follow from next_offset. lines: clean and bounded, without line
-    ends. dropped: lines that came before them in this batch and were left out.
+    ends. dropped: lines that came before them in this batch and were dropped.
     """
 
     lines: tuple[str, ...]

@@ -47,7 +47,7 @@ class Job:
 
 
 def table() -> dict[int, Process]:
-    """All living processes by pid; zombies are left out."""
+    """All living processes by pid; without zombies."""
     import psutil
 
     group_of = os.getsid if sys.platform == "linux" else os.getpgid

@@ -21,7 +21,7 @@ def require(host: HostFacts, model: Model, choice: Choice) -> None:
     """Raises DeployError when disk or memory cannot hold the environment and the model."""
     weights = model.shape.weights_gb if model.shape is not None else 0.0
     files = model.shape.files_gb if model.shape is not None else 0.0
-    # What an earlier deployment put there has its room already.
+    # What an earlier deployment put there takes up its space already.
     if choice.image:
         on_disk = 0.0 if choice.image in host.images else compat_table.image().gb
     else:

@@ -1,4 +1,4 @@
-"""The server: its command line, its environment, and what mends a known failed start."""
+"""The server: its command line, its environment, and what fixes a known failed start."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def check_arguments(arguments: tuple[str, ...]) -> None:
         if flag in _OURS:
             raise UsageError(f"the server argument {flag} cannot be given", _OURS[flag])
         if "\0" in argument:
-            raise UsageError("a server argument holds a NUL byte", "leave it out")
+            raise UsageError("a server argument holds a NUL byte", "remove it")
 
 
 def _flag(argument: str) -> str:
@@ -118,7 +118,7 @@ def _arguments(
     query: OfferQuery,
 ) -> list[str]:
     """Our arguments. A later one of the user's wins in any case; what would not be overridden
-    by it is left out when the user decides it."""
+    by it is omitted when the user decides it."""
     given = {_flag(argument).replace("--no-", "--") for argument in users}
     made = ["--served-model-name", model.served_name]
     listen = container.LISTEN if choice.image else settings.engine.host
@@ -151,8 +151,8 @@ def _context(host: HostFacts, model: Model, choice: Choice) -> int | None:
     memory = (
         min(gpu.memory_mib for gpu in host.gpus) * 1.048576e-3 * _parallel(len(host.gpus), model)
     )
-    room = _tokens_that_fit(shape, memory)
-    return None if room >= shape.max_context else max(room // 1024 * 1024, _SHORTEST_CONTEXT)
+    fitting = _tokens_that_fit(shape, memory)
+    return None if fitting >= shape.max_context else max(fitting // 1024 * 1024, _SHORTEST_CONTEXT)
 
 
 def _tokens_that_fit(shape: ModelShape, memory_gb: float) -> int:

@@ -48,17 +48,17 @@ def require_docker(host: HostFacts) -> None:
     if not host.has_gpu:
         raise DeployError(
             "vLLM's container image needs a GPU, this machine shows none",
-            "leave --runtime out, or take a machine with a GPU",
+            "omit --runtime, or take a machine with a GPU",
         )
     if not host.docker:
         raise DeployError(
             "docker does not work on this machine (no program, no daemon or no permission)",
-            "leave --runtime out: vLLM is then installed into an environment of its own",
+            "omit --runtime: vLLM is then installed into an environment of its own",
         )
     if not host.docker_gpus:
         raise DeployError(
             "docker cannot pass GPUs on here: NVIDIA's container toolkit is missing",
-            "leave --runtime out: vLLM is then installed into an environment of its own",
+            "omit --runtime: vLLM is then installed into an environment of its own",
         )
 
 

@@ -18,7 +18,7 @@ _LEAST_CAPABILITY = {"fp8": 7.5, "bitsandbytes": 7.5}
 """Compute capability. fp8 runs as weights alone on Turing and Ampere.
 https://docs.vllm.ai/en/latest/features/quantization/"""
 _LEAST_RELEASE = {"fp8": "0.20.0", "bitsandbytes": "0.10.2"}
-"""fp8: from here on, weights are converted one by one; earlier releases need room for all of them
+"""fp8: from here on, weights are converted one by one; earlier releases need memory for all of them
 in 16 bits first. bitsandbytes: what the package below was made for."""
 _PACKAGES = {"bitsandbytes": "bitsandbytes>=0.46.1"}
 """What vLLM does not bring itself; its image does."""
@@ -32,7 +32,7 @@ def check(query: OfferQuery, model: Model) -> None:
             f"unknown quantization {ascii(name)[:40]}", f"one of {', '.join(QUANTIZATIONS)}"
         )
     if name and shape is not None and not shape.stored_bytes:
-        raise UsageError(f"{model.served_name} is quantized already", "leave the quantization out")
+        raise UsageError(f"{model.served_name} is quantized already", "omit the quantization")
     longest = shape.max_context if shape is not None else 0
     if query.context is not None and not 1 <= query.context <= (longest or query.context):
         raise UsageError(
@@ -51,17 +51,17 @@ def require(query: OfferQuery, host: HostFacts, choice: Choice) -> None:
     if not name:
         return
     if not choice.on_gpu:
-        raise DeployError(f"{name} needs a GPU", "leave the quantization out, or take another")
+        raise DeployError(f"{name} needs a GPU", "omit the quantization, or take another")
     least, has = _LEAST_CAPABILITY[name], capability_of(host)
     if has is not None and has < least:
         raise DeployError(
             f"{name} needs a GPU of compute capability {least}, this one has {has}",
-            "take a newer GPU, or leave the quantization out",
+            "take a newer GPU, or omit the quantization",
         )
     if parse(choice.version) < parse(_LEAST_RELEASE[name]):
         raise DeployError(
             f"{name} needs vLLM {_LEAST_RELEASE[name]}, {choice.version} is what fits here",
-            "take a machine with a newer driver, or leave the quantization out",
+            "take a machine with a newer driver, or omit the quantization",
         )
 
 

@@ -17,12 +17,12 @@ from gdl.engines.vllm.compat import Choice
 from gdl.engines.vllm.wheel_choice import Way
 from gdl.settings import Settings
 
-# Every way needs the same room, and the job's output is its log: one full disk ends them all.
+# Every way needs the same space, and the job's output is its log: one full disk ends them all.
 _FAILED = """\
 failed() {
     said="/proc/$$/fd/1"
     if [ -f "$said" ] && grep -q "No space left on device" "$said"; then
-        echo "[gdl] every other way needs the same room"
+        echo "[gdl] every other way needs the same space"
         exit 1
     fi
     echo "[gdl] that did not work"
@@ -69,7 +69,7 @@ def choose(host: HostFacts, settings: Settings, *, cpu_allowed: bool) -> Choice:
 
 
 def otherwise(host: HostFacts, model: Model, choice: Choice, settings: Settings) -> Choice | None:
-    """What to try when `choice` cannot be installed: the container image, if there is room."""
+    """What to try when `choice` cannot be installed: the container image, if there is space."""
     other = image_instead(host, choice, settings)
     try:
         if other is not None:
@@ -292,7 +292,7 @@ wrong = [n for n in {repairs.VISION_PACKAGES!r} if variant(n) not in (None, "cpu
 sys.exit(variant("torch") == "cpu" and bool(wrong))
 """
     script = shell.PREAMBLE + shell.pip_uninstall(*repairs.VISION_PACKAGES)
-    title = "Leave out vision packages built for CUDA"
+    title = "Remove vision packages built for CUDA"
     return Step("text-only", title, script, timeout, shell.python(code))
 
 

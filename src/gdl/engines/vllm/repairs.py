@@ -1,4 +1,4 @@
-"""What mends an environment on the machine, and what an installation remembers of it."""
+"""What repairs an environment on the machine, and what an installation remembers of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ VISION_PACKAGES = ("torchvision", "torchaudio", "torchcodec")
 _BUILDS = """\
 build() {
     if grep -qxF "$1, driver $driver" ./builds-left-out 2>/dev/null; then
-        echo "[gdl] left out, because it did not run on this machine: $1"
+        echo "[gdl] skipped, because it did not run on this machine: $1"
         return 1
     fi
     printf '%s\\n' "$1, driver $driver" > ./build || :

@@ -124,7 +124,7 @@ class OfferSelection:
             exclusions=Exclusions.of(kept),
             cpu_allowed=self._backend.cpu_allowed,
             hours=hours if self._backend.rents else 0,
-            experience=await self._memory.of(None if model is None else model.served_name),
+            track_record=await self._memory.of(None if model is None else model.served_name),
         )
 
     @staticmethod

@@ -221,7 +221,7 @@ class Machine:
             return None
         if (await jobs.status(self.link, job)).running:
             return _Earlier(job, running=True)
-        return _Earlier(job, left=await jobs.leftovers(self.link, job))
+        return _Earlier(job, left=await jobs.survivors(self.link, job))
 
     async def _refuse_earlier_server(self, earlier: _Earlier | None) -> None:
         if earlier is not None and earlier.running:

@@ -57,7 +57,7 @@ class StartupProgress:
             self._cpus > _BUSY_SHARE
             or vitals.processes != last.processes
             or vitals.busy_s < last.busy_s
-            or vitals.faults != last.faults
+            or vitals.pages_read != last.pages_read
             or vitals.waiting
             or vitals.net_bytes - last.net_bytes > _NET_BYTES_PER_S * seconds
             or bool(vitals.gpu_percent)
