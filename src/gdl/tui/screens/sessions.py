@@ -3,6 +3,7 @@ what was deployed before and how that ended."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from rich.text import Text
@@ -11,11 +12,14 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
 from gdl.domain.errors import GdlError
-from gdl.orchestrator.api.ports import PastDeployment
+from gdl.orchestrator.api.ports import PastDeployment, SessionRow
 from gdl.presentation.durations import age
 from gdl.presentation.lines import plain
 from gdl.presentation.words import plural
-from gdl.tui.screens.session_actions import SessionActions
+from gdl.tui.screens import session_commands as commands
+from gdl.tui.screens.base import GdlScreen
+from gdl.tui.screens.dialogs import Details
+from gdl.tui.shell import open_shell
 from gdl.tui.widgets import session_rows as rows_of
 from gdl.tui.widgets.keyed_table import KeyedTable
 from gdl.tui.widgets.words import Words
@@ -30,14 +34,15 @@ class HistoryTable(KeyedTable):
     """What was deployed before; Enter tells all about one."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter,d", "screen.story", "Details", id="history.details",
+        Binding("enter,d", "screen.past_details", "Details", id="history.details",
                 tooltip="All about this past deployment"),
     ]  # fmt: skip
 
 
-class SessionsScreen(SessionActions):
+class SessionsScreen(GdlScreen):
     MODE = "sessions"
     AUTO_FOCUS = "#sessions"
+    SPENDS = frozenset({"destroy", "extend", "public"})
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,a", "attach", "Attach", id="sessions.attach",
                 tooltip="Open the tunnel to this session again"),
@@ -64,7 +69,10 @@ class SessionsScreen(SessionActions):
         super().__init__()
         self._error: GdlError | None = None
         self._loading = False
-        self._stories: tuple[PastDeployment, ...] = ()
+        self._past: tuple[PastDeployment, ...] = ()
+        self._marked: list[str] = []
+        """Session ids, in the order in which they were marked."""
+        self._publishing: set[str] = set()
 
     def body(self) -> ComposeResult:
         yield Words(id="sessions-line")
@@ -89,10 +97,10 @@ class SessionsScreen(SessionActions):
     async def action_refresh(self) -> None:
         self._loading = True
         self.poke()
-        house = self.context.orchestrator
+        orchestrator = self.context.orchestrator
         try:
-            self._stories = tuple(await house.stories())
-            self.context.store.list_sessions(await house.sessions(), self.now)
+            self._past = tuple(await orchestrator.stories())
+            self.context.store.list_sessions(await orchestrator.sessions(), self.now)
             self._error = None
         except GdlError as error:
             self._error = error
@@ -101,6 +109,16 @@ class SessionsScreen(SessionActions):
         self._marked = [ident for ident in self._marked if ident in there]
         self.poke()
         self.refresh_bindings()
+
+    @property
+    def selected(self) -> SessionRow | None:
+        return self._row(self.query_one("#sessions", KeyedTable).selected_key or "")
+
+    def _row(self, ident: str) -> SessionRow | None:
+        return next((r for r in self.context.store.sessions if r.session.id == ident), None)
+
+    def _cost(self, row: SessionRow) -> float:
+        return self.context.store.cost_now(row, self.now)
 
     # Drawing
 
@@ -121,19 +139,19 @@ class SessionsScreen(SessionActions):
         note = self._note()
         panel = self.query_one("#sessions-note", Words)
         panel.display = bool(note)
-        panel.set_class(not rows and not self._stories, "-whole")
+        panel.set_class(not rows and not self._past, "-whole")
         panel.say(note)
         self._show_history()
 
     def _show_history(self) -> None:
-        stories = {told.deployment_id: told for told in self._stories}
+        past = {told.deployment_id: told for told in self._past}
         history = self.query_one("#history", HistoryTable)
         heading = self.query_one("#history-line", Words)
-        history.display = heading.display = bool(stories)
+        history.display = heading.display = bool(past)
         heading.say(
-            Text.assemble(("Deployments so far", "bold"), f" · {rows_of.spent(self._stories)}")
+            Text.assemble(("Deployments so far", "bold"), f" · {rows_of.spent(self._past)}")
         )
-        history.show_rows(list(stories), lambda key: rows_of.story(stories[key]))
+        history.show_rows(list(past), lambda key: rows_of.past_deployment(past[key]))
 
     def _line(self) -> Text:
         store = self.context.store
@@ -187,26 +205,22 @@ class SessionsScreen(SessionActions):
 
     def on_keyed_table_chosen(self) -> None:
         if isinstance(self.focused, HistoryTable):
-            self.action_story()
+            self.action_past_details()
         else:
             self.action_attach()
 
     # Looking
 
     def action_details(self) -> None:
-        from gdl.tui.screens.dialogs import Details
-
         if (row := self.selected) is not None:
             fields = rows_of.session_fields(row, self._cost(row), self.now)
             self.app.push_screen(Details("Session", fields))
 
-    def action_story(self) -> None:
-        from gdl.tui.screens.dialogs import Details
-
+    def action_past_details(self) -> None:
         key = self.query_one("#history", HistoryTable).selected_key
-        told = next((one for one in self._stories if one.deployment_id == key), None)
+        told = next((one for one in self._past if one.deployment_id == key), None)
         if told is not None:
-            self.app.push_screen(Details("Past deployment", rows_of.story_fields(told)))
+            self.app.push_screen(Details("Past deployment", rows_of.past_fields(told)))
 
     def action_back(self) -> None:
         if self._marked:
@@ -214,3 +228,75 @@ class SessionsScreen(SessionActions):
             self.poke()
         else:
             self.context.action_show("offers")
+
+    def action_mark(self) -> None:
+        row = self.selected
+        if row is None or row.session.terminal:
+            return
+        ident = row.session.id
+        if ident in self._marked:
+            self._marked.remove(ident)
+        else:
+            self._marked.append(ident)
+        self.query_one("#sessions", KeyedTable).action_cursor_down()
+        self.poke()
+
+    # Commands
+
+    def action_copy_id(self) -> None:
+        if (row := self.selected) is not None:
+            if url := row.public or row.endpoint:
+                self.context.copy(f"export OPENAI_BASE_URL={url}", "export OPENAI_BASE_URL=…")
+            else:
+                self.context.copy(row.session.id, "the session's id")
+
+    @work(exclusive=True, group="dialog")
+    async def action_attach(self) -> None:
+        if (row := self.selected) is not None:
+            await commands.attach(self.context, row)
+
+    @work(exclusive=True, group="dialog")
+    async def action_shell(self) -> None:
+        if (row := self.selected) is not None:
+            await open_shell(self.context, row.session.id)
+
+    @work(exclusive=True, group="dialog")
+    async def action_destroy(self) -> None:
+        found = [self._row(ident) for ident in self._marked] or [self.selected]
+        rows = [row for row in found if row is not None and not row.session.terminal]
+        if not rows:
+            self.context.say("it has ended already")
+        elif await commands.confirm_destroy(self.context, rows):
+            self._destroy([row.session.id for row in rows])
+
+    @work(group="destroy")
+    async def _destroy(self, idents: Sequence[str]) -> None:
+        self._marked = [ident for ident in self._marked if ident not in idents]
+        await commands.destroy(self.context, idents)
+        self.action_refresh()
+
+    @work(exclusive=True, group="dialog")
+    async def action_extend(self) -> None:
+        if (row := self.selected) is not None and await commands.extend(self.context, row):
+            self.action_refresh()
+
+    @work(exclusive=True, group="dialog")
+    async def action_public(self) -> None:
+        row = self.selected
+        if row is None or row.session.terminal:
+            return
+        if row.session.id in self._publishing:
+            self.context.say("still at it")
+        elif await commands.confirm_public(self.context, row):
+            self._publish(row)
+
+    @work(group="public")
+    async def _publish(self, row: SessionRow) -> None:
+        ident = row.session.id
+        command = commands.publish if row.public is None else commands.unpublish
+        self._publishing.add(ident)
+        try:
+            await command(self.context, ident)
+        finally:
+            self._publishing.discard(ident)
+        self.action_refresh()

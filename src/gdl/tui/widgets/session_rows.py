@@ -116,7 +116,7 @@ def _whose(row: SessionRow) -> str:
     return "not told: it has ended" if ended else "unknown: its key is not here"
 
 
-def story(told: PastDeployment) -> Row:
+def past_deployment(told: PastDeployment) -> Row:
     doubt = told.billing == "unknown"
     mark = _OUTCOME_MARKS.get(told.outcome, "?")
     cells = {
@@ -131,7 +131,7 @@ def story(told: PastDeployment) -> Row:
     return Row(cells, "bold red" if doubt else "")
 
 
-def story_fields(told: PastDeployment) -> Fields:
+def past_fields(told: PastDeployment) -> Fields:
     return [
         ("Deployment", plain(told.deployment_id, 100)),
         ("Model", plain(told.model, 100)),
@@ -145,7 +145,7 @@ def story_fields(told: PastDeployment) -> Fields:
     ]
 
 
-def spent(stories: Sequence[PastDeployment]) -> str:
+def spent(past: Sequence[PastDeployment]) -> str:
     """ "12, newest first · $3.40 together"."""
-    total = sum(told.cost for told in stories)
-    return f"{len(stories):,}, newest first · {dollars(total)} together"
+    total = sum(told.cost for told in past)
+    return f"{len(past):,}, newest first · {dollars(total)} together"

@@ -1,0 +1,117 @@
+"""What can be done with rented machines, each asked for first where it costs or destroys."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from rich.text import Text
+
+from gdl.domain.errors import GdlError
+from gdl.domain.money import dollars
+from gdl.orchestrator.api.ports import PUBLIC_MEANS, SessionRow
+from gdl.presentation.durations import hours_left
+from gdl.presentation.lines import plain
+from gdl.presentation.money import hourly, price
+from gdl.presentation.words import sentence
+from gdl.tui.context import AppContext
+from gdl.tui.screens.dialogs import Confirm, Fields
+from gdl.tui.widgets.session_rows import in_short, session_fields
+
+
+async def attach(context: AppContext, row: SessionRow) -> None:
+    """Show the deployment that has this session here, or open its tunnel again."""
+    try:
+        ident = row.deployment_id
+        if ident is None or ident not in context.orchestrator.active():
+            ident = await context.orchestrator.attach(row.session.id)
+    except GdlError as error:
+        context.report(error)
+    else:
+        context.open_deployment(ident)
+
+
+async def confirm_destroy(context: AppContext, rows: Sequence[SessionRow]) -> bool:
+    """Whether these are to be destroyed, after a look at each of them and at what they cost."""
+    costs = [context.store.cost_now(row, context.now) for row in rows]
+    if len(rows) == 1:
+        title, note = "Destroy this session?", "The machine is given back; all on it is lost."
+        fields: Fields = session_fields(rows[0], costs[0], context.now)
+    else:
+        title = f"Destroy these {len(rows)} sessions?"
+        note = "The machines are given back; all on them is lost."
+        each = [
+            (plain(row.session.id, 20), in_short(row, cost))
+            for row, cost in zip(rows, costs, strict=True)
+        ]
+        per_hour = sum(row.session.price_per_hour for row in rows)
+        told = f"{hourly(per_hour)}, {dollars(sum(costs))} so far"
+        fields = [*each, ("Together", Text(told, "bold"))]
+    answer = await context.ask(Confirm(title, fields, note, "Destroy", destroys=True))
+    return bool(answer)
+
+
+async def destroy(context: AppContext, idents: Sequence[str]) -> None:
+    """All at a time; each is waited for, and one that fails keeps no other back."""
+    many = len(idents) > 1
+    context.say(f"giving {len(idents)} machines back" if many else "giving the machine back")
+    gone = sum(await asyncio.gather(*(_destroy_one(context, ident) for ident in idents)))
+    if gone:
+        what = f"{gone} of {len(idents)} machines are gone" if many else "the machine is gone"
+        context.say(f"{what}: confirmed")
+
+
+async def _destroy_one(context: AppContext, ident: str) -> bool:
+    try:
+        context.store.replace_session(await context.orchestrator.destroy(ident))
+    except GdlError as error:
+        context.report(error)
+        return False
+    return True
+
+
+async def extend(context: AppContext, row: SessionRow) -> bool:
+    """Reserve an hour more; whether it was asked for."""
+    about = session_fields(row, context.store.cost_now(row, context.now), context.now)
+    fields = [("One hour more", Text(price(row.session.price_per_hour), "bold")), *about]
+    if not await context.ask(Confirm("Extend?", fields, "", "Extend")):
+        return False
+    try:
+        until = await context.orchestrator.extend(row.session.id, 1)
+    except GdlError as error:
+        context.report(error)
+    else:
+        left = hours_left(until, context.now) if until else "no fixed time"
+        context.say(f"extended: ends in {left}")
+    return True
+
+
+async def confirm_public(context: AppContext, row: SessionRow) -> bool:
+    """Whether it is to get an address on the internet, or to lose the one it has."""
+    fields = session_fields(row, context.store.cost_now(row, context.now), context.now)
+    if row.public is None:
+        note = f"{sentence(PUBLIC_MEANS)}. It ends with the session."
+        dialog = Confirm("Give it an address on the internet?", fields, note, "Make public")
+    else:
+        note = "The machine goes on serving."
+        dialog = Confirm("End its public address?", fields, note, "End it")
+    answer = await context.ask(dialog)
+    return bool(answer)
+
+
+async def publish(context: AppContext, ident: str) -> None:
+    try:
+        made = await context.orchestrator.make_public(ident, context.say)
+    except GdlError as error:
+        context.report(error)
+    else:
+        context.say(f"public: {plain(made.url, 100)}")
+
+
+async def unpublish(context: AppContext, ident: str) -> None:
+    try:
+        await context.orchestrator.stop_public(ident)
+    except GdlError as error:
+        context.report(error)
+    else:
+        context.say("the session is not public any more")
