@@ -165,6 +165,8 @@ class Scripted:
     left_out: tuple[Exclusion, ...] = ()
     spec: DeploymentSpec | None = None
     backend_name: str = "shopper"
+    keeps: bool = True
+    simulated: bool = False
     history: list[Recorded] = field(default_factory=list)
     _state: DeploymentState = field(default_factory=lambda: DeploymentState(ID))
     _more: asyncio.Event = field(default_factory=asyncio.Event)

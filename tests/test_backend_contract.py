@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gdl.backends import registry
-from gdl.backends.base import Backend
+from gdl.backends import base, registry
+from gdl.backends.base import Backend, BackendContext
 from gdl.backends.shopper import benchmark_upload
 from gdl.domain.benchmark import BenchReport, Measurement, Percentiles, Publication
 from gdl.domain.errors import MachineError, OfferGone, SessionGone, UsageError
@@ -22,7 +22,7 @@ from gdl.settings import Sandbox, Settings
 from shopper_server import FakeShopper, wrong_benchmark
 
 
-@pytest.fixture(params=registry.BACKENDS)
+@pytest.fixture(params=registry.names())
 async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Backend]:
     with FakeShopper() as shopper:
         settings = Settings(
@@ -30,8 +30,9 @@ async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
             data_dir=tmp_path,
             sandbox=Sandbox(scenario="calm", speed=1000),
         )
-        host = "root@127.0.0.1:2222" if request.param == "ssh" else None
-        made = registry.create(request.param, settings, "me", host=host)
+        # Whoever takes a host is given one.
+        context = BackendContext(settings, "me", {"host": "root@127.0.0.1:2222"})
+        made = registry.create(request.param, context)
         yield made
         await made.aclose()
         assert not shopper.billing()
@@ -47,7 +48,7 @@ async def test_offers_rent_session_release(backend: Backend) -> None:
     # Exactly one way in; a machine rented from strangers never sees the user's agent.
     ways = (rented.private_key is not None, rented.identity_file is not None, rented.agent_auth)
     assert sum(ways) == 1
-    assert not (backend.rents and rented.agent_auth)
+    assert not (backend.traits.bills and rented.agent_auth)
     ident = rented.session.id
 
     async with asyncio.timeout(20):
@@ -57,9 +58,9 @@ async def test_offers_rent_session_release(backend: Backend) -> None:
     assert session.ssh is not None
     assert not session.terminal
     assert ident in [s.id for s in await backend.sessions()]
-    end = await backend.extend(ident, 1)
-    assert (end is not None) == backend.rents
-    assert isinstance(await backend.costs(), CostReport)
+    end = await base.extend(backend, ident, 1)
+    assert (end is not None) == isinstance(backend, base.Extends)
+    assert isinstance(await base.costs(backend), CostReport)
 
     await backend.release(ident)
     await backend.release(ident)
@@ -108,12 +109,12 @@ HOST = HostFacts(
 
 
 async def test_benchmarks_are_published_or_refused(backend: Backend) -> None:
-    if not backend.publishes:
+    if not isinstance(backend, base.Publishes):
         with pytest.raises(UsageError, match="nowhere to publish"):
-            await backend.publish(Publication(MEASURED))
+            await base.publish(backend, Publication(MEASURED))
         return
-    first = await backend.publish(Publication(MEASURED))
-    second = await backend.publish(Publication(MEASURED, HOST))
+    first = await base.publish(backend, Publication(MEASURED))
+    second = await base.publish(backend, Publication(MEASURED, HOST))
     assert first and second and first != second
 
 
@@ -164,6 +165,6 @@ async def test_closing_twice(backend: Backend) -> None:
 
 def test_unknown_backend(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown backend") as caught:
-        registry.create("cloud\x1b[2J", Settings(data_dir=tmp_path), "me")
-    assert all(name in caught.value.hint for name in registry.BACKENDS)
+        registry.create("cloud\x1b[2J", BackendContext(Settings(data_dir=tmp_path), "me"))
+    assert all(name in caught.value.hint for name in registry.names())
     assert caught.value.message.isprintable()

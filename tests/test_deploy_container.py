@@ -131,7 +131,7 @@ async def test_the_packaged_model_and_a_second_deployment(sim: Simulation, docke
         wish = DeploymentSpec("smollm2-135m", "ssh", bench=False, after="destroy")
         outcomes = []
         for _ in range(2):
-            async with open_orchestrator(sim.settings(**settings), **where) as house:
+            async with open_orchestrator(sim.settings(**settings), options=where) as house:
                 story = await deployed(house, wish)
                 assert last(story).outcome == "released", last(story).error
                 outcomes.append({e.name: e.outcome for e in of_type(story, ev.StepFinished)})

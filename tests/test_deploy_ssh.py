@@ -53,7 +53,7 @@ async def my_machine(sim: Simulation) -> AsyncIterator[tuple[str, Path]]:
 async def test_a_machine_of_ones_own_is_used_and_left_tidy(sim: Simulation) -> None:
     async with my_machine(sim) as (host, identity):
         where = {"host": host, "identity": str(identity)}
-        async with open_orchestrator(sim.settings(), **where) as house:
+        async with open_orchestrator(sim.settings(), options=where) as house:
             story = await deployed(house, spec("ssh", bench=True))
             uv = next(e for e in of_type(story, ev.StepFinished) if e.name == "uv")
             assert (uv.outcome, uv.detail) == ("done", "while the machine was looked at")
@@ -64,7 +64,7 @@ async def test_a_machine_of_ones_own_is_used_and_left_tidy(sim: Simulation) -> N
         assert processes_naming(str(sim.folder / "home")) == []
         assert identity.exists()
         # The second deployment finds what the first has installed.
-        async with open_orchestrator(sim.settings(), **where) as house:
+        async with open_orchestrator(sim.settings(), options=where) as house:
             story = await deployed(house, spec("ssh"))
             outcomes = {e.name: e.outcome for e in of_type(story, ev.StepFinished)}
             assert set(outcomes.values()) == {"skipped"}
@@ -72,7 +72,8 @@ async def test_a_machine_of_ones_own_is_used_and_left_tidy(sim: Simulation) -> N
 
 async def test_a_kept_server_is_found_without_naming_the_host_again(sim: Simulation) -> None:
     async with my_machine(sim) as (host, identity):
-        async with open_orchestrator(sim.settings(), host=host, identity=str(identity)) as house:
+        where = {"host": host, "identity": str(identity)}
+        async with open_orchestrator(sim.settings(), options=where) as house:
             end = last(await deployed(house, spec("ssh", after="keep")))
             assert end.outcome == "serving"
         async with open_orchestrator(sim.settings()) as house:
@@ -90,9 +91,9 @@ async def test_a_kept_server_is_found_without_naming_the_host_again(sim: Simulat
 async def test_a_second_deployment_on_a_busy_machine_is_refused(sim: Simulation) -> None:
     async with my_machine(sim) as (host, identity):
         where = {"host": host, "identity": str(identity)}
-        async with open_orchestrator(sim.settings(), **where) as house:
+        async with open_orchestrator(sim.settings(), options=where) as house:
             first = last(await deployed(house, spec("ssh", after="keep")))
-        async with open_orchestrator(sim.settings(), **where) as house:
+        async with open_orchestrator(sim.settings(), options=where) as house:
             end = last(await deployed(house, spec("ssh")))
             assert end.kind == "deploy" and "earlier deployment still serves" in str(end.error)
             # The refusal has not harmed the one that serves.
@@ -117,7 +118,7 @@ async def test_what_is_done_ahead_ends_when_the_machine_is_left(sim: Simulation)
         engine = {**sim.flags["engine"], "port": taken.getsockname()[1]}  # type: ignore[dict-item]
         async with my_machine(sim) as (host, identity):
             where = {"host": host, "identity": str(identity)}
-            async with open_orchestrator(sim.settings(engine=engine), **where) as house:
+            async with open_orchestrator(sim.settings(engine=engine), options=where) as house:
                 end = last(await deployed(house, spec("ssh")))
             assert "already in use" in str(end.error)
             assert began.exists() and processes_naming(str(slow)) == []
@@ -127,14 +128,14 @@ async def test_what_a_killed_server_left_is_ended_and_nobody_elses(sim: Simulati
     sim.server("orphan")
     async with my_machine(sim) as (host, identity):
         where = {"host": host, "identity": str(identity)}
-        async with open_orchestrator(sim.settings(), **where) as house:
+        async with open_orchestrator(sim.settings(), options=where) as house:
             await deployed(house, spec("ssh", after="keep"))
         folder = Path(os.environ["HOME"]) / ".gdl-tui" / "jobs" / "engine"
         os.killpg(int((folder / "pid").read_text()), signal.SIGKILL)
         stranger = subprocess.Popen(["sleep", "60"])
         sim.server("")
         try:
-            async with open_orchestrator(sim.settings(), **where) as house:
+            async with open_orchestrator(sim.settings(), options=where) as house:
                 story = await deployed(house, spec("ssh"))
                 assert last(story).outcome == "released"
                 notes = [n.text for n in of_type(story, ev.Noted)]
@@ -171,5 +172,5 @@ async def test_where_forwarding_is_forbidden_curl_over_ssh_does_it(
 async def house_on(sim: Simulation, sshd: Sshd, **flags: object) -> AsyncIterator[Orchestrator]:
     settings = sim.settings(**flags)
     where = {"host": sshd.address, "identity": str(sshd.identity)}
-    async with open_orchestrator(settings, **where) as house:
+    async with open_orchestrator(settings, options=where) as house:
         yield house

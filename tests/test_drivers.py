@@ -126,7 +126,7 @@ async def test_whole_deployments_on_a_real_ssh_host(
     flags = {"backend": "ssh", "engine": engine, "install": {"work_dir": str(tmp_path / "machine")}}
     with real_sshd(tmp_path / "sshd", *options) as sshd:
         where = {"host": sshd.address, "identity": str(sshd.identity)}
-        async with open_orchestrator(sim.settings(**flags), **where) as house:
+        async with open_orchestrator(sim.settings(**flags), options=where) as house:
             wish = DeploymentSpec(str(model), "ssh", bench=False, after="destroy")
             story = await deployed(house, wish)
     end = last(story)

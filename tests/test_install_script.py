@@ -144,7 +144,7 @@ async def test_an_installation_that_still_runs_is_waited_for(
             spec_of = jobs.JobSpec(name="install", workdir="~/.gdl-tui", script=wait)
             await jobs.start(connection, spec_of)
             flags = {"backend": "ssh", "engine": engine}
-            async with open_orchestrator(sim.settings(**flags), **where) as house:
+            async with open_orchestrator(sim.settings(**flags), options=where) as house:
                 ident = await house.deploy(spec("ssh"))
                 await until(
                     house, ident, lambda e: isinstance(e, ev.Noted) and "still runs" in e.text

@@ -14,9 +14,9 @@ from textual.dom import DOMNode
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+from gdl.backends.shopper.discovery import api_keys
 from gdl.domain.errors import ReleaseUnconfirmed
 from gdl.orchestrator.api.ports import SessionRow
-from gdl.orchestrator.support.discovery import api_keys
 from gdl.tui import keymap
 from gdl.tui.app import GdlApp
 from gdl.tui.screens.deployment import DeploymentScreen

@@ -15,10 +15,12 @@ from textual.pilot import Pilot
 from textual.widgets import OptionList
 
 from gdl import settings as settings_module
+from gdl.backends import registry
+from gdl.backends.base import BackendContext
+from gdl.backends.ssh import discovery, ssh_config
 from gdl.backends.ssh.ssh_config import aliases
 from gdl.domain.errors import BackendUnreachable, GdlError, UsageError
 from gdl.orchestrator.api.ports import OrchestratorApi
-from gdl.orchestrator.support import discovery
 from gdl.settings import Settings, SshHost
 from gdl.tui.boot import BootApp, BootScreen
 from gdl.tui.screens.dialogs import Choose
@@ -66,9 +68,10 @@ class House:
             raise self.error
         made = ScriptedOrchestrator()
         made.backend_name = backend or "shopper"
+        made.simulated = backend == "sandbox"
         if backend is None:
             made.error = UNREACHABLE
-        settings = Settings(backend=made.backend_name, data_dir=Path("/nonexistent"))  # type: ignore[arg-type]
+        settings = Settings(backend=made.backend_name, data_dir=Path("/nonexistent"))
         return made, settings
 
     def app(self) -> BootApp:
@@ -183,19 +186,19 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-async def test_looks_around_for_real(tmp_path: Path) -> None:
+async def test_looks_around_for_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ssh = tmp_path / "config"
     ssh.write_text("Host gpu1 *.lab\n  User me\nHost *\n  Port 2222\nHost gpu2 !bad\n")
     settings = Settings(shopper_url=f"http://127.0.0.1:{free_port()}", data_dir=tmp_path)
-    shopper, hosts, local, sandbox = await discovery.look(settings, "me", ssh)
+    monkeypatch.setattr(ssh_config, "default_path", lambda: ssh)
+    shopper, hosts, local, sandbox = await registry.discover(BackendContext(settings, "me"))
     assert not shopper.usable and "127.0.0.1" in shopper.detail
     assert hosts.usable and hosts.hosts == ("gpu1", "gpu2")
     assert local.usable and local.detail
     assert sandbox.usable
-    none = await discovery.look(settings, "me", tmp_path / "missing")
-    assert not none[1].usable
+    assert not (await discovery.discover(settings, tmp_path / "missing")).usable
     listed = settings.model_copy(update={"hosts": (SshHost(host="me@gpu:22"),)})
-    configured = (await discovery.look(listed, "me", ssh))[1]
+    configured = await discovery.discover(listed, ssh)
     assert configured.usable and configured.hosts == ()
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gdl.domain import events as ev
+from gdl.domain.backend import BackendSource
 from gdl.domain.benchmark import (
     OWN_LOAD,
     BenchLoad,
@@ -37,7 +38,6 @@ from gdl.domain.session import Session, SessionStatus
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines.registry import create
 from gdl.orchestrator.api.ports import (
-    BackendSource,
     ModelRow,
     PastDeployment,
     PublicRow,
@@ -139,6 +139,7 @@ class ScriptedOrchestrator:
     backend_name = "shopper"
     keeps = True
     publishes = True
+    simulated = False
 
     def __init__(self, clock: Clock | None = None, offers: Sequence[Offer] = OFFERS) -> None:
         self.clock = clock or Clock()

@@ -10,7 +10,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from gdl.orchestrator.api.ports import OrchestratorApi
     from gdl.settings import Settings
@@ -42,7 +42,7 @@ def _completing() -> bool:
     return "_GDL_TUI_COMPLETE" in os.environ
 
 
-async def open_ui(load: Callable[[], Settings], host: str | None, identity: str | None) -> int:
+async def open_ui(load: Callable[[], Settings], options: Mapping[str, str]) -> int:
     """Show the terminal UI until it is left; its exit code.
 
     What still runs then is released, also when the terminal itself goes away. Raises what
@@ -60,20 +60,17 @@ async def open_ui(load: Callable[[], Settings], host: str | None, identity: str 
 
     stack = AsyncExitStack()
 
-    async def connect(
-        backend: str | None, other_host: str | None
-    ) -> tuple[OrchestratorApi, Settings]:
+    async def connect(backend: str | None, host: str | None) -> tuple[OrchestratorApi, Settings]:
         import asyncio
 
         settings = await asyncio.to_thread(_prepare, load)
         from gdl.bootstrap import open_orchestrator
 
-        where, key = host, identity
+        given = options
         if backend is not None:
-            settings, where, key = (
-                settings.model_copy(update={"backend": backend}), other_host, None
-            )  # fmt: skip
-        opened = open_orchestrator(settings, host=where, identity=key)
+            settings = settings.model_copy(update={"backend": backend})
+            given = {} if host is None else {"host": host}
+        opened = open_orchestrator(settings, options=given)
         async with AsyncExitStack() as made:
             orchestrator = await made.enter_async_context(opened)
             await stack.aclose()

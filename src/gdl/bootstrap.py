@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from gdl import settings as settings_module
 from gdl.backends import registry as backends
-from gdl.domain.session import SshAddress
+from gdl.backends.base import BackendContext
 from gdl.engines import registry as engines
 from gdl.journal.store import Journal
 from gdl.orchestrator.service import Orchestrator
@@ -45,24 +45,20 @@ async def open_sandbox(settings: Settings, port: int) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def open_orchestrator(
-    settings: Settings, *, host: str | None = None, identity: str | None = None
+    settings: Settings, *, options: Mapping[str, str] | None = None
 ) -> AsyncIterator[Orchestrator]:
     """An orchestrator on the backend the settings name; closed on the way out, which cancels what
-    still runs and releases what was rented. `host`, `identity`: for the `ssh` backend.
+    still runs and releases what was rented. `options`: of the backend, for this run alone.
 
     Raises UsageError, GdlError.
     """
+    entry = backends.entry(settings.backend)
     consumer_id = await asyncio.to_thread(settings_module.consumer_id, settings)
     journal = await Journal.open(settings.data_dir / "journal.sqlite")
     try:
-        known = {
-            r.session_id: SshAddress(r.host, r.port, r.user)
-            for r in await journal.rentals()
-            if r.backend == settings.backend and r.session_id and r.host and r.open
-        }
-        backend = backends.create(
-            settings.backend, settings, consumer_id, host=host, identity=identity, known=known
-        )
+        rentals = await journal.rentals()
+        ours = [r for r in rentals if r.backend == settings.backend and r.open]
+        backend = entry.create(BackendContext(settings, consumer_id, options or {}, ours))
     except BaseException:
         await journal.aclose()
         raise

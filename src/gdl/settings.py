@@ -29,8 +29,6 @@ from pydantic_settings import (
 
 from gdl.domain.errors import UsageError
 
-BackendName = Literal["shopper", "ssh", "local", "sandbox"]
-
 
 def _checked_url(value: str) -> str:
     if not re.fullmatch(r"https?://[^\s/]+(/[^\s]*)?", value):
@@ -181,8 +179,8 @@ class Settings(BaseSettings):
         nested_model_default_partial_update=True,
     )
 
-    backend: BackendName = "shopper"
-    """Who lists and rents the machines."""
+    backend: str = "shopper"
+    """Who lists and rents the machines: a name that the backends' registry knows."""
     shopper_url: str = "http://localhost:8080"
     """Where cloud-gpu-shopper answers."""
     consumer_id: str = ""

@@ -1,46 +1,49 @@
-"""What every backend can do. One instance per run; all methods may be called concurrently."""
+"""What a backend is: what all of them can do, what some can, and how one is made and found.
+
+A backend lists machines, rents them and releases them. Its folder has a `BackendEntry`, which the
+registry knows by name.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from gdl.domain.backend import BackendSource, BackendTraits
 from gdl.domain.benchmark import Publication
 from gdl.domain.errors import UsageError
 from gdl.domain.findings import Finding
 from gdl.domain.money import CostReport
 from gdl.domain.offers import Offer, OfferQuery
+from gdl.domain.rental import Rental
 from gdl.domain.session import RentAnswer, RentRequest, Session
-
-
-def nowhere_to_publish(name: str) -> UsageError:
-    """What `publish` raises where it cannot be done."""
-    return UsageError(
-        f"the {name} backend has nowhere to publish benchmarks",
-        "`gdl-tui benchmarks` keeps them here; publishing needs the shopper backend",
-    )
+from gdl.settings import Settings
 
 
 class Backend(Protocol):
-    """Lists machines, rents them, gives them back.
+    """Lists machines, rents them, releases them. One instance per run; all methods may be called
+    concurrently.
 
-    Errors, from every method: BackendUnreachable (nothing answers; nothing was sent or nothing
-    can have happened), BackendRefused (it said no), BackendError (an answer nobody can use).
-    No method raises anything else than a GdlError for what a network or a remote side can cause.
+    Errors, from every method, those of the capabilities below included: BackendUnreachable
+    (nothing answers; nothing was sent or nothing can have happened), BackendRefused (it said no),
+    BackendError (an answer nobody can use). No method raises anything else than a GdlError for
+    what a network or a remote side can cause.
     """
 
-    name: str
-    rents: bool
-    """True: a session costs money until `release` is confirmed."""
-    cpu_allowed: bool
-    """True: machines without a GPU are served with vLLM's CPU build."""
-    lasting: bool
-    """False: its sessions end with this program."""
-    publishes: bool
-    """Whether benchmarks can be left there for others."""
-    service_url: str
-    """Whom it asks: an address without credentials, or "" where that is always the same."""
+    @property
+    def name(self) -> str:
+        """As the registry knows it; offers and sessions carry it."""
+        ...
+
+    @property
+    def traits(self) -> BackendTraits: ...
+
+    @property
+    def service_url(self) -> str:
+        """Whom it asks: an address without credentials, or "" where that is always the same."""
+        ...
 
     async def offers(self, query: OfferQuery) -> Sequence[Offer]:
         """Fresh offers, unranked. Asks wide; the caller filters."""
@@ -67,18 +70,6 @@ class Backend(Protocol):
         Returning means that it was asked for; `session` tells whether it is so."""
         ...
 
-    async def extend(self, session_id: str, hours: int) -> datetime | None:
-        """Reserve `hours` more; the new end, or None where time does not run out."""
-        ...
-
-    async def costs(self) -> CostReport:
-        """What was spent, as the backend counts it."""
-        ...
-
-    async def publish(self, one: Publication) -> str:
-        """Leave a benchmark there; its id. Raises UsageError where `publishes` is False."""
-        ...
-
     async def check(self) -> Sequence[Finding]:
         """Findings for `doctor`. Never raises a GdlError: an unreachable backend is a finding."""
         ...
@@ -86,3 +77,92 @@ class Backend(Protocol):
     async def aclose(self) -> None:
         """Close connections and local servers. Rented sessions stay as they are."""
         ...
+
+
+# -- what some backends can do, too ----------------------------------------------------------------
+
+
+@runtime_checkable
+class Extends(Protocol):
+    """Its sessions have an end, which can be put off."""
+
+    async def extend(self, session_id: str, hours: int) -> datetime | None:
+        """Reserve `hours` more; the new end, or None where it is not told."""
+        ...
+
+
+@runtime_checkable
+class ReportsSpending(Protocol):
+    """Counts what was spent."""
+
+    async def costs(self) -> CostReport: ...
+
+
+@runtime_checkable
+class Publishes(Protocol):
+    """Takes benchmarks for others to see."""
+
+    async def publish(self, one: Publication) -> str:
+        """Leave a benchmark there; its id."""
+        ...
+
+
+async def extend(backend: Backend, session_id: str, hours: int) -> datetime | None:
+    """The new end of a session, or None where time does not run out."""
+    return await backend.extend(session_id, hours) if isinstance(backend, Extends) else None
+
+
+async def costs(backend: Backend) -> CostReport:
+    """What was spent, as the backend counts it. Raises UsageError where it bills and does not
+    tell."""
+    if isinstance(backend, ReportsSpending):
+        return await backend.costs()
+    if not backend.traits.bills:
+        return CostReport(0.0, note="nothing is billed through this program")
+    raise UsageError(
+        f"the {backend.name} backend does not tell what was spent",
+        "`gdl-tui sessions` shows what each session costs by our own count",
+    )
+
+
+async def publish(backend: Backend, one: Publication) -> str:
+    """Leave a benchmark with the backend; its id. Raises UsageError where that cannot be done."""
+    if isinstance(backend, Publishes):
+        return await backend.publish(one)
+    raise UsageError(
+        f"the {backend.name} backend has nowhere to publish benchmarks",
+        "`gdl-tui benchmarks` keeps them here; publishing needs the shopper backend",
+    )
+
+
+# -- how one is made and found ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class BackendContext:
+    """What a backend is made from.
+
+    options: what was given for this run alone; a backend reads those that its entry names.
+    rentals: our own open rentals there, as the journal has them.
+    """
+
+    settings: Settings
+    consumer_id: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    rentals: Sequence[Rental] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BackendEntry:
+    """How the registry knows a backend: the object that its entry point names.
+
+    create: makes it; raises UsageError for options or settings that cannot be used.
+    discover: what there is of it on this computer, within seconds, without changing anything.
+    options: names of `BackendContext.options` that it reads, such as "host".
+
+    The module that holds it should import little: it is read to list the backends, too.
+    """
+
+    create: Callable[[BackendContext], Backend]
+    discover: Callable[[BackendContext], Awaitable[BackendSource]]
+    options: frozenset[str] = frozenset()

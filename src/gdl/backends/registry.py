@@ -1,80 +1,107 @@
-"""The backends by name. A new one is a file beside this and a line in `BACKENDS`."""
+"""The backends by name: built-in ones, and those of other packages by their entry points."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import asyncio
+import difflib
+import importlib
+from typing import TYPE_CHECKING
 
-from gdl.backends.base import Backend
-from gdl.domain.errors import UsageError
-from gdl.domain.session import SshAddress
+from gdl.backends.base import Backend, BackendContext, BackendEntry
+from gdl.domain.backend import BackendSource
+from gdl.domain.errors import GdlError, UsageError
 from gdl.domain.text import one_line
-from gdl.settings import Settings
 
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Everything a backend may be made from. `host` and `identity` are for `ssh` alone;
-    known: addresses of earlier sessions by session id."""
+GROUP = "gdl.backends"
+"""The entry point group in which other packages name a `BackendEntry`."""
+_DISCOVERY_S = 8.0
+"""Longer than any of the backends takes by itself."""
 
-    settings: Settings
-    consumer_id: str
-    host: str | None = None
-    identity: str | None = None
-    known: Mapping[str, SshAddress] | None = None
-
-
-# Imported when asked for: each brings a library that the others do not need.
-
-
-def _shopper(wanted: Wanted) -> Backend:
-    from gdl.backends.shopper.backend import ShopperBackend
-
-    return ShopperBackend(wanted.settings, wanted.consumer_id)
-
-
-def _ssh(wanted: Wanted) -> Backend:
-    from gdl.backends.ssh.backend import SshHostsBackend
-
-    return SshHostsBackend(
-        wanted.settings, host=wanted.host, identity=wanted.identity, known=wanted.known
-    )
-
-
-def _local(wanted: Wanted) -> Backend:
-    from gdl.backends.local.backend import LocalBackend
-
-    return LocalBackend(wanted.settings)
-
-
-def _sandbox(wanted: Wanted) -> Backend:
-    from gdl.backends.sandbox.backend import SandboxBackend
-
-    return SandboxBackend(wanted.settings, wanted.consumer_id)
-
-
-BACKENDS: dict[str, Callable[[Wanted], Backend]] = {
-    "shopper": _shopper,
-    "ssh": _ssh,
-    "local": _local,
-    "sandbox": _sandbox,
+# A new one is a folder beside this file and a line here. Imported when asked for: each brings a
+# library that the others do not need.
+_BUILT_IN = {
+    "shopper": "gdl.backends.shopper.entry",
+    "ssh": "gdl.backends.ssh.entry",
+    "local": "gdl.backends.local.entry",
+    "sandbox": "gdl.backends.sandbox.entry",
 }
 
 
-def create(
-    name: str,
-    settings: Settings,
-    consumer_id: str,
-    *,
-    host: str | None = None,
-    identity: str | None = None,
-    known: Mapping[str, SshAddress] | None = None,
-) -> Backend:
-    """The backend of that name. Raises UsageError when there is none, or when `host` or
-    `identity` cannot be used."""
-    factory = BACKENDS.get(name)
-    if factory is None:
+def names() -> list[str]:
+    """All backends there are: the built-in ones first, then those of other packages by name."""
+    return [*_BUILT_IN, *sorted(set(_installed()) - set(_BUILT_IN))]
+
+
+def entry(name: str) -> BackendEntry:
+    """Raises UsageError when there is none of that name, or when its package is broken."""
+    module = _BUILT_IN.get(name)
+    if module is not None:
+        found = importlib.import_module(module).ENTRY
+        assert isinstance(found, BackendEntry)
+        return found
+    installed = _installed().get(name)
+    if installed is None:
+        close = difflib.get_close_matches(name, names(), 1)
+        meant = f"did you mean {one_line(close[0], 40)}? " if close else ""
+        known = one_line(", ".join(names()), 400)
         raise UsageError(
-            f"unknown backend {one_line(name, 40)}", f"known backends: {', '.join(BACKENDS)}"
+            f"unknown backend {one_line(name, 40) or '(empty)'}", f"{meant}known backends: {known}"
         )
-    return factory(Wanted(settings, consumer_id, host, identity, known))
+    return _loaded(installed)
+
+
+def create(name: str, context: BackendContext) -> Backend:
+    """The backend of that name. Raises UsageError when there is none, or when something of
+    `context` cannot be used."""
+    return entry(name).create(context)
+
+
+def taking(option: str) -> str | None:
+    """The built-in backend that reads this option."""
+    return next((name for name in _BUILT_IN if option in entry(name).options), None)
+
+
+async def discover(context: BackendContext) -> list[BackendSource]:
+    """What there is of every backend on this computer, in the order of `names`. Never raises for
+    what is out there, or for a broken package; takes seconds at most."""
+    listed = await asyncio.to_thread(names)
+    return list(await asyncio.gather(*(_discover(name, context) for name in listed)))
+
+
+async def _discover(name: str, context: BackendContext) -> BackendSource:
+    try:
+        found = await asyncio.to_thread(entry, name)
+        async with asyncio.timeout(_DISCOVERY_S):
+            return await found.discover(context)
+    except TimeoutError:
+        detail = f"no answer within {_DISCOVERY_S:g} s"
+    except GdlError as error:
+        detail = error.message
+    except Exception as error:  # another package's code
+        detail = f"{type(error).__name__}: {error}"
+    return BackendSource(name, False, one_line(name, 40), one_line(detail))
+
+
+def _installed() -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points  # for this alone
+
+    return {found.name: found for found in entry_points(group=GROUP)}
+
+
+def _loaded(installed: EntryPoint) -> BackendEntry:
+    """Another package's entry. Raises UsageError for whatever goes wrong in it."""
+    name = one_line(installed.name, 40)
+    package = one_line(installed.dist.name if installed.dist else installed.module, 60)
+    hint = f"update or uninstall {package}"
+    try:
+        found = installed.load()
+    except Exception as error:
+        why = one_line(f"{type(error).__name__}: {error}", 200)
+        raise UsageError(f"the {name} backend cannot be loaded: {why}", hint) from None
+    if not isinstance(found, BackendEntry):
+        what = one_line(installed.value, 100)
+        raise UsageError(f"the {name} backend cannot be loaded: {what} is no BackendEntry", hint)
+    return found

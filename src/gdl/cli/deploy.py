@@ -19,7 +19,6 @@ from gdl.domain.offers import OfferQuery
 from gdl.domain.phase import Billing
 from gdl.domain.serialization import recorded_to_plain
 from gdl.domain.spec import DeploymentSpec
-from gdl.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,7 @@ def deploy(
             ask=ask if wish.after == "hold" and at_terminal() else None,
             watch=as_json,
         )
-        spec = _spec(wish, session.settings)
+        spec = _spec(wish, session)
         return await _to_the_end(follower, session.orchestrator.deploy(spec), session.output)
 
     def never_began(error: GdlError, output: Output) -> None:
@@ -69,8 +68,9 @@ def deploy(
     )
 
 
-def _spec(wish: DeployOptions, settings: Settings) -> DeploymentSpec:
-    if wish.after == "keep" and settings.backend == "sandbox" and not settings.sandbox.url:
+def _spec(wish: DeployOptions, session: Session) -> DeploymentSpec:
+    settings = session.settings
+    if wish.after == "keep" and not session.orchestrator.keeps:
         raise UsageError(
             "--keep keeps nothing here: the sandbox of this process ends with it",
             "start one with `gdl-tui sandbox`, and name it with GDL_SANDBOX__URL",

@@ -10,11 +10,24 @@ import typer
 
 from gdl.cli.runtime import Cli
 
-BackendName = Literal["shopper", "ssh", "local", "sandbox"]
+
+def backend_names() -> list[str]:
+    """For the shell's completion."""
+    from gdl.backends import registry
+
+    return registry.names()
+
 
 BackendOption = Annotated[
-    BackendName | None,
-    typer.Option("--backend", help="Who lists and rents the machines.", show_default=False),
+    str | None,
+    typer.Option(
+        "--backend",
+        metavar="NAME",
+        help="Who lists and rents the machines: shopper, ssh, local, sandbox, or one that "
+        "another package brings.",
+        show_default=False,
+        autocompletion=backend_names,
+    ),
 ]
 ConfigOption = Annotated[
     Path | None,

@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from gdl.settings import Settings
 
 Opener = Callable[..., AbstractAsyncContextManager["OrchestratorApi"]]
-"""`opener(settings, host=..., identity=...)`: an orchestrator that is closed on leaving."""
-Ui = Callable[[Callable[[], "Settings"], str | None, str | None], Awaitable[int]]
-"""`ui(load, host, identity)`: shows the terminal UI; `load` reads the settings."""
+"""`opener(settings, options=...)`: an orchestrator that is closed on leaving."""
+Ui = Callable[[Callable[[], "Settings"], Mapping[str, str]], Awaitable[int]]
+"""`ui(load, options)`: shows the terminal UI; `load` reads the settings."""
 
 
 def open_orchestrator(
-    settings: Settings, *, host: str | None, identity: str | None
+    settings: Settings, *, options: Mapping[str, str]
 ) -> AbstractAsyncContextManager[OrchestratorApi]:
     """The real orchestrator, imported when it is needed."""
     from gdl import bootstrap
 
-    return bootstrap.open_orchestrator(settings, host=host, identity=identity)
+    return bootstrap.open_orchestrator(settings, options=options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,15 @@ class Target:
     host: str | None = None
     identity: str | None = None
     scenario: str | None = None
+
+    def options(self, cli: Cli) -> dict[str, str]:
+        """What was given for the backend itself, by the names that backends know."""
+        given = {
+            "host": cli.host if self.host is None else self.host,
+            "identity": cli.identity if self.identity is None else self.identity,
+            "scenario": self.scenario,
+        }
+        return {name: value for name, value in given.items() if value is not None}
 
 
 @dataclass(slots=True)
@@ -82,26 +91,28 @@ SIMULATED = "sandbox: simulated machines, nothing is rented"
 def load_settings(cli: Cli, target: Target, flags: Mapping[str, Any]) -> Settings:
     """The settings in force for one subcommand. Raises UsageError."""
     from gdl import settings as settings_module
+    from gdl.backends import registry
     from gdl.domain.errors import UsageError
 
     backend = target.backend or cli.backend
+    options = target.options(cli)
     # An empty one is a mistake to be told, not a wish for another backend.
-    if target.host is not None or cli.host is not None:
-        if backend not in (None, "ssh"):
+    if "host" in options:
+        taking = registry.taking("host")
+        if backend is not None and "host" not in registry.entry(backend).options:
             raise UsageError(
-                f"--host names a machine of the ssh backend, not of {backend}", "use --backend ssh"
+                f"--host names a machine of the {taking} backend, not of {backend}",
+                f"use --backend {taking}",
             )
-        backend = "ssh"
-    given = dict(flags)
-    if target.scenario is not None:
-        given["sandbox"] = {**given.get("sandbox", {}), "scenario": target.scenario}
+        backend = backend or taking
     settings = settings_module.load(
-        cli.config, backend=backend, read_only=cli.read_only or None, **given
+        cli.config, backend=backend, read_only=cli.read_only or None, **flags
     )
-    if target.scenario is not None and settings.backend != "sandbox":
+    entry = registry.entry(settings.backend)
+    if "scenario" in options and "scenario" not in entry.options:
         raise UsageError(
             f"--scenario is for simulated machines, not for the {settings.backend} backend",
-            "use --backend sandbox",
+            f"use --backend {registry.taking('scenario')}",
         )
     cli.data_dir = settings.data_dir
     return settings
@@ -136,8 +147,6 @@ def execute(
         settings = load_settings(cli, target, flags or {})
         if changes and settings.read_only:
             raise UsageError(f"read-only: nothing is {changes}", "leave --read-only out")
-        if settings.backend == "sandbox" and not as_json:
-            say(SIMULATED)
         return await _interruptible(cli, target, settings, output, body)
 
     def work() -> int:
@@ -165,11 +174,9 @@ async def _interruptible(
     code: int | None = None
     try:
         with signals.handled(lambda _signal: task.cancel()):
-            async with cli.opener(
-                settings,
-                host=cli.host if target.host is None else target.host,
-                identity=cli.identity if target.identity is None else target.identity,
-            ) as orchestrator:
+            async with cli.opener(settings, options=target.options(cli)) as orchestrator:
+                if orchestrator.simulated and not output.as_json:
+                    say(SIMULATED)
                 code = await body(Session(orchestrator, settings, output))
     except asyncio.CancelledError as cancelled:
         task.uncancel()
@@ -211,7 +218,7 @@ def show_ui(cli: Cli, target: Target | None = None, flags: Mapping[str, Any] | N
             return load_settings(cli, target or Target(), flags or {})
 
         async def show(ui: Ui) -> int:
-            return await ui(load, cli.host, cli.identity)
+            return await ui(load, (target or Target()).options(cli))
 
         return asyncio.run(show(cli.open_ui))
 

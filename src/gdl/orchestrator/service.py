@@ -10,8 +10,11 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from gdl.backends.base import Backend
+from gdl.backends import base as backends
+from gdl.backends import registry
+from gdl.backends.base import Backend, BackendContext
 from gdl.domain import events as ev
+from gdl.domain.backend import BackendSource
 from gdl.domain.benchmark import OWN_LOAD, BenchLoad, BenchReport, Measurement
 from gdl.domain.chat import ChatDone, ChatMessage, ChatPiece
 from gdl.domain.deployment import DeploymentState
@@ -28,7 +31,6 @@ from gdl.engines.base import Engine, Model
 from gdl.journal import history
 from gdl.journal.store import Journal
 from gdl.orchestrator.api.ports import (
-    BackendSource,
     ModelRow,
     PastDeployment,
     PublicRow,
@@ -52,7 +54,7 @@ from gdl.orchestrator.sessions.public_url import PublicUrls
 from gdl.orchestrator.sessions.reconnect import Reconnector
 from gdl.orchestrator.sessions.sessions import Sessions
 from gdl.orchestrator.sessions.tunnels import Tunnels
-from gdl.orchestrator.support import bundle, discovery, doctor
+from gdl.orchestrator.support import bundle, doctor
 from gdl.settings import Settings
 
 
@@ -77,8 +79,9 @@ class Orchestrator:
         clock: Callable[[], datetime] = _utc_now,
         attempt: Callable[..., Attempt] = Attempt,
     ) -> None:
-        self.backend_name, self.keeps = backend.name, backend.lasting
-        self.publishes = backend.publishes
+        self.backend_name, self.keeps = backend.name, backend.traits.outlives_program
+        self.publishes = isinstance(backend, backends.Publishes)
+        self.simulated = backend.traits.simulated
         self._settings = settings
         self._backend = backend
         self._engine = engine
@@ -102,7 +105,9 @@ class Orchestrator:
         self._tunnels = Tunnels(self._sessions, self._visits, settings)
         self._publisher = PublicUrls(self._sessions, self._visits, journal, settings, clock)
         self._failover = OfferSelection(backend, engine, journal, settings, clock)
-        self._running = DeploymentRegistry(backend.name, backend.rents, journal, settings, clock)
+        self._running = DeploymentRegistry(
+            backend.name, backend.traits.bills, journal, settings, clock
+        )
         self._attempts: dict[str, Attempt] = {}
 
     # -- looking ---------------------------------------------------------------------------------
@@ -117,13 +122,13 @@ class Orchestrator:
         return requirements.sized(self._engine, query, self._settings)
 
     async def costs(self) -> CostReport:
-        return await self._backend.costs()
+        return await backends.costs(self._backend)
 
     async def doctor(self) -> Sequence[Finding]:
         return await doctor.examine(self._settings, self._backend, self._journal, self._leftovers)
 
     async def sources(self) -> Sequence[BackendSource]:
-        return await discovery.look(self._settings, self._consumer_id)
+        return await registry.discover(BackendContext(self._settings, self._consumer_id))
 
     async def stories(self) -> Sequence[PastDeployment]:
         return await self._sessions.stories()
@@ -165,7 +170,7 @@ class Orchestrator:
             self._make_attempt,
             self._failover,
             self._clock,
-            rents=self._backend.rents,
+            rents=self._backend.traits.bills,
         )
 
     async def _deploy(self, deployment: Deployment) -> None:
@@ -350,7 +355,7 @@ class Orchestrator:
     async def extend(self, ident: str, hours: int) -> datetime | None:
         self._refuse_read_only("extend")
         row = await self._sessions.row(ident)
-        return await self._backend.extend(row.session.id, hours)
+        return await backends.extend(self._backend, row.session.id, hours)
 
     async def health(self, ident: str) -> Sequence[Check]:
         attempt, deployment = self._serving(ident), self._running.get(ident)
@@ -407,7 +412,7 @@ class Orchestrator:
         self._refuse_read_only("publish")
         rental = await self._sessions.find(ident)
         one = await self._measurements.publication(rental, report, workload)
-        return await self._backend.publish(one)
+        return await backends.publish(self._backend, one)
 
     async def sweep(self, ident: str, most: int, on_point: Callable[[BenchReport], None]) -> str:
         async with self.reach(ident) as reached:

@@ -96,8 +96,8 @@ class BootApp(GdlApp):
         self._remember(backend, host)
 
     def _remember(self, backend: str, host: str | None) -> None:
-        """The sandbox is for trying; everything else is what somebody wants next time, too."""
-        if backend == "sandbox":
+        """Simulated machines are for trying; all else is what somebody wants next time, too."""
+        if self.orchestrator.simulated:
             self.say("simulated machines: nothing is rented · F6 chooses again")
             return
         from gdl.settings import write_first

@@ -18,10 +18,9 @@ from pathlib import Path
 
 import asyncssh
 
-from gdl.backends.base import nowhere_to_publish
 from gdl.backends.local import session_folder, this_machine
 from gdl.backends.local.session_folder import SESSION_ID, Folder
-from gdl.domain.benchmark import Publication
+from gdl.domain.backend import BackendTraits
 from gdl.domain.errors import BackendError, MachineError, OfferGone, SessionGone
 from gdl.domain.findings import Finding
 from gdl.domain.money import CostReport
@@ -59,10 +58,7 @@ class LocalBackend:
     `session` in a later process opens a server for it again, with the same host key."""
 
     name = "local"
-    rents = False
-    lasting = True
-    publishes = False
-    cpu_allowed = True
+    traits = BackendTraits(bills=False, cpu_allowed=True)
     service_url = ""
 
     def __init__(self, settings: Settings) -> None:
@@ -218,16 +214,8 @@ class LocalBackend:
         if opened is not None:
             await opened.server.aclose()
 
-    async def extend(self, session_id: str, hours: int) -> datetime | None:
-        if not await asyncio.to_thread(session_folder.is_ours, self._folder(session_id)):
-            raise _gone(session_id)
-        return None
-
     async def costs(self) -> CostReport:
         return CostReport(0.0, note="your own machine: nothing is billed")
-
-    async def publish(self, one: Publication) -> str:
-        raise nowhere_to_publish(self.name)
 
     async def check(self) -> Sequence[Finding]:
         offer = (await self.offers(OfferQuery()))[0]

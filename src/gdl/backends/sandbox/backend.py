@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from gdl.backends.shopper.backend import ShopperBackend
+from gdl.domain.backend import BackendTraits
 from gdl.domain.benchmark import Publication
 from gdl.domain.errors import GdlError
 from gdl.domain.findings import Finding
@@ -40,14 +41,11 @@ class SandboxBackend:
     """
 
     name = NAME
-    rents = True
-    publishes = True
-    cpu_allowed = False
 
     def __init__(self, settings: Settings, consumer_id: str) -> None:
         self._settings = settings
         self.service_url = settings.sandbox.url or ""
-        self.lasting = bool(settings.sandbox.url)
+        self.traits = BackendTraits(outlives_program=bool(settings.sandbox.url), simulated=True)
         self._consumer_id = consumer_id
         self._scenario = load(settings.sandbox.scenario)
         self._starting = asyncio.Lock()

@@ -16,6 +16,7 @@ from gdl.backends.shopper import errors as errors
 from gdl.backends.shopper import wire as wire
 from gdl.backends.shopper.api_client import Answer, Lost, ShopperHttp, Unusable
 from gdl.backends.shopper.scalars import is_session_id, read_time
+from gdl.domain.backend import BackendTraits
 from gdl.domain.benchmark import Publication
 from gdl.domain.errors import (
     BackendError,
@@ -45,10 +46,7 @@ class ShopperBackend:
     """
 
     name = wire.BACKEND
-    rents = True
-    lasting = True
-    publishes = True
-    cpu_allowed = False
+    traits = BackendTraits()
 
     def __init__(
         self,

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from gdl.backends.base import nowhere_to_publish
 from gdl.backends.ssh import ssh_config
-from gdl.domain.benchmark import Publication
+from gdl.domain.backend import BackendTraits
 from gdl.domain.errors import OfferGone, SessionGone, UsageError
 from gdl.domain.findings import Finding
 from gdl.domain.money import CostReport
@@ -146,10 +145,7 @@ class SshHostsBackend:
     """
 
     name = "ssh"
-    rents = False
-    lasting = True
-    publishes = False
-    cpu_allowed = True
+    traits = BackendTraits(bills=False, cpu_allowed=True, ends_processes=False)
     service_url = ""
 
     def __init__(
@@ -265,15 +261,8 @@ class SshHostsBackend:
         caller's to end beforehand."""
         self._stopped.add(session_id)
 
-    async def extend(self, session_id: str, hours: int) -> datetime | None:
-        self._session(session_id)
-        return None
-
     async def costs(self) -> CostReport:
         return CostReport(0.0, note="your own machines: nothing is billed through this program")
-
-    async def publish(self, one: Publication) -> str:
-        raise nowhere_to_publish(self.name)
 
     async def check(self) -> Sequence[Finding]:
         if not self._hosts:

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from gdl.domain.backend import BackendSource
 from gdl.domain.benchmark import OWN_LOAD, BenchLoad, BenchReport, Measurement
 from gdl.domain.chat import ChatDone, ChatMessage, ChatPiece
 from gdl.domain.deployment import DeploymentState
@@ -125,20 +126,6 @@ class ReachedEndpoint:
     hardware: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class BackendSource:
-    """Where machines could come from: a backend, whether it would work now, and what was found.
-    hosts: those of ~/.ssh/config, of which one is to be chosen. also: what else was found that
-    has to do with it, or ""."""
-
-    backend: str
-    usable: bool
-    title: str
-    detail: str
-    hosts: tuple[str, ...] = ()
-    also: str = ""
-
-
 class OrchestratorApi(Protocol):
     """All methods raise GdlError for what is expected to go wrong, and nothing else."""
 
@@ -147,6 +134,8 @@ class OrchestratorApi(Protocol):
     """Whether machines can go on serving when this program ends."""
     publishes: bool
     """Whether the backend takes benchmarks for others to see."""
+    simulated: bool
+    """Whether the backend's machines are made up."""
 
     async def offers(self, query: OfferQuery) -> Sequence[RankedOffer]:
         """Fresh offers, ranked: suitable ones first and cheapest first, excluded ones last."""

@@ -80,7 +80,7 @@ class AmbiguousRents:
         """Nothing of this request is left rented when it returns: its key is lost, so what it
         made is destroyed. late: a session may still turn up. Raises ReleaseUnconfirmed when it
         cannot be found out."""
-        if not self._backend.rents:
+        if not self._backend.traits.bills:
             await self.forget(deployment, rental)
             return
         await deployment.progress(f"{why.message}: asking whether a machine exists")

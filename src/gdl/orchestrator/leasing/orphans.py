@@ -40,7 +40,7 @@ class Orphans:
         """Find out what became of unanswered requests whose process is gone, as far as the backend
         tells. Returns the rentals that dead processes left open. `listed`: the backend's sessions,
         asked for when they are needed. Raises GdlError when journal or backend cannot be asked."""
-        if not self._backend.rents:
+        if not self._backend.traits.bills:
             return []
         left = await self._left_open()
         unanswered = [r for r in left if r.session_id is None]

@@ -100,7 +100,7 @@ class Releaser:
                 "warning",
             )
             return
-        billing = Billing.RELEASED if self._backend.rents else Billing.NONE
+        billing = Billing.RELEASED if self._backend.traits.bills else Billing.NONE
         deployment.rental = await self._write_off(rental, billing)
         await deployment.emit(
             ev.BillingChanged(
@@ -122,7 +122,7 @@ class Releaser:
     async def _announce(self, session_id: str) -> list[Rental]:
         """Journal that the end is being asked for: a process that works on the machine then knows
         why it goes. The rentals as they were."""
-        if not self._backend.rents:
+        if not self._backend.traits.bills:
             return []
         found = [r for r in await self._journal.rentals() if r.session_id == session_id and r.open]
         for rental in found:
@@ -141,7 +141,7 @@ class Releaser:
         """Write off whatever the journal holds of a session that is gone."""
         for rental in await self._journal.rentals():
             if rental.session_id == session_id and rental.open:
-                billing = Billing.RELEASED if self._backend.rents else Billing.NONE
+                billing = Billing.RELEASED if self._backend.traits.bills else Billing.NONE
                 await self._write_off(rental, billing)
 
     async def settled_elsewhere(self, rental: Rental) -> bool:
@@ -157,7 +157,7 @@ class Releaser:
 
     async def doubt(self, deployment: Deployment, rental: Rental, why: str) -> None:
         """Journal and say that nobody knows whether a machine still bills."""
-        billing = Billing.UNKNOWN if self._backend.rents else Billing.NONE
+        billing = Billing.UNKNOWN if self._backend.traits.bills else Billing.NONE
         rental = replace(rental, billing=billing)
         deployment.rental = rental
         await self.save(rental)
@@ -233,7 +233,7 @@ class Releaser:
 
     async def _glance(self, session_id: str) -> Session | None:
         """The session as it is before we ask for its end, where that can be told."""
-        if not self._backend.rents:
+        if not self._backend.traits.bills:
             return None
         try:
             return await self._backend.session(session_id)

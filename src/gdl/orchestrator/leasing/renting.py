@@ -115,7 +115,7 @@ class Renter:
             consumer_id=self._consumer_id,
             price=offer.price_per_hour,
             requested_at=self._clock(),
-            billing=Billing.REQUESTED if self._backend.rents else Billing.NONE,
+            billing=Billing.REQUESTED if self._backend.traits.bills else Billing.NONE,
             model=deployment.model.location,
             served_name=deployment.model.served_name,
             service_url=self._backend.service_url,
@@ -190,7 +190,7 @@ class Renter:
         rented = await self._backend.rent(request)
         offered = rental.price
         # In memory first: should the disk refuse the key, the machine is still given back.
-        billing = Billing.ACTIVE if self._backend.rents else Billing.NONE
+        billing = Billing.ACTIVE if self._backend.traits.bills else Billing.NONE
         deployment.rental = replace(rental, session_id=rented.session.id, billing=billing)
         key_file = rented.identity_file or ""
         if rented.private_key is not None:
@@ -208,7 +208,7 @@ class Renter:
         )
         deployment.rental = rental
         await self._journal.save(rental)
-        detail = "the machine is rented" if self._backend.rents else "nothing is billed"
+        detail = "the machine is rented" if self._backend.traits.bills else "nothing is billed"
         session = rented.session
         await deployment.emit(ev.BillingChanged(deployment.attempt, billing, session.id, detail))
         await deployment.emit(
@@ -241,7 +241,7 @@ class Renter:
             )
 
     async def _session_ids(self) -> set[str]:
-        if not self._backend.rents:
+        if not self._backend.traits.bills:
             return set()
         return {session.id for session in await self._backend.sessions()}
 

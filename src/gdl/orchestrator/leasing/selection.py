@@ -122,8 +122,8 @@ class OfferSelection:
             query,
             needed_vram_gb=None if need is None else need.vram_gb,
             exclusions=Exclusions.of(kept),
-            cpu_allowed=self._backend.cpu_allowed,
-            hours=hours if self._backend.rents else 0,
+            cpu_allowed=self._backend.traits.cpu_allowed,
+            hours=hours if self._backend.traits.bills else 0,
             track_record=await self._memory.of(None if model is None else model.served_name),
         )
 
@@ -191,7 +191,7 @@ class OfferSelection:
         deployment.exclusions[exclusion.kind, exclusion.key] = mine
         if exclusion.kind == "provider":
             deployment.allowed.discard(exclusion.key)
-        if lasting and self._backend.rents:
+        if lasting and self._backend.traits.bills:
             try:
                 await remembered.remember(self._journal, exclusion)
             except GdlError as error:
@@ -222,7 +222,7 @@ class OfferSelection:
     async def exclusions(self) -> list[Exclusion]:
         """Those in force for every deployment, newest first. Raises GdlError."""
         found = await remembered.in_force(self._journal, self._backend.name, self._clock())
-        if self._backend.lasting:
+        if self._backend.traits.outlives_program:
             return found
         # A market that began with this process knows nothing of the faults of an earlier one.
         return [x for x in found if x.scope == "user" or x.since >= self._began]

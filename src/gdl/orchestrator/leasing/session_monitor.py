@@ -94,7 +94,7 @@ class SessionMonitor:
     async def explained(self, deployment: Deployment, error: GdlError) -> GdlError:
         """Why a machine stopped answering, when its backend knows: it is gone."""
         rental = deployment.rental
-        if not self._backend.rents or rental is None or rental.session_id is None:
+        if not self._backend.traits.bills or rental is None or rental.session_id is None:
             return error
         try:
             session = await self._backend.session(rental.session_id)

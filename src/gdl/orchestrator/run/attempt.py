@@ -63,7 +63,7 @@ class Attempt:
         self._journal = journal
         self._offer: Offer | None = None
         self.endpoint: served_endpoint.Endpoint | None = None
-        self.machine = Machine(deployment, journal, settings, rents=backend.rents)
+        self.machine = Machine(deployment, journal, settings, rents=backend.traits.bills)
         self.server = EngineProcess(self.machine, engine)
         self._mender = Remediation(self.machine)
         self._measurements = Benchmarks(journal, deployment.channel.clock)
@@ -89,7 +89,7 @@ class Attempt:
     async def _while_it_lives(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of `work`, unless the machine is gone: out of our reach, and over by its
         backend's word. Raises SessionFailed then. Neither alone proves it."""
-        if not self._backend.rents:
+        if not self._backend.traits.bills:
             return await work
         doing = asyncio.ensure_future(work)
         watching = asyncio.ensure_future(
@@ -122,7 +122,7 @@ class Attempt:
                 self.machine.link,
                 facts,
                 self._offer,
-                rented=self._backend.rents,
+                rented=self._backend.traits.bills,
                 limit_s=self._settings.timeouts.install,
             )
             await self._serve(ahead)
@@ -134,7 +134,7 @@ class Attempt:
         """What every installation begins with, while the machine is looked at. Not on a rented
         one: its download rate is measured meanwhile."""
         step = self._engine.first_of_all(self._settings)
-        if step is None or self._backend.rents:
+        if step is None or self._backend.traits.bills:
             return None
         return install.Ahead(self.machine, step)
 
@@ -146,7 +146,7 @@ class Attempt:
             machine.facts,
             dep.model,
             self._settings,
-            cpu_allowed=self._backend.cpu_allowed,
+            cpu_allowed=self._backend.traits.cpu_allowed,
             api_key=api_key,
             log_path=machine.rental.engine_log,
             port=machine.rental.engine_port,
@@ -283,7 +283,7 @@ class Attempt:
         trouble: SshError | None = None
         if dep.rental is not None and self.machine.connected:
             await unpublish(self.machine.link, dep.rental, self._journal)
-        if not self._backend.rents:
+        if not self._backend.traits.bills:
             # Nobody destroys this machine: our server has to be ended by ourselves.
             try:
                 await self.server.stop()
@@ -294,7 +294,7 @@ class Attempt:
         finally:
             if dep.rental is not None:
                 await self._renter.releaser.release(dep, dep.rental)
-        if trouble is not None and self._backend.name != "local":
+        if trouble is not None and not self._backend.traits.ends_processes:
             raise ReleaseUnconfirmed(
                 f"the server on the machine could not be ended: {trouble.message}",
                 "log in and end it by its pid; it is in the engine job's `pid` file",

@@ -72,7 +72,7 @@ class Sessions:
     async def _tell_unseen(self, error: BackendError) -> None:
         """What the backend cannot be asked about goes on billing: our journal knows its name."""
         rented = [r.session_id for r in await self._mine() if r.session_id and r.open]
-        if rented and self._backend.rents:
+        if rented and self._backend.traits.bills:
             error.message += f"; by our own journal still rented: {', '.join(rented[:5])}"
 
     async def _mine(self) -> list[Rental]:
@@ -108,12 +108,12 @@ class Sessions:
             deployment_id=rental.deployment_id if rental else None,
             model=rental.served_name if rental else None,
             endpoint=None,
-            cost=round(price * hours, 6) if self._backend.rents else 0.0,
+            cost=round(price * hours, 6) if self._backend.traits.bills else 0.0,
             billing=self._billing(session, rental),
         )
 
     def _billing(self, session: Session, rental: Rental | None) -> str:
-        if not self._backend.rents:
+        if not self._backend.traits.bills:
             return str(Billing.NONE)
         if rental is not None and rental.billing is not Billing.NONE:
             if rental.billing is Billing.ACTIVE and session.terminal:
@@ -185,7 +185,7 @@ class Sessions:
     async def destroy(self, row: SessionRow) -> None:
         """Give a session back and wait for the proof. Raises ReleaseUnconfirmed."""
         rentals = [r for r in await self._mine() if r.session_id == row.session.id and r.open]
-        if not self._backend.rents:
+        if not self._backend.traits.bills:
             await self._stop_server(rentals)
         elif rentals:
             await self._withdraw(rentals[0])
@@ -208,7 +208,7 @@ class Sessions:
                 for job in await jobs.running_jobs(link, rental.work_dir):
                     await jobs.stop(link, job)
         except SshError as error:
-            if self._backend.name != "local":
+            if not self._backend.traits.ends_processes:
                 raise MachineError(
                     f"the server on {rentals[0].host} could not be ended: {error.message}",
                     error.hint,
@@ -220,7 +220,7 @@ class Sessions:
             session = await self._backend.session(row.session.id)
         except SessionGone:
             session = replace(row.session, status=SessionStatus.STOPPED, ssh=None)
-        billing = Billing.RELEASED if self._backend.rents else Billing.NONE
+        billing = Billing.RELEASED if self._backend.traits.bills else Billing.NONE
         return replace(row, session=session, billing=str(billing))
 
 

@@ -14,8 +14,8 @@ from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
+from gdl.domain.backend import BackendSource
 from gdl.domain.errors import GdlError
-from gdl.orchestrator.api.ports import BackendSource
 from gdl.presentation.lines import plain, plain_block
 from gdl.tui.context import AppContext, context_of
 from gdl.tui.widgets.words import Words

@@ -1,0 +1,39 @@
+"""What is known of a backend without asking it: its traits, and what was found of it here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class BackendTraits:
+    """What is always so on a backend.
+
+    bills: a session costs money until its release is confirmed.
+    cpu_allowed: machines without a GPU are served with the engine's CPU build.
+    outlives_program: its sessions go on when this program ends.
+    ends_processes: a release ends whatever runs on the machine; without it, what we started there
+    has to be ended beforehand.
+    simulated: its machines are made up. Nothing is rented, and their figures are compared with
+    other simulated ones alone.
+    """
+
+    bills: bool = True
+    cpu_allowed: bool = False
+    outlives_program: bool = True
+    ends_processes: bool = True
+    simulated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BackendSource:
+    """Where machines could come from: a backend, whether it would work now, and what was found.
+    hosts: values for its `host` option, of which one is to be chosen. also: what else was found
+    that has to do with it, or ""."""
+
+    backend: str
+    usable: bool
+    title: str
+    detail: str
+    hosts: tuple[str, ...] = ()
+    also: str = ""
