@@ -30,15 +30,17 @@ from gdl.domain.errors import (
 from gdl.domain.offers import Offer, OfferQuery
 from gdl.domain.session import RentRequest, SessionStatus, SshAddress
 from gdl.settings import Settings, Timeouts
-from shopper_server import Canned, FakeShopper, default_key, make_offer
+from gdl.simulator.fault_models import Http
+from gdl.simulator.scripted_answers import Canned
+from shopper_support import FakeShopper, default_key, default_offers, offer_row
 
 ANY = OfferQuery()
 UNKNOWN = "00000000-0000-0000-0000-000000000000"
 
 
 @pytest.fixture
-def shopper() -> Any:
-    with FakeShopper(ssh=("203.0.113.7", 2201, "root")) as server:
+async def shopper() -> AsyncIterator[FakeShopper]:
+    async with FakeShopper(ssh=("203.0.113.7", 2201, "root")) as server:
         yield server
 
 
@@ -107,9 +109,10 @@ async def test_the_list_is_asked_wide(shopper: FakeShopper, backend: ShopperBack
 
 async def test_only_our_own_sessions(shopper: FakeShopper, backend: ShopperBackend) -> None:
     rented = await backend.rent(await request_for(backend))
-    foreign = {**shopper.sessions[rented.session.id], "id": UNKNOWN, "consumer_id": "other"}
-    body = json.dumps({"sessions": [foreign, shopper.sessions[rented.session.id]]}).encode()
-    shopper.canned = Canned(200, body)
+    ours = shopper.sessions[rented.session.id].wire()
+    foreign = {**ours, "id": UNKNOWN, "consumer_id": "other"}
+    body = json.dumps({"sessions": [foreign, ours]}).encode()
+    shopper.can(Canned(200, body))
     assert [s.id for s in await backend.sessions()] == [rented.session.id]
 
 
@@ -123,12 +126,12 @@ async def test_extend_tells_the_real_end(shopper: FakeShopper, backend: ShopperB
 
 
 async def test_failed_machine(shopper: FakeShopper, backend: ShopperBackend) -> None:
-    shopper.failing["vastai-101"] = "SSH verification timeout"
+    shopper.never_ready("vastai-101", "SSH verification timeout")
     rented = await backend.rent(await request_for(backend))
     failed = await backend.session(rented.session.id)
     assert (failed.status, failed.error) == (SessionStatus.FAILED, "SSH verification timeout")
     # A minute later the service calls it stopped and keeps the error.
-    shopper.sessions[rented.session.id]["status"] = "stopped"
+    shopper.sessions[rented.session.id].status = "stopped"
     assert (await backend.session(rented.session.id)).status is SessionStatus.FAILED
 
 
@@ -230,7 +233,7 @@ async def test_conflict_without_a_believable_id(
     shopper: FakeShopper, backend: ShopperBackend
 ) -> None:
     text = "consumer me already has active session ../../etc for offer x (status: running)"
-    shopper.canned = Canned(409, json.dumps({"error": text}).encode())
+    shopper.can(Canned(409, json.dumps({"error": text}).encode()))
     with pytest.raises(BackendRefused):
         await backend.rent(RentRequest(an_offer(), "me", 1, "m"))
 
@@ -253,7 +256,7 @@ async def test_disk_too_small(shopper: FakeShopper, backend: ShopperBackend) -> 
 )
 async def test_unusable_keys(key: Any, shopper: FakeShopper, backend: ShopperBackend) -> None:
     answer = {"session": {"id": UNKNOWN, "status": "provisioning"}, "ssh_private_key": key}
-    shopper.canned = Canned(201, json.dumps(answer).encode())
+    shopper.can(Canned(201, json.dumps(answer).encode()))
     with pytest.raises(RentAmbiguous) as caught:
         await backend.rent(RentRequest(an_offer(), "me", 1, "m"))
     assert UNKNOWN in caught.value.message
@@ -265,7 +268,7 @@ async def test_the_key_shows_nowhere(shopper: FakeShopper, backend: ShopperBacke
     # An answer that carries a key and is broken elsewhere must not quote it either.
     body = json.dumps({"session": {"id": 5}, "ssh_private_key": default_key()}).encode()
     for broken in (body, body[:-1]):
-        shopper.canned = Canned(201, broken)
+        shopper.can(Canned(201, broken))
         with pytest.raises(RentAmbiguous) as caught:
             await backend.rent(RentRequest(an_offer(), "me", 1, "m"))
         assert "PRIVATE" not in caught.value.message + repr(caught.value)
@@ -308,7 +311,7 @@ async def test_release_is_not_believed_from_anybody_else(
 async def test_a_proxys_404_does_not_mean_gone(
     shopper: FakeShopper, backend: ShopperBackend
 ) -> None:
-    shopper.inject("get", "plain404")
+    shopper.inject("session", "plain404")
     with pytest.raises(BackendRefused):
         await backend.session(UNKNOWN)
     with pytest.raises(SessionGone):
@@ -335,11 +338,11 @@ async def test_reads_are_tried_again(
     fault: str, shopper: FakeShopper, backend: ShopperBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gdl.backends.shopper.api_client._PAUSES", (0.01, 0.01))
-    if fault == "429":
-        monkeypatch.setattr("shopper_server.RETRY_AFTER", "0.01")
-    shopper.inject("inventory", fault, times=2)
+    soon = Http(on="inventory", answer="429", retry_after=0.01)
+    wrong = soon if fault == "429" else fault
+    shopper.inject("inventory", wrong, times=2)
     assert await backend.offers(ANY)
-    shopper.inject("inventory", fault, times=3)
+    shopper.inject("inventory", wrong, times=3)
     with pytest.raises(BackendError):
         await backend.offers(ANY)
 
@@ -347,7 +350,7 @@ async def test_reads_are_tried_again(
 async def test_a_long_retry_after_is_passed_on(
     shopper: FakeShopper, backend: ShopperBackend
 ) -> None:
-    shopper.canned = Canned(429, b'{"error": "slow down"}', headers=(("Retry-After", "120"),))
+    shopper.can(Canned(429, b'{"error": "slow down"}', headers=(("Retry-After", "120"),)))
     started = time.monotonic()
     with pytest.raises(BackendRefused) as caught:
         await backend.offers(ANY)
@@ -376,7 +379,7 @@ async def test_a_long_retry_after_is_passed_on(
 async def test_answers_that_are_not_the_services(
     body: bytes, content_type: str, says: str, shopper: FakeShopper, backend: ShopperBackend
 ) -> None:
-    shopper.canned = Canned(200, body, content_type)
+    shopper.can(Canned(200, body, content_type))
     with pytest.raises(BackendError) as caught:
         await backend.offers(ANY)
     assert says in caught.value.message
@@ -384,7 +387,7 @@ async def test_answers_that_are_not_the_services(
 
 
 async def test_a_redirect_is_not_followed(shopper: FakeShopper, backend: ShopperBackend) -> None:
-    shopper.canned = Canned(302, b"", headers=(("Location", "/elsewhere"),))
+    shopper.can(Canned(302, b"", headers=(("Location", "/elsewhere"),)))
     with pytest.raises(BackendRefused) as caught:
         await backend.offers(ANY)
     assert caught.value.status == 302
@@ -392,13 +395,8 @@ async def test_a_redirect_is_not_followed(shopper: FakeShopper, backend: Shopper
 
 
 async def test_bad_rows_are_left_out(shopper: FakeShopper, backend: ShopperBackend) -> None:
-    def bad(**changes: Any) -> dict[str, Any]:
-        return make_offer(f"bad-{len(shopper.offers)}", **changes)
-
-    good = make_offer("good-1")
-    rows: list[Any] = [good, dict(good), "text", None, 5, {}]
-    shopper.offers = rows
-    for changes in (
+    good = offer_row("good-1")
+    wrong: list[dict[str, Any]] = [
         {"price_per_hour": float("nan")},
         {"price_per_hour": float("inf")},
         {"price_per_hour": -1},
@@ -416,17 +414,19 @@ async def test_bad_rows_are_left_out(shopper: FakeShopper, backend: ShopperBacke
         {"id": "a\nb"},
         {"id": "\x1b[31mred"},
         {"id": "x" * 5000},
-    ):
-        shopper.offers.append({**bad(), **changes})
-    shopper.offers.append({k: v for k, v in bad().items() if k != "price_per_hour"})
+    ]
+    rows: list[Any] = [good, dict(good), "text", None, 5, {}]
+    rows += [offer_row(f"bad-{number}") | changes for number, changes in enumerate(wrong)]
+    rows.append({k: v for k, v in offer_row("bad").items() if k != "price_per_hour"})
+    shopper.can(listed(*rows))
     assert [o.id for o in await backend.offers(ANY)] == ["good-1"]
-    assert backend.dropped_offers == len(shopper.offers) - 1
+    assert backend.dropped_offers == len(rows) - 1
 
 
 async def test_odd_but_usable_rows(shopper: FakeShopper, backend: ShopperBackend) -> None:
-    shopper.offers = [
+    rows = [
         {"id": "bare", "price_per_hour": "0.25"},
-        make_offer(
+        offer_row(
             "odd",
             gpu_count="2",
             vram_gb="79",
@@ -439,8 +439,9 @@ async def test_odd_but_usable_rows(shopper: FakeShopper, backend: ShopperBackend
             max_duration_hours="48",
             new_field={"x": 1},
         ),
-        make_offer("gone", available=False, interruptible=True, fetched_at="0001-01-01T00:00:00Z"),
+        offer_row("gone", available=False, interruptible=True, fetched_at="0001-01-01T00:00:00Z"),
     ]
+    shopper.can(listed(*rows))
     bare, odd, gone = await backend.offers(ANY)
     assert (bare.price_per_hour, bare.provider, bare.gpu_count, bare.vram_gb) == (
         0.25, "unknown", 1, 0.0,
@@ -453,12 +454,12 @@ async def test_odd_but_usable_rows(shopper: FakeShopper, backend: ShopperBackend
 
 async def test_text_is_made_harmless(shopper: FakeShopper, backend: ShopperBackend) -> None:
     nasty = "A\x1b[2J\x1b]0;title\x07B\u202eC\x00\x9b31mD\ud800\nE\u200b" + "x" * 5000
-    shopper.offers = [make_offer("good-1", gpu_type=nasty, location=nasty)]
+    shopper.can(listed(offer_row("good-1", gpu_type=nasty, location=nasty)))
     (offer,) = await backend.offers(ANY)
     assert offer.gpu_name.startswith("ABCD Ex")
     assert offer.gpu_name.isprintable()
     assert len(offer.location) <= 300
-    shopper.canned = Canned(400, json.dumps({"error": nasty}).encode())
+    shopper.can(Canned(400, json.dumps({"error": nasty}).encode()))
     with pytest.raises(BackendRefused) as caught:
         await backend.offers(ANY)
     assert caught.value.message.isprintable()
@@ -484,7 +485,7 @@ async def test_addresses_that_nobody_should_dial(
 ) -> None:
     ident = (await backend.rent(await request_for(backend))).session.id
     await backend.session(ident)
-    shopper.sessions[ident].update(changes)
+    shopper.sessions[ident].misreported = changes
     session = await backend.session(ident)
     assert (session.status, session.ssh) == (SessionStatus.RUNNING, None)
 
@@ -497,14 +498,15 @@ async def test_users_where_none_is_named(
 ) -> None:
     ident = (await backend.rent(await request_for(backend))).session.id
     await backend.session(ident)
-    shopper.sessions[ident].update(ssh_user=None, provider=provider, ssh_host="2001:db8::1")
+    changes = {"ssh_user": None, "provider": provider, "ssh_host": "2001:db8::1"}
+    shopper.sessions[ident].misreported = changes
     session = await backend.session(ident)
     assert str(session.ssh) == f"{user}@[2001:db8::1]:2201"
 
 
 async def test_odd_sessions(shopper: FakeShopper, backend: ShopperBackend) -> None:
     row = {"id": UNKNOWN, "status": "exploding", "gpu_count": "2", "price_per_hour": -3, "error": 5}
-    shopper.canned = Canned(200, json.dumps(row).encode())
+    shopper.can(Canned(200, json.dumps(row).encode()))
     session = await backend.session(UNKNOWN)
     assert (session.status, session.gpu_count, session.price_per_hour) == (
         SessionStatus.UNKNOWN, 2, 0.0,
@@ -513,10 +515,10 @@ async def test_odd_sessions(shopper: FakeShopper, backend: ShopperBackend) -> No
     with pytest.raises(BackendError):
         await backend.session(UNKNOWN.replace("0", "1"))
     # A row that cannot be read might be a machine: the list is not given without it.
-    shopper.canned = Canned(200, json.dumps({"sessions": [row, {"status": "running"}]}).encode())
+    shopper.can(Canned(200, json.dumps({"sessions": [row, {"status": "running"}]}).encode()))
     with pytest.raises(BackendError):
         await backend.sessions()
-    shopper.canned = Canned(200, b'{"sessions": null, "count": 0}')
+    shopper.can(Canned(200, b'{"sessions": null, "count": 0}'))
     assert await backend.sessions() == ()
 
 
@@ -524,7 +526,8 @@ async def test_odd_sessions(shopper: FakeShopper, backend: ShopperBackend) -> No
 
 
 async def test_check_of_a_good_service(shopper: FakeShopper, backend: ShopperBackend) -> None:
-    shopper.offers.append({"id": "broken"})
+    rows = [offer.wire(0.994, "") for offer in default_offers()]
+    shopper.can(listed(*rows, {"id": "broken"}))
     found = await backend.check()
     assert [f.status for f in found] == ["ok", "ok"]
     assert "6 offers from tensordock, vastai" in found[1].detail
@@ -534,7 +537,7 @@ async def test_check_of_a_good_service(shopper: FakeShopper, backend: ShopperBac
 async def test_check_of_a_service_that_shuts_down(
     shopper: FakeShopper, backend: ShopperBackend
 ) -> None:
-    shopper.ready = False
+    shopper.api.ready = False
     shopper.inject("inventory", "500")
     assert [f.status for f in await backend.check()] == ["ok", "fail", "fail"]
 
@@ -593,6 +596,11 @@ async def test_an_answer_that_drips(tmp_path: Path) -> None:
     server.close()
     await server.wait_closed()
     await asyncio.sleep(0.05)
+
+
+def listed(*rows: Any) -> Canned:
+    """An answer with these offers, NaN and all."""
+    return Canned(200, json.dumps({"offers": rows}).encode(), on="inventory")
 
 
 def an_offer() -> Offer:

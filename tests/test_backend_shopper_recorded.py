@@ -15,7 +15,8 @@ from gdl.domain.errors import BackendRefused, GdlError, OfferGone, SessionExists
 from gdl.domain.offers import Offer, OfferQuery
 from gdl.domain.session import RentRequest, SessionStatus, SshAddress
 from gdl.settings import Settings
-from shopper_server import Canned, FakeShopper, default_key
+from gdl.simulator.scripted_answers import Canned
+from shopper_support import FakeShopper, default_key
 
 RECORDED = {
     r["name"]: r
@@ -214,7 +215,7 @@ EXPECTED: dict[str, tuple[Call, type[Exception] | None, Check]] = {
 
 @pytest.fixture
 async def shopper() -> AsyncIterator[FakeShopper]:
-    with FakeShopper() as server:
+    async with FakeShopper() as server:
         yield server
 
 
@@ -237,7 +238,7 @@ async def test_recorded_answer(name: str, shopper: FakeShopper, backend: Shopper
         # The recording says what the key looked like, not the key.
         response = {**response, "ssh_private_key": default_key()}
     body = json.dumps(response).encode()
-    shopper.canned = Canned(recorded["status"], body, recorded["content_type"])
+    shopper.can(Canned(recorded["status"], body, recorded["content_type"]))
     call, error, check = EXPECTED[name]
 
     if error is None:

@@ -72,21 +72,21 @@ class _Whom(Part):
     offers: tuple[str, ...] = ()
     cheapest: tuple[int, ...] = ()
     provider: str = ""
-    share: float | None = Field(None, ge=0, le=1)
+    share: float | None = Field(default=None, ge=0, le=1)
 
 
 class Stale(_Whom):
     """Taken by somebody else when it is asked for. form: how the service says it."""
 
-    kind: Literal["stale"]
+    kind: Literal["stale"] = "stale"
     form: Literal["503", "500", "404", "nodes"] = "503"
 
 
 class Refused(_Whom):
     """The service turns the rent request down with an error of its own."""
 
-    kind: Literal["refused"]
-    status: int = Field(500, ge=400, le=599)
+    kind: Literal["refused"] = "refused"
+    status: int = Field(default=500, ge=400, le=599)
     error_type: str = "provision_failed"
     error: str = "the provider could not set the machine up"
 
@@ -94,34 +94,34 @@ class Refused(_Whom):
 class Disk(_Whom):
     """Less than this disk is refused; the row of the request stays, pending."""
 
-    kind: Literal["disk"]
-    recommended_gb: int = Field(120, gt=0)
+    kind: Literal["disk"] = "disk"
+    recommended_gb: int = Field(default=120, gt=0)
 
 
 class NeverReady(_Whom):
     """SSH never comes up, and the session fails."""
 
-    kind: Literal["never-ready"]
+    kind: Literal["never-ready"] = "never-ready"
     error: str = "SSH verification timeout"
     after: float | None = None
 
 
 class SlowBoot(_Whom):
-    kind: Literal["slow-boot"]
+    kind: Literal["slow-boot"] = "slow-boot"
     after: float = 8.0
 
 
 class KeyLate(_Whom):
     """It runs, but takes the key only after a while; 0: never."""
 
-    kind: Literal["key-late"]
+    kind: Literal["key-late"] = "key-late"
     after: float = 3.0
 
 
 class Dies(_Whom):
     """The machine ends by itself. stays: only the service believes so; it runs and bills on."""
 
-    kind: Literal["dies"]
+    kind: Literal["dies"] = "dies"
     at: Literal["provisioning", "installing", "loading", "serving"]
     after: float = 0.5
     error: str = "instance stopped unexpectedly: exited"
@@ -131,18 +131,18 @@ class Dies(_Whom):
 class Misreported(_Whom):
     """The service tells other values of the session than are true."""
 
-    kind: Literal["misreported"]
+    kind: Literal["misreported"] = "misreported"
     fields: dict[str, Any]
 
 
 class NoDriver(_Whom):
-    kind: Literal["no-driver"]
+    kind: Literal["no-driver"] = "no-driver"
 
 
 class Driver(_Whom):
     """Another driver than the listing promises."""
 
-    kind: Literal["driver"]
+    kind: Literal["driver"] = "driver"
     version: str
     cuda: str
 
@@ -150,7 +150,7 @@ class Driver(_Whom):
 class Rebuilding(_Whom):
     """The driver is being rebuilt for a while; 0: for ever."""
 
-    kind: Literal["driver-rebuilding"]
+    kind: Literal["driver-rebuilding"] = "driver-rebuilding"
     after: float = 0.0
 
 
@@ -158,12 +158,12 @@ class Program(_Whom):
     """A program on the machine fails. log: a file of `logs/` (without `.log`), or the text itself
     in `text`. times: how often; 0: always. status: its exit status."""
 
-    kind: Literal["program"]
+    kind: Literal["program"] = "program"
     program: Literal["uv", "uv-venv", "uv-install", "pip-install", "install", "docker"]
     log: str = ""
     text: str = ""
-    status: int = Field(1, ge=1, le=255)
-    times: int = Field(0, ge=0)
+    status: int = Field(default=1, ge=1, le=255)
+    times: int = Field(default=0, ge=0)
 
 
 class Server(_Whom):
@@ -177,7 +177,7 @@ class Server(_Whom):
     command line, environment or history of installations matches goes well.
     """
 
-    kind: Literal["server"]
+    kind: Literal["server"] = "server"
     at: Literal[
         "import",
         "arguments",
@@ -192,7 +192,7 @@ class Server(_Whom):
     ]
     logs: tuple[str, ...] = ()
     text: str = ""
-    status: int = Field(1, ge=0, le=255)
+    status: int = Field(default=1, ge=0, le=255)
     cured_by: str = ""
     after: float = 1.0
 
@@ -208,7 +208,7 @@ class Http(Part):
     always; skip: requests that go well before; share: of all such requests, drawn from the seed.
     """
 
-    kind: Literal["http"]
+    kind: Literal["http"] = "http"
     on: Operation
     answer: Literal[
         "429",
@@ -228,10 +228,10 @@ class Http(Part):
     ]
     made: bool = False
     without: str = ""
-    times: int = Field(1, ge=0)
-    skip: int = Field(0, ge=0)
-    share: float | None = Field(None, ge=0, le=1)
-    retry_after: float | None = Field(None, ge=0)
+    times: int = Field(default=1, ge=0)
+    skip: int = Field(default=0, ge=0)
+    share: float | None = Field(default=None, ge=0, le=1)
+    retry_after: float | None = Field(default=None, ge=0)
     error: str = ""
 
 

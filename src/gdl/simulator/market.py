@@ -171,7 +171,7 @@ class Market:
         await self.pause(self._timing.create * self._jitter(session))
         stale = faults.first(fault_models.Stale)
         if stale is None and self._is_taken(offer.id):
-            stale = fault_models.Stale(kind="stale", share=None)
+            stale = fault_models.Stale()
         if stale is not None:
             await self._refuse_stale(session, stale.form)
         refused = faults.first(fault_models.Refused)
