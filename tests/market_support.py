@@ -20,9 +20,9 @@ from gdl.domain import events as ev
 from gdl.journal.store import Journal
 from gdl.orchestrator.api.ports import TunnelRow
 from gdl.orchestrator.service import Orchestrator
-from shopper_server import FakeShopper, make_offer
+from shopper_support import FakeShopper, listing
 
-OFFERS = [make_offer("vastai-101", price_per_hour=0.10), make_offer("vastai-102")]
+OFFERS = [listing("vastai-101", price=0.10), listing("vastai-102")]
 GONE_PID = 2**22 - 3
 """Beyond what Linux gives out by default."""
 
@@ -73,7 +73,8 @@ async def market(sim: Simulation) -> AsyncIterator[tuple[FakeShopper, Cable]]:
     async with sim.machine() as ((host, port, user), key):
         cable = Cable(port)
         await cable.plug()
-        with FakeShopper(offers=OFFERS, ssh=(host, cable.port, user), private_key=key) as shopper:
+        ssh = (host, cable.port, user)
+        async with FakeShopper(offers=OFFERS, ssh=ssh, private_key=key) as shopper:
             sim.flags |= {"backend": "shopper", "shopper_url": shopper.url}
             yield shopper, cable
         await cable.pull()

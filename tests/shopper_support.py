@@ -186,6 +186,11 @@ class FakeShopper(Service):
         return self.market.rented()
 
     @property
+    def benchmarks(self) -> list[dict[str, Any]]:
+        """Those that were published, oldest first."""
+        return self.api.benchmarks.rows
+
+    @property
     def requests(self) -> list[Received]:
         """All that came, oldest first."""
         return list(self.api.received)
@@ -203,4 +208,6 @@ class FakeShopper(Service):
     def end_by_itself(self, session_id: str, error: str) -> None:
         """The machine goes, and the service calls the session stopped."""
         session = self.sessions[session_id]
+        if session.life is not None:
+            session.life.cancel()
         session.status, session.error, session.rented = "stopped", error, False

@@ -19,12 +19,13 @@ from gdl.domain.money import CostReport
 from gdl.domain.offers import Offer, OfferQuery
 from gdl.domain.session import RentRequest, SessionStatus
 from gdl.settings import Sandbox, Settings
-from shopper_server import FakeShopper, wrong_benchmark
+from gdl.simulator.benchmark_fields import wrong_field
+from shopper_support import FakeShopper
 
 
 @pytest.fixture(params=registry.names())
 async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Backend]:
-    with FakeShopper() as shopper:
+    async with FakeShopper() as shopper:
         settings = Settings(
             shopper_url=shopper.url,
             data_dir=tmp_path,
@@ -154,7 +155,7 @@ def test_a_benchmark_in_the_words_of_the_service() -> None:
             "p95_ttft_ms": 40.0,
         },
     }
-    assert wrong_benchmark(body) == ""
+    assert wrong_field(body) == ""
     alone = benchmark_upload.body(Publication(MEASURED))
     assert alone["hardware"] == {"gpu_name": "RTX 3090", "gpu_count": 2}
 

@@ -30,12 +30,12 @@ from gdl.domain.phase import Billing, Phase
 from gdl.domain.spec import DeploymentSpec
 from gdl.journal.store import Journal
 from gdl.orchestrator.service import Orchestrator
-from shopper_server import FakeShopper, make_offer
+from shopper_support import FakeShopper, listing
 
 OFFERS = [
-    make_offer("vastai-101", price_per_hour=0.10),
-    make_offer("vastai-102", price_per_hour=0.11),
-    make_offer("tensordock-301", price_per_hour=0.20),
+    listing("vastai-101", price=0.10),
+    listing("vastai-102", price=0.11),
+    listing("tensordock-301", price=0.20),
 ]
 
 
@@ -51,11 +51,13 @@ async def market(
     sim: Simulation, **flags: object
 ) -> AsyncIterator[tuple[Orchestrator, FakeShopper]]:
     """An orchestrator, and the shopper it rents from."""
-    async with sim.machine() as (ssh, key):
-        with FakeShopper(offers=OFFERS, ssh=ssh, private_key=key) as shopper:
-            sim.flags |= {"backend": "shopper", "shopper_url": shopper.url}
-            async with sim.house(**flags) as house:
-                yield house, shopper
+    async with (
+        sim.machine() as (ssh, key),
+        FakeShopper(offers=OFFERS, ssh=ssh, private_key=key) as shopper,
+    ):
+        sim.flags |= {"backend": "shopper", "shopper_url": shopper.url}
+        async with sim.house(**flags) as house:
+            yield house, shopper
 
 
 def wish(**more: Unpack[Wish]) -> DeploymentSpec:
@@ -80,7 +82,7 @@ async def test_rent_serve_and_give_back_with_every_cent_accounted_for(sim: Simul
         assert 0 < end.attempts[0].cost < 0.01
         assert shopper.billing() == []
         creates = shopper.seen("POST", "/api/v1/sessions")
-        assert len(creates) == 1 and b"auto_retry" not in creates[0].body
+        assert len(creates) == 1 and "auto_retry" not in creates[0].body
     assert list((sim.folder / "data" / "keys").glob("*")) == []
 
 
@@ -98,7 +100,7 @@ async def test_the_intent_is_on_disk_before_the_request_and_the_key_right_after(
         assert (rental.billing, rental.session_id) == (Billing.REQUESTED, None)
         await journal.aclose()
         shopper.heal()
-        shopper.close()
+        await shopper.aclose()
 
 
 @pytest.mark.parametrize("choice", ["fix", "next", "cancel"])
@@ -141,7 +143,7 @@ async def test_a_stale_offer_costs_nothing_and_the_next_is_taken(sim: Simulation
 
 async def test_an_ssh_failure_leaves_the_whole_provider_out(sim: Simulation) -> None:
     async with market(sim) as (house, shopper):
-        shopper.failing["vastai-101"] = "SSH verification timeout"
+        shopper.never_ready("vastai-101", "SSH verification timeout")
         story = await deployed(house, wish())
         assert reasons(story) == [("vastai-101", "failed"), ("tensordock-301", "released")]
         assert "SSH verification timeout" in last(story).attempts[0].reason
@@ -243,7 +245,6 @@ async def test_a_machine_rented_by_nobody_we_know_is_shown_as_such(sim: Simulati
     async with market(sim) as (house, shopper):
         shopper.inject("create", "cut")
         shopper.inject("delete", "unverified", None)
-        shopper.inject("list", "500", 0)
         ident = await house.deploy(wish(max_attempts=1))
         end = last(await told(house, ident))
         assert end.billing is Billing.UNKNOWN

@@ -20,7 +20,7 @@ from gdl.orchestrator.machine import download_rate, install
 from gdl.orchestrator.machine.download_rate import DownloadRate
 from gdl.orchestrator.machine.startup_progress import StartupProgress
 from local_shell import put_script
-from shopper_server import FakeShopper, make_offer
+from shopper_support import FakeShopper, listing
 
 COMING = LogMark("installing", "downloading", downloading=True, left=6e9)
 
@@ -113,13 +113,15 @@ async def test_a_rented_machine_with_a_slow_network_is_left_while_it_downloads(
     monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
     monkeypatch.setattr(install, "_LOOK_S", 0.05)
     monkeypatch.setattr(download_rate, "_SLOW_FOR_S", 0.4)
-    offers = [make_offer("vastai-101", price_per_hour=0.10)]
-    async with sim.machine() as (ssh, key):
-        with FakeShopper(offers=offers, ssh=ssh, private_key=key) as shopper:
-            sim.flags |= {"backend": "shopper", "shopper_url": shopper.url}
-            async with sim.house() as house:
-                story = await deployed(house, spec("shopper"))
-            assert shopper.billing() == []
+    offers = [listing("vastai-101", price=0.10)]
+    async with (
+        sim.machine() as (ssh, key),
+        FakeShopper(offers=offers, ssh=ssh, private_key=key) as shopper,
+    ):
+        sim.flags |= {"backend": "shopper", "shopper_url": shopper.url}
+        async with sim.house() as house:
+            story = await deployed(house, spec("shopper"))
+        assert shopper.billing() == []
     end = last(story)
     assert (end.outcome, end.billing) == ("failed", Billing.RELEASED)
     (found,) = of_type(story, ev.Diagnosed)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Unpack
@@ -17,19 +18,19 @@ from gdl.domain.offers import OfferQuery
 from gdl.domain.phase import Billing
 from gdl.domain.spec import DeploymentSpec
 from gdl.orchestrator.service import Orchestrator
-from shopper_server import FakeShopper, make_offer
+from shopper_support import FakeShopper, listing
 
 OFFERS = [
-    make_offer("vastai-101", price_per_hour=0.10, machine_id="m-101"),
-    make_offer("vastai-102", price_per_hour=0.11, machine_id="m-102"),
-    make_offer("tensordock-301", price_per_hour=0.20, machine_id=""),
-    make_offer("bluelobster-1", price_per_hour=0.30, machine_id="m-9"),
+    listing("vastai-101", price=0.10, machine=101),
+    listing("vastai-102", price=0.11, machine=102),
+    listing("tensordock-301", price=0.20, machine=0),
+    listing("bluelobster-1", price=0.30, machine=9),
 ]
 
 
 @pytest.fixture
-def shopper() -> Iterator[FakeShopper]:
-    with FakeShopper(offers=[dict(o) for o in OFFERS], ssh=("203.0.113.9", 22, "root")) as fake:
+async def shopper() -> AsyncIterator[FakeShopper]:
+    async with FakeShopper(offers=OFFERS, ssh=("203.0.113.9", 22, "root")) as fake:
         yield fake
 
 
@@ -53,14 +54,14 @@ async def waits(house: Orchestrator, ident: str) -> None:
 
 def fates(shopper: FakeShopper, of: dict[str, str]) -> Fate:
     """By offer id."""
-    return lambda session: of.get(shopper._offer_of[session], "")
+    return lambda session: of.get(shopper.sessions[session].offer.id, "")
 
 
 async def test_the_story_has_time_money_and_reason_for_each_attempt(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
     shopper.inject("create", "stale")
-    shopper.failing["vastai-102"] = "SSH verification timeout"
+    shopper.never_ready("vastai-102", "SSH verification timeout")
     async with quick_orchestrator(tmp_path, shopper.url, pause=0.02) as house:
         story = await deployed(house, wish())
     end = last(story)
@@ -88,8 +89,8 @@ def times_of(story: list[ev.Recorded]) -> list[float]:
 async def test_a_stale_last_attempt_does_not_hide_what_the_first_cost(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
-    shopper.offers = shopper.offers[:3]
-    shopper.failing["vastai-101"] = "instance stopped unexpectedly: exited"
+    shopper.list_offers(*OFFERS[:3])
+    shopper.never_ready("vastai-101", "instance stopped unexpectedly: exited")
     async with quick_orchestrator(tmp_path, shopper.url) as house:
         ident = await house.deploy(wish())
         await until(house, ident, lambda e: isinstance(e, ev.SessionRented))
@@ -108,9 +109,9 @@ async def test_ssh_excludes_the_provider_for_now_and_the_machine_for_hours(
         assert offers_tried(story) == ["vastai-101", "tensordock-301"]
         set_out = {(e.kind, e.key): e for e in of_type(story, ev.ExclusionSet)}
         assert not set_out["provider", "vastai"].remembered
-        assert set_out["machine", "m-101"].remembered
+        assert set_out["machine", "vastai-machine-101"].remembered
         (kept,) = await house.exclusions()
-    assert (kept.kind, kept.key, kept.scope) == ("machine", "m-101", "remembered")
+    assert (kept.kind, kept.key, kept.scope) == ("machine", "vastai-machine-101", "remembered")
     hours = (kept.until - datetime.now(UTC)) / timedelta(hours=1)  # type: ignore[operator]
     assert 5.9 < hours <= 6
 
@@ -127,9 +128,9 @@ async def test_a_broken_machine_is_remembered_across_restarts_and_can_be_cleared
         assert out.exclusion == "machine" and "until " in str(out.excluded)
         days = (out.until - datetime.now(UTC)) / timedelta(days=1)  # type: ignore[operator]
         assert 6.9 < days <= 7
-        assert await house.clear_exclusions("m-101") == 1
+        assert await house.clear_exclusions("vastai-machine-101") == 1
         with pytest.raises(UsageError, match="no exclusion"):
-            await house.clear_exclusions("m-101")
+            await house.clear_exclusions("vastai-machine-101")
         assert offers_tried(await deployed(house, wish())) == ["vastai-101", "vastai-102"]
 
 
@@ -166,12 +167,12 @@ async def test_an_unknown_crash_is_not_held_against_the_machine_for_ever(
 async def test_all_excluded_is_counted_by_cause_with_what_would_help(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
-    shopper.offers = [
-        *(make_offer(f"vastai-{n}", price_per_hour=0.1 + n / 1e4) for n in range(101, 105)),
-        make_offer("tensordock-301", price_per_hour=9.0),
-    ]
+    shopper.list_offers(
+        *(listing(f"vastai-{n}", price=0.1 + n / 1e4) for n in range(101, 105)),
+        listing("tensordock-301", price=9.0),
+    )
     shopper.inject("create", "stale", 2)
-    shopper.failing["vastai-103"] = "SSH verification timeout"
+    shopper.never_ready("vastai-103", "SSH verification timeout")
     async with quick_orchestrator(tmp_path, shopper.url) as house:
         end = last(await deployed(house, wish(query=OfferQuery(max_price=1.0), max_attempts=5)))
     assert "2 stale" in str(end.error) and "2 vastai after SSH errors" in str(end.error)
@@ -241,7 +242,7 @@ async def test_turning_automatic_failover_off_asks_instead(
 async def test_when_nothing_is_left_the_user_may_bring_a_provider_back(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
-    shopper.offers = shopper.offers[:2]
+    shopper.list_offers(*OFFERS[:2])
     of = fates(shopper, {"vastai-101": "ssh"})
     async with quick_orchestrator(tmp_path, shopper.url, fate=of) as house:
         ident = await house.deploy(wish(ask_on_failure=True))
@@ -270,14 +271,14 @@ async def test_experience_shows_in_the_next_ranking(tmp_path: Path, shopper: Fak
 async def test_a_reliability_floor_leaves_out_what_is_below(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
-    shopper.offers[0]["reliability"] = 0.9
+    shopper.list_offers(replace(OFFERS[0], reliability=0.9), *OFFERS[1:])
     async with quick_orchestrator(tmp_path, shopper.url, min_reliability=0.95) as house:
         rows = await house.offers(OfferQuery())
         assert rows[0].offer.id == "vastai-102" and rows[-1].exclusion == "reliability"
 
 
 async def test_an_old_driver_is_seen_in_the_listing(tmp_path: Path, shopper: FakeShopper) -> None:
-    shopper.offers[0]["cuda_version"] = 10.2
+    shopper.list_offers(replace(OFFERS[0], cuda=10.2), *OFFERS[1:])
     async with quick_orchestrator(tmp_path, shopper.url) as house:
         rows = await house.offers(OfferQuery())
         assert rows[-1].offer.id == "vastai-101" and rows[-1].exclusion == "cuda"

@@ -10,10 +10,10 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
 import pytest
 
@@ -30,20 +30,21 @@ from gdl.domain.spec import DeploymentSpec
 from gdl.journal.store import DeploymentRow, Journal
 from gdl.keyring.key_files import write_key
 from gdl.orchestrator.service import Orchestrator
-from shopper_server import FakeShopper, default_key, make_offer
+from gdl.simulator.fault_models import Disk, Misreported
+from shopper_support import FakeShopper, default_key, listing
 
 OFFERS = [
-    make_offer("vastai-101", price_per_hour=0.10, machine_id="m-101"),
-    make_offer("vastai-102", price_per_hour=0.11, machine_id="m-102"),
-    make_offer("tensordock-301", price_per_hour=0.20, machine_id=""),
+    listing("vastai-101", price=0.10, machine=101),
+    listing("vastai-102", price=0.11, machine=102),
+    listing("tensordock-301", price=0.20, machine=0),
 ]
 GONE_PID = 2**22 - 3
 """Beyond what Linux gives out by default."""
 
 
 @pytest.fixture
-def shopper() -> Iterator[FakeShopper]:
-    with FakeShopper(offers=[dict(o) for o in OFFERS], ssh=("203.0.113.9", 22, "root")) as fake:
+async def shopper() -> AsyncIterator[FakeShopper]:
+    async with FakeShopper(offers=OFFERS, ssh=("203.0.113.9", 22, "root")) as fake:
         yield fake
 
 
@@ -53,14 +54,6 @@ def wish(**more: Unpack[Wish]) -> DeploymentSpec:
 
 async def deployed(house: Orchestrator, spec: DeploymentSpec) -> list[ev.Recorded]:
     return await told(house, await house.deploy(spec))
-
-
-def stranger(shopper: FakeShopper, offer_id: str = "vastai-101", consumer: str = "tester") -> str:
-    """A session that somebody made, as the service keeps it."""
-    body = {"consumer_id": consumer, "workload_type": "llm_vllm", "reservation_hours": 1}
-    offer = next(o for o in shopper.offers if o["id"] == offer_id)
-    session = shopper._add(body, offer, "provisioning")
-    return str(session["id"])
 
 
 def posts(shopper: FakeShopper) -> int:
@@ -120,7 +113,7 @@ async def test_a_session_that_does_not_fit_the_offer_is_left_alone(
         async with asyncio.timeout(30):
             while not posts(shopper):
                 await asyncio.sleep(0.005)
-        other = stranger(shopper, "tensordock-301")
+        other = await shopper.rent_elsewhere("tensordock-301")
         end = last(await told(house, ident))
     # Whose it is cannot be known: it is left alone, and named.
     assert (end.billing, end.kind) == (Billing.UNKNOWN, "release_unconfirmed")
@@ -140,7 +133,7 @@ async def test_a_lost_answer_waits_for_another_process_that_rents_the_same_kind(
             async with asyncio.timeout(30):
                 while not posts(shopper):
                     await asyncio.sleep(0.005)
-            theirs = stranger(shopper, "vastai-102")
+            theirs = await shopper.rent_elsewhere("vastai-102")
             await asyncio.sleep(0.2)
             assert shopper.billing() == [theirs]
             await journal.save(
@@ -160,7 +153,7 @@ async def test_a_list_that_fails_after_a_lost_answer_is_asked_again(
         async with asyncio.timeout(30):
             while not posts(shopper):
                 await asyncio.sleep(0.001)
-        shopper.inject("list", "500", 2)
+        shopper.inject("sessions", "500", 2)
         end = last(await told(house, ident))
     assert (end.outcome, end.billing) == ("released", Billing.RELEASED)
     assert shopper.billing() == [] and posts(shopper) == 2
@@ -176,7 +169,7 @@ async def test_a_lost_answer_that_cannot_be_resolved_says_that_it_may_bill(
         async with asyncio.timeout(30):
             while not posts(shopper):
                 await asyncio.sleep(0.001)
-        shopper.inject("list", "500", None)
+        shopper.inject("sessions", "500", None)
         end = last(await told(house, ident))
         assert (end.outcome, end.billing) == ("failed", Billing.UNKNOWN)
         assert end.kind == "release_unconfirmed" and posts(shopper) == 1
@@ -228,11 +221,12 @@ async def test_a_service_that_refuses_for_ever_ends_it_in_bounded_time(
 async def test_a_disk_too_small_twice_moves_on_and_leaves_no_row(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
-    shopper.inject("create", "insufficient_disk", 2)
+    shopper.inject("create", "insufficient_disk")
+    shopper.inject("create", Disk(recommended_gb=1000))
     async with quick_orchestrator(tmp_path, shopper.url) as house:
         end = last(await deployed(house, wish()))
     assert [a.offer_id for a in end.attempts] == ["vastai-101", "vastai-102"]
-    assert {s["status"] for s in shopper.sessions.values()} == {"stopped"}
+    assert {s.status for s in shopper.sessions.values()} == {"stopped"}
     asked = [r.body.get("disk_gb") for r in shopper.seen("POST", "/api/v1/sessions")]
     assert asked[0] is None and asked[2] >= asked[1] > 0, "the next machine's disk is big enough"
 
@@ -245,19 +239,14 @@ async def test_the_bigger_disk_whose_answer_is_lost_is_not_left_rented(
     async with quick_orchestrator(tmp_path, shopper.url) as house:
         end = last(await deployed(house, wish()))
     assert end.outcome == "released" and shopper.billing() == []
-    assert {s["status"] for s in shopper.sessions.values()} == {"stopped"}
+    assert {s.status for s in shopper.sessions.values()} == {"stopped"}
 
 
 async def test_a_machine_dearer_than_its_offer_is_given_back(
-    tmp_path: Path, shopper: FakeShopper, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, shopper: FakeShopper
 ) -> None:
-    shown = shopper._shown
-
-    def dear(session: dict[str, Any]) -> dict[str, Any]:
-        is_it = shopper._offer_of[session["id"]] == "vastai-101"
-        return shown(session) | ({"price_per_hour": 0.5} if is_it else {})
-
-    monkeypatch.setattr(shopper, "_shown", dear)
+    dear = Misreported(offers=("vastai-101",), fields={"price_per_hour": 0.5})
+    shopper.inject("create", dear, None)
     async with quick_orchestrator(tmp_path, shopper.url) as house:
         end = last(await deployed(house, wish(query=OfferQuery(max_price=0.15))))
     assert [a.offer_id for a in end.attempts] == ["vastai-101", "vastai-102"]
@@ -270,7 +259,7 @@ async def test_a_machine_dearer_than_its_offer_is_given_back(
 async def test_a_blocking_session_whose_key_is_lost_is_released(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
-    old = stranger(shopper)
+    old = await shopper.rent_elsewhere("vastai-101")
     async with quick_orchestrator(tmp_path, shopper.url) as house:
         end = last(await deployed(house, wish()))
     assert [a.offer_id for a in end.attempts] == ["vastai-101"]
@@ -280,7 +269,7 @@ async def test_a_blocking_session_whose_key_is_lost_is_released(
 async def test_a_blocking_session_of_a_dead_process_is_taken_over(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
-    old = stranger(shopper)
+    old = await shopper.rent_elsewhere("vastai-101")
     key = tmp_path / "keys" / "old.pem"
     async with journal_of(tmp_path) as journal:
         rental = intent(session_id=old, billing=Billing.ACTIVE, key_file=str(key))
@@ -300,7 +289,7 @@ async def test_a_blocking_session_in_use_is_left_alone(
 ) -> None:
     pid = {"this process": os.getpid(), "another process": os.getppid(), "kept": 0}[holder]
     outcome = "serving" if holder == "kept" else ""
-    old = stranger(shopper)
+    old = await shopper.rent_elsewhere("vastai-101")
     key = tmp_path / "keys" / "old.pem"
     async with journal_of(tmp_path) as journal:
         rental = intent(session_id=old, billing=Billing.ACTIVE, key_file=str(key))
@@ -316,7 +305,7 @@ async def test_a_blocking_session_in_use_is_left_alone(
 async def test_an_offer_that_another_live_process_is_renting_now_is_left_to_it(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
-    theirs = stranger(shopper)
+    theirs = await shopper.rent_elsewhere("vastai-101")
     async with journal_of(tmp_path) as journal:
         await owned(journal, intent(), pid=os.getpid())
     async with quick_orchestrator(tmp_path, shopper.url) as house:
@@ -332,11 +321,9 @@ def stop_by_itself(shopper: FakeShopper, error: str) -> Callable[[str], str]:
     """A fate: the service says that the session has ended, while SSH is lost."""
 
     def fate(session: str) -> str:
-        if shopper._offer_of[session] != "vastai-101":
+        if shopper.sessions[session].offer.id != "vastai-101":
             return ""
-        shopper.sessions[session]["status"] = "stopped"
-        if error:
-            shopper.sessions[session]["error"] = error
+        shopper.end_by_itself(session, error)
         return "ssh"
 
     return fate
@@ -362,7 +349,7 @@ async def test_an_end_that_nobody_asked_for_proves_nothing_about_the_bill(
         story = await deployed(house, wish())
         end = last(story)
         assert (end.outcome, end.billing) == ("released", Billing.UNKNOWN)
-        doubtful = next(i for i, o in shopper._offer_of.items() if o == "vastai-101")
+        doubtful = shopper.session_of("vastai-101")
         assert end.session_id == doubtful and doubtful in deletes(shopper)
         assert any("marketplace" in n.text for n in of_type(story, ev.Noted))
         rows = {r.session.id: r.billing for r in await house.sessions()}
@@ -377,11 +364,11 @@ async def test_an_end_that_nobody_asked_for_proves_nothing_about_the_bill(
 async def test_an_end_out_of_sight_is_doubted_also_when_nobody_could_look_before(
     tmp_path: Path, shopper: FakeShopper, asked_before: bool
 ) -> None:
-    session = stranger(shopper)
+    session = await shopper.rent_elsewhere("vastai-101")
     lost = "Instance not found on provider during reconciliation"
-    shopper.sessions[session] |= {"status": "stopped", "error": lost}
+    shopper.end_by_itself(session, lost)
     if not asked_before:
-        shopper.inject("get", "500")
+        shopper.inject("session", "500")
     async with quick_orchestrator(tmp_path, shopper.url) as house:
         ending = await house._renter.releaser.confirm_gone(session)
     assert "lost sight" in ending.doubt
@@ -395,14 +382,14 @@ async def test_a_kept_machine_does_not_hide_that_an_earlier_one_may_bill(
         (serving,) = shopper.billing()
         assert (end.outcome, end.billing) == ("serving", Billing.ACTIVE)
         assert end.session_id == serving
-        doubtful = next(i for i, o in shopper._offer_of.items() if o == "vastai-101")
+        doubtful = shopper.session_of("vastai-101")
         assert doubtful in str(end.error) and doubtful in str(end.hint)
         assert exit_codes.of_finished(end) == exit_codes.STILL_BILLING
         await house.destroy(serving)
 
 
 async def test_what_is_rented_is_named_while_the_backend_is_away(tmp_path: Path) -> None:
-    with FakeShopper(offers=[dict(o) for o in OFFERS], ssh=("203.0.113.9", 22, "root")) as away:
+    async with FakeShopper(offers=OFFERS, ssh=("203.0.113.9", 22, "root")) as away:
         url = away.url
         async with quick_orchestrator(tmp_path, url) as house:
             end = last(await deployed(house, wish(after="keep")))
@@ -606,7 +593,7 @@ async def test_a_key_that_cannot_be_kept_gives_the_machine_back(
 async def test_only_the_keys_of_its_own_rental_go_with_a_machine(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
-    session = stranger(shopper)
+    session = await shopper.rent_elsewhere("vastai-101")
     folder = tmp_path / "keys"
     names = {"key_file": "other.pem", "api_key_file": "old-1.api", "host_key_file": "old.hostkey"}
     files = {field: str(folder / name) for field, name in names.items()}
@@ -627,7 +614,7 @@ async def test_a_request_of_a_dead_process_is_matched_with_what_it_made(
 ) -> None:
     """It died between the answer and the journal; the key is on disk. Its offer may not have told
     whose it was."""
-    made = stranger(shopper)
+    made = await shopper.rent_elsewhere("vastai-101")
     key = tmp_path / "keys" / "old.pem"
     async with journal_of(tmp_path) as journal:
         await owned(journal, intent(provider=provider), pid=GONE_PID, key=key)
@@ -644,7 +631,7 @@ async def test_a_request_of_a_dead_process_is_matched_with_what_it_made(
 async def test_a_live_session_whose_key_nobody_has_is_shown_and_never_destroyed_unasked(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
-    made = stranger(shopper, "tensordock-301")
+    made = await shopper.rent_elsewhere("tensordock-301")
     async with quick_orchestrator(tmp_path, shopper.url) as house:
         (row,) = await house.sessions()
         assert (row.ours, row.billing) == (False, "active")
@@ -670,7 +657,7 @@ async def test_a_request_of_a_dead_process_that_made_nothing_is_closed(
 async def test_a_request_of_a_live_process_is_not_touched(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
-    stranger(shopper)
+    await shopper.rent_elsewhere("vastai-101")
     async with journal_of(tmp_path) as journal:
         await owned(journal, intent(), pid=os.getppid())
         async with quick_orchestrator(tmp_path, shopper.url) as house:

@@ -26,7 +26,7 @@ from market_support import (
     kept,
     market,
 )
-from shopper_server import FakeShopper
+from shopper_support import FakeShopper
 
 pytestmark = pytest.mark.long
 
@@ -57,8 +57,8 @@ async def test_a_machine_kept_serving_after_attaching_is_not_taken_over(sim: Sim
             await held(house, attached)
             await house.keep(attached)
             end = last(await told(house, attached))
-            assert (end.outcome, end.attempts[0].gpu_name) == ("serving", OFFERS[0]["gpu_type"])
-            alone = OfferQuery(offer_id=OFFERS[0]["id"])
+            assert (end.outcome, end.attempts[0].gpu_name) == ("serving", OFFERS[0].gpu.name)
+            alone = OfferQuery(offer_id=OFFERS[0].id)
             end = last(await told(house, await house.deploy(spec("shopper", query=alone))))
             # The offer is in use: nothing was done to its machine.
             assert (end.kind, end.billing) == ("session_exists", Billing.NONE)
@@ -98,7 +98,7 @@ async def test_another_service_has_no_say_about_a_session(sim: Simulation) -> No
         await kept(sim)
         (session,) = shopper.billing()
         keys = sorted(path.name for path in (sim.folder / "data" / "keys").iterdir())
-        with FakeShopper(offers=OFFERS) as other:
+        async with FakeShopper(offers=OFFERS) as other:
             async with sim.house(shopper_url=other.url) as house:
                 with pytest.raises(UsageError) as caught:
                     await house.destroy(session)

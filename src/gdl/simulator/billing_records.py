@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from gdl.simulator.benchmark_fields import wrong_field
 from gdl.simulator.wire_format import Json, Query, Refusal, rfc3339
 
 _HOUR = timedelta(hours=1)
@@ -89,20 +90,22 @@ def _period(name: str) -> tuple[datetime, datetime]:
 
 
 class Benchmarks:
-    """Stored benchmark reports."""
+    """Stored benchmark reports. rows: oldest first."""
 
     def __init__(self) -> None:
-        self._rows: list[Json] = []
+        self.rows: list[Json] = []
 
     def add(self, body: Json) -> Json:
         """What `POST /benchmarks` answers. Raises Refusal."""
+        if wrong := wrong_field(body):
+            raise Refusal(400, f"invalid benchmark data: json: cannot unmarshal {wrong}")
         model, results = body.get("model"), body.get("results")
         if not isinstance(model, dict) or not model.get("name"):
             raise Refusal(400, "model.name is required")
         if not isinstance(results, dict):
             raise Refusal(400, "results is required")
         row = {"id": str(uuid.uuid4()), "timestamp": rfc3339(datetime.now(UTC)), **body}
-        self._rows.append(row)
+        self.rows.append(row)
         return {"benchmark": row, "cost_analysis": _analysis(row)}
 
     def show(self, query: Query) -> Json:
@@ -126,7 +129,7 @@ class Benchmarks:
 
     def _of(self, query: Query) -> list[Json]:
         model = query.text("model")
-        return [row for row in self._rows if model in ("", str(row["model"].get("name")))]
+        return [row for row in self.rows if model in ("", str(row["model"].get("name")))]
 
 
 def _number(value: Any) -> float:

@@ -48,7 +48,7 @@ class Api:
         self._about = about
         self._cut = cut
         self._hang_s = hang_s
-        self._benchmarks = billing_records.Benchmarks()
+        self.benchmarks = billing_records.Benchmarks()
         self._closing = asyncio.Event()
         self.requests = 0
         self.received: deque[Received] = deque(maxlen=_REMEMBERED)
@@ -236,16 +236,16 @@ class Api:
         return 200, billing_records.summary(self._market.rents(), _query(request))
 
     async def _add_benchmark(self, request: Request, body: Json) -> tuple[int, Json]:
-        return 201, self._benchmarks.add(body)
+        return 201, self.benchmarks.add(body)
 
     async def _list_benchmarks(self, request: Request, body: Json) -> tuple[int, Json]:
-        return 200, self._benchmarks.show(_query(request))
+        return 200, self.benchmarks.show(_query(request))
 
     async def _chosen_benchmark(self, request: Request, body: Json) -> tuple[int, Json]:
         which = request.path_params["which"]
         if which not in ("best", "cheapest", "compare", "recommendations"):
             raise Refusal(404, "record not found")
-        return 200, self._benchmarks.chosen(which, _query(request))
+        return 200, self.benchmarks.chosen(which, _query(request))
 
     async def _templates(self, request: Request, body: Json) -> tuple[int, Json]:
         return 200, {
