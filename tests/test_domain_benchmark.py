@@ -15,7 +15,7 @@ def measured(
     cost: float | None = 0.2,
     count: int = 1,
     at_a_time: int = 4,
-    backend: str = "shopper",
+    simulated: bool = False,
 ) -> Measurement:
     report = BenchReport("m", 8, 0, 1.0, 10, 10, 8.0, rate, cost_per_million=cost,
                          concurrency=at_a_time)  # fmt: skip
@@ -23,7 +23,7 @@ def measured(
         datetime(2026, 1, 1, tzinfo=UTC),
         "d",
         "s",
-        backend,
+        "shopper",
         "m",
         gpu,
         count,
@@ -31,6 +31,7 @@ def measured(
         0.4,
         OWN,
         report,
+        simulated=simulated,
     )
 
 
@@ -63,7 +64,7 @@ def test_the_cheapest_so_far() -> None:
 
 def test_only_the_like_is_compared() -> None:
     others = [measured(500, at_a_time=16), measured(900, count=2), measured(0),
-              measured(7, backend="sandbox")]  # fmt: skip
+              measured(7, simulated=True)]  # fmt: skip
     assert standing(measured(100, cost=None), others) == (
         "RTX 4090: 100.0 tokens/s, the first time this is measured on it"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import resource
 import sqlite3
@@ -27,8 +28,10 @@ from gdl.domain.phase import Billing, Phase
 from gdl.domain.remedies import Remedy, RemedyKind
 from gdl.domain.rental import Rental
 from gdl.domain.secret import Secret
+from gdl.domain.serialization import to_plain
 from gdl.domain.spec import DeploymentSpec
 from gdl.domain.summary import AttemptSummary
+from gdl.journal import benchmarks
 from gdl.journal.store import DeploymentRow, Journal
 from gdl.keyring.key_files import read_key, write_key
 from gdl.orchestrator.leasing import process_liveness
@@ -199,6 +202,30 @@ async def test_a_journal_of_an_earlier_version_grows_once(tmp_path: Path) -> Non
     assert (row.id, row.owner_mark) == ("d1", "")
     for journal in journals:
         await journal.aclose()
+
+
+async def test_simulated_benchmarks_of_an_earlier_version_are_known_by_their_backend(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "j.sqlite"
+    report = json.dumps(to_plain(BenchReport("m", 8, 0, 1.0, 10, 10, 8.0, 100.0)))
+    with contextlib.closing(sqlite3.connect(path)) as old, old:
+        old.executescript((DATA / "journal" / "before-engines.sql").read_text("utf-8"))
+        old.executemany(
+            "INSERT INTO benchmarks (at, deployment_id, session_id, backend, model, gpu, gpu_count,"
+            " provider, price, workload, best, report)"
+            " VALUES (?, 'd1', 's1', ?, 'm', '', 0, 'p', 0.1, 'own', 0, ?)",
+            [(NOW.isoformat(), backend, report) for backend in ("shopper", "sandbox")],
+        )
+    journal = await Journal.open(path)
+    kept = await benchmarks.kept(journal)
+    assert {one.backend: one.simulated for one in kept} == {"shopper": False, "sandbox": True}
+    # From now on it is kept with the measurement, whatever the backend is called.
+    await benchmarks.add(journal, replace(kept[0], backend="other", simulated=True))
+    await journal.aclose()
+    again = await Journal.open(path)
+    assert [o.simulated for o in await benchmarks.kept(again) if o.backend == "other"] == [True]
+    await again.aclose()
 
 
 async def test_a_journal_written_before_engines_were_named_is_one_of_the_first_engine(

@@ -98,10 +98,6 @@ OWN_LOAD = BenchLoad()
 """How much it asks."""
 
 
-SIMULATED = "sandbox"
-"""The backend whose machines are no real ones: its figures are compared with its own alone."""
-
-
 _SAME = 0.03
 """Less than this share away from the median is as usual: what runs differ by."""
 
@@ -117,7 +113,8 @@ def machine(gpu: str, count: int) -> str:
 class Measurement:
     """One benchmarked point. backend: where the machine came from. gpu: "" without one. price:
     dollars an hour. workload: `OWN`, or the data set's name and lengths. best: the best point of a
-    sweep."""
+    sweep. simulated: the machine was none: its figures are compared with others of that sort
+    alone."""
 
     at: datetime
     deployment_id: str
@@ -131,14 +128,11 @@ class Measurement:
     workload: str
     report: BenchReport
     best: bool = False
+    simulated: bool = False
 
     @property
     def hardware(self) -> str:
         return machine(self.gpu, self.gpu_count)
-
-    @property
-    def simulated(self) -> bool:
-        return self.backend == SIMULATED
 
     @property
     def tokens_per_dollar(self) -> float | None:

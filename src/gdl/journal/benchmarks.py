@@ -20,7 +20,8 @@ async def add(journal: Journal, one: Measurement) -> None:
     """Keep it."""
     await journal.write(
         "INSERT INTO benchmarks (at, deployment_id, session_id, backend, model, gpu, gpu_count,"
-        " provider, price, workload, best, report) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " provider, price, workload, best, report, simulated)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             one.at.isoformat(),
             one.deployment_id,
@@ -34,6 +35,7 @@ async def add(journal: Journal, one: Measurement) -> None:
             one.workload,
             int(one.best),
             json.dumps(to_plain(one.report), ensure_ascii=False),
+            int(one.simulated),
         ),
     )
 
@@ -74,5 +76,6 @@ def _measurement(row: sqlite3.Row) -> Measurement:
         price=row["price"],
         workload=row["workload"],
         best=bool(row["best"]),
+        simulated=bool(row["simulated"]),
         report=_REPORT.validate_json(row["report"]),
     )

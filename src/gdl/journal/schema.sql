@@ -82,7 +82,8 @@ CREATE TABLE IF NOT EXISTS benchmarks (
     price         REAL NOT NULL,
     workload      TEXT NOT NULL,
     best          INTEGER NOT NULL,
-    report        TEXT NOT NULL
+    report        TEXT NOT NULL,
+    simulated     INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS benchmarks_by_model ON benchmarks (model, at);
 

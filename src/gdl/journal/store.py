@@ -202,12 +202,19 @@ class Journal:
 
 
 _LATER_COLUMNS = (
-    ("rentals", "service_url", ""),
-    ("deployments", "owner_mark", ""),
-    ("rentals", "engine", DEFAULT_ENGINE),
-    ("deployments", "engine", DEFAULT_ENGINE),
+    ("rentals", "service_url", "TEXT NOT NULL DEFAULT ''"),
+    ("deployments", "owner_mark", "TEXT NOT NULL DEFAULT ''"),
+    ("rentals", "engine", f"TEXT NOT NULL DEFAULT '{DEFAULT_ENGINE}'"),
+    ("deployments", "engine", f"TEXT NOT NULL DEFAULT '{DEFAULT_ENGINE}'"),
+    ("benchmarks", "simulated", "INTEGER NOT NULL DEFAULT 0"),
 )
-"""What a journal of an earlier version lacks: table, column, and what its rows mean by that."""
+"""What a journal of an earlier version lacks: table, column, and its declaration, whose default is
+what that version's rows mean."""
+_LATER_VALUES = {
+    # Before that column, the backend's name told.
+    ("benchmarks", "simulated"): "UPDATE benchmarks SET simulated = 1 WHERE backend = 'sandbox'",
+}
+"""Where the default does not hold for all of that version's rows."""
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -248,11 +255,11 @@ def _grow(database: sqlite3.Connection) -> None:
         return
     with database:
         database.execute("BEGIN IMMEDIATE")
-        for table, name, default in lacking:
+        for table, name, declaration in lacking:
             if _lacks(database, table, name):
-                database.execute(
-                    f"ALTER TABLE {table} ADD COLUMN {name} TEXT NOT NULL DEFAULT '{default}'"
-                )
+                database.execute(f"ALTER TABLE {table} ADD COLUMN {name} {declaration}")
+                if values := _LATER_VALUES.get((table, name)):
+                    database.execute(values)
 
 
 def _lacks(database: sqlite3.Connection, table: str, column: str) -> bool:

@@ -91,7 +91,7 @@ class Orchestrator:
         self._attempt_of = attempt
         self._renter = Renter(backend, journal, settings, consumer_id, clock)
         self._leftovers = Orphans(backend, journal, settings, clock)
-        self._measurements = Benchmarks(journal, clock)
+        self._measurements = Benchmarks(journal, clock, simulated=backend.traits.simulated)
         self._visits = Reconnector(backend, journal, settings, self._measurements)
         self._sessions = Sessions(
             backend,

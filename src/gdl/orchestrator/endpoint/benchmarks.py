@@ -26,8 +26,9 @@ _LIMIT_S = 300.0
 
 
 class Benchmarks:
-    def __init__(self, journal: Journal, clock: Callable[[], datetime]) -> None:
+    def __init__(self, journal: Journal, clock: Callable[[], datetime], *, simulated: bool) -> None:
         self._journal = journal
+        self._simulated = simulated
         self._clock = clock
 
     async def keep(
@@ -68,6 +69,7 @@ class Benchmarks:
             workload=workload,
             report=report,
             best=best,
+            simulated=self._simulated,
         )
 
     async def _gpus(self, rental: Rental) -> tuple[str, int]:

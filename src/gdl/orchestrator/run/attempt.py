@@ -66,7 +66,9 @@ class Attempt:
         self.machine = Machine(deployment, journal, settings, rents=backend.traits.bills)
         self.server = EngineProcess(self.machine, engine)
         self._mender = Remediation(self.machine)
-        self._measurements = Benchmarks(journal, deployment.channel.clock)
+        self._measurements = Benchmarks(
+            journal, deployment.channel.clock, simulated=backend.traits.simulated
+        )
         self._plan: Plan | None = None
         self._api_key: Secret | None = None
         self._opened: ev.TunnelOpened | None = None
