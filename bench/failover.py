@@ -185,10 +185,10 @@ async def one(seed: int, args: argparse.Namespace, tally: Tally) -> None:
             spec = DeploymentSpec(
                 MODEL, "sandbox", bench=False, after="destroy", max_attempts=args.attempts
             )
-            ident = await house.deploy(spec)
+            ident = await house.deployments.deploy(spec)
             try:
                 async with asyncio.timeout(HANG_S):
-                    end = await house.wait(ident)
+                    end = await house.deployments.wait(ident)
             except TimeoutError:
                 tally.hung.append(seed)
                 return

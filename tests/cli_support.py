@@ -18,6 +18,7 @@ from pathlib import Path
 from gdl.cli.runtime import Opener
 from gdl.domain import events as ev
 from gdl.domain.benchmark import OWN_LOAD, BenchLoad, BenchReport, Percentiles, QualityAnswer
+from gdl.domain.decisions import AfterServing, Decision
 from gdl.domain.deployment import DeploymentState, apply
 from gdl.domain.errors import GdlError, UsageError
 from gdl.domain.events import DeploymentFinished, Recorded
@@ -31,7 +32,8 @@ from gdl.domain.ranking import rank
 from gdl.domain.session import Session, SessionStatus
 from gdl.domain.spec import DeploymentSpec
 from gdl.domain.summary import AttemptSummary
-from gdl.orchestrator.api.ports import ModelRow, OrchestratorApi, PastDeployment, SessionRow
+from gdl.orchestrator.api.ports import OrchestratorApi
+from gdl.orchestrator.api.views import ModelRow, PastDeployment, SessionRow
 
 ID = "20260101-120000-abcdef"
 REPORT = BenchReport(
@@ -153,7 +155,7 @@ SCENARIOS = {
 
 @dataclass
 class Scripted:
-    """As much of OrchestratorApi as the command line asks for. `calls` tells what was asked of it,
+    """As much of the six ports as the command line asks for. `calls` tells what was asked of it,
     in order."""
 
     scenario: Scenario
@@ -168,9 +170,17 @@ class Scripted:
     keeps: bool = True
     simulated: bool = False
     history: list[Recorded] = field(default_factory=list)
-    _state: DeploymentState = field(default_factory=lambda: DeploymentState(ID))
-    _more: asyncio.Event = field(default_factory=asyncio.Event)
-    _holding: bool = False
+    state: DeploymentState = field(default_factory=lambda: DeploymentState(ID))
+    more: asyncio.Event = field(default_factory=asyncio.Event)
+    holding: bool = False
+
+    def __post_init__(self) -> None:
+        self.market = ScriptedMarket(self)
+        self.deployments = ScriptedDeployments(self)
+        self.sessions = ScriptedSessions(self)
+        self.endpoints = ScriptedEndpoints(self)
+        self.benchmarks = ScriptedBenchmarks(self)
+        self.support = ScriptedSupport(self)
 
     def call(self, name: str) -> None:
         self.calls.append(name)
@@ -182,42 +192,80 @@ class Scripted:
         for event in events:
             at = datetime.now(UTC)
             recorded = Recorded(ID, len(self.history) + 1, at, event)
-            self._state = apply(self._state, recorded)
+            self.state = apply(self.state, recorded)
             self.history.append(recorded)
-        self._more.set()
+        self.more.set()
+
+    async def aclose(self) -> None:
+        self.call("aclose")
+        if self.scenario.cancelled is None:
+            await asyncio.Event().wait()
+
+
+class ScriptedMarket:
+    """Offers, models and exclusions."""
+
+    def __init__(self, o: Scripted) -> None:
+        self._o = o
 
     async def offers(self, query: OfferQuery) -> Sequence[RankedOffer]:
-        self.call("offers")
-        return rank(self.offered, query)
+        self._o.call("offers")
+        return rank(self._o.offered, query)
 
     def models(self) -> Sequence[ModelRow]:
         return [ModelRow("smollm2-135m", "packaged", "packaged", False, 0.135, 2.1, 20)]
 
+    async def exclusions(self) -> Sequence[Exclusion]:
+        return self._o.left_out
+
+    async def exclude(self, kind: str, key: str, reason: str = "") -> Exclusion:
+        self._o.call(f"exclude {kind} {key}")
+        return Exclusion(kind, key, reason, datetime.now(UTC), scope="user")
+
+    async def clear_exclusions(self, key: str | None = None) -> int:
+        self._o.call(f"clear {key}")
+        return len(self._o.left_out)
+
+    async def costs(self) -> CostReport:
+        return CostReport(1.5, session_count=2, hours_used=3.0, by_provider={"vastai": 1.5})
+
+
+class ScriptedDeployments:
+    """Plays the scenario."""
+
+    def __init__(self, o: Scripted) -> None:
+        self._o = o
+
     async def deploy(self, spec: DeploymentSpec) -> str:
-        self.call("deploy")
-        if self.scenario.fails is not None:
-            raise self.scenario.fails
-        self.spec = spec
-        self.emit(ev.DeploymentPlanned(spec, "hub/smollm2", "smollm2"), *self.scenario.events)
-        self._holding = self.scenario.holds
+        self._o.call("deploy")
+        if self._o.scenario.fails is not None:
+            raise self._o.scenario.fails
+        self._o.spec = spec
+        self._o.emit(ev.DeploymentPlanned(spec, "hub/smollm2", "smollm2"), *self._o.scenario.events)
+        self._o.holding = self._o.scenario.holds
         return ID
+
+    async def attach(self, ident: str) -> str:
+        self._o.call(f"attach {ident}")
+        spec = DeploymentSpec(model="smollm2", backend="shopper", bench=False, after="hold")
+        return await self.deploy(spec)
 
     async def events(self, deployment_id: str) -> AsyncIterator[Recorded]:
         seq = 0
         while True:
-            while seq < len(self.history):
+            while seq < len(self._o.history):
                 seq += 1
-                yield self.history[seq - 1]
-            if self._state.finished is not None:
+                yield self._o.history[seq - 1]
+            if self._o.state.finished is not None:
                 return
-            self._more.clear()
-            await self._more.wait()
+            self._o.more.clear()
+            await self._o.more.wait()
 
     def state(self, deployment_id: str) -> DeploymentState:
-        return self._state
+        return self._o.state
 
     def active(self) -> Sequence[str]:
-        return [] if self._state.finished else [ID]
+        return [] if self._o.state.finished else [ID]
 
     async def wait(self, deployment_id: str) -> DeploymentFinished:
         async for recorded in self.events(deployment_id):
@@ -226,89 +274,81 @@ class Scripted:
         raise GdlError("no end")
 
     async def cancel(self, deployment_id: str) -> None:
-        self.call("cancel")
-        if self.scenario.cancelled is not None and self._state.finished is None:
-            self.emit(*self.scenario.cancelled)
+        self._o.call("cancel")
+        if self._o.scenario.cancelled is not None and self._o.state.finished is None:
+            self._o.emit(*self._o.scenario.cancelled)
 
-    async def release(self, deployment_id: str) -> None:
-        self.call("release")
-        self._decide()
-        self.emit(*RELEASED, finished("released", Billing.RELEASED))
-
-    async def keep(self, deployment_id: str) -> None:
-        self.call("keep")
-        self._decide()
-        self.emit(finished("serving", Billing.ACTIVE))
-
-    def _decide(self) -> None:
-        if not self._holding:
+    async def decide(self, deployment_id: str, decision: Decision) -> None:
+        self._o.call(decision.value)
+        if not isinstance(decision, AfterServing):
+            raise UsageError("not waiting")
+        if not self._o.holding:
             raise UsageError("not held open", "cancel it instead")
-        self._holding = False
+        self._o.holding = False
+        if decision is AfterServing.KEEP:
+            self._o.emit(finished("serving", Billing.ACTIVE))
+        else:
+            self._o.emit(*RELEASED, finished("released", Billing.RELEASED))
 
-    async def retry(self, deployment_id: str) -> None:
-        raise UsageError("not waiting")
 
-    async def next_offer(self, deployment_id: str, *, exclude_provider: bool = False) -> None:
-        raise UsageError("not waiting")
+class ScriptedSessions:
+    """The rows of the test."""
+
+    def __init__(self, o: Scripted) -> None:
+        self._o = o
+
+    async def rows(self) -> Sequence[SessionRow]:
+        self._o.call("sessions")
+        return self._o.rows
+
+    async def destroy(self, ident: str) -> SessionRow:
+        self._o.call(f"destroy {ident}")
+        if self._o.scenario.fails is not None:
+            raise self._o.scenario.fails
+        if self._o.scenario.cancelled is None:
+            await asyncio.Event().wait()
+        return replace(self._o.rows[0], billing="released")
+
+    async def extend(self, ident: str, hours: int) -> datetime | None:
+        self._o.call(f"extend {ident} {hours}")
+        return datetime(2026, 1, 1, 15, tzinfo=UTC)
+
+
+class ScriptedEndpoints:
+    """The checks of the test."""
+
+    def __init__(self, o: Scripted) -> None:
+        self._o = o
+
+    async def health(self, ident: str) -> Sequence[Check]:
+        return self._o.checks
+
+
+class ScriptedBenchmarks:
+    """One report."""
+
+    def __init__(self, o: Scripted) -> None:
+        self._o = o
+
+    async def bench(self, ident: str, load: BenchLoad = OWN_LOAD) -> BenchReport:
+        self._o.call(f"bench {ident}")
+        return REPORT
+
+
+class ScriptedSupport:
+    """The findings of the test."""
+
+    def __init__(self, o: Scripted) -> None:
+        self._o = o
+
+    async def doctor(self) -> Sequence[Finding]:
+        return self._o.findings
+
+    async def past_deployments(self) -> Sequence[PastDeployment]:
+        return ()
 
     async def bundle(self, ident: str, path: Path | None = None) -> Path:
         raise UsageError(f"no deployment {ident}", "")
-
-    async def apply_remedy(self, deployment_id: str) -> None:
-        raise UsageError("not waiting")
-
-    async def exclusions(self) -> Sequence[Exclusion]:
-        return self.left_out
-
-    async def exclude(self, kind: str, key: str, reason: str = "") -> Exclusion:
-        self.call(f"exclude {kind} {key}")
-        return Exclusion(kind, key, reason, datetime.now(UTC), scope="user")
-
-    async def clear_exclusions(self, key: str | None = None) -> int:
-        self.call(f"clear {key}")
-        return len(self.left_out)
-
-    async def sessions(self) -> Sequence[SessionRow]:
-        self.call("sessions")
-        return self.rows
-
-    async def attach(self, ident: str) -> str:
-        self.call(f"attach {ident}")
-        spec = DeploymentSpec(model="smollm2", backend="shopper", bench=False, after="hold")
-        return await self.deploy(spec)
-
-    async def destroy(self, ident: str) -> SessionRow:
-        self.call(f"destroy {ident}")
-        if self.scenario.fails is not None:
-            raise self.scenario.fails
-        if self.scenario.cancelled is None:
-            await asyncio.Event().wait()
-        return replace(self.rows[0], billing="released")
-
-    async def extend(self, ident: str, hours: int) -> datetime | None:
-        self.call(f"extend {ident} {hours}")
-        return datetime(2026, 1, 1, 15, tzinfo=UTC)
-
-    async def costs(self) -> CostReport:
-        return CostReport(1.5, session_count=2, hours_used=3.0, by_provider={"vastai": 1.5})
-
-    async def health(self, ident: str) -> Sequence[Check]:
-        return self.checks
-
-    async def bench(self, ident: str, load: BenchLoad = OWN_LOAD) -> BenchReport:
-        self.call(f"bench {ident}")
-        return REPORT
-
-    async def doctor(self) -> Sequence[Finding]:
-        return self.findings
-
-    async def stories(self) -> Sequence[PastDeployment]:
-        return ()
-
-    async def aclose(self) -> None:
-        self.call("aclose")
-        if self.scenario.cancelled is None:
-            await asyncio.Event().wait()
 
 
 def offer(ident: str, price: float, **changes: object) -> Offer:

@@ -123,11 +123,11 @@ def spec(
 async def told(orchestrator: Orchestrator, ident: str) -> list[Recorded]:
     """The whole story, once it has ended."""
     async with asyncio.timeout(60):
-        return [recorded async for recorded in orchestrator.events(ident)]
+        return [recorded async for recorded in orchestrator.deployments.events(ident)]
 
 
 async def deployed(orchestrator: Orchestrator, wish: DeploymentSpec) -> list[Recorded]:
-    return await told(orchestrator, await orchestrator.deploy(wish))
+    return await told(orchestrator, await orchestrator.deployments.deploy(wish))
 
 
 def last(story: list[Recorded]) -> DeploymentFinished:
@@ -147,7 +147,7 @@ def phases(story: list[Recorded]) -> list[Phase]:
 async def until(orchestrator: Orchestrator, ident: str, holds: Callable[[Event], bool]) -> Recorded:
     """The first event for which `holds`."""
     async with asyncio.timeout(30):
-        async for recorded in orchestrator.events(ident):
+        async for recorded in orchestrator.deployments.events(ident):
             if holds(recorded.event):
                 return recorded
     raise AssertionError("the story ended without it")
@@ -158,7 +158,7 @@ async def until_after(
 ) -> Recorded:
     """As `until`, for the first event after number `seq`."""
     async with asyncio.timeout(30):
-        async for recorded in orchestrator.events(ident):
+        async for recorded in orchestrator.deployments.events(ident):
             if recorded.seq > seq and holds(recorded.event):
                 return recorded
     raise AssertionError("the story ended without it")

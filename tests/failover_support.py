@@ -97,6 +97,7 @@ class Flags(TypedDict, total=False):
     backend: str
     consumer_id: str
     min_reliability: float
+    read_only: bool
     sandbox: Mapping[str, object]
     timeouts: Mapping[str, float]
 

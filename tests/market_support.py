@@ -18,7 +18,7 @@ import pytest
 from deployment_support import Simulation, last, spec, told, until
 from gdl.domain import events as ev
 from gdl.journal.store import Journal
-from gdl.orchestrator.api.ports import TunnelRow
+from gdl.orchestrator.api.views import TunnelRow
 from gdl.orchestrator.service import Orchestrator
 from shopper_support import FakeShopper, listing
 
@@ -92,7 +92,7 @@ async def journal_of(sim: Simulation) -> AsyncIterator[Journal]:
 async def kept(sim: Simulation) -> str:
     """A deployment that left its machine serving; its id."""
     async with sim.house() as house:
-        ident = await house.deploy(spec("shopper", after="keep"))
+        ident = await house.deployments.deploy(spec("shopper", after="keep"))
         assert last(await told(house, ident)).outcome == "serving"
     return ident
 

@@ -208,12 +208,14 @@ def test_a_defect_is_one_line_and_a_file(
 
 async def test_a_long_silence_is_broken(capsys: pytest.CaptureFixture[str]) -> None:
     scripted = Scripted(SCENARIOS["busy"])
-    follower = Follower(scripted, TextShow(Output(as_json=False)), quiet_s=0.02)
-    following = asyncio.create_task(follower.follow(scripted.deploy(DeploymentSpec("m", "local"))))
+    follower = Follower(scripted.deployments, TextShow(Output(as_json=False)), quiet_s=0.02)
+    following = asyncio.create_task(
+        follower.follow(scripted.deployments.deploy(DeploymentSpec("m", "local")))
+    )
     told = ""
     async with asyncio.timeout(30):
         while told.count("still INSTALLING") < 2:
             await asyncio.sleep(0.01)
             told += capsys.readouterr().err
-    await scripted.cancel(ID)
+    await scripted.deployments.cancel(ID)
     assert (await following).finished.outcome == "cancelled"

@@ -25,6 +25,7 @@ from deployment_support import (
 from deployment_support import spec as house_spec
 from gdl.bootstrap import open_orchestrator
 from gdl.domain import events as ev
+from gdl.domain.decisions import AfterServing
 from gdl.domain.spec import DeploymentSpec
 
 pytestmark = pytest.mark.long
@@ -86,14 +87,16 @@ async def test_a_model_is_served_from_the_image(
     sim: Simulation, docker: Docker, model: Path
 ) -> None:
     async with sim.house(**CONTAINER) as house:
-        ident = await house.deploy(spec(model, after="hold"))
+        ident = await house.deployments.deploy(spec(model, after="hold"))
         async with asyncio.timeout(40):
-            async for recorded in house.events(ident):
+            async for recorded in house.deployments.events(ident):
                 event = recorded.event
                 if isinstance(event, ev.Noted) and "holding" in event.text:
                     break
                 assert not isinstance(event, ev.DeploymentFinished), event.error
-        port = house._settings.engine.port
+        attempt = house.deployments.attempt(ident)
+        assert attempt is not None
+        port = attempt.machine.rental.engine_port
         (container,) = docker.containers()
         assert docker.told("publish", container) == f"127.0.0.1:{port}:{port}"
         assert docker.told("user", container) not in ("", "0:0", "root")
@@ -110,7 +113,7 @@ async def test_a_model_is_served_from_the_image(
         assert docker.told("env-file-mode", container).strip() == "600"
         assert docker.calls and env["VLLM_API_KEY"] not in "".join(docker.calls)
         assert not list((sim.folder / "data").rglob("container.env"))
-        await house.release(ident)
+        await house.deployments.decide(ident, AfterServing.RELEASE)
         story = await told(house, ident)
     assert last(story).outcome == "released", last(story).error
     assert [e.name for e in of_type(story, ev.StepFinished)] == ["model", "image", "container"]
@@ -217,14 +220,14 @@ async def test_killing_the_client_leaves_no_container_behind(
 ) -> None:
     """Even when the job's own shell could not clean up, ending the job ends the server."""
     async with sim.house(**CONTAINER) as house:
-        ident = await house.deploy(spec(model, after="hold", auto_fix=False))
+        ident = await house.deployments.deploy(spec(model, after="hold", auto_fix=False))
         async with asyncio.timeout(40):
-            async for recorded in house.events(ident):
+            async for recorded in house.deployments.events(ident):
                 if isinstance(recorded.event, ev.Noted) and "holding" in recorded.event.text:
                     break
-        attempt = house._attempts[ident]
-        job = attempt.server.job
-        assert job is not None
+        attempt = house.deployments.attempt(ident)
+        job = None if attempt is None else attempt.server.job
+        assert attempt is not None and job is not None
         assert job.pid > 1 and os.getpgid(job.pid) == job.pid != os.getpgid(0)
         (rental,) = await house._journal.rentals()
         os.killpg(job.pid, 9)

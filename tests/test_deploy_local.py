@@ -30,6 +30,7 @@ from deployment_support import (
 )
 from gdl.bootstrap import open_orchestrator
 from gdl.domain import events as ev
+from gdl.domain.decisions import AfterFailure, AfterServing
 from gdl.domain.deployment import ACTIVE
 from gdl.domain.errors import UsageError
 from gdl.domain.health import CheckStatus
@@ -83,19 +84,19 @@ async def test_the_journal_tells_the_same_story_to_the_next_process(sim: Simulat
     async with sim.house() as house:
         again = await told(house, ident)
         assert again == [r for r in story if not isinstance(r.event, ev.LogLines)]
-        assert house.state(ident).phase is Phase.STOPPED
-        assert [s.outcome for s in await house.stories()] == ["released"]
+        assert house.deployments.state(ident).phase is Phase.STOPPED
+        assert [s.outcome for s in await house.support.past_deployments()] == ["released"]
 
 
 async def test_the_key_is_nowhere_but_in_its_file(sim: Simulation) -> None:
     async with sim.house() as house:
-        ident = await house.deploy(spec(after="hold"))
+        ident = await house.deployments.deploy(spec(after="hold"))
         await until(house, ident, lambda e: isinstance(e, ev.Noted) and "holding" in e.text)
         keys = list((sim.folder / "data" / "keys").glob("*.api"))
         assert len(keys) == 1 and keys[0].stat().st_mode & 0o777 == 0o600
         key = keys[0].read_text().strip()
         assert processes_naming(key) == []
-        await house.release(ident)
+        await house.deployments.decide(ident, AfterServing.RELEASE)
         story = await told(house, ident)
         assert key not in repr(story)
     files = [file for file in (sim.folder / "data").rglob("*") if file.is_file()]
@@ -110,17 +111,17 @@ async def test_a_kept_server_is_found_again_by_another_process(sim: Simulation) 
         end = last(await deployed(house, spec(after="keep")))
         assert end.outcome == "serving" and end.session_id is not None
     async with sim.house(**flags) as house:
-        rows = await house.sessions()
+        rows = await house.sessions.rows()
         assert [(r.session.id, r.ours, r.model) for r in rows] == [
             (end.session_id, True, "smollm2-135m")
         ]
-        checks = await house.health(end.session_id[:10])
+        checks = await house.endpoints.health(end.session_id[:10])
         assert {c.status for c in checks} == {CheckStatus.PASSED, CheckStatus.SKIPPED}
-        ident = await house.attach(end.session_id)
+        ident = await house.deployments.attach(end.session_id)
         await until(house, ident, lambda e: isinstance(e, ev.Noted) and "holding" in e.text)
-        await house.release(ident)
+        await house.deployments.decide(ident, AfterServing.RELEASE)
         assert last(await told(house, ident)).outcome == "released"
-        assert await house.sessions() == []
+        assert await house.sessions.rows() == []
     nothing_is_left(sim)
 
 
@@ -129,11 +130,11 @@ async def test_leaving_an_attached_session_keeps_the_machine(sim: Simulation) ->
     async with sim.house(**flags) as house:
         end = last(await deployed(house, spec(after="keep")))
     async with sim.house(**flags) as house:
-        ident = await house.attach(str(end.session_id))
+        ident = await house.deployments.attach(str(end.session_id))
         await until(house, ident, lambda e: isinstance(e, ev.PhaseChanged))
     async with sim.house(**flags) as house:
-        assert [r.session.id for r in await house.sessions()] == [end.session_id]
-        row = await house.destroy(str(end.session_id))
+        assert [r.session.id for r in await house.sessions.rows()] == [end.session_id]
+        row = await house.sessions.destroy(str(end.session_id))
         assert row.session.terminal
     nothing_is_left(sim)
 
@@ -239,14 +240,14 @@ async def test_a_start_is_told_as_one_picture(sim: Simulation) -> None:
     sim.server("silent")
     picture = re.compile(r"LOADING 65 % \(shard 1/1, \d+\.\d GiB of memory\)")
     async with sim.house() as house:
-        ident = await house.deploy(spec())
+        ident = await house.deployments.deploy(spec())
         seen = await until(
             house,
             ident,
             lambda e: isinstance(e, ev.Progressed) and picture.fullmatch(e.text) is not None,
         )
         assert isinstance(seen.event, ev.Progressed) and seen.event.fraction == 0.65
-        await house.cancel(ident)
+        await house.deployments.cancel(ident)
         await told(house, ident)
     nothing_is_left(sim)
 
@@ -326,7 +327,7 @@ async def test_a_server_that_dies_while_held_is_started_once_more_and_no_more(
     sim: Simulation,
 ) -> None:
     async with sim.house() as house:
-        ident = await house.deploy(spec(after="hold"))
+        ident = await house.deployments.deploy(spec(after="hold"))
         await until(house, ident, holding)
         loop = asyncio.get_running_loop()
         killed, first = loop.time(), engine_pid(sim)
@@ -335,7 +336,7 @@ async def test_a_server_that_dies_while_held_is_started_once_more_and_no_more(
         assert loop.time() - killed < 2.5  # a second, and a loaded machine
         await until_after(house, ident, applied.seq, holding)
         assert engine_pid(sim) != first
-        assert house.state(ident).phase is Phase.SERVING
+        assert house.deployments.state(ident).phase is Phase.SERVING
         os.killpg(engine_pid(sim), signal.SIGKILL)
         story = await told(house, ident)
         assert (last(story).outcome, last(story).kind) == ("failed", "deploy")
@@ -346,7 +347,7 @@ async def test_a_server_that_dies_while_held_is_started_once_more_and_no_more(
 
 async def test_no_auto_fix_restarts_and_repairs_nothing(sim: Simulation) -> None:
     async with sim.house() as house:
-        ident = await house.deploy(spec(after="hold", auto_fix=False))
+        ident = await house.deployments.deploy(spec(after="hold", auto_fix=False))
         await until(house, ident, holding)
         os.killpg(engine_pid(sim), signal.SIGKILL)
         assert last(await told(house, ident)).outcome == "failed"
@@ -362,7 +363,7 @@ async def test_a_failed_deployment_can_be_packed_without_its_key(sim: Simulation
     sim.server("oom")
     async with sim.house() as house:
         ident = (await deployed(house, spec()))[0].deployment_id
-        path = await house.bundle(ident[:12], sim.folder / "out.tar.gz")
+        path = await house.support.bundle(ident[:12], sim.folder / "out.tar.gz")
     with tarfile.open(path) as archive:
         names = {Path(name).name for name in archive.getnames()}
         (log,) = [n for n in archive.getnames() if n.endswith("engine.log")]
@@ -393,12 +394,12 @@ async def test_a_remedy_that_overrules_the_user_is_not_applied_by_itself(sim: Si
 async def asked(sim: Simulation, house: Orchestrator) -> str:
     """A deployment that waits on its machine with a remedy."""
     sim.server("long")
-    ident = await house.deploy(spec(engine_args=TOO_LONG, ask_on_failure=True))
+    ident = await house.deployments.deploy(spec(engine_args=TOO_LONG, ask_on_failure=True))
     await until(house, ident, lambda e: isinstance(e, ev.ChoiceAwaited))
-    state = house.state(ident)
+    state = house.deployments.state(ident)
     assert state.waiting and state.offered is not None
     assert state.phase is not Phase.FAILED
-    assert [row.deployment_id for row in await house.sessions()] == [ident]
+    assert [row.deployment_id for row in await house.sessions.rows()] == [ident]
     return ident
 
 
@@ -407,13 +408,13 @@ async def test_the_user_may_apply_a_remedy_on_the_machine_that_is_kept_for_it(
 ) -> None:
     async with sim.house() as house:
         ident = await asked(sim, house)
-        await house.apply_remedy(ident)
+        await house.deployments.decide(ident, AfterFailure.FIX)
         story = await told(house, ident)
         assert last(story).outcome == "released"
         assert [a.ended for a in last(story).attempts] == ["released"]
         assert [a.by for a in of_type(story, ev.RemedyApplied)] == ["user"]
         with pytest.raises(UsageError):
-            await house.apply_remedy(ident)
+            await house.deployments.decide(ident, AfterFailure.FIX)
     nothing_is_left(sim)
 
 
@@ -424,18 +425,18 @@ async def test_every_other_choice_gives_the_machine_back_first(
     async with sim.house() as house:
         ident = await asked(sim, house)
         if choice == "cancel":
-            await house.cancel(ident)
+            await house.deployments.cancel(ident)
         elif choice == "retry":
-            await house.retry(ident)
+            await house.deployments.decide(ident, AfterFailure.RETRY)
         elif choice != "close":
-            await house.next_offer(ident, exclude_provider=choice == "exclude")
+            await house.deployments.decide(ident, AfterFailure(choice))
         if choice in ("next", "exclude", "retry"):
             # Nobody said that it would help, but it is done: there is no other machine here.
-            seq = house.state(ident).last_seq
+            seq = house.deployments.state(ident).last_seq
             again = await until_after(house, ident, seq, lambda e: isinstance(e, ev.ChoiceAwaited))
             assert isinstance(again.event, ev.ChoiceAwaited)
             assert again.event.attempt == (2 if choice == "retry" else 1)
-            await house.cancel(ident)
+            await house.deployments.cancel(ident)
         if choice != "close":
             story = await told(house, ident)
             assert last(story).outcome == "cancelled"
@@ -447,11 +448,11 @@ async def test_the_choice_before_the_failure_is_not_asked_for_again(sim: Simulat
     async with sim.house() as house:
         sim.server("crash")
         wish = spec(auto_failover=False, ask_on_failure=True, auto_fix=None)
-        ident = await house.deploy(wish)
+        ident = await house.deployments.deploy(wish)
         await until(house, ident, lambda e: isinstance(e, ev.ChoiceAwaited))
-        assert house.state(ident).offered == Remedy(RemedyKind.RESTART)
+        assert house.deployments.state(ident).offered == Remedy(RemedyKind.RESTART)
         sim.server("")
-        await house.retry(ident)
+        await house.deployments.decide(ident, AfterFailure.RETRY)
         story = await told(house, ident)
         assert last(story).outcome == "released"
         assert [a.ended for a in last(story).attempts] == ["failed", "released"]
@@ -465,9 +466,9 @@ PHASES_TO_CANCEL = [p for p in ACTIVE if p not in (Phase.PLANNED, Phase.STOPPING
 @pytest.mark.parametrize("phase", PHASES_TO_CANCEL)
 async def test_a_cancel_in_any_phase_leaves_nothing(sim: Simulation, phase: Phase) -> None:
     async with sim.house() as house:
-        ident = await house.deploy(spec(after="hold"))
+        ident = await house.deployments.deploy(spec(after="hold"))
         await until(house, ident, lambda e: isinstance(e, ev.PhaseChanged) and e.phase is phase)
-        await house.cancel(ident)
+        await house.deployments.cancel(ident)
         end = last(await told(house, ident))
         assert end.outcome == "cancelled"
     nothing_is_left(sim)
@@ -475,7 +476,7 @@ async def test_a_cancel_in_any_phase_leaves_nothing(sim: Simulation, phase: Phas
 
 async def test_closing_the_house_gives_back_what_runs(sim: Simulation) -> None:
     async with sim.house() as house:
-        ident = await house.deploy(spec(after="hold"))
+        ident = await house.deployments.deploy(spec(after="hold"))
         await until(
             house, ident, lambda e: isinstance(e, ev.PhaseChanged) and e.phase is Phase.LOADING
         )
@@ -484,7 +485,7 @@ async def test_closing_the_house_gives_back_what_runs(sim: Simulation) -> None:
 
 async def test_a_late_reader_gets_the_history_first_and_nothing_twice(sim: Simulation) -> None:
     async with sim.house() as house:
-        ident = await house.deploy(spec())
+        ident = await house.deployments.deploy(spec())
         early = asyncio.create_task(told(house, ident))
         await until(
             house, ident, lambda e: isinstance(e, ev.PhaseChanged) and e.phase is Phase.INSTALLING
@@ -496,11 +497,11 @@ async def test_a_late_reader_gets_the_history_first_and_nothing_twice(sim: Simul
 async def test_a_failed_attempt_can_wait_for_the_user(sim: Simulation) -> None:
     sim.server("oom")
     async with sim.house() as house:
-        ident = await house.deploy(spec(auto_failover=False, ask_on_failure=True))
+        ident = await house.deployments.deploy(spec(auto_failover=False, ask_on_failure=True))
         await until(house, ident, lambda e: isinstance(e, ev.Noted) and "choice" in e.text)
-        assert house.state(ident).phase is Phase.FAILED
+        assert house.deployments.state(ident).phase is Phase.FAILED
         sim.server("")
-        await house.retry(ident)
+        await house.deployments.decide(ident, AfterFailure.RETRY)
         end = last(await told(house, ident))
         assert end.outcome == "released"
         assert [a.ended for a in end.attempts] == ["failed", "released"]
@@ -513,13 +514,13 @@ async def test_a_hostile_or_unknown_model_is_refused_before_anything_happens(
 ) -> None:
     async with sim.house() as house:
         with pytest.raises(UsageError):
-            await house.deploy(replace(spec(), model=name))
-        assert await house.stories() == []
+            await house.deployments.deploy(replace(spec(), model=name))
+        assert await house.support.past_deployments() == []
 
 
 async def test_read_only_spends_nothing(sim: Simulation) -> None:
     async with sim.house(read_only=True) as house:
         with pytest.raises(UsageError, match="read-only"):
-            await house.deploy(spec())
+            await house.deployments.deploy(spec())
         with pytest.raises(UsageError, match="read-only"):
-            await house.destroy("anything")
+            await house.sessions.destroy("anything")

@@ -25,6 +25,7 @@ from deployment_support import (
     until_after,
 )
 from gdl.domain import events as ev
+from gdl.domain.decisions import AfterFailure
 from gdl.domain.offers import OfferQuery
 from gdl.domain.phase import Billing, Phase
 from gdl.domain.spec import DeploymentSpec
@@ -91,7 +92,7 @@ async def test_the_intent_is_on_disk_before_the_request_and_the_key_right_after(
 ) -> None:
     async with market(sim) as (house, shopper):
         shopper.inject("create", "hang", None)
-        ident = await house.deploy(wish())
+        ident = await house.deployments.deploy(wish())
         await until(
             house, ident, lambda e: isinstance(e, ev.BillingChanged) and e.billing == "requested"
         )
@@ -110,22 +111,25 @@ async def test_a_machine_kept_for_a_remedy_is_seen_to_bill_and_is_given_back(
     sim.server("long")
     async with market(sim) as (house, shopper):
         long = ("--max-model-len", "4096")
-        ident = await house.deploy(wish(ask_on_failure=True, engine_args=long))
+        ident = await house.deployments.deploy(wish(ask_on_failure=True, engine_args=long))
         await until(house, ident, lambda e: isinstance(e, ev.ChoiceAwaited))
-        state = house.state(ident)
+        state = house.deployments.state(ident)
         assert state.waiting and state.offered is not None
         assert state.billing is Billing.ACTIVE and len(shopper.billing()) == 1
         if choice == "fix":
-            await house.apply_remedy(ident)
+            await house.deployments.decide(ident, AfterFailure.FIX)
         elif choice == "next":
             seq = state.last_seq
-            await house.next_offer(ident)
+            await house.deployments.decide(ident, AfterFailure.NEXT)
             # The next machine cannot do better, but it was asked for.
             await until_after(house, ident, seq, lambda e: isinstance(e, ev.ChoiceAwaited))
-            assert [a.offer_id for a in house.state(ident).attempts] == ["vastai-101", "vastai-102"]
+            assert [a.offer_id for a in house.deployments.state(ident).attempts] == [
+                "vastai-101",
+                "vastai-102",
+            ]
             assert len(shopper.billing()) == 1
         if choice != "fix":
-            await house.cancel(ident)
+            await house.deployments.cancel(ident)
         story = await told(house, ident)
         outcome = "released" if choice == "fix" else "cancelled"
         assert (last(story).outcome, last(story).billing) == (outcome, Billing.RELEASED)
@@ -181,10 +185,10 @@ async def test_a_release_that_is_not_confirmed_is_said_to_be_in_doubt(
         assert (end.outcome, end.billing) == ("failed", Billing.UNKNOWN)
         assert end.kind == "release_unconfirmed" and "gdl-tui destroy" in str(end.hint)
         assert len(shopper.billing()) == 1
-        rows = await house.sessions()
+        rows = await house.sessions.rows()
         assert [r.billing for r in rows] == ["unknown"]
         shopper.heal()
-        await house.destroy(str(end.session_id))
+        await house.sessions.destroy(str(end.session_id))
         assert shopper.billing() == []
 
 
@@ -232,9 +236,9 @@ async def test_a_cancel_in_any_phase_ends_in_a_confirmed_release(
     sim: Simulation, phase: Phase
 ) -> None:
     async with market(sim) as (house, shopper):
-        ident = await house.deploy(wish(after="hold"))
+        ident = await house.deployments.deploy(wish(after="hold"))
         await until(house, ident, lambda e: isinstance(e, ev.PhaseChanged) and e.phase is phase)
-        await house.cancel(ident)
+        await house.deployments.cancel(ident)
         end = last(await told(house, ident))
         assert end.outcome == "cancelled"
         assert end.billing in (Billing.NONE, Billing.RELEASED)
@@ -245,11 +249,11 @@ async def test_a_machine_rented_by_nobody_we_know_is_shown_as_such(sim: Simulati
     async with market(sim) as (house, shopper):
         shopper.inject("create", "cut")
         shopper.inject("delete", "unverified", None)
-        ident = await house.deploy(wish(max_attempts=1))
+        ident = await house.deployments.deploy(wish(max_attempts=1))
         end = last(await told(house, ident))
         assert end.billing is Billing.UNKNOWN
-        rows = await house.sessions()
+        rows = await house.sessions.rows()
         assert len(rows) == 1 and not rows[0].ours and rows[0].billing == "unknown"
         shopper.heal()
-        await house.destroy(rows[0].session.id)
+        await house.sessions.destroy(rows[0].session.id)
         assert shopper.billing() == []

@@ -25,6 +25,7 @@ from deployment_support import (
 )
 from gdl.bootstrap import open_orchestrator
 from gdl.domain import events as ev
+from gdl.domain.decisions import AfterServing
 from gdl.domain.health import CheckStatus
 from gdl.domain.phase import Billing
 from gdl.orchestrator.service import Orchestrator
@@ -77,14 +78,14 @@ async def test_a_kept_server_is_found_without_naming_the_host_again(sim: Simulat
             end = last(await deployed(house, spec("ssh", after="keep")))
             assert end.outcome == "serving"
         async with open_orchestrator(sim.settings()) as house:
-            rows = await house.sessions()
+            rows = await house.sessions.rows()
             assert [r.session.id for r in rows] == [end.session_id]
-            checks = await house.health(str(end.session_id))
+            checks = await house.endpoints.health(str(end.session_id))
             assert {c.status for c in checks} <= {CheckStatus.PASSED, CheckStatus.SKIPPED}
-            assert (await house.bench(str(end.session_id))).failed == 0
-            await house.destroy(str(end.session_id))
+            assert (await house.benchmarks.bench(str(end.session_id))).failed == 0
+            await house.sessions.destroy(str(end.session_id))
         async with open_orchestrator(sim.settings()) as house:
-            assert await house.sessions() == []
+            assert await house.sessions.rows() == []
     assert processes_naming(str(sim.folder / "home")) == []
 
 
@@ -97,9 +98,9 @@ async def test_a_second_deployment_on_a_busy_machine_is_refused(sim: Simulation)
             end = last(await deployed(house, spec("ssh")))
             assert end.kind == "deploy" and "earlier deployment still serves" in str(end.error)
             # The refusal has not harmed the one that serves.
-            checks = await house.health(str(first.session_id))
+            checks = await house.endpoints.health(str(first.session_id))
             assert {c.status for c in checks} == {CheckStatus.PASSED, CheckStatus.SKIPPED}
-            await house.destroy(str(first.session_id))
+            await house.sessions.destroy(str(first.session_id))
 
 
 async def test_what_is_done_ahead_ends_when_the_machine_is_left(sim: Simulation) -> None:
@@ -158,14 +159,14 @@ async def test_where_forwarding_is_forbidden_curl_over_ssh_does_it(
     with real_sshd(tmp_path / "sshd", *options) as sshd:
         work = {"work_dir": str(tmp_path / "machine")}
         async with house_on(sim, sshd, install=work) as house:
-            ident = await house.deploy(spec("ssh", after="hold", bench=True))
+            ident = await house.deployments.deploy(spec("ssh", after="hold", bench=True))
             await until(house, ident, lambda e: isinstance(e, ev.Noted) and "holding" in e.text)
-            state = house.state(ident)
+            state = house.deployments.state(ident)
             assert state.tunnel is not None and state.tunnel.mode == "ssh-curl"
             assert state.checks["inference"].status is CheckStatus.PASSED
             assert state.benchmark is not None and state.benchmark.failed == 0
-            await house.release(ident)
-            assert (await house.wait(ident)).outcome == "released"
+            await house.deployments.decide(ident, AfterServing.RELEASE)
+            assert (await house.deployments.wait(ident)).outcome == "released"
 
 
 @contextlib.asynccontextmanager

@@ -29,6 +29,6 @@ async def test_what_cannot_work_anywhere_costs_nothing(
     async with Simulation(monkeypatch, tmp_path).house() as house:
         wish = replace(spec(), model=model, engine_args=arguments)
         with pytest.raises(UsageError, match=words) as refusal:
-            await house.deploy(wish)
+            await house.deployments.deploy(wish)
         assert "sk-mine" not in str(refusal.value)
-        assert await house.stories() == []
+        assert await house.support.past_deployments() == []

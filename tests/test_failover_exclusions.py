@@ -13,6 +13,7 @@ import pytest
 from deployment_support import Wish, last, of_type, spec, told, until
 from failover_support import Fate, quick_orchestrator
 from gdl.domain import events as ev
+from gdl.domain.decisions import AfterFailure
 from gdl.domain.errors import UsageError
 from gdl.domain.offers import OfferQuery
 from gdl.domain.phase import Billing
@@ -39,7 +40,7 @@ def wish(**more: Unpack[Wish]) -> DeploymentSpec:
 
 
 async def deployed(house: Orchestrator, spec: DeploymentSpec) -> list[ev.Recorded]:
-    return await told(house, await house.deploy(spec))
+    return await told(house, await house.deployments.deploy(spec))
 
 
 def offers_tried(story: list[ev.Recorded]) -> list[str]:
@@ -49,7 +50,7 @@ def offers_tried(story: list[ev.Recorded]) -> list[str]:
 async def waits(house: Orchestrator, ident: str) -> None:
     await until(house, ident, lambda e: isinstance(e, ev.ChoiceAwaited))
     # The choice can be made as soon as the event is there.
-    assert house.state(ident).waiting
+    assert house.deployments.state(ident).waiting
 
 
 def fates(shopper: FakeShopper, of: dict[str, str]) -> Fate:
@@ -92,7 +93,7 @@ async def test_a_stale_last_attempt_does_not_hide_what_the_first_cost(
     shopper.list_offers(*OFFERS[:3])
     shopper.never_ready("vastai-101", "instance stopped unexpectedly: exited")
     async with quick_orchestrator(tmp_path, shopper.url) as house:
-        ident = await house.deploy(wish())
+        ident = await house.deployments.deploy(wish())
         await until(house, ident, lambda e: isinstance(e, ev.SessionRented))
         shopper.inject("create", "stale", None)
         end = last(await told(house, ident))
@@ -110,7 +111,7 @@ async def test_ssh_excludes_the_provider_for_now_and_the_machine_for_hours(
         set_out = {(e.kind, e.key): e for e in of_type(story, ev.ExclusionSet)}
         assert not set_out["provider", "vastai"].remembered
         assert set_out["machine", "vastai-machine-101"].remembered
-        (kept,) = await house.exclusions()
+        (kept,) = await house.market.exclusions()
     assert (kept.kind, kept.key, kept.scope) == ("machine", "vastai-machine-101", "remembered")
     hours = (kept.until - datetime.now(UTC)) / timedelta(hours=1)  # type: ignore[operator]
     assert 5.9 < hours <= 6
@@ -124,13 +125,13 @@ async def test_a_broken_machine_is_remembered_across_restarts_and_can_be_cleared
         assert offers_tried(await deployed(house, wish())) == ["vastai-101", "vastai-102"]
     async with quick_orchestrator(tmp_path, shopper.url, fate=of) as house:
         assert offers_tried(await deployed(house, wish())) == ["vastai-102"]
-        out = next(r for r in await house.offers(OfferQuery()) if r.offer.id == "vastai-101")
+        out = next(r for r in await house.market.offers(OfferQuery()) if r.offer.id == "vastai-101")
         assert out.exclusion == "machine" and "until " in str(out.excluded)
         days = (out.until - datetime.now(UTC)) / timedelta(days=1)  # type: ignore[operator]
         assert 6.9 < days <= 7
-        assert await house.clear_exclusions("vastai-machine-101") == 1
+        assert await house.market.clear_exclusions("vastai-machine-101") == 1
         with pytest.raises(UsageError, match="no exclusion"):
-            await house.clear_exclusions("vastai-machine-101")
+            await house.market.clear_exclusions("vastai-machine-101")
         assert offers_tried(await deployed(house, wish())) == ["vastai-101", "vastai-102"]
 
 
@@ -142,7 +143,9 @@ async def test_where_machines_have_no_name_the_offer_stands_for_its_machine(
     async with quick_orchestrator(tmp_path, shopper.url, fate=of) as house:
         story = await deployed(house, wish(query=query))
         assert offers_tried(story) == ["tensordock-301", "bluelobster-1"]
-        assert [(x.kind, x.key) for x in await house.exclusions()] == [("offer", "tensordock-301")]
+        assert [(x.kind, x.key) for x in await house.market.exclusions()] == [
+            ("offer", "tensordock-301")
+        ]
 
 
 async def test_what_no_machine_can_mend_ends_it_at_once(
@@ -151,7 +154,7 @@ async def test_what_no_machine_can_mend_ends_it_at_once(
     async with quick_orchestrator(tmp_path, shopper.url, fate=lambda _: "gated") as house:
         end = last(await deployed(house, wish()))
         assert len(end.attempts) == 1 and end.billing is Billing.RELEASED
-        assert await house.exclusions() == []
+        assert await house.market.exclusions() == []
 
 
 async def test_an_unknown_crash_is_not_held_against_the_machine_for_ever(
@@ -161,7 +164,7 @@ async def test_an_unknown_crash_is_not_held_against_the_machine_for_ever(
     async with quick_orchestrator(tmp_path, shopper.url, fate=of) as house:
         story = await deployed(house, wish())
         assert offers_tried(story) == ["vastai-101", "vastai-102", "tensordock-301"]
-        assert await house.exclusions() == []
+        assert await house.market.exclusions() == []
 
 
 async def test_all_excluded_is_counted_by_cause_with_what_would_help(
@@ -185,37 +188,39 @@ async def test_the_users_exclusions_hold_until_cleared(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
     async with quick_orchestrator(tmp_path, shopper.url) as house:
-        await house.exclude("provider", "vastai", "slow last week")
+        await house.market.exclude("provider", "vastai", "slow last week")
         assert offers_tried(await deployed(house, wish())) == ["tensordock-301"]
-        out = [r for r in await house.offers(OfferQuery()) if r.offer.provider == "vastai"]
+        out = [r for r in await house.market.offers(OfferQuery()) if r.offer.provider == "vastai"]
         assert {r.excluded for r in out} == {"slow last week, until you clear it"}
         with pytest.raises(UsageError, match="unknown kind"):
-            await house.exclude("planet", "mars")
+            await house.market.exclude("planet", "mars")
         with pytest.raises(UsageError):
-            await house.exclude("offer", " ")
-        assert await house.clear_exclusions() == 1
+            await house.market.exclude("offer", " ")
+        assert await house.market.clear_exclusions() == 1
         assert offers_tried(await deployed(house, wish())) == ["vastai-101"]
 
 
 async def test_retry_next_exclude_and_bring_back(tmp_path: Path, shopper: FakeShopper) -> None:
     bad = {"vastai-101": "crash", "vastai-102": "crash", "tensordock-301": "crash"}
     async with quick_orchestrator(tmp_path, shopper.url, fate=fates(shopper, bad)) as house:
-        ident = await house.deploy(wish(auto_failover=False, ask_on_failure=True))
+        ident = await house.deployments.deploy(wish(auto_failover=False, ask_on_failure=True))
         await waits(house, ident)
-        await house.retry(ident)
+        await house.deployments.decide(ident, AfterFailure.RETRY)
         await until(house, ident, lambda e: isinstance(e, ev.AttemptFailed) and e.attempt == 2)
         await until(house, ident, lambda e: isinstance(e, ev.ChoiceAwaited) and e.attempt == 2)
-        await house.next_offer(ident, exclude_provider=True)
+        await house.deployments.decide(ident, AfterFailure.EXCLUDE)
         await until(house, ident, lambda e: isinstance(e, ev.ChoiceAwaited) and e.attempt == 3)
-        excluded = {x.key for x in house.state(ident).exclusions if x.kind == "provider"}
+        excluded = {
+            x.key for x in house.deployments.state(ident).exclusions if x.kind == "provider"
+        }
         assert excluded == {"vastai"}
         with pytest.raises(UsageError, match="not excluded"):
-            await house.include_provider(ident, "bluelobster")
-        await house.include_provider(ident, "vastai")
-        assert not [x for x in house.state(ident).exclusions if x.kind == "provider"]
-        await house.next_offer(ident)
+            await house.deployments.include_provider(ident, "bluelobster")
+        await house.deployments.include_provider(ident, "vastai")
+        assert not [x for x in house.deployments.state(ident).exclusions if x.kind == "provider"]
+        await house.deployments.decide(ident, AfterFailure.NEXT)
         await until(house, ident, lambda e: isinstance(e, ev.ChoiceAwaited) and e.attempt == 4)
-        await house.set_auto_failover(ident, True)
+        await house.deployments.set_auto_failover(ident, True)
         story = await told(house, ident)
     assert offers_tried(story) == [
         *("vastai-101", "vastai-101", "tensordock-301", "vastai-102", "bluelobster-1")
@@ -230,12 +235,12 @@ async def test_turning_automatic_failover_off_asks_instead(
     async with quick_orchestrator(
         tmp_path, shopper.url, fate=lambda _: "crash", pause=0.05
     ) as house:
-        ident = await house.deploy(wish(ask_on_failure=True))
-        await house.set_auto_failover(ident, False)
+        ident = await house.deployments.deploy(wish(ask_on_failure=True))
+        await house.deployments.set_auto_failover(ident, False)
         await waits(house, ident)
-        assert not house.state(ident).auto_failover
-        assert len(house.state(ident).attempts) == 1
-        await house.cancel(ident)
+        assert not house.deployments.state(ident).auto_failover
+        assert len(house.deployments.state(ident).attempts) == 1
+        await house.deployments.cancel(ident)
         assert last(await told(house, ident)).outcome == "cancelled"
 
 
@@ -245,26 +250,26 @@ async def test_when_nothing_is_left_the_user_may_bring_a_provider_back(
     shopper.list_offers(*OFFERS[:2])
     of = fates(shopper, {"vastai-101": "ssh"})
     async with quick_orchestrator(tmp_path, shopper.url, fate=of) as house:
-        ident = await house.deploy(wish(ask_on_failure=True))
+        ident = await house.deployments.deploy(wish(ask_on_failure=True))
         await waits(house, ident)
-        notes = [e.text for e in house.state(ident).notes]
+        notes = [e.text for e in house.deployments.state(ident).notes]
         assert any("2 vastai after SSH errors" in text for text in notes)
-        await house.include_provider(ident, "vastai")
-        await house.next_offer(ident)
+        await house.deployments.include_provider(ident, "vastai")
+        await house.deployments.decide(ident, AfterFailure.NEXT)
         assert offers_tried(await told(house, ident)) == ["vastai-101", "vastai-102"]
 
 
 async def test_experience_shows_in_the_next_ranking(tmp_path: Path, shopper: FakeShopper) -> None:
     async with quick_orchestrator(tmp_path, shopper.url, pause=0.02) as house:
-        before = (await house.offers(OfferQuery(model="tinyllama")))[0]
+        before = (await house.market.offers(OfferQuery(model="tinyllama")))[0]
         assert before.usd_per_million is None
         assert before.session_cost == pytest.approx(0.10 * 1.1)
         await deployed(house, wish(bench=True))
     async with quick_orchestrator(tmp_path, shopper.url) as house:
-        first = (await house.offers(OfferQuery(model="tinyllama")))[0]
+        first = (await house.market.offers(OfferQuery(model="tinyllama")))[0]
         assert first.usd_per_million == pytest.approx(0.10 / 3600 / 900 * 1e6)
         assert first.session_cost == pytest.approx(0.10, rel=0.01)
-        other = (await house.offers(OfferQuery(model="phi-2")))[0]
+        other = (await house.market.offers(OfferQuery(model="phi-2")))[0]
         assert other.usd_per_million is None
 
 
@@ -273,12 +278,12 @@ async def test_a_reliability_floor_leaves_out_what_is_below(
 ) -> None:
     shopper.list_offers(replace(OFFERS[0], reliability=0.9), *OFFERS[1:])
     async with quick_orchestrator(tmp_path, shopper.url, min_reliability=0.95) as house:
-        rows = await house.offers(OfferQuery())
+        rows = await house.market.offers(OfferQuery())
         assert rows[0].offer.id == "vastai-102" and rows[-1].exclusion == "reliability"
 
 
 async def test_an_old_driver_is_seen_in_the_listing(tmp_path: Path, shopper: FakeShopper) -> None:
     shopper.list_offers(replace(OFFERS[0], cuda=10.2), *OFFERS[1:])
     async with quick_orchestrator(tmp_path, shopper.url) as house:
-        rows = await house.offers(OfferQuery())
+        rows = await house.market.offers(OfferQuery())
         assert rows[-1].offer.id == "vastai-101" and rows[-1].exclusion == "cuda"

@@ -103,7 +103,7 @@ async def play(plan: list[tuple[str, int]], folder: Path) -> None:
     backend = ShopperBackend(wanted, "tester", transport=SpoiledAnswers(shopper, plan))
     async with quick_orchestrator(folder, on=backend, **flags) as house:
         spec = DeploymentSpec("tinyllama", "shopper", bench=False, after="destroy")
-        story = await told(house, await house.deploy(spec))
+        story = await told(house, await house.deployments.deploy(spec))
         end = last(story)
         assert "internal error" not in str(end.error), end.error
         assert end.outcome in ("released", "failed")

@@ -53,7 +53,7 @@ def wish(**more: Unpack[Wish]) -> DeploymentSpec:
 
 
 async def deployed(house: Orchestrator, spec: DeploymentSpec) -> list[ev.Recorded]:
-    return await told(house, await house.deploy(spec))
+    return await told(house, await house.deployments.deploy(spec))
 
 
 def posts(shopper: FakeShopper) -> int:
@@ -109,7 +109,7 @@ async def test_a_session_that_does_not_fit_the_offer_is_left_alone(
 ) -> None:
     shopper.inject("create", "drop")
     async with quick_orchestrator(tmp_path, shopper.url) as house:
-        ident = await house.deploy(wish(max_attempts=1))
+        ident = await house.deployments.deploy(wish(max_attempts=1))
         async with asyncio.timeout(30):
             while not posts(shopper):
                 await asyncio.sleep(0.005)
@@ -129,7 +129,7 @@ async def test_a_lost_answer_waits_for_another_process_that_rents_the_same_kind(
         await owned(journal, intent(offer_id="vastai-102"), pid=os.getpid())
         shopper.inject("create", "drop")
         async with quick_orchestrator(tmp_path, shopper.url) as house:
-            ident = await house.deploy(wish(max_attempts=1))
+            ident = await house.deployments.deploy(wish(max_attempts=1))
             async with asyncio.timeout(30):
                 while not posts(shopper):
                     await asyncio.sleep(0.005)
@@ -149,7 +149,7 @@ async def test_a_list_that_fails_after_a_lost_answer_is_asked_again(
 ) -> None:
     shopper.inject("create", "cut")
     async with quick_orchestrator(tmp_path, shopper.url) as house:
-        ident = await house.deploy(wish())
+        ident = await house.deployments.deploy(wish())
         async with asyncio.timeout(30):
             while not posts(shopper):
                 await asyncio.sleep(0.001)
@@ -165,7 +165,7 @@ async def test_a_lost_answer_that_cannot_be_resolved_says_that_it_may_bill(
     shopper.inject("create", "cut")
     flags: Flags = {"timeouts": {"http": 1, "rent": 2, "session": 3, "release": 1}}
     async with quick_orchestrator(tmp_path, shopper.url, **flags) as house:
-        ident = await house.deploy(wish())
+        ident = await house.deployments.deploy(wish())
         async with asyncio.timeout(30):
             while not posts(shopper):
                 await asyncio.sleep(0.001)
@@ -174,9 +174,9 @@ async def test_a_lost_answer_that_cannot_be_resolved_says_that_it_may_bill(
         assert (end.outcome, end.billing) == ("failed", Billing.UNKNOWN)
         assert end.kind == "release_unconfirmed" and posts(shopper) == 1
         shopper.heal()
-        (row,) = await house.sessions()
+        (row,) = await house.sessions.rows()
         assert row.billing == "active" and not row.ours
-        await house.destroy(row.session.id)
+        await house.sessions.destroy(row.session.id)
     assert shopper.billing() == []
 
 
@@ -352,11 +352,11 @@ async def test_an_end_that_nobody_asked_for_proves_nothing_about_the_bill(
         doubtful = shopper.session_of("vastai-101")
         assert end.session_id == doubtful and doubtful in deletes(shopper)
         assert any("marketplace" in n.text for n in of_type(story, ev.Noted))
-        rows = {r.session.id: r.billing for r in await house.sessions()}
+        rows = {r.session.id: r.billing for r in await house.sessions.rows()}
         assert rows[doubtful] == "unknown"
         # The user has looked there, and says so.
-        assert (await house.destroy(doubtful)).billing == "released"
-        rows = {r.session.id: r.billing for r in await house.sessions()}
+        assert (await house.sessions.destroy(doubtful)).billing == "released"
+        rows = {r.session.id: r.billing for r in await house.sessions.rows()}
         assert rows[doubtful] == "released"
 
 
@@ -370,7 +370,7 @@ async def test_an_end_out_of_sight_is_doubted_also_when_nobody_could_look_before
     if not asked_before:
         shopper.inject("session", "500")
     async with quick_orchestrator(tmp_path, shopper.url) as house:
-        ending = await house._renter.releaser.confirm_gone(session)
+        ending = await house.sessions._releaser.confirm_gone(session)
     assert "lost sight" in ending.doubt
 
 
@@ -385,7 +385,7 @@ async def test_a_kept_machine_does_not_hide_that_an_earlier_one_may_bill(
         doubtful = shopper.session_of("vastai-101")
         assert doubtful in str(end.error) and doubtful in str(end.hint)
         assert exit_codes.of_finished(end) == exit_codes.STILL_BILLING
-        await house.destroy(serving)
+        await house.sessions.destroy(serving)
 
 
 async def test_what_is_rented_is_named_while_the_backend_is_away(tmp_path: Path) -> None:
@@ -395,7 +395,7 @@ async def test_what_is_rented_is_named_while_the_backend_is_away(tmp_path: Path)
             end = last(await deployed(house, wish(after="keep")))
     async with quick_orchestrator(tmp_path, url) as house:
         with pytest.raises(BackendUnreachable) as caught:
-            await house.sessions()
+            await house.sessions.rows()
     assert f"still rented: {end.session_id}" in caught.value.message
 
 
@@ -407,10 +407,10 @@ async def test_a_session_destroyed_from_elsewhere_is_neither_in_doubt_nor_replac
         quick_orchestrator(tmp_path, shopper.url, pause=0.6, **flags) as house,
         quick_orchestrator(tmp_path, shopper.url, **flags) as another,
     ):
-        ident = await house.deploy(wish())
+        ident = await house.deployments.deploy(wish())
         event = await until(house, ident, lambda e: isinstance(e, ev.SessionRented))
         assert isinstance(event.event, ev.SessionRented)
-        assert (await another.destroy(event.event.session_id)).billing == "released"
+        assert (await another.sessions.destroy(event.event.session_id)).billing == "released"
         end = last(await told(house, ident))
     assert (end.kind, end.billing) == ("cancelled", Billing.RELEASED)
     assert posts(shopper) == 1 and shopper.billing() == []
@@ -421,13 +421,13 @@ async def test_destroying_what_cannot_be_released_does_not_say_that_it_was(
 ) -> None:
     flags: Flags = {"timeouts": {"http": 1, "rent": 2, "session": 3, "release": 0.5}}
     async with quick_orchestrator(tmp_path, shopper.url, **flags) as house:
-        ident = await house.deploy(wish(after="hold"))
+        ident = await house.deployments.deploy(wish(after="hold"))
         await until(
             house, ident, lambda e: isinstance(e, ev.PhaseChanged) and e.phase is Phase.SERVING
         )
         shopper.inject("delete", "unverified", None)
         with pytest.raises(ReleaseUnconfirmed):
-            await house.destroy(ident)
+            await house.sessions.destroy(ident)
 
 
 async def test_an_unconfirmed_release_ends_failover_and_is_asked_for_again_meanwhile(
@@ -451,8 +451,8 @@ async def test_a_cancel_before_the_first_step_has_an_end(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
     async with quick_orchestrator(tmp_path, shopper.url) as house:
-        ident = await house.deploy(wish())
-        await house.cancel(ident)
+        ident = await house.deployments.deploy(wish())
+        await house.deployments.cancel(ident)
         assert last(await told(house, ident)).outcome == "cancelled"
     assert shopper.billing() == []
 
@@ -465,10 +465,10 @@ async def test_a_cancel_at_any_moment_leaves_nothing_rented(
     if fault is not None:
         shopper.inject("create", fault)
     async with quick_orchestrator(tmp_path, shopper.url, pause=0.01) as house:
-        ident = await house.deploy(wish())
+        ident = await house.deployments.deploy(wish())
         await until(house, ident, lambda e: isinstance(e, ev.PhaseChanged))
         await asyncio.sleep(delay)
-        await house.cancel(ident)
+        await house.deployments.cancel(ident)
         end = last(await told(house, ident))
     assert end.outcome in ("cancelled", "released")
     assert end.billing in (Billing.NONE, Billing.RELEASED)
@@ -495,10 +495,10 @@ async def test_a_cancel_while_a_defect_is_written_down_still_gives_back(
     slow = Slow()
     monkeypatch.setattr("gdl.orchestrator.run.deployment_task._write_text", slow)
     async with quick_orchestrator(tmp_path, shopper.url, fate=breaks) as house:
-        ident = await house.deploy(wish())
+        ident = await house.deployments.deploy(wish())
         async with asyncio.timeout(20):
             await slow.writing.wait()
-        await house.cancel(ident)
+        await house.deployments.cancel(ident)
         slow.go_on.set()
         end = last(await told(house, ident))
     assert (end.outcome, end.billing) == ("cancelled", Billing.RELEASED)
@@ -512,9 +512,9 @@ async def test_a_cancel_while_it_backs_off_does_not_wait_for_it(
     shopper.inject("inventory", "500", None)
     flags: Flags = {"timeouts": {"http": 1, "rent": 2, "session": 600, "release": 1}}
     async with quick_orchestrator(tmp_path, shopper.url, **flags) as house:
-        ident = await house.deploy(wish())
+        ident = await house.deployments.deploy(wish())
         await until(house, ident, lambda e: isinstance(e, ev.Progressed))
-        await house.cancel(ident)
+        await house.deployments.cancel(ident)
         async with asyncio.timeout(30):
             assert last(await told(house, ident)).outcome == "cancelled"
 
@@ -523,7 +523,7 @@ async def test_closing_the_house_gives_everything_back(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
     async with quick_orchestrator(tmp_path, shopper.url) as house:
-        idents = [await house.deploy(wish(after="hold")) for _ in range(3)]
+        idents = [await house.deployments.deploy(wish(after="hold")) for _ in range(3)]
         for ident in idents:
             await until(
                 house, ident, lambda e: isinstance(e, ev.PhaseChanged) and e.phase is Phase.SERVING
@@ -537,7 +537,7 @@ async def test_two_deployments_at_once_lose_both_answers_and_destroy_both(
 ) -> None:
     shopper.inject("create", "cut", 2)
     async with quick_orchestrator(tmp_path, shopper.url) as house:
-        idents = [await house.deploy(wish()) for _ in range(2)]
+        idents = [await house.deployments.deploy(wish()) for _ in range(2)]
         ends = [last(await told(house, ident)) for ident in idents]
     assert [e.outcome for e in ends] == ["released", "released"]
     assert shopper.billing() == []
@@ -568,7 +568,7 @@ async def test_a_journal_that_breaks_on_the_way_does_not_keep_the_machine(
     tmp_path: Path, shopper: FakeShopper, phase: Phase
 ) -> None:
     async with quick_orchestrator(tmp_path, shopper.url, pause=0.05) as house:
-        ident = await house.deploy(wish())
+        ident = await house.deployments.deploy(wish())
         await until(house, ident, lambda e: isinstance(e, ev.PhaseChanged) and e.phase is phase)
         spoil(tmp_path, "events", "rentals", "exclusions")
         story = await told(house, ident)
@@ -604,7 +604,7 @@ async def test_only_the_keys_of_its_own_rental_go_with_a_machine(
         rental = intent(session_id=session, billing=Billing.ACTIVE, **files)
         await owned(journal, rental, pid=GONE_PID)
     async with quick_orchestrator(tmp_path, shopper.url) as house:
-        assert (await house.destroy(session)).billing == "released"
+        assert (await house.sessions.destroy(session)).billing == "released"
     assert [path.name for path in folder.iterdir()] == ["other.pem"]
 
 
@@ -619,12 +619,12 @@ async def test_a_request_of_a_dead_process_is_matched_with_what_it_made(
     async with journal_of(tmp_path) as journal:
         await owned(journal, intent(provider=provider), pid=GONE_PID, key=key)
     async with quick_orchestrator(tmp_path, shopper.url) as house:
-        (row,) = await house.sessions()
+        (row,) = await house.sessions.rows()
         assert (row.session.id, row.ours, row.billing) == (made, True, "active")
-        findings = {f.name: f for f in await house.doctor()}
+        findings = {f.name: f for f in await house.support.doctor()}
         assert made in findings["leftovers"].detail
         assert deletes(shopper) == set()
-        await house.destroy(made)
+        await house.sessions.destroy(made)
     assert shopper.billing() == [] and not key.exists()
 
 
@@ -633,9 +633,9 @@ async def test_a_live_session_whose_key_nobody_has_is_shown_and_never_destroyed_
 ) -> None:
     made = await shopper.rent_elsewhere("tensordock-301")
     async with quick_orchestrator(tmp_path, shopper.url) as house:
-        (row,) = await house.sessions()
+        (row,) = await house.sessions.rows()
         assert (row.ours, row.billing) == (False, "active")
-        await house.doctor()
+        await house.support.doctor()
         await deployed(house, wish())
     assert shopper.billing() == [made] and made not in deletes(shopper)
 
@@ -647,7 +647,7 @@ async def test_a_request_of_a_dead_process_that_made_nothing_is_closed(
     async with journal_of(tmp_path) as journal:
         await owned(journal, intent(requested_at=long_ago), pid=GONE_PID)
         async with quick_orchestrator(tmp_path, shopper.url) as house:
-            assert await house.sessions() == []
+            assert await house.sessions.rows() == []
         (rental,) = await journal.rentals()
         assert not rental.open
         (row,) = await journal.deployments()
@@ -661,6 +661,6 @@ async def test_a_request_of_a_live_process_is_not_touched(
     async with journal_of(tmp_path) as journal:
         await owned(journal, intent(), pid=os.getppid())
         async with quick_orchestrator(tmp_path, shopper.url) as house:
-            await house.sessions()
+            await house.sessions.rows()
         (rental,) = await journal.rentals()
         assert (rental.billing, rental.session_id) == (Billing.REQUESTED, None)

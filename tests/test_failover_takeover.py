@@ -13,6 +13,7 @@ import pytest
 
 from deployment_support import Simulation, last, of_type, spec, told, until
 from gdl.domain import events as ev
+from gdl.domain.decisions import AfterServing
 from gdl.domain.errors import ReleaseUnconfirmed, UsageError
 from gdl.domain.offers import OfferQuery
 from gdl.domain.phase import Billing, Phase
@@ -37,7 +38,7 @@ async def test_a_machine_whose_process_was_killed_while_serving_is_taken_over(
     async with market(sim) as (shopper, _):
         await forgotten(sim, await kept(sim))
         async with sim.house() as house:
-            story = await told(house, await house.deploy(spec("shopper")))
+            story = await told(house, await house.deployments.deploy(spec("shopper")))
         end = last(story)
         assert (end.outcome, len(end.attempts), end.error) == ("released", 1, None)
         notes = [n.text for n in of_type(story, ev.Noted)]
@@ -53,20 +54,22 @@ async def test_a_machine_kept_serving_after_attaching_is_not_taken_over(sim: Sim
         await forgotten(sim, first)
         (session,) = shopper.billing()
         async with sim.house() as house:
-            attached = await house.attach(session)
+            attached = await house.deployments.attach(session)
             await held(house, attached)
-            await house.keep(attached)
+            await house.deployments.decide(attached, AfterServing.KEEP)
             end = last(await told(house, attached))
             assert (end.outcome, end.attempts[0].gpu_name) == ("serving", OFFERS[0].gpu.name)
             alone = OfferQuery(offer_id=OFFERS[0].id)
-            end = last(await told(house, await house.deploy(spec("shopper", query=alone))))
+            end = last(
+                await told(house, await house.deployments.deploy(spec("shopper", query=alone)))
+            )
             # The offer is in use: nothing was done to its machine.
             assert (end.kind, end.billing) == ("session_exists", Billing.NONE)
             assert shopper.billing() == [session]
-            assert [r.session.id for r in await house.sessions() if r.billing == "active"] == [
+            assert [r.session.id for r in await house.sessions.rows() if r.billing == "active"] == [
                 session
             ]
-            await house.destroy(session)
+            await house.sessions.destroy(session)
         assert shopper.billing() == []
 
 
@@ -76,7 +79,7 @@ async def test_a_serving_machine_survives_a_long_outage_of_our_network(
     monkeypatch.setattr(machine_module, "Link", functools.partial(Link, give_up_s=0.3))
     monkeypatch.setattr("gdl.orchestrator.machine.engine_process._LOOK_AGAIN_S", 0.1)
     async with market(sim) as (shopper, cable), sim.house() as house:
-        ident = await house.deploy(spec("shopper", after="hold"))
+        ident = await house.deployments.deploy(spec("shopper", after="hold"))
         await held(house, ident)
         await cable.pull()
         await until(
@@ -84,9 +87,9 @@ async def test_a_serving_machine_survives_a_long_outage_of_our_network(
         )
         await cable.plug()
         async with asyncio.timeout(20):
-            while (await house.health(ident))[-1].status != "passed":
+            while (await house.endpoints.health(ident))[-1].status != "passed":
                 await asyncio.sleep(0.1)
-        await house.release(ident)
+        await house.deployments.decide(ident, AfterServing.RELEASE)
         end = last(await told(house, ident))
         assert (end.outcome, end.error, len(end.attempts)) == ("released", None, 1)
         assert shopper.billing() == []
@@ -101,13 +104,13 @@ async def test_another_service_has_no_say_about_a_session(sim: Simulation) -> No
         async with FakeShopper(offers=OFFERS) as other:
             async with sim.house(shopper_url=other.url) as house:
                 with pytest.raises(UsageError) as caught:
-                    await house.destroy(session)
+                    await house.sessions.destroy(session)
                 assert shopper.url in caught.value.message
-                assert await house.sessions() == []
+                assert await house.sessions.rows() == []
             assert other.seen("DELETE", "/api/v1/sessions/") == []
         assert keys == sorted(path.name for path in (sim.folder / "data" / "keys").iterdir())
         async with sim.house() as house:
-            assert (await house.destroy(session)).billing == "released"
+            assert (await house.sessions.destroy(session)).billing == "released"
         assert shopper.billing() == []
 
 
@@ -118,7 +121,7 @@ async def test_an_end_that_did_not_come_leaves_the_journal_as_it_was(sim: Simula
         shopper.inject("delete", "unverified", None)
         async with sim.house(timeouts={"release": 0.5, "http": 1}) as house:
             with pytest.raises(ReleaseUnconfirmed):
-                await house.destroy(session)
+                await house.sessions.destroy(session)
         async with journal_of(sim) as journal:
             (rental,) = await journal.rentals()
             assert (rental.deployment_id, rental.billing) == (ident, Billing.ACTIVE)
@@ -130,13 +133,13 @@ async def test_destroying_while_attaching_gives_the_machine_back(sim: Simulation
         await kept(sim)
         (session,) = shopper.billing()
         async with sim.house() as house:
-            ident = await house.attach(session)
+            ident = await house.deployments.attach(session)
             await until(
                 house,
                 ident,
                 lambda e: isinstance(e, ev.PhaseChanged) and e.phase is Phase.CONNECTING,
             )
-            assert (await house.destroy(session)).billing == "released"
+            assert (await house.sessions.destroy(session)).billing == "released"
         assert shopper.billing() == []
 
 
@@ -144,7 +147,7 @@ async def test_an_answer_without_a_key_destroys_the_session_it_names(sim: Simula
     async with market(sim) as (shopper, _):
         shopper.inject("create", "no_key")
         async with sim.house() as house:
-            end = last(await told(house, await house.deploy(spec("shopper"))))
+            end = last(await told(house, await house.deployments.deploy(spec("shopper"))))
         assert [a.offer_id for a in end.attempts] == ["vastai-101", "vastai-102"]
         # What it cost until it was destroyed is part of the story.
         assert end.attempts[0].session_id is not None and end.outcome == "released"

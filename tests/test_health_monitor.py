@@ -13,6 +13,7 @@ import pytest
 
 from deployment_support import Simulation, last, of_type, spec, told, until
 from gdl.domain import events as ev
+from gdl.domain.decisions import AfterServing
 from gdl.domain.health import Condition
 from gdl.endpoint.engine_metrics import read_metrics
 from gdl.endpoint.health_monitor import HealthMonitor, Look, Meter
@@ -136,19 +137,20 @@ async def test_a_server_that_hangs_while_serving_is_noticed_and_so_is_its_return
     sim: Simulation,
 ) -> None:
     async with market(sim) as (shopper, _), sim.house() as house:
-        ident = await house.deploy(spec("shopper", after="hold"))
+        ident = await house.deployments.deploy(spec("shopper", after="hold"))
         await held(house, ident)
-        job = house._attempts[ident].server.job
+        attempt = house.deployments.attempt(ident)
+        job = None if attempt is None else attempt.server.job
         assert job is not None and os.getpgid(job.pid) == job.pid != os.getpgid(0)
         os.killpg(job.pid, signal.SIGSTOP)
         await told_of(house, ident, Condition.DEGRADED)
         os.killpg(job.pid, signal.SIGCONT)
         await told_of(house, ident, Condition.HEALTHY)
-        sample = house.health_now(ident)
+        sample = house.endpoints.readings(ident).health
         assert sample is not None and sample.condition is Condition.HEALTHY
-        await house.release(ident)
+        await house.deployments.decide(ident, AfterServing.RELEASE)
         story = await told(house, ident)
-        assert last(story).outcome == "released" and house.health_now(ident) is None
+        assert last(story).outcome == "released" and house.endpoints.readings(ident).health is None
         assert len(of_type(story, ev.HealthChanged)) == 2
         assert shopper.billing() == []
 
@@ -158,13 +160,13 @@ async def test_a_lost_connection_is_not_taken_for_a_dead_server(
     sim: Simulation,
 ) -> None:
     async with market(sim) as (_, cable), sim.house() as house:
-        ident = await house.deploy(spec("shopper", after="hold"))
+        ident = await house.deployments.deploy(spec("shopper", after="hold"))
         await held(house, ident)
         await cable.pull()
         await told_of(house, ident, Condition.UNREACHABLE)
         await cable.plug()
         await told_of(house, ident, Condition.HEALTHY)
-        await house.release(ident)
+        await house.deployments.decide(ident, AfterServing.RELEASE)
         seen = [e.condition for e in of_type(await told(house, ident), ev.HealthChanged)]
         assert seen == [Condition.UNREACHABLE, Condition.HEALTHY]
 
@@ -198,4 +200,4 @@ async def test_the_command_line_watches_until_it_is_told_to_stop(
         async with asyncio.timeout(30):
             assert await child.wait() == 0
         async with sim.house() as house:
-            await house.destroy(session)
+            await house.sessions.destroy(session)

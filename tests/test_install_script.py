@@ -145,21 +145,21 @@ async def test_an_installation_that_still_runs_is_waited_for(
             await jobs.start(connection, spec_of)
             flags = {"backend": "ssh", "engine": engine}
             async with open_orchestrator(sim.settings(**flags), options=where) as house:
-                ident = await house.deploy(spec("ssh"))
+                ident = await house.deployments.deploy(spec("ssh"))
                 await until(
                     house, ident, lambda e: isinstance(e, ev.Noted) and "still runs" in e.text
                 )
                 assert Phase.STARTING not in phases(await so_far(house, ident))
                 over.touch()
-                assert (await house.wait(ident)).outcome == "released"
+                assert (await house.deployments.wait(ident)).outcome == "released"
 
 
 async def so_far(house: Orchestrator, ident: str) -> list[ev.Recorded]:
     """What was told until now."""
     story = []
-    async for recorded in house.events(ident):
+    async for recorded in house.deployments.events(ident):
         story.append(recorded)
-        if recorded.seq == house.state(ident).last_seq:
+        if recorded.seq == house.deployments.state(ident).last_seq:
             break
     return story
 

@@ -15,6 +15,7 @@ import pytest
 
 from deployment_support import last, told
 from gdl.domain.client_snippets import Call
+from gdl.domain.decisions import AfterServing
 from gdl.domain.spec import DeploymentSpec
 from market_support import held
 from sandbox_support import isolate, sandbox, settings
@@ -78,13 +79,15 @@ async def test_the_endpoint_is_one_of_openais_kind(
 ) -> None:
     isolate(monkeypatch, tmp_path)
     async with sandbox(settings(tmp_path, "calm")) as (house, _):
-        ident = await house.deploy(DeploymentSpec("tinyllama", "sandbox", bench=False))
+        ident = await house.deployments.deploy(DeploymentSpec("tinyllama", "sandbox", bench=False))
         await held(house, ident)
-        tunnel = house.state(ident).tunnel
+        tunnel = house.deployments.state(ident).tunnel
         assert tunnel is not None and tunnel.mode == "forward"
         key = Path(tunnel.api_key_file).read_text().strip()
-        call = Call(tunnel.endpoint, house.state(ident).served_name, tunnel.api_key_file)
+        call = Call(
+            tunnel.endpoint, house.deployments.state(ident).served_name, tunnel.api_key_file
+        )
         await serves_the_official_client(call, key)
         await the_lines_to_paste_work(call, key)
-        await house.release(ident)
+        await house.deployments.decide(ident, AfterServing.RELEASE)
         assert last(await told(house, ident)).outcome == "released"

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from deployment_support import SIMULATED, Simulation, last, processes_naming, spec, told
+from gdl.domain.decisions import AfterServing
 from gdl.domain.errors import DeployError, GdlError, MachineError, UsageError
 from gdl.orchestrator.endpoint import cloudflared
 from gdl.orchestrator.service import Orchestrator
@@ -50,13 +51,13 @@ def url() -> Iterator[str]:
 async def serving(sim: Simulation, **public: str) -> AsyncIterator[tuple[Orchestrator, str, Path]]:
     """(the orchestrator, a deployment that is held, the folder of its machine's program)."""
     async with sim.house(public=public) as house:
-        ident = await house.deploy(spec(after="hold"))
+        ident = await house.deployments.deploy(spec(after="hold"))
         await held(house, ident)
         (work_dir,) = (sim.folder / "data" / "local").glob("*/work")
         yield house, ident, work_dir / "public"
-        await house.release(ident)
+        await house.deployments.decide(ident, AfterServing.RELEASE)
         assert last(await told(house, ident)).outcome == "released"
-        assert await house.public_rows() == []
+        assert await house.sessions.public_rows() == []
         assert processes_naming(str(work_dir)) == []
 
 
@@ -64,8 +65,8 @@ async def refused(sim: Simulation, ident: str, **public: str) -> GdlError:
     """Why another process, with these settings, cannot make it public."""
     async with sim.house(public=public) as house:
         with pytest.raises(GdlError) as caught:
-            await house.make_public(ident, lambda _: None)
-        assert await house.public_rows() == []
+            await house.sessions.make_public(ident, lambda _: None)
+        assert await house.sessions.public_rows() == []
     return caught.value
 
 
@@ -73,11 +74,11 @@ async def refused(sim: Simulation, ident: str, **public: str) -> GdlError:
 async def test_an_address_is_had_kept_followed_and_ended(sim: Simulation, url: str) -> None:
     said: list[str] = []
     async with serving(sim, cloudflared=url, sha256=SUM) as (house, ident, folder):
-        assert await house.public_rows() == []
-        row = await house.make_public(ident, said.append)
+        assert await house.sessions.public_rows() == []
+        row = await house.sessions.make_public(ident, said.append)
         assert (row.url, row.deployment_id, row.model) == (FIRST, ident, "smollm2-135m")
-        assert said and await house.public_rows() == [row]
-        assert [s.public for s in await house.sessions()] == [FIRST]
+        assert said and await house.sessions.public_rows() == [row]
+        assert [s.public for s in await house.sessions.rows()] == [FIRST]
 
         words = (folder / "arguments").read_text().splitlines()
         to = words[words.index("--url") + 1]
@@ -92,21 +93,21 @@ async def test_an_address_is_had_kept_followed_and_ended(sim: Simulation, url: s
         assert processes_naming(key) == []
 
         # Asked for again it is the same one; a new address is read from the log.
-        assert await house.make_public(ident, said.append) == row
-        async with aclosing(house.watch_public(ident)) as rows:
+        assert await house.sessions.make_public(ident, said.append) == row
+        async with aclosing(house.sessions.watch_public(ident)) as rows:
             assert await anext(rows) == row
             (folder / "change").touch()
             async with asyncio.timeout(20):
                 assert (await anext(rows)).url == OTHER
-        assert [r.url for r in await house.public_rows()] == [OTHER]
+        assert [r.url for r in await house.sessions.public_rows()] == [OTHER]
 
-        await house.stop_public(ident)
-        assert await house.public_rows() == []
+        await house.sessions.stop_public(ident)
+        assert await house.sessions.public_rows() == []
         assert processes_naming(str(folder)) == []
         with pytest.raises(UsageError, match="is not public"):
-            await house.stop_public(ident)
+            await house.sessions.stop_public(ident)
         # It ends with the deployment, too: `serving` looks.
-        await house.make_public(ident, said.append)
+        await house.sessions.make_public(ident, said.append)
         assert processes_naming(str(folder)) != []
 
 
@@ -134,9 +135,9 @@ async def test_what_is_refused_and_fails_leaves_nothing(sim: Simulation, url: st
         (copy,) = folder.glob("cloudflared-*")
         copy.write_text("#!/bin/sh\necho owned\n")
         async with sim.house(public={"cloudflared": "~/cloudflared", "sha256": SUM}) as other:
-            assert (await other.make_public(ident, lambda _: None)).url == FIRST
+            assert (await other.sessions.make_public(ident, lambda _: None)).url == FIRST
         assert copy.read_bytes() == PROGRAM.read_bytes()
-        assert [row.url for row in await house.public_rows()] == [FIRST]
+        assert [row.url for row in await house.sessions.public_rows()] == [FIRST]
 
 
 @pytest.mark.long

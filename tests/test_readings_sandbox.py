@@ -12,6 +12,7 @@ import sandbox_support as support
 from deployment_support import told, until
 from gdl.domain import events as ev
 from gdl.domain.benchmark import OWN_LOAD, BenchLoad
+from gdl.domain.decisions import AfterServing
 from gdl.domain.phase import Phase
 from gdl.domain.spec import DeploymentSpec
 
@@ -26,37 +27,39 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 async def test_a_serving_machine_has_gauges_rounds_and_a_load_of_ones_own(tmp_path: Path) -> None:
     async with support.sandbox(support.settings(tmp_path, "calm")) as (house, _):
         spec = DeploymentSpec("tinyllama", "sandbox", bench=False, after="hold")
-        ident = await house.deploy(spec)
-        assert await house.estimates(ident) == {}
+        ident = await house.deployments.deploy(spec)
+        assert await house.endpoints.estimates(ident) == {}
         await until(house, ident, lambda e: isinstance(e, ev.Noted) and "holding" in e.text)
         async with asyncio.timeout(30):
-            while (gpu := house.gpu_now(ident)) is None:
+            while (gpu := house.endpoints.readings(ident).gpu) is None:
                 await asyncio.sleep(0.05)
         assert gpu.total_mib and gpu.share and gpu.percent is not None
-        assert len(house.check_rounds(ident)) == 1
-        await house.health(ident)
-        rounds = house.check_rounds(ident)
+        assert len(house.endpoints.readings(ident).rounds) == 1
+        await house.endpoints.health(ident)
+        rounds = house.endpoints.readings(ident).rounds
         assert [len(each.checks) for each in rounds] == [5, 5]
         assert rounds[0].at < rounds[1].at
-        report = await house.bench(ident, BenchLoad(requests=6, concurrency=3, max_tokens=8))
+        report = await house.benchmarks.bench(
+            ident, BenchLoad(requests=6, concurrency=3, max_tokens=8)
+        )
         assert (report.completed, report.concurrency, report.output_tokens) == (6, 3, 48)
         assert report.ttft_spread is not None and sum(report.ttft_spread.counts) == 6
         assert report.e2el_spread is not None and sum(report.e2el_spread.counts) == 6
-        (kept,) = await house.benchmarks()
+        (kept,) = await house.benchmarks.kept()
         assert kept.workload == "own, 6 requests, out 8" and kept.report.e2el_spread is not None
-        parts = house.state(ident).attempts[-1].parts
+        parts = house.deployments.state(ident).attempts[-1].parts
         assert dict(parts).keys() >= {"packages", "shards"}
         assert dict(parts)["packages"] == 1.0
-        await house.release(ident)
+        await house.deployments.decide(ident, AfterServing.RELEASE)
         story = await told(house, ident)
-        assert house.gpu_now(ident) is None
-        again = await house.deploy(spec)
-        usual = await house.estimates(again)
+        assert house.endpoints.readings(ident).gpu is None
+        again = await house.deployments.deploy(spec)
+        usual = await house.endpoints.estimates(again)
         assert usual.keys() >= {Phase.RENTING, Phase.INSTALLING, Phase.LOADING, Phase.VERIFYING}
         # Measured once, so each is what it took then.
         phases = [(r.at, r.event.phase) for r in story if isinstance(r.event, ev.PhaseChanged)]
         took = {phase: (end - at).total_seconds() for (at, phase), (end, _) in pairwise(phases)}
         assert {phase: took[phase] for phase in usual} == pytest.approx(usual, abs=0.01)
-        await house.cancel(again)
+        await house.deployments.cancel(again)
         await told(house, again)
     assert BenchLoad(8, 4, 64) == OWN_LOAD

@@ -283,7 +283,7 @@ async def test_everything_shown_says_that_it_is_simulated(tmp_path: Path) -> Non
         said = " ".join(f.detail for f in await backend.check())
         assert "simulated" in said and "nothing is rented" in said
         assert "simulated" in (await backend.costs()).note
-        assert await house.sessions() == []
+        assert await house.sessions.rows() == []
 
 
 async def test_a_sandbox_elsewhere_is_used_by_its_address(tmp_path: Path) -> None:

@@ -133,14 +133,14 @@ async def test_a_new_scenario_needs_no_code(tmp_path: Path) -> None:
 async def test_cancelling_while_ssh_is_awaited_releases_the_machine(tmp_path: Path) -> None:
     wanted = support.settings(tmp_path, "slow-boot", speed=1)
     async with support.sandbox(wanted) as (house, backend):
-        ident = await house.deploy(support._spec({"bench": False, "after": "destroy"}))
+        ident = await house.deployments.deploy(support._spec({"bench": False, "after": "destroy"}))
         market = support.service_of(backend).market if backend.service else None
         async with asyncio.timeout(20):
             while market is None or not market.rented():
                 await asyncio.sleep(0.02)
                 market = backend.service.market if backend.service else None
-        await house.cancel(ident)
+        await house.deployments.cancel(ident)
         async with asyncio.timeout(20):
-            story = [r async for r in house.events(ident)]
+            story = [r async for r in house.deployments.events(ident)]
         assert last(story).outcome == "cancelled"
         assert market.rented() == []

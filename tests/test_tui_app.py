@@ -12,6 +12,7 @@ from textual.widgets import Static, TabbedContent
 
 from gdl.domain import events as ev
 from gdl.domain.benchmark import OWN_LOAD
+from gdl.domain.decisions import AfterFailure, AfterServing
 from gdl.domain.errors import BackendUnreachable, OfferGone
 from gdl.domain.events import LogLines
 from gdl.domain.offers import Exclusion
@@ -262,9 +263,9 @@ async def test_cancel_asks_and_names_the_machine() -> None:
 @pytest.mark.parametrize(
     ("key", "call"),
     [
-        ("r", ("retry", "d-1")),
-        ("n", ("next_offer", "d-1", False)),
-        ("x", ("next_offer", "d-1", True)),
+        ("r", ("decide", "d-1", AfterFailure.RETRY)),
+        ("n", ("decide", "d-1", AfterFailure.NEXT)),
+        ("x", ("decide", "d-1", AfterFailure.EXCLUDE)),
         ("a", ("set_auto_failover", "d-1", True)),
     ],
 )
@@ -281,7 +282,8 @@ async def test_a_failure_that_waits_offers_its_keys(key: str, call: tuple[Any, .
 
 
 @pytest.mark.parametrize(
-    ("key", "call"), [("f", ("apply_remedy", "d-1")), ("n", ("next_offer", "d-1", False))]
+    ("key", "call"),
+    [("f", ("decide", "d-1", AfterFailure.FIX)), ("n", ("decide", "d-1", AfterFailure.NEXT))],
 )
 async def test_a_remedy_is_one_key_away_while_the_machine_is_rented(
     key: str, call: tuple[Any, ...]
@@ -304,7 +306,7 @@ async def test_without_a_remedy_for_the_machine_its_key_is_dead() -> None:
         await pilot.press("f")
         await pilot.press("n")
         await until(pilot, lambda: bool(orchestrator.calls))
-        assert orchestrator.calls == [("next_offer", "d-1", False)]
+        assert orchestrator.calls == [("decide", "d-1", AfterFailure.NEXT)]
 
 
 async def test_keys_of_a_choice_are_dead_until_it_is_to_be_made() -> None:
@@ -318,7 +320,7 @@ async def test_keys_of_a_choice_are_dead_until_it_is_to_be_made() -> None:
         orchestrator.push(ident, 92, ev.ChoiceAwaited(1))
         await until(pilot, lambda: "same machine again" in screen_text(app))
         await pilot.press("r")
-        await until(pilot, lambda: ("retry", ident) in orchestrator.calls)
+        await until(pilot, lambda: ("decide", ident, AfterFailure.RETRY) in orchestrator.calls)
 
 
 async def test_a_provider_is_brought_back_into_a_deployment() -> None:
@@ -364,17 +366,20 @@ async def test_copies_the_endpoint() -> None:
         assert app.clipboard.startswith(f"curl {ENDPOINT}/chat/completions")
 
 
-@pytest.mark.parametrize(("key", "name"), [("R", "release"), ("K", "keep")])
-async def test_a_held_machine_is_released_or_kept(key: str, name: str) -> None:
+@pytest.mark.parametrize(
+    ("key", "decision"), [("R", AfterServing.RELEASE), ("K", AfterServing.KEEP)]
+)
+async def test_a_held_machine_is_released_or_kept(key: str, decision: AfterServing) -> None:
     app, orchestrator = make_app()
     async with app.run_test(size=SIZE) as pilot:
         ident = await show(pilot, orchestrator, to_serving)
         await pilot.press(key)
         await until(pilot, lambda: isinstance(app.screen, Confirm))
         await pilot.press("y")
-        await until(pilot, lambda: (name, ident) in orchestrator.calls)
+        await until(pilot, lambda: ("decide", ident, decision) in orchestrator.calls)
         await caught_up(pilot, orchestrator, ident)
-        await until(pilot, lambda: ("Still billing" in screen_text(app)) == (name == "keep"))
+        kept = decision is AfterServing.KEEP
+        await until(pilot, lambda: ("Still billing" in screen_text(app)) == kept)
 
 
 async def test_the_log_follows_until_scrolled_then_counts() -> None:
@@ -444,16 +449,16 @@ async def test_a_broken_stream_is_told_and_looked_at_again() -> None:
     app, orchestrator = make_app()
     async with app.run_test(size=SIZE) as pilot:
         ident = orchestrator.begin(SPEC)
-        real = orchestrator.events
+        real = orchestrator.deployments.events
 
         async def broken(_ident: str) -> Any:
             raise OfferGone("x", "the journal is locked")
             yield
 
-        orchestrator.events = broken  # type: ignore[method-assign, assignment]
+        orchestrator.deployments.events = broken  # type: ignore[method-assign, assignment]
         app.open_deployment(ident)
         await until(pilot, lambda: "the journal is locked" in screen_text(app))
-        orchestrator.events = real  # type: ignore[method-assign]
+        orchestrator.deployments.events = real  # type: ignore[method-assign]
         await pilot.press("r")
         await until(pilot, lambda: "the journal is locked" not in screen_text(app))
 
@@ -530,8 +535,10 @@ async def test_ctrl_c_does_not_quit() -> None:
         assert not app._exit
 
 
-@pytest.mark.parametrize(("key", "call"), [("l", "keep"), ("r", "release")])
-async def test_quitting_while_serving_asks(key: str, call: str) -> None:
+@pytest.mark.parametrize(
+    ("key", "decision"), [("l", AfterServing.KEEP), ("r", AfterServing.RELEASE)]
+)
+async def test_quitting_while_serving_asks(key: str, decision: AfterServing) -> None:
     app, orchestrator = make_app()
     async with app.run_test(size=SIZE) as pilot:
         ident = await show(pilot, orchestrator, to_serving)
@@ -546,7 +553,7 @@ async def test_quitting_while_serving_asks(key: str, call: str) -> None:
         await until(pilot, lambda: isinstance(app.screen, QuitDialog))
         await pilot.press(key)
         await ended(app)
-    assert orchestrator.calls == [(call, ident)]
+    assert orchestrator.calls == [("decide", ident, decision)]
 
 
 async def test_what_ends_with_the_program_cannot_be_left_running() -> None:

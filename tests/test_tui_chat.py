@@ -11,6 +11,7 @@ import pytest
 from textual.pilot import Pilot
 
 from gdl.domain.chat import ChatDone, ChatMessage, ChatPiece
+from gdl.domain.decisions import AfterServing
 from gdl.tui.screens.chat import ChatLine, ChatScreen
 from gdl.tui.screens.deployment import DeploymentScreen
 from gdl.tui.store import TURNS_KEPT
@@ -136,7 +137,7 @@ async def test_history_stays_when_it_no_longer_serves() -> None:
         ident = await talking(pilot, orchestrator)
         await ask(pilot, "hi")
         await until(pilot, lambda: "TTFT" in screen_text(app))
-        await orchestrator.release(ident)
+        await orchestrator.deployments.decide(ident, AfterServing.RELEASE)
         await until(pilot, lambda: app.screen.query_one(ChatLine).disabled)
         assert "TTFT" in screen_text(app)
 

@@ -138,7 +138,9 @@ async def test_logs_of_earlier_attempts_are_bounded() -> None:
             orchestrator.push(ident, number * 10, *failing(number))
         app.open_deployment(ident)
         followed = app.store.deployments[ident]
-        await until(pilot, lambda: followed.state.last_seq >= orchestrator.state(ident).last_seq)
+        await until(
+            pilot, lambda: followed.state.last_seq >= orchestrator.deployments.state(ident).last_seq
+        )
         assert len(followed.logs) == EARLIER_KEPT + 1
         kept = [len(logs.install.since(0)) for logs in followed.logs.values()]
         assert kept == [EARLIER_LINES] * EARLIER_KEPT + [EARLIER_LINES + 100]
@@ -265,7 +267,7 @@ async def test_a_benchmark_asks_what_was_typed() -> None:
         assert isinstance(app.screen, HealthScreen), "one at a time"
         orchestrator.gate.set()
         orchestrator.push(
-            ident, 540, ev.BenchFinished(1, (await orchestrator.bench(ident, wanted)))
+            ident, 540, ev.BenchFinished(1, (await orchestrator.benchmarks.bench(ident, wanted)))
         )
         await until(pilot, lambda: "concurrency 8" in screen_text(app))
         await pilot.press("b")

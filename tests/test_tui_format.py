@@ -99,7 +99,7 @@ def test_bills_count_each_machine_once_and_forget_released_ones() -> None:
     to_serving(orchestrator, ident)
     store = Store()
     followed = store.add(ident)
-    followed.state = orchestrator.state(ident)
+    followed.state = orchestrator.deployments.state(ident)
     elsewhere = session_row("s-77", ours=False)
     same = session_row("s-1", ours=True)
     store.list_sessions([elsewhere, same], START)
@@ -149,7 +149,7 @@ def test_an_endpoint_line_quotes_what_it_is_given() -> None:
     ident = orchestrator.begin(SPEC)
     to_serving(orchestrator, ident)
     hostile = "m'; touch pwned; '"
-    state = replace(orchestrator.state(ident), served_name=hostile)
+    state = replace(orchestrator.deployments.state(ident), served_name=hostile)
     way = call(state)
     assert way is not None
     words = shlex.split(way.lines("curl"))

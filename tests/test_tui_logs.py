@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from textual.pilot import Pilot
 
+from gdl.domain.decisions import AfterFailure
 from gdl.domain.events import LogLines as Lines
 from gdl.tui.save_file import save_text
 from gdl.tui.screens.deployment import DeploymentScreen
@@ -76,7 +77,7 @@ async def test_n_is_the_screens_key_unless_something_is_searched() -> None:
         await pilot.press("slash", *"torch", "enter", "n")
         assert orchestrator.calls == []
         await pilot.press("escape", "n")
-        await until(pilot, lambda: ("next_offer", ident, False) in orchestrator.calls)
+        await until(pilot, lambda: ("decide", ident, AfterFailure.NEXT) in orchestrator.calls)
 
 
 async def test_what_comes_while_searching_is_found_too() -> None:

@@ -16,7 +16,7 @@ from textual.widgets import Input
 
 from gdl.backends.shopper.discovery import api_keys
 from gdl.domain.errors import ReleaseUnconfirmed
-from gdl.orchestrator.api.ports import SessionRow
+from gdl.orchestrator.api.views import SessionRow
 from gdl.tui import keymap
 from gdl.tui.app import GdlApp
 from gdl.tui.screens.deployment import DeploymentScreen
@@ -295,14 +295,14 @@ async def test_a_long_list_of_what_is_destroyed_can_be_read_to_its_end() -> None
 
 async def test_one_release_that_fails_keeps_no_other_back() -> None:
     app, orchestrator = make_app(rented())
-    real = orchestrator.destroy
+    real = orchestrator.sessions.destroy
 
     async def destroy(ident: str) -> SessionRow:
         if ident == "s-1":
             raise ReleaseUnconfirmed("s-1 may still be billing", "look at the marketplace")
         return await real(ident)
 
-    orchestrator.destroy = destroy  # type: ignore[method-assign]
+    orchestrator.sessions.destroy = destroy  # type: ignore[method-assign]
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
         await to_sessions(pilot)
         await pilot.press("space", "space", "D")
@@ -602,13 +602,13 @@ async def test_hostile_words_of_sessions_and_stories_are_only_text() -> None:
 async def test_a_slow_backend_never_freezes_the_sessions() -> None:
     app, orchestrator = make_app(rented())
     gate = asyncio.Event()
-    real = orchestrator.sessions
+    real = orchestrator.sessions.rows
 
     async def slow() -> Any:
         await gate.wait()
         return await real()
 
-    orchestrator.sessions = slow  # type: ignore[method-assign]
+    orchestrator.sessions.rows = slow  # type: ignore[method-assign]
     async with app.run_test(size=SIZE) as pilot:
         await pilot.press("4")
         await until(pilot, lambda: "Asking for sessions" in screen_text(app))

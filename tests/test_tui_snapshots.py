@@ -90,7 +90,7 @@ async def open_deployment(
         pilot,
         lambda: (
             isinstance(pilot.app.screen, DeploymentScreen)
-            and followed(pilot).state.last_seq >= orchestrator.state(ident).last_seq
+            and followed(pilot).state.last_seq >= orchestrator.deployments.state(ident).last_seq
         ),
     )
 

@@ -16,7 +16,7 @@ from textual.widgets import Input, OptionList
 from gdl.domain.errors import BackendUnreachable
 from gdl.domain.offers import Exclusion
 from gdl.domain.session import SessionStatus
-from gdl.orchestrator.api.ports import PastDeployment
+from gdl.orchestrator.api.views import PastDeployment
 from test_tui_snapshots import Compare, at, open_deployment, picture, settle
 from tui_pilot import app_of
 from tui_support import (

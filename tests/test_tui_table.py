@@ -74,12 +74,12 @@ async def test_a_click_moves_the_cursor_and_two_deploy() -> None:
 
 async def test_prices_of_session_and_tokens_show_where_there_is_room() -> None:
     app, orchestrator = make_app()
-    listed = orchestrator.offers
+    listed = orchestrator.market.offers
 
     async def with_speeds(query: OfferQuery) -> list[object]:
         return [r._replace(usd_per_million=0.25) for r in await listed(query)]
 
-    orchestrator.offers = with_speeds  # type: ignore[method-assign, assignment]
+    orchestrator.market.offers = with_speeds  # type: ignore[method-assign, assignment]
     async with app.run_test(size=(120, 30)) as pilot:
         await loaded(pilot)
         text = screen_text(app)

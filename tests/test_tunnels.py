@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gdl.orchestrator.api.ports import TunnelRow
+from gdl.orchestrator.api.views import TunnelRow
 from gdl.orchestrator.sessions.tunnels import usual_port
 from market_support import Place
 

@@ -91,5 +91,5 @@ async def show(
 
 async def caught_up(pilot: Pilot[Any], orchestrator: ScriptedOrchestrator, ident: str) -> None:
     followed = app_of(pilot).store.deployments[ident]
-    finished = orchestrator.state(ident)
+    finished = orchestrator.deployments.state(ident)
     await until(pilot, lambda: followed.state.last_seq >= finished.last_seq)

@@ -22,6 +22,7 @@ from gdl.domain.benchmark import (
     QualityAnswer,
 )
 from gdl.domain.chat import ChatDone, ChatMessage, ChatPiece
+from gdl.domain.decisions import AfterServing, Decision
 from gdl.domain.deployment import DeploymentState, apply
 from gdl.domain.errors import GdlError, UsageError
 from gdl.domain.events import DeploymentFinished, Event, Recorded
@@ -37,11 +38,12 @@ from gdl.domain.remedies import Remedy, RemedyKind
 from gdl.domain.session import Session, SessionStatus
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines.registry import create
-from gdl.orchestrator.api.ports import (
+from gdl.orchestrator.api.views import (
     ModelRow,
     PastDeployment,
     PublicRow,
     ReachedEndpoint,
+    Readings,
     SessionRow,
     SizedModel,
     TunnelRow,
@@ -134,7 +136,8 @@ FINDINGS = (
 
 
 class ScriptedOrchestrator:
-    """Implements OrchestratorApi. `push` makes a deployment's next events happen."""
+    """`push` makes a deployment's next events happen; `calls` tells what was asked, in order. The
+    ports implement what the terminal UI asks for."""
 
     backend_name = "shopper"
     keeps = True
@@ -144,7 +147,7 @@ class ScriptedOrchestrator:
     def __init__(self, clock: Clock | None = None, offers: Sequence[Offer] = OFFERS) -> None:
         self.clock = clock or Clock()
         self.listed = list(offers)
-        self._engine, self._settings = create("vllm"), Settings(data_dir=Path("/nonexistent"))
+        self.engine, self.settings = create("vllm"), Settings(data_dir=Path("/nonexistent"))
         self.error: GdlError | None = None
         self.left_out: list[Exclusion] = []
         self.sample: HealthSample | None = None
@@ -162,100 +165,133 @@ class ScriptedOrchestrator:
         self.said: list[ChatPiece | ChatDone] = []
         self.told: list[PastDeployment] = []
         self.speeds: dict[tuple[str, int], float] = {}
-        self._recorded: dict[str, list[Recorded]] = {}
-        self._states: dict[str, DeploymentState] = {}
-        self._changed: dict[str, asyncio.Event] = {}
+        self.history: dict[str, list[Recorded]] = {}
+        self.states: dict[str, DeploymentState] = {}
+        self.changed: dict[str, asyncio.Event] = {}
+        self.market = ScriptedMarket(self)
+        self.deployments = ScriptedDeployments(self)
+        self.sessions = ScriptedSessions(self)
+        self.endpoints = ScriptedEndpoints(self)
+        self.benchmarks = ScriptedBenchmarks(self)
+        self.support = ScriptedSupport(self)
 
     # What tests do
 
     def begin(self, spec: DeploymentSpec) -> str:
-        ident = f"d-{len(self._recorded) + 1}"
+        ident = f"d-{len(self.history) + 1}"
         self.specs.append(spec)
-        self._recorded[ident] = []
-        self._states[ident] = DeploymentState(ident)
-        self._changed[ident] = asyncio.Event()
+        self.history[ident] = []
+        self.states[ident] = DeploymentState(ident)
+        self.changed[ident] = asyncio.Event()
         self.push(ident, 0, ev.DeploymentPlanned(spec, spec.model, spec.model, 1.9))
         return ident
 
     def push(self, ident: str, at: float, *events: Event) -> None:
         """These events happen, `at` seconds after the start."""
         for event in events:
-            seq = len(self._recorded[ident]) + 1
+            seq = len(self.history[ident]) + 1
             recorded = Recorded(ident, seq, START + timedelta(seconds=at), event)
-            self._states[ident] = apply(self._states[ident], recorded)
-            self._recorded[ident].append(recorded)
-        changed, self._changed[ident] = self._changed[ident], asyncio.Event()
+            self.states[ident] = apply(self.states[ident], recorded)
+            self.history[ident].append(recorded)
+        changed, self.changed[ident] = self.changed[ident], asyncio.Event()
         changed.set()
 
     def recorded(self, ident: str) -> Sequence[Recorded]:
-        return tuple(self._recorded[ident])
+        return tuple(self.history[ident])
 
-    # OrchestratorApi
+    async def aclose(self) -> None:
+        return None
+
+
+class ScriptedMarket:
+    """Ranks what is listed by the real rules."""
+
+    def __init__(self, o: ScriptedOrchestrator) -> None:
+        self._o = o
 
     async def offers(self, query: OfferQuery) -> Sequence[RankedOffer]:
-        self.queries.append(query)
-        if self.gate is not None:
-            await self.gate.wait()
-        if self.error is not None:
-            raise self.error
+        self._o.queries.append(query)
+        if self._o.gate is not None:
+            await self._o.gate.wait()
+        if self._o.error is not None:
+            raise self._o.error
         sized = self.size(query) if query.model else None
         need = sized.need.vram_gb if sized and sized.need else None
-        left_out = Exclusions.of(self.left_out)
+        left_out = Exclusions.of(self._o.left_out)
         return rank(
-            self.listed,
+            self._o.listed,
             query,
             needed_vram_gb=need,
             exclusions=left_out,
             hours=query.hours or 1,
-            track_record=TrackRecord(tokens_per_s=self.speeds),
+            track_record=TrackRecord(tokens_per_s=self._o.speeds),
         )
 
     def size(self, query: OfferQuery) -> SizedModel:
         """By the real engine, without its refusal of names that cannot be."""
         try:
-            return sized(self._engine, query, self._settings)
+            return sized(self._o.engine, query, self._o.settings)
         except UsageError as error:
             if not error.message.startswith("unknown model"):
                 raise
             return SizedModel(None, 0)
 
     async def exclude(self, kind: str, key: str, reason: str = "") -> Exclusion:
-        self.calls.append(("exclude", kind, key))
+        self._o.calls.append(("exclude", kind, key))
         made = Exclusion(kind, key, reason or f"{kind} excluded by you", START, scope="user")
-        self.left_out.append(made)
+        self._o.left_out.append(made)
         return made
 
     async def clear_exclusions(self, key: str | None = None) -> int:
-        self.calls.append(("clear_exclusions", key))
-        before = len(self.left_out)
-        self.left_out = [x for x in self.left_out if key is not None and x.key != key]
-        return before - len(self.left_out)
+        self._o.calls.append(("clear_exclusions", key))
+        before = len(self._o.left_out)
+        self._o.left_out = [x for x in self._o.left_out if key is not None and x.key != key]
+        return before - len(self._o.left_out)
 
     def models(self) -> Sequence[ModelRow]:
         return MODELS
 
+    async def costs(self) -> CostReport:
+        return CostReport(0.0)
+
+    async def exclusions(self) -> Sequence[Exclusion]:
+        raise NotImplementedError
+
+
+class ScriptedDeployments:
+    """Plays what was pushed."""
+
+    def __init__(self, o: ScriptedOrchestrator) -> None:
+        self._o = o
+
     async def deploy(self, spec: DeploymentSpec) -> str:
-        if self.error is not None:
-            raise self.error
-        return self.begin(spec)
+        if self._o.error is not None:
+            raise self._o.error
+        return self._o.begin(spec)
+
+    async def attach(self, ident: str) -> str:
+        self._o.calls.append(("attach", ident))
+        if not any(row.session.id == ident and row.ours for row in self._o.rows):
+            raise UsageError("the key of this session is not here", "destroy it, or use its key")
+        return self._o.begin(DeploymentSpec("smollm2-135m", "shopper"))
 
     async def events(self, deployment_id: str) -> AsyncIterator[Recorded]:
         seen = 0
         while True:
-            changed = self._changed[deployment_id]
-            for recorded in self._recorded[deployment_id][seen:]:
+            changed = self._o.changed[deployment_id]
+            for recorded in self._o.history[deployment_id][seen:]:
                 seen += 1
                 yield recorded
                 if isinstance(recorded.event, DeploymentFinished):
                     return
-            if seen == len(self._recorded[deployment_id]):
+            if seen == len(self._o.history[deployment_id]):
                 await changed.wait()
 
     def state(self, deployment_id: str) -> DeploymentState:
-        return self._states[deployment_id]
+        return self._o.states[deployment_id]
 
     def active(self) -> Sequence[str]:
-        return [ident for ident, state in self._states.items() if state.finished is None]
+        return [ident for ident, state in self._o.states.items() if state.finished is None]
 
     async def wait(self, deployment_id: str) -> DeploymentFinished:
         async for recorded in self.events(deployment_id):
@@ -264,162 +300,112 @@ class ScriptedOrchestrator:
         raise AssertionError("unfinished")
 
     def _finish(self, ident: str, outcome: str, phase: Phase, billing: Billing) -> None:
-        state = self._states[ident]
+        state = self._o.states[ident]
         number = state.attempt.number if state.attempt else 0
         if outcome != "serving":
-            self.push(ident, 400, ev.PhaseChanged(number, Phase.STOPPING))
-            self.push(ident, 410, ev.BillingChanged(number, billing, "s-1"))
-            self.push(ident, 411, ev.PhaseChanged(number, phase))
+            self._o.push(ident, 400, ev.PhaseChanged(number, Phase.STOPPING))
+            self._o.push(ident, 410, ev.BillingChanged(number, billing, "s-1"))
+            self._o.push(ident, 411, ev.PhaseChanged(number, phase))
         done = DeploymentFinished(outcome, None, state.model_id, "s-1", billing, ())
-        self.push(ident, 412, done)
+        self._o.push(ident, 412, done)
 
     async def cancel(self, deployment_id: str) -> None:
-        self.calls.append(("cancel", deployment_id))
+        self._o.calls.append(("cancel", deployment_id))
         self._finish(deployment_id, "cancelled", Phase.CANCELLED, Billing.RELEASED)
 
-    async def release(self, deployment_id: str) -> None:
-        self.calls.append(("release", deployment_id))
-        self._finish(deployment_id, "released", Phase.STOPPED, Billing.RELEASED)
-
-    async def keep(self, deployment_id: str) -> None:
-        self.calls.append(("keep", deployment_id))
-        self._finish(deployment_id, "serving", Phase.SERVING, Billing.ACTIVE)
-
-    async def retry(self, deployment_id: str) -> None:
-        self.calls.append(("retry", deployment_id))
-
-    async def next_offer(self, deployment_id: str, *, exclude_provider: bool = False) -> None:
-        self.calls.append(("next_offer", deployment_id, exclude_provider))
-
-    async def bundle(self, ident: str, path: Path | None = None) -> Path:
-        raise UsageError(f"no deployment {ident}", "")
-
-    async def apply_remedy(self, deployment_id: str) -> None:
-        self.calls.append(("apply_remedy", deployment_id))
+    async def decide(self, deployment_id: str, decision: Decision) -> None:
+        self._o.calls.append(("decide", deployment_id, decision))
+        if decision is AfterServing.RELEASE:
+            self._finish(deployment_id, "released", Phase.STOPPED, Billing.RELEASED)
+        elif decision is AfterServing.KEEP:
+            self._finish(deployment_id, "serving", Phase.SERVING, Billing.ACTIVE)
 
     async def include_provider(self, deployment_id: str, provider: str) -> None:
-        self.calls.append(("include_provider", deployment_id, provider))
-        number = self._states[deployment_id].attempts[-1].number
-        self.push(deployment_id, 100, ev.ExclusionLifted(number, "provider", provider))
+        self._o.calls.append(("include_provider", deployment_id, provider))
+        number = self._o.states[deployment_id].attempts[-1].number
+        self._o.push(deployment_id, 100, ev.ExclusionLifted(number, "provider", provider))
 
     async def set_auto_failover(self, deployment_id: str, enabled: bool) -> None:
-        self.calls.append(("set_auto_failover", deployment_id, enabled))
-        self.push(deployment_id, 100, ev.AutoFailoverSet(enabled))
+        self._o.calls.append(("set_auto_failover", deployment_id, enabled))
+        self._o.push(deployment_id, 100, ev.AutoFailoverSet(enabled))
 
-    async def sessions(self) -> Sequence[SessionRow]:
-        if self.error is not None:
-            raise self.error
-        return self.rows
 
-    async def attach(self, ident: str) -> str:
-        self.calls.append(("attach", ident))
-        if not any(row.session.id == ident and row.ours for row in self.rows):
-            raise UsageError("the key of this session is not here", "destroy it, or use its key")
-        return self.begin(DeploymentSpec("smollm2-135m", "shopper"))
+class ScriptedSessions:
+    """The rows that a test has set."""
+
+    def __init__(self, o: ScriptedOrchestrator) -> None:
+        self._o = o
+
+    async def rows(self) -> Sequence[SessionRow]:
+        if self._o.error is not None:
+            raise self._o.error
+        return self._o.rows
 
     async def destroy(self, ident: str) -> SessionRow:
-        self.calls.append(("destroy", ident))
-        row = next(row for row in self.rows if row.session.id == ident)
-        self.rows.remove(row)
+        self._o.calls.append(("destroy", ident))
+        row = next(row for row in self._o.rows if row.session.id == ident)
+        self._o.rows.remove(row)
         return row
 
     async def make_public(self, ident: str, tell: Callable[[str], None]) -> PublicRow:
-        self.calls.append(("make_public", ident))
+        self._o.calls.append(("make_public", ident))
         tell("asking for an address")
-        if self.gate is not None:
-            await self.gate.wait()
+        if self._o.gate is not None:
+            await self._o.gate.wait()
         url = "https://an-invented-name.trycloudflare.com/v1"
-        self.rows = [replace(r, public=url) if r.session.id == ident else r for r in self.rows]
-        return PublicRow(ident, "d-0", "tinyllama", url, "", self.clock())
+        self._o.rows = [
+            replace(r, public=url) if r.session.id == ident else r for r in self._o.rows
+        ]
+        return PublicRow(ident, "d-0", "tinyllama", url, "", self._o.clock())
 
     async def stop_public(self, ident: str) -> str:
-        self.calls.append(("stop_public", ident))
-        self.rows = [replace(r, public=None) if r.session.id == ident else r for r in self.rows]
+        self._o.calls.append(("stop_public", ident))
+        self._o.rows = [
+            replace(r, public=None) if r.session.id == ident else r for r in self._o.rows
+        ]
         return ident
 
     async def extend(self, ident: str, hours: int) -> datetime | None:
-        self.calls.append(("extend", ident, hours))
-        return self.clock() + timedelta(hours=hours, minutes=30)
+        self._o.calls.append(("extend", ident, hours))
+        return self._o.clock() + timedelta(hours=hours, minutes=30)
 
-    async def costs(self) -> CostReport:
-        return CostReport(0.0)
+    async def shell(self, ident: str) -> Sequence[str]:
+        self._o.calls.append(("shell", ident))
+        return self._o.shell_command
+
+    def watch_public(self, ident: str) -> AsyncGenerator[PublicRow]:
+        raise NotImplementedError
+
+    async def public_rows(self) -> Sequence[PublicRow]:
+        raise NotImplementedError
+
+
+class ScriptedEndpoints:
+    """Readings and answers that a test has set."""
+
+    def __init__(self, o: ScriptedOrchestrator) -> None:
+        self._o = o
 
     async def health(self, ident: str) -> Sequence[Check]:
-        self.calls.append(("health", ident))
+        self._o.calls.append(("health", ident))
         return [Check("health", CheckStatus.FAILED, "connection refused", 3.0)]
 
-    def health_now(self, deployment_id: str) -> HealthSample | None:
-        return self.sample
-
-    def gpu_now(self, deployment_id: str) -> GpuLoad | None:
-        return self.gpu
-
-    def check_rounds(self, deployment_id: str) -> Sequence[CheckRound]:
-        return self.rounds
-
     async def estimates(self, deployment_id: str) -> Mapping[Phase, float]:
-        return self.usual
-
-    async def bench(self, ident: str, load: BenchLoad = OWN_LOAD) -> BenchReport:
-        self.calls.append(("bench", ident, load))
-        if self.gate is not None:
-            await self.gate.wait()
-        return replace(REPORT, concurrency=load.concurrency)
-
-    async def benchmarks(
-        self, model: str | None = None, gpu: str | None = None
-    ) -> Sequence[Measurement]:
-        return [one for one in self.measured if model in (None, one.model)]
-
-    async def sweep(self, ident: str, most: int, on_point: Callable[[BenchReport], None]) -> str:
-        self.calls.append(("sweep", ident, most))
-        for at_a_time, rate in ((1, 40.0), (2, 78.0), (4, 141.0)):
-            on_point(replace(REPORT, concurrency=at_a_time, output_throughput=rate))
-            if self.gate is not None:
-                await self.gate.wait()
-        return "best: 4 at a time, 141.0 tokens/s"
+        return self._o.usual
 
     async def chat(
         self, deployment_id: str, messages: Sequence[ChatMessage]
     ) -> AsyncGenerator[ChatPiece | ChatDone]:
-        self.calls.append(("chat", deployment_id, tuple(messages)))
-        for part in self.said:
-            if self.gate is not None:
-                await self.gate.wait()
+        self._o.calls.append(("chat", deployment_id, tuple(messages)))
+        for part in self._o.said:
+            if self._o.gate is not None:
+                await self._o.gate.wait()
             yield part
-
-    async def doctor(self) -> Sequence[Finding]:
-        return FINDINGS
-
-    async def shell(self, ident: str) -> Sequence[str]:
-        self.calls.append(("shell", ident))
-        return self.shell_command
-
-    async def sources(self) -> Sequence[BackendSource]:
-        self.calls.append(("sources",))
-        return self.around
-
-    async def stories(self) -> Sequence[PastDeployment]:
-        return self.told
-
-    # What the terminal UI does not ask for
-
-    async def exclusions(self) -> Sequence[Exclusion]:
-        raise NotImplementedError
 
     def watch_health(self, ident: str) -> AsyncGenerator[tuple[HealthSample, bool]]:
         raise NotImplementedError
 
-    async def keep_benchmarks(
-        self,
-        ident: str,
-        reports: Sequence[BenchReport],
-        workload: str,
-        best: BenchReport | None = None,
-    ) -> str:
-        raise NotImplementedError
-
-    async def publish(self, ident: str, report: BenchReport, workload: str) -> str:
+    def reach(self, ident: str) -> AbstractAsyncContextManager[ReachedEndpoint]:
         raise NotImplementedError
 
     async def hold_tunnel(
@@ -437,17 +423,64 @@ class ScriptedOrchestrator:
     async def stop_tunnel(self, row: TunnelRow) -> None:
         raise NotImplementedError
 
-    def watch_public(self, ident: str) -> AsyncGenerator[PublicRow]:
+    def readings(self, deployment_id: str) -> Readings:
+        return Readings(self._o.sample, self._o.gpu, self._o.rounds)
+
+
+class ScriptedBenchmarks:
+    """Reports at once, or when the gate opens."""
+
+    def __init__(self, o: ScriptedOrchestrator) -> None:
+        self._o = o
+
+    async def bench(self, ident: str, load: BenchLoad = OWN_LOAD) -> BenchReport:
+        self._o.calls.append(("bench", ident, load))
+        if self._o.gate is not None:
+            await self._o.gate.wait()
+        return replace(REPORT, concurrency=load.concurrency)
+
+    async def kept(self, model: str | None = None, gpu: str | None = None) -> Sequence[Measurement]:
+        return [one for one in self._o.measured if model in (None, one.model)]
+
+    async def sweep(self, ident: str, most: int, on_point: Callable[[BenchReport], None]) -> str:
+        self._o.calls.append(("sweep", ident, most))
+        for at_a_time, rate in ((1, 40.0), (2, 78.0), (4, 141.0)):
+            on_point(replace(REPORT, concurrency=at_a_time, output_throughput=rate))
+            if self._o.gate is not None:
+                await self._o.gate.wait()
+        return "best: 4 at a time, 141.0 tokens/s"
+
+    async def keep(
+        self,
+        ident: str,
+        reports: Sequence[BenchReport],
+        workload: str,
+        best: BenchReport | None = None,
+    ) -> str:
         raise NotImplementedError
 
-    async def public_rows(self) -> Sequence[PublicRow]:
+    async def publish(self, ident: str, report: BenchReport, workload: str) -> str:
         raise NotImplementedError
 
-    def reach(self, ident: str) -> AbstractAsyncContextManager[ReachedEndpoint]:
-        raise NotImplementedError
 
-    async def aclose(self) -> None:
-        return None
+class ScriptedSupport:
+    """Findings and sources that a test has set."""
+
+    def __init__(self, o: ScriptedOrchestrator) -> None:
+        self._o = o
+
+    async def doctor(self) -> Sequence[Finding]:
+        return FINDINGS
+
+    async def sources(self) -> Sequence[BackendSource]:
+        self._o.calls.append(("sources",))
+        return self._o.around
+
+    async def past_deployments(self) -> Sequence[PastDeployment]:
+        return self._o.told
+
+    async def bundle(self, ident: str, path: Path | None = None) -> Path:
+        raise UsageError(f"no deployment {ident}", "")
 
 
 def make_app(

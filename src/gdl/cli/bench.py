@@ -91,7 +91,7 @@ def bench(cli: Cli, target: Target, order: BenchOptions) -> NoReturn:
         async def body(session: Session) -> int:
             refuse_to_publish(session, order.publish)
             job = _understood(order)
-            async with session.orchestrator.reach(order.ident or "") as reached:
+            async with session.orchestrator.endpoints.reach(order.ident or "") as reached:
                 context = _context(
                     order, reached.url, reached.price, reached.provider, reached.hardware
                 )
@@ -99,7 +99,7 @@ def bench(cli: Cli, target: Target, order: BenchOptions) -> NoReturn:
                     order, job, reached.url, reached.key, reached.model, context, session.output
                 )
             reports = [_report(outcome, context) for outcome in outcomes]
-            standing = await session.orchestrator.keep_benchmarks(
+            standing = await session.orchestrator.benchmarks.keep(
                 order.ident or "",
                 reports,
                 _workload(order),

@@ -27,7 +27,7 @@ def benchmarks(
     tokens cost, the others after them by throughput."""
 
     async def body(session: Session) -> int:
-        found = await session.orchestrator.benchmarks(model, gpu)
+        found = await session.orchestrator.benchmarks.kept(model, gpu)
         if as_json:
             for one in found:
                 session.output.json(_plain(one))

@@ -46,13 +46,15 @@ def deploy(
     async def body(session: Session) -> int:
         show: Show = JsonShow(session.output) if as_json else TextShow(session.output)
         follower = Follower(
-            session.orchestrator,
+            session.orchestrator.deployments,
             show,
             ask=ask if wish.after == "hold" and at_terminal() else None,
             watch=as_json,
         )
         spec = _spec(wish, session)
-        return await _to_the_end(follower, session.orchestrator.deploy(spec), session.output)
+        return await _to_the_end(
+            follower, session.orchestrator.deployments.deploy(spec), session.output
+        )
 
     def never_began(error: GdlError, output: Output) -> None:
         output.json(recorded_to_plain(_never_began(wish.model, error)))
@@ -124,14 +126,16 @@ def attach(cli: Cli, target: Target, ident: str, as_json: bool) -> NoReturn:
             else TextShow(session.output, since=datetime.now(UTC))
         )
         follower = Follower(
-            session.orchestrator,
+            session.orchestrator.deployments,
             show,
             attached=True,
             may_release=not session.settings.read_only,
             ask=ask if at_terminal() else None,
             watch=as_json,
         )
-        return await _to_the_end(follower, session.orchestrator.attach(ident), session.output)
+        return await _to_the_end(
+            follower, session.orchestrator.deployments.attach(ident), session.output
+        )
 
     execute(cli, body, target=target, as_json=as_json)
 

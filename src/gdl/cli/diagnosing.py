@@ -88,7 +88,7 @@ def bundle(cli: Cli, target: Target, ident: str, path: Path | None, as_json: boo
     """Write the archive and tell where it is."""
 
     async def body(session: Session) -> int:
-        made = await session.orchestrator.bundle(ident, path)
+        made = await session.orchestrator.support.bundle(ident, path)
         if as_json:
             session.output.json({"type": "bundle", "path": str(made)})
         else:

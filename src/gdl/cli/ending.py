@@ -19,7 +19,7 @@ class GivingBack:
 
     def __init__(self, orchestrator: OrchestratorApi | None) -> None:
         self._orchestrator = orchestrator
-        self._going = tuple(orchestrator.active()) if orchestrator is not None else ()
+        self._going = tuple(orchestrator.deployments.active()) if orchestrator is not None else ()
         if self._going:
             say("giving back what is rented (Ctrl-C stops waiting; it may then still be billing)")
 
@@ -33,7 +33,7 @@ class GivingBack:
         """Asked for once all is closed."""
         for ident in self._going:
             assert self._orchestrator is not None
-            finished = self._orchestrator.state(ident).finished
+            finished = self._orchestrator.deployments.state(ident).finished
             if finished is None or exit_codes.of_finished(finished) == exit_codes.STILL_BILLING:
                 self._complain(finished.error if finished and finished.error else "not confirmed")
                 return exit_codes.STILL_BILLING

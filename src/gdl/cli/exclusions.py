@@ -31,7 +31,7 @@ def show(
     from gdl.cli.runtime import Session, execute
 
     async def body(session: Session) -> int:
-        found = await session.orchestrator.exclusions()
+        found = await session.orchestrator.market.exclusions()
         if as_json:
             for exclusion in found:
                 session.output.json(_plain(exclusion))
@@ -77,7 +77,7 @@ def clear(
         raise typer.BadParameter("name a KEY, or say --all")
 
     async def body(session: Session) -> int:
-        cleared = await session.orchestrator.clear_exclusions(key)
+        cleared = await session.orchestrator.market.clear_exclusions(key)
         if as_json:
             session.output.json({"cleared": cleared})
         else:
@@ -102,7 +102,7 @@ def add(
     from gdl.presentation.lines import plain
 
     async def body(session: Session) -> int:
-        exclusion = await session.orchestrator.exclude(kind, key, reason)
+        exclusion = await session.orchestrator.market.exclude(kind, key, reason)
         if as_json:
             session.output.json(_plain(exclusion))
         else:

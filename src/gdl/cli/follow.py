@@ -16,6 +16,7 @@ from gdl.cli.output import OutputClosed, say, watched
 from gdl.cli.show import Show, is_holding
 from gdl.cli.signals import handled
 from gdl.domain import events as ev
+from gdl.domain.decisions import AfterServing, Decision
 from gdl.domain.deployment import DeploymentState, apply
 from gdl.domain.errors import GdlError
 from gdl.domain.events import DeploymentFinished, Recorded
@@ -45,15 +46,13 @@ class Ending:
 
 
 class Follows(Protocol):
-    """What is asked of an orchestrator while a deployment is followed; see OrchestratorApi."""
+    """As much of the Deployments port as following one deployment takes."""
 
     def events(self, deployment_id: str) -> AsyncIterator[Recorded]: ...
 
     async def cancel(self, deployment_id: str) -> None: ...
 
-    async def release(self, deployment_id: str) -> None: ...
-
-    async def keep(self, deployment_id: str) -> None: ...
+    async def decide(self, deployment_id: str, decision: Decision) -> None: ...
 
 
 class Follower:
@@ -66,7 +65,7 @@ class Follower:
 
     def __init__(
         self,
-        orchestrator: Follows,
+        deployments: Follows,
         show: Show,
         *,
         attached: bool = False,
@@ -75,7 +74,7 @@ class Follower:
         watch: bool = False,
         quiet_s: float = QUIET_S,
     ) -> None:
-        self._orchestrator = orchestrator
+        self._deployments = deployments
         self._show = show
         self._attached = attached
         self._may_release = may_release
@@ -123,7 +122,7 @@ class Follower:
         if self._wanted is not None:
             self._issue(self._id, self._wanted)
         finished = None
-        async for recorded in self._orchestrator.events(self._id):
+        async for recorded in self._deployments.events(self._id):
             self._state = apply(self._state, recorded)
             self._told_at = time.monotonic()
             self._note(recorded)
@@ -225,11 +224,11 @@ class Follower:
         try:
             match wanted:
                 case "release":
-                    await self._orchestrator.release(ident)
+                    await self._deployments.decide(ident, AfterServing.RELEASE)
                 case "keep":
-                    await self._orchestrator.keep(ident)
+                    await self._deployments.decide(ident, AfterServing.KEEP)
                 case _:
-                    await self._orchestrator.cancel(ident)
+                    await self._deployments.cancel(ident)
         except GdlError:
             # It does not hold yet, or it has ended by itself, which its last event tells.
             # A keep is tried again when it does hold.

@@ -16,7 +16,7 @@ from gdl.domain.money import dollars
 from gdl.domain.offers import OfferQuery, RankedOffer
 from gdl.domain.ranking import why_none
 from gdl.domain.serialization import to_plain
-from gdl.orchestrator.api.ports import ModelRow, SessionRow
+from gdl.orchestrator.api.views import ModelRow, SessionRow
 from gdl.presentation.durations import hours_left
 from gdl.presentation.hardware import machine
 from gdl.presentation.lines import plain
@@ -30,7 +30,7 @@ def offers(
 
     async def body(session: Session) -> int:
         asked = replace(query, max_price=session.settings.max_price)
-        ranked = await session.orchestrator.offers(asked)
+        ranked = await session.orchestrator.market.offers(asked)
         if as_json:
             for row in ranked:
                 session.output.json(offer_to_plain(row))
@@ -107,7 +107,7 @@ def sessions(cli: Cli, target: Target, as_json: bool) -> NoReturn:
     """List sessions, the ended ones too."""
 
     async def body(session: Session) -> int:
-        rows = await session.orchestrator.sessions()
+        rows = await session.orchestrator.sessions.rows()
         if as_json:
             for row in rows:
                 session.output.json(session_to_plain(row))
@@ -182,7 +182,7 @@ def costs(cli: Cli, target: Target, as_json: bool) -> NoReturn:
     """What the backend says was spent."""
 
     async def body(session: Session) -> int:
-        report = await session.orchestrator.costs()
+        report = await session.orchestrator.market.costs()
         if as_json:
             session.output.json(to_plain(report))
             return exit_codes.OK
@@ -204,7 +204,7 @@ def models(cli: Cli, as_json: bool) -> NoReturn:
     """The models known by alias."""
 
     async def body(session: Session) -> int:
-        rows = session.orchestrator.models()
+        rows = session.orchestrator.market.models()
         if as_json:
             for row in rows:
                 session.output.json(to_plain(row))
@@ -233,7 +233,7 @@ def doctor(cli: Cli, target: Target, as_json: bool) -> NoReturn:
     """Findings; exit 7 when one of them is a failure."""
 
     async def body(session: Session) -> int:
-        findings = await session.orchestrator.doctor()
+        findings = await session.orchestrator.support.doctor()
         if as_json:
             for finding in findings:
                 session.output.json(to_plain(finding))

@@ -59,7 +59,7 @@ def destroy(cli: Cli, target: Target, ident: str, yes: bool, as_json: bool) -> N
             await _confirm(session.orchestrator, ident)
         try:
             row = await _patiently(
-                session.orchestrator.destroy(ident), f"releasing {plain(ident, 80)}"
+                session.orchestrator.sessions.destroy(ident), f"releasing {plain(ident, 80)}"
             )
         except asyncio.CancelledError:
             _uncancel()
@@ -87,7 +87,7 @@ def _uncancel() -> None:
 async def _confirm(orchestrator: OrchestratorApi, ident: str) -> None:
     """Ask whether to release, naming machine and price. Raises Cancelled when not."""
     try:
-        rows = await orchestrator.sessions()
+        rows = await orchestrator.sessions.rows()
     except GdlError:
         rows = ()
     found = matching(ident, rows, lambda row: (row.session.id, row.deployment_id))
@@ -108,7 +108,7 @@ def extend(cli: Cli, target: Target, ident: str, hours: int, as_json: bool) -> N
     """Reserve more hours; prints the new end."""
 
     async def body(session: Session) -> int:
-        until = await session.orchestrator.extend(ident, hours)
+        until = await session.orchestrator.sessions.extend(ident, hours)
         if as_json:
             session.output.json(
                 {"id": ident, "hours": hours, "expires_at": until and until.isoformat()}
@@ -129,7 +129,7 @@ def health(cli: Cli, target: Target, ident: str, watch: bool, as_json: bool) -> 
         if watch:
             return await _watch_health(session, ident)
         checks = await _patiently(
-            session.orchestrator.health(ident), f"checking {plain(ident, 80)}"
+            session.orchestrator.endpoints.health(ident), f"checking {plain(ident, 80)}"
         )
         if as_json:
             for check in checks:
@@ -149,7 +149,7 @@ async def _watch_health(session: Session, ident: str) -> int:
     """One line at each change, and every few seconds; ends by a signal, and then well."""
     told_at = float("-inf")
     try:
-        async with aclosing(session.orchestrator.watch_health(ident)) as samples:
+        async with aclosing(session.orchestrator.endpoints.watch_health(ident)) as samples:
             async for sample, changed in samples:
                 if not changed and time.monotonic() - told_at < _WATCH_EVERY_S:
                     continue
@@ -181,7 +181,7 @@ def bench(cli: Cli, target: Target, ident: str, share: bool, as_json: bool) -> N
     async def body(session: Session) -> int:
         refuse_to_publish(session, share)
         report = await _patiently(
-            session.orchestrator.bench(ident), f"benchmarking {plain(ident, 80)}"
+            session.orchestrator.benchmarks.bench(ident), f"benchmarking {plain(ident, 80)}"
         )
         if as_json:
             session.output.json(to_plain(report))

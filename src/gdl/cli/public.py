@@ -12,7 +12,7 @@ from gdl.cli.render import table
 from gdl.cli.runtime import Cli, Session, Target, execute
 from gdl.domain.errors import UsageError
 from gdl.domain.serialization import to_plain
-from gdl.orchestrator.api.ports import PUBLIC_MEANS, PublicRow
+from gdl.orchestrator.api.views import PUBLIC_MEANS, PublicRow
 from gdl.presentation.lines import plain
 
 
@@ -26,12 +26,14 @@ def public(
         if ident is None:
             if stop or watch:
                 raise UsageError("which session is meant?", "`gdl-tui public` lists what is public")
-            _list(session, list(await orchestrator.public_rows()))
+            _list(session, list(await orchestrator.sessions.public_rows()))
         elif stop:
-            session_id = await orchestrator.stop_public(ident)
+            session_id = await orchestrator.sessions.stop_public(ident)
             say(f"session {plain(session_id)} is not public any more; the machine goes on")
         else:
-            row = await orchestrator.make_public(ident, lambda text: say(f"{plain(text)} ..."))
+            row = await orchestrator.sessions.make_public(
+                ident, lambda text: say(f"{plain(text)} ...")
+            )
             _show(session, row)
             say(f"warning: {PUBLIC_MEANS}")
             say(f"`gdl-tui public {plain(row.session_id)} --stop` ends it")
@@ -67,7 +69,7 @@ def _show(session: Session, row: PublicRow) -> None:
 async def _follow(session: Session, ident: str, row: PublicRow) -> None:
     """Every other address, until it is public no more or Ctrl-C."""
     try:
-        async with aclosing(session.orchestrator.watch_public(ident)) as rows:
+        async with aclosing(session.orchestrator.sessions.watch_public(ident)) as rows:
             async for now in rows:
                 if now.url != row.url:
                     row = now

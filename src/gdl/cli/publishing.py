@@ -20,5 +20,5 @@ def refuse_to_publish(session: Session, wanted: bool) -> None:
 
 async def publish(session: Session, ident: str, report: BenchReport, workload: str) -> None:
     """Raises GdlError when the backend does not take it; it is kept here all the same."""
-    found = await session.orchestrator.publish(ident, report, workload)
+    found = await session.orchestrator.benchmarks.publish(ident, report, workload)
     say(f"published as {plain(found, 80) or 'a benchmark without an id'}")

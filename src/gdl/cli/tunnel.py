@@ -19,7 +19,7 @@ from gdl.domain.client_snippets import FORMATS, Call
 from gdl.domain.errors import GdlError, SshError, UsageError
 from gdl.domain.id_matching import matching
 from gdl.domain.serialization import to_plain
-from gdl.orchestrator.api.ports import TunnelRow
+from gdl.orchestrator.api.views import TunnelRow
 from gdl.presentation.durations import clock_time
 from gdl.presentation.lines import plain
 
@@ -39,14 +39,14 @@ def tunnel(
     """List the tunnels, end one, hold one here, or start one in the background."""
 
     async def body(session: Session) -> int:
-        rows = await session.orchestrator.tunnels()
+        rows = await session.orchestrator.endpoints.tunnels()
         if ident is None:
             if stop:
                 raise UsageError("which tunnel is to end?", "name its session")
             _show(session, rows)
         elif stop:
             row = chosen(rows, ident)
-            await session.orchestrator.stop_tunnel(row)
+            await session.orchestrator.endpoints.stop_tunnel(row)
             say(f"the tunnel to {plain(row.session_id)} is closed; the machine goes on")
         elif foreground:
             return await _hold(session, ident, port)
@@ -78,7 +78,7 @@ async def _hold(session: Session, ident: str, port: int | None) -> int:
     def opened(row: TunnelRow) -> None:
         _show(session, [row])
 
-    why = await session.orchestrator.hold_tunnel(ident, port, _say_state, opened)
+    why = await session.orchestrator.endpoints.hold_tunnel(ident, port, _say_state, opened)
     say(f"the tunnel is closed: {plain(why)}")
     return exit_codes.OK
 
@@ -105,7 +105,7 @@ async def _start(
         )
     deadline, wait = time.monotonic() + _OPENS_S, 0.05
     while time.monotonic() < deadline:
-        if row := find(await session.orchestrator.tunnels(), ident):
+        if row := find(await session.orchestrator.endpoints.tunnels(), ident):
             return row
         if child.poll() is not None:
             raise await asyncio.to_thread(_why, log, child.returncode)
@@ -180,7 +180,7 @@ def env(cli: Cli, target: Target, ident: str | None, form: str, as_json: bool) -
     async def body(session: Session) -> int:
         if form not in FORMATS:
             raise UsageError(f"unknown format {form}", f"one of {', '.join(FORMATS)}")
-        row = chosen(await session.orchestrator.tunnels(), ident)
+        row = chosen(await session.orchestrator.endpoints.tunnels(), ident)
         if as_json:
             session.output.json(to_plain(row))
         else:

@@ -37,7 +37,7 @@ class DeploymentFeed:
 
     def begin(self) -> None:
         """Take up what runs already, and look after it from now on."""
-        for deployment_id in self._context.orchestrator.active():
+        for deployment_id in self._context.orchestrator.deployments.active():
             self.follow(deployment_id)
         if not self._began:
             self._began = True
@@ -50,7 +50,7 @@ class DeploymentFeed:
 
     async def _start(self, spec: DeploymentSpec) -> None:
         try:
-            self.open(await self._context.orchestrator.deploy(spec))
+            self.open(await self._context.orchestrator.deployments.deploy(spec))
         except GdlError as error:
             self._context.report(error)
 
@@ -74,7 +74,9 @@ class DeploymentFeed:
         """Fold every event. A break is shown, never fatal: a machine may be billing."""
         try:
             count = 0
-            async for recorded in self._context.orchestrator.events(followed.state.deployment_id):
+            async for recorded in self._context.orchestrator.deployments.events(
+                followed.state.deployment_id
+            ):
                 followed.fold(recorded)
                 self.touch()
                 count += 1
@@ -89,7 +91,7 @@ class DeploymentFeed:
     async def _estimate(self, followed: Followed) -> None:
         with contextlib.suppress(GdlError):
             ident = followed.state.deployment_id
-            followed.usual = await self._context.orchestrator.estimates(ident)
+            followed.usual = await self._context.orchestrator.endpoints.estimates(ident)
             self.touch()
 
     @property
@@ -121,8 +123,8 @@ class DeploymentFeed:
         orchestrator = self._context.orchestrator
         for ident, followed in self._context.store.deployments.items():
             if followed.state.finished is None:
-                gpu, health = orchestrator.gpu_now(ident), orchestrator.health_now(ident)
-                followed.gauges.take(gpu, health)
+                readings = orchestrator.endpoints.readings(ident)
+                followed.gauges.take(readings.gpu, readings.health)
 
     def _look_for_sessions(self) -> None:
         self._app.run_worker(self._list_sessions(), group="sessions")
@@ -131,7 +133,7 @@ class DeploymentFeed:
         """What was rented earlier, for the cost bar. The sessions screen says what goes wrong."""
         context = self._context
         try:
-            context.store.list_sessions(await context.orchestrator.sessions(), context.now)
+            context.store.list_sessions(await context.orchestrator.sessions.rows(), context.now)
         except GdlError:
             return
         self.touch()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 from textual.app import App
 
+from gdl.domain.decisions import AfterServing
 from gdl.domain.errors import GdlError, UsageError
 from gdl.domain.phase import Billing, Phase
 from gdl.presentation.hardware import gpus
@@ -50,7 +51,7 @@ async def quit_politely(app: App[None]) -> None:
 
 def _active(context: AppContext) -> list[Followed]:
     """The deployments whose tasks run in this process."""
-    running = set(context.orchestrator.active())
+    running = set(context.orchestrator.deployments.active())
     return [f for ident, f in context.store.deployments.items() if ident in running]
 
 
@@ -92,12 +93,12 @@ async def _give_back(orchestrator: OrchestratorApi, followed: Followed) -> None:
         return
     if followed.holds:
         try:
-            await orchestrator.release(ident)
+            await orchestrator.deployments.decide(ident, AfterServing.RELEASE)
         except UsageError:
             pass
         else:
             return
-    await orchestrator.cancel(ident)
+    await orchestrator.deployments.cancel(ident)
 
 
 async def _wind_up(app: App[None], active: list[Followed], *, give_back: bool) -> None:
@@ -118,11 +119,11 @@ async def _wind_up(app: App[None], active: list[Followed], *, give_back: bool) -
         screen.say(f"{name}: {'giving the machine back…' if give_back else 'leaving it serving…'}")
         try:
             if not give_back:
-                await orchestrator.keep(ident)
+                await orchestrator.deployments.decide(ident, AfterServing.KEEP)
             else:
                 await _give_back(orchestrator, followed)
             async with asyncio.timeout(_RELEASE_S if give_back else _KEEP_S):
-                finished = await orchestrator.wait(ident)
+                finished = await orchestrator.deployments.wait(ident)
             unsure = unsure or (give_back and finished.billing is Billing.UNKNOWN)
         except TimeoutError:
             unsure = True

@@ -12,7 +12,7 @@ _SSH_FAILED = 255
 async def open_shell(context: AppContext, ident: str) -> None:
     """Give the terminal to a shell until it ends. ident: of a deployment or a session."""
     try:
-        command = await context.orchestrator.shell(ident)
+        command = await context.orchestrator.sessions.shell(ident)
         status = await context.hand_over(command)
     except GdlError as error:
         context.report(error)

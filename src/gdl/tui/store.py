@@ -19,7 +19,7 @@ from gdl.domain.deployment import AttemptState, DeploymentState, apply
 from gdl.domain.events import Recorded
 from gdl.domain.health import Check
 from gdl.domain.phase import Billing, Phase
-from gdl.orchestrator.api.ports import SessionRow
+from gdl.orchestrator.api.views import SessionRow
 from gdl.presentation.lines import plain_line
 from gdl.tui.gauges import Gauges
 

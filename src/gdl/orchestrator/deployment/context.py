@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gdl.domain import events as ev
+from gdl.domain.decisions import AfterFailure, AfterServing
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.health import Check, HealthSample
 from gdl.domain.offers import Exclusion
@@ -46,15 +47,15 @@ class Deployment:
     channel: EventChannel
     log_dir: Path
     task: asyncio.Task[None] | None = None
-    decision: asyncio.Future[str] | None = None
-    choice: asyncio.Future[str] | None = None
+    decision: asyncio.Future[AfterServing] | None = None
+    choice: asyncio.Future[AfterFailure] | None = None
     cancelling: bool = False
     rental: Rental | None = None
     link: Link | None = None
     attempt: int = 0
     auto_failover: bool = True
     adopted: bool = False
-    chosen: str | None = None
+    chosen: AfterFailure | None = None
     tries_left: bool = False
     exclusions: dict[tuple[str, str], Exclusion] = field(default_factory=dict)
     allowed: set[str] = field(default_factory=set)
@@ -73,7 +74,7 @@ class Deployment:
         """Whether the next offer is taken by itself when this attempt fails."""
         return self.auto_failover and self.tries_left
 
-    async def ask(self, note: str, remedy: Remedy | None = None) -> str:
+    async def ask(self, note: str, remedy: Remedy | None = None) -> AfterFailure:
         """Until the user has chosen. note: how it is told. remedy: what there is to apply."""
         self.choice = asyncio.get_running_loop().create_future()
         try:
@@ -82,7 +83,7 @@ class Deployment:
             choice = await self.choice
         finally:
             self.choice = None
-        await self.emit(ev.ChoiceMade(self.attempt, choice))
+        await self.emit(ev.ChoiceMade(self.attempt, choice.value))
         return choice
 
     def keep_round(self, checks: Sequence[Check]) -> None:

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from gdl.domain.deployment import AttemptState, DeploymentState
 from gdl.domain.errors import GdlError
+from gdl.domain.events import DeploymentFinished
 from gdl.domain.phase import Phase
 from gdl.domain.summary import AttemptSummary
 
@@ -60,3 +61,19 @@ def _until(attempt: AttemptState, now: datetime) -> datetime:
     """A failed attempt took until its machine was given back, or until it failed."""
     failed = next((at for phase, at in attempt.phases if phase is Phase.FAILED), None)
     return max(attempt.released_at or failed, failed) if failed is not None else now
+
+
+def broken_off(state: DeploymentState, now: datetime, *, rents: bool) -> DeploymentFinished:
+    """The end of a deployment whose task ended without one."""
+    return DeploymentFinished(
+        "failed",
+        None,
+        state.served_name,
+        state.attempt.session_id if state.attempt else None,
+        state.billing,
+        summaries(state, "failed", None, now, rents=rents),
+        state.benchmark,
+        "internal error: the deployment broke off",
+        "`gdl-tui sessions` shows what is rented",
+        "error",
+    )

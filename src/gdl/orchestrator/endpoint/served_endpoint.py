@@ -10,6 +10,7 @@ from typing import Any
 
 from gdl.domain import events as ev
 from gdl.domain.benchmark import OWN_LOAD, BenchLoad, BenchReport, QualityAnswer, own_workload
+from gdl.domain.decisions import AfterServing
 from gdl.domain.errors import (
     DeployError,
     ForwardRefused,
@@ -25,7 +26,7 @@ from gdl.endpoint.health_checks import run_checks, wait_ready
 from gdl.endpoint.ssh_curl import SshCurl
 from gdl.loadgen.deployment_benchmark import run_bench
 from gdl.orchestrator.deployment.context import Deployment
-from gdl.orchestrator.endpoint.benchmarks import Benchmarks
+from gdl.orchestrator.endpoint.measurements import Measurements
 from gdl.settings import Settings
 from gdl.ssh.connection import Forward
 from gdl.ssh.reconnecting import Link
@@ -188,7 +189,7 @@ async def benchmark(
     deployment: Deployment,
     endpoint: Endpoint,
     rental: Rental,
-    measurements: Benchmarks,
+    measurements: Measurements,
     load: BenchLoad = OWN_LOAD,
 ) -> BenchReport:
     """Run the benchmark as events; the report is the last of them, and kept."""
@@ -212,9 +213,9 @@ async def benchmark(
     return report
 
 
-async def hold(deployment: Deployment, ended: asyncio.Event) -> str:
-    """Until the user decides ("release" or "keep"); raises DeployError when the server ends."""
-    decision: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+async def hold(deployment: Deployment, ended: asyncio.Event) -> AfterServing:
+    """Until the user decides; raises DeployError when the server ends."""
+    decision: asyncio.Future[AfterServing] = asyncio.get_running_loop().create_future()
     deployment.decision = decision
     end = asyncio.create_task(ended.wait())
     try:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from gdl.domain.requirements import needed
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines.base import Model
-from gdl.orchestrator.api.ports import ModelRow
+from gdl.orchestrator.api.views import ModelRow
 
 
 def with_model(spec: DeploymentSpec) -> DeploymentSpec:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from gdl.domain.offers import OfferQuery
 from gdl.domain.requirements import CONCURRENCY, CONTEXT, Need, needed, quantized
 from gdl.engines.base import Engine, Model
-from gdl.orchestrator.api.ports import SizedModel
+from gdl.orchestrator.api.views import SizedModel
 from gdl.settings import Settings
 
 

@@ -1,4 +1,4 @@
-"""Which offer next, and whom to leave out after a failure."""
+"""Which offer a deployment takes next, and whom it excludes after a failure."""
 
 from __future__ import annotations
 
@@ -11,57 +11,53 @@ from gdl.backends.base import Backend
 from gdl.domain import events as ev
 from gdl.domain.errors import GdlError, NoSuitableOffer, UsageError
 from gdl.domain.money import dollars
-from gdl.domain.offers import Exclusion, Offer, OfferQuery, RankedOffer
-from gdl.domain.ranking import Exclusions, rank, why_none
-from gdl.engines.base import Engine
+from gdl.domain.offers import Exclusion, Offer, OfferQuery
+from gdl.domain.ranking import why_none
 from gdl.journal import exclusions as remembered
 from gdl.journal.store import Journal
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.leasing.blame import Blame, blame_for, ends_everything, exclusions_for
-from gdl.orchestrator.leasing.requirements import needed_of, resolved
+from gdl.orchestrator.leasing.marketplace import Marketplace
+from gdl.orchestrator.leasing.requirements import needed_of
 from gdl.orchestrator.leasing.retry import LONGEST_S, retrying
-from gdl.orchestrator.leasing.track_record import TrackRecords
 from gdl.presentation.money import hourly
 from gdl.settings import Settings
 
-KINDS = ("provider", "machine", "offer")
 _BIG_DISK_GB = 100
 """Asked for after a disk was too small for a model of unknown size."""
 
 
 class OfferSelection:
-    """Ranks fresh offers, and knows who is left out: of one deployment, and across restarts."""
+    """Chooses the offer of each attempt, and excludes who is to blame when one fails."""
 
     def __init__(
         self,
+        market: Marketplace,
         backend: Backend,
-        engine: Engine,
         journal: Journal,
         settings: Settings,
         clock: Callable[[], datetime],
     ) -> None:
+        self._market = market
         self._backend = backend
-        self._engine = engine
         self._journal = journal
         self._settings = settings
         self._clock = clock
-        self._began = clock()
-        self._memory = TrackRecords(journal, backend.name)
 
     # -- offers ----------------------------------------------------------------------------------
-
-    async def offers(self, query: OfferQuery) -> list[RankedOffer]:
-        """Fresh offers, ranked for the query's model. Raises UsageError, BackendError."""
-        offers = await self._backend.offers(query)
-        return await self._ranked(offers, query, (), query.hours or self._settings.hours)
 
     async def choose(self, deployment: Deployment) -> Offer:
         """The cheapest suitable offer of a fresh list. Raises NoSuitableOffer with what would
         help, or BackendError when the list cannot be had."""
         query = self._allowing(deployment)
         offers = await self._fresh(deployment, query)
-        own = tuple(deployment.exclusions.values())
-        ranked = await self._ranked(offers, query, own, deployment.spec.hours, deployment.allowed)
+        ranked = await self._market.ranked(
+            offers,
+            query,
+            hours=deployment.spec.hours,
+            excluded=tuple(deployment.exclusions.values()),
+            included=deployment.allowed,
+        )
         suitable = [r for r in ranked if r.excluded is None]
         reasons = Counter(r.excluded for r in ranked if r.excluded is not None)
         await deployment.emit(
@@ -96,35 +92,6 @@ class OfferSelection:
             deployment.progress,
             limit_s=min(LONGEST_S, self._settings.timeouts.session),
             reached=deployment.attempt > 0,
-        )
-
-    async def _ranked(
-        self,
-        offers: Sequence[Offer],
-        query: OfferQuery,
-        own: Sequence[Exclusion],
-        hours: int,
-        allowed: set[str] | frozenset[str] = frozenset(),
-    ) -> list[RankedOffer]:
-        model = None if query.model is None else resolved(self._engine, query.model, query)
-        if model is not None:
-            self._engine.check_load(query, model)
-        need = None if model is None else needed_of(model, query, self._settings)
-        across = await self.exclusions()
-        kept = [x for x in (*across, *own) if x.kind != "provider" or x.key not in allowed]
-        query = replace(
-            query,
-            min_reliability=query.min_reliability or self._settings.min_reliability,
-            min_cuda=query.min_cuda or self._engine.least_cuda(self._settings),
-        )
-        return rank(
-            offers,
-            query,
-            needed_vram_gb=None if need is None else need.vram_gb,
-            exclusions=Exclusions.of(kept),
-            cpu_allowed=self._backend.traits.cpu_allowed,
-            hours=hours if self._backend.traits.bills else 0,
-            track_record=await self._memory.of(None if model is None else model.served_name),
         )
 
     @staticmethod
@@ -210,45 +177,10 @@ class OfferSelection:
     async def include_provider(self, deployment: Deployment, provider: str) -> None:
         """Bring a provider back into this deployment, whatever left it out."""
         known = ("provider", provider) in deployment.exclusions
-        across = any(x.kind == "provider" and x.key == provider for x in await self.exclusions())
+        in_force = await self._market.exclusions()
+        across = any(x.kind == "provider" and x.key == provider for x in in_force)
         if not (known or across or provider in deployment.spec.query.exclude_providers):
             raise UsageError(f"provider {provider} is not excluded here", "nothing to bring back")
         deployment.exclusions.pop(("provider", provider), None)
         deployment.allowed.add(provider)
         await deployment.emit(ev.ExclusionLifted(deployment.attempt, "provider", provider))
-
-    # -- across restarts -------------------------------------------------------------------------
-
-    async def exclusions(self) -> list[Exclusion]:
-        """Those in force for every deployment, newest first. Raises GdlError."""
-        found = await remembered.in_force(self._journal, self._backend.name, self._clock())
-        if self._backend.traits.outlives_program:
-            return found
-        # A market that began with this process knows nothing of the faults of an earlier one.
-        return [x for x in found if x.scope == "user" or x.since >= self._began]
-
-    async def exclude(self, kind: str, key: str, reason: str) -> Exclusion:
-        """By the user's wish, until it is cleared. Raises UsageError."""
-        if kind not in KINDS:
-            raise UsageError(f"unknown kind of exclusion {kind[:40]}", f"one of {', '.join(KINDS)}")
-        if not key.strip() or len(key) > 256 or not key.isprintable():
-            raise UsageError(f"no usable name of a {kind}", "`gdl-tui offers --json` shows them")
-        exclusion = Exclusion(
-            kind,
-            key.strip(),
-            " ".join(reason.split())[:160] or f"{kind} excluded by you",
-            self._clock(),
-            cause=f"{kind} excluded by you" if kind != "provider" else f"{key} excluded by you",
-            scope="user",
-            backend=self._backend.name,
-        )
-        await remembered.remember(self._journal, exclusion)
-        return exclusion
-
-    async def clear(self, key: str | None) -> int:
-        """Forget the exclusions of a key, or all. Raises UsageError when the key has none."""
-        await remembered.tidy(self._journal, self._clock())
-        cleared = await remembered.clear(self._journal, self._backend.name, key)
-        if key is not None and not cleared:
-            raise UsageError(f"no exclusion of {key[:80]}", "`gdl-tui exclusions` lists them")
-        return cleared

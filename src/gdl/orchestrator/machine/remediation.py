@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from gdl.domain import events as ev
+from gdl.domain.decisions import AfterFailure
 from gdl.domain.errors import DeployError
 from gdl.domain.phase import Phase
 from gdl.domain.remedies import Remedy, RemedyKind
@@ -41,7 +42,7 @@ class Remediation:
             by = "auto"
             self._by_itself += 1
         elif self._asks(error):
-            if await self._choice(remedy) != "fix":
+            if await self._choice(remedy) is not AfterFailure.FIX:
                 raise error
             by = "user"
         else:
@@ -86,14 +87,14 @@ class Remediation:
         rule = attempt.diagnosis.rule if attempt is not None and attempt.diagnosis else ""
         return not dep.goes_on or blame_for(error, rule).ends
 
-    async def _choice(self, remedy: Remedy) -> str:
+    async def _choice(self, remedy: Remedy) -> AfterFailure:
         dep = self._machine.deployment
         choice = await dep.ask(
             f"waiting for a choice: apply the remedy ({remedy.words}), retry, next offer, or "
             "exclude the provider; the machine stays rented meanwhile",
             remedy,
         )
-        if choice != "fix":
+        if choice is not AfterFailure.FIX:
             dep.chosen = choice
         return choice
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from gdl.backends.base import Backend
 from gdl.domain import events as ev
 from gdl.domain.benchmark import OWN_LOAD, BenchLoad, BenchReport
+from gdl.domain.decisions import AfterServing
 from gdl.domain.errors import (
     DeployError,
     GdlError,
@@ -27,7 +28,7 @@ from gdl.engines.base import Engine, Plan
 from gdl.journal.store import Journal
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.endpoint import health_watch, served_endpoint
-from gdl.orchestrator.endpoint.benchmarks import Benchmarks
+from gdl.orchestrator.endpoint.measurements import Measurements
 from gdl.orchestrator.endpoint.unpublish import unpublish
 from gdl.orchestrator.leasing.renting import Renter
 from gdl.orchestrator.machine import install, preflight
@@ -66,7 +67,7 @@ class Attempt:
         self.machine = Machine(deployment, journal, settings, rents=backend.traits.bills)
         self.server = EngineProcess(self.machine, engine)
         self._mender = Remediation(self.machine)
-        self._measurements = Benchmarks(
+        self._measurements = Measurements(
             journal, deployment.channel.clock, simulated=backend.traits.simulated
         )
         self._plan: Plan | None = None
@@ -234,8 +235,8 @@ class Attempt:
             self._deployment, self.endpoint, self.machine.rental, self._measurements, load
         )
 
-    async def hold(self) -> str:
-        """Until the user decides: "destroy" or "keep". A server that ends is started once more.
+    async def hold(self) -> AfterServing:
+        """Until the user decides. A server that ends is started once more.
         Raises DeployError when that does not help, SessionFailed when the machine is gone."""
         while True:
             watching = self.machine.spawn(self._watch_health())

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from gdl.domain import events as ev
+from gdl.domain.decisions import AfterFailure, AfterServing
 from gdl.domain.errors import (
     DeployError,
     GdlError,
@@ -145,7 +146,7 @@ class DeploymentTask:
         wanted = dep.chosen if isinstance(error, DeployError) else None
         if kept or (hopeless and wanted is None):
             raise error
-        if hopeless and wanted != "retry":
+        if hopeless and wanted is not AfterFailure.RETRY:
             await self._failover.pass_over(dep, offer, error)
         return error
 
@@ -158,9 +159,9 @@ class DeploymentTask:
                 choice = await dep.ask(
                     "waiting for a choice: retry, next offer, or exclude the provider"
                 )
-            if choice == "exclude" and failed is not None:
+            if choice is AfterFailure.EXCLUDE and failed is not None:
                 await self._failover.exclude_provider(dep, failed.provider)
-            if choice != "retry" or failed is None:
+            if choice is not AfterFailure.RETRY or failed is None:
                 return None
             try:
                 return await self._failover.again(dep, failed)
@@ -184,10 +185,10 @@ class DeploymentTask:
     async def _after_serving(self) -> None:
         dep, attempt = self._deployment, self._current
         assert attempt is not None
-        after = dep.spec.after
-        if after == "hold":
+        keep = dep.spec.after == "keep"
+        if dep.spec.after == "hold":
             try:
-                after = await attempt.hold()
+                keep = await attempt.hold() is AfterServing.KEEP
             except (DeployError, SessionFailed, SshError, VerificationError) as error:
                 explained = await attempt.explained(error)
                 await dep.emit(
@@ -200,7 +201,7 @@ class DeploymentTask:
                     )
                 )
                 raise explained from None
-        if after == "keep":
+        if keep:
             await attempt.close()
             await uninterrupted(self._finish("serving"))
             return

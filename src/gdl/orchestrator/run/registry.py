@@ -1,4 +1,4 @@
-"""The deployments of this process, and those of the past that somebody looks at."""
+"""The deployments of this process, and those of the past whose events somebody reads."""
 
 from __future__ import annotations
 
@@ -6,46 +6,128 @@ import asyncio
 import contextlib
 import os
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime
+from functools import partial
 
+from gdl.backends.base import Backend
 from gdl.domain import events as ev
+from gdl.domain.decisions import AfterFailure, AfterServing, Decision
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.errors import GdlError, UsageError
+from gdl.domain.phase import Phase
+from gdl.domain.rental import Rental
 from gdl.domain.spec import DeploymentSpec
-from gdl.engines.base import Model
+from gdl.engines.base import Engine, Model
 from gdl.journal.store import DeploymentRow, Journal
+from gdl.orchestrator.api.read_only import changing, refuse_read_only
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.deployment.event_channel import EventChannel
-from gdl.orchestrator.deployment.summary import summaries
-from gdl.orchestrator.leasing import process_liveness
+from gdl.orchestrator.deployment.summary import broken_off
+from gdl.orchestrator.leasing import model_rows, process_liveness
+from gdl.orchestrator.leasing.orphans import Orphans, quietly
 from gdl.orchestrator.leasing.releasing import uninterrupted
-from gdl.orchestrator.leasing.requirements import needed_of
+from gdl.orchestrator.leasing.requirements import needed_of, resolved
+from gdl.orchestrator.leasing.selection import OfferSelection
+from gdl.orchestrator.run.attempt import Attempt
+from gdl.orchestrator.run.deployment_task import Begin, DeploymentTask, MakeAttempt
 from gdl.settings import Settings
+
+FindRental = Callable[[str], Awaitable[Rental]]
+"""The rental that an id names, or its beginning. Raises UsageError."""
+Reopen = Callable[[Deployment, Rental, Attempt], Awaitable[None]]
+"""From a rented session to a verified endpoint again. Raises GdlError."""
 
 
 class DeploymentRegistry:
-    """Owns the task of every deployment: it has a last word, and is waited for at the end."""
+    """See `api.ports.Deployments`. Owns the task of every deployment: it has a last word, and is
+    waited for at the end."""
 
     def __init__(
         self,
-        backend_name: str,
-        rents: bool,
+        backend: Backend,
+        engine: Engine,
         journal: Journal,
         settings: Settings,
         clock: Callable[[], datetime],
+        *,
+        selection: OfferSelection,
+        orphans: Orphans,
+        make_attempt: MakeAttempt,
+        find_rental: FindRental,
+        reopen: Reopen,
     ) -> None:
-        self._backend_name = backend_name
-        self._rents = rents
+        self.read_only = settings.read_only
+        self._backend = backend
+        self._engine = engine
         self._journal = journal
         self._settings = settings
         self._clock = clock
+        self._selection = selection
+        self._orphans = orphans
+        self._make_attempt = make_attempt
+        self._find_rental = find_rental
+        self._reopen = reopen
         self._here: dict[str, Deployment] = {}
+        self._attempts: dict[str, Attempt] = {}
         self._past: dict[str, EventChannel] = {}
 
     # -- beginning -------------------------------------------------------------------------------
 
-    async def add(self, spec: DeploymentSpec, model: Model) -> Deployment:
+    @changing("deploy")
+    async def deploy(self, spec: DeploymentSpec) -> str:
+        model = resolved(self._engine, spec.model, spec.query)
+        self._engine.check(spec, model, self._settings)
+        if spec.query.model is None:
+            spec = model_rows.with_model(spec)
+        deployment = await self._add(spec, model)
+        await self._start(deployment, self._run_telling_orphans(deployment))
+        return deployment.id
+
+    async def attach(self, ident: str) -> str:
+        rental = await self._find_rental(ident)
+        active = self.with_session(rental.session_id)
+        if active is not None:
+            return active.id
+        spec = DeploymentSpec(
+            model=rental.served_name, backend=self._backend.name, bench=False, after="hold"
+        )
+        model = Model(rental.served_name, "attached", rental.model, rental.served_name)
+        deployment = await self._add(spec, model)
+        begin = partial(self._reopen, deployment, rental)
+        await self._start(deployment, self._run(deployment, begin))
+        return deployment.id
+
+    async def _run_telling_orphans(self, deployment: Deployment) -> None:
+        telling = asyncio.create_task(self._tell_orphans(deployment))
+        try:
+            await self._run(deployment)
+        finally:
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
+
+    async def _tell_orphans(self, deployment: Deployment) -> None:
+        if left := await quietly(self._orphans):
+            await deployment.note(f"{left}; `gdl-tui attach ID` or `gdl-tui destroy ID`", "warning")
+
+    async def _run(self, deployment: Deployment, begin: Begin | None = None) -> None:
+        task = DeploymentTask(
+            deployment,
+            self._attempt_of,
+            self._selection,
+            self._clock,
+            rents=self._backend.traits.bills,
+        )
+        try:
+            await task.run(begin)
+        finally:
+            self._attempts.pop(deployment.id, None)
+
+    def _attempt_of(self, deployment: Deployment) -> Attempt:
+        attempt = self._attempts[deployment.id] = self._make_attempt(deployment)
+        return attempt
+
+    async def _add(self, spec: DeploymentSpec, model: Model) -> Deployment:
         """Planned and journaled. Raises GdlError when the journal does not take it."""
         now = self._clock()
         ident = f"{now:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
@@ -62,7 +144,7 @@ class DeploymentRegistry:
                 ident,
                 now,
                 model.served_name,
-                self._backend_name,
+                self._backend.name,
                 "",
                 os.getpid(),
                 process_liveness.mark(os.getpid()),
@@ -77,14 +159,14 @@ class DeploymentRegistry:
         self._here[ident] = deployment
         return deployment
 
-    async def start(self, deployment: Deployment, work: Awaitable[None]) -> None:
+    async def _start(self, deployment: Deployment, work: Awaitable[None]) -> None:
         deployment.task = asyncio.create_task(
-            self._run(deployment, work), name=f"deployment {deployment.id}"
+            self._to_the_end(deployment, work), name=f"deployment {deployment.id}"
         )
         # A task that is cancelled before its first step would never tell its end.
         await asyncio.sleep(0)
 
-    async def _run(self, deployment: Deployment, work: Awaitable[None]) -> None:
+    async def _to_the_end(self, deployment: Deployment, work: Awaitable[None]) -> None:
         try:
             await work
         finally:
@@ -95,21 +177,8 @@ class DeploymentRegistry:
         await deployment.channel.settled()
         state = deployment.state
         if state.finished is None:
-            attempt = state.attempt
-            await deployment.emit(
-                ev.DeploymentFinished(
-                    "failed",
-                    None,
-                    state.served_name,
-                    attempt.session_id if attempt else None,
-                    state.billing,
-                    summaries(state, "failed", None, self._clock(), rents=self._rents),
-                    state.benchmark,
-                    "internal error: the deployment broke off",
-                    "`gdl-tui sessions` shows what is rented",
-                    "error",
-                )
-            )
+            rents = self._backend.traits.bills
+            await deployment.emit(broken_off(state, self._clock(), rents=rents))
         finished = deployment.state.finished
         with contextlib.suppress(GdlError):
             outcome = finished.outcome if finished else "interrupted"
@@ -121,7 +190,18 @@ class DeploymentRegistry:
         """One of this process, ended or not."""
         return self._here.get(deployment_id)
 
-    def running(self, deployment_id: str) -> Deployment:
+    def attempt(self, deployment_id: str) -> Attempt | None:
+        """The latest attempt of one that runs in this process."""
+        return self._attempts.get(deployment_id)
+
+    def serving(self, deployment_id: str) -> tuple[Deployment, Attempt] | None:
+        """One that serves in this process, and its attempt."""
+        deployment, attempt = self.get(deployment_id), self.attempt(deployment_id)
+        if deployment is None or attempt is None or deployment.state.phase is not Phase.SERVING:
+            return None
+        return deployment, attempt
+
+    def _running(self, deployment_id: str) -> Deployment:
         """One that runs. Raises UsageError."""
         deployment = self._here.get(deployment_id)
         if deployment is None or deployment.state.finished is not None:
@@ -150,7 +230,19 @@ class DeploymentRegistry:
             return self._past[deployment_id].state
         raise _unknown(deployment_id)
 
-    async def channel(self, deployment_id: str) -> EventChannel:
+    async def events(self, deployment_id: str) -> AsyncIterator[ev.Recorded]:
+        channel = await self._channel(deployment_id)
+        async for recorded in channel.follow():
+            yield recorded
+
+    async def wait(self, deployment_id: str) -> ev.DeploymentFinished:
+        channel = await self._channel(deployment_id)
+        async for recorded in channel.follow():
+            if isinstance(recorded.event, ev.DeploymentFinished):
+                return recorded.event
+        raise GdlError(f"deployment {deployment_id} has no end")
+
+    async def _channel(self, deployment_id: str) -> EventChannel:
         """Of one of this process, or of one in the journal. Raises UsageError."""
         if deployment_id in self._here:
             return self._here[deployment_id].channel
@@ -163,9 +255,72 @@ class DeploymentRegistry:
             )
         return self._past[deployment_id]
 
+    # -- deciding --------------------------------------------------------------------------------
+
+    async def decide(self, deployment_id: str, decision: Decision) -> None:
+        if decision is not AfterServing.KEEP:
+            refuse_read_only(self, "deciding")
+        elif not self._backend.traits.outlives_program:
+            raise UsageError("the simulated market ends with this program", "give it back")
+        deployment = self._running(deployment_id)
+        if isinstance(decision, AfterServing):
+            self._decide(deployment, decision)
+            return
+        if decision is AfterFailure.FIX and deployment.state.offered is None:
+            raise UsageError(
+                f"deployment {deployment_id} has no remedy to apply on its machine",
+                "retry, or take the next offer",
+            )
+        self._choose(deployment, decision)
+
+    @staticmethod
+    def _decide(deployment: Deployment, decision: AfterServing) -> None:
+        if deployment.decision is None or deployment.decision.done():
+            raise UsageError(
+                f"deployment {deployment.id} is {deployment.state.phase}, not held open",
+                "cancel it instead, which also gives the machine back",
+            )
+        deployment.decision.set_result(decision)
+
+    @staticmethod
+    def _choose(deployment: Deployment, choice: AfterFailure) -> None:
+        if deployment.choice is None or deployment.choice.done():
+            raise UsageError(
+                f"deployment {deployment.id} is not waiting for a choice",
+                "wait until its attempt has failed",
+            )
+        deployment.choice.set_result(choice)
+
+    @changing("including a provider")
+    async def include_provider(self, deployment_id: str, provider: str) -> None:
+        await self._selection.include_provider(self._running(deployment_id), provider)
+
+    @changing("setting automatic failover")
+    async def set_auto_failover(self, deployment_id: str, enabled: bool) -> None:
+        deployment = self._running(deployment_id)
+        if deployment.auto_failover == enabled:
+            return
+        deployment.auto_failover = enabled
+        await deployment.emit(ev.AutoFailoverSet(enabled))
+        waits = deployment.choice is not None and not deployment.choice.done()
+        if enabled and waits:
+            self._choose(deployment, AfterFailure.NEXT)
+
     # -- ending ----------------------------------------------------------------------------------
 
-    def cancel(self, deployment: Deployment) -> None:
+    async def cancel(self, deployment_id: str) -> None:
+        self._cancel(self._running(deployment_id))
+
+    async def end(self, deployment: Deployment) -> ev.DeploymentFinished:
+        """Release what it holds open, or cancel it; its last event."""
+        if deployment.decision is not None and not deployment.decision.done():
+            deployment.decision.set_result(AfterServing.RELEASE)
+        else:
+            await self.cancel(deployment.id)
+        return await self.wait(deployment.id)
+
+    @staticmethod
+    def _cancel(deployment: Deployment) -> None:
         """Once, and not when it has said its last word already."""
         over = deployment.cancelling or deployment.state.finished is not None
         if not over and deployment.task is not None:
@@ -177,7 +332,7 @@ class DeploymentRegistry:
         tasks = []
         for deployment in self._here.values():
             if deployment.task is not None and not deployment.task.done():
-                self.cancel(deployment)
+                self._cancel(deployment)
                 tasks.append(deployment.task)
         if tasks:
             await asyncio.wait(tasks)

@@ -16,11 +16,11 @@ from gdl.endpoint.ssh_curl import SshCurl
 from gdl.journal import public_endpoints
 from gdl.journal.public_endpoints import PublicEndpoint
 from gdl.journal.store import Journal
-from gdl.orchestrator.api.ports import PublicRow
+from gdl.orchestrator.api.views import PublicRow
 from gdl.orchestrator.endpoint import cloudflared
 from gdl.orchestrator.leasing.releasing import uninterrupted
+from gdl.orchestrator.sessions.lookup import SessionLookup
 from gdl.orchestrator.sessions.reconnect import Reconnection, Reconnector
-from gdl.orchestrator.sessions.sessions import Sessions
 from gdl.settings import Settings
 from gdl.ssh import jobs
 from gdl.ssh.reconnecting import Link
@@ -38,14 +38,14 @@ class PublicUrls:
 
     def __init__(
         self,
-        sessions: Sessions,
-        visits: Reconnector,
+        lookup: SessionLookup,
+        reconnector: Reconnector,
         journal: Journal,
         settings: Settings,
         clock: Callable[[], datetime],
     ) -> None:
-        self._sessions = sessions
-        self._visits = visits
+        self._lookup = lookup
+        self._reconnector = reconnector
         self._journal = journal
         self._settings = settings
         self._clock = clock
@@ -57,14 +57,14 @@ class PublicUrls:
         return [_row(one, rentals[one.session_id]) for one in found if one.session_id in rentals]
 
     async def open(self, ident: str, tell: Tell) -> PublicRow:
-        """See `OrchestratorApi.make_public`."""
-        rental = await self._sessions.find(ident)
-        async with self._visits.visit(rental) as visit:
-            link, rental = visit.link, visit.rental
+        """See `api.ports.Sessions.make_public`."""
+        rental = await self._lookup.find(ident)
+        async with self._reconnector.reconnected(rental) as there:
+            link, rental = there.link, there.rental
             job = await cloudflared.running(link, rental.work_dir)
             if job is not None:
                 return await self._seen(rental, await self._address(link, job))
-            await _refuse_without_key(visit)
+            await _refuse_without_key(there)
             tell("having cloudflared on the machine, and checking it")
             limit_s = self._settings.timeouts.install
             file, sha256 = await cloudflared.fetch(
@@ -83,9 +83,9 @@ class PublicUrls:
                 raise
 
     async def watch(self, ident: str) -> AsyncGenerator[PublicRow]:
-        """See `OrchestratorApi.watch_public`."""
-        rental, shown = await self._sessions.find(ident), ""
-        async with self._visits.entered(rental) as (link, entered):
+        """See `api.ports.Sessions.watch_public`."""
+        rental, shown = await self._lookup.find(ident), ""
+        async with self._reconnector.entered(rental) as (link, entered):
             while True:
                 job = await cloudflared.running(link, entered.work_dir)
                 if job is None:
@@ -98,9 +98,9 @@ class PublicUrls:
                 await asyncio.sleep(_WATCH_EVERY_S)
 
     async def stop(self, ident: str) -> str:
-        """See `OrchestratorApi.stop_public`."""
-        rental = await self._sessions.find(ident)
-        async with self._visits.entered(rental) as (link, entered):
+        """See `api.ports.Sessions.stop_public`."""
+        rental = await self._lookup.find(ident)
+        async with self._reconnector.entered(rental) as (link, entered):
             ran = await cloudflared.end(link, entered.work_dir)
         session_id = rental.session_id or ""
         was = await public_endpoints.of_session(self._journal, session_id)
@@ -158,16 +158,16 @@ def _row(one: PublicEndpoint, rental: Rental) -> PublicRow:
     )
 
 
-async def _refuse_without_key(visit: Reconnection) -> None:
+async def _refuse_without_key(there: Reconnection) -> None:
     """Raises MachineError unless a request without a key is turned away."""
-    if not visit.key:
+    if not there.key:
         raise MachineError("the endpoint has no API key", "deploy it again: each gets one")
     none = Secret("")
     stranger: EndpointClient | SshCurl
-    if visit.endpoint.client is not None:
-        stranger = EndpointClient(visit.endpoint.client.base_url, none)
+    if there.endpoint.client is not None:
+        stranger = EndpointClient(there.endpoint.client.base_url, none)
     else:
-        stranger = SshCurl(visit.link, visit.rental.engine_port, none)
+        stranger = SshCurl(there.link, there.rental.engine_port, none)
     try:
         await stranger.models()
     except VerificationError as error:

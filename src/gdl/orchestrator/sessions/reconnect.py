@@ -1,19 +1,17 @@
-"""Entering a machine that was rented earlier: for an errand, or to serve from it again."""
+"""Connecting again to a machine that was rented earlier."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gdl.backends.base import Backend
 from gdl.domain import events as ev
-from gdl.domain.benchmark import BenchLoad, BenchReport, own_workload
 from gdl.domain.errors import GdlError, MachineError, SessionGone
-from gdl.domain.health import Check, HealthSample
 from gdl.domain.phase import Phase
 from gdl.domain.rental import Rental
 from gdl.domain.secret import Secret
@@ -21,10 +19,8 @@ from gdl.domain.session import Session, SessionStatus
 from gdl.endpoint.client import EndpointClient
 from gdl.journal.store import Journal
 from gdl.keyring.key_files import read_key
-from gdl.orchestrator.api.ports import ReachedEndpoint
 from gdl.orchestrator.deployment.context import Deployment
-from gdl.orchestrator.endpoint import health_watch, served_endpoint
-from gdl.orchestrator.endpoint.benchmarks import Benchmarks
+from gdl.orchestrator.endpoint import served_endpoint
 from gdl.orchestrator.machine.connection import ENGINE_JOB, target_for
 from gdl.orchestrator.run.attempt import Attempt
 from gdl.settings import Settings
@@ -52,10 +48,7 @@ class Reconnection:
 class Reconnector:
     """All methods raise GdlError when the session does not run or cannot be entered."""
 
-    def __init__(
-        self, backend: Backend, journal: Journal, settings: Settings, measurements: Benchmarks
-    ) -> None:
-        self._measurements = measurements
+    def __init__(self, backend: Backend, journal: Journal, settings: Settings) -> None:
         self._backend = backend
         self._journal = journal
         self._settings = settings
@@ -106,8 +99,8 @@ class Reconnector:
             await link.aclose()
 
     @asynccontextmanager
-    async def visit(self, rental: Rental) -> AsyncIterator[Reconnection]:
-        """A connection and a tunnel for one errand."""
+    async def reconnected(self, rental: Rental) -> AsyncIterator[Reconnection]:
+        """A connection and a tunnel of its own."""
         key = await self._api_key(rental)
         async with self.entered(rental) as (link, rental):
             endpoint = served_endpoint.Endpoint(link, rental.engine_port, key, self._settings)
@@ -118,45 +111,6 @@ class Reconnector:
             finally:
                 with contextlib.suppress(GdlError):
                     await endpoint.aclose()
-
-    async def health(self, rental: Rental) -> list[Check]:
-        async with self.visit(rental) as visit:
-            return await visit.endpoint.check(
-                rental.served_name, pid=visit.pid, has_gpu=rental.has_gpu
-            )
-
-    async def watch_health(self, rental: Rental) -> AsyncGenerator[tuple[HealthSample, bool]]:
-        """See `OrchestratorApi.watch_health`."""
-        async with self.visit(rental) as visit:
-            client, link = visit.client("`gdl-tui health ID` asks once"), visit.link
-            runner = link if visit.rental.has_gpu else None
-            async with aclosing(
-                health_watch.samples(client, lambda: link.connected, runner)
-            ) as samples:
-                async for each in samples:
-                    yield each
-
-    async def bench(self, rental: Rental, load: BenchLoad) -> BenchReport:
-        async with self.visit(rental) as visit:
-            report = await visit.endpoint.bench(
-                rental.served_name,
-                price_per_hour=rental.price,
-                on_answer=lambda answer: None,
-                on_progress=lambda done, total, rate: None,
-                load=load,
-            )
-        said = await self._measurements.keep(rental, [report], workload=own_workload(load))
-        return replace(report, standing=said)
-
-    @asynccontextmanager
-    async def reach(self, rental: Rental) -> AsyncIterator[ReachedEndpoint]:
-        """See `OrchestratorApi.reach`."""
-        async with self.visit(rental) as visit:
-            url = visit.client("`gdl-tui bench ID` alone does without").base_url
-            hardware = await self._measurements.hardware(visit.rental)
-            yield ReachedEndpoint(
-                url, visit.key, rental.served_name, rental.price, rental.provider, hardware
-            )
 
     async def over(self, session_id: str) -> str:
         """Why a session is over, by its backend's word; "" when it is not, or nobody knows."""

@@ -1,202 +1,133 @@
-"""Sessions beyond this process's deployments: list them, find one, destroy it."""
+"""What is rented: list it, end it, go in, and open its endpoint to everybody."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime
 
+from gdl.backends import base as backends
 from gdl.backends.base import Backend
-from gdl.domain.errors import (
-    BackendError,
-    GdlError,
-    MachineError,
-    SessionGone,
-    SshError,
-    UsageError,
-)
-from gdl.domain.id_matching import matching
+from gdl.domain.errors import GdlError, MachineError, SessionGone, SshError
 from gdl.domain.phase import Billing
 from gdl.domain.rental import Rental
-from gdl.domain.session import Session, SessionStatus
+from gdl.domain.session import SessionStatus
 from gdl.journal import public_endpoints
 from gdl.journal.store import Journal
-from gdl.orchestrator.api.ports import PastDeployment, SessionRow
+from gdl.orchestrator.api.read_only import changing
+from gdl.orchestrator.api.views import PublicRow, SessionRow
 from gdl.orchestrator.endpoint.unpublish import LIMIT_S, unpublish
-from gdl.orchestrator.leasing import process_liveness
-from gdl.orchestrator.leasing.orphans import Orphans
 from gdl.orchestrator.leasing.releasing import Releaser
+from gdl.orchestrator.run.registry import DeploymentRegistry
+from gdl.orchestrator.sessions import shell
+from gdl.orchestrator.sessions.lookup import SessionLookup
+from gdl.orchestrator.sessions.public_url import PublicUrls
 from gdl.orchestrator.sessions.reconnect import Reconnector
-from gdl.settings import Settings
+from gdl.orchestrator.sessions.tunnels import Tunnels
 from gdl.ssh import jobs
 
 
-class Sessions:
+class RentedSessions:
+    """See `api.ports.Sessions`."""
+
     def __init__(
         self,
         backend: Backend,
         journal: Journal,
-        settings: Settings,
+        registry: DeploymentRegistry,
         releaser: Releaser,
-        visits: Reconnector,
-        leftovers: Orphans,
-        clock: Callable[[], datetime],
+        lookup: SessionLookup,
+        reconnector: Reconnector,
+        tunnels: Tunnels,
+        public_urls: PublicUrls,
+        *,
+        read_only: bool,
     ) -> None:
+        self.read_only = read_only
         self._backend = backend
         self._journal = journal
-        self._settings = settings
+        self._registry = registry
         self._releaser = releaser
-        self._visits = visits
-        self._leftovers = leftovers
-        self._clock = clock
-
-    # -- listing ---------------------------------------------------------------------------------
+        self._lookup = lookup
+        self._reconnector = reconnector
+        self._tunnels = tunnels
+        self._public_urls = public_urls
 
     async def rows(self) -> list[SessionRow]:
-        """Everything this consumer has rented, ours or not; then what only our journal knows."""
-        try:
-            listed = await self._backend.sessions()
-        except BackendError as error:
-            await self._tell_unseen(error)
-            raise
-        await self._leftovers.settle(listed)
-        rentals = await self._mine()
-        by_session = {r.session_id: r for r in reversed(rentals) if r.session_id}
-        rows = [self._row(session, by_session.get(session.id)) for session in listed]
-        known = {session.id for session in listed}
-        unlisted = [r for r in rentals if r.session_id and r.session_id not in known and r.open]
-        return rows + [self._row(await self._ask(rental), rental) for rental in unlisted]
+        tunnels = {row.session_id: row.endpoint for row in await self._tunnels.rows()}
+        public = {row.session_id: row.url for row in await self._public_urls.rows()}
+        return [
+            replace(row, endpoint=tunnels.get(row.session.id), public=public.get(row.session.id))
+            for row in await self._lookup.rows()
+        ]
 
-    async def _tell_unseen(self, error: BackendError) -> None:
-        """What the backend cannot be asked about goes on billing: our journal knows its name."""
-        rented = [r.session_id for r in await self._mine() if r.session_id and r.open]
-        if rented and self._backend.traits.bills:
-            error.message += f"; by our own journal still rented: {', '.join(rented[:5])}"
+    @changing("extend")
+    async def extend(self, ident: str, hours: int) -> datetime | None:
+        row = await self._lookup.row(ident)
+        return await backends.extend(self._backend, row.session.id, hours)
 
-    async def _mine(self) -> list[Rental]:
-        return await self._journal.rentals(self._backend.name, self._backend.service_url)
+    @changing("a shell")
+    async def shell(self, ident: str) -> tuple[str, ...]:
+        deployment = self._registry.get(ident)
+        rental = deployment.rental if deployment is not None else None
+        if rental is None or not rental.open:
+            rental = await self._lookup.find(ident)
+        return await asyncio.to_thread(shell.argv, rental)
 
-    async def _ask(self, rental: Rental) -> Session:
-        """The session of a rental, or a stand-in that says that nobody knows."""
-        assert rental.session_id is not None
-        try:
-            return await self._backend.session(rental.session_id)
-        except GdlError as error:
-            return Session(
-                id=rental.session_id,
-                backend=rental.backend,
-                provider=rental.provider,
-                status=SessionStatus.UNKNOWN,
-                price_per_hour=rental.price,
-                error=error.message,
-                consumer_id=rental.consumer_id,
-                created_at=rental.requested_at,
-            )
+    # -- public endpoints ------------------------------------------------------------------------
 
-    def _row(self, session: Session, rental: Rental | None) -> SessionRow:
-        began = session.created_at or (rental.requested_at if rental else None)
-        ended = rental.released_at if rental else None
-        hours = 0.0
-        if began is not None and (ended is not None or not session.terminal):
-            hours = max(((ended or self._clock()) - began).total_seconds(), 0.0) / 3600
-        price = session.price_per_hour or (rental.price if rental else 0.0)
-        return SessionRow(
-            session=session,
-            ours=rental is not None and bool(rental.key_file or rental.agent_auth or ended),
-            deployment_id=rental.deployment_id if rental else None,
-            model=rental.served_name if rental else None,
-            endpoint=None,
-            cost=round(price * hours, 6) if self._backend.traits.bills else 0.0,
-            billing=self._billing(session, rental),
-        )
+    @changing("making public")
+    async def make_public(self, ident: str, tell: Callable[[str], None]) -> PublicRow:
+        return await self._public_urls.open(ident, tell)
 
-    def _billing(self, session: Session, rental: Rental | None) -> str:
-        if not self._backend.traits.bills:
-            return str(Billing.NONE)
-        if rental is not None and rental.billing is not Billing.NONE:
-            if rental.billing is Billing.ACTIVE and session.terminal:
-                # Ended without our asking: the backend may be wrong about that.
-                return str(Billing.UNKNOWN)
-            return str(rental.billing)
-        return str(Billing.RELEASED if session.terminal else Billing.ACTIVE)
+    async def watch_public(self, ident: str) -> AsyncGenerator[PublicRow]:
+        async with aclosing(self._public_urls.watch(ident)) as rows:
+            async for row in rows:
+                yield row
 
-    async def stories(self) -> list[PastDeployment]:
-        rentals: dict[str, Rental] = {}
-        for rental in await self._journal.rentals():
-            rentals.setdefault(rental.deployment_id, rental)
-        stories = []
-        for row in await self._journal.deployments():
-            last = rentals.get(row.id)
-            cost = 0.0
-            if last is not None and last.billing is not Billing.NONE:
-                end = last.released_at or self._clock()
-                cost = last.price * max((end - last.requested_at).total_seconds(), 0.0) / 3600
-            stories.append(
-                PastDeployment(
-                    deployment_id=row.id,
-                    model=row.model,
-                    backend=row.backend,
-                    started_at=row.created_at,
-                    outcome=row.outcome
-                    or ("running" if process_liveness.runs(row) else "interrupted"),
-                    billing=str(last.billing if last else Billing.NONE),
-                    session_id=last.session_id if last else None,
-                    cost=round(cost, 6),
-                )
-            )
-        return stories
+    @changing("ending what is public")
+    async def stop_public(self, ident: str) -> str:
+        return await self._public_urls.stop(ident)
 
-    # -- finding ---------------------------------------------------------------------------------
-
-    async def row(self, ident: str) -> SessionRow:
-        """The session that `ident` names: its id, its deployment's id, or the beginning of one."""
-        rows = await self.rows()
-        found = matching(ident, rows, lambda row: (row.session.id, row.deployment_id))
-        if ident not in (r.session.id for r in found):
-            found = [r for r in found if not r.session.terminal] or found
-        if len({r.session.id for r in found}) == 1:
-            return found[0]
-        if not found:
-            await self._refuse_elsewhere(ident)
-        raise _not_one(ident, [r.session.id for r in found], [r.session.id for r in rows])
-
-    async def _refuse_elsewhere(self, ident: str) -> None:
-        """Raises UsageError for a session that only another service can tell of."""
-        for rental in matching(ident, await self._journal.rentals(), _ids):
-            if rental.open and rental.service_url not in ("", self._backend.service_url):
-                raise UsageError(
-                    f"session {rental.session_id} was rented through {rental.service_url}",
-                    f"ask that one: --backend {rental.backend}, with its address",
-                )
-
-    async def find(self, ident: str) -> Rental:
-        """The rental of a session whose key we hold."""
-        open_ones = [r for r in await self._mine() if r.session_id and r.open]
-        found = matching(ident, open_ones, _ids)
-        if len({r.session_id for r in found}) != 1:
-            listed = [r.session_id or "" for r in found]
-            raise _not_one(ident, listed, [r.session_id or "" for r in open_ones])
-        return found[0]
+    async def public_rows(self) -> list[PublicRow]:
+        return await self._public_urls.rows()
 
     # -- ending ----------------------------------------------------------------------------------
 
-    async def destroy(self, row: SessionRow) -> None:
-        """Give a session back and wait for the proof. Raises ReleaseUnconfirmed."""
-        rentals = [r for r in await self._mine() if r.session_id == row.session.id and r.open]
+    @changing("destroy")
+    async def destroy(self, ident: str) -> SessionRow:
+        row = await self._lookup.row(ident)
+        active = self._registry.with_session(row.session.id)
+        finished = None if active is None else await self._registry.end(active)
+        # An attached deployment only closes its tunnel when it is cancelled.
+        if finished is None or finished.billing not in (Billing.NONE, Billing.RELEASED):
+            await self._release(row.session.id)
+        for tunnel in await self._tunnels.rows():
+            if tunnel.session_id == row.session.id:
+                await self._tunnels.stop(tunnel)
+        return await self._released(row)
+
+    async def _release(self, session_id: str) -> None:
+        """Release a session and wait for the proof. Raises ReleaseUnconfirmed."""
+        rentals = await self._lookup.rentals_of(session_id)
         if not self._backend.traits.bills:
             await self._stop_server(rentals)
         elif rentals:
-            await self._withdraw(rentals[0])
-        await self._releaser.release_session(row.session.id)
+            await self._unpublish(rentals[0])
+        await self._releaser.release_session(session_id)
 
-    async def _withdraw(self, rental: Rental) -> None:
-        """Of what is public on a machine that goes anyway, as far as it can be reached."""
+    async def _unpublish(self, rental: Rental) -> None:
+        """End what is public on a machine that goes anyway, as far as it can be reached."""
         if await public_endpoints.of_session(self._journal, rental.session_id or "") is None:
             return
         with contextlib.suppress(GdlError, TimeoutError):
-            async with asyncio.timeout(LIMIT_S), self._visits.entered(rental) as (link, entered):
+            async with (
+                asyncio.timeout(LIMIT_S),
+                self._reconnector.entered(rental) as (link, entered),
+            ):
                 await unpublish(link, entered, self._journal)
 
     async def _stop_server(self, rentals: list[Rental]) -> None:
@@ -204,7 +135,7 @@ class Sessions:
         if not rentals:
             return
         try:
-            async with self._visits.entered(rentals[0]) as (link, rental):
+            async with self._reconnector.entered(rentals[0]) as (link, rental):
                 for job in await jobs.running_jobs(link, rental.work_dir):
                     await jobs.stop(link, job)
         except SshError as error:
@@ -214,7 +145,7 @@ class Sessions:
                     error.hint,
                 ) from None
 
-    async def gone(self, row: SessionRow) -> SessionRow:
+    async def _released(self, row: SessionRow) -> SessionRow:
         """The row as it is after the end."""
         try:
             session = await self._backend.session(row.session.id)
@@ -222,17 +153,3 @@ class Sessions:
             session = replace(row.session, status=SessionStatus.STOPPED, ssh=None)
         billing = Billing.RELEASED if self._backend.traits.bills else Billing.NONE
         return replace(row, session=session, billing=str(billing))
-
-
-def _ids(rental: Rental) -> tuple[str | None, str]:
-    return rental.session_id, rental.deployment_id
-
-
-def _not_one(ident: str, found: list[str], there: list[str]) -> UsageError:
-    if found:
-        return UsageError(
-            f"{ident} names several sessions: {', '.join(sorted(set(found))[:5])}",
-            "type more of the id",
-        )
-    known = ", ".join(there[:5]) or "none"
-    return UsageError(f"no session {ident}", f"sessions: {known}; `gdl-tui sessions` shows all")

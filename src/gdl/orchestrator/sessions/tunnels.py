@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import IO
 
 from gdl.domain.errors import ForwardRefused, GdlError, SshError, UsageError
-from gdl.orchestrator.api.ports import TunnelRow
+from gdl.orchestrator.api.views import TunnelRow
+from gdl.orchestrator.sessions.lookup import SessionLookup
 from gdl.orchestrator.sessions.reconnect import Reconnector
-from gdl.orchestrator.sessions.sessions import Sessions
 from gdl.settings import Settings
 from gdl.ssh.connection import Forward
 from gdl.ssh.reconnecting import Link
@@ -54,9 +54,9 @@ class _Record:
 
 
 class Tunnels:
-    def __init__(self, sessions: Sessions, visits: Reconnector, settings: Settings) -> None:
-        self._sessions = sessions
-        self._visits = visits
+    def __init__(self, lookup: SessionLookup, reconnector: Reconnector, settings: Settings) -> None:
+        self._lookup = lookup
+        self._reconnector = reconnector
         self._settings = settings
         self._folder = settings.data_dir / "tunnels"
 
@@ -120,14 +120,14 @@ class Tunnels:
         UsageError when there is one already or the machine forbids forwarding, GdlError when it
         cannot be opened.
         """
-        rental = await self._sessions.find(ident)
+        rental = await self._lookup.find(ident)
         session_id = rental.session_id or ident
 
         def on_state(state: str) -> None:
             tell(f"SSH: {state}")
 
         claimed = self._claimed(session_id)
-        entering = self._visits.entered(rental, on_state=on_state)
+        entering = self._reconnector.entered(rental, on_state=on_state)
         async with claimed as file, entering as (link, entered):
             forward = await _forward(link, entered.engine_port, session_id, port)
             record = _Record(
@@ -151,7 +151,7 @@ class Tunnels:
             if link.connected and time.monotonic() - asked_at < _ASK_S:
                 continue
             asked_at = time.monotonic()
-            if over := await self._visits.over(session_id):
+            if over := await self._reconnector.over(session_id):
                 return over
             with contextlib.suppress(SshError, TimeoutError):
                 async with asyncio.timeout(_RECONNECT_S):

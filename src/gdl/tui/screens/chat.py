@@ -143,7 +143,7 @@ class ChatScreen(GdlScreen):
         messages = [ChatMessage(m["role"], m["content"]) for m in conversation(followed)]
         ident = followed.state.deployment_id
         try:
-            async with aclosing(self.context.orchestrator.chat(ident, messages)) as parts:
+            async with aclosing(self.context.orchestrator.endpoints.chat(ident, messages)) as parts:
                 async for part in parts:
                     match part:
                         case ChatPiece(text):

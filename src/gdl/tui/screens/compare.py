@@ -125,7 +125,7 @@ class CompareScreen(GdlScreen):
     @work(exclusive=True, group="measured")
     async def action_refresh(self) -> None:
         try:
-            self._found = tuple(await self.context.orchestrator.benchmarks(self._only))
+            self._found = tuple(await self.context.orchestrator.benchmarks.kept(self._only))
         except GdlError as error:
             self.context.report(error)
         self._loaded = True
@@ -156,7 +156,7 @@ class CompareScreen(GdlScreen):
         self.refresh_bindings()
         self.poke()
         try:
-            self._said = await self.context.orchestrator.sweep(ident, MOST, self._take)
+            self._said = await self.context.orchestrator.benchmarks.sweep(ident, MOST, self._take)
         except GdlError as error:
             self.context.report(error)
         finally:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from rich.text import Text
 
+from gdl.domain.decisions import AfterFailure, AfterServing
 from gdl.domain.errors import GdlError
 from gdl.domain.money import dollars
 from gdl.presentation.hardware import gpus
@@ -77,7 +78,9 @@ async def retry(context: AppContext, followed: Followed) -> None:
     if followed.trouble:
         context.follow(followed.state.deployment_id)
     elif followed.state.waiting:
-        going = context.orchestrator.retry(followed.state.deployment_id)
+        going = context.orchestrator.deployments.decide(
+            followed.state.deployment_id, AfterFailure.RETRY
+        )
         context.do(going, "trying the same machine again")
     elif followed.state.spec is not None:
         await _deploy_again(context, followed)
@@ -98,7 +101,7 @@ async def _deploy_again(context: AppContext, followed: Followed) -> None:
 
 
 async def next_offer(context: AppContext, followed: Followed) -> None:
-    going = context.orchestrator.next_offer(followed.state.deployment_id)
+    going = context.orchestrator.deployments.decide(followed.state.deployment_id, AfterFailure.NEXT)
     context.do(going, "taking the next offer")
 
 
@@ -107,7 +110,7 @@ async def exclude(context: AppContext, followed: Followed) -> None:
     attempt = followed.state.attempt
     name = attempt.provider if attempt else "the provider"
     ident = followed.state.deployment_id
-    going = context.orchestrator.next_offer(ident, exclude_provider=True)
+    going = context.orchestrator.deployments.decide(ident, AfterFailure.EXCLUDE)
     context.do(going, f"taking the next offer, not from {name}")
 
 
@@ -119,19 +122,22 @@ async def include(context: AppContext, followed: Followed) -> None:
         chosen = await context.ask(Choose("Bring back whom?", providers))
     if chosen is not None:
         ident = followed.state.deployment_id
-        going = context.orchestrator.include_provider(ident, chosen)
+        going = context.orchestrator.deployments.include_provider(ident, chosen)
         context.do(going, f"{chosen} may be taken again")
 
 
 async def fix(context: AppContext, followed: Followed) -> None:
     remedy = followed.state.offered
     words = remedy.words if remedy is not None else "applying the remedy"
-    context.do(context.orchestrator.apply_remedy(followed.state.deployment_id), words)
+    context.do(
+        context.orchestrator.deployments.decide(followed.state.deployment_id, AfterFailure.FIX),
+        words,
+    )
 
 
 async def toggle_failover(context: AppContext, followed: Followed) -> None:
     wanted = not followed.state.auto_failover
-    going = context.orchestrator.set_auto_failover(followed.state.deployment_id, wanted)
+    going = context.orchestrator.deployments.set_auto_failover(followed.state.deployment_id, wanted)
     context.do(going, f"automatic failover is {'on' if wanted else 'off'}")
 
 
@@ -141,13 +147,17 @@ async def toggle_failover(context: AppContext, followed: Followed) -> None:
 async def cancel(context: AppContext, followed: Followed) -> None:
     note = "The deployment stops, and its machine is given back."
     if await _confirmed(context, followed, "Cancel this deployment?", note, "Stop it"):
-        context.do(context.orchestrator.cancel(followed.state.deployment_id), "cancelling")
+        context.do(
+            context.orchestrator.deployments.cancel(followed.state.deployment_id), "cancelling"
+        )
 
 
 async def release(context: AppContext, followed: Followed) -> None:
     note = "The model stops serving, and the machine is given back."
     if await _confirmed(context, followed, "Give the machine back?", note, "Give back"):
-        going = context.orchestrator.release(followed.state.deployment_id)
+        going = context.orchestrator.deployments.decide(
+            followed.state.deployment_id, AfterServing.RELEASE
+        )
         context.do(going, "giving the machine back")
 
 
@@ -158,7 +168,12 @@ async def keep(context: AppContext, followed: Followed) -> None:
     )
     title, yes = "Leave it serving?", "Leave it"
     if await _confirmed(context, followed, title, note, yes, destroys=False):
-        context.do(context.orchestrator.keep(followed.state.deployment_id), "left serving")
+        context.do(
+            context.orchestrator.deployments.decide(
+                followed.state.deployment_id, AfterServing.KEEP
+            ),
+            "left serving",
+        )
 
 
 async def _confirmed(

@@ -49,7 +49,7 @@ class DoctorScreen(ModalScreen[None]):
         shown = self.query_one("#findings", Static)
         shown.update(Text("Looking…"))
         try:
-            found = await context_of(self).orchestrator.doctor()
+            found = await context_of(self).orchestrator.support.doctor()
         except GdlError as error:
             shown.update(Text(plain_block(f"✗ {error.message}\n{error.hint}", 500)))
         else:

@@ -92,7 +92,7 @@ class HealthScreen(GdlScreen):
 
     def _draw_now(self, followed: Followed) -> None:
         """What engine and GPUs do, while the deployment is here; drawn once a second at most."""
-        sample = self.context.orchestrator.health_now(followed.state.deployment_id)
+        sample = self.context.orchestrator.endpoints.readings(followed.state.deployment_id).health
         panel = self.query_one("#now", Static)
         gauges = followed.gauges
         panel.display = sample is not None or gauges.gpu is not None
@@ -108,7 +108,7 @@ class HealthScreen(GdlScreen):
         """Draw what was measured, if that has changed since it was last drawn."""
         now, state = self.now, followed.state
         second = now.replace(microsecond=0) if followed.running else None
-        rounds = self.context.orchestrator.check_rounds(state.deployment_id)
+        rounds = self.context.orchestrator.endpoints.readings(state.deployment_id).rounds
         latest = rounds[-1].at if rounds else None
         ago = int((now - latest).total_seconds()) // 10 if latest else 0
         measured = (followed.checks, followed.benchmark, followed.running, second, latest, ago)
@@ -162,7 +162,7 @@ class HealthScreen(GdlScreen):
         followed = self.context.store.followed
         if followed is None:
             return
-        rounds = self.context.orchestrator.check_rounds(followed.state.deployment_id)
+        rounds = self.context.orchestrator.endpoints.readings(followed.state.deployment_id).rounds
         name, folder = f"{followed.state.deployment_id}-measured", self.context.settings.data_dir
         try:
             text = as_json(followed, rounds)
@@ -180,10 +180,12 @@ class HealthScreen(GdlScreen):
         self.poke()
         try:
             if what == "health":
-                found = await self.context.orchestrator.health(ident)
+                found = await self.context.orchestrator.endpoints.health(ident)
                 followed.checks = {check.name: check for check in found}
             else:
-                followed.benchmark = await self.context.orchestrator.bench(ident, self._load)
+                followed.benchmark = await self.context.orchestrator.benchmarks.bench(
+                    ident, self._load
+                )
         except GdlError as error:
             self.context.report(error)
         finally:

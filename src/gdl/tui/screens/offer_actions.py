@@ -13,7 +13,7 @@ from textual import work
 from gdl.domain.errors import GdlError, UsageError
 from gdl.domain.offers import OfferQuery, RankedOffer
 from gdl.domain.spec import DeploymentSpec
-from gdl.orchestrator.api.ports import SizedModel
+from gdl.orchestrator.api.views import SizedModel
 from gdl.presentation.words import plural
 from gdl.tui.filtering import Listing, key_of
 from gdl.tui.screens.base import GdlScreen
@@ -60,7 +60,7 @@ class OfferActions(GdlScreen):
         if self._wanted.model is None:
             return None
         try:
-            return self.context.orchestrator.size(self._wanted)
+            return self.context.orchestrator.market.size(self._wanted)
         except UsageError:
             return None
 
@@ -114,7 +114,7 @@ class OfferActions(GdlScreen):
         """By wish, until somebody brings them back."""
         try:
             for ident in ids:
-                await self.context.orchestrator.exclude("offer", ident)
+                await self.context.orchestrator.market.exclude("offer", ident)
         except GdlError as error:
             self.context.report(error)
             return
@@ -140,7 +140,7 @@ class OfferActions(GdlScreen):
     async def _forget(self, key: str) -> None:
         """Clear an exclusion that outlives deployments."""
         try:
-            await self.context.orchestrator.clear_exclusions(key)
+            await self.context.orchestrator.market.clear_exclusions(key)
         except GdlError as error:
             self.context.report(error)
             return
@@ -163,7 +163,7 @@ class OfferActions(GdlScreen):
 
         house = self.context.orchestrator
         dialog = ModelDialog(
-            house.models(), self._wanted, self.context.settings.hours, house.size,
+            house.market.models(), self._wanted, self.context.settings.hours, house.market.size,
             blink=not self.context.reduced_motion,
         )  # fmt: skip
         chosen = await self.app.push_screen_wait(dialog)

@@ -137,7 +137,9 @@ class OffersScreen(OfferActions):
         self._loading_since = self.now
         self.poke()
         try:
-            offers: Sequence[RankedOffer] = await self.context.orchestrator.offers(self._query())
+            offers: Sequence[RankedOffer] = await self.context.orchestrator.market.offers(
+                self._query()
+            )
         except GdlError as error:
             self._error = error
             self._offer_others(error)

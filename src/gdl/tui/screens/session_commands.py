@@ -9,7 +9,7 @@ from rich.text import Text
 
 from gdl.domain.errors import GdlError
 from gdl.domain.money import dollars
-from gdl.orchestrator.api.ports import PUBLIC_MEANS, SessionRow
+from gdl.orchestrator.api.views import PUBLIC_MEANS, SessionRow
 from gdl.presentation.durations import hours_left
 from gdl.presentation.lines import plain
 from gdl.presentation.money import hourly, price
@@ -23,8 +23,8 @@ async def attach(context: AppContext, row: SessionRow) -> None:
     """Show the deployment that has this session here, or open its tunnel again."""
     try:
         ident = row.deployment_id
-        if ident is None or ident not in context.orchestrator.active():
-            ident = await context.orchestrator.attach(row.session.id)
+        if ident is None or ident not in context.orchestrator.deployments.active():
+            ident = await context.orchestrator.deployments.attach(row.session.id)
     except GdlError as error:
         context.report(error)
     else:
@@ -63,7 +63,7 @@ async def destroy(context: AppContext, idents: Sequence[str]) -> None:
 
 async def _destroy_one(context: AppContext, ident: str) -> bool:
     try:
-        context.store.replace_session(await context.orchestrator.destroy(ident))
+        context.store.replace_session(await context.orchestrator.sessions.destroy(ident))
     except GdlError as error:
         context.report(error)
         return False
@@ -77,7 +77,7 @@ async def extend(context: AppContext, row: SessionRow) -> bool:
     if not await context.ask(Confirm("Extend?", fields, "", "Extend")):
         return False
     try:
-        until = await context.orchestrator.extend(row.session.id, 1)
+        until = await context.orchestrator.sessions.extend(row.session.id, 1)
     except GdlError as error:
         context.report(error)
     else:
@@ -101,7 +101,7 @@ async def confirm_public(context: AppContext, row: SessionRow) -> bool:
 
 async def publish(context: AppContext, ident: str) -> None:
     try:
-        made = await context.orchestrator.make_public(ident, context.say)
+        made = await context.orchestrator.sessions.make_public(ident, context.say)
     except GdlError as error:
         context.report(error)
     else:
@@ -110,7 +110,7 @@ async def publish(context: AppContext, ident: str) -> None:
 
 async def unpublish(context: AppContext, ident: str) -> None:
     try:
-        await context.orchestrator.stop_public(ident)
+        await context.orchestrator.sessions.stop_public(ident)
     except GdlError as error:
         context.report(error)
     else:

@@ -12,7 +12,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
 from gdl.domain.errors import GdlError
-from gdl.orchestrator.api.ports import PastDeployment, SessionRow
+from gdl.orchestrator.api.views import PastDeployment, SessionRow
 from gdl.presentation.durations import age
 from gdl.presentation.lines import plain
 from gdl.presentation.words import plural
@@ -99,8 +99,8 @@ class SessionsScreen(GdlScreen):
         self.poke()
         orchestrator = self.context.orchestrator
         try:
-            self._past = tuple(await orchestrator.stories())
-            self.context.store.list_sessions(await orchestrator.sessions(), self.now)
+            self._past = tuple(await orchestrator.support.past_deployments())
+            self.context.store.list_sessions(await orchestrator.sessions.rows(), self.now)
             self._error = None
         except GdlError as error:
             self._error = error

@@ -58,7 +58,7 @@ class WelcomeScreen(ModalScreen[None]):
     async def action_look(self) -> None:
         self._note("Looking around…")
         try:
-            self._sources = tuple(await self.context.orchestrator.sources())
+            self._sources = tuple(await self.context.orchestrator.support.sources())
         except GdlError as error:
             self._note(f"✗ {error.message}\n{error.hint}")
             return

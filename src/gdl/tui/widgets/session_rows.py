@@ -9,7 +9,7 @@ from rich.text import Text
 
 from gdl.domain.money import dollars
 from gdl.domain.session import SessionStatus
-from gdl.orchestrator.api.ports import PastDeployment, SessionRow
+from gdl.orchestrator.api.views import PastDeployment, SessionRow
 from gdl.presentation.durations import hours_left
 from gdl.presentation.hardware import gpu_name
 from gdl.presentation.lines import plain

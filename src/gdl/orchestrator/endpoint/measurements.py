@@ -11,21 +11,9 @@ from gdl.domain.errors import UsageError
 from gdl.domain.rental import Rental
 from gdl.journal import benchmarks
 from gdl.journal.store import Journal
-from gdl.loadgen import report as reports_of
-from gdl.loadgen.bench_session import LoadOptions, connected
-from gdl.loadgen.load import Outcome
-from gdl.loadgen.request_template import RequestTemplate
-from gdl.loadgen.workload import BUILTIN, Length, Workload
-from gdl.orchestrator.api.ports import ReachedEndpoint
-
-SWEPT = f"{BUILTIN}, out 64"
-"""The workload of a sweep, as `bench ID --sweep --output-len 64` calls it."""
-_OUTPUT = Length(64, 64)
-_LIMIT_S = 300.0
-"""For each window of a sweep."""
 
 
-class Benchmarks:
+class Measurements:
     def __init__(self, journal: Journal, clock: Callable[[], datetime], *, simulated: bool) -> None:
         self._journal = journal
         self._simulated = simulated
@@ -100,32 +88,3 @@ class Benchmarks:
         found = await benchmarks.kept(self._journal, model)
         wanted = (gpu or "").casefold()
         return [one for one in found if wanted in one.hardware.casefold()]
-
-
-async def sweep(
-    reached: ReachedEndpoint, most: int, on_point: Callable[[BenchReport], None]
-) -> tuple[list[BenchReport], BenchReport | None, str]:
-    """(a report for each point, the best of them, what was found in a sentence). Raises
-    VerificationError when the endpoint does not answer."""
-
-    def told(outcome: Outcome) -> BenchReport:
-        return reports_of.report(
-            reached.model,
-            outcome.figures,
-            price_per_hour=reached.price,
-            concurrency=outcome.shape.concurrency or 0,
-            note=outcome.strain.limited or outcome.note,
-        )
-
-    options = LoadOptions(Workload(BUILTIN, output_len=_OUTPUT), limit_s=_LIMIT_S)
-    async with connected(
-        reached.url, reached.key, RequestTemplate(reached.model), options
-    ) as bench:
-        swept = await bench.sweep(most, lambda point: on_point(told(point.middle)))
-    reports = [told(point.middle) for point in swept.points]
-    if swept.best is None:
-        return reports, None, f"no point can be relied on: {swept.ended}"
-    best = swept.best
-    sure = "" if swept.sure else f" (not sure: {swept.doubt})"
-    said = f"best: {best.concurrency} at a time, {best.throughput:.1f} tokens/s{sure}"
-    return reports, reports[swept.points.index(best)], said

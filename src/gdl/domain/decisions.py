@@ -1,0 +1,30 @@
+"""What a user decides while a deployment waits."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class AfterServing(StrEnum):
+    """What ends a deployment that holds its endpoint open."""
+
+    RELEASE = "release"
+    """The machine is released."""
+    KEEP = "keep"
+    """Our part of it ends; the machine goes on serving and billing."""
+
+
+class AfterFailure(StrEnum):
+    """What follows an attempt that has failed, or that a remedy could save. Journaled by value."""
+
+    RETRY = "retry"
+    """The same offer again."""
+    NEXT = "next"
+    """The next offer, leaving out the failed one."""
+    EXCLUDE = "exclude"
+    """The next offer, leaving out the failed one's provider."""
+    FIX = "fix"
+    """The remedy on the attempt's own machine. Every other choice releases the machine first."""
+
+
+Decision = AfterServing | AfterFailure

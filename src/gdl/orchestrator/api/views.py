@@ -1,0 +1,123 @@
+"""What the ports answer with: rows of lists, and what is known of one endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from gdl.domain.health import HealthSample
+from gdl.domain.readings import CheckRound, GpuLoad
+from gdl.domain.requirements import Need
+from gdl.domain.secret import Secret
+from gdl.domain.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRow:
+    """A model known by alias. Sizes in GB (10^9); None when unknown."""
+
+    alias: str
+    location: str
+    source: str
+    gated: bool
+    parameters_b: float | None
+    vram_gb: float | None
+    disk_gb: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SizedModel:
+    """What a model needs for a load. need: None when its size is not known. longest: the most
+    tokens that a request to it may have, 0 when that is not known."""
+
+    need: Need | None
+    longest: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """A session and what we know of it. ours: its key is in our journal, or was until it ended.
+    `cost` in dollars, from price and time. state: the backend's word, or "unknown" when the
+    backend cannot be asked. public: its address on the internet, as last seen; None without one."""
+
+    session: Session
+    ours: bool
+    deployment_id: str | None
+    model: str | None
+    endpoint: str | None
+    cost: float
+    billing: str
+    public: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelRow:
+    """A tunnel that a process of its own (pid) keeps open. endpoint: as OpenAI clients want it,
+    ending in /v1. api_key_file: a path on this computer."""
+
+    session_id: str
+    deployment_id: str
+    model: str
+    endpoint: str
+    api_key_file: str
+    pid: int
+    since: datetime
+
+
+PUBLIC_MEANS = (
+    "everybody who has its address reaches the model: only its API key keeps them out,"
+    " and requests pass through Cloudflare"
+)
+"""To be told to whoever makes an endpoint public."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublicRow:
+    """An endpoint that can be reached from everywhere. url: as OpenAI clients want it, ending in
+    /v1, as last seen; "" while there is none yet. api_key_file: a path on this computer."""
+
+    session_id: str
+    deployment_id: str
+    model: str
+    url: str
+    api_key_file: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PastDeployment:
+    """A past or present deployment as the journal tells it."""
+
+    deployment_id: str
+    model: str
+    backend: str
+    started_at: datetime
+    outcome: str
+    billing: str
+    session_id: str | None
+    cost: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReachedEndpoint:
+    """A served model as it can be asked from here. url: of the tunnel's end; price: $/h. hardware:
+    such as "2 x RTX 4090"."""
+
+    url: str
+    key: Secret
+    model: str
+    price: float
+    provider: str
+    hardware: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """What is measured of a deployment of this process while its server runs. health: the latest
+    sample, None unless it is held. gpu: what its GPUs do, None before the server starts. rounds:
+    the latest rounds of health checks, oldest first."""
+
+    health: HealthSample | None = None
+    gpu: GpuLoad | None = None
+    rounds: Sequence[CheckRound] = ()

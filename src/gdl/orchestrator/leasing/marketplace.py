@@ -1,0 +1,134 @@
+"""The market as one user sees it: offers ranked for a model, without those who are excluded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from gdl.backends import base as backends
+from gdl.backends.base import Backend
+from gdl.domain.errors import UsageError
+from gdl.domain.money import CostReport
+from gdl.domain.offers import Exclusion, Offer, OfferQuery, RankedOffer
+from gdl.domain.ranking import Exclusions, rank
+from gdl.engines.base import Engine
+from gdl.journal import exclusions as remembered
+from gdl.journal.store import Journal
+from gdl.orchestrator.api.read_only import changing
+from gdl.orchestrator.api.views import ModelRow, SizedModel
+from gdl.orchestrator.leasing import model_rows
+from gdl.orchestrator.leasing.requirements import needed_of, resolved, sized
+from gdl.orchestrator.leasing.track_record import TrackRecords
+from gdl.settings import Settings
+
+KINDS = ("provider", "machine", "offer")
+
+
+class Marketplace:
+    """See `api.ports.Market`."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        engine: Engine,
+        journal: Journal,
+        settings: Settings,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self.read_only = settings.read_only
+        self._backend = backend
+        self._engine = engine
+        self._journal = journal
+        self._settings = settings
+        self._clock = clock
+        self._began = clock()
+        self._track_records = TrackRecords(journal, backend.name)
+
+    # -- offers and models -----------------------------------------------------------------------
+
+    async def offers(self, query: OfferQuery) -> list[RankedOffer]:
+        """Raises UsageError, BackendError."""
+        offers = await self._backend.offers(query)
+        return await self.ranked(offers, query, hours=query.hours or self._settings.hours)
+
+    async def ranked(
+        self,
+        offers: Sequence[Offer],
+        query: OfferQuery,
+        *,
+        hours: int,
+        excluded: Sequence[Exclusion] = (),
+        included: set[str] | frozenset[str] = frozenset(),
+    ) -> list[RankedOffer]:
+        """Those offers, ranked for the query's model. excluded: besides those that are in force
+        for everybody; included: providers that no exclusion holds for."""
+        model = None if query.model is None else resolved(self._engine, query.model, query)
+        if model is not None:
+            self._engine.check_load(query, model)
+        need = None if model is None else needed_of(model, query, self._settings)
+        across = await self.exclusions()
+        in_force = [
+            x for x in (*across, *excluded) if x.kind != "provider" or x.key not in included
+        ]
+        query = replace(
+            query,
+            min_reliability=query.min_reliability or self._settings.min_reliability,
+            min_cuda=query.min_cuda or self._engine.least_cuda(self._settings),
+        )
+        return rank(
+            offers,
+            query,
+            needed_vram_gb=None if need is None else need.vram_gb,
+            exclusions=Exclusions.of(in_force),
+            cpu_allowed=self._backend.traits.cpu_allowed,
+            hours=hours if self._backend.traits.bills else 0,
+            track_record=await self._track_records.of(None if model is None else model.served_name),
+        )
+
+    def models(self) -> list[ModelRow]:
+        return [model_rows.row(model) for model in self._engine.models()]
+
+    def size(self, query: OfferQuery) -> SizedModel:
+        return sized(self._engine, query, self._settings)
+
+    async def costs(self) -> CostReport:
+        return await backends.costs(self._backend)
+
+    # -- exclusions ------------------------------------------------------------------------------
+
+    async def exclusions(self) -> list[Exclusion]:
+        """Those in force for every deployment, newest first. Raises GdlError."""
+        found = await remembered.in_force(self._journal, self._backend.name, self._clock())
+        if self._backend.traits.outlives_program:
+            return found
+        # A market that began with this process knows nothing of the failures of an earlier one.
+        return [x for x in found if x.scope == "user" or x.since >= self._began]
+
+    @changing("exclude")
+    async def exclude(self, kind: str, key: str, reason: str = "") -> Exclusion:
+        """By the user's own choice, until it is cleared. Raises UsageError."""
+        if kind not in KINDS:
+            raise UsageError(f"unknown kind of exclusion {kind[:40]}", f"one of {', '.join(KINDS)}")
+        if not key.strip() or len(key) > 256 or not key.isprintable():
+            raise UsageError(f"no usable name of a {kind}", "`gdl-tui offers --json` shows them")
+        exclusion = Exclusion(
+            kind,
+            key.strip(),
+            " ".join(reason.split())[:160] or f"{kind} excluded by you",
+            self._clock(),
+            cause=f"{kind} excluded by you" if kind != "provider" else f"{key} excluded by you",
+            scope="user",
+            backend=self._backend.name,
+        )
+        await remembered.remember(self._journal, exclusion)
+        return exclusion
+
+    @changing("clear exclusions")
+    async def clear_exclusions(self, key: str | None = None) -> int:
+        """Raises UsageError when the key has none."""
+        await remembered.tidy(self._journal, self._clock())
+        cleared = await remembered.clear(self._journal, self._backend.name, key)
+        if key is not None and not cleared:
+            raise UsageError(f"no exclusion of {key[:80]}", "`gdl-tui exclusions` lists them")
+        return cleared

@@ -1,0 +1,130 @@
+"""Served models, of this process's deployments or reached over a connection of their own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+
+from gdl.domain.chat import ChatDone, ChatMessage, ChatPiece
+from gdl.domain.errors import UsageError
+from gdl.domain.health import Check, HealthSample
+from gdl.domain.phase import Phase
+from gdl.domain.readings import typical
+from gdl.journal import history
+from gdl.journal.store import Journal
+from gdl.orchestrator.api.read_only import refuse_read_only
+from gdl.orchestrator.api.views import ReachedEndpoint, Readings, TunnelRow
+from gdl.orchestrator.endpoint import chat, health_watch
+from gdl.orchestrator.endpoint.measurements import Measurements
+from gdl.orchestrator.run.registry import DeploymentRegistry
+from gdl.orchestrator.sessions.lookup import SessionLookup
+from gdl.orchestrator.sessions.reconnect import Reconnector
+from gdl.orchestrator.sessions.tunnels import Tunnels
+
+
+class SessionEndpoints:
+    """See `api.ports.Endpoints`."""
+
+    def __init__(
+        self,
+        backend_name: str,
+        journal: Journal,
+        registry: DeploymentRegistry,
+        lookup: SessionLookup,
+        reconnector: Reconnector,
+        tunnels: Tunnels,
+        measurements: Measurements,
+        *,
+        read_only: bool,
+    ) -> None:
+        self.read_only = read_only
+        self._backend_name = backend_name
+        self._journal = journal
+        self._registry = registry
+        self._lookup = lookup
+        self._reconnector = reconnector
+        self._tunnels = tunnels
+        self._measurements = measurements
+
+    # -- how they are ----------------------------------------------------------------------------
+
+    async def health(self, ident: str) -> Sequence[Check]:
+        serving = self._registry.serving(ident)
+        endpoint = None if serving is None else serving[1].endpoint
+        if serving is not None and endpoint is not None:
+            deployment, attempt = serving
+            checks = await endpoint.check(
+                deployment.model.served_name,
+                pid=attempt.server.pid,
+                has_gpu=bool(deployment.rental and deployment.rental.has_gpu),
+            )
+            deployment.keep_round(checks)
+            return checks
+        rental = await self._lookup.find(ident)
+        async with self._reconnector.reconnected(rental) as there:
+            return await there.endpoint.check(
+                rental.served_name, pid=there.pid, has_gpu=rental.has_gpu
+            )
+
+    async def watch_health(self, ident: str) -> AsyncGenerator[tuple[HealthSample, bool]]:
+        rental = await self._lookup.find(ident)
+        async with self._reconnector.reconnected(rental) as there:
+            client, link = there.client("`gdl-tui health ID` asks once"), there.link
+            runner = link if there.rental.has_gpu else None
+            async with aclosing(
+                health_watch.samples(client, lambda: link.connected, runner)
+            ) as samples:
+                async for each in samples:
+                    yield each
+
+    def readings(self, deployment_id: str) -> Readings:
+        deployment = self._registry.get(deployment_id)
+        if deployment is None:
+            return Readings()
+        return Readings(deployment.health, deployment.gpu, tuple(deployment.rounds))
+
+    async def estimates(self, deployment_id: str) -> Mapping[Phase, float]:
+        past = await history.phase_times(self._journal, self._backend_name, deployment_id)
+        return typical(past, self._registry.state(deployment_id).served_name)
+
+    # -- the way to them -------------------------------------------------------------------------
+
+    async def chat(
+        self, deployment_id: str, messages: Sequence[ChatMessage]
+    ) -> AsyncGenerator[ChatPiece | ChatDone]:
+        serving = self._registry.serving(deployment_id)
+        endpoint = None if serving is None else serving[1].endpoint
+        if serving is None or endpoint is None or endpoint.way is None:
+            raise UsageError("this deployment does not serve here", "attach to its session first")
+        served_name = serving[0].model.served_name
+        async with aclosing(chat.talk(endpoint.way, served_name, messages)) as parts:
+            async for part in parts:
+                yield part
+
+    @asynccontextmanager
+    async def reach(self, ident: str) -> AsyncIterator[ReachedEndpoint]:
+        refuse_read_only(self, "bench")
+        rental = await self._lookup.find(ident)
+        async with self._reconnector.reconnected(rental) as there:
+            url = there.client("`gdl-tui bench ID` alone does without").base_url
+            hardware = await self._measurements.hardware(there.rental)
+            yield ReachedEndpoint(
+                url, there.key, rental.served_name, rental.price, rental.provider, hardware
+            )
+
+    # -- tunnels in processes of their own -------------------------------------------------------
+
+    async def hold_tunnel(
+        self,
+        ident: str,
+        port: int | None,
+        tell: Callable[[str], None],
+        opened: Callable[[TunnelRow], None],
+    ) -> str:
+        return await self._tunnels.hold(ident, port, tell, opened)
+
+    async def tunnels(self) -> list[TunnelRow]:
+        return await self._tunnels.rows()
+
+    async def stop_tunnel(self, row: TunnelRow) -> None:
+        await self._tunnels.stop(row)

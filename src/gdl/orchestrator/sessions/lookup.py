@@ -1,0 +1,150 @@
+"""Sessions beyond this process's deployments: list them, and find the one that is meant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from gdl.backends.base import Backend
+from gdl.domain.errors import BackendError, GdlError, UsageError
+from gdl.domain.id_matching import matching
+from gdl.domain.phase import Billing
+from gdl.domain.rental import Rental
+from gdl.domain.session import Session, SessionStatus
+from gdl.journal.store import Journal
+from gdl.orchestrator.api.views import SessionRow
+from gdl.orchestrator.leasing.orphans import Orphans
+
+
+class SessionLookup:
+    def __init__(
+        self,
+        backend: Backend,
+        journal: Journal,
+        orphans: Orphans,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._backend = backend
+        self._journal = journal
+        self._orphans = orphans
+        self._clock = clock
+
+    # -- listing ---------------------------------------------------------------------------------
+
+    async def rows(self) -> list[SessionRow]:
+        """Everything this consumer has rented, ours or not; then what only our journal knows."""
+        try:
+            listed = await self._backend.sessions()
+        except BackendError as error:
+            await self._tell_unseen(error)
+            raise
+        await self._orphans.settle(listed)
+        rentals = await self._mine()
+        by_session = {r.session_id: r for r in reversed(rentals) if r.session_id}
+        rows = [self._row(session, by_session.get(session.id)) for session in listed]
+        known = {session.id for session in listed}
+        unlisted = [r for r in rentals if r.session_id and r.session_id not in known and r.open]
+        return rows + [self._row(await self._ask(rental), rental) for rental in unlisted]
+
+    async def _tell_unseen(self, error: BackendError) -> None:
+        """What the backend cannot be asked about goes on billing: our journal knows its name."""
+        rented = [r.session_id for r in await self._mine() if r.session_id and r.open]
+        if rented and self._backend.traits.bills:
+            error.message += f"; by our own journal still rented: {', '.join(rented[:5])}"
+
+    async def _mine(self) -> list[Rental]:
+        return await self._journal.rentals(self._backend.name, self._backend.service_url)
+
+    async def _ask(self, rental: Rental) -> Session:
+        """The session of a rental, or a stand-in that says that nobody knows."""
+        assert rental.session_id is not None
+        try:
+            return await self._backend.session(rental.session_id)
+        except GdlError as error:
+            return Session(
+                id=rental.session_id,
+                backend=rental.backend,
+                provider=rental.provider,
+                status=SessionStatus.UNKNOWN,
+                price_per_hour=rental.price,
+                error=error.message,
+                consumer_id=rental.consumer_id,
+                created_at=rental.requested_at,
+            )
+
+    def _row(self, session: Session, rental: Rental | None) -> SessionRow:
+        began = session.created_at or (rental.requested_at if rental else None)
+        ended = rental.released_at if rental else None
+        hours = 0.0
+        if began is not None and (ended is not None or not session.terminal):
+            hours = max(((ended or self._clock()) - began).total_seconds(), 0.0) / 3600
+        price = session.price_per_hour or (rental.price if rental else 0.0)
+        return SessionRow(
+            session=session,
+            ours=rental is not None and bool(rental.key_file or rental.agent_auth or ended),
+            deployment_id=rental.deployment_id if rental else None,
+            model=rental.served_name if rental else None,
+            endpoint=None,
+            cost=round(price * hours, 6) if self._backend.traits.bills else 0.0,
+            billing=self._billing(session, rental),
+        )
+
+    def _billing(self, session: Session, rental: Rental | None) -> str:
+        if not self._backend.traits.bills:
+            return str(Billing.NONE)
+        if rental is not None and rental.billing is not Billing.NONE:
+            if rental.billing is Billing.ACTIVE and session.terminal:
+                # Ended without our asking: the backend may be wrong about that.
+                return str(Billing.UNKNOWN)
+            return str(rental.billing)
+        return str(Billing.RELEASED if session.terminal else Billing.ACTIVE)
+
+    # -- finding ---------------------------------------------------------------------------------
+
+    async def row(self, ident: str) -> SessionRow:
+        """The session that `ident` names: its id, its deployment's id, or the beginning of one."""
+        rows = await self.rows()
+        found = matching(ident, rows, lambda row: (row.session.id, row.deployment_id))
+        if ident not in (r.session.id for r in found):
+            found = [r for r in found if not r.session.terminal] or found
+        if len({r.session.id for r in found}) == 1:
+            return found[0]
+        if not found:
+            await self._refuse_elsewhere(ident)
+        raise _not_one(ident, [r.session.id for r in found], [r.session.id for r in rows])
+
+    async def _refuse_elsewhere(self, ident: str) -> None:
+        """Raises UsageError for a session that only another service can tell of."""
+        for rental in matching(ident, await self._journal.rentals(), _ids):
+            if rental.open and rental.service_url not in ("", self._backend.service_url):
+                raise UsageError(
+                    f"session {rental.session_id} was rented through {rental.service_url}",
+                    f"ask that one: --backend {rental.backend}, with its address",
+                )
+
+    async def rentals_of(self, session_id: str) -> list[Rental]:
+        """Those of one session that we have not released yet."""
+        return [r for r in await self._mine() if r.session_id == session_id and r.open]
+
+    async def find(self, ident: str) -> Rental:
+        """The rental of a session whose key we hold."""
+        open_ones = [r for r in await self._mine() if r.session_id and r.open]
+        found = matching(ident, open_ones, _ids)
+        if len({r.session_id for r in found}) != 1:
+            listed = [r.session_id or "" for r in found]
+            raise _not_one(ident, listed, [r.session_id or "" for r in open_ones])
+        return found[0]
+
+
+def _ids(rental: Rental) -> tuple[str | None, str]:
+    return rental.session_id, rental.deployment_id
+
+
+def _not_one(ident: str, found: list[str], there: list[str]) -> UsageError:
+    if found:
+        return UsageError(
+            f"{ident} names several sessions: {', '.join(sorted(set(found))[:5])}",
+            "type more of the id",
+        )
+    known = ", ".join(there[:5]) or "none"
+    return UsageError(f"no session {ident}", f"sessions: {known}; `gdl-tui sessions` shows all")

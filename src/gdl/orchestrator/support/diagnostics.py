@@ -1,0 +1,78 @@
+"""Checks of this computer and its settings, past deployments, and what to send to who helps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from gdl.backends import registry
+from gdl.backends.base import Backend, BackendContext
+from gdl.domain.backend import BackendSource
+from gdl.domain.findings import Finding
+from gdl.domain.phase import Billing
+from gdl.domain.rental import Rental
+from gdl.journal.store import Journal
+from gdl.orchestrator.api.views import PastDeployment
+from gdl.orchestrator.leasing import process_liveness
+from gdl.orchestrator.leasing.orphans import Orphans
+from gdl.orchestrator.support import bundle, doctor
+from gdl.settings import Settings
+
+
+class Diagnostics:
+    """See `api.ports.Support`."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        journal: Journal,
+        settings: Settings,
+        consumer_id: str,
+        orphans: Orphans,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._backend = backend
+        self._journal = journal
+        self._settings = settings
+        self._consumer_id = consumer_id
+        self._orphans = orphans
+        self._clock = clock
+
+    async def doctor(self) -> Sequence[Finding]:
+        return await doctor.examine(self._settings, self._backend, self._journal, self._orphans)
+
+    async def sources(self) -> Sequence[BackendSource]:
+        return await registry.discover(BackendContext(self._settings, self._consumer_id))
+
+    async def past_deployments(self) -> list[PastDeployment]:
+        last_rentals: dict[str, Rental] = {}
+        for rental in await self._journal.rentals():
+            last_rentals.setdefault(rental.deployment_id, rental)
+        found = []
+        for row in await self._journal.deployments():
+            last = last_rentals.get(row.id)
+            cost = 0.0
+            if last is not None and last.billing is not Billing.NONE:
+                end = last.released_at or self._clock()
+                cost = last.price * max((end - last.requested_at).total_seconds(), 0.0) / 3600
+            found.append(
+                PastDeployment(
+                    deployment_id=row.id,
+                    model=row.model,
+                    backend=row.backend,
+                    started_at=row.created_at,
+                    outcome=row.outcome
+                    or ("running" if process_liveness.runs(row) else "interrupted"),
+                    billing=str(last.billing if last else Billing.NONE),
+                    session_id=last.session_id if last else None,
+                    cost=round(cost, 6),
+                )
+            )
+        return found
+
+    async def bundle(self, ident: str, path: Path | None = None) -> Path:
+        past = await self.past_deployments()
+        found = bundle.find(ident, [(each.deployment_id, each.session_id) for each in past])
+        chosen = path or Path(f"gdl-tui-{found}.tar.gz")
+        return await bundle.write(found, chosen, self._journal, self._settings)
