@@ -18,12 +18,12 @@ from gdl.domain.events import LogLines
 from gdl.domain.offers import Exclusion
 from gdl.domain.spec import DeploymentSpec
 from gdl.tui.screens.bench_dialog import BenchDialog
+from gdl.tui.screens.deploy_dialog import DeployDialog
 from gdl.tui.screens.deployment import DeploymentScreen
 from gdl.tui.screens.dialogs import Choose, Confirm, Details, QuitDialog
 from gdl.tui.screens.help import HelpScreen
+from gdl.tui.screens.model_dialog import ModelDialog
 from gdl.tui.screens.offers import OffersScreen
-from gdl.tui.screens.picking import ModelDialog
-from gdl.tui.screens.planning import DeployDialog
 from gdl.tui.widgets.keyed_table import KeyedTable
 from gdl.tui.widgets.log_pane import LogPane
 from gdl.tui.widgets.log_view import LogView

@@ -11,7 +11,7 @@ from gdl.tui.app import GdlApp
 from gdl.tui.keymap import complaints
 from gdl.tui.screens.chat import ChatScreen
 from gdl.tui.screens.help import keys_of
-from gdl.tui.screens.picking import ModelDialog
+from gdl.tui.screens.model_dialog import ModelDialog
 from tui_pilot import SIZE, loaded, screen_text, until
 from tui_support import ScriptedOrchestrator, make_app
 

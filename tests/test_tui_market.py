@@ -19,13 +19,13 @@ from gdl.domain.errors import ReleaseUnconfirmed
 from gdl.orchestrator.api.views import SessionRow
 from gdl.tui import keymap
 from gdl.tui.app import GdlApp
+from gdl.tui.screens.deploy_dialog import DeployDialog
 from gdl.tui.screens.deployment import DeploymentScreen
 from gdl.tui.screens.dialogs import Confirm, Details
 from gdl.tui.screens.doctor import DoctorScreen
 from gdl.tui.screens.help import HelpScreen
+from gdl.tui.screens.model_dialog import ModelDialog
 from gdl.tui.screens.offers import OffersScreen
-from gdl.tui.screens.picking import ModelDialog
-from gdl.tui.screens.planning import DeployDialog
 from gdl.tui.screens.sessions import HistoryTable, SessionsScreen
 from gdl.tui.screens.welcome import WelcomeScreen
 from gdl.tui.widgets.keyed_table import KeyedTable

@@ -14,7 +14,7 @@ from textual.widgets import Input
 from gdl.domain.offers import OfferQuery
 from gdl.domain.ranking import rank
 from gdl.tui.filtering import SORTS, Listing, key_of, matcher, sort
-from gdl.tui.screens.planning import DeployDialog
+from gdl.tui.screens.deploy_dialog import DeployDialog
 from gdl.tui.widgets.keyed_table import Column, KeyedTable, Row
 from gdl.tui.widgets.offer_rows import COLUMNS, details, row
 from tui_pilot import SIZE, choose, loaded, screen_text, selected, until

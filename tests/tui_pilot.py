@@ -12,8 +12,8 @@ from textual.widgets import Input
 from gdl.domain.spec import DeploymentSpec
 from gdl.tui.app import GdlApp
 from gdl.tui.screens.deployment import DeploymentScreen
+from gdl.tui.screens.model_dialog import ModelDialog
 from gdl.tui.screens.offers import OffersScreen
-from gdl.tui.screens.picking import ModelDialog
 from gdl.tui.widgets.keyed_table import KeyedTable
 from tui_support import SPEC, ScriptedOrchestrator
 

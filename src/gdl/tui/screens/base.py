@@ -6,8 +6,6 @@ from datetime import datetime
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
 from textual.screen import Screen
 
 from gdl.tui.context import AppContext, context_of
@@ -68,18 +66,3 @@ class GdlScreen(Screen[None]):
         if action in self.SPENDS and self.context.read_only:
             return None
         return True
-
-
-class Scroll(VerticalScroll):
-    """Scrolls with the keys of a pager, too."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("j", "scroll_down", "Down", show=False, id="scroll.down",
-                tooltip="A line down"),
-        Binding("k", "scroll_up", "Up", show=False, id="scroll.up",
-                tooltip="A line up"),
-        Binding("g", "scroll_home", "Top", show=False, id="scroll.top",
-                tooltip="To the beginning"),
-        Binding("G", "scroll_end", "Bottom", show=False, id="scroll.bottom",
-                tooltip="To the end"),
-    ]  # fmt: skip

@@ -13,12 +13,13 @@ from textual.widgets import TabbedContent, TabPane
 
 from gdl.tui.context import AppContext
 from gdl.tui.screens import deployment_commands as commands
-from gdl.tui.screens.base import GdlScreen, Scroll
+from gdl.tui.screens.base import GdlScreen
 from gdl.tui.store import Followed
 from gdl.tui.widgets.attempt_bar import AttemptBar
 from gdl.tui.widgets.failure import Panel, providers_out
 from gdl.tui.widgets.log_pane import LogPane
 from gdl.tui.widgets.phase_rail import Room, rail
+from gdl.tui.widgets.scroll import Scroll
 from gdl.tui.widgets.status_panel import base_url, headline, status
 from gdl.tui.widgets.timeline import story
 from gdl.tui.widgets.words import Words

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from rich.table import Table
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -15,19 +14,8 @@ from textual.widgets import Button, OptionList, Static
 from textual.widgets.option_list import Option
 
 from gdl.presentation.lines import plain
-from gdl.tui.screens.base import Scroll
-
-Fields = Sequence[tuple[str, Text | str]]
-
-
-def fields_table(fields: Fields) -> Table:
-    """Names on the left, values on the right, wrapped; nothing is read as markup."""
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in fields:
-        table.add_row(Text(name, "dim"), value if isinstance(value, Text) else Text(value))
-    return table
+from gdl.tui.widgets.fields import Fields, fields_table
+from gdl.tui.widgets.scroll import Scroll
 
 
 class Confirm(ModalScreen[bool]):

@@ -18,7 +18,7 @@ from gdl.domain.errors import GdlError
 from gdl.domain.findings import Finding
 from gdl.presentation.lines import plain, plain_block
 from gdl.tui.context import context_of
-from gdl.tui.screens.base import Scroll
+from gdl.tui.widgets.scroll import Scroll
 
 _MARKS = {
     "ok": ("✓", "green"),

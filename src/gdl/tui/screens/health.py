@@ -16,10 +16,11 @@ from gdl.domain.errors import GdlError
 from gdl.domain.readings import CheckRound
 from gdl.domain.serialization import to_plain
 from gdl.tui.save_file import save_text
-from gdl.tui.screens.base import GdlScreen, Scroll
+from gdl.tui.screens.base import GdlScreen
 from gdl.tui.store import Followed
 from gdl.tui.widgets.live_panel import live
 from gdl.tui.widgets.measurements import answers, benchmark, checks
+from gdl.tui.widgets.scroll import Scroll
 from gdl.tui.widgets.status_panel import headline
 from gdl.tui.widgets.words import Words
 

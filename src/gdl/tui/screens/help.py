@@ -14,7 +14,8 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
-from gdl.tui.screens.base import GdlScreen, Scroll
+from gdl.tui.screens.base import GdlScreen
+from gdl.tui.widgets.scroll import Scroll
 
 _LEGEND = (
     "✓ done, fits, passed   ▶ now   ✗ failed   ~ tight   – left out, skipped   ● marked",

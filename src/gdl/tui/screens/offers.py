@@ -8,22 +8,22 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import ClassVar
 
-from rich.table import Table
 from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal
-from textual.widgets import Input, Static
+from textual.widgets import Input
 from textual.worker import WorkerCancelled
 
 from gdl.domain.errors import BackendUnreachable, GdlError
 from gdl.domain.offers import RankedOffer
 from gdl.tui.filtering import SORTS, Listing
-from gdl.tui.screens.base import Scroll
-from gdl.tui.screens.dialogs import fields_table
-from gdl.tui.screens.offer_actions import OfferActions
-from gdl.tui.widgets import offer_words as words
+from gdl.tui.offer_choice import OfferChoice, remembered_key
+from gdl.tui.screens import offer_commands as commands
+from gdl.tui.screens.base import GdlScreen
+from gdl.tui.widgets import offer_notes as notes
+from gdl.tui.widgets.details_pane import DetailsPane
+from gdl.tui.widgets.filter_row import FilterRow
 from gdl.tui.widgets.keyed_table import Column, KeyedTable, Row
 from gdl.tui.widgets.offer_rows import COLUMNS, details, row
 from gdl.tui.widgets.words import Words
@@ -33,20 +33,10 @@ REMEMBERED = ("offer", "machine", "provider")
 """Kinds of exclusion that may outlive a deployment."""
 
 
-class FilterLine(Input):
-    """The filter; says in the footer what its two keys do."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "submit", "To the offers", id="filter.done",
-                tooltip="Keep the filter, and go to the table"),
-        Binding("escape", "screen.clear", "Clear", id="filter.clear",
-                tooltip="Clear the filter, and go to the table"),
-    ]  # fmt: skip
-
-
-class OffersScreen(OfferActions):
+class OffersScreen(GdlScreen):
     MODE = "offers"
     AUTO_FOCUS = "#offers"
+    SPENDS = frozenset({"deploy"})
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
             "m", "model", "Model", id="offers.model",
@@ -70,7 +60,7 @@ class OffersScreen(OfferActions):
             tooltip="Mark this offer: Enter tries the marked ones in turn, x leaves them out",
         ),
         Binding(
-            "u", "bring_back", "Undo", id="offers.bring_back",
+            "u", "include", "Undo", id="offers.bring_back",
             tooltip="Bring back what is left out: this row's machine or provider, or the last one",
         ),
         Binding("r", "refresh", "Refresh", id="offers.refresh", tooltip="Ask for fresh offers"),
@@ -84,6 +74,7 @@ class OffersScreen(OfferActions):
 
     def __init__(self) -> None:
         super().__init__()
+        self._choice = OfferChoice()
         self._shown = 0
         self._remembered = False  # whether a remembered exclusion is among the offers
         self._sorted_by, self._reverse = "price", False
@@ -94,23 +85,11 @@ class OffersScreen(OfferActions):
 
     def body(self) -> ComposeResult:
         yield Words(id="model-line")
-        with Horizontal(id="filter-row"):
-            yield Static("/", id="filter-sign")
-            line = FilterLine(
-                placeholder="filter: words, or gpu:4090 price<0.5 vram>=24 !spain",
-                id="filter",
-                max_length=200,
-                select_on_focus=False,
-            )
-            line.cursor_blink = not self.context.reduced_motion
-            yield line
-            yield Words(id="counts")
+        yield FilterRow(blink=not self.context.reduced_motion)
         table = KeyedTable(COLUMNS, id="offers")
         table.display = False  # until there are rows: a note says what is going on
         yield table
-        with Scroll(id="offer-pane") as pane:
-            pane.display = False
-            yield Static(id="offer-details")
+        yield DetailsPane(id="offer-pane")
         yield Words(id="offers-note")
 
     def on_mount(self) -> None:
@@ -124,10 +103,6 @@ class OffersScreen(OfferActions):
     def action_refresh(self) -> None:
         self._load()
 
-    async def fresh(self) -> None:
-        with contextlib.suppress(WorkerCancelled):
-            await self._load().wait()
-
     def _refresh_if_seen(self) -> None:
         if self.app.screen is self:
             self._load()
@@ -137,20 +112,18 @@ class OffersScreen(OfferActions):
         self._loading_since = self.now
         self.poke()
         try:
-            offers: Sequence[RankedOffer] = await self.context.orchestrator.market.offers(
-                self._query()
-            )
+            query = self._choice.query(self.context.settings.max_price)
+            offers: Sequence[RankedOffer] = await self.context.orchestrator.market.offers(query)
         except GdlError as error:
             self._error = error
             self._offer_others(error)
         else:
-            listing = await asyncio.to_thread(Listing(offers).prepare)
-            self._listing, self._error, self._loaded_at = listing, None, self.now
-            self._marked = [key for key in self._marked if key in listing.by_key]
+            self._choice.take(await asyncio.to_thread(Listing(offers).prepare))
+            self._error, self._loaded_at = None, self.now
             self._remembered = any(ranked.exclusion in REMEMBERED for ranked in offers)
             if self.drawable:
                 priced = any(ranked.usd_per_million is not None for ranked in offers)
-                self.query_one(KeyedTable).leave_out(*([] if priced else ["million"]))
+                self.query_one(KeyedTable).hide_columns(*([] if priced else ["million"]))
                 self._fill()
             self.call_after_refresh(self.context.settle)
         self._loading_since = None
@@ -170,7 +143,7 @@ class OffersScreen(OfferActions):
     def _fill(self) -> None:
         """The offers that pass the filter, into the table."""
         line = self.query_one("#filter", Input).value
-        rows = self._listing.pick(line, self._sorted_by, reverse=self._reverse)
+        rows = self._choice.listing.pick(line, self._sorted_by, reverse=self._reverse)
         self._shown = len(rows)
         table = self.query_one(KeyedTable)
         table.show_rows(rows, self._row)
@@ -181,11 +154,12 @@ class OffersScreen(OfferActions):
             table.focus()
 
     def _row(self, key: str) -> Row:
-        return row(self._listing.by_key[key], self.now, marked=key in self._marked)
+        return row(self._choice.listing.by_key[key], self.now, marked=self._choice.is_marked(key))
 
     def refresh_view(self) -> None:
-        model = self._wanted.model or ""
-        self.query_one("#model-line", Words).say(words.model_line(model, self._load_words()))
+        wanted = self._choice.wanted
+        need = commands.load_words(self.context, wanted)
+        self.query_one("#model-line", Words).say(notes.model_line(wanted.model or "", need))
         self._show_details()
         self.query_one("#counts", Words).say(self._counts())
         note = self._note()
@@ -198,18 +172,19 @@ class OffersScreen(OfferActions):
         if self._loaded_at is None:
             return Text()
         seconds = None if self._loading_since else (self.now - self._loaded_at).total_seconds()
-        return words.counts(self._shown, len(self._listing), len(self._marked), seconds)
+        choice = self._choice
+        return notes.counts(self._shown, len(choice.listing), len(choice.marked), seconds)
 
     def _note(self) -> Text:
         """What is said below or instead of the table; empty when there is nothing to say."""
         if self._error is not None:
-            return words.trouble(self._error, some=len(self._listing) > 0)
+            return notes.trouble(self._error, some=len(self._choice.listing) > 0)
         if self._loaded_at is None:
             waited = (self.now - (self._loading_since or self.now)).total_seconds()
             return Text(f"Asking for offers… {waited:.0f} s")
         if not self._shown:
-            return words.nothing(len(self._listing))
-        return words.left_out(self.selected, self._excluded)
+            return notes.nothing(len(self._choice.listing))
+        return notes.excluded(self.selected, self._choice.excluded)
 
     # Filter and order
 
@@ -219,7 +194,7 @@ class OffersScreen(OfferActions):
     def action_clear(self) -> None:
         line = self.query_one("#filter", Input)
         if not line.value and not line.has_focus:
-            self.unmark()
+            self._unmark_all()
         line.value = ""
         if self._shown:
             self.query_one(KeyedTable).focus()
@@ -258,11 +233,11 @@ class OffersScreen(OfferActions):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         line = self.query_one("#filter", Input) if self.drawable else None
-        if action == "bring_back" and not self._excluded:
+        if action == "include" and not self._choice.excluded:
             return self._remembered
         if action in ("deploy", "details", "exclude", "mark") and not self._shown:
             return False
-        if action in ("filter", "sort", "reverse") and not len(self._listing):
+        if action in ("filter", "sort", "reverse") and not len(self._choice.listing):
             return False
         if action == "filter" and line is not None and line.has_focus:
             return False
@@ -270,33 +245,103 @@ class OffersScreen(OfferActions):
 
     # The row under the cursor
 
+    @property
+    def selected(self) -> RankedOffer | None:
+        return self._choice.listing.by_key.get(self.query_one(KeyedTable).selected_key or "")
+
     def action_details(self) -> None:
         """A pane below the table where there is room for it, else a window."""
         from gdl.tui.screens.dialogs import Details
 
         chosen = self.selected
-        if self.has_class("-tall") or self.query_one("#offer-pane").display:
-            pane = self.query_one("#offer-pane")
+        if self.has_class("-tall") or self.query_one(DetailsPane).display:
+            pane = self.query_one(DetailsPane)
             pane.display = not pane.display
             self.poke()
         elif chosen is not None:
             self.app.push_screen(Details("Offer", details(chosen, self.now)))
 
     def _show_details(self) -> None:
-        pane = self.query_one("#offer-pane")
+        pane = self.query_one(DetailsPane)
         if pane.display and not self.has_class("-tall"):
             pane.display = False
         if pane.display and (chosen := self.selected) is not None:
-            fields = details(chosen, self.now)
-            half = -(-len(fields) // 2)
-            grid = Table.grid(padding=(0, 4, 0, 0), expand=True)
-            grid.add_column(ratio=1)
-            grid.add_column(ratio=1)
-            grid.add_row(fields_table(fields[:half]), fields_table(fields[half:]))
-            self.query_one("#offer-details", Static).update(grid)
+            pane.show(details(chosen, self.now))
 
     def on_keyed_table_highlighted(self) -> None:
         self.poke()
 
     def on_keyed_table_chosen(self) -> None:
         self.action_deploy()
+
+    def action_mark(self) -> None:
+        if (chosen := self.selected) is not None:
+            self._choice.toggle_mark(chosen)
+            self.query_one(KeyedTable).action_cursor_down()
+            self.poke()
+            self.refresh_bindings()
+
+    def _unmark_all(self) -> None:
+        self._choice.unmark_all()
+        self.poke()
+        self.refresh_bindings()
+
+    # Commands
+
+    def action_exclude(self) -> None:
+        if marked := self._choice.marked:
+            self._exclude_offers([ranked.offer.id for ranked in marked])
+        elif (chosen := self.selected) is not None:
+            provider = chosen.offer.provider
+            if self._choice.exclude_provider(provider):
+                self.context.say(f"{provider} is left out · u brings it back")
+                self.action_refresh()
+
+    @work(exclusive=True, group="exclusions")
+    async def _exclude_offers(self, ids: Sequence[str]) -> None:
+        if await commands.exclude_offers(self.context, ids):
+            self._unmark_all()
+            self.action_refresh()
+
+    def action_include(self) -> None:
+        """This row's machine or provider, else the provider that was excluded last."""
+        chosen, excluded = self.selected, self._choice.excluded
+        here = chosen.offer.provider if chosen else ""
+        if chosen is not None and here not in excluded and (key := remembered_key(chosen)):
+            self._include(key)
+        elif not excluded:
+            self.context.say("go to a row that is left out for a failure or a wish, then press u")
+        else:
+            self.context.say(f"{self._choice.include_provider(here)} is back")
+            self.action_refresh()
+
+    @work(exclusive=True, group="exclusions")
+    async def _include(self, key: str) -> None:
+        if await commands.include(self.context, key):
+            self.action_refresh()
+
+    @work(exclusive=True, group="dialog")
+    async def action_model(self) -> None:
+        model = self._choice.wanted.model
+        if await commands.choose_model(self.context, self._choice):
+            if self._choice.wanted.model != model:
+                self.query_one(KeyedTable).to_top()
+            self.action_refresh()
+
+    @work(exclusive=True, group="dialog")
+    async def action_deploy(self) -> None:
+        if self.context.read_only:
+            self.context.say("this run is read-only: nothing is rented", severity="warning")
+            return
+        if self._choice.wanted.model is None:
+            if not await commands.choose_model(self.context, self._choice):
+                return
+            # Only now it is known what fits.
+            with contextlib.suppress(WorkerCancelled):
+                await self._load().wait()
+        offers = self._choice.marked or ([self.selected] if self.selected is not None else [])
+        if not offers:
+            return
+        if (spec := await commands.plan(self.context, self._choice, offers)) is not None:
+            self._unmark_all()
+            self.context.start(spec)

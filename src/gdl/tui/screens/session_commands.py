@@ -15,7 +15,8 @@ from gdl.presentation.lines import plain
 from gdl.presentation.money import hourly, price
 from gdl.presentation.words import sentence
 from gdl.tui.context import AppContext
-from gdl.tui.screens.dialogs import Confirm, Fields
+from gdl.tui.screens.dialogs import Confirm
+from gdl.tui.widgets.fields import Fields
 from gdl.tui.widgets.session_rows import in_short, session_fields
 
 

@@ -80,7 +80,7 @@ class KeyedTable(SteadyScroll, can_focus=True, inherit_bindings=False):
         self._laid_out: list[tuple[Column, int]] = []
         self._style: Style | None = None
         self._drawn: tuple[object, ...] = ()
-        self._left_out: tuple[str, ...] = ()
+        self._hidden: tuple[str, ...] = ()
         self._from_top = False
         self.cursor_row = 0
 
@@ -104,10 +104,10 @@ class KeyedTable(SteadyScroll, can_focus=True, inherit_bindings=False):
         self._mark = (column, "▼" if reverse else "▲")
         self.refresh()
 
-    def leave_out(self, *columns: str) -> None:
+    def hide_columns(self, *columns: str) -> None:
         """Show all columns that there is room for, but not these."""
-        if self._left_out != columns:
-            self._left_out = columns
+        if self._hidden != columns:
+            self._hidden = columns
             self._laid_out = self._layout(self.app.size.width)
             self.refresh()
 
@@ -157,7 +157,7 @@ class KeyedTable(SteadyScroll, can_focus=True, inherit_bindings=False):
         shown = [
             column
             for column in self._columns
-            if column.needed <= terminal and column.key not in self._left_out
+            if column.needed <= terminal and column.key not in self._hidden
         ]
         room = self.scrollable_content_region.width
         spare = room - sum(column.width + 1 for column in shown)

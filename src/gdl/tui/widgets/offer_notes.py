@@ -98,8 +98,8 @@ def nothing(listed: int) -> Text:
     return Text(f"None of {plural(listed, 'offer')} passes the filter.\nEsc clears it")
 
 
-def left_out(selected: RankedOffer | None, providers: Sequence[str]) -> Text:
-    """Why the selected offer is left out, or which providers are; empty when neither."""
+def excluded(selected: RankedOffer | None, providers: Sequence[str]) -> Text:
+    """Why the selected offer is excluded, or which providers are; empty when neither."""
     if selected is not None and selected.excluded is not None:
         back = (
             " · u brings it back" if selected.exclusion in ("offer", "machine", "provider") else ""

@@ -18,10 +18,10 @@ from gdl.domain.offers import RankedOffer
 from gdl.presentation.hardware import gigabytes, gpus
 from gdl.presentation.lines import plain
 from gdl.presentation.money import hourly
-from gdl.tui.screens.base import Scroll
-from gdl.tui.screens.dialogs import Fields, fields_table
+from gdl.tui.widgets.fields import Fields, fields_table
 from gdl.tui.widgets.load_fields import MAX_HOURS
 from gdl.tui.widgets.offer_rows import fit
+from gdl.tui.widgets.scroll import Scroll
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from gdl.orchestrator.api.views import ModelRow, SizedModel
 from gdl.presentation.hardware import gigabytes
 from gdl.presentation.lines import plain
 from gdl.tui.widgets.load_fields import Cycle, LoadFields
-from gdl.tui.widgets.offer_words import sizing, too_much
+from gdl.tui.widgets.offer_notes import sizing, too_much
 from gdl.tui.widgets.words import Words
 
 SizeOf = Callable[[OfferQuery], SizedModel]

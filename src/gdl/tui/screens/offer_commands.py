@@ -1,0 +1,95 @@
+"""What can be done with offers: choose the model for them, exclude some, deploy on one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gdl.domain.errors import GdlError, UsageError
+from gdl.domain.offers import OfferQuery, RankedOffer
+from gdl.domain.spec import DeploymentSpec
+from gdl.presentation.words import plural
+from gdl.tui.context import AppContext
+from gdl.tui.offer_choice import OfferChoice
+from gdl.tui.widgets.offer_notes import needed
+
+
+def load_words(context: AppContext, wanted: OfferQuery) -> str:
+    """What the wanted model needs for its load, in words."""
+    try:
+        sized = context.orchestrator.market.size(wanted) if wanted.model is not None else None
+    except UsageError:
+        sized = None
+    return needed(sized, wanted)
+
+
+async def choose_model(context: AppContext, choice: OfferChoice) -> bool:
+    """Ask for the model and its load; whether something else is wanted now."""
+    from gdl.tui.screens.model_dialog import ModelDialog
+
+    market = context.orchestrator.market
+    dialog = ModelDialog(
+        market.models(), choice.wanted, context.settings.hours, market.size,
+        blink=not context.reduced_motion,
+    )  # fmt: skip
+    chosen = await context.ask(dialog)
+    if chosen is None or chosen == choice.wanted:
+        return False
+    choice.wanted = chosen
+    return True
+
+
+async def exclude_offers(context: AppContext, ids: Sequence[str]) -> bool:
+    """By wish, until somebody includes them again; whether it was done."""
+    try:
+        for ident in ids:
+            await context.orchestrator.market.exclude("offer", ident)
+    except GdlError as error:
+        context.report(error)
+        return False
+    context.say(f"{plural(len(ids), 'offer')} left out · u on a row brings it back")
+    return True
+
+
+async def include(context: AppContext, key: str) -> bool:
+    """Clear an exclusion that outlives deployments; whether it was done."""
+    try:
+        await context.orchestrator.market.clear_exclusions(key)
+    except GdlError as error:
+        context.report(error)
+        return False
+    context.say(f"{key} may be taken again")
+    return True
+
+
+async def plan(
+    context: AppContext, choice: OfferChoice, offers: Sequence[RankedOffer]
+) -> DeploymentSpec | None:
+    """Show what deploying on these offers means; what was confirmed, None when it was not."""
+    from gdl.tui.screens.deploy_dialog import DeployDialog
+
+    out = next((ranked for ranked in offers if ranked.excluded is not None), None)
+    if out is not None:
+        name = f"offer {out.offer.id}" if len(offers) > 1 else "this offer"
+        context.say(f"{name} is left out: {out.excluded}", severity="warning")
+        return None
+    settings, wanted = context.settings, choice.wanted
+    pinned = len(offers) > 1 or offers[0] != choice.cheapest()
+    attempts = len(offers) if len(offers) > 1 else settings.max_attempts
+    dialog = DeployDialog(
+        offers, wanted.model or "", load_words(context, wanted), wanted.hours or settings.hours,
+        pinned=pinned, attempts=attempts,
+    )  # fmt: skip
+    confirmed = await context.ask(dialog)
+    if confirmed is None:
+        return None
+    ids = [ranked.offer.id for ranked in offers] if pinned else []
+    return DeploymentSpec(
+        model=wanted.model or "",
+        backend=context.orchestrator.backend_name,
+        query=choice.query(settings.max_price, ids),
+        hours=confirmed.hours,
+        max_attempts=attempts,
+        after="hold",
+        auto_failover=confirmed.auto_failover,
+        ask_on_failure=True,
+    )
