@@ -1,4 +1,5 @@
-"""What holds for every registered backend."""
+"""What holds for every backend that the registry knows: built-in ones, those installed beside, and
+one of another package."""
 
 from __future__ import annotations
 
