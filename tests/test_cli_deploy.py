@@ -21,9 +21,9 @@ from cli_support import (
     opener_of,
 )
 from gdl.cli.app import run
-from gdl.cli.follow import Follower
+from gdl.cli.deployment_output import TextDeployment
+from gdl.cli.follower import Follower
 from gdl.cli.output import Output
-from gdl.cli.show import TextShow
 from gdl.domain import events as ev
 from gdl.domain.errors import Cancelled, GdlError, UsageError
 from gdl.domain.phase import Billing, Phase
@@ -208,7 +208,7 @@ def test_a_defect_is_one_line_and_a_file(
 
 async def test_a_long_silence_is_broken(capsys: pytest.CaptureFixture[str]) -> None:
     scripted = Scripted(SCENARIOS["busy"])
-    follower = Follower(scripted.deployments, TextShow(Output(as_json=False)), quiet_s=0.02)
+    follower = Follower(scripted.deployments, TextDeployment(Output(as_json=False)), quiet_s=0.02)
     following = asyncio.create_task(
         follower.follow(scripted.deployments.deploy(DeploymentSpec("m", "local")))
     )

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from gdl.cli import exit_codes
-from gdl.cli.narrate import Narrator
+from gdl.cli.narrator import Narrator
 from gdl.cli.output import Output
-from gdl.cli.render import table
+from gdl.cli.tables import table
 from gdl.domain import errors
 from gdl.domain import events as ev
 from gdl.domain.deployment import DeploymentState

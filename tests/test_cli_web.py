@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import chromium
-from gdl.cli.web import allowed
+from gdl.cli.web_server import allowed
 
 pytestmark = pytest.mark.long
 

@@ -53,8 +53,8 @@ async def open_ui(load: Callable[[], Settings], options: Mapping[str, str]) -> i
     from datetime import UTC, datetime
 
     from gdl import __version__
-    from gdl.cli.ending import GivingBack
     from gdl.cli.exit_codes import CANCELLED
+    from gdl.cli.release_on_exit import ReleaseOnExit
     from gdl.cli.signals import handled, ignore
     from gdl.tui.boot import BootApp
 
@@ -78,7 +78,7 @@ async def open_ui(load: Callable[[], Settings], options: Mapping[str, str]) -> i
         return orchestrator, settings
 
     app = BootApp(connect, clock=lambda: datetime.now(UTC), version=__version__)
-    end: GivingBack | None = None
+    end: ReleaseOnExit | None = None
 
     def stop(number: signal.Signals) -> None:
         if end is not None:
@@ -92,7 +92,7 @@ async def open_ui(load: Callable[[], Settings], options: Mapping[str, str]) -> i
         with handled(stop):
             async with stack:
                 await app.run_async()
-                end = GivingBack(app.orchestrator if app.connected else None)
+                end = ReleaseOnExit(app.orchestrator if app.connected else None)
             if app.failure is not None:
                 raise app.failure
             return end.exit_code(app.return_code or 0)

@@ -3,17 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
-from gdl.cli import commands, exclusions, exit_codes
-from gdl.cli.options import BackendOption, ConfigOption, HostOption, IdentityOption, cli_of
-from gdl.cli.output import Output, never_fail_to_print
+from gdl.cli import exit_codes
+from gdl.cli.commands import exclusions
+from gdl.cli.commands.attach import attach
+from gdl.cli.commands.bench import bench
+from gdl.cli.commands.benchmarks import benchmarks
+from gdl.cli.commands.bundle import bundle
+from gdl.cli.commands.costs import costs
+from gdl.cli.commands.demo import demo
+from gdl.cli.commands.deploy import deploy
+from gdl.cli.commands.destroy import destroy
+from gdl.cli.commands.diagnose import diagnose
+from gdl.cli.commands.doctor import doctor
+from gdl.cli.commands.env import env
+from gdl.cli.commands.extend import extend
+from gdl.cli.commands.health import health
+from gdl.cli.commands.models import models
+from gdl.cli.commands.offers import OfferOptions, offers
+from gdl.cli.commands.public import public
+from gdl.cli.commands.sandbox import sandbox
+from gdl.cli.commands.serve import serve
+from gdl.cli.commands.sessions import sessions
+from gdl.cli.commands.tunnel import tunnel
+from gdl.cli.option_groups import cli_of, command
+from gdl.cli.options import BackendOption, ConfigOption, HostOption, IdentityOption, MarketTarget
+from gdl.cli.output import Output, never_fail_to_print, say
 from gdl.cli.runtime import Cli, Opener, Ui, guarded, open_orchestrator, show_ui
 
-if TYPE_CHECKING:
-    pass
+_COMMANDS = (
+    offers,
+    deploy,
+    sessions,
+    attach,
+    destroy,
+    extend,
+    costs,
+    health,
+    bench,
+    benchmarks,
+    tunnel,
+    env,
+    public,
+    models,
+    doctor,
+    diagnose,
+    bundle,
+    demo,
+    sandbox,
+    serve,
+)
+"""In the order in which `--help` lists them; `exclusions`, with commands of its own, comes last."""
 
 
 def run(
@@ -52,10 +95,10 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.callback(invoke_without_command=True)(_globals)
-    for command in commands.ALL:
-        app.command(command.__name__)(command)
-    app.add_typer(exclusions.app)
+    app.callback(invoke_without_command=True)(command(_globals))
+    for function in _COMMANDS:
+        app.command(function.__name__)(command(function))
+    app.add_typer(exclusions.build())
     return app
 
 
@@ -84,8 +127,14 @@ def _globals(
     cli.backend, cli.config, cli.read_only = backend, config, read_only
     cli.host, cli.identity = host, identity
     if context.invoked_subcommand is None and plain:
-        from gdl.cli.listing import offers_and_what_next
-
-        offers_and_what_next(cli)
+        _offers_and_what_next(cli)
     if context.invoked_subcommand is None:
         raise typer.Exit(show_ui(cli))
+
+
+def _offers_and_what_next(cli: Cli) -> NoReturn:
+    """The terminal UI's first screen as lines, and the commands that stand for its others: for
+    screen readers, and for terminals that cannot draw."""
+    say("gdl-tui deploy MODEL rents the first of these and serves it; gdl-tui models names some")
+    say("gdl-tui sessions, costs, attach, destroy, health, bench: what the other screens do")
+    offers(cli, OfferOptions(), MarketTarget())

@@ -1,14 +1,12 @@
-"""What several subcommands share: their options, each defined once, and the way to the global
-ones."""
+"""Options that several commands have, each stated once, alone or in groups."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-
-from gdl.cli.runtime import Cli
 
 
 def backend_names() -> list[str]:
@@ -114,9 +112,56 @@ SessionArgument = Annotated[
 ]
 
 
-def cli_of(context: typer.Context) -> Cli:
-    """The global options of the command line that a subcommand belongs to."""
-    cli = context.find_object(Cli)
-    if cli is None:
-        raise RuntimeError("the command line was started without its context")
-    return cli
+OptionalSessionArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="[ID]", help="Session or deployment.", show_default=False),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a command was told to look; None leaves it to the global option or setting.
+
+    Commands take the subclass that has the options they know; scenario is for the sandbox alone.
+    """
+
+    backend: BackendOption = None
+    host: str | None = None
+    identity: str | None = None
+    scenario: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MachineTarget(Target):
+    """With the options for a machine that one already has."""
+
+    host: HostOption = None
+    identity: IdentityOption = None
+
+
+@dataclass(frozen=True, slots=True)
+class MarketTarget(MachineTarget):
+    """With what may go wrong on the simulated market, too."""
+
+    scenario: ScenarioOption = None
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxOptions:
+    """What may be said of the simulated market; None leaves it to the settings."""
+
+    scenario: ScenarioOption = None
+    speed: SpeedOption = None
+    seed: SeedOption = None
+    offers: OffersOption = None
+
+    @property
+    def given(self) -> dict[str, object]:
+        """The settings of the sandbox that were named."""
+        values = {
+            "scenario": self.scenario,
+            "speed": self.speed,
+            "seed": self.seed,
+            "offers": self.offers,
+        }
+        return {name: value for name, value in values.items() if value is not None}

@@ -8,7 +8,7 @@ import math
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from gdl.cli import exit_codes
@@ -35,10 +35,18 @@ class Output:
         except OSError as error:
             raise OutputClosed(error) from None
 
+    def lines(self, texts: Iterable[str]) -> None:
+        for text in texts:
+            self.line(text)
+
     def json(self, value: Any) -> None:
-        """One value on one line, in ASCII, so that no terminal can be misled by it."""
+        """One value on one line, in ASCII, so that no terminal can be misled by it. Dataclasses
+        become objects."""
         import json
 
+        from gdl.domain.serialization import to_plain
+
+        value = to_plain(value)
         try:
             text = json.dumps(value, allow_nan=False)
         except ValueError:

@@ -15,6 +15,7 @@ from gdl.cli import exit_codes
 from gdl.cli.output import Output, OutputClosed, say
 
 if TYPE_CHECKING:
+    from gdl.cli.options import Target
     from gdl.domain.errors import GdlError
     from gdl.orchestrator.api.ports import OrchestratorApi
     from gdl.settings import Settings
@@ -32,26 +33,6 @@ def open_orchestrator(
     from gdl import bootstrap
 
     return bootstrap.open_orchestrator(settings, options=options)
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where a subcommand was told to look; None leaves it to the global option or setting.
-    scenario: for the sandbox alone."""
-
-    backend: str | None = None
-    host: str | None = None
-    identity: str | None = None
-    scenario: str | None = None
-
-    def options(self, cli: Cli) -> dict[str, str]:
-        """What was given for the backend itself, by the names that backends know."""
-        given = {
-            "host": cli.host if self.host is None else self.host,
-            "identity": cli.identity if self.identity is None else self.identity,
-            "scenario": self.scenario,
-        }
-        return {name: value for name, value in given.items() if value is not None}
 
 
 @dataclass(slots=True)
@@ -88,14 +69,28 @@ SIMULATED = "sandbox: simulated machines, nothing is rented"
 """Said once by whatever works on the sandbox."""
 
 
-def load_settings(cli: Cli, target: Target, flags: Mapping[str, Any]) -> Settings:
+def backend_options(cli: Cli, target: Target | None) -> dict[str, str]:
+    """What was given for the backend itself, by the names that backends know."""
+    given = {"host": cli.host, "identity": cli.identity}
+    if target is not None:
+        given |= {
+            "host": cli.host if target.host is None else target.host,
+            "identity": cli.identity if target.identity is None else target.identity,
+            "scenario": target.scenario,
+        }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def load_settings(
+    cli: Cli, target: Target | None = None, flags: Mapping[str, Any] | None = None
+) -> Settings:
     """The settings in force for one subcommand. Raises UsageError."""
     from gdl import settings as settings_module
     from gdl.backends import registry
     from gdl.domain.errors import UsageError
 
-    backend = target.backend or cli.backend
-    options = target.options(cli)
+    backend = (target.backend if target else None) or cli.backend
+    options = backend_options(cli, target)
     # An empty one is a mistake to be told, not a wish for another backend.
     if "host" in options:
         taking = registry.taking("host")
@@ -106,7 +101,7 @@ def load_settings(cli: Cli, target: Target, flags: Mapping[str, Any]) -> Setting
             )
         backend = backend or taking
     settings = settings_module.load(
-        cli.config, backend=backend, read_only=cli.read_only or None, **flags
+        cli.config, backend=backend, read_only=cli.read_only or None, **(flags or {})
     )
     entry = registry.entry(settings.backend)
     if "scenario" in options and "scenario" not in entry.options:
@@ -144,7 +139,7 @@ def execute(
     output = Output(as_json)
 
     async def main() -> int:
-        settings = load_settings(cli, target, flags or {})
+        settings = load_settings(cli, target, flags)
         if changes and settings.read_only:
             raise UsageError(f"read-only: nothing is {changes}", "leave --read-only out")
         return await _interruptible(cli, target, settings, output, body)
@@ -152,7 +147,7 @@ def execute(
     def work() -> int:
         if not fast:
             return asyncio.run(main())
-        from gdl.cli.loops import run_fast
+        from gdl.cli.event_loop import run_fast
 
         return run_fast(main())
 
@@ -174,7 +169,7 @@ async def _interruptible(
     code: int | None = None
     try:
         with signals.handled(lambda _signal: task.cancel()):
-            async with cli.opener(settings, options=target.options(cli)) as orchestrator:
+            async with cli.opener(settings, options=backend_options(cli, target)) as orchestrator:
                 if orchestrator.simulated and not output.as_json:
                     say(SIMULATED)
                 code = await body(Session(orchestrator, settings, output))
@@ -215,10 +210,10 @@ def show_ui(cli: Cli, target: Target | None = None, flags: Mapping[str, Any] | N
             raise UsageError("the terminal UI needs a terminal", "see `gdl-tui --help`")
 
         def load() -> Settings:
-            return load_settings(cli, target or Target(), flags or {})
+            return load_settings(cli, target, flags)
 
         async def show(ui: Ui) -> int:
-            return await ui(load, (target or Target()).options(cli))
+            return await ui(load, backend_options(cli, target))
 
         return asyncio.run(show(cli.open_ui))
 

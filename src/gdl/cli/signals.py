@@ -60,3 +60,10 @@ def leave_now(code: int) -> NoReturn:
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
     os._exit(code)
+
+
+def uncancel() -> None:
+    """The signal's cancellation of the current task is answered: it goes on to close what is
+    open."""
+    if (task := asyncio.current_task()) is not None:
+        task.uncancel()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gdl.orchestrator.api.ports import OrchestratorApi
 
 
-class GivingBack:
+class ReleaseOnExit:
     """Made when the screen is gone and before the orchestrator is closed."""
 
     def __init__(self, orchestrator: OrchestratorApi | None) -> None:

@@ -1,4 +1,4 @@
-"""Subcommands that explain: diagnose a log, pack a deployment's traces."""
+"""`gdl-tui diagnose`: what went wrong in a log."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import os
 import stat
 import sys
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from gdl.cli import exit_codes
+from gdl.cli.options import JsonOption
 from gdl.cli.output import Output
-from gdl.cli.runtime import Cli, Session, Target, execute, guarded
-from gdl.presentation.lines import plain
+from gdl.cli.runtime import Cli, guarded
 
 if TYPE_CHECKING:
     from gdl.diagnosis.rule_engine import Diagnosis
@@ -24,17 +24,28 @@ UNKNOWN = 1
 """The exit code of `diagnose` when the log holds no known cause."""
 
 
-def diagnose(cli: Cli, file: str, as_json: bool) -> NoReturn:
-    """Say what went wrong in a log; exit 0 when its cause is known, else 1."""
+def diagnose(
+    cli: Cli,
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE", help="A log of vLLM, pip, uv or ssh; - reads stdin.", show_default=False
+        ),
+    ],
+    as_json: JsonOption = False,
+) -> NoReturn:
+    """Say what went wrong in a log, and what helps.
+
+    Exit code 0: the cause is known. 1: it is not; the log's own last error is shown.
+    """
     output = Output(as_json)
 
     def work() -> int:
         found = _read(file)
         if as_json:
-            output.json(to_plain(found))
+            output.json(_plain(found))
         else:
-            for line in _lines(found):
-                output.line(line)
+            output.lines(_lines(found))
         return exit_codes.OK if found.known else UNKNOWN
 
     raise typer.Exit(guarded(cli, work, output))
@@ -44,6 +55,7 @@ def _read(file: str) -> Diagnosis:
     """Raises UsageError when it cannot be read."""
     from gdl.diagnosis.rule_engine import Scanner, explain
     from gdl.domain.errors import UsageError
+    from gdl.presentation.lines import plain
 
     scanner = Scanner()
     try:
@@ -69,30 +81,18 @@ def _refuse_device(stream: IO[bytes]) -> None:
         raise OSError(errno.EINVAL, "It is a device")
 
 
-def to_plain(found: Diagnosis) -> dict[str, Any]:
+def _plain(found: Diagnosis) -> dict[str, object]:
     """One JSON object; `known` says whether a cause was found."""
-    from gdl.domain.serialization import to_plain as fields
+    from gdl.domain.serialization import to_plain
 
-    return {"type": "diagnosis", "known": found.known, **fields(found)}
+    return {"type": "diagnosis", "known": found.known, **to_plain(found)}
 
 
 def _lines(found: Diagnosis) -> list[str]:
+    from gdl.presentation.lines import plain
+
     lines = [f"cause: {plain(found.cause, 400)}", f"remedy: {plain(found.remedy, 400)}"]
     if found.action.same_machine:
         lines.append(f"on the same machine: {plain(found.action.words, 200)}")
     lines.append(f"rule: {found.rule} ({found.confidence} confidence)")
     return [*lines, *(f"  > {plain(line, 300)}" for line in found.evidence)]
-
-
-def bundle(cli: Cli, target: Target, ident: str, path: Path | None, as_json: bool) -> NoReturn:
-    """Write the archive and tell where it is."""
-
-    async def body(session: Session) -> int:
-        made = await session.orchestrator.support.bundle(ident, path)
-        if as_json:
-            session.output.json({"type": "bundle", "path": str(made)})
-        else:
-            session.output.line(str(made))
-        return exit_codes.OK
-
-    execute(cli, body, target=target, as_json=as_json)

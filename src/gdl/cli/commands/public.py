@@ -1,39 +1,51 @@
-"""The `public` subcommand: an address on the internet for a served model."""
+"""`gdl-tui public`: an address on the internet for a served model."""
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import aclosing
-from typing import NoReturn
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
 
 from gdl.cli import exit_codes
+from gdl.cli.options import JsonOption, MachineTarget, OptionalSessionArgument
 from gdl.cli.output import say
-from gdl.cli.render import table
-from gdl.cli.runtime import Cli, Session, Target, execute
-from gdl.domain.errors import UsageError
-from gdl.domain.serialization import to_plain
-from gdl.orchestrator.api.views import PUBLIC_MEANS, PublicRow
-from gdl.presentation.lines import plain
+from gdl.cli.runtime import Cli, Session, execute
+
+if TYPE_CHECKING:
+    from gdl.orchestrator.api.views import PublicRow
 
 
 def public(
-    cli: Cli, target: Target, ident: str | None, *, stop: bool, watch: bool, as_json: bool
+    cli: Cli,
+    *,
+    ident: OptionalSessionArgument = None,
+    stop: Annotated[bool, typer.Option("--stop", help="End it; the machine goes on.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Stay, and tell when the address changes.")
+    ] = False,
+    target: MachineTarget,
+    as_json: JsonOption = False,
 ) -> NoReturn:
-    """List what is public, end it, or make a session public (and follow its address)."""
+    """Give a serving machine an address on the internet (cloudflared); without ID, list."""
+    if stop and watch:
+        raise typer.BadParameter("--stop and --watch exclude each other")
 
     async def body(session: Session) -> int:
-        orchestrator = session.orchestrator
+        from gdl.domain.errors import UsageError
+        from gdl.orchestrator.api.views import PUBLIC_MEANS
+        from gdl.presentation.lines import plain
+
+        sessions = session.orchestrator.sessions
         if ident is None:
             if stop or watch:
                 raise UsageError("which session is meant?", "`gdl-tui public` lists what is public")
-            _list(session, list(await orchestrator.sessions.public_rows()))
+            _list(session, await sessions.public_rows())
         elif stop:
-            session_id = await orchestrator.sessions.stop_public(ident)
+            session_id = await sessions.stop_public(ident)
             say(f"session {plain(session_id)} is not public any more; the machine goes on")
         else:
-            row = await orchestrator.sessions.make_public(
-                ident, lambda text: say(f"{plain(text)} ...")
-            )
+            row = await sessions.make_public(ident, lambda text: say(f"{plain(text)} ..."))
             _show(session, row)
             say(f"warning: {PUBLIC_MEANS}")
             say(f"`gdl-tui public {plain(row.session_id)} --stop` ends it")
@@ -44,7 +56,9 @@ def public(
     execute(cli, body, target=target, as_json=as_json)
 
 
-def _list(session: Session, rows: list[PublicRow]) -> None:
+def _list(session: Session, rows: Sequence[PublicRow]) -> None:
+    from gdl.cli.tables import table
+
     if session.output.as_json:
         for row in rows:
             _show(session, row)
@@ -53,21 +67,29 @@ def _list(session: Session, rows: list[PublicRow]) -> None:
             (r.session_id, r.model, r.url or "(no address yet)", f"{r.since:%Y-%m-%d %H:%M}")
             for r in rows
         ]
-        for line in table(("SESSION", "MODEL", "ADDRESS AS LAST SEEN", "SINCE, UTC"), cells):
-            session.output.line(line)
+        headings = ("SESSION", "MODEL", "ADDRESS AS LAST SEEN", "SINCE, UTC")
+        session.output.lines(table(headings, cells))
     else:
         say("nothing is public")
 
 
 def _show(session: Session, row: PublicRow) -> None:
+    from gdl.presentation.lines import plain
+
     if session.output.as_json:
-        session.output.json(to_plain(row))
+        session.output.json(row)
     else:
         session.output.line(plain(row.url))
 
 
 async def _follow(session: Session, ident: str, row: PublicRow) -> None:
     """Every other address, until it is public no more or Ctrl-C."""
+    import asyncio
+    from contextlib import aclosing
+
+    from gdl.cli.signals import uncancel
+    from gdl.presentation.lines import plain
+
     try:
         async with aclosing(session.orchestrator.sessions.watch_public(ident)) as rows:
             async for now in rows:
@@ -77,6 +99,5 @@ async def _follow(session: Session, ident: str, row: PublicRow) -> None:
                     _show(session, row)
         say("it is not public any more")
     except asyncio.CancelledError:
-        if (task := asyncio.current_task()) is not None:
-            task.uncancel()
+        uncancel()
         say(f"still public: `gdl-tui public {plain(row.session_id)} --stop` ends it")

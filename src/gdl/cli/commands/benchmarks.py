@@ -1,18 +1,18 @@
-"""The `benchmarks` subcommand: what was measured so far, cheapest tokens first."""
+"""`gdl-tui benchmarks`: what was measured so far, cheapest tokens first."""
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
 
 from gdl.cli import exit_codes
+from gdl.cli.options import JsonOption, Target
 from gdl.cli.output import say
-from gdl.cli.render import table
-from gdl.cli.runtime import Cli, Session, Target, execute
-from gdl.domain.benchmark import Measurement, Percentiles, ranked
-from gdl.domain.money import dollars
-from gdl.domain.serialization import to_plain
-from gdl.presentation.lines import plain
-from gdl.presentation.money import hourly
+from gdl.cli.runtime import Cli, Session, execute
+
+if TYPE_CHECKING:
+    from gdl.domain.benchmark import Measurement, Percentiles
 
 _HEADINGS = (
     "MODEL", "GPU", "PROVIDER", ">PRICE", ">AT A TIME", ">TOKENS/S", ">TTFT", ">TPOT",
@@ -21,28 +21,43 @@ _HEADINGS = (
 
 
 def benchmarks(
-    cli: Cli, target: Target, model: str | None, gpu: str | None, as_json: bool
+    cli: Cli,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="M", help="Of this model, by its served name.")
+    ] = None,
+    gpu: Annotated[
+        str | None, typer.Option("--gpu", metavar="G", help="Of GPUs with this in their name.")
+    ] = None,
+    as_json: JsonOption = False,
 ) -> NoReturn:
-    """The benchmarks in the journal: those of machines that cost something by what a million
-    tokens cost, the others after them by throughput."""
+    """Compare what was measured so far, by model, GPU, provider and price."""
 
     async def body(session: Session) -> int:
+        from gdl.cli.tables import table
+        from gdl.domain.benchmark import ranked
+
         found = await session.orchestrator.benchmarks.kept(model, gpu)
         if as_json:
             for one in found:
                 session.output.json(_plain(one))
             return exit_codes.OK
-        for line in table(_HEADINGS, [_cells(one) for one in ranked(found)]):
-            session.output.line(line)
+        # Machines that cost something by what a million tokens cost, the others by throughput.
+        session.output.lines(table(_HEADINGS, [_cells(one) for one in ranked(found)]))
         if not found:
-            say("nothing was measured yet: every deployment ends with a benchmark, and `bench` runs"
-                " more")  # fmt: skip
+            say(
+                "nothing was measured yet: every deployment ends with a benchmark, and `bench` "
+                "runs more"
+            )
         return exit_codes.OK
 
-    execute(cli, body, target=target, as_json=as_json)
+    execute(cli, body, target=Target(), as_json=as_json)
 
 
 def _cells(one: Measurement) -> tuple[str, ...]:
+    from gdl.domain.money import dollars
+    from gdl.presentation.lines import plain
+    from gdl.presentation.money import hourly
+
     cost, per_dollar = one.report.cost_per_million, one.tokens_per_dollar
     return (
         plain(one.model, 40),
@@ -65,6 +80,8 @@ def _median(values: Percentiles | None) -> str:
 
 
 def _plain(one: Measurement) -> dict[str, object]:
+    from gdl.domain.serialization import to_plain
+
     return {
         **to_plain(one),
         "hardware": one.hardware,

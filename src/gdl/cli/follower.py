@@ -12,9 +12,10 @@ from signal import SIGINT, Signals
 from typing import Any, Protocol
 
 from gdl.cli import exit_codes
-from gdl.cli.output import OutputClosed, say, watched
-from gdl.cli.show import Show, is_holding
-from gdl.cli.signals import handled
+from gdl.cli.deployment_output import DeploymentOutput, is_holding
+from gdl.cli.output import Output, OutputClosed, say, watched
+from gdl.cli.runtime import complain
+from gdl.cli.signals import handled, leave_now
 from gdl.domain import events as ev
 from gdl.domain.decisions import AfterServing, Decision
 from gdl.domain.deployment import DeploymentState, apply
@@ -66,7 +67,7 @@ class Follower:
     def __init__(
         self,
         deployments: Follows,
-        show: Show,
+        show: DeploymentOutput,
         *,
         attached: bool = False,
         may_release: bool = True,
@@ -279,9 +280,24 @@ async def _end(*tasks: asyncio.Future[Any]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def exit_code(ending: Ending) -> int:
+def _exit_code(ending: Ending) -> int:
     """Possible billing first, then a closed stdout, then how the deployment ended."""
     code = exit_codes.of_finished(ending.finished)
     if code == exit_codes.STILL_BILLING or ending.closed is None:
         return code
     return exit_codes.OUTPUT_CLOSED if ending.closed.quiet else exit_codes.INTERNAL
+
+
+async def to_the_end(follower: Follower, start: Awaitable[str], output: Output) -> int:
+    """Follow what `start` starts, say how it ended, and give the exit code; does not return when
+    the user would not wait for the end."""
+    ending = await follower.follow(start)
+    finished = ending.finished
+    if finished.error:
+        complain(finished.error, finished.hint or "")
+    if ending.closed is not None:
+        output.abandon(ending.closed)
+    code = _exit_code(ending)
+    if ending.gave_up:
+        leave_now(code)
+    return code

@@ -1,4 +1,4 @@
-"""What a followed deployment puts on the two streams: narration and data, or JSON lines."""
+"""What a followed deployment writes to the two streams: narration and data, or JSON lines."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from gdl.cli.exit_codes import may_bill
-from gdl.cli.narrate import Narrator
+from gdl.cli.narrator import Narrator
 from gdl.cli.output import Output, coloured, say
 from gdl.domain import events as ev
 from gdl.domain.deployment import DeploymentState
@@ -16,7 +16,7 @@ from gdl.domain.serialization import recorded_to_plain
 from gdl.presentation.lines import plain
 
 
-class Show(Protocol):
+class DeploymentOutput(Protocol):
     """Raises OutputClosed when stdout takes no more."""
 
     def event(self, recorded: Recorded, state: DeploymentState) -> None: ...
@@ -28,7 +28,7 @@ class Show(Protocol):
         ...
 
 
-class JsonShow:
+class JsonDeployment:
     """Every event as one line of JSON on stdout; stderr stays quiet."""
 
     def __init__(self, output: Output) -> None:
@@ -42,7 +42,7 @@ class JsonShow:
     def serving(self, state: DeploymentState) -> None: ...
 
 
-class TextShow:
+class TextDeployment:
     """Narration on stderr; on stdout what a program needs to use the endpoint.
 
     since: events before it (of an earlier run, when attaching) are not told again.

@@ -1,4 +1,4 @@
-"""Subcommands that hand the endpoint over: tunnel, env."""
+"""Tunnels in the background: a process of its own holds each."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import IO
 
 from gdl.cli import exit_codes
+from gdl.cli.options import Target
 from gdl.cli.output import say
-from gdl.cli.render import table
-from gdl.cli.runtime import Cli, Session, Target, execute
-from gdl.domain.client_snippets import FORMATS, Call
+from gdl.cli.runtime import Cli, Session
+from gdl.cli.tables import table
 from gdl.domain.errors import GdlError, SshError, UsageError
 from gdl.domain.id_matching import matching
-from gdl.domain.serialization import to_plain
 from gdl.orchestrator.api.views import TunnelRow
 from gdl.presentation.durations import clock_time
 from gdl.presentation.lines import plain
@@ -26,46 +25,13 @@ from gdl.presentation.lines import plain
 _OPENS_S = 60.0
 
 
-def tunnel(
-    cli: Cli,
-    target: Target,
-    ident: str | None,
-    port: int | None,
-    *,
-    stop: bool,
-    foreground: bool,
-    as_json: bool,
-) -> NoReturn:
-    """List the tunnels, end one, hold one here, or start one in the background."""
-
-    async def body(session: Session) -> int:
-        rows = await session.orchestrator.endpoints.tunnels()
-        if ident is None:
-            if stop:
-                raise UsageError("which tunnel is to end?", "name its session")
-            _show(session, rows)
-        elif stop:
-            row = chosen(rows, ident)
-            await session.orchestrator.endpoints.stop_tunnel(row)
-            say(f"the tunnel to {plain(row.session_id)} is closed; the machine goes on")
-        elif foreground:
-            return await _hold(session, ident, port)
-        else:
-            row = find(rows, ident) or await _start(cli, target, session, ident, port)
-            _show(session, [row])
-        return exit_codes.OK
-
-    execute(cli, body, target=target, as_json=as_json, fast=foreground)
-
-
-def _show(session: Session, rows: Sequence[TunnelRow]) -> None:
+def show(session: Session, rows: Sequence[TunnelRow]) -> None:
     if session.output.as_json:
         for row in rows:
-            session.output.json(to_plain(row))
+            session.output.json(row)
     elif rows:
         cells = [(r.session_id, r.model, r.endpoint, str(r.pid), _age(r)) for r in rows]
-        for line in table(("SESSION", "MODEL", "ENDPOINT", ">PID", ">OPEN FOR"), cells):
-            session.output.line(line)
+        session.output.lines(table(("SESSION", "MODEL", "ENDPOINT", ">PID", ">OPEN FOR"), cells))
     else:
         say("no tunnels")
 
@@ -74,9 +40,9 @@ def _age(row: TunnelRow) -> str:
     return clock_time(max(time.time() - row.since.timestamp(), 0.0))
 
 
-async def _hold(session: Session, ident: str, port: int | None) -> int:
+async def hold(session: Session, ident: str, port: int | None) -> int:
     def opened(row: TunnelRow) -> None:
-        _show(session, [row])
+        show(session, [row])
 
     why = await session.orchestrator.endpoints.hold_tunnel(ident, port, _say_state, opened)
     say(f"the tunnel is closed: {plain(why)}")
@@ -87,7 +53,7 @@ def _say_state(state: str) -> None:
     say(f"{time.strftime('%H:%M:%S')} {plain(state)}")
 
 
-async def _start(
+async def start(
     cli: Cli, target: Target, session: Session, ident: str, port: int | None
 ) -> TunnelRow:
     """A process of its own that holds the tunnel; returns once it is open."""
@@ -172,20 +138,3 @@ def chosen(rows: Sequence[TunnelRow], ident: str | None) -> TunnelRow:
     if row is None:
         raise UsageError(f"no tunnel to {ident} is open", f"`gdl-tui tunnel {ident}` opens one")
     return row
-
-
-def env(cli: Cli, target: Target, ident: str | None, form: str, as_json: bool) -> NoReturn:
-    """What another program needs to use the endpoint of an open tunnel."""
-
-    async def body(session: Session) -> int:
-        if form not in FORMATS:
-            raise UsageError(f"unknown format {form}", f"one of {', '.join(FORMATS)}")
-        row = chosen(await session.orchestrator.endpoints.tunnels(), ident)
-        if as_json:
-            session.output.json(to_plain(row))
-        else:
-            call = Call(row.endpoint, row.model, row.api_key_file)
-            session.output.line(call.lines(form).rstrip())
-        return exit_codes.OK
-
-    execute(cli, body, target=target, as_json=as_json)

@@ -8,9 +8,8 @@ import typer
 
 from gdl.cli import exit_codes
 from gdl.cli.output import Output
-from gdl.cli.runtime import Cli, Target, guarded, load_settings
+from gdl.cli.runtime import Cli, guarded, load_settings
 from gdl.domain.errors import DeployError, GdlError
-from gdl.domain.serialization import to_plain
 from gdl.engines.vllm.preview import Preview, preview
 from gdl.presentation.lines import plain
 
@@ -25,12 +24,11 @@ def show(
         install = {"vllm_version": vllm, "runtime": runtime}
         given = {name: value for name, value in install.items() if value is not None}
         flags: dict[str, Any] = {"install": given} if given else {}
-        told = preview(driver, gpu, load_settings(cli, Target(), flags))
+        told = preview(driver, gpu, load_settings(cli, flags=flags))
         if as_json:
-            output.json(to_plain(told))
+            output.json(told)
         elif not told.refusal:
-            for line in _lines(told):
-                output.line(line)
+            output.lines(_lines(told))
         if told.refusal:
             raise DeployError(told.refusal, told.hint)
         return exit_codes.OK

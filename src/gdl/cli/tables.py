@@ -43,7 +43,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str
     return lines
 
 
-def bench(report: BenchReport) -> list[str]:
+def benchmark_figures(report: BenchReport) -> list[str]:
     """The figures of a benchmark as lines."""
     rows: list[tuple[str, str]] = [
         ("model", report.model),

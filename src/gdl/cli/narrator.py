@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from datetime import datetime
 
-from gdl.cli.render import bench, table
+from gdl.cli.tables import benchmark_figures, table
 from gdl.domain import events as ev
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.events import Recorded
@@ -160,7 +160,7 @@ def _told_on_machine(event: ev.Event) -> Iterator[str]:
             yield from _answer(event)
         case ev.BenchFinished():
             yield "  benchmark"
-            yield from (f"    {line}" for line in bench(event.report))
+            yield from (f"    {line}" for line in benchmark_figures(event.report))
         case ev.Diagnosed():
             yield f"  cause: {plain(event.cause, 400)}"
             yield f"  remedy: {plain(event.remedy, 400)}"

@@ -9,7 +9,7 @@ from gdl.domain.errors import UsageError
 from gdl.presentation.lines import plain
 
 
-def refuse_to_publish(session: Session, wanted: bool) -> None:
+def check(session: Session, wanted: bool) -> None:
     """Before minutes are spent on measuring. Raises UsageError."""
     if wanted and not session.orchestrator.publishes:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""`serve`: the terminal UI in a browser, by way of textual-serve. Each visit is a process."""
+"""The terminal UI in a browser, by way of textual-serve. A process for each browser."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import typer
 from gdl.cli import exit_codes
 from gdl.cli.output import Output, say
 from gdl.cli.runtime import Cli, guarded, load_settings
-from gdl.cli.runtime import Target as Where
 from gdl.domain.errors import UsageError
 
 
@@ -21,7 +20,7 @@ def serve(cli: Cli, port: int, address: str) -> NoReturn:
     """Until Ctrl-C. Whoever reaches the address can rent machines: it is loopback for a reason."""
 
     def work() -> int:
-        settings = load_settings(cli, Where(), {})
+        settings = load_settings(cli)
         server = _server(_command(cli), address, port)
         if not _is_loopback(address):
             say(f"anybody who reaches {address}:{port} can spend your money: there is no password")

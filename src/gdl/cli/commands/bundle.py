@@ -1,0 +1,41 @@
+"""`gdl-tui bundle`: a deployment's traces, packed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from gdl.cli import exit_codes
+from gdl.cli.options import JsonOption, Target
+from gdl.cli.runtime import Cli, Session, execute
+
+
+def bundle(
+    cli: Cli,
+    *,
+    ident: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID", help="Deployment or session id, or its beginning.", show_default=False
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="FILE", help="Default: gdl-tui-ID.tar.gz, here."),
+    ] = None,
+    target: Target,
+    as_json: JsonOption = False,
+) -> NoReturn:
+    """Pack a deployment's facts, events, logs and settings, without any secret."""
+
+    async def body(session: Session) -> int:
+        made = await session.orchestrator.support.bundle(ident, output)
+        if as_json:
+            session.output.json({"type": "bundle", "path": str(made)})
+        else:
+            session.output.line(str(made))
+        return exit_codes.OK
+
+    execute(cli, body, target=target, as_json=as_json)

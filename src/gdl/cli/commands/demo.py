@@ -1,0 +1,19 @@
+"""`gdl-tui demo`: the terminal UI on simulated machines."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import typer
+
+from gdl.cli.options import SandboxOptions, Target
+from gdl.cli.output import say
+from gdl.cli.runtime import SIMULATED, Cli, show_ui
+
+
+def demo(cli: Cli, sandbox: SandboxOptions) -> NoReturn:
+    """Open the terminal UI on simulated machines: nothing is rented."""
+    # A market of its own, whatever backend is set.
+    cli.host = cli.identity = None
+    say(SIMULATED)
+    raise typer.Exit(show_ui(cli, Target("sandbox"), {"sandbox": {"url": "", **sandbox.given}}))

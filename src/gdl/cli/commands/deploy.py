@@ -1,0 +1,196 @@
+"""`gdl-tui deploy`: from a model's name to an endpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from gdl.cli.options import (
+    ConcurrencyOption,
+    ContextOption,
+    ExcludeProviderOption,
+    JsonOption,
+    MarketTarget,
+    MaxPriceOption,
+    ProviderOption,
+    QuantizationOption,
+    RuntimeOption,
+)
+from gdl.cli.runtime import Cli, Session, at_terminal, execute
+
+if TYPE_CHECKING:
+    from gdl.cli.output import Output
+    from gdl.domain.errors import GdlError
+    from gdl.domain.events import Recorded
+    from gdl.domain.spec import DeploymentSpec
+
+
+@dataclass(frozen=True, slots=True)
+class DeployOptions:
+    """What is to be deployed, on what, and what comes afterwards."""
+
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="Alias (see `gdl-tui models`), hub id, or path on the machine.",
+            show_default=False,
+        ),
+    ]
+    provider: ProviderOption = None
+    exclude_provider: ExcludeProviderOption = None
+    offer: Annotated[
+        str | None, typer.Option("--offer", metavar="ID", help="This offer alone.")
+    ] = None
+    max_price: MaxPriceOption = None
+    hours: Annotated[
+        int | None, typer.Option("--hours", metavar="N", min=1, max=12, help="Hours to reserve.")
+    ] = None
+    max_attempts: Annotated[
+        int | None,
+        typer.Option(
+            "--max-attempts", metavar="N", min=1, max=20, help="Machines to try.  [default: 3]"
+        ),
+    ] = None
+    bench: Annotated[
+        bool, typer.Option("--bench/--no-bench", help="Run the benchmark once it serves.")
+    ] = True
+    destroy: Annotated[
+        bool,
+        typer.Option("--destroy", help="Release after verification and benchmark."),
+    ] = False
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave it serving (and billing), and exit.")
+    ] = False
+    auto_fix: Annotated[
+        bool | None,
+        typer.Option(
+            "--auto-fix/--no-auto-fix",
+            help="Apply every remedy, or none, on the machine and go on, at most two for each.  "
+            "[default: those that overrule none of your own arguments]",
+        ),
+    ] = None
+    runtime: RuntimeOption = None
+    context: ContextOption = None
+    concurrency: ConcurrencyOption = None
+    quantization: QuantizationOption = None
+    engine_arg: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--engine-arg", metavar="ARG", help="Further argument for vLLM; may be repeated."
+        ),
+    ] = None
+
+    @property
+    def after(self) -> str:
+        """What becomes of the machine once it serves: destroy, keep or hold."""
+        return "destroy" if self.destroy else "keep" if self.keep else "hold"
+
+    @property
+    def flags(self) -> dict[str, Any]:
+        """What of it overrides a setting."""
+        return {
+            "max_price": self.max_price,
+            "hours": self.hours,
+            "max_attempts": self.max_attempts,
+            "install": None if self.runtime is None else {"runtime": self.runtime},
+        }
+
+
+def deploy(
+    cli: Cli, wanted: DeployOptions, target: MarketTarget, as_json: JsonOption = False
+) -> NoReturn:
+    """Rent a machine, install vLLM, serve MODEL, verify it.
+
+    Without --destroy or --keep the tunnel stays open until Ctrl-C, which then asks whether to
+    release the machine (and releases it when nobody can be asked).
+    """
+    if wanted.destroy and wanted.keep:
+        raise typer.BadParameter("--destroy and --keep exclude each other")
+
+    async def body(session: Session) -> int:
+        from gdl.cli.deployment_output import JsonDeployment, TextDeployment
+        from gdl.cli.follower import Follower, to_the_end
+        from gdl.cli.prompt import ask
+
+        output, deployments = session.output, session.orchestrator.deployments
+        follower = Follower(
+            deployments,
+            JsonDeployment(output) if as_json else TextDeployment(output),
+            ask=ask if wanted.after == "hold" and at_terminal() else None,
+            watch=as_json,
+        )
+        spec = _spec(wanted, session)
+        return await to_the_end(follower, deployments.deploy(spec), output)
+
+    def never_began(error: GdlError, output: Output) -> None:
+        from gdl.domain.serialization import recorded_to_plain
+
+        output.json(recorded_to_plain(_never_began(wanted.model, error)))
+
+    execute(
+        cli,
+        body,
+        target=target,
+        as_json=as_json,
+        changes="deployed",
+        flags=wanted.flags,
+        on_error=never_began,
+    )
+
+
+def _spec(wanted: DeployOptions, session: Session) -> DeploymentSpec:
+    from gdl.domain.errors import UsageError
+    from gdl.domain.offers import OfferQuery
+    from gdl.domain.spec import DeploymentSpec
+
+    settings = session.settings
+    if wanted.keep and not session.orchestrator.keeps:
+        raise UsageError(
+            "--keep keeps nothing here: the sandbox of this process ends with it",
+            "start one with `gdl-tui sandbox`, and name it with GDL_SANDBOX__URL",
+        )
+    query = OfferQuery(
+        provider=wanted.provider,
+        max_price=settings.max_price,
+        exclude_providers=tuple(wanted.exclude_provider or ()),
+        offer_id=wanted.offer,
+        model=wanted.model,
+        context=wanted.context,
+        concurrency=wanted.concurrency,
+        quantization=wanted.quantization or "",
+    )
+    return DeploymentSpec(
+        model=wanted.model,
+        backend=settings.backend,
+        query=query,
+        hours=settings.hours,
+        max_attempts=settings.max_attempts,
+        bench=wanted.bench,
+        after=wanted.after,
+        engine_args=tuple(wanted.engine_arg or ()),
+        auto_fix=wanted.auto_fix,
+    )
+
+
+def _never_began(model: str, error: GdlError) -> Recorded:
+    """The last line of a deployment that had no other: it failed before its first event."""
+    from datetime import UTC, datetime
+
+    from gdl.domain.events import DeploymentFinished, Recorded
+    from gdl.domain.phase import Billing
+
+    finished = DeploymentFinished(
+        outcome="cancelled" if error.kind == "cancelled" else "failed",
+        endpoint=None,
+        model=model,
+        session_id=None,
+        billing=Billing.NONE,
+        attempts=(),
+        error=error.message,
+        hint=error.hint,
+        kind=error.kind,
+    )
+    return Recorded("", 1, datetime.now(UTC), finished)

@@ -1,0 +1,69 @@
+"""`gdl-tui doctor`: what would stand in the way of a deployment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from gdl.cli import exit_codes
+from gdl.cli.options import JsonOption, MachineTarget, RuntimeOption
+from gdl.cli.runtime import Cli, Session, execute
+
+if TYPE_CHECKING:
+    from gdl.domain.findings import Finding
+
+
+def doctor(
+    cli: Cli,
+    *,
+    plan: Annotated[
+        str | None,
+        typer.Option(
+            "--plan",
+            metavar="DRIVER",
+            help="Show what would be installed with this NVIDIA driver instead.",
+        ),
+    ] = None,
+    vllm: Annotated[
+        str | None, typer.Option("--vllm", metavar="X", help="With --plan: this release of vLLM.")
+    ] = None,
+    gpu: Annotated[
+        str | None,
+        typer.Option("--gpu", metavar="CC", help="With --plan: compute capability, such as 8.6."),
+    ] = None,
+    runtime: RuntimeOption = None,
+    target: MachineTarget,
+    as_json: JsonOption = False,
+) -> NoReturn:
+    """Look for what would stand in the way of a deployment."""
+    if plan is not None:
+        from gdl.cli import install_preview
+
+        install_preview.show(cli, plan, gpu or "", vllm, runtime, as_json)
+    if vllm is not None or gpu is not None or runtime is not None:
+        raise typer.BadParameter("--vllm, --gpu and --runtime go with --plan")
+
+    async def body(session: Session) -> int:
+        findings = await session.orchestrator.support.doctor()
+        if as_json:
+            for finding in findings:
+                session.output.json(finding)
+        else:
+            session.output.lines(_table(findings))
+        failed = any(finding.status == "fail" for finding in findings)
+        return exit_codes.BACKEND_FAILED if failed else exit_codes.OK
+
+    execute(cli, body, target=target, as_json=as_json)
+
+
+def _table(findings: Sequence[Finding]) -> list[str]:
+    from gdl.cli.tables import table
+
+    rows: list[tuple[str, str, str]] = []
+    for finding in findings:
+        rows.append((finding.status, finding.name, finding.detail))
+        if finding.hint and finding.status in ("warn", "fail"):
+            rows.append(("", "", f"hint: {finding.hint}"))
+    return table(("STATUS", "CHECK", "FINDING"), rows)

@@ -1,0 +1,146 @@
+"""`gdl-tui offers`: what can be rented."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from gdl.cli import exit_codes
+from gdl.cli.options import (
+    ConcurrencyOption,
+    ContextOption,
+    ExcludeProviderOption,
+    JsonOption,
+    MarketTarget,
+    MaxPriceOption,
+    ProviderOption,
+    QuantizationOption,
+)
+from gdl.cli.runtime import Cli, Session, execute
+
+if TYPE_CHECKING:
+    from gdl.domain.offers import OfferQuery, RankedOffer
+
+
+@dataclass(frozen=True, slots=True)
+class OfferOptions:
+    """Which offers are wanted."""
+
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="M", help="Machines that can serve this model.")
+    ] = None
+    provider: ProviderOption = None
+    gpu: Annotated[
+        str | None, typer.Option("--gpu", metavar="G", help="Part of the GPU's name.")
+    ] = None
+    min_vram: Annotated[
+        float | None,
+        typer.Option("--min-vram", metavar="GB", min=0, help="VRAM of each GPU, at least."),
+    ] = None
+    max_price: MaxPriceOption = None
+    gpus: Annotated[
+        int | None, typer.Option("--gpus", metavar="N", min=0, help="GPUs, at least.")
+    ] = None
+    exclude_provider: ExcludeProviderOption = None
+    context: ContextOption = None
+    concurrency: ConcurrencyOption = None
+    quantization: QuantizationOption = None
+
+    @property
+    def query(self) -> OfferQuery:
+        """All but the price: that may be a setting, too."""
+        from gdl.domain.offers import OfferQuery
+
+        return OfferQuery(
+            provider=self.provider,
+            gpu=self.gpu,
+            min_vram_gb=self.min_vram,
+            gpu_count=self.gpus,
+            exclude_providers=tuple(self.exclude_provider or ()),
+            model=self.model,
+            context=self.context,
+            concurrency=self.concurrency,
+            quantization=self.quantization or "",
+        )
+
+
+def offers(
+    cli: Cli, wanted: OfferOptions, target: MarketTarget, as_json: JsonOption = False
+) -> NoReturn:
+    """List offers: cheapest first, excluded ones last with the reason."""
+
+    async def body(session: Session) -> int:
+        from gdl.domain.errors import NoSuitableOffer
+        from gdl.domain.ranking import why_none
+
+        query = replace(wanted.query, max_price=session.settings.max_price)
+        ranked = await session.orchestrator.market.offers(query)
+        if as_json:
+            for row in ranked:
+                session.output.json(_plain(row))
+        elif ranked:
+            session.output.lines(_table(ranked))
+        if all(row.excluded is not None for row in ranked):
+            raise NoSuitableOffer(*why_none(ranked, query))
+        return exit_codes.OK
+
+    execute(cli, body, target=target, as_json=as_json, flags={"max_price": wanted.max_price})
+
+
+def _plain(row: RankedOffer) -> dict[str, Any]:
+    """The offer's own fields, then what ranking says of it; `excluded_until` in ISO 8601."""
+    from gdl.domain.serialization import to_plain
+
+    return {
+        **to_plain(row.offer),
+        "excluded": row.excluded,
+        "exclusion": row.exclusion,
+        "headroom_gb": row.headroom_gb,
+        "excluded_until": to_plain(row.until),
+        "session_cost": row.session_cost,
+        "usd_per_million": row.usd_per_million,
+    }
+
+
+def _table(ranked: Sequence[RankedOffer]) -> list[str]:
+    """Speeds are known for some GPUs at best: without any, their column is left out."""
+    from gdl.cli.tables import table
+
+    speeds = any(row.usd_per_million is not None for row in ranked)
+    headings = (
+        ">PRICE",
+        ">SESSION",
+        *((">PER 1M",) if speeds else ()),
+        "MACHINE",
+        ">SPARE",
+        "PROVIDER",
+        "LOCATION",
+        ">RELIABLE",
+        "OFFER",
+        "EXCLUDED",
+    )
+    return table(headings, [_cells(row, speeds) for row in ranked])
+
+
+def _cells(row: RankedOffer, speeds: bool) -> tuple[str, ...]:
+    from gdl.domain.money import dollars
+    from gdl.presentation.hardware import machine
+    from gdl.presentation.money import hourly
+
+    offer = row.offer
+    per_million = "" if row.usd_per_million is None else dollars(row.usd_per_million)
+    return (
+        hourly(offer.price_per_hour),
+        "" if row.session_cost is None else dollars(row.session_cost),
+        *((per_million,) if speeds else ()),
+        machine(offer, offer.vram_gb),
+        "" if row.headroom_gb is None else f"{row.headroom_gb:+.0f} GB",
+        offer.provider,
+        offer.location,
+        "" if offer.reliability is None else f"{offer.reliability:.1%}",
+        offer.id,
+        "" if row.excluded is None else f"- {row.excluded}",
+    )

@@ -1,0 +1,96 @@
+"""`gdl-tui sessions`: what is rented."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from gdl.cli import exit_codes
+from gdl.cli.options import JsonOption, MachineTarget
+from gdl.cli.output import say
+from gdl.cli.runtime import Cli, Session, execute
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from gdl.orchestrator.api.views import SessionRow
+
+
+def sessions(cli: Cli, target: MachineTarget, as_json: JsonOption = False) -> NoReturn:
+    """List rented machines, with what they cost so far."""
+
+    async def body(session: Session) -> int:
+        from gdl.presentation.lines import plain
+
+        rows = await session.orchestrator.sessions.rows()
+        if as_json:
+            for row in rows:
+                session.output.json(session_to_plain(row))
+        elif rows:
+            session.output.lines(_table(rows))
+            for row in rows:
+                if row.public is not None:
+                    say(f"warning: {plain(row.session.id)} is public: {plain(row.public)}")
+        else:
+            say("no sessions")
+        return exit_codes.OK
+
+    execute(cli, body, target=target, as_json=as_json)
+
+
+def session_to_plain(row: SessionRow) -> dict[str, Any]:
+    """The session's own fields, then what we know of it."""
+    from gdl.domain.serialization import to_plain
+
+    return {
+        **to_plain(row.session),
+        "ours": row.ours,
+        "deployment_id": row.deployment_id,
+        "model": row.model,
+        "endpoint": row.endpoint,
+        "public": row.public,
+        "cost": row.cost,
+        "billing": row.billing,
+    }
+
+
+def _table(rows: Sequence[SessionRow]) -> list[str]:
+    from datetime import UTC, datetime
+
+    from gdl.cli.tables import table
+
+    headings = (
+        "SESSION",
+        "STATUS",
+        "BILLING",
+        "PROVIDER",
+        "MACHINE",
+        ">PRICE",
+        ">COST",
+        ">ENDS IN",
+        "MODEL",
+        "OURS",
+    )
+    now = datetime.now(UTC)
+    return table(headings, [_cells(row, now) for row in rows])
+
+
+def _cells(row: SessionRow, now: datetime) -> tuple[str, ...]:
+    from gdl.domain.money import dollars
+    from gdl.presentation.durations import hours_left
+    from gdl.presentation.hardware import machine
+    from gdl.presentation.money import hourly
+
+    session = row.session
+    return (
+        session.id,
+        session.status.value,
+        row.billing,
+        session.provider,
+        machine(session),
+        hourly(session.price_per_hour),
+        dollars(row.cost),
+        hours_left(session.expires_at, now) if session.expires_at and not session.terminal else "",
+        row.model or "",
+        "yes" if row.ours else "no",
+    )
