@@ -1,69 +1,63 @@
-"""One deployment while it runs: its channel, its task, and what the user decides meanwhile."""
+"""One deployment while it runs: what it is, where it stands, and the owners of its parts."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from gdl.domain import events as ev
-from gdl.domain.decisions import AfterFailure, AfterServing
+from gdl.domain.decisions import AfterFailure
 from gdl.domain.deployment import DeploymentState
-from gdl.domain.health import Check, HealthSample
-from gdl.domain.offers import Exclusion
 from gdl.domain.phase import Phase
-from gdl.domain.readings import CheckRound, GpuLoad
 from gdl.domain.remedies import Remedy
 from gdl.domain.rental import Rental
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines.base import Model
+from gdl.orchestrator.deployment.decisions import Decisions
 from gdl.orchestrator.deployment.event_channel import EventChannel
-from gdl.ssh.reconnecting import Link
-
-ROUNDS_KEPT = 60
+from gdl.orchestrator.deployment.exclusions import DeploymentExclusions
+from gdl.orchestrator.deployment.live_readings import LiveReadings
+from gdl.orchestrator.deployment.rental_record import RentalRecord
 
 
 @dataclass(slots=True)
 class Deployment:
-    """`decision` is set while the deployment holds ("release" or "keep" resolve it), `choice`
-    while an attempt that failed, or could go on, waits ("retry", "next", "exclude" or "fix" resolve
-    it). chosen: what was chosen before the attempt had failed.
+    """cancelling: its user, or the end of the program, has ended it.
 
-    tries_left: whether this attempt is not the last that is made by itself.
+    attempt: the number of the current one, from 1. tries_left: whether it is not the last that is
+    made by itself. adopted: its machine was rented by a process that is gone. disk_gb: what to ask
+    for, after a disk turned out too small.
 
-    exclusions: by (kind, key), those of this deployment. allowed: providers the user brought back,
-    whatever speaks against them. doubts: sessions that ended by themselves in a way that proves
-    nothing about their machine. adopted: the machine of this attempt was rented by a process that
-    is gone. disk_gb: what to ask for, after a disk turned out too small. health: while it is
-    held, how the endpoint is now. gpu: what its GPUs do while a server runs on them. rounds: the
-    latest rounds of checks, oldest first.
+    doubts: sessions that ended by themselves in a way that proves nothing about their machine.
     """
 
     id: str
     spec: DeploymentSpec
     model: Model
     channel: EventChannel
+    record: RentalRecord
     log_dir: Path
-    task: asyncio.Task[None] | None = None
-    decision: asyncio.Future[AfterServing] | None = None
-    choice: asyncio.Future[AfterFailure] | None = None
-    cancelling: bool = False
-    rental: Rental | None = None
-    link: Link | None = None
-    attempt: int = 0
     auto_failover: bool = True
-    adopted: bool = False
-    chosen: AfterFailure | None = None
+    task: asyncio.Task[None] | None = None
+    cancelling: bool = False
+    attempt: int = 0
     tries_left: bool = False
-    exclusions: dict[tuple[str, str], Exclusion] = field(default_factory=dict)
-    allowed: set[str] = field(default_factory=set)
+    adopted: bool = False
     disk_gb: int | None = None
-    health: HealthSample | None = None
-    gpu: GpuLoad | None = None
-    rounds: deque[CheckRound] = field(default_factory=lambda: deque(maxlen=ROUNDS_KEPT))
     doubts: list[str] = field(default_factory=list)
+    exclusions: DeploymentExclusions = field(default_factory=DeploymentExclusions)
+    decisions: Decisions = field(init=False)
+    readings: LiveReadings = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.decisions = Decisions(self.id)
+        self.readings = LiveReadings(self.channel.clock)
+
+    @property
+    def rental(self) -> Rental | None:
+        """What is rented for it now."""
+        return self.record.current
 
     @property
     def state(self) -> DeploymentState:
@@ -76,20 +70,14 @@ class Deployment:
 
     async def ask(self, note: str, remedy: Remedy | None = None) -> AfterFailure:
         """Until the user has chosen. note: how it is told. remedy: what there is to apply."""
-        self.choice = asyncio.get_running_loop().create_future()
-        try:
+
+        async def announce() -> None:
             await self.emit(ev.ChoiceAwaited(self.attempt, remedy))
             await self.note(note)
-            choice = await self.choice
-        finally:
-            self.choice = None
+
+        choice = await self.decisions.after_failure(announce)
         await self.emit(ev.ChoiceMade(self.attempt, choice.value))
         return choice
-
-    def keep_round(self, checks: Sequence[Check]) -> None:
-        """All checks have been made once more."""
-        if checks:
-            self.rounds.append(CheckRound(self.channel.clock(), tuple(checks)))
 
     async def emit(self, event: ev.Event) -> None:
         await self.channel.emit(event)

@@ -61,7 +61,7 @@ async def watch(
         runner = endpoint.runner if has_gpu else None
         async with aclosing(samples(endpoint.client, connected, runner)) as looks:
             async for sample, changed in looks:
-                deployment.health = sample
+                deployment.readings.health = sample
                 healthy = sample.condition is Condition.HEALTHY
                 news = changed and not (well and healthy)
                 if news:
@@ -75,7 +75,7 @@ async def watch(
                     checked_at = time.monotonic()
                     checking = asyncio.create_task(_recheck(deployment, endpoint, pid, has_gpu))
     finally:
-        deployment.health = None
+        deployment.readings.health = None
         if checking is not None:
             checking.cancel()
             await asyncio.gather(checking, return_exceptions=True)
@@ -87,7 +87,7 @@ async def _recheck(
     """All checks again; only what came out differently is told."""
     before = deployment.state.checks
     found = await endpoint.check(deployment.model.served_name, pid=pid, has_gpu=has_gpu)
-    deployment.keep_round(found)
+    deployment.readings.keep_round(found)
     for check in found:
         was = before.get(check.name)
         if was is None or was.status is not check.status:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from gdl.domain import events as ev
 from gdl.domain.benchmark import OWN_LOAD, BenchLoad, BenchReport, QualityAnswer, own_workload
@@ -181,7 +180,7 @@ async def verify(deployment: Deployment, endpoint: Endpoint, *, pid: int | None,
         )
     finally:
         await emit.drain()
-    deployment.keep_round(checks)
+    deployment.readings.keep_round(checks)
     require_passed(checks)
 
 
@@ -215,16 +214,17 @@ async def benchmark(
 
 async def hold(deployment: Deployment, ended: asyncio.Event) -> AfterServing:
     """Until the user decides; raises DeployError when the server ends."""
-    decision: asyncio.Future[AfterServing] = asyncio.get_running_loop().create_future()
-    deployment.decision = decision
+    decisions = deployment.decisions
+    deciding = asyncio.create_task(
+        decisions.after_serving(lambda: deployment.note("holding the tunnel open"))
+    )
     end = asyncio.create_task(ended.wait())
     try:
-        await deployment.note("holding the tunnel open")
-        either: set[asyncio.Future[Any]] = {decision, end}
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if decision.done():
-            return decision.result()
+        await asyncio.wait({deciding, end}, return_when=asyncio.FIRST_COMPLETED)
+        if not decisions.holds:
+            return await deciding
         raise DeployError("the server ended while serving", "its log says why")
     finally:
-        end.cancel()
-        deployment.decision = None
+        for task in (deciding, end):
+            task.cancel()
+        await asyncio.gather(deciding, end, return_exceptions=True)

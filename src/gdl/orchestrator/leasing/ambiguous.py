@@ -86,8 +86,7 @@ class AmbiguousRents:
         await deployment.progress(f"{why.message}: asking whether a machine exists")
         # From here on no answer is expected: other processes need not wait for one.
         rental = replace(rental, billing=Billing.UNKNOWN)
-        deployment.rental = rental
-        await self._releaser.save(rental)
+        await deployment.record.note(rental)
         try:
             found = await self._named(why)
             if not found:
@@ -171,9 +170,8 @@ class AmbiguousRents:
         await deployment.note(
             f"session {session.id} exists but its key is lost: destroying it", "warning"
         )
-        deployment.rental = replace(rental, session_id=session.id)
-        await self._releaser.save(deployment.rental)
-        # It cost something, and the story is to tell it.
+        await deployment.record.note(replace(rental, session_id=session.id))
+        # It cost something, and its events are to tell it.
         await deployment.emit(
             ev.SessionRented(
                 deployment.attempt,
@@ -188,9 +186,7 @@ class AmbiguousRents:
 
     async def forget(self, deployment: Deployment, rental: Rental, *, made: bool = False) -> None:
         """Nothing is rented by this request (any more). made: something was, and was destroyed."""
-        settled = replace(rental, billing=Billing.NONE, session_id=None)
-        deployment.rental = None
-        await self._journal.save(settled)
+        await deployment.record.settle(replace(rental, billing=Billing.NONE, session_id=None))
         billing = Billing.RELEASED if made else Billing.NONE
         words = "what the request had made is destroyed" if made else "nothing was rented"
         await deployment.emit(ev.BillingChanged(deployment.attempt, billing, None, words))

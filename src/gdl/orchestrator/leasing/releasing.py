@@ -101,7 +101,7 @@ class Releaser:
             )
             return
         billing = Billing.RELEASED if self._backend.traits.bills else Billing.NONE
-        deployment.rental = await self._write_off(rental, billing)
+        await deployment.record.note(await self._written_off(rental, billing))
         await deployment.emit(
             ev.BillingChanged(
                 rental.attempt, billing, rental.session_id, "the backend confirmed that it is gone"
@@ -142,7 +142,7 @@ class Releaser:
         for rental in await self._journal.rentals():
             if rental.session_id == session_id and rental.open:
                 billing = Billing.RELEASED if self._backend.traits.bills else Billing.NONE
-                await self._write_off(rental, billing)
+                await self.save(await self._written_off(rental, billing))
 
     async def settled_elsewhere(self, rental: Rental) -> bool:
         """Whether another process has given this session back meanwhile, or is doing so, at its
@@ -159,25 +159,22 @@ class Releaser:
         """Journal and say that nobody knows whether a machine still bills."""
         billing = Billing.UNKNOWN if self._backend.traits.bills else Billing.NONE
         rental = replace(rental, billing=billing)
-        deployment.rental = rental
-        await self.save(rental)
+        await deployment.record.note(rental)
         await deployment.emit(ev.BillingChanged(rental.attempt, billing, rental.session_id, why))
 
-    async def _write_off(self, rental: Rental, billing: Billing) -> Rental:
-        """Journal that a session is gone; its keys, which open nothing any more, go too. A key that
-        the user named stays, also where it is the one of another rental."""
+    async def _written_off(self, rental: Rental, billing: Billing) -> Rental:
+        """The rental of a session that is gone. Its keys, which open nothing any more, go too. A
+        key that the user named stays, also where it is the one of another rental."""
         ours = self._settings.keys_dir
         for name in (rental.key_file, rental.api_key_file, rental.host_key_file):
             path = Path(name)
             if name and path.parent == ours and path.name.startswith(rental.intent_id):
                 await asyncio.to_thread(_remove, path)
-        released = replace(
-            rental, billing=billing, released_at=self._clock(), key_file="", api_key_file=""
-        )
-        await self.save(released)
         with contextlib.suppress(GdlError):
             await public_endpoints.forget(self._journal, rental.session_id or "")
-        return released
+        return replace(
+            rental, billing=billing, released_at=self._clock(), key_file="", api_key_file=""
+        )
 
     async def save(self, rental: Rental) -> None:
         """What happened has happened, whether or not the journal takes it; the channel tells

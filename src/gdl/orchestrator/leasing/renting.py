@@ -64,7 +64,6 @@ class Renter:
         clock: Callable[[], datetime],
     ) -> None:
         self._backend = backend
-        self._journal = journal
         self._settings = settings
         self._consumer_id = consumer_id
         self._clock = clock
@@ -191,13 +190,14 @@ class Renter:
         offered = rental.price
         # In memory first: should the disk refuse the key, the machine is still given back.
         billing = Billing.ACTIVE if self._backend.traits.bills else Billing.NONE
-        deployment.rental = replace(rental, session_id=rented.session.id, billing=billing)
+        rental = replace(rental, session_id=rented.session.id, billing=billing)
+        deployment.record.rented(rental)
         key_file = rented.identity_file or ""
         if rented.private_key is not None:
             path = self._settings.keys_dir / f"{rental.intent_id}.pem"
             key_file = str(await asyncio.to_thread(write_key, path, rented.private_key))
         rental = replace(
-            deployment.rental,
+            rental,
             key_file=key_file,
             agent_auth=rented.agent_auth,
             alias=rented.config_alias or "",
@@ -206,8 +206,7 @@ class Renter:
             host_key_file=str(self._settings.keys_dir / f"{rental.intent_id}.hostkey"),
             price=rented.session.price_per_hour or rental.price,
         )
-        deployment.rental = rental
-        await self._journal.save(rental)
+        await deployment.record.save(rental)
         detail = "the machine is rented" if self._backend.traits.bills else "nothing is billed"
         session = rented.session
         await deployment.emit(ev.BillingChanged(deployment.attempt, billing, session.id, detail))
@@ -231,8 +230,7 @@ class Renter:
 
     async def _remember(self, deployment: Deployment, rental: Rental) -> None:
         """Nothing is asked for before the journal has it. Raises GdlError when it does not."""
-        await self._journal.save(rental)
-        deployment.rental = rental
+        await deployment.record.intend(rental)
         if rental.billing is Billing.REQUESTED:
             await deployment.emit(
                 ev.BillingChanged(

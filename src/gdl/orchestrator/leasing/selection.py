@@ -55,8 +55,8 @@ class OfferSelection:
             offers,
             query,
             hours=deployment.spec.hours,
-            excluded=tuple(deployment.exclusions.values()),
-            included=deployment.allowed,
+            excluded=deployment.exclusions.in_force,
+            included=deployment.exclusions.included,
         )
         suitable = [r for r in ranked if r.excluded is None]
         reasons = Counter(r.excluded for r in ranked if r.excluded is not None)
@@ -98,7 +98,7 @@ class OfferSelection:
     def _allowing(deployment: Deployment) -> OfferQuery:
         """The query without the providers that the user brought back."""
         query = deployment.spec.query
-        kept = tuple(p for p in query.exclude_providers if p not in deployment.allowed)
+        kept = tuple(p for p in query.exclude_providers if p not in deployment.exclusions.included)
         return replace(query, exclude_providers=kept)
 
     # -- after a failure -------------------------------------------------------------------------
@@ -137,7 +137,6 @@ class OfferSelection:
 
     async def exclude_provider(self, deployment: Deployment, provider: str) -> None:
         """By the user's wish, for this deployment."""
-        deployment.allowed.discard(provider)
         await self._leave_out(
             deployment,
             Exclusion(
@@ -155,9 +154,7 @@ class OfferSelection:
         lasting = exclusion.scope != "deployment"
         # Within the deployment it lasts as long as that, however short its own time is.
         mine = replace(exclusion, scope="deployment", until=None)
-        deployment.exclusions[exclusion.kind, exclusion.key] = mine
-        if exclusion.kind == "provider":
-            deployment.allowed.discard(exclusion.key)
+        deployment.exclusions.add(mine)
         if lasting and self._backend.traits.bills:
             try:
                 await remembered.remember(self._journal, exclusion)
@@ -176,11 +173,10 @@ class OfferSelection:
 
     async def include_provider(self, deployment: Deployment, provider: str) -> None:
         """Bring a provider back into this deployment, whatever left it out."""
-        known = ("provider", provider) in deployment.exclusions
+        known = deployment.exclusions.excludes_provider(provider)
         in_force = await self._market.exclusions()
         across = any(x.kind == "provider" and x.key == provider for x in in_force)
         if not (known or across or provider in deployment.spec.query.exclude_providers):
             raise UsageError(f"provider {provider} is not excluded here", "nothing to bring back")
-        deployment.exclusions.pop(("provider", provider), None)
-        deployment.allowed.add(provider)
+        deployment.exclusions.include_provider(provider)
         await deployment.emit(ev.ExclusionLifted(deployment.attempt, "provider", provider))

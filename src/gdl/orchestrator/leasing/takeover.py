@@ -58,8 +58,8 @@ class Takeover:
             served_name=intent.served_name,
             engine=intent.engine,
         )
-        deployment.rental, deployment.adopted = taken, True
-        await self._releaser.save(taken)
+        deployment.adopted = True
+        await deployment.record.note(taken)
         await deployment.note(
             f"session {session.id} was rented by a gdl-tui that is gone, and its key is here:"
             " taking it over"

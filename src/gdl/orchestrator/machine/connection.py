@@ -21,7 +21,6 @@ from gdl.domain.rental import Rental
 from gdl.domain.secret import Secret
 from gdl.domain.session import Session, SshAddress
 from gdl.host.inspection import inspect_host
-from gdl.journal.store import Journal
 from gdl.keyring.key_files import write_key
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.machine import preflight
@@ -72,12 +71,9 @@ class Machine:
     marketplace, whose key and sshd may take a while.
     """
 
-    def __init__(
-        self, deployment: Deployment, journal: Journal, settings: Settings, *, rents: bool
-    ) -> None:
+    def __init__(self, deployment: Deployment, settings: Settings, *, rents: bool) -> None:
         self.deployment = deployment
         self.settings = settings
-        self._journal = journal
         self.rents = rents
         self._link: Link | None = None
         self._facts: HostFacts | None = None
@@ -117,7 +113,7 @@ class Machine:
         ssh = session.ssh
         await self.save(replace(self.rental, host=ssh.host, port=ssh.port, user=ssh.user))
         link = Link(target_for(self.rental, self.settings), on_state=self._link_state)
-        self._link = self.deployment.link = link
+        self._link = link
         started = time.monotonic()
         wait = 0.2
         while True:
@@ -346,8 +342,6 @@ class Machine:
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._link is not None:
             await self._link.aclose()
-        self.deployment.link = None
 
     async def save(self, rental: Rental) -> None:
-        self.deployment.rental = rental
-        await self._journal.save(rental)
+        await self.deployment.record.save(rental)

@@ -193,7 +193,7 @@ class EngineProcess:
                     async with asyncio.timeout(2 * _LOOK_S):
                         look = await looks.get()
                         self._picture.look(look, time.monotonic())
-                        machine.deployment.gpu = gpu_sampler.of_vitals(look)
+                        machine.deployment.readings.gpu = gpu_sampler.of_vitals(look)
                 idle = self._picture.idle_s(time.monotonic())
                 if idle > machine.settings.timeouts.stall:
                     self._give_up(by_id("stalled", [f"nothing for {idle:.0f} s", *self._last()]))

@@ -51,11 +51,11 @@ async def watch(deployment: Deployment, runner: CommandRunner, ended: asyncio.Ev
             has_gpu = deployment.rental is not None and deployment.rental.has_gpu
             if has_gpu and deployment.state.phase not in _STARTS:
                 try:
-                    deployment.gpu = of_status(await gpu_status(runner))
+                    deployment.readings.gpu = of_status(await gpu_status(runner))
                 except SshError:
-                    deployment.gpu = None
+                    deployment.readings.gpu = None
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_EVERY_S):
                     await ended.wait()
     finally:
-        deployment.gpu = None
+        deployment.readings.gpu = None

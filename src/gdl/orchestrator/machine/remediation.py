@@ -95,7 +95,7 @@ class Remediation:
             remedy,
         )
         if choice is not AfterFailure.FIX:
-            dep.chosen = choice
+            dep.decisions.early = choice
         return choice
 
     async def _apply(self, plan: Plan, remedy: Remedy) -> None:

@@ -64,7 +64,7 @@ class Attempt:
         self._journal = journal
         self._offer: Offer | None = None
         self.endpoint: served_endpoint.Endpoint | None = None
-        self.machine = Machine(deployment, journal, settings, rents=backend.traits.bills)
+        self.machine = Machine(deployment, settings, rents=backend.traits.bills)
         self.server = EngineProcess(self.machine, engine)
         self._mender = Remediation(self.machine)
         self._measurements = Measurements(

@@ -88,7 +88,7 @@ class DeploymentTask:
                     tries = 0
                     continue
             dep.attempt += 1
-            dep.adopted, dep.chosen = False, None
+            dep.adopted, dep.decisions.early = False, None
             tries += 1
             dep.tries_left = tries < dep.spec.max_attempts
             await dep.emit(_attempt_started(dep.attempt, offer))
@@ -102,7 +102,7 @@ class DeploymentTask:
                 tries -= isinstance(error, SessionExists)
                 dep.tries_left = tries < dep.spec.max_attempts
             failed, offer = offer, None
-            if dep.goes_on and dep.chosen is None:
+            if dep.goes_on and dep.decisions.early is None:
                 continue
             if not dep.spec.ask_on_failure:
                 raise last
@@ -143,7 +143,7 @@ class DeploymentTask:
             self._give_back(close_only=isinstance(error, ReleaseUnconfirmed))
         )
         # Who was asked, and chose another machine all the same, gets it.
-        wanted = dep.chosen if isinstance(error, DeployError) else None
+        wanted = dep.decisions.early if isinstance(error, DeployError) else None
         if kept or (hopeless and wanted is None):
             raise error
         if hopeless and wanted is not AfterFailure.RETRY:
@@ -154,7 +154,7 @@ class DeploymentTask:
         """Wait for a choice; the offer to take, or None for the next of a fresh list."""
         dep = self._deployment
         while True:
-            choice, dep.chosen = dep.chosen, None
+            choice = dep.decisions.take_early()
             if choice is None:
                 choice = await dep.ask(
                     "waiting for a choice: retry, next offer, or exclude the provider"
@@ -228,7 +228,7 @@ class DeploymentTask:
             await attempt.close()
             return kept
         await attempt.release()
-        dep.rental = None
+        dep.record.clear()
         return False
 
     # -- ends ------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from gdl.journal.store import DeploymentRow, Journal
 from gdl.orchestrator.api.read_only import changing, refuse_read_only
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.deployment.event_channel import EventChannel
+from gdl.orchestrator.deployment.rental_record import RentalRecord
 from gdl.orchestrator.deployment.summary import broken_off
 from gdl.orchestrator.leasing import model_rows, process_liveness
 from gdl.orchestrator.leasing.orphans import Orphans, quietly
@@ -136,6 +137,7 @@ class DeploymentRegistry:
             spec,
             model,
             EventChannel(ident, self._journal, self._clock),
+            RentalRecord(self._journal),
             self._settings.logs_dir / ident,
             auto_failover=spec.auto_failover,
         )
@@ -263,33 +265,12 @@ class DeploymentRegistry:
         elif not self._backend.traits.outlives_program:
             raise UsageError("the simulated market ends with this program", "give it back")
         deployment = self._running(deployment_id)
-        if isinstance(decision, AfterServing):
-            self._decide(deployment, decision)
-            return
         if decision is AfterFailure.FIX and deployment.state.offered is None:
             raise UsageError(
                 f"deployment {deployment_id} has no remedy to apply on its machine",
                 "retry, or take the next offer",
             )
-        self._choose(deployment, decision)
-
-    @staticmethod
-    def _decide(deployment: Deployment, decision: AfterServing) -> None:
-        if deployment.decision is None or deployment.decision.done():
-            raise UsageError(
-                f"deployment {deployment.id} is {deployment.state.phase}, not held open",
-                "cancel it instead, which also gives the machine back",
-            )
-        deployment.decision.set_result(decision)
-
-    @staticmethod
-    def _choose(deployment: Deployment, choice: AfterFailure) -> None:
-        if deployment.choice is None or deployment.choice.done():
-            raise UsageError(
-                f"deployment {deployment.id} is not waiting for a choice",
-                "wait until its attempt has failed",
-            )
-        deployment.choice.set_result(choice)
+        deployment.decisions.answer(decision, deployment.state.phase)
 
     @changing("including a provider")
     async def include_provider(self, deployment_id: str, provider: str) -> None:
@@ -302,9 +283,8 @@ class DeploymentRegistry:
             return
         deployment.auto_failover = enabled
         await deployment.emit(ev.AutoFailoverSet(enabled))
-        waits = deployment.choice is not None and not deployment.choice.done()
-        if enabled and waits:
-            self._choose(deployment, AfterFailure.NEXT)
+        if enabled and deployment.decisions.asks:
+            deployment.decisions.answer(AfterFailure.NEXT, deployment.state.phase)
 
     # -- ending ----------------------------------------------------------------------------------
 
@@ -313,8 +293,8 @@ class DeploymentRegistry:
 
     async def end(self, deployment: Deployment) -> ev.DeploymentFinished:
         """Release what it holds open, or cancel it; its last event."""
-        if deployment.decision is not None and not deployment.decision.done():
-            deployment.decision.set_result(AfterServing.RELEASE)
+        if deployment.decisions.holds:
+            deployment.decisions.answer(AfterServing.RELEASE, deployment.state.phase)
         else:
             await self.cancel(deployment.id)
         return await self.wait(deployment.id)

@@ -58,7 +58,7 @@ class SessionEndpoints:
                 pid=attempt.server.pid,
                 has_gpu=bool(deployment.rental and deployment.rental.has_gpu),
             )
-            deployment.keep_round(checks)
+            deployment.readings.keep_round(checks)
             return checks
         rental = await self._lookup.find(ident)
         async with self._reconnector.reconnected(rental) as there:
@@ -81,7 +81,8 @@ class SessionEndpoints:
         deployment = self._registry.get(deployment_id)
         if deployment is None:
             return Readings()
-        return Readings(deployment.health, deployment.gpu, tuple(deployment.rounds))
+        live = deployment.readings
+        return Readings(live.health, live.gpu, tuple(live.rounds))
 
     async def estimates(self, deployment_id: str) -> Mapping[Phase, float]:
         past = await history.phase_times(self._journal, self._backend_name, deployment_id)

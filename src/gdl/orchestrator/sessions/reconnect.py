@@ -55,7 +55,7 @@ class Reconnector:
 
     async def reopen(self, deployment: Deployment, rental: Rental, attempt: Attempt) -> None:
         """From a rented session to a verified endpoint again, as events of a new deployment."""
-        deployment.rental = rental
+        deployment.record.rented(rental)
         assert rental.session_id is not None
         gpu, count = await self._gpu(rental.session_id)
         await deployment.emit(

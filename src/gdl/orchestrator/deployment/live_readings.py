@@ -1,0 +1,28 @@
+"""What is measured of a deployment while its server runs. Never journaled."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from gdl.domain.health import Check, HealthSample
+from gdl.domain.readings import CheckRound, GpuLoad
+
+ROUNDS_KEPT = 60
+
+
+class LiveReadings:
+    """health: how the endpoint is now, None unless it is held. gpu: what the GPUs do, None before
+    a server runs on them. rounds: the latest rounds of checks, oldest first."""
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        self._clock = clock
+        self.health: HealthSample | None = None
+        self.gpu: GpuLoad | None = None
+        self.rounds: deque[CheckRound] = deque(maxlen=ROUNDS_KEPT)
+
+    def keep_round(self, checks: Sequence[Check]) -> None:
+        """All checks have been made once more."""
+        if checks:
+            self.rounds.append(CheckRound(self._clock(), tuple(checks)))

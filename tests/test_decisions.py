@@ -1,0 +1,55 @@
+"""What a deployment waits for, and who may answer it when."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gdl.domain.decisions import AfterFailure, AfterServing
+from gdl.domain.errors import UsageError
+from gdl.orchestrator.deployment.decisions import Decisions
+
+
+async def nothing() -> None:
+    return None
+
+
+async def test_an_answer_is_heard_from_the_announcement_on() -> None:
+    decisions = Decisions("d-1")
+
+    async def announce() -> None:
+        assert decisions.asks and not decisions.holds
+        decisions.answer(AfterFailure.NEXT, "FAILED")
+
+    assert await decisions.after_failure(announce) is AfterFailure.NEXT
+    assert not decisions.asks
+
+
+async def test_each_decision_answers_its_own_question_once() -> None:
+    decisions = Decisions("d-1")
+    waiting = asyncio.create_task(decisions.after_serving(nothing))
+    await asyncio.sleep(0)
+    assert decisions.holds
+    with pytest.raises(UsageError, match="not waiting for a choice"):
+        decisions.answer(AfterFailure.RETRY, "SERVING")
+    decisions.answer(AfterServing.KEEP, "SERVING")
+    with pytest.raises(UsageError, match="d-1 is SERVING, not held open"):
+        decisions.answer(AfterServing.RELEASE, "SERVING")
+    assert await waiting is AfterServing.KEEP
+
+
+async def test_nobody_waits_after_an_end() -> None:
+    decisions = Decisions("d-1")
+    waiting = asyncio.create_task(decisions.after_serving(nothing))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert not decisions.holds
+
+
+def test_an_early_decision_is_taken_once() -> None:
+    decisions = Decisions("d-1")
+    decisions.early = AfterFailure.EXCLUDE
+    assert decisions.take_early() is AfterFailure.EXCLUDE
+    assert decisions.take_early() is None
