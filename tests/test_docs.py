@@ -154,14 +154,14 @@ def test_every_setting_and_variable_exists(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_toml_example_is_accepted(name: str) -> None:
-    from gdl.tui import keymap
+    from gdl.tui import keymap_check
     from gdl.tui.app import GdlApp
 
     for example in re.findall(r"^```toml\n(.*?)^```", (ROOT / name).read_text(), re.M | re.S):
         if "[project" in example:
             continue
         settings = Settings(**tomllib.loads(example))
-        assert keymap.complaints(GdlApp, settings.keys) == []
+        assert keymap_check.problems(GdlApp, settings.keys) == []
 
 
 def test_configuration_names_every_setting_with_its_default() -> None:

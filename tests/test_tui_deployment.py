@@ -1,4 +1,4 @@
-"""Attempts side by side, what is copied of a failure, estimates, gauges, and benchmarks by hand."""
+"""Attempts side by side, what is copied of a failure, estimates, samples, benchmarks by hand."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gdl.domain.events import Recorded
 from gdl.domain.health import CheckStatus, Condition, HealthSample
 from gdl.domain.phase import Billing, Phase
 from gdl.domain.readings import CheckRound, GpuLoad
-from gdl.tui.gauges import KEPT, Gauges, bar, sparkline
+from gdl.tui.recent_samples import KEPT, RecentSamples
 from gdl.tui.screens.bench_dialog import BenchDialog
 from gdl.tui.screens.deployment import DeploymentScreen
 from gdl.tui.screens.health import HealthScreen
@@ -26,6 +26,7 @@ from gdl.tui.screens.offers import OffersScreen
 from gdl.tui.store import EARLIER_KEPT, EARLIER_LINES, FINISHED_KEPT, LINES_KEPT, Store
 from gdl.tui.widgets.attempt_bar import AttemptBar
 from gdl.tui.widgets.log_pane import LogPane
+from gdl.tui.widgets.meters import bar, sparkline
 from tui_pilot import SIZE, screen_text, show, shows, until
 from tui_support import (
     CHECKS,
@@ -218,7 +219,7 @@ async def test_the_panes_follow_one_another() -> None:
     async with app.run_test(size=SIZE) as pilot:
         await show(pilot, orchestrator, to_serving)
         tabs = app.screen.query_one(TabbedContent)
-        for wanted in ("story", "install", "engine"):
+        for wanted in ("timeline", "install", "engine"):
             await pilot.press("l")
             await until(pilot, lambda wanted=wanted: tabs.active == wanted)  # type: ignore[misc]
         await pilot.press("escape")
@@ -317,7 +318,7 @@ async def test_what_was_measured_is_saved(tmp_path: Path, monkeypatch: pytest.Mo
     assert saved["rounds"][0]["checks"][0]["name"] == "gpu" and len(saved["answers"]) == 5
 
 
-# Gauges
+# RecentSamples
 
 
 def test_blocks_have_a_fixed_scale_and_the_newest_last() -> None:
@@ -329,11 +330,11 @@ def test_blocks_have_a_fixed_scale_and_the_newest_last() -> None:
 
 
 def test_what_is_not_told_is_no_sample() -> None:
-    gauges = Gauges()
+    samples = RecentSamples()
     for _ in range(KEPT + 20):
-        gauges.take(GpuLoad(1, 2, None), HealthSample(Condition.HEALTHY, running=1.0))
-    assert len(gauges.memory) == len(gauges.running) == KEPT
-    assert not gauges.percent and not gauges.kv_cache
+        samples.take(GpuLoad(1, 2, None), HealthSample(Condition.HEALTHY, running=1.0))
+    assert len(samples.memory) == len(samples.running) == KEPT
+    assert not samples.percent and not samples.kv_cache
 
 
 @long

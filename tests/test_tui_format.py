@@ -19,12 +19,12 @@ from gdl.domain.offers import OfferQuery
 from gdl.domain.ranking import rank
 from gdl.tui.filtering import matcher, sort
 from gdl.tui.store import Followed, LogRing, Store
-from gdl.tui.widgets.failure import Panel
+from gdl.tui.widgets.failure import PanelSize
 from gdl.tui.widgets.key_bar import ShownKey, fitting
 from gdl.tui.widgets.measurements import answers, benchmark, checks
-from gdl.tui.widgets.phase_rail import Room, rail
-from gdl.tui.widgets.status_panel import call, headline, status
-from gdl.tui.widgets.timeline import story
+from gdl.tui.widgets.phase_rail import RailSize, rail
+from gdl.tui.widgets.status_panel import client_call, headline, status
+from gdl.tui.widgets.timeline import timeline
 from tui_support import (
     OFFERS,
     SPEC,
@@ -133,11 +133,11 @@ def test_every_moment_of_a_deployment_can_be_drawn(
         now = recorded.at
         for width in (26, 38):
             for brief in (True, False):
-                lines = rail(followed, now, Room(width, brief)).plain.splitlines()
+                lines = rail(followed, now, RailSize(width, brief)).plain.splitlines()
                 assert all(cell_len(line) <= width for line in lines)
-        text, kind = status(followed, now, Panel(80, 4), moving=True)
+        text, kind = status(followed, now, PanelSize(80, 4), moving=True)
         seen.add(kind)
-        drawn = (text, headline(followed.state, now), story(followed))
+        drawn = (text, headline(followed.state, now), timeline(followed))
         tables = (checks(followed, now), benchmark(followed, now), answers(followed))
         for part in (*drawn, *tables):
             console.print(part)
@@ -150,7 +150,7 @@ def test_an_endpoint_line_quotes_what_it_is_given() -> None:
     to_serving(orchestrator, ident)
     hostile = "m'; touch pwned; '"
     state = replace(orchestrator.deployments.state(ident), served_name=hostile)
-    way = call(state)
+    way = client_call(state)
     assert way is not None
     words = shlex.split(way.lines("curl"))
     assert hostile in json.loads(words[words.index("-d") + 1])["model"]

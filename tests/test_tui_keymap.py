@@ -8,7 +8,7 @@ import pytest
 
 from gdl import settings as settings_module
 from gdl.tui.app import GdlApp
-from gdl.tui.keymap import complaints
+from gdl.tui.keymap_check import problems
 from gdl.tui.screens.chat import ChatScreen
 from gdl.tui.screens.help import keys_of
 from gdl.tui.screens.model_dialog import ModelDialog
@@ -47,7 +47,7 @@ async def test_a_clash_is_told_at_the_start() -> None:
 
 
 def test_the_keys_that_come_with_it_do_not_clash() -> None:
-    assert complaints(GdlApp, {}) == []
+    assert problems(GdlApp, {}) == []
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_the_keys_that_come_with_it_do_not_clash() -> None:
     ],
 )
 def test_what_clashes(keys: dict[str, str], told: list[str]) -> None:
-    found = complaints(GdlApp, keys)
+    found = problems(GdlApp, keys)
     assert len(found) == len(told)
     for got, wanted in zip(found, told, strict=True):
         assert got.startswith(wanted)

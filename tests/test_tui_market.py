@@ -17,7 +17,7 @@ from textual.widgets import Input
 from gdl.backends.shopper.discovery import api_keys
 from gdl.domain.errors import ReleaseUnconfirmed
 from gdl.orchestrator.api.views import SessionRow
-from gdl.tui import keymap
+from gdl.tui import keymap_check
 from gdl.tui.app import GdlApp
 from gdl.tui.screens.deploy_dialog import DeployDialog
 from gdl.tui.screens.deployment import DeploymentScreen
@@ -446,7 +446,7 @@ def test_api_keys_are_named_and_never_shown() -> None:
 # Everywhere
 
 
-@pytest.mark.parametrize("node", keymap.places(GdlApp), ids=lambda node: node.__name__)
+@pytest.mark.parametrize("node", keymap_check.places(GdlApp), ids=lambda node: node.__name__)
 def test_every_binding_has_an_id_a_name_and_a_tooltip(node: type[DOMNode]) -> None:
     for binding in node.BINDINGS:
         assert isinstance(binding, Binding), binding
@@ -454,7 +454,7 @@ def test_every_binding_has_an_id_a_name_and_a_tooltip(node: type[DOMNode]) -> No
 
 
 def test_every_binding_leads_to_an_action_that_exists() -> None:
-    places = keymap.places(GdlApp)
+    places = keymap_check.places(GdlApp)
     for node in places:
         for binding in node.BINDINGS:
             assert isinstance(binding, Binding)
@@ -466,7 +466,12 @@ def test_every_binding_leads_to_an_action_that_exists() -> None:
 
 
 def test_no_two_bindings_share_an_id() -> None:
-    ids = [b.id for node in keymap.places(GdlApp) for b in node.BINDINGS if isinstance(b, Binding)]
+    ids = [
+        b.id
+        for node in keymap_check.places(GdlApp)
+        for b in node.BINDINGS
+        if isinstance(b, Binding)
+    ]
     assert len(ids) == len(set(ids))
 
 

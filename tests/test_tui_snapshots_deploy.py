@@ -76,7 +76,7 @@ LOADING_LINES = (
 
 def looking(orchestrator: ScriptedOrchestrator, app: Any, *, loaded: bool) -> None:
     """Two minutes of GPU and engine, as a run would have collected them."""
-    gauges = app.store.followed.gauges
+    samples = app.store.followed.samples
     for number in range(60):
         share = 0.5875 * min(number / 45, 1.0) if not loaded else 0.9
         gpu = GpuLoad(int(24576 * share), 24576, (number * 7) % 90, 61, 214.0)
@@ -84,8 +84,8 @@ def looking(orchestrator: ScriptedOrchestrator, app: Any, *, loaded: bool) -> No
         sample = HealthSample(
             Condition.HEALTHY, "", 3.0, load, max(load - 2, 0), load * 0.05, load * 35.2
         )
-        gauges.take(gpu, sample if loaded else None)
-    orchestrator.gpu, orchestrator.sample = gauges.gpu, gauges.sample
+        samples.take(gpu, sample if loaded else None)
+    orchestrator.gpu, orchestrator.sample = samples.gpu, samples.sample
     app.touch()
 
 

@@ -117,11 +117,11 @@ class GdlApp(App[None]):
         """Connected: take up what runs already, and what the settings say of keys and theme."""
         self.feed.begin()
         if keys := self.settings.keys:
-            from gdl.tui.keymap import complaints
+            from gdl.tui.keymap_check import problems
 
             self.set_keymap(keys)
-            for complaint in complaints(type(self), keys)[:3]:
-                self.say(complaint, severity="warning")
+            for problem in problems(type(self), keys)[:3]:
+                self.say(problem, severity="warning")
         if theme := self.settings.theme:
             if theme in self.available_themes:
                 self.theme = theme
@@ -247,13 +247,13 @@ class GdlApp(App[None]):
         if not self.connected:
             self.exit()
             return
-        from gdl.tui.quit import quit_politely
+        from gdl.tui.quit import quit_or_ask
 
-        self.run_worker(quit_politely(self), group="quit")
+        self.run_worker(quit_or_ask(self), group="quit")
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """Every action that has a name, for the palette."""
-        from gdl.tui.palette import commands
+        from gdl.tui.palette_commands import commands
 
         yield from super().get_system_commands(screen)
         yield from commands(self, screen)

@@ -124,7 +124,7 @@ class DeploymentFeed:
         for ident, followed in self._context.store.deployments.items():
             if followed.state.finished is None:
                 readings = orchestrator.endpoints.readings(ident)
-                followed.gauges.take(readings.gpu, readings.health)
+                followed.samples.take(readings.gpu, readings.health)
 
     def _look_for_sessions(self) -> None:
         self._app.run_worker(self._list_sessions(), group="sessions")

@@ -1,7 +1,7 @@
-"""Python's garbage collector, kept from looking through everything while somebody types.
+"""Python's garbage collector, kept from walking over everything while somebody types.
 
 A full collection walks over all that lives: with ten thousand offers it takes 100 ms, and comes
-when it likes. Here it comes at a time of our choosing, and what has survived it is left out of the
+when it likes. Here it comes at a time of our choosing, and what has survived it is no part of the
 later ones.
 """
 

@@ -1,4 +1,4 @@
-"""Quitting while something costs money or is under way: leave it, give it back, or stay."""
+"""Quitting while something costs money or is under way: leave it, release it, or stay."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _KEEP_S = 30.0
 _RELEASE_S = 900.0
 
 
-async def quit_politely(app: App[None]) -> None:
+async def quit_or_ask(app: App[None]) -> None:
     """End the app at once when nothing runs or bills; otherwise ask, and do what was chosen."""
-    from gdl.tui.screens.dialogs import Leaving, QuitDialog
+    from gdl.tui.screens.dialogs import QuitDialog, QuitProgress
 
-    if any(isinstance(screen, QuitDialog | Leaving) for screen in app.screen_stack):
+    if any(isinstance(screen, QuitDialog | QuitProgress) for screen in app.screen_stack):
         return
     context = context_of(app)
     active = _active(context)
@@ -44,9 +44,9 @@ async def quit_politely(app: App[None]) -> None:
     )  # fmt: skip
     choice = await app.push_screen_wait(dialog)
     if choice == "leave":
-        await _wind_up(app, active, give_back=False)
+        await _end_all_and_exit(app, active, release=False)
     elif choice == "release":
-        await _wind_up(app, active, give_back=True)
+        await _end_all_and_exit(app, active, release=True)
 
 
 def _active(context: AppContext) -> list[Followed]:
@@ -56,7 +56,7 @@ def _active(context: AppContext) -> list[Followed]:
 
 
 def _fields(context: AppContext, active: list[Followed]) -> list[tuple[str, Text | str]]:
-    from gdl.tui.widgets.chrome import cost_line
+    from gdl.tui.widgets.cost_bar import cost_line
 
     now = context.now
     fields: list[tuple[str, Text | str]] = []
@@ -86,7 +86,7 @@ def _note(active: list[Followed], *, can_leave: bool) -> str:
     return "It is not serving yet and cannot go on without this program."
 
 
-async def _give_back(orchestrator: OrchestratorApi, followed: Followed) -> None:
+async def _release_or_cancel(orchestrator: OrchestratorApi, followed: Followed) -> None:
     """Release what is held; cancel what is not, or not yet."""
     ident = followed.state.deployment_id
     if followed.state.phase is Phase.STOPPING:
@@ -101,14 +101,14 @@ async def _give_back(orchestrator: OrchestratorApi, followed: Followed) -> None:
     await orchestrator.deployments.cancel(ident)
 
 
-async def _wind_up(app: App[None], active: list[Followed], *, give_back: bool) -> None:
+async def _end_all_and_exit(app: App[None], active: list[Followed], *, release: bool) -> None:
     """Tell the orchestrator, wait until each deployment has finished, then exit."""
-    from gdl.tui.screens.dialogs import Leaving
+    from gdl.tui.screens.dialogs import QuitProgress
 
     if not active:
         app.exit()
         return
-    screen = Leaving()
+    screen = QuitProgress()
     await app.push_screen(screen)
     context = context_of(app)
     orchestrator = context.orchestrator
@@ -116,15 +116,15 @@ async def _wind_up(app: App[None], active: list[Followed], *, give_back: bool) -
     for followed in active:
         ident = followed.state.deployment_id
         name = plain(followed.state.served_name or ident, 40)
-        screen.say(f"{name}: {'giving the machine back…' if give_back else 'leaving it serving…'}")
+        screen.say(f"{name}: {'giving the machine back…' if release else 'leaving it serving…'}")
         try:
-            if not give_back:
+            if not release:
                 await orchestrator.deployments.decide(ident, AfterServing.KEEP)
             else:
-                await _give_back(orchestrator, followed)
-            async with asyncio.timeout(_RELEASE_S if give_back else _KEEP_S):
+                await _release_or_cancel(orchestrator, followed)
+            async with asyncio.timeout(_RELEASE_S if release else _KEEP_S):
                 finished = await orchestrator.deployments.wait(ident)
-            unsure = unsure or (give_back and finished.billing is Billing.UNKNOWN)
+            unsure = unsure or (release and finished.billing is Billing.UNKNOWN)
         except TimeoutError:
             unsure = True
         except GdlError as error:

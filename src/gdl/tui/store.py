@@ -21,7 +21,7 @@ from gdl.domain.health import Check
 from gdl.domain.phase import Billing, Phase
 from gdl.orchestrator.api.views import SessionRow
 from gdl.presentation.lines import plain_line
-from gdl.tui.gauges import Gauges
+from gdl.tui.recent_samples import RecentSamples
 
 LINES_KEPT = 20_000
 CHARACTERS_KEPT = 8_000_000
@@ -112,8 +112,8 @@ class Followed:
     logs: dict[int, AttemptLogs] = field(default_factory=dict)
     chosen: int | None = None
     usual: Mapping[Phase, float] = field(default_factory=dict)
-    gauges: Gauges = field(default_factory=Gauges)
-    story: deque[Recorded] = field(default_factory=lambda: deque(maxlen=1000))
+    samples: RecentSamples = field(default_factory=RecentSamples)
+    events: deque[Recorded] = field(default_factory=lambda: deque(maxlen=1000))
     trouble: str = ""
     checks: dict[str, Check] = field(default_factory=dict)
     benchmark: BenchReport | None = None
@@ -147,7 +147,7 @@ class Followed:
         elif isinstance(event, ev.BenchFinished):
             self.benchmark = event.report
         if not isinstance(event, ev.Progressed | ev.BenchProgressed):
-            self.story.append(recorded)
+            self.events.append(recorded)
 
     def shrink(self) -> None:
         """Keep less of the logs there are."""
@@ -199,8 +199,8 @@ class Followed:
 
     def clock(self, now: datetime) -> datetime:
         """The time up to which it ran: now, or when it finished."""
-        over = self.state.finished is not None and self.story
-        return self.story[-1].at if over else now
+        over = self.state.finished is not None and self.events
+        return self.events[-1].at if over else now
 
     @property
     def failed(self) -> bool:

@@ -9,8 +9,9 @@ from textual.app import ComposeResult
 from textual.screen import Screen
 
 from gdl.tui.context import AppContext, context_of
-from gdl.tui.widgets.chrome import CostBar, TopBar
+from gdl.tui.widgets.cost_bar import CostBar
 from gdl.tui.widgets.key_bar import KeyBar
+from gdl.tui.widgets.top_bar import TopBar
 
 
 class GdlScreen(Screen[None]):

@@ -12,7 +12,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
 from gdl.domain.benchmark import BenchLoad
-from gdl.tui.widgets.words import Words
+from gdl.tui.widgets.live_text import LiveText
 
 _FIELDS = (
     ("requests", "Requests", "in all, after five short questions", 1000),
@@ -50,7 +50,7 @@ class BenchDialog(ModalScreen[BenchLoad | None]):
                         id=f"bench-{name}",
                     )  # fmt: skip
                     yield Static(Text(words, "dim"), classes="bench-words")
-            yield Words(id="bench-said", classes="dialog-note")
+            yield LiveText(id="bench-said", classes="dialog-note")
             with Horizontal(classes="dialog-buttons"):
                 yield Button("Run (Enter)", id="yes", variant="primary")
                 yield Button("Cancel (Esc)", id="cancel")
@@ -82,4 +82,4 @@ class BenchDialog(ModalScreen[BenchLoad | None]):
         self.dismiss(BenchLoad(**values))
 
     def _say(self, words: str) -> None:
-        self.query_one("#bench-said", Words).say(words or "Nothing is rented for it.")
+        self.query_one("#bench-said", LiveText).say(words or "Nothing is rented for it.")

@@ -17,9 +17,9 @@ from gdl.domain.client_snippets import QUESTION, Messages
 from gdl.domain.errors import GdlError
 from gdl.tui.screens.base import GdlScreen
 from gdl.tui.store import TURNS_KEPT, ChatTurn, Followed
-from gdl.tui.widgets.chat_turn import told
-from gdl.tui.widgets.status_panel import call, headline
-from gdl.tui.widgets.words import Words
+from gdl.tui.widgets.chat_turn import turn_text
+from gdl.tui.widgets.live_text import LiveText
+from gdl.tui.widgets.status_panel import client_call, headline
 
 
 class ChatLine(Input):
@@ -62,13 +62,13 @@ class ChatScreen(GdlScreen):
     def __init__(self) -> None:
         super().__init__()
         self._shown_for = ""
-        self._turns: list[Words] = []
-        self._asking: Worker[None] | None = None
+        self._turns: list[LiveText] = []
+        self._answering: Worker[None] | None = None
 
     def body(self) -> ComposeResult:
-        yield Words(id="chat-none")
+        yield LiveText(id="chat-none")
         with Vertical(id="chat"):
-            yield Words(id="chat-head")
+            yield LiveText(id="chat-head")
             yield VerticalScroll(id="turns", can_focus=False)
             with Horizontal(id="chat-row"):
                 yield Static(">", id="chat-sign")
@@ -82,7 +82,7 @@ class ChatScreen(GdlScreen):
         followed = self.context.store.followed
         can = followed is not None and (followed.holds or bool(followed.chat))
         self.query_one("#chat").display = can
-        none = self.query_one("#chat-none", Words)
+        none = self.query_one("#chat-none", LiveText)
         none.display = not can
         if followed is None or not can:
             none.say(
@@ -90,7 +90,9 @@ class ChatScreen(GdlScreen):
                 "1 shows the offers, 2 the deployment, 4 the sessions to attach to."
             )
             return
-        self.query_one("#chat-head", Words).say(headline(followed.state, followed.clock(self.now)))
+        self.query_one("#chat-head", LiveText).say(
+            headline(followed.state, followed.clock(self.now))
+        )
         self.query_one(ChatLine).disabled = not followed.holds
         if followed.holds and self.focused is None and self.app.screen is self:
             self.query_one(ChatLine).focus()
@@ -104,12 +106,12 @@ class ChatScreen(GdlScreen):
             self._forget_turns()
         at_end = area.is_vertical_scroll_end
         for turn in followed.chat[len(self._turns) :]:
-            widget = Words(classes="turn")
+            widget = LiveText(classes="turn")
             self._turns.append(widget)
             area.mount(widget)
             at_end = turn.running or at_end
         for widget, turn in zip(self._turns, followed.chat, strict=True):
-            widget.say(told(turn, followed.state.served_name, self.now))
+            widget.say(turn_text(turn, followed.state.served_name, self.now))
         if at_end:
             area.scroll_end(animate=False)
 
@@ -118,7 +120,7 @@ class ChatScreen(GdlScreen):
             widget.remove()
         self._turns = []
 
-    # Asking
+    # Questions
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         question, followed = event.value.strip(), self.context.store.followed
@@ -133,7 +135,7 @@ class ChatScreen(GdlScreen):
         event.input.value = ""
         turn = ChatTurn(question, self.now)
         followed.chat.append(turn)
-        self._asking = self._ask(followed, turn)
+        self._answering = self._ask(followed, turn)
         self.poke()
         self.refresh_bindings()
 
@@ -161,8 +163,8 @@ class ChatScreen(GdlScreen):
 
     def action_leave(self) -> None:
         followed = self.context.store.followed
-        if self._asking is not None and followed is not None and _running(followed):
-            self._asking.cancel()
+        if self._answering is not None and followed is not None and _running(followed):
+            self._answering.cancel()
         else:
             self.context.action_show("deployment")
 
@@ -179,7 +181,7 @@ class ChatScreen(GdlScreen):
 
     def action_copy(self, form: str, name: str) -> None:
         followed = self.context.store.followed
-        if followed is not None and (way := call(followed.state)) is not None:
+        if followed is not None and (way := client_call(followed.state)) is not None:
             self.context.copy(way.lines(form, last_call(followed)), name)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

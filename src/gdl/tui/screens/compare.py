@@ -22,7 +22,7 @@ from gdl.tui.save_file import save_text
 from gdl.tui.screens.base import GdlScreen
 from gdl.tui.widgets.bench_charts import Chart, curves
 from gdl.tui.widgets.keyed_table import Column, KeyedTable, Row
-from gdl.tui.widgets.words import Words
+from gdl.tui.widgets.live_text import LiveText
 
 MOST = 64
 """Requests at a time, at most, in a sweep that is started here."""
@@ -72,12 +72,12 @@ class CompareScreen(GdlScreen):
         self._loaded = False
 
     def body(self) -> ComposeResult:
-        yield Words(id="compare-line")
+        yield LiveText(id="compare-line")
         with Horizontal(id="charts"):
             yield Chart("Output tokens/s", id="chart-rate")
             yield Chart("TTFT, ms", id="chart-ttft")
         yield KeyedTable(COLUMNS, id="measured-table")
-        yield Words(id="compare-note")
+        yield LiveText(id="compare-note")
 
     def on_mount(self) -> None:
         super().on_mount()
@@ -86,8 +86,8 @@ class CompareScreen(GdlScreen):
     # What is shown
 
     def refresh_view(self) -> None:
-        self.query_one("#compare-line", Words).say(self._line())
-        self.query_one("#compare-note", Words).say(self._note())
+        self.query_one("#compare-line", LiveText).say(self._line())
+        self.query_one("#compare-note", LiveText).say(self._note())
 
     def _line(self) -> Text:
         what = plain(self._only, 60) if self._only else "all models"

@@ -16,15 +16,15 @@ from gdl.tui.screens import deployment_commands as commands
 from gdl.tui.screens.base import GdlScreen
 from gdl.tui.store import Followed
 from gdl.tui.widgets.attempt_bar import AttemptBar
-from gdl.tui.widgets.failure import Panel, providers_out
+from gdl.tui.widgets.failure import PanelSize, excluded_providers
+from gdl.tui.widgets.live_text import LiveText
 from gdl.tui.widgets.log_pane import LogPane
-from gdl.tui.widgets.phase_rail import Room, rail
+from gdl.tui.widgets.phase_rail import RailSize, rail
 from gdl.tui.widgets.scroll import Scroll
 from gdl.tui.widgets.status_panel import base_url, headline, status
-from gdl.tui.widgets.timeline import story
-from gdl.tui.widgets.words import Words
+from gdl.tui.widgets.timeline import timeline
 
-PANES = ("install", "engine", "story")
+PANES = ("install", "engine", "timeline")
 _WIDE, _TALL = 110, 34
 
 
@@ -112,22 +112,22 @@ class DeploymentScreen(GdlScreen):
         self._auto_pane = "install"
 
     def body(self) -> ComposeResult:
-        yield Words(id="nothing")
+        yield LiveText(id="nothing")
         with Vertical(id="deployment"):
-            yield Words(id="headline")
+            yield LiveText(id="headline")
             with Scroll(id="status", can_focus=False):
-                yield Words(id="status-text")
+                yield LiveText(id="status-text")
             yield AttemptBar(id="attempts")
             with Horizontal(id="middle"):
                 with Scroll(id="rail", can_focus=False):
-                    yield Words(id="rail-text")
+                    yield LiveText(id="rail-text")
                 with TabbedContent(initial="install"):
                     with TabPane("Install", id="install"):
                         yield self._log("The installation has not started.", "install")
                     with TabPane("vllm.log", id="engine"):
                         yield self._log("vLLM has not started.", "engine")
-                    with TabPane("Story", id="story"), Scroll():
-                        yield Words(id="story-text")
+                    with TabPane("Story", id="timeline"), Scroll():
+                        yield LiveText(id="timeline-text")
 
     def _log(self, empty: str, name: str) -> LogPane:
         return LogPane(empty, name=name, id=f"{name}-log", blink=not self.context.reduced_motion)
@@ -137,7 +137,7 @@ class DeploymentScreen(GdlScreen):
     def refresh_view(self) -> None:
         followed = self.context.store.followed
         self.query_one("#deployment").display = followed is not None
-        nothing = self.query_one("#nothing", Words)
+        nothing = self.query_one("#nothing", LiveText)
         nothing.display = followed is None
         if followed is None:
             nothing.say("No deployment yet.\n\n1 shows the offers: choose one and press Enter.")
@@ -150,23 +150,25 @@ class DeploymentScreen(GdlScreen):
 
     def _draw(self, followed: Followed) -> None:
         now, state = self.now, followed.state
-        self.query_one("#headline", Words).say(headline(state, followed.clock(now)))
+        self.query_one("#headline", LiveText).say(headline(state, followed.clock(now)))
         size = self.app.size
         tall = size.height >= _TALL
-        room = Panel(size.width - 2, 10 if tall else 3)
-        text, kind = status(followed, now, room, moving=not self.context.reduced_motion)
+        panel_size = PanelSize(size.width - 2, 10 if tall else 3)
+        text, kind = status(followed, now, panel_size, moving=not self.context.reduced_motion)
         panel = self.query_one("#status", Scroll)
         if not panel.has_class(f"-{kind}"):
             panel.set_classes(f"-{kind}")
-        self.query_one("#status-text", Words).say(text)
+        self.query_one("#status-text", LiveText).say(text)
         self.query_one(AttemptBar).show(state, followed.shown)
         width = 38 if size.width >= _WIDE else 26
         self.query_one("#rail", Scroll).styles.width = width + 4
-        self.query_one("#rail-text", Words).say(rail(followed, now, Room(width, brief=not tall)))
+        self.query_one("#rail-text", LiveText).say(
+            rail(followed, now, RailSize(width, brief=not tall))
+        )
         self.query_one("#install-log", LogPane).show(followed.install)
         self.query_one("#engine-log", LogPane).show(followed.engine)
-        if self.query_one(TabbedContent).active == "story":
-            self.query_one("#story-text", Words).say(story(followed))
+        if self.query_one(TabbedContent).active == "timeline":
+            self.query_one("#timeline-text", LiveText).say(timeline(followed))
         self._follow_the_work(followed)
 
     def _follow_the_work(self, followed: Followed) -> None:
@@ -179,8 +181,8 @@ class DeploymentScreen(GdlScreen):
             self._auto_pane = "install"
 
     def on_tabbed_content_tab_activated(self, event: TabbedContent.TabActivated) -> None:
-        if event.pane.id == "story" and (followed := self.context.store.followed) is not None:
-            self.query_one("#story-text", Words).say(story(followed))
+        if event.pane.id == "timeline" and (followed := self.context.store.followed) is not None:
+            self.query_one("#timeline-text", LiveText).say(timeline(followed))
 
     def _focus_pane(self) -> None:
         pane = self.query_one(TabbedContent).active_pane
@@ -206,7 +208,7 @@ class DeploymentScreen(GdlScreen):
             followed.state.offered,
             followed.holds,
             followed.state.finished is None,
-            providers_out(followed.state),
+            excluded_providers(followed.state),
             len(followed.state.attempts),
             followed.failed,
             bool(followed.checks),
@@ -290,7 +292,7 @@ class DeploymentScreen(GdlScreen):
         self.context.store.step(by)
         self.poke()
 
-    # Looking at attempts
+    # Attempts
 
     def action_attempt(self, by: int) -> None:
         self._followed.choose(by)
@@ -304,5 +306,5 @@ class DeploymentScreen(GdlScreen):
         """Of the pane that has something to tell of it."""
         self.poke()
         pane = self.query_one(TabbedContent).active
-        if pane != "story":
+        if pane != "timeline":
             self._show_pane("engine" if self._followed.engine.total else "install")

@@ -18,9 +18,9 @@ from gdl.tui.save_file import save_text
 from gdl.tui.screens.dialogs import Choose, Confirm
 from gdl.tui.shell import open_shell
 from gdl.tui.store import BILLS, Followed
-from gdl.tui.widgets.failure import providers_out, raw
+from gdl.tui.widgets.failure import excluded_providers, failure_report
 from gdl.tui.widgets.log_pane import LogPane
-from gdl.tui.widgets.status_panel import base_url, call
+from gdl.tui.widgets.status_panel import base_url, client_call
 
 # Whether they can be done
 
@@ -58,7 +58,7 @@ _AVAILABLE: dict[str, Callable[[Followed], bool]] = {
     "next_offer": lambda followed: followed.state.waiting,
     "exclude": lambda followed: followed.state.waiting,
     "fix": lambda followed: followed.state.waiting and followed.state.offered is not None,
-    "include": lambda followed: _under_way(followed) and bool(providers_out(followed.state)),
+    "include": lambda followed: _under_way(followed) and bool(excluded_providers(followed.state)),
     "automatic": _under_way,
     "cancel": _under_way,
     "release": lambda followed: followed.holds,
@@ -116,7 +116,7 @@ async def exclude(context: AppContext, followed: Followed) -> None:
 
 async def include(context: AppContext, followed: Followed) -> None:
     """Let an excluded provider be taken again."""
-    providers = providers_out(followed.state)
+    providers = excluded_providers(followed.state)
     chosen: str | None = providers[0]
     if len(providers) > 1:
         chosen = await context.ask(Choose("Bring back whom?", providers))
@@ -209,15 +209,17 @@ async def shell(context: AppContext, followed: Followed) -> None:
 
 def copy(context: AppContext, followed: Followed) -> None:
     """How the endpoint is used; of a failed attempt, all that is known of it."""
-    way = call(followed.state)
+    way = client_call(followed.state)
     if followed.failed:
-        context.copy(raw(followed), "the failure, with its evidence and the ends of its logs")
+        context.copy(
+            failure_report(followed), "the failure, with its evidence and the ends of its logs"
+        )
     elif way is not None:
         context.copy(line := way.lines("sh"), line)
 
 
 def copy_curl(context: AppContext, followed: Followed) -> None:
-    if (way := call(followed.state)) is not None:
+    if (way := client_call(followed.state)) is not None:
         context.copy(way.lines("curl"), "a curl line")
 
 

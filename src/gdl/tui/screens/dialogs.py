@@ -104,8 +104,8 @@ class Details(ModalScreen[None]):
             yield Static("Esc closes", classes="dialog-note")
 
 
-class Leaving(ModalScreen[None]):
-    """Shown while machines are given back before the program ends."""
+class QuitProgress(ModalScreen[None]):
+    """Shown while machines are released before the program ends."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
@@ -129,7 +129,7 @@ class Leaving(ModalScreen[None]):
 
 
 class QuitDialog(ModalScreen[str]):
-    """Leave running, give back, or stay. Dismissed with "leave", "release" or "cancel"."""
+    """Leave running, release, or stay. Dismissed with "leave", "release" or "cancel"."""
 
     AUTO_FOCUS = "#cancel"
     BINDINGS: ClassVar[list[BindingType]] = [

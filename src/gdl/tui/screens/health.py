@@ -19,10 +19,10 @@ from gdl.tui.save_file import save_text
 from gdl.tui.screens.base import GdlScreen
 from gdl.tui.store import Followed
 from gdl.tui.widgets.live_panel import live
+from gdl.tui.widgets.live_text import LiveText
 from gdl.tui.widgets.measurements import answers, benchmark, checks
 from gdl.tui.widgets.scroll import Scroll
 from gdl.tui.widgets.status_panel import headline
-from gdl.tui.widgets.words import Words
 
 
 class HealthScreen(GdlScreen):
@@ -55,9 +55,9 @@ class HealthScreen(GdlScreen):
         self._load = OWN_LOAD
 
     def body(self) -> ComposeResult:
-        yield Words(id="health-none")
+        yield LiveText(id="health-none")
         with Vertical(id="health"):
-            yield Words(id="health-head")
+            yield LiveText(id="health-head")
             with Scroll(id="measured"):
                 yield Static(id="now")
                 yield Static(id="checks")
@@ -77,13 +77,15 @@ class HealthScreen(GdlScreen):
     def refresh_view(self) -> None:
         followed = self.context.store.followed
         self.query_one("#health").display = followed is not None
-        none = self.query_one("#health-none", Words)
+        none = self.query_one("#health-none", LiveText)
         none.display = followed is None
         if followed is None:
             none.say("Nothing to measure yet.\n\n1 shows the offers, 4 the sessions to attach to.")
         else:
             now = self.now
-            self.query_one("#health-head", Words).say(headline(followed.state, followed.clock(now)))
+            self.query_one("#health-head", LiveText).say(
+                headline(followed.state, followed.clock(now))
+            )
             self._draw_now(followed)
             self._draw_tables(followed)
         keys = (self._can_measure(followed),)
@@ -95,13 +97,13 @@ class HealthScreen(GdlScreen):
         """What engine and GPUs do, while the deployment is here; drawn once a second at most."""
         sample = self.context.orchestrator.endpoints.readings(followed.state.deployment_id).health
         panel = self.query_one("#now", Static)
-        gauges = followed.gauges
-        panel.display = sample is not None or gauges.gpu is not None
+        samples = followed.samples
+        panel.display = sample is not None or samples.gpu is not None
         width = self.size.width - 6
-        looked = (sample, gauges.gpu, gauges.looks, width)
+        looked = (sample, samples.gpu, samples.count, width)
         if panel.display and looked != self._looked:
             self._looked = looked
-            drawn, height = live(gauges, sample, width)
+            drawn, height = live(samples, sample, width)
             panel.update(drawn, layout=(height, width) != self._extent)
             self._extent = height, width
 

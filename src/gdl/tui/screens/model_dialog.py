@@ -18,9 +18,9 @@ from gdl.domain.offers import OfferQuery
 from gdl.orchestrator.api.views import ModelRow, SizedModel
 from gdl.presentation.hardware import gigabytes
 from gdl.presentation.lines import plain
+from gdl.tui.widgets.live_text import LiveText
 from gdl.tui.widgets.load_fields import Cycle, LoadFields
 from gdl.tui.widgets.offer_notes import sizing, too_much
-from gdl.tui.widgets.words import Words
 
 SizeOf = Callable[[OfferQuery], SizedModel]
 """What a model needs for a load. Raises UsageError for what cannot be served anywhere."""
@@ -68,7 +68,7 @@ class ModelDialog(ModalScreen[OfferQuery | None]):
             yield name
             yield OptionList(id="model-list", markup=False)
             yield LoadFields(self._wanted, self._hours, blink=self._blink)
-            yield Words(id="model-size")
+            yield LiveText(id="model-size")
             yield Static(
                 "Enter takes it · ↑↓ model · Tab to the fields · Esc cancels",
                 classes="dialog-note",
@@ -130,7 +130,7 @@ class ModelDialog(ModalScreen[OfferQuery | None]):
         return self.query_one(LoadFields).read(model)
 
     def _say_size(self) -> None:
-        self.query_one("#model-size", Words).say(self._sizing(self._asked()))
+        self.query_one("#model-size", LiveText).say(self._sizing(self._asked()))
 
     def _sizing(self, asked: OfferQuery) -> Text:
         if asked.model is None:

@@ -25,12 +25,12 @@ from gdl.tui.widgets import offer_notes as notes
 from gdl.tui.widgets.details_pane import DetailsPane
 from gdl.tui.widgets.filter_row import FilterRow
 from gdl.tui.widgets.keyed_table import Column, KeyedTable, Row
+from gdl.tui.widgets.live_text import LiveText
 from gdl.tui.widgets.offer_rows import COLUMNS, details, row
-from gdl.tui.widgets.words import Words
 
 REFRESH_EVERY_S = 60.0
 REMEMBERED = ("offer", "machine", "provider")
-"""Kinds of exclusion that may outlive a deployment."""
+"""Exclusions of these that may outlive a deployment."""
 
 
 class OffersScreen(GdlScreen):
@@ -84,13 +84,13 @@ class OffersScreen(GdlScreen):
         self._offered = False
 
     def body(self) -> ComposeResult:
-        yield Words(id="model-line")
+        yield LiveText(id="model-line")
         yield FilterRow(blink=not self.context.reduced_motion)
         table = KeyedTable(COLUMNS, id="offers")
         table.display = False  # until there are rows: a note says what is going on
         yield table
         yield DetailsPane(id="offer-pane")
-        yield Words(id="offers-note")
+        yield LiveText(id="offers-note")
 
     def on_mount(self) -> None:
         super().on_mount()
@@ -159,11 +159,11 @@ class OffersScreen(GdlScreen):
     def refresh_view(self) -> None:
         wanted = self._choice.wanted
         need = commands.load_words(self.context, wanted)
-        self.query_one("#model-line", Words).say(notes.model_line(wanted.model or "", need))
+        self.query_one("#model-line", LiveText).say(notes.model_line(wanted.model or "", need))
         self._show_details()
-        self.query_one("#counts", Words).say(self._counts())
+        self.query_one("#counts", LiveText).say(self._counts())
         note = self._note()
-        panel = self.query_one("#offers-note", Words)
+        panel = self.query_one("#offers-note", LiveText)
         panel.display = bool(note)
         panel.set_class(not self._shown, "-whole")
         panel.say(note)
@@ -250,7 +250,7 @@ class OffersScreen(GdlScreen):
         return self._choice.listing.by_key.get(self.query_one(KeyedTable).selected_key or "")
 
     def action_details(self) -> None:
-        """A pane below the table where there is room for it, else a window."""
+        """A pane below the table where it fits, else a window."""
         from gdl.tui.screens.dialogs import Details
 
         chosen = self.selected

@@ -22,7 +22,7 @@ from gdl.tui.screens.dialogs import Details
 from gdl.tui.shell import open_shell
 from gdl.tui.widgets import session_rows as rows_of
 from gdl.tui.widgets.keyed_table import KeyedTable
-from gdl.tui.widgets.words import Words
+from gdl.tui.widgets.live_text import LiveText
 
 REFRESH_EVERY_S = 30.0
 _ON_A_SESSION = frozenset(
@@ -75,10 +75,10 @@ class SessionsScreen(GdlScreen):
         self._publishing: set[str] = set()
 
     def body(self) -> ComposeResult:
-        yield Words(id="sessions-line")
+        yield LiveText(id="sessions-line")
         yield KeyedTable(rows_of.COLUMNS, id="sessions")
-        yield Words(id="sessions-note")
-        yield Words(id="history-line")
+        yield LiveText(id="sessions-note")
+        yield LiveText(id="history-line")
         yield HistoryTable(rows_of.HISTORY, id="history")
 
     def on_mount(self) -> None:
@@ -135,9 +135,9 @@ class SessionsScreen(GdlScreen):
         )
         if rows and self.focused is None and self.app.screen is self:
             table.focus()
-        self.query_one("#sessions-line", Words).say(self._line())
+        self.query_one("#sessions-line", LiveText).say(self._line())
         note = self._note()
-        panel = self.query_one("#sessions-note", Words)
+        panel = self.query_one("#sessions-note", LiveText)
         panel.display = bool(note)
         panel.set_class(not rows and not self._past, "-whole")
         panel.say(note)
@@ -146,7 +146,7 @@ class SessionsScreen(GdlScreen):
     def _show_history(self) -> None:
         past = {told.deployment_id: told for told in self._past}
         history = self.query_one("#history", HistoryTable)
-        heading = self.query_one("#history-line", Words)
+        heading = self.query_one("#history-line", LiveText)
         history.display = heading.display = bool(past)
         heading.say(
             Text.assemble(("Deployments so far", "bold"), f" · {rows_of.spent(self._past)}")
@@ -209,7 +209,7 @@ class SessionsScreen(GdlScreen):
         else:
             self.action_attach()
 
-    # Looking
+    # Details
 
     def action_details(self) -> None:
         if (row := self.selected) is not None:

@@ -18,7 +18,7 @@ from gdl.domain.backend import BackendSource
 from gdl.domain.errors import GdlError
 from gdl.presentation.lines import plain, plain_block
 from gdl.tui.context import AppContext, context_of
-from gdl.tui.widgets.words import Words
+from gdl.tui.widgets.live_text import LiveText
 
 
 class WelcomeScreen(ModalScreen[None]):
@@ -43,12 +43,12 @@ class WelcomeScreen(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static(Text("Where do machines come from?", "bold"), classes="dialog-title")
-            yield Words(id="welcome-trouble")
+            yield LiveText(id="welcome-trouble")
             yield OptionList(id="sources")
-            yield Words(id="welcome-note", classes="dialog-note")
+            yield LiveText(id="welcome-note", classes="dialog-note")
 
     def on_mount(self) -> None:
-        trouble = self.query_one("#welcome-trouble", Words)
+        trouble = self.query_one("#welcome-trouble", LiveText)
         trouble.display = self._trouble is not None
         if self._trouble is not None:
             trouble.say(Text(f"✗ {plain(self._trouble.message, 300)}"))
@@ -73,7 +73,7 @@ class WelcomeScreen(ModalScreen[None]):
         self._note(f"Enter uses it, {kept}\nr looks again · d doctor · Esc closes")
 
     def _note(self, text: str) -> None:
-        self.query_one("#welcome-note", Words).say(Text(plain_block(text, 500)))
+        self.query_one("#welcome-note", LiveText).say(Text(plain_block(text, 500)))
 
     @work(exclusive=True, group="choose")
     async def _take(self, source: BackendSource) -> None:

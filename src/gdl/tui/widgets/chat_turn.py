@@ -12,7 +12,7 @@ from gdl.presentation.words import milliseconds, plural
 from gdl.tui.store import ChatTurn
 
 
-def told(turn: ChatTurn, model: str, now: datetime) -> Text:
+def turn_text(turn: ChatTurn, model: str, now: datetime) -> Text:
     """Who said what, with the figures below; the answer grows while it comes."""
     text = Text()
     text.append("You\n", "bold")

@@ -21,14 +21,14 @@ _COPIED_LINES = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Panel:
-    """How much room there is: cells a line, and lines of evidence."""
+class PanelSize:
+    """What fits into the panel: cells a line, and lines of evidence."""
 
     width: int
     evidence: int
 
 
-def failure(followed: Followed, panel: Panel) -> Text:
+def failure(followed: Followed, panel: PanelSize) -> Text:
     """Of the latest attempt, with what can be done now."""
     state = followed.state
     text = _why(state, state.attempt)
@@ -39,7 +39,7 @@ def failure(followed: Followed, panel: Panel) -> Text:
     return text
 
 
-def past(followed: Followed, attempt: AttemptState, panel: Panel) -> Text:
+def past_failure(followed: Followed, attempt: AttemptState, panel: PanelSize) -> Text:
     """Of an earlier attempt, that is only looked at."""
     state = followed.state
     if attempt.failure is None and attempt.diagnosis is None:
@@ -77,16 +77,16 @@ def _why(state: DeploymentState, attempt: AttemptState | None) -> Text:
     return text
 
 
-def _evidence(text: Text, attempt: AttemptState | None, panel: Panel) -> None:
-    """The lines that show it, a row each; the last ones, when there is not room for all."""
+def _evidence(text: Text, attempt: AttemptState | None, panel: PanelSize) -> None:
+    """The lines that show it, a row each; the last ones, when not all fit."""
     lines = attempt.diagnosis.evidence if attempt and attempt.diagnosis else ()
     for number, line in enumerate(lines[-panel.evidence :]):
         text.append(f"\n{'Evidence' if number == 0 else '':9}", "bold")
-        room = max(panel.width - 9, 20)
+        cells = max(panel.width - 9, 20)
         shown = Text(plain_line(line, 300))
-        if shown.cell_len > room:  # what is said counts more than who says it, and when
+        if shown.cell_len > cells:  # what is said counts more than who says it, and when
             shown = Text(_PREFIX.sub("", shown.plain))
-        shown.truncate(room, overflow="ellipsis")
+        shown.truncate(cells, overflow="ellipsis")
         text.append(shown.plain, "dim")
 
 
@@ -101,7 +101,7 @@ def _after(followed: Followed) -> str:
         provider = plain(state.attempt.provider, 20) if state.attempt else "the provider"
         fix = f"f {state.offered.words}\n" if state.offered is not None else ""
         keys = f"{fix}r same machine again   n next offer   x next offer, not from {provider}\n"
-        if out := providers_out(state):
+        if out := excluded_providers(state):
             keys += f"u brings back {', '.join(plain(name, 20) for name in out)}   "
         auto = f"a automatic failover (now {'on' if state.auto_failover else 'off'})"
         return f"{keys}{auto}   y copies all of this"
@@ -110,12 +110,12 @@ def _after(followed: Followed) -> str:
     return "r try it again   1 choose another offer   y copies all of this"
 
 
-def providers_out(state: DeploymentState) -> tuple[str, ...]:
+def excluded_providers(state: DeploymentState) -> tuple[str, ...]:
     """The providers left out of this deployment, the latest first."""
     return tuple(x.key for x in reversed(state.exclusions) if x.kind == "provider")
 
 
-def raw(followed: Followed) -> str:
+def failure_report(followed: Followed) -> str:
     """All that is known of the failure, as text to paste: words, evidence, and the logs' ends."""
     attempt = followed.shown
     if attempt is None:

@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.widgets import Input, Static
 
-from gdl.tui.widgets.words import Words
+from gdl.tui.widgets.live_text import LiveText
 
 
 class FilterLine(Input):
@@ -40,4 +40,4 @@ class FilterRow(Horizontal):
         )
         line.cursor_blink = self._blink
         yield line
-        yield Words(id="counts")
+        yield LiveText(id="counts")

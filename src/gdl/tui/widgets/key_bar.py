@@ -36,7 +36,7 @@ class KeyBar(Static):
     def __init__(self) -> None:
         super().__init__(markup=False)
         self._spans: list[tuple[int, int, str]] = []
-        self._said, self._room = Text(), 0
+        self._said, self._drawn_width = Text(), 0
 
     def on_mount(self) -> None:
         self.screen.bindings_updated_signal.subscribe(self, self._changed)
@@ -48,7 +48,7 @@ class KeyBar(Static):
     def notify_style_update(self) -> None:
         super().notify_style_update()
         if self.is_attached and self.size.width:
-            self._room = 0  # other colours: draw it in any case
+            self._drawn_width = 0  # other colours: draw it in any case
             self._show()
 
     def _changed(self, screen: Screen[object]) -> None:
@@ -57,20 +57,20 @@ class KeyBar(Static):
 
     def _show(self) -> None:
         """Draw the keys that fit."""
-        room = self.size.width
-        if room <= 0:
+        width = self.size.width
+        if width <= 0:
             return
         text, self._spans = Text(no_wrap=True), []
         key_style = self.get_component_rich_style("key-bar--key")
         off_style = self.get_component_rich_style("key-bar--off")
-        for key in fitting(*self._keys(), room):
+        for key in fitting(*self._keys(), width):
             start = len(text)
             style = key_style if key.enabled else off_style
             text.append(f" {key.display}", style)
             text.append(f" {key.name} ", Style() if key.enabled else off_style)
             self._spans.append((start, len(text), key.key))
-        if text != self._said or room != self._room:
-            self._said, self._room = text, room
+        if text != self._said or width != self._drawn_width:
+            self._said, self._drawn_width = text, width
             self.update(text, layout=False)
 
     def _keys(self) -> tuple[list[ShownKey], list[ShownKey]]:
@@ -96,9 +96,9 @@ class KeyBar(Static):
                 self.app.simulate_key(key)
 
 
-def fitting(here: list[ShownKey], always: list[ShownKey], room: int) -> list[ShownKey]:
-    """As many of `here` as fit into `room` cells beside all of `always`."""
-    left = room - sum(key.width for key in always)
+def fitting(here: list[ShownKey], always: list[ShownKey], width: int) -> list[ShownKey]:
+    """As many of `here` as fit into `width` cells beside all of `always`."""
+    left = width - sum(key.width for key in always)
     shown = []
     for key in here:
         left -= key.width

@@ -16,12 +16,12 @@ from textual.geometry import Region, Size
 from textual.message import Message
 from textual.strip import Strip
 
-from gdl.tui.widgets.steady import SteadyScroll
+from gdl.tui.widgets.growing_scroll import GrowingScroll
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """width: cells; wish: the width it grows to where there is room, columns further left first;
+    """width: cells; wish: the width it grows to where it fits, columns further left first;
     needed: the least terminal width at which the column is shown."""
 
     key: str
@@ -40,7 +40,7 @@ class Row:
     style: str = ""
 
 
-class KeyedTable(SteadyScroll, can_focus=True, inherit_bindings=False):
+class KeyedTable(GrowingScroll, can_focus=True, inherit_bindings=False):
     """Enter is left to the screen, which says in the footer what it does."""
 
     class Highlighted(Message):
@@ -105,7 +105,7 @@ class KeyedTable(SteadyScroll, can_focus=True, inherit_bindings=False):
         self.refresh()
 
     def hide_columns(self, *columns: str) -> None:
-        """Show all columns that there is room for, but not these."""
+        """Show all columns that fit, but not these."""
         if self._hidden != columns:
             self._hidden = columns
             self._laid_out = self._layout(self.app.size.width)
@@ -159,8 +159,8 @@ class KeyedTable(SteadyScroll, can_focus=True, inherit_bindings=False):
             for column in self._columns
             if column.needed <= terminal and column.key not in self._hidden
         ]
-        room = self.scrollable_content_region.width
-        spare = room - sum(column.width + 1 for column in shown)
+        width = self.scrollable_content_region.width
+        spare = width - sum(column.width + 1 for column in shown)
         widths = []
         for column in shown:
             more = min(max(spare, 0), max(column.wish - column.width, 0))
@@ -260,7 +260,7 @@ class KeyedTable(SteadyScroll, can_focus=True, inherit_bindings=False):
         self._style = None
 
     def _strip(self, cells: dict[str, str], style: Style, width: int) -> Strip:
-        text = "".join(_fit(cells[column.key], room, column) for column, room in self._laid_out)
+        text = "".join(_fit(cells[column.key], wide, column) for column, wide in self._laid_out)
         return Strip([Segment(text, style)]).adjust_cell_length(width, style)
 
 

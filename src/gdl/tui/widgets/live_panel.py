@@ -11,7 +11,8 @@ from rich.text import Text
 from gdl.domain.health import Condition, HealthSample
 from gdl.presentation.lines import plain
 from gdl.presentation.words import milliseconds
-from gdl.tui.gauges import Gauges, sparkline
+from gdl.tui.recent_samples import RecentSamples
+from gdl.tui.widgets.meters import sparkline
 
 _Row = tuple[str, Sequence[float], float | None, str]
 """Name, the series, its top (None: its own highest value), the value now in words."""
@@ -29,45 +30,47 @@ def engine_line(sample: HealthSample) -> Text:
     return text
 
 
-def live(gauges: Gauges, sample: HealthSample | None, width: int) -> tuple[RenderableType, int]:
+def live(
+    samples: RecentSamples, sample: HealthSample | None, width: int
+) -> tuple[RenderableType, int]:
     """(the engine's line and a row for each two things that are measured, how many rows that is).
     width: cells."""
     parts: list[RenderableType] = []
     if sample is not None:
         parts.append(engine_line(sample))
-    rows = _engine_rows(gauges, sample) + _gpu_rows(gauges)
+    rows = _engine_rows(samples, sample) + _gpu_rows(samples)
     if rows:
         parts.append(_table(rows, width))
     return Group(*parts), (sample is not None) + (len(rows) + 1) // 2
 
 
-def _engine_rows(gauges: Gauges, sample: HealthSample | None) -> list[_Row]:
+def _engine_rows(samples: RecentSamples, sample: HealthSample | None) -> list[_Row]:
     if sample is None:
         return []
     rows: list[_Row] = []
     if sample.running is not None:
-        rows.append(("Running", gauges.running, None, f"{sample.running:.0f}"))
+        rows.append(("Running", samples.running, None, f"{sample.running:.0f}"))
     if sample.waiting is not None:
-        rows.append(("Waiting", gauges.waiting, None, f"{sample.waiting:.0f}"))
+        rows.append(("Waiting", samples.waiting, None, f"{sample.waiting:.0f}"))
     if sample.kv_cache is not None:
-        rows.append(("KV cache", gauges.kv_cache, 1.0, f"{sample.kv_cache:.0%}"))
+        rows.append(("KV cache", samples.kv_cache, 1.0, f"{sample.kv_cache:.0%}"))
     if sample.tokens_per_s is not None:
-        rows.append(("Tokens/s", gauges.tokens_per_s, None, f"{sample.tokens_per_s:.0f}"))
+        rows.append(("Tokens/s", samples.tokens_per_s, None, f"{sample.tokens_per_s:.0f}"))
     return rows
 
 
-def _gpu_rows(gauges: Gauges) -> list[_Row]:
-    load = gauges.gpu
+def _gpu_rows(samples: RecentSamples) -> list[_Row]:
+    load = samples.gpu
     if load is None:
         return []
     rows: list[_Row] = []
     if load.percent is not None:
         warm = "" if load.temperature_c is None else f" {load.temperature_c} °C"
         power = "" if load.power_w is None else f" {load.power_w:.0f} W"
-        rows.append(("GPU", gauges.percent, 1.0, f"{load.percent} %{warm}{power}"))
+        rows.append(("GPU", samples.percent, 1.0, f"{load.percent} %{warm}{power}"))
     if load.used_mib is not None and load.total_mib:
         used, total = load.used_mib / 1024, load.total_mib / 1024
-        rows.append(("VRAM", gauges.memory, 1.0, f"{used:.1f}/{total:.1f} GiB"))
+        rows.append(("VRAM", samples.memory, 1.0, f"{used:.1f}/{total:.1f} GiB"))
     return rows
 
 

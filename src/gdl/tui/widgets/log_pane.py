@@ -13,8 +13,8 @@ from textual.widgets import Input, Static
 
 from gdl.presentation.words import plural
 from gdl.tui.store import LogRing
+from gdl.tui.widgets.live_text import LiveText
 from gdl.tui.widgets.log_view import LogView
-from gdl.tui.widgets.words import Words
 
 _KEYS = "/ find   e error   w wrap   ^s save"
 
@@ -67,7 +67,7 @@ class LogPane(Vertical):
             line = FindLine(placeholder="find in this log", max_length=200, select_on_focus=False)
             line.cursor_blink = self._blink
             yield line
-        yield Words(classes="log-status")
+        yield LiveText(classes="log-status")
 
     def on_mount(self) -> None:
         self.query_one(".log-find").display = False
@@ -143,10 +143,10 @@ class LogPane(Vertical):
         if found := self._found():
             words = f"{found} · {plural(new, 'new line')}" if new else found
         text = Text(words, no_wrap=True, overflow="ellipsis")
-        room = self.size.width - text.cell_len - len(_KEYS)
-        if not found and self._seen and room >= 2:
-            text.append(" " * (room - 1) + _KEYS, "dim")
-        self.query_one(".log-status", Words).say(text)
+        spare = self.size.width - text.cell_len - len(_KEYS)
+        if not found and self._seen and spare >= 2:
+            text.append(" " * (spare - 1) + _KEYS, "dim")
+        self.query_one(".log-status", LiveText).say(text)
 
     def _found(self) -> str:
         """ "3/17 found" while searching; where the marked line stands when it is an error."""

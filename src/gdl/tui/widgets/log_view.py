@@ -14,11 +14,11 @@ from textual.message import Message
 from textual.selection import Selection
 from textual.strip import Strip
 
+from gdl.tui.widgets.growing_scroll import GrowingScroll
 from gdl.tui.widgets.log_lines import Finder, LogLines, chop
-from gdl.tui.widgets.steady import SteadyScroll
 
 
-class LogView(SteadyScroll, can_focus=True):
+class LogView(GrowingScroll, can_focus=True):
     """Only what is visible is rendered; its cost does not grow with the log."""
 
     class Moved(Message):

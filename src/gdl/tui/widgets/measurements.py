@@ -19,8 +19,8 @@ from gdl.presentation.durations import age, clock_time
 from gdl.presentation.hardware import gpu_name
 from gdl.presentation.lines import plain
 from gdl.presentation.words import milliseconds, plural
-from gdl.tui.gauges import bar, sparkline
 from gdl.tui.store import Followed
+from gdl.tui.widgets.meters import bar, sparkline
 
 _MARKS = {
     CheckStatus.PASSED: ("✓", "green"),

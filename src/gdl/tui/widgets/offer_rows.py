@@ -30,7 +30,7 @@ COLUMNS = (
     Column("age", "Age", 7, needed=140, right=True),
     Column("id", "Offer", 16, needed=120, wish=40),
 )
-"""All the money first, as it decides; who has less room sees less, and all of it with d. $/1M is
+"""All the money first, as it decides; a narrow terminal shows less, and d shows all of it. $/1M is
 shown once there is a figure for any."""
 FITS, TIGHT, OUT, MARKED = "✓", "~", "–", "●"
 _TIGHT_GB = 1.0

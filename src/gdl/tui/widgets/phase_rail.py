@@ -14,8 +14,9 @@ from gdl.domain.money import dollars
 from gdl.domain.phase import Phase
 from gdl.presentation.durations import clock_time
 from gdl.presentation.lines import plain
-from gdl.tui.gauges import Gauges, bar, sparkline
+from gdl.tui.recent_samples import RecentSamples
 from gdl.tui.store import Followed
+from gdl.tui.widgets.meters import bar, sparkline
 
 TITLES: dict[Phase, str] = {
     Phase.RENTING: "Rent",
@@ -58,7 +59,7 @@ def spent(attempt: AttemptState, now: datetime) -> dict[Phase, float]:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class RailSize:
     """width: cells; brief: the steps of the installation only while it runs or where it failed,
     and no headings."""
 
@@ -66,10 +67,10 @@ class Room:
     brief: bool = False
 
 
-def rail(followed: Followed, now: datetime, room: Room) -> Text:
+def rail(followed: Followed, now: datetime, size: RailSize) -> Text:
     """The whole rail, of the attempt that is looked at."""
     text = Text(no_wrap=True)
-    state, attempt, width = followed.state, followed.shown, room.width
+    state, attempt, width = followed.state, followed.shown, size.width
     seconds = spent(attempt, now) if attempt else {}
     phase_now, since = attempt.phases[-1] if attempt and attempt.phases else (Phase.PLANNED, now)
     until = since if phase_now in _OVER else now
@@ -77,7 +78,7 @@ def rail(followed: Followed, now: datetime, room: Room) -> Text:
     if state.waiting and attempt is state.attempt and ended_in is None:
         ended_in = phase_now  # it failed, and could go on
     usual = followed.usual
-    if usual and not room.brief:
+    if usual and not size.brief:
         _line(text, "Phase", _times("took", "usual"), width, "dim")
     for phase, title in TITLES.items():
         mark = _mark(phase, phase_now, seconds, ended_in)
@@ -91,19 +92,19 @@ def rail(followed: Followed, now: datetime, room: Room) -> Text:
             guess = "" if left is None else f"~{clock_time(left)}"
         times = _times(took, guess) if usual else took
         _line(text, f"{mark} {title}", times, width, _STYLES[mark])
-        told = not room.brief or phase in (phase_now, ended_in)
+        told = not size.brief or phase in (phase_now, ended_in)
         if phase is Phase.INSTALLING and attempt is not None and phase in seconds and told:
             for step in attempt.steps:
                 _step(text, step, until, width)
-    if attempt is not None and not (room.brief and phase_now is Phase.SERVING):
-        _parts(text, attempt, room)
+    if attempt is not None and not (size.brief and phase_now is Phase.SERVING):
+        _parts(text, attempt, size)
     if attempt is state.attempt:
-        _gpu(text, followed.gauges, room)
-    _money(text, followed, now, room)
+        _gpu(text, followed.samples, size)
+    _money(text, followed, now, size)
     if out := [x.key for x in state.exclusions if x.kind == "provider"]:
-        _heading(text, "Left out", room)
+        _heading(text, "Left out", size)
         for provider in out[-4:]:
-            words = "left out" if room.brief else ""
+            words = "left out" if size.brief else ""
             _line(text, f"{SKIPPED} {plain(provider, 40)}", words, width, "dim")
     return text
 
@@ -126,54 +127,54 @@ def _left(
     return first + sum(usual[phase] for phase in to_come[1:])
 
 
-def _heading(text: Text, words: str, room: Room) -> None:
-    if not room.brief:
+def _heading(text: Text, words: str, size: RailSize) -> None:
+    if not size.brief:
         text.append(f"\n{words}\n", "bold")
 
 
-def _parts(text: Text, attempt: AttemptState, room: Room) -> None:
+def _parts(text: Text, attempt: AttemptState, size: RailSize) -> None:
     """A bar for each part of the work that was counted."""
     if not attempt.parts:
         return
-    _heading(text, "Progress", room)
-    for name, share in attempt.parts[-2 if room.brief else -6 :]:
-        full, empty = bar(share, room.width - 16)
+    _heading(text, "Progress", size)
+    for name, share in attempt.parts[-2 if size.brief else -6 :]:
+        full, empty = bar(share, size.width - 16)
         text.append(f"{plain(name, 10):10}", "")
         text.append(full, "bold")
         text.append(empty, "dim")
         text.append(f" {share:>4.0%}\n")
 
 
-def _gpu(text: Text, gauges: Gauges, room: Room) -> None:
+def _gpu(text: Text, samples: RecentSamples, size: RailSize) -> None:
     """What the GPUs did in the last minutes, and do now."""
-    load = gauges.gpu
+    load = samples.gpu
     if load is None:
         return
-    _heading(text, "Machine", room)
+    _heading(text, "Machine", size)
     rows = []
     if load.percent is not None:
-        rows.append(("GPU", gauges.percent, f"{load.percent} %"))
+        rows.append(("GPU", samples.percent, f"{load.percent} %"))
     if load.used_mib is not None and load.total_mib:
         used, total = load.used_mib / 1024, load.total_mib / 1024
-        rows.append(("VRAM", gauges.memory, f"{used:.1f}/{total:.0f} GiB"))
+        rows.append(("VRAM", samples.memory, f"{used:.1f}/{total:.0f} GiB"))
     for name, series, words in rows:
-        width = room.width - 5 - 13
+        width = size.width - 5 - 13
         text.append(f"{name:5}")
         text.append(sparkline(series, width, top=1.0), "cyan")
         text.append(f" {words:>12}\n")
 
 
-def _money(text: Text, followed: Followed, now: datetime, room: Room) -> None:
+def _money(text: Text, followed: Followed, now: datetime, size: RailSize) -> None:
     """What was spent on the attempt that is looked at, and on all."""
     state, attempt = followed.state, followed.shown
     if attempt is None or attempt.price_per_hour <= 0:
         return
-    if not room.brief:
+    if not size.brief:
         text.append("\n")
     clock = followed.clock(now)
-    _line(text, f"Spent on attempt {attempt.number}", dollars(attempt.cost(clock)), room.width, "")
+    _line(text, f"Spent on attempt {attempt.number}", dollars(attempt.cost(clock)), size.width, "")
     if len(state.attempts) > 1:
-        _line(text, "Spent on all", dollars(state.cost(clock)), room.width, "")
+        _line(text, "Spent on all", dollars(state.cost(clock)), size.width, "")
 
 
 def _ended_in(phase_now: Phase, attempt: AttemptState | None) -> Phase | None:
@@ -201,9 +202,9 @@ def _mark(
 
 
 def _line(text: Text, left: str, right: str, width: int, style: str) -> None:
-    room = width - len(right) - 1
+    cells = width - len(right) - 1
     name = Text(left)
-    name.truncate(room, overflow="ellipsis", pad=True)
+    name.truncate(cells, overflow="ellipsis", pad=True)
     text.append(f"{name.plain} {right}\n", style)
 
 

@@ -14,9 +14,9 @@ from gdl.presentation.durations import clock_time
 from gdl.presentation.hardware import gpus
 from gdl.presentation.lines import plain
 from gdl.presentation.money import price
-from gdl.tui.gauges import bar
 from gdl.tui.store import Followed
-from gdl.tui.widgets.failure import Panel, failure, past
+from gdl.tui.widgets.failure import PanelSize, failure, past_failure
+from gdl.tui.widgets.meters import bar
 from gdl.tui.widgets.phase_rail import WORDS
 
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
@@ -39,11 +39,13 @@ def headline(state: DeploymentState, now: datetime) -> Text:
     return text
 
 
-def status(followed: Followed, now: datetime, panel: Panel, *, moving: bool) -> tuple[Text, str]:
+def status(
+    followed: Followed, now: datetime, panel: PanelSize, *, moving: bool
+) -> tuple[Text, str]:
     """(text, kind); kind: active | serving | failed | ended."""
     state, shown = followed.state, followed.shown
     if shown is not None and shown is not state.attempt:
-        return past(followed, shown, panel), "failed" if shown.failure else "ended"
+        return past_failure(followed, shown, panel), "failed" if shown.failure else "ended"
     if followed.trouble:
         return _trouble(followed), "failed"
     if state.finished is not None and state.finished.outcome == "failed":
@@ -105,7 +107,7 @@ def base_url(state: DeploymentState) -> str | None:
     return url if url.endswith("/v1") else f"{url}/v1"
 
 
-def call(state: DeploymentState) -> Call | None:
+def client_call(state: DeploymentState) -> Call | None:
     """How the endpoint is used from elsewhere; None while there is none."""
     url = base_url(state)
     if url is None:

@@ -16,12 +16,12 @@ from gdl.tui.store import Followed
 from gdl.tui.widgets.phase_rail import WORDS
 
 
-def story(followed: Followed) -> Text:
+def timeline(followed: Followed) -> Text:
     """Every event that is worth a line; times since the start."""
     text = Text()
     start = followed.state.started_at
-    for recorded in followed.story:
-        line, style = told(recorded)
+    for recorded in followed.events:
+        line, style = event_line(recorded)
         if line:
             since = (recorded.at - start).total_seconds() if start else 0.0
             text.append(f"{clock_time(since):>7}  ", "dim")
@@ -29,7 +29,7 @@ def story(followed: Followed) -> Text:
     return text if text.plain else Text("Nothing has happened yet.")
 
 
-def told(recorded: Recorded) -> tuple[str, str]:
+def event_line(recorded: Recorded) -> tuple[str, str]:
     """(line, style) of an event; an empty line when it is told elsewhere."""
     match recorded.event:
         case ev.DeploymentPlanned() as event:

@@ -7,7 +7,7 @@ from rich.text import Text
 from textual.widgets import Static
 
 
-class Words(Static):
+class LiveText(Static):
     """A static text for views that are drawn again and again. Never reads markup."""
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:

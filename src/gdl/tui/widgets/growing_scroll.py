@@ -7,7 +7,7 @@ from textual.scroll_view import ScrollView
 from textual.widget import Widget
 
 
-class SteadyScroll(ScrollView):
+class GrowingScroll(ScrollView):
     """Takes another size of its content without laying out the screen anew, as nothing around it
     depends on that. Only a scrollbar that comes or goes does."""
 

@@ -10,7 +10,7 @@ from textual.binding import Binding
 from textual.dom import DOMNode
 
 
-def complaints(app: type[DOMNode], keys: Mapping[str, str]) -> list[str]:
+def problems(app: type[DOMNode], keys: Mapping[str, str]) -> list[str]:
     """What is wrong with these keys, in words: ids that no binding has, and keys that two actions
     of one place would share. Only what the user changed is complained about. app: its class."""
     found_in = [(place, list(_bindings(place))) for place in places(app)]
