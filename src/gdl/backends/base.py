@@ -53,7 +53,7 @@ class Backend(Protocol):
         """Rent, and answer at once (the session may still be provisioning).
 
         Raises OfferGone, SessionExists, InsufficientDisk, RentAmbiguous (the request went out and
-        the answer was lost: a machine may exist), MachineError (this offer failed; try another).
+        no usable answer came: a machine may exist), MachineError (this offer failed; try another).
         """
         ...
 

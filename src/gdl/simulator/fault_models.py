@@ -1,4 +1,4 @@
-"""The kinds of faults that a scenario may have, and how long things take."""
+"""The faults that a scenario may have, and how long things take."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ class Inventory:
         key = (wish.provider, wish.gpu_type, wish.location)
         found = self._cached.get(key)
         if found is None or time.monotonic() - found.at >= self._cache_s:
-            # As the real service: what a narrow question left out is missing from the next
+            # As the real service: what a narrow question did not match is missing from the next
             # answer too, until the list is fetched anew.
             found = _Fetched(time.monotonic(), self._fetch(wish))
             self._cached[key] = found

@@ -22,7 +22,7 @@ class Keys(Protocol):
 
     async def take(self) -> Key: ...
 
-    def give_back(self, key: Key) -> None: ...
+    def put_back(self, key: Key) -> None: ...
 
     async def warm(self) -> None:
         """Have one ready before it is asked for."""
@@ -39,17 +39,17 @@ class KeyPool:
         self._making = asyncio.Lock()
 
     async def take(self) -> Key:
-        # One is made at a time: whoever waits may be served by what another gives back.
+        # One is made at a time: whoever waits may be served by what another puts back.
         async with self._making:
             if self._free:
                 return self._free.pop()
             return await asyncio.to_thread(_make)
 
-    def give_back(self, key: Key) -> None:
+    def put_back(self, key: Key) -> None:
         self._free.append(key)
 
     async def warm(self) -> None:
-        self.give_back(await self.take())
+        self.put_back(await self.take())
 
 
 def _make() -> Key:

@@ -84,7 +84,7 @@ class Listing:
         return USERS.get(self.provider, "root")
 
     def wire(self, confidence: float, fetched_at: str) -> dict[str, Any]:
-        """As the service sends it; what is not known is left out."""
+        """As the service sends it; what is not known is omitted."""
         row: dict[str, Any] = {
             "id": self.id,
             "provider": self.provider,

@@ -61,7 +61,7 @@ class HostElsewhere:
     async def take(self) -> Key:
         return self._key
 
-    def give_back(self, key: Key) -> None:
+    def put_back(self, key: Key) -> None:
         """There is one for all."""
 
     async def warm(self) -> None:

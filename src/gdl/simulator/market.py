@@ -1,6 +1,6 @@
 """The simulated service: sessions and their states over a scaled clock.
 
-Nothing here knows of HTTP; `Refusal` is an error answer. server.py asks, one method a request.
+Nothing here knows of HTTP; `Refusal` is an error answer. http_api.py asks, one method a request.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gdl.simulator.inventory import Inventory
 from gdl.simulator.key_pool import Keys
 from gdl.simulator.listings import Listing
 from gdl.simulator.machines import MakeMachine
-from gdl.simulator.rented_session import LONGEST, Rented
+from gdl.simulator.rented_session import Rented
 from gdl.simulator.scenario import Scenario
 from gdl.simulator.wire_format import Json, Query, Refusal, rfc3339
 
@@ -94,23 +94,7 @@ class Market:
         return {"count": len(rows), "sessions": rows}
 
     def diagnostics(self, ident: str) -> Json:
-        session = self.find(ident, f"session not found: {ident}")
-        if session.status != "running":
-            raise Refusal(
-                400, "session is not running; diagnostics only available for running sessions"
-            )
-        now = datetime.now(UTC)
-        row = session.wire()
-        kept = ("status", "provider", "gpu_type", "gpu_count", "ssh_host", "ssh_port", "ssh_user")
-        return {
-            "session_id": ident,
-            **{name: row[name] for name in (*kept, "created_at", "expires_at")},
-            "uptime": _minutes(now - session.created),
-            "time_to_expiry": _minutes(session.expires - now),
-            "ssh_available": True,
-            "note": "Full SSH diagnostics (GPU status, health checks) require client-side SSH "
-            "access. The private key is not stored server-side for security.",
-        }
+        return self.find(ident, f"session not found: {ident}").diagnostics()
 
     def rents(self) -> list[Rent]:
         """Every session that ever was, for the costs."""
@@ -210,7 +194,7 @@ class Market:
         return 0.8 + 0.4 * self._chance(session).random()
 
     def _chance(self, session: Rented) -> random.Random:
-        return self._draws.random("pace", session.offer.id)
+        return self._draws.random("jitter", session.offer.id)
 
     # -- the life of a session ---------------------------------------------------------------------
 
@@ -241,7 +225,7 @@ class Market:
             await self._dies(session, dies)
             return
         # In steps, because the end may be put off meanwhile.
-        while (left := _real_end(session) - datetime.now(UTC)) > timedelta():  # noqa: ASYNC110
+        while (left := session.real_end - datetime.now(UTC)) > timedelta():  # noqa: ASYNC110
             await asyncio.sleep(min(left.total_seconds(), 60))
         await self._end(session, "stopped", f"reservation expired: {session.hours} h are over")
 
@@ -271,7 +255,7 @@ class Market:
                 await session.machine.aclose()
                 session.machine = None
             if session.key is not None:
-                self.keys.give_back(session.key)
+                self.keys.put_back(session.key)
                 session.key = None
             session.rented = False
             session.status, session.error = status, error or session.error
@@ -302,7 +286,7 @@ class Market:
         if was == "provisioning":
             reason = "instance not found during SSH verification"
             self.inventory.note_failure(session.offer, "instance_vanished", reason)
-        # From here on it goes through: what was begun at the provider is not taken back.
+        # From here on it goes through: what was begun at the provider cannot be undone.
         await asyncio.shield(self._spawn(self._end(session, "stopped")))
 
     def _alive(self, ident: str) -> Rented:
@@ -316,14 +300,7 @@ class Market:
         hours = body.get("additional_hours")
         if not isinstance(hours, int) or isinstance(hours, bool) or hours < 1:
             raise Refusal(400, "additional_hours must be at least 1")
-        running = datetime.now(UTC) - session.created
-        if running + timedelta(hours=hours) > LONGEST:
-            raise Refusal(
-                400,
-                f"extension would exceed 12-hour hard max: session {ident} has been running for "
-                f"{running / timedelta(hours=1):.1f} hours, requested {hours} more hours",
-            )
-        session.hours += hours
+        session.extend(hours)
         return {
             "message": "session extended",
             "new_expires_at": rfc3339(session.expires),
@@ -346,12 +323,3 @@ class Market:
         await asyncio.gather(*lives, return_exceptions=True)
         ends = [self._end(s, "stopped") for s in self.sessions.values() if s.rented]
         await asyncio.gather(*ends, *self._tasks, return_exceptions=True)
-
-
-def _real_end(session: Rented) -> datetime:
-    return min(session.expires, session.created + LONGEST)
-
-
-def _minutes(span: timedelta) -> str:
-    hours, minutes = divmod(max(int(span.total_seconds()) // 60, 0), 60)
-    return f"{hours}h{minutes}m" if hours else f"{minutes}m"

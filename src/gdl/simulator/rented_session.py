@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from gdl.simulator.billing_records import Rent
 from gdl.simulator.fault_draws import OfferFaults
 from gdl.simulator.key_pool import Key
 from gdl.simulator.listings import Listing
 from gdl.simulator.machines import RentedMachine
-from gdl.simulator.wire_format import Json, rfc3339
+from gdl.simulator.wire_format import Json, Refusal, rfc3339
 
 TERMINAL = ("stopped", "failed")
 LONGEST = timedelta(hours=12)
@@ -54,6 +54,22 @@ class Rented:
     def expires(self) -> datetime:
         return self.created + timedelta(hours=self.hours)
 
+    @property
+    def real_end(self) -> datetime:
+        """`expires` may say more than the service allows."""
+        return min(self.expires, self.created + LONGEST)
+
+    def extend(self, hours: int) -> None:
+        """Raises Refusal."""
+        running = datetime.now(UTC) - self.created
+        if running + timedelta(hours=hours) > LONGEST:
+            raise Refusal(
+                400,
+                f"extension would exceed 12-hour hard max: session {self.id} has been running for "
+                f"{running / timedelta(hours=1):.1f} hours, requested {hours} more hours",
+            )
+        self.hours += hours
+
     def wire(self) -> Json:
         row: Json = {
             "id": self.id,
@@ -73,9 +89,28 @@ class Rented:
             "expires_at": rfc3339(self.expires),
             "failed_offers": self.failed_offers,
         }
-        # As the service: what is empty is left out.
+        # As the service: what is empty is omitted.
         shown = {name: value for name, value in row.items() if value not in ("", None, 0)}
         return shown | self.misreported
+
+    def diagnostics(self) -> Json:
+        """Raises Refusal."""
+        if self.status != "running":
+            raise Refusal(
+                400, "session is not running; diagnostics only available for running sessions"
+            )
+        now = datetime.now(UTC)
+        row = self.wire()
+        kept = ("status", "provider", "gpu_type", "gpu_count", "ssh_host", "ssh_port", "ssh_user")
+        return {
+            "session_id": self.id,
+            **{name: row[name] for name in (*kept, "created_at", "expires_at")},
+            "uptime": _minutes(now - self.created),
+            "time_to_expiry": _minutes(self.expires - now),
+            "ssh_available": True,
+            "note": "Full SSH diagnostics (GPU status, health checks) require client-side SSH "
+            "access. The private key is not stored server-side for security.",
+        }
 
     def rent(self) -> Rent:
         return Rent(
@@ -88,3 +123,8 @@ class Rented:
             self.ended,
             self.failed_create,
         )
+
+
+def _minutes(span: timedelta) -> str:
+    hours, minutes = divmod(max(int(span.total_seconds()) // 60, 0), 60)
+    return f"{hours}h{minutes}m" if hours else f"{minutes}m"

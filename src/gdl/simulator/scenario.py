@@ -6,7 +6,7 @@ One TOML file each, in `scenarios/` or anywhere on this computer:
     [timing]                 # optional: seconds at speed 1, see Timing
     boot = 1.0
     [[fault]]                # any number
-    kind = "stale"           # see the classes of kinds.py
+    kind = "stale"           # see the classes of fault_models.py
     cheapest = [1]           # whom: the cheapest offer; see Whom there
     [expect]                 # how a deployment of a small model must end; see Expect
     outcome = "released"
@@ -115,7 +115,9 @@ def load(name: str) -> Scenario:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the scenario {shown}: {one_line(error)}", "") from None
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"scenario {shown} is not valid TOML: {error}", "mend it") from None
+        raise UsageError(
+            f"scenario {shown} is not valid TOML: {error}", "correct the line it names"
+        ) from None
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])

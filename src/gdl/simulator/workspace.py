@@ -107,7 +107,7 @@ def _abandoned(folder: Path) -> bool:
 
 
 async def sweep(root: Path) -> int:
-    """End and remove what dead owners left; how many markets that were."""
+    """End and remove what markets left whose process is gone; how many markets that were."""
     try:
         found = [Path(e.path) for e in os.scandir(root) if e.name.startswith("market-")]
     except OSError:

@@ -177,7 +177,7 @@ def remove(folder: Folder) -> None:
             link.unlink()
     shutil.rmtree(folder.path, ignore_errors=True)
     if folder.path.exists():
-        # Folders without write permission keep their contents; give it back and try once more.
+        # Folders without write permission keep their contents; allow it and try once more.
         for path, _, _ in os.walk(folder.path):
             with contextlib.suppress(OSError):
                 Path(path).chmod(0o700)

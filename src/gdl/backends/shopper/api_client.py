@@ -1,7 +1,7 @@
 """Requests to cloud-gpu-shopper, and what can be said about them when they go wrong.
 
 The difference that matters for a rent request: was it certainly not sent (`BackendUnreachable`),
-or may it have been acted upon (`Lost`)?
+or may it have been acted upon (`NoAnswer`)?
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Unusable(Exception):
     """An answer came that is not what the interface promises; the text says what it was."""
 
 
-class Lost(Exception):
+class NoAnswer(Exception):
     """The request may have been acted upon, and no whole answer came back."""
 
     def __init__(self, what: str, *, timed_out: bool = False) -> None:
@@ -111,10 +111,10 @@ class ShopperHttp:
         for pause in (*_PAUSES, None) if retry else (None,):
             try:
                 answer = await self.send("GET", path, params=params)
-            except Lost as lost:
-                if pause is None or lost.timed_out:
+            except NoAnswer as missing:
+                if pause is None or missing.timed_out:
                     raise BackendError(
-                        f"no usable answer from {self.shown_url}: {lost.what}",
+                        f"no usable answer from {self.shown_url}: {missing.what}",
                         "look at the log of cloud-gpu-shopper, then try again",
                     ) from None
                 wait = pause
@@ -138,7 +138,7 @@ class ShopperHttp:
     ) -> Answer:
         """One request, once. `timeout`: seconds for all of it (default: the read time-out).
 
-        Raises BackendUnreachable when it was certainly not sent, Lost when it may have been.
+        Raises BackendUnreachable when it was certainly not sent, NoAnswer when it may have been.
         """
         seconds = self._read_timeout if timeout is None else timeout
         connect = min(seconds, _MAX_CONNECT_S)
@@ -155,13 +155,13 @@ class ShopperHttp:
         except _NOT_SENT as error:
             raise self.unreachable(isinstance(error, httpx.TimeoutException)) from None
         except (TimeoutError, httpx.TimeoutException):
-            raise Lost(f"no answer within {seconds:.0f} s", timed_out=True) from None
+            raise NoAnswer(f"no answer within {seconds:.0f} s", timed_out=True) from None
         except httpx.UnsupportedProtocol:
             raise self.unreachable(False) from None
         except httpx.DecodingError:
-            raise Lost("the answer cannot be decoded") from None
+            raise NoAnswer("the answer cannot be decoded") from None
         except (httpx.HTTPError, httpx.StreamError, OSError):
-            raise Lost("the connection was cut before the answer was complete") from None
+            raise NoAnswer("the connection was cut before the answer was complete") from None
 
     async def _exchange(self, request: httpx.Request) -> Answer:
         response = await self._client.send(request, stream=True)
@@ -170,7 +170,7 @@ class ShopperHttp:
             async for chunk in response.aiter_bytes():
                 body += chunk
                 if len(body) > _MAX_BODY:
-                    raise Lost("the answer is larger than 16 MiB")
+                    raise NoAnswer("the answer is larger than 16 MiB")
         finally:
             await response.aclose()
         return Answer(

@@ -5,16 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote
 
 import httpx
-from pydantic import BaseModel, ValidationError
 
-from gdl.backends.shopper import benchmark_upload
-from gdl.backends.shopper import errors as errors
-from gdl.backends.shopper import wire as wire
-from gdl.backends.shopper.api_client import Answer, Lost, ShopperHttp, Unusable
+from gdl.backends.shopper import benchmark_upload, errors, wire
+from gdl.backends.shopper.answers import AnswerReader, rent_answer
+from gdl.backends.shopper.api_client import Answer, NoAnswer, ShopperHttp
 from gdl.backends.shopper.scalars import is_session_id, read_time
 from gdl.domain.backend import BackendTraits
 from gdl.domain.benchmark import Publication
@@ -36,13 +34,11 @@ _API = "/api/v1"
 _SSH_MINUTES = 10
 """How long the service by itself waits for a machine's SSH."""
 
-_Model = TypeVar("_Model", bound=BaseModel)
-
 
 class ShopperBackend:
     """The `shopper` backend. `transport` is a seam for callers that bring their own HTTP.
 
-    dropped_offers: rows of the latest list that could not be trusted and were left out.
+    dropped_offers: rows of the latest list that could not be trusted and were dropped.
     """
 
     name = wire.BACKEND
@@ -59,6 +55,7 @@ class ShopperBackend:
         self._timeouts = settings.timeouts
         self._http = ShopperHttp(settings.shopper_url, settings.timeouts.http, transport)
         self.service_url = self._http.shown_url
+        self._answers = AnswerReader(self.service_url)
         self.dropped_offers = 0
 
     async def aclose(self) -> None:
@@ -73,7 +70,7 @@ class ShopperBackend:
         try:
             listed = wire.read_offers(data)
         except (KeyError, ValueError):
-            raise self._wrong_shape("an offer list") from None
+            raise self._answers.wrong_shape("an offer list") from None
         self.dropped_offers = listed.dropped
         return listed.offers
 
@@ -82,12 +79,13 @@ class ShopperBackend:
         answer = await self._http.get(f"{_API}/inventory/{_segment(offer_id)}")
         if answer.status == 404 and answer.error() is not None:
             raise OfferGone(offer_id)
-        return self._model(wire.OfferWire, self._data(answer, "show an offer")).to_domain()
+        data = self._answers.data(answer, "show an offer")
+        return self._answers.model(wire.OfferWire, data).to_domain()
 
     async def offer_health(self) -> Sequence[wire.OfferHealthWire]:
         """Offers that failed lately, as the service remembers them."""
         data = await self._read("/offer-health", "tell how its offers fare")
-        return self._rows(data, "offers", wire.OfferHealthWire)
+        return self._answers.rows(data, "offers", wire.OfferHealthWire)
 
     # -- sessions
 
@@ -101,20 +99,20 @@ class ShopperBackend:
                 body=self._rent_body(request),
                 timeout=self._timeouts.rent,
             )
-        except Lost as lost:
-            raise _ambiguous(
-                f"the answer to the rent request was lost: {lost.what}", sent_at
+        except NoAnswer as missing:
+            raise RentAmbiguous(
+                f"the answer to the rent request was lost: {missing.what}", sent_at=sent_at
             ) from None
         if answer.ok:
-            return _rent_answer(answer, sent_at)
+            return rent_answer(answer, sent_at)
         if answer.error() is not None:
             raise errors.rent_error(answer, request.offer.id)
         if answer.status >= 500 and answer.status != 503:
             # A gateway gave up, or the service fell over, with the request already under way.
-            raise _ambiguous(
+            raise RentAmbiguous(
                 f"the rent request ended in HTTP {answer.status} without an answer of the "
                 "service's own",
-                sent_at,
+                sent_at=sent_at,
             )
         raise errors.refused(answer, f"rent {request.offer.id}")
 
@@ -136,14 +134,14 @@ class ShopperBackend:
 
     async def session(self, session_id: str) -> Session:
         data = await self._read_session(session_id)
-        return self._session(data, session_id)
+        return self._answers.session(data, session_id)
 
     async def sessions(self) -> Sequence[Session]:
         data = await self._read(
             "/sessions", "list the sessions", params={"consumer_id": self._consumer_id}
         )
-        # Strict, unlike the offers: a row left out here could be a machine that costs money.
-        rows = self._rows(data, "sessions", wire.SessionWire)
+        # Strict, unlike the offers: a row dropped here could be a machine that costs money.
+        rows = self._answers.rows(data, "sessions", wire.SessionWire)
         found = [row.to_domain() for row in rows]
         return tuple(s for s in found if s.consumer_id in ("", self._consumer_id))
 
@@ -153,7 +151,7 @@ class ShopperBackend:
             return
         answer = await self._change("DELETE", f"/sessions/{session_id}", self._timeouts.rent)
         if answer.ok:
-            self._data(answer, "destroy a session")
+            self._answers.data(answer, "destroy a session")
         elif not isinstance(errors.no_session(answer, session_id), SessionGone):
             raise errors.refused(answer, f"destroy session {session_id}")
 
@@ -172,58 +170,55 @@ class ShopperBackend:
         )
         if not answer.ok:
             raise errors.no_session(answer, session_id)
-        said = read_time(self._data(answer, "extend a session").get("new_expires_at"))
+        said = read_time(self._answers.data(answer, "extend a session").get("new_expires_at"))
         try:
             # The service names an end past its own limit of twelve hours in all.
             ends = (await self.session(session_id)).expires_at
         except GdlError:
             ends = None
         if ends is None and said is None:
-            raise self._wrong_shape("the new end of a session")
+            raise self._answers.wrong_shape("the new end of a session")
         return min(t for t in (ends, said) if t is not None)
 
     async def diagnostics(self, session_id: str) -> wire.DiagnosticsWire:
         """What the service says about a running session; BackendRefused when it is not running."""
         data = await self._read_session(session_id, "/diagnostics")
-        return self._model(wire.DiagnosticsWire, data)
+        return self._answers.model(wire.DiagnosticsWire, data)
 
     # -- money and health
 
     async def costs(self) -> CostReport:
         params = {"consumer_id": self._consumer_id}
         data = await self._read("/costs/summary", "tell the costs", params=params)
-        return self._model(wire.CostWire, data).to_domain()
+        return self._answers.model(wire.CostWire, data).to_domain()
 
     async def session_cost(self, session_id: str) -> float:
         """Dollars by the service's count: whole clock-hours, so a short session shows 0."""
         params = {"session_id": session_id}
         data = await self._read("/costs", "tell the cost of a session", params=params)
-        return self._model(wire.CostWire, data).total_cost
+        return self._answers.model(wire.CostWire, data).total_cost
 
     async def benchmarks(self) -> Sequence[wire.BenchmarkWire]:
         """Benchmarks that the service has stored."""
         data = await self._read("/benchmarks", "list benchmarks")
-        return self._rows(data, "benchmarks", wire.BenchmarkWire)
+        return self._answers.rows(data, "benchmarks", wire.BenchmarkWire)
 
     async def publish(self, one: Publication) -> str:
         answer = await self._change(
             "POST", "/benchmarks", self._timeouts.http, body=benchmark_upload.body(one)
         )
-        data = self._data(answer, "take a benchmark").get("benchmark")
-        return self._model(wire.BenchmarkWire, data).id
+        data = self._answers.data(answer, "take a benchmark").get("benchmark")
+        return self._answers.model(wire.BenchmarkWire, data).id
 
     async def health(self) -> wire.HealthWire:
         answer = await self._http.get("/health", retry=False)
-        return self._model(wire.HealthWire, self._data(answer, "tell its health"))
+        return self._answers.model(wire.HealthWire, self._answers.data(answer, "tell its health"))
 
     async def ready(self) -> bool:
         """Whether it takes requests; False while it shuts down."""
         answer = await self._http.get("/ready", retry=False)
-        try:
-            data = answer.mapping()
-        except Unusable as what:
-            raise errors.unusable(self._http.shown_url, str(what)) from None
-        return answer.ok and self._model(wire.HealthWire, data).ready
+        data = self._answers.mapping(answer)
+        return answer.ok and self._answers.model(wire.HealthWire, data).ready
 
     async def check(self) -> Sequence[Finding]:
         try:
@@ -265,82 +260,25 @@ class ShopperBackend:
     async def _read(
         self, path: str, doing: str, *, params: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
-        return self._data(await self._http.get(_API + path, params), doing)
+        return self._answers.data(await self._http.get(_API + path, params), doing)
 
     async def _read_session(self, session_id: str, what: str = "") -> dict[str, Any]:
         answer = await self._http.get(f"{_API}/sessions/{_session_segment(session_id)}{what}")
         if not answer.ok:
             raise errors.no_session(answer, session_id)
-        return self._data(answer, "show a session")
+        return self._answers.data(answer, "show a session")
 
     async def _change(
         self, method: str, path: str, timeout: float, body: Mapping[str, object] | None = None
     ) -> Answer:
-        """A request that changes something and may be repeated. A lost answer is an error."""
+        """A request that changes something and may be repeated. No answer is an error."""
         try:
             return await self._http.send(method, _API + path, body=body, timeout=timeout)
-        except Lost as lost:
+        except NoAnswer as missing:
             raise BackendError(
-                f"no usable answer from {self._http.shown_url}: {lost.what}",
+                f"no usable answer from {self._http.shown_url}: {missing.what}",
                 "whether it was done is not known: ask for the session, then again",
             ) from None
-
-    def _data(self, answer: Answer, doing: str) -> dict[str, Any]:
-        if not answer.ok:
-            raise errors.refused(answer, doing)
-        try:
-            return answer.mapping()
-        except Unusable as what:
-            raise errors.unusable(self._http.shown_url, str(what)) from None
-
-    def _session(self, data: Mapping[str, Any], session_id: str) -> Session:
-        session = self._model(wire.SessionWire, data).to_domain()
-        if session.id != session_id:
-            raise errors.unusable(self._http.shown_url, "another session than the one asked for")
-        return session
-
-    def _rows(self, data: Mapping[str, Any], key: str, kind: type[_Model]) -> tuple[_Model, ...]:
-        rows = data.get(key, ())
-        if key not in data or not isinstance(rows, list | None):
-            raise self._wrong_shape(f"a list of {key}")
-        return tuple(self._model(kind, row) for row in rows or ())
-
-    def _model(self, kind: type[_Model], data: object) -> _Model:
-        try:
-            return kind.model_validate(data)
-        except ValidationError as error:
-            where = ".".join(str(p) for p in error.errors(include_input=False)[0]["loc"])
-            what = kind.__name__.removesuffix("Wire").lower()
-            raise self._wrong_shape(f"{what} {one_line(where, 40)}".strip()) from None
-
-    def _wrong_shape(self, what: str) -> BackendError:
-        return errors.unusable(
-            self._http.shown_url, f"JSON that is not its interface's ({what} missing or wrong)"
-        )
-
-
-def _rent_answer(answer: Answer, sent_at: datetime) -> RentAnswer:
-    """What a 2xx answer holds. Whatever is wrong with it, a machine may exist."""
-    try:
-        data = answer.mapping()
-        session = wire.SessionWire.model_validate(data.get("session")).to_domain()
-    except Unusable as what:
-        raise _ambiguous(f"the rent request was answered with {what}", sent_at) from None
-    except ValidationError:
-        raise _ambiguous("the rent answer names no session", sent_at) from None
-    key = wire.read_key(data.get("ssh_private_key"))
-    if key is None:
-        raise _ambiguous(
-            f"the rent answer for session {session.id} has no usable private key: the machine "
-            "cannot be entered",
-            sent_at,
-            session.id,
-        )
-    return RentAnswer(session, private_key=key)
-
-
-def _ambiguous(message: str, sent_at: datetime, session_id: str | None = None) -> RentAmbiguous:
-    return RentAmbiguous(message, sent_at=sent_at, session_id=session_id)
 
 
 def _segment(offer_id: str) -> str:

@@ -11,7 +11,7 @@ from gdl.domain.host import HostFacts
 
 def body(one: Publication) -> dict[str, Any]:
     """What `POST /benchmarks` takes. The service counts tokens per dollar from the average tokens a
-    second, so that is the throughput of the whole machine. What is not known is left out: the
+    second, so that is the throughput of the whole machine. What is not known is omitted: the
     figures of single requests, the GPU's during the run, the model's size."""
     kept = one.measurement
     return {

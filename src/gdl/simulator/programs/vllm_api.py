@@ -26,7 +26,7 @@ ANSWERS = (
 _ARTICLE = (
     "their history begins long before the first written record and every age has found another "
     "use for them in towns and at sea by night and in the cold of winter people relied on what "
-    "earlier hands had made well and mended often so that knowledge passed on slowly but surely"
+    "earlier hands had made well and repaired often so that knowledge passed on slowly but surely"
 )
 WORDS = _ARTICLE.split()
 
@@ -132,7 +132,7 @@ class Api:
             if body.get("stream"):
                 await self._stream(body, writer, chat, tokens, reason, usage)
             else:
-                await self._pace(len(tokens), usage["prompt_tokens"])
+                await self._keep_time(len(tokens), usage["prompt_tokens"])
                 respond(writer, 200, self._whole(chat, "".join(tokens), reason, usage))
         self._counts["prompt"] += usage["prompt_tokens"]
         self._counts["generation"] += len(tokens)
@@ -174,7 +174,7 @@ class Api:
         seconds = self._served.token_s * (1 + 0.02 * (self._running - 1))
         return seconds / self._served.speed
 
-    async def _pace(self, count: int, prompt_tokens: int) -> None:
+    async def _keep_time(self, count: int, prompt_tokens: int) -> None:
         await asyncio.sleep(self._first_delay(prompt_tokens) + self._gap() * (count - 1))
 
     async def _stream(
