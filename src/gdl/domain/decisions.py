@@ -20,9 +20,9 @@ class AfterFailure(StrEnum):
     RETRY = "retry"
     """The same offer again."""
     NEXT = "next"
-    """The next offer, leaving out the failed one."""
+    """The next offer, without the failed one."""
     EXCLUDE = "exclude"
-    """The next offer, leaving out the failed one's provider."""
+    """The next offer, without the failed one's provider."""
     FIX = "fix"
     """The remedy on the attempt's own machine. Every other choice releases the machine first."""
 
