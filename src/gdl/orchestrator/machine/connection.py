@@ -7,8 +7,7 @@ import contextlib
 import secrets
 import shlex
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -32,6 +31,9 @@ from gdl.ssh.reconnecting import Link
 from gdl.ssh.tail import Chunk, follow
 
 ENGINE_JOB = "engine"
+
+Heard = Callable[[Sequence[str]], Awaitable[None]]
+"""Takes a batch of a log's lines."""
 
 TAIL_KEPT = 4000
 """Lines of a log kept in memory for the diagnosis."""
@@ -299,15 +301,15 @@ class Machine:
                     await dep.note(trouble, "warning")
 
     async def pump(
-        self, log: str, source: str, stop: asyncio.Event, keep: deque[str], offset: int = 0
+        self, log: str, source: str, stop: asyncio.Event, heard: Heard, offset: int = 0
     ) -> None:
-        """What `read` gives, as events, and to `keep`."""
+        """What `read` gives, as events; each batch is handed to `heard` once it is published."""
         dep = self.deployment
         async for chunk in self.read(log, source, stop, offset):
-            keep.extend(chunk.lines)
             await dep.emit(
                 ev.LogLines(dep.attempt, source, chunk.lines, chunk.first_offset, chunk.dropped)
             )
+            await heard(chunk.lines)
 
     async def fail(self, what: str, output: list[str], status: int | None) -> NoReturn:
         """Say why as an event, then raise DeployError."""

@@ -7,10 +7,11 @@ import asyncio
 import contextlib
 import time
 from collections import deque
+from collections.abc import Sequence
 
 from gdl.diagnosis.rule_engine import Diagnosis, by_id, diagnose
+from gdl.domain.deployment import IllegalTransition
 from gdl.domain.errors import DeployError, HostKeyChanged, SshAuthFailed, SshError
-from gdl.domain.events import LogLines
 from gdl.domain.phase import Phase
 from gdl.engines.base import Engine, LogMark, Plan
 from gdl.host import process_stats
@@ -106,13 +107,10 @@ class EngineProcess:
     async def _follow(self, stop: asyncio.Event, offset: int) -> None:
         assert self.job is not None
         machine = self._machine
-        marks = machine.spawn(self._read_marks())
         try:
-            await machine.pump(self.job.log, "engine", stop, self._tail, offset)
+            await machine.pump(self.job.log, "engine", stop, self._heard, offset)
         except SshError as error:
             await machine.deployment.note(f"the log cannot be read: {error.message}", "warning")
-        finally:
-            marks.cancel()
 
     async def _await_end(self, stop: asyncio.Event) -> None:
         assert self.job is not None
@@ -137,25 +135,23 @@ class EngineProcess:
         self.ended.set()
         self.over.set()
 
-    async def _read_marks(self) -> None:
-        """Phases and progress from the log, as it is published."""
-        dep = self._machine.deployment
-        async for recorded in dep.channel.follow(after=dep.state.last_seq):
-            event = recorded.event
-            if not isinstance(event, LogLines) or event.source != "engine":
-                continue
-            self._picture.heard(time.monotonic())
-            for line in event.lines:
-                mark = self._engine.read_line(line)
-                if mark is not None:
-                    await self._marked(mark)
+    async def _heard(self, lines: Sequence[str]) -> None:
+        """Phases and progress from a batch of the log's lines."""
+        self._tail.extend(lines)
+        self._picture.heard(time.monotonic())
+        for line in lines:
+            mark = self._engine.read_line(line)
+            if mark is not None:
+                await self._marked(mark)
 
     async def _marked(self, mark: LogMark) -> None:
         dep = self._machine.deployment
         if mark.stage == "ready":
             self.ready_said.set()
         if mark.stage == "loading" and dep.state.phase is Phase.STARTING:
-            await dep.enter(Phase.LOADING)
+            # Meanwhile it may have answered a request, and be verified already.
+            with contextlib.suppress(IllegalTransition):
+                await dep.enter(Phase.LOADING)
         self._picture.mark(mark)
         await self._show()
         if self._picture.loops and dep.state.phase in STARTS:

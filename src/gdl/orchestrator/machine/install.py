@@ -13,8 +13,9 @@ from gdl.domain import events as ev
 from gdl.domain.errors import CommandTimeout, DeployError, SshError, UsageError
 from gdl.engines.base import Plan, Step
 from gdl.host import process_stats
-from gdl.orchestrator.machine import install_script, install_watch, process_sampler
+from gdl.orchestrator.machine import install_script, process_sampler
 from gdl.orchestrator.machine.connection import TAIL_KEPT, Machine
+from gdl.orchestrator.machine.install_watch import InstallWatch
 from gdl.ssh import jobs
 from gdl.ssh.tail import Chunk
 
@@ -86,7 +87,7 @@ class Ahead:
         if not self._task.done():
             dep = self._machine.deployment
             await dep.progress(self._step.title)
-            async with install_watch.reported(dep, self._step.title):
+            async with InstallWatch(dep, self._step.title).beating():
                 await asyncio.wait({self._task})
 
     async def cancel(self) -> None:
@@ -108,7 +109,7 @@ class _Run:
         self._since = time.monotonic()
         self._limit: asyncio.Timeout | None = None
         self._hopeless: Diagnosis | None = None
-        self._watch: install_watch.InstallWatch | None = None
+        self._watch = InstallWatch(machine.deployment)
 
     async def run(self) -> None:
         """Raises DeployError for the step that fails."""
@@ -119,7 +120,7 @@ class _Run:
             script=install_script.script(self._steps, self._token),
             files=install_script.files(self._steps),
         )
-        async with install_watch.reported(machine.deployment) as self._watch:
+        async with self._watch.beating():
             status = await self._until_over(await self._start(spec))
         if self._hopeless is not None:
             await self._failed()
@@ -180,7 +181,6 @@ class _Run:
     async def _look_on(self, job: jobs.Job) -> None:
         """How fast things come; give up where that is too slow to pay rent for."""
         machine, watch = self._machine, self._watch
-        assert watch is not None
         looks: asyncio.Queue[process_stats.ProcessStats] = asyncio.Queue()
         telling = asyncio.create_task(
             process_sampler.follow(
@@ -214,6 +214,7 @@ class _Run:
                 continue
             self._output.extend(piece)
             await dep.emit(ev.LogLines(dep.attempt, "install", piece, chunk.first_offset, dropped))
+            await self._watch.heard(piece)
             dropped = 0
 
     async def _marked(self, mark: install_script.Mark) -> None:
@@ -249,10 +250,9 @@ class _Run:
                 self._limit.reschedule(asyncio.get_running_loop().time() + step.timeout_s)
         number, total = self._finished + 1, len(self._steps)
         await dep.emit(ev.StepStarted(dep.attempt, step.name, step.title, number, total))
+        self._watch.begin(step.title)
 
     async def _end(self, outcome: str, detail: str = "") -> None:
-        if self._watch is not None:
-            await self._watch.caught_up()
         dep, step = self._machine.deployment, self._step
         seconds = round(time.monotonic() - self._since, 2)
         self._finished, self._begun = self._finished + 1, False
