@@ -2,8 +2,8 @@
 
     .venv/bin/python bench/diagnosis.py
 
-Every excerpt of tests/data/logs is told apart from all others: alone, and hidden at a random place
-in a log of 10 000 ordinary lines (of a real start, and of an installer). The speed is that of
+Every excerpt of src/gdl/simulator/logs is told apart from all others: alone, and hidden at a random
+place in a log of 10 000 ordinary lines (of a real start, and of an installer). The speed is that of
 reading long logs without a cause, which have to be read to their end.
 """
 
@@ -13,10 +13,11 @@ import random
 import time
 from pathlib import Path
 
+from gdl import simulator
 from gdl.diagnosis.rule_engine import Scanner, explain, rules
 
 TESTS = Path(__file__).resolve().parent.parent / "tests" / "data"
-LOGS = TESTS / "logs"
+LOGS = Path(simulator.__file__).parent / "logs"
 ORDINARY = (TESTS / "engine" / "start-cpu.log").read_text().splitlines()
 LINES = 10_000
 SEEDS = 5

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-LOGS = Path(__file__).parent / "data" / "logs"
+from log_excerpts import LOGS
 
 
 def diagnose(*arguments: str, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from gdl.diagnosis.rule_engine import by_id, diagnose, rules
 from gdl.diagnosis.rules import Rule
+from log_excerpts import LOGS
 
-LOGS = Path(__file__).parent / "data" / "logs"
 STARTED_WELL = Path(__file__).parent / "data" / "engine" / "start-cpu.log"
 KINDS = {"next", "exclude", "fix", "change", "wait", "stop"}
 

@@ -16,8 +16,8 @@ from gdl.diagnosis.rule_engine import Diagnosis, Scanner, diagnose, explain, rul
 from gdl.diagnosis.rules import Rule
 from gdl.diagnosis.scan import LINE
 from gdl.domain.remedies import Remedy, RemedyKind
+from log_excerpts import LOGS
 
-LOGS = Path(__file__).parent / "data" / "logs"
 STARTED_WELL = Path(__file__).parent / "data" / "engine" / "start-cpu.log"
 BY_TEXT = [rule for rule in rules() if rule.pattern is not None]
 
