@@ -4,7 +4,9 @@ version: one test for each, which says what to do when a new version has changed
 from __future__ import annotations
 
 import asyncio
+import importlib
 import inspect
+import pkgutil
 import re
 import socket
 import tomllib
@@ -15,17 +17,22 @@ import asyncssh
 import httpx
 import pytest
 import uvicorn
+from textual.app import App, ComposeResult
+from textual.geometry import Size
+from textual.message_pump import MessagePump
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+import gdl.tui
+from gdl.tui.widgets.growing_scroll import GrowingScroll
 from ssh_server import serving
 
 _PROJECT = Path(__file__).parent.parent / "pyproject.toml"
 
 
-@pytest.mark.parametrize("library", ["asyncssh", "uvicorn"])
+@pytest.mark.parametrize("library", ["asyncssh", "textual", "uvicorn"])
 def test_it_is_held_to_a_minor_version(library: str) -> None:
     wanted = tomllib.loads(_PROJECT.read_text())["project"]["dependencies"]
-    (text,) = (line for line in wanted if re.match(rf"{library}\b", line))
+    (text,) = (line for line in wanted if line.startswith(f"{library}>"))
     pin = re.fullmatch(rf"{library}>=(\d+)\.(\d+)(?:\.\d+)?,<(\d+)\.(\d+)", text)
     assert pin is not None, f"pyproject.toml must hold {library} to a minor version, not {text!r}"
     major, minor, next_major, next_minor = map(int, pin.groups())
@@ -105,3 +112,59 @@ async def test_uvicorn_starts_and_stops_in_steps_and_tells_its_connections() -> 
         finally:
             await server.shutdown(sockets=[listener])
     assert len(clients) == 1, "uvicorn no longer makes connections with the class it is given"
+
+
+class Scrolled(App[None]):
+    def compose(self) -> ComposeResult:
+        yield GrowingScroll()
+
+
+async def test_textual_takes_another_content_size_without_a_layout() -> None:
+    """For `resize_content` in tui/widgets/growing_scroll.py, which calls `_scroll_update`."""
+    app = Scrolled()
+    async with app.run_test(size=(40, 10)) as pilot:
+        view = app.query_one(GrowingScroll)
+        view.resize_content(Size(20, 5))
+        await pilot.pause()
+        assert not view.show_vertical_scrollbar
+        for rows in (100, 200):
+            view.resize_content(Size(20, rows))
+            await pilot.pause()
+            assert view.show_vertical_scrollbar and view.max_scroll_y == rows - 10
+            assert view.vertical_scrollbar.window_virtual_size == rows
+        view.scroll_end(animate=False, immediate=True)
+        assert view.scroll_offset.y == 190
+
+
+def ours() -> list[type[MessagePump]]:
+    """The classes of the terminal UI that are built on Textual's."""
+    found: dict[type[MessagePump], None] = {}
+    for module in pkgutil.walk_packages(gdl.tui.__path__, "gdl.tui."):
+        for thing in vars(importlib.import_module(module.name)).values():
+            if (
+                isinstance(thing, type)
+                and issubclass(thing, MessagePump)
+                and thing.__module__ == module.name
+            ):
+                found[thing] = None
+    return list(found)
+
+
+def private_names_of_textual(made: type[MessagePump]) -> set[str]:
+    """Attributes and methods with an underscore in the classes below one of ours."""
+    names: set[str] = set()
+    for base in made.__mro__:
+        if base.__module__.startswith("textual"):
+            names |= {name for name in vars(base) if name.startswith("_")}
+            names |= set(re.findall(r"\bself\.(_\w+)\b[^=(\n]*=", inspect.getsource(base)))
+    return {name for name in names if not name.startswith("__")}
+
+
+def test_nothing_else_private_of_textual_is_used_or_replaced() -> None:
+    used: dict[str, list[str]] = {}
+    for made in ours():
+        source = inspect.getsource(made)
+        names = set(re.findall(r"\b(?:self\.|def )(_[a-z]\w*)", source))
+        if both := sorted(names & private_names_of_textual(made)):
+            used[made.__name__] = both
+    assert used == {"GrowingScroll": ["_scroll_update"]}
