@@ -15,7 +15,7 @@ from typing import NoReturn
 import typer
 
 from gdl.cli import exit_codes, load_results, publication
-from gdl.cli.commands.bench import BenchOptions, PromptOptions, ResultOptions
+from gdl.cli.bench_options import BenchOptions, PromptOptions, ResultOptions
 from gdl.cli.event_loop import run_fast
 from gdl.cli.options import Target
 from gdl.cli.output import Output, say

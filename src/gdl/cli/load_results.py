@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from gdl.cli.commands.bench import ResultOptions
+from gdl.cli.bench_options import ResultOptions
 from gdl.cli.output import Output
 from gdl.cli.tables import table
 from gdl.domain.errors import UsageError
