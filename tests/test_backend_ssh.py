@@ -10,6 +10,7 @@ from typing import Any
 import asyncssh
 import pytest
 
+from gdl.backends.ssh import ssh_config
 from gdl.backends.ssh.backend import SshHostsBackend, check_identity, parse_host, session_id
 from gdl.domain.errors import OfferGone, SessionGone, UsageError
 from gdl.domain.offers import Offer, OfferQuery
@@ -20,6 +21,7 @@ ANY = OfferQuery()
 ME = getpass.getuser()
 
 CONFIG = """
+Include extra.conf
 # machines
 Host gpu-box  lab-*
     HostName 198.51.100.9
@@ -30,7 +32,7 @@ Host=eq
     Port=22x
 Match host gpu-box exec "touch /tmp/never"
     User mallory
-Include extra.conf
+    Include extra.conf
 Host *.example !secret.example
     Port 2200
 Host *
@@ -44,7 +46,8 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / ".ssh"
     folder.mkdir()
     (folder / "config").write_text(CONFIG)
-    (folder / "extra.conf").write_text("Host included\n  Port 2300\n")
+    (folder / "extra.conf").write_text("Host included\n  Port 2300\n  Include more.conf\n")
+    (folder / "more.conf").write_text("User dave\n")
     return folder / "config"
 
 
@@ -96,13 +99,32 @@ def test_aliases(config: Path) -> None:
     assert box.reach == ("198.51.100.9", 2222)
     assert parse_host("root@gpu-box:22").address == SshAddress("gpu-box", 22, "root")
     assert parse_host("lab-7").alias == "lab-7"
-    assert parse_host("included").address.port == 2300
+    # What a block includes is of that block.
+    assert parse_host("included").address == SshAddress("included", 2300, "dave")
     assert parse_host("a.example").address == SshAddress("a.example", 2200, "carol")
     assert parse_host("eq").address.port == 22
     # `Host *` gives values, but makes nothing an alias.
     plain = parse_host("plain.host")
     assert (plain.alias, plain.address.user, plain.address.port) == (None, "carol", 22)
     assert parse_host("secret.example").alias is None
+
+
+@pytest.mark.parametrize("name", ["gpu-box", "lab-7", "included", "a.example", "plain.host", "ALL"])
+def test_asyncssh_reads_the_same(config: Path, name: str) -> None:
+    """Where a file has no `Match` and no wrong line, the address shown is the one connected to."""
+    text = CONFIG.replace("Port=22x", "Port=23")
+    config.write_text(text[: text.index("Match")] + text[text.index("Host *.example") :])
+    entry = ssh_config.lookup(name, config)
+    theirs = asyncssh.SSHClientConnectionOptions(config=[str(config)], host=name, client_keys=None)
+    assert (entry.hostname or name) == theirs.host
+    assert (entry.port or 22, entry.user or ME) == (theirs.port, theirs.username)
+
+
+def test_a_file_that_includes_itself_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "config"
+    path.write_text(f"Include {path}\nHost box\n  Port 2222\n")
+    assert ssh_config.aliases(path) == ["box"]
+    assert ssh_config.lookup("box", path).port == 2222
 
 
 async def test_an_alias_reaches_the_rent_answer(config: Path, tmp_path: Path) -> None:

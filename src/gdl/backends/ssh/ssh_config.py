@@ -1,7 +1,9 @@
 """The little that must be known of ~/.ssh/config: whether a name is an alias, user and port.
 
-Everything else an alias stands for (jump hosts, keys) is left to the SSH library, which reads the
-file itself. `Match` blocks are passed over: their conditions may run commands.
+Everything else an alias stands for (jump hosts, keys) is left to asyncssh, which reads the file
+itself when it connects. It cannot be asked for this: it neither lists aliases nor tells that no
+`Host` knows a name, it ends at the first line that is wrong, and it runs the commands of `Match
+exec`, which must not happen for a list of offers. So `Match` blocks are passed over here.
 """
 
 from __future__ import annotations
@@ -35,34 +37,53 @@ def default_path() -> Path:
 
 def lookup(name: str, path: Path | None = None) -> HostEntry:
     """As OpenSSH reads it: the first value obtained wins. An unreadable file says nothing."""
-    is_alias = False
-    values: dict[str, str] = {}
-    applies = True
-    for keyword, words in _lines(path or default_path(), 0):
-        if keyword == "host":
-            applies = _matches(name, words)
-            is_alias = is_alias or (applies and _matches(name, [w for w in words if w != "*"]))
-        elif keyword == "match":
-            applies = False
-        elif applies and words:
-            values.setdefault(keyword, words[0])
-    port = values.get("port", "")
+    found = _Lookup(name)
+    found.read(path or default_path(), 0)
+    port = found.values.get("port", "")
     return HostEntry(
-        is_alias=is_alias,
-        hostname=values.get("hostname", ""),
-        user=values.get("user", ""),
+        is_alias=found.is_alias,
+        hostname=found.values.get("hostname", ""),
+        user=found.values.get("user", ""),
         port=int(port) if port.isascii() and port.isdigit() and int(port) <= 65535 else 0,
     )
+
+
+class _Lookup:
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self.is_alias = False
+        self.values: dict[str, str] = {}
+
+    def read(self, path: Path, depth: int) -> None:
+        applies = True
+        for keyword, words in _lines(path):
+            if keyword == "host":
+                applies = _matches(self._name, words)
+                if applies and _matches(self._name, [w for w in words if w != "*"]):
+                    self.is_alias = True
+            elif keyword == "match":
+                applies = False
+            elif keyword == "include" and applies and depth < _DEEPEST_INCLUDE:
+                # What is included into a block belongs to it, and ends with its file.
+                for included in _included(words):
+                    self.read(included, depth + 1)
+            elif applies and words:
+                self.values.setdefault(keyword, words[0])
 
 
 def aliases(path: Path | None = None) -> list[str]:
     """The names that the file gives to single hosts, in its order. None for a file that cannot be
     read."""
-    found: dict[str, None] = {}
-    for keyword, words in _lines(path or default_path(), 0):
+    return list(dict.fromkeys(_names(path or default_path(), 0)))
+
+
+def _names(path: Path, depth: int) -> Iterator[str]:
+    for keyword, words in _lines(path):
         if keyword == "host":
-            found.update(dict.fromkeys(w for w in words if not set(w) & set("*?!")))
-    return list(found)
+            yield from (w for w in words if not set(w) & set("*?!"))
+        elif keyword == "include" and depth < _DEEPEST_INCLUDE:
+            for included in _included(words):
+                yield from _names(included, depth + 1)
 
 
 def _matches(name: str, patterns: list[str]) -> bool:
@@ -76,28 +97,27 @@ def _matches(name: str, patterns: list[str]) -> bool:
     return hit
 
 
-def _lines(path: Path, depth: int) -> Iterator[tuple[str, list[str]]]:
-    """(keyword in lower case, its words) in order, `Include`d files in their place."""
+def _lines(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """(keyword in lower case, its words) of one file, in order; nothing of an unreadable one."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return
     for line in text.splitlines():
         keyword, words = _split(line)
-        if keyword == "include" and depth < _DEEPEST_INCLUDE:
-            for word in words:
-                for found in _included(word):
-                    yield from _lines(found, depth + 1)
-        elif keyword:
+        if keyword:
             yield keyword, words
 
 
-def _included(pattern: str) -> list[Path]:
-    full = Path(pattern).expanduser()
-    base = default_path().parent
-    if full.is_absolute():
-        return sorted(Path(full.anchor).glob(str(full.relative_to(full.anchor))))
-    return sorted(base.glob(pattern))
+def _included(patterns: list[str]) -> list[Path]:
+    found: list[Path] = []
+    for pattern in patterns:
+        full = Path(pattern).expanduser()
+        if full.is_absolute():
+            found += sorted(Path(full.anchor).glob(str(full.relative_to(full.anchor))))
+        else:
+            found += sorted(default_path().parent.glob(pattern))
+    return found
 
 
 def _split(line: str) -> tuple[str, list[str]]:
