@@ -16,6 +16,7 @@ from gdl.cli.options import Target
 from gdl.cli.output import say
 from gdl.cli.runtime import Cli, Session
 from gdl.cli.tables import table
+from gdl.domain.backoff import Backoff
 from gdl.domain.errors import GdlError, SshError, UsageError
 from gdl.domain.id_matching import matching
 from gdl.orchestrator.api.views import TunnelRow
@@ -69,14 +70,13 @@ async def start(
             env={**os.environ, "GDL_DATA_DIR": str(session.settings.data_dir)},
             start_new_session=True,
         )
-    deadline, wait = time.monotonic() + _OPENS_S, 0.05
+    deadline, pauses = time.monotonic() + _OPENS_S, Backoff(0.05, 0.5)
     while time.monotonic() < deadline:
         if row := find(await session.orchestrator.endpoints.tunnels(), ident):
             return row
         if child.poll() is not None:
             raise await asyncio.to_thread(_why, log, child.returncode)
-        await asyncio.sleep(wait)
-        wait = min(wait * 1.5, 0.5)
+        await asyncio.sleep(next(pauses))
     child.terminate()
     raise SshError(f"the tunnel was not open within {_OPENS_S:.0f} s", f"its log: {log}")
 

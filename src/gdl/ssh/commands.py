@@ -12,6 +12,7 @@ from typing import cast
 
 import asyncssh
 
+from gdl.domain.backoff import RETRYING, Backoff
 from gdl.domain.errors import CommandTimeout, SshError
 from gdl.domain.text import one_line
 
@@ -160,7 +161,7 @@ class Executor:
         self, line: str, on_data: OnData
     ) -> tuple[asyncssh.SSHClientChannel[bytes], _Session]:
         """A session channel that runs `line`. A machine short of sessions is asked again."""
-        delay = 0.05
+        pauses = Backoff(0.05, 1.0, growth=RETRYING)
         for attempt in range(_OPEN_TRIES):
             if self._conn.is_closed():
                 raise self.connection_error(None)
@@ -179,8 +180,7 @@ class Executor:
                     ) from None
             except (asyncssh.Error, OSError) as error:
                 raise self.connection_error(error) from None
-            await asyncio.sleep(delay)
-            delay = min(2 * delay, 1.0)
+            await asyncio.sleep(next(pauses))
         raise AssertionError("unreachable")
 
     def connection_error(self, error: Exception | None) -> SshError:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import quote, unquote
 
+from gdl.domain.backoff import RETRYING, Backoff
 from gdl.domain.errors import CommandTimeout, DeployError, SshError, UsageError
 from gdl.domain.host import CommandResult
 from gdl.domain.secret import Secret
@@ -157,12 +158,14 @@ async def wait(link: Link, job: Job, *, timeout: float) -> JobStatus:
 async def _wait(link: Link, job: Job) -> JobStatus:
     command = _command(job_scripts.SENTINEL, [job.dir, str(job.pid)])
     tries = 0
+    pauses = Backoff(0.2, 5.0, growth=RETRYING)
     while True:
         said = bytearray()
 
         def hear(data: bytes, said: bytearray = said) -> None:
             nonlocal tries
             tries = 0
+            pauses.reset()
             said += data.lstrip(b".")
 
         try:
@@ -181,7 +184,7 @@ async def _wait(link: Link, job: Job) -> JobStatus:
             tries += 1
             if tries >= _SENTINEL_TRIES:
                 raise problem
-            await asyncio.sleep(0.1 * 2**tries)
+            await asyncio.sleep(next(pauses))
         else:
             await link.get()
 

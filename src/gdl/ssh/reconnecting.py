@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import asyncssh
 
+from gdl.domain.backoff import RETRYING, Backoff
 from gdl.domain.errors import CommandTimeout, HostKeyChanged, SshAuthFailed, SshError, UsageError
 from gdl.domain.host import CommandResult
 from gdl.ssh.connection import Connection
@@ -153,7 +154,7 @@ class Link:
     async def _reconnect(self) -> Connection:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._give_up_s
-        delay = _FIRST_DELAY_S
+        pauses = Backoff(_FIRST_DELAY_S, _MAX_DELAY_S, growth=RETRYING)
         reason = self._conn.close_reason if self._conn is not None else "not connected yet"
         if self._conn is not None:
             await self._conn.aclose()
@@ -164,6 +165,7 @@ class Link:
             except (HostKeyChanged, SshAuthFailed):
                 raise
             except SshError as error:
+                delay = next(pauses)
                 if loop.time() + delay > deadline:
                     raise SshError(
                         f"{self.target.label} stayed out of reach for {self._give_up_s:g} s: "
@@ -174,7 +176,6 @@ class Link:
             else:
                 return self._adopt(conn)
             await asyncio.sleep(delay)
-            delay = min(2 * delay, _MAX_DELAY_S)
 
     def _check_open(self) -> None:
         if self._closed:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
+from gdl.domain.backoff import Backoff
 from gdl.domain.errors import HostKeyChanged, SshAuthFailed, SshError
 from gdl.ssh.line_splitter import LineSplitter
 from gdl.ssh.reconnecting import Link
@@ -58,7 +59,7 @@ async def follow(
     """
     reader = _Reader(offset, sink, max_lines)
     loop = asyncio.get_running_loop()
-    pause = batch_s
+    pauses = Backoff(batch_s, _IDLE_POLL_S)
     end: int | None = None
     while True:
         stopping = stop.is_set()
@@ -80,7 +81,9 @@ async def follow(
             break
         if data and reader.offset < size:
             continue
-        pause = batch_s if data else min(pause * 1.5, _IDLE_POLL_S)
+        if data:
+            pauses.reset()
+        pause = next(pauses)
         if chunk := reader.unfinished(loop.time()):
             yield chunk
         if not stopping:

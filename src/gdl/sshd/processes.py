@@ -17,6 +17,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from gdl.domain.backoff import Backoff
+
 MARK = "GDL_LOCAL_SESSION"
 """The environment variable that every command of a session carries."""
 
@@ -221,7 +223,7 @@ async def end(ident: str, folder: Path, groups: Collection[int], grace_s: float)
     """
     started = time.monotonic()
     told: set[int] = set()
-    wait = 0.01
+    pauses = Backoff(0.01, 0.2)
     while alive := await asyncio.to_thread(belonging, ident, folder, groups):
         elapsed = time.monotonic() - started
         if elapsed > 2 * grace_s:
@@ -232,8 +234,7 @@ async def end(ident: str, folder: Path, groups: Collection[int], grace_s: float)
             # Each is told once: a second TERM may cut a server's orderly end short.
             _signal(alive - told, signal.SIGTERM)
             told |= alive
-        await asyncio.sleep(wait)
-        wait = min(wait * 1.5, 0.2)
+        await asyncio.sleep(next(pauses))
     return set()
 
 

@@ -19,11 +19,13 @@ from typing import Any
 
 import httpx
 
+from gdl.domain.backoff import RETRYING, Backoff
 from gdl.domain.errors import BackendError, BackendUnreachable
 from gdl.domain.text import one_line
 
-_PAUSES = (0.15, 0.5)
-"""Seconds before the second and the third try of a read."""
+_TRIES = 3
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 0.5
+"""Between two tries of a read."""
 _LONGEST_WAIT = 5.0
 """A longer Retry-After is the caller's to honour, not ours to sleep through."""
 _TRANSIENT = frozenset({429, 502, 503, 504})
@@ -108,20 +110,21 @@ class ShopperHttp:
 
         Raises BackendUnreachable, or BackendError when the connection is cut each time.
         """
-        for pause in (*_PAUSES, None) if retry else (None,):
+        pauses = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, growth=RETRYING)
+        for left in reversed(range(_TRIES if retry else 1)):
             try:
                 answer = await self.send("GET", path, params=params)
             except NoAnswer as missing:
-                if pause is None or missing.timed_out:
+                if not left or missing.timed_out:
                     raise BackendError(
                         f"no usable answer from {self.shown_url}: {missing.what}",
                         "look at the log of cloud-gpu-shopper, then try again",
                     ) from None
-                wait = pause
+                wait = next(pauses)
             else:
-                if answer.status not in _TRANSIENT or pause is None:
+                if answer.status not in _TRANSIENT or not left:
                     return answer
-                wait = max(pause, answer.retry_after or 0.0)
+                wait = pauses.at_least(answer.retry_after or 0.0)
                 if wait > _LONGEST_WAIT:
                     return answer
             await asyncio.sleep(wait)

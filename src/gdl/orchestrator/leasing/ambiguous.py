@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 
 from gdl.backends.base import Backend
 from gdl.domain import events as ev
+from gdl.domain.backoff import RETRYING, Backoff
 from gdl.domain.errors import GdlError, ReleaseUnconfirmed, RentAmbiguous
 from gdl.domain.offers import Offer
 from gdl.domain.phase import Billing
@@ -113,7 +114,7 @@ class AmbiguousRents:
         """Raises ReleaseUnconfirmed when the list cannot be had, or cannot be told apart."""
         timeouts = self._settings.timeouts
         started = time.monotonic()
-        wait = 0.2
+        pauses = Backoff(0.2, 2.0, growth=RETRYING)
         while True:
             sight = await self._look(deployment, rental, offer, before)
             waited = time.monotonic() - started
@@ -125,8 +126,7 @@ class AmbiguousRents:
             busy = sight.in_flight if sight.found else sight.others or not no_more
             if (sight.found or sight.strange) and (not busy or waited >= timeouts.rent):
                 raise _undecided(sight.found or sight.strange)
-            await asyncio.sleep(wait)
-            wait = min(wait * 2, 2.0)
+            await asyncio.sleep(next(pauses))
 
     async def _look(
         self, deployment: Deployment, rental: Rental, offer: Offer, before: set[str]

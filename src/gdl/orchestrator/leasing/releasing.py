@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 
 from gdl.backends.base import Backend
 from gdl.domain import events as ev
+from gdl.domain.backoff import Backoff
 from gdl.domain.errors import (
     BackendRefused,
     GdlError,
@@ -189,7 +189,8 @@ class Releaser:
         started = time.monotonic()
         limit = self._settings.timeouts.release
         before = await self._glance(session_id)
-        wait, asked_at, trouble, wish = 0.2, 0.0, "it still runs", 0.0
+        pauses = Backoff(0.2, 10.0, jitter=(0.8, 1.2))
+        asked_at, trouble, wished = 0.0, "it still runs", 0.0
         while True:
             try:
                 if not asked_at:
@@ -198,7 +199,7 @@ class Releaser:
                 session = await self._backend.session(session_id)
                 if session.terminal:
                     return _ending(before, session)
-                trouble, wish = f"it is {session.status}", 0.0
+                trouble, wished = f"it is {session.status}", 0.0
                 # Asked for, and not even on its way: the answer was not true. On its way for
                 # long: asking again resumes an end that got stuck.
                 stuck = time.monotonic() - asked_at > _STUCK_S
@@ -211,7 +212,7 @@ class Releaser:
                 # Lost sight of before a request of ours got through: no end of our making.
                 seen = await self._glance(session_id)
                 before = seen if seen is not None and _lost_sight(seen) else before
-                wish = error.retry_after or 0.0 if isinstance(error, BackendRefused) else 0.0
+                wished = error.retry_after or 0.0 if isinstance(error, BackendRefused) else 0.0
             waited = time.monotonic() - started
             if waited > limit:
                 raise ReleaseUnconfirmed(
@@ -224,9 +225,7 @@ class Releaser:
                     f"giving back {session_id}: {trouble}, asking again,"
                     f" {clock_time(waited)} of {clock_time(limit)}"
                 )
-            jittered = wait * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
-            await asyncio.sleep(max(jittered, min(wish, _LONGEST_WISH_S)))
-            wait = min(wait * 1.7, 10.0)
+            await asyncio.sleep(pauses.at_least(min(wished, _LONGEST_WISH_S)))
 
     async def _glance(self, session_id: str) -> Session | None:
         """The session as it is before we ask for its end, where that can be told."""

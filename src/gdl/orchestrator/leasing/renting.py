@@ -30,7 +30,7 @@ from gdl.keyring.key_files import write_key
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.leasing.ambiguous import AmbiguousRents
 from gdl.orchestrator.leasing.releasing import Releaser, uninterrupted
-from gdl.orchestrator.leasing.retry import LONGEST_S, Backoff, retrying
+from gdl.orchestrator.leasing.retry import LONGEST_S, Retries, retrying
 from gdl.orchestrator.leasing.session_monitor import SessionMonitor
 from gdl.orchestrator.leasing.takeover import Takeover
 from gdl.presentation.money import hourly
@@ -67,7 +67,7 @@ class Renter:
         self._settings = settings
         self._consumer_id = consumer_id
         self._clock = clock
-        self._patience_s = min(LONGEST_S, settings.timeouts.session)
+        self._limit_s = min(LONGEST_S, settings.timeouts.session)
         self.releaser = Releaser(backend, journal, settings, clock)
         self.lookout = SessionMonitor(backend, settings, self.releaser)
         self._lost = AmbiguousRents(backend, journal, settings, self.releaser, clock)
@@ -86,20 +86,20 @@ class Renter:
                 deployment.model.location,
                 deployment.disk_gb,
             ),
-            await retrying(self._session_ids, deployment.progress, limit_s=self._patience_s),
+            await retrying(self._session_ids, deployment.progress, limit_s=self._limit_s),
         )
-        backoff = Backoff(self._patience_s)
+        retries = Retries(self._limit_s)
         while True:
             try:
                 rented = await uninterrupted(self._try(deployment, asked))
                 if rented is not None:
                     return rented
             except BackendError as error:
-                wait = backoff.pause(error)
+                wait = retries.pause(error)
                 if wait is None:
                     raise _given_up(error, offer) from None
                 await deployment.progress(
-                    f"{error.message}: asking again in {wait:.1f} s (try {backoff.tries + 1})"
+                    f"{error.message}: asking again in {wait:.1f} s (try {retries.tries + 1})"
                 )
                 await asyncio.sleep(wait)
 

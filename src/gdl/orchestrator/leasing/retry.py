@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from gdl.domain.backoff import RETRYING, Backoff
 from gdl.domain.errors import BackendError, BackendRefused, BackendUnreachable
 
 T = TypeVar("T")
@@ -16,15 +17,15 @@ Tell = Callable[[str], Awaitable[None]]
 LONGEST_S = 180.0
 """How long an overloaded or restarting backend is borne with, all in all."""
 _GARBLED_TRIES = 3
-_FIRST_S, _GROWTH, _MOST_S = 0.4, 2.0, 20.0
+_FIRST_S, _MOST_S = 0.4, 20.0
 
 
-class Backoff:
-    """Pauses between tries, up to `limit_s` seconds from now."""
+class Retries:
+    """Whether a backend is worth asking again, and when, up to `limit_s` seconds from now."""
 
     def __init__(self, limit_s: float = LONGEST_S) -> None:
         self._deadline = time.monotonic() + limit_s
-        self._pause = _FIRST_S
+        self._pauses = Backoff(_FIRST_S, _MOST_S, growth=RETRYING, jitter=(0.5, 1.0))
         self.tries = 0
 
     def pause(self, error: BackendError, *, reached: bool = True) -> float | None:
@@ -34,9 +35,8 @@ class Backoff:
         if not self._worth_it(error, reached):
             return None
         wished = error.retry_after if isinstance(error, BackendRefused) else None
-        jittered = self._pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
-        self._pause = min(self._pause * _GROWTH, _MOST_S)
-        wait = max(jittered, wished * random.uniform(1.0, 1.1)) if wished else jittered  # noqa: S311
+        # As wished, and not all at the same moment.
+        wait = self._pauses.at_least((wished or 0.0) * random.uniform(1.0, 1.1))  # noqa: S311
         return wait if time.monotonic() + wait < self._deadline else None
 
     def _worth_it(self, error: BackendError, reached: bool) -> bool:
@@ -62,13 +62,13 @@ async def retrying(
     reached: bool = True,
 ) -> T:
     """The answer, asked for again while the trouble may pass. Raises the last BackendError."""
-    backoff = Backoff(limit_s)
+    retries = Retries(limit_s)
     while True:
         try:
             return await ask()
         except BackendError as error:
-            wait = backoff.pause(error, reached=reached)
+            wait = retries.pause(error, reached=reached)
             if wait is None:
                 raise
-            await tell(f"{error.message}: asking again in {wait:.1f} s (try {backoff.tries + 1})")
+            await tell(f"{error.message}: asking again in {wait:.1f} s (try {retries.tries + 1})")
         await asyncio.sleep(wait)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 
 from gdl.backends.base import Backend
+from gdl.domain.backoff import Backoff
 from gdl.domain.errors import (
     BackendError,
     BackendRefused,
@@ -43,7 +43,8 @@ class SessionMonitor:
         backend stays away."""
         limit = self._settings.timeouts.session
         started = answered = time.monotonic()
-        wait, trouble, wish = 0.2, "", 0.0
+        pauses = Backoff(0.2, 5.0, jitter=(0.9, 1.1))
+        trouble, wished = "", 0.0
         while session.status is not SessionStatus.RUNNING or session.ssh is None:
             if session.terminal or session.status is SessionStatus.STOPPING:
                 raise await self._dead(deployment, session)
@@ -59,17 +60,15 @@ class SessionMonitor:
                 f" {clock_time(elapsed)} of {clock_time(limit)}",
                 elapsed / limit,
             )
-            jittered = wait * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
-            await asyncio.sleep(max(jittered, min(wish, max(limit - elapsed, 0.0))))
-            wait = min(wait * 1.5, 5.0)
+            await asyncio.sleep(pauses.at_least(min(wished, max(limit - elapsed, 0.0))))
             try:
                 session = await self._backend.session(session.id)
-                answered, trouble, wish = time.monotonic(), "", 0.0
+                answered, trouble, wished = time.monotonic(), "", 0.0
             except SessionGone as error:
                 raise SessionFailed(f"the machine is gone: {error.message}", _NEXT) from None
             except BackendError as error:
                 trouble = error.message
-                wish = error.retry_after or 0.0 if isinstance(error, BackendRefused) else 0.0
+                wished = error.retry_after or 0.0 if isinstance(error, BackendRefused) else 0.0
                 if overloaded(error):
                     answered = time.monotonic()
                 if time.monotonic() - answered > min(_AWAY_S, limit):
@@ -78,18 +77,17 @@ class SessionMonitor:
 
     async def watch(self, deployment: Deployment, out_of_reach: asyncio.Event) -> GdlError:
         """Returns once the machine is out of reach and its backend says that it is over: why."""
-        wait = _WATCH_S
+        pauses = Backoff(_WATCH_S, 5.0)
         nothing = GdlError("the machine is there")
         while True:
             await out_of_reach.wait()
-            await asyncio.sleep(wait)
+            await asyncio.sleep(next(pauses))
             if not out_of_reach.is_set():
-                wait = _WATCH_S
+                pauses.reset()
                 continue
             found = await self.explained(deployment, nothing)
             if found is not nothing:
                 return found
-            wait = min(wait * 1.5, 5.0)
 
     async def explained(self, deployment: Deployment, error: GdlError) -> GdlError:
         """Why a machine stopped answering, when its backend knows: it is gone."""

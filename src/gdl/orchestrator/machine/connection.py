@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from gdl.diagnosis.rule_engine import Diagnosis, diagnose
 from gdl.domain import events as ev
+from gdl.domain.backoff import Backoff
 from gdl.domain.errors import DeployError, HostKeyChanged, SshAuthFailed, SshError
 from gdl.domain.host import HostFacts
 from gdl.domain.rental import Rental
@@ -117,7 +118,7 @@ class Machine:
         link = Link(target_for(self.rental, self.settings), on_state=self._link_state)
         self._link = link
         started = time.monotonic()
-        wait = 0.2
+        pauses = Backoff(0.2, 5.0)
         while True:
             try:
                 await link.connect()
@@ -130,8 +131,7 @@ class Machine:
                 await self.deployment.progress(
                     f"{error.message}; waited {waited:.0f} of {patience:.0f} s"
                 )
-            await asyncio.sleep(wait)
-            wait = min(wait * 1.7, 5.0)
+            await asyncio.sleep(next(pauses))
 
     def _link_state(self, state: str) -> None:
         if state == "connected":

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from datetime import datetime
 
+from gdl.domain.backoff import Backoff
 from gdl.domain.errors import DeployError, GdlError, MachineError, UsageError, VerificationError
 from gdl.domain.rental import Rental
 from gdl.domain.secret import Secret
@@ -91,9 +92,9 @@ class PublicUrls:
                 if job is None:
                     await public_endpoints.forget(self._journal, entered.session_id or "")
                     return
-                told = await cloudflared.read_log(link, job)
-                if told.address and told.address != shown:
-                    shown = told.address
+                said = await cloudflared.read_log(link, job)
+                if said.address and said.address != shown:
+                    shown = said.address
                     yield await self._seen(entered, shown)
                 await asyncio.sleep(_WATCH_EVERY_S)
 
@@ -113,20 +114,19 @@ class PublicUrls:
 
     async def _address(self, link: Link, job: jobs.Job) -> str:
         """The address in its log, as soon as it is there. Raises DeployError without one."""
-        wait, told = _FIRST_LOOK_S, cloudflared.LogReport("", "")
+        pauses, said = Backoff(_FIRST_LOOK_S, _LONGEST_LOOK_S), cloudflared.LogReport("", "")
         with suppress(TimeoutError):
             async with asyncio.timeout(_ADDRESS_S):
                 while True:
                     status = await jobs.status(link, job)
-                    told = await cloudflared.read_log(link, job)
+                    said = await cloudflared.read_log(link, job)
                     if not status.running:
                         break
-                    if told.address:
-                        return told.address
-                    await asyncio.sleep(wait)
-                    wait = min(wait * 1.5, _LONGEST_LOOK_S)
+                    if said.address:
+                        return said.address
+                    await asyncio.sleep(next(pauses))
         raise DeployError(
-            f"cloudflared got no address: {told.last or 'it said nothing'}",
+            f"cloudflared got no address: {said.last or 'it said nothing'}",
             "the machine must reach the internet, and the service is without promise: try again",
         )
 

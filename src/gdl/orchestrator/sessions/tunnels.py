@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
+from gdl.domain.backoff import Backoff
 from gdl.domain.errors import ForwardRefused, GdlError, SshError, UsageError
 from gdl.orchestrator.api.views import TunnelRow
 from gdl.orchestrator.sessions.lookup import SessionLookup
@@ -100,10 +101,10 @@ class Tunnels:
             os.kill(record.pid, signal.SIGTERM)
         try:
             async with asyncio.timeout(_END_S):
-                wait = 0.02
-                while await asyncio.to_thread(self._read, path) is not None:
-                    await asyncio.sleep(wait)
-                    wait = min(wait * 1.5, 0.5)
+                for pause in Backoff(0.02, 0.5):
+                    if await asyncio.to_thread(self._read, path) is None:
+                        return
+                    await asyncio.sleep(pause)
         except TimeoutError:
             raise GdlError(
                 f"the tunnel's process {record.pid} does not end", f"end it: kill -9 {record.pid}"
