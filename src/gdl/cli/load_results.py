@@ -8,7 +8,6 @@ from typing import Any
 
 from gdl.cli.bench_options import ResultOptions
 from gdl.cli.output import Output
-from gdl.cli.tables import table
 from gdl.domain.errors import UsageError
 from gdl.loadgen import charts, result_files
 from gdl.loadgen.load import Outcome
@@ -41,7 +40,7 @@ def swept(found: Swept, wanted: ResultOptions, context: Context, output: Output)
         output.json(_swept_json(found, context, details=False))
         return
     heads, rows = result_files.sweep_table(outcomes, context)
-    output.lines(table(tuple(f">{head}" for head in heads), rows))
+    output.table(tuple(f">{head}" for head in heads), rows)
     output.line("")
     output.lines(charts.throughputs(outcomes))
     output.line(f"ended: {plain(found.ended, 300)}")

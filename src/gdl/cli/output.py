@@ -6,9 +6,10 @@ import contextlib
 import errno
 import math
 import os
+import shutil
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from gdl.cli import exit_codes
@@ -38,6 +39,13 @@ class Output:
     def lines(self, texts: Iterable[str]) -> None:
         for text in texts:
             self.line(text)
+
+    def table(self, headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Aligned columns, folded to the width of the terminal when stdout is one."""
+        from gdl.cli.tables import table
+
+        columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        self.lines(table(headings, rows, columns))
 
     def json(self, value: Any) -> None:
         """One value on one line, in ASCII, so that no terminal can be misled by it. Dataclasses

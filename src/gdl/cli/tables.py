@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from gdl.domain.money import dollars
@@ -13,8 +14,16 @@ if TYPE_CHECKING:
     from gdl.domain.benchmark import BenchReport, Percentiles
 
 
+_LEAST = 10
+"""Columns that every column of a table keeps, and"""
+_WORD = 20
+"""for a word of that length or longer, when there is room."""
+
+
 def width(text: str) -> int:
     """Columns that a text takes: wide East Asian characters two, combining ones none."""
+    if text.isascii():
+        return len(text)
     return sum(
         0
         if unicodedata.combining(character)
@@ -25,14 +34,22 @@ def width(text: str) -> int:
     )
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
-    """Aligned lines, headings first. Headings that start with ">" are aligned to the right. The
-    last column, where reasons and hints stand, may be long."""
+def table(
+    headings: Sequence[str], rows: Sequence[Sequence[object]], columns: int | None = None
+) -> list[str]:
+    """Aligned lines, headings first. Headings that start with ">" are aligned to the right.
+
+    The last column, where reasons and hints stand, may be long. columns: a terminal's; what is
+    wider is folded, the last column first. None: a row is a line, however long.
+    """
     names = [heading.removeprefix(">") for heading in headings]
     right = [heading.startswith(">") for heading in headings]
     limits = [120] * (len(names) - 1) + [400]
-    cells = [names, *([*map(plain, row, limits)] for row in rows)]
+    cells: list[Sequence[str]] = [names, *([*map(plain, row, limits)] for row in rows)]
     widths = [max(width(line[column]) for line in cells) for column in range(len(names))]
+    if columns is not None:
+        widths = _narrowed(cells, widths, columns)
+        cells = [part for line in cells for part in _folded(line, widths)]
     lines = []
     for line in cells:
         padded = (
@@ -41,6 +58,50 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str
         )
         lines.append("  ".join(padded).rstrip())
     return lines
+
+
+def _narrowed(cells: Sequence[Sequence[str]], widths: list[int], columns: int) -> list[int]:
+    """As wide as there is room for: the last column is narrowed first, then the widest. Words are
+    kept whole where that is enough. No column is less than `_LEAST`, even where that is too wide.
+    """
+    narrowed = list(widths)
+    over = sum(widths) + 2 * (len(widths) - 1) - columns
+    spare = min(over, widths[-1] - 2 * _WORD)
+    if spare > 0:
+        narrowed[-1] -= spare
+        over -= spare
+    words = [
+        min(max(width(word) for line in cells for word in line[column].split(" ")), _WORD)
+        for column in range(len(widths))
+    ]
+    for floors in ([max(word, _LEAST) for word in words], [_LEAST] * len(widths)):
+        while over > 0 and any(size > floor for size, floor in zip(narrowed, floors, strict=True)):
+            widest = max(
+                range(len(narrowed)), key=lambda n: narrowed[n] if narrowed[n] > floors[n] else 0
+            )
+            narrowed[widest] -= 1
+            over -= 1
+    return narrowed
+
+
+def _folded(line: Sequence[str], widths: Sequence[int]) -> list[tuple[str, ...]]:
+    """One row in as many lines as its longest cell needs."""
+    cells = (_pieces(cell, size) for cell, size in zip(line, widths, strict=True))
+    return [*zip_longest(*cells, fillvalue="")]
+
+
+def _pieces(text: str, size: int) -> list[str]:
+    """Cut at blanks where there are some, each piece at most `size` columns wide."""
+    pieces = []
+    while width(text) > size:
+        end = size
+        if not text.isascii():
+            end = next(end for end in range(1, len(text)) if width(text[: end + 1]) > size)
+        blank = text.rfind(" ", 0, end + 1)
+        end = blank if blank > 0 else end
+        pieces.append(text[:end].rstrip())
+        text = text[end:].lstrip()
+    return [*pieces, text]
 
 
 def benchmark_figures(report: BenchReport) -> list[str]:

@@ -15,7 +15,6 @@ from gdl.cli import exit_codes
 from gdl.cli.options import Target
 from gdl.cli.output import say
 from gdl.cli.runtime import Cli, Session
-from gdl.cli.tables import table
 from gdl.domain.backoff import Backoff
 from gdl.domain.errors import GdlError, SshError, UsageError
 from gdl.domain.id_matching import matching
@@ -32,7 +31,7 @@ def show(session: Session, rows: Sequence[TunnelRow]) -> None:
             session.output.json(row)
     elif rows:
         cells = [(r.session_id, r.model, r.endpoint, str(r.pid), _age(r)) for r in rows]
-        session.output.lines(table(("SESSION", "MODEL", "ENDPOINT", ">PID", ">OPEN FOR"), cells))
+        session.output.table(("SESSION", "MODEL", "ENDPOINT", ">PID", ">OPEN FOR"), cells)
     else:
         say("no tunnels")
 

@@ -33,7 +33,6 @@ def benchmarks(
     """Compare what was measured so far, by model, GPU, provider and price."""
 
     async def body(session: Session) -> int:
-        from gdl.cli.tables import table
         from gdl.domain.benchmark import ranked
 
         found = await session.orchestrator.benchmarks.kept(model, gpu)
@@ -42,7 +41,7 @@ def benchmarks(
                 session.output.json(_plain(one))
             return exit_codes.OK
         # Machines that cost something by what a million tokens cost, the others by throughput.
-        session.output.lines(table(_HEADINGS, [_cells(one) for one in ranked(found)]))
+        session.output.table(_HEADINGS, [_cells(one) for one in ranked(found)])
         if not found:
             say(
                 "nothing was measured yet: every deployment ends with a benchmark, and `bench` "

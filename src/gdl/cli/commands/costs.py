@@ -14,7 +14,6 @@ def costs(cli: Cli, target: MachineTarget, as_json: JsonOption = False) -> NoRet
     """Show what was spent, as the backend counts it."""
 
     async def body(session: Session) -> int:
-        from gdl.cli.tables import table
         from gdl.domain.money import dollars
         from gdl.presentation.lines import plain
 
@@ -26,7 +25,7 @@ def costs(cli: Cli, target: MachineTarget, as_json: JsonOption = False) -> NoRet
             (provider, dollars(spent)) for provider, spent in sorted(report.by_provider.items())
         ]
         rows.append(("total", f"{dollars(report.total)} {report.currency}"))
-        session.output.lines(table(("PROVIDER", ">COST"), rows))
+        session.output.table(("PROVIDER", ">COST"), rows)
         session.output.line(f"{report.session_count} sessions, {report.hours_used:.2f} hours")
         if report.note:
             say(plain(report.note))

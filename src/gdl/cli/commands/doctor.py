@@ -51,19 +51,17 @@ def doctor(
             for finding in findings:
                 session.output.json(finding)
         else:
-            session.output.lines(_table(findings))
+            session.output.table(("STATUS", "CHECK", "FINDING"), _rows(findings))
         failed = any(finding.status == "fail" for finding in findings)
         return exit_codes.BACKEND_FAILED if failed else exit_codes.OK
 
     execute(cli, body, target=target, as_json=as_json)
 
 
-def _table(findings: Sequence[Finding]) -> list[str]:
-    from gdl.cli.tables import table
-
+def _rows(findings: Sequence[Finding]) -> list[tuple[str, str, str]]:
     rows: list[tuple[str, str, str]] = []
     for finding in findings:
         rows.append((finding.status, finding.name, finding.detail))
         if finding.hint and finding.status in ("warn", "fail"):
             rows.append(("", "", f"hint: {finding.hint}"))
-    return table(("STATUS", "CHECK", "FINDING"), rows)
+    return rows

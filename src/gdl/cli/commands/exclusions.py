@@ -24,7 +24,6 @@ def exclusions(context: typer.Context, target: Target, as_json: JsonOption = Fal
         return
 
     async def body(session: Session) -> int:
-        from gdl.cli.tables import table
 
         found = await session.orchestrator.market.exclusions()
         if as_json:
@@ -32,7 +31,7 @@ def exclusions(context: typer.Context, target: Target, as_json: JsonOption = Fal
                 session.output.json(exclusion)
         elif found:
             headings = ("KIND", "KEY", "UNTIL", "REASON")
-            session.output.lines(table(headings, [_cells(exclusion) for exclusion in found]))
+            session.output.table(headings, [_cells(exclusion) for exclusion in found])
         else:
             say("nobody is left out")
         return exit_codes.OK

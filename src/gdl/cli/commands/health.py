@@ -37,7 +37,6 @@ def health(
 async def _check(session: Session, ident: str) -> int:
     """The checks, once; exit 6 when one failed."""
     from gdl.cli.progress import with_progress
-    from gdl.cli.tables import table
     from gdl.domain.health import CheckStatus
     from gdl.presentation.lines import plain
 
@@ -49,7 +48,7 @@ async def _check(session: Session, ident: str) -> int:
             session.output.json(check)
     else:
         headings = ("CHECK", "STATUS", ">LATENCY", "DETAIL")
-        session.output.lines(table(headings, [_cells(check) for check in checks]))
+        session.output.table(headings, [_cells(check) for check in checks])
     failed = any(check.status is CheckStatus.FAILED for check in checks)
     return exit_codes.VERIFICATION_FAILED if failed else exit_codes.OK
 

@@ -17,7 +17,6 @@ def models(cli: Cli, as_json: JsonOption = False) -> NoReturn:
     """List the models known by alias, and what they need."""
 
     async def body(session: Session) -> int:
-        from gdl.cli.tables import table
 
         rows = session.orchestrator.market.models()
         if as_json:
@@ -25,7 +24,7 @@ def models(cli: Cli, as_json: JsonOption = False) -> NoReturn:
                 session.output.json(row)
             return exit_codes.OK
         headings = ("ALIAS", ">PARAMETERS", ">VRAM", ">DISK", "TOKEN", "MODEL")
-        session.output.lines(table(headings, [_cells(row) for row in rows]))
+        session.output.table(headings, [_cells(row) for row in rows])
         say("any other hub id (owner/name) or path on the machine is taken as well")
         return exit_codes.OK
 

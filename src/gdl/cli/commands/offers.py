@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -82,7 +81,9 @@ def offers(
             for row in ranked:
                 session.output.json(_plain(row))
         elif ranked:
-            session.output.lines(_table(ranked))
+            # Speeds are known for some GPUs at best: without any, their column is left out.
+            speeds = any(row.usd_per_million is not None for row in ranked)
+            session.output.table(_headings(speeds), [_cells(row, speeds) for row in ranked])
         if all(row.excluded is not None for row in ranked):
             raise NoSuitableOffer(*why_none(ranked, query))
         return exit_codes.OK
@@ -105,12 +106,8 @@ def _plain(row: RankedOffer) -> dict[str, Any]:
     }
 
 
-def _table(ranked: Sequence[RankedOffer]) -> list[str]:
-    """Speeds are known for some GPUs at best: without any, their column is left out."""
-    from gdl.cli.tables import table
-
-    speeds = any(row.usd_per_million is not None for row in ranked)
-    headings = (
+def _headings(speeds: bool) -> tuple[str, ...]:
+    return (
         ">PRICE",
         ">SESSION",
         *((">PER 1M",) if speeds else ()),
@@ -122,7 +119,6 @@ def _table(ranked: Sequence[RankedOffer]) -> list[str]:
         "OFFER",
         "EXCLUDED",
     )
-    return table(headings, [_cells(row, speeds) for row in ranked])
 
 
 def _cells(row: RankedOffer, speeds: bool) -> tuple[str, ...]:

@@ -57,7 +57,6 @@ def public(
 
 
 def _list(session: Session, rows: Sequence[PublicRow]) -> None:
-    from gdl.cli.tables import table
 
     if session.output.as_json:
         for row in rows:
@@ -68,7 +67,7 @@ def _list(session: Session, rows: Sequence[PublicRow]) -> None:
             for r in rows
         ]
         headings = ("SESSION", "MODEL", "ADDRESS AS LAST SEEN", "SINCE, UTC")
-        session.output.lines(table(headings, cells))
+        session.output.table(headings, cells)
     else:
         say("nothing is public")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from gdl.cli import exit_codes
@@ -15,11 +14,18 @@ if TYPE_CHECKING:
 
     from gdl.orchestrator.api.views import SessionRow
 
+_HEADINGS = (
+    "SESSION", "STATUS", "BILLING", "PROVIDER", "MACHINE", ">PRICE", ">COST", ">ENDS IN", "MODEL",
+    "OURS",
+)  # fmt: skip
+
 
 def sessions(cli: Cli, target: MachineTarget, as_json: JsonOption = False) -> NoReturn:
     """List rented machines, with what they cost so far."""
 
     async def body(session: Session) -> int:
+        from datetime import UTC, datetime
+
         from gdl.presentation.lines import plain
 
         rows = await session.orchestrator.sessions.rows()
@@ -27,7 +33,8 @@ def sessions(cli: Cli, target: MachineTarget, as_json: JsonOption = False) -> No
             for row in rows:
                 session.output.json(session_to_plain(row))
         elif rows:
-            session.output.lines(_table(rows))
+            now = datetime.now(UTC)
+            session.output.table(_HEADINGS, [_cells(row, now) for row in rows])
             for row in rows:
                 if row.public is not None:
                     say(f"warning: {plain(row.session.id)} is public: {plain(row.public)}")
@@ -52,27 +59,6 @@ def session_to_plain(row: SessionRow) -> dict[str, Any]:
         "cost": row.cost,
         "billing": row.billing,
     }
-
-
-def _table(rows: Sequence[SessionRow]) -> list[str]:
-    from datetime import UTC, datetime
-
-    from gdl.cli.tables import table
-
-    headings = (
-        "SESSION",
-        "STATUS",
-        "BILLING",
-        "PROVIDER",
-        "MACHINE",
-        ">PRICE",
-        ">COST",
-        ">ENDS IN",
-        "MODEL",
-        "OURS",
-    )
-    now = datetime.now(UTC)
-    return table(headings, [_cells(row, now) for row in rows])
 
 
 def _cells(row: SessionRow, now: datetime) -> tuple[str, ...]:

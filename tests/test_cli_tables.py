@@ -31,6 +31,26 @@ def test_a_hint_in_the_last_column_is_told_in_full() -> None:
     assert lines[1] == "x" * 119 + "…  " + hint.strip()
 
 
+def test_a_table_is_folded_to_the_terminal_and_its_last_column_first() -> None:
+    rows = [("vastai-1", "over the limit of ten dollars"), ("vastai-2", "東京東京東京東京東京")]
+    assert table(("OFFER", "REASON"), rows, 30) == [
+        "OFFER     REASON",
+        "vastai-1  over the limit of",
+        "          ten dollars",
+        "vastai-2  東京東京東京東京東京",
+    ]
+    assert table(("OFFER", "REASON"), rows, 10_000) == table(("OFFER", "REASON"), rows)
+
+
+def test_a_narrow_terminal_folds_what_is_widest() -> None:
+    rows = [("x" * 30, "$0.131/h", "a reason of some length")]
+    lines = table(("ID", ">PRICE", "REASON"), rows, 50)
+    assert lines[0].startswith("ID") and all(len(line) <= 50 for line in lines)
+    told = [line.split("  ") for line in lines[1:]]
+    assert "".join(line[0] for line in told).replace(" ", "") == "x" * 30
+    assert "".join(table(("A",), [("x" * 25,)], 3)[1:]) == "x" * 25
+
+
 def _children(cls: type[GdlError]) -> list[type[GdlError]]:
     return [cls, *(below for child in cls.__subclasses__() for below in _children(child))]
 
