@@ -53,7 +53,7 @@ def test_the_narration_tells_the_whole_story(capsys: pytest.CaptureFixture[str])
         "INSTALLING  vllm 0.32.0 by uv",
         "step 1/1: install vLLM",
         "install | Resolved 150 packages",
-        "7 lines left out",
+        "7 lines dropped",
         "loading the model, 3 s  50%",
         "check health: ok in 12 ms",
         "Q: What is the capital of France?",

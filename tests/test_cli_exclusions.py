@@ -69,7 +69,7 @@ def test_add_knows_three_kinds(scripted: Scripted, capsys: pytest.CaptureFixture
     assert gdl(scripted, "exclusions", "add", "planet", "mars") == 2
     assert gdl(scripted, "exclusions", "add", "offer", "vastai-7", "--reason", "slow") == 0
     assert "exclude offer vastai-7" in scripted.calls
-    assert "offer vastai-7 is left out" in capsys.readouterr().out
+    assert "offer vastai-7 is excluded" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("what", [("clear", "--all"), ("add", "offer", "x")])

@@ -118,7 +118,7 @@ def test_a_signal_while_deploying_cancels_and_waits_for_the_release(
     line = run.process.stdout.readline()  # type: ignore[union-attr]
     assert json.loads(line)["type"] == "deployment_planned"
     run.send(number)
-    run.until("cancelling: giving the machine back")
+    run.until("cancelling: releasing the machine")
     assert run.end() == 8
     last = json.loads(run.out.splitlines()[-1])
     assert (last["type"], last["outcome"]) == ("deployment_finished", "cancelled")

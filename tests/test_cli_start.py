@@ -186,4 +186,4 @@ def test_what_is_wrong_with_the_one_machine_is_all_that_is_said(tmp_path: Path) 
     assert done.returncode == 4
     error, hint = done.stderr.splitlines()[-2:]
     assert error == "error: root@127.0.0.1:9 refuses the connection"
-    assert hint.startswith("hint: ") and "left out" not in hint
+    assert hint.startswith("hint: ") and "exclu" not in hint

@@ -60,7 +60,7 @@ FORMATS: dict[str, str] = {
 SIMULATED_FAULTS = ("simulator/",)
 """Where a fault is what a scenario makes go wrong."""
 
-PENDING = ("orchestrator/", "cli/", "tui/", "loadgen/")
+PENDING = ("orchestrator/", "tui/", "loadgen/")
 """Packages that are still to be gone through."""
 
 

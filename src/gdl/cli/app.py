@@ -89,7 +89,7 @@ def build() -> typer.Typer:
     app = typer.Typer(
         name="gdl-tui",
         help="Serve a large language model on a rented GPU: rent, install vLLM, verify, "
-        "benchmark, give back. Without a command it opens the terminal UI.",
+        "benchmark, release. Without a command it opens the terminal UI.",
         epilog=exit_codes.epilog(),
         rich_markup_mode=None,
         pretty_exceptions_enable=False,

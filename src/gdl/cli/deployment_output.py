@@ -77,7 +77,7 @@ class TextDeployment:
         self._output.line(f"OPENAI_MODEL={shlex.quote(plain(state.served_name))}")
         going = "serving and billing" if may_bill(finished.billing) else "serving"
         say(f"it goes on {going}; `gdl-tui attach {session}` opens the tunnel again,")
-        say(f"`gdl-tui destroy {session}` gives the machine back")
+        say(f"`gdl-tui destroy {session}` releases the machine")
 
 
 def endpoint_lines(state: DeploymentState) -> list[str]:

@@ -30,7 +30,7 @@ QUIET_S = 20.0
 QUIET_HOLDING_S = 600.0
 _AGAIN = "(press Ctrl-C again to stop waiting; the machine may then still be billing)"
 _WORDS = {
-    "cancel": f"cancelling: giving the machine back {_AGAIN}",
+    "cancel": f"cancelling: releasing the machine {_AGAIN}",
     "release": f"releasing the machine {_AGAIN}",
     "keep": "closing the tunnel; the machine goes on serving and billing",
 }
@@ -193,18 +193,18 @@ class Follower:
         usual = "keep" if self._attached else "release"
         choices = "[y/N/c]" if self._attached else "[Y/n/c]"
         say("")
-        asking = asyncio.ensure_future(
+        question = asyncio.ensure_future(
             ask(f"release the machine? {choices} (y release, n keep serving, c continue) ")
         )
         again = asyncio.ensure_future(self._signals.get())
         try:
-            await asyncio.wait({asking, again}, return_when=asyncio.FIRST_COMPLETED)
-            if not asking.done():
+            await asyncio.wait({question, again}, return_when=asyncio.FIRST_COMPLETED)
+            if not question.done():
                 say("")
                 return usual
-            answer = asking.result()
+            answer = question.result()
         finally:
-            await _end(asking, again)
+            await _end(question, again)
         return {"y": "release", "n": "keep", "c": "continue"}.get(answer[:1], usual)
 
     def _stop(self, wanted: str) -> None:
@@ -247,7 +247,7 @@ class Follower:
             self._show.still(self._state)
 
     def _unfinished(self) -> Ending:
-        """The end of the story as far as it is known here, shown like a real one."""
+        """The end as far as it is known here, shown like a real one."""
         state = self._state
         sure = state.billing in (Billing.NONE, Billing.RELEASED) and self._id is not None
         attempt = state.attempt
@@ -260,7 +260,7 @@ class Follower:
             billing=state.billing if sure or kept else Billing.UNKNOWN,
             attempts=(),
             benchmark=state.benchmark,
-            error=None if kept else "stopped waiting before the machine was given back",
+            error=None if kept else "stopped waiting before the machine was released",
             hint=None if kept else "`gdl-tui sessions` shows what is rented, `destroy ID` ends it",
             kind="" if kept else "cancelled" if sure else "release_unconfirmed",
         )

@@ -78,7 +78,7 @@ class Narrator:
 
     def _log(self, event: ev.LogLines) -> Iterator[str]:
         if event.dropped:
-            yield self._dim(f"  {event.source:>7} | … {event.dropped} lines left out …")
+            yield self._dim(f"  {event.source:>7} | … {event.dropped} lines dropped …")
         for line in event.lines:
             yield self._dim(f"  {plain(event.source, 20):>7} | {plain(line, 500)}")
 
@@ -176,9 +176,9 @@ def _told_on_machine(event: ev.Event) -> Iterator[str]:
                 yield f"  {plain(event.hint, 400)}"
         case ev.ExclusionSet():
             until = f" until {event.until:%d %b %H:%M} UTC" if event.until else ""
-            yield f"  left out{until}: {event.kind} {plain(event.key, 80)}"
+            yield f"  excluded{until}: {event.kind} {plain(event.key, 80)}"
         case ev.ExclusionLifted():
-            yield f"  let in again: {event.kind} {plain(event.key, 80)}"
+            yield f"  included again: {event.kind} {plain(event.key, 80)}"
         case ev.Noted():
             yield f"  {_LEVELS.get(event.level, '')}{plain(event.text, 600)}"
 

@@ -1,4 +1,4 @@
-"""The end of the terminal UI: what still runs is given back, and the exit code tells if it was."""
+"""The end of the terminal UI: what is rented is released; the exit code says whether it was."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class ReleaseOnExit:
         self._orchestrator = orchestrator
         self._going = tuple(orchestrator.deployments.active()) if orchestrator is not None else ()
         if self._going:
-            say("giving back what is rented (Ctrl-C stops waiting; it may then still be billing)")
+            say("releasing what is rented (Ctrl-C stops waiting; it may then still be billing)")
 
     def signalled(self, number: Signals) -> None:
         """Only a Ctrl-C ends the wait: whoever sends another asks for what is being done."""
         if number is SIGINT and self._going:
-            self._complain("stopped waiting before the machine was given back")
+            self._complain("stopped waiting before the machine was released")
             leave_now(exit_codes.STILL_BILLING)
 
     def exit_code(self, otherwise: int) -> int:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _LEAST = 10
 """Columns that every column of a table keeps, and"""
 _WORD = 20
-"""for a word of that length or longer, when there is room."""
+"""for a word of that length or longer, when the terminal is wide enough."""
 
 
 def width(text: str) -> int:
@@ -61,7 +61,7 @@ def table(
 
 
 def _narrowed(cells: Sequence[Sequence[str]], widths: list[int], columns: int) -> list[int]:
-    """As wide as there is room for: the last column is narrowed first, then the widest. Words are
+    """As wide as fits: the last column is narrowed first, then the widest. Words are
     kept whole where that is enough. No column is less than `_LEAST`, even where that is too wide.
     """
     narrowed = list(widths)

@@ -1,4 +1,4 @@
-"""`gdl-tui exclusions`: who is excluded, why and until when; exclude, include again."""
+"""`gdl-tui exclusions`: what is excluded, why and until when; exclude, include again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Kind = Literal["provider", "machine", "offer"]
 
 
 def exclusions(context: typer.Context, target: Target, as_json: JsonOption = False) -> None:
-    """Show who is left out of deployments, and until when; clear or add exclusions."""
+    """Show what is excluded from deployments, and until when; clear or add exclusions."""
     if context.invoked_subcommand is not None:
         return
 
@@ -33,7 +33,7 @@ def exclusions(context: typer.Context, target: Target, as_json: JsonOption = Fal
             headings = ("KIND", "KEY", "UNTIL", "REASON")
             session.output.table(headings, [_cells(exclusion) for exclusion in found])
         else:
-            say("nobody is left out")
+            say("nothing is excluded")
         return exit_codes.OK
 
     execute(cli_of(context), body, target=target, as_json=as_json)
@@ -55,7 +55,7 @@ def clear(
     target: Target,
     as_json: JsonOption = False,
 ) -> NoReturn:
-    """Let a provider, machine or offer in again, or all of them."""
+    """Include a provider, machine or offer again, or all of them."""
     if (key is None) != everything:
         raise typer.BadParameter("name a KEY, or say --all")
 
@@ -79,7 +79,7 @@ def add(
     target: Target,
     as_json: JsonOption = False,
 ) -> NoReturn:
-    """Leave out a provider, machine or offer until that is cleared."""
+    """Exclude a provider, machine or offer until that is cleared."""
 
     async def body(session: Session) -> int:
         from gdl.presentation.lines import plain
@@ -88,7 +88,7 @@ def add(
         if as_json:
             session.output.json(exclusion)
         else:
-            session.output.line(f"{exclusion.kind} {plain(exclusion.key)} is left out")
+            session.output.line(f"{exclusion.kind} {plain(exclusion.key)} is excluded")
         return exit_codes.OK
 
     execute(cli, body, target=target, as_json=as_json, changes="excluded")

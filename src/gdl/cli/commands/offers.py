@@ -81,7 +81,7 @@ def offers(
             for row in ranked:
                 session.output.json(_plain(row))
         elif ranked:
-            # Speeds are known for some GPUs at best: without any, their column is left out.
+            # Speeds are known for some GPUs at best: without any, there is no column for them.
             speeds = any(row.usd_per_million is not None for row in ranked)
             session.output.table(_headings(speeds), [_cells(row, speeds) for row in ranked])
         if all(row.excluded is not None for row in ranked):
