@@ -11,11 +11,20 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from gdl.cli.app import run
+from gdl.cli.bench_options import (
+    BenchOptions,
+    EndpointOptions,
+    LimitOptions,
+    PromptOptions,
+    ResultOptions,
+    TrafficOptions,
+)
 from openai_server import OpenAIServer
 
 NAME = "BENCH_KEY"
@@ -55,6 +64,32 @@ async def test_a_load_with_a_table_and_files(tmp_path: Path) -> None:
     (line,) = csv.DictReader(io.StringIO(files[1].read_text()))
     assert line["completed"] == "9" and float(line["dollars_per_million_output_tokens"]) > 0
     assert "| Requests | 9 completed, 0 failed |" in files[2].read_text()
+
+
+@pytest.mark.parametrize(
+    ("group", "load"),
+    [
+        (TrafficOptions(warmup=8), True),
+        (PromptOptions(seed=3), True),
+        (ResultOptions(csv=Path("figures.csv")), True),
+        (ResultOptions(publish=True), False),
+        (ResultOptions(), False),
+    ],
+)
+def test_any_option_of_the_load_makes_it_one(
+    group: TrafficOptions | PromptOptions | ResultOptions, load: bool
+) -> None:
+    wanted = BenchOptions(
+        "s-1", EndpointOptions(), TrafficOptions(), PromptOptions(), LimitOptions(), ResultOptions()
+    )
+    match group:
+        case TrafficOptions():
+            wanted = replace(wanted, traffic=group)
+        case PromptOptions():
+            wanted = replace(wanted, prompts=group)
+        case ResultOptions():
+            wanted = replace(wanted, results=group)
+    assert wanted.names_a_load is load
 
 
 async def test_by_rate_as_json(tmp_path: Path) -> None:
