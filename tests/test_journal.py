@@ -23,6 +23,7 @@ from gdl.domain.errors import GdlError
 from gdl.domain.events import EVENT_TYPES, Recorded
 from gdl.domain.health import Check, CheckStatus, Condition
 from gdl.domain.host import Gpu, HostFacts
+from gdl.domain.ledger import LedgerKind
 from gdl.domain.offers import OfferQuery
 from gdl.domain.phase import Billing, Phase
 from gdl.domain.remedies import Remedy, RemedyKind
@@ -31,7 +32,7 @@ from gdl.domain.secret import Secret
 from gdl.domain.serialization import to_plain
 from gdl.domain.spec import DeploymentSpec
 from gdl.domain.summary import AttemptSummary
-from gdl.journal import benchmarks
+from gdl.journal import benchmarks, ledger
 from gdl.journal.store import DeploymentRow, Journal
 from gdl.keyring.key_files import read_key, write_key
 from gdl.orchestrator.leasing import process_liveness
@@ -133,6 +134,22 @@ async def test_a_machine_that_costs_nothing_is_open_until_it_is_given_back() -> 
     assert not free.open
     held = replace(free, session_id="local-1")
     assert held.open and not replace(held, released_at=NOW).open
+
+
+async def test_the_ledger_keeps_what_happened_in_its_order(tmp_path: Path) -> None:
+    journal = await Journal.open(tmp_path / "journal.sqlite")
+    asked = rental(session_id=None, billing=Billing.REQUESTED)
+    got = rental(session_id="s-1", billing=Billing.ACTIVE)
+    told = [
+        ledger.entry(asked, LedgerKind.REQUESTED, NOW, "asked for offer o-1"),
+        ledger.entry(got, LedgerKind.RENTED, NOW, "HTTP 201", service_at=NOW),
+    ]
+    for one in told:
+        await ledger.add(journal, one)
+    await journal.aclose()
+    journal = await Journal.open(tmp_path / "journal.sqlite")
+    assert await ledger.entries(journal) == told
+    await journal.aclose()
 
 
 async def test_deployments_are_listed_newest_first(tmp_path: Path) -> None:

@@ -93,3 +93,21 @@ CREATE TABLE IF NOT EXISTS public_endpoints (
     url        TEXT NOT NULL,
     since      TEXT NOT NULL
 ) WITHOUT ROWID;
+
+-- What happened to money; entries are added, and never changed. service_at: by the backend's clock.
+CREATE TABLE IF NOT EXISTS ledger (
+    id            INTEGER PRIMARY KEY,
+    at            TEXT NOT NULL,
+    service_at    TEXT,
+    kind          TEXT NOT NULL,
+    backend       TEXT NOT NULL,
+    deployment_id TEXT NOT NULL,
+    attempt       INTEGER NOT NULL,
+    intent_id     TEXT NOT NULL,
+    session_id    TEXT,
+    provider      TEXT NOT NULL,
+    offer_id      TEXT NOT NULL,
+    price         REAL NOT NULL,
+    evidence      TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS ledger_by_deployment ON ledger (deployment_id);

@@ -1,0 +1,79 @@
+"""The ledger: what happened to money. Entries are added, and never changed."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from gdl.domain.ledger import LedgerEntry, LedgerKind
+from gdl.domain.rental import Rental
+from gdl.journal.store import Journal
+
+
+def entry(
+    rental: Rental,
+    kind: LedgerKind,
+    at: datetime,
+    evidence: str,
+    *,
+    service_at: datetime | None = None,
+) -> LedgerEntry:
+    """An entry about a rental as it is now."""
+    return LedgerEntry(
+        at=at,
+        kind=kind,
+        backend=rental.backend,
+        deployment_id=rental.deployment_id,
+        attempt=rental.attempt,
+        intent_id=rental.intent_id,
+        session_id=rental.session_id,
+        provider=rental.provider,
+        offer_id=rental.offer_id,
+        price=rental.price,
+        evidence=evidence,
+        service_at=service_at,
+    )
+
+
+async def add(journal: Journal, one: LedgerEntry) -> None:
+    """On disk when it returns. Raises GdlError."""
+    await journal.write(
+        "INSERT INTO ledger (at, service_at, kind, backend, deployment_id, attempt, intent_id,"
+        " session_id, provider, offer_id, price, evidence)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            one.at.isoformat(),
+            None if one.service_at is None else one.service_at.isoformat(),
+            one.kind.value,
+            one.backend,
+            one.deployment_id,
+            one.attempt,
+            one.intent_id,
+            one.session_id,
+            one.provider,
+            one.offer_id,
+            one.price,
+            one.evidence,
+        ),
+    )
+
+
+async def entries(journal: Journal) -> list[LedgerEntry]:
+    """All of them, in the order in which they were written."""
+    rows = await journal.read("SELECT * FROM ledger ORDER BY id")
+    return [
+        LedgerEntry(
+            at=datetime.fromisoformat(row["at"]),
+            kind=LedgerKind(row["kind"]),
+            backend=row["backend"],
+            deployment_id=row["deployment_id"],
+            attempt=row["attempt"],
+            intent_id=row["intent_id"],
+            session_id=row["session_id"],
+            provider=row["provider"],
+            offer_id=row["offer_id"],
+            price=row["price"],
+            evidence=row["evidence"],
+            service_at=datetime.fromisoformat(row["service_at"]) if row["service_at"] else None,
+        )
+        for row in rows
+    ]
