@@ -43,7 +43,7 @@ STORIES = [
 ]  # fmt: skip
 
 
-def house() -> ScriptedOrchestrator:
+def market_with_history() -> ScriptedOrchestrator:
     """A market with history, prices per million tokens, confidence and age."""
     offers = [
         replace(one, confidence=0.93, fetched_at=START - timedelta(seconds=40 * n))
@@ -160,7 +160,7 @@ async def doctor(pilot: Pilot[Any]) -> None:
     ids=lambda do: do.__name__.strip("_"),
 )
 def test_dark(picture: Compare, do: Do, size: str) -> None:
-    app, _ = make_app(house())
+    app, _ = make_app(market_with_history())
     assert picture(app, terminal_size=SIZES[size], run_before=do)
 
 
@@ -170,23 +170,23 @@ def test_dark(picture: Compare, do: Do, size: str) -> None:
     ids=lambda do: do.__name__,
 )
 def test_small(picture: Compare, do: Do) -> None:
-    app, _ = make_app(house())
+    app, _ = make_app(market_with_history())
     assert picture(app, terminal_size=SIZES["80x24"], run_before=do)
 
 
 def test_details_pane(picture: Compare) -> None:
-    app, _ = make_app(house())
+    app, _ = make_app(market_with_history())
     assert picture(app, terminal_size=SIZES["120x40"], run_before=details)
 
 
 def test_everything_of_an_offer_where_there_is_room(picture: Compare) -> None:
-    app, _ = make_app(house())
+    app, _ = make_app(market_with_history())
     assert picture(app, terminal_size=(160, 30), run_before=offers)
 
 
 @pytest.mark.parametrize("theme", ["textual-light", "high-contrast", "ansi-dark"])
 def test_themes(picture: Compare, theme: str) -> None:
-    app, _ = make_app(house())
+    app, _ = make_app(market_with_history())
 
     async def before(pilot: Pilot[Any]) -> None:
         pilot.app.theme = theme
@@ -281,7 +281,7 @@ def test_welcome(picture: Compare, monkeypatch: pytest.MonkeyPatch, size: str, t
 
 def test_offers_left_out_for_a_reason(picture: Compare) -> None:
     """Greyed at the bottom, with the reason, and a way back."""
-    made = house()
+    made = market_with_history()
     made.left_out = [
         Exclusion("machine", "m-vast-102", "failed: no driver", START, START + timedelta(days=1)),
     ]

@@ -49,7 +49,7 @@ def as_before() -> Iterator[None]:
     gc.unfreeze()
 
 
-class House:
+class Connector:
     """Opens scripted orchestrators: the first cannot be reached, others list offers."""
 
     def __init__(self) -> None:
@@ -90,9 +90,9 @@ async def choose(pilot: Pilot[Any], number: int, then: Callable[[], bool]) -> No
 
 
 async def test_the_first_frame_waits_for_nothing() -> None:
-    house = House()
-    house.gate = asyncio.Event()
-    app = house.app()
+    connector = Connector()
+    connector.gate = asyncio.Event()
+    app = connector.app()
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: "Starting… 0 s" in screen_text(app))
         await pilot.press("2", "question_mark", "f6")
@@ -102,24 +102,24 @@ async def test_the_first_frame_waits_for_nothing() -> None:
 
 
 async def test_what_cannot_be_opened_ends_the_app_with_its_error() -> None:
-    house = House()
-    house.error = UsageError("setting backend: no such thing", "set it")
-    app = house.app()
+    connector = Connector()
+    connector.error = UsageError("setting backend: no such thing", "set it")
+    app = connector.app()
     async with app.run_test(size=SIZE):
         await ended(app)
-    assert app.failure is house.error
+    assert app.failure is connector.error
 
 
 async def test_a_first_run_without_a_backend_offers_what_there_is(config: Path) -> None:
-    house = House()
-    app = house.app()
+    connector = Connector()
+    app = connector.app()
     async with app.run_test(size=SIZE, notifications=True) as pilot:
         await until(pilot, lambda: isinstance(app.screen, WelcomeScreen))
         await until(pilot, lambda: "✓ This computer" in screen_text(app))
         text = screen_text(app)
         assert "nothing answers at http://localhost:8080" in text
         assert "✗ cloud-gpu-shopper" in text and "✓ Sandbox" in text
-        await choose(pilot, 2, lambda: house.asked[-1] == ("local", None))
+        await choose(pilot, 2, lambda: connector.asked[-1] == ("local", None))
         await until(pilot, lambda: isinstance(app.screen, OffersScreen))
         await until(pilot, lambda: app.screen.query_one(KeyedTable).row_count == 9)
         assert "local" in screen_text(app)
@@ -128,22 +128,22 @@ async def test_a_first_run_without_a_backend_offers_what_there_is(config: Path) 
 
 
 async def test_an_ssh_host_is_chosen_and_the_sandbox_is_not_remembered(config: Path) -> None:
-    house = House()
-    app = house.app()
+    connector = Connector()
+    app = connector.app()
     async with app.run_test(size=SIZE) as pilot:
-        await choose(pilot, 3, lambda: house.asked[-1] == ("sandbox", None))
+        await choose(pilot, 3, lambda: connector.asked[-1] == ("sandbox", None))
         await until(pilot, lambda: isinstance(app.screen, OffersScreen))
         assert not config.exists()
         await pilot.press("f6")
         await choose(pilot, 1, lambda: isinstance(app.screen, Choose))
         await pilot.press("down", "enter")
-        await until(pilot, lambda: house.asked[-1] == ("ssh", "lab"))
+        await until(pilot, lambda: connector.asked[-1] == ("ssh", "lab"))
         await until(pilot, config.exists)
     assert tomllib.loads(config.read_text()) == {"backend": "ssh", "hosts": [{"host": "lab"}]}
 
 
 async def test_what_is_shown_is_left_out_of_later_collections(config: Path) -> None:
-    app = House().app()
+    app = Connector().app()
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: isinstance(app.screen, WelcomeScreen))
         assert gc.get_freeze_count() == 0
@@ -154,27 +154,27 @@ async def test_what_is_shown_is_left_out_of_later_collections(config: Path) -> N
 async def test_a_configuration_that_is_there_is_left_alone(config: Path) -> None:
     config.parent.mkdir()
     config.write_text("# mine\n")
-    house = House()
-    app = house.app()
+    connector = Connector()
+    app = connector.app()
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
         await until(pilot, lambda: "F6 chooses where machines come from" in screen_text(app))
         assert isinstance(app.screen, OffersScreen), "somebody who has set something is not asked"
         await pilot.press("f6")
-        await choose(pilot, 2, lambda: house.asked[-1] == ("local", None))
+        await choose(pilot, 2, lambda: connector.asked[-1] == ("local", None))
         await until(pilot, lambda: "for this run alone" in screen_text(app))
     assert config.read_text() == "# mine\n"
 
 
 async def test_a_source_that_cannot_be_used_says_why(config: Path) -> None:
-    house = House()
-    app = house.app()
+    connector = Connector()
+    app = connector.app()
     async with app.run_test(size=SIZE) as pilot:
         await choose(pilot, 0, lambda: "Not now: nothing answers" in screen_text(app))
-        house.error = UsageError("no room [b]here[/b]", "make some")
+        connector.error = UsageError("no space [b]here[/b]", "make some")
         options = app.screen.query_one(OptionList)
         options.highlighted = 2
         await pilot.press("enter")
-        await until(pilot, lambda: "no room [b]here[/b]" in screen_text(app))
+        await until(pilot, lambda: "no space [b]here[/b]" in screen_text(app))
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, OffersScreen))
         assert "nothing answers" in screen_text(app)

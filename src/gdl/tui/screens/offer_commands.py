@@ -9,7 +9,7 @@ from gdl.domain.offers import OfferQuery, RankedOffer
 from gdl.domain.spec import DeploymentSpec
 from gdl.presentation.words import plural
 from gdl.tui.context import AppContext
-from gdl.tui.offer_choice import OfferChoice
+from gdl.tui.offer_choice import OfferChoice, remembered_key
 from gdl.tui.widgets.offer_notes import needed
 
 
@@ -38,8 +38,18 @@ async def choose_model(context: AppContext, choice: OfferChoice) -> bool:
     return True
 
 
-async def exclude_offers(context: AppContext, ids: Sequence[str]) -> bool:
-    """By wish, until somebody includes them again; whether it was done."""
+async def exclude(context: AppContext, choice: OfferChoice, selected: RankedOffer | None) -> bool:
+    """The marked offers until somebody includes them again, or the selected offer's provider for
+    this run; whether something is excluded now that was not before."""
+    if marked := choice.marked:
+        return await _exclude_offers(context, [ranked.offer.id for ranked in marked])
+    if selected is None or not choice.exclude_provider(selected.offer.provider):
+        return False
+    context.say(f"{selected.offer.provider} is left out · u brings it back")
+    return True
+
+
+async def _exclude_offers(context: AppContext, ids: Sequence[str]) -> bool:
     try:
         for ident in ids:
             await context.orchestrator.market.exclude("offer", ident)
@@ -50,8 +60,22 @@ async def exclude_offers(context: AppContext, ids: Sequence[str]) -> bool:
     return True
 
 
-async def include(context: AppContext, key: str) -> bool:
-    """Clear an exclusion that outlives deployments; whether it was done."""
+async def include(context: AppContext, choice: OfferChoice, selected: RankedOffer | None) -> bool:
+    """What the selected row is excluded for, else the provider that was excluded last; whether
+    something is included now that was not before."""
+    provider = selected.offer.provider if selected is not None else ""
+    key = remembered_key(selected) if selected is not None else None
+    if key and provider not in choice.excluded:
+        return await _clear_exclusion(context, key)
+    if not choice.excluded:
+        context.say("go to a row that is left out for a failure or a wish, then press u")
+        return False
+    context.say(f"{choice.include_provider(provider)} is back")
+    return True
+
+
+async def _clear_exclusion(context: AppContext, key: str) -> bool:
+    """One that outlives deployments."""
     try:
         await context.orchestrator.market.clear_exclusions(key)
     except GdlError as error:

@@ -18,7 +18,7 @@ from textual.worker import WorkerCancelled
 from gdl.domain.errors import BackendUnreachable, GdlError
 from gdl.domain.offers import RankedOffer
 from gdl.tui.filtering import SORTS, Listing
-from gdl.tui.offer_choice import OfferChoice, remembered_key
+from gdl.tui.offer_choice import OfferChoice
 from gdl.tui.screens import offer_commands as commands
 from gdl.tui.screens.base import GdlScreen
 from gdl.tui.widgets import offer_notes as notes
@@ -288,36 +288,15 @@ class OffersScreen(GdlScreen):
 
     # Commands
 
-    def action_exclude(self) -> None:
-        if marked := self._choice.marked:
-            self._exclude_offers([ranked.offer.id for ranked in marked])
-        elif (chosen := self.selected) is not None:
-            provider = chosen.offer.provider
-            if self._choice.exclude_provider(provider):
-                self.context.say(f"{provider} is left out · u brings it back")
-                self.action_refresh()
-
     @work(exclusive=True, group="exclusions")
-    async def _exclude_offers(self, ids: Sequence[str]) -> None:
-        if await commands.exclude_offers(self.context, ids):
+    async def action_exclude(self) -> None:
+        if await commands.exclude(self.context, self._choice, self.selected):
             self._unmark_all()
             self.action_refresh()
 
-    def action_include(self) -> None:
-        """This row's machine or provider, else the provider that was excluded last."""
-        chosen, excluded = self.selected, self._choice.excluded
-        here = chosen.offer.provider if chosen else ""
-        if chosen is not None and here not in excluded and (key := remembered_key(chosen)):
-            self._include(key)
-        elif not excluded:
-            self.context.say("go to a row that is left out for a failure or a wish, then press u")
-        else:
-            self.context.say(f"{self._choice.include_provider(here)} is back")
-            self.action_refresh()
-
     @work(exclusive=True, group="exclusions")
-    async def _include(self, key: str) -> None:
-        if await commands.include(self.context, key):
+    async def action_include(self) -> None:
+        if await commands.include(self.context, self._choice, self.selected):
             self.action_refresh()
 
     @work(exclusive=True, group="dialog")
