@@ -566,7 +566,7 @@ async def test_what_ends_with_the_program_cannot_be_left_running() -> None:
         await pilot.press("q")
         await until(pilot, lambda: isinstance(app.screen, QuitDialog))
         text = screen_text(app)
-        assert "ends with this program" in text and "Leave running" not in text
+        assert "end with this program" in text and "Leave running" not in text
         await pilot.press("l")
         assert isinstance(app.screen, QuitDialog)
 

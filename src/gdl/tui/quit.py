@@ -82,7 +82,7 @@ def _note(active: list[Followed], *, can_leave: bool) -> str:
     if can_leave:
         return "Left running, the model goes on serving and the machine goes on billing."
     if all(followed.holds for followed in active):
-        return "The simulated market ends with this program, and so do its machines."
+        return "The machines of this backend end with this program."
     return "It is not serving yet and cannot go on without this program."
 
 

@@ -148,9 +148,11 @@ def _spec(wanted: DeployOptions, session: Session) -> DeploymentSpec:
 
     settings = session.settings
     if wanted.keep and not session.orchestrator.keeps:
+        hint = "leave --keep out"
+        if session.orchestrator.simulated:
+            hint = "start a market with `gdl-tui sandbox`, and name it with GDL_SANDBOX__URL"
         raise UsageError(
-            "--keep keeps nothing here: the sandbox of this process ends with it",
-            "start one with `gdl-tui sandbox`, and name it with GDL_SANDBOX__URL",
+            "--keep keeps nothing here: the machines of this backend end with this process", hint
         )
     query = OfferQuery(
         provider=wanted.provider,

@@ -263,7 +263,7 @@ class DeploymentRegistry:
         if decision is not AfterServing.KEEP:
             refuse_read_only(self, "deciding")
         elif not self._backend.traits.outlives_program:
-            raise UsageError("the simulated market ends with this program", "give it back")
+            raise UsageError("the machines of this backend end with this program", "release it")
         deployment = self._running(deployment_id)
         if decision is AfterFailure.FIX and deployment.state.offered is None:
             raise UsageError(
