@@ -30,7 +30,7 @@ def looked(mark: LogMark, mb_s: float, seconds: int) -> DownloadRate:
     found = DownloadRate()
     found.mark(mark)
     for now in range(0, seconds + 1, 3):
-        found.look(int(mb_s * 1e6 * now), float(now))
+        found.sampled(int(mb_s * 1e6 * now), float(now))
     return found
 
 
@@ -54,7 +54,7 @@ def test_a_minute_under_5_mb_s_is_hopeless_unless_it_is_nearly_there() -> None:
 
 def test_a_better_moment_begins_anew() -> None:
     found = looked(COMING, 2, 60)
-    found.look(int(2e6 * 60 + 400e6), 63.0)
+    found.sampled(int(2e6 * 60 + 400e6), 63.0)
     assert not found.hopeless(120.0)
 
 
@@ -75,17 +75,17 @@ def test_what_is_known_to_be_missing() -> None:
 
 
 def test_a_model_that_comes_slowly_is_seen_while_the_server_starts() -> None:
-    picture = StartupProgress(0.0)
+    progress = StartupProgress(0.0)
     bar = read_line("model.safetensors:   2%|2     | 121M/6.1G [00:30<25:06, 4.0MB/s]")
     assert bar is not None
-    picture.mark(bar)
+    progress.mark(bar)
     for now in range(0, 67, 2):
-        picture.look(ProcessStats(3, float(now), 0, 900, now * 4_000_000, False), float(now))
-    assert picture.pace.hopeless(66.0)
+        progress.sampled(ProcessStats(3, float(now), 0, 900, now * 4_000_000, False), float(now))
+    assert progress.rate.hopeless(66.0)
     shards = read_line("Loading safetensors checkpoint shards:  50% Completed | 1/2")
     assert shards is not None
-    picture.mark(shards)
-    assert not picture.pace.hopeless(200.0)
+    progress.mark(shards)
+    assert not progress.rate.hopeless(200.0)
 
 
 async def test_a_rented_machine_with_a_slow_network_is_left_while_it_downloads(
@@ -111,7 +111,7 @@ async def test_a_rented_machine_with_a_slow_network_is_left_while_it_downloads(
         f'exec {SIMULATED / "uv"} "$@"\n',
     )
     monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
-    monkeypatch.setattr(install, "_LOOK_S", 0.05)
+    monkeypatch.setattr(install, "_SAMPLE_S", 0.05)
     monkeypatch.setattr(download_rate, "_SLOW_FOR_S", 0.4)
     offers = [listing("vastai-101", price=0.10)]
     async with (

@@ -622,7 +622,7 @@ async def test_a_request_of_a_dead_process_is_matched_with_what_it_made(
         (row,) = await house.sessions.rows()
         assert (row.session.id, row.ours, row.billing) == (made, True, "active")
         findings = {f.name: f for f in await house.support.doctor()}
-        assert made in findings["leftovers"].detail
+        assert made in findings["orphans"].detail
         assert deletes(shopper) == set()
         await house.sessions.destroy(made)
     assert shopper.billing() == [] and not key.exists()

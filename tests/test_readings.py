@@ -25,7 +25,7 @@ from gdl.host.process_stats import ProcessStats
 from gdl.journal import history
 from gdl.journal.store import DeploymentRow, Journal
 from gdl.loadgen.stats import histogram
-from gdl.orchestrator.machine.gpu_sampler import of_status, of_vitals
+from gdl.orchestrator.machine.gpu_sampler import of_stats, of_status
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -153,8 +153,8 @@ def test_all_gpus_are_one_reading() -> None:
 
 
 def test_what_is_not_told_is_no_reading() -> None:
-    assert of_vitals(ProcessStats(1, 1.0, 0, 9, 0, False)) is None
-    assert of_vitals(ProcessStats(1, 1.0, 0, 9, 0, False, 5, 10, 50)) == GpuLoad(5, 10, 50)
+    assert of_stats(ProcessStats(1, 1.0, 0, 9, 0, False)) is None
+    assert of_stats(ProcessStats(1, 1.0, 0, 9, 0, False, 5, 10, 50)) == GpuLoad(5, 10, 50)
     assert GpuLoad(5, None, 50).share is None
 
 

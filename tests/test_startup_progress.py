@@ -1,4 +1,4 @@
-"""A start as one picture, and when it is a stall rather than slow work."""
+"""A start as one progress, and when it is a stall rather than slow work."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ from gdl.orchestrator.machine.startup_progress import StartupProgress
 STILL = ProcessStats(3, 100.0, 7, 900, 10_000, False, 14438, 22528, 0)
 
 
-def test_the_picture_has_share_shard_and_gpu() -> None:
-    picture = StartupProgress(0.0)
+def test_the_progress_has_share_shard_and_gpu() -> None:
+    progress = StartupProgress(0.0)
     for line in (
         "(EngineCore pid=2) INFO Starting to load model tiny...",
         "Loading safetensors checkpoint shards:  62% Completed | 5/8 [00:01<00:00,  1.76s/it]",
     ):
         mark = read_line(line)
         assert mark is not None
-        picture.mark(mark)
-    picture.look(STILL, 1.0)
-    assert picture.words("LOADING", 1.0) == "LOADING 57 % (shard 5/8, 14.1 of 22 GiB on the GPU)"
+        progress.mark(mark)
+    progress.sampled(STILL, 1.0)
+    assert progress.words("LOADING", 1.0) == "LOADING 57 % (shard 5/8, 14.1 of 22 GiB on the GPU)"
 
 
 def test_without_a_gpu_it_shows_memory_and_without_anything_the_phase() -> None:
-    picture = StartupProgress(0.0)
-    assert picture.words("STARTING", 0.0) == "STARTING"
-    picture.look(replace(STILL, gpu_used_mib=None, gpu_total_mib=None), 1.0)
-    assert picture.words("STARTING", 1.0) == "STARTING (0.9 GiB of memory)"
+    progress = StartupProgress(0.0)
+    assert progress.words("STARTING", 0.0) == "STARTING"
+    progress.sampled(replace(STILL, gpu_used_mib=None, gpu_total_mib=None), 1.0)
+    assert progress.words("STARTING", 1.0) == "STARTING (0.9 GiB of memory)"
 
 
 def test_progress_never_goes_back() -> None:
-    picture = StartupProgress(0.0)
+    progress = StartupProgress(0.0)
     for fraction in (0.4, 0.66, None, 0.3):
-        picture.mark(LogMark("loading", "x", fraction))
-    assert picture.fraction == 0.66
+        progress.mark(LogMark("loading", "x", fraction))
+    assert progress.fraction == 0.66
 
 
 BUSY = {
@@ -62,45 +62,45 @@ BUSY = {
 
 @pytest.mark.parametrize("change", BUSY.values(), ids=BUSY)
 def test_whatever_is_busy_is_no_stall(change: dict[str, object]) -> None:
-    picture = StartupProgress(0.0)
-    picture.look(STILL, 1.0)
-    picture.look(replace(STILL, **change), 3.0)  # type: ignore[arg-type]
-    assert picture.idle_s(4.0) == 1.0
+    progress = StartupProgress(0.0)
+    progress.sampled(STILL, 1.0)
+    progress.sampled(replace(STILL, **change), 3.0)  # type: ignore[arg-type]
+    assert progress.idle_s(4.0) == 1.0
 
 
 def test_nothing_at_all_is_a_stall_and_a_line_ends_it() -> None:
-    picture = StartupProgress(0.0)
+    progress = StartupProgress(0.0)
     for now in range(1, 100, 2):
         # Our own questions for the log cost some bytes.
-        picture.look(replace(STILL, net_bytes=10_000 + 3000 * now), float(now))
-    assert picture.idle_s(100.0) == 99.0
-    assert "no line for 100 s, nothing is busy" in picture.words("LOADING", 100.0)
-    picture.heard(100.0)
-    assert picture.idle_s(101.0) == 1.0
+        progress.sampled(replace(STILL, net_bytes=10_000 + 3000 * now), float(now))
+    assert progress.idle_s(100.0) == 99.0
+    assert "no line for 100 s, nothing is busy" in progress.words("LOADING", 100.0)
+    progress.heard(100.0)
+    assert progress.idle_s(101.0) == 1.0
 
 
 def test_a_long_compile_is_told_as_work() -> None:
-    picture = StartupProgress(0.0)
+    progress = StartupProgress(0.0)
     for now in range(1, 61, 2):
-        picture.look(replace(STILL, busy_s=100 + 1.9 * now), float(now))
-    assert picture.idle_s(60.0) == 1.0
-    assert "no line for 60 s, 1.9 processors are busy" in picture.words("LOADING", 60.0)
+        progress.sampled(replace(STILL, busy_s=100 + 1.9 * now), float(now))
+    assert progress.idle_s(60.0) == 1.0
+    assert "no line for 60 s, 1.9 processors are busy" in progress.words("LOADING", 60.0)
 
 
 def test_without_looks_nothing_is_concluded() -> None:
-    picture = StartupProgress(0.0)
-    assert picture.idle_s(1e6) == 0.0
-    picture.look(STILL, 1.0)
-    assert picture.idle_s(1e6) == 0.0
+    progress = StartupProgress(0.0)
+    assert progress.idle_s(1e6) == 0.0
+    progress.sampled(STILL, 1.0)
+    assert progress.idle_s(1e6) == 0.0
 
 
 def test_the_third_beginning_is_a_loop() -> None:
-    picture = StartupProgress(0.0)
+    progress = StartupProgress(0.0)
     begin = read_line("(APIServer pid=1) INFO [api_utils.py:286] non-default args: {'port': 8000}")
     assert begin is not None and begin.begins
     for expected in (False, False, True):
-        picture.mark(begin)
-        assert picture.loops is expected
+        progress.mark(begin)
+        assert progress.loops is expected
 
 
 # -- the looks themselves, from a real process ---------------------------------------------------

@@ -69,7 +69,7 @@ class Deployment:
         return self.auto_failover and self.tries_left
 
     async def ask(self, note: str, remedy: Remedy | None = None) -> AfterFailure:
-        """Until the user has chosen. note: how it is told. remedy: what there is to apply."""
+        """Until the user has chosen. note: what says so. remedy: what there is to apply."""
 
         async def announce() -> None:
             await self.emit(ev.ChoiceAwaited(self.attempt, remedy))

@@ -1,4 +1,4 @@
-"""The story told at the end: each attempt with its offer, time, money, and why it ended."""
+"""The summary at the end: each attempt with its offer, time, money, and why it ended."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def summaries(
         reached = _reached(attempt)
         reason = attempt.failure.message if attempt.failure else ""
         if not reason and last:
-            told = _REASONS.get(ended, "").format(phase=reached)
-            reason = error.message if error is not None and ended == "failed" else told
+            usual = _REASONS.get(ended, "").format(phase=reached)
+            reason = error.message if error is not None and ended == "failed" else usual
         cost = attempt.cost(now) if rents else 0.0
         lines.append(
             AttemptSummary(

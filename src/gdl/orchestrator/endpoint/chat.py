@@ -21,8 +21,8 @@ async def talk(
     """Pieces of the answer, those that came together as one; ChatDone is the last. Never raises
     for what the network or the server does. Leaving early ends the request."""
     pieces: asyncio.Queue[str | None] = asyncio.Queue()
-    asking = asyncio.create_task(_ask(way, model, messages, pieces), name="chat")
-    asking.add_done_callback(lambda _task: pieces.put_nowait(None))
+    request = asyncio.create_task(_ask(way, model, messages, pieces), name="chat")
+    request.add_done_callback(lambda _task: pieces.put_nowait(None))
     try:
         over = False
         while not over:
@@ -32,10 +32,10 @@ async def talk(
             over = None in waiting
             if text := "".join(piece for piece in waiting if piece):
                 yield ChatPiece(text)
-        yield _done(await asking)
+        yield _done(await request)
     finally:
-        asking.cancel()
-        await asyncio.gather(asking, return_exceptions=True)
+        request.cancel()
+        await asyncio.gather(request, return_exceptions=True)
 
 
 async def _ask(

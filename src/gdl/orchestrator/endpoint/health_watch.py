@@ -27,7 +27,7 @@ async def samples(
     reaches a machine with GPUs, which are then looked at as well."""
     vigil, meter = HealthMonitor(), Meter()
     gpus = None if runner is None else GpuWatch(runner)
-    looking = None if gpus is None else asyncio.create_task(gpus.run())
+    sampling = None if gpus is None else asyncio.create_task(gpus.run())
     try:
         while True:
             trouble = "" if gpus is None else gpus.trouble
@@ -38,9 +38,9 @@ async def samples(
             yield sample_of(vigil, meter, look, "" if gpus is None else gpus.now), changed
             await asyncio.sleep(LOOK_EVERY_S)
     finally:
-        if looking is not None:
-            looking.cancel()
-            await asyncio.gather(looking, return_exceptions=True)
+        if sampling is not None:
+            sampling.cancel()
+            await asyncio.gather(sampling, return_exceptions=True)
 
 
 async def watch(
@@ -59,8 +59,8 @@ async def watch(
     checking: asyncio.Task[None] | None = None
     try:
         runner = endpoint.runner if has_gpu else None
-        async with aclosing(samples(endpoint.client, connected, runner)) as looks:
-            async for sample, changed in looks:
+        async with aclosing(samples(endpoint.client, connected, runner)) as watched:
+            async for sample, changed in watched:
                 deployment.readings.health = sample
                 healthy = sample.condition is Condition.HEALTHY
                 news = changed and not (well and healthy)
@@ -71,7 +71,7 @@ async def watch(
                 well = healthy if changed else well
                 due = news or time.monotonic() - checked_at >= RECHECK_S
                 if due and healthy and (checking is None or checking.done()):
-                    # Beside the looks: a check may hang for longer than a look may wait.
+                    # Beside the samples: a check may hang for longer than a sample may wait.
                     checked_at = time.monotonic()
                     checking = asyncio.create_task(_recheck(deployment, endpoint, pid, has_gpu))
     finally:

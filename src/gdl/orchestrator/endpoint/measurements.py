@@ -76,12 +76,12 @@ class Measurements:
             why = report.note or "no request succeeded"
             raise UsageError(f"not published: {why}", "measure again, then publish that")
         one = await self._measurement(rental, report, workload, best=False)
-        looks = [
+        inspections = [
             recorded.event.facts
             for recorded in await self._journal.events(rental.deployment_id)
             if isinstance(recorded.event, ev.HostInspected)
         ]
-        return Publication(one, looks[-1] if looks else None)
+        return Publication(one, inspections[-1] if inspections else None)
 
     async def kept(self, model: str | None, gpu: str | None) -> list[Measurement]:
         """Newest first. model: by its served name; gpu: a part of its name, in any case."""

@@ -38,19 +38,19 @@ _LOOK = "look at the marketplace's own console, then run `gdl-tui sessions`"
 @dataclass(frozen=True, slots=True)
 class _Sight:
     """found: sessions that this request may have made. in_flight: whether another live request may
-    have made them. lost: how many requests, ours included, have no answer to expect.
+    have made them. unanswered: how many requests, ours included, have no answer to expect.
     strange: new sessions that do not fit the offer, if the backend tells of both as they are.
     others: whether another live request may have made those."""
 
     found: tuple[Session, ...]
     in_flight: bool
-    lost: int
+    unanswered: int
     strange: tuple[Session, ...]
     others: bool
 
     @property
     def certain(self) -> bool:
-        return bool(self.found) and not self.in_flight and len(self.found) <= self.lost
+        return bool(self.found) and not self.in_flight and len(self.found) <= self.unanswered
 
 
 class AmbiguousRents:
@@ -153,14 +153,16 @@ class AmbiguousRents:
         # What asked long ago has not made what is new now.
         since = self._clock() - timedelta(seconds=self._settings.timeouts.rent + 60)
         waiting = [r for r in others if r.session_id is None and r.requested_at >= since]
-        in_flight, elsewhere, lost = False, False, 1
+        in_flight, elsewhere, unanswered = False, False, 1
         for each in waiting:
             same = alike(each.provider, rental.provider)
             if each.billing is Billing.REQUESTED and await self._lives(each):
                 in_flight, elsewhere = in_flight or same, True
             elif each.billing in (Billing.REQUESTED, Billing.UNKNOWN):
-                lost, elsewhere = lost + same, True
-        return _Sight(_likeliest(found, offer, lost), in_flight, lost, strange, elsewhere)
+                unanswered, elsewhere = unanswered + same, True
+        return _Sight(
+            _likeliest(found, offer, unanswered), in_flight, unanswered, strange, elsewhere
+        )
 
     async def _lives(self, rental: Rental) -> bool:
         row = await self._journal.deployment(rental.deployment_id)
@@ -209,10 +211,10 @@ def fits(session: Session, offer: Offer) -> bool:
     )
 
 
-def _likeliest(found: Iterable[Session], offer: Offer, lost: int) -> tuple[Session, ...]:
+def _likeliest(found: Iterable[Session], offer: Offer, unanswered: int) -> tuple[Session, ...]:
     """Those at the offer's price, where there are more than can be ours."""
     all_of_them = tuple(found)
-    if len(all_of_them) <= lost:
+    if len(all_of_them) <= unanswered:
         return all_of_them
     same = tuple(s for s in all_of_them if abs(s.price_per_hour - offer.price_per_hour) < 0.005)
     return same or all_of_them

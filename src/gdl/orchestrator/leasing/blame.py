@@ -80,24 +80,24 @@ def blame_for(error: GdlError, rule: str = "") -> Blame:
     else:
         known = next((r for r in diagnosis.rules() if r.id == rule), None)
         kind = known.kind if known is not None else ""
-    return next(fault for fault in _entries() if fault.matches(error, rule, kind))
+    return next(blame for blame in _entries() if blame.matches(error, rule, kind))
 
 
 def exclusions_for(
-    fault: Blame, offer: Offer, error: GdlError, now: datetime, backend: str
+    blame: Blame, offer: Offer, error: GdlError, now: datetime, backend: str
 ) -> Iterable[Exclusion]:
-    """Whom a failure leaves out: always the offer, and what blame.toml adds to it."""
+    """Whom a failure excludes: always the offer, and what blame.toml adds to it."""
     reason = f"failed: {error.message}"[:_REASON]
-    cause = fault.cause.format(provider=offer.provider)
-    hours = fault.offer_hours
+    cause = blame.cause.format(provider=offer.provider)
+    hours = blame.offer_hours
     machine = offer.machine_id
     if machine is None:
         # Where machines have no names, the offer stands for its machine.
-        hours = hours or fault.machine_hours
+        hours = hours or blame.machine_hours
     yield _exclusion("offer", offer.id, reason, cause, now, hours, backend)
-    if machine is not None and not fault.offer_hours and fault.id != "busy":
-        yield _exclusion("machine", machine, reason, cause, now, fault.machine_hours, backend)
-    if fault.provider:
+    if machine is not None and not blame.offer_hours and blame.id != "busy":
+        yield _exclusion("machine", machine, reason, cause, now, blame.machine_hours, backend)
+    if blame.provider:
         why = f"SSH error on {offer.id}"
         yield _exclusion("provider", offer.provider, why, cause, now, 0.0, backend)
 
@@ -110,10 +110,10 @@ def _exclusion(
     return Exclusion(kind, key, reason, now, until, cause, scope, backend)
 
 
-def ends_everything(error: GdlError, fault: Blame | None = None) -> bool:
-    """Whether another offer cannot help: the wish is wrong, the backend is away, the user
+def ends_everything(error: GdlError, blame: Blame | None = None) -> bool:
+    """Whether another offer cannot help: what was asked for is wrong, the backend is away, the user
     stopped it, a machine may still be billing, or our own journal or keys cannot be written."""
-    if fault is not None and fault.ends:
+    if blame is not None and blame.ends:
         return True
     if type(error) is GdlError:
         return True

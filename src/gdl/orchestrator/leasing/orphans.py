@@ -78,9 +78,9 @@ class Orphans:
     async def _mine(self) -> list[Rental]:
         return await self._journal.rentals(self._backend.name, self._backend.service_url)
 
-    async def _in_hand(self, rental: Rental, owner: DeploymentRow | None) -> bool:
+    async def _in_hand(self, rental: Rental, holder: DeploymentRow | None) -> bool:
         """Whether a live process works on it, or it was left serving on purpose."""
-        holders = [owner] if owner is not None else []
+        holders = [holder] if holder is not None else []
         if rental.session_id:
             holders += await self._journal.holders(rental.session_id)
         return any(each.outcome == "serving" or process_liveness.runs(each) for each in holders)
@@ -119,7 +119,7 @@ class Orphans:
         return earliest <= session.created_at <= latest + _CLOCKS_DIFFER
 
 
-def told(left: Sequence[Rental]) -> str:
+def summary(left: Sequence[Rental]) -> str:
     """One line about rentals that dead processes left open; "" without any."""
     names = [r.session_id for r in left if r.session_id]
     if not names:
@@ -128,9 +128,9 @@ def told(left: Sequence[Rental]) -> str:
     return f"still rented by a gdl-tui that is gone: {', '.join(names[:3])}{more}"
 
 
-async def quietly(leftovers: Orphans) -> str:
-    """`told` about what there is, "" when that cannot be found out now."""
+async def summary_or_nothing(orphans: Orphans) -> str:
+    """`summary` of what there is, "" when that cannot be found out now."""
     try:
-        return told(await leftovers.settle())
+        return summary(await orphans.settle())
     except GdlError:
         return ""

@@ -32,7 +32,7 @@ from gdl.settings import Settings
 T = TypeVar("T")
 Tell = Callable[[str], Awaitable[None]]
 
-_LONGEST_WISH_S = 60.0
+_LONGEST_RETRY_AFTER_S = 60.0
 """A longer Retry-After is not waited for while a machine bills."""
 _STUCK_S = 60.0
 _LOST_SIGHT = "reconciliation"
@@ -190,7 +190,7 @@ class Releaser:
         limit = self._settings.timeouts.release
         before = await self._glance(session_id)
         pauses = Backoff(0.2, 10.0, jitter=(0.8, 1.2))
-        asked_at, trouble, wished = 0.0, "it still runs", 0.0
+        asked_at, trouble, retry_after = 0.0, "it still runs", 0.0
         while True:
             try:
                 if not asked_at:
@@ -199,7 +199,7 @@ class Releaser:
                 session = await self._backend.session(session_id)
                 if session.terminal:
                     return _ending(before, session)
-                trouble, wished = f"it is {session.status}", 0.0
+                trouble, retry_after = f"it is {session.status}", 0.0
                 # Asked for, and not even on its way: the answer was not true. On its way for
                 # long: asking again resumes an end that got stuck.
                 stuck = time.monotonic() - asked_at > _STUCK_S
@@ -212,7 +212,7 @@ class Releaser:
                 # Lost sight of before a request of ours got through: no end of our making.
                 seen = await self._glance(session_id)
                 before = seen if seen is not None and _lost_sight(seen) else before
-                wished = error.retry_after or 0.0 if isinstance(error, BackendRefused) else 0.0
+                retry_after = error.retry_after or 0.0 if isinstance(error, BackendRefused) else 0.0
             waited = time.monotonic() - started
             if waited > limit:
                 raise ReleaseUnconfirmed(
@@ -225,7 +225,7 @@ class Releaser:
                     f"giving back {session_id}: {trouble}, asking again,"
                     f" {clock_time(waited)} of {clock_time(limit)}"
                 )
-            await asyncio.sleep(pauses.at_least(min(wished, _LONGEST_WISH_S)))
+            await asyncio.sleep(pauses.at_least(min(retry_after, _LONGEST_RETRY_AFTER_S)))
 
     async def _glance(self, session_id: str) -> Session | None:
         """The session as it is before we ask for its end, where that can be told."""

@@ -53,7 +53,8 @@ class _Asked:
 
 
 class Renter:
-    """Rents for deployments; `releaser` gives back what it rented, `lookout` asks after it."""
+    """Rents for deployments. releaser: releases what it rented; monitor: asks the backend how it
+    is."""
 
     def __init__(
         self,
@@ -69,9 +70,9 @@ class Renter:
         self._clock = clock
         self._limit_s = min(LONGEST_S, settings.timeouts.session)
         self.releaser = Releaser(backend, journal, settings, clock)
-        self.lookout = SessionMonitor(backend, settings, self.releaser)
-        self._lost = AmbiguousRents(backend, journal, settings, self.releaser, clock)
-        self._blocked = Takeover(backend, journal, self.releaser)
+        self.monitor = SessionMonitor(backend, settings, self.releaser)
+        self._ambiguous = AmbiguousRents(backend, journal, settings, self.releaser, clock)
+        self._takeover = Takeover(backend, journal, self.releaser)
 
     async def rent(self, deployment: Deployment, offer: Offer) -> RentAnswer:
         """A rented whose key is on disk. May be cancelled at any time: whoever catches that finds
@@ -127,20 +128,20 @@ class Renter:
         After a BackendError nothing of this request is rented.
         """
         offer, before = asked.offer, asked.before
-        # Whoever looks for a session without an owner goes by when it was asked for.
+        # Whoever looks for a session that nobody claims goes by when it was asked for.
         rental = asked.rental = replace(asked.rental, requested_at=self._clock())
         await self._remember(deployment, rental)
         try:
             return await self._ask(deployment, rental, asked.request)
-        except RentAmbiguous as lost:
-            await self._lost.resolve(deployment, rental, offer, before, lost)
+        except RentAmbiguous as error:
+            await self._ambiguous.resolve(deployment, rental, offer, before, error)
             raise MachineError(
-                f"the answer to the rent request was lost ({lost.message})",
+                f"the answer to the rent request was lost ({error.message})",
                 "nothing is left rented; the next offer is tried",
             ) from None
         except InsufficientDisk as error:
             # The row it leaves behind would block the next request.
-            await self._lost.resolve(deployment, rental, offer, before, error, late=False)
+            await self._ambiguous.resolve(deployment, rental, offer, before, error, late=False)
             if asked.bigger_disk:
                 raise MachineError(error.message, "the next offer is tried") from None
             asked.bigger_disk = True
@@ -149,37 +150,37 @@ class Renter:
             await deployment.note(f"{error.message}: asking again for {error.recommended_gb} GB")
             return None
         except SessionExists as error:
-            await self._lost.forget(deployment, rental)
-            rented = await self._blocked.adopt(deployment, rental, error)
+            await self._ambiguous.forget(deployment, rental)
+            rented = await self._takeover.adopt(deployment, rental, error)
             if rented is not None:
                 return rented
             if asked.way_cleared:
                 raise
-            await self._blocked.clear(deployment, rental, error)
+            await self._takeover.clear(deployment, rental, error)
             asked.way_cleared = True
             return None
         except (OfferGone, BackendUnreachable):
-            await self._lost.forget(deployment, rental)
+            await self._ambiguous.forget(deployment, rental)
             raise
         except BackendRefused as error:
             # Even a refusal may be another's than the service's: one look is cheap. Where it broke
             # down over the request, who knows how far it had come.
             late = not _surely_not(error)
-            await self._lost.resolve(deployment, rental, offer, before, error, late=late)
+            await self._ambiguous.resolve(deployment, rental, offer, before, error, late=late)
             raise
         except MachineError as error:
             if deployment.rental is None or deployment.rental.session_id is None:
-                await self._lost.resolve(deployment, rental, offer, before, error, late=False)
+                await self._ambiguous.resolve(deployment, rental, offer, before, error, late=False)
             raise
         except BackendError as error:
-            await self._lost.resolve(deployment, rental, offer, before, error)
+            await self._ambiguous.resolve(deployment, rental, offer, before, error)
             raise
         except GdlError:
             raise  # of our own journal or disk: `deployment.rental` tells what was rented
         except Exception as error:
             if deployment.rental is None or deployment.rental.session_id is None:
                 why = GdlError(f"internal error: {type(error).__name__}")
-                await self._lost.resolve(deployment, rental, offer, before, why)
+                await self._ambiguous.resolve(deployment, rental, offer, before, why)
             raise
 
     async def _ask(

@@ -34,9 +34,9 @@ class Retries:
         self.tries += 1
         if not self._worth_it(error, reached):
             return None
-        wished = error.retry_after if isinstance(error, BackendRefused) else None
-        # As wished, and not all at the same moment.
-        wait = self._pauses.at_least((wished or 0.0) * random.uniform(1.0, 1.1))  # noqa: S311
+        retry_after = error.retry_after if isinstance(error, BackendRefused) else None
+        # As the backend wishes, and not all at the same moment.
+        wait = self._pauses.at_least((retry_after or 0.0) * random.uniform(1.0, 1.1))  # noqa: S311
         return wait if time.monotonic() + wait < self._deadline else None
 
     def _worth_it(self, error: BackendError, reached: bool) -> bool:

@@ -104,28 +104,28 @@ class OfferSelection:
     # -- after a failure -------------------------------------------------------------------------
 
     async def learn(self, deployment: Deployment, offer: Offer, error: GdlError) -> bool:
-        """Note whom a failure leaves out, here and across restarts. True: no other offer can
+        """Exclude whom a failure speaks against, here and across restarts. True: no other offer can
         help."""
-        fault = self._fault(deployment, error)
-        if ends_everything(error, fault):
+        blame = self._blame(deployment, error)
+        if ends_everything(error, blame):
             return True
-        if fault.id == "disk":
+        if blame.id == "disk":
             # Where the disk is made to order, the next one is to be big enough.
             need = needed_of(deployment.model, deployment.spec.query, self._settings)
             enough = 2 * need.disk_gb if need is not None else _BIG_DISK_GB
             deployment.disk_gb = max(enough, deployment.disk_gb or 0)
         now = self._clock()
-        for exclusion in exclusions_for(fault, offer, error, now, self._backend.name):
-            await self._leave_out(deployment, exclusion)
+        for exclusion in exclusions_for(blame, offer, error, now, self._backend.name):
+            await self._exclude(deployment, exclusion)
         return False
 
     @staticmethod
-    def _fault(deployment: Deployment, error: GdlError) -> Blame:
+    def _blame(deployment: Deployment, error: GdlError) -> Blame:
         attempt = deployment.state.attempt
         diagnosis = attempt.diagnosis if attempt is not None else None
         return blame_for(error, diagnosis.rule if diagnosis is not None else "")
 
-    async def pass_over(self, deployment: Deployment, offer: Offer, error: GdlError) -> None:
+    async def exclude_offer(self, deployment: Deployment, offer: Offer, error: GdlError) -> None:
         """An offer on which it failed, for this deployment, though it is not to blame."""
         reason = f"failed: {error.message}"[:160]
         name = self._backend.name
@@ -133,11 +133,11 @@ class OfferSelection:
             "offer", offer.id, reason, self._clock(), cause="failed",
             scope="deployment", backend=name,
         )  # fmt: skip
-        await self._leave_out(deployment, out)
+        await self._exclude(deployment, out)
 
     async def exclude_provider(self, deployment: Deployment, provider: str) -> None:
-        """By the user's wish, for this deployment."""
-        await self._leave_out(
+        """Because its user said so, for this deployment."""
+        await self._exclude(
             deployment,
             Exclusion(
                 "provider",
@@ -150,7 +150,7 @@ class OfferSelection:
             ),
         )
 
-    async def _leave_out(self, deployment: Deployment, exclusion: Exclusion) -> None:
+    async def _exclude(self, deployment: Deployment, exclusion: Exclusion) -> None:
         lasting = exclusion.scope != "deployment"
         # Within the deployment it lasts as long as that, however short its own time is.
         mine = replace(exclusion, scope="deployment", until=None)

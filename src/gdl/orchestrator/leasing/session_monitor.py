@@ -44,10 +44,10 @@ class SessionMonitor:
         limit = self._settings.timeouts.session
         started = answered = time.monotonic()
         pauses = Backoff(0.2, 5.0, jitter=(0.9, 1.1))
-        trouble, wished = "", 0.0
+        trouble, retry_after = "", 0.0
         while session.status is not SessionStatus.RUNNING or session.ssh is None:
             if session.terminal or session.status is SessionStatus.STOPPING:
-                raise await self._dead(deployment, session)
+                raise await self._unexpected_end(deployment, session)
             elapsed = time.monotonic() - started
             if elapsed > limit:
                 raise SessionFailed(
@@ -60,15 +60,15 @@ class SessionMonitor:
                 f" {clock_time(elapsed)} of {clock_time(limit)}",
                 elapsed / limit,
             )
-            await asyncio.sleep(pauses.at_least(min(wished, max(limit - elapsed, 0.0))))
+            await asyncio.sleep(pauses.at_least(min(retry_after, max(limit - elapsed, 0.0))))
             try:
                 session = await self._backend.session(session.id)
-                answered, trouble, wished = time.monotonic(), "", 0.0
+                answered, trouble, retry_after = time.monotonic(), "", 0.0
             except SessionGone as error:
                 raise SessionFailed(f"the machine is gone: {error.message}", _NEXT) from None
             except BackendError as error:
                 trouble = error.message
-                wished = error.retry_after or 0.0 if isinstance(error, BackendRefused) else 0.0
+                retry_after = error.retry_after or 0.0 if isinstance(error, BackendRefused) else 0.0
                 if overloaded(error):
                     answered = time.monotonic()
                 if time.monotonic() - answered > min(_AWAY_S, limit):
@@ -85,11 +85,11 @@ class SessionMonitor:
             if not out_of_reach.is_set():
                 pauses.reset()
                 continue
-            found = await self.explained(deployment, nothing)
+            found = await self.real_cause(deployment, nothing)
             if found is not nothing:
                 return found
 
-    async def explained(self, deployment: Deployment, error: GdlError) -> GdlError:
+    async def real_cause(self, deployment: Deployment, error: GdlError) -> GdlError:
         """Why a machine stopped answering, when its backend knows: it is gone."""
         rental = deployment.rental
         if not self._backend.traits.bills or rental is None or rental.session_id is None:
@@ -101,10 +101,12 @@ class SessionMonitor:
         except GdlError:
             return error
         if session.terminal or session.status is SessionStatus.STOPPING:
-            return await self._dead(deployment, session, "the machine is gone: ")
+            return await self._unexpected_end(deployment, session, "the machine is gone: ")
         return error
 
-    async def _dead(self, deployment: Deployment, session: Session, what: str = "") -> GdlError:
+    async def _unexpected_end(
+        self, deployment: Deployment, session: Session, what: str = ""
+    ) -> GdlError:
         """Why a session is over that should not be."""
         rental = deployment.rental
         if rental is not None and await self._releaser.settled_elsewhere(rental):

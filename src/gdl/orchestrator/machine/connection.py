@@ -124,12 +124,12 @@ class Machine:
                 await link.connect()
                 return
             except SshError as error:
-                patience = _KEY_SPREADS_S if isinstance(error, SshAuthFailed) else _SSHD_COMES_S
+                longest_s = _KEY_SPREADS_S if isinstance(error, SshAuthFailed) else _SSHD_COMES_S
                 waited = time.monotonic() - started
-                if not self.rents or waited > patience or isinstance(error, HostKeyChanged):
+                if not self.rents or waited > longest_s or isinstance(error, HostKeyChanged):
                     raise
                 await self.deployment.progress(
-                    f"{error.message}; waited {waited:.0f} of {patience:.0f} s"
+                    f"{error.message}; waited {waited:.0f} of {longest_s:.0f} s"
                 )
             await asyncio.sleep(next(pauses))
 
@@ -147,7 +147,7 @@ class Machine:
         task.add_done_callback(self._background.discard)
         return task
 
-    # -- looking ---------------------------------------------------------------------------------
+    # -- inspecting ------------------------------------------------------------------------------
 
     async def inspect(self) -> HostFacts:
         """Facts about the machine; refuses early what would fail late."""
@@ -228,7 +228,7 @@ class Machine:
                 "`gdl-tui sessions` shows it; attach to it or destroy it first",
             )
         if earlier is not None and earlier.left:
-            await self._end_leftovers(earlier)
+            await self._end_survivors(earlier)
 
     async def _settle_port(self) -> None:
         """The port asked for or, where nobody asked for one, the next that is free: the tunnel
@@ -256,7 +256,7 @@ class Machine:
             return await (await self.link.get()).port_open(port)
         return False
 
-    async def _end_leftovers(self, earlier: _Earlier) -> None:
+    async def _end_survivors(self, earlier: _Earlier) -> None:
         """End what a server of ours that is gone left behind: it holds the port or the GPU. Told
         apart by the mark of its job, so nobody else's process is touched."""
         await jobs.stop(self.link, earlier.job)

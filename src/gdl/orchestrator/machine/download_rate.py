@@ -21,7 +21,7 @@ class DownloadRate:
     """`now` is a clock's seconds, the same clock throughout."""
 
     def __init__(self) -> None:
-        self._looks: deque[tuple[float, int]] = deque()
+        self._samples: deque[tuple[float, int]] = deque()
         self._downloading = False
         self._left: float | None = None
         self._slow_since: float | None = None
@@ -32,11 +32,11 @@ class DownloadRate:
             self._slow_since = None
         self._downloading, self._left = mark.downloading, mark.left
 
-    def look(self, net_bytes: int, now: float) -> None:
+    def sampled(self, net_bytes: int, now: float) -> None:
         """The machine's network traffic so far."""
-        self._looks.append((now, net_bytes))
-        while len(self._looks) > 2 and now - self._looks[0][0] > _WINDOW_S:
-            self._looks.popleft()
+        self._samples.append((now, net_bytes))
+        while len(self._samples) > 2 and now - self._samples[0][0] > _WINDOW_S:
+            self._samples.popleft()
         rate = self.mb_s
         if rate is None or not self._downloading or not _NOTHING_MB_S <= rate < SLOW_MB_S:
             self._slow_since = None
@@ -46,9 +46,9 @@ class DownloadRate:
     @property
     def mb_s(self) -> float | None:
         """10^6 bytes a second, lately; None when that is not known."""
-        if len(self._looks) < 2:
+        if len(self._samples) < 2:
             return None
-        (begun, before), (now, count) = self._looks[0], self._looks[-1]
+        (begun, before), (now, count) = self._samples[0], self._samples[-1]
         return max(count - before, 0) / 1e6 / (now - begun) if now > begun else None
 
     @property

@@ -22,7 +22,7 @@ from gdl.ssh import jobs
 
 STARTS = (Phase.STARTING, Phase.LOADING)
 
-_LOOK_S = 2.0
+_SAMPLE_S = 2.0
 _NEWS_S = 10.0
 _WATCH_S = 7 * 24 * 3600.0
 """Longer than anything is rented for."""
@@ -41,13 +41,13 @@ class EngineProcess:
         self._engine = engine
         self._tail: deque[str] = deque(maxlen=TAIL_KEPT)
         self._reader: asyncio.Task[None] | None = None
-        self._looking: asyncio.Task[None] | None = None
+        self._sampling: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
         self.job: jobs.Job | None = None
         self.ended = asyncio.Event()
         self.over = asyncio.Event()
         self.hopeless: Diagnosis | None = None
-        self._picture = StartupProgress(time.monotonic())
+        self._progress = StartupProgress(time.monotonic())
         self.ready_said = asyncio.Event()
         self.exit_status: int | None = None
         self.trouble: SshError | None = None
@@ -66,7 +66,7 @@ class EngineProcess:
             event.clear()
         self.hopeless = self.trouble = None
         self._tail.clear()
-        self._picture = StartupProgress(time.monotonic())
+        self._progress = StartupProgress(time.monotonic())
         spec = jobs.JobSpec(
             name=ENGINE_JOB,
             workdir=self._machine.rental.work_dir,
@@ -76,7 +76,7 @@ class EngineProcess:
         )
         self.job = await jobs.start(self._machine.link, spec)
         self.watch()
-        self._looking = self._machine.spawn(self._look_on(self.job.pid))
+        self._sampling = self._machine.spawn(self._sample(self.job.pid))
 
     async def adopt(self) -> None:
         """Watch a server that runs already. Raises DeployError when there is none."""
@@ -130,15 +130,15 @@ class EngineProcess:
                 await dep.note(f"the server cannot be watched now: {error.message}", "warning")
             await asyncio.sleep(_LOOK_AGAIN_S)
         stop.set()
-        if self._looking is not None:
-            self._looking.cancel()
+        if self._sampling is not None:
+            self._sampling.cancel()
         self.ended.set()
         self.over.set()
 
     async def _heard(self, lines: Sequence[str]) -> None:
         """Phases and progress from a batch of the log's lines."""
         self._tail.extend(lines)
-        self._picture.heard(time.monotonic())
+        self._progress.heard(time.monotonic())
         for line in lines:
             mark = self._engine.read_line(line)
             if mark is not None:
@@ -152,54 +152,54 @@ class EngineProcess:
             # Meanwhile it may have answered a request, and be verified already.
             with contextlib.suppress(IllegalTransition):
                 await dep.enter(Phase.LOADING)
-        self._picture.mark(mark)
+        self._progress.mark(mark)
         await self._show()
-        if self._picture.loops and dep.state.phase in STARTS:
+        if self._progress.loops and dep.state.phase in STARTS:
             found = diagnose(list(self._tail))
             why = [found.cause, *found.evidence] if found.known else found.evidence
             self._give_up(by_id("restart-loop", why))
 
     async def _show(self) -> None:
-        dep, picture = self._machine.deployment, self._picture
+        dep, progress = self._machine.deployment, self._progress
         if dep.state.phase in STARTS:
-            words = picture.words(str(dep.state.phase), time.monotonic())
+            words = progress.words(str(dep.state.phase), time.monotonic())
             shown = dep.state.progress
-            if shown is None or (shown.text, shown.fraction) != (words, picture.fraction):
-                part, share = picture.part, picture.part_fraction
-                await dep.progress(words, picture.fraction, part=part, part_fraction=share)
+            if shown is None or (shown.text, shown.fraction) != (words, progress.fraction):
+                part, share = progress.part, progress.part_fraction
+                await dep.progress(words, progress.fraction, part=part, part_fraction=share)
 
     # -- what it does while it starts ------------------------------------------------------------
 
-    async def _look_on(self, pid: int) -> None:
+    async def _sample(self, pid: int) -> None:
         """Look at the machine now and then until the server serves; give up on a stall."""
         machine = self._machine
-        looks: asyncio.Queue[process_stats.ProcessStats] = asyncio.Queue()
-        telling = asyncio.create_task(
+        samples: asyncio.Queue[process_stats.ProcessStats] = asyncio.Queue()
+        sampler = asyncio.create_task(
             process_sampler.follow(
                 machine.link,
                 pid,
-                looks.put_nowait,
+                samples.put_nowait,
                 has_gpu=machine.rental.has_gpu,
-                every_s=_LOOK_S,
+                every_s=_SAMPLE_S,
             )
         )
         try:
             while not self.over.is_set() and machine.deployment.state.phase in STARTS:
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(2 * _LOOK_S):
-                        look = await looks.get()
-                        self._picture.look(look, time.monotonic())
-                        machine.deployment.readings.gpu = gpu_sampler.of_vitals(look)
-                idle = self._picture.idle_s(time.monotonic())
+                    async with asyncio.timeout(2 * _SAMPLE_S):
+                        sample = await samples.get()
+                        self._progress.sampled(sample, time.monotonic())
+                        machine.deployment.readings.gpu = gpu_sampler.of_stats(sample)
+                idle = self._progress.idle_s(time.monotonic())
                 if idle > machine.settings.timeouts.stall:
                     self._give_up(by_id("stalled", [f"nothing for {idle:.0f} s", *self._last()]))
-                if machine.rents and self._picture.pace.hopeless(time.monotonic()):
-                    words = self._picture.pace.words
+                if machine.rents and self._progress.rate.hopeless(time.monotonic()):
+                    words = self._progress.rate.words
                     self._give_up(by_id("slow-download", [words, *self._last()]))
                 await self._show()
         finally:
-            telling.cancel()
-            await asyncio.gather(telling, return_exceptions=True)
+            sampler.cancel()
+            await asyncio.gather(sampler, return_exceptions=True)
 
     def _give_up(self, why: Diagnosis) -> None:
         if self.hopeless is None and not self.over.is_set():
@@ -233,7 +233,7 @@ class EngineProcess:
 
     async def slow(self) -> None:
         """Its time is over, and it was busy to the end."""
-        words = self._picture.words(str(self._machine.deployment.state.phase), time.monotonic())
+        words = self._progress.words(str(self._machine.deployment.state.phase), time.monotonic())
         await self._machine.tell(by_id("slow-start", [words, *self._last()]))
 
     async def stop(self) -> None:

@@ -19,10 +19,10 @@ _STARTS = (Phase.STARTING, Phase.LOADING)
 """Others look at the machine then, and tell of its GPUs too."""
 
 
-def of_vitals(vitals: ProcessStats) -> GpuLoad | None:
-    if vitals.gpu_total_mib is None and vitals.gpu_percent is None:
+def of_stats(stats: ProcessStats) -> GpuLoad | None:
+    if stats.gpu_total_mib is None and stats.gpu_percent is None:
         return None
-    return GpuLoad(vitals.gpu_used_mib, vitals.gpu_total_mib, vitals.gpu_percent)
+    return GpuLoad(stats.gpu_used_mib, stats.gpu_total_mib, stats.gpu_percent)
 
 
 def of_status(status: GpuStatus) -> GpuLoad | None:

@@ -21,7 +21,7 @@ from gdl.ssh.tail import Chunk
 
 INSTALL_JOB = "install"
 AHEAD_JOB = "ahead"
-_LOOK_S = 3.0
+_SAMPLE_S = 3.0
 _MARKS_BYTES = 64 * 1024
 
 
@@ -158,7 +158,7 @@ class _Run:
         machine = self._machine
         stop = asyncio.Event()
         reader = asyncio.create_task(self._read(job, stop))
-        looking_on = asyncio.create_task(self._look_on(job))
+        sampler = asyncio.create_task(self._watch_rate(job))
         try:
             async with asyncio.timeout(self._steps[0].timeout_s) as self._limit:
                 status = await jobs.wait(machine.link, job, timeout=self._longest_s)
@@ -174,31 +174,31 @@ class _Run:
             await _stop(machine, job)
             raise
         finally:
-            for task in (reader, looking_on):
+            for task in (reader, sampler):
                 task.cancel()
-            await asyncio.gather(reader, looking_on, return_exceptions=True)
+            await asyncio.gather(reader, sampler, return_exceptions=True)
 
-    async def _look_on(self, job: jobs.Job) -> None:
+    async def _watch_rate(self, job: jobs.Job) -> None:
         """How fast things come; give up where that is too slow to pay rent for."""
         machine, watch = self._machine, self._watch
-        looks: asyncio.Queue[process_stats.ProcessStats] = asyncio.Queue()
-        telling = asyncio.create_task(
+        samples: asyncio.Queue[process_stats.ProcessStats] = asyncio.Queue()
+        sampling = asyncio.create_task(
             process_sampler.follow(
-                machine.link, job.pid, looks.put_nowait, has_gpu=False, every_s=_LOOK_S
+                machine.link, job.pid, samples.put_nowait, has_gpu=False, every_s=_SAMPLE_S
             )
         )
         clock = asyncio.get_running_loop().time
         try:
             while True:
-                await watch.look((await looks.get()).net_bytes)
-                if machine.rents and watch.pace.hopeless(clock()) and self._limit is not None:
-                    evidence = [watch.pace.words, *list(self._output)[-3:]]
+                await watch.sampled((await samples.get()).net_bytes)
+                if machine.rents and watch.rate.hopeless(clock()) and self._limit is not None:
+                    evidence = [watch.rate.words, *list(self._output)[-3:]]
                     self._hopeless = by_id("slow-download", evidence)
                     self._limit.reschedule(clock())
                     return
         finally:
-            telling.cancel()
-            await asyncio.gather(telling, return_exceptions=True)
+            sampling.cancel()
+            await asyncio.gather(sampling, return_exceptions=True)
 
     # -- what its log tells ----------------------------------------------------------------------
 

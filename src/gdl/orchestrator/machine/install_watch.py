@@ -27,7 +27,7 @@ class InstallWatch:
         self._progress = InstallProgress()
         self._text = ""
         self._mark = LogMark("installing", "")
-        self.pace = DownloadRate()
+        self.rate = DownloadRate()
 
     @contextlib.asynccontextmanager
     async def beating(self) -> AsyncIterator[None]:
@@ -44,7 +44,7 @@ class InstallWatch:
         """A step begins."""
         self._progress, self._title = InstallProgress(), title
         self._text, self._mark = "", LogMark("installing", "")
-        self.pace = DownloadRate()
+        self.rate = DownloadRate()
         self._began = self._said = self._clock()
 
     async def heard(self, lines: Sequence[str]) -> None:
@@ -52,7 +52,7 @@ class InstallWatch:
         marks = [mark for line in lines if (mark := self._progress.feed(line)) is not None]
         if marks and marks[-1].text != self._text:
             self._mark, self._text = marks[-1], marks[-1].text
-            self.pace.mark(marks[-1])
+            self.rate.mark(marks[-1])
             await self._say(self._now)
 
     async def _beat(self) -> None:
@@ -66,12 +66,12 @@ class InstallWatch:
     @property
     def _now(self) -> str:
         """What it is at, and how fast."""
-        return f"{self._text} ({self.pace.words})" if self.pace.words else self._text
+        return f"{self._text} ({self.rate.words})" if self.rate.words else self._text
 
-    async def look(self, net_bytes: int) -> None:
+    async def sampled(self, net_bytes: int) -> None:
         """The machine's network traffic so far."""
-        self.pace.look(net_bytes, self._clock())
-        if self.pace.words:
+        self.rate.sampled(net_bytes, self._clock())
+        if self.rate.words:
             await self._say(self._now)
 
     async def _say(self, text: str) -> None:

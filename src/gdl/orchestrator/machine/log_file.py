@@ -47,8 +47,8 @@ class LogFile:
 
     def trouble(self) -> str:
         """What to tell the user, once; "" when there is nothing."""
-        told, self._trouble = self._trouble, ""
-        return told
+        trouble, self._trouble = self._trouble, ""
+        return trouble
 
     def _end(self, error: OSError) -> None:
         self._trouble = f"the log {self._path} ends here: {error.strerror or error}"

@@ -52,22 +52,22 @@ async def settled(
     while True:
         waited = clock() - began
         rebuilding = not facts.gpus and _REBUILDING in facts.gpu_error
-        patience = min(limit_s, DRIVER_COMES_S if rebuilding else LOCK_GOES_S)
+        longest_s = min(limit_s, DRIVER_COMES_S if rebuilding else LOCK_GOES_S)
         if rebuilding:
             what = "the GPU driver is being rebuilt"
         elif facts.dpkg_lock and (fresh or not facts.gpus):
             what = "the machine still installs packages of its own"
         else:
             return facts
-        if waited >= patience:
+        if waited >= longest_s:
             if not rebuilding:
                 return facts
             raise DeployError(
                 f"the GPU driver is still being rebuilt after {waited / 60:.0f} min: {_REBUILDING}",
                 "take the next offer; a restart of the machine may help as well",
             )
-        await tell(f"{what}; waited {waited:.0f} of {patience:.0f} s")
-        await sleep(min(_POLL_S, max(patience - waited, 0.1)))
+        await tell(f"{what}; waited {waited:.0f} of {longest_s:.0f} s")
+        await sleep(min(_POLL_S, max(longest_s - waited, 0.1)))
         facts = replace(await look(False), download_mb_s=rate)
 
 

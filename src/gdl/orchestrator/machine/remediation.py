@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from gdl.domain import events as ev
 from gdl.domain.decisions import AfterFailure
@@ -10,7 +11,6 @@ from gdl.domain.errors import DeployError
 from gdl.domain.phase import Phase
 from gdl.domain.remedies import Remedy, RemedyKind
 from gdl.engines.base import Plan, Step
-from gdl.orchestrator.leasing.blame import blame_for
 from gdl.orchestrator.machine import install
 from gdl.orchestrator.machine.connection import Machine
 
@@ -19,16 +19,20 @@ _LONGEST_WAIT_S = 120.0
 _OF_THE_SYSTEM = frozenset({"python-headers"})
 """Repairs that change what is not ours. On a machine of one's own they are asked for."""
 
+NoOfferHelps = Callable[[DeployError, str], bool]
+"""Whether a failure, with the rule of its diagnosis or "", is one that every machine would have."""
+
 
 class Remediation:
     """Knows what was applied during one attempt: nothing is applied twice."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, *, no_offer_helps: NoOfferHelps) -> None:
         self._machine = machine
+        self._no_offer_helps = no_offer_helps
         self._applied: list[Remedy] = []
         self._by_itself = 0
 
-    async def mend(self, plan: Plan, error: DeployError) -> Remedy:
+    async def fix(self, plan: Plan, error: DeployError) -> Remedy:
         """Apply what helps against `error` on this machine, by itself or by the user's choice;
         what was applied. Raises `error` when that is nothing.
 
@@ -47,11 +51,11 @@ class Remediation:
             by = "user"
         else:
             raise error
-        await self.note(remedy, by)
+        await self.tell(remedy, by)
         await self._apply(plan, remedy)
         return remedy
 
-    async def note(self, remedy: Remedy, by: str) -> None:
+    async def tell(self, remedy: Remedy, by: str) -> None:
         """Tell of a remedy, and never apply it again."""
         dep = self._machine.deployment
         self._applied.append(remedy)
@@ -68,14 +72,14 @@ class Remediation:
     def _wanted(self, plan: Plan, remedy: Remedy) -> bool:
         """Whether it is applied without a question. Unless that is asked for, nothing that the
         user decided is overruled."""
-        wish = self._machine.deployment.spec.auto_fix
-        if wish is False or self._by_itself >= _MOST_BY_ITSELF:
+        auto_fix = self._machine.deployment.spec.auto_fix
+        if auto_fix is False or self._by_itself >= _MOST_BY_ITSELF:
             return False
-        if wish is None and remedy.kind is RemedyKind.FLAG and remedy.name in plan.server.given:
+        if auto_fix is None and remedy.kind is RemedyKind.FLAG and remedy.name in plan.server.given:
             return False
-        if wish is None and remedy.name in _OF_THE_SYSTEM and not self._machine.rents:
+        if auto_fix is None and remedy.name in _OF_THE_SYSTEM and not self._machine.rents:
             return False
-        return wish is True or remedy.automatic
+        return auto_fix is True or remedy.automatic
 
     def _asks(self, error: DeployError) -> bool:
         """Whether a person is asked before this attempt fails: one waits for such questions, and
@@ -85,7 +89,7 @@ class Remediation:
             return False
         attempt = dep.state.attempt
         rule = attempt.diagnosis.rule if attempt is not None and attempt.diagnosis else ""
-        return not dep.goes_on or blame_for(error, rule).ends
+        return not dep.goes_on or self._no_offer_helps(error, rule)
 
     async def _choice(self, remedy: Remedy) -> AfterFailure:
         dep = self._machine.deployment

@@ -1,4 +1,4 @@
-"""A start as one picture: how far the log says it is, and what the machine does meanwhile. Pure."""
+"""How far a start is: what the log says, and what the machine does meanwhile. Pure."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class StartupProgress:
         self._text = ""
         self._heard = now
         self._active = now
-        self._looked: float | None = None
+        self._sampled_at: float | None = None
         self._last: ProcessStats | None = None
         self._cpus = 0.0
         self._begun = 0
-        self.pace = DownloadRate()
+        self.rate = DownloadRate()
 
     def heard(self, now: float) -> None:
         """The log has grown."""
@@ -39,36 +39,36 @@ class StartupProgress:
     def mark(self, mark: LogMark) -> None:
         self._begun += mark.begins
         self._text = mark.text
-        self.pace.mark(mark)
+        self.rate.mark(mark)
         self.part, self.part_fraction = mark.part, mark.part_fraction
         if mark.fraction is not None:
             self.fraction = max(self.fraction or 0.0, mark.fraction)
 
-    def look(self, vitals: ProcessStats, now: float) -> None:
-        self.pace.look(vitals.net_bytes, now)
-        last, before = self._last, self._looked
-        self._last, self._looked = vitals, now
+    def sampled(self, stats: ProcessStats, now: float) -> None:
+        self.rate.sampled(stats.net_bytes, now)
+        last, before = self._last, self._sampled_at
+        self._last, self._sampled_at = stats, now
         if last is None or before is None or now <= before:
             self._active = now
             return
         seconds = now - before
-        self._cpus = max(vitals.busy_s - last.busy_s, 0.0) / seconds
+        self._cpus = max(stats.busy_s - last.busy_s, 0.0) / seconds
         active = (
             self._cpus > _BUSY_SHARE
-            or vitals.processes != last.processes
-            or vitals.busy_s < last.busy_s
-            or vitals.pages_read != last.pages_read
-            or vitals.waiting
-            or vitals.net_bytes - last.net_bytes > _NET_BYTES_PER_S * seconds
-            or bool(vitals.gpu_percent)
-            or abs((vitals.gpu_used_mib or 0) - (last.gpu_used_mib or 0)) > 8
+            or stats.processes != last.processes
+            or stats.busy_s < last.busy_s
+            or stats.pages_read != last.pages_read
+            or stats.waiting
+            or stats.net_bytes - last.net_bytes > _NET_BYTES_PER_S * seconds
+            or bool(stats.gpu_percent)
+            or abs((stats.gpu_used_mib or 0) - (last.gpu_used_mib or 0)) > 8
         )
         if active:
             self._active = now
 
     def idle_s(self, now: float) -> float:
         """Seconds without a line and without any activity; 0 while nobody could have seen it."""
-        if self._looked is None or now - self._looked > 30:
+        if self._sampled_at is None or now - self._sampled_at > 30:
             return 0.0
         return max(now - self._active, 0.0)
 

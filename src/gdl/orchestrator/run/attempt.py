@@ -30,6 +30,7 @@ from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.endpoint import health_watch, served_endpoint
 from gdl.orchestrator.endpoint.measurements import Measurements
 from gdl.orchestrator.endpoint.unpublish import unpublish
+from gdl.orchestrator.leasing.blame import blame_for
 from gdl.orchestrator.leasing.renting import Renter
 from gdl.orchestrator.machine import install, preflight
 from gdl.orchestrator.machine.connection import Machine
@@ -66,7 +67,9 @@ class Attempt:
         self.endpoint: served_endpoint.Endpoint | None = None
         self.machine = Machine(deployment, settings, rents=backend.traits.bills)
         self.server = EngineProcess(self.machine, engine)
-        self._mender = Remediation(self.machine)
+        self._remediation = Remediation(
+            self.machine, no_offer_helps=lambda error, rule: blame_for(error, rule).ends
+        )
         self._measurements = Measurements(
             journal, deployment.channel.clock, simulated=backend.traits.simulated
         )
@@ -81,7 +84,7 @@ class Attempt:
         self._offer = offer
         await dep.enter(Phase.RENTING, f"{offer.gpu_name} at {hourly(offer.price_per_hour)}")
         rented = await self._renter.rent(dep, offer)
-        session = await self._renter.lookout.wait_running(dep, rented.session)
+        session = await self._renter.monitor.wait_running(dep, rented.session)
         await self._while_it_lives(self._to_serving(session))
 
     async def _to_serving(self, session: Session) -> None:
@@ -96,7 +99,7 @@ class Attempt:
             return await work
         doing = asyncio.ensure_future(work)
         watching = asyncio.ensure_future(
-            self._renter.lookout.watch(self._deployment, self.machine.out_of_reach)
+            self._renter.monitor.watch(self._deployment, self.machine.out_of_reach)
         )
         try:
             await asyncio.wait({doing, watching}, return_when=asyncio.FIRST_COMPLETED)
@@ -161,7 +164,7 @@ class Attempt:
         await self._to_proof(plan, api_key, installed=False)
 
     async def _to_proof(self, plan: Plan, api_key: Secret, *, installed: bool) -> None:
-        """To SERVING. What fails and can be mended on this machine is mended, and done again."""
+        """To SERVING. What fails and can be fixed on this machine is fixed, and done again."""
         dep = self._deployment
         while True:
             try:
@@ -174,7 +177,7 @@ class Attempt:
                 await self.verify()
                 break
             except DeployError as error:
-                remedy = await self._mender.mend(plan, error)
+                remedy = await self._remediation.fix(plan, error)
                 installed = installed and remedy.kind is not RemedyKind.REPAIR
         await dep.enter(Phase.SERVING, dep.state.endpoint or "")
 
@@ -266,19 +269,19 @@ class Attempt:
             await self.server.fail("the server ended while serving")
         except DeployError:
             forbidden = self._deployment.spec.auto_fix is False
-            lost = self.machine.out_of_reach.is_set()
-            if plan is None or api_key is None or self._revived or forbidden or lost:
+            away = self.machine.out_of_reach.is_set()
+            if plan is None or api_key is None or self._revived or forbidden or away:
                 raise
             self._revived = True
-            await self._mender.note(Remedy(RemedyKind.RESTART), "auto")
+            await self._remediation.tell(Remedy(RemedyKind.RESTART), "auto")
             await self._to_proof(plan, api_key, installed=True)
 
-    async def explained(self, error: GdlError) -> GdlError:
+    async def real_cause(self, error: GdlError) -> GdlError:
         """The error, or that the machine itself is gone, when its backend knows that."""
         reached = not self.machine.out_of_reach.is_set()
         if reached and not isinstance(error, SshError):
             return error  # it is there and told us itself what is wrong
-        return await self._renter.lookout.explained(self._deployment, error)
+        return await self._renter.monitor.real_cause(self._deployment, error)
 
     async def release(self) -> None:
         """Give the machine back and wait for the proof. Raises ReleaseUnconfirmed."""

@@ -41,14 +41,14 @@ class DeploymentTask:
         self,
         deployment: Deployment,
         make_attempt: MakeAttempt,
-        failover: OfferSelection,
+        selection: OfferSelection,
         clock: Callable[[], datetime],
         *,
         rents: bool = True,
     ) -> None:
         self._deployment = deployment
         self._make_attempt = make_attempt
-        self._failover = failover
+        self._selection = selection
         self._clock = clock
         self._rents = rents
         self._current: Attempt | None = None
@@ -82,7 +82,7 @@ class DeploymentTask:
         while True:
             if offer is None:
                 try:
-                    offer = await self._failover.choose(dep)
+                    offer = await self._selection.choose(dep)
                 except NoSuitableOffer as error:
                     offer, last = await self._none_left(error, last)
                     tries = 0
@@ -126,19 +126,19 @@ class DeploymentTask:
         return await self._ask_user(None), last
 
     async def _attempt_failed(self, offer: Offer, error: GdlError) -> GdlError:
-        """Tell, note whom to leave out, give the machine back; the error as it is now known.
+        """Tell, note whom to exclude, give the machine back; the error as it is now known.
         Raises it when no other offer can help, unless the user has chosen to try."""
         dep = self._deployment
         if (
             isinstance(error, SshError | DeployError | VerificationError)
             and self._current is not None
         ):
-            error = await self._current.explained(error)
+            error = await self._current.real_cause(error)
         await dep.emit(
             ev.AttemptFailed(dep.attempt, dep.state.phase, error.kind, error.message, error.hint)
         )
         await dep.enter(Phase.FAILED, error.message)
-        hopeless = await self._failover.learn(dep, offer, error)
+        hopeless = await self._selection.learn(dep, offer, error)
         kept = await uninterrupted(
             self._give_back(close_only=isinstance(error, ReleaseUnconfirmed))
         )
@@ -147,7 +147,7 @@ class DeploymentTask:
         if kept or (hopeless and wanted is None):
             raise error
         if hopeless and wanted is not AfterFailure.RETRY:
-            await self._failover.pass_over(dep, offer, error)
+            await self._selection.exclude_offer(dep, offer, error)
         return error
 
     async def _ask_user(self, failed: Offer | None) -> Offer | None:
@@ -160,11 +160,11 @@ class DeploymentTask:
                     "waiting for a choice: retry, next offer, or exclude the provider"
                 )
             if choice is AfterFailure.EXCLUDE and failed is not None:
-                await self._failover.exclude_provider(dep, failed.provider)
+                await self._selection.exclude_provider(dep, failed.provider)
             if choice is not AfterFailure.RETRY or failed is None:
                 return None
             try:
-                return await self._failover.again(dep, failed)
+                return await self._selection.again(dep, failed)
             except GdlError as error:
                 await dep.note(f"{error.message}; {error.hint}", "warning")
 
@@ -190,17 +190,17 @@ class DeploymentTask:
             try:
                 keep = await attempt.hold() is AfterServing.KEEP
             except (DeployError, SessionFailed, SshError, VerificationError) as error:
-                explained = await attempt.explained(error)
+                cause = await attempt.real_cause(error)
                 await dep.emit(
                     ev.AttemptFailed(
                         dep.attempt,
                         dep.state.phase,
-                        explained.kind,
-                        explained.message,
-                        explained.hint,
+                        cause.kind,
+                        cause.message,
+                        cause.hint,
                     )
                 )
-                raise explained from None
+                raise cause from None
         if keep:
             await attempt.close()
             await uninterrupted(self._finish("serving"))
@@ -209,7 +209,7 @@ class DeploymentTask:
         await uninterrupted(self._stop())
 
     async def _stop(self) -> None:
-        """To the end without a gap in which a cancellation would tell another story."""
+        """To the end without a gap in which a cancellation would make another end of it."""
         await self._give_back()
         await self._deployment.enter(Phase.STOPPED)
         await self._finish("released")

@@ -26,7 +26,7 @@ from gdl.orchestrator.deployment.event_channel import EventChannel
 from gdl.orchestrator.deployment.rental_record import RentalRecord
 from gdl.orchestrator.deployment.summary import broken_off
 from gdl.orchestrator.leasing import model_rows, process_liveness
-from gdl.orchestrator.leasing.orphans import Orphans, quietly
+from gdl.orchestrator.leasing.orphans import Orphans, summary_or_nothing
 from gdl.orchestrator.leasing.releasing import uninterrupted
 from gdl.orchestrator.leasing.requirements import needed_of, resolved
 from gdl.orchestrator.leasing.selection import OfferSelection
@@ -108,7 +108,7 @@ class DeploymentRegistry:
             await asyncio.gather(telling, return_exceptions=True)
 
     async def _tell_orphans(self, deployment: Deployment) -> None:
-        if left := await quietly(self._orphans):
+        if left := await summary_or_nothing(self._orphans):
             await deployment.note(f"{left}; `gdl-tui attach ID` or `gdl-tui destroy ID`", "warning")
 
     async def _run(self, deployment: Deployment, begin: Begin | None = None) -> None:

@@ -1,5 +1,5 @@
-"""A served model reachable from everywhere, at its user's wish alone: an address on the internet
-that leads to the machine, for as long as a job on the machine keeps it."""
+"""A served model reachable from everywhere, when its user asks for that and not before: an address
+on the internet that leads to the machine, for as long as a job on the machine keeps it."""
 
 from __future__ import annotations
 

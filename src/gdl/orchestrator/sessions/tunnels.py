@@ -61,7 +61,7 @@ class Tunnels:
         self._settings = settings
         self._folder = settings.data_dir / "tunnels"
 
-    # -- looking ---------------------------------------------------------------------------------
+    # -- listing ---------------------------------------------------------------------------------
 
     async def rows(self) -> list[TunnelRow]:
         """Those that are open now, oldest first."""
@@ -165,7 +165,7 @@ class Tunnels:
         file = await asyncio.to_thread(_open, path)
         try:
             for wait in (0.02, 0.1, 0.0):
-                # Somebody who only looks holds it for a moment.
+                # Somebody who only lists tunnels holds it for a moment.
                 if _lock(file, fcntl.LOCK_EX):
                     break
                 await asyncio.sleep(wait)

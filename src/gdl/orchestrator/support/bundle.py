@@ -36,7 +36,7 @@ send it all the same.
 
 summary.json   outcome, phases, steps, diagnoses and remedies
 facts.json     each machine as it was found
-events.jsonl   the whole story, one event a line
+events.jsonl   every event, one a line
 settings.json  the settings in force when this was packed
 rentals.json   what was rented, and where it was reached
 versions.json  this program, Python and the libraries
@@ -47,18 +47,18 @@ logs/          what the machines printed
 async def write(deployment_id: str, path: Path, journal: Journal, settings: Settings) -> Path:
     """Write the archive, readable for its owner alone. Raises UsageError when it cannot be made
     there, GdlError when the journal cannot be read."""
-    story = await journal.events(deployment_id)
+    events = await journal.events(deployment_id)
     rentals = [r for r in await journal.rentals() if r.deployment_id == deployment_id]
-    return await asyncio.to_thread(_write, deployment_id, path, story, rentals, settings)
+    return await asyncio.to_thread(_write, deployment_id, path, events, rentals, settings)
 
 
 def _write(
-    ident: str, path: Path, story: list[Recorded], rentals: list[Rental], settings: Settings
+    ident: str, path: Path, events: list[Recorded], rentals: list[Rental], settings: Settings
 ) -> Path:
     redactor = Redactor(_known_secrets(settings, rentals))
     parts = {
-        "summary.json": _summary(story),
-        "facts.json": [to_plain(e.facts) for e in _of(story, ev.HostInspected)],
+        "summary.json": _summary(events),
+        "facts.json": [to_plain(e.facts) for e in _of(events, ev.HostInspected)],
         "settings.json": settings.model_dump(mode="json"),
         "rentals.json": [to_plain(rental) for rental in rentals],
         "versions.json": _versions(),
@@ -73,7 +73,7 @@ def _write(
             for name, value in parts.items():
                 text = json.dumps(redactor.value(value), indent=2, ensure_ascii=False)
                 _add(archive, f"{folder}/{name}", text.encode())
-            lines = (json.dumps(redactor.value(recorded_to_plain(r))) for r in story)
+            lines = (json.dumps(redactor.value(recorded_to_plain(r))) for r in events)
             _add(archive, f"{folder}/events.jsonl", "".join(f"{x}\n" for x in lines).encode())
             for log in sorted((settings.logs_dir / ident).glob("*")):
                 if log.is_file() and not log.is_symlink():
@@ -106,27 +106,27 @@ def _known_secrets(settings: Settings, rentals: Sequence[Rental]) -> Iterable[st
             yield from (line for line in text.splitlines() if len(line) > 30)
 
 
-def _summary(story: list[Recorded]) -> dict[str, Any]:
-    planned = _of(story, ev.DeploymentPlanned)
-    plans = [e.detail for e in _of(story, ev.PhaseChanged) if e.phase is Phase.INSTALLING]
+def _summary(events: list[Recorded]) -> dict[str, Any]:
+    planned = _of(events, ev.DeploymentPlanned)
+    plans = [e.detail for e in _of(events, ev.PhaseChanged) if e.phase is Phase.INSTALLING]
     return {
         "spec": to_plain(planned[0].spec) if planned else None,
         "plans": plans,
         "phases": [
             [r.at.isoformat(), r.event.attempt, r.event.phase.value]
-            for r in story
+            for r in events
             if isinstance(r.event, ev.PhaseChanged)
         ],
-        "steps": [to_plain(e) for e in _of(story, ev.StepFinished)],
-        "diagnoses": [to_plain(e) for e in _of(story, ev.Diagnosed)],
-        "remedies": [to_plain(e) for e in _of(story, ev.RemedyApplied)],
-        "failures": [to_plain(e) for e in _of(story, ev.AttemptFailed)],
-        "finished": [to_plain(e) for e in _of(story, ev.DeploymentFinished)],
+        "steps": [to_plain(e) for e in _of(events, ev.StepFinished)],
+        "diagnoses": [to_plain(e) for e in _of(events, ev.Diagnosed)],
+        "remedies": [to_plain(e) for e in _of(events, ev.RemedyApplied)],
+        "failures": [to_plain(e) for e in _of(events, ev.AttemptFailed)],
+        "finished": [to_plain(e) for e in _of(events, ev.DeploymentFinished)],
     }
 
 
-def _of(story: list[Recorded], kind: type[Any]) -> list[Any]:
-    return [r.event for r in story if isinstance(r.event, kind)]
+def _of(events: list[Recorded], type_: type[Any]) -> list[Any]:
+    return [r.event for r in events if isinstance(r.event, type_)]
 
 
 def _versions() -> dict[str, str]:

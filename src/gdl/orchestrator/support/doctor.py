@@ -12,22 +12,22 @@ from gdl.domain.errors import GdlError
 from gdl.domain.findings import Finding
 from gdl.domain.phase import Billing
 from gdl.journal.store import Journal
-from gdl.orchestrator.leasing.orphans import Orphans, quietly
+from gdl.orchestrator.leasing.orphans import Orphans, summary_or_nothing
 from gdl.settings import Settings, default_config_file
 
 
 async def examine(
-    settings: Settings, backend: Backend, journal: Journal, leftovers: Orphans
+    settings: Settings, backend: Backend, journal: Journal, orphans: Orphans
 ) -> list[Finding]:
     """All findings; never raises a GdlError."""
     findings = [_config(), await asyncio.to_thread(_data_dir, settings.data_dir)]
     findings.append(_token(settings))
     findings.append(_ssh())
-    left = await quietly(leftovers)
+    left = await summary_or_nothing(orphans)
     findings.append(await _rented(journal))
     if left:
         hint = "`gdl-tui attach ID` or `gdl-tui destroy ID`"
-        findings.append(Finding("leftovers", "warn", left, hint))
+        findings.append(Finding("orphans", "warn", left, hint))
     findings.extend(await backend.check())
     return findings
 
