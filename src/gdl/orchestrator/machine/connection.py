@@ -8,7 +8,7 @@ import secrets
 import shlex
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,15 +23,12 @@ from gdl.domain.session import Session, SshAddress
 from gdl.host.inspection import inspect_host
 from gdl.keyring.key_files import write_key
 from gdl.orchestrator.deployment.context import Deployment
-from gdl.orchestrator.machine import preflight
+from gdl.orchestrator.machine import earlier_work, preflight
 from gdl.orchestrator.machine.log_file import LogFile
 from gdl.settings import Settings
-from gdl.ssh import jobs
 from gdl.ssh.connection import Target
 from gdl.ssh.reconnecting import Link
 from gdl.ssh.tail import Chunk, follow
-
-ENGINE_JOB = "engine"
 
 Heard = Callable[[Sequence[str]], Awaitable[None]]
 """Takes a batch of a log's lines."""
@@ -56,15 +53,6 @@ def target_for(rental: Rental, settings: Settings) -> Target:
         keepalive_s=settings.timeouts.keepalive,
         config_alias=rental.alias or None,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Earlier:
-    """left: pids of what an ended server left running."""
-
-    job: jobs.Job
-    running: bool = False
-    left: tuple[int, ...] = ()
 
 
 class Machine:
@@ -153,7 +141,7 @@ class Machine:
         """Facts about the machine; refuses early what would fail late."""
         dep, settings = self.deployment, self.settings
         work_dir = await self.work_dir()
-        before = asyncio.create_task(self._earlier_server())
+        before = asyncio.create_task(earlier_work.find_server(self.link, work_dir))
         try:
             facts = await preflight.settled(
                 lambda first: inspect_host(
@@ -184,9 +172,9 @@ class Machine:
         )
         await dep.emit(ev.HostInspected(dep.attempt, facts))
         if dep.adopted:
-            await self._end_earlier_work()
-            earlier = await self._earlier_server()
-        await self._refuse_earlier_server(earlier)
+            await earlier_work.end_all(dep, self.link, work_dir)
+            earlier = await earlier_work.find_server(self.link, work_dir)
+        await earlier_work.refuse_server(dep, self.link, earlier)
         await self._settle_port()
         return facts
 
@@ -205,30 +193,6 @@ class Machine:
         if not home.stdout.startswith("/"):
             raise SshError("the machine's login has no home folder", "set GDL_INSTALL__WORK_DIR")
         return home.stdout.strip() + wanted[1:]
-
-    async def _end_earlier_work(self) -> None:
-        """On a machine taken over from a process that is gone: end what it had started."""
-        for job in await jobs.running_jobs(self.link, self.rental.work_dir):
-            await self.deployment.note(f"ending an earlier {job.name} (pid {job.pid})")
-            await jobs.stop(self.link, job)
-
-    async def _earlier_server(self) -> _Earlier | None:
-        """What is left of a server that was started on this machine before."""
-        job = await jobs.find(self.link, self.rental.work_dir, ENGINE_JOB)
-        if job is None:
-            return None
-        if (await jobs.status(self.link, job)).running:
-            return _Earlier(job, running=True)
-        return _Earlier(job, left=await jobs.survivors(self.link, job))
-
-    async def _refuse_earlier_server(self, earlier: _Earlier | None) -> None:
-        if earlier is not None and earlier.running:
-            raise DeployError(
-                f"an earlier deployment still serves on this machine (pid {earlier.job.pid})",
-                "`gdl-tui sessions` shows it; attach to it or destroy it first",
-            )
-        if earlier is not None and earlier.left:
-            await self._end_survivors(earlier)
 
     async def _settle_port(self) -> None:
         """The port asked for or, where nobody asked for one, the next that is free: the tunnel
@@ -255,15 +219,6 @@ class Machine:
         with contextlib.suppress(SshError):
             return await (await self.link.get()).port_open(port)
         return False
-
-    async def _end_survivors(self, earlier: _Earlier) -> None:
-        """End what a server of ours that is gone left behind: it holds the port or the GPU. Told
-        apart by the mark of its job, so nobody else's process is touched."""
-        await jobs.stop(self.link, earlier.job)
-        shown = ", ".join(str(pid) for pid in earlier.left[:8])
-        await self.deployment.note(
-            f"ended {len(earlier.left)} processes that an earlier server of ours left (pid {shown})"
-        )
 
     async def make_api_key(self) -> Secret:
         """A key for the endpoint, on disk before it is used anywhere. One of an earlier deployment

@@ -16,7 +16,8 @@ from gdl.domain.phase import Phase
 from gdl.engines.base import Engine, LogMark, Plan
 from gdl.host import process_stats
 from gdl.orchestrator.machine import gpu_sampler, process_sampler
-from gdl.orchestrator.machine.connection import ENGINE_JOB, TAIL_KEPT, Machine
+from gdl.orchestrator.machine.connection import TAIL_KEPT, Machine
+from gdl.orchestrator.machine.earlier_work import ENGINE_JOB
 from gdl.orchestrator.machine.startup_progress import StartupProgress
 from gdl.ssh import jobs
 

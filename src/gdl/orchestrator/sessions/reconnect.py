@@ -21,7 +21,8 @@ from gdl.journal.store import Journal
 from gdl.keyring.key_files import read_key
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.endpoint import served_endpoint
-from gdl.orchestrator.machine.connection import ENGINE_JOB, target_for
+from gdl.orchestrator.machine.connection import target_for
+from gdl.orchestrator.machine.earlier_work import ENGINE_JOB
 from gdl.orchestrator.run.attempt import Attempt
 from gdl.settings import Settings
 from gdl.ssh import jobs

@@ -1,0 +1,56 @@
+"""What earlier deployments left running on a machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gdl.domain.errors import DeployError
+from gdl.orchestrator.deployment.context import Deployment
+from gdl.ssh import jobs
+from gdl.ssh.reconnecting import Link
+
+ENGINE_JOB = "engine"
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierServer:
+    """survivors: pids of what an ended server left running."""
+
+    job: jobs.Job
+    running: bool = False
+    survivors: tuple[int, ...] = ()
+
+
+async def find_server(link: Link, work_dir: str) -> EarlierServer | None:
+    """What is left of a server that was started on this machine before."""
+    job = await jobs.find(link, work_dir, ENGINE_JOB)
+    if job is None:
+        return None
+    if (await jobs.status(link, job)).running:
+        return EarlierServer(job, running=True)
+    return EarlierServer(job, survivors=await jobs.survivors(link, job))
+
+
+async def refuse_server(deployment: Deployment, link: Link, earlier: EarlierServer | None) -> None:
+    """Raises DeployError for one that runs. Ends what a server of ours that is gone left behind: it
+    holds the port or the GPU. Told apart by the mark of its job, so nobody else's process is
+    touched."""
+    if earlier is not None and earlier.running:
+        raise DeployError(
+            f"an earlier deployment still serves on this machine (pid {earlier.job.pid})",
+            "`gdl-tui sessions` shows it; attach to it or destroy it first",
+        )
+    if earlier is not None and earlier.survivors:
+        await jobs.stop(link, earlier.job)
+        shown = ", ".join(str(pid) for pid in earlier.survivors[:8])
+        await deployment.note(
+            f"ended {len(earlier.survivors)} processes that an earlier server of ours left"
+            f" (pid {shown})"
+        )
+
+
+async def end_all(deployment: Deployment, link: Link, work_dir: str) -> None:
+    """On a machine taken over from a process that is gone: end what it had started."""
+    for job in await jobs.running_jobs(link, work_dir):
+        await deployment.note(f"ending an earlier {job.name} (pid {job.pid})")
+        await jobs.stop(link, job)
