@@ -62,7 +62,7 @@ class Decisions:
             if self._serving is None or self._serving.done():
                 raise UsageError(
                     f"deployment {self._deployment_id} is {phase}, not held open",
-                    "cancel it instead, which also gives the machine back",
+                    "cancel it instead, which also releases the machine",
                 )
             self._serving.set_result(decision)
         else:

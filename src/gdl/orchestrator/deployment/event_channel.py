@@ -58,7 +58,7 @@ class EventChannel:
         """Journal, apply, publish; in that order, and all or nothing even when cancelled.
 
         A journal that cannot be written is told once, and stops nothing: what is rented has to be
-        given back all the same. (Renting writes to the journal by itself, and does stop.)
+        released all the same. (Renting writes to the journal by itself, and does stop.)
         Raises IllegalTransition, before anything is written, on an illegal phase change.
         """
         await asyncio.shield(self._emit(event))

@@ -13,7 +13,7 @@ from gdl.domain.summary import AttemptSummary
 _NO_PROGRESS = frozenset({Phase.FAILED, Phase.CANCELLED, Phase.STOPPING, Phase.STOPPED})
 _REASONS = {
     "cancelled": "cancelled by you while {phase}",
-    "released": "done, and given back",
+    "released": "done, and released",
     "serving": "left serving",
     "failed": "",
 }
@@ -58,7 +58,7 @@ def _reached(attempt: AttemptState) -> str:
 
 
 def _until(attempt: AttemptState, now: datetime) -> datetime:
-    """A failed attempt took until its machine was given back, or until it failed."""
+    """A failed attempt took until its machine was released, or until it failed."""
     failed = next((at for phase, at in attempt.phases if phase is Phase.FAILED), None)
     return max(attempt.released_at or failed, failed) if failed is not None else now
 

@@ -1,4 +1,4 @@
-"""Ending what is public on a machine before the machine is given back."""
+"""Ending what is public on a machine before the machine is released."""
 
 from __future__ import annotations
 

@@ -82,10 +82,10 @@ class Releaser:
         self._clock = clock
 
     async def release(self, deployment: Deployment, rental: Rental) -> None:
-        """Give a session back and wait for the proof. Raises ReleaseUnconfirmed."""
+        """Release a session and wait for the proof. Raises ReleaseUnconfirmed."""
         if rental.session_id is None or rental.released_at is not None:
             return
-        await deployment.progress(f"giving back {rental.session_id}")
+        await deployment.progress(f"releasing {rental.session_id}")
         try:
             ending = await self.confirm_gone(rental.session_id, deployment.progress)
         except ReleaseUnconfirmed as error:
@@ -145,7 +145,7 @@ class Releaser:
                 await self.save(await self._written_off(rental, billing))
 
     async def settled_elsewhere(self, rental: Rental) -> bool:
-        """Whether another process has given this session back meanwhile, or is doing so, at its
+        """Whether another process has released this session meanwhile, or is doing so, at its
         user's wish."""
         try:
             rentals = await self._journal.rentals()
@@ -222,7 +222,7 @@ class Releaser:
                 )
             if tell is not None:
                 await tell(
-                    f"giving back {session_id}: {trouble}, asking again,"
+                    f"releasing {session_id}: {trouble}, asking again,"
                     f" {clock_time(waited)} of {clock_time(limit)}"
                 )
             await asyncio.sleep(pauses.at_least(min(retry_after, _LONGEST_RETRY_AFTER_S)))

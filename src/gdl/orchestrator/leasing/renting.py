@@ -76,7 +76,7 @@ class Renter:
 
     async def rent(self, deployment: Deployment, offer: Offer) -> RentAnswer:
         """A rented whose key is on disk. May be cancelled at any time: whoever catches that finds
-        in `deployment.rental` what is to be given back."""
+        in `deployment.rental` what is to be released."""
         asked = _Asked(
             offer,
             self._intent(deployment, offer),
@@ -189,7 +189,7 @@ class Renter:
         """One rent request. Its answer is on disk and in the journal before anything else."""
         rented = await self._backend.rent(request)
         offered = rental.price
-        # In memory first: should the disk refuse the key, the machine is still given back.
+        # In memory first: should the disk refuse the key, the machine is still released.
         billing = Billing.ACTIVE if self._backend.traits.bills else Billing.NONE
         rental = replace(rental, session_id=rented.session.id, billing=billing)
         deployment.record.rented(rental)
@@ -225,7 +225,7 @@ class Renter:
         if ceiling is not None and price > ceiling * _OVER_CEILING:
             raise MachineError(
                 f"the machine costs {hourly(price)}, its offer said {hourly(offered)}",
-                "it is over the price ceiling and given back",
+                "it is over the price ceiling and is released",
             )
         return rented
 

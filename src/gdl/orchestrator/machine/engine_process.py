@@ -86,7 +86,7 @@ class EngineProcess:
         if job is None or not (await jobs.status(link, job)).running:
             raise DeployError(
                 f"the server on session {rental.session_id} has ended",
-                f"`gdl-tui destroy {rental.session_id}` gives the machine back; then deploy again",
+                f"`gdl-tui destroy {rental.session_id}` releases the machine; then deploy again",
             )
         self.job = job
         _, size = await link.read_at(job.log, 0, 0)
@@ -126,7 +126,7 @@ class EngineProcess:
                 if final or dep.state.phase is not Phase.SERVING:
                     self.exit_status, self.trouble = None, error
                     break
-                # A laptop that was asleep is no reason to give a serving machine back. Should
+                # A laptop that was asleep is no reason to release a serving machine. Should
                 # the machine itself be gone, its backend tells.
                 await dep.note(f"the server cannot be watched now: {error.message}", "warning")
             await asyncio.sleep(_LOOK_AGAIN_S)

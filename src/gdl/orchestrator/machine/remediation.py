@@ -37,7 +37,7 @@ class Remediation:
         what was applied. Raises `error` when that is nothing.
 
         While the user is asked the machine stays rented: the attempt has not failed yet, and
-        whatever ends it gives the machine back as ever.
+        whatever ends it releases the machine as ever.
         """
         remedy = error.remedy
         if remedy is None or not self._possible(plan, remedy):

@@ -284,7 +284,7 @@ class Attempt:
         return await self._renter.monitor.real_cause(self._deployment, error)
 
     async def release(self) -> None:
-        """Give the machine back and wait for the proof. Raises ReleaseUnconfirmed."""
+        """Release the machine and wait for the proof. Raises ReleaseUnconfirmed."""
         dep = self._deployment
         trouble: SshError | None = None
         if dep.rental is not None and self.machine.connected:

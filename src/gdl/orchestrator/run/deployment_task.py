@@ -34,7 +34,7 @@ Begin = Callable[[Attempt], Awaitable[None]]
 
 class DeploymentTask:
     """Owns the attempts of one deployment. `run` never raises for what is expected; when it
-    ends, DeploymentFinished was emitted and what was rented is given back, kept on purpose, or
+    ends, DeploymentFinished was emitted and what was rented is released, kept on purpose, or
     said to be in doubt."""
 
     def __init__(
@@ -56,7 +56,7 @@ class DeploymentTask:
 
     async def run(self, begin: Begin | None = None) -> None:
         """`begin` replaces the attempts with something that ends in a serving attempt on a
-        machine rented earlier, which is then given back only when that is asked for."""
+        machine rented earlier, which is then released only when that is asked for."""
         self._attached_only = begin is not None
         try:
             if begin is None:
@@ -126,7 +126,7 @@ class DeploymentTask:
         return await self._ask_user(None), last
 
     async def _attempt_failed(self, offer: Offer, error: GdlError) -> GdlError:
-        """Tell, note whom to exclude, give the machine back; the error as it is now known.
+        """Tell, note whom to exclude, release the machine; the error as it is now known.
         Raises it when no other offer can help, unless the user has chosen to try."""
         dep = self._deployment
         if (
@@ -140,7 +140,7 @@ class DeploymentTask:
         await dep.enter(Phase.FAILED, error.message)
         hopeless = await self._selection.learn(dep, offer, error)
         kept = await uninterrupted(
-            self._give_back(close_only=isinstance(error, ReleaseUnconfirmed))
+            self._release_current(close_only=isinstance(error, ReleaseUnconfirmed))
         )
         # Who was asked, and chose another machine all the same, gets it.
         wanted = dep.decisions.early if isinstance(error, DeployError) else None
@@ -210,11 +210,11 @@ class DeploymentTask:
 
     async def _stop(self) -> None:
         """To the end without a gap in which a cancellation would make another end of it."""
-        await self._give_back()
+        await self._release_current()
         await self._deployment.enter(Phase.STOPPED)
         await self._finish("released")
 
-    async def _give_back(self, *, close_only: bool = False) -> bool:
+    async def _release_current(self, *, close_only: bool = False) -> bool:
         """Release what the current attempt rented; True when it was told to keep it.
         close_only: that was tried already, and its failure is being told."""
         attempt, self._current = self._current, None
@@ -242,7 +242,7 @@ class DeploymentTask:
             await dep.enter(Phase.CANCELLED)
         error: GdlError | None = None
         try:
-            await self._give_back()
+            await self._release_current()
         except GdlError as trouble:
             error = trouble
         await self._finish("cancelled", error)
@@ -262,7 +262,7 @@ class DeploymentTask:
         if dep.state.phase not in (Phase.FAILED, Phase.STOPPED, Phase.CANCELLED):
             await dep.enter(Phase.FAILED, error.message)
         try:
-            await self._give_back(close_only=isinstance(error, ReleaseUnconfirmed))
+            await self._release_current(close_only=isinstance(error, ReleaseUnconfirmed))
         except GdlError as trouble:
             await dep.note(f"{trouble.message}; {trouble.hint}", "error")
         await self._finish("cancelled" if dep.cancelling else "failed", error)

@@ -308,7 +308,7 @@ class DeploymentRegistry:
             deployment.task.cancel()
 
     async def aclose(self) -> None:
-        """Cancel what runs, which gives back what it rented, and wait for that."""
+        """Cancel what runs, which releases what it rented, and wait for that."""
         tasks = []
         for deployment in self._here.values():
             if deployment.task is not None and not deployment.task.done():
