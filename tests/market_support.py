@@ -21,6 +21,7 @@ from gdl.journal.store import Journal
 from gdl.orchestrator.api.views import TunnelRow
 from gdl.orchestrator.service import Orchestrator
 from shopper_support import FakeShopper, listing
+from waiting import wait_until
 
 OFFERS = [listing("vastai-101", price=0.10), listing("vastai-102")]
 GONE_PID = 2**22 - 3
@@ -116,6 +117,9 @@ class Place:
     cable: Cable
     session: str
 
+    async def has_no_tunnel(self) -> bool:
+        return not await self.gdl("tunnel", "--json")
+
     async def gdl(self, *words: str, code: int = 0) -> str:
         """What the command line prints; in a process of its own."""
         child = await asyncio.create_subprocess_exec(
@@ -149,6 +153,4 @@ async def place(sim: Simulation) -> AsyncIterator[Place]:
             yield here
         finally:
             await here.gdl("destroy", session, "--yes")
-            async with asyncio.timeout(20):
-                while await here.gdl("tunnel", "--json"):
-                    await asyncio.sleep(0.1)
+            await wait_until(here.has_no_tunnel)

@@ -6,7 +6,6 @@ import asyncio
 import os
 import stat
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from gdl.domain.offers import Offer, OfferQuery
 from gdl.domain.session import RentAnswer, RentRequest, Session, SessionStatus
 from gdl.settings import Settings
 from gdl.sshd.server import LocalServer
+from waiting import wait_until
 
 
 @pytest.fixture
@@ -68,13 +68,6 @@ def alive(pid: int) -> bool:
     except OSError:
         return False
     return text.rpartition(")")[2].split()[0] not in "ZX"
-
-
-async def until(condition: Any, seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        await asyncio.sleep(0.01)
 
 
 async def test_commands(
@@ -134,9 +127,9 @@ async def test_a_command_ends_with_its_channel(backend: LocalBackend) -> None:
         )
         await polite.stdout.readline()
         assert alive(pid)
-    await until(lambda: not alive(pid))
+    await wait_until(lambda: not alive(pid))
     # Told to end before it is made to.
-    await until((Path(str(rented.work_dir)) / "ended").exists)
+    await wait_until((Path(str(rented.work_dir)) / "ended").exists)
 
 
 async def start_job(conn: asyncssh.SSHClientConnection, command: str, name: str = "job") -> int:
@@ -148,9 +141,11 @@ async def start_job(conn: asyncssh.SSHClientConnection, command: str, name: str 
     )
     await conn.run(script, check=True, timeout=5)
     ask = f"test -s jobs/{name}/start && cat jobs/{name}/pid"
-    while not (done := await conn.run(ask)).stdout:
-        await asyncio.sleep(0.01)
-    return int(str(done.stdout))
+
+    async def told() -> str:
+        return str((await conn.run(ask)).stdout)
+
+    return int(await wait_until(told))
 
 
 async def test_a_detached_job_outlives_the_channel_and_ends_with_release(
@@ -347,7 +342,7 @@ async def test_a_shell_on_a_terminal(
 
         hung = await conn.create_process("echo pid $$; exec sleep 300", term_type="xterm")
         pid = int((await hung.stdout.readline()).split()[1])
-    await until(lambda: not alive(pid))
+    await wait_until(lambda: not alive(pid))
 
 
 async def test_files_are_private(backend: LocalBackend) -> None:

@@ -26,6 +26,7 @@ from gdl.cli.bench_options import (
     TrafficOptions,
 )
 from openai_server import OpenAIServer
+from waiting import wait_until
 
 NAME = "BENCH_KEY"
 
@@ -135,9 +136,8 @@ async def test_ctrl_c_ends_it_in_order(tmp_path: Path) -> None:
             sys.executable, "-m", "gdl", "bench", "--url", server.url,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
         )  # fmt: skip
+        await wait_until(lambda: any("completions" in each.path for each in server.requests))
         async with asyncio.timeout(30):
-            while not any("completions" in request.path for request in server.requests):
-                await asyncio.sleep(0.02)
             process.send_signal(signal.SIGINT)
             _, err = await process.communicate()
     assert process.returncode == 8

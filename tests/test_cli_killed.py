@@ -15,7 +15,7 @@ import subprocess
 import termios
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from test_sandbox_cli import ENTRY, environment, gdl
+from waiting import block_until
 
 pytestmark = pytest.mark.long
 
@@ -56,13 +57,6 @@ class Market:
             start_new_session=True,
             **how,
         )
-
-
-def until(true: Callable[[], Any]) -> None:
-    end = time.monotonic() + LIMIT_S
-    while not true():
-        assert time.monotonic() < end, "it never came to be"
-        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -137,15 +131,15 @@ def test_a_terminal_that_goes_away_gives_the_machine_back(market: Market) -> Non
 
     try:
         for words, keys in (("RTX", "\r"), ("Which model", "\r"), ("Deploy this", "y")):
-            until(lambda words=words: shows(words))  # type: ignore[misc]
+            block_until(lambda words=words: shows(words))  # type: ignore[misc]
             screen.clear()
             os.write(near, keys.encode())
-        until(lambda: [shows(""), market.rented()][1])
+        block_until(lambda: [shows(""), market.rented()][1])
         # The kernel sends one, the shell another, and whoever waits for it a third.
         for number in (signal.SIGHUP, signal.SIGHUP, signal.SIGTERM):
             ui.send_signal(number)
             time.sleep(0.2)
-        until(lambda: [shows(""), ui.poll() is not None][1])
+        block_until(lambda: [shows(""), ui.poll() is not None][1])
         assert ui.returncode == 8
         assert market.rented() == set()
     finally:

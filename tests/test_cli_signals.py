@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import pty
@@ -17,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from gdl.cli.signals import handled
+from waiting import block_until, wait_until
 
 PROGRAM = Path(__file__).with_name("cli_support.py")
 LIMIT_S = 20.0
@@ -241,8 +241,7 @@ def test_destroy_asks_with_name_and_price(start: Start) -> None:
 def test_a_ctrl_c_while_all_is_closed_does_not_hide_that_it_may_bill(start: Start) -> None:
     run = start("unsure", "deploy", "m")
     run.until("error: step vllm failed")
-    while "aclose" not in run.calls:
-        time.sleep(0.01)
+    block_until(lambda: "aclose" in run.calls)
     run.send(signal.SIGINT)
     assert run.end() == 9
 
@@ -254,9 +253,7 @@ async def test_what_nohup_started_goes_on_when_the_terminal_goes_away() -> None:
         with handled(told.append):
             os.kill(os.getpid(), signal.SIGHUP)
             os.kill(os.getpid(), signal.SIGTERM)
-            async with asyncio.timeout(LIMIT_S):
-                while not told:
-                    await asyncio.sleep(0.01)
+            await wait_until(lambda: told)
         assert told == [signal.SIGTERM]
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:

@@ -24,6 +24,7 @@ from gdl.loadgen.report import report, sample
 from gdl.loadgen.stats import cost_per_million, percentile, tokens_per_s
 from local_shell import Shell
 from openai_server import OpenAIServer
+from waiting import wait_until
 
 KEY = Secret("k")
 
@@ -311,8 +312,7 @@ async def test_a_cancelled_run_leaves_nothing_behind(
         )
     )
     await asyncio.wait_for(under_load.wait(), 5)
-    while server.running < 4:
-        await asyncio.sleep(0.01)
+    await wait_until(lambda: server.running >= 4)
     run.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(run, 30)

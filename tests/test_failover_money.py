@@ -32,6 +32,7 @@ from gdl.keyring.key_files import write_key
 from gdl.orchestrator.service import Orchestrator
 from gdl.simulator.fault_models import Disk, Misreported
 from shopper_support import FakeShopper, default_key, listing
+from waiting import wait_until
 
 OFFERS = [
     listing("vastai-101", price=0.10, machine=101),
@@ -110,9 +111,7 @@ async def test_a_session_that_does_not_fit_the_offer_is_left_alone(
     shopper.inject("create", "drop")
     async with quick_orchestrator(tmp_path, shopper.url) as house:
         ident = await house.deployments.deploy(wish(max_attempts=1))
-        async with asyncio.timeout(30):
-            while not posts(shopper):
-                await asyncio.sleep(0.005)
+        await wait_until(lambda: posts(shopper), every_s=0.001)
         other = await shopper.rent_elsewhere("tensordock-301")
         end = last(await told(house, ident))
     # Whose it is cannot be known: it is left alone, and named.
@@ -130,11 +129,10 @@ async def test_a_lost_answer_waits_for_another_process_that_rents_the_same_kind(
         shopper.inject("create", "drop")
         async with quick_orchestrator(tmp_path, shopper.url) as house:
             ident = await house.deployments.deploy(wish(max_attempts=1))
-            async with asyncio.timeout(30):
-                while not posts(shopper):
-                    await asyncio.sleep(0.005)
+            await wait_until(lambda: posts(shopper), every_s=0.001)
             theirs = await shopper.rent_elsewhere("vastai-102")
-            await asyncio.sleep(0.2)
+            looks = len(shopper.seen("GET", "/api/v1/sessions"))
+            await wait_until(lambda: len(shopper.seen("GET", "/api/v1/sessions")) >= looks + 2)
             assert shopper.billing() == [theirs]
             await journal.save(
                 intent(offer_id="vastai-102", session_id=theirs, billing=Billing.ACTIVE)
@@ -150,9 +148,7 @@ async def test_a_list_that_fails_after_a_lost_answer_is_asked_again(
     shopper.inject("create", "cut")
     async with quick_orchestrator(tmp_path, shopper.url) as house:
         ident = await house.deployments.deploy(wish())
-        async with asyncio.timeout(30):
-            while not posts(shopper):
-                await asyncio.sleep(0.001)
+        await wait_until(lambda: posts(shopper), every_s=0.001)
         shopper.inject("sessions", "500", 2)
         end = last(await told(house, ident))
     assert (end.outcome, end.billing) == ("released", Billing.RELEASED)
@@ -166,9 +162,7 @@ async def test_a_lost_answer_that_cannot_be_resolved_says_that_it_may_bill(
     flags: Flags = {"timeouts": {"http": 1, "rent": 2, "session": 3, "release": 1}}
     async with quick_orchestrator(tmp_path, shopper.url, **flags) as house:
         ident = await house.deployments.deploy(wish())
-        async with asyncio.timeout(30):
-            while not posts(shopper):
-                await asyncio.sleep(0.001)
+        await wait_until(lambda: posts(shopper), every_s=0.001)
         shopper.inject("sessions", "500", None)
         end = last(await told(house, ident))
         assert (end.outcome, end.billing) == ("failed", Billing.UNKNOWN)

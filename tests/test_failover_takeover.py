@@ -5,7 +5,6 @@ The shopper is a small real HTTP service, the machines are real SSH hosts with a
 
 from __future__ import annotations
 
-import asyncio
 import functools
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from market_support import (
     market,
 )
 from shopper_support import FakeShopper
+from waiting import wait_until
 
 pytestmark = pytest.mark.long
 
@@ -86,9 +86,11 @@ async def test_a_serving_machine_survives_a_long_outage_of_our_network(
             house, ident, lambda e: isinstance(e, ev.Noted) and "cannot be watched" in e.text
         )
         await cable.plug()
-        async with asyncio.timeout(20):
-            while (await house.endpoints.health(ident))[-1].status != "passed":
-                await asyncio.sleep(0.1)
+
+        async def is_well() -> bool:
+            return (await house.endpoints.health(ident))[-1].status == "passed"
+
+        await wait_until(is_well)
         await house.deployments.decide(ident, AfterServing.RELEASE)
         end = last(await told(house, ident))
         assert (end.outcome, end.error, len(end.attempts)) == ("released", None, 1)

@@ -21,6 +21,7 @@ from gdl.endpoint.health_checks import NAMES, run_checks, wait_ready
 from gdl.endpoint.ssh_curl import SshCurl
 from local_shell import Shell, put_script
 from openai_server import OpenAIServer
+from waiting import wait_until
 
 KEY = Secret("k")
 
@@ -174,10 +175,15 @@ async def test_ready_is_noticed_soon() -> None:
     port = server.port
     await server.aclose()
     client = EndpointClient(f"http://127.0.0.1:{port}", KEY)
-    waiting = asyncio.create_task(
-        wait_ready(health_probe(client), ended=asyncio.Event(), timeout_s=10)
-    )
-    await asyncio.sleep(0.2)
+    probes = 0
+
+    async def probe() -> bool:
+        nonlocal probes
+        probes += 1
+        return await client.health() == 200
+
+    waiting = asyncio.create_task(wait_ready(probe, ended=asyncio.Event(), timeout_s=10))
+    await wait_until(lambda: probes >= 2)
     assert not waiting.done()
     server = OpenAIServer(port=port)
     await server.start()
@@ -207,11 +213,10 @@ async def test_a_nudge_probes_at_once() -> None:
             max_interval_s=15,
         )
     )
-    await asyncio.sleep(0.02)
-    assert probes == 1
+    await wait_until(lambda: probes == 1)
     nudge.set()
-    await asyncio.sleep(0.02)
-    assert probes == 2 and not nudge.is_set() and not waiting.done()
+    await wait_until(lambda: probes == 2)
+    assert not nudge.is_set() and not waiting.done()
     ready = True
     nudge.set()
     assert await asyncio.wait_for(waiting, 30) is True
@@ -219,7 +224,10 @@ async def test_a_nudge_probes_at_once() -> None:
 
 @pytest.mark.parametrize("hanging", [True, False])
 async def test_the_end_of_the_server_is_noticed_at_once(hanging: bool) -> None:
+    probing = asyncio.Event()
+
     async def probe() -> bool:
+        probing.set()
         if hanging:
             await asyncio.Event().wait()
         raise VerificationError("connection refused")
@@ -228,7 +236,7 @@ async def test_the_end_of_the_server_is_noticed_at_once(hanging: bool) -> None:
     waiting = asyncio.create_task(
         wait_ready(probe, ended=ended, timeout_s=20, first_interval_s=15, max_interval_s=15)
     )
-    await asyncio.sleep(0.02)
+    await probing.wait()
     started = time.perf_counter()
     ended.set()
     assert await waiting is False
@@ -259,9 +267,10 @@ async def test_time_runs_out() -> None:
 
 
 async def test_a_cancelled_wait_leaves_nothing_behind() -> None:
-    stopped = asyncio.Event()
+    probing, stopped = asyncio.Event(), asyncio.Event()
 
     async def probe() -> bool:
+        probing.set()
         try:
             await asyncio.Event().wait()
         finally:
@@ -270,7 +279,7 @@ async def test_a_cancelled_wait_leaves_nothing_behind() -> None:
 
     before = asyncio.all_tasks()
     waiting = asyncio.create_task(wait_ready(probe, ended=asyncio.Event(), timeout_s=20))
-    await asyncio.sleep(0.02)
+    await probing.wait()
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting

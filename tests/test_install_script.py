@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import subprocess
 from pathlib import Path
@@ -21,6 +20,7 @@ from gdl.orchestrator.service import Orchestrator
 from gdl.ssh import jobs
 from gdl.ssh.connection import Connection, Target
 from local_shell import put_script
+from waiting import wait_until
 
 TOKEN = "a1b2c3"
 
@@ -176,9 +176,7 @@ async def test_a_step_has_a_limit_of_its_own_and_leaves_nothing_running(
     assert told_steps(story)[-2:] == [("install", "started"), ("install", "failed")]
     assert [e.rule for e in of_type(story, ev.Diagnosed)] == ["step-time-limit"]
     assert "4 s" in of_type(story, ev.Diagnosed)[0].cause
-    async with asyncio.timeout(10):
-        while _lives(int(left.read_text())):
-            await asyncio.sleep(0.05)
+    await wait_until(lambda: not _lives(int(left.read_text())))
 
 
 def _lives(pid: int) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from gdl.domain.benchmark import OWN_LOAD, BenchLoad
 from gdl.domain.decisions import AfterServing
 from gdl.domain.phase import Phase
 from gdl.domain.spec import DeploymentSpec
+from waiting import wait_until
 
 pytestmark = pytest.mark.long
 
@@ -30,10 +30,8 @@ async def test_a_serving_machine_has_gauges_rounds_and_a_load_of_ones_own(tmp_pa
         ident = await house.deployments.deploy(spec)
         assert await house.endpoints.estimates(ident) == {}
         await until(house, ident, lambda e: isinstance(e, ev.Noted) and "holding" in e.text)
-        async with asyncio.timeout(30):
-            while (gpu := house.endpoints.readings(ident).gpu) is None:
-                await asyncio.sleep(0.05)
-        assert gpu.total_mib and gpu.share and gpu.percent is not None
+        gpu = await wait_until(lambda: house.endpoints.readings(ident).gpu)
+        assert gpu is not None and gpu.total_mib and gpu.share and gpu.percent is not None
         assert len(house.endpoints.readings(ident).rounds) == 1
         await house.endpoints.health(ident)
         rounds = house.endpoints.readings(ident).rounds

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,7 @@ from gdl.ssh.reconnecting import Link
 from gdl.ssh.tail import follow
 from real_sshd import SSHD, Sshd, real_sshd
 from ssh_server import LOOPBACK, answering
+from waiting import wait_until
 
 pytestmark = [
     pytest.mark.real,
@@ -65,7 +66,7 @@ async def test_time_out_ends_the_command(link: Link, tmp_path: Path) -> None:
     mark = tmp_path / "pid"
     with pytest.raises(CommandTimeout):
         await link.run(f"echo $$ > {mark}; exec sleep 60", timeout=0.5)
-    await _until(lambda: not Path(f"/proc/{mark.read_text().strip()}").exists())
+    await wait_until(lambda: not Path(f"/proc/{mark.read_text().strip()}").exists())
 
 
 async def test_stranger_is_turned_away(sshd: Sshd, tmp_path: Path) -> None:
@@ -87,7 +88,7 @@ async def test_forward_outlives_a_cut(link: Link, sshd: Sshd) -> None:
             writer.close()
             await writer.wait_closed()
             await _cut(link, sshd)
-            await _until(lambda: link.connected)
+            await wait_until(lambda: link.connected)
     assert not await (await link.get()).port_open(port)
 
 
@@ -121,9 +122,9 @@ async def test_job_outlives_the_connection(link: Link, sshd: Sshd, tmp_path: Pat
 
     reading = asyncio.create_task(read())
     waiting = asyncio.create_task(jobs.wait(link, job, timeout=30))
-    await _until(lambda: lines)
+    await wait_until(lambda: lines)
     await _cut(link, sshd)
-    await _until(lambda: len(lines) == 3)
+    await wait_until(lambda: len(lines) == 3)
     assert await jobs.running_jobs(link, spec.workdir) == [job]
     (tmp_path / "w" / "go").touch()
     assert await waiting == JobStatus(False, 4)
@@ -135,7 +136,7 @@ async def test_job_outlives_the_connection(link: Link, sshd: Sshd, tmp_path: Pat
 async def test_dead_group_is_noticed_within_a_second(link: Link, tmp_path: Path) -> None:
     job = await jobs.start(link, JobSpec("server", str(tmp_path / "w"), "sleep 60"))
     waiting = asyncio.create_task(jobs.wait(link, job, timeout=30))
-    await asyncio.sleep(0.2)
+    await wait_until(lambda: _sentinels(job.dir))
     os.killpg(job.pid, signal.SIGKILL)
     killed = time.monotonic()
     assert await waiting == JobStatus(False, None)
@@ -145,13 +146,13 @@ async def test_dead_group_is_noticed_within_a_second(link: Link, tmp_path: Path)
 async def test_sentinel_ends_with_its_connection(link: Link, sshd: Sshd, tmp_path: Path) -> None:
     job = await jobs.start(link, JobSpec("server", str(tmp_path / "w"), "sleep 60"))
     waiting = asyncio.create_task(jobs.wait(link, job, timeout=30))
-    await _until(lambda: _sentinels(job.dir))
+    await wait_until(lambda: _sentinels(job.dir))
     (old,) = _sentinels(job.dir)
     await _cut(link, sshd)
-    await _until(lambda: old not in _sentinels(job.dir))
+    await wait_until(lambda: old not in _sentinels(job.dir))
     assert (await jobs.stop(link, job)).exit_status == -15
     assert (await waiting).exit_status == -15
-    await _until(lambda: not _sentinels(job.dir))
+    await wait_until(lambda: not _sentinels(job.dir))
 
 
 def _sentinels(folder: str) -> list[int]:
@@ -178,11 +179,4 @@ async def _cut(link: Link, sshd: Sshd) -> None:
     listing = Path(f"/proc/{sshd.pid}/task/{sshd.pid}/children").read_text()
     for pid in listing.split():
         os.kill(int(pid), signal.SIGKILL)
-    await _until(lambda: before.closed)
-
-
-async def _until(holds: Callable[[], object], seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "it did not come to pass"
-        await asyncio.sleep(0.01)
+    await wait_until(lambda: before.closed)

@@ -15,6 +15,7 @@ import pytest
 
 from gdl.simulator import scenario as scenarios
 from gdl.simulator.service import Service
+from waiting import wait_until
 
 RECORDED: list[dict[str, Any]] = json.loads(
     (Path(__file__).parent / "data/shopper/recorded.json").read_text()
@@ -190,14 +191,18 @@ async def test_a_client_that_leaves_cancels_the_work(tmp_path: Path) -> None:
             with pytest.raises(httpx.ReadTimeout):
                 await client.post("/api/v1/sessions", json={**body, "offer_id": offer})
         async with httpx.AsyncClient(base_url=service.url, timeout=20) as client:
-            await asyncio.sleep(0.1)
-            rows = (await client.get("/api/v1/sessions")).json()["sessions"]
-            assert [r["status"] for r in rows] == ["failed"] and service.market.rented() == []
+
+            async def failed() -> bool:
+                rows = (await client.get("/api/v1/sessions")).json()["sessions"]
+                return [row["status"] for row in rows] == ["failed"]
+
+            await wait_until(failed)
+            assert service.market.rented() == []
             made = await client.post("/api/v1/sessions", json={**body, "offer_id": offer})
             ident = made.json()["session"]["id"]
             with pytest.raises(httpx.ReadTimeout):
                 await client.delete(f"/api/v1/sessions/{ident}", timeout=0.2)
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.1)  # for an end that is not to come
             row = (await client.get(f"/api/v1/sessions/{ident}")).json()
             assert row["status"] == "stopping" and service.market.rented() == [ident]
             assert (await client.delete(f"/api/v1/sessions/{ident}")).status_code == 200

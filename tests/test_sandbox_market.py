@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from gdl.simulator import scenario as scenarios
 from gdl.simulator.listings import gpus, listings, standard
 from gdl.simulator.service import Service
 from gdl.simulator.workspace import sweep
+from waiting import wait_until
 
 pytestmark = pytest.mark.scenarios
 
@@ -42,9 +42,13 @@ class Rented:
         self.host, self.port = "", 0
 
     async def running(self) -> None:
-        async with asyncio.timeout(20):
-            while (row := await self.row())["status"] != "running":
-                await asyncio.sleep(0.02)
+
+        async def running() -> dict[str, Any] | None:
+            row = await self.row()
+            return row if row["status"] == "running" else None
+
+        row = await wait_until(running)
+        assert row is not None
         self.host, self.port, self.user = row["ssh_host"], row["ssh_port"], row["ssh_user"]
 
     async def row(self) -> dict[str, Any]:
@@ -79,9 +83,11 @@ async def serve(conn: asyncssh.SSHClientConnection) -> None:
         " VLLM_API_KEY=k setsid ./venv/bin/python -m vllm.entrypoints.openai.api_server"
         " --model tiny-1b --port 8000 > log 2>&1 < /dev/null &"
     )
-    async with asyncio.timeout(20):
-        while (await conn.run("curl -sf http://127.0.0.1:8000/health")).exit_status != 0:
-            await asyncio.sleep(0.05)
+
+    async def answers() -> bool:
+        return (await conn.run("curl -sf http://127.0.0.1:8000/health")).exit_status == 0
+
+    await wait_until(answers)
 
 
 # -- what is listed and drawn ----------------------------------------------------------------------
@@ -254,10 +260,7 @@ async def test_what_a_killed_owner_left_is_ended_by_the_next(tmp_path: Path) -> 
     assert [p for p in _environments() if mark in p]
     assert await sweep(root) == 1
     assert list(root.iterdir()) == []
-    deadline = time.monotonic() + 5
-    while [p for p in _environments() if mark in p] and time.monotonic() < deadline:
-        await asyncio.sleep(0.05)
-    assert not [p for p in _environments() if mark in p]
+    await wait_until(lambda: not [p for p in _environments() if mark in p])
 
 
 def _environments() -> list[bytes]:

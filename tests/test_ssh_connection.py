@@ -25,6 +25,7 @@ from gdl.domain.session import SshAddress
 from gdl.ssh.connection import OUTPUT_LIMIT, Connection
 from gdl.ssh.dial import Target
 from ssh_server import LOOPBACK, SshServer, answering, serving
+from waiting import wait_until
 
 
 @pytest.fixture
@@ -231,7 +232,7 @@ async def test_time_out_ends_the_command(conn: Connection, tmp_path: Path) -> No
     mark = tmp_path / "pid"
     with pytest.raises(CommandTimeout, match=r"longer than 0\.2 s"):
         await conn.run(f"echo $$ > {mark}; exec sleep 60", timeout=0.2)
-    await _until(lambda: not Path(f"/proc/{mark.read_text().strip()}").exists())
+    await wait_until(lambda: not Path(f"/proc/{mark.read_text().strip()}").exists())
     assert (await conn.run("echo fine")).stdout == "fine\n"
 
 
@@ -249,7 +250,7 @@ async def test_account_that_runs_no_commands(conn: Connection, server: SshServer
 
 async def test_cut_in_the_middle_of_a_command(conn: Connection, server: SshServer) -> None:
     running = asyncio.create_task(conn.run("sleep 60"))
-    await _until(lambda: bool(server.commands))
+    await wait_until(lambda: bool(server.commands))
     await server.cut()
     with pytest.raises(SshError, match="lost"):
         await running
@@ -418,10 +419,3 @@ async def test_local_port_taken(conn: Connection) -> None:
         taken.listen()
         with pytest.raises(SshError, match="cannot listen"):
             await conn.forward(8000, taken.getsockname()[1])
-
-
-async def _until(holds: object, seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while not holds():  # type: ignore[operator]
-        assert time.monotonic() < end, "it did not come to pass"
-        await asyncio.sleep(0.01)

@@ -12,7 +12,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -25,6 +25,7 @@ from gdl.ssh import job_scripts, jobs
 from gdl.ssh.jobs import Job, JobSpec, JobStatus
 from gdl.ssh.reconnecting import Link
 from ssh_server import SshServer, serving
+from waiting import wait_until
 
 HOSTILE = [
     "; touch /tmp/gdl-pwned",
@@ -95,7 +96,7 @@ async def test_leads_a_group_and_session_of_its_own(link: Link, work: Path) -> N
     assert os.getpgid(job.pid) == os.getsid(job.pid) == job.pid
     assert await jobs.status(link, job) == JobStatus(True, None)
     assert await jobs.running_jobs(link, str(work)) == [job]
-    await _until(lambda: Path(job.log).read_text())
+    await wait_until(lambda: Path(job.log).read_text())
     assert int(Path(job.log).read_text(), 8) == _umask()
     assert await jobs.stop(link, job) == JobStatus(False, -15)
     assert await jobs.stop(link, job) == JobStatus(False, -15)
@@ -147,7 +148,7 @@ async def test_secret_is_nowhere_to_be_seen(link: Link, server: SshServer, work:
         work, 'printf %s "$TOKEN" | cksum; exec sleep 60', secret_env={"TOKEN": Secret(token)}
     )
     job = await jobs.start(link, spec)
-    await _until(lambda: Path(job.log).read_text())
+    await wait_until(lambda: Path(job.log).read_text())
     expected = subprocess.run(["cksum"], input=token.encode(), capture_output=True, check=True)
     assert Path(job.log).read_bytes() == expected.stdout
     listing = subprocess.run(["ps", "-eww", "-o", "args"], capture_output=True, check=True).stdout
@@ -209,10 +210,13 @@ async def test_ends_of_the_script(link: Link, work: Path, script: str, status: i
     assert (await jobs.wait(link, job, timeout=10)).exit_status == status
 
 
-async def test_whole_group_killed_is_noticed_soon(link: Link, work: Path) -> None:
+async def test_whole_group_killed_is_noticed_soon(
+    link: Link, server: SshServer, work: Path
+) -> None:
     job = await jobs.start(link, _spec(work, "sleep 60 & sleep 60"))
+    before = len(server.commands)
     waiting = asyncio.create_task(jobs.wait(link, job, timeout=20))
-    await asyncio.sleep(0.2)
+    await wait_until(lambda: len(server.commands) > before, "the job is watched")
     os.killpg(job.pid, signal.SIGKILL)
     killed = time.monotonic()
     assert await waiting == JobStatus(False, None)
@@ -221,12 +225,13 @@ async def test_whole_group_killed_is_noticed_soon(link: Link, work: Path) -> Non
 
 async def test_end_during_a_cut_is_not_missed(link: Link, server: SshServer, work: Path) -> None:
     job = await jobs.start(link, _spec(work, "while [ ! -e go ]; do sleep 0.02; done; exit 9"))
+    before = len(server.commands)
     waiting = asyncio.create_task(jobs.wait(link, job, timeout=20))
-    await asyncio.sleep(0.1)
+    await wait_until(lambda: len(server.commands) > before, "the job is watched")
     await server.stop()
-    await _until(lambda: not link.connected)
+    await wait_until(lambda: not link.connected)
     (work / "go").touch()
-    await _until((Path(job.dir) / "exit").exists)
+    await wait_until((Path(job.dir) / "exit").exists)
     await server.start()
     assert await waiting == JobStatus(False, 9)
 
@@ -241,7 +246,7 @@ async def test_wait_gives_up_and_the_job_goes_on(link: Link, server: SshServer, 
 
 async def test_stop_resorts_to_kill(link: Link, work: Path) -> None:
     job = await jobs.start(link, _spec(work, "trap '' TERM; echo up; while :; do sleep 0.05; done"))
-    await _until(lambda: Path(job.log).read_text())
+    await wait_until(lambda: Path(job.log).read_text())
     started = time.monotonic()
     assert not (await jobs.stop(link, job, grace_s=0.3)).running
     assert 0.3 <= time.monotonic() - started < 8
@@ -251,7 +256,7 @@ async def test_stop_resorts_to_kill(link: Link, work: Path) -> None:
 async def test_stop_gives_time_to_clean_up(link: Link, work: Path) -> None:
     script = "trap 'sleep 0.2; echo clean; exit 0' TERM; echo up; while :; do sleep 0.05; done"
     job = await jobs.start(link, _spec(work, script))
-    await _until(lambda: Path(job.log).read_text())
+    await wait_until(lambda: Path(job.log).read_text())
     assert await jobs.stop(link, job) == JobStatus(False, 0)
     assert Path(job.log).read_text().endswith("clean\n")
 
@@ -265,7 +270,7 @@ async def test_stop_finds_those_who_left_the_group(link: Link, work: Path) -> No
         "while [ ! -s left ] || [ ! -s orphan ]; do sleep 0.02; done\necho up\nwait\n"
     )
     job = await jobs.start(link, _spec(work, script))
-    await _until(lambda: Path(job.log).read_text())
+    await wait_until(lambda: Path(job.log).read_text())
     pids = [int((work / name).read_text()) for name in ("left", "orphan")]
     assert all(map(_alive, pids))
     await jobs.stop(link, job)
@@ -302,7 +307,7 @@ async def test_without_setsid(
             (tools / name).symlink_to(path)
     server.noise = f"PATH={tools}; "
     job = await jobs.start(link, _spec(work, "sleep 60 & echo up; wait"))
-    await _until(lambda: Path(job.log).read_text().endswith("up\n"))
+    await wait_until(lambda: Path(job.log).read_text().endswith("up\n"))
     if "python3" not in missing:
         assert os.getsid(job.pid) == job.pid
     await server.cut()
@@ -329,10 +334,3 @@ def _alive(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return state not in "ZX"
-
-
-async def _until(holds: Callable[[], object], seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "it did not come to pass"
-        await asyncio.sleep(0.01)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncssh
@@ -13,6 +13,7 @@ import pytest
 from gdl.domain.errors import HostKeyChanged, SshAuthFailed, SshError
 from gdl.ssh.reconnecting import Link
 from ssh_server import LOOPBACK, SshServer, answering, serving
+from waiting import wait_until
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ async def test_first_connection_is_tried_once(server: SshServer, tmp_path: Path)
 
 async def test_heals_unasked(link: Link, server: SshServer, states: list[str]) -> None:
     await server.cut()
-    await _until(lambda: states[-1] == "connected" and len(states) == 3)
+    await wait_until(lambda: states[-1] == "connected" and len(states) == 3)
     assert states[1].startswith("reconnecting: ")
     assert (await link.run("echo back")).stdout == "back\n"
 
@@ -66,7 +67,7 @@ async def test_callers_share_one_reconnect(link: Link, server: SshServer) -> Non
     before = server.logins
     # While the server is away the link stays cut, so that all ten really wait for the same making.
     await server.stop()
-    await _until(lambda: not link.connected)
+    await wait_until(lambda: not link.connected)
     waiting = [asyncio.create_task(link.get()) for _ in range(10)]
     await server.start()
     connections = await asyncio.gather(*waiting)
@@ -77,7 +78,7 @@ async def test_callers_share_one_reconnect(link: Link, server: SshServer) -> Non
 async def test_run_is_not_repeated(link: Link, server: SshServer, tmp_path: Path) -> None:
     mark = tmp_path / "ran"
     running = asyncio.create_task(link.run(f"echo x >> {mark}; sleep 60"))
-    await _until(mark.exists)
+    await wait_until(mark.exists)
     await server.cut()
     with pytest.raises(SshError):
         await running
@@ -100,7 +101,7 @@ async def test_gives_up_and_tries_again_when_asked(
     hasty: Link, server: SshServer, states: list[str]
 ) -> None:
     await server.stop()
-    await _until(lambda: not hasty.connected)
+    await wait_until(lambda: not hasty.connected)
     started = time.monotonic()
     with pytest.raises(SshError, match=r"out of reach for 0\.5 s"):
         await hasty.run("true")
@@ -114,7 +115,7 @@ async def test_changed_host_key_ends_the_trying(link: Link, server: SshServer) -
     await server.stop()
     server.host_key = asyncssh.generate_private_key("ssh-ed25519")
     await server.start()
-    await _until(lambda: not link.connected)
+    await wait_until(lambda: not link.connected)
     with pytest.raises(HostKeyChanged):
         await link.run("true")
 
@@ -136,10 +137,10 @@ async def test_forward_outlives_a_cut(link: Link, server: SshServer, states: lis
         local = forward.local_port
         assert await _call(local) == b"hello"
         await server.stop()
-        await _until(lambda: not link.connected)
+        await wait_until(lambda: not link.connected)
         assert await _call(local) == b""
         await server.start()
-        await _until(lambda: link.connected)
+        await wait_until(lambda: link.connected)
         assert await _call(local) == b"hello"
         assert forward.local_port == local
         await link.aclose()
@@ -152,14 +153,14 @@ async def test_closed_link_stays_closed(link: Link, server: SshServer) -> None:
     await link.aclose()
     with pytest.raises(SshError, match="closed"):
         await link.run("true")
-    await _until(lambda: not server.connections)
+    await wait_until(lambda: not server.connections)
 
 
 async def test_close_while_reconnecting(link: Link, server: SshServer) -> None:
     await server.stop()
-    await _until(lambda: not link.connected)
+    await wait_until(lambda: not link.connected)
     waiting = asyncio.create_task(link.get())
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0)  # it waits now
     await link.aclose()
     with pytest.raises((SshError, asyncio.CancelledError)):
         await waiting
@@ -177,10 +178,3 @@ async def _call(port: int) -> bytes:
         return b""
     finally:
         writer.close()
-
-
-async def _until(holds: Callable[[], object], seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "it did not come to pass"
-        await asyncio.sleep(0.01)

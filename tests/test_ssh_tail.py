@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from gdl.domain.errors import SshError
 from gdl.ssh.reconnecting import Link
 from gdl.ssh.tail import Chunk, follow
 from ssh_server import SshServer, serving
+from waiting import wait_until
 
 
 @pytest.fixture
@@ -59,15 +60,30 @@ class Follower:
         return self.lines
 
 
-async def test_lines_as_they_are_written(link: Link, tmp_path: Path) -> None:
+@pytest.fixture
+def reads(link: Link, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was read through the link, once it was."""
+    done: list[str] = []
+    read_at = link.read_at
+
+    async def noted(path: str, offset: int, limit: int) -> tuple[bytes, int]:
+        found = await read_at(path, offset, limit)
+        done.append(path)
+        return found
+
+    monkeypatch.setattr(link, "read_at", noted)
+    return done
+
+
+async def test_lines_as_they_are_written(link: Link, tmp_path: Path, reads: list[str]) -> None:
     log = tmp_path / "log"
     follower = Follower(link, log)
-    await asyncio.sleep(0.05)
+    await wait_until(lambda: reads, "it has looked for the file")
     log.write_bytes(b"one\ntwo\nth")
-    await _until(lambda: follower.lines == ["one", "two"])
+    await wait_until(lambda: follower.lines == ["one", "two"])
     with log.open("ab") as file:
         file.write(b"ree\n\xe2\x9c")
-    await _until(lambda: follower.lines[2:] == ["three"])
+    await wait_until(lambda: follower.lines[2:] == ["three"])
     with log.open("ab") as file:
         file.write(b"\x93 \x1b[1mfour\x1b[0m")
     assert await follower.end() == ["one", "two", "three", "✓ four"]
@@ -105,15 +121,15 @@ async def test_truncated_file_starts_over(link: Link, tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_bytes(b"a long first run\nunfinished")
     follower = Follower(link, log)
-    await _until(lambda: follower.lines)
+    await wait_until(lambda: follower.lines)
     log.write_bytes(b"second\n")
-    await _until(lambda: "second" in follower.lines)
+    await wait_until(lambda: "second" in follower.lines)
     assert await follower.end() == ["a long first run", "unfinished", "second"]
 
 
-async def test_missing_file_is_waited_for(link: Link, tmp_path: Path) -> None:
+async def test_missing_file_is_waited_for(link: Link, tmp_path: Path, reads: list[str]) -> None:
     follower = Follower(link, tmp_path / "never")
-    await asyncio.sleep(0.1)
+    await wait_until(lambda: len(reads) >= 2, "it has looked for the file again")
     assert await follower.end() == []
 
 
@@ -159,7 +175,7 @@ async def test_progress_without_line_ends_shows(link: Link, tmp_path: Path) -> N
         for percent in range(70):
             file.write(b"\rloading %d%%" % percent)
             await asyncio.sleep(0.01)
-        await _until(lambda: follower.lines[-1] == "loading 69%")
+        await wait_until(lambda: follower.lines[-1] == "loading 69%")
         file.write(b"\rloaded\n")
     lines = await follower.end()
     assert lines[0] == "start" and lines[-1] == "loaded"
@@ -171,7 +187,7 @@ async def test_unfinished_line_shows_once(link: Link, tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_bytes(b"Proceed? ")
     follower = Follower(link, log)
-    await _until(lambda: follower.lines == ["Proceed? "])
+    await wait_until(lambda: follower.lines == ["Proceed? "])
     with log.open("ab") as file:
         file.write(b"\nyes\n")
     assert await follower.end() == ["Proceed? ", "yes"]
@@ -184,16 +200,9 @@ async def test_stop_while_the_machine_is_away(
     log = tmp_path / "log"
     log.write_bytes(b"before\nhalf")
     follower = Follower(link, log)
-    await _until(lambda: follower.lines)
+    await wait_until(lambda: follower.lines)
     await server.stop()
-    await _until(lambda: not link.connected)
+    await wait_until(lambda: not link.connected)
     started = time.monotonic()
     assert await follower.end() == ["before", "half"]
     assert time.monotonic() - started < 2
-
-
-async def _until(holds: Callable[[], object], seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "it did not come to pass"
-        await asyncio.sleep(0.01)

@@ -20,7 +20,7 @@ from gdl.domain.offers import Exclusion
 from gdl.domain.spec import DeploymentSpec
 from gdl.tui.screens.deployment import DeploymentScreen
 from gdl.tui.store import Followed
-from tui_pilot import app_of
+from tui_pilot import app_of, until
 from tui_support import (
     SPEC,
     START,
@@ -56,12 +56,8 @@ def picture(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> 
 
 async def settle(pilot: Pilot[Any], needed: Callable[[], bool] = lambda: True) -> None:
     """Wait until the app has painted what it has, and `needed` holds."""
-    for _ in range(3000):
-        await pilot.pause(0.01)
-        if needed() and not app_of(pilot).feed.repaint_due:
-            await pilot.pause()
-            return
-    raise AssertionError("the app did not get there")
+    await pilot.pause(0.01)
+    await until(pilot, needed)
 
 
 def at(seconds: float) -> Clock:

@@ -15,6 +15,7 @@ import pytest
 from gdl.orchestrator.api.views import TunnelRow
 from gdl.orchestrator.sessions.tunnels import usual_port
 from market_support import Place
+from waiting import wait_until
 
 
 async def answer(row: TunnelRow, key: str | None = None) -> int | str:
@@ -66,13 +67,16 @@ async def test_a_tunnel_stays_open_while_no_program_of_ours_runs(place: Place) -
 async def test_a_tunnel_heals_and_ends_with_its_session(place: Place) -> None:
     row = await place.open()
     await place.cable.pull()
-    async with asyncio.timeout(20):
-        while await answer(row) == 200:
-            await asyncio.sleep(0.05)
+
+    async def answers() -> bool:
+        return await answer(row) == 200
+
+    async def is_silent() -> bool:
+        return not await answers()
+
+    await wait_until(is_silent)
     await place.cable.plug()
-    async with asyncio.timeout(20):
-        while await answer(row) != 200:
-            await asyncio.sleep(0.1)
+    await wait_until(answers)
     # The fixture destroys the session, and waits until the tunnel is gone by itself.
 
 
@@ -80,9 +84,7 @@ async def test_a_tunnel_heals_and_ends_with_its_session(place: Place) -> None:
 async def test_a_killed_tunnel_leaves_no_trace_that_deceives(place: Place) -> None:
     row = await place.open()
     os.kill(row.pid, 9)
-    async with asyncio.timeout(30):
-        while await place.gdl("tunnel", "--json"):
-            await asyncio.sleep(0.05)
+    await wait_until(place.has_no_tunnel)
     assert (await place.open()).endpoint == row.endpoint
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +15,7 @@ from gdl.tui.screens.model_dialog import ModelDialog
 from gdl.tui.screens.offers import OffersScreen
 from gdl.tui.widgets.keyed_table import KeyedTable
 from tui_support import SPEC, ScriptedOrchestrator
+from waiting import code_of, wait_until
 
 SIZE = (80, 24)
 
@@ -39,20 +39,13 @@ def shows(app: GdlApp, text: str) -> Callable[[], bool]:
 
 
 async def until(pilot: Pilot[Any], holds: Callable[[], bool]) -> None:
-    for _ in range(3000):
-        if holds() and not app_of(pilot).feed.repaint_due:
-            await pilot.pause()
-            return
-        await pilot.pause(0.01)
-    raise AssertionError("it never came to hold")
+    feed = app_of(pilot).feed
+    await wait_until(lambda: holds() and not feed.repaint_due, code_of(holds), pause=pilot.pause)
+    await pilot.pause()
 
 
 async def ended(app: GdlApp) -> None:
-    for _ in range(3000):
-        if app._exit:
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("the app did not end")
+    await wait_until(lambda: app._exit, "the app ends")
 
 
 def screen_text(app: GdlApp) -> str:
