@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import os
 import socket
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -162,14 +161,3 @@ async def until_after(
             if recorded.seq > seq and holds(recorded.event):
                 return recorded
     raise AssertionError("the story ended without it")
-
-
-def processes_naming(text: str) -> list[str]:
-    """Command lines of live processes that contain `text`."""
-    table = subprocess.run(["ps", "-ewwo", "pid=,stat=,args="], capture_output=True, text=True)
-    rows = [line.split(None, 2) for line in table.stdout.splitlines()]
-    return [
-        row[2]
-        for row in rows
-        if len(row) == 3 and text in row[2] and "Z" not in row[1] and int(row[0]) != os.getpid()
-    ]

@@ -20,6 +20,7 @@ from gdl.domain.offers import Offer, OfferQuery
 from gdl.domain.session import RentAnswer, RentRequest, Session, SessionStatus
 from gdl.settings import Settings
 from gdl.sshd.server import LocalServer
+from local_processes import alive
 from waiting import wait_until
 
 
@@ -60,14 +61,6 @@ async def enter(session: Session, key: Any) -> AsyncIterator[asyncssh.SSHClientC
 def key_of(rented: RentAnswer) -> asyncssh.SSHKey:
     assert rented.private_key is not None
     return asyncssh.import_private_key(rented.private_key.reveal())
-
-
-def alive(pid: int) -> bool:
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return text.rpartition(")")[2].split()[0] not in "ZX"
 
 
 async def test_commands(

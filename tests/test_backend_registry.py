@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deployment_support import Simulation, deployed, last, of_type, phases, processes_naming, spec
+from deployment_support import Simulation, deployed, last, of_type, phases, spec
 from gdl.backends import base, registry
 from gdl.backends.base import BackendContext
 from gdl.domain import events as ev
@@ -19,6 +19,7 @@ from gdl.domain.errors import UsageError
 from gdl.domain.offers import OfferQuery
 from gdl.domain.phase import Billing, Phase
 from gdl.settings import Settings
+from local_processes import processes_naming
 from outside_packages import install
 
 BUILT_IN = ["shopper", "ssh", "local", "sandbox"]

@@ -12,21 +12,13 @@ from typing import Unpack
 
 import pytest
 
-from deployment_support import (
-    SIMULATED,
-    Simulation,
-    Wish,
-    deployed,
-    last,
-    of_type,
-    processes_naming,
-    told,
-)
+from deployment_support import SIMULATED, Simulation, Wish, deployed, last, of_type, told
 from deployment_support import spec as house_spec
 from gdl.bootstrap import open_orchestrator
 from gdl.domain import events as ev
 from gdl.domain.decisions import AfterServing
 from gdl.domain.spec import DeploymentSpec
+from local_processes import processes_naming
 
 pytestmark = pytest.mark.long
 

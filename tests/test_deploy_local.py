@@ -22,7 +22,6 @@ from deployment_support import (
     last,
     of_type,
     phases,
-    processes_naming,
     spec,
     told,
     until,
@@ -37,6 +36,7 @@ from gdl.domain.health import CheckStatus
 from gdl.domain.phase import Billing, Phase
 from gdl.domain.remedies import Remedy, RemedyKind
 from gdl.orchestrator.service import Orchestrator
+from local_processes import processes_naming
 from local_shell import put_script
 
 

@@ -13,22 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from deployment_support import (
-    SIMULATED,
-    Simulation,
-    deployed,
-    last,
-    of_type,
-    processes_naming,
-    spec,
-    until,
-)
+from deployment_support import SIMULATED, Simulation, deployed, last, of_type, spec, until
 from gdl.bootstrap import open_orchestrator
 from gdl.domain import events as ev
 from gdl.domain.decisions import AfterServing
 from gdl.domain.health import CheckStatus
 from gdl.domain.phase import Billing
 from gdl.orchestrator.service import Orchestrator
+from local_processes import processes_naming
 from local_shell import put_script
 from real_sshd import SSHD, Sshd, real_sshd
 

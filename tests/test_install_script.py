@@ -19,6 +19,7 @@ from gdl.orchestrator.machine.install_script import Mark, pieces, script
 from gdl.orchestrator.service import Orchestrator
 from gdl.ssh import jobs
 from gdl.ssh.connection import Connection, Target
+from local_processes import alive
 from local_shell import put_script
 from waiting import wait_until
 
@@ -176,11 +177,4 @@ async def test_a_step_has_a_limit_of_its_own_and_leaves_nothing_running(
     assert told_steps(story)[-2:] == [("install", "started"), ("install", "failed")]
     assert [e.rule for e in of_type(story, ev.Diagnosed)] == ["step-time-limit"]
     assert "4 s" in of_type(story, ev.Diagnosed)[0].cause
-    await wait_until(lambda: not _lives(int(left.read_text())))
-
-
-def _lives(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+    await wait_until(lambda: not alive(int(left.read_text())))

@@ -15,12 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from deployment_support import SIMULATED, Simulation, last, processes_naming, spec, told
+from deployment_support import SIMULATED, Simulation, last, spec, told
 from gdl.domain.decisions import AfterServing
 from gdl.domain.errors import DeployError, GdlError, MachineError, UsageError
 from gdl.orchestrator.endpoint import cloudflared
 from gdl.orchestrator.service import Orchestrator
 from gdl.settings import Public
+from local_processes import processes_naming
 from market_support import Place, held
 
 PROGRAM = SIMULATED / "public" / "cloudflared"

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from deployment_support import processes_naming
+from local_processes import processes_naming
 from real_sshd import Sshd, real_sshd
 from real_support import ask, environment, first, is_phase, started
 

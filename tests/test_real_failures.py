@@ -22,9 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from deployment_support import free_port, processes_naming
+from deployment_support import free_port
+from local_processes import processes_naming
 from real_sshd import Sshd, real_sshd
 from real_support import Run, ask, environment, first, is_phase, started
 
@@ -82,17 +84,6 @@ def failed(run: Run) -> dict[str, Any]:
     return end
 
 
-def children(pid: int) -> list[int]:
-    """Pids of the direct children."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            fields = stat.read_text().rpartition(")")[2].split()
-            if int(fields[1]) == pid:
-                found.append(int(stat.parent.name))
-    return found
-
-
 def engine_pid(machine: Machine) -> int:
     """The leader of the server's group, from its job's folder."""
     return int((machine.work / "jobs" / "engine" / "pid").read_text())
@@ -100,23 +91,22 @@ def engine_pid(machine: Machine) -> int:
 
 def named(leader: int, name: str) -> list[int]:
     """Pids of the server's processes whose command line holds `name`."""
-    found, ask_for = [], [leader]
-    while ask_for:
-        pid = ask_for.pop()
-        ask_for += children(pid)
-        with contextlib.suppress(OSError):
-            if name in Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " "):
-                found.append(pid)
+    process = psutil.Process(leader)
+    found = []
+    for each in (process, *process.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if name in " ".join(each.cmdline()):
+                found.append(each.pid)
     return found
 
 
 def cut(sshd: Sshd) -> None:
     """End the connections, as a network that fails does; the listener stays."""
-    connections = children(sshd.pid)
+    connections = psutil.Process(sshd.pid).children()
     assert connections
-    for pid in connections:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    for connection in connections:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            connection.kill()
 
 
 def reconnected(event: dict[str, Any]) -> bool:
@@ -265,7 +255,8 @@ def test_broken_vision_packages_are_repaired_and_a_killed_engine_is_started_once
 def workers(machine: Machine) -> list[int]:
     """The engine's own processes, where they do not rename themselves."""
     server = named(engine_pid(machine), "launch.py")[0]
-    return [pid for pid in children(server) if not named(pid, "resource_tracker")]
+    children = [child.pid for child in psutil.Process(server).children()]
+    return [pid for pid in children if not named(pid, "resource_tracker")]
 
 
 def install_foreign_torchvision(work: Path) -> None:

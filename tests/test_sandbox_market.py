@@ -16,12 +16,13 @@ import httpx
 import pytest
 
 import sandbox_support as support
-from deployment_support import last, processes_naming
+from deployment_support import last
 from gdl.domain.offers import OfferQuery
 from gdl.simulator import scenario as scenarios
 from gdl.simulator.listings import gpus, listings, standard
 from gdl.simulator.service import Service
 from gdl.simulator.workspace import sweep
+from local_processes import processes_carrying, processes_naming
 from waiting import wait_until
 
 pytestmark = pytest.mark.scenarios
@@ -256,23 +257,10 @@ async def test_what_a_killed_owner_left_is_ended_by_the_next(tmp_path: Path) -> 
         os.kill(owner.pid, signal.SIGKILL)
         owner.wait()
         owner.stdout.close()
-    mark = os.fsencode(str(root))
-    assert [p for p in _environments() if mark in p]
+    assert processes_carrying(str(root))
     assert await sweep(root) == 1
     assert list(root.iterdir()) == []
-    await wait_until(lambda: not [p for p in _environments() if mark in p])
-
-
-def _environments() -> list[bytes]:
-    """Of all living processes."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                found.append((entry / "environ").read_bytes())
-            except OSError:
-                continue
-    return found
+    await wait_until(lambda: not processes_carrying(str(root)))
 
 
 # -- the backend -----------------------------------------------------------------------------------

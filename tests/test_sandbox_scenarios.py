@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 import sandbox_support as support
-from deployment_support import last, of_type, processes_naming
+from deployment_support import last, of_type
 from gdl.domain import events as ev
 from gdl.domain.errors import UsageError
 from gdl.orchestrator.machine import connection
 from gdl.simulator import scenario as scenarios
+from local_processes import processes_naming
 
 pytestmark = pytest.mark.scenarios
 

@@ -24,6 +24,7 @@ from gdl.domain.secret import Secret
 from gdl.ssh import job_scripts, jobs
 from gdl.ssh.jobs import Job, JobSpec, JobStatus
 from gdl.ssh.reconnecting import Link
+from local_processes import alive
 from ssh_server import SshServer, serving
 from waiting import wait_until
 
@@ -250,7 +251,7 @@ async def test_stop_resorts_to_kill(link: Link, work: Path) -> None:
     started = time.monotonic()
     assert not (await jobs.stop(link, job, grace_s=0.3)).running
     assert 0.3 <= time.monotonic() - started < 8
-    assert not _alive(job.pid)
+    assert not alive(job.pid)
 
 
 async def test_stop_gives_time_to_clean_up(link: Link, work: Path) -> None:
@@ -272,9 +273,9 @@ async def test_stop_finds_those_who_left_the_group(link: Link, work: Path) -> No
     job = await jobs.start(link, _spec(work, script))
     await wait_until(lambda: Path(job.log).read_text())
     pids = [int((work / name).read_text()) for name in ("left", "orphan")]
-    assert all(map(_alive, pids))
+    assert all(map(alive, pids))
     await jobs.stop(link, job)
-    assert not any(map(_alive, [*pids, job.pid]))
+    assert not any(map(alive, [*pids, job.pid]))
 
 
 async def test_stranger_with_the_same_pid_is_left_alone(link: Link, work: Path) -> None:
@@ -313,7 +314,7 @@ async def test_without_setsid(
     await server.cut()
     assert (await jobs.status(link, job)).running
     assert await jobs.stop(link, job) == JobStatus(False, -15)
-    assert not _alive(job.pid)
+    assert not alive(job.pid)
 
 
 @pytest.mark.parametrize("shell", ["dash", "bash", "busybox sh"])
@@ -326,11 +327,3 @@ def test_programs_parse_in_every_shell(shell: str, name: str) -> None:
         pytest.skip(f"no {command[0]} here")
     program = getattr(job_scripts, name)
     subprocess.run([*command, "-n"], input=program.encode(), check=True, timeout=10)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state not in "ZX"
