@@ -14,11 +14,13 @@ import time
 from pathlib import Path
 
 from gdl import simulator
-from gdl.diagnosis.rule_engine import Scanner, explain, rules
+from gdl.diagnosis.rule_engine import Scanner, explain, rule_set
+from gdl.engines.registry import get
 
 TESTS = Path(__file__).resolve().parent.parent / "tests" / "data"
 LOGS = Path(simulator.__file__).parent / "logs"
 ORDINARY = (TESTS / "engine" / "start-cpu.log").read_text().splitlines()
+RULES = rule_set(get("vllm").rules())
 LINES = 10_000
 SEEDS = 5
 MEGABYTES = 100
@@ -49,14 +51,14 @@ def ordinary_lines(count: int, chance: random.Random) -> list[str]:
 
 
 def diagnosed(lines: list[str]) -> str:
-    scanner = Scanner()
+    scanner = Scanner(RULES)
     scanner.feed(("\n".join(lines) + "\n").encode())
     return explain(scanner, 1).rule
 
 
 def quality() -> None:
     names = sorted(path.stem for path in LOGS.glob("*.log"))
-    tiers = {rule.id: rule.tier for rule in rules()}
+    tiers = {rule.id: rule.tier for rule in RULES.rules}
     for title, hidden in (("alone", False), (f"in {LINES} ordinary lines", True)):
         told: list[tuple[str, str]] = []
         for seed in range(SEEDS if hidden else 1):
@@ -90,7 +92,7 @@ def speed() -> None:
     megabytes = rounds * len(piece) / 1e6
     rates = []
     for _ in range(3):
-        scanner = Scanner()
+        scanner = Scanner(RULES)
         # Processor time: what else runs on the machine does not count.
         begun = time.process_time()
         for _ in range(rounds):

@@ -10,7 +10,7 @@ from gdl.domain.offers import OfferQuery
 from gdl.domain.secret import Secret
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines.base import Plan
-from gdl.engines.registry import create
+from gdl.engines.registry import get
 from gdl.orchestrator.leasing.requirements import resolved
 from gdl.settings import Settings
 
@@ -60,7 +60,7 @@ def make_plan(
     query: OfferQuery | None = None,
     **settings: Any,
 ) -> Plan:
-    engine = create("vllm")
+    engine = get("vllm")
     return engine.plan(
         DeploymentSpec(model, "ssh", query or OfferQuery(), engine_args=engine_args),
         host,

@@ -129,7 +129,7 @@ async def quick_orchestrator(
     orchestrator = Orchestrator(
         settings=settings,
         backend=on or ShopperBackend(settings, consumer),
-        engine=engines.create("vllm"),
+        engines=engines.get,
         journal=journal,
         consumer_id=consumer,
         attempt=attempt or kind,

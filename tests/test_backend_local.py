@@ -72,7 +72,7 @@ async def test_commands(
     rented = await rent(backend)
     folder = tmp_path / "data" / "local" / rented.session.id
     assert rented.work_dir == backend.work_dir(rented.session.id) == str(folder / "work")
-    assert rented.engine_log == backend.log_path(rented.session.id)
+    assert rented.engine_log == backend.log_path(rented.session.id, "engine.log")
     async with enter(rented.session, key_of(rented)) as conn:
         done = await conn.run("pwd; echo err >&2; exit 7")
         assert (done.stdout, done.stderr, done.exit_status) == (f"{folder}/work\n", "err\n", 7)

@@ -189,7 +189,7 @@ async def test_a_build_that_does_not_agree_with_its_torch_gives_way_to_another(
 ) -> None:
     sim.with_gpu()
     sim.server("mismatch")
-    sim.flags["install"] = {"vllm_version": "0.14.0"}
+    sim.flags["install"] = {"version": "0.14.0"}
     model = sim.folder / "model"
     model.mkdir()
     async with sim.house() as house:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gdl.diagnosis.rule_engine import by_id, diagnose, rules
+from diagnosis_support import by_id, diagnose, rules
 from gdl.diagnosis.rules import Rule
 from log_excerpts import LOGS
 
@@ -21,11 +21,11 @@ def excerpt(name: str) -> list[str]:
 
 
 def test_every_rule_by_text_has_an_excerpt_and_every_excerpt_a_rule() -> None:
-    told_by_text = {rule.id for rule in rules() if rule.pattern is not None}
+    told_by_text = {rule.id for rule in rules if rule.pattern is not None}
     assert told_by_text == {path.stem for path in LOGS.glob("*.log")}
 
 
-@pytest.mark.parametrize("rule", [r for r in rules() if r.pattern is not None], ids=lambda r: r.id)
+@pytest.mark.parametrize("rule", [r for r in rules if r.pattern is not None], ids=lambda r: r.id)
 def test_each_rule_wins_on_its_own_excerpt(rule: Rule) -> None:
     found = diagnose(excerpt(rule.id), exit_status=1)
     assert found.rule == rule.id
@@ -35,7 +35,7 @@ def test_each_rule_wins_on_its_own_excerpt(rule: Rule) -> None:
     assert any(rule.pattern.search(line) for line in excerpt(rule.id))
 
 
-@pytest.mark.parametrize("rule", rules(), ids=lambda r: r.id)
+@pytest.mark.parametrize("rule", rules, ids=lambda r: r.id)
 def test_rules_are_complete_sentences_of_a_known_kind(rule: Rule) -> None:
     assert rule.kind in KINDS
     assert rule.cause.endswith(".") and rule.remedy.endswith(".")
@@ -43,7 +43,7 @@ def test_rules_are_complete_sentences_of_a_known_kind(rule: Rule) -> None:
 
 def test_a_good_start_matches_no_rule() -> None:
     lines = STARTED_WELL.read_text().splitlines()
-    wrong = [r.id for r in rules() if r.pattern and any(r.pattern.search(li) for li in lines)]
+    wrong = [r.id for r in rules if r.pattern and any(r.pattern.search(li) for li in lines)]
     assert wrong == []
 
 
@@ -177,4 +177,4 @@ def test_every_rule_has_a_scenario_or_a_reason_why_not() -> None:
         if loaded.expect is not None:
             played.add(loaded.expect.diagnosed)
     assert set(BY_THE_MARKET.values()) <= set(scenario.names())
-    assert {rule.id for rule in rules()} - played == set(REPLAYED)
+    assert {rule.id for rule in rules} - played == set(REPLAYED)

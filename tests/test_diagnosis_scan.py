@@ -11,15 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from diagnosis_support import Scanner, diagnose, rules
 from gdl.diagnosis.literals import required
-from gdl.diagnosis.rule_engine import Diagnosis, Scanner, diagnose, explain, rules
+from gdl.diagnosis.rule_engine import Diagnosis, explain
 from gdl.diagnosis.rules import Rule
 from gdl.diagnosis.scan import LINE
 from gdl.domain.remedies import Remedy, RemedyKind
 from log_excerpts import LOGS
 
 STARTED_WELL = Path(__file__).parent / "data" / "engine" / "start-cpu.log"
-BY_TEXT = [rule for rule in rules() if rule.pattern is not None]
+BY_TEXT = [rule for rule in rules if rule.pattern is not None]
 
 
 def read(data: bytes, size: int, status: int | None = 1) -> Diagnosis:
@@ -176,11 +177,11 @@ def test_a_message_without_the_value_leaves_nothing_to_apply() -> None:
 
 @pytest.mark.parametrize("value", ["1; id", "$(id)", "-rf", "", "0", "1 --api-key x", "9" * 99])
 def test_only_plain_values_of_a_message_are_used(value: str) -> None:
-    rule = next(r for r in rules() if r.id == "context-does-not-fit")
+    rule = next(r for r in rules if r.id == "context-does-not-fit")
     assert rule.action({"length": value}) == Remedy(RemedyKind.NEXT)
 
 
-@pytest.mark.parametrize("rule", rules(), ids=lambda r: r.id)
+@pytest.mark.parametrize("rule", rules, ids=lambda r: r.id)
 def test_every_rule_has_a_remedy_in_words(rule: Rule) -> None:
     groups = dict.fromkeys(re.compile(rule.pattern or "").groupindex, "12")
     remedy = rule.action(groups)

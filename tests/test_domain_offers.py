@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gdl.domain.offers import Offer, OfferQuery
 from gdl.domain.ranking import Exclusions, alike, rank, why_none
-from gdl.domain.requirements import ModelShape, needed
+from gdl.domain.requirements import MemoryModel, ModelShape
 
 
 def offer(ident: str, price: float, **more: object) -> Offer:
@@ -64,7 +64,9 @@ def test_a_floored_listing_still_counts_as_what_it_is() -> None:
 
 
 def test_the_model_decides_how_much_memory_is_enough() -> None:
-    need = needed(ModelShape(7.2, layers=32, kv_heads=8, head_size=128, max_context=32768))
+    need = MemoryModel(0.9, 1.2, 0.1).needed(
+        ModelShape(7.2, layers=32, kv_heads=8, head_size=128, max_context=32768)
+    )
     assert 17 < need.vram_gb < 23
     rows = [offer("small", 0.05, vram_gb=12), offer("fits", 0.2)]
     assert suitable(*rows, needed_vram_gb=need.vram_gb) == ["fits"]

@@ -16,7 +16,7 @@ from gdl.bootstrap import open_orchestrator
 from gdl.domain import events as ev
 from gdl.domain.errors import DeployError
 from gdl.domain.spec import DeploymentSpec
-from gdl.engines.registry import create
+from gdl.engines.registry import get
 from gdl.host.inspection import inspect_host
 from gdl.settings import Settings
 from gdl.ssh.reconnecting import Link
@@ -78,7 +78,7 @@ async def test_look_and_plan(case: Case, tmp_path: Path, monkeypatch: pytest.Mon
             await link.aclose()
     assert facts.has_gpu == (not case.smi)
     assert (facts.driver, facts.cuda) == (case.driver, case.cuda)
-    engine = create("vllm")
+    engine = get("vllm")
     model = engine.resolve("qwen2.5-0.5b")
     spec = DeploymentSpec("qwen2.5-0.5b", "ssh")
 

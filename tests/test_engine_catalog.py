@@ -5,9 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gdl.domain.errors import UsageError
-from gdl.domain.requirements import needed
 from gdl.engines import catalog
-from gdl.engines.registry import create
+from gdl.engines.registry import get
 
 NAMED = """tinyllama phi-2 phi-1.5 mistral-7b qwen2-7b qwen2-1.5b gemma-7b gemma-2b qwen2.5-0.5b
 smollm2-135m llama-3.1-8b qwen2.5-7b"""
@@ -15,8 +14,8 @@ smollm2-135m llama-3.1-8b qwen2.5-7b"""
 
 @pytest.mark.parametrize("alias", NAMED.split())
 def test_aliases_resolve_in_any_case(alias: str) -> None:
-    model = create().resolve(alias.upper())
-    assert model == create().resolve(alias)
+    model = get("vllm").resolve(alias.upper())
+    assert model == get("vllm").resolve(alias)
     assert model.served_name == alias
     assert model.shape is not None and model.shape.layers > 0
 
@@ -29,11 +28,11 @@ def test_every_known_model_has_a_plausible_shape() -> None:
         guessed = catalog.guess_shape(entry.alias)
         if guessed is not None and "phi" not in entry.alias:
             assert guessed.parameters_b == pytest.approx(shape.parameters_b, rel=0.26), entry.alias
-        assert 0 < needed(shape).vram_gb < 400
+        assert 0 < get("vllm").memory.needed(shape).vram_gb < 400
 
 
 def test_sources() -> None:
-    resolve = create().resolve
+    resolve = get("vllm").resolve
     packaged = resolve("smollm2-135m")
     assert (packaged.source, packaged.location) == ("packaged", "models/smollm2-135m")
     hub = resolve("HuggingFaceTB/SmolLM2-135M-Instruct")
@@ -45,7 +44,7 @@ def test_sources() -> None:
 
 
 def test_a_known_hub_id_is_known_whatever_its_case() -> None:
-    model = create().resolve("google/GEMMA-7b-it")
+    model = get("vllm").resolve("google/GEMMA-7b-it")
     assert model.gated
     assert model.location == "google/gemma-7b-it"
 
@@ -64,7 +63,7 @@ def test_a_known_hub_id_is_known_whatever_its_case() -> None:
     ],
 )
 def test_sizes_are_guessed_from_names(name: str, parameters: float, each: float) -> None:
-    shape = create().resolve(name).shape
+    shape = get("vllm").resolve(name).shape
     assert shape is not None
     assert shape.parameters_b == pytest.approx(parameters)
     assert shape.bytes_per_parameter == each
@@ -72,12 +71,12 @@ def test_sizes_are_guessed_from_names(name: str, parameters: float, each: float)
 
 @pytest.mark.parametrize("name", ["org/phi-3-mini-4k", "org/model-v2", "org/some-4bit", "org/a1b2"])
 def test_a_name_without_a_size_has_no_shape(name: str) -> None:
-    assert create().resolve(name).shape is None
+    assert get("vllm").resolve(name).shape is None
 
 
 def test_a_near_miss_is_answered_with_what_was_meant() -> None:
     with pytest.raises(UsageError, match="tinylama") as caught:
-        create().resolve("tinylama")
+        get("vllm").resolve("tinylama")
     assert "tinyllama" in caught.value.hint
 
 
@@ -105,7 +104,7 @@ def test_a_near_miss_is_answered_with_what_was_meant() -> None:
 )
 def test_hostile_or_malformed_names_are_refused_in_one_printable_line(name: str) -> None:
     with pytest.raises(UsageError) as caught:
-        create().resolve(name)
+        get("vllm").resolve(name)
     assert caught.value.message.isprintable() and caught.value.hint
     assert len(caught.value.message) < 120
 
@@ -113,7 +112,7 @@ def test_hostile_or_malformed_names_are_refused_in_one_printable_line(name: str)
 @given(st.text(max_size=60))
 def test_any_name_is_resolved_or_refused(name: str) -> None:
     try:
-        model = create().resolve(name)
+        model = get("vllm").resolve(name)
     except UsageError:
         return
     assert model.served_name.isprintable() and model.served_name
@@ -121,4 +120,4 @@ def test_any_name_is_resolved_or_refused(name: str) -> None:
 
 def test_unknown_engine() -> None:
     with pytest.raises(UsageError, match="unknown engine"):
-        create("nope")
+        get("nope")

@@ -24,7 +24,7 @@ from gdl.domain.errors import DeployError, UsageError
 from gdl.domain.host import Gpu
 from gdl.engines.vllm import compat, compat_table
 from gdl.engines.vllm.compat_table import parse
-from gdl.engines.vllm.preview import preview
+from gdl.engines.vllm.preview import line, preview
 from gdl.settings import Install, Settings
 
 CHOICES = Path(__file__).parent / "data" / "choices"
@@ -40,7 +40,7 @@ VERSIONS = (
 
 
 def settings(version: str = "", installer: Literal["auto", "uv", "pip"] = "auto") -> Settings:
-    return Settings(install=Install(vllm_version=version, installer=installer))
+    return Settings(install=Install(version=version, installer=installer))
 
 
 def page(driver: str) -> str:
@@ -49,7 +49,7 @@ def page(driver: str) -> str:
     for gpu in GPUS:
         lines.append("\n")
         for version in VERSIONS:
-            told = preview(driver, gpu, settings(version, installer="uv")).line
+            told = line(preview(driver, gpu, settings(version, installer="uv")))
             told = re.sub(r"vllm-[\d.]+(\+cu\d+)-cp38-abi3-", r"\1 ", told)
             told = re.sub(r"_x86_64\.whl with PyTorch for (cu\d+)", r" [\1]", told)
             told = told.replace(" with PyTorch for ", " torch ")
@@ -88,7 +88,7 @@ def test_wheel_torch_and_driver_agree_in_every_way(driver: str, gpu: str) -> Non
     host = gpu_host(Gpu("x", 24576, gpu), driver=driver, docker="docker", docker_gpus=True)
     for version in VERSIONS:
         try:
-            choice = compat.for_gpu(host, Install(vllm_version=version))
+            choice = compat.for_gpu(host, Install(version=version))
         except DeployError as refusal:
             assert refusal.message and refusal.hint and "\n" not in refusal.message
             continue
@@ -124,7 +124,7 @@ def test_wheel_torch_and_driver_agree_in_every_way(driver: str, gpu: str) -> Non
     ],
 )
 def test_what_breaks_both_ways(driver: str, version: str, first: tuple[str, str]) -> None:
-    way = compat.for_gpu(gpu_host(L4, driver=driver), Install(vllm_version=version)).ways[0]
+    way = compat.for_gpu(gpu_host(L4, driver=driver), Install(version=version)).ways[0]
     assert (first[0] in way.requirement, way.backend) == (True, first[1])
 
 
@@ -132,8 +132,8 @@ def test_what_breaks_both_ways(driver: str, version: str, first: tuple[str, str]
 def test_and_where_only_an_older_release_helps(version: str) -> None:
     host = gpu_host(L4, driver="570.124.06")
     with pytest.raises(DeployError, match=r"driver 570\.124\.06 is too old for vLLM") as caught:
-        compat.for_gpu(host, Install(vllm_version=version))
-    assert "leave install.vllm_version empty" in caught.value.hint
+        compat.for_gpu(host, Install(version=version))
+    assert "leave install.version empty" in caught.value.hint
     assert compat.for_gpu(host, Install()).version == "0.19.1"
 
 
@@ -184,7 +184,7 @@ def test_the_other_wheels_have_a_torch_and_a_driver() -> None:
 
 def test_no_version_breaks_the_choice() -> None:
     for version in ("0.0.1", "0.4.0.post1", "0.19.2rc1", "1.0", "99.0.0.dev3"):
-        assert compat.for_gpu(gpu_host(), Install(vllm_version=version)).version == version
+        assert compat.for_gpu(gpu_host(), Install(version=version)).version == version
 
 
 # -- libc and processors -------------------------------------------------------------------------
@@ -194,7 +194,7 @@ def test_an_old_libc_gets_an_older_release_or_a_container() -> None:
     assert compat.for_gpu(gpu_host(libc="glibc 2.31"), Install()).version == "0.33.0"
     assert compat.for_gpu(gpu_host(libc="glibc 2.27"), Install()).version == "0.7.3"
     with pytest.raises(DeployError, match=r"glibc 2\.31 is too old for vLLM 0\.20\.0 \(2\.35"):
-        compat.for_gpu(gpu_host(libc="glibc 2.31"), Install(vllm_version="0.20.0"))
+        compat.for_gpu(gpu_host(libc="glibc 2.31"), Install(version="0.20.0"))
     with pytest.raises(DeployError, match="musl"):
         compat.for_gpu(gpu_host(libc="musl"), Install())
     assert compat.for_image(gpu_host(libc="musl"), Install()).image == "vllm/vllm-openai:v0.33.0"
@@ -216,7 +216,7 @@ def test_foreign_processors_are_refused() -> None:
 )
 def test_images_have_limits_of_their_own(host: object, version: str, words: str) -> None:
     with pytest.raises(DeployError, match=words):
-        compat.for_image(host, Install(vllm_version=version))  # type: ignore[arg-type]
+        compat.for_image(host, Install(version=version))  # type: ignore[arg-type]
 
 
 # -- doctor --plan -------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gdl.engines.registry import create
+from gdl.engines.registry import get
 
 START = Path(__file__).parent / "data" / "engine" / "start-cpu.log"
 NEWER_GPU = """\
@@ -43,7 +43,7 @@ INFO:     Application startup complete.
 
 @pytest.mark.parametrize("text", [START.read_text(), NEWER_GPU, OLDER], ids=["cpu", "gpu", "old"])
 def test_a_start_only_moves_forward_and_ends_ready(text: str) -> None:
-    marks = [m for m in map(create().read_line, text.splitlines()) if m is not None]
+    marks = [m for m in map(get("vllm").read_line, text.splitlines()) if m is not None]
     fractions = [m.fraction for m in marks if m.fraction is not None]
     assert fractions == sorted(fractions)
     assert marks[-1].stage == "ready" and marks[-1].fraction == 1.0
@@ -55,12 +55,12 @@ def test_a_start_only_moves_forward_and_ends_ready(text: str) -> None:
 
 @pytest.mark.parametrize("text", [NEWER_GPU, OLDER], ids=["gpu", "old"])
 def test_every_line_of_interest_makes_a_mark(text: str) -> None:
-    unmarked = [line for line in text.splitlines() if create().read_line(line) is None]
+    unmarked = [line for line in text.splitlines() if get("vllm").read_line(line) is None]
     assert unmarked == []
 
 
 def test_the_real_start_shows_what_matters() -> None:
-    texts = [m.text for m in map(create().read_line, START.read_text().splitlines()) if m]
+    texts = [m.text for m in map(get("vllm").read_line, START.read_text().splitlines()) if m]
     assert "vLLM 0.32.0 imports" in texts
     assert "torch 2.13.0+cpu imports (CUDA: none)" in texts
     assert "shard 1/1" in texts
@@ -72,10 +72,10 @@ def test_the_real_start_shows_what_matters() -> None:
     ["", "INFO: 127.0.0.1 - GET /health 200", "Application is complete", "x" * 100_000],
 )
 def test_other_lines_make_none(line: str) -> None:
-    assert create().read_line(line) is None
+    assert get("vllm").read_line(line) is None
 
 
 @given(st.text(max_size=200))
 def test_no_line_breaks_the_reader(line: str) -> None:
-    mark = create().read_line("checkpoint shards: 999% Completed | 9/9 {x} " + line)
+    mark = get("vllm").read_line("checkpoint shards: 999% Completed | 9/9 {x} " + line)
     assert mark is not None and mark.fraction is not None and mark.fraction <= 1.0

@@ -50,10 +50,10 @@ def golden() -> dict[str, Plan]:
         "gpu-older-driver": make_plan("qwen2.5-7b", gpu_host(T4, T4, T4, driver="535.183.01")),
         "gpu-cuda-118": make_plan("mistral-7b", gpu_host(V100, driver="470.57.02")),
         "gpu-given-cu129-wheel": make_plan(
-            "org/some-3b", gpu_host(driver="550.54"), install=Install(vllm_version="0.24.0")
+            "org/some-3b", gpu_host(driver="550.54"), install=Install(version="0.24.0")
         ),
         "gpu-given-older": make_plan(
-            "phi-2", gpu_host(driver="580.95.05"), install=Install(vllm_version="0.14.0")
+            "phi-2", gpu_host(driver="580.95.05"), install=Install(version="0.14.0")
         ),
         "container-hub": make_plan(
             "llama-3.1-8b",
@@ -160,15 +160,15 @@ def test_the_newest_release_that_fits(
 def test_a_given_release_gets_the_torch_of_its_cuda(
     version: str, driver: str, requirement: str, backend: str
 ) -> None:
-    way = chosen(gpu_host(driver=driver), vllm_version=version).ways[0]
+    way = chosen(gpu_host(driver=driver), version=version).ways[0]
     assert (way.requirement, way.backend) == (requirement, backend)
 
 
 def test_a_given_release_for_a_newer_cuda_comes_from_its_other_wheel() -> None:
-    ways = chosen(gpu_host(driver="550.54"), vllm_version="0.30.0").ways
+    ways = chosen(gpu_host(driver="550.54"), version="0.30.0").ways
     assert all("+cu129" in way.requirement and way.backend == "cu129" for way in ways)
     assert "manylinux_2_31_x86_64.whl" in ways[0].requirement
-    arm = chosen(gpu_host(driver="550.54", arch="aarch64"), vllm_version="0.30.0").ways
+    arm = chosen(gpu_host(driver="550.54", arch="aarch64"), version="0.30.0").ways
     assert "_aarch64.whl" in arm[0].requirement
 
 
@@ -183,11 +183,11 @@ def test_an_old_driver_gets_cuda_118() -> None:
     [
         (gpu_host(driver="440.33"), {}, "too old"),
         (gpu_host(P100), {}, "compute capability 6.0"),
-        (gpu_host(driver="550.54"), {"vllm_version": "0.33.0"}, "needs 580"),
-        (gpu_host(T4), {"installer": "pip", "vllm_version": "0.33.0"}, "Python 3.11 to 3.14"),
-        (gpu_host(V100), {"vllm_version": "0.24.0"}, "needs 7.5"),
-        (gpu_host(B200), {"vllm_version": "0.8.5"}, "newer CUDA"),
-        (gpu_host(), {"python": "3.9", "vllm_version": "0.20.0"}, "Python 3.10 to 3.14"),
+        (gpu_host(driver="550.54"), {"version": "0.33.0"}, "needs 580"),
+        (gpu_host(T4), {"installer": "pip", "version": "0.33.0"}, "Python 3.11 to 3.14"),
+        (gpu_host(V100), {"version": "0.24.0"}, "needs 7.5"),
+        (gpu_host(B200), {"version": "0.8.5"}, "newer CUDA"),
+        (gpu_host(), {"python": "3.9", "version": "0.20.0"}, "Python 3.10 to 3.14"),
     ],
 )
 def test_what_cannot_run_is_refused_with_a_hint(
@@ -238,7 +238,7 @@ def test_too_small_or_foreign_machines_are_refused(model: str, host: HostFacts, 
 @pytest.mark.parametrize(
     ("install", "words"),
     [
-        ({"vllm_version": "latest; id"}, "vllm_version"),
+        ({"version": "latest; id"}, "version"),
         ({"python": "python3; id"}, "install.python"),
         ({"find_links": ("/srv/my wheels",)}, "not a place"),
         ({"extra_index_url": ("--index-url=x",)}, "not a place"),

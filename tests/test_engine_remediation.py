@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from diagnosis_support import diagnose, rules
 from engine_support import cpu_host, gpu_host, make_plan
-from gdl.diagnosis.rule_engine import diagnose, rules
 from gdl.diagnosis.rules import Rule
 from gdl.domain.remedies import RemedyKind
 from gdl.engines.base import Plan
@@ -23,7 +23,7 @@ def repair(plan: Plan, name: str) -> str:
 
 def older() -> Plan:
     """A release that has three builds for this driver."""
-    install = Install(vllm_version="0.14.0", installer="uv")
+    install = Install(version="0.14.0", installer="uv")
     return make_plan("phi-2", gpu_host(driver="580.65.06"), install=install)
 
 
@@ -39,7 +39,7 @@ def work(tmp_path: Path) -> Path:
 
 def test_every_repair_that_a_rule_names_exists() -> None:
     groups = {"free": "20", "total": "24", "length": "8", "number": "8"}
-    named = {r.action(groups).name for r in rules() if r.action(groups).kind is RemedyKind.REPAIR}
+    named = {r.action(groups).name for r in rules if r.action(groups).kind is RemedyKind.REPAIR}
     assert named == set(dict(older().server.repairs))
 
 
@@ -70,7 +70,7 @@ def test_with_another_driver_it_may_run(work: Path) -> None:
     again = make_plan(
         "phi-2",
         gpu_host(driver="590.44"),
-        install=Install(vllm_version="0.14.0", installer="uv"),
+        install=Install(version="0.14.0", installer="uv"),
     )
     assert "trying uv: vllm==0.14.0 with" in run(step(again, "install").script, work).stdout
 
@@ -144,7 +144,7 @@ def test_a_missing_compiler_is_told_as_missing_headers_are() -> None:
     assert (found.rule, found.action.name) == ("python-headers", "python-headers")
 
 
-@pytest.mark.parametrize("rule", rules(), ids=lambda r: r.id)
+@pytest.mark.parametrize("rule", rules, ids=lambda r: r.id)
 def test_a_wait_says_for_how_long(rule: Rule) -> None:
     if rule.kind == "wait":
         assert int(rule.action({}).value) > 0

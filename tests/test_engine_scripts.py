@@ -187,7 +187,7 @@ def test_where_the_machine_has_places_of_its_own_they_come_first(
 
 def test_every_way_is_tried_before_giving_up(work: Path) -> None:
     install = step(
-        make_plan("phi-2", gpu_host(), install=Install(vllm_version="0.14.0", installer="uv")),
+        make_plan("phi-2", gpu_host(), install=Install(version="0.14.0", installer="uv")),
         "install",
     )
     program(work / "uv/bin/uv", FAKE_UV + "exit 1\n")
@@ -202,9 +202,7 @@ def test_every_way_is_tried_before_giving_up(work: Path) -> None:
 
 
 def test_a_full_disk_ends_all_ways(work: Path) -> None:
-    install = step(
-        make_plan("phi-2", gpu_host(), install=Install(vllm_version="0.14.0")), "install"
-    )
+    install = step(make_plan("phi-2", gpu_host(), install=Install(version="0.14.0")), "install")
     program(
         work / "uv/bin/uv", FAKE_UV + "echo 'No space left on device (os error 28)' >&2\nexit 2\n"
     )

@@ -15,8 +15,8 @@ from deployment_support import Simulation, last, of_type, spec, told, until
 from gdl.domain import events as ev
 from gdl.domain.decisions import AfterServing
 from gdl.domain.health import Condition
-from gdl.endpoint.engine_metrics import read_metrics
 from gdl.endpoint.health_monitor import HealthMonitor, Look, Meter
+from gdl.engines.vllm.metrics import read_metrics
 from gdl.orchestrator.service import Orchestrator
 from market_support import held, kept, market
 
@@ -114,7 +114,7 @@ vllm:generation_tokens_total{engine="1"
 
 def test_speed_is_what_was_generated_between_two_readings() -> None:
     clock = Clock()
-    meter = Meter(clock)
+    meter = Meter(read_metrics, clock)
     for now, generated in ((0.0, 100), (2.0, 300), (4.0, 10)):
         clock.now = now
         meter.take(read_metrics(f"vllm:generation_tokens_total {generated}"))

@@ -12,12 +12,14 @@ from engine_support import L4, V100, cpu_host, gpu_host, make_plan
 from gdl.domain.errors import DeployError, UsageError
 from gdl.domain.offers import Offer, OfferQuery
 from gdl.domain.ranking import rank, why_none
-from gdl.domain.requirements import ModelShape, needed, quantized
-from gdl.engines.registry import create
+from gdl.domain.requirements import ModelShape, quantized
+from gdl.engines.registry import get
 from gdl.orchestrator.leasing.requirements import sized
 from gdl.settings import Engine, Install, Settings
 from test_sandbox_cli import gdl
 
+QUANTIZATIONS = get("vllm").info.quantizations
+needed = get("vllm").memory.needed
 SEVEN_B = ModelShape(7.0, layers=32, kv_heads=8, head_size=128, max_context=32768)
 
 
@@ -40,14 +42,14 @@ def test_a_longer_context_and_more_requests_need_a_larger_cache() -> None:
 
 
 def test_quantized_weights_are_small_on_the_gpu_alone() -> None:
-    small = quantized(SEVEN_B, "bitsandbytes")
+    small = quantized(SEVEN_B, QUANTIZATIONS["bitsandbytes"])
     assert small.weights_gb == pytest.approx(7 * 0.55)
     assert small.files_gb == 14.0
     assert needed(small).disk_gb == needed(SEVEN_B).disk_gb
     assert needed(small).vram_gb < needed(SEVEN_B).vram_gb / 1.8
-    assert quantized(SEVEN_B, "") == SEVEN_B
+    assert quantized(SEVEN_B, None) == SEVEN_B
     awq = ModelShape(7.0, bytes_per_parameter=0.55)
-    assert quantized(awq, "fp8") == awq
+    assert quantized(awq, QUANTIZATIONS["fp8"]) == awq
 
 
 def test_the_load_reaches_the_server() -> None:
@@ -91,7 +93,7 @@ def test_bitsandbytes_is_installed_beside_vllm_and_fits_a_smaller_gpu() -> None:
     [
         (cpu_host(), Install(), "fp8 needs a GPU"),
         (gpu_host(V100, driver="580.65"), Install(), "compute capability 7.5, this one has 7.0"),
-        (gpu_host(L4), Install(vllm_version="0.14.0"), "fp8 needs vLLM 0.20.0, 0.14.0 is what"),
+        (gpu_host(L4), Install(version="0.14.0"), "fp8 needs vLLM 0.20.0, 0.14.0 is what"),
     ],
 )
 def test_a_machine_that_cannot_quantize_is_left(host: object, install: Install, told: str) -> None:
@@ -117,11 +119,11 @@ def test_a_machine_that_cannot_quantize_is_left(host: object, install: Install, 
 )
 def test_what_no_machine_can_do_is_told_before_money_is_spent(query: OfferQuery, told: str) -> None:
     with pytest.raises(UsageError, match=told):
-        sized(create("vllm"), query, Settings())
+        sized(get("vllm"), query, Settings())
 
 
 def test_the_need_is_told_in_its_parts() -> None:
-    engine = create("vllm")
+    engine = get("vllm")
     query = OfferQuery(model="mistral-7b", context=8192, concurrency=8)
     found = sized(engine, query, Settings())
     assert found.need is not None and found.longest == 32768

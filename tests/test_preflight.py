@@ -19,6 +19,7 @@ from gdl.domain.host import Gpu, GpuProcess, HostFacts
 from gdl.domain.offers import Offer
 from gdl.domain.promises import broken_promise, same_gpu
 from gdl.engines.catalog import resolve
+from gdl.engines.registry import get
 from gdl.host import download, inspection
 from gdl.orchestrator.machine import preflight
 from gdl.simulator import listings as sandbox_offers
@@ -65,7 +66,7 @@ async def test_everything_that_a_machine_tells(tmp_path: Path) -> None:
     docker = '[ "$1" = version ] && echo 28.3.0\n'
     shell = machine(tmp_path, **{"nvidia-smi": SMI, "docker": docker})
     (tmp_path / "work/venv/lib/python3.12/site-packages/vllm").mkdir(parents=True)
-    facts = await facts_of(shell, tmp_path)
+    facts = await facts_of(shell, tmp_path, probe=get("vllm").probe)
     assert facts.gpus == (Gpu("NVIDIA L4", 23034, "8.9"),) * 2
     assert (facts.driver, facts.cuda) == ("570.124.06", "12.8")
     assert facts.gpu_memory_used_mib == 1203
@@ -73,7 +74,7 @@ async def test_everything_that_a_machine_tells(tmp_path: Path) -> None:
     assert facts.docker == "docker"
     assert facts.libc.startswith("glibc 2.")
     assert facts.shm_mib > 0 and facts.ram_gib > 0 and facts.disk_free_gib > 0
-    assert facts.has_vllm and facts.dpkg_lock == "" and facts.download_mb_s is None
+    assert facts.engine.installed and facts.dpkg_lock == "" and facts.download_mb_s is None
     assert len(shell.commands) == 1, "one round trip"
 
 
@@ -165,7 +166,7 @@ async def test_the_rate_is_measured_where_packages_would_come_from(
     shell = machine(tmp_path, curl=curl, python3=f'exec {shlex.quote(sys.executable)} "$@"\n')
     async with answering(handler) as port:
         monkeypatch.setenv("UV_DEFAULT_INDEX", f"http://127.0.0.1:{port}/root/simple/")
-        facts = await facts_of(shell, tmp_path, measure=True)
+        facts = await facts_of(shell, tmp_path, measure=True, probe=get("vllm").probe)
         assert facts.download_mb_s is not None and facts.download_mb_s > 0
         assert asked == ["/root/simple/vllm/", "/root/files/vllm-1.whl"]
         assert (await facts_of(shell, tmp_path)).download_mb_s is None
@@ -176,7 +177,7 @@ async def test_the_rate_is_measured_where_packages_would_come_from(
         configured = tmp_path / "pip.conf"
         configured.write_text(f"[global]\nindex-url = http://127.0.0.1:{port}/other/simple\n")
         monkeypatch.setenv("PIP_CONFIG_FILE", str(configured))
-        await facts_of(shell, tmp_path, measure=True)
+        await facts_of(shell, tmp_path, measure=True, probe=get("vllm").probe)
         assert asked[2:] == ["/other/simple/vllm/", "/other/files/vllm-1.whl"]
 
 
@@ -193,18 +194,22 @@ def slow_shell(tmp_path: Path, bytes_read: int) -> Shell:
 async def test_a_slow_host_is_left_after_a_second_look(tmp_path: Path) -> None:
     facts = gpu_host(download_mb_s=1.2)
     with pytest.raises(DeployError, match=r"downloads at 2\.0 MB/s: 20 GB would take 167 min"):
-        await preflight.refuse_slow(slow_shell(tmp_path, 20_000_000), facts, 20, 1800)
+        await preflight.refuse_slow(slow_shell(tmp_path, 20_000_000), facts, "vllm", 20, 1800)
 
 
 async def test_a_slow_first_look_alone_decides_nothing(tmp_path: Path) -> None:
     slow = gpu_host(download_mb_s=1.2)
-    better = await preflight.refuse_slow(slow_shell(tmp_path, 90_000_000), slow, 20, 1800)
+    better = await preflight.refuse_slow(slow_shell(tmp_path, 90_000_000), slow, "vllm", 20, 1800)
     assert better.download_mb_s == 9.0
     (tmp_path / "2").mkdir()
-    small = await preflight.refuse_slow(slow_shell(tmp_path / "2", 20_000_000), slow, 1.0, 1800)
+    small = await preflight.refuse_slow(
+        slow_shell(tmp_path / "2", 20_000_000), slow, "vllm", 1.0, 1800
+    )
     assert small.download_mb_s == 2.0
     for untouched in (gpu_host(), gpu_host(download_mb_s=80.0)):
-        assert await preflight.refuse_slow(Shell(Path("/none")), untouched, 99, 1) is untouched
+        assert (
+            await preflight.refuse_slow(Shell(Path("/none")), untouched, "vllm", 99, 1) is untouched
+        )
 
 
 # -- what was listed -----------------------------------------------------------------------------

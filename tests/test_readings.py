@@ -19,7 +19,7 @@ from gdl.domain.phase import Phase
 from gdl.domain.readings import GpuLoad, typical
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines.install_progress import InstallProgress
-from gdl.engines.registry import create
+from gdl.engines.registry import get
 from gdl.host.gpu import parse
 from gdl.host.process_stats import ProcessStats
 from gdl.journal import history
@@ -105,7 +105,7 @@ async def test_phases_are_read_from_the_journal_and_failed_ones_left_out(tmp_pat
     ],
 )  # fmt: skip
 def test_the_servers_bars_are_told_apart(line: str, part: str, share: float | None) -> None:
-    mark = create().read_line(line)
+    mark = get("vllm").read_line(line)
     assert mark is not None
     assert (mark.part, mark.part_fraction) == (part, share)
 

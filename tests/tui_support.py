@@ -37,7 +37,7 @@ from gdl.domain.readings import CheckRound, GpuLoad
 from gdl.domain.remedies import Remedy, RemedyKind
 from gdl.domain.session import Session, SessionStatus
 from gdl.domain.spec import DeploymentSpec
-from gdl.engines.registry import create
+from gdl.engines.registry import get
 from gdl.orchestrator.api.views import (
     ModelRow,
     PastDeployment,
@@ -147,7 +147,7 @@ class ScriptedOrchestrator:
     def __init__(self, clock: Clock | None = None, offers: Sequence[Offer] = OFFERS) -> None:
         self.clock = clock or Clock()
         self.listed = list(offers)
-        self.engine, self.settings = create("vllm"), Settings(data_dir=Path("/nonexistent"))
+        self.engine, self.settings = get("vllm"), Settings(data_dir=Path("/nonexistent"))
         self.error: GdlError | None = None
         self.left_out: list[Exclusion] = []
         self.sample: HealthSample | None = None

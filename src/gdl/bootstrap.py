@@ -65,7 +65,7 @@ async def open_orchestrator(
     orchestrator = Orchestrator(
         settings=settings,
         backend=backend,
-        engine=engines.create("vllm"),
+        engines=engines.get,
         journal=journal,
         consumer_id=consumer_id,
     )

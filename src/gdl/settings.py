@@ -1,6 +1,6 @@
 """Settings: flag > environment (`GDL_*`) > TOML file > default.
 
-Nested names take a double underscore in the environment: `GDL_INSTALL__VLLM_VERSION=0.32.0`.
+Nested names take a double underscore in the environment: `GDL_INSTALL__VERSION=0.32.0`.
 The file is `config.toml` in the platform's configuration folder, or what `--config` names.
 """
 
@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -28,6 +29,7 @@ from pydantic_settings import (
 )
 
 from gdl.domain.errors import UsageError
+from gdl.domain.spec import DEFAULT_ENGINE
 
 
 def _checked_url(value: str) -> str:
@@ -75,17 +77,18 @@ class Timeouts(BaseModel):
 
 
 class Install(BaseModel):
-    """How vLLM gets onto the machine."""
+    """How the engine gets onto the machine."""
 
     model_config = ConfigDict(extra="forbid")
 
-    vllm_version: str = ""
+    version: str = ""
     """A release such as "0.32.0"; empty: the newest that fits the machine."""
     installer: Literal["auto", "uv", "pip"] = "auto"
     """auto: uv, and pip where uv cannot be had."""
-    runtime: Literal["auto", "venv", "container"] = "auto"
-    """Where vLLM runs. venv: an environment of its own on the machine. container: its own image,
-    by docker. auto: the environment, and the image where that fails and docker works."""
+    runtime: Literal["auto", "venv", "container", "binary"] = "auto"
+    """Where the engine runs. venv: an environment of its own on the machine. container: its own
+    image, by docker. binary: a program that needs neither, where an engine has one. auto: the
+    environment, and the image where that fails and docker works."""
     find_links: tuple[str, ...] = ()
     """Folders or pages with wheels, as pip's --find-links. The machine's own pip configuration
     is honoured in any case."""
@@ -99,16 +102,18 @@ class Install(BaseModel):
 
 
 class Engine(BaseModel):
-    """How vLLM is run."""
+    """What serves, and how it is run."""
 
     model_config = ConfigDict(extra="forbid")
 
+    name: str = DEFAULT_ENGINE
+    """The engine; `gdl.engines.registry` has those there are."""
     port: int = Field(default=8000, ge=1, le=65535)
     """The port on the machine."""
     host: str = "127.0.0.1"
     """The address it listens on; the tunnel makes anything wider needless."""
-    log: str = "/tmp/vllm.log"  # noqa: S108 - the name operators know, on the machine
-    """The server's log on the machine."""
+    log: str = ""
+    """The server's log on the machine; empty: where this engine or the backend puts it."""
     args: tuple[str, ...] = ()
     """Further arguments for the server."""
     env: dict[str, str] = Field(default_factory=dict)
@@ -244,7 +249,29 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         toml = TomlConfigSettingsSource(settings_cls, _config_file)
-        return init_settings, env_settings, toml
+        return init_settings, _Renamed(env_settings), _Renamed(toml)
+
+
+class _Renamed(PydanticBaseSettingsSource):
+    """A source with today's names for what was called otherwise when there was one engine."""
+
+    _OLD = (("install", "vllm_version", "version"),)
+
+    def __init__(self, source: PydanticBaseSettingsSource) -> None:
+        super().__init__(source.settings_cls)
+        self._source = source
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return self._source.get_field_value(field, field_name)
+
+    def __call__(self) -> dict[str, Any]:
+        told = dict(self._source())
+        for table, old, new in self._OLD:
+            values = told.get(table)
+            if isinstance(values, dict) and old in values:
+                rest = {name: value for name, value in values.items() if name != old}
+                told[table] = {new: values[old], **rest}
+        return told
 
 
 _config_file: Path = Path()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -68,22 +68,35 @@ ConcurrencyOption = Annotated[
     typer.Option("--concurrency", metavar="N", min=1, max=4096, help="Requests at a time."),
 ]
 QuantizationOption = Annotated[
-    Literal["fp8", "bitsandbytes"] | None,
+    str | None,
     typer.Option(
         "--quantization",
-        help="Weights of 8 or 4 bits, made from 16-bit ones as they are loaded.",
+        metavar="NAME",
+        help="Weights of 8 or 4 bits, made from 16-bit ones as they are loaded: what the engine "
+        "knows, such as fp8.",
         show_default=False,
     ),
 ]
 RuntimeOption = Annotated[
-    Literal["auto", "venv", "container"] | None,
+    Literal["auto", "venv", "container", "binary"] | None,
     typer.Option(
         "--runtime",
-        help="Install vLLM into an environment, or run its container image; auto: the image "
-        "where the installation fails.",
+        help="Install the engine into an environment, run its container image, or a program of its "
+        "own; auto: the environment, and the image where that fails.",
         show_default=False,
     ),
 ]
+EngineOption = Annotated[
+    str | None,
+    typer.Option("--engine", metavar="NAME", help="What serves the model.", show_default=False),
+]
+
+
+def engine_flags(name: str | None) -> dict[str, Any]:
+    """The setting that an engine's name is, where one was given."""
+    return {} if name is None else {"engine": {"name": name}}
+
+
 ScenarioOption = Annotated[
     str | None,
     typer.Option(

@@ -1,4 +1,4 @@
-"""From a log to a cause and a remedy (rules.toml)."""
+"""From a log to a cause and a remedy (rules.toml, and an engine's own rules)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from gdl.diagnosis.rules import BROAD, GENERIC, SPECIFIC, VALUE_CHARS, Rule, rules
+from gdl.diagnosis.rules import BROAD, GENERIC, SPECIFIC, VALUE_CHARS, Rule, RuleSet, rule_set
 from gdl.diagnosis.scan import Found, Scanner, clean
 from gdl.domain.remedies import Remedy, RemedyKind
 
@@ -14,10 +14,8 @@ _READ_ON = "Read the log (`gdl-tui bundle ID` packs all of it), or take the next
 _EVIDENCE_LINES = 5
 _EVIDENCE_CHARS = 300
 
-__all__ = ["Diagnosis", "Rule", "Scanner", "by_id", "diagnose", "explain", "rules"]
+__all__ = ["Diagnosis", "Rule", "RuleSet", "Scanner", "by_id", "diagnose", "explain", "rule_set"]
 
-
-_UNEXPLAINED = frozenset({"unknown", *(rule.id for rule in rules() if rule.generic)})
 _NEXT = Remedy(RemedyKind.NEXT)
 
 
@@ -25,7 +23,8 @@ _NEXT = Remedy(RemedyKind.NEXT)
 class Diagnosis:
     """rule: its id, "unknown" or "signal-N". evidence: at most 5 lines of at most 300 characters.
     confidence: "high", "medium" or "low". kind: what sort of remedy (rules.toml), or "".
-    action: the remedy as an object."""
+    action: the remedy as an object. known: whether a cause was found: no guess from a line that
+    only says that something failed."""
 
     rule: str
     cause: str
@@ -34,19 +33,17 @@ class Diagnosis:
     confidence: str = "low"
     kind: str = ""
     action: Remedy = _NEXT
-
-    @property
-    def known(self) -> bool:
-        """Whether a cause was found: no guess from a line that only says that something failed."""
-        return self.rule not in _UNEXPLAINED
+    known: bool = True
 
 
-def diagnose(lines: Sequence[str], *, exit_status: int | None = None, phase: str = "") -> Diagnosis:
+def diagnose(
+    rules: RuleSet, lines: Sequence[str], *, exit_status: int | None = None, phase: str = ""
+) -> Diagnosis:
     """The most likely cause. `exit_status` is -N (or 128 + N) when signal N ended the process.
 
     Never raises, whatever the lines hold. For logs of any length there is a Scanner and `explain`.
     """
-    scanner = Scanner(phase)
+    scanner = Scanner(rules, phase)
     text = "\n".join(clean(line) for line in lines)
     scanner.feed(text.encode("utf-8", "replace"))
     return explain(scanner, exit_status)
@@ -70,9 +67,9 @@ def explain(scanner: Scanner, exit_status: int | None = None) -> Diagnosis:
     return _unknown(scanner, exit_status)
 
 
-def by_id(rule_id: str, evidence: Sequence[str] = (), **values: str) -> Diagnosis:
+def by_id(rules: RuleSet, rule_id: str, evidence: Sequence[str] = (), **values: str) -> Diagnosis:
     """A diagnosis told by behaviour rather than by text. Raises KeyError for an unknown id."""
-    rule = next((rule for rule in rules() if rule.id == rule_id), None)
+    rule = rules.get(rule_id)
     if rule is None:
         raise KeyError(rule_id)
     return _made(rule, {**rule.unnamed, **values}, evidence, "high" if rule.sure else "medium")
@@ -93,6 +90,7 @@ def _made(
         confidence,
         rule.kind,
         rule.action(groups or {}),
+        not rule.generic,
     )
 
 
@@ -110,7 +108,8 @@ def _from_generic(found: Found) -> Diagnosis:
     rule = found.rule
     cause = f"{rule.cause.rstrip('.')}; the last error above it: {_cut(found.above, VALUE_CHARS)}"
     evidence = _shown([found.above, found.match.string])
-    return Diagnosis(rule.id, cause, rule.remedy, evidence, "low", rule.kind, rule.action({}))
+    action = rule.action({})
+    return Diagnosis(rule.id, cause, rule.remedy, evidence, "low", rule.kind, action, known=False)
 
 
 _SIGNALS = {
@@ -132,7 +131,7 @@ _SIGNALS = {
     ),
     11: (
         "The process crashed (signal 11).",
-        "Start it once more; if it crashes again, choose another vLLM release.",
+        "Start it once more; if it crashes again, choose another release of the engine.",
         "fix",
     ),
     15: ("The process was asked to end (signal 15).", "Start it again.", ""),
@@ -165,7 +164,7 @@ def _unknown(scanner: Scanner, exit_status: int | None) -> Diagnosis:
         ended = "" if exit_status is None else f" with status {exit_status}"
         cause = f"Not a known failure; it ended{ended} without a word."
     evidence = [*([last] if last else []), *[line for line in filled if line.strip() != last]]
-    return Diagnosis("unknown", cause, _READ_ON, _shown(evidence))
+    return Diagnosis("unknown", cause, _READ_ON, _shown(evidence), known=False)
 
 
 def _value(name: str, text: str) -> str:

@@ -1,4 +1,4 @@
-"""The rules of rules.toml, and what one of them makes of a line."""
+"""The rules: those of rules.toml, an engine's own beside them, and what one makes of a line."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cached_property, lru_cache
 from importlib.resources import files
 from typing import Any
 
+from gdl.diagnosis.literals import required
 from gdl.domain.remedies import Remedy, RemedyKind
 
 SPECIFIC, BROAD, GENERIC = 1, 2, 3
@@ -28,8 +29,8 @@ _OTHERWISE = {
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One entry of rules.toml. place: its number there. pattern None: told by behaviour, never by
-    a line."""
+    """One entry of rules.toml. place: of two that match a line, the lower one counts. pattern None:
+    told by behaviour, never by a line."""
 
     id: str
     place: int
@@ -74,23 +75,56 @@ def _share(part: str, whole: str) -> str:
     return f"{int(share * 100) / 100:.2f}" if 1 / 3 <= share < 1 else ""
 
 
-@cache
-def rules() -> tuple[Rule, ...]:
-    """All rules, in the file's order."""
-    raw = tomllib.loads(files("gdl.diagnosis").joinpath("rules.toml").read_text("utf-8"))
-    return tuple(
-        Rule(
-            id=row["id"],
-            place=place,
-            pattern=re.compile(row["pattern"]) if row["pattern"] else None,
-            cause=row["cause"],
-            remedy=row["remedy"],
-            kind=row["kind"],
-            tier=row.get("tier", SPECIFIC),
-            sure=row.get("sure", True),
-            phases=frozenset(row.get("phases", ())),
-            unnamed=row.get("unnamed", {}),
-            apply=row.get("apply", {}),
+@dataclass(frozen=True, eq=False)
+class RuleSet:
+    """Rules that are asked together, in the order of their places."""
+
+    rules: tuple[Rule, ...]
+
+    def get(self, rule_id: str) -> Rule | None:
+        return next((rule for rule in self.rules if rule.id == rule_id), None)
+
+    @cached_property
+    def texts(self) -> tuple[tuple[bytes, tuple[bytes, ...], Rule], ...]:
+        """(text, its words, rule), for each alternative of each rule."""
+        return tuple(
+            (text.encode(), tuple(word.encode() for word in words), rule)
+            for rule in self.rules
+            if rule.pattern is not None
+            for text, words in required(rule.pattern.pattern)
         )
-        for place, row in enumerate(raw["rule"])
+
+
+@lru_cache(maxsize=16)
+def rule_set(*engines: str) -> RuleSet:
+    """What holds for every machine, after the rules of these engines (texts in the form of
+    rules.toml), which know their own logs better.
+
+    Raises ValueError for a text that is no such file, or a pattern that cannot be looked for.
+    """
+    general = files("gdl.diagnosis").joinpath("rules.toml").read_text("utf-8")
+    try:
+        rows = [row for text in (*engines, general) for row in tomllib.loads(text).get("rule", ())]
+        made = RuleSet(tuple(_rule(row, place) for place, row in enumerate(rows)))
+        _ = made.texts
+    except (KeyError, TypeError, AttributeError, re.error, tomllib.TOMLDecodeError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from None
+    return made
+
+
+def _rule(row: Mapping[str, Any], place: int) -> Rule:
+    if row["kind"] not in _OTHERWISE:
+        raise ValueError(f"unknown kind {row['kind']!r} of rule {row['id']!r}")
+    return Rule(
+        id=row["id"],
+        place=place,
+        pattern=re.compile(row["pattern"]) if row["pattern"] else None,
+        cause=row["cause"],
+        remedy=row["remedy"],
+        kind=row["kind"],
+        tier=row.get("tier", SPECIFIC),
+        sure=row.get("sure", True),
+        phases=frozenset(row.get("phases", ())),
+        unnamed=row.get("unnamed", {}),
+        apply=row.get("apply", {}),
     )

@@ -9,10 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 
-from gdl.diagnosis.literals import required
-from gdl.diagnosis.rules import SPECIFIC, Rule, rules
+from gdl.diagnosis.rules import SPECIFIC, Rule, RuleSet
 from gdl.domain.text import flat
 
 LINE = 2000
@@ -55,17 +53,6 @@ class Found:
     wanted: int = _NEARBY
 
 
-@cache
-def _texts() -> tuple[tuple[bytes, tuple[bytes, ...], Rule], ...]:
-    """(text, its words, rule), for each alternative of each rule."""
-    return tuple(
-        (text.encode(), tuple(word.encode() for word in words), rule)
-        for rule in rules()
-        if rule.pattern is not None
-        for text, words in required(rule.pattern.pattern)
-    )
-
-
 class Scanner:
     """Takes a log piece by piece, and remembers what a diagnosis needs of it.
 
@@ -73,12 +60,12 @@ class Scanner:
     the last line that looks like one.
     """
 
-    def __init__(self, phase: str = "") -> None:
+    def __init__(self, rules: RuleSet, phase: str = "") -> None:
         self.found: dict[int, Found] = {}
         self._raised = ""
         self._complained = ""
         self._asked = [
-            row for row in _texts() if not phase or not row[2].phases or phase in row[2].phases
+            row for row in rules.texts if not phase or not row[2].phases or phase in row[2].phases
         ]
         self._rest = b""
         self._skipping = False

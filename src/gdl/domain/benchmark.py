@@ -11,6 +11,7 @@ from statistics import median
 
 from gdl.domain.host import HostFacts
 from gdl.domain.money import dollars
+from gdl.domain.spec import DEFAULT_ENGINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +152,11 @@ class Measurement:
 @dataclass(frozen=True, slots=True)
 class Publication:
     """A measurement for others to see. host: what a look at its machine found, None when nothing
-    is known of it."""
+    is known of it. engine: the name of what served."""
 
     measurement: Measurement
     host: HostFacts | None = None
+    engine: str = DEFAULT_ENGINE
 
 
 def own_workload(load: BenchLoad) -> str:

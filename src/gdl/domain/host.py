@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from gdl.domain.engine import NOT_INSTALLED, EngineFacts
+
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
@@ -33,9 +35,8 @@ class HostFacts:
     docker_gpus: NVIDIA's toolkit is there to pass GPUs on; images: what it holds, fifty at most.
     dpkg_lock: the lock that a package manager holds, or "". gpu_processes: who holds GPU memory;
     gpu_memory_used_mib: by everybody, on all GPUs. download_mb_s: 10^6 bytes a second from where
-    packages and models come from, None when it was not or could not be measured. has_vllm: the
-    work folder has an environment with some vLLM. model_gib: what of the model was downloaded
-    before.
+    packages and models come from, None when it was not or could not be measured. engine:
+    what the engine's own probe found. model_gib: what of the model was downloaded before.
     """
 
     os: str
@@ -60,7 +61,7 @@ class HostFacts:
     gpu_processes: tuple[GpuProcess, ...] = ()
     gpu_memory_used_mib: int = 0
     download_mb_s: float | None = None
-    has_vllm: bool = False
+    engine: EngineFacts = NOT_INSTALLED
     model_gib: float = 0.0
 
     @property

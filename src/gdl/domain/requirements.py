@@ -2,28 +2,17 @@
 
 Weights: parameters x bytes per parameter. KV cache: 2 (keys and values) x layers x KV heads x
 head size x bytes x tokens x concurrent sequences. Overhead: activations, CUDA context and graphs,
-taken as 1.2 GB plus 10 % of the weights. vLLM by itself claims 90 % of a GPU, hence `/ 0.9`.
+by each engine's own figures, as is what it needs for every sequence whatever its length.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-_UTILIZATION = 0.9
-_FIXED_OVERHEAD_GB = 1.2
-_ACTIVATION_SHARE = 0.10
-_BASE_DISK_GB = 20.0
-"""vLLM with torch and the CUDA libraries, unpacked, and space for the download."""
-
-
 CONTEXT = 4096
 """Tokens a request is counted with, while nobody says how many."""
 CONCURRENCY = 4
 """Requests at a time, likewise."""
-
-QUANTIZATIONS = {"fp8": 1.05, "bitsandbytes": 0.55}
-"""What vLLM can make of 16-bit weights while it loads them: bytes per parameter, scales and the
-layers that stay as they are included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +39,9 @@ class ModelShape:
         return self.parameters_b * (self.stored_bytes or self.bytes_per_parameter)
 
 
-def quantized(shape: ModelShape, name: str) -> ModelShape:
-    """The shape after one of QUANTIZATIONS. As it is for any other name, and for a model whose
-    weights have fewer than 16 bits already."""
-    each = QUANTIZATIONS.get(name)
+def quantized(shape: ModelShape, each: float | None) -> ModelShape:
+    """The shape with so many bytes per parameter. As it is for None, and for a model whose weights
+    have fewer than 16 bits already."""
     if each is None or shape.bytes_per_parameter < 2:
         return shape
     return replace(shape, bytes_per_parameter=each, stored_bytes=shape.bytes_per_parameter)
@@ -70,19 +58,38 @@ class Need:
     disk_gb: int
 
 
-def needed(shape: ModelShape, *, context: int = CONTEXT, sequences: int = CONCURRENCY) -> Need:
-    """What a model of that shape needs to serve `sequences` requests of `context` tokens."""
-    weights = shape.weights_gb
-    tokens = min(context, shape.max_context or context) * sequences
-    if shape.layers and shape.kv_heads and shape.head_size:
-        kv = 2 * shape.layers * shape.kv_heads * shape.head_size * 2 * tokens / 1e9
-    else:
-        kv = 0.15 * weights
-    overhead = _FIXED_OVERHEAD_GB + _ACTIVATION_SHARE * weights
-    return Need(
-        weights_gb=weights,
-        kv_cache_gb=kv,
-        overhead_gb=overhead,
-        vram_gb=(weights + kv + overhead) / _UTILIZATION,
-        disk_gb=round(_BASE_DISK_GB + 1.3 * shape.files_gb + 0.5),
-    )
+@dataclass(frozen=True, slots=True)
+class MemoryModel:
+    """What an engine needs beside the weights, in GB (10^9).
+
+    utilization: share of the GPUs' memory that it claims, 0-1. fixed_gb: whatever the model is.
+    activation_share: of the weights. sequence_gb: for each sequence, however long. cache_bytes:
+    per number in the KV cache. disk_gb: of the installed engine, with space for its download.
+    """
+
+    utilization: float = 1.0
+    fixed_gb: float = 0.0
+    activation_share: float = 0.0
+    sequence_gb: float = 0.0
+    cache_bytes: float = 2.0
+    disk_gb: float = 1.0
+
+    def needed(
+        self, shape: ModelShape, *, context: int = CONTEXT, sequences: int = CONCURRENCY
+    ) -> Need:
+        """What a model of that shape needs to serve `sequences` requests of `context` tokens."""
+        weights = shape.weights_gb
+        tokens = min(context, shape.max_context or context) * sequences
+        if shape.layers and shape.kv_heads and shape.head_size:
+            per_token = 2 * shape.layers * shape.kv_heads * shape.head_size * self.cache_bytes
+            kv = per_token * tokens / 1e9
+        else:
+            kv = 0.15 * weights
+        overhead = self.fixed_gb + self.activation_share * weights + self.sequence_gb * sequences
+        return Need(
+            weights_gb=weights,
+            kv_cache_gb=kv,
+            overhead_gb=overhead,
+            vram_gb=(weights + kv + overhead) / self.utilization,
+            disk_gb=round(self.disk_gb + 1.3 * shape.files_gb + 0.5),
+        )

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from gdl.domain.offers import Offer
 from gdl.domain.secret import Secret
+from gdl.domain.spec import DEFAULT_ENGINE
 
 
 class SessionStatus(StrEnum):
@@ -55,13 +56,16 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class RentRequest:
-    """`hours` whole hours, 1-12 on the shopper; `disk_gb` None lets the backend choose."""
+    """`hours` whole hours, 1-12 on the shopper; `disk_gb` None lets the backend choose. engine: the
+    name of what will serve; log_title: how its log is called."""
 
     offer: Offer
     consumer_id: str
     hours: int
     model_id: str
     disk_gb: int | None = None
+    engine: str = DEFAULT_ENGINE
+    log_title: str = "engine.log"
 
 
 @dataclass(frozen=True, slots=True)

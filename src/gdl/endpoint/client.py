@@ -11,6 +11,7 @@ from contextlib import aclosing, asynccontextmanager
 import httpx
 from httpx_sse import EventSource
 
+from gdl.domain.engine import USUAL_READINESS, Readiness
 from gdl.domain.secret import Secret
 from gdl.endpoint.protocol import (
     CHAT,
@@ -32,7 +33,7 @@ __all__ = ["EndpointClient", "StreamResult"]
 _ANSWER_LIMIT = 16 * 2**20
 """Bytes of one answer; far above what any probe asks for."""
 _QUICK_S = 10.0
-"""Limit for /health and /v1/models, which need no model to run."""
+"""Limit for how it is and for /v1/models, which need no model to run."""
 _DRAIN_S = 1.0
 """For the end of a stream after [DONE], so that the connection can be used again."""
 
@@ -40,9 +41,9 @@ _DRAIN_S = 1.0
 class EndpointClient:
     """An OpenAI-compatible endpoint at `base_url`, such as http://127.0.0.1:PORT.
 
-    timeout_s bounds every request as a whole. Proxies in the environment are ignored: the
-    endpoint is on this machine's loopback. mode: "chat", or "completions" once the model has
-    turned out to have no chat template.
+    readiness: where the server is asked how it is. timeout_s bounds every request as a whole.
+    Proxies in the environment are ignored: the endpoint is on this machine's loopback. mode:
+    "chat", or "completions" once the model has turned out to have no chat template.
     """
 
     def __init__(
@@ -50,10 +51,12 @@ class EndpointClient:
         base_url: str,
         api_key: Secret,
         *,
+        readiness: Readiness = USUAL_READINESS,
         timeout_s: float = 120.0,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
+        self.readiness = readiness
         self.timeout_s = timeout_s
         self.mode = CHAT
         self._key = api_key
@@ -69,13 +72,14 @@ class EndpointClient:
         )
 
     async def health(self, *, limit_s: float | None = None) -> int:
-        """The HTTP status of /health. Raises VerificationError when nothing answers in time."""
-        status, _ = await self._get("/health", limit_s)
+        """The HTTP status with which the server tells how it is. Raises VerificationError when
+        nothing answers in time."""
+        status, _ = await self._get(self.readiness.path, limit_s)
         return status
 
     async def metrics(self) -> str:
-        """The text of /metrics. Raises VerificationError when there is none."""
-        status, body = await self._get("/metrics")
+        """What the server tells of itself. Raises VerificationError when there is none."""
+        status, body = await self._get(self.readiness.metrics)
         if status != 200:
             raise status_fault(status, "").as_error()
         return body

@@ -199,10 +199,10 @@ async def _check_health(
         except GdlError as caught:
             error = error or caught.message
             continue
-        if status == 200:
-            detail = "200 OK" + note
+        if status in endpoint.readiness.ready:
+            detail = ("200 OK" if status == 200 else f"HTTP {status}") + note
             return Check("health", CheckStatus.PASSED, detail, _since(started)), endpoint
-        meaning = "the engine is dead" if status == 503 else "not healthy"
+        meaning = "the engine is dead" if status in endpoint.readiness.dead else "not healthy"
         detail = f"HTTP {status}: {meaning}{note}"
         return Check("health", CheckStatus.FAILED, detail, _since(started)), endpoint
     return _failed("health", error), None

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gdl.domain.engine import USUAL_READINESS, EngineMetrics, Readiness
 from gdl.domain.errors import GdlError
 from gdl.domain.health import Condition, HealthSample
 from gdl.endpoint.client import EndpointClient
-from gdl.endpoint.engine_metrics import EngineMetrics, read_metrics
 
 LOOK_EVERY_S = 0.4
 ANSWER_S = 1.4
@@ -22,7 +22,7 @@ _UNREACHABLE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One look at /health. status: HTTP, or None when nothing came: `error` says what instead.
+    """One look at the server. status: HTTP, or None when nothing came: `error` says what instead.
     connected: whether SSH to the machine stands. gpu: what is wrong with the GPUs, if that is
     known."""
 
@@ -37,7 +37,12 @@ class HealthMonitor:
     """Judges look after look. A state changes when two looks agree on it, and at once when the
     server hangs: that look has taken its time already."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        readiness: Readiness = USUAL_READINESS,
+    ) -> None:
+        self._readiness = readiness
         self._clock = clock
         self.condition = Condition.UNKNOWN
         self.reason = ""
@@ -47,7 +52,7 @@ class HealthMonitor:
 
     def judge(self, look: Look) -> bool:
         """Take one more look into account; whether condition or reason changed."""
-        wanted, reason = _read(look)
+        wanted, reason = _read(look, self._readiness)
         if wanted is not Condition.UNREACHABLE:
             self._cut_at = None
         elif self._cut_at is None:
@@ -68,15 +73,15 @@ class HealthMonitor:
         return hangs or self._seen >= _TWICE
 
 
-def _read(look: Look) -> tuple[Condition, str]:
+def _read(look: Look, readiness: Readiness) -> tuple[Condition, str]:
     if not look.connected:
         return Condition.UNREACHABLE, "the SSH connection is being made again"
-    if look.status == 200:
+    if look.status in readiness.ready:
         return (Condition.DEGRADED, f"GPU: {look.gpu}") if look.gpu else (Condition.HEALTHY, "")
-    if look.status == 503:
-        return Condition.DEAD, "HTTP 503: the engine is dead"
+    if look.status in readiness.dead:
+        return Condition.DEAD, f"HTTP {look.status}: the engine is dead"
     if look.status is not None:
-        return Condition.DEGRADED, f"HTTP {look.status} from /health"
+        return Condition.DEGRADED, f"HTTP {look.status} from {readiness.path}"
     if "refused" in look.error or "closed" in look.error:
         return Condition.DEAD, "nothing listens on the server's port"
     return Condition.DEGRADED, look.error or "no answer"
@@ -95,9 +100,15 @@ async def look_at(client: EndpointClient, *, connected: bool, gpu: str = "") -> 
 
 
 class Meter:
-    """Tokens a second out of two readings of a counter."""
+    """What the server tells of itself, and tokens a second out of two readings of its counter.
+    read: makes figures of its text."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        read: Callable[[str], EngineMetrics],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._read = read
         self._clock = clock
         self._last: tuple[float, float] | None = None
         self.metrics = EngineMetrics()
@@ -107,14 +118,14 @@ class Meter:
     async def refresh(self, client: EndpointClient) -> None:
         """Read the metrics again when it is time; a failure leaves what was."""
         now = self._clock()
-        if now - self._read_at < METRICS_EVERY_S:
+        if not client.readiness.metrics or now - self._read_at < METRICS_EVERY_S:
             return
         self._read_at = now
         try:
             text = await client.metrics()
         except GdlError:
             return
-        self.take(read_metrics(text))
+        self.take(self._read(text))
 
     def take(self, metrics: EngineMetrics) -> None:
         now, self.metrics = self._clock(), metrics

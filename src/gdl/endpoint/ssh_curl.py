@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 
+from gdl.domain.engine import USUAL_READINESS, Readiness
 from gdl.domain.errors import GdlError
 from gdl.domain.host import CommandResult, CommandRunner
 from gdl.domain.secret import Secret
@@ -66,9 +67,11 @@ class SshCurl:
         port: int,
         api_key: Secret,
         *,
+        readiness: Readiness = USUAL_READINESS,
         timeout_s: float = 120.0,
         python: str = "python3",
     ) -> None:
+        self.readiness = readiness
         self.timeout_s = timeout_s
         self.mode = CHAT
         self._runner = runner
@@ -78,10 +81,10 @@ class SshCurl:
         self._tool = ""
 
     async def health(self) -> int:
-        """The HTTP status of /health. Raises VerificationError when nothing answers, SshError
-        when the machine cannot be reached."""
+        """The HTTP status with which the server tells how it is. Raises VerificationError when
+        nothing answers, SshError when the machine cannot be reached."""
         try:
-            status, _, _ = await self._request("/health", None, _QUICK_S)
+            status, _, _ = await self._request(self.readiness.path, None, _QUICK_S)
         except Fault as fault:
             raise fault.without(self._key).as_error() from None
         return status

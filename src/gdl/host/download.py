@@ -32,7 +32,7 @@ END
 gdl_packages() {
   i=${UV_DEFAULT_INDEX:-${PIP_INDEX_URL:-$(gdl_index)}}
   case $i in http*://*) ;; *) return;; esac
-  i=${i%/}/vllm/
+  i=${i%/}/PROJECT/
   w=$(curl -sSfL --max-time 3 -H 'Accept: text/html' "$i" 2>/dev/null \
     | sed -n 's/.*href="\([^"#]*\.whl\).*/\1/p' | tail -n 1)
   case $w in
@@ -43,7 +43,7 @@ gdl_packages() {
   esac
 }
 if command -v curl >/dev/null 2>&1; then
-  { gdl_packages; } &
+  PACKAGES
   { gdl_read MODEL_FILE; } &
 fi
 """
@@ -52,13 +52,13 @@ _MODEL_FILE = (
 )
 
 
-def script(seconds: int) -> str:
-    """POSIX shell that starts the reads in the background; `wait` for them."""
-    text = _SCRIPT.replace("SECONDS", str(seconds)).replace("BYTES", str(_BYTES * seconds // 3))
+def script(project: str, seconds: int = SECONDS) -> str:
+    """POSIX shell that starts the reads in the background; `wait` for them. project: whose files
+    to read on the package index; "": none there."""
+    text = _SCRIPT.replace("PROJECT", project)
+    text = text.replace("PACKAGES", "{ gdl_packages; } &" if project else ":")
+    text = text.replace("SECONDS", str(seconds)).replace("BYTES", str(_BYTES * seconds // 3))
     return text.replace("MODEL_FILE", shlex.quote(_MODEL_FILE))
-
-
-SCRIPT = script(SECONDS)
 
 
 def rate(rows: Iterable[str]) -> float | None:
@@ -76,8 +76,10 @@ def rate(rows: Iterable[str]) -> float | None:
     return round(total, 1) if total else None
 
 
-async def measure(runner: CommandRunner, seconds: int) -> float | None:
+async def measure(runner: CommandRunner, project: str, seconds: int) -> float | None:
     """The rate over a longer time; None when nothing answers. Raises SshError."""
-    done = await runner.run("/bin/sh", input=f"{script(seconds)}wait\n", timeout=seconds + 30.0)
+    done = await runner.run(
+        "/bin/sh", input=f"{script(project, seconds)}wait\n", timeout=seconds + 30.0
+    )
     rows = (line.partition("=")[2] for line in done.stdout.splitlines() if "download=" in line)
     return rate(rows)

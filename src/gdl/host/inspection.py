@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 
+from gdl.domain.engine import NO_PROBE, HostProbe
 from gdl.domain.errors import SshError
 from gdl.domain.host import CommandRunner, Gpu, GpuProcess, HostFacts
 from gdl.domain.text import one_line
@@ -71,13 +72,13 @@ for f in $GDL_LOCKS; do
     echo "dpkg_lock=$f"
   fi
 done
-for f in "$GDL_DIR"/venv/lib/python3*/site-packages/vllm; do
-  if [ -d "$f" ]; then echo has_vllm=1; fi
-done
 if [ -n "$GDL_MODEL" ]; then
   f="${HF_HUB_CACHE:-${HF_HOME:-$HOME/.cache/huggingface}/hub}/$GDL_MODEL"
   if [ -d "$f" ]; then echo "model_kib=$(du -sk "$f" 2>/dev/null | awk '{print $1}')"; fi
 fi
+{
+GDL_ENGINE_PROBE
+} </dev/null 2>/dev/null | said engine &
 { command -v uv >/dev/null 2>&1 || [ -x "$HOME/.local/bin/uv" ]; } && echo uv=1
 wait
 echo gdl-facts-end
@@ -87,6 +88,7 @@ _PYTHON = re.compile(r"Python (\d+\.\d+(?:\.\d+)?)")
 _LIBC = re.compile(r"glibc \d+\.\d+|musl")
 _DOCKERS = ("docker", "sudo -n docker")
 _MAX_GPUS = 64
+_MAX_ENGINE_ROWS = 200
 _MAX_PROCESSES = 64
 
 
@@ -96,21 +98,26 @@ async def inspect_host(
     *,
     timeout: float = 60.0,
     measure: bool = False,
+    probe: HostProbe = NO_PROBE,
     hub_id: str = "",
 ) -> HostFacts:
     """What the machine is, without changing it (but for making the work folder, mode 0700).
 
     measure: the download rate as well, within the same round trip and three seconds; a machine
     without a network, or without curl, is no error. hub_id: a model to look for among those
-    downloaded before. Raises SshError when the answer is not what the script prints: then what
+    downloaded before. probe: what to look for on behalf of the
+    engine. Raises SshError when the answer is not what the script prints: then what
     answers is no shell one can work with.
     """
     folder = shlex.quote(work_dir)
     head = f"umask 077; mkdir -p {folder} || exit 73; GDL_DIR={folder}; export GDL_DIR\n"
     cached = f"models--{hub_id.replace('/', '--')}" if hub_id else ""
     head += f"GDL_MODEL={shlex.quote(cached)}\nGDL_LOCKS={shlex.quote(' '.join(_DPKG_LOCKS))}\n"
-    begin, _, rest = _SCRIPT.partition("\nwithin()")
-    script = head + begin + (download.SCRIPT if measure else "") + "\nwithin()" + rest
+    reads = download.script(probe.index_page) if measure else ""
+    begin, _, rest = _SCRIPT.replace("GDL_ENGINE_PROBE", probe.script or ":").partition(
+        "\nwithin()"
+    )
+    script = head + begin + reads + "\nwithin()" + rest
     result = await runner.run("/bin/sh", input=script, timeout=timeout)
     if result.exit_status == 73:
         raise SshError(
@@ -124,10 +131,10 @@ async def inspect_host(
             f"the machine's shell does not answer as one (said: {said})",
             "a forced command or a broken image; try another machine",
         )
-    return parse_facts(text.split(_BEGIN, 1)[1].split(_END, 1)[0])
+    return parse_facts(text.split(_BEGIN, 1)[1].split(_END, 1)[0], probe)
 
 
-def parse_facts(text: str) -> HostFacts:
+def parse_facts(text: str, probe: HostProbe = NO_PROBE) -> HostFacts:
     """The script's `key=value` lines to facts; what cannot be read is left at zero or empty."""
     values: dict[str, list[str]] = {}
     for line in text.splitlines():
@@ -164,9 +171,19 @@ def parse_facts(text: str) -> HostFacts:
         gpu_processes=_processes(values.get("gpu_process", [])) if gpus else (),
         gpu_memory_used_mib=_used(values.get("gpu_used", []), gpus),
         download_mb_s=download.rate(values.get("download", [])),
-        has_vllm=first("has_vllm") == "1",
+        engine=probe.read(_pairs(values.get("engine", []))),
         model_gib=round(_number(first("model_kib")) / 2**20, 1),
     )
+
+
+def _pairs(rows: list[str]) -> dict[str, list[str]]:
+    """The `key=value` lines of an engine's probe."""
+    found: dict[str, list[str]] = {}
+    for row in rows[:_MAX_ENGINE_ROWS]:
+        key, equals, value = row.partition("=")
+        if equals:
+            found.setdefault(key.strip(), []).append(value)
+    return found
 
 
 def _ram_gib(values: dict[str, list[str]]) -> float:

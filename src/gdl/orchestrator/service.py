@@ -1,4 +1,4 @@
-"""The orchestrator: the six ports on one backend, one engine and one journal."""
+"""The orchestrator: the six ports on one backend, one journal and the engines there are."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from gdl.backends.base import Backend, Publishes
-from gdl.engines.base import Engine
+from gdl.engines.base import EngineResolver
 from gdl.journal.store import Journal
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.endpoint.measurements import Measurements
@@ -42,7 +42,7 @@ class Orchestrator:
         *,
         settings: Settings,
         backend: Backend,
-        engine: Engine,
+        engines: EngineResolver,
         journal: Journal,
         consumer_id: str,
         clock: Callable[[], datetime] = _utc_now,
@@ -58,16 +58,16 @@ class Orchestrator:
         orphans = Orphans(backend, journal, settings, clock)
         measurements = Measurements(journal, clock, simulated=backend.traits.simulated)
         lookup = SessionLookup(backend, journal, orphans, clock)
-        reconnector = Reconnector(backend, journal, settings)
+        reconnector = Reconnector(backend, engines, journal, settings)
         tunnels = Tunnels(lookup, reconnector, settings)
 
         def make_attempt(deployment: Deployment) -> Attempt:
-            return attempt(deployment, backend, engine, renter, journal, settings)
+            return attempt(deployment, backend, renter, journal, settings)
 
-        self.market = Marketplace(backend, engine, journal, settings, clock)
+        self.market = Marketplace(backend, engines, journal, settings, clock)
         self.deployments = DeploymentRegistry(
             backend,
-            engine,
+            engines,
             journal,
             settings,
             clock,

@@ -73,9 +73,9 @@ class LocalBackend:
         """The folder that commands start in. Raises SessionGone for what is no session id."""
         return str(self._folder(session_id).work)
 
-    def log_path(self, session_id: str) -> str:
+    def log_path(self, session_id: str, title: str) -> str:
         """Where the server's log belongs, so that release removes it as well."""
-        return str(self._folder(session_id).path / "vllm.log")
+        return str(self._folder(session_id).path / title)
 
     def _folder(self, ident: str) -> Folder:
         if not SESSION_ID.fullmatch(ident):
@@ -129,7 +129,7 @@ class LocalBackend:
             self._session(ident, created),
             private_key=Secret(key),
             work_dir=self.work_dir(ident),
-            engine_log=self.log_path(ident),
+            engine_log=self.log_path(ident, request.log_title),
         )
 
     async def session(self, session_id: str) -> Session:

@@ -30,7 +30,6 @@ _NOT_PASSED_ON = frozenset(
         "PYTHONPATH",
         "PYTHONHOME",
         "VIRTUAL_ENV",
-        "VLLM_API_KEY",
         "HF_TOKEN",
         "HUGGING_FACE_HUB_TOKEN",
         "SSH_AUTH_SOCK",
@@ -128,17 +127,16 @@ def list_all(root: Path) -> list[tuple[str, datetime]]:
 
 def environment(ident: str, folder: Folder) -> dict[str, str]:
     """What commands get: this process's environment without what is ours, HOME as it is (so that
-    download caches serve again), and inside the folder what vLLM and torch would leave behind.
-
-    vLLM's notes about model classes, some KB, outlive the session: without them every start
-    imports vLLM once more, for about ten seconds."""
+    download caches serve again), and inside the folder what torch would leave behind. Engines find
+    there where their own may go: into a folder that goes with the session, or one that stays."""
     environment = {
         name: value
         for name, value in os.environ.items()
-        if name not in _NOT_PASSED_ON and not name.startswith(("GDL_", "SSH_"))
+        if name not in _NOT_PASSED_ON
+        and not name.startswith(("GDL_", "SSH_"))
+        and not name.endswith("_API_KEY")
     }
     inside = {
-        "VLLM_CONFIG_ROOT": folder.cache("vllm-config"),
         "TORCHINDUCTOR_CACHE_DIR": folder.cache("inductor"),
         "TRITON_CACHE_DIR": folder.cache("triton"),
         "XDG_RUNTIME_DIR": folder.cache("run"),
@@ -146,7 +144,8 @@ def environment(ident: str, folder: Folder) -> dict[str, str]:
     for path in inside.values():
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
     environment |= {name: str(path) for name, path in inside.items()}
-    environment.setdefault("VLLM_CACHE_ROOT", str(platformdirs.user_cache_path("gdl-tui") / "vllm"))
+    environment["GDL_SESSION_CACHE"] = str(folder.path / "cache")
+    environment["GDL_USER_CACHE"] = str(platformdirs.user_cache_path("gdl-tui"))
     environment["TMPDIR"] = _temporary(folder)
     environment[processes.MARK] = ident
     return environment

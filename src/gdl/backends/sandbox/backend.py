@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 NAME = "sandbox"
 LABEL = "(simulated)"
 _ASK_S = 5.0
-ENGINE_LOG = "vllm.log"
-"""In the work folder: the usual place would be this computer's own /tmp."""
 
 
 class SandboxBackend:
@@ -98,7 +96,8 @@ class SandboxBackend:
 
     async def rent(self, request: RentRequest) -> RentAnswer:
         rented = await (await self._ready()).rent(request)
-        return replace(rented, session=self._ours(rented.session), engine_log=ENGINE_LOG)
+        # In the work folder: the usual place would be this computer's own /tmp.
+        return replace(rented, session=self._ours(rented.session), engine_log=request.log_title)
 
     def _ours(self, session: Session) -> Session:
         return replace(session, backend=self.name)

@@ -31,6 +31,8 @@ from gdl.domain.text import one_line
 from gdl.settings import Settings
 
 _API = "/api/v1"
+_WORKLOADS = {"vllm": "llm_vllm", "tgi": "llm_tgi"}
+"""What the service calls the work of an engine; of any other it only knows that it is an LLM."""
 _SSH_MINUTES = 10
 """How long the service by itself waits for a machine's SSH."""
 
@@ -120,7 +122,7 @@ class ShopperBackend:
         body: dict[str, object] = {
             "consumer_id": request.consumer_id,
             "offer_id": request.offer.id,
-            "workload_type": "llm_vllm",
+            "workload_type": _WORKLOADS.get(request.engine, "llm"),
             "reservation_hours": request.hours,
         }
         if request.model_id:

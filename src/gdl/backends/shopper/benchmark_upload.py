@@ -17,7 +17,7 @@ def body(one: Publication) -> dict[str, Any]:
     return {
         "timestamp": kept.at.isoformat(),
         "hardware": _hardware(kept, one.host),
-        "model": {"name": kept.model, "runtime": "vllm"},
+        "model": {"name": kept.model, "runtime": one.engine},
         "test_config": {
             "duration_minutes": math.ceil(kept.report.duration_s / 60),
             "prompt_types": [kept.workload],

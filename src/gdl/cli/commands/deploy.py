@@ -10,6 +10,7 @@ import typer
 from gdl.cli.options import (
     ConcurrencyOption,
     ContextOption,
+    EngineOption,
     ExcludeProviderOption,
     JsonOption,
     MarketTarget,
@@ -17,6 +18,7 @@ from gdl.cli.options import (
     ProviderOption,
     QuantizationOption,
     RuntimeOption,
+    engine_flags,
 )
 from gdl.cli.runtime import Cli, Session, at_terminal, execute
 
@@ -76,10 +78,11 @@ class DeployOptions:
     context: ContextOption = None
     concurrency: ConcurrencyOption = None
     quantization: QuantizationOption = None
+    engine: EngineOption = None
     engine_arg: Annotated[
         list[str] | None,
         typer.Option(
-            "--engine-arg", metavar="ARG", help="Further argument for vLLM; may be repeated."
+            "--engine-arg", metavar="ARG", help="Further argument for the engine; may be repeated."
         ),
     ] = None
 
@@ -96,13 +99,14 @@ class DeployOptions:
             "hours": self.hours,
             "max_attempts": self.max_attempts,
             "install": None if self.runtime is None else {"runtime": self.runtime},
+            **engine_flags(self.engine),
         }
 
 
 def deploy(
     cli: Cli, wanted: DeployOptions, target: MarketTarget, as_json: JsonOption = False
 ) -> NoReturn:
-    """Rent a machine, install vLLM, serve MODEL, verify it.
+    """Rent a machine, install an inference engine, serve MODEL, verify it.
 
     Without --destroy or --keep the tunnel stays open until Ctrl-C, which then asks whether to
     release the machine (and releases it when nobody can be asked).
@@ -174,6 +178,7 @@ def _spec(wanted: DeployOptions, session: Session) -> DeploymentSpec:
         after=wanted.after,
         engine_args=tuple(wanted.engine_arg or ()),
         auto_fix=wanted.auto_fix,
+        engine=settings.engine.name,
     )
 
 

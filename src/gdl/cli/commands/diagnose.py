@@ -13,11 +13,12 @@ import typer
 
 from gdl.cli import exit_codes
 from gdl.cli.options import JsonOption
-from gdl.cli.output import Output
+from gdl.cli.output import Output, say
 from gdl.cli.runtime import Cli, guarded
+from gdl.presentation.lines import plain
 
 if TYPE_CHECKING:
-    from gdl.diagnosis.rule_engine import Diagnosis
+    from gdl.diagnosis.rule_engine import Diagnosis, RuleSet
 
 _PIECE = 1 << 20
 UNKNOWN = 1
@@ -57,7 +58,7 @@ def _read(file: str) -> Diagnosis:
     from gdl.domain.errors import UsageError
     from gdl.presentation.lines import plain
 
-    scanner = Scanner()
+    scanner = Scanner(_rules())
     try:
         stream = sys.stdin.buffer if file == "-" else Path(file).open("rb")  # noqa: SIM115
         with stream:
@@ -70,6 +71,24 @@ def _read(file: str) -> Diagnosis:
             "name a log file, or - for the standard input",
         ) from None
     return explain(scanner)
+
+
+def _rules() -> RuleSet:
+    """Those of every engine there is: nobody says whose log it is."""
+    from gdl.diagnosis.rule_engine import rule_set
+    from gdl.domain.errors import UsageError
+    from gdl.engines import registry
+
+    texts = []
+    for name in registry.names():
+        try:
+            text = registry.get(name).rules()
+            rule_set(text)
+        except (UsageError, ValueError) as error:
+            say(f"the rules of engine {plain(name, 60)} are left out: {plain(error, 300)}")
+        else:
+            texts.append(text)
+    return rule_set(*texts)
 
 
 def _refuse_device(stream: IO[bytes]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from gdl.cli import exit_codes
-from gdl.cli.options import JsonOption, MachineTarget, RuntimeOption
+from gdl.cli.options import EngineOption, JsonOption, MachineTarget, RuntimeOption
 from gdl.cli.runtime import Cli, Session, execute
 
 if TYPE_CHECKING:
@@ -26,8 +26,10 @@ def doctor(
             help="Show what would be installed with this NVIDIA driver instead.",
         ),
     ] = None,
-    vllm: Annotated[
-        str | None, typer.Option("--vllm", metavar="X", help="With --plan: this release of vLLM.")
+    engine: EngineOption = None,
+    engine_version: Annotated[
+        str | None,
+        typer.Option("--engine-version", "--vllm", metavar="X", help="With --plan: this release."),
     ] = None,
     gpu: Annotated[
         str | None,
@@ -41,9 +43,10 @@ def doctor(
     if plan is not None:
         from gdl.cli import install_preview
 
-        install_preview.show(cli, plan, gpu or "", vllm, runtime, as_json)
-    if vllm is not None or gpu is not None or runtime is not None:
-        raise typer.BadParameter("--vllm, --gpu and --runtime go with --plan")
+        wanted = install_preview.PlanOptions(plan, gpu or "", engine, engine_version, runtime)
+        install_preview.show(cli, wanted, as_json)
+    if any(given is not None for given in (engine, engine_version, gpu, runtime)):
+        raise typer.BadParameter("--engine, --engine-version, --gpu and --runtime go with --plan")
 
     async def body(session: Session) -> int:
         findings = await session.orchestrator.support.doctor()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn
 
 from gdl.cli import exit_codes
-from gdl.cli.options import JsonOption, Target
+from gdl.cli.options import EngineOption, JsonOption, Target, engine_flags
 from gdl.cli.output import say
 from gdl.cli.runtime import Cli, Session, execute
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gdl.orchestrator.api.views import ModelRow
 
 
-def models(cli: Cli, as_json: JsonOption = False) -> NoReturn:
+def models(cli: Cli, engine: EngineOption = None, as_json: JsonOption = False) -> NoReturn:
     """List the models known by alias, and what they need."""
 
     async def body(session: Session) -> int:
@@ -28,7 +28,7 @@ def models(cli: Cli, as_json: JsonOption = False) -> NoReturn:
         say("any other hub id (owner/name) or path on the machine is taken as well")
         return exit_codes.OK
 
-    execute(cli, body, target=Target(), as_json=as_json)
+    execute(cli, body, target=Target(), as_json=as_json, flags=engine_flags(engine))
 
 
 def _cells(row: ModelRow) -> tuple[str, ...]:

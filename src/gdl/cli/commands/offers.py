@@ -11,12 +11,14 @@ from gdl.cli import exit_codes
 from gdl.cli.options import (
     ConcurrencyOption,
     ContextOption,
+    EngineOption,
     ExcludeProviderOption,
     JsonOption,
     MarketTarget,
     MaxPriceOption,
     ProviderOption,
     QuantizationOption,
+    engine_flags,
 )
 from gdl.cli.runtime import Cli, Session, execute
 
@@ -47,6 +49,7 @@ class OfferOptions:
     context: ContextOption = None
     concurrency: ConcurrencyOption = None
     quantization: QuantizationOption = None
+    engine: EngineOption = None
 
     @property
     def query(self) -> OfferQuery:
@@ -88,7 +91,8 @@ def offers(
             raise NoSuitableOffer(*why_none(ranked, query))
         return exit_codes.OK
 
-    execute(cli, body, target=target, as_json=as_json, flags={"max_price": wanted.max_price})
+    flags = {"max_price": wanted.max_price, **engine_flags(wanted.engine)}
+    execute(cli, body, target=target, as_json=as_json, flags=flags)
 
 
 def _plain(row: RankedOffer) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def fitting_python(host: HostFacts, bounds: tuple[str, str]) -> str:
 def for_cpu(install: Install) -> Choice:
     """vLLM's CPU build."""
     row = compat_table.raw()["cpu"]
-    version = install.vllm_version or row["version"]
+    version = install.version or row["version"]
     _check_version(version)
     requirement = f"{row['distribution']}=={version}"
     return Choice(
@@ -78,7 +78,7 @@ def for_cpu(install: Install) -> Choice:
 def for_gpu(host: HostFacts, install: Install) -> Choice:
     """The release asked for, or the newest that fits. Raises DeployError when none does."""
     check_architecture(host)
-    wanted = install.vllm_version
+    wanted = install.version
     if wanted:
         _check_version(wanted)
         return _choice(compat_table.row_of(wanted), wanted, host, install)
@@ -104,9 +104,9 @@ def for_image(host: HostFacts, install: Install) -> Choice:
     """The release to run from its container image: the one asked for, or the newest that fits.
     Raises DeployError when none does."""
     check_architecture(host)
-    if install.vllm_version:
-        _check_version(install.vllm_version)
-        return _image_choice(compat_table.row_of(install.vllm_version), install.vllm_version, host)
+    if install.version:
+        _check_version(install.version)
+        return _image_choice(compat_table.row_of(install.version), install.version, host)
     _refuse_hopeless(host)
     error: DeployError | None = None
     for release in reversed(compat_table.releases()):
@@ -120,7 +120,7 @@ def for_image(host: HostFacts, install: Install) -> Choice:
 def least_cuda(install: Install) -> float:
     """The oldest CUDA version whose driver runs the release asked for, or any release. A driver
     runs every toolkit of its major version."""
-    wanted = install.vllm_version
+    wanted = install.version
     rows = [compat_table.row_of(wanted)] if parse(wanted) else list(compat_table.releases())
     majors = [parse(row.cuda)[0] for row in rows]
     majors += [
@@ -141,7 +141,7 @@ def check_architecture(host: HostFacts) -> None:
 def _check_version(version: str) -> None:
     if not re.fullmatch(r"\d+(\.\d+)+((a|b|rc|\.post|\.dev)\d+)?", version):
         raise UsageError(
-            f"install.vllm_version is no version: {ascii(version)[:60]}",
+            f"install.version is no version: {ascii(version)[:60]}",
             'write a release such as "0.32.0"',
         )
 

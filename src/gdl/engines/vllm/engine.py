@@ -2,22 +2,71 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
+
+from gdl.domain.engine import (
+    CacheVariable,
+    Capabilities,
+    EngineInfo,
+    EngineMetrics,
+    HostProbe,
+    Readiness,
+    Runtime,
+)
 from gdl.domain.errors import UsageError
 from gdl.domain.host import HostFacts
 from gdl.domain.offers import OfferQuery
+from gdl.domain.requirements import MemoryModel
 from gdl.domain.secret import Secret
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines import catalog
-from gdl.engines.base import LogMark, Model, Plan, Step
-from gdl.engines.vllm import capacity, command, compat, load_limits, log, plan
+from gdl.engines.base import LogMark, Model, Plan, Preview, Step
+from gdl.engines.vllm import capacity, command, compat, load_limits, log, metrics, plan, preview
 from gdl.engines.vllm.compat import Choice
 from gdl.settings import Settings
+
+_INFO = EngineInfo(
+    name="vllm",
+    display_name="vLLM",
+    log_title="vllm.log",
+    default_log="/tmp/vllm.log",  # noqa: S108 - the name operators know, on the machine
+    # Process, level, time and place.
+    log_prefix=r"\s*(?:\(\w+ pid=\d+\)\s*)?(?:[A-Z]+ \d\d-\d\d [\d:]+ \[[^\]]*\]\s*)?",
+    starting="python imports vLLM, then the model is loaded",
+    runtimes=(Runtime.VENV, Runtime.CONTAINER),
+    quantizations=load_limits.QUANTIZATIONS,
+    caches=(
+        CacheVariable("VLLM_CONFIG_ROOT", "vllm-config"),
+        # Its notes about model classes, some KB: without them every start imports vLLM once more,
+        # for about ten seconds.
+        CacheVariable("VLLM_CACHE_ROOT", "vllm", lasting=True),
+    ),
+)
+_PROBE = HostProbe(
+    script="""\
+for f in "$GDL_DIR"/venv/lib/python3*/site-packages/vllm; do
+  if [ -d "$f" ]; then echo installed=1; fi
+done""",
+    index_page="vllm",
+)
+_MEMORY = MemoryModel(
+    # What it claims of a GPU by itself.
+    utilization=0.9,
+    # Activations, CUDA context and graphs.
+    fixed_gb=1.2,
+    activation_share=0.10,
+    # With torch and the CUDA libraries, unpacked.
+    disk_gb=20.0,
+)
 
 
 class VllmEngine:
     """Serves models with vLLM. Stateless."""
 
-    name = "vllm"
+    info = _INFO
+    probe = _PROBE
+    readiness = Readiness("/health", dead=frozenset({503}))
+    memory = _MEMORY
 
     def resolve(self, model: str) -> Model:
         """Alias, hub id or path to a Model. Raises UsageError with suggestions."""
@@ -45,11 +94,11 @@ class VllmEngine:
         """The oldest CUDA version a machine's driver may support."""
         return compat.least_cuda(settings.install)
 
-    def has_chat_template(self, model: Model) -> bool:
-        """False for a base model known to have none: ask it by completions. Unknown models are
-        taken to have one."""
+    def capabilities(self, model: Model) -> Capabilities:
+        """A base model known to have no chat template is asked by completions; unknown models are
+        taken to have one. Calls of tools need arguments that differ from model to model."""
         entry = catalog.entry_of(model)
-        return entry is None or entry.chat
+        return Capabilities(chat=entry is None or entry.chat)
 
     def first_of_all(self, settings: Settings) -> Step | None:
         """A step that may run before anything is known of the machine."""
@@ -99,13 +148,25 @@ class VllmEngine:
             last = None
         return made(choice, last)
 
+    def preview(self, driver: str, capability: str, settings: Settings) -> Preview:
+        """The plan for a machine that nobody has looked at."""
+        return preview.preview(driver, capability, settings)
+
     def _summary(self, choice: Choice, model: Model, settings: Settings) -> str:
         tool = "pip" if settings.install.installer == "pip" else "uv"
         build = f" (CUDA {choice.cuda})" if choice.on_gpu else ""
         way = f"in container {choice.image}" if choice.image else f"by {tool}"
-        base = "" if self.has_chat_template(model) else "; a base model, asked by completions"
+        base = "" if self.capabilities(model).chat else "; a base model, asked by completions"
         return f"{choice.distribution} {choice.version}{build} {way}{base}"
 
     def read_line(self, line: str) -> LogMark | None:
         """The mark a line of the server's log makes, if any."""
         return log.read_line(line)
+
+    def read_metrics(self, text: str) -> EngineMetrics:
+        """The figures at /metrics."""
+        return metrics.read_metrics(text)
+
+    def rules(self) -> str:
+        """What goes wrong with vLLM, its wheels and what they need."""
+        return files("gdl.engines.vllm").joinpath("rules.toml").read_text("utf-8")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from gdl.domain.errors import DeployError, UsageError
 from gdl.domain.host import HostFacts
 from gdl.domain.offers import OfferQuery
-from gdl.domain.requirements import QUANTIZATIONS
 from gdl.engines.base import Model, Step
 from gdl.engines.vllm import plan, shell
 from gdl.engines.vllm.compat import Choice
@@ -13,6 +12,9 @@ from gdl.engines.vllm.compat_table import parse
 from gdl.engines.vllm.wheel_choice import capability_of
 from gdl.settings import Settings
 
+QUANTIZATIONS = {"fp8": 1.05, "bitsandbytes": 0.55}
+"""What vLLM can make of 16-bit weights while it loads them: bytes per parameter, scales and the
+layers that stay as they are included."""
 _MOST_AT_A_TIME = 4096
 _LEAST_CAPABILITY = {"fp8": 7.5, "bitsandbytes": 7.5}
 """Compute capability. fp8 runs as weights alone on Turing and Ampere.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import replace
 
 from gdl.domain.errors import DeployError, UsageError
 from gdl.domain.host import Gpu, HostFacts
+from gdl.engines.base import PlanPart, Preview
 from gdl.engines.vllm import plan
 from gdl.engines.vllm.compat import Choice
 from gdl.settings import Settings
@@ -23,33 +24,22 @@ _NAMES = (
     (0.0, "an older GPU"),
 )
 
+_NOTHING = tuple(
+    PlanPart(key, () if key == "constraints" else "")
+    for key in ("vllm", "torch", "cuda", "python", "constraints", "dtype")
+)
+"""What a plan decides, while there is none."""
 
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """The plan in words. ways: in the order in which they are tried, each with its tool. cuda and
-    the rest "" or empty when nothing fits; refusal and hint then say why, and are "" otherwise."""
 
-    driver: str
-    gpu: str
-    vllm: str = ""
-    torch: str = ""
-    cuda: str = ""
-    python: str = ""
-    constraints: tuple[str, ...] = ()
-    dtype: str = ""
-    ways: tuple[str, ...] = ()
-    refusal: str = ""
-    hint: str = ""
-
-    @property
-    def line(self) -> str:
-        """Everything in one line, for tables."""
-        if self.refusal:
-            return f"refused: {self.refusal}"
-        limits = f", {' '.join(self.constraints)}" if self.constraints else ""
-        half = f", {self.dtype}" if self.dtype else ""
-        head = f"{self.vllm} cu{self.cuda} python {self.python}{limits}{half}"
-        return f"{head}: " + " | ".join(self.ways)
+def line(told: Preview) -> str:
+    """Everything in one line, for tables."""
+    if told.refusal:
+        return f"refused: {told.refusal}"
+    known = {part.key: part.value for part in told.parts}
+    limits = f", {' '.join(known['constraints'])}" if known["constraints"] else ""
+    half = f", {known['dtype']}" if known["dtype"] else ""
+    head = f"{known['vllm']} cu{known['cuda']} python {known['python']}{limits}{half}"
+    return f"{head}: " + " | ".join(told.ways)
 
 
 def preview(driver: str, capability: str, settings: Settings, *, docker: bool = True) -> Preview:
@@ -84,18 +74,22 @@ def preview(driver: str, capability: str, settings: Settings, *, docker: bool = 
     try:
         choice = plan.choose(host, settings, cpu_allowed=False)
     except DeployError as error:
-        return Preview(told.driver, told.gpu, refusal=error.message, hint=error.hint)
+        return replace(told, parts=_NOTHING, refusal=error.message, hint=error.hint)
     second = plan.image_instead(host, choice, settings)
-    return Preview(
-        told.driver,
-        told.gpu,
-        vllm=choice.version,
-        torch=choice.torch or "as the release wants it",
-        cuda=choice.cuda,
-        python="-".join(choice.python),
-        constraints=choice.constraints,
-        dtype="half" if choice.half else "",
-        ways=_ways(choice, second, settings),
+    return replace(told, parts=_parts(choice), ways=_ways(choice, second, settings))
+
+
+def _parts(choice: Choice) -> tuple[PlanPart, ...]:
+    torch = choice.torch or "as the release wants it"
+    python = "-".join(choice.python)
+    half = "half" if choice.half else ""
+    return (
+        PlanPart("vllm", choice.version, "vLLM", f"{choice.version} for CUDA {choice.cuda}"),
+        PlanPart("torch", torch, "torch", torch),
+        PlanPart("cuda", choice.cuda),
+        PlanPart("python", python, "Python", python),
+        PlanPart("constraints", choice.constraints, "limits", " ".join(choice.constraints)),
+        PlanPart("dtype", half, "dtype", f"{half} (no bfloat16)" if half else ""),
     )
 
 

@@ -96,7 +96,7 @@ def too_old_a_driver(release: Release, version: str, host: HostFacts) -> DeployE
     return DeployError(
         f"driver {shown_driver(host)} is too old for vLLM {version} "
         f"(CUDA {release.cuda} needs {floor})",
-        "leave install.vllm_version empty, or take a machine with a newer driver",
+        "leave install.version empty, or take a machine with a newer driver",
     )
 
 

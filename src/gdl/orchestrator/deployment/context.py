@@ -13,7 +13,7 @@ from gdl.domain.phase import Phase
 from gdl.domain.remedies import Remedy
 from gdl.domain.rental import Rental
 from gdl.domain.spec import DeploymentSpec
-from gdl.engines.base import Model
+from gdl.engines.base import Engine, Model
 from gdl.orchestrator.deployment.decisions import Decisions
 from gdl.orchestrator.deployment.event_channel import EventChannel
 from gdl.orchestrator.deployment.exclusions import DeploymentExclusions
@@ -34,6 +34,7 @@ class Deployment:
 
     id: str
     spec: DeploymentSpec
+    engine: Engine
     model: Model
     channel: EventChannel
     record: RentalRecord

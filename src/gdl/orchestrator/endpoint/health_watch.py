@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from gdl.domain import events as ev
+from gdl.domain.engine import EngineMetrics
 from gdl.domain.health import Condition, HealthSample
 from gdl.domain.host import CommandRunner
 from gdl.endpoint.client import EndpointClient
@@ -21,11 +22,14 @@ RECHECK_S = 120.0
 
 
 async def samples(
-    client: EndpointClient, connected: Callable[[], bool], runner: CommandRunner | None
+    client: EndpointClient,
+    connected: Callable[[], bool],
+    runner: CommandRunner | None,
+    read_metrics: Callable[[str], EngineMetrics],
 ) -> AsyncGenerator[tuple[HealthSample, bool]]:
     """How the endpoint is, a few times a second, and whether that is news; without end. runner:
-    reaches a machine with GPUs, which are then looked at as well."""
-    vigil, meter = HealthMonitor(), Meter()
+    reaches a machine with GPUs, which are then looked at as well. read_metrics: the engine's."""
+    vigil, meter = HealthMonitor(readiness=client.readiness), Meter(read_metrics)
     gpus = None if runner is None else GpuWatch(runner)
     sampling = None if gpus is None else asyncio.create_task(gpus.run())
     try:
@@ -59,7 +63,9 @@ async def watch(
     checking: asyncio.Task[None] | None = None
     try:
         runner = endpoint.runner if has_gpu else None
-        async with aclosing(samples(endpoint.client, connected, runner)) as watched:
+        async with aclosing(
+            samples(endpoint.client, connected, runner, deployment.engine.read_metrics)
+        ) as watched:
             async for sample, changed in watched:
                 deployment.readings.health = sample
                 healthy = sample.condition is Condition.HEALTHY

@@ -81,7 +81,7 @@ class Measurements:
             for recorded in await self._journal.events(rental.deployment_id)
             if isinstance(recorded.event, ev.HostInspected)
         ]
-        return Publication(one, inspections[-1] if inspections else None)
+        return Publication(one, inspections[-1] if inspections else None, rental.engine)
 
     async def kept(self, model: str | None, gpu: str | None) -> list[Measurement]:
         """Newest first. model: by its served name; gpu: a part of its name, in any case."""

@@ -10,6 +10,7 @@ from dataclasses import replace
 from gdl.domain import events as ev
 from gdl.domain.benchmark import OWN_LOAD, BenchLoad, BenchReport, QualityAnswer, own_workload
 from gdl.domain.decisions import AfterServing
+from gdl.domain.engine import Readiness
 from gdl.domain.errors import (
     DeployError,
     ForwardRefused,
@@ -38,11 +39,14 @@ class Endpoint:
     """The served model as seen from this computer: through the tunnel or, when the machine
     refuses port forwarding, by curl over SSH."""
 
-    def __init__(self, link: Link, port: int, api_key: Secret, settings: Settings) -> None:
+    def __init__(
+        self, link: Link, port: int, api_key: Secret, settings: Settings, readiness: Readiness
+    ) -> None:
         self._link = link
         self._port = port
         self._api_key = api_key
         self._settings = settings
+        self._readiness = readiness
         self._forward: Forward | None = None
         self.client: EndpointClient | None = None
         self.curl: SshCurl | None = None
@@ -52,11 +56,14 @@ class Endpoint:
         try:
             self._forward = await self._link.forward(self._port)
         except ForwardRefused:
-            self.curl = SshCurl(self._link, self._port, self._api_key)
+            self.curl = SshCurl(self._link, self._port, self._api_key, readiness=self._readiness)
             return ev.TunnelOpened(0, f"http://127.0.0.1:{self._port}/v1", "ssh-curl")
         url = f"http://127.0.0.1:{self._forward.local_port}"
         self.client = EndpointClient(
-            url, self._api_key, timeout_s=self._settings.timeouts.inference
+            url,
+            self._api_key,
+            readiness=self._readiness,
+            timeout_s=self._settings.timeouts.inference,
         )
         return ev.TunnelOpened(0, f"{url}/v1", "forward")
 
@@ -71,19 +78,18 @@ class Endpoint:
         return self.client or self.curl
 
     async def healthy(self) -> bool:
-        """Whether /health answers 200 now."""
+        """Whether the server says now that it serves."""
+        way = self.client or self.curl
+        assert way is not None
         try:
-            if self.client is not None:
-                return await self.client.health() == 200
-            assert self.curl is not None
-            return await self.curl.health() == 200
+            return await way.health() in self._readiness.ready
         except GdlError:
             return False
 
     async def wait_ready(
         self, *, ended: asyncio.Event, nudge: asyncio.Event, timeout_s: float
     ) -> bool:
-        """True once /health answers 200; False as soon as the server has ended."""
+        """True once it serves; False as soon as the server has ended."""
         return await wait_ready(self.healthy, ended=ended, nudge=nudge, timeout_s=timeout_s)
 
     async def check(

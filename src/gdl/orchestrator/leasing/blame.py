@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from importlib.resources import files
 
-from gdl.diagnosis import rule_engine as diagnosis
+from gdl.diagnosis.rule_engine import RuleSet, diagnose
 from gdl.domain.errors import (
     BackendError,
     Cancelled,
@@ -71,14 +71,15 @@ def _entries() -> tuple[Blame, ...]:
     )
 
 
-def blame_for(error: GdlError, rule: str = "") -> Blame:
-    """What kind of failure it was. `rule`: the diagnosis made on the machine, "" without one."""
+def blame_for(error: GdlError, rules: RuleSet, rule: str = "") -> Blame:
+    """What kind of failure it was. rules: of the deployment's engine. `rule`: the diagnosis made on
+    the machine, "" without one."""
     kind = ""
     if not rule or rule == "unknown":
-        found = diagnosis.diagnose([error.message], phase="RENTING")
+        found = diagnose(rules, [error.message], phase="RENTING")
         rule, kind = (found.rule, found.kind) if found.rule != "unknown" else ("", "")
     else:
-        known = next((r for r in diagnosis.rules() if r.id == rule), None)
+        known = rules.get(rule)
         kind = known.kind if known is not None else ""
     return next(blame for blame in _entries() if blame.matches(error, rule, kind))
 

@@ -12,7 +12,7 @@ from gdl.domain.errors import UsageError
 from gdl.domain.money import CostReport
 from gdl.domain.offers import Exclusion, Offer, OfferQuery, RankedOffer
 from gdl.domain.ranking import Exclusions, rank
-from gdl.engines.base import Engine
+from gdl.engines.base import Engine, EngineResolver
 from gdl.journal import exclusions as remembered
 from gdl.journal.store import Journal
 from gdl.orchestrator.api.read_only import changing
@@ -31,42 +31,51 @@ class Marketplace:
     def __init__(
         self,
         backend: Backend,
-        engine: Engine,
+        engines: EngineResolver,
         journal: Journal,
         settings: Settings,
         clock: Callable[[], datetime],
     ) -> None:
         self.read_only = settings.read_only
         self._backend = backend
-        self._engine = engine
+        self._engines = engines
         self._journal = journal
         self._settings = settings
         self._clock = clock
         self._began = clock()
         self._track_records = TrackRecords(journal, backend.name)
 
+    @property
+    def _engine(self) -> Engine:
+        """Of whoever names none. Raises UsageError when it is not there."""
+        return self._engines(self._settings.engine.name)
+
     # -- offers and models -----------------------------------------------------------------------
 
     async def offers(self, query: OfferQuery) -> list[RankedOffer]:
         """Raises UsageError, BackendError."""
+        engine = self._engine
         offers = await self._backend.offers(query)
-        return await self.ranked(offers, query, hours=query.hours or self._settings.hours)
+        return await self.ranked(
+            offers, query, engine=engine, hours=query.hours or self._settings.hours
+        )
 
     async def ranked(
         self,
         offers: Sequence[Offer],
         query: OfferQuery,
         *,
+        engine: Engine,
         hours: int,
         excluded: Sequence[Exclusion] = (),
         included: set[str] | frozenset[str] = frozenset(),
     ) -> list[RankedOffer]:
-        """Those offers, ranked for the query's model. excluded: besides those that are in force
-        for everybody; included: providers that no exclusion holds for."""
-        model = None if query.model is None else resolved(self._engine, query.model, query)
+        """Those offers, ranked for the query's model on that engine. excluded: besides those that
+        are in force for everybody; included: providers that no exclusion holds for."""
+        model = None if query.model is None else resolved(engine, query.model, query)
         if model is not None:
-            self._engine.check_load(query, model)
-        need = None if model is None else needed_of(model, query, self._settings)
+            engine.check_load(query, model)
+        need = None if model is None else needed_of(engine, model, query, self._settings)
         across = await self.exclusions()
         in_force = [
             x for x in (*across, *excluded) if x.kind != "provider" or x.key not in included
@@ -74,7 +83,7 @@ class Marketplace:
         query = replace(
             query,
             min_reliability=query.min_reliability or self._settings.min_reliability,
-            min_cuda=query.min_cuda or self._engine.least_cuda(self._settings),
+            min_cuda=query.min_cuda or engine.least_cuda(self._settings),
         )
         return rank(
             offers,
@@ -87,7 +96,8 @@ class Marketplace:
         )
 
     def models(self) -> list[ModelRow]:
-        return [model_rows.row(model) for model in self._engine.models()]
+        engine = self._engine
+        return [model_rows.row(engine, model) for model in engine.models()]
 
     def size(self, query: OfferQuery) -> SizedModel:
         return sized(self._engine, query, self._settings)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gdl.domain.requirements import needed
 from gdl.domain.spec import DeploymentSpec
-from gdl.engines.base import Model
+from gdl.engines.base import Engine, Model
 from gdl.orchestrator.api.views import ModelRow
 
 
@@ -15,9 +14,9 @@ def with_model(spec: DeploymentSpec) -> DeploymentSpec:
     return replace(spec, query=replace(spec.query, model=spec.model))
 
 
-def row(model: Model) -> ModelRow:
+def row(engine: Engine, model: Model) -> ModelRow:
     """A line of the list of models."""
-    need = None if model.shape is None else needed(model.shape)
+    need = None if model.shape is None else engine.memory.needed(model.shape)
     return ModelRow(
         alias=model.typed,
         location=model.location,

@@ -86,6 +86,8 @@ class Renter:
                 deployment.spec.hours,
                 deployment.model.location,
                 deployment.disk_gb,
+                deployment.spec.engine,
+                deployment.engine.info.log_title,
             ),
             await retrying(self._session_ids, deployment.progress, limit_s=self._limit_s),
         )

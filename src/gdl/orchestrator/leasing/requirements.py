@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gdl.domain.offers import OfferQuery
-from gdl.domain.requirements import CONCURRENCY, CONTEXT, Need, needed, quantized
-from gdl.engines.base import Engine, Model
+from gdl.domain.requirements import CONCURRENCY, CONTEXT, Need, quantized
+from gdl.domain.spec import DeploymentSpec
+from gdl.engines.base import Engine, Model, check_runtime
 from gdl.orchestrator.api.views import SizedModel
+from gdl.orchestrator.deployment.engine_habits import rules_of
 from gdl.settings import Settings
 
 
@@ -16,14 +18,25 @@ def resolved(engine: Engine, name: str, query: OfferQuery) -> Model:
     model = engine.resolve(name)
     if model.shape is None:
         return model
-    return replace(model, shape=quantized(model.shape, query.quantization))
+    each = engine.info.quantizations.get(query.quantization)
+    return replace(model, shape=quantized(model.shape, each))
 
 
-def needed_of(model: Model, query: OfferQuery, settings: Settings) -> Need | None:
+def checked(engine: Engine, spec: DeploymentSpec, settings: Settings) -> Model:
+    """The model of a spec. Raises UsageError for what cannot work on any machine, before money is
+    spent; so are rules for failures that cannot be read."""
+    model = resolved(engine, spec.model, spec.query)
+    check_runtime(engine.info, settings)
+    engine.check(spec, model, settings)
+    rules_of(engine)
+    return model
+
+
+def needed_of(engine: Engine, model: Model, query: OfferQuery, settings: Settings) -> Need | None:
     """What a resolved model needs, or None when its size is not known."""
     if model.shape is None:
         return None
-    return needed(
+    return engine.memory.needed(
         model.shape,
         context=query.context or settings.engine.max_model_len or CONTEXT,
         sequences=query.concurrency or CONCURRENCY,
@@ -35,6 +48,6 @@ def sized(engine: Engine, query: OfferQuery, settings: Settings) -> SizedModel:
     model = resolved(engine, query.model or "", query)
     engine.check_load(query, model)
     return SizedModel(
-        need=needed_of(model, query, settings),
+        need=needed_of(engine, model, query, settings),
         longest=model.shape.max_context if model.shape is not None else 0,
     )

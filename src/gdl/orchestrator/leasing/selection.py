@@ -16,6 +16,7 @@ from gdl.domain.ranking import why_none
 from gdl.journal import exclusions as remembered
 from gdl.journal.store import Journal
 from gdl.orchestrator.deployment.context import Deployment
+from gdl.orchestrator.deployment.engine_habits import rules_of
 from gdl.orchestrator.leasing.blame import Blame, blame_for, ends_everything, exclusions_for
 from gdl.orchestrator.leasing.marketplace import Marketplace
 from gdl.orchestrator.leasing.requirements import needed_of
@@ -54,6 +55,7 @@ class OfferSelection:
         ranked = await self._market.ranked(
             offers,
             query,
+            engine=deployment.engine,
             hours=deployment.spec.hours,
             excluded=deployment.exclusions.in_force,
             included=deployment.exclusions.included,
@@ -111,7 +113,9 @@ class OfferSelection:
             return True
         if blame.id == "disk":
             # Where the disk is made to order, the next one is to be big enough.
-            need = needed_of(deployment.model, deployment.spec.query, self._settings)
+            need = needed_of(
+                deployment.engine, deployment.model, deployment.spec.query, self._settings
+            )
             enough = 2 * need.disk_gb if need is not None else _BIG_DISK_GB
             deployment.disk_gb = max(enough, deployment.disk_gb or 0)
         now = self._clock()
@@ -123,7 +127,11 @@ class OfferSelection:
     def _blame(deployment: Deployment, error: GdlError) -> Blame:
         attempt = deployment.state.attempt
         diagnosis = attempt.diagnosis if attempt is not None else None
-        return blame_for(error, diagnosis.rule if diagnosis is not None else "")
+        return blame_for(
+            error,
+            rules_of(deployment.engine),
+            diagnosis.rule if diagnosis is not None else "",
+        )
 
     async def exclude_offer(self, deployment: Deployment, offer: Offer, error: GdlError) -> None:
         """An offer on which it failed, for this deployment, though it is not to blame."""

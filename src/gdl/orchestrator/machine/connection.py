@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from gdl.diagnosis.rule_engine import Diagnosis, diagnose
+from gdl.diagnosis.rule_engine import Diagnosis, RuleSet, diagnose
 from gdl.domain import events as ev
 from gdl.domain.backoff import Backoff
 from gdl.domain.errors import DeployError, HostKeyChanged, SshAuthFailed, SshError
@@ -23,6 +23,7 @@ from gdl.domain.session import Session, SshAddress
 from gdl.host.inspection import inspect_host
 from gdl.keyring.key_files import write_key
 from gdl.orchestrator.deployment.context import Deployment
+from gdl.orchestrator.deployment.engine_habits import rules_of
 from gdl.orchestrator.machine import earlier_work, preflight
 from gdl.orchestrator.machine.log_file import LogFile
 from gdl.settings import Settings
@@ -87,6 +88,11 @@ class Machine:
         return self._link is not None
 
     @property
+    def rules(self) -> RuleSet:
+        """What failures on it are explained by."""
+        return rules_of(self.deployment.engine)
+
+    @property
     def facts(self) -> HostFacts:
         assert self._facts is not None, "inspect first"
         return self._facts
@@ -149,6 +155,7 @@ class Machine:
                     work_dir,
                     timeout=settings.timeouts.command,
                     measure=self.rents and first,
+                    probe=dep.engine.probe,
                     hub_id=dep.model.location if dep.model.source == "hub" else "",
                 ),
                 dep.progress,
@@ -160,9 +167,8 @@ class Machine:
             before.cancel()
             await asyncio.gather(before, return_exceptions=True)
         self._facts = facts
-        engine_log = self.rental.engine_log
-        if not engine_log or "log" in settings.engine.model_fields_set:
-            engine_log = settings.engine.log
+        default_log = dep.engine.info.default_log
+        engine_log = settings.engine.log or self.rental.engine_log or default_log
         await self.save(
             replace(
                 self.rental,
@@ -269,7 +275,7 @@ class Machine:
     async def fail(self, what: str, output: list[str], status: int | None) -> NoReturn:
         """Say why as an event, then raise DeployError."""
         dep = self.deployment
-        found = diagnose(output, exit_status=status, phase=str(dep.state.phase))
+        found = diagnose(self.rules, output, exit_status=status, phase=str(dep.state.phase))
         await self.tell(found)
         ended = "" if status is None else f" (exit {status})"
         if status is not None and status < 0:

@@ -13,8 +13,9 @@ from gdl.diagnosis.rule_engine import Diagnosis, by_id, diagnose
 from gdl.domain.deployment import IllegalTransition
 from gdl.domain.errors import DeployError, HostKeyChanged, SshAuthFailed, SshError
 from gdl.domain.phase import Phase
-from gdl.engines.base import Engine, LogMark, Plan
+from gdl.engines.base import LogMark, Plan
 from gdl.host import process_stats
+from gdl.orchestrator.deployment.engine_habits import cache_exports
 from gdl.orchestrator.machine import gpu_sampler, process_sampler
 from gdl.orchestrator.machine.connection import TAIL_KEPT, Machine
 from gdl.orchestrator.machine.earlier_work import ENGINE_JOB
@@ -37,9 +38,9 @@ class EngineProcess:
     watched; whether it runs is then not known. `over` is set when there is nothing left to wait
     for: it has ended, or `hopeless` says why it is given up."""
 
-    def __init__(self, machine: Machine, engine: Engine) -> None:
+    def __init__(self, machine: Machine) -> None:
         self._machine = machine
-        self._engine = engine
+        self._engine = machine.deployment.engine
         self._tail: deque[str] = deque(maxlen=TAIL_KEPT)
         self._reader: asyncio.Task[None] | None = None
         self._sampling: asyncio.Task[None] | None = None
@@ -71,7 +72,7 @@ class EngineProcess:
         spec = jobs.JobSpec(
             name=ENGINE_JOB,
             workdir=self._machine.rental.work_dir,
-            script=plan.server.script,
+            script=cache_exports(self._engine.info) + plan.server.script,
             log=plan.server.log,
             secret_env=plan.server.secret_env,
         )
@@ -156,9 +157,9 @@ class EngineProcess:
         self._progress.mark(mark)
         await self._show()
         if self._progress.loops and dep.state.phase in STARTS:
-            found = diagnose(list(self._tail))
+            found = diagnose(self._machine.rules, list(self._tail))
             why = [found.cause, *found.evidence] if found.known else found.evidence
-            self._give_up(by_id("restart-loop", why))
+            self._give_up(by_id(self._machine.rules, "restart-loop", why))
 
     async def _show(self) -> None:
         dep, progress = self._machine.deployment, self._progress
@@ -193,10 +194,11 @@ class EngineProcess:
                         machine.deployment.readings.gpu = gpu_sampler.of_stats(sample)
                 idle = self._progress.idle_s(time.monotonic())
                 if idle > machine.settings.timeouts.stall:
-                    self._give_up(by_id("stalled", [f"nothing for {idle:.0f} s", *self._last()]))
+                    words = f"nothing for {idle:.0f} s"
+                    self._give_up(by_id(machine.rules, "stalled", [words, *self._last()]))
                 if machine.rents and self._progress.rate.hopeless(time.monotonic()):
                     words = self._progress.rate.words
-                    self._give_up(by_id("slow-download", [words, *self._last()]))
+                    self._give_up(by_id(machine.rules, "slow-download", [words, *self._last()]))
                 await self._show()
         finally:
             sampler.cancel()
@@ -235,7 +237,7 @@ class EngineProcess:
     async def slow(self) -> None:
         """Its time is over, and it was busy to the end."""
         words = self._progress.words(str(self._machine.deployment.state.phase), time.monotonic())
-        await self._machine.tell(by_id("slow-start", [words, *self._last()]))
+        await self._machine.tell(by_id(self._machine.rules, "slow-start", [words, *self._last()]))
 
     async def stop(self) -> None:
         """End it by its pid and remove its job's files. Raises SshError."""

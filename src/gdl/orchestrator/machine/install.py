@@ -13,6 +13,7 @@ from gdl.domain import events as ev
 from gdl.domain.errors import CommandTimeout, DeployError, SshError, UsageError
 from gdl.engines.base import Plan, Step
 from gdl.host import process_stats
+from gdl.orchestrator.deployment.engine_habits import cache_exports
 from gdl.orchestrator.machine import install_script, process_sampler
 from gdl.orchestrator.machine.connection import TAIL_KEPT, Machine
 from gdl.orchestrator.machine.install_watch import InstallWatch
@@ -64,7 +65,9 @@ class Ahead:
             spec = jobs.JobSpec(
                 name=AHEAD_JOB,
                 workdir=await machine.work_dir(),
-                script=install_script.script(steps, machine.run_token, tidy=False),
+                script=install_script.script(
+                    steps, machine.run_token, exports=_exports(machine), tidy=False
+                ),
                 files=install_script.files(steps),
             )
             job = await jobs.start(machine.link, spec)
@@ -117,7 +120,7 @@ class _Run:
         spec = jobs.JobSpec(
             name=INSTALL_JOB,
             workdir=machine.rental.work_dir,
-            script=install_script.script(self._steps, self._token),
+            script=install_script.script(self._steps, self._token, exports=_exports(self._machine)),
             files=install_script.files(self._steps),
         )
         async with self._watch.beating():
@@ -193,7 +196,7 @@ class _Run:
                 await watch.sampled((await samples.get()).net_bytes)
                 if machine.rents and watch.rate.hopeless(clock()) and self._limit is not None:
                     evidence = [watch.rate.words, *list(self._output)[-3:]]
-                    self._hopeless = by_id("slow-download", evidence)
+                    self._hopeless = by_id(self._machine.rules, "slow-download", evidence)
                     self._limit.reschedule(clock())
                     return
         finally:
@@ -265,6 +268,10 @@ class _Run:
             await self._begin()
             await self._end("failed")
         return step
+
+
+def _exports(machine: Machine) -> str:
+    return cache_exports(machine.deployment.engine.info)
 
 
 async def _stop(machine: Machine, job: jobs.Job) -> None:

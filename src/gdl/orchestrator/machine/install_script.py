@@ -52,11 +52,12 @@ class Mark:
     what: str
 
 
-def script(steps: Sequence[Step], token: str, *, tidy: bool = True) -> str:
+def script(steps: Sequence[Step], token: str, *, exports: str = "", tidy: bool = True) -> str:
     """POSIX shell that runs the steps in order; it ends at the first that fails, with its exit
     status, or UNSOUND. token: letters and digits that no output can guess; scripts with the same
-    one may hand things on to each other. tidy: these are removed at the end."""
-    made = [_HEAD.format(token=token), _TIDY if tidy else ""]
+    one may hand things on to each other. exports: POSIX shell that comes
+    first. tidy: what was handed on is removed at the end."""
+    made = [_HEAD.format(token=token), exports, _TIDY if tidy else ""]
     for number, step in enumerate(steps, 1):
         after = ":"
         if step.check is not None:

@@ -95,13 +95,13 @@ def refuse_occupied_memory(model: Model, facts: HostFacts) -> None:
 
 
 async def refuse_slow(
-    runner: CommandRunner, facts: HostFacts, to_fetch_gb: float, limit_s: float
+    runner: CommandRunner, facts: HostFacts, project: str, to_fetch_gb: float, limit_s: float
 ) -> HostFacts:
     """Raises DeployError when downloads are slow, at a second and longer look as well, and what
     there is to fetch would take longer than `limit_s`. The facts with the rate last found."""
     if facts.download_mb_s is None or facts.download_mb_s >= SLOW_MB_S:
         return facts
-    again = await download.measure(runner, _SECOND_LOOK_S)
+    again = await download.measure(runner, project, _SECOND_LOOK_S)
     if again is None:
         return facts
     facts = replace(facts, download_mb_s=max(again, facts.download_mb_s))
@@ -149,14 +149,20 @@ async def judge(
         refuse_less_than_listed(offer, facts)
         if not deployment.adopted:
             refuse_occupied_memory(deployment.model, facts)
-        facts = await refuse_slow(runner, facts, _to_fetch_gb(deployment.model, facts), limit_s)
+        facts = await refuse_slow(
+            runner,
+            facts,
+            deployment.engine.probe.index_page,
+            _to_fetch_gb(deployment.model, facts),
+            limit_s,
+        )
     for line in worth_knowing(facts, offer, rented=rented):
         await deployment.note(line, "warning")
 
 
 def _to_fetch_gb(model: Model, facts: HostFacts) -> float:
     """Packages (some 5 GB packed, with CUDA) and weights, less what is there."""
-    packages = 0.0 if facts.has_vllm else 5.0
+    packages = 0.0 if facts.engine.installed else 5.0
     if model.shape is None or model.source != "hub":
         return packages
     return packages + max(model.shape.files_gb - facts.model_gib * 1.073741824, 0.0)

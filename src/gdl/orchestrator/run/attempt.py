@@ -24,7 +24,7 @@ from gdl.domain.phase import Phase
 from gdl.domain.remedies import Remedy, RemedyKind
 from gdl.domain.secret import Secret
 from gdl.domain.session import Session
-from gdl.engines.base import Engine, Plan
+from gdl.engines.base import Plan
 from gdl.journal.store import Journal
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.endpoint import health_watch, served_endpoint
@@ -52,7 +52,6 @@ class Attempt:
         self,
         deployment: Deployment,
         backend: Backend,
-        engine: Engine,
         renter: Renter,
         journal: Journal,
         settings: Settings,
@@ -60,15 +59,16 @@ class Attempt:
         self._deployment = deployment
         self._backend = backend
         self._renter = renter
-        self._engine = engine
+        self._engine = deployment.engine
         self._settings = settings
         self._journal = journal
         self._offer: Offer | None = None
         self.endpoint: served_endpoint.Endpoint | None = None
         self.machine = Machine(deployment, settings, rents=backend.traits.bills)
-        self.server = EngineProcess(self.machine, engine)
+        self.server = EngineProcess(self.machine)
         self._remediation = Remediation(
-            self.machine, no_offer_helps=lambda error, rule: blame_for(error, rule).ends
+            self.machine,
+            no_offer_helps=lambda error, rule: blame_for(error, self.machine.rules, rule).ends,
         )
         self._measurements = Measurements(
             journal, deployment.channel.clock, simulated=backend.traits.simulated
@@ -186,7 +186,7 @@ class Attempt:
         dep = self._deployment
         if self.endpoint is None:
             self._opened = await self.open_endpoint(api_key)
-        await dep.enter(Phase.STARTING, "python imports vLLM, then the model is loaded")
+        await dep.enter(Phase.STARTING, self._engine.info.starting)
         await self.server.start(plan)
         if not await self._ready():
             await self.server.fail("the server ended before it was ready")
@@ -198,7 +198,11 @@ class Attempt:
         """The tunnel; the event says where it is, and is emitted once it leads somewhere."""
         rental = self.machine.rental
         self.endpoint = served_endpoint.Endpoint(
-            self.machine.link, rental.engine_port, api_key, self._settings
+            self.machine.link,
+            rental.engine_port,
+            api_key,
+            self._settings,
+            self._engine.readiness,
         )
         opened = await self.endpoint.open()
         return replace(opened, attempt=self._deployment.attempt, api_key_file=rental.api_key_file)

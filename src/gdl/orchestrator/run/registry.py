@@ -18,7 +18,7 @@ from gdl.domain.errors import GdlError, UsageError
 from gdl.domain.phase import Phase
 from gdl.domain.rental import Rental
 from gdl.domain.spec import DeploymentSpec
-from gdl.engines.base import Engine, Model
+from gdl.engines.base import Engine, EngineResolver, Model
 from gdl.journal.store import DeploymentRow, Journal
 from gdl.orchestrator.api.read_only import changing, refuse_read_only
 from gdl.orchestrator.deployment.context import Deployment
@@ -28,7 +28,7 @@ from gdl.orchestrator.deployment.summary import broken_off
 from gdl.orchestrator.leasing import model_rows, process_liveness
 from gdl.orchestrator.leasing.orphans import Orphans, summary_or_nothing
 from gdl.orchestrator.leasing.releasing import uninterrupted
-from gdl.orchestrator.leasing.requirements import needed_of, resolved
+from gdl.orchestrator.leasing.requirements import checked, needed_of
 from gdl.orchestrator.leasing.selection import OfferSelection
 from gdl.orchestrator.run.attempt import Attempt
 from gdl.orchestrator.run.deployment_task import Begin, DeploymentTask, MakeAttempt
@@ -47,7 +47,7 @@ class DeploymentRegistry:
     def __init__(
         self,
         backend: Backend,
-        engine: Engine,
+        engines: EngineResolver,
         journal: Journal,
         settings: Settings,
         clock: Callable[[], datetime],
@@ -60,7 +60,7 @@ class DeploymentRegistry:
     ) -> None:
         self.read_only = settings.read_only
         self._backend = backend
-        self._engine = engine
+        self._engines = engines
         self._journal = journal
         self._settings = settings
         self._clock = clock
@@ -77,11 +77,11 @@ class DeploymentRegistry:
 
     @changing("deploy")
     async def deploy(self, spec: DeploymentSpec) -> str:
-        model = resolved(self._engine, spec.model, spec.query)
-        self._engine.check(spec, model, self._settings)
+        engine = self._engines(spec.engine)
+        model = checked(engine, spec, self._settings)
         if spec.query.model is None:
             spec = model_rows.with_model(spec)
-        deployment = await self._add(spec, model)
+        deployment = await self._add(spec, engine, model)
         await self._start(deployment, self._run_telling_orphans(deployment))
         return deployment.id
 
@@ -91,10 +91,15 @@ class DeploymentRegistry:
         if active is not None:
             return active.id
         spec = DeploymentSpec(
-            model=rental.served_name, backend=self._backend.name, bench=False, after="hold"
+            model=rental.served_name,
+            backend=self._backend.name,
+            bench=False,
+            after="hold",
+            engine=rental.engine,
         )
+        engine = self._engines(rental.engine)
         model = Model(rental.served_name, "attached", rental.model, rental.served_name)
-        deployment = await self._add(spec, model)
+        deployment = await self._add(spec, engine, model)
         begin = partial(self._reopen, deployment, rental)
         await self._start(deployment, self._run(deployment, begin))
         return deployment.id
@@ -128,13 +133,14 @@ class DeploymentRegistry:
         attempt = self._attempts[deployment.id] = self._make_attempt(deployment)
         return attempt
 
-    async def _add(self, spec: DeploymentSpec, model: Model) -> Deployment:
+    async def _add(self, spec: DeploymentSpec, engine: Engine, model: Model) -> Deployment:
         """Planned and journaled. Raises GdlError when the journal does not take it."""
         now = self._clock()
         ident = f"{now:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
         deployment = Deployment(
             ident,
             spec,
+            engine,
             model,
             EventChannel(ident, self._journal, self._clock),
             RentalRecord(self._journal),
@@ -153,7 +159,7 @@ class DeploymentRegistry:
                 spec.engine,
             )
         )
-        need = needed_of(model, spec.query, self._settings)
+        need = needed_of(engine, model, spec.query, self._settings)
         vram_gb = None if need is None else need.vram_gb
         await deployment.emit(
             ev.DeploymentPlanned(spec, model.location, model.served_name, vram_gb)

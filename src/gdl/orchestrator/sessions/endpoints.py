@@ -72,7 +72,9 @@ class SessionEndpoints:
             client, link = there.client("`gdl-tui health ID` asks once"), there.link
             runner = link if there.rental.has_gpu else None
             async with aclosing(
-                health_watch.samples(client, lambda: link.connected, runner)
+                health_watch.samples(
+                    client, lambda: link.connected, runner, there.engine.read_metrics
+                )
             ) as samples:
                 async for each in samples:
                     yield each

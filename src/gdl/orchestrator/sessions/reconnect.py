@@ -17,6 +17,7 @@ from gdl.domain.rental import Rental
 from gdl.domain.secret import Secret
 from gdl.domain.session import Session, SessionStatus
 from gdl.endpoint.client import EndpointClient
+from gdl.engines.base import Engine, EngineResolver
 from gdl.journal.store import Journal
 from gdl.keyring.key_files import read_key
 from gdl.orchestrator.deployment.context import Deployment
@@ -35,6 +36,7 @@ class Reconnection:
 
     link: Link
     rental: Rental
+    engine: Engine
     endpoint: served_endpoint.Endpoint
     key: Secret
     pid: int | None
@@ -49,8 +51,11 @@ class Reconnection:
 class Reconnector:
     """All methods raise GdlError when the session does not run or cannot be entered."""
 
-    def __init__(self, backend: Backend, journal: Journal, settings: Settings) -> None:
+    def __init__(
+        self, backend: Backend, engines: EngineResolver, journal: Journal, settings: Settings
+    ) -> None:
         self._backend = backend
+        self._engines = engines
         self._journal = journal
         self._settings = settings
 
@@ -102,13 +107,16 @@ class Reconnector:
     @asynccontextmanager
     async def reconnected(self, rental: Rental) -> AsyncIterator[Reconnection]:
         """A connection and a tunnel of its own."""
+        engine = self._engines(rental.engine)
         key = await self._api_key(rental)
         async with self.entered(rental) as (link, rental):
-            endpoint = served_endpoint.Endpoint(link, rental.engine_port, key, self._settings)
+            endpoint = served_endpoint.Endpoint(
+                link, rental.engine_port, key, self._settings, engine.readiness
+            )
             try:
                 job = await jobs.find(link, rental.work_dir, ENGINE_JOB)
                 await endpoint.open()
-                yield Reconnection(link, rental, endpoint, key, job.pid if job else None)
+                yield Reconnection(link, rental, engine, endpoint, key, job.pid if job else None)
             finally:
                 with contextlib.suppress(GdlError):
                     await endpoint.aclose()

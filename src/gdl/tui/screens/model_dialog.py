@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 from rich.text import Text
@@ -46,6 +46,7 @@ class ModelDialog(ModalScreen[OfferQuery | None]):
         wanted: OfferQuery,
         hours: int,
         size_of: SizeOf,
+        quantizations: Mapping[str, float],
         *,
         blink: bool,
     ) -> None:
@@ -53,6 +54,7 @@ class ModelDialog(ModalScreen[OfferQuery | None]):
         self._models, self._wanted, self._hours = models, wanted, hours
         self._chosen = wanted.model or ""
         self._size_of, self._blink = size_of, blink
+        self._quantizations = quantizations
         self._shown: list[str] = []
 
     def compose(self) -> ComposeResult:
@@ -67,7 +69,7 @@ class ModelDialog(ModalScreen[OfferQuery | None]):
             name.cursor_blink = self._blink
             yield name
             yield OptionList(id="model-list", markup=False)
-            yield LoadFields(self._wanted, self._hours, blink=self._blink)
+            yield LoadFields(self._wanted, self._hours, self._quantizations, blink=self._blink)
             yield LiveText(id="model-size")
             yield Static(
                 "Enter takes it · ↑↓ model · Tab to the fields · Esc cancels",

@@ -24,11 +24,13 @@ def load_words(context: AppContext, wanted: OfferQuery) -> str:
 
 async def choose_model(context: AppContext, choice: OfferChoice) -> bool:
     """Ask for the model and its load; whether something else is wanted now."""
+    from gdl.engines import registry
     from gdl.tui.screens.model_dialog import ModelDialog
 
     market = context.orchestrator.market
     dialog = ModelDialog(
         market.models(), choice.wanted, context.settings.hours, market.size,
+        registry.info(context.settings.engine.name).quantizations,
         blink=not context.reduced_motion,
     )  # fmt: skip
     chosen = await context.ask(dialog)

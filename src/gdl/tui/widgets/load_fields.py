@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar
 
@@ -14,7 +15,6 @@ from textual.message import Message
 from textual.widgets import Input, Static
 
 from gdl.domain.offers import OfferQuery
-from gdl.domain.requirements import QUANTIZATIONS
 
 MAX_HOURS = 12
 
@@ -55,11 +55,15 @@ class Cycle(Static, can_focus=True):
 
 
 class LoadFields(Grid):
-    """Four small fields; empty ones are left to the program."""
+    """Four small fields; empty ones are left to the program. quantizations: those that the engine
+    knows -> bytes per parameter."""
 
-    def __init__(self, load: OfferQuery, hours: int, *, blink: bool) -> None:
+    def __init__(
+        self, load: OfferQuery, hours: int, quantizations: Mapping[str, float], *, blink: bool
+    ) -> None:
         super().__init__()
         self._load, self._hours, self._blink = load, hours, blink
+        self._quantizations = quantizations
 
     def compose(self) -> ComposeResult:
         load = self._load
@@ -68,7 +72,10 @@ class LoadFields(Grid):
         yield Static("At a time")
         yield self._number("concurrency", load.concurrency, "auto")
         yield Static("Weights")
-        bits = {name: f"{name}, {8 if each > 1 else 4} bit" for name, each in QUANTIZATIONS.items()}
+        bits = {
+            name: f"{name}, {8 if each > 1 else 4} bit"
+            for name, each in self._quantizations.items()
+        }
         yield Cycle({"": "as they are", **bits}, load.quantization, id="quantization")
         yield Static("Hours")
         yield self._number("hours", load.hours or self._hours, str(self._hours))

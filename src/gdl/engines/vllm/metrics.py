@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+
+from gdl.domain.engine import EngineMetrics
 
 _LINE = re.compile(r"(?P<name>[a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{[^}]*\})?\s+(?P<value>\S+)")
 _LINES = 20_000
@@ -17,18 +18,6 @@ _GAUGES = {
     "vllm:generation_tokens_total": "generated",
     "vllm:prompt_tokens_total": "prompted",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class EngineMetrics:
-    """One reading; None where it is not told. running, waiting: requests. kv_cache: share in use,
-    0-1, of the fullest engine. generated, prompted: tokens since the server's start."""
-
-    running: float | None = None
-    waiting: float | None = None
-    kv_cache: float | None = None
-    generated: float | None = None
-    prompted: float | None = None
 
 
 def read_metrics(text: str) -> EngineMetrics:

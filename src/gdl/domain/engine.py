@@ -1,0 +1,128 @@
+"""What the program knows of an inference engine: its names and habits, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Runtime(StrEnum):
+    """How an engine runs on a machine: in a Python environment of its own, in a container, or as
+    a program that needs neither."""
+
+    VENV = "venv"
+    CONTAINER = "container"
+    BINARY = "binary"
+
+
+@dataclass(frozen=True, slots=True)
+class CacheVariable:
+    """An environment variable that tells the engine where to keep what it works out.
+
+    folder: its name in the cache of the session, which goes with the session; or, when `lasting`,
+    in the user's own cache, which serves the next session, too, unless the variable is set.
+    """
+
+    name: str
+    folder: str
+    lasting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """name: as settings, specs and the journal have it. display_name: as people know it.
+
+    log_title: how its log is called; also the name of that file where a backend keeps it in a
+    folder of its own. default_log: the log's absolute path on a machine, unless settings say
+    otherwise. log_prefix: regular expression of what stands before the words of a log line, such
+    as level and time. starting: what its start begins with, in words. runtimes: how it can run.
+    quantizations: what it can make of 16-bit weights while it loads them -> bytes per parameter,
+    scales and the layers that stay as they are included. caches: see there.
+    """
+
+    name: str
+    display_name: str
+    log_title: str = ""
+    default_log: str = ""
+    log_prefix: str = ""
+    starting: str = "the server is started"
+    runtimes: tuple[Runtime, ...] = (Runtime.VENV,)
+    quantizations: Mapping[str, float] = field(default_factory=dict)
+    caches: tuple[CacheVariable, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.log_title:
+            object.__setattr__(self, "log_title", f"{self.name}.log")
+        if not self.default_log:
+            object.__setattr__(self, "default_log", f"/tmp/{self.log_title}")  # noqa: S108
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a served model can be asked for. chat: it has a chat template, else it is asked by
+    completions. tools: calls of tools come back as such."""
+
+    chat: bool = True
+    tools: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFacts:
+    """What the engine's probe found on a machine. installed: some release of it is in the work
+    folder. told: whatever else its plan goes by."""
+
+    installed: bool = False
+    told: tuple[tuple[str, str], ...] = ()
+
+
+NOT_INSTALLED = EngineFacts()
+
+
+def plain_facts(values: Mapping[str, Sequence[str]]) -> EngineFacts:
+    """`installed=1` says that it is; of every other key the first value is kept."""
+    told = tuple((key, rows[0]) for key, rows in values.items() if key != "installed" and rows)
+    return EngineFacts("1" in values.get("installed", ()), told)
+
+
+@dataclass(frozen=True, slots=True)
+class HostProbe:
+    """script: POSIX shell that prints `key=value` lines, within a few seconds and whatever the
+    machine lacks; "$GDL_DIR" is the work folder. read: makes facts of them; what comes from a
+    machine may be anything, 200 characters a value at most. index_page: the project on the package
+    index that the installation downloads most of, or "": how fast that comes is measured.
+    """
+
+    script: str = ""
+    read: Callable[[Mapping[str, Sequence[str]]], EngineFacts] = plain_facts
+    index_page: str = ""
+
+
+NO_PROBE = HostProbe()
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """path: where the server is asked how it is. ready: HTTP statuses that say it serves; while it
+    starts, any other means "not yet". dead: those of a server that served and never will again.
+    metrics: where its figures are, or ""."""
+
+    path: str = "/health"
+    ready: frozenset[int] = frozenset({200})
+    dead: frozenset[int] = frozenset({503})
+    metrics: str = "/metrics"
+
+
+USUAL_READINESS = Readiness()
+
+
+@dataclass(frozen=True, slots=True)
+class EngineMetrics:
+    """One reading; None where it is not told. running, waiting: requests. kv_cache: share in use,
+    0-1, of the fullest engine. generated, prompted: tokens since the server's start."""
+
+    running: float | None = None
+    waiting: float | None = None
+    kv_cache: float | None = None
+    generated: float | None = None
+    prompted: float | None = None

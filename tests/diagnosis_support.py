@@ -1,0 +1,15 @@
+"""The diagnosis with the rules of vLLM beside those that hold for every machine."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from gdl.diagnosis import rule_engine
+from gdl.diagnosis.rule_engine import rule_set
+from gdl.engines.registry import get
+
+RULES = rule_set(get("vllm").rules())
+rules = RULES.rules
+diagnose = partial(rule_engine.diagnose, RULES)
+by_id = partial(rule_engine.by_id, RULES)
+Scanner = partial(rule_engine.Scanner, RULES)
