@@ -152,7 +152,7 @@ def _spec(wanted: DeployOptions, session: Session) -> DeploymentSpec:
 
     settings = session.settings
     if wanted.keep and not session.orchestrator.keeps:
-        hint = "leave --keep out"
+        hint = "omit --keep"
         if session.orchestrator.simulated:
             hint = "start a market with `gdl-tui sandbox`, and name it with GDL_SANDBOX__URL"
         raise UsageError(

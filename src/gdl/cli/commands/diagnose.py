@@ -85,7 +85,7 @@ def _rules() -> RuleSet:
             text = registry.get(name).rules()
             rule_set(text)
         except (UsageError, ValueError) as error:
-            say(f"the rules of engine {plain(name, 60)} are left out: {plain(error, 300)}")
+            say(f"the rules of engine {plain(name, 60)} are skipped: {plain(error, 300)}")
         else:
             texts.append(text)
     return rule_set(*texts)
