@@ -25,8 +25,8 @@ from gdl.cli.bench_options import (
     ResultOptions,
     TrafficOptions,
 )
-from openai_server import OpenAIServer
 from waiting import wait_until
+from vllm_support import FakeVllm
 
 NAME = "BENCH_KEY"
 
@@ -44,7 +44,7 @@ async def gdl(tmp_path: Path, *arguments: str) -> tuple[int, str, str]:
     return process.returncode, out.decode(), err.decode()
 
 
-def at(server: OpenAIServer) -> tuple[str, ...]:
+def at(server: FakeVllm) -> tuple[str, ...]:
     return ("--url", server.url, "--api-key-env", NAME)
 
 
@@ -53,7 +53,7 @@ async def test_a_load_with_a_table_and_files(tmp_path: Path) -> None:
     options = ("--concurrency", "3", "--requests", "9", "--slo", "ttft:5000", "--price", "0.36")
     names = ("--save-result", "--csv", "--markdown")
     wanted = [x for pair in zip(names, map(str, files), strict=True) for x in pair]
-    async with OpenAIServer(api_key="sk-secret") as server:
+    async with FakeVllm(api_key="sk-secret") as server:
         code, out, err = await gdl(tmp_path, *at(server), *options, *wanted)
     assert code == 0, err
     assert "9 completed, 0 failed" in out and "Dollars per 10^6 output tokens" in out
@@ -94,7 +94,7 @@ def test_any_option_of_the_load_makes_it_one(
 
 
 async def test_by_rate_as_json(tmp_path: Path) -> None:
-    async with OpenAIServer(api_key="sk-secret") as server:
+    async with FakeVllm(api_key="sk-secret") as server:
         code, out, err = await gdl(
             tmp_path, *at(server), "--rate", "100", "--requests", "10", "--json", "--dataset",
             "random", "--input-len", "4", "--output-len", "5-6", "--turns", "2",
@@ -110,7 +110,7 @@ async def test_a_sweep(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     """In this process, whose own load must not count here."""
     monkeypatch.setattr("gdl.loadgen.strain.BUSY_SHARE", math.inf)
     monkeypatch.setattr("gdl.loadgen.strain.LAG_LIMIT_MS", math.inf)
-    async with OpenAIServer() as server:
+    async with FakeVllm() as server:
         command = ["bench", "--url", server.url, "--sweep", "--requests", "4"]
         code = await asyncio.to_thread(run, [*command, "--max-concurrency", "2"])
         told = capsys.readouterr()
@@ -123,7 +123,7 @@ async def test_a_sweep(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
 
 
 async def test_failures_end_with_6_and_say_why(tmp_path: Path) -> None:
-    async with OpenAIServer(api_key="another") as server:
+    async with FakeVllm(api_key="another") as server:
         code, out, err = await gdl(tmp_path, *at(server), "--model", "tiny", "--requests", "3")
         assert (code, out) == (6, "") and "401" in err and "Traceback" not in err
     code, out, err = await gdl(tmp_path, *at(server), "--model", "tiny", "--json")
@@ -131,7 +131,7 @@ async def test_failures_end_with_6_and_say_why(tmp_path: Path) -> None:
 
 
 async def test_ctrl_c_ends_it_in_order(tmp_path: Path) -> None:
-    async with OpenAIServer(stall_after=1) as server:
+    async with FakeVllm(stall_after=1) as server:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "gdl", "bench", "--url", server.url,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,

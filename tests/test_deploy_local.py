@@ -256,7 +256,7 @@ async def test_a_start_is_told_as_one_picture(sim: Simulation) -> None:
 @pytest.mark.parametrize(
     ("mode", "rule", "timeouts"),
     [
-        ("idle", "stalled", {"stall": 0.5}),
+        ("silent", "stalled", {"stall": 0.5}),
         ("loop", "restart-loop", {}),
         ("silent", "slow-start", {"start": 1.5}),
     ],
@@ -276,7 +276,7 @@ async def test_a_server_that_gets_nowhere_is_explained_by_what_it_does(
 async def test_a_stalled_server_is_started_once_more_where_that_is_wished(
     sim: Simulation, no_network: None
 ) -> None:
-    sim.server("idle")
+    sim.server("silent")
     async with sim.house(timeouts={"start": 20, "release": 3, "stall": 0.5}) as house:
         story = await deployed(house, spec(auto_fix=True))
         assert last(story).outcome == "failed"

@@ -23,8 +23,8 @@ from gdl.loadgen.quality import judge, load_prompts, passes
 from gdl.loadgen.report import report, sample
 from gdl.loadgen.stats import cost_per_million, percentile, tokens_per_s
 from local_shell import Shell
-from openai_server import OpenAIServer
 from waiting import wait_until
+from vllm_support import FakeVllm
 
 KEY = Secret("k")
 
@@ -190,8 +190,8 @@ def test_a_failed_answer_never_passes() -> None:
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[OpenAIServer]:
-    async with OpenAIServer(model="tiny", api_key="k") as running:
+async def server() -> AsyncIterator[FakeVllm]:
+    async with FakeVllm(model="tiny", api_key="k") as running:
         running.answers["capital of France"] = "The capital of France is Paris."
         running.answers["Python"] = "def add(a, b): return a + b"
         running.answers["article"] = " ".join(["word"] * 100)
@@ -199,7 +199,7 @@ async def server() -> AsyncIterator[OpenAIServer]:
 
 
 @pytest.fixture
-async def client(server: OpenAIServer) -> AsyncIterator[EndpointClient]:
+async def client(server: FakeVllm) -> AsyncIterator[EndpointClient]:
     opened = EndpointClient(server.url, KEY, timeout_s=5)
     yield opened
     await opened.aclose()
@@ -222,7 +222,7 @@ class Watcher:
         )
 
 
-async def test_a_whole_run(server: OpenAIServer, client: EndpointClient) -> None:
+async def test_a_whole_run(server: FakeVllm, client: EndpointClient) -> None:
     server.first_delay_s, server.token_delay_s = 0.02, 0.002
     watcher = Watcher()
     report = await watcher.run(client, load=BenchLoad(max_tokens=10))
@@ -245,7 +245,7 @@ async def test_a_whole_run(server: OpenAIServer, client: EndpointClient) -> None
 
 
 async def test_quality_prompts_come_one_after_another(
-    server: OpenAIServer, client: EndpointClient
+    server: FakeVllm, client: EndpointClient
 ) -> None:
     await Watcher().run(client, load=BenchLoad(2, 1, 2))
     assert server.most_running == 1
@@ -254,7 +254,7 @@ async def test_quality_prompts_come_one_after_another(
     assert len(asked) == 7 and asked[5] != asked[6]
 
 
-async def test_some_failures_are_counted(server: OpenAIServer, client: EndpointClient) -> None:
+async def test_some_failures_are_counted(server: FakeVllm, client: EndpointClient) -> None:
     watcher = Watcher()
     steps: list[int] = []
 
@@ -273,23 +273,23 @@ async def test_some_failures_are_counted(server: OpenAIServer, client: EndpointC
         load=BenchLoad(max_tokens=3),
     )
     assert (report.completed, report.failed) == (5, 3)
-    assert report.errors == ("3 x http_500: HTTP 500: the engine has a cold",)
+    assert report.errors == ("3 x http_500: HTTP 500: EngineCore encountered an issue",)
     assert report.output_tokens == 15 and report.cost_per_million is None
     assert steps[-1] == 8
 
 
 async def test_when_every_request_fails_it_says_why(
-    server: OpenAIServer, client: EndpointClient
+    server: FakeVllm, client: EndpointClient
 ) -> None:
     server.fail_next = 1000
     watcher = Watcher()
-    with pytest.raises(VerificationError, match="the engine has a cold"):
+    with pytest.raises(VerificationError, match="EngineCore encountered an issue"):
         await watcher.run(client)
     assert len(watcher.answers) == 5 and all(answer.error for answer in watcher.answers)
     assert len(server.requests) == 5
 
 
-async def test_over_commands_on_the_machine(server: OpenAIServer) -> None:
+async def test_over_commands_on_the_machine(server: FakeVllm) -> None:
     report = await Watcher().run(SshCurl(Shell(), server.port, KEY), load=BenchLoad(2, 2, 4))
     assert (report.completed, report.output_tokens, report.quality_passed) == (2, 8, 3)
     assert report.ttft_ms is None and report.tpot_ms is None
@@ -297,7 +297,7 @@ async def test_over_commands_on_the_machine(server: OpenAIServer) -> None:
 
 
 async def test_a_cancelled_run_leaves_nothing_behind(
-    server: OpenAIServer, client: EndpointClient
+    server: FakeVllm, client: EndpointClient
 ) -> None:
     under_load = asyncio.Event()
     before = asyncio.all_tasks()
@@ -316,7 +316,7 @@ async def test_a_cancelled_run_leaves_nothing_behind(
     run.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(run, 30)
-    ours = {t for t in asyncio.all_tasks() - before if "openai_server" not in repr(t)}
+    ours = {t for t in asyncio.all_tasks() - before if "vllm_api" not in repr(t)}
     assert not ours
 
 

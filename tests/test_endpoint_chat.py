@@ -12,7 +12,7 @@ from gdl.domain.chat import ChatDone, ChatMessage, ChatPiece
 from gdl.domain.secret import Secret
 from gdl.endpoint.client import EndpointClient
 from gdl.orchestrator.endpoint.chat import talk
-from openai_server import OpenAIServer
+from vllm_support import FakeVllm
 
 KEY = "sk-very-secret-key"
 TALK = (
@@ -23,13 +23,13 @@ TALK = (
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[OpenAIServer]:
-    async with OpenAIServer(model="tiny", api_key=KEY) as running:
+async def server() -> AsyncIterator[FakeVllm]:
+    async with FakeVllm(model="tiny", api_key=KEY) as running:
         yield running
 
 
 @pytest.fixture
-async def client(server: OpenAIServer) -> AsyncIterator[EndpointClient]:
+async def client(server: FakeVllm) -> AsyncIterator[EndpointClient]:
     opened = EndpointClient(server.url, Secret(KEY), timeout_s=5)
     yield opened
     await opened.aclose()
@@ -42,7 +42,7 @@ async def said(client: EndpointClient) -> tuple[str, ChatDone]:
 
 
 async def test_the_whole_conversation_is_sent_and_the_answer_streams(
-    server: OpenAIServer, client: EndpointClient
+    server: FakeVllm, client: EndpointClient
 ) -> None:
     server.answers["my name"] = "Your name is Ann."
     server.first_delay_s = 0.05
@@ -56,7 +56,7 @@ async def test_the_whole_conversation_is_sent_and_the_answer_streams(
 
 
 async def test_a_model_without_a_chat_template_gets_a_script(
-    server: OpenAIServer, client: EndpointClient
+    server: FakeVllm, client: EndpointClient
 ) -> None:
     server.chat_template = False
     text, done = await said(client)
@@ -68,7 +68,7 @@ async def test_a_model_without_a_chat_template_gets_a_script(
 
 @pytest.mark.parametrize("fault", ["reset_after", "truncate_after", "error_after"])
 async def test_what_had_come_is_told_before_the_error(
-    server: OpenAIServer, client: EndpointClient, fault: str
+    server: FakeVllm, client: EndpointClient, fault: str
 ) -> None:
     setattr(server, fault, 3)
     text, done = await said(client)
@@ -76,14 +76,14 @@ async def test_what_had_come_is_told_before_the_error(
     assert done.error and KEY not in done.error
 
 
-async def test_a_refused_key_is_an_error_without_the_key(server: OpenAIServer) -> None:
+async def test_a_refused_key_is_an_error_without_the_key(server: FakeVllm) -> None:
     client = EndpointClient(server.url, Secret("sk-wrong"), timeout_s=5)
     _text, done = await said(client)
     assert "401" in done.error and "sk-wrong" not in done.error
     await client.aclose()
 
 
-async def test_leaving_early_ends_the_request(server: OpenAIServer, client: EndpointClient) -> None:
+async def test_leaving_early_ends_the_request(server: FakeVllm, client: EndpointClient) -> None:
     server.stall_after = 2
     async with aclosing(talk(client, "tiny", TALK)) as parts:
         async with asyncio.timeout(30):

@@ -15,15 +15,15 @@ from gdl.domain.host import CommandResult
 from gdl.domain.secret import Secret
 from gdl.endpoint.ssh_curl import SshCurl
 from local_shell import Shell, put_script
-from openai_server import OpenAIServer
+from vllm_support import FakeVllm
 
 KEY = 'sk-"odd\\key'
 HARD_PROMPT = 'say "hi" & $(touch {0}) `touch {0}` \\n äöü\n%{{http_code}} \U0001f600'
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[OpenAIServer]:
-    async with OpenAIServer(model="tiny", api_key=KEY) as running:
+async def server() -> AsyncIterator[FakeVllm]:
+    async with FakeVllm(model="tiny", api_key=KEY) as running:
         yield running
 
 
@@ -37,9 +37,7 @@ def shell(request: pytest.FixtureRequest, tmp_path: Path) -> Shell:
     return Shell(tmp_path)
 
 
-async def test_health_models_and_an_answer(
-    server: OpenAIServer, shell: Shell, tmp_path: Path
-) -> None:
+async def test_health_models_and_an_answer(server: FakeVllm, shell: Shell, tmp_path: Path) -> None:
     prompt = HARD_PROMPT.format(tmp_path / "never")
     curl = SshCurl(shell, server.port, Secret(KEY))
     assert await curl.health() == 200
@@ -53,7 +51,7 @@ async def test_health_models_and_an_answer(
     assert "stream" not in server.requests[-1].json
 
 
-async def test_key_and_prompt_are_in_no_command_line(server: OpenAIServer, shell: Shell) -> None:
+async def test_key_and_prompt_are_in_no_command_line(server: FakeVllm, shell: Shell) -> None:
     await SshCurl(shell, server.port, Secret(KEY)).chat("tiny", "a-prompt", max_tokens=3)
     assert server.requests[-1].headers["authorization"] == f"Bearer {KEY}"
     assert shell.commands
@@ -62,7 +60,7 @@ async def test_key_and_prompt_are_in_no_command_line(server: OpenAIServer, shell
 
 
 async def test_proxies_and_curlrc_of_the_machine_are_ignored(
-    server: OpenAIServer, shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: FakeVllm, shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / ".curlrc").write_text('url = "http://127.0.0.1:9/"\nfail\n')
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -71,7 +69,7 @@ async def test_proxies_and_curlrc_of_the_machine_are_ignored(
     assert await SshCurl(shell, server.port, Secret(KEY)).health() == 200
 
 
-async def test_errors(server: OpenAIServer, shell: Shell) -> None:
+async def test_errors(server: FakeVllm, shell: Shell) -> None:
     wrong = SshCurl(shell, server.port, Secret("sk-wrong"))
     with pytest.raises(VerificationError, match="HTTP 401"):
         await wrong.models()
@@ -97,7 +95,7 @@ async def test_nobody_listens(shell: Shell) -> None:
     assert (await curl.chat("tiny", "go", max_tokens=3)).kind == "refused"
 
 
-async def test_a_server_that_hangs(server: OpenAIServer, shell: Shell) -> None:
+async def test_a_server_that_hangs(server: FakeVllm, shell: Shell) -> None:
     server.first_delay_s = 30
     result = await SshCurl(shell, server.port, Secret(KEY), timeout_s=0.4).chat(
         "tiny", "go", max_tokens=3
@@ -105,7 +103,7 @@ async def test_a_server_that_hangs(server: OpenAIServer, shell: Shell) -> None:
     assert result.kind == "timeout"
 
 
-async def test_no_chat_template(server: OpenAIServer, shell: Shell) -> None:
+async def test_no_chat_template(server: FakeVllm, shell: Shell) -> None:
     server.chat_template = False
     curl = SshCurl(shell, server.port, Secret(KEY))
     for _ in range(2):
@@ -118,7 +116,7 @@ async def test_no_chat_template(server: OpenAIServer, shell: Shell) -> None:
     ]
 
 
-async def test_a_machine_with_neither_tool(server: OpenAIServer, tmp_path: Path) -> None:
+async def test_a_machine_with_neither_tool(server: FakeVllm, tmp_path: Path) -> None:
     curl = SshCurl(Shell(tmp_path), server.port, Secret(KEY))
     with pytest.raises(VerificationError, match="neither curl nor python3") as caught:
         await curl.health()
@@ -126,7 +124,7 @@ async def test_a_machine_with_neither_tool(server: OpenAIServer, tmp_path: Path)
     assert (await curl.chat("tiny", "go", max_tokens=2)).kind == "no_tool"
 
 
-async def test_a_curl_that_talks_nonsense(server: OpenAIServer, tmp_path: Path) -> None:
+async def test_a_curl_that_talks_nonsense(server: FakeVllm, tmp_path: Path) -> None:
     put_script(tmp_path, "curl", "printf 'what\\nis this'\n")
     curl = SshCurl(Shell(tmp_path), server.port, Secret(KEY))
     with pytest.raises(VerificationError, match="unexpected output of curl"):

@@ -20,21 +20,21 @@ from gdl.endpoint.client import EndpointClient
 from gdl.endpoint.health_checks import NAMES, run_checks, wait_ready
 from gdl.endpoint.ssh_curl import SshCurl
 from local_shell import Shell, put_script
-from openai_server import OpenAIServer
 from waiting import wait_until
+from vllm_support import FakeVllm
 
 KEY = Secret("k")
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[OpenAIServer]:
-    async with OpenAIServer(model="tiny", api_key="k") as running:
+async def server() -> AsyncIterator[FakeVllm]:
+    async with FakeVllm(model="tiny", api_key="k") as running:
         running.answers["capital of France"] = "The capital of France is Paris."
         yield running
 
 
 @pytest.fixture
-async def client(server: OpenAIServer) -> AsyncIterator[EndpointClient]:
+async def client(server: FakeVllm) -> AsyncIterator[EndpointClient]:
     opened = EndpointClient(server.url, KEY, timeout_s=5)
     yield opened
     await opened.aclose()
@@ -82,7 +82,7 @@ async def test_a_process_that_has_ended(client: EndpointClient) -> None:
         ended.wait()
 
 
-async def test_a_dead_engine(server: OpenAIServer, client: EndpointClient) -> None:
+async def test_a_dead_engine(server: FakeVllm, client: EndpointClient) -> None:
     server.health_status = 503
     server.fail_next = 1
     checks = await collect(client)
@@ -90,7 +90,7 @@ async def test_a_dead_engine(server: OpenAIServer, client: EndpointClient) -> No
     assert checks["health"].detail == "HTTP 503: the engine is dead"
     assert checks["models"].status is CheckStatus.PASSED
     assert checks["inference"].status is CheckStatus.FAILED
-    assert "HTTP 500: the engine has a cold" in checks["inference"].detail
+    assert "HTTP 500: EngineCore encountered an issue" in checks["inference"].detail
 
 
 async def test_another_model(client: EndpointClient) -> None:
@@ -99,20 +99,20 @@ async def test_another_model(client: EndpointClient) -> None:
     assert "The model `huge` does not exist" in checks["inference"].detail
 
 
-async def test_an_empty_answer_is_a_failure(server: OpenAIServer, client: EndpointClient) -> None:
+async def test_an_empty_answer_is_a_failure(server: FakeVllm, client: EndpointClient) -> None:
     server.answers["capital of France"] = ""
     checks = await collect(client)
     assert checks["inference"].status is CheckStatus.FAILED
 
 
-async def test_without_inference(server: OpenAIServer, client: EndpointClient) -> None:
+async def test_without_inference(server: FakeVllm, client: EndpointClient) -> None:
     checks = await collect(client, inference=False)
     assert checks["inference"].status is CheckStatus.SKIPPED
     assert {request.method for request in server.requests} == {"GET"}
 
 
 async def test_a_model_without_chat_template_says_so(
-    server: OpenAIServer, client: EndpointClient
+    server: FakeVllm, client: EndpointClient
 ) -> None:
     server.chat_template = False
     checks = await collect(client)
@@ -120,7 +120,7 @@ async def test_a_model_without_chat_template_says_so(
     assert "plain completion" in checks["inference"].detail
 
 
-async def test_checks_come_one_by_one(server: OpenAIServer, client: EndpointClient) -> None:
+async def test_checks_come_one_by_one(server: FakeVllm, client: EndpointClient) -> None:
     checks = run_checks(client, model="tiny", runner=None, pid=None, has_gpu=False)
     seen = [(check.name, len(server.requests)) async for check in checks]
     assert seen == [("gpu", 0), ("process", 0), ("health", 1), ("models", 2), ("inference", 3)]
@@ -128,7 +128,7 @@ async def test_checks_come_one_by_one(server: OpenAIServer, client: EndpointClie
 
 @pytest.mark.parametrize("with_client", [True, False])
 async def test_asked_on_the_machine_when_the_tunnel_is_no_way(
-    server: OpenAIServer, with_client: bool
+    server: FakeVllm, with_client: bool
 ) -> None:
     dead = EndpointClient("http://127.0.0.1:9", KEY, timeout_s=1) if with_client else None
     curl = SshCurl(Shell(), server.port, KEY)
@@ -170,7 +170,7 @@ def health_probe(client: EndpointClient) -> Callable[[], Awaitable[bool]]:
 
 
 async def test_ready_is_noticed_soon() -> None:
-    server = OpenAIServer()
+    server = FakeVllm()
     await server.start()
     port = server.port
     await server.aclose()
@@ -185,7 +185,7 @@ async def test_ready_is_noticed_soon() -> None:
     waiting = asyncio.create_task(wait_ready(probe, ended=asyncio.Event(), timeout_s=10))
     await wait_until(lambda: probes >= 2)
     assert not waiting.done()
-    server = OpenAIServer(port=port)
+    server = FakeVllm(port=port)
     await server.start()
     ready_at = time.perf_counter()
     assert await waiting is True

@@ -4,9 +4,7 @@ time: what is measured are their models of speed, not this machine's."""
 from __future__ import annotations
 
 import asyncio
-import sys
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
@@ -19,11 +17,8 @@ from gdl.loadgen.schedule import Arrivals
 from gdl.loadgen.sweep import Swept
 from gdl.loadgen.transport import Limits
 from gdl.loadgen.workload import Length, Workload
-from gdl.simulator import programs
+from gdl.simulator.programs import vllm_api
 from virtual_time import VirtualClock, clock_for
-
-sys.path.insert(0, str(Path(programs.__path__[0])))
-import vllm_api  # type: ignore[import-not-found]
 
 BENCH = "gdl.loadgen"
 WORK = Workload("random", Length(32, 32), Length(32, 32))
@@ -41,17 +36,17 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> VirtualClock:
         f"{BENCH}.socket_transport.perf_counter",
         f"{BENCH}.load.perf_counter",
         f"{BENCH}.strain.time",
-        "vllm_api.time",
+        "gdl.simulator.programs.vllm_api.time",
     )
 
 
-def gpu(token_s: float, seats: int) -> object:
+def gpu(token_s: float, seats: int) -> vllm_api.Served:
     """A simulated GPU: seconds for a token, requests at a time."""
     return vllm_api.Served("tiny", 4096, "", token_s, 1.0, "0.32.0", "", "", lambda: None, seats)
 
 
 async def measured(
-    served: object, options: LoadOptions, shape: LoadShape | None = None
+    served: vllm_api.Served, options: LoadOptions, shape: LoadShape | None = None
 ) -> Swept | Outcome:
     """A sweep, or one load, over real sockets."""
     api = vllm_api.Api(served)

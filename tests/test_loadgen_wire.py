@@ -25,7 +25,7 @@ from gdl.loadgen.sse import EventParser
 from gdl.loadgen.transport import Limits, shown
 from gdl.loadgen.transport_factory import transport_for
 from gdl.loadgen.workload import Conversation, Length, Workload
-from openai_server import OpenAIServer
+from vllm_support import FakeVllm
 
 KEY = Secret("sk-secret")
 REQUEST_TEMPLATE = RequestTemplate("tiny")
@@ -297,7 +297,7 @@ async def load(
 async def test_trouble_is_counted_by_kind(
     transport_of: Callable[[str, Limits], Any], trouble: dict[str, Any], kind: str
 ) -> None:
-    async with OpenAIServer(**{"model": "tiny", **trouble}) as server:
+    async with FakeVllm(**{"model": "tiny", **trouble}) as server:
         outcome = await load(transport_of(server.url, QUICK))
     assert outcome.figures.errors == {kind: 3}
     assert (outcome.figures.completed, outcome.figures.failed) == (0, 3)
@@ -381,7 +381,7 @@ async def test_an_answer_without_an_end_is_taken_when_it_said_done() -> None:
 
 
 async def test_a_refused_connection_is_counted_and_told() -> None:
-    async with OpenAIServer() as server:
+    async with FakeVllm() as server:
         url = server.url
     transport = transport_for(url, KEY, QUICK)
     with pytest.raises(VerificationError, match="refused"):
@@ -389,7 +389,7 @@ async def test_a_refused_connection_is_counted_and_told() -> None:
 
 
 async def test_a_server_that_goes_away_in_between_is_counted_as_connect() -> None:
-    server = OpenAIServer()
+    server = FakeVllm()
     await server.start()
     transport = transport_for(server.url, KEY, QUICK)
     await transport.open(1)
@@ -412,7 +412,7 @@ async def load_open(transport: Any) -> Outcome:
 async def test_the_time_of_a_load_as_a_whole_is_limited(
     transport_of: Callable[[str, Limits], Any],
 ) -> None:
-    async with OpenAIServer(stall_after=2) as server:
+    async with FakeVllm(stall_after=2) as server:
         outcome = await load(transport_of(server.url, USUAL), 6, 2, limit_s=0.3)
     assert outcome.figures.errors == {"timeout": 2}
 
@@ -421,7 +421,7 @@ async def test_after_a_load_whose_time_was_up_the_next_one_runs(
     transport_of: Callable[[str, Limits], Any],
 ) -> None:
     async with (
-        OpenAIServer(stall_after=2) as server,
+        FakeVllm(stall_after=2) as server,
         contextlib.aclosing(transport_of(server.url, USUAL)) as transport,
     ):
         first = await run_load(
@@ -447,7 +447,7 @@ async def test_a_connection_closed_while_it_rested_is_no_error() -> None:
 
 async def test_secrets_of_ours_that_a_server_repeats_are_not_shown() -> None:
     text = f'{{"error": "wrong key {KEY.reveal()}"}}'
-    async with OpenAIServer(
+    async with FakeVllm(
         statuses={"/v1/chat/completions": (401, text)}, api_key=KEY.reveal()
     ) as server:
         outcome = await load(transport_for(server.url, KEY, QUICK))
@@ -459,7 +459,7 @@ async def test_secrets_of_ours_that_a_server_repeats_are_not_shown() -> None:
 
 
 async def test_requests_as_a_server_reads_them(transport_of: Callable[[str, Limits], Any]) -> None:
-    async with OpenAIServer(api_key=KEY.reveal()) as server:
+    async with FakeVllm(api_key=KEY.reveal()) as server:
         outcome = await load(transport_of(server.url + "/v1", USUAL), 6, 3)
     assert (outcome.figures.completed, outcome.figures.output_tokens) == (6, 60)
     assert outcome.figures.input_tokens == 30
@@ -473,7 +473,7 @@ async def test_conversations_carry_what_was_said(
     transport_of: Callable[[str, Limits], Any],
 ) -> None:
     async with (
-        OpenAIServer(default_answer="so it is") as server,
+        FakeVllm(default_answer="so it is") as server,
         contextlib.aclosing(transport_of(server.url, USUAL)) as transport,
     ):
         outcome = await run_load(
@@ -487,7 +487,7 @@ async def test_conversations_carry_what_was_said(
 
 async def test_a_model_that_cannot_chat_is_asked_plainly() -> None:
     async with (
-        OpenAIServer(chat_template=False) as server,
+        FakeVllm(chat_template=False) as server,
         contextlib.aclosing(transport_for(server.url, KEY, USUAL)) as transport,
     ):
         request_template = await warm_up(transport, REQUEST_TEMPLATE, questions(1), KEY)
@@ -497,7 +497,7 @@ async def test_a_model_that_cannot_chat_is_asked_plainly() -> None:
 
 async def test_the_warm_up_tells_why_nothing_succeeded() -> None:
     async with (
-        OpenAIServer(model="another") as server,
+        FakeVllm(model="another") as server,
         contextlib.aclosing(transport_for(server.url, KEY, USUAL)) as transport,
     ):
         with pytest.raises(VerificationError, match="does not exist"):

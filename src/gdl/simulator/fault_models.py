@@ -170,11 +170,11 @@ class Server(_Whom):
     """The server does not serve.
 
     at: where it happens. import: before vLLM starts (exit 86); arguments, loading, memory: while
-    it starts; silent: it never listens, and lives; loop: it starts again and again; request: it
-    dies at its first generation; sick: every generation is answered with HTTP 500; template: it
-    has no chat template, and answers chats with HTTP 400; serving: it dies `after` seconds later.
-    logs: one of them is drawn from the seed. cured_by: a regular expression; a start whose
-    command line, environment or history of installations matches goes well.
+    it starts; silent: it lives, says its text, and never listens; loop: it starts again and again;
+    request: it dies at its first generation; sick: every generation is answered with HTTP 500;
+    template: it has no chat template, and answers chats with HTTP 400; serving: it dies `after`
+    seconds later. logs: one of them is drawn from the seed. cured_by: a regular expression; a
+    start whose command line, environment or history of installations matches goes well.
     """
 
     kind: Literal["server"] = "server"

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import random
 import re
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
+
+from .vllm_http import Abort, Request, begin_stream, end_stream, event, read_request, respond
+from .vllm_metrics import Metrics
+from .vllm_script import NO_TEMPLATE, Script
 
 LABEL = "(simulated)"
 ANSWERS = (
@@ -34,8 +37,9 @@ WORDS = _ARTICLE.split()
 @dataclass(frozen=True)
 class Served:
     """token_s: seconds for one token of one request, at speed 1. seats: requests that run at a
-    time; the others wait. trouble: request, sick, template
-    or "": what goes wrong with generations. trouble_text: what it says. die: ends the process."""
+    time; the others wait. trouble: request, sick, template or "": what goes wrong with generations.
+    trouble_text: what it says. die: ends the process. template_tokens: what the chat template adds
+    to a prompt."""
 
     model: str
     longest: int
@@ -47,6 +51,7 @@ class Served:
     trouble_text: str
     die: Callable[[], None]
     seats: int = 256
+    template_tokens: int = 8
 
     @property
     def first_s(self) -> float:
@@ -58,42 +63,47 @@ class Api:
     as long as the memory's bandwidth lets it; more requests at a time slow each down a little,
     and what finds no seat waits until one is free, so the throughput grows up to that number."""
 
-    def __init__(self, served: Served) -> None:
+    def __init__(self, served: Served, script: Script | None = None) -> None:
         self._served = served
-        self._running = 0
-        self._waiting = 0
+        self._script = script or Script()
         self._seats = asyncio.Semaphore(max(served.seats, 1))
         self._number = 0
-        self._counts = {"prompt": 0, "generation": 0, "stop": 0, "length": 0}
-        self._times: dict[str, list[float]] = {"first": [], "between": [], "whole": []}
+        self._metrics = Metrics()
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while (request := await read_request(reader)) is not None:
+                self._script.requests.append(request)
                 await self._answer(request, writer)
                 await writer.drain()
+        except Abort:
+            writer.transport.abort()
         except (OSError, asyncio.IncompleteReadError, ValueError):
             pass
         finally:
             writer.close()
 
-    async def _answer(self, request: dict[str, Any], writer: asyncio.StreamWriter) -> None:
-        path = request["path"].partition("?")[0]
+    async def _answer(self, request: Request, writer: asyncio.StreamWriter) -> None:
+        path = request.path.partition("?")[0]
+        if path in self._script.statuses:
+            status, body = self._script.statuses[path]
+            return respond(writer, status, body)
         if path in ("/health", "/ping"):
-            return respond(writer, 200, "")
+            return respond(writer, self._script.health_status, "")
         if path == "/version":
             return respond(writer, 200, {"version": self._served.version, "simulated": True})
         if path == "/metrics":
-            return respond(writer, 200, self._metrics(), "text/plain; version=0.0.4")
-        authorized = f"Bearer {self._served.key}" == request["headers"].get("authorization", "")
+            text = self._metrics.text(self._served.model, self._served.seats)
+            return respond(writer, 200, text, "text/plain; version=0.0.4")
+        authorized = f"Bearer {self._served.key}" == request.headers.get("authorization", "")
         if path.startswith("/v1/") and self._served.key and not authorized:
             return respond(writer, 401, {"error": "Unauthorized"})
         if path == "/v1/models":
             return respond(writer, 200, {"object": "list", "data": [self._card()]})
         if path in ("/v1/chat/completions", "/v1/completions"):
-            if request["method"] != "POST":
+            if request.method != "POST":
                 return respond(writer, 405, {"detail": "Method Not Allowed"})
-            return await self._generate(request["body"], writer, chat="chat" in path)
+            return await self._generate(request, writer, chat="chat" in path)
         return respond(writer, 404, {"detail": "Not Found"})
 
     def _card(self) -> dict[str, Any]:
@@ -108,178 +118,198 @@ class Api:
             "simulated": True,
         }
 
-    async def _generate(self, body: Any, writer: asyncio.StreamWriter, chat: bool) -> None:
+    def _refusal(self, body: Any, chat: bool) -> tuple[int, str] | None:
+        """Status and text of the error that a generation ends with before it begins."""
+        served, script = self._served, self._script
         if not isinstance(body, dict):
-            return respond(writer, 400, error_body("the body is not a JSON object", 400))
-        if self._served.trouble == "request":
-            self._served.die()
-        if self._served.trouble == "sick":
-            return respond(writer, 500, error_body("EngineCore encountered an issue", 500))
-        if body.get("model", self._served.model) != self._served.model:
-            text = f"The model `{body['model']}` does not exist."
-            return respond(writer, 404, error_body(text, 404))
-        if chat and self._served.trouble == "template":
-            return respond(writer, 400, error_body(self._served.trouble_text.strip(), 400))
-        prompt = prompt_of(body, chat)
-        tokens, reason = self._tokens(prompt, body)
-        usage = {
-            "prompt_tokens": len(prompt.split()) + (8 if chat else 0),
-            "completion_tokens": len(tokens),
-        }
-        usage["total_tokens"] = usage["prompt_tokens"] + len(tokens)
-        self._number += 1
+            return 400, "the body is not a JSON object"
+        if served.trouble == "request":
+            served.die()
+        if served.trouble == "sick" or script.fail_next > 0:
+            script.fail_next = max(script.fail_next - 1, 0)
+            return 500, "EngineCore encountered an issue"
+        if body.get("model", served.model) != served.model:
+            return 404, f"The model `{body['model']}` does not exist."
+        if chat and served.trouble == "template":
+            return 400, served.trouble_text.strip()
+        if chat and not script.chat_template:
+            return 400, NO_TEMPLATE
+        return None
+
+    async def _generate(self, request: Request, writer: asyncio.StreamWriter, chat: bool) -> None:
+        if refusal := self._refusal(request.body, chat):
+            status, text = refusal
+            return respond(writer, status, error_body(text, status))
+        answer = self._generation(request, chat)
         async with self._seat():
-            if body.get("stream"):
-                await self._stream(body, writer, chat, tokens, reason, usage)
+            if request.json.get("stream"):
+                await self._stream(request, writer, answer)
             else:
-                await self._keep_time(len(tokens), usage["prompt_tokens"])
-                respond(writer, 200, self._whole(chat, "".join(tokens), reason, usage))
-        self._counts["prompt"] += usage["prompt_tokens"]
-        self._counts["generation"] += len(tokens)
-        self._counts[reason] += 1
+                await asyncio.sleep(self._first_delay(answer) + self._gap() * (answer.count - 1))
+                respond(writer, 200, self._whole(answer))
+        counts = self._metrics.counts
+        counts["prompt"] += answer.prompt_tokens
+        counts["generation"] += answer.count
+        counts[answer.reason] += 1
         return None
 
     @contextlib.asynccontextmanager
     async def _seat(self) -> AsyncIterator[None]:
         """A place among the requests that run; waits for one."""
-        self._waiting += 1
+        metrics, script = self._metrics, self._script
+        metrics.waiting += 1
         try:
             await self._seats.acquire()
         finally:
-            self._waiting -= 1
-        self._running += 1
+            metrics.waiting -= 1
+        metrics.running += 1
+        script.running = metrics.running
+        script.most_running = max(script.most_running, metrics.running)
         try:
             yield
         finally:
-            self._running -= 1
+            metrics.running -= 1
+            script.running = metrics.running
             self._seats.release()
 
-    def _tokens(self, prompt: str, body: dict[str, Any]) -> tuple[list[str], str]:
+    def _generation(self, request: Request, chat: bool) -> Generation:
+        prompt, body = request.prompt, request.json
         limit = int(body.get("max_completion_tokens") or body.get("max_tokens") or 16)
         limit = max(min(limit, self._served.longest), 1)
+        text = self._script.answer_to(prompt)
         known = next((answer for part, answer in ANSWERS if part in prompt), None)
-        if known is not None and not body.get("ignore_eos"):
+        if text is None and known is not None and not body.get("ignore_eos"):
             text = f"{known} {LABEL}"
-        else:
+        elif text is None:
             chance = random.Random(prompt)  # noqa: S311 - a simulation
             text = f"{LABEL} " + " ".join(chance.choice(WORDS) for _ in range(limit))
         tokens = re.findall(r"\s*\S+", text)
-        return tokens[:limit], "length" if len(tokens) > limit else "stop"
+        reason = "length" if len(tokens) > limit else "stop"
+        added = self._served.template_tokens if chat else 0
+        self._number += 1
+        return Generation(chat, tokens[:limit], reason, len(prompt.split()) + added)
 
-    def _first_delay(self, prompt_tokens: int) -> float:
-        seconds = self._served.first_s + prompt_tokens * self._served.token_s / 60
+    def _first_delay(self, answer: Generation) -> float:
+        if self._script.first_delay_s is not None:
+            return self._script.first_delay_s
+        seconds = self._served.first_s + answer.prompt_tokens * self._served.token_s / 60
         return seconds / self._served.speed
 
     def _gap(self) -> float:
-        seconds = self._served.token_s * (1 + 0.02 * (self._running - 1))
+        if self._script.token_delay_s is not None:
+            return self._script.token_delay_s
+        seconds = self._served.token_s * (1 + 0.02 * (self._metrics.running - 1))
         return seconds / self._served.speed
 
-    async def _keep_time(self, count: int, prompt_tokens: int) -> None:
-        await asyncio.sleep(self._first_delay(prompt_tokens) + self._gap() * (count - 1))
+    def _next_due(self, due: float) -> float:
+        """When the token after the one that was due is due."""
+        if self._script.token_delay_s is not None:
+            return time.perf_counter() + self._script.token_delay_s
+        # Never late on purpose: a delay too short to be slept is made up by the next one.
+        return due + self._gap()
 
     async def _stream(
-        self,
-        body: dict[str, Any],
-        writer: asyncio.StreamWriter,
-        chat: bool,
-        tokens: list[str],
-        reason: str,
-        usage: dict[str, int],
+        self, request: Request, writer: asyncio.StreamWriter, answer: Generation
     ) -> None:
-        writer.write(
-            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n"
-            b"Transfer-Encoding: chunked\r\n\r\n"
-        )
+        begin_stream(writer, self._script.content_type)
+        if self._script.raw_events is not None:
+            for payload in self._script.raw_events:
+                event(writer, payload)
+            return end_stream(writer)
         began = time.perf_counter()
-        due = began + self._first_delay(usage["prompt_tokens"])
+        if not await self._tokens(writer, answer, began):
+            return end_stream(writer)
+        options = request.json.get("stream_options")
+        if isinstance(options, dict) and options.get("include_usage") and self._script.usage:
+            event(writer, self._head(answer.chunk) | {"choices": [], "usage": answer.usage()})
+        event(writer, "[DONE]")
+        end_stream(writer)
+        self._metrics.times["whole"].append(time.perf_counter() - began)
+        return None
+
+    async def _tokens(self, writer: asyncio.StreamWriter, answer: Generation, began: float) -> bool:
+        """One event for each token, when it is due; False when the stream is to end early."""
+        due = began + self._first_delay(answer)
         await asyncio.sleep(max(due - time.perf_counter(), 0))
-        self._times["first"].append(time.perf_counter() - began)
-        head = self._head(chat, "chat.completion.chunk" if chat else "text_completion")
-        if chat:
+        self._metrics.times["first"].append(time.perf_counter() - began)
+        head, last = self._head(answer.chunk), time.perf_counter()
+        if answer.chat:
             event(writer, head | {"choices": [choice({"role": "assistant", "content": ""}, None)]})
-        last = time.perf_counter()
-        for place, token in enumerate(tokens):
-            ended = reason if place == len(tokens) - 1 else None
-            one = choice({"content": token}, ended) if chat else text_choice(token, ended)
+        for place, token in enumerate(answer.tokens):
+            if await self._misbehaves(place, writer):
+                return False
+            ended = answer.reason if place == answer.count - 1 else None
+            one = choice({"content": token}, ended) if answer.chat else text_choice(token, ended)
             event(writer, head | {"choices": [one]})
-            due += self._gap()
-            # Never late on purpose: a delay too short to be slept is made up by the next one.
+            due = self._next_due(due)
             if due - time.perf_counter() > 0.001 and ended is None:
                 await writer.drain()
                 await asyncio.sleep(due - time.perf_counter())
                 now = time.perf_counter()
-                self._times["between"].append(now - last)
+                self._metrics.times["between"].append(now - last)
                 last = now
-        options = body.get("stream_options")
-        if isinstance(options, dict) and options.get("include_usage"):
-            event(writer, head | {"choices": [], "usage": usage})
-        event(writer, "[DONE]")
-        writer.write(b"0\r\n\r\n")
-        self._times["whole"].append(time.perf_counter() - began)
+        return True
 
-    def _head(self, chat: bool, kind: str) -> dict[str, Any]:
+    async def _misbehaves(self, place: int, writer: asyncio.StreamWriter) -> bool:
+        """What was ordered for after `place` tokens; True when the stream is over."""
+        script = self._script
+        if place == script.reset_after:
+            await writer.drain()
+            raise Abort
+        if place == script.stall_after:
+            await writer.drain()
+            await asyncio.Event().wait()
+        if place == script.error_after:
+            event(writer, error_body("EngineCore encountered an issue", 500))
+            event(writer, "[DONE]")
+        return place in (script.error_after, script.truncate_after)
+
+    def _head(self, kind: str) -> dict[str, Any]:
         return {
-            "id": f"{'chatcmpl' if chat else 'cmpl'}-simulated-{self._number}",
+            "id": f"{'chatcmpl' if kind.startswith('chat') else 'cmpl'}-simulated-{self._number}",
             "object": kind,
             "created": int(time.time()),
             "model": self._served.model,
         }
 
-    def _whole(self, chat: bool, text: str, reason: str, usage: dict[str, int]) -> dict[str, Any]:
-        head = self._head(chat, "chat.completion" if chat else "text_completion")
-        if chat:
+    def _whole(self, answer: Generation) -> dict[str, Any]:
+        text = "".join(answer.tokens)
+        if answer.chat:
             message = {"role": "assistant", "content": text}
-            one = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
+            one = {"index": 0, "message": message, "logprobs": None, "finish_reason": answer.reason}
         else:
-            one = text_choice(text, reason)
-        return head | {"choices": [one], "usage": usage}
-
-    def _metrics(self) -> str:
-        label = f'engine="0",model_name="{self._served.model}"'
-        used = min(self._running / max(self._served.seats, 1), 1.0)
-        lines = ["# A simulated server: these figures are made up."]
-        for name, value in (
-            ("num_requests_running", float(self._running)),
-            ("num_requests_waiting", float(self._waiting)),
-            ("kv_cache_usage_perc", used),
-        ):
-            lines += [f"# TYPE vllm:{name} gauge", f"vllm:{name}{{{label}}} {value}"]
-        for name, value in (
-            ("prompt_tokens_total", self._counts["prompt"]),
-            ("generation_tokens_total", self._counts["generation"]),
-            ("num_preemptions_total", 0.0),
-        ):
-            lines += [f"# TYPE vllm:{name} counter", f"vllm:{name}{{{label}}} {float(value)}"]
-        lines.append("# TYPE vllm:request_success_total counter")
-        for reason in ("stop", "length"):
-            one = f'{label},finished_reason="{reason}"'
-            lines.append(f"vllm:request_success_total{{{one}}} {float(self._counts[reason])}")
-        for name, key in (
-            ("time_to_first_token_seconds", "first"),
-            ("inter_token_latency_seconds", "between"),
-            ("e2e_request_latency_seconds", "whole"),
-        ):
-            lines += histogram(f"vllm:{name}", label, self._times[key])
-        return "\n".join(lines) + "\n"
+            one = text_choice(text, answer.reason)
+        body = self._head(answer.whole) | {"choices": [one]}
+        return body | ({"usage": answer.usage()} if self._script.usage else {})
 
 
-def histogram(name: str, label: str, values: list[float]) -> list[str]:
-    lines = [f"# TYPE {name} histogram"]
-    for bound in (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0):
-        count = sum(value <= bound for value in values)
-        lines.append(f'{name}_bucket{{{label},le="{bound}"}} {float(count)}')
-    lines.append(f'{name}_bucket{{{label},le="+Inf"}} {float(len(values))}')
-    lines += [f"{name}_sum{{{label}}} {sum(values)}", f"{name}_count{{{label}}} {len(values)}"]
-    return lines
+@dataclass(frozen=True)
+class Generation:
+    """An answer that is being given."""
 
+    chat: bool
+    tokens: list[str]
+    reason: str
+    prompt_tokens: int
 
-def prompt_of(body: dict[str, Any], chat: bool) -> str:
-    if not chat:
-        return str(body.get("prompt", ""))
-    messages = body.get("messages")
-    if not isinstance(messages, list) or not messages or not isinstance(messages[-1], dict):
-        return ""
-    return str(messages[-1].get("content", ""))
+    @property
+    def count(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def chunk(self) -> str:
+        return "chat.completion.chunk" if self.chat else "text_completion"
+
+    @property
+    def whole(self) -> str:
+        return "chat.completion" if self.chat else "text_completion"
+
+    def usage(self) -> dict[str, int]:
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.count,
+            "total_tokens": self.prompt_tokens + self.count,
+        }
 
 
 def choice(delta: dict[str, str], reason: str | None) -> dict[str, Any]:
@@ -292,34 +322,3 @@ def text_choice(text: str, reason: str | None) -> dict[str, Any]:
 
 def error_body(text: str, code: int) -> dict[str, Any]:
     return {"error": {"message": text, "type": "simulated", "param": None, "code": code}}
-
-
-async def read_request(reader: asyncio.StreamReader) -> dict[str, Any] | None:
-    line = await reader.readline()
-    if not line.strip():
-        return None
-    method, path, _ = line.decode("latin-1").split()
-    headers: dict[str, str] = {}
-    while (line := await reader.readline()).strip():
-        name, _, value = line.decode("latin-1").partition(":")
-        headers[name.strip().lower()] = value.strip()
-    content = await reader.readexactly(min(int(headers.get("content-length", 0)), 2**24))
-    try:
-        body = json.loads(content) if content else None
-    except ValueError:
-        body = None
-    return {"method": method, "path": path, "headers": headers, "body": body}
-
-
-def respond(
-    writer: asyncio.StreamWriter, status: int, body: object, kind: str = "application/json"
-) -> None:
-    content = (body if isinstance(body, str) else json.dumps(body)).encode()
-    head = f"HTTP/1.1 {status} {'OK' if status == 200 else 'Error'}\r\nContent-Type: {kind}\r\n"
-    writer.write(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
-
-
-def event(writer: asyncio.StreamWriter, payload: object) -> None:
-    text = payload if isinstance(payload, str) else json.dumps(payload)
-    data = f"data: {text}\n\n".encode()
-    writer.write(b"%x\r\n%s\r\n" % (len(data), data))

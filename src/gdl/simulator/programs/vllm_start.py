@@ -1,6 +1,6 @@
 """How the simulated vLLM server starts: its log, its progress, and what goes wrong on the way.
 
-What the machine is like stands in `$SIM_ROOT/machine.json`; log lines are worded as by vLLM 0.32.
+Log lines are worded as by vLLM 0.32.
 Standard library only: it runs on the simulated machine.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
 import os
 import re
 import signal
@@ -19,10 +18,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from vllm_api import LABEL, Api, Served  # type: ignore[import-not-found]  # beside this file
+from .vllm_api import LABEL, Api, Served
+from .vllm_host import Host
 
-ROOT = Path(os.environ["SIM_ROOT"])
-MACHINE: dict[str, Any] = json.loads((ROOT / "machine.json").read_text())
 INSTALLED = Path("venv/installed")
 
 USUAL_PARAMETERS_B = 7.0
@@ -62,29 +60,7 @@ def progress(text: str, last: bool = False) -> None:
     sys.stderr.flush()
 
 
-def pause(name: str, share: float = 1.0) -> None:
-    seconds = MACHINE["times"][name] * share
-    if seconds > 0.002:
-        time.sleep(seconds)
-
-
-def mark(name: str, text: str = "") -> None:
-    (ROOT / "marks" / name).write_text(text)
-
-
 # -- what goes wrong ---------------------------------------------------------------------------
-
-
-def pending_fault() -> dict[str, Any]:
-    """The fault of this start: {} when there is none, or when something cured it."""
-    fault: dict[str, Any] = MACHINE["server"] or {}
-    cure = fault.get("cured_by")
-    if not cure:
-        return fault
-    known = [" ".join(sys.argv), *(f"{name}={value}" for name, value in os.environ.items())]
-    with contextlib.suppress(OSError):
-        known.append((ROOT / "history").read_text())
-    return {} if any(re.search(cure, text) for text in known) else fault
 
 
 def fail(fault: dict[str, Any]) -> None:
@@ -109,9 +85,10 @@ def parameters_b(model: str) -> float:
 class Start:
     """The way from the first import to a server that listens."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
+    def __init__(self, options: argparse.Namespace, host: Host) -> None:
         self.options = options
-        self.fault = pending_fault()
+        self.host = host
+        self.fault = host.fault()
         self.weights_gib = parameters_b(options.model) * 2 / 1.0737
         self.gpus = max(options.tensor_parallel_size, 1)
         self.seats = 1
@@ -119,16 +96,16 @@ class Start:
     def run(self, verify: bool) -> socket.socket:
         at = self.fault.get("at")
         if verify:
-            pause("imports", 0.3)
+            self.host.pause("imports", 0.3)
             if at == "import":
                 self.fault["status"] = 86
                 fail(self.fault)
             plain("[gdl] verified numpy 2.3.5")
-            pause("imports", 0.4)
+            self.host.pause("imports", 0.4)
             torch = installed("torch", "2.13.0+cu130")
             build = torch.partition("+cu")[2]
             plain(f"[gdl] verified torch {torch} (CUDA: {build[:-1]}.{build[-1:]})")
-            pause("imports", 0.3)
+            self.host.pause("imports", 0.3)
             plain(f"[gdl] verified vllm {VERSION}")
         plain("[sandbox] simulated vLLM server on a simulated GPU: every answer is made up")
         self._arguments()
@@ -156,7 +133,7 @@ class Start:
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listener.bind((MACHINE["address"], self.options.port))
+            listener.bind((self.host.facts["address"], self.options.port))
         except OSError as error:
             plain(f"(APIServer pid={os.getpid()}) OSError: [Errno {error.errno}] {error.strerror}")
             os._exit(1)
@@ -171,17 +148,19 @@ class Start:
             "core.py:133",
         )
         say(f"Starting to load model {self.options.model}...", engine, "gpu_model_runner.py:2602")
-        mark("loading")
+        self.host.mark("loading")
         if at in ("silent", "loading", "loop"):
-            pause("weights", 0.3)
-            while at == "silent" and owner_lives():
+            self.host.pause("weights", 0.3)
+            if at == "silent" and self.fault["text"]:
+                plain(self.fault["text"])
+            while at == "silent" and self.host.owner_lives():
                 time.sleep(0.5)
             fail(self.fault)
         parts = max(1, min(round(self.weights_gib / 4.5), 12))
-        seconds = MACHINE["times"]["weights"]
+        seconds = self.host.seconds("weights")
         for part in range(parts + 1):
             if part:
-                pause("weights", 1 / parts)
+                self.host.pause("weights", 1 / parts)
             done = 100 * part // parts
             progress(
                 f"Loading safetensors checkpoint shards: {done:3d}% Completed | {part}/{parts} "
@@ -195,14 +174,15 @@ class Start:
             engine,
             "gpu_model_runner.py:2653",
         )
-        pause("compile")
-        say(f"torch.compile took {MACHINE['times']['compile']:.2f} s in total", engine, "mon.py:34")
+        self.host.pause("compile")
+        seconds = self.host.seconds("compile")
+        say(f"torch.compile took {seconds:.2f} s in total", engine, "mon.py:34")
 
     def _memory(self, at: str | None) -> None:
         engine = "EngineCore"
         if at == "memory":
             fail(self.fault)
-        total = MACHINE["memory_mib"] / 1024
+        total = self.host.facts["memory_mib"] / 1024
         free = max(0.9 * total - self.weights_gib / self.gpus - 0.7, 0.5)
         tokens = int(free * self.gpus * 2**30 / max(16_000 * self.weights_gib, 8_000))
         longest = self.options.max_model_len or 4096
@@ -217,86 +197,70 @@ class Start:
         )
         for done in range(0, 68, 17):
             progress(f"Capturing CUDA graphs (PIECEWISE): {100 * done // 51:3d}%| {done}/51")
-            pause("graphs", 0.25)
+            self.host.pause("graphs", 0.25)
         progress("Capturing CUDA graphs (PIECEWISE): 100%| 51/51", last=True)
-        seconds = MACHINE["times"]["graphs"]
+        seconds = self.host.seconds("graphs")
         say(f"Graph capturing finished in {seconds:.0f} secs, took 0.31 GiB", engine, "gpu.py:3")
         took = f"took {seconds + 1:.2f} s"
         say(f"init engine (profile, create kv cache, warmup model) {took}", engine, "core.py:402")
-        mark("memory", f"{round((total * 0.9) * 1024)}\n")
+        self.host.mark("memory", f"{round((total * 0.9) * 1024)}\n")
 
 
-# -- the machine's end is the server's ------------------------------------------------------------
-
-
-def owner_lives() -> bool:
-    """Whether the process that simulates the machine is still there, and not another of its pid."""
-    try:
-        fields = Path(f"/proc/{MACHINE['owner']}/stat").read_text().rpartition(")")[2].split()
-        return fields[0] not in "ZX" and int(fields[19]) == MACHINE["owner_born"]
-    except (OSError, IndexError, ValueError):
-        pass
-    if sys.platform == "linux":
-        return False
-    try:
-        os.kill(MACHINE["owner"], 0)
-    except OSError:
-        return False
-    return True
-
-
-async def watch_owner() -> None:
-    while owner_lives():  # noqa: ASYNC110 - another process
+async def watch_owner(host: Host) -> None:
+    """Until the machine ends, which is the server's end."""
+    while host.owner_lives():  # noqa: ASYNC110 - another process
         await asyncio.sleep(0.5)
 
 
-def restart_for_ever(options: argparse.Namespace, verify: bool) -> None:
+def restart_for_ever(options: argparse.Namespace, host: Host) -> None:
     """A supervisor that starts the server again and again, each in a process of its own."""
-    while owner_lives():
+    while host.owner_lives():
         child = os.fork()
         if child == 0:
-            Start(options).run(verify)
+            Start(options, host).run(options.verify)
             os._exit(1)
         os.waitpid(child, 0)
         time.sleep(0.2)
 
 
-def served(options: argparse.Namespace, fault: dict[str, Any], seats: int) -> Served:
+def served(start: Start) -> Served:
     """A token needs all weights once; reading them takes as long as the memory's bandwidth lets
     it, of which about 55 % is reached."""
+    options, fault, facts = start.options, start.fault, start.host.facts
     weights = max(parameters_b(options.model) * 2e9, 2e8)
-    bandwidth = MACHINE["bandwidth"] * 1e9 * max(options.tensor_parallel_size, 1)
+    bandwidth = facts["bandwidth"] * 1e9 * max(options.tensor_parallel_size, 1)
     return Served(
         model=options.served_model_name or options.model,
         longest=options.max_model_len or 4096,
         key=os.environ.get("VLLM_API_KEY", ""),
         token_s=max(weights / (0.55 * bandwidth), 1 / 400),
-        speed=float(MACHINE["speed"]),
+        speed=float(facts["speed"]),
         version=VERSION,
         trouble=fault.get("at", ""),
         trouble_text=fault.get("text", ""),
         die=lambda: fail(fault),
-        seats=seats,
+        seats=start.seats,
     )
 
 
-async def serve(listener: socket.socket, api: Api, fault: dict[str, Any]) -> None:
+async def serve(listener: socket.socket, start: Start) -> None:
     """Until the machine ends, or the fault wants it."""
+    api, fault = Api(served(start)), start.fault
     server = await asyncio.start_server(api.accept, sock=listener, limit=2**20)
     port = listener.getsockname()[1]
     say(f"Starting vLLM server on http://127.0.0.1:{port}", place="entry.py:140")
     plain(f"INFO:     Started server process [{os.getpid()}]")
     plain("INFO:     Waiting for application startup.")
     plain("INFO:     Application startup complete.")
-    mark("serving")
+    start.host.mark("serving")
     if fault.get("at") == "serving":
         await asyncio.sleep(fault["after"])
         fail(fault)
-    await watch_owner()
+    await watch_owner(start.host)
     server.close()
 
 
-def main() -> None:
+def main(host: Host) -> None:
     parser = argparse.ArgumentParser(prog="api_server.py")
     parser.add_argument("--verify", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--model", default="simulated")
@@ -309,10 +273,10 @@ def main() -> None:
     options, _ = parser.parse_known_args()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: os._exit(0))
-    start = Start(options)
+    start = Start(options, host)
     if start.fault.get("at") == "loop":
-        restart_for_ever(options, options.verify)
+        restart_for_ever(options, host)
         return
     listener = start.run(options.verify)
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(serve(listener, Api(served(options, start.fault, start.seats)), start.fault))
+        asyncio.run(serve(listener, start))
