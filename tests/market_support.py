@@ -1,6 +1,5 @@
-"""Machines that outlive a process: a small real HTTP service rents out real SSH
-hosts with a simulated GPU, over a cable that can be pulled out. Not a test itself; its fixtures are
-there for every test."""
+"""Machines that outlive a process: the simulated service rents out a real SSH host with a simulated
+GPU, over a cable that can be pulled out. Its fixtures are there for every test."""
 
 from __future__ import annotations
 

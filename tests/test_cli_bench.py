@@ -25,8 +25,8 @@ from gdl.cli.bench_options import (
     ResultOptions,
     TrafficOptions,
 )
-from waiting import wait_until
 from vllm_support import FakeVllm
+from waiting import wait_until
 
 NAME = "BENCH_KEY"
 

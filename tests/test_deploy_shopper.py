@@ -1,6 +1,6 @@
 """Deployments rented through the shopper: what money may do when things go wrong.
 
-The shopper is a small real HTTP service, the machine a real SSH host with a simulated GPU.
+The shopper is the simulated service, the machine a real SSH host with a simulated GPU.
 """
 
 from __future__ import annotations

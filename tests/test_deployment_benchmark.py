@@ -23,8 +23,8 @@ from gdl.loadgen.quality import judge, load_prompts, passes
 from gdl.loadgen.report import report, sample
 from gdl.loadgen.stats import cost_per_million, percentile, tokens_per_s
 from local_shell import Shell
-from waiting import wait_until
 from vllm_support import FakeVllm
+from waiting import wait_until
 
 KEY = Secret("k")
 

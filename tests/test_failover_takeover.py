@@ -1,6 +1,6 @@
 """Machines that outlive a process, an outage, or the service that rented them out.
 
-The shopper is a small real HTTP service, the machines are real SSH hosts with a simulated GPU.
+The shopper is the simulated service, the machines are real SSH hosts with a simulated GPU.
 """
 
 from __future__ import annotations

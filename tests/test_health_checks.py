@@ -20,8 +20,8 @@ from gdl.endpoint.client import EndpointClient
 from gdl.endpoint.health_checks import NAMES, run_checks, wait_ready
 from gdl.endpoint.ssh_curl import SshCurl
 from local_shell import Shell, put_script
-from waiting import wait_until
 from vllm_support import FakeVllm
+from waiting import wait_until
 
 KEY = Secret("k")
 
