@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import Enum
 from signal import SIGINT, Signals
 from typing import Any, Protocol
 
@@ -29,10 +30,21 @@ QUIET_S = 20.0
 """After so long without an event the narration says that work goes on."""
 QUIET_HOLDING_S = 600.0
 _AGAIN = "(press Ctrl-C again to stop waiting; the machine may then still be billing)"
+
+
+class _Command(Enum):
+    """What the user, or what became of the terminal, asks for."""
+
+    CANCEL = "cancel"
+    RELEASE = "release"
+    KEEP = "keep"
+    CONTINUE = "continue"
+
+
 _WORDS = {
-    "cancel": f"cancelling: releasing the machine {_AGAIN}",
-    "release": f"releasing the machine {_AGAIN}",
-    "keep": "closing the tunnel; the machine goes on serving and billing",
+    _Command.CANCEL: f"cancelling: releasing the machine {_AGAIN}",
+    _Command.RELEASE: f"releasing the machine {_AGAIN}",
+    _Command.KEEP: "closing the tunnel; the machine goes on serving and billing",
 }
 
 
@@ -85,7 +97,7 @@ class Follower:
         self._id: str | None = None
         self._state = DeploymentState("")
         self._signals: asyncio.Queue[Signals] = asyncio.Queue()
-        self._wanted: str | None = None
+        self._wanted: _Command | None = None
         self._command: asyncio.Task[None] | None = None
         self._began = datetime.now(UTC)
         self._told_at = time.monotonic()
@@ -138,8 +150,8 @@ class Follower:
         new = recorded.at >= self._began
         if is_holding(recorded.event) and new:
             self._holds = True
-            if self._wanted == "keep":
-                self._issue(recorded.deployment_id, "keep")
+            if self._wanted is _Command.KEEP:
+                self._issue(recorded.deployment_id, _Command.KEEP)
         elif isinstance(recorded.event, ev.PhaseChanged):
             self._holds = False
         if self._closed is not None:
@@ -155,7 +167,13 @@ class Follower:
     def _reader_left(self, closed: OutputClosed) -> None:
         if self._closed is None:
             self._closed = closed
-            self._stop("keep" if self._attached else "release" if self._holding else "cancel")
+            self._stop(
+                _Command.KEEP
+                if self._attached
+                else _Command.RELEASE
+                if self._holding
+                else _Command.CANCEL
+            )
 
     def _can_be_used(self) -> bool:
         spec = self._state.spec
@@ -181,16 +199,15 @@ class Follower:
                 continue
             self._stop(await self._meaning(signal))
 
-    async def _meaning(self, signal: Signals) -> str:
-        """cancel | release | keep | continue."""
+    async def _meaning(self, signal: Signals) -> _Command:
         if self._holding and signal is SIGINT and self._ask is not None and self._may_release:
             return await self._choice(self._ask)
         if self._attached:
-            return "keep"
-        return "release" if self._holding else "cancel"
+            return _Command.KEEP
+        return _Command.RELEASE if self._holding else _Command.CANCEL
 
-    async def _choice(self, ask: Ask) -> str:
-        usual = "keep" if self._attached else "release"
+    async def _choice(self, ask: Ask) -> _Command:
+        usual = _Command.KEEP if self._attached else _Command.RELEASE
         choices = "[y/N/c]" if self._attached else "[Y/n/c]"
         say("")
         question = asyncio.ensure_future(
@@ -205,12 +222,14 @@ class Follower:
             answer = question.result()
         finally:
             await _end(question, again)
-        return {"y": "release", "n": "keep", "c": "continue"}.get(answer[:1], usual)
+        return {"y": _Command.RELEASE, "n": _Command.KEEP, "c": _Command.CONTINUE}.get(
+            answer[:1], usual
+        )
 
-    def _stop(self, wanted: str) -> None:
+    def _stop(self, wanted: _Command) -> None:
         if self._wanted is not None:
             return
-        if wanted == "continue":
+        if wanted is _Command.CONTINUE:
             say("holding the tunnel open; press Ctrl-C to end")
             return
         self._wanted = wanted
@@ -218,23 +237,23 @@ class Follower:
         if self._id is not None:
             self._issue(self._id, wanted)
 
-    def _issue(self, ident: str, wanted: str) -> None:
+    def _issue(self, ident: str, wanted: _Command) -> None:
         self._command = asyncio.create_task(self._command_to(ident, wanted))
 
-    async def _command_to(self, ident: str, wanted: str) -> None:
+    async def _command_to(self, ident: str, wanted: _Command) -> None:
         try:
             match wanted:
-                case "release":
+                case _Command.RELEASE:
                     await self._deployments.decide(ident, AfterServing.RELEASE)
-                case "keep":
+                case _Command.KEEP:
                     await self._deployments.decide(ident, AfterServing.KEEP)
                 case _:
                     await self._deployments.cancel(ident)
         except GdlError:
             # It does not hold yet, or it has ended by itself, which its last event tells.
             # A keep is tried again when it does hold.
-            if wanted == "release":
-                await self._command_to(ident, "cancel")
+            if wanted is _Command.RELEASE:
+                await self._command_to(ident, _Command.CANCEL)
 
     async def _break_silence(self) -> None:
         while True:
@@ -251,7 +270,7 @@ class Follower:
         state = self._state
         sure = state.billing in (Billing.NONE, Billing.RELEASED) and self._id is not None
         attempt = state.attempt
-        kept = self._wanted == "keep"
+        kept = self._wanted is _Command.KEEP
         finished = DeploymentFinished(
             outcome="serving" if kept else "cancelled",
             endpoint=None,
