@@ -8,10 +8,11 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from waiting import block_until
 
 SSHD = "/usr/sbin/sshd"
 
@@ -73,10 +74,10 @@ def real_sshd(folder: Path, *options: str) -> Iterator[Sshd]:
 
 
 def _wait_listening(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
+    def listens() -> bool:
         assert process.poll() is None, log.read_text()
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"sshd does not listen: {log.read_text()}")
+            return True
+        return False
+
+    block_until(listens, f"sshd listens (its log: {log})", limit_s=10)

@@ -3,7 +3,6 @@ one of another package."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,10 +17,11 @@ from gdl.domain.errors import MachineError, OfferGone, SessionGone, UsageError
 from gdl.domain.host import Gpu, HostFacts
 from gdl.domain.money import CostReport
 from gdl.domain.offers import Offer, OfferQuery
-from gdl.domain.session import RentRequest, SessionStatus
+from gdl.domain.session import RentRequest, Session, SessionStatus
 from gdl.settings import Sandbox, Settings
 from gdl.simulator.benchmark_fields import wrong_field
 from shopper_support import FakeShopper
+from waiting import wait_until
 
 
 @pytest.fixture(params=registry.names())
@@ -53,9 +53,12 @@ async def test_offers_rent_session_release(backend: Backend) -> None:
     assert not (backend.traits.bills and rented.agent_auth)
     ident = rented.session.id
 
-    async with asyncio.timeout(20):
-        while (session := await backend.session(ident)).status is SessionStatus.PROVISIONING:
-            await asyncio.sleep(0.02)
+    async def ready() -> Session | None:
+        found = await backend.session(ident)
+        return None if found.status is SessionStatus.PROVISIONING else found
+
+    session = await wait_until(ready)
+    assert session is not None
     assert session.status is SessionStatus.RUNNING
     assert session.ssh is not None
     assert not session.terminal

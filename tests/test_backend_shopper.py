@@ -584,7 +584,10 @@ async def test_an_answer_that_drips(tmp_path: Path) -> None:
                 await asyncio.sleep(0.02)
         except OSError:
             writer.close()
+        finally:
+            ended.set()
 
+    ended = asyncio.Event()
     server = await asyncio.start_server(drip, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     backend = ShopperBackend(settings(f"http://127.0.0.1:{port}", tmp_path, http=0.15), "me")
@@ -595,7 +598,7 @@ async def test_an_answer_that_drips(tmp_path: Path) -> None:
     await backend.aclose()
     server.close()
     await server.wait_closed()
-    await asyncio.sleep(0.05)
+    await ended.wait()
 
 
 def listed(*rows: Any) -> Canned:

@@ -28,6 +28,7 @@ from gdl.domain import events as ev
 from gdl.domain.errors import Cancelled, GdlError, UsageError
 from gdl.domain.phase import Billing, Phase
 from gdl.domain.spec import DeploymentSpec
+from waiting import wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -212,10 +213,12 @@ async def test_a_long_silence_is_broken(capsys: pytest.CaptureFixture[str]) -> N
     following = asyncio.create_task(
         follower.follow(scripted.deployments.deploy(DeploymentSpec("m", "local")))
     )
-    told = ""
-    async with asyncio.timeout(30):
-        while told.count("still INSTALLING") < 2:
-            await asyncio.sleep(0.01)
-            told += capsys.readouterr().err
+    told: list[str] = []
+
+    def told_twice() -> bool:
+        told.append(capsys.readouterr().err)
+        return "".join(told).count("still INSTALLING") >= 2
+
+    await wait_until(told_twice)
     await scripted.deployments.cancel(ID)
     assert (await following).finished.outcome == "cancelled"

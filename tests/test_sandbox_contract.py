@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import time
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,16 +84,22 @@ async def ask(client: httpx.AsyncClient, request: dict[str, Any]) -> httpx.Respo
     return await client.request(request["method"], request["path"], json=request["body"])
 
 
+async def answer_with(
+    client: httpx.AsyncClient, record: dict[str, Any], field: str, value: object
+) -> httpx.Response | None:
+    """The answer, once it says so."""
+    response = await ask(client, record["request"])
+    return response if response.json().get(field) == value else None
+
+
 async def test_the_recorded_requests_in_their_order(client: httpx.AsyncClient) -> None:
     for record in RECORDED:
         name = record["name"]
-        response = await ask(client, record["request"])
+        response: httpx.Response | None = await ask(client, record["request"])
         if name in BY_POLLING:
             field, value = BY_POLLING[name]
-            deadline = time.monotonic() + 20
-            while response.json().get(field) != value and time.monotonic() < deadline:
-                await asyncio.sleep(0.02)
-                response = await ask(client, record["request"])
+            response = await wait_until(partial(answer_with, client, record, field, value))
+        assert response is not None
         assert response.status_code == record["status"], (name, response.text)
         assert response.headers["content-type"] == record["content_type"], name
         same_shape(record["response"], response.json(), name)

@@ -14,6 +14,7 @@ from gdl.domain.errors import UsageError
 from gdl.orchestrator.machine import connection
 from gdl.simulator import scenario as scenarios
 from local_processes import processes_naming
+from waiting import wait_until
 
 pytestmark = pytest.mark.scenarios
 
@@ -135,13 +136,9 @@ async def test_cancelling_while_ssh_is_awaited_releases_the_machine(tmp_path: Pa
     wanted = support.settings(tmp_path, "slow-boot", speed=1)
     async with support.sandbox(wanted) as (house, backend):
         ident = await house.deployments.deploy(support._spec({"bench": False, "after": "destroy"}))
-        market = support.service_of(backend).market if backend.service else None
-        async with asyncio.timeout(20):
-            while market is None or not market.rented():
-                await asyncio.sleep(0.02)
-                market = backend.service.market if backend.service else None
+        await wait_until(lambda: backend.service and backend.service.market.rented())
         await house.deployments.cancel(ident)
         async with asyncio.timeout(20):
             story = [r async for r in house.deployments.events(ident)]
         assert last(story).outcome == "cancelled"
-        assert market.rented() == []
+        assert support.service_of(backend).market.rented() == []
