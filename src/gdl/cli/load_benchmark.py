@@ -101,7 +101,7 @@ async def _of_session(session: Session, wanted: BenchOptions) -> int:
 
 async def _at_url(cli: Cli, wanted: BenchOptions, output: Output) -> int:
     if cli.read_only:
-        raise UsageError("read-only: nothing is benchmarked", "run it without --read-only")
+        raise UsageError("read-only: nothing is benchmarked", "omit --read-only")
     job, key = _understood(wanted), _key(wanted.endpoint.api_key_env)
     url = wanted.endpoint.url or ""
     context = Context(

@@ -14,7 +14,7 @@ def check(session: Session, wanted: bool) -> None:
     if wanted and not session.orchestrator.publishes:
         raise UsageError(
             f"the {session.orchestrator.backend_name} backend has nowhere to publish benchmarks",
-            "run it without --publish: `gdl-tui benchmarks` keeps them here",
+            "omit --publish: `gdl-tui benchmarks` keeps them here",
         )
 
 

@@ -141,7 +141,7 @@ def execute(
     async def main() -> int:
         settings = load_settings(cli, target, flags)
         if changes and settings.read_only:
-            raise UsageError(f"read-only: nothing is {changes}", "run it without --read-only")
+            raise UsageError(f"read-only: nothing is {changes}", "omit --read-only")
         return await _interruptible(cli, target, settings, output, body)
 
     def work() -> int:
