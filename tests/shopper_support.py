@@ -138,7 +138,7 @@ class FakeShopper(Service):
         private_key: str = "",
     ) -> None:
         host = HostElsewhere(*ssh, private_key or default_key())
-        super().__init__(_SCENARIO, root=host, listed=offers or default_offers())
+        super().__init__(_SCENARIO, host=host, listed=offers or default_offers())
         self.list_offers(*self.listed)
 
     def list_offers(self, *offers: Listing) -> None:

@@ -84,7 +84,7 @@ def test_asyncssh_makes_server_processes_as_before() -> None:
         assert callable(getattr(asyncssh.SSHServerProcess, name, None)), f"no {name} to replace"
 
 
-async def test_uvicorn_starts_and_stops_in_steps_and_tells_its_connections() -> None:
+async def test_uvicorn_starts_in_steps_and_tells_its_connections() -> None:
     """For simulator/service.py: no signal is taken over, and one connection can be cut."""
     clients: dict[tuple[str, int], H11Protocol] = {}
 
@@ -112,6 +112,32 @@ async def test_uvicorn_starts_and_stops_in_steps_and_tells_its_connections() -> 
         finally:
             await server.shutdown(sockets=[listener])
     assert len(clients) == 1, "uvicorn no longer makes connections with the class it is given"
+
+
+async def test_uvicorn_ends_a_connection_that_is_kept_open_at_once() -> None:
+    """For `_shut_down` in simulator/service.py, which does without the sleep of its own."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        config = uvicorn.Config(app, http=H11Protocol, lifespan="off", log_config=None)
+        config.load()
+        server = uvicorn.Server(config)
+        server.lifespan = config.lifespan_class(config)
+        await server.startup(sockets=[listener])
+        async with httpx.AsyncClient(trust_env=False) as client:
+            await client.get(f"http://127.0.0.1:{listener.getsockname()[1]}/")
+            (kept,) = server.server_state.connections
+            for each in server.servers:
+                each.close()
+            kept.shutdown()
+            async with asyncio.timeout(5):
+                while server.server_state.connections:
+                    await asyncio.sleep(0)
+            assert not server.server_state.tasks, "a request that was answered still has a task"
 
 
 class Scrolled(App[None]):

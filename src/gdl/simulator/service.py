@@ -35,9 +35,9 @@ _LAST_TURNS = 100
 class Service:
     """Runs in the event loop that starts it. Closing it ends every session, process and file.
 
-    root: the folder in which simulated markets have theirs; or, in place of machines of its own,
-    the host that every session gets. speed: how many times faster than its scenario's seconds.
-    offers: how many to list, 0: the fixed list; or `listed`, the offers themselves.
+    root: the folder in which simulated markets have theirs, for machines of its own; in place of
+    them, host: the one that every session gets. speed: how many times faster than the scenario's
+    seconds. offers: how many to list, 0: the fixed list; or `listed`, the offers themselves.
     `draws` takes faults while it runs; `api` knows what was asked, and gives canned answers.
     """
 
@@ -45,23 +45,20 @@ class Service:
         self,
         scenario: Scenario,
         *,
-        root: Path | HostElsewhere,
+        root: Path | None = None,
+        host: HostElsewhere | None = None,
         seed: int = 0,
         speed: float = 1.0,
         offers: int = 0,
         listed: Sequence[Listing] = (),
     ) -> None:
         self._scenario = scenario
-        self._seed = seed
         self._speed = speed
         self.listed = listed or _offers_of(scenario) or listings(offers, seed)
         self.draws = Draws(scenario, seed, self.listed)
-        self._workspace = None if isinstance(root, HostElsewhere) else ws.Workspace(root)
-        if isinstance(root, HostElsewhere):
-            keys: Keys = root
-            make: MakeMachine = root.make
-        else:
-            keys, make = KeyPool(), self._machine
+        self._workspace = ws.Workspace(root) if root is not None else None
+        keys: Keys = host or KeyPool()
+        make: MakeMachine = host.make if host is not None else self._machine
         self.market = Market(scenario, self.listed, self.draws, keys, make, speed=speed)
         self.id = secrets.token_hex(4)
         self._about = {
@@ -141,7 +138,7 @@ class Service:
         await self.aclose()
 
     def _machine(self, offer: Listing, faults: OfferFaults, disk_gb: int | None) -> RentedMachine:
-        assert self._workspace is not None
+        assert self._workspace is not None, "neither a folder for machines nor a host"
         return Machine(
             self._workspace,
             offer,
