@@ -44,7 +44,7 @@ _AT_ONCE = Timing(
 _SCENARIO = Scenario(
     name="scripted", title="Nothing goes wrong but what a test injects", timing=_AT_ONCE
 )
-_ANSWERS: dict[str, dict[str, Any]] = {
+_HTTP_FAULTS: dict[str, dict[str, Any]] = {
     "html": {"answer": "garbage"},
     "empty": {"answer": "empty"},
     "truncated": {"answer": "truncated"},
@@ -67,7 +67,7 @@ _ANSWERS: dict[str, dict[str, Any]] = {
     "unverified": {"answer": "500", "error": "failed to verify destruction after 3 attempts"},
     "lies": {"answer": "lies"},
 }
-_REFUSALS: dict[str, OfferFault] = {
+_OFFER_FAULTS: dict[str, OfferFault] = {
     "stale": Stale(),
     "gone500": Stale(form="500"),
     "no_nodes": Stale(form="nodes"),
@@ -153,10 +153,10 @@ class FakeShopper(Service):
         """The next `times` requests of that kind go wrong; None: all of them. fault: one of the
         names above, or itself."""
         if isinstance(fault, str):
-            answer = _ANSWERS.get(fault)
+            answer = _HTTP_FAULTS.get(fault)
             if answer is None:
                 assert operation == "create", operation
-                fault = _REFUSALS[fault]
+                fault = _OFFER_FAULTS[fault]
             else:
                 fault = Http(on=operation, **answer)
         self.draws.inject(fault, times)
@@ -169,8 +169,8 @@ class FakeShopper(Service):
         """Forget all faults that are still to come."""
         self.draws.heal()
 
-    def can(self, answer: Canned) -> None:
-        """The answer from now on."""
+    def answer_with(self, answer: Canned) -> None:
+        """From now on, whatever is asked."""
         self.api.canned = answer
 
     @property

@@ -112,7 +112,7 @@ async def test_only_our_own_sessions(shopper: FakeShopper, backend: ShopperBacke
     ours = shopper.sessions[rented.session.id].wire()
     foreign = {**ours, "id": UNKNOWN, "consumer_id": "other"}
     body = json.dumps({"sessions": [foreign, ours]}).encode()
-    shopper.can(Canned(200, body))
+    shopper.answer_with(Canned(200, body))
     assert [s.id for s in await backend.sessions()] == [rented.session.id]
 
 
@@ -233,7 +233,7 @@ async def test_conflict_without_a_believable_id(
     shopper: FakeShopper, backend: ShopperBackend
 ) -> None:
     text = "consumer me already has active session ../../etc for offer x (status: running)"
-    shopper.can(Canned(409, json.dumps({"error": text}).encode()))
+    shopper.answer_with(Canned(409, json.dumps({"error": text}).encode()))
     with pytest.raises(BackendRefused):
         await backend.rent(RentRequest(an_offer(), "me", 1, "m"))
 
@@ -256,7 +256,7 @@ async def test_disk_too_small(shopper: FakeShopper, backend: ShopperBackend) -> 
 )
 async def test_unusable_keys(key: Any, shopper: FakeShopper, backend: ShopperBackend) -> None:
     answer = {"session": {"id": UNKNOWN, "status": "provisioning"}, "ssh_private_key": key}
-    shopper.can(Canned(201, json.dumps(answer).encode()))
+    shopper.answer_with(Canned(201, json.dumps(answer).encode()))
     with pytest.raises(RentAmbiguous) as caught:
         await backend.rent(RentRequest(an_offer(), "me", 1, "m"))
     assert UNKNOWN in caught.value.message
@@ -268,7 +268,7 @@ async def test_the_key_shows_nowhere(shopper: FakeShopper, backend: ShopperBacke
     # An answer that carries a key and is broken elsewhere must not quote it either.
     body = json.dumps({"session": {"id": 5}, "ssh_private_key": default_key()}).encode()
     for broken in (body, body[:-1]):
-        shopper.can(Canned(201, broken))
+        shopper.answer_with(Canned(201, broken))
         with pytest.raises(RentAmbiguous) as caught:
             await backend.rent(RentRequest(an_offer(), "me", 1, "m"))
         assert "PRIVATE" not in caught.value.message + repr(caught.value)
@@ -350,7 +350,7 @@ async def test_reads_are_tried_again(
 async def test_a_long_retry_after_is_passed_on(
     shopper: FakeShopper, backend: ShopperBackend
 ) -> None:
-    shopper.can(Canned(429, b'{"error": "slow down"}', headers=(("Retry-After", "120"),)))
+    shopper.answer_with(Canned(429, b'{"error": "slow down"}', headers=(("Retry-After", "120"),)))
     started = time.monotonic()
     with pytest.raises(BackendRefused) as caught:
         await backend.offers(ANY)
@@ -379,7 +379,7 @@ async def test_a_long_retry_after_is_passed_on(
 async def test_answers_that_are_not_the_services(
     body: bytes, content_type: str, says: str, shopper: FakeShopper, backend: ShopperBackend
 ) -> None:
-    shopper.can(Canned(200, body, content_type))
+    shopper.answer_with(Canned(200, body, content_type))
     with pytest.raises(BackendError) as caught:
         await backend.offers(ANY)
     assert says in caught.value.message
@@ -387,7 +387,7 @@ async def test_answers_that_are_not_the_services(
 
 
 async def test_a_redirect_is_not_followed(shopper: FakeShopper, backend: ShopperBackend) -> None:
-    shopper.can(Canned(302, b"", headers=(("Location", "/elsewhere"),)))
+    shopper.answer_with(Canned(302, b"", headers=(("Location", "/elsewhere"),)))
     with pytest.raises(BackendRefused) as caught:
         await backend.offers(ANY)
     assert caught.value.status == 302
@@ -418,7 +418,7 @@ async def test_bad_rows_are_left_out(shopper: FakeShopper, backend: ShopperBacke
     rows: list[Any] = [good, dict(good), "text", None, 5, {}]
     rows += [offer_row(f"bad-{number}") | changes for number, changes in enumerate(wrong)]
     rows.append({k: v for k, v in offer_row("bad").items() if k != "price_per_hour"})
-    shopper.can(listed(*rows))
+    shopper.answer_with(listed(*rows))
     assert [o.id for o in await backend.offers(ANY)] == ["good-1"]
     assert backend.dropped_offers == len(rows) - 1
 
@@ -441,7 +441,7 @@ async def test_odd_but_usable_rows(shopper: FakeShopper, backend: ShopperBackend
         ),
         offer_row("gone", available=False, interruptible=True, fetched_at="0001-01-01T00:00:00Z"),
     ]
-    shopper.can(listed(*rows))
+    shopper.answer_with(listed(*rows))
     bare, odd, gone = await backend.offers(ANY)
     assert (bare.price_per_hour, bare.provider, bare.gpu_count, bare.vram_gb) == (
         0.25, "unknown", 1, 0.0,
@@ -454,12 +454,12 @@ async def test_odd_but_usable_rows(shopper: FakeShopper, backend: ShopperBackend
 
 async def test_text_is_made_harmless(shopper: FakeShopper, backend: ShopperBackend) -> None:
     nasty = "A\x1b[2J\x1b]0;title\x07B\u202eC\x00\x9b31mD\ud800\nE\u200b" + "x" * 5000
-    shopper.can(listed(offer_row("good-1", gpu_type=nasty, location=nasty)))
+    shopper.answer_with(listed(offer_row("good-1", gpu_type=nasty, location=nasty)))
     (offer,) = await backend.offers(ANY)
     assert offer.gpu_name.startswith("ABCD Ex")
     assert offer.gpu_name.isprintable()
     assert len(offer.location) <= 300
-    shopper.can(Canned(400, json.dumps({"error": nasty}).encode()))
+    shopper.answer_with(Canned(400, json.dumps({"error": nasty}).encode()))
     with pytest.raises(BackendRefused) as caught:
         await backend.offers(ANY)
     assert caught.value.message.isprintable()
@@ -506,7 +506,7 @@ async def test_users_where_none_is_named(
 
 async def test_odd_sessions(shopper: FakeShopper, backend: ShopperBackend) -> None:
     row = {"id": UNKNOWN, "status": "exploding", "gpu_count": "2", "price_per_hour": -3, "error": 5}
-    shopper.can(Canned(200, json.dumps(row).encode()))
+    shopper.answer_with(Canned(200, json.dumps(row).encode()))
     session = await backend.session(UNKNOWN)
     assert (session.status, session.gpu_count, session.price_per_hour) == (
         SessionStatus.UNKNOWN, 2, 0.0,
@@ -515,10 +515,12 @@ async def test_odd_sessions(shopper: FakeShopper, backend: ShopperBackend) -> No
     with pytest.raises(BackendError):
         await backend.session(UNKNOWN.replace("0", "1"))
     # A row that cannot be read might be a machine: the list is not given without it.
-    shopper.can(Canned(200, json.dumps({"sessions": [row, {"status": "running"}]}).encode()))
+    shopper.answer_with(
+        Canned(200, json.dumps({"sessions": [row, {"status": "running"}]}).encode())
+    )
     with pytest.raises(BackendError):
         await backend.sessions()
-    shopper.can(Canned(200, b'{"sessions": null, "count": 0}'))
+    shopper.answer_with(Canned(200, b'{"sessions": null, "count": 0}'))
     assert await backend.sessions() == ()
 
 
@@ -527,7 +529,7 @@ async def test_odd_sessions(shopper: FakeShopper, backend: ShopperBackend) -> No
 
 async def test_check_of_a_good_service(shopper: FakeShopper, backend: ShopperBackend) -> None:
     rows = [offer.wire(0.994, "") for offer in default_offers()]
-    shopper.can(listed(*rows, {"id": "broken"}))
+    shopper.answer_with(listed(*rows, {"id": "broken"}))
     found = await backend.check()
     assert [f.status for f in found] == ["ok", "ok"]
     assert "6 offers from tensordock, vastai" in found[1].detail

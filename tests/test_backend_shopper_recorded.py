@@ -238,7 +238,7 @@ async def test_recorded_answer(name: str, shopper: FakeShopper, backend: Shopper
         # The recording says what the key looked like, not the key.
         response = {**response, "ssh_private_key": default_key()}
     body = json.dumps(response).encode()
-    shopper.can(Canned(recorded["status"], body, recorded["content_type"]))
+    shopper.answer_with(Canned(recorded["status"], body, recorded["content_type"]))
     call, error, check = EXPECTED[name]
 
     if error is None:

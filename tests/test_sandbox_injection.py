@@ -71,11 +71,13 @@ async def test_a_session_may_be_told_otherwise_than_it_is(
 async def test_an_answer_can_be_fixed_for_one_operation_or_all(
     shopper: FakeShopper, client: httpx.AsyncClient
 ) -> None:
-    shopper.can(Canned(418, b"teapot", "text/plain", (("Retry-After", "3"),), on="inventory"))
+    shopper.answer_with(
+        Canned(418, b"teapot", "text/plain", (("Retry-After", "3"),), on="inventory")
+    )
     answer = await client.get(LIST)
     assert (answer.status_code, answer.text, answer.headers["retry-after"]) == (418, "teapot", "3")
     assert (await client.get("/health")).status_code == 200
-    shopper.can(Canned(204, b""))
+    shopper.answer_with(Canned(204, b""))
     assert (await client.get("/health")).status_code == 204
 
 
