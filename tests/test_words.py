@@ -49,7 +49,10 @@ PHRASES = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 
-ORDINARY = re.compile(r"page faults|fell off the bus|pictures? of the (README|docs)", re.IGNORECASE)
+ORDINARY = re.compile(
+    r'page faults|fell off the bus|"carrier"|"pace"|"Books"|mended often|pictures? of the (README|docs)',
+    re.IGNORECASE,
+)
 """The same words in their ordinary meaning."""
 
 FORMATS: dict[str, str] = {
