@@ -50,7 +50,9 @@ PHRASES = re.compile(
 )
 
 ORDINARY = re.compile(
-    r'page faults|fell off the bus|"carrier"|"pace"|"Books"|mended often|pictures? of the (README|docs)',
+    r"page faults|fell off the bus|pictures? of the (README|docs)|"
+    # Fields of files and prompts, in quotes or as they are sent.
+    r'"carrier"|"pace"|"Books"|mended often',
     re.IGNORECASE,
 )
 """The same words in their ordinary meaning."""
