@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
-from gdl import settings as settings_module
 from gdl.backends.base import Backend
 from gdl.backends.shopper.backend import ShopperBackend
 from gdl.domain import events as ev
@@ -21,6 +20,7 @@ from gdl.domain.errors import DeployError, SshError, VerificationError
 from gdl.domain.phase import Phase
 from gdl.domain.session import Session
 from gdl.engines import registry as engines
+from gdl.journal.consumer_id import consumer_id_of
 from gdl.journal.store import Journal
 from gdl.orchestrator.run.attempt import Attempt
 from gdl.orchestrator.service import Orchestrator
@@ -125,7 +125,7 @@ async def quick_orchestrator(
     settings: Settings = load(**values)
     journal = await Journal.open(data_dir / "journal.sqlite")
     kind = type("Quick", (QuickAttempt,), {"fate": staticmethod(fate), "pause": pause})
-    consumer = settings_module.consumer_id(settings)
+    consumer = consumer_id_of(settings)
     orchestrator = Orchestrator(
         settings=settings,
         backend=on or ShopperBackend(settings, consumer),

@@ -33,6 +33,7 @@ from gdl.domain.serialization import to_plain
 from gdl.domain.spec import DeploymentSpec
 from gdl.domain.summary import AttemptSummary
 from gdl.journal import benchmarks, ledger
+from gdl.journal.consumer_id import consumer_id_of
 from gdl.journal.store import DeploymentRow, Journal
 from gdl.keyring.key_files import read_key, write_key
 from gdl.orchestrator.leasing import process_liveness
@@ -294,7 +295,7 @@ def test_a_process_is_known_by_more_than_its_id() -> None:
 
 def test_the_consumer_id_survives_a_crash_while_it_was_made(tmp_path: Path) -> None:
     (tmp_path / "consumer_id").write_text("")
-    made = settings.consumer_id(settings.load(data_dir=tmp_path))
+    made = consumer_id_of(settings.load(data_dir=tmp_path))
     assert made.startswith("gdl-tui-")
-    assert settings.consumer_id(settings.load(data_dir=tmp_path)) == made
+    assert consumer_id_of(settings.load(data_dir=tmp_path)) == made
     assert [path.name for path in tmp_path.iterdir()] == ["consumer_id"]

@@ -7,10 +7,10 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from gdl import settings as settings_module
 from gdl.backends import registry as backends
 from gdl.backends.base import BackendContext
 from gdl.engines import registry as engines
+from gdl.journal.consumer_id import consumer_id_of
 from gdl.journal.store import Journal
 from gdl.orchestrator.service import Orchestrator
 from gdl.settings import Settings
@@ -53,7 +53,7 @@ async def open_orchestrator(
     Raises UsageError, GdlError.
     """
     entry = backends.entry(settings.backend)
-    consumer_id = await asyncio.to_thread(settings_module.consumer_id, settings)
+    consumer_id = await asyncio.to_thread(consumer_id_of, settings)
     journal = await Journal.open(settings.data_dir / "journal.sqlite")
     try:
         rentals = await journal.rentals()
