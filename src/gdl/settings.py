@@ -343,9 +343,7 @@ def _explain(error: ValidationError) -> UsageError:
     name = ".".join(str(part) for part in first["loc"]) or "settings"
     message = str(first["msg"]).removeprefix("Value error, ")
     known = ", ".join(Settings.model_fields)
-    hint = (
-        f"known settings: {known}"
-        if first["type"] == "extra_forbidden"
-        else (f"set it by flag, by GDL_{name.upper().replace('.', '__')} or in {_config_file}")
-    )
+    hint = f"set it by flag, by GDL_{name.upper().replace('.', '__')} or in {_config_file}"
+    if first["type"] == "extra_forbidden":
+        hint = f"known settings: {known}"
     return UsageError(f"setting {name}: {message}", hint)
