@@ -88,7 +88,7 @@ def build() -> typer.Typer:
     """The application with every subcommand."""
     app = typer.Typer(
         name="gdl-tui",
-        help="Serve a large language model on a rented GPU: rent, install vLLM, verify, "
+        help="Serve a large language model on a rented GPU: rent, install an engine, verify, "
         "benchmark, release. Without a command it opens the terminal UI.",
         epilog=exit_codes.epilog(),
         rich_markup_mode=None,

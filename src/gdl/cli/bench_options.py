@@ -95,7 +95,7 @@ class PromptOptions:
         int, typer.Option("--prefixes", metavar="N", min=1, max=10_000, help="So many of them.")
     ] = 1
     ignore_eos: Annotated[
-        bool, typer.Option("--ignore-eos", help="Full-length answers (a vLLM option).")
+        bool, typer.Option("--ignore-eos", help="Full-length answers (not every engine knows it).")
     ] = False
     completions: Annotated[
         bool, typer.Option("--completions", help="Plain completions instead of chat.")

@@ -111,7 +111,7 @@ def _script(messages: Sequence[ChatMessage]) -> str:
 
 
 def lacks_chat_template(status: int, body: str) -> bool:
-    """True when the model cannot chat: newer vLLM answers 400, some releases 500."""
+    """True when the model cannot chat: newer servers answer 400, some releases 500."""
     return status in (400, 500) and "chat template" in body.lower()
 
 

@@ -14,8 +14,8 @@ from gdl.loadgen.workload import Conversation
 
 @dataclass(frozen=True, slots=True)
 class RequestTemplate:
-    """mode: "chat" or "completions". ignore_eos: every answer is as long as it may be (a vLLM
-    option; other servers may refuse it). temperature: 0 is the likeliest word each time."""
+    """mode: "chat" or "completions". ignore_eos: every answer is as long as it may be (an option
+    of some engines; others may refuse it). temperature: 0 is the likeliest word each time."""
 
     model: str
     mode: str = CHAT

@@ -16,7 +16,7 @@ from gdl.presentation.lines import plain
 from gdl.presentation.words import sentence
 from gdl.tui.context import AppContext, context_of
 from gdl.tui.store import Followed
-from gdl.tui.widgets.phase_rail import WORDS
+from gdl.tui.widgets.phase_rail import phase_words
 
 if TYPE_CHECKING:
     from gdl.orchestrator.api.ports import OrchestratorApi
@@ -66,7 +66,7 @@ def _fields(context: AppContext, active: list[Followed]) -> list[tuple[str, Text
         machine = "no machine yet"
         if (attempt := state.attempt) is not None:
             machine = f"{gpus(attempt)} from {plain(attempt.provider, 40)}"
-        doing = sentence(WORDS[state.phase])
+        doing = sentence(phase_words(state.phase, state))
         fields.append((doing, Text(plain(name, 60), "bold")))
         fields.append(("", machine))
     if bills := context.store.bills(now):

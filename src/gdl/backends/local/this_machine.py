@@ -25,7 +25,7 @@ def check_disk(root: Path) -> Finding:
             "data folder", "fail", f"{one_line(place)} cannot be written", "set GDL_DATA_DIR"
         )
     free = shutil.disk_usage(place).free / 1e9
-    status, hint = ("ok", "") if free >= _MIN_FREE_GB else ("warn", "vLLM alone needs about 10 GB")
+    status, hint = ("ok", "") if free >= _MIN_FREE_GB else ("warn", "an engine may need 10 GB")
     return Finding("disk", status, f"{free:.0f} GB free for {one_line(root)}", hint)
 
 

@@ -30,7 +30,9 @@ def diagnose(
     file: Annotated[
         str,
         typer.Argument(
-            metavar="FILE", help="A log of vLLM, pip, uv or ssh; - reads stdin.", show_default=False
+            metavar="FILE",
+            help="A log of a server, pip, uv or ssh; - reads stdin.",
+            show_default=False,
         ),
     ],
     as_json: JsonOption = False,

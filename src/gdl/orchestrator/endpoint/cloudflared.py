@@ -31,7 +31,7 @@ _KNOWN = {
     "arm64": ("arm64", _ARM64),
 }
 _OPEN_PATHS = "^/v1/"
-"""What is let through: elsewhere vLLM answers without a key."""
+"""What is let through: elsewhere a server may answer without a key."""
 _INGRESS = "public/ingress.yml"
 _STOP_GRACE_S = 5.0
 _ASK_S = 60.0

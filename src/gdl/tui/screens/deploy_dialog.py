@@ -58,12 +58,15 @@ class DeployDialog(ModalScreen[Choice | None]):
         *,
         pinned: bool,
         attempts: int,
+        engine: str,
     ) -> None:
         """`offers`: the machines to try, in this order; several are those that were marked.
-        pinned: no other than these. load: what the model is to serve and needs, in words."""
+        pinned: no other than these. load: what the model is to serve and needs, in words.
+        engine: what serves it, as people know it."""
         super().__init__()
         self._offers, self._model, self._load = offers, model, load
         self._hours, self._pinned, self._attempts = hours, pinned, attempts
+        self._engine = engine
 
     def compose(self) -> ComposeResult:
         several = len(self._offers) > 1
@@ -105,7 +108,10 @@ class DeployDialog(ModalScreen[Choice | None]):
             ("Machine", Text.assemble((machine, "bold"), f": {fit(ranked)}")),
             ("From", f"{plain(offer.provider, 40)}, {place}"),
             ("Offer", plain(offer.id, 80)),
-            ("Then", "install vLLM, load the model, verify it, measure it, keep it serving"),
+            (
+                "Then",
+                f"install {self._engine}, load the model, verify it, measure it, keep it serving",
+            ),
         ]
 
     def on_mount(self) -> None:

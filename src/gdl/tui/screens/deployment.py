@@ -9,9 +9,12 @@ from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.content import Content
 from textual.widgets import TabbedContent, TabPane
 
+from gdl.engines import registry
 from gdl.tui.context import AppContext
+from gdl.tui.engine_words import engine_of
 from gdl.tui.screens import deployment_commands as commands
 from gdl.tui.screens.base import GdlScreen
 from gdl.tui.store import Followed
@@ -88,7 +91,7 @@ class DeploymentScreen(GdlScreen):
                 tooltip="A shell on the machine; exit comes back"),
         Binding(
             "l", "next_pane", "Logs", id="deployment.pane",
-            tooltip="The next pane: installation, vllm.log, story",
+            tooltip="The next pane: installation, server, story",
         ),
         Binding(
             "ctrl+x", "cancel", "Cancel", id="deployment.cancel",
@@ -112,6 +115,7 @@ class DeploymentScreen(GdlScreen):
         self._auto_pane = "install"
 
     def body(self) -> ComposeResult:
+        engine = registry.info(self.context.settings.engine.name)
         yield LiveText(id="nothing")
         with Vertical(id="deployment"):
             yield LiveText(id="headline")
@@ -124,8 +128,8 @@ class DeploymentScreen(GdlScreen):
                 with TabbedContent(initial="install"):
                     with TabPane("Install", id="install"):
                         yield self._log("The installation has not started.", "install")
-                    with TabPane("vllm.log", id="engine"):
-                        yield self._log("vLLM has not started.", "engine")
+                    with TabPane(engine.log_title, id="engine"):
+                        yield self._log(f"{engine.display_name} has not started.", "engine")
                     with TabPane("Story", id="timeline"), Scroll():
                         yield LiveText(id="timeline-text")
 
@@ -167,12 +171,15 @@ class DeploymentScreen(GdlScreen):
         )
         self.query_one("#install-log", LogPane).show(followed.install)
         self.query_one("#engine-log", LogPane).show(followed.engine)
+        tab, title = self.query_one(TabbedContent).get_tab("engine"), engine_of(state).log_title
+        if tab.label_text != title:
+            tab.label = Content(title)
         if self.query_one(TabbedContent).active == "timeline":
             self.query_one("#timeline-text", LiveText).say(timeline(followed))
         self._follow_the_work(followed)
 
     def _follow_the_work(self, followed: Followed) -> None:
-        """Show vllm.log when it begins, unless another pane was chosen meanwhile."""
+        """Show the server's log when it begins, unless another pane was chosen meanwhile."""
         tabs = self.query_one(TabbedContent)
         if followed.engine.total and self._auto_pane == "install" and tabs.active == "install":
             self._auto_pane = "engine"

@@ -101,9 +101,12 @@ async def plan(
     settings, wanted = context.settings, choice.wanted
     pinned = len(offers) > 1 or offers[0] != choice.cheapest()
     attempts = len(offers) if len(offers) > 1 else settings.max_attempts
+    from gdl.engines import registry
+
     dialog = DeployDialog(
         offers, wanted.model or "", load_words(context, wanted), wanted.hours or settings.hours,
         pinned=pinned, attempts=attempts,
+        engine=registry.info(settings.engine.name).display_name,
     )  # fmt: skip
     confirmed = await context.ask(dialog)
     if confirmed is None:
@@ -118,4 +121,5 @@ async def plan(
         after="hold",
         auto_failover=confirmed.auto_failover,
         ask_on_failure=True,
+        engine=settings.engine.name,
     )

@@ -11,11 +11,10 @@ from gdl.domain.deployment import AttemptState, DeploymentState
 from gdl.domain.phase import Billing, Phase
 from gdl.presentation.hardware import gpus
 from gdl.presentation.lines import plain, plain_line
+from gdl.tui.engine_words import engine_of
 from gdl.tui.store import Followed
-from gdl.tui.widgets.phase_rail import WORDS
+from gdl.tui.widgets.phase_rail import phase_words
 
-_PREFIX = re.compile(r"^\s*(?:\(\w+ pid=\d+\)\s*)?(?:[A-Z]+ \d\d-\d\d [\d:]+ \[[^\]]*\]\s*)?")
-"""Of a line of vLLM's log: process, level, time and place."""
 _COPIED_LINES = 200
 """Of the end of each log, in what is copied."""
 
@@ -35,7 +34,7 @@ def failure(followed: Followed, panel: PanelSize) -> Text:
     text.append(f"\n{_after(followed)}", "bold")
     if state.billing is Billing.UNKNOWN:
         text.append("\n! The machine may still be billing: see 4 Sessions.", "bold red")
-    _evidence(text, state.attempt, panel)
+    _evidence(text, state, state.attempt, panel)
     return text
 
 
@@ -51,7 +50,7 @@ def past_failure(followed: Followed, attempt: AttemptState, panel: PanelSize) ->
         f"\nAttempt {attempt.number} of {latest}   . a later one   , an earlier one", "bold"
     )
     text.append("   y copies all of this", "bold")
-    _evidence(text, attempt, panel)
+    _evidence(text, state, attempt, panel)
     return text
 
 
@@ -63,7 +62,7 @@ def _why(state: DeploymentState, attempt: AttemptState | None) -> Text:
     text = Text()
     what = failed.message if failed else (finished.error if finished else None) or "it failed"
     phase = failed.phase if failed else state.phase
-    where = f" while {WORDS[phase]}" if phase in WORDS and phase is not Phase.FAILED else ""
+    where = f" while {phase_words(phase, state)}" if phase is not Phase.FAILED else ""
     if latest and state.offered is not None:
         what = "the machine is still rented, and can be used"
     text.append(f"✗ Failed{where}: ", "bold red")
@@ -77,15 +76,18 @@ def _why(state: DeploymentState, attempt: AttemptState | None) -> Text:
     return text
 
 
-def _evidence(text: Text, attempt: AttemptState | None, panel: PanelSize) -> None:
+def _evidence(
+    text: Text, state: DeploymentState, attempt: AttemptState | None, panel: PanelSize
+) -> None:
     """The lines that show it, a row each; the last ones, when not all fit."""
     lines = attempt.diagnosis.evidence if attempt and attempt.diagnosis else ()
+    prefix = f"^(?:{engine_of(state).log_prefix})"
     for number, line in enumerate(lines[-panel.evidence :]):
         text.append(f"\n{'Evidence' if number == 0 else '':9}", "bold")
         cells = max(panel.width - 9, 20)
         shown = Text(plain_line(line, 300))
         if shown.cell_len > cells:  # what is said counts more than who says it, and when
-            shown = Text(_PREFIX.sub("", shown.plain))
+            shown = Text(re.sub(prefix, "", shown.plain, count=1))
         shown.truncate(cells, overflow="ellipsis")
         text.append(shown.plain, "dim")
 
@@ -125,7 +127,8 @@ def failure_report(followed: Followed) -> str:
     if attempt.diagnosis is not None and attempt.diagnosis.evidence:
         shown = (plain_line(line, 2000) for line in attempt.diagnosis.evidence)
         parts.append("\n".join(("Evidence:", *shown)))
-    for name, ring in (("installation", followed.install), ("vllm.log", followed.engine)):
+    engine_log = engine_of(followed.state).log_title
+    for name, ring in (("installation", followed.install), (engine_log, followed.engine)):
         if ring.total:
             lines = ring.since(ring.total - _COPIED_LINES)
             parts.append("\n".join((f"The end of the log ({name}):", *lines)))

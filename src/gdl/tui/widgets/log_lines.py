@@ -14,7 +14,7 @@ _ERROR = re.compile(
     r"|\b[A-Za-z_.]*(?:Error|Exception)\b"
     r"|\b(?:error|fatal|panic):",
 )
-"""What makes a line an error line: Python's, vLLM's, pip's and uv's, the kernel's and a shell's
+"""What makes a line an error line: Python's, engines', pip's and uv's, the kernel's and a shell's
 words. Counts ("0 errors") are none."""
 
 

@@ -9,32 +9,33 @@ from datetime import datetime
 
 from rich.text import Text
 
-from gdl.domain.deployment import AttemptState, StepState
+from gdl.domain.deployment import AttemptState, DeploymentState, StepState
 from gdl.domain.money import dollars
 from gdl.domain.phase import Phase
 from gdl.presentation.durations import clock_time
 from gdl.presentation.lines import plain
+from gdl.tui.engine_words import engine_of
 from gdl.tui.recent_samples import RecentSamples
 from gdl.tui.store import Followed
 from gdl.tui.widgets.meters import bar, sparkline
 
-TITLES: dict[Phase, str] = {
+_TITLES: dict[Phase, str] = {
     Phase.RENTING: "Rent",
     Phase.CONNECTING: "Connect",
     Phase.PREFLIGHT: "Inspect",
     Phase.INSTALLING: "Install",
-    Phase.STARTING: "Start vLLM",
+    Phase.STARTING: "Start {engine}",
     Phase.LOADING: "Load model",
     Phase.VERIFYING: "Verify",
     Phase.SERVING: "Serve",
 }
-WORDS: dict[Phase, str] = {
+_WORDS: dict[Phase, str] = {
     Phase.PLANNED: "planned",
     Phase.RENTING: "renting a machine",
     Phase.CONNECTING: "connecting",
     Phase.PREFLIGHT: "inspecting the machine",
-    Phase.INSTALLING: "installing vLLM",
-    Phase.STARTING: "starting vLLM",
+    Phase.INSTALLING: "installing {engine}",
+    Phase.STARTING: "starting {engine}",
     Phase.LOADING: "loading the model",
     Phase.VERIFYING: "verifying",
     Phase.SERVING: "serving",
@@ -47,6 +48,11 @@ DONE, NOW, FAILED, TO_COME, SKIPPED = "✓", "▶", "✗", "·", "–"
 _STYLES = {DONE: "green", NOW: "bold", FAILED: "bold red", TO_COME: "dim", SKIPPED: "dim"}
 _OVER = (Phase.FAILED, Phase.CANCELLED)
 _STEP_MARKS = {"": NOW, "done": DONE, "repaired": DONE, "skipped": SKIPPED, "failed": FAILED}
+
+
+def phase_words(phase: Phase, state: DeploymentState) -> str:
+    """What is going on in a phase, such as "loading the model"."""
+    return _WORDS[phase].format(engine=engine_of(state).display_name)
 
 
 def spent(attempt: AttemptState, now: datetime) -> dict[Phase, float]:
@@ -77,10 +83,10 @@ def rail(followed: Followed, now: datetime, size: RailSize) -> Text:
     ended_in = _ended_in(phase_now, attempt)
     if state.waiting and attempt is state.attempt and ended_in is None:
         ended_in = phase_now  # it failed, and could go on
-    usual = followed.usual
+    usual, engine = followed.usual, engine_of(state).display_name
     if usual and not size.brief:
         _line(text, "Phase", _times("took", "usual"), width, "dim")
-    for phase, title in TITLES.items():
+    for phase, title in _TITLES.items():
         mark = _mark(phase, phase_now, seconds, ended_in)
         if phase is Phase.SERVING and mark == NOW:
             mark = DONE
@@ -91,7 +97,7 @@ def rail(followed: Followed, now: datetime, size: RailSize) -> Text:
             took = "in" if left is not None else took
             guess = "" if left is None else f"~{clock_time(left)}"
         times = _times(took, guess) if usual else took
-        _line(text, f"{mark} {title}", times, width, _STYLES[mark])
+        _line(text, f"{mark} {title.format(engine=engine)}", times, width, _STYLES[mark])
         told = not size.brief or phase in (phase_now, ended_in)
         if phase is Phase.INSTALLING and attempt is not None and phase in seconds and told:
             for step in attempt.steps:
@@ -117,7 +123,7 @@ def _left(
     usual: Mapping[Phase, float], seconds: dict[Phase, float], phase_now: Phase
 ) -> float | None:
     """Seconds until it serves, as far as that can be told."""
-    order = [phase for phase in TITLES if phase is not Phase.SERVING]
+    order = [phase for phase in _TITLES if phase is not Phase.SERVING]
     if phase_now not in order:
         return None
     to_come = order[order.index(phase_now) :]
@@ -183,7 +189,7 @@ def _ended_in(phase_now: Phase, attempt: AttemptState | None) -> Phase | None:
         return None
     if attempt.failure is not None:
         return attempt.failure.phase
-    passed = [phase for phase, _at in attempt.phases if phase in TITLES]
+    passed = [phase for phase, _at in attempt.phases if phase in _TITLES]
     return passed[-1] if passed else None
 
 
@@ -196,8 +202,8 @@ def _mark(
         return NOW
     if phase in seconds:
         return DONE
-    order = list(TITLES)
-    reached = [order.index(p) for p in seconds if p in TITLES]
+    order = list(_TITLES)
+    reached = [order.index(p) for p in seconds if p in _TITLES]
     return SKIPPED if reached and order.index(phase) < max(reached) else TO_COME
 
 

@@ -17,7 +17,7 @@ from gdl.presentation.money import price
 from gdl.tui.store import Followed
 from gdl.tui.widgets.failure import PanelSize, failure, past_failure
 from gdl.tui.widgets.meters import bar
-from gdl.tui.widgets.phase_rail import WORDS
+from gdl.tui.widgets.phase_rail import phase_words
 
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
@@ -63,7 +63,7 @@ def _active(state: DeploymentState, now: datetime, *, moving: bool) -> Text:
     frame = _FRAMES[int(now.timestamp() * 4) % len(_FRAMES)] if moving else "…"
     text = Text(f"{frame} ")
     progress = state.progress
-    words = WORDS[state.phase]
+    words = phase_words(state.phase, state)
     text.append(plain(progress.text, 300) if progress else words)
     if progress is not None and progress.fraction is not None:
         share = min(max(progress.fraction, 0.0), 1.0)

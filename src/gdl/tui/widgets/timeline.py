@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 
 from gdl.domain import events as ev
+from gdl.domain.deployment import DeploymentState
 from gdl.domain.events import Recorded
 from gdl.domain.health import Condition
 from gdl.presentation.durations import clock_time
@@ -13,7 +14,7 @@ from gdl.presentation.lines import plain
 from gdl.presentation.money import price
 from gdl.presentation.words import sentence
 from gdl.tui.store import Followed
-from gdl.tui.widgets.phase_rail import WORDS
+from gdl.tui.widgets.phase_rail import phase_words
 
 
 def timeline(followed: Followed) -> Text:
@@ -21,7 +22,7 @@ def timeline(followed: Followed) -> Text:
     text = Text()
     start = followed.state.started_at
     for recorded in followed.events:
-        line, style = event_line(recorded)
+        line, style = event_line(recorded, followed.state)
         if line:
             since = (recorded.at - start).total_seconds() if start else 0.0
             text.append(f"{clock_time(since):>7}  ", "dim")
@@ -29,7 +30,7 @@ def timeline(followed: Followed) -> Text:
     return text if text.plain else Text("Nothing has happened yet.")
 
 
-def event_line(recorded: Recorded) -> tuple[str, str]:
+def event_line(recorded: Recorded, state: DeploymentState) -> tuple[str, str]:
     """(line, style) of an event; an empty line when it is told elsewhere."""
     match recorded.event:
         case ev.DeploymentPlanned() as event:
@@ -41,7 +42,7 @@ def event_line(recorded: Recorded) -> tuple[str, str]:
                 f"{price(event.price_per_hour)}, offer {event.offer_id}"
             ), "bold"
         case ev.PhaseChanged() as event:
-            words = WORDS[event.phase] + (f": {event.detail}" if event.detail else "")
+            words = phase_words(event.phase, state) + (f": {event.detail}" if event.detail else "")
             return sentence(words), ""
         case ev.SessionRented() as event:
             return f"Rented: session {event.session_id}", ""
