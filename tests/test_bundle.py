@@ -266,5 +266,5 @@ async def test_any_bytes_can_be_packed(tmp_path: Path) -> None:
         }
     assert {"empty.log", "binary.log", "long.log", "cut.log"} <= set(files)
     assert files["empty.log"] == b"" and "folder" not in files
-    assert files["long.log"].endswith(b"is left out]\nlast\n") and len(files["long.log"]) < 70_000
+    assert files["long.log"].endswith(b"is omitted]\nlast\n") and len(files["long.log"]) < 70_000
     assert b"PLANTED" not in b"".join(files.values())

@@ -94,23 +94,23 @@ class HttpConnection(asyncio.Protocol):
     """A connection that carries one exchange at a time.
 
     finished: called with the connection and the exchange whenever one ends, from the event
-    loop; the connection may then be used again when `usable`. lost: called when it is
+    loop; the connection may then be used again when `usable`. on_close: called when it is
     gone.
     """
 
     __slots__ = (
-        "_chunked", "_complete", "_counts", "_descriptor", "_finished", "_keep", "_later", "_lost",
-        "_parser", "_pieces", "_reads", "_size", "_times", "_transport", "_weighed", "exchange",
-        "on_body", "usable", "used",
+        "_chunked", "_complete", "_counts", "_descriptor", "_finished", "_keep", "_later",
+        "_on_close", "_parser", "_pieces", "_reads", "_size", "_times", "_transport", "_weighed",
+        "exchange", "on_body", "usable", "used",
     )  # fmt: skip
 
     def __init__(
         self,
         finished: Callable[[HttpConnection, Exchange], None],
-        lost: Callable[[HttpConnection], None],
+        on_close: Callable[[HttpConnection], None],
     ) -> None:
         self._finished = finished
-        self._lost = lost
+        self._on_close = on_close
         self._pieces: list[bytes] = []
         # The parser calls this for each piece of a body: a method written in C, no Python frame.
         self.on_body = self._pieces.append
@@ -192,7 +192,7 @@ class HttpConnection(asyncio.Protocol):
         if self.exchange is not None:
             self.exchange.closed = True
             self._end(perf_counter())
-        self._lost(self)
+        self._on_close(self)
 
     # -- what the parser calls ----------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 class EventParser:
     """Turns pieces of a body into the `data` of its events, as the HTML standard says: lines end
     in LF, CRLF or CR, an empty line ends an event, several data lines are one text, comments and
-    other fields are left out. An event that the stream breaks off is dropped, as the standard
+    other fields are ignored. An event that the stream breaks off is dropped, as the standard
     wants it.
     """
 

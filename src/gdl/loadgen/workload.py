@@ -151,7 +151,7 @@ def _cut(text: str, length: Length, chance: random.Random) -> str:
 
 
 def read_conversations(path: Path) -> list[Conversation]:
-    """From a JSONL file or one in ShareGPT's format. Entries without a question are left out.
+    """From a JSONL file or one in ShareGPT's format. Entries without a question are skipped.
     Raises UsageError when none is left, or the file cannot be read."""
     try:
         if path.stat().st_size > _FILE_LIMIT:

@@ -103,7 +103,7 @@ class ShopperBackend:
             )
         except NoAnswer as missing:
             raise RentAmbiguous(
-                f"the answer to the rent request was lost: {missing.what}", sent_at=sent_at
+                f"no answer to the rent request: {missing.what}", sent_at=sent_at
             ) from None
         if answer.ok:
             return rent_answer(answer, sent_at)

@@ -40,4 +40,4 @@ def changing(what: str) -> Callable[[Method[S, P, R]], Method[S, P, R]]:
 def refuse_read_only(guarded: Guarded, what: str) -> None:
     """For a method that changes something with some of its arguments alone. Raises UsageError."""
     if guarded.read_only:
-        raise UsageError(f"{what} is not possible in read-only mode", "leave out --read-only")
+        raise UsageError(f"{what} is not possible in read-only mode", "omit --read-only")

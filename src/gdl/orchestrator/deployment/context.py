@@ -1,4 +1,4 @@
-"""One deployment while it runs: what it is, where it stands, and the owners of its parts."""
+"""One deployment while it runs: what it is, where it stands, and what owns its parts."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from gdl.endpoint.protocol import StreamResult
 from gdl.endpoint.ssh_curl import SshCurl
 
 MAX_TOKENS = 512
-"""Of one answer; the conversation before it needs room in the context, too."""
+"""Of one answer; the conversation before it takes up the context, too."""
 TEMPERATURE = 0.7
 
 

@@ -117,7 +117,7 @@ def binary(wanted: Public, arch: str) -> Binary:
         if not wanted.sha256:
             raise UsageError(
                 "public.cloudflared is set without public.sha256: nothing could be checked",
-                "set GDL_PUBLIC__SHA256 to what its publisher says, or leave both out",
+                "set GDL_PUBLIC__SHA256 to what its publisher says, or set neither",
             )
         return Binary(wanted.cloudflared, wanted.sha256)
     name, sha256 = _KNOWN.get(arch, ("", ""))

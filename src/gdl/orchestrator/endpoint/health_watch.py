@@ -29,17 +29,17 @@ async def samples(
 ) -> AsyncGenerator[tuple[HealthSample, bool]]:
     """How the endpoint is, a few times a second, and whether that is news; without end. runner:
     reaches a machine with GPUs, which are then looked at as well. read_metrics: the engine's."""
-    vigil, meter = HealthMonitor(readiness=client.readiness), Meter(read_metrics)
+    monitor, meter = HealthMonitor(readiness=client.readiness), Meter(read_metrics)
     gpus = None if runner is None else GpuWatch(runner)
     sampling = None if gpus is None else asyncio.create_task(gpus.run())
     try:
         while True:
             trouble = "" if gpus is None else gpus.trouble
             look = await look_at(client, connected=connected(), gpu=trouble)
-            changed = vigil.judge(look)
-            if vigil.condition is Condition.HEALTHY:
+            changed = monitor.judge(look)
+            if monitor.condition is Condition.HEALTHY:
                 await meter.refresh(client)
-            yield sample_of(vigil, meter, look, "" if gpus is None else gpus.now), changed
+            yield sample_of(monitor, meter, look, "" if gpus is None else gpus.now), changed
             await asyncio.sleep(LOOK_EVERY_S)
     finally:
         if sampling is not None:

@@ -31,7 +31,7 @@ from gdl.orchestrator.leasing.retry import retrying
 from gdl.settings import Settings
 
 _LATE_ROW_S = 10.0
-"""How long after a lost answer a session may still turn up in the list."""
+"""How long after a missing answer a session may still turn up in the list."""
 _LOOK = "look at the marketplace's own console, then run `gdl-tui sessions`"
 
 
@@ -197,7 +197,7 @@ class AmbiguousRents:
 def _undecided(sessions: Iterable[Session]) -> ReleaseUnconfirmed:
     names = ", ".join([s.id for s in sessions][:5])
     return ReleaseUnconfirmed(
-        f"the request whose answer was lost may have made {names}, or somebody else has",
+        f"the request whose answer did not arrive may have made {names}, or somebody else has",
         f"`gdl-tui sessions` shows them; destroy what is nobody's, or {_LOOK}",
     )
 

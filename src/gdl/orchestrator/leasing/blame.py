@@ -33,7 +33,7 @@ class Blame:
     cause: str
     errors: frozenset[str] = frozenset()
     rules: frozenset[str] = frozenset()
-    kinds: frozenset[str] = frozenset()
+    remedies: frozenset[str] = frozenset()
     text: re.Pattern[str] | None = None
     provider: bool = False
     machine_hours: float = 0.0
@@ -41,12 +41,12 @@ class Blame:
     ends: bool = False
 
     def matches(self, error: GdlError, rule: str, kind: str) -> bool:
-        if not (self.errors or self.rules or self.kinds or self.text):
+        if not (self.errors or self.rules or self.remedies or self.text):
             return True
         return (
             error.kind in self.errors
             or rule in self.rules
-            or kind in self.kinds
+            or kind in self.remedies
             or (self.text is not None and self.text.search(error.message) is not None)
         )
 
@@ -60,7 +60,7 @@ def _entries() -> tuple[Blame, ...]:
             cause=row["cause"],
             errors=frozenset(row.get("errors", ())),
             rules=frozenset(row.get("rules", ())),
-            kinds=frozenset(row.get("kinds", ())),
+            remedies=frozenset(row.get("remedies", ())),
             text=re.compile(row["text"]) if "text" in row else None,
             provider=row.get("provider", False),
             machine_hours=float(row.get("machine_hours", 0)),

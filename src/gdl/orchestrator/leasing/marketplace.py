@@ -22,7 +22,7 @@ from gdl.orchestrator.leasing.requirements import needed_of, resolved, sized
 from gdl.orchestrator.leasing.track_record import TrackRecords
 from gdl.settings import Settings
 
-KINDS = ("provider", "machine", "offer")
+EXCLUDABLE = ("provider", "machine", "offer")
 
 
 class Marketplace:
@@ -118,8 +118,10 @@ class Marketplace:
     @changing("exclude")
     async def exclude(self, kind: str, key: str, reason: str = "") -> Exclusion:
         """By the user's own choice, until it is cleared. Raises UsageError."""
-        if kind not in KINDS:
-            raise UsageError(f"unknown kind of exclusion {kind[:40]}", f"one of {', '.join(KINDS)}")
+        if kind not in EXCLUDABLE:
+            raise UsageError(
+                f"unknown kind of exclusion {kind[:40]}", f"one of {', '.join(EXCLUDABLE)}"
+            )
         if not key.strip() or len(key) > 256 or not key.isprintable():
             raise UsageError(f"no usable name of a {kind}", "`gdl-tui offers --json` shows them")
         exclusion = Exclusion(

@@ -1,4 +1,4 @@
-"""Giving machines back, and not believing it before the backend says so."""
+"""Releasing machines, and not believing it before the backend says so."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Tell = Callable[[str], Awaitable[None]]
 _LONGEST_RETRY_AFTER_S = 60.0
 """A longer Retry-After is not waited for while a machine bills."""
 _STUCK_S = 60.0
-_LOST_SIGHT = "reconciliation"
+_OUT_OF_SIGHT = "reconciliation"
 """In the reason of sessions that a backend ended because it no longer saw their machine."""
 
 
@@ -211,7 +211,7 @@ class Releaser:
                 trouble, asked_at = error.message, 0.0
                 # Lost sight of before a request of ours got through: no end of our making.
                 seen = await self._glance(session_id)
-                before = seen if seen is not None and _lost_sight(seen) else before
+                before = seen if seen is not None and _out_of_sight(seen) else before
                 retry_after = error.retry_after or 0.0 if isinstance(error, BackendRefused) else 0.0
             waited = time.monotonic() - started
             if waited > limit:
@@ -241,7 +241,7 @@ def _ending(before: Session | None, now: Session) -> Ending:
     """A backend that says "stopped" of its own accord, giving no reason or that it lost sight of
     the machine, has not ended it: the machine may be there and bill."""
     by_itself = before is not None and before.terminal
-    if _lost_sight(now) and (by_itself or before is None):
+    if _out_of_sight(now) and (by_itself or before is None):
         return Ending(True, f"the backend lost sight of it ({now.error})")
     if not by_itself:
         return Ending(False)
@@ -250,8 +250,8 @@ def _ending(before: Session | None, now: Session) -> Ending:
     return Ending(True)
 
 
-def _lost_sight(session: Session) -> bool:
-    return session.terminal and _LOST_SIGHT in (session.error or "").casefold()
+def _out_of_sight(session: Session) -> bool:
+    return session.terminal and _OUT_OF_SIGHT in (session.error or "").casefold()
 
 
 def _remove(path: Path) -> None:

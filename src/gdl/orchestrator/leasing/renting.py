@@ -138,7 +138,7 @@ class Renter:
         except RentAmbiguous as error:
             await self._ambiguous.resolve(deployment, rental, offer, before, error)
             raise MachineError(
-                f"the answer to the rent request was lost ({error.message})",
+                f"the rent request was not answered ({error.message})",
                 "nothing is left rented; the next offer is tried",
             ) from None
         except InsufficientDisk as error:

@@ -98,7 +98,7 @@ class OfferSelection:
 
     @staticmethod
     def _allowing(deployment: Deployment) -> OfferQuery:
-        """The query without the providers that the user brought back."""
+        """The query without the providers that the user included again."""
         query = deployment.spec.query
         kept = tuple(p for p in query.exclude_providers if p not in deployment.exclusions.included)
         return replace(query, exclude_providers=kept)
@@ -180,11 +180,11 @@ class OfferSelection:
         )
 
     async def include_provider(self, deployment: Deployment, provider: str) -> None:
-        """Bring a provider back into this deployment, whatever left it out."""
+        """Include a provider in this deployment again, whatever excluded it."""
         known = deployment.exclusions.excludes_provider(provider)
         in_force = await self._market.exclusions()
         across = any(x.kind == "provider" and x.key == provider for x in in_force)
         if not (known or across or provider in deployment.spec.query.exclude_providers):
-            raise UsageError(f"provider {provider} is not excluded here", "nothing to bring back")
+            raise UsageError(f"provider {provider} is not excluded here", "nothing to include")
         deployment.exclusions.include_provider(provider)
         await deployment.emit(ev.ExclusionLifted(deployment.attempt, "provider", provider))

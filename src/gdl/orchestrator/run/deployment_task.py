@@ -112,7 +112,7 @@ class DeploymentTask:
     async def _none_left(
         self, error: NoSuitableOffer, last: GdlError | None
     ) -> tuple[Offer | None, GdlError | None]:
-        """Nothing suits: the user may bring somebody back, or it is the end."""
+        """Nothing suits: the user may include somebody again, or it is the end."""
         dep = self._deployment
         if last is None:
             raise error

@@ -159,12 +159,12 @@ def _add_log(archive: tarfile.TarFile, name: str, log: Path, redactor: Redactor)
         source.seek(start)
         if start:
             source.readline()
-            cleaned.write(f"[{start} bytes before this are left out]\n".encode())
+            cleaned.write(f"[{start} bytes before this are omitted]\n".encode())
         while line := source.readline(_MOST_OF_A_LOG):
             text = line[:_MOST_OF_A_LINE].decode("utf-8", "replace")
             if len(line) > _MOST_OF_A_LINE:
                 # At the cut, half a secret would not be known as one.
-                text = f"{text.rpartition(' ')[0]} [the rest of {len(line)} bytes is left out]"
+                text = f"{text.rpartition(' ')[0]} [the rest of {len(line)} bytes is omitted]"
             cleaned.write(redactor.line(text.rstrip("\n")).encode("utf-8", "replace") + b"\n")
         end = cleaned.tell()
         cleaned.seek(0)

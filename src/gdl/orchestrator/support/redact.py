@@ -78,7 +78,7 @@ class Redactor:
         self._in_key = False
 
     def line(self, text: str) -> str:
-        """The next line of a text; lines of a private key are left out altogether."""
+        """The next line of a text; lines of a private key are dropped altogether."""
         if self._in_key:
             if not (end := _PEM_END.search(text)):
                 return ""
