@@ -38,6 +38,8 @@ _AT_ONCE = Timing(
     verification=0,
     failed=60,
     destroy=0,
+    destroy_tries=0,
+    stuck=10_000,
     # As long as a list of offers is kept, what is rented stays in it.
     cache=10_000,
 )

@@ -45,6 +45,15 @@ class Timing(Part):
     failed: float = 4.0
     """A failed session that had a machine turns stopped; a minute on the real one."""
     destroy: float = 0.6
+    destroy_tries: float = 7.0
+    """All tries to destroy a machine whose marketplace refuses: 275 seconds on the real one."""
+    check: float = 1.5
+    """Between two checks for sessions that are stuck; a minute on the real one."""
+    stuck: float = 15.0
+    """Age from which a session may not be stopping; 10 minutes on the real one."""
+    sweep: float = 0.0
+    """After which machines are ended that the service has forgotten: 5 minutes on a real one, 7.5
+    here; 0: never, as on one that shares its account with others."""
     cache: float = 3.0
     """Age at which a list of offers is fetched anew."""
     memory: float = 90.0
@@ -83,9 +92,11 @@ class Stale(_Whom):
 
 
 class Refused(_Whom):
-    """The service turns the rent request down with an error of its own."""
+    """The service turns the rent request down with an error of its own. made: the marketplace has
+    made the machine all the same, and the service does not know it."""
 
     kind: Literal["refused"] = "refused"
+    made: bool = False
     status: int = Field(default=500, ge=400, le=599)
     error_type: str = "provision_failed"
     error: str = "the provider could not set the machine up"
@@ -96,6 +107,21 @@ class Disk(_Whom):
 
     kind: Literal["disk"] = "disk"
     recommended_gb: int = Field(default=120, gt=0)
+
+
+class SlowCreate(_Whom):
+    """The marketplace takes so long to make the machine, which appears whatever becomes of the
+    request or of the session meanwhile."""
+
+    kind: Literal["slow-create"] = "slow-create"
+    after: float = 8.0
+
+
+class DestroyFails(_Whom):
+    """The marketplace's destroy fails, whoever asks for it. times: how often; 0: always."""
+
+    kind: Literal["destroy-fails"] = "destroy-fails"
+    times: int = Field(default=0, ge=0)
 
 
 class NeverReady(_Whom):
@@ -239,6 +265,8 @@ OfferFault = (
     Stale
     | Refused
     | Disk
+    | SlowCreate
+    | DestroyFails
     | NeverReady
     | SlowBoot
     | KeyLate

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from gdl.simulator import fault_models, request_validation
 from gdl.simulator.billing_records import Rent
+from gdl.simulator.endings import Endings
 from gdl.simulator.fault_draws import Draws, OfferFaults
 from gdl.simulator.inventory import Inventory
 from gdl.simulator.key_pool import Keys
@@ -51,6 +52,7 @@ class Market:
         """By id, newest last."""
         self.inventory = Inventory(listed, self._timing, speed, self._is_taken)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._endings = Endings(self._timing, keys, self.inventory, self.pause, self._spawn, speed)
 
     # -- for those who watch the simulation --------------------------------------------------------
 
@@ -120,11 +122,11 @@ class Market:
             request_validation.check_disk(session.faults.first(fault_models.Disk), session.disk_gb)
             await self._ask_provider(session)
         except asyncio.CancelledError:
-            await self._create_failed(session, "provider create failed: context canceled")
+            if session.status == "pending":
+                await self._create_failed(session, "provider create failed: context canceled")
             raise
-        assert session.key is not None
-        session.status = "provisioning"
-        session.life = self._spawn(self._live(session))
+        if session.key is None or session.terminal:
+            raise Refusal(500, f"session {session.id} was destroyed while it was created")
         shown = session.wire()
         if session.disk_gb is not None:
             # Told here alone: the service does not keep it.
@@ -160,7 +162,13 @@ class Market:
             await self._refuse_stale(session, stale.form)
         refused = faults.first(fault_models.Refused)
         if refused is not None:
-            await self._create_failed(session, f"provider create failed: {refused.error}")
+            error = f"provider create failed: {refused.error}"
+            if refused.made:
+                await self._make(session)
+                session.status, session.error = "failed", error
+                self._endings.forgotten(session)
+            else:
+                await self._create_failed(session, error)
             self.inventory.note_failure(offer, refused.error_type, refused.error)
             raise Refusal(
                 refused.status,
@@ -168,13 +176,38 @@ class Market:
                 error_type=refused.error_type,
                 retry_suggested=refused.status >= 500,
             )
+        slow = faults.first(fault_models.SlowCreate)
+        if slow is None:
+            await self._make(session)
+            self._made(session)
+        else:
+            session.status = "provisioning"
+            await asyncio.shield(self._spawn(self._make_late(session, slow.after)))
+
+    async def _make(self, session: Rented) -> None:
+        """The marketplace makes the machine, which bills from here on."""
         session.key = await self.keys.take()
         session.rented = True
-        session.ssh_port, session.ssh_user = 22, offer.user
-        if faults.first(fault_models.NeverReady) is None:
-            session.machine = self._make_machine(offer, faults, session.disk_gb)
+        session.ssh_port, session.ssh_user = 22, session.offer.user
+        if session.faults.first(fault_models.NeverReady) is None:
+            session.machine = self._make_machine(session.offer, session.faults, session.disk_gb)
             session.ssh_user = session.machine.user
             await session.machine.start(session.key.ssh)
+
+    async def _make_late(self, session: Rented, after: float) -> None:
+        """Nobody can take back what was asked of the marketplace."""
+        await self.pause(after)
+        await self._make(session)
+        self._made(session)
+
+    def _made(self, session: Rented) -> None:
+        """The service has the machine, unless the session was ended meanwhile."""
+        if session.terminal:
+            self._endings.forgotten(session)
+            return
+        session.instance_known = True
+        session.status = "provisioning"
+        session.life = self._spawn(self._live(session))
 
     async def _refuse_stale(self, session: Rented, form: str) -> None:
         offer = session.offer
@@ -188,7 +221,7 @@ class Market:
 
     async def _create_failed(self, session: Rented, error: str) -> None:
         session.failed_create = True
-        await self._end(session, "failed", error)
+        await self._endings.end(session, "failed", error)
 
     def _jitter(self, session: Rented) -> float:
         return 0.8 + 0.4 * self._chance(session).random()
@@ -227,7 +260,9 @@ class Market:
         # In steps, because the end may be put off meanwhile.
         while (left := session.real_end - datetime.now(UTC)) > timedelta():  # noqa: ASYNC110
             await asyncio.sleep(min(left.total_seconds(), 60))
-        await self._end(session, "stopped", f"reservation expired: {session.hours} h are over")
+        await self._endings.end(
+            session, "stopped", f"reservation expired: {session.hours} h are over"
+        )
 
     async def _dies(self, session: Rented, dies: fault_models.Dies) -> None:
         await self.pause(dies.after)
@@ -235,6 +270,7 @@ class Market:
             # The service is wrong: the machine runs on, and so does its bill.
             session.status, session.error = "stopped", dies.error or _LEFT_IS_ENDED
             session.ended = datetime.now(UTC)
+            self._endings.forgotten(session)
             return
         kind = "instance_vanished" if "vanished" in dies.error else "instance_stopped"
         await self._failed(session, dies.error, kind)
@@ -242,52 +278,19 @@ class Market:
     async def _failed(self, session: Rented, error: str, kind: str) -> None:
         session.failed_offers = session.offer.id
         self.inventory.note_failure(session.offer, kind, error)
-        await self._end(session, "failed", error)
-        await self.pause(self._timing.failed)
-        session.status = "stopped"
-
-    async def _end(self, session: Rented, status: str, error: str = "") -> None:
-        """The machine goes, then the state says so. Waits for whoever ends it already."""
-        async with session.ending:
-            if session.terminal and not session.rented:
-                return
-            if session.machine is not None:
-                await session.machine.aclose()
-                session.machine = None
-            if session.key is not None:
-                self.keys.put_back(session.key)
-                session.key = None
-            session.rented = False
-            session.status, session.error = status, error or session.error
-            session.ended = datetime.now(UTC)
+        await self._endings.failed(session, error)
 
     # -- ending and prolonging ---------------------------------------------------------------------
 
     async def destroy(self, ident: str) -> Json:
         """Raises Refusal. Cancelled: the session stays `stopping`, and its machine stays."""
         session = self.find(ident, f"session not found: {ident}")
-        if not session.terminal:
-            await self._destroy(session)
+        await self._endings.destroy(session)
         return {"message": "session destroyed", "session_id": ident}
 
     async def done(self, ident: str) -> Json:
-        session = self._alive(ident)
-        await self._destroy(session)
+        await self._endings.destroy(self._alive(ident))
         return {"message": "session shutdown initiated", "session_id": ident}
-
-    async def _destroy(self, session: Rented) -> None:
-        was = session.status
-        session.status = "stopping"
-        if session.life is not None:
-            session.life.cancel()
-            await asyncio.gather(session.life, return_exceptions=True)
-        if session.rented:
-            await self.pause(self._timing.destroy)
-        if was == "provisioning":
-            reason = "instance not found during SSH verification"
-            self.inventory.note_failure(session.offer, "instance_vanished", reason)
-        # From here on it goes through: what was begun at the provider cannot be undone.
-        await asyncio.shield(self._spawn(self._end(session, "stopped")))
 
     def _alive(self, ident: str) -> Rented:
         session = self.find(ident, f"session not found: {ident}")
@@ -321,5 +324,8 @@ class Market:
         for task in lives:
             task.cancel()
         await asyncio.gather(*lives, return_exceptions=True)
-        ends = [self._end(s, "stopped") for s in self.sessions.values() if s.rented]
-        await asyncio.gather(*ends, *self._tasks, return_exceptions=True)
+        ends = [self._endings.end(s, "stopped") for s in self.sessions.values() if s.rented]
+        await asyncio.gather(*ends, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

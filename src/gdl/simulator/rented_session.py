@@ -21,7 +21,8 @@ LONGEST = timedelta(hours=12)
 class Rented:
     """status and error are what the service believes; rented: whether the machine exists and
     bills, which may be another thing. machine None: nothing of it runs here (SSH never up).
-    misreported: what the service tells in place of the truth."""
+    misreported: what the service tells in place of the truth. instance_known: whether the service
+    knows the marketplace's machine, and could end it. destroy_tries: those that failed."""
 
     id: str
     consumer_id: str
@@ -45,6 +46,9 @@ class Rented:
     key: Key | None = None
     life: asyncio.Task[None] | None = None
     ending: asyncio.Lock = field(default_factory=asyncio.Lock)
+    destroying: asyncio.Lock = field(default_factory=asyncio.Lock)
+    instance_known: bool = False
+    destroy_tries: int = 0
 
     @property
     def terminal(self) -> bool:
