@@ -45,7 +45,7 @@ QUICK = {
 def market(*faults: OfferFault, **timing: float) -> Market:
     host = HostElsewhere("203.0.113.9", 22, "root", default_key())
     scenario = Scenario(name="t", title="t", timing=Timing(**{**QUICK, **timing}), fault=faults)
-    return Service(scenario, root=host, listed=[listing(OFFER)]).market
+    return Service(scenario, host=host, listed=[listing(OFFER)]).market
 
 
 async def created(market: Market) -> str:
