@@ -1,0 +1,179 @@
+"""An engine of another package: it deploys without a change to anything but its own folder."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.widgets import TabbedContent
+
+import sandbox_support as support
+from deployment_support import last, of_type, told, until
+from gdl.domain import events as ev
+from gdl.domain.benchmark import BenchLoad
+from gdl.domain.decisions import AfterServing
+from gdl.domain.errors import UsageError
+from gdl.domain.health import Condition
+from gdl.domain.offers import OfferQuery
+from gdl.domain.phase import Phase
+from gdl.domain.spec import DeploymentSpec
+from gdl.engines import registry
+from gdl.tui.app import GdlApp
+from outside_packages import install
+from test_sandbox_cli import gdl
+from tui_pilot import loaded, screen_text
+from tui_pilot import until as shown
+from waiting import wait_until
+
+SPEC = DeploymentSpec("toy-small", "sandbox", bench=False, engine="toy")
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The package, installed for this test."""
+    folder = install("toy_engine", tmp_path / "site")
+    monkeypatch.syspath_prepend(str(folder))
+    registry.info.cache_clear()
+    yield folder
+    registry.get.cache_clear()
+    registry.info.cache_clear()
+
+
+@pytest.fixture
+def alone(site: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    support.isolate(monkeypatch, tmp_path)
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_it_comes_after_the_built_in_engines(site: Path) -> None:
+    assert registry.names()[0] == "vllm" and "toy" in registry.names()
+    assert registry.info("toy").display_name == "Toy"
+    assert registry.info("toy").log_title == "toy.log"
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [("raise RuntimeError('\\x1b[2J')\n", "RuntimeError"), ("", "AttributeError"),
+     ("Engine = dict\n", "AttributeError")],
+)  # fmt: skip
+def test_a_broken_package_is_an_error_with_its_name(
+    module: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"bad{abs(hash(module)) % 1000}"
+    (tmp_path / f"{name}_engine.py").write_text(module)
+    info = tmp_path / f"{name}-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(f"[gdl.engines]\n{name} = {name}_engine:Engine\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(UsageError, match="cannot be used") as caught:
+        registry.get(name)
+    assert words in caught.value.message and f"{name}_engine" in caught.value.hint
+    assert caught.value.message.isprintable()
+
+
+def test_the_command_line_deploys_it(site: Path, tmp_path: Path) -> None:
+    more = {"PYTHONPATH": str(site), "GDL_SANDBOX__SPEED": "50"}
+    wanted = ("deploy", "toy-small", "--engine", "toy", "--backend", "sandbox")
+    done = gdl(tmp_path, *wanted, "--scenario", "calm", "--destroy", "--json", "--bench", **more)
+    assert done.returncode == 0, done.stderr
+    story = lines(done.stdout)
+    assert story[-1]["outcome"] == "released" and story[-1]["billing"] == "released"
+    assert story[-1]["benchmark"]["failed"] == 0
+    (planned,) = [e for e in story if e["type"] == "deployment_planned"]
+    assert planned["spec"]["engine"] == "toy"
+    (found,) = [e for e in story if e["type"] == "host_inspected"]
+    assert found["facts"]["engine"] == {"installed": False, "told": [["spring", "steel"]]}
+    entered = {e["phase"]: e["detail"] for e in story if e["type"] == "phase_changed"}
+    assert entered["INSTALLING"] == "a toy with a spring of steel"
+    assert entered["STARTING"] == "the spring is wound up"
+    assert any("the spring is wound 75%" in e["text"] for e in story if e["type"] == "progressed")
+
+
+def test_the_command_line_asks_it(site: Path, tmp_path: Path) -> None:
+    more = {"PYTHONPATH": str(site)}
+    rows = lines(gdl(tmp_path, "models", "--engine", "toy", "--json", **more).stdout)
+    # 0.2 GB of weights, the cache guessed from them, and a quarter of a GB for each of four.
+    assert [(r["alias"], r["vram_gb"]) for r in rows] == [("toy-small", 1.2), ("toy-big", 70.0)]
+    plan = gdl(tmp_path, "doctor", "--plan", "none", "--engine", "toy", "--json", **more)
+    assert lines(plan.stdout)[0]["spring"] == "steel"
+    market = ("offers", "--backend", "sandbox", "--scenario", "calm", "--json", "--model")
+    assert gdl(tmp_path, *market, "toy-big", "--engine", "toy", **more).returncode == 0
+    other = gdl(tmp_path, *market, "tinyllama", "--engine", "toy", **more)
+    assert other.returncode == 2 and "no toy 'tinyllama'" in other.stderr
+    log = tmp_path / "toy.log"
+    log.write_text("TOY 01:02:03 toy: awake\nTOY 01:02:03 toy: no flux in capacitors\n")
+    found = lines(gdl(tmp_path, "diagnose", str(log), "--json", **more).stdout)
+    assert found[0]["rule"] == "toy-flux" and found[0]["remedy"] == "Fill capacitors up."
+
+
+async def test_the_orchestrator_serves_it(alone: None, tmp_path: Path) -> None:
+    async with support.sandbox(support.settings(tmp_path, "calm")) as (house, _):
+        ident = await house.deployments.deploy(SPEC)
+        await until(house, ident, lambda e: isinstance(e, ev.Noted) and "holding" in e.text)
+        report = await house.benchmarks.bench(
+            ident, BenchLoad(requests=4, concurrency=2, max_tokens=4)
+        )
+        assert (report.completed, report.output_tokens) == (4, 16)
+        sample = await wait_until(
+            lambda: (
+                (now := house.endpoints.readings(ident).health)
+                and now.tokens_per_s is not None
+                and now
+            )
+        )
+        assert sample and (sample.condition, sample.running) == (Condition.HEALTHY, 0.0)
+        (rental,) = await house._journal.rentals()
+        assert (rental.engine, rental.engine_log) == ("toy", "toy.log")
+        assert (await house.deployments.attach(ident)) == ident
+        await house.deployments.decide(ident, AfterServing.RELEASE)
+        assert last(await told(house, ident)).outcome == "released"
+
+
+async def test_its_failure_is_explained_by_its_own_rule(alone: None, tmp_path: Path) -> None:
+    async with support.sandbox(support.settings(tmp_path, "calm")) as (house, _):
+        spec = replace(SPEC, max_attempts=1, engine_args=("--dry", "springs"))
+        story = await told(house, await house.deployments.deploy(spec))
+    (found,) = of_type(story, ev.Diagnosed)
+    assert (found.rule, found.cause) == ("toy-flux", "There is no flux in springs.")
+    assert last(story).outcome == "failed" and last(story).hint == "Fill springs up."
+
+
+async def test_what_it_cannot_do_is_told_before_money_is_spent(alone: None, tmp_path: Path) -> None:
+    wanted = support.settings(tmp_path, "calm", install={"runtime": "container"})
+    async with support.sandbox(wanted) as (house, _):
+        with pytest.raises(UsageError, match="Toy does not run as container"):
+            await house.deployments.deploy(SPEC)
+        assert await house._journal.rentals() == []
+
+
+async def test_the_terminal_ui_deploys_it(alone: None, tmp_path: Path) -> None:
+    wanted = support.settings(tmp_path, "calm", engine={"name": "toy"})
+    async with support.sandbox(wanted) as (house, _):
+        app = GdlApp(
+            house, wanted, clock=lambda: datetime.now(UTC), version="0.1.0", reduced_motion=True
+        )
+        async with app.run_test(size=(110, 40)) as pilot:
+            await loaded(pilot)
+            app.start(replace(SPEC, query=OfferQuery(model="toy-small")))
+            await shown(pilot, lambda: "Start Toy" in screen_text(app))
+            tabs = app.screen.query_one(TabbedContent)
+            assert tabs.get_tab("engine").label_text == "toy.log"
+            (ident,) = house.deployments.active()
+            await until(house, ident, lambda e: isinstance(e, ev.Noted) and "holding" in e.text)
+            tabs.active = "engine"
+            await shown(pilot, lambda: "toy: wound up" in screen_text(app))
+            await house.deployments.decide(ident, AfterServing.RELEASE)
+            async with asyncio.timeout(30):
+                finished = await house.deployments.wait(ident)
+            assert finished.outcome == "released"
+            assert house.deployments.state(ident).phase is Phase.STOPPED
