@@ -15,15 +15,16 @@ from textual.widgets import TabbedContent
 
 import sandbox_support as support
 from deployment_support import last, of_type, told, until
+from gdl.bootstrap import open_orchestrator
 from gdl.domain import events as ev
 from gdl.domain.benchmark import BenchLoad
 from gdl.domain.decisions import AfterServing
 from gdl.domain.errors import UsageError
-from gdl.domain.health import Condition
-from gdl.domain.offers import OfferQuery
-from gdl.domain.phase import Phase
+from gdl.domain.health import CheckStatus, Condition
+from gdl.domain.phase import Billing, Phase
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines import registry
+from gdl.settings import load
 from gdl.tui.app import GdlApp
 from outside_packages import install
 from test_sandbox_cli import gdl
@@ -164,7 +165,13 @@ async def test_the_terminal_ui_deploys_it(alone: None, tmp_path: Path) -> None:
         )
         async with app.run_test(size=(110, 40)) as pilot:
             await loaded(pilot)
-            app.start(replace(SPEC, query=OfferQuery(model="toy-small")))
+            await pilot.press("m")
+            await shown(pilot, lambda: "Which model?" in screen_text(app))
+            await pilot.press(*"toy-small", "enter")
+            await loaded(pilot)
+            await pilot.press("enter")
+            await shown(pilot, lambda: "install Toy, load the model" in screen_text(app))
+            await pilot.press("y")
             await shown(pilot, lambda: "Start Toy" in screen_text(app))
             tabs = app.screen.query_one(TabbedContent)
             assert tabs.get_tab("engine").label_text == "toy.log"
@@ -177,3 +184,27 @@ async def test_the_terminal_ui_deploys_it(alone: None, tmp_path: Path) -> None:
                 finished = await house.deployments.wait(ident)
             assert finished.outcome == "released"
             assert house.deployments.state(ident).phase is Phase.STOPPED
+
+
+async def test_a_kept_one_is_attached_to_whatever_the_settings_name(
+    alone: None, tmp_path: Path
+) -> None:
+    wanted = load(
+        backend="local", data_dir=tmp_path / "data", timeouts={"install": 30, "start": 30}
+    )
+    async with open_orchestrator(wanted) as house:
+        spec = replace(SPEC, backend="local", after="keep")
+        story = await told(house, await house.deployments.deploy(spec))
+        assert last(story).outcome == "serving", last(story).error
+        said = [line for e in of_type(story, ev.LogLines) for line in e.lines]
+        (kept,) = [line for line in said if "toy: kept in " in line]
+        assert kept.endswith("/cache/toy") and str(tmp_path) in kept
+    async with open_orchestrator(wanted) as house:
+        (row,) = await house.sessions.rows()
+        ident = await house.deployments.attach(row.session.id)
+        await until(house, ident, lambda e: isinstance(e, ev.Noted) and "holding" in e.text)
+        state = house.deployments.state(ident)
+        assert state.spec is not None and state.spec.engine == "toy"
+        assert all(check.status is not CheckStatus.FAILED for check in state.checks.values())
+        await house.deployments.decide(ident, AfterServing.RELEASE)
+        assert last(await told(house, ident)).billing is not Billing.ACTIVE
