@@ -105,6 +105,7 @@ def test_the_command_line_asks_it(site: Path, tmp_path: Path) -> None:
     rows = lines(gdl(tmp_path, "models", "--engine", "toy", "--json", **more).stdout)
     # 0.2 GB of weights, the cache guessed from them, and a quarter of a GB for each of four.
     assert [(r["alias"], r["vram_gb"]) for r in rows] == [("toy-small", 1.2), ("toy-big", 70.0)]
+    assert all(r["chat"] and not r["tools"] for r in rows)
     plan = gdl(tmp_path, "doctor", "--plan", "none", "--engine", "toy", "--json", **more)
     assert lines(plan.stdout)[0]["spring"] == "steel"
     market = ("offers", "--backend", "sandbox", "--scenario", "calm", "--json", "--model")

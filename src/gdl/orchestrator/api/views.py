@@ -15,7 +15,8 @@ from gdl.domain.session import Session
 
 @dataclass(frozen=True, slots=True)
 class ModelRow:
-    """A model known by alias. Sizes in GB (10^9); None when unknown."""
+    """A model known by alias. Sizes in GB (10^9); None when unknown. chat, tools: what the
+    engine can be asked for with it."""
 
     alias: str
     location: str
@@ -24,6 +25,8 @@ class ModelRow:
     parameters_b: float | None
     vram_gb: float | None
     disk_gb: int | None
+    chat: bool = True
+    tools: bool = False
 
 
 @dataclass(frozen=True, slots=True)

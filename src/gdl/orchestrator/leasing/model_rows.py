@@ -16,6 +16,7 @@ def with_model(spec: DeploymentSpec) -> DeploymentSpec:
 
 def row(engine: Engine, model: Model) -> ModelRow:
     """A line of the list of models."""
+    can = engine.capabilities(model)
     need = None if model.shape is None else engine.memory.needed(model.shape)
     return ModelRow(
         alias=model.typed,
@@ -25,4 +26,6 @@ def row(engine: Engine, model: Model) -> ModelRow:
         parameters_b=None if model.shape is None else model.shape.parameters_b,
         vram_gb=None if need is None else round(need.vram_gb, 1),
         disk_gb=None if need is None else need.disk_gb,
+        chat=can.chat,
+        tools=can.tools,
     )
