@@ -49,6 +49,7 @@ from gdl.domain.ranking import Exclusions, TrackRecord, rank
 from gdl.domain.session import Session
 from gdl.domain.spec import DeploymentSpec
 from gdl.orchestrator.leasing.retry import retrying
+from gdl.orchestrator.service import Orchestrator
 from gdl.settings import load
 from gdl.simulator import key_pool
 from gdl.simulator import service as service_module
@@ -179,16 +180,18 @@ async def one(seed: int, args: argparse.Namespace, tally: Tally) -> None:
         wanted = load(data_dir=Path(folder), **flags)
         backend = SandboxBackend(wanted, "tester")
         kind = type("OnMarket", (MarketAttempt,), {"backend": backend})
-        async with quick_orchestrator(Path(folder), on=backend, attempt=kind, **flags) as house:
-            possible, in_order = await _bounds(house, backend, args.attempts)
+        async with quick_orchestrator(
+            Path(folder), on=backend, attempt=kind, **flags
+        ) as orchestrator:
+            possible, in_order = await _bounds(orchestrator, backend, args.attempts)
             begun = time.monotonic()
             spec = DeploymentSpec(
                 MODEL, "sandbox", bench=False, after="destroy", max_attempts=args.attempts
             )
-            ident = await house.deployments.deploy(spec)
+            ident = await orchestrator.deployments.deploy(spec)
             try:
                 async with asyncio.timeout(HANG_S):
-                    end = await house.deployments.wait(ident)
+                    end = await orchestrator.deployments.wait(ident)
             except TimeoutError:
                 tally.hung.append(seed)
                 return
@@ -215,12 +218,12 @@ def _count(tally: Tally, seed: int, end: ev.DeploymentFinished, backend: Sandbox
         tally.twice.append(seed)
 
 
-async def _bounds(house: Any, backend: SandboxBackend, attempts: int) -> tuple[bool, bool]:
+async def _bounds(
+    orchestrator: Orchestrator, backend: SandboxBackend, attempts: int
+) -> tuple[bool, bool]:
     """Whether a fitting offer without a fatal fault is listed, and whether one is reached in order
     within so many attempts."""
-    offers = await retrying(lambda: backend.offers(OfferQuery()), _silent)
-    shape = house._engine.resolve(MODEL)
-    ranked = await house._failover._ranked(offers, OfferQuery(model=shape.typed), (), 1)
+    ranked = await retrying(lambda: orchestrator.market.offers(OfferQuery(model=MODEL)), _silent)
     assert backend.service is not None
     market = backend.service.market
     fits = [
