@@ -1,7 +1,7 @@
 """What vLLM tells of itself at /metrics (Prometheus text).
 
-Read by ourselves: prometheus_client's parser gives up a whole text for a line that it cannot read, and
-takes a tenth of a second to import.
+Read by ourselves: prometheus_client's parser gives up a whole text for a line that it cannot read,
+and takes a tenth of a second to import.
 """
 
 from __future__ import annotations
