@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from gdl.domain.errors import SshError
+from gdl.domain.errors import CommandTimeout, SshError
+from gdl.ssh.connection import Connection
 from gdl.ssh.reconnecting import Link
 from gdl.ssh.tail import Chunk, follow
 from ssh_server import SshServer, serving
@@ -115,6 +116,67 @@ async def test_across_cuts(link: Link, server: SshServer, tmp_path: Path) -> Non
             await asyncio.sleep(0.003)
     assert await follower.end() == [f"line {number}" for number in range(300)]
     assert bytes(follower.raw) == log.read_bytes()
+
+
+async def test_a_read_that_times_out_before_the_cut_is_noticed_ends_nothing(
+    link: Link, server: SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "log"
+    log.write_bytes(b"one\n")
+    follower = Follower(link, log)
+    await wait_until(lambda: follower.lines == ["one"])
+    # The machine is silent, and the connection still counts as one.
+    monkeypatch.setattr("gdl.ssh.tail._IDLE_POLL_S", 0.01)
+    timed_out: list[str] = []
+    read_at = link.read_at
+
+    async def silent(path: str, offset: int, limit: int) -> tuple[bytes, int]:
+        if len(timed_out) < 3:
+            assert link.connected
+            timed_out.append(path)
+            raise CommandTimeout("no answer about a file", "try again")
+        return await read_at(path, offset, limit)
+
+    monkeypatch.setattr(link, "read_at", silent)
+    await wait_until(lambda: len(timed_out) == 3)
+    await server.cut()
+    with log.open("ab") as file:
+        file.write(b"two\n")
+    await wait_until(lambda: follower.lines == ["one", "two"])
+    assert await follower.end() == ["one", "two"]
+    assert bytes(follower.raw) == log.read_bytes()
+
+
+async def test_a_machine_away_for_longer_than_the_link_tries_is_waited_for_when_asked(
+    server: SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gdl.ssh.tail._AWAY_POLL_S", 0.05)
+    log = tmp_path / "log"
+    log.write_bytes(b"one\nhal")
+    link = Link(server.target(), give_up_s=0.1)
+    await link.connect()
+    follower = Follower(link, log, endless=True)
+    await wait_until(lambda: follower.lines == ["one"])
+    gave_up: list[str] = []
+    get = link.get
+
+    async def noted() -> Connection:
+        try:
+            return await get()
+        except SshError as error:
+            gave_up.append(error.message)
+            raise
+
+    monkeypatch.setattr(link, "get", noted)
+    await server.stop()
+    await wait_until(lambda: len(gave_up) >= 2)
+    with log.open("ab") as file:
+        file.write(b"f\n")
+    await server.start()
+    await wait_until(lambda: "half" in follower.lines)
+    assert await follower.end() == ["one", "half"]
+    assert bytes(follower.raw) == log.read_bytes()
+    await link.aclose()
 
 
 async def test_truncated_file_starts_over(link: Link, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import cast
 
 import asyncssh
 
-from gdl.domain.errors import SshError
+from gdl.domain.errors import CommandTimeout, SshError
 from gdl.domain.text import one_line
 from gdl.ssh.commands import Bounded, Executor
 
@@ -174,8 +174,8 @@ class RemoteFiles:
             "check permissions and free space on the machine",
         )
 
-    def _stuck(self) -> SshError:
-        return SshError(f"no answer from {self._label} about a file", "try again")
+    def _stuck(self) -> CommandTimeout:
+        return CommandTimeout(f"no answer from {self._label} about a file", "try again")
 
     def close(self) -> None:
         if self._sftp is not None:

@@ -6,14 +6,16 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-from gdl.domain.backoff import Backoff
-from gdl.domain.errors import HostKeyChanged, SshAuthFailed, SshError
+from gdl.domain.backoff import RETRYING, Backoff
+from gdl.domain.errors import CommandTimeout, HostKeyChanged, SshAuthFailed, SshError
 from gdl.ssh.line_splitter import LineSplitter
 from gdl.ssh.reconnecting import Link
 
 _READ_BYTES = 128 * 1024
 _IDLE_POLL_S = 0.5
 _PENDING_S = 0.5
+_AWAY_POLL_S = 5.0
+"""Between two tries to reach a machine that stays out of reach."""
 _LAST_READ_S = 5.0
 """How long a reader that was told to stop still waits for the machine."""
 
@@ -42,6 +44,7 @@ async def follow(
     batch_s: float = 0.05,
     sink: Callable[[bytes], None] | None = None,
     max_lines: int = 2000,
+    endless: bool = False,
 ) -> AsyncIterator[Chunk]:
     """The lines of a remote file from `offset` on, as they are written.
 
@@ -54,8 +57,9 @@ async def follow(
     it changed and it is redrawn with carriage returns or nothing else comes. It comes again when
     it is complete, unless it is the same then.
 
-    sink: gets every byte read, in order. Raises SshError when the machine stays out of reach or
-    the file cannot be read.
+    sink: gets every byte read, in order. endless: a machine that stays out of reach is waited for
+    until `stop` is set; whoever sets it knows when there is nothing to wait for. Raises SshError
+    when the file cannot be read, and, unless endless, when the machine stays out of reach.
     """
     reader = _Reader(offset, sink, max_lines)
     loop = asyncio.get_running_loop()
@@ -63,7 +67,7 @@ async def follow(
     end: int | None = None
     while True:
         stopping = stop.is_set()
-        answer = await _read(link, path, reader.offset, stop)
+        answer = await _read(link, path, reader.offset, stop, endless=endless)
         if answer is None:
             # The machine is out of reach, and nobody wants to wait for it any more.
             data, size = b"", reader.offset
@@ -152,10 +156,10 @@ class _Reader:
 
 
 async def _read(
-    link: Link, path: str, offset: int, stop: asyncio.Event
+    link: Link, path: str, offset: int, stop: asyncio.Event, *, endless: bool
 ) -> tuple[bytes, int] | None:
     """One read, as long as it takes; None when `stop` was set and it still does not come."""
-    task = asyncio.ensure_future(_read_through_cuts(link, path, offset))
+    task = asyncio.ensure_future(_read_through_cuts(link, path, offset, endless))
     stopped = asyncio.ensure_future(stop.wait())
     try:
         await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -168,16 +172,30 @@ async def _read(
         await asyncio.gather(task, stopped, return_exceptions=True)
 
 
-async def _read_through_cuts(link: Link, path: str, offset: int) -> tuple[bytes, int]:
+async def _read_through_cuts(
+    link: Link, path: str, offset: int, endless: bool
+) -> tuple[bytes, int]:
+    pauses = Backoff(_IDLE_POLL_S, _AWAY_POLL_S, growth=RETRYING)
     while True:
         try:
             return await link.read_at(path, offset, _READ_BYTES)
         except (HostKeyChanged, SshAuthFailed):
             raise
+        except CommandTimeout:
+            # Nothing came back in time over a connection that may be cut already: its keep-alives
+            # will tell. The same bytes are asked for again.
+            await asyncio.sleep(next(pauses))
         except SshError:
             if link.connected:
                 raise
-        await link.get()
+        try:
+            await link.get()
+        except (HostKeyChanged, SshAuthFailed):
+            raise
+        except SshError:
+            if not endless:
+                raise
+            await asyncio.sleep(next(pauses))
 
 
 async def _sleep(stop: asyncio.Event, seconds: float) -> None:

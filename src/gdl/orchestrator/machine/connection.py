@@ -247,14 +247,22 @@ class Machine:
     # -- reading ---------------------------------------------------------------------------------
 
     async def read(
-        self, log: str, source: str, stop: asyncio.Event, offset: int = 0
+        self,
+        log: str,
+        source: str,
+        stop: asyncio.Event,
+        offset: int = 0,
+        *,
+        endless: bool = False,
     ) -> AsyncIterator[Chunk]:
         """A growing remote file, batch by batch, and whole to a file on this computer, until
-        `stop` is set and everything there is was read."""
+        `stop` is set and everything there is was read. endless: as for `ssh.tail.follow`."""
         dep = self.deployment
         # Buffered appends of at most some 100 KB: quicker than a hop to another thread.
         with LogFile(dep.log_dir / f"attempt-{dep.attempt}-{source}.log") as file:
-            reading = follow(self.link, log, offset=offset, stop=stop, sink=file.write)
+            reading = follow(
+                self.link, log, offset=offset, stop=stop, sink=file.write, endless=endless
+            )
             async for chunk in reading:
                 yield chunk
                 file.flush()
@@ -264,9 +272,10 @@ class Machine:
     async def pump(
         self, log: str, source: str, stop: asyncio.Event, heard: Heard, offset: int = 0
     ) -> None:
-        """What `read` gives, as events; each batch is handed to `heard` once it is published."""
+        """What `read` gives, as events, over cuts of any length; each batch is handed to `heard`
+        once it is published."""
         dep = self.deployment
-        async for chunk in self.read(log, source, stop, offset):
+        async for chunk in self.read(log, source, stop, offset, endless=True):
             await dep.emit(
                 ev.LogLines(dep.attempt, source, chunk.lines, chunk.first_offset, chunk.dropped)
             )
