@@ -8,7 +8,7 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,43 @@ async def test_extend_tells_the_real_end(shopper: FakeShopper, backend: ShopperB
     assert await backend.extend(rented.session.id, 3) == created + timedelta(hours=5)
     # 5 h + 11 h is what the service then writes down; twelve hours in all is what it grants.
     assert await backend.extend(rented.session.id, 11) == created + timedelta(hours=12)
+
+
+@pytest.mark.parametrize("wrong", [timedelta(minutes=30), timedelta(hours=-3)])
+async def test_times_are_told_by_our_clock_however_wrong_it_is(
+    wrong: timedelta, shopper: FakeShopper, tmp_path: Path
+) -> None:
+    def now() -> datetime:
+        return datetime.now(UTC) + wrong
+
+    backend = ShopperBackend(settings(shopper.url, tmp_path), "me", now=now)
+    try:
+        before = now()
+        rented = (await backend.rent(await request_for(backend))).session
+        listed = (await backend.sessions())[0]
+        asked = await backend.session(rented.id)
+        ends = await backend.extend(rented.id, 1)
+        for session in (rented, listed, asked):
+            assert session.created_at is not None and session.expires_at is not None
+            assert abs(session.created_at - before) < timedelta(seconds=5)
+            assert abs(session.expires_at - before - timedelta(hours=2)) < timedelta(seconds=5)
+        assert ends is not None and abs(ends - before - timedelta(hours=3)) < timedelta(seconds=5)
+        told = {finding.name: finding for finding in await backend.check()}
+        word = "ahead of" if wrong > timedelta() else "behind"
+        assert told["clock"].status == "warn" and word in told["clock"].detail
+    finally:
+        await backend.aclose()
+
+
+async def test_a_clock_that_is_right_is_no_finding(
+    shopper: FakeShopper, backend: ShopperBackend
+) -> None:
+    session = (await backend.rent(await request_for(backend))).session
+    assert session.created_at is not None
+    # As it was told, to the microsecond.
+    told = shopper.sessions[session.id].created
+    assert session.created_at == told
+    assert "clock" not in [finding.name for finding in await backend.check()]
 
 
 async def test_failed_machine(shopper: FakeShopper, backend: ShopperBackend) -> None:

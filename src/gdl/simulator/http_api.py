@@ -8,6 +8,7 @@ import re
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
+from email.utils import format_datetime
 from typing import Any, cast
 
 from starlette.applications import Starlette
@@ -115,6 +116,7 @@ class Api:
             else:
                 response = await self._wrong(request, raw, handler, ident, fault)
             response.headers["X-Request-ID"] = ident
+            response.headers["Date"] = format_datetime(datetime.now(UTC), usegmt=True)
             return response
 
         return endpoint

@@ -11,6 +11,7 @@ import ipaddress
 import json
 import math
 import ssl
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from typing import Any
 
 import httpx
 
+from gdl.backends.shopper.service_clock import ServiceClock
 from gdl.domain.backoff import RETRYING, Backoff
 from gdl.domain.errors import BackendError, BackendUnreachable
 from gdl.domain.text import one_line
@@ -90,11 +92,18 @@ class Answer:
 
 
 class ShopperHttp:
-    """One client for one service. `read_timeout` seconds for a whole ordinary request."""
+    """One client for one service. `read_timeout` seconds for a whole ordinary request. clock: what
+    it learns about the service's clock."""
 
     def __init__(
-        self, url: str, read_timeout: float, transport: httpx.AsyncBaseTransport | None = None
+        self,
+        url: str,
+        read_timeout: float,
+        transport: httpx.AsyncBaseTransport | None = None,
+        *,
+        clock: ServiceClock,
     ) -> None:
+        self.clock = clock
         self._parsed = _parse(url)
         self.shown_url = one_line(str(self._parsed.copy_with(userinfo=b"")), 200)
         self._read_timeout = read_timeout
@@ -167,7 +176,9 @@ class ShopperHttp:
             raise NoAnswer("the connection was cut before the answer was complete") from None
 
     async def _exchange(self, request: httpx.Request) -> Answer:
+        began = time.monotonic()
         response = await self._client.send(request, stream=True)
+        self.clock.answered(response.headers.get("date"), time.monotonic() - began)
         try:
             body = bytearray()
             async for chunk in response.aiter_bytes():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -14,6 +15,7 @@ from gdl.backends.shopper import benchmark_upload, errors, wire
 from gdl.backends.shopper.answers import AnswerReader, rent_answer
 from gdl.backends.shopper.api_client import Answer, NoAnswer, ShopperHttp
 from gdl.backends.shopper.scalars import is_session_id, read_time
+from gdl.backends.shopper.service_clock import ServiceClock
 from gdl.domain.backend import BackendTraits
 from gdl.domain.benchmark import Publication
 from gdl.domain.errors import (
@@ -37,8 +39,13 @@ _SSH_MINUTES = 10
 """How long the service by itself waits for a machine's SSH."""
 
 
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
 class ShopperBackend:
-    """The `shopper` backend. `transport` is a seam for callers that bring their own HTTP.
+    """The `shopper` backend. `transport` is a seam for callers that bring their own HTTP. now: this
+    computer's clock; the times of sessions are told by it, whatever the service's clock says.
 
     dropped_offers: rows of the latest list that could not be trusted and were dropped.
     """
@@ -52,10 +59,15 @@ class ShopperBackend:
         consumer_id: str,
         *,
         transport: httpx.AsyncBaseTransport | None = None,
+        now: Callable[[], datetime] = _utc_now,
     ) -> None:
+        self._now = now
+        self._clock = ServiceClock(now)
         self._consumer_id = consumer_id
         self._timeouts = settings.timeouts
-        self._http = ShopperHttp(settings.shopper_url, settings.timeouts.http, transport)
+        self._http = ShopperHttp(
+            settings.shopper_url, settings.timeouts.http, transport, clock=self._clock
+        )
         self.service_url = self._http.shown_url
         self._answers = AnswerReader(self.service_url)
         self.dropped_offers = 0
@@ -93,7 +105,7 @@ class ShopperBackend:
 
     async def rent(self, request: RentRequest) -> RentAnswer:
         """Rent. The private key in the answer exists nowhere else."""
-        sent_at = datetime.now(UTC)
+        sent_at = self._now()
         try:
             answer = await self._http.send(
                 "POST",
@@ -106,7 +118,8 @@ class ShopperBackend:
                 f"no answer to the rent request: {missing.what}", sent_at=sent_at
             ) from None
         if answer.ok:
-            return rent_answer(answer, sent_at)
+            rented = rent_answer(answer, sent_at)
+            return replace(rented, session=self._clock.corrected(rented.session))
         if answer.error() is not None:
             raise errors.rent_error(answer, request.offer.id)
         if answer.status >= 500 and answer.status != 503:
@@ -136,7 +149,7 @@ class ShopperBackend:
 
     async def session(self, session_id: str) -> Session:
         data = await self._read_session(session_id)
-        return self._answers.session(data, session_id)
+        return self._clock.corrected(self._answers.session(data, session_id))
 
     async def sessions(self) -> Sequence[Session]:
         data = await self._read(
@@ -144,7 +157,7 @@ class ShopperBackend:
         )
         # Strict, unlike the offers: a row dropped here could be a machine that costs money.
         rows = self._answers.rows(data, "sessions", wire.SessionWire)
-        found = [row.to_domain() for row in rows]
+        found = [self._clock.corrected(row.to_domain()) for row in rows]
         return tuple(s for s in found if s.consumer_id in ("", self._consumer_id))
 
     async def release(self, session_id: str) -> None:
@@ -172,7 +185,8 @@ class ShopperBackend:
         )
         if not answer.ok:
             raise errors.no_session(answer, session_id)
-        said = read_time(self._answers.data(answer, "extend a session").get("new_expires_at"))
+        data = self._answers.data(answer, "extend a session")
+        said = self._clock.ours(read_time(data.get("new_expires_at")))
         try:
             # The service names an end past its own limit of twelve hours in all.
             ends = (await self.session(session_id)).expires_at
@@ -241,6 +255,10 @@ class ShopperBackend:
                 "" if fine else "look at the log of cloud-gpu-shopper",
             )
         ]
+        if self._clock.words:
+            what = f"this computer's clock is {self._clock.words}"
+            hint = "sessions are told by the service's clock; set this one right all the same"
+            found.append(Finding("clock", "warn", what, hint))
         if not await self.ready():
             hint = "it is shutting down or still starting: nothing can be rented"
             found.append(Finding("shopper ready", "fail", "not ready", hint))
