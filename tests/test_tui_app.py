@@ -257,7 +257,7 @@ async def test_cancel_asks_and_names_the_machine() -> None:
         await pilot.press("y")
         await until(pilot, lambda: ("cancel", ident) in orchestrator.calls)
         await caught_up(pilot, orchestrator, ident)
-        await until(pilot, lambda: "Cancelled. The machine was given back" in screen_text(app))
+        await until(pilot, lambda: "Cancelled. The machine was released" in screen_text(app))
 
 
 @pytest.mark.parametrize(
@@ -329,15 +329,15 @@ async def test_a_provider_is_brought_back_into_a_deployment() -> None:
     async with app.run_test(size=SIZE) as pilot:
         ident = await show(pilot, orchestrator, to_waiting)
         orchestrator.push(ident, 92, *out)
-        await until(pilot, lambda: "u brings back tensordock, vastai" in screen_text(app))
+        await until(pilot, lambda: "u includes tensordock, vastai" in screen_text(app))
         await pilot.press("u")
         await until(pilot, lambda: isinstance(app.screen, Choose))
         await pilot.press("down", "enter")
         await until(pilot, lambda: ("include_provider", ident, "vastai") in orchestrator.calls)
-        await until(pilot, lambda: "u brings back tensordock " in screen_text(app))
+        await until(pilot, lambda: "u includes tensordock " in screen_text(app))
         await pilot.press("u")
         await until(pilot, lambda: ("include_provider", ident, "tensordock") in orchestrator.calls)
-        await until(pilot, lambda: "u brings back" not in screen_text(app))
+        await until(pilot, lambda: "u includes" not in screen_text(app))
 
 
 async def test_automatic_failover_is_turned_off_while_it_works() -> None:
@@ -592,7 +592,7 @@ async def test_help_is_made_from_the_bindings() -> None:
         await pilot.press("question_mark")
         await until(pilot, lambda: isinstance(app.screen, HelpScreen))
         text = screen_text(app)
-        for word in ("Leave out this offer's provider", "Filter as you type", "Palette", "Down"):
+        for word in ("Exclude this offer's provider", "Filter as you type", "Palette", "Down"):
             assert word.casefold() in text.casefold()
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, OffersScreen))

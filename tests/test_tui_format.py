@@ -90,7 +90,7 @@ def test_ring_keeps_the_last_lines_and_counts_all() -> None:
 def test_dropped_lines_are_told() -> None:
     followed = Followed(DeploymentState("d-1"))
     followed.fold(Recorded("d-1", 1, START, LogLines(1, "engine", ("last",), 0, dropped=42)))
-    assert followed.engine.since(0) == ["[... 42 lines left out, the file has them ...]", "last"]
+    assert followed.engine.since(0) == ["[... 42 lines omitted, the file has them ...]", "last"]
 
 
 def test_bills_count_each_machine_once_and_forget_released_ones() -> None:

@@ -78,7 +78,7 @@ def _note(active: list[Followed], *, can_leave: bool) -> str:
     if not active:
         return "Rented earlier; it goes on when this program ends. 4 Sessions destroys it."
     if all(followed.state.phase is Phase.STOPPING for followed in active):
-        return "The machine is still being given back. Quitting waits until it is gone."
+        return "The machine is still being released. Quitting waits until it is gone."
     if can_leave:
         return "Left running, the model goes on serving and the machine goes on billing."
     if all(followed.holds for followed in active):
@@ -116,7 +116,7 @@ async def _end_all_and_exit(app: App[None], active: list[Followed], *, release: 
     for followed in active:
         ident = followed.state.deployment_id
         name = plain(followed.state.served_name or ident, 40)
-        screen.say(f"{name}: {'giving the machine back…' if release else 'leaving it serving…'}")
+        screen.say(f"{name}: {'releasing the machine…' if release else 'leaving it serving…'}")
         try:
             if not release:
                 await orchestrator.deployments.decide(ident, AfterServing.KEEP)

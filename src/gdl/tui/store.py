@@ -131,7 +131,7 @@ class Followed:
             logs = self._logs_of(event.attempt)
             ring = logs.install if event.source == "install" else logs.engine
             if event.dropped:
-                ring.extend([f"[... {event.dropped} lines left out, the file has them ...]"])
+                ring.extend([f"[... {event.dropped} lines omitted, the file has them ...]"])
             ring.extend(event.lines)
             return
         self.state = apply(self.state, recorded)

@@ -62,8 +62,8 @@ class DeploymentScreen(GdlScreen):
             tooltip="Apply the remedy on this machine, and go on there",
         ),
         Binding(
-            "u", "include", "Undo", id="deployment.bring_back",
-            tooltip="Bring back a provider that is left out of this deployment",
+            "u", "include", "Include", id="deployment.bring_back",
+            tooltip="Include a provider that is excluded from this deployment",
         ),
         Binding(
             "a", "automatic", "Auto", id="deployment.automatic",
@@ -78,8 +78,8 @@ class DeploymentScreen(GdlScreen):
             tooltip="Copy a curl line that asks the model something",
         ),
         Binding(
-            "R", "release", "Give back", id="deployment.release",
-            tooltip="End the serving and give the machine back",
+            "R", "release", "Release", id="deployment.release",
+            tooltip="End the serving and release the machine",
         ),
         Binding(
             "K", "keep", "Keep", id="deployment.keep",
@@ -91,11 +91,11 @@ class DeploymentScreen(GdlScreen):
                 tooltip="A shell on the machine; exit comes back"),
         Binding(
             "l", "next_pane", "Logs", id="deployment.pane",
-            tooltip="The next pane: installation, server, story",
+            tooltip="The next pane: installation, server, timeline",
         ),
         Binding(
             "ctrl+x", "cancel", "Cancel", id="deployment.cancel",
-            tooltip="Stop this deployment and give its machine back",
+            tooltip="Stop this deployment and release its machine",
         ),
         Binding("comma", "attempt(-1)", "Attempts", id="deployment.earlier",
                 tooltip="Look at an earlier attempt: its log, cause and evidence"),
@@ -130,7 +130,7 @@ class DeploymentScreen(GdlScreen):
                         yield self._log("The installation has not started.", "install")
                     with TabPane(engine.log_title, id="engine"):
                         yield self._log(f"{engine.display_name} has not started.", "engine")
-                    with TabPane("Story", id="timeline"), Scroll():
+                    with TabPane("Timeline", id="timeline"), Scroll():
                         yield LiveText(id="timeline-text")
 
     def _log(self, empty: str, name: str) -> LogPane:

@@ -119,7 +119,7 @@ async def include(context: AppContext, followed: Followed) -> None:
     providers = excluded_providers(followed.state)
     chosen: str | None = providers[0]
     if len(providers) > 1:
-        chosen = await context.ask(Choose("Bring back whom?", providers))
+        chosen = await context.ask(Choose("Include whom?", providers))
     if chosen is not None:
         ident = followed.state.deployment_id
         going = context.orchestrator.deployments.include_provider(ident, chosen)
@@ -145,7 +145,7 @@ async def toggle_failover(context: AppContext, followed: Followed) -> None:
 
 
 async def cancel(context: AppContext, followed: Followed) -> None:
-    note = "The deployment stops, and its machine is given back."
+    note = "The deployment stops, and its machine is released."
     if await _confirmed(context, followed, "Cancel this deployment?", note, "Stop it"):
         context.do(
             context.orchestrator.deployments.cancel(followed.state.deployment_id), "cancelling"
@@ -153,12 +153,12 @@ async def cancel(context: AppContext, followed: Followed) -> None:
 
 
 async def release(context: AppContext, followed: Followed) -> None:
-    note = "The model stops serving, and the machine is given back."
-    if await _confirmed(context, followed, "Give the machine back?", note, "Give back"):
+    note = "The model stops serving, and the machine is released."
+    if await _confirmed(context, followed, "Release the machine?", note, "Release"):
         going = context.orchestrator.deployments.decide(
             followed.state.deployment_id, AfterServing.RELEASE
         )
-        context.do(going, "giving the machine back")
+        context.do(going, "releasing the machine")
 
 
 async def keep(context: AppContext, followed: Followed) -> None:

@@ -135,8 +135,8 @@ class QuitDialog(ModalScreen[str]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("l", "answer('leave')", "Leave running", id="quit.leave",
                 tooltip="Leave it serving and billing, and end"),
-        Binding("r", "answer('release')", "Give back", id="quit.release",
-                tooltip="Give the machine back, then end"),
+        Binding("r", "answer('release')", "Release", id="quit.release",
+                tooltip="Release the machine, then end"),
         Binding("escape,c", "answer('cancel')", "Cancel", id="quit.cancel",
                 tooltip="Stay"),
         Binding("left,up", "app.focus_previous", "Previous", show=False, id="quit.previous",
@@ -161,7 +161,7 @@ class QuitDialog(ModalScreen[str]):
                 if self._allowed["leave"]:
                     yield Button("Leave running (l)", id="leave", variant="warning")
                 if self._allowed["release"]:
-                    words = "Give back (r)" if self._allowed["leave"] else "Stop, give back (r)"
+                    words = "Release (r)" if self._allowed["leave"] else "Stop, release (r)"
                     yield Button(words, id="release", variant="error")
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

@@ -18,7 +18,7 @@ from gdl.tui.screens.base import GdlScreen
 from gdl.tui.widgets.scroll import Scroll
 
 _LEGEND = (
-    "✓ done, fits, passed   ▶ now   ✗ failed   ~ tight   – left out, skipped   ● marked",
+    "✓ done, fits, passed   ▶ now   ✗ failed   ~ tight   – excluded, skipped   ● marked",
     "Tab moves between panes. The mouse works on tabs, headers, buttons and the keys below.",
 )
 

@@ -47,7 +47,7 @@ async def exclude(context: AppContext, choice: OfferChoice, selected: RankedOffe
         return await _exclude_offers(context, [ranked.offer.id for ranked in marked])
     if selected is None or not choice.exclude_provider(selected.offer.provider):
         return False
-    context.say(f"{selected.offer.provider} is left out · u brings it back")
+    context.say(f"{selected.offer.provider} is excluded · u includes it")
     return True
 
 
@@ -58,7 +58,7 @@ async def _exclude_offers(context: AppContext, ids: Sequence[str]) -> bool:
     except GdlError as error:
         context.report(error)
         return False
-    context.say(f"{plural(len(ids), 'offer')} left out · u on a row brings it back")
+    context.say(f"{plural(len(ids), 'offer')} excluded · u on a row includes it")
     return True
 
 
@@ -70,7 +70,7 @@ async def include(context: AppContext, choice: OfferChoice, selected: RankedOffe
     if key and provider not in choice.excluded:
         return await _clear_exclusion(context, key)
     if not choice.excluded:
-        context.say("go to a row that is left out for a failure or a wish, then press u")
+        context.say("go to a row that is excluded for a failure or by you, then press u")
         return False
     context.say(f"{choice.include_provider(provider)} is back")
     return True
@@ -96,7 +96,7 @@ async def plan(
     out = next((ranked for ranked in offers if ranked.excluded is not None), None)
     if out is not None:
         name = f"offer {out.offer.id}" if len(offers) > 1 else "this offer"
-        context.say(f"{name} is left out: {out.excluded}", severity="warning")
+        context.say(f"{name} is excluded: {out.excluded}", severity="warning")
         return None
     settings, wanted = context.settings, choice.wanted
     pinned = len(offers) > 1 or offers[0] != choice.cheapest()

@@ -53,15 +53,15 @@ class OffersScreen(GdlScreen):
         Binding("d", "details", "Details", id="offers.details", tooltip="All about this offer"),
         Binding(
             "x", "exclude", "Exclude", id="offers.exclude",
-            tooltip="Leave out this offer's provider; the marked offers alone, if there are any",
+            tooltip="Exclude this offer's provider; the marked offers alone, if there are any",
         ),
         Binding(
             "space", "mark", "Mark", id="offers.mark",
-            tooltip="Mark this offer: Enter tries the marked ones in turn, x leaves them out",
+            tooltip="Mark this offer: Enter tries the marked ones in turn, x excludes them",
         ),
         Binding(
-            "u", "include", "Undo", id="offers.bring_back",
-            tooltip="Bring back what is left out: this row's machine or provider, or the last one",
+            "u", "include", "Include", id="offers.bring_back",
+            tooltip="Include what is excluded: this row's machine or provider, or the last one",
         ),
         Binding("r", "refresh", "Refresh", id="offers.refresh", tooltip="Ask for fresh offers"),
         Binding("o", "sort", "Sort", id="offers.sort",

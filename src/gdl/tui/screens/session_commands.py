@@ -36,11 +36,11 @@ async def confirm_destroy(context: AppContext, rows: Sequence[SessionRow]) -> bo
     """Whether these are to be destroyed, after a look at each of them and at what they cost."""
     costs = [context.store.cost_now(row, context.now) for row in rows]
     if len(rows) == 1:
-        title, note = "Destroy this session?", "The machine is given back; all on it is lost."
+        title, note = "Destroy this session?", "The machine is released; all on it is lost."
         fields: Fields = session_fields(rows[0], costs[0], context.now)
     else:
         title = f"Destroy these {len(rows)} sessions?"
-        note = "The machines are given back; all on them is lost."
+        note = "The machines are released; all on them is lost."
         each = [
             (plain(row.session.id, 20), in_short(row, cost))
             for row, cost in zip(rows, costs, strict=True)
@@ -55,7 +55,7 @@ async def confirm_destroy(context: AppContext, rows: Sequence[SessionRow]) -> bo
 async def destroy(context: AppContext, idents: Sequence[str]) -> None:
     """All at a time; each is waited for, and one that fails keeps no other back."""
     many = len(idents) > 1
-    context.say(f"giving {len(idents)} machines back" if many else "giving the machine back")
+    context.say(f"releasing {len(idents)} machines" if many else "releasing the machine")
     gone = sum(await asyncio.gather(*(_destroy_one(context, ident) for ident in idents)))
     if gone:
         what = f"{gone} of {len(idents)} machines are gone" if many else "the machine is gone"

@@ -47,7 +47,7 @@ class SessionsScreen(GdlScreen):
         Binding("enter,a", "attach", "Attach", id="sessions.attach",
                 tooltip="Open the tunnel to this session again"),
         Binding("D,delete", "destroy", "Destroy", id="sessions.destroy",
-                tooltip="Give this machine, or the marked ones, back and wait for the proof"),
+                tooltip="Release this machine, or the marked ones, and wait for the proof"),
         Binding("space", "mark", "Mark", id="sessions.mark",
                 tooltip="Mark this session: D destroys all the marked ones"),
         Binding("d", "details", "Details", id="sessions.details",

@@ -104,7 +104,7 @@ def _after(followed: Followed) -> str:
         fix = f"f {state.offered.words}\n" if state.offered is not None else ""
         keys = f"{fix}r same machine again   n next offer   x next offer, not from {provider}\n"
         if out := excluded_providers(state):
-            keys += f"u brings back {', '.join(plain(name, 20) for name in out)}   "
+            keys += f"u includes {', '.join(plain(name, 20) for name in out)}   "
         auto = f"a automatic failover (now {'on' if state.auto_failover else 'off'})"
         return f"{keys}{auto}   y copies all of this"
     if state.finished is None:
@@ -113,7 +113,7 @@ def _after(followed: Followed) -> str:
 
 
 def excluded_providers(state: DeploymentState) -> tuple[str, ...]:
-    """The providers left out of this deployment, the latest first."""
+    """The providers excluded from this deployment, the latest first."""
     return tuple(x.key for x in reversed(state.exclusions) if x.kind == "provider")
 
 

@@ -12,7 +12,7 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 _ALWAYS = ("help", "quit", "command_palette")
-"""Kept at any width, at the end; the others are left out from the right when it is narrow."""
+"""Kept at any width, at the end; the others are hidden from the right when it is narrow."""
 
 
 @dataclass(frozen=True, slots=True)

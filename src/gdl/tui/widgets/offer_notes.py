@@ -101,11 +101,9 @@ def nothing(listed: int) -> Text:
 def excluded(selected: RankedOffer | None, providers: Sequence[str]) -> Text:
     """Why the selected offer is excluded, or which providers are; empty when neither."""
     if selected is not None and selected.excluded is not None:
-        back = (
-            " · u brings it back" if selected.exclusion in ("offer", "machine", "provider") else ""
-        )
-        return Text(f"– Left out: {plain(selected.excluded, 200)}{back}", "dim")
+        back = " · u includes it" if selected.exclusion in ("offer", "machine", "provider") else ""
+        return Text(f"– Excluded: {plain(selected.excluded, 200)}{back}", "dim")
     if providers:
         names = ", ".join(plain(name, 20) for name in providers)
-        return Text(f"– Left out: {names} · u brings back", "dim")
+        return Text(f"– Excluded: {names} · u includes again", "dim")
     return Text()

@@ -79,7 +79,7 @@ def _mark(ranked: RankedOffer) -> str:
 
 
 def fit(ranked: RankedOffer) -> str:
-    """How well the model fits, or why the offer is left out."""
+    """How well the model fits, or why the offer is excluded."""
     if ranked.exclusion == "vram" and ranked.headroom_gb is not None:
         return f"no, {ranked.headroom_gb:+.1f} GB"
     if ranked.excluded is not None:
@@ -115,7 +115,7 @@ def details(ranked: RankedOffer, now: datetime) -> list[tuple[str, Text | str]]:
     if offer.max_duration_hours is not None:
         lines.append(("At most", f"{offer.max_duration_hours:.0f} h"))
     if ranked.excluded is not None:
-        lines.append(("Left out", Text(plain(ranked.excluded, 300), "bold")))
+        lines.append(("Excluded", Text(plain(ranked.excluded, 300), "bold")))
     return lines
 
 

@@ -39,7 +39,7 @@ _WORDS: dict[Phase, str] = {
     Phase.LOADING: "loading the model",
     Phase.VERIFYING: "verifying",
     Phase.SERVING: "serving",
-    Phase.STOPPING: "giving the machine back",
+    Phase.STOPPING: "releasing the machine",
     Phase.STOPPED: "stopped",
     Phase.FAILED: "failed",
     Phase.CANCELLED: "cancelled",
@@ -108,9 +108,9 @@ def rail(followed: Followed, now: datetime, size: RailSize) -> Text:
         _gpu(text, followed.samples, size)
     _money(text, followed, now, size)
     if out := [x.key for x in state.exclusions if x.kind == "provider"]:
-        _heading(text, "Left out", size)
+        _heading(text, "Excluded", size)
         for provider in out[-4:]:
-            words = "left out" if size.brief else ""
+            words = "excluded" if size.brief else ""
             _line(text, f"{SKIPPED} {plain(provider, 40)}", words, width, "dim")
     return text
 

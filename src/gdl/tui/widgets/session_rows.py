@@ -58,7 +58,7 @@ def session(row: SessionRow, cost: float, now: datetime, *, marked: bool) -> Row
     if found.expires_at is not None and not found.terminal:
         ends = hours_left(found.expires_at, now)
     name = gpu_name(found.gpu_name) or "-"
-    # The key of a machine that was given back is no longer kept.
+    # The key of a machine that was released is no longer kept.
     whose = "✓ ours" if row.ours else "  -" if found.terminal else "! unknown"
     cells = {
         "whose": f"{'●' if marked else ' '}{whose}",

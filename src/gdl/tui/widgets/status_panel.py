@@ -132,11 +132,11 @@ def _ended(state: DeploymentState) -> Text:
         text.append("The machine goes on billing; 4 Sessions attaches or destroys it.")
     elif finished.outcome == "released":
         text.append("✓ Done. ", "bold green")
-        text.append("The machine was given back.")
+        text.append("The machine was released.")
     else:
         text.append("– Cancelled. ", "bold")
         if state.billing is Billing.RELEASED:
-            text.append("The machine was given back.")
+            text.append("The machine was released.")
         elif state.billing is Billing.NONE:
             text.append("Nothing had been rented.")
     if state.billing is Billing.UNKNOWN:

@@ -36,7 +36,7 @@ def event_line(recorded: Recorded, state: DeploymentState) -> tuple[str, str]:
         case ev.DeploymentPlanned() as event:
             return f"Planned {event.model_id}", ""
         case ev.OffersRanked() as event:
-            return f"{event.suitable} suitable, {event.excluded} left out", ""
+            return f"{event.suitable} suitable, {event.excluded} excluded", ""
         case ev.AttemptStarted() as event:
             return f"Attempt {event.attempt}: {machine(event)} from {event.provider}, " + (
                 f"{price(event.price_per_hour)}, offer {event.offer_id}"
