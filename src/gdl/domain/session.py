@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from gdl.domain.offers import Offer
 from gdl.domain.secret import Secret
 from gdl.domain.spec import DEFAULT_ENGINE
+
+ENDS_EARLY = timedelta(seconds=60)
+"""How much before its end a backend may end a session that is over."""
 
 
 class SessionStatus(StrEnum):
@@ -48,6 +51,11 @@ class Session:
     consumer_id: str = ""
     created_at: datetime | None = None
     expires_at: datetime | None = None
+
+    def time_over(self, now: datetime) -> bool:
+        """Whether it ended because its reserved time was over; a backend need not say so."""
+        ends = self.expires_at
+        return self.terminal and not self.error and ends is not None and now >= ends - ENDS_EARLY
 
     @property
     def terminal(self) -> bool:

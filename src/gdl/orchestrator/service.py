@@ -58,7 +58,7 @@ class Orchestrator:
         orphans = Orphans(backend, journal, settings, clock)
         measurements = Measurements(journal, clock, simulated=backend.traits.simulated)
         lookup = SessionLookup(backend, journal, orphans, clock)
-        reconnector = Reconnector(backend, engines, journal, settings)
+        reconnector = Reconnector(backend, engines, journal, settings, clock)
         tunnels = Tunnels(lookup, reconnector, settings)
 
         def make_attempt(deployment: Deployment) -> Attempt:

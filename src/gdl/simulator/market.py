@@ -260,9 +260,8 @@ class Market:
         # In steps, because the end may be put off meanwhile.
         while (left := session.real_end - datetime.now(UTC)) > timedelta():  # noqa: ASYNC110
             await asyncio.sleep(min(left.total_seconds(), 60))
-        await self._endings.end(
-            session, "stopped", f"reservation expired: {session.hours} h are over"
-        )
+        # The real service gives no reason for this end.
+        await self._endings.end(session, "stopped")
 
     async def _dies(self, session: Rented, dies: fault_models.Dies) -> None:
         await self.pause(dies.after)

@@ -70,7 +70,7 @@ class Renter:
         self._clock = clock
         self._limit_s = min(LONGEST_S, settings.timeouts.session)
         self.releaser = Releaser(backend, journal, settings, clock)
-        self.monitor = SessionMonitor(backend, settings, self.releaser)
+        self.monitor = SessionMonitor(backend, settings, self.releaser, clock)
         self._ambiguous = AmbiguousRents(backend, journal, settings, self.releaser, clock)
         self._takeover = Takeover(backend, journal, self.releaser)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
+from datetime import datetime
 
 from gdl.backends.base import Backend
 from gdl.domain.backoff import Backoff
@@ -23,6 +25,8 @@ from gdl.presentation.durations import clock_time
 from gdl.settings import Settings
 
 _NEXT = "the next offer may do better"
+TIME_OVER = "its reserved time was over"
+RESERVE_LONGER = "reserve longer with --hours, or extend a session with `gdl-tui extend`"
 _AWAY_S = 180.0
 """How long a backend may be away while a machine is awaited: one that restarts after a crash may
 find its port taken for two minutes."""
@@ -33,7 +37,14 @@ _WATCH_S = 0.5
 class SessionMonitor:
     """Asks the backend about machines that were rented from it."""
 
-    def __init__(self, backend: Backend, settings: Settings, releaser: Releaser) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        settings: Settings,
+        releaser: Releaser,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._clock = clock
         self._backend = backend
         self._settings = settings
         self._releaser = releaser
@@ -113,5 +124,7 @@ class SessionMonitor:
             return Cancelled(
                 f"session {session.id} was destroyed by another gdl-tui", "deploy again"
             )
+        if session.time_over(self._clock()):
+            return SessionFailed(f"{what}{TIME_OVER}", RESERVE_LONGER)
         said = session.error or "no reason given"
         return SessionFailed(f"{what}session {session.status}: {said}", _NEXT)

@@ -122,6 +122,20 @@ class SessionLookup:
                     f"ask that one: --backend {rental.backend}, with its address",
                 )
 
+    async def _refuse_keyless(self, ident: str) -> None:
+        """Raises UsageError for a session that is rented to us by another computer, or whose key
+        did not arrive: it is listed, and cannot be entered from here."""
+        try:
+            listed = await self._backend.sessions()
+        except BackendError:
+            return
+        for session in matching(ident, listed, lambda each: (each.id,)):
+            if not session.terminal:
+                raise UsageError(
+                    f"session {session.id} is rented, but its key is not on this computer",
+                    f"`gdl-tui destroy {session.id}` releases it; its key is where it was rented",
+                )
+
     async def rentals_of(self, session_id: str) -> list[Rental]:
         """Those of one session that we have not released yet."""
         return [r for r in await self._mine() if r.session_id == session_id and r.open]
@@ -131,6 +145,8 @@ class SessionLookup:
         open_ones = [r for r in await self._mine() if r.session_id and r.open]
         found = matching(ident, open_ones, _ids)
         if len({r.session_id for r in found}) != 1:
+            if not found:
+                await self._refuse_keyless(ident)
             listed = [r.session_id or "" for r in found]
             raise _not_one(ident, listed, [r.session_id or "" for r in open_ones])
         return found[0]

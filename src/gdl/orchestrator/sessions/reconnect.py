@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 from gdl.backends.base import Backend
@@ -22,6 +23,7 @@ from gdl.journal.store import Journal
 from gdl.keyring.key_files import read_key
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.endpoint import served_endpoint
+from gdl.orchestrator.leasing.session_monitor import RESERVE_LONGER, TIME_OVER
 from gdl.orchestrator.machine.connection import target_for
 from gdl.orchestrator.machine.earlier_work import ENGINE_JOB
 from gdl.orchestrator.run.attempt import Attempt
@@ -52,12 +54,18 @@ class Reconnector:
     """All methods raise GdlError when the session does not run or cannot be entered."""
 
     def __init__(
-        self, backend: Backend, engines: EngineResolver, journal: Journal, settings: Settings
+        self,
+        backend: Backend,
+        engines: EngineResolver,
+        journal: Journal,
+        settings: Settings,
+        clock: Callable[[], datetime],
     ) -> None:
         self._backend = backend
         self._engines = engines
         self._journal = journal
         self._settings = settings
+        self._clock = clock
 
     async def reopen(self, deployment: Deployment, rental: Rental, attempt: Attempt) -> None:
         """From a rented session to a verified endpoint again, as events of a new deployment."""
@@ -70,18 +78,23 @@ class Reconnector:
             )
         )
         await deployment.enter(Phase.RENTING, f"session {rental.session_id} is rented already")
-        session = await self._running(rental)
-        await deployment.emit(ev.BillingChanged(1, rental.billing, session.id, "as before"))
-        await deployment.emit(
-            ev.SessionRented(
-                1,
-                session.id,
-                rental.provider,
-                rental.price,
-                session.expires_at,
-                since=rental.requested_at,
+        # Before the backend is asked: whatever it says, this is what is known about the money.
+        await deployment.emit(ev.BillingChanged(1, rental.billing, rental.session_id, "as before"))
+        expires_at: datetime | None = None
+        try:
+            session = await self._running(rental)
+            expires_at = session.expires_at
+        finally:
+            await deployment.emit(
+                ev.SessionRented(
+                    1,
+                    rental.session_id,
+                    rental.provider,
+                    rental.price,
+                    expires_at,
+                    since=rental.requested_at,
+                )
             )
-        )
         await deployment.enter(Phase.CONNECTING, str(session.ssh))
         await attempt.machine.connect(session)
         await attempt.server.adopt()
@@ -142,6 +155,8 @@ class Reconnector:
     async def _running(self, rental: Rental) -> Session:
         assert rental.session_id is not None
         session = await self._backend.session(rental.session_id)
+        if session.time_over(self._clock()):
+            raise MachineError(f"session {session.id} is over: {TIME_OVER}", RESERVE_LONGER)
         if session.status is not SessionStatus.RUNNING or session.ssh is None:
             raise MachineError(
                 f"session {session.id} is {session.status}"
