@@ -65,13 +65,6 @@ FORMATS: dict[str, str] = {
 SIMULATED_FAULTS = ("simulator/",)
 """Where a fault is what a scenario makes go wrong."""
 
-PENDING: tuple[str, ...] = ()
-"""Packages that are still to be gone through."""
-
-
-def pending(path: Path) -> bool:
-    return str(path.relative_to(SOURCE)).startswith(PENDING)
-
 
 def split(name: str) -> list[str]:
     """The words of a name, in lower case."""
@@ -133,8 +126,6 @@ def found(path: Path, lines: Iterator[tuple[int, str]]) -> Iterator[str]:
 def test_no_name_holds_an_old_word() -> None:
     wrong = []
     for path in SOURCE.rglob("*.py"):
-        if pending(path):
-            continue
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for name, line in [(path.stem, 1), *names(tree)]:
             words = split(name)
@@ -146,9 +137,7 @@ def test_no_name_holds_an_old_word() -> None:
 
 
 def test_no_text_of_the_program_uses_an_old_word() -> None:
-    assert [
-        hit for path in sources() if not pending(path) for hit in found(path, texts(path))
-    ] == []
+    assert [hit for path in sources() for hit in found(path, texts(path))] == []
 
 
 def test_no_page_uses_an_old_word() -> None:
