@@ -157,4 +157,4 @@ def test_without_the_library_it_says_what_to_install(tmp_path: Path) -> None:
         check=False,
     )  # fmt: skip
     assert done.returncode == 2
-    assert "pip install 'gdl-tui[serve]'" in done.stderr
+    assert "pip install '.[serve]'" in done.stderr

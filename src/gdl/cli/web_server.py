@@ -52,7 +52,8 @@ def _server(command: str, address: str, port: int) -> Any:
         from textual_serve.server import Server
     except ImportError:
         raise UsageError(
-            "serving to a browser needs textual-serve", "pip install 'gdl-tui[serve]'"
+            "serving to a browser needs textual-serve",
+            "in a checkout of gdl-tui: pip install '.[serve]', or pip install textual-serve here",
         ) from None
 
     @web.middleware
