@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -301,7 +301,11 @@ class ScriptedSessions:
         self._o.call("sessions")
         return self._o.rows
 
-    async def destroy(self, ident: str) -> SessionRow:
+    async def confirm_gone(self, ident: str) -> SessionRow:
+        self._o.call(f"confirm_gone {ident}")
+        return replace(self._o.rows[0], billing="released", doubt="")
+
+    async def destroy(self, ident: str, tell: Callable[[str], None] | None = None) -> SessionRow:
         self._o.call(f"destroy {ident}")
         if self._o.scenario.fails is not None:
             raise self._o.scenario.fails

@@ -4,6 +4,7 @@ sessions and their history, doctor, and what holds on every screen."""
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -297,7 +298,7 @@ async def test_one_release_that_fails_keeps_no_other_back() -> None:
     app, orchestrator = make_app(rented())
     real = orchestrator.sessions.destroy
 
-    async def destroy(ident: str) -> SessionRow:
+    async def destroy(ident: str, tell: Callable[[str], None] | None = None) -> SessionRow:
         if ident == "s-1":
             raise ReleaseUnconfirmed("s-1 may still be billing", "look at the marketplace")
         return await real(ident)

@@ -341,7 +341,16 @@ class ScriptedSessions:
             raise self._o.error
         return self._o.rows
 
-    async def destroy(self, ident: str) -> SessionRow:
+    async def confirm_gone(self, ident: str) -> SessionRow:
+        self._o.calls.append(("confirm_gone", ident))
+        row = next(row for row in self._o.rows if row.session.id == ident)
+        self._o.rows = [r for r in self._o.rows if r is not row]
+        return replace(row, billing="released", doubt="")
+
+    async def ask_again(self) -> None:
+        return
+
+    async def destroy(self, ident: str, tell: Callable[[str], None] | None = None) -> SessionRow:
         self._o.calls.append(("destroy", ident))
         row = next(row for row in self._o.rows if row.session.id == ident)
         self._o.rows.remove(row)

@@ -17,6 +17,13 @@ class Rental:
     key_file, api_key_file, host_key_file: paths on this computer; "" while there is none.
     engine: the name of what serves on it.
     service_url: who was asked for it (Backend.service_url): only it can tell of the session.
+    seen: there was a machine: the rent request was answered, or the backend told where it is.
+    release_requested_at: when its end was first asked for. release_requests: how often, over all
+    processes. release_took_s: how long the backend took over the longest of these requests.
+    error_before: the session's error text when its end was first asked for.
+    doubt: why it may still be billing though its end was asked for, or though nothing seemed to be
+    rented; "" while there is none. ended_in_doubt: the session is over, and that proved nothing, so
+    that to look at it again proves nothing either.
     """
 
     intent_id: str
@@ -47,6 +54,13 @@ class Rental:
     released_at: datetime | None = None
     service_url: str = ""
     engine: str = DEFAULT_ENGINE
+    seen: bool = False
+    release_requested_at: datetime | None = None
+    release_requests: int = 0
+    release_took_s: float = 0.0
+    error_before: str = ""
+    doubt: str = ""
+    ended_in_doubt: bool = False
 
     @property
     def open(self) -> bool:

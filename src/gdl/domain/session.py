@@ -37,7 +37,8 @@ class SshAddress:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A rented machine as its backend tells it. `ssh` is to be used only when running."""
+    """A rented machine as its backend tells it. `ssh` is to be used only when running. host_known:
+    the backend has told where the machine is, though it may not be entered yet."""
 
     id: str
     backend: str
@@ -51,6 +52,12 @@ class Session:
     consumer_id: str = ""
     created_at: datetime | None = None
     expires_at: datetime | None = None
+    host_known: bool = False
+
+    @property
+    def has_machine(self) -> bool:
+        """Whether the backend has shown that there is (or was) a machine behind it."""
+        return self.host_known or self.ssh is not None or self.status is SessionStatus.RUNNING
 
     def time_over(self, now: datetime) -> bool:
         """Whether it ended because its reserved time was over; a backend need not say so."""

@@ -50,7 +50,14 @@ CREATE TABLE IF NOT EXISTS rentals (
     has_gpu       INTEGER NOT NULL DEFAULT 0,
     released_at   TEXT,
     service_url   TEXT NOT NULL DEFAULT '',
-    engine        TEXT NOT NULL DEFAULT 'vllm'
+    engine        TEXT NOT NULL DEFAULT 'vllm',
+    seen          INTEGER NOT NULL DEFAULT 0,
+    release_requested_at TEXT,
+    release_requests INTEGER NOT NULL DEFAULT 0,
+    release_took_s REAL NOT NULL DEFAULT 0,
+    error_before  TEXT NOT NULL DEFAULT '',
+    doubt         TEXT NOT NULL DEFAULT '',
+    ended_in_doubt INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS rentals_by_session ON rentals (session_id);
 CREATE INDEX IF NOT EXISTS rentals_by_deployment ON rentals (deployment_id);

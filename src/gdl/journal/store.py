@@ -207,12 +207,21 @@ _LATER_COLUMNS = (
     ("rentals", "engine", f"TEXT NOT NULL DEFAULT '{DEFAULT_ENGINE}'"),
     ("deployments", "engine", f"TEXT NOT NULL DEFAULT '{DEFAULT_ENGINE}'"),
     ("benchmarks", "simulated", "INTEGER NOT NULL DEFAULT 0"),
+    ("rentals", "seen", "INTEGER NOT NULL DEFAULT 0"),
+    ("rentals", "release_requested_at", "TEXT"),
+    ("rentals", "release_requests", "INTEGER NOT NULL DEFAULT 0"),
+    ("rentals", "release_took_s", "REAL NOT NULL DEFAULT 0"),
+    ("rentals", "error_before", "TEXT NOT NULL DEFAULT ''"),
+    ("rentals", "doubt", "TEXT NOT NULL DEFAULT ''"),
+    ("rentals", "ended_in_doubt", "INTEGER NOT NULL DEFAULT 0"),
 )
 """What a journal of an earlier version lacks: table, column, and its declaration, whose default is
 what that version's rows mean."""
 _LATER_VALUES = {
     # Before that column, the backend's name told.
     ("benchmarks", "simulated"): "UPDATE benchmarks SET simulated = 1 WHERE backend = 'sandbox'",
+    # A key comes with the machine alone.
+    ("rentals", "seen"): "UPDATE rentals SET seen = 1 WHERE host != '' OR key_file != ''",
 }
 """Where the default does not hold for all of that version's rows."""
 
@@ -287,11 +296,9 @@ def _deployment(row: sqlite3.Row) -> DeploymentRow:
 
 def _rental(row: sqlite3.Row) -> Rental:
     values = {name: row[name] for name in _RENTAL_FIELDS}
-    values["requested_at"] = datetime.fromisoformat(values["requested_at"])
-    values["released_at"] = (
-        datetime.fromisoformat(values["released_at"]) if values["released_at"] else None
-    )
+    for name in ("requested_at", "released_at", "release_requested_at"):
+        values[name] = datetime.fromisoformat(values[name]) if values[name] else None
+    for name in ("agent_auth", "has_gpu", "seen", "ended_in_doubt"):
+        values[name] = bool(values[name])
     values["billing"] = Billing(values["billing"])
-    values["agent_auth"] = bool(values["agent_auth"])
-    values["has_gpu"] = bool(values["has_gpu"])
     return Rental(**values)

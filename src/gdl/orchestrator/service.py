@@ -55,7 +55,8 @@ class Orchestrator:
         self._journal = journal
         read_only = settings.read_only
         renter = Renter(backend, journal, settings, consumer_id, clock)
-        orphans = Orphans(backend, journal, settings, clock)
+        self._releaser = renter.releaser
+        orphans = Orphans(backend, journal, settings, renter.releaser, clock)
         measurements = Measurements(journal, clock, simulated=backend.traits.simulated)
         lookup = SessionLookup(backend, journal, orphans, clock)
         reconnector = Reconnector(backend, engines, journal, settings, clock)
@@ -82,6 +83,7 @@ class Orchestrator:
             journal,
             self.deployments,
             renter.releaser,
+            orphans,
             lookup,
             reconnector,
             tunnels,
@@ -111,5 +113,6 @@ class Orchestrator:
 
     async def aclose(self) -> None:
         await self.deployments.aclose()
+        await self._releaser.aclose()
         await self._backend.aclose()
         await self._journal.aclose()

@@ -128,6 +128,12 @@ class DeploymentFeed:
 
     def _look_for_sessions(self) -> None:
         self._app.run_worker(self._list_sessions(), group="sessions")
+        self._app.run_worker(self._ask_again(), group="unproven ends")
+
+    async def _ask_again(self) -> None:
+        """For the ends that earlier runs asked for and that are not proven yet."""
+        with contextlib.suppress(GdlError):
+            await self._context.orchestrator.sessions.ask_again()
 
     async def _list_sessions(self) -> None:
         """What was rented earlier, for the cost bar. The sessions screen says what goes wrong."""

@@ -127,6 +127,7 @@ class SessionWire(_Wire):
             consumer_id=self.consumer_id,
             created_at=self.created_at,
             expires_at=real_end(self.created_at, self.expires_at),
+            host_known=bool(self.ssh_host),
         )
 
     def _status(self) -> SessionStatus:

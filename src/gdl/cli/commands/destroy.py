@@ -8,6 +8,7 @@ import typer
 
 from gdl.cli import exit_codes
 from gdl.cli.options import JsonOption, MachineTarget, SessionArgument
+from gdl.cli.output import say
 from gdl.cli.runtime import Cli, Session, at_terminal, execute
 
 if TYPE_CHECKING:
@@ -19,16 +20,23 @@ def destroy(
     *,
     ident: SessionArgument,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    seen_gone: Annotated[
+        bool,
+        typer.Option(
+            "--seen-gone",
+            help="You looked at the marketplace's own console, and the machine is not there: its"
+            " end counts as proven. Nothing is asked.",
+        ),
+    ] = False,
     target: MachineTarget,
     as_json: JsonOption = False,
 ) -> NoReturn:
-    """Release a machine and wait until that is confirmed."""
+    """Release a machine and wait for the proof that it is gone."""
 
     async def body(session: Session) -> int:
         import asyncio
 
         from gdl.cli.commands.sessions import session_to_plain
-        from gdl.cli.progress import with_progress
         from gdl.cli.signals import uncancel
         from gdl.domain.errors import ReleaseUnconfirmed
         from gdl.domain.money import dollars
@@ -36,9 +44,13 @@ def destroy(
 
         sessions = session.orchestrator.sessions
         if not yes and at_terminal():
-            await _confirm(sessions, ident)
+            await _confirm(sessions, ident, seen_gone=seen_gone)
         try:
-            row = await with_progress(sessions.destroy(ident), f"releasing {plain(ident, 80)}")
+            if seen_gone:
+                row = await sessions.confirm_gone(ident)
+            else:
+                say(f"releasing {plain(ident, 80)} ...")
+                row = await sessions.destroy(ident, lambda text: say(plain(text, 300)))
         except asyncio.CancelledError:
             uncancel()
             raise ReleaseUnconfirmed(
@@ -56,7 +68,7 @@ def destroy(
     execute(cli, body, target=target, as_json=as_json, changes="destroyed")
 
 
-async def _confirm(sessions: Sessions, ident: str) -> None:
+async def _confirm(sessions: Sessions, ident: str, *, seen_gone: bool) -> None:
     """Ask whether to release, naming machine and price. Raises Cancelled when not."""
     from gdl.cli.prompt import ask
     from gdl.domain.errors import Cancelled, GdlError
@@ -79,5 +91,9 @@ async def _confirm(sessions: Sessions, ident: str) -> None:
             f"session {session.id}: {machine(session)} from {session.provider}, "
             f"{hourly(session.price_per_hour)}, {dollars(row.cost)} so far"
         )
-    if await ask(f"release {plain(what)}? [y/N] ") not in ("y", "yes"):
+    question = f"release {plain(what)}?"
+    if seen_gone:
+        where = plain(found[0].session.provider, 40) if len(found) == 1 else "the marketplace"
+        question = f"{plain(what)}: it is not in {where}'s own console?"
+    if await ask(f"{question} [y/N] ") not in ("y", "yes"):
         raise Cancelled("not released", "say y, or pass --yes, to release it")

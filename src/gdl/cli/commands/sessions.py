@@ -36,6 +36,11 @@ def sessions(cli: Cli, target: MachineTarget, as_json: JsonOption = False) -> No
             now = datetime.now(UTC)
             session.output.table(_HEADINGS, [_cells(row, now) for row in rows])
             for row in rows:
+                if row.doubt:
+                    say(
+                        f"warning: {plain(row.session.id)} may still be billing:"
+                        f" {plain(row.doubt, 300)}"
+                    )
                 if row.public is not None:
                     say(f"warning: {plain(row.session.id)} is public: {plain(row.public)}")
         else:
@@ -58,6 +63,7 @@ def session_to_plain(row: SessionRow) -> dict[str, Any]:
         "public": row.public,
         "cost": row.cost,
         "billing": row.billing,
+        "doubt": row.doubt,
     }
 
 

@@ -122,8 +122,20 @@ class Sessions(Protocol):
         """Everything this consumer has rented, then what only our journal knows."""
         ...
 
-    async def destroy(self, ident: str) -> SessionRow:
-        """Release a session and wait until that is confirmed. Raises ReleaseUnconfirmed."""
+    async def destroy(self, ident: str, tell: Callable[[str], None] | None = None) -> SessionRow:
+        """Release a session and wait for the proof that its machine is gone, within
+        `timeouts.release`. tell: is given a sentence every few seconds on what is waited for.
+        Raises ReleaseUnconfirmed."""
+        ...
+
+    async def confirm_gone(self, ident: str) -> SessionRow:
+        """The user has looked at the marketplace's own console, and the machine is not there. Asks
+        nobody. Raises UsageError for a session that goes on and whose end was never asked for."""
+        ...
+
+    async def ask_again(self) -> None:
+        """Ask once more for the ends that are not proven, each a few times over all runs of this
+        program. May take minutes."""
         ...
 
     async def extend(self, ident: str, hours: int) -> datetime | None:

@@ -42,7 +42,8 @@ class SizedModel:
 class SessionRow:
     """A session and what we know of it. ours: its key is in our journal, or was until it ended.
     `cost` in dollars, from price and time. state: the backend's word, or "unknown" when the
-    backend cannot be asked. public: its address on the internet, as last seen; None without one."""
+    backend cannot be asked. public: its address on the internet, as last seen; None without one.
+    doubt: why it may still be billing though it is over or its end was asked for; "" if none."""
 
     session: Session
     ours: bool
@@ -52,6 +53,7 @@ class SessionRow:
     cost: float
     billing: str
     public: str | None = None
+    doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True)

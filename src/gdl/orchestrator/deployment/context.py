@@ -21,6 +21,15 @@ from gdl.orchestrator.deployment.live_readings import LiveReadings
 from gdl.orchestrator.deployment.rental_record import RentalRecord
 
 
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A machine that may still be billing. why: what was tried and seen."""
+
+    session_id: str
+    provider: str
+    why: str
+
+
 @dataclass(slots=True)
 class Deployment:
     """cancelling: its user, or the end of the program, has ended it.
@@ -29,7 +38,7 @@ class Deployment:
     made by itself. adopted: its machine was rented by a process that is gone. disk_gb: what to ask
     for, after a disk turned out too small.
 
-    doubts: sessions that ended by themselves in a way that proves nothing about their machine.
+    doubts: what may still be billing though the deployment goes on without it.
     """
 
     id: str
@@ -46,7 +55,7 @@ class Deployment:
     tries_left: bool = False
     adopted: bool = False
     disk_gb: int | None = None
-    doubts: list[str] = field(default_factory=list)
+    doubts: list[Doubt] = field(default_factory=list)
     exclusions: DeploymentExclusions = field(default_factory=DeploymentExclusions)
     decisions: Decisions = field(init=False)
     readings: LiveReadings = field(init=False)

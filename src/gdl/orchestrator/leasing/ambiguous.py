@@ -18,20 +18,25 @@ from gdl.backends.base import Backend
 from gdl.domain import events as ev
 from gdl.domain.backoff import RETRYING, Backoff
 from gdl.domain.errors import GdlError, ReleaseUnconfirmed, RentAmbiguous
+from gdl.domain.ledger import LedgerKind
 from gdl.domain.offers import Offer
 from gdl.domain.phase import Billing
 from gdl.domain.ranking import alike
 from gdl.domain.rental import Rental
-from gdl.domain.session import Session
+from gdl.domain.session import Session, SessionStatus
 from gdl.journal.store import Journal
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.leasing import process_liveness
+from gdl.orchestrator.leasing.release_proof import Evidence, explained, unconfirmed, what_to_do
+from gdl.orchestrator.leasing.release_record import with_evidence
 from gdl.orchestrator.leasing.releasing import Releaser
+from gdl.orchestrator.leasing.rent_proof import made_nothing
 from gdl.orchestrator.leasing.retry import retrying
 from gdl.settings import Settings
 
 _LATE_ROW_S = 10.0
 """How long after a missing answer a session may still turn up in the list."""
+MAY_BE_MADE = "a machine may have been made all the same"
 _LOOK = "look at the marketplace's own console, then run `gdl-tui sessions`"
 
 
@@ -77,13 +82,15 @@ class AmbiguousRents:
         why: GdlError,
         *,
         late: bool = True,
-    ) -> None:
-        """Nothing of this request is left rented when it returns: its key is lost, so what it
-        made is destroyed. late: a session may still turn up. Raises ReleaseUnconfirmed when it
-        cannot be found out."""
+        uncertain: bool | None = None,
+    ) -> bool:
+        """Find out what the request has made. Its key is lost, so that is destroyed. Whether
+        nothing of it is left for certain; else it is among the deployment's doubts. late: a
+        session may still turn up. uncertain: a machine may have been made whose session failed;
+        None: as `late`. Raises ReleaseUnconfirmed when it cannot be found out."""
         if not self._backend.traits.bills:
             await self.forget(deployment, rental)
-            return
+            return True
         await deployment.progress(f"{why.message}: asking whether a machine exists")
         # From here on no answer is expected: other processes need not wait for one.
         rental = replace(rental, billing=Billing.UNKNOWN)
@@ -92,12 +99,43 @@ class AmbiguousRents:
             found = await self._named(why)
             if not found:
                 found = await self._find(deployment, rental, offer, before, late)
-            for session in found:
-                await self._destroy(deployment, rental, session)
+            proven = [await self._destroy(deployment, rental, session) for session in found]
+            uncertain = late if uncertain is None else uncertain
+            if uncertain and not found and (row := await self._broken(rental, offer, before)):
+                await self._made_without_answer(deployment, rental, row)
+                return False
         except ReleaseUnconfirmed as error:
             await self._releaser.doubt(deployment, deployment.rental or rental, error.message)
             raise
+        if not all(proven):
+            deployment.record.clear()
+            return False
         await self.forget(deployment, rental, made=bool(found))
+        return True
+
+    async def _broken(self, rental: Rental, offer: Offer, before: set[str]) -> Session | None:
+        """The session of a request that failed while the machine was being made, so that it may
+        be there all the same. The backend writes a session before it asks the marketplace: where
+        there is none, nothing was asked of it."""
+        try:
+            sessions = await self._backend.sessions()
+            rentals = await self._journal.rentals(self._backend.name, self._backend.service_url)
+        except GdlError as error:
+            raise _cannot_tell(error) from None
+        taken = {r.session_id for r in rentals if r.session_id}
+        new = (s for s in sessions if s.id not in before | taken and s.terminal)
+        return next((s for s in new if fits(s, offer) and may_be_made(s)), None)
+
+    async def _made_without_answer(
+        self, deployment: Deployment, rental: Rental, row: Session
+    ) -> None:
+        why = f"the marketplace's answer to the rent request failed ({row.error}): {MAY_BE_MADE}"
+        doubtful = replace(rental, session_id=row.id)
+        await self._releaser.doubt(deployment, doubtful, why, LedgerKind.RENT_UNCERTAIN)
+        await deployment.note(
+            f"session {row.id}: {why}; {what_to_do(row.id, row.provider)}", "warning"
+        )
+        deployment.record.clear()
 
     async def _named(self, why: GdlError) -> tuple[Session, ...]:
         """The session that an answer named though it could not be used."""
@@ -141,10 +179,7 @@ class AmbiguousRents:
             )
             rentals = await self._journal.rentals(self._backend.name, self._backend.service_url)
         except GdlError as error:
-            raise ReleaseUnconfirmed(
-                f"a machine may have been rented, and that cannot be found out: {error.message}",
-                _LOOK,
-            ) from None
+            raise _cannot_tell(error) from None
         others = [r for r in rentals if r.intent_id != rental.intent_id]
         taken = {r.session_id for r in others if r.session_id}
         new = [s for s in sessions if s.id not in before | taken and not s.terminal]
@@ -168,7 +203,9 @@ class AmbiguousRents:
         row = await self._journal.deployment(rental.deployment_id)
         return row is not None and process_liveness.runs(row)
 
-    async def _destroy(self, deployment: Deployment, rental: Rental, session: Session) -> None:
+    async def _destroy(self, deployment: Deployment, rental: Rental, session: Session) -> bool:
+        """Whether it is proven that its machine is gone. Raises ReleaseUnconfirmed while the
+        session is not over."""
         await deployment.note(
             f"session {session.id} exists but its key is lost: destroying it", "warning"
         )
@@ -184,7 +221,21 @@ class AmbiguousRents:
                 since=session.created_at,
             )
         )
-        await self._releaser.confirm_gone(session.id, deployment.progress)
+        rental = replace(rental, session_id=session.id, release_requests=1)
+        evidence = Evidence()
+        verdict = await self._releaser.bring_about(session.id, evidence, deployment.progress)
+        if verdict.proven:
+            return True
+        if not evidence.over:
+            raise unconfirmed(session.id, session.provider, explained(evidence, verdict))
+        why = explained(evidence, verdict)
+        await self._releaser.doubt(deployment, with_evidence(rental, evidence), why)
+        await deployment.note(
+            f"session {session.id} may still be billing: {why};"
+            f" {what_to_do(session.id, session.provider)}",
+            "warning",
+        )
+        return False
 
     async def forget(self, deployment: Deployment, rental: Rental, *, made: bool = False) -> None:
         """Nothing is rented by this request (any more). made: something was, and was destroyed."""
@@ -192,6 +243,18 @@ class AmbiguousRents:
         billing = Billing.RELEASED if made else Billing.NONE
         words = "what the request had made is destroyed" if made else "nothing was rented"
         await deployment.emit(ev.BillingChanged(deployment.attempt, billing, None, words))
+
+
+def may_be_made(session: Session) -> bool:
+    """Whether a session that failed may have a machine that nobody has told of."""
+    failed = session.status is SessionStatus.FAILED
+    return failed and not session.has_machine and not made_nothing(session.error or "")
+
+
+def _cannot_tell(error: GdlError) -> ReleaseUnconfirmed:
+    return ReleaseUnconfirmed(
+        f"a machine may have been rented, and that cannot be found out: {error.message}", _LOOK
+    )
 
 
 def _undecided(sessions: Iterable[Session]) -> ReleaseUnconfirmed:

@@ -1,24 +1,29 @@
 """What processes that are gone left behind: rent requests without an answer, deployments without
-an end. Nothing is destroyed here; what is rented is found, and shown."""
+an end, ends without a proof. Nothing is destroyed here whose end nobody has asked for."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from gdl.backends.base import Backend
-from gdl.domain.errors import GdlError
+from gdl.domain.errors import GdlError, SessionGone
 from gdl.domain.phase import Billing
 from gdl.domain.ranking import alike
 from gdl.domain.rental import Rental
 from gdl.domain.session import Session
 from gdl.journal.store import DeploymentRow, Journal
 from gdl.orchestrator.leasing import process_liveness
+from gdl.orchestrator.leasing.ambiguous import MAY_BE_MADE, may_be_made
+from gdl.orchestrator.leasing.releasing import Releaser
 from gdl.settings import Settings
 
 _CLOCKS_DIFFER = timedelta(minutes=2)
+_MOST_REQUESTS = 5
+"""How often an end is asked for that is never proven."""
 _LATE = timedelta(seconds=60)
 """A request younger than this may still be at work in the backend."""
 
@@ -29,11 +34,13 @@ class Orphans:
         backend: Backend,
         journal: Journal,
         settings: Settings,
+        releaser: Releaser,
         clock: Callable[[], datetime],
     ) -> None:
         self._backend = backend
         self._journal = journal
         self._settings = settings
+        self._releaser = releaser
         self._clock = clock
 
     async def settle(self, listed: Sequence[Session] | None = None) -> list[Rental]:
@@ -44,8 +51,15 @@ class Orphans:
             return []
         left = await self._left_open()
         unanswered = [r for r in left if r.session_id is None]
+        unproven = [r for r in left if r.session_id is not None and r.release_requests]
+        if listed is None and (unanswered or unproven):
+            listed = await self._backend.sessions()
+        sessions = listed or ()
+        if unproven:
+            by_id = {s.id: s for s in sessions}
+            proven = [await self._proven(rental, by_id) for rental in unproven]
+            left = await self._left_open() if any(proven) else left
         if unanswered:
-            sessions = await self._backend.sessions() if listed is None else listed
             rentals = await self._mine()
             taken = {r.session_id for r in rentals if r.session_id}
             dead = {r.intent_id for r in unanswered}
@@ -61,6 +75,26 @@ class Orphans:
                     taken |= {found} if found else set()
             left = await self._left_open()
         return left
+
+    async def ask_again(self) -> None:
+        """Ask once more for the ends that dead processes asked for and that are not proven."""
+        for rental in await self.settle():
+            tried = rental.release_requests
+            if rental.session_id is None or not 0 < tried < _MOST_REQUESTS:
+                continue
+            with contextlib.suppress(GdlError):
+                await self._releaser.release_session(rental.session_id)
+
+    async def _proven(self, rental: Rental, listed: Mapping[str, Session]) -> bool:
+        """Whether an end that was asked for is proven by now, without asking again."""
+        assert rental.session_id is not None
+        session = listed.get(rental.session_id)
+        if session is None:
+            try:
+                session = await self._backend.session(rental.session_id)
+            except SessionGone:
+                session = None
+        return await self._releaser.look_again(rental, session)
 
     async def _left_open(self) -> list[Rental]:
         """Open rentals of this backend whose deployment neither runs nor was kept on purpose."""
@@ -88,7 +122,15 @@ class Orphans:
     async def _settle(self, rental: Rental, sessions: list[Session]) -> str | None:
         """A request without an answer: made nothing, made one session, or nobody can say. The
         id of that one session."""
-        may_be = [s for s in sessions if not s.terminal and self._may_be(s, rental)]
+        fitting = [s for s in sessions if self._may_be(s, rental)]
+        may_be = [s for s in fitting if not s.terminal]
+        broken = [s for s in fitting if may_be_made(s)]
+        if not may_be and broken:
+            why = f"its rent request was cut off or failed ({broken[0].error}): {MAY_BE_MADE}"
+            await self._releaser.save(
+                replace(rental, session_id=broken[0].id, billing=Billing.UNKNOWN, doubt=why)
+            )
+            return broken[0].id
         if not may_be:
             if self._clock() - rental.requested_at > _LATE:
                 await self._journal.save(replace(rental, billing=Billing.NONE))
@@ -121,11 +163,18 @@ class Orphans:
 
 def summary(left: Sequence[Rental]) -> str:
     """One line about rentals that dead processes left open; "" without any."""
-    names = [r.session_id for r in left if r.session_id]
-    if not names:
-        return ""
+    names = [r.session_id for r in left if r.session_id and not r.doubt]
+    said = []
+    if names:
+        said.append(f"still rented by a gdl-tui that is gone: {_few(names)}")
+    if doubts := [r.session_id for r in left if r.session_id and r.doubt]:
+        said.append(f"may still be billing: {_few(doubts)}")
+    return "; ".join(said)
+
+
+def _few(names: Sequence[str]) -> str:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"still rented by a gdl-tui that is gone: {', '.join(names[:3])}{more}"
+    return f"{', '.join(names[:3])}{more}"
 
 
 async def summary_or_nothing(orphans: Orphans) -> str:

@@ -1,42 +1,45 @@
-"""Releasing machines, and not believing it before the backend says so."""
+"""Releasing machines, and not believing it before it is proven."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
-from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 from gdl.backends.base import Backend
 from gdl.domain import events as ev
-from gdl.domain.backoff import Backoff
-from gdl.domain.errors import (
-    BackendRefused,
-    GdlError,
-    ReleaseUnconfirmed,
-    SessionGone,
-)
+from gdl.domain.errors import GdlError, ReleaseUnconfirmed
+from gdl.domain.ledger import LedgerKind
 from gdl.domain.phase import Billing
 from gdl.domain.rental import Rental
-from gdl.domain.session import Session, SessionStatus
-from gdl.journal import public_endpoints
+from gdl.domain.session import Session
+from gdl.journal import ledger, public_endpoints
 from gdl.journal.store import Journal
-from gdl.orchestrator.deployment.context import Deployment
-from gdl.presentation.durations import clock_time
+from gdl.orchestrator.deployment.context import Deployment, Doubt
+from gdl.orchestrator.leasing.release_proof import (
+    Evidence,
+    Verdict,
+    explained,
+    judge,
+    unconfirmed,
+)
+from gdl.orchestrator.leasing.release_record import (
+    evidence_of,
+    record_of,
+    requested,
+    with_evidence,
+    with_requests_of,
+)
+from gdl.orchestrator.leasing.release_requests import ReleaseRequests, Tell
 from gdl.settings import Settings
 
 T = TypeVar("T")
-Tell = Callable[[str], Awaitable[None]]
 
-_LONGEST_RETRY_AFTER_S = 60.0
-"""A longer Retry-After is not waited for while a machine bills."""
-_STUCK_S = 60.0
-_OUT_OF_SIGHT = "reconciliation"
-"""In the reason of sessions that a backend ended because it no longer saw their machine."""
+_USER_SAW = "the user looked at the marketplace's own console: it is not there"
 
 
 async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
@@ -57,15 +60,6 @@ async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
         raise
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How a session was found to be over. by_itself: before we asked for it. doubt: why its end
-    proves nothing about the machine, or ""."""
-
-    by_itself: bool
-    doubt: str = ""
-
-
 class Releaser:
     """Releases what was rented, and keeps the journal's word about its billing."""
 
@@ -80,91 +74,193 @@ class Releaser:
         self._journal = journal
         self._settings = settings
         self._clock = clock
+        self._requests = ReleaseRequests(backend, settings, clock)
+
+    async def aclose(self) -> None:
+        await self._requests.aclose()
+
+    # -- for a deployment ----------------------------------------------------------------------
 
     async def release(self, deployment: Deployment, rental: Rental) -> None:
-        """Release a session and wait for the proof. Raises ReleaseUnconfirmed."""
+        """Release a session and wait for the proof. Raises ReleaseUnconfirmed while the session is
+        not over; one that is over without a proof goes to the deployment's doubts."""
         if rental.session_id is None or rental.released_at is not None:
             return
-        await deployment.progress(f"releasing {rental.session_id}")
-        try:
-            ending = await self.confirm_gone(rental.session_id, deployment.progress)
-        except ReleaseUnconfirmed as error:
-            await self.doubt(deployment, rental, error.message)
-            raise
-        if ending.doubt and not await self.settled_elsewhere(rental):
-            deployment.doubts.append(rental.session_id)
-            await self.doubt(deployment, rental, ending.doubt)
-            await deployment.note(
-                f"session {rental.session_id}: {ending.doubt}; look at the marketplace's own"
-                f" console, then `gdl-tui destroy {rental.session_id}`",
-                "warning",
-            )
+        written = await self._written(rental)
+        if written.released_at is not None:
+            await deployment.record.note(written)
+            await self._tell_released(deployment, written, "another gdl-tui has released it")
             return
-        billing = Billing.RELEASED if self._backend.traits.bills else Billing.NONE
-        await deployment.record.note(await self._written_off(rental, billing))
+        rental = await self._request(with_requests_of(rental, written))
+        await deployment.record.note(rental)
+        evidence = evidence_of(rental, requests_now=1)
+        verdict = await self.bring_about(rental.session_id or "", evidence, deployment.progress)
+        rental = with_evidence(rental, evidence)
+        if verdict.proven:
+            gone = await self._written_off(rental, verdict.why)
+            await deployment.record.note(gone)
+            await self._tell_released(deployment, gone, verdict.why)
+            return
+        error = self._error(rental, evidence, verdict)
+        await self.doubt(deployment, rental, explained(evidence, verdict))
+        if not evidence.over:
+            raise error
+        await deployment.note(f"{error.message}; {error.hint}", "warning")
+
+    async def _tell_released(self, deployment: Deployment, rental: Rental, why: str) -> None:
         await deployment.emit(
-            ev.BillingChanged(
-                rental.attempt, billing, rental.session_id, "the backend confirmed that it is gone"
-            )
+            ev.BillingChanged(rental.attempt, rental.billing, rental.session_id, why)
         )
 
-    async def release_session(self, session_id: str) -> None:
-        """The same for a session without a deployment in this process. The user asked for it by
-        name, so an end that proves nothing counts as well."""
-        announced = await self._announce(session_id)
+    async def doubt(
+        self,
+        deployment: Deployment,
+        rental: Rental,
+        why: str,
+        kind: LedgerKind = LedgerKind.RELEASE_UNCERTAIN,
+    ) -> None:
+        """Journal and say that nobody knows whether a machine still bills. The deployment's end
+        will tell."""
+        rental = await self._doubtful(rental, why, kind)
+        await deployment.record.note(rental)
+        if rental.session_id is not None and self._backend.traits.bills:
+            one = Doubt(rental.session_id, rental.provider, why)
+            others = [d for d in deployment.doubts if d.session_id != one.session_id]
+            deployment.doubts[:] = [*others, one]
+        await deployment.emit(
+            ev.BillingChanged(rental.attempt, rental.billing, rental.session_id, why)
+        )
+
+    # -- for a session without a deployment in this process --------------------------------------
+
+    async def release_session(
+        self, session_id: str, tell: Tell | None = None, *, session: Session | None = None
+    ) -> None:
+        """Release a session and wait for the proof. session: as it was listed. Raises
+        ReleaseUnconfirmed; it is looked after then."""
+        rentals = await self._rentals_of(session_id, session)
+        # A process that works on the machine knows from its billing why it goes.
+        asked = [
+            await self._request(replace(r, billing=self._in_doubt), save=True) for r in rentals
+        ]
+        evidence = Evidence() if not asked else evidence_of(asked[0], requests_now=1)
         try:
-            await self.confirm_gone(session_id)
+            verdict = await self.bring_about(session_id, evidence, tell)
         except BaseException:
-            await uninterrupted(self._take_back(announced))
+            await uninterrupted(self._take_back(rentals, asked, "nobody waited for its end"))
             raise
-        await self.settle(session_id)
+        if verdict.proven:
+            await self.settle(session_id, verdict.why)
+            return
+        why = explained(evidence, verdict)
+        asked = [with_evidence(r, evidence) for r in asked]
+        after = evidence.after
+        if after is not None and not after.terminal and after.has_machine:
+            await self._take_back(rentals, asked, why)
+        else:
+            for rental in asked:
+                await self.save(await self._doubtful(rental, why))
+        raise self._error(asked[0] if asked else None, evidence, verdict, session_id)
 
-    async def _announce(self, session_id: str) -> list[Rental]:
-        """Journal that the end is being asked for: a process that works on the machine then knows
-        why it goes. The rentals as they were."""
-        if not self._backend.traits.bills:
-            return []
-        found = [r for r in await self._journal.rentals() if r.session_id == session_id and r.open]
-        for rental in found:
-            await self._journal.save(replace(rental, billing=Billing.UNKNOWN))
-        return found
-
-    async def _take_back(self, announced: list[Rental]) -> None:
-        """The end did not come: whoever works on the machine is not to believe that it did."""
-        now = {r.intent_id: r for r in await self._journal.rentals()}
-        for was in announced:
-            written = now.get(was.intent_id, was)
-            if written.billing is Billing.UNKNOWN and written.released_at is None:
-                await self.save(replace(written, billing=was.billing))
-
-    async def settle(self, session_id: str) -> None:
-        """Write off whatever the journal holds of a session that is gone."""
+    async def settle(self, session_id: str, why: str) -> None:
+        """Write off whatever the journal holds of a session that is gone. why: what proves it."""
         for rental in await self._journal.rentals():
             if rental.session_id == session_id and rental.open:
-                billing = Billing.RELEASED if self._backend.traits.bills else Billing.NONE
-                await self.save(await self._written_off(rental, billing))
+                await self.save(await self._written_off(rental, why))
+
+    async def seen_gone(self, session_id: str, session: Session | None = None) -> None:
+        """The user has looked at the marketplace's own console, and it is not there."""
+        for rental in await self._rentals_of(session_id, session):
+            await self.save(await self._written_off(rental, _USER_SAW))
+
+    async def look_again(self, rental: Rental, session: Session | None) -> bool:
+        """Whether an end that was asked for earlier is proven by how its session is now (None: the
+        backend does not know it). Asks nothing."""
+        evidence = evidence_of(rental)
+        if session is None:
+            evidence.gone = True
+        else:
+            evidence.look(session)
+            evidence.reserved_over = (
+                session.expires_at is not None and self._clock() >= session.expires_at
+            )
+        if not evidence.requested_before or not judge(evidence).proven:
+            return False
+        await self.save(await self._written_off(rental, judge(evidence).why))
+        return True
+
+    async def bring_about(
+        self, session_id: str, evidence: Evidence, tell: Tell | None = None
+    ) -> Verdict:
+        """Ask for the end of a session, and judge what was seen of it."""
+        await self._requests.bring_about(session_id, evidence, tell)
+        traits = self._backend.traits
+        if not traits.bills:
+            return Verdict(evidence.over, judge(evidence).why)
+        if evidence.unknown_before and not traits.outlives_program:
+            return Verdict(True, "the market that it was rented from has ended")
+        return judge(evidence)
+
+    # -- the journal -----------------------------------------------------------------------------
+
+    @property
+    def _in_doubt(self) -> Billing:
+        return Billing.UNKNOWN if self._backend.traits.bills else Billing.NONE
+
+    async def _written(self, rental: Rental) -> Rental:
+        """A rental as another process may have journaled it meanwhile."""
+        try:
+            rentals = await self._journal.rentals()
+        except GdlError:
+            return rental
+        return next((r for r in rentals if r.intent_id == rental.intent_id), rental)
+
+    async def _rentals_of(self, session_id: str, session: Session | None) -> list[Rental]:
+        """Our open ones of a session; one that is made for it where the journal has none, so that
+        it is looked after."""
+        found = [r for r in await self._journal.rentals() if r.session_id == session_id and r.open]
+        if found or session is None or not self._backend.traits.bills:
+            return found
+        return [record_of(session, self._backend, self._clock())]
+
+    async def _request(self, rental: Rental, *, save: bool = False) -> Rental:
+        """The end is being asked for: journaled before the request goes out."""
+        rental = requested(rental, self._clock())
+        if self._backend.traits.bills:
+            if save:
+                await self.save(rental)
+            await self._enter(rental, LedgerKind.RELEASE_REQUESTED, "asking the backend to end it")
+        return rental
+
+    async def _take_back(self, were: Sequence[Rental], asked: Sequence[Rental], why: str) -> None:
+        """The end did not come: whoever works on the machine is not to believe that it did."""
+        now = {r.intent_id: r for r in await self._journal.rentals()}
+        for was, rental in zip(were, asked, strict=True):
+            written = now.get(was.intent_id, was)
+            if written.billing is self._in_doubt and written.released_at is None:
+                await self._enter(rental, LedgerKind.RELEASE_UNCERTAIN, why)
+                await self.save(replace(rental, billing=was.billing, doubt=why))
+
+    async def _doubtful(
+        self, rental: Rental, why: str, kind: LedgerKind = LedgerKind.RELEASE_UNCERTAIN
+    ) -> Rental:
+        if self._backend.traits.bills:
+            await self._enter(rental, kind, why)
+        return replace(rental, billing=self._in_doubt, doubt=why)
 
     async def settled_elsewhere(self, rental: Rental) -> bool:
         """Whether another process has released this session meanwhile, or is doing so, at its
         user's wish."""
-        try:
-            rentals = await self._journal.rentals()
-        except GdlError:
-            return False
-        written = next((r for r in rentals if r.intent_id == rental.intent_id), rental)
+        written = await self._written(rental)
         asked = written.billing is Billing.UNKNOWN and rental.billing is Billing.ACTIVE
         return written.released_at is not None or asked
 
-    async def doubt(self, deployment: Deployment, rental: Rental, why: str) -> None:
-        """Journal and say that nobody knows whether a machine still bills."""
-        billing = Billing.UNKNOWN if self._backend.traits.bills else Billing.NONE
-        rental = replace(rental, billing=billing)
-        await deployment.record.note(rental)
-        await deployment.emit(ev.BillingChanged(rental.attempt, billing, rental.session_id, why))
-
-    async def _written_off(self, rental: Rental, billing: Billing) -> Rental:
+    async def _written_off(self, rental: Rental, why: str) -> Rental:
         """The rental of a session that is gone. Its keys, which open nothing any more, go too. A
         key that the user named stays, also where it is the one of another rental."""
+        bills = self._backend.traits.bills
+        if bills:
+            await self._enter(rental, LedgerKind.RELEASED, why)
         ours = self._settings.keys_dir
         for name in (rental.key_file, rental.api_key_file, rental.host_key_file):
             path = Path(name)
@@ -173,85 +269,38 @@ class Releaser:
         with contextlib.suppress(GdlError):
             await public_endpoints.forget(self._journal, rental.session_id or "")
         return replace(
-            rental, billing=billing, released_at=self._clock(), key_file="", api_key_file=""
+            rental,
+            billing=Billing.RELEASED if bills else Billing.NONE,
+            released_at=self._clock(),
+            key_file="",
+            api_key_file="",
+            doubt="",
+            ended_in_doubt=False,
         )
+
+    async def _enter(self, rental: Rental, kind: LedgerKind, evidence: str) -> None:
+        """Into the ledger. A machine is released also when that cannot be written."""
+        with contextlib.suppress(GdlError):
+            one = ledger.entry(rental, kind, self._clock(), evidence)
+            await ledger.add(self._journal, one)
 
     async def save(self, rental: Rental) -> None:
         """What happened has happened, whether or not the journal takes it; the channel tells
         when it does not."""
-        try:
+        with contextlib.suppress(GdlError):
             await self._journal.save(rental)
-        except GdlError:
-            return
 
-    async def confirm_gone(self, session_id: str, tell: Tell | None = None) -> Ending:
-        """Ask for the end until the backend says that the session is over."""
-        started = time.monotonic()
-        limit = self._settings.timeouts.release
-        before = await self._glance(session_id)
-        pauses = Backoff(0.2, 10.0, jitter=(0.8, 1.2))
-        asked_at, trouble, retry_after = 0.0, "it still runs", 0.0
-        while True:
-            try:
-                if not asked_at:
-                    await self._backend.release(session_id)
-                    asked_at = time.monotonic()
-                session = await self._backend.session(session_id)
-                if session.terminal:
-                    return _ending(before, session)
-                trouble, retry_after = f"it is {session.status}", 0.0
-                # Asked for, and not even on its way: the answer was not true. On its way for
-                # long: asking again resumes an end that got stuck.
-                stuck = time.monotonic() - asked_at > _STUCK_S
-                if session.status is not SessionStatus.STOPPING or stuck:
-                    asked_at = 0.0
-            except SessionGone:
-                return Ending(before is not None and before.terminal)
-            except GdlError as error:
-                trouble, asked_at = error.message, 0.0
-                # Lost sight of before a request of ours got through: no end of our making.
-                seen = await self._glance(session_id)
-                before = seen if seen is not None and _out_of_sight(seen) else before
-                retry_after = error.retry_after or 0.0 if isinstance(error, BackendRefused) else 0.0
-            waited = time.monotonic() - started
-            if waited > limit:
-                raise ReleaseUnconfirmed(
-                    f"session {session_id} could not be released: {trouble}",
-                    f"it may still be billing: try `gdl-tui destroy {session_id}`,"
-                    " or the marketplace's own console",
-                )
-            if tell is not None:
-                await tell(
-                    f"releasing {session_id}: {trouble}, asking again,"
-                    f" {clock_time(waited)} of {clock_time(limit)}"
-                )
-            await asyncio.sleep(pauses.at_least(min(retry_after, _LONGEST_RETRY_AFTER_S)))
-
-    async def _glance(self, session_id: str) -> Session | None:
-        """The session as it is before we ask for its end, where that can be told."""
+    def _error(
+        self, rental: Rental | None, evidence: Evidence, verdict: Verdict, session_id: str = ""
+    ) -> ReleaseUnconfirmed:
+        ident = session_id or (rental.session_id if rental else None) or ""
         if not self._backend.traits.bills:
-            return None
-        try:
-            return await self._backend.session(session_id)
-        except GdlError:
-            return None
-
-
-def _ending(before: Session | None, now: Session) -> Ending:
-    """A backend that says "stopped" of its own accord, giving no reason or that it lost sight of
-    the machine, has not ended it: the machine may be there and bill."""
-    by_itself = before is not None and before.terminal
-    if _out_of_sight(now) and (by_itself or before is None):
-        return Ending(True, f"the backend lost sight of it ({now.error})")
-    if not by_itself:
-        return Ending(False)
-    if now.status is SessionStatus.STOPPED and not now.error:
-        return Ending(True, "it stopped without our asking, and nobody says why")
-    return Ending(True)
-
-
-def _out_of_sight(session: Session) -> bool:
-    return session.terminal and _OUT_OF_SIGHT in (session.error or "").casefold()
+            return ReleaseUnconfirmed(
+                f"session {ident} could not be released: {verdict.why}",
+                "log in to the machine, and end what runs there",
+            )
+        provider = rental.provider if rental else ""
+        return unconfirmed(ident, provider, explained(evidence, verdict))
 
 
 def _remove(path: Path) -> None:

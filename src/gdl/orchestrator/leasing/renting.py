@@ -30,6 +30,7 @@ from gdl.keyring.key_files import write_key
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.leasing.ambiguous import AmbiguousRents
 from gdl.orchestrator.leasing.releasing import Releaser, uninterrupted
+from gdl.orchestrator.leasing.rent_proof import made_nothing
 from gdl.orchestrator.leasing.retry import LONGEST_S, Retries, retrying
 from gdl.orchestrator.leasing.session_monitor import SessionMonitor
 from gdl.orchestrator.leasing.takeover import Takeover
@@ -37,6 +38,7 @@ from gdl.presentation.money import hourly
 from gdl.settings import Settings
 
 _NEXT = "the next offer may do better"
+_IN_DOUBT = "whether a machine was made is not known"
 _OVER_CEILING = 1.01
 
 
@@ -136,10 +138,10 @@ class Renter:
         try:
             return await self._ask(deployment, rental, asked.request)
         except RentAmbiguous as error:
-            await self._ambiguous.resolve(deployment, rental, offer, before, error)
+            clean = await self._ambiguous.resolve(deployment, rental, offer, before, error)
             raise MachineError(
                 f"the rent request was not answered ({error.message})",
-                "nothing is left rented; the next offer is tried",
+                f"{'nothing is left rented' if clean else _IN_DOUBT}; the next offer is tried",
             ) from None
         except InsufficientDisk as error:
             # The row it leaves behind would block the next request.
@@ -168,14 +170,22 @@ class Renter:
             # Even a refusal may be another's than the service's: one look is cheap. Where it broke
             # down over the request, who knows how far it had come.
             late = not _surely_not(error)
-            await self._ambiguous.resolve(deployment, rental, offer, before, error, late=late)
+            clean = await self._ambiguous.resolve(
+                deployment, rental, offer, before, error, late=late
+            )
+            if not clean:  # the same offer again might be a second machine
+                raise MachineError(f"{error.message}; {_IN_DOUBT}", _NEXT) from None
             raise
         except MachineError as error:
             if deployment.rental is None or deployment.rental.session_id is None:
-                await self._ambiguous.resolve(deployment, rental, offer, before, error, late=False)
+                uncertain = not made_nothing(error.message)
+                await self._ambiguous.resolve(
+                    deployment, rental, offer, before, error, late=False, uncertain=uncertain
+                )
             raise
         except BackendError as error:
-            await self._ambiguous.resolve(deployment, rental, offer, before, error)
+            if not await self._ambiguous.resolve(deployment, rental, offer, before, error):
+                raise MachineError(f"{error.message}; {_IN_DOUBT}", _NEXT) from None
             raise
         except GdlError:
             raise  # of our own journal or disk: `deployment.rental` tells what was rented
@@ -193,7 +203,7 @@ class Renter:
         offered = rental.price
         # In memory first: should the disk refuse the key, the machine is still released.
         billing = Billing.ACTIVE if self._backend.traits.bills else Billing.NONE
-        rental = replace(rental, session_id=rented.session.id, billing=billing)
+        rental = replace(rental, session_id=rented.session.id, billing=billing, seen=True)
         deployment.record.rented(rental)
         key_file = rented.identity_file or ""
         if rented.private_key is not None:
@@ -250,6 +260,8 @@ class Renter:
 def _surely_not(error: BackendRefused) -> bool:
     """Whether a refusal means that nothing was rented. A redirect, say, is no word of the service's
     own: it may have acted already."""
+    if made_nothing(error.message):
+        return True
     return error.status is not None and 400 <= error.status < 500 and error.status != 408
 
 

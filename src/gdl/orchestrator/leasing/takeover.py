@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from dataclasses import replace
 from pathlib import Path
 
 from gdl.backends.base import Backend
 from gdl.domain import events as ev
-from gdl.domain.errors import GdlError, ReleaseUnconfirmed, SessionExists
+from gdl.domain.errors import GdlError, SessionExists
 from gdl.domain.phase import Billing
 from gdl.domain.rental import Rental
 from gdl.domain.session import RentAnswer
 from gdl.journal.store import Journal
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.leasing import process_liveness
+from gdl.orchestrator.leasing.release_proof import explained, unconfirmed
+from gdl.orchestrator.leasing.release_record import evidence_of, with_evidence
 from gdl.orchestrator.leasing.releasing import Releaser
 
 
@@ -100,13 +103,21 @@ class Takeover:
             f"session {error.session_id} blocks this offer and its key is lost: releasing it",
             "warning",
         )
-        try:
-            await self._releaser.confirm_gone(error.session_id, deployment.progress)
-        except ReleaseUnconfirmed as trouble:
-            doubtful = replace(intent, session_id=error.session_id, billing=Billing.UNKNOWN)
-            await self._releaser.doubt(deployment, doubtful, trouble.message)
-            raise
-        await self._releaser.settle(error.session_id)
+        # A record of its own: the intent goes on to be what is rented next.
+        blocking = replace(intent, intent_id=uuid.uuid4().hex, session_id=error.session_id)
+        for rental in await self._journal.rentals():
+            if rental.session_id == error.session_id and rental.open:
+                blocking = rental
+        evidence = evidence_of(blocking)
+        verdict = await self._releaser.bring_about(error.session_id, evidence, deployment.progress)
+        if verdict.proven:
+            await self._releaser.settle(error.session_id, verdict.why)
+            return
+        blocking = replace(with_evidence(blocking, evidence), release_requests=1)
+        await self._releaser.doubt(deployment, blocking, explained(evidence, verdict))
+        if not evidence.over:
+            raise unconfirmed(error.session_id, intent.provider, explained(evidence, verdict))
+        deployment.record.clear()
 
 
 def _left_alone(error: SessionExists, why: str) -> SessionExists:

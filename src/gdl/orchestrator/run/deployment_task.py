@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -22,8 +22,9 @@ from gdl.domain.errors import (
 )
 from gdl.domain.offers import Offer
 from gdl.domain.phase import Billing, Phase
-from gdl.orchestrator.deployment.context import Deployment
+from gdl.orchestrator.deployment.context import Deployment, Doubt
 from gdl.orchestrator.deployment.summary import summaries
+from gdl.orchestrator.leasing.release_proof import unconfirmed
 from gdl.orchestrator.leasing.releasing import uninterrupted
 from gdl.orchestrator.leasing.selection import OfferSelection
 from gdl.orchestrator.run.attempt import Attempt
@@ -272,15 +273,16 @@ class DeploymentTask:
         state = dep.state
         serving = outcome == "serving"
         latest = state.attempt
+        rented = latest.session_id if latest else None
         in_doubt = bool(dep.doubts) and state.billing in (Billing.NONE, Billing.RELEASED)
-        if serving:
-            error = _earlier_doubt(dep.doubts)
+        if dep.doubts and not isinstance(error, ReleaseUnconfirmed):
+            error = _with_doubts(error, dep.doubts, serving=serving)
         await dep.emit(
             ev.DeploymentFinished(
                 outcome=outcome,
                 endpoint=state.endpoint,
                 model=state.served_name or dep.model.served_name,
-                session_id=dep.doubts[-1] if in_doubt else latest.session_id if latest else None,
+                session_id=dep.doubts[-1].session_id if in_doubt else rented,
                 billing=Billing.UNKNOWN if in_doubt else state.billing,
                 attempts=summaries(state, outcome, error, self._clock(), rents=self._rents),
                 benchmark=state.benchmark,
@@ -291,14 +293,20 @@ class DeploymentTask:
         )
 
 
-def _earlier_doubt(sessions: list[str]) -> ReleaseUnconfirmed | None:
-    """A machine that serves does not outweigh one of an earlier attempt that may bill unused."""
-    if not sessions:
-        return None
-    return ReleaseUnconfirmed(
-        f"it serves, but session {sessions[-1]} of an earlier attempt may still be billing",
-        f"look at the marketplace's own console, then `gdl-tui destroy {sessions[-1]}`",
-    )
+def _with_doubts(error: GdlError | None, doubts: Sequence[Doubt], *, serving: bool) -> GdlError:
+    """A machine that serves, or served, does not outweigh an earlier one that may bill unused."""
+    last = doubts[-1]
+    unsure = unconfirmed(last.session_id, last.provider, last.why)
+    if len(doubts) > 1:
+        others = ", ".join(d.session_id for d in doubts[:-1])
+        unsure.message += f" (and so may {others})"
+    if serving:
+        unsure.message = f"it serves, but {unsure.message}"
+    if error is None:
+        return unsure
+    error.message = f"{error.message}; {unsure.message}"
+    error.hint = unsure.hint
+    return error
 
 
 def _attempt_started(number: int, offer: Offer) -> ev.AttemptStarted:

@@ -115,6 +115,8 @@ class DeploymentRegistry:
     async def _tell_orphans(self, deployment: Deployment) -> None:
         if left := await summary_or_nothing(self._orphans):
             await deployment.note(f"{left}; `gdl-tui attach ID` or `gdl-tui destroy ID`", "warning")
+            with contextlib.suppress(GdlError):
+                await self._orphans.ask_again()
 
     async def _run(self, deployment: Deployment, begin: Begin | None = None) -> None:
         task = DeploymentTask(

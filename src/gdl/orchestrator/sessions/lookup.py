@@ -76,7 +76,9 @@ class SessionLookup:
         began = session.created_at or (rental.requested_at if rental else None)
         ended = rental.released_at if rental else None
         hours = 0.0
-        if began is not None and (ended is not None or not session.terminal):
+        billing = self._billing(session, rental)
+        unsure = billing == Billing.UNKNOWN
+        if began is not None and (ended is not None or unsure or not session.terminal):
             hours = max(((ended or self._clock()) - began).total_seconds(), 0.0) / 3600
         price = session.price_per_hour or (rental.price if rental else 0.0)
         return SessionRow(
@@ -86,7 +88,8 @@ class SessionLookup:
             model=rental.served_name if rental else None,
             endpoint=None,
             cost=round(price * hours, 6) if self._backend.traits.bills else 0.0,
-            billing=self._billing(session, rental),
+            billing=billing,
+            doubt=_doubt(session, rental) if unsure else "",
         )
 
     def _billing(self, session: Session, rental: Rental | None) -> str:
@@ -150,6 +153,14 @@ class SessionLookup:
             listed = [r.session_id or "" for r in found]
             raise _not_one(ident, listed, [r.session_id or "" for r in open_ones])
         return found[0]
+
+
+def _doubt(session: Session, rental: Rental | None) -> str:
+    if rental is not None and rental.doubt:
+        return rental.doubt
+    if session.terminal:
+        return f"it ended without our asking ({session.error or 'no reason given'})"
+    return "whether its end came about is not known"
 
 
 def _ids(rental: Rental) -> tuple[str | None, str]:

@@ -11,15 +11,16 @@ from datetime import datetime
 
 from gdl.backends import base as backends
 from gdl.backends.base import Backend
-from gdl.domain.errors import GdlError, MachineError, SessionGone, SshError
+from gdl.domain.errors import GdlError, MachineError, SessionGone, SshError, UsageError
 from gdl.domain.phase import Billing
 from gdl.domain.rental import Rental
-from gdl.domain.session import SessionStatus
+from gdl.domain.session import Session, SessionStatus
 from gdl.journal import public_endpoints
 from gdl.journal.store import Journal
 from gdl.orchestrator.api.read_only import changing
 from gdl.orchestrator.api.views import PublicRow, SessionRow
 from gdl.orchestrator.endpoint.unpublish import LIMIT_S, unpublish
+from gdl.orchestrator.leasing.orphans import Orphans
 from gdl.orchestrator.leasing.releasing import Releaser
 from gdl.orchestrator.run.registry import DeploymentRegistry
 from gdl.orchestrator.sessions import shell
@@ -39,6 +40,7 @@ class RentedSessions:
         journal: Journal,
         registry: DeploymentRegistry,
         releaser: Releaser,
+        orphans: Orphans,
         lookup: SessionLookup,
         reconnector: Reconnector,
         tunnels: Tunnels,
@@ -51,6 +53,7 @@ class RentedSessions:
         self._journal = journal
         self._registry = registry
         self._releaser = releaser
+        self._orphans = orphans
         self._lookup = lookup
         self._reconnector = reconnector
         self._tunnels = tunnels
@@ -98,26 +101,52 @@ class RentedSessions:
     # -- ending ----------------------------------------------------------------------------------
 
     @changing("destroy")
-    async def destroy(self, ident: str) -> SessionRow:
+    async def destroy(self, ident: str, tell: Callable[[str], None] | None = None) -> SessionRow:
         row = await self._lookup.row(ident)
+        if row.session.terminal and row.billing == Billing.RELEASED and not row.session.error:
+            return row
         active = self._registry.with_session(row.session.id)
         finished = None if active is None else await self._registry.end(active)
         # An attached deployment only closes its tunnel when it is cancelled.
         if finished is None or finished.billing not in (Billing.NONE, Billing.RELEASED):
-            await self._release(row.session.id)
+            await self._release(row.session, tell)
         for tunnel in await self._tunnels.rows():
             if tunnel.session_id == row.session.id:
                 await self._tunnels.stop(tunnel)
         return await self._released(row)
 
-    async def _release(self, session_id: str) -> None:
+    @changing("destroy")
+    async def confirm_gone(self, ident: str) -> SessionRow:
+        row = await self._lookup.row(ident)
+        session = row.session
+        asked = any(r.release_requests for r in await self._lookup.rentals_of(session.id))
+        goes_on = session.status not in (SessionStatus.STOPPING, SessionStatus.UNKNOWN)
+        if goes_on and not session.terminal and not asked:
+            raise UsageError(
+                f"session {session.id} is {session.status}, and nobody has asked for its end",
+                f"`gdl-tui destroy {session.id}` without --seen-gone asks for it",
+            )
+        await self._releaser.seen_gone(session.id, session)
+        return await self._released(row)
+
+    @changing("asking for an end")
+    async def ask_again(self) -> None:
+        await self._orphans.ask_again()
+
+    async def _release(self, session: Session, tell: Callable[[str], None] | None) -> None:
         """Release a session and wait for the proof. Raises ReleaseUnconfirmed."""
+
+        async def told(text: str) -> None:
+            if tell is not None:
+                tell(text)
+
+        session_id = session.id
         rentals = await self._lookup.rentals_of(session_id)
         if not self._backend.traits.bills:
             await self._stop_server(rentals)
         elif rentals:
             await self._unpublish(rentals[0])
-        await self._releaser.release_session(session_id)
+        await self._releaser.release_session(session_id, told, session=session)
 
     async def _unpublish(self, rental: Rental) -> None:
         """End what is public on a machine that goes anyway, as far as it can be reached."""
@@ -152,4 +181,4 @@ class RentedSessions:
         except SessionGone:
             session = replace(row.session, status=SessionStatus.STOPPED, ssh=None)
         billing = Billing.RELEASED if self._backend.traits.bills else Billing.NONE
-        return replace(row, session=session, billing=str(billing))
+        return replace(row, session=session, billing=str(billing), doubt="")

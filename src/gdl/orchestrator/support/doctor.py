@@ -11,8 +11,10 @@ from gdl.backends.base import Backend
 from gdl.domain.errors import GdlError
 from gdl.domain.findings import Finding
 from gdl.domain.phase import Billing
+from gdl.domain.rental import Rental
 from gdl.journal.store import Journal
 from gdl.orchestrator.leasing.orphans import Orphans, summary_or_nothing
+from gdl.orchestrator.leasing.release_proof import what_to_do
 from gdl.settings import Settings, default_config_file
 
 
@@ -64,6 +66,11 @@ def _ssh() -> Finding:
     return Finding("ssh", "info", f"{config} {'found' if config.is_file() else 'not there'}")
 
 
+def _in_doubt(rental: Rental) -> str:
+    name = rental.session_id or rental.offer_id
+    return f"{name} ({rental.doubt})" if rental.doubt else name
+
+
 async def _rented(journal: Journal) -> Finding:
     try:
         rentals = await journal.rentals()
@@ -72,11 +79,12 @@ async def _rented(journal: Journal) -> Finding:
     billing = [r for r in rentals if r.billing in (Billing.ACTIVE, Billing.REQUESTED)]
     doubt = [r for r in rentals if r.billing is Billing.UNKNOWN]
     if doubt:
-        names = ", ".join(r.session_id or r.offer_id for r in doubt[:3])
+        names = ", ".join(_in_doubt(r) for r in doubt[:3])
+        first = doubt[0]
         return Finding(
             "rented machines",
             "warn",
             f"{len(doubt)} may still be billing: {names}",
-            "`gdl-tui sessions`, then `gdl-tui destroy ID`",
+            what_to_do(first.session_id or first.offer_id, first.provider),
         )
     return Finding("rented machines", "ok", f"{len(billing)} according to the journal")

@@ -52,6 +52,31 @@ async def confirm_destroy(context: AppContext, rows: Sequence[SessionRow]) -> bo
     return bool(answer)
 
 
+async def confirm_gone(context: AppContext, row: SessionRow) -> bool:
+    """Whether the user has looked at the marketplace's own console, and it is not there."""
+    fields = session_fields(row, context.store.cost_now(row, context.now), context.now)
+    where = plain(row.session.provider, 40) or "the marketplace"
+    note = (
+        f"Look at {where}'s own console. Only if the machine is not listed there has it ended:"
+        " then its keys are deleted, and it counts as released."
+    )
+    answer = await context.ask(
+        Confirm("Is this machine gone?", fields, note, "It is gone", destroys=True)
+    )
+    return bool(answer)
+
+
+async def mark_gone(context: AppContext, row: SessionRow) -> None:
+    try:
+        context.store.replace_session(
+            await context.orchestrator.sessions.confirm_gone(row.session.id)
+        )
+    except GdlError as error:
+        context.report(error)
+    else:
+        context.say("the machine is gone: by your word")
+
+
 async def destroy(context: AppContext, idents: Sequence[str]) -> None:
     """All at a time; each is waited for, and one that fails keeps no other back."""
     many = len(idents) > 1
@@ -64,7 +89,8 @@ async def destroy(context: AppContext, idents: Sequence[str]) -> None:
 
 async def _destroy_one(context: AppContext, ident: str) -> bool:
     try:
-        context.store.replace_session(await context.orchestrator.sessions.destroy(ident))
+        row = await context.orchestrator.sessions.destroy(ident, context.say)
+        context.store.replace_session(row)
     except GdlError as error:
         context.report(error)
         return False

@@ -183,6 +183,11 @@ class SessionsScreen(GdlScreen):
                 " key is lost. It cannot be entered, only destroyed."
             )
         for row in store.sessions:
+            if row.doubt:
+                notes.append(
+                    f"! {plain(row.session.id, 40)} may still be billing:"
+                    f" {plain(row.doubt, 200)} · D asks or settles it"
+                )
             if row.public is not None:
                 at = rows_of.public_at(row.public)
                 notes.append(f"! {plain(row.session.id, 40)} is public: {at} · P ends that")
@@ -262,6 +267,12 @@ class SessionsScreen(GdlScreen):
 
     @work(exclusive=True, group="dialog")
     async def action_destroy(self) -> None:
+        doubtful = None if self._marked else self.selected
+        if doubtful is not None and doubtful.doubt and doubtful.session.terminal:
+            if await commands.confirm_gone(self.context, doubtful):
+                await commands.mark_gone(self.context, doubtful)
+                self.action_refresh()
+            return
         found = [self._row(ident) for ident in self._marked] or [self.selected]
         rows = [row for row in found if row is not None and not row.session.terminal]
         if not rows:

@@ -53,16 +53,17 @@ _OUTCOME_MARKS = {"released": "✓", "serving": "▶", "running": "▶", "failed
 def session(row: SessionRow, cost: float, now: datetime, *, marked: bool) -> Row:
     """`cost`: dollars up to now."""
     found = row.session
-    style = "dim" if found.terminal else "" if row.ours else "bold red"
+    style = "bold red" if row.doubt else "dim" if found.terminal else "" if row.ours else "bold red"
     ends = "-"
     if found.expires_at is not None and not found.terminal:
         ends = hours_left(found.expires_at, now)
     name = gpu_name(found.gpu_name) or "-"
     # The key of a machine that was released is no longer kept.
-    whose = "✓ ours" if row.ours else "  -" if found.terminal else "! unknown"
+    over = found.terminal and not row.doubt
+    whose = "✓ ours" if row.ours else "  -" if over else "! unknown"
     cells = {
         "whose": f"{'●' if marked else ' '}{whose}",
-        "status": f"{_STATUS_MARKS[found.status]} {found.status.value}",
+        "status": f"{'!' if row.doubt else _STATUS_MARKS[found.status]} {found.status.value}",
         "model": plain(row.model or "-", 60),
         "gpu": f"{found.gpu_count}x {name}" if found.gpu_count > 1 else name,
         "price": price(found.price_per_hour),
@@ -97,6 +98,7 @@ def session_fields(row: SessionRow, cost: float, now: datetime) -> Fields:
         ("Machine", f"{gpu} from {plain(found.provider, 40)}"),
         ("Price", Text(f"{per_hour}, {dollars(cost)} so far", "bold")),
         ("Status", f"{found.status.value}, billing: {plain(row.billing, 20)}"),
+        *([("In doubt", plain(row.doubt, 300))] if row.doubt else []),
         ("Ends in", ends),
         *([("Endpoint", plain(row.endpoint, 100))] if row.endpoint else []),
         *([("Public", public_at(row.public))] if row.public is not None else []),

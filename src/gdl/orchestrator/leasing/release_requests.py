@@ -1,0 +1,192 @@
+"""Asking a backend for the end of a session, within a limit and never in silence."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+
+from gdl.backends.base import Backend
+from gdl.domain.backoff import Backoff
+from gdl.domain.errors import BackendRefused, GdlError, SessionGone
+from gdl.domain.session import Session, SessionStatus
+from gdl.orchestrator.leasing.release_proof import Evidence
+from gdl.presentation.durations import clock_time
+from gdl.settings import Settings
+
+Tell = Callable[[str], Awaitable[None]]
+
+_LONGEST_RETRY_AFTER_S = 60.0
+"""A longer Retry-After is not waited for while a machine bills."""
+_STUCK_S = 45.0
+"""How long a session may be stopping after its end was asked for and that was answered."""
+_STUCK_TIMES = 2
+_SAY_AGAIN_S = 4.0
+_TURN_S = 0.5
+_MACHINE_SHOWS_S = 75.0
+"""How long a machine that is being made is waited for: until it shows, its end proves nothing."""
+_PENDING_S = 0.5
+"""How long a session is pending at the most whose machine is about to be asked for."""
+_MADE_SOON = (SessionStatus.PENDING, SessionStatus.PROVISIONING)
+
+
+class _Wait:
+    """What is waited for, told when it changes and again every few seconds."""
+
+    def __init__(self, session_id: str, limit_s: float, tell: Tell | None) -> None:
+        self._session_id = session_id
+        self._limit_s = limit_s
+        self._tell = tell
+        self._since = time.monotonic()
+        self._told_at = 0.0
+        self._what = ""
+
+    @property
+    def waited_s(self) -> float:
+        return time.monotonic() - self._since
+
+    @property
+    def left_s(self) -> float:
+        return self._limit_s - self.waited_s
+
+    async def on(self, what: str) -> None:
+        if what != self._what:
+            self._what = what
+            await self._say()
+
+    async def beat(self) -> None:
+        if self._what and time.monotonic() - self._told_at > _SAY_AGAIN_S:
+            await self._say()
+
+    async def _say(self) -> None:
+        self._told_at = time.monotonic()
+        if self._tell is not None:
+            await self._tell(
+                f"releasing {self._session_id}: {self._what},"
+                f" {clock_time(self.waited_s)} of {clock_time(self._limit_s)}"
+            )
+
+
+class ReleaseRequests:
+    """Requests for the end of sessions. One that is not answered in time goes on while the program
+    runs: to cut it off would leave the session half ended."""
+
+    def __init__(self, backend: Backend, settings: Settings, clock: Callable[[], datetime]) -> None:
+        self._backend = backend
+        self._settings = settings
+        self._clock = clock
+        self._under_way: dict[str, asyncio.Task[None]] = {}
+
+    async def aclose(self) -> None:
+        """Cut off what is still under way."""
+        tasks = list(self._under_way.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def bring_about(self, session_id: str, evidence: Evidence, tell: Tell | None) -> None:
+        """Ask until the backend says that the session is over, or until asking is of no more use,
+        at the most for `timeouts.release`. What was seen is in the evidence. No GdlError."""
+        wait = _Wait(session_id, self._settings.timeouts.release, tell)
+        work = asyncio.ensure_future(self._ask(session_id, evidence, wait))
+        try:
+            while not work.done() and wait.left_s > 0:
+                await asyncio.wait({work}, timeout=min(_TURN_S, max(wait.left_s, 0.01)))
+                if not work.done():
+                    await wait.beat()
+        finally:
+            in_time = work.done()
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+            evidence.waited_s = wait.waited_s
+        if in_time:
+            work.result()
+        elif session_id in self._under_way:
+            evidence.trouble = (
+                f"no answer to that within {clock_time(evidence.waited_s)}; the request goes on as"
+                " long as this program runs"
+            )
+
+    async def _ask(self, session_id: str, evidence: Evidence, wait: _Wait) -> None:
+        await self._look_before(session_id, evidence, wait)
+        pauses = Backoff(0.2, 5.0, jitter=(0.8, 1.2))
+        answered_at, stuck = 0.0, 0
+        while True:
+            retry_after = 0.0
+            try:
+                if not answered_at:
+                    await self._request(session_id, evidence, wait)
+                    answered_at = time.monotonic()
+                session = await self._backend.session(session_id)
+                self._saw(evidence, session)
+                if session.terminal:
+                    return
+                evidence.trouble = ""
+                if session.status is not SessionStatus.STOPPING:
+                    # Asked for, and not even on its way: the answer was not true.
+                    answered_at = 0.0
+                elif time.monotonic() - answered_at > _STUCK_S:
+                    answered_at, stuck = 0.0, stuck + 1
+                    if stuck == _STUCK_TIMES:
+                        evidence.trouble = "the backend does not take up an end that was cut off"
+                        return
+                await wait.on(f"it is {session.status}, waiting for its end")
+            except SessionGone:
+                evidence.gone = True
+                return
+            except GdlError as error:
+                evidence.trouble, answered_at = error.message, 0.0
+                retry_after = error.retry_after or 0.0 if isinstance(error, BackendRefused) else 0.0
+                await wait.on(f"{error.message}, asking again")
+            await asyncio.sleep(pauses.at_least(min(retry_after, _LONGEST_RETRY_AFTER_S)))
+
+    async def _request(self, session_id: str, evidence: Evidence, wait: _Wait) -> None:
+        """One request; that of an earlier wait, where it is still under way."""
+        task = self._under_way.get(session_id)
+        if task is None:
+            task = asyncio.ensure_future(self._backend.release(session_id))
+            self._under_way[session_id] = task
+            task.add_done_callback(lambda done: self._answered(session_id, done))
+        evidence.requests += 1
+        await wait.on("waiting for the backend to end it")
+        began = time.monotonic()
+        try:
+            await asyncio.shield(task)
+            evidence.answered += 1
+        finally:
+            evidence.took_s = max(evidence.took_s, time.monotonic() - began)
+
+    def _answered(self, session_id: str, task: asyncio.Task[None]) -> None:
+        self._under_way.pop(session_id, None)
+        if not task.cancelled():
+            task.exception()  # told where somebody waits for it
+
+    async def _look_before(self, session_id: str, evidence: Evidence, wait: _Wait) -> None:
+        """The session as it is before its end is asked for, where that can be told. What is being
+        made is waited for until it shows."""
+        if not self._backend.traits.bills:
+            return
+        longest = min(_MACHINE_SHOWS_S, self._settings.timeouts.release / 8)
+        pauses = Backoff(0.1, 2.0)
+        while True:
+            try:
+                session = await self._backend.session(session_id)
+            except SessionGone:
+                evidence.unknown_before = True
+                return
+            except GdlError:
+                return
+            self._saw(evidence, session)
+            if evidence.seen or session.status not in _MADE_SOON:
+                return
+            asked_for = session.status is not SessionStatus.PENDING
+            if wait.waited_s > (longest if asked_for else min(longest, _PENDING_S)):
+                return
+            await wait.on("waiting until its machine shows, which is still being made")
+            await asyncio.sleep(next(pauses))
+
+    def _saw(self, evidence: Evidence, session: Session) -> None:
+        evidence.look(session)
+        ends = session.expires_at
+        evidence.reserved_over = ends is not None and self._clock() >= ends

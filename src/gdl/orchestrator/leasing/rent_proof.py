@@ -1,0 +1,20 @@
+"""Whether a rent request that was answered with an error has certainly made nothing."""
+
+from __future__ import annotations
+
+import re
+
+_NOT_MADE = re.compile(
+    r"stale.inventory|no_such_ask|no available nodes found|offer not found"
+    # Our own request for the same offer was faster.
+    r"|unique constraint failed"
+    # The marketplace has refused it. 408 is a time-out: it may have been made.
+    r"|http (?!408)4\d\d\b",
+    re.IGNORECASE,
+)
+
+
+def made_nothing(text: str) -> bool:
+    """From the words of a refusal, or the error text of the session that it left behind. False: a
+    machine may have been made, and the answer about it failed."""
+    return _NOT_MADE.search(text) is not None
