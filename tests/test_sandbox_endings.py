@@ -105,7 +105,7 @@ async def test_an_end_that_goes_through_leaves_no_error_of_a_check() -> None:
 async def test_a_session_that_failed_is_over_whether_its_machine_is_gone_or_not(
     asked: bool,
 ) -> None:
-    made = market(NeverReady(), DestroyFails(), failed=10.0 if asked else 0.05)
+    made = market(NeverReady(after=0.02), DestroyFails(), failed=10.0 if asked else 0.05)
     ident = await created(made)
     await until(lambda: made.show(ident)["status"] == "failed")
     if asked:
@@ -130,7 +130,7 @@ async def test_a_machine_appears_after_its_session_was_ended() -> None:
     await made.aclose()
 
 
-async def test_a_slow_request_that_is_cut_off_leads_to_a_session_all_the_same() -> None:
+async def test_a_slow_request_that_is_cut_off_leads_to_a_machine_all_the_same() -> None:
     made = market(SlowCreate(after=0.1))
     creating = asyncio.create_task(made.create(BODY))
     await until(lambda: bool(made.sessions))
@@ -138,9 +138,10 @@ async def test_a_slow_request_that_is_cut_off_leads_to_a_session_all_the_same() 
     creating.cancel()
     await asyncio.gather(creating, return_exceptions=True)
     ident = next(iter(made.sessions))
-    await until(lambda: made.show(ident)["status"] == "running")
+    await until(lambda: made.rented() == [ident])
+    assert made.show(ident)["status"] == "provisioning" and "ssh_host" not in made.show(ident)
     await made.destroy(ident)
-    assert made.rented() == []
+    assert made.show(ident)["status"] == "stopped" and made.rented() == [ident]
     await made.aclose()
 
 

@@ -14,6 +14,8 @@ class BackendTraits:
     outlives_program: its sessions go on when this program ends.
     ends_processes: a release ends whatever runs on the machine; without it, what we started there
     has to be ended beforehand.
+    gives_up_s: seconds after which it fails a session by itself that cannot be entered. It then
+    does not look whether the machine is gone: whoever ends it earlier has the proof. 0: never.
     simulated: its machines are made up. Nothing is rented, and their figures are compared with
     other simulated ones alone.
     """
@@ -23,6 +25,7 @@ class BackendTraits:
     outlives_program: bool = True
     ends_processes: bool = True
     simulated: bool = False
+    gives_up_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,7 @@ class Endings:
         if session.life is not None:
             session.life.cancel()
             await asyncio.gather(session.life, return_exceptions=True)
-        if was == "provisioning":
+        if was == "provisioning" and session.instance_known:
             reason = "instance not found during SSH verification"
             self._inventory.note_failure(session.offer, "instance_vanished", reason)
         if session.instance_known:

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+_VERIFIED_S = 3.0
+
 Operation = Literal[
     "health",
     "inventory",
@@ -69,6 +71,11 @@ class Timing(Part):
     """Download and reading of the model."""
     compile: float = 1.2
     graphs: float = 1.2
+
+    def verified_within(self, speed: float) -> float:
+        """Real seconds until the service gives up on SSH. However quick the market, real machines
+        need some."""
+        return max(self.verification / speed, _VERIFIED_S) if self.verification else 0.0
 
 
 class _Whom(Part):

@@ -122,7 +122,8 @@ class Market:
             request_validation.check_disk(session.faults.first(fault_models.Disk), session.disk_gb)
             await self._ask_provider(session)
         except asyncio.CancelledError:
-            if session.status == "pending":
+            session.cut_off = True
+            if session.faults.first(fault_models.SlowCreate) is None:
                 await self._create_failed(session, "provider create failed: context canceled")
             raise
         if session.key is None or session.terminal:
@@ -154,6 +155,7 @@ class Market:
 
     async def _ask_provider(self, session: Rented) -> None:
         offer, faults = session.offer, session.faults
+        session.status = "provisioning"
         await self.pause(self._timing.create * self._jitter(session))
         stale = faults.first(fault_models.Stale)
         if stale is None and self._is_taken(offer.id):
@@ -181,7 +183,6 @@ class Market:
             await self._make(session)
             self._made(session)
         else:
-            session.status = "provisioning"
             await asyncio.shield(self._spawn(self._make_late(session, slow.after)))
 
     async def _make(self, session: Rented) -> None:
@@ -201,12 +202,12 @@ class Market:
         self._made(session)
 
     def _made(self, session: Rented) -> None:
-        """The service has the machine, unless the session was ended meanwhile."""
-        if session.terminal:
+        """The service has the machine, unless the session was ended or the request for it cut off
+        meanwhile."""
+        if session.terminal or session.cut_off:
             self._endings.forgotten(session)
             return
         session.instance_known = True
-        session.status = "provisioning"
         session.life = self._spawn(self._live(session))
 
     async def _refuse_stale(self, session: Rented, form: str) -> None:
@@ -241,8 +242,10 @@ class Market:
             session.ssh_host, session.ssh_port = "127.0.0.1", 1
         never = faults.first(fault_models.NeverReady)
         if never is not None:
-            after = timing.verification if never.after is None else never.after
-            await self.pause(after)
+            if never.after is None:
+                await asyncio.sleep(timing.verified_within(self._speed))
+            else:
+                await self.pause(never.after)
             kind = "auth_failed" if "auth_failed" in never.error else "ssh_timeout"
             await self._failed(session, never.error, kind)
             return

@@ -22,7 +22,8 @@ class Rented:
     """status and error are what the service believes; rented: whether the machine exists and
     bills, which may be another thing. machine None: nothing of it runs here (SSH never up).
     misreported: what the service tells in place of the truth. instance_known: whether the service
-    knows the marketplace's machine, and could end it. destroy_tries: those that failed."""
+    knows the marketplace's machine, and could end it. destroy_tries: those that failed.
+    cut_off: whoever asked for it did not wait for the answer."""
 
     id: str
     consumer_id: str
@@ -49,6 +50,7 @@ class Rented:
     destroying: asyncio.Lock = field(default_factory=asyncio.Lock)
     instance_known: bool = False
     destroy_tries: int = 0
+    cut_off: bool = False
 
     @property
     def terminal(self) -> bool:

@@ -43,9 +43,13 @@ class SandboxBackend:
     def __init__(self, settings: Settings, consumer_id: str) -> None:
         self._settings = settings
         self.service_url = settings.sandbox.url or ""
-        self.traits = BackendTraits(outlives_program=bool(settings.sandbox.url), simulated=True)
         self._consumer_id = consumer_id
         self._scenario = load(settings.sandbox.scenario)
+        self.traits = BackendTraits(
+            outlives_program=bool(settings.sandbox.url),
+            simulated=True,
+            gives_up_s=self._scenario.timing.verified_within(settings.sandbox.speed),
+        )
         self._starting = asyncio.Lock()
         self._shopper: ShopperBackend | None = None
         self._service: Service | None = None

@@ -51,7 +51,7 @@ class ShopperBackend:
     """
 
     name = wire.BACKEND
-    traits = BackendTraits()
+    traits = BackendTraits(gives_up_s=_SSH_MINUTES * 60.0)
 
     def __init__(
         self,

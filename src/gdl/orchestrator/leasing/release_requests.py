@@ -188,5 +188,4 @@ class ReleaseRequests:
 
     def _saw(self, evidence: Evidence, session: Session) -> None:
         evidence.look(session)
-        ends = session.expires_at
-        evidence.reserved_over = ends is not None and self._clock() >= ends
+        evidence.reserved_over = session.time_over(self._clock())

@@ -181,9 +181,7 @@ class Releaser:
             evidence.gone = True
         else:
             evidence.look(session)
-            evidence.reserved_over = (
-                session.expires_at is not None and self._clock() >= session.expires_at
-            )
+            evidence.reserved_over = session.time_over(self._clock())
         if not evidence.requested_before or not judge(evidence).proven:
             return False
         await self.save(await self._written_off(rental, judge(evidence).why))

@@ -27,6 +27,9 @@ from gdl.settings import Settings
 _NEXT = "the next offer may do better"
 TIME_OVER = "its reserved time was over"
 RESERVE_LONGER = "reserve longer with --hours, or extend a session with `gdl-tui extend`"
+_EARLIER, _AT_LEAST = 0.9, 0.5
+"""Shares of a backend's own limit: a machine is given up before the backend does it, because the
+backend does not look whether the machine is gone then; but not much earlier."""
 _AWAY_S = 180.0
 """How long a backend may be away while a machine is awaited: one that restarts after a crash may
 find its port taken for two minutes."""
@@ -52,7 +55,7 @@ class SessionMonitor:
     async def wait_running(self, deployment: Deployment, session: Session) -> Session:
         """Poll until the session can be entered. Raises SessionFailed, or BackendError when the
         backend stays away."""
-        limit = self._settings.timeouts.session
+        limit, hint = self._limit(session)
         started = answered = time.monotonic()
         pauses = Backoff(0.2, 5.0, jitter=(0.9, 1.1))
         trouble, retry_after = "", 0.0
@@ -61,17 +64,15 @@ class SessionMonitor:
                 raise await self._unexpected_end(deployment, session)
             elapsed = time.monotonic() - started
             if elapsed > limit:
-                raise SessionFailed(
-                    f"the machine was not ready within {clock_time(limit)}",
-                    f"{_NEXT}; GDL_TIMEOUTS__SESSION sets the limit",
-                )
+                raise SessionFailed(f"the machine was not ready within {clock_time(limit)}", hint)
             said = f"the backend does not answer ({trouble})" if trouble else str(session.status)
             await deployment.progress(
                 f"{session.provider}: {said}, SSH not up yet,"
                 f" {clock_time(elapsed)} of {clock_time(limit)}",
                 elapsed / limit,
             )
-            await asyncio.sleep(pauses.at_least(min(retry_after, max(limit - elapsed, 0.0))))
+            left = max(limit - elapsed, 0.0)
+            await asyncio.sleep(min(pauses.at_least(min(retry_after, left)), left + 0.01))
             try:
                 session = await self._backend.session(session.id)
                 answered, trouble, retry_after = time.monotonic(), "", 0.0
@@ -85,6 +86,19 @@ class SessionMonitor:
                 if time.monotonic() - answered > min(_AWAY_S, limit):
                     raise
         return session
+
+    def _limit(self, session: Session) -> tuple[float, str]:
+        """How many seconds a machine is awaited, and what to say when they are over."""
+        limit, gives_up = self._settings.timeouts.session, self._backend.traits.gives_up_s
+        if not gives_up:
+            return limit, f"{_NEXT}; GDL_TIMEOUTS__SESSION sets the limit"
+        age = 0.0
+        if session.created_at is not None:
+            age = max((self._clock() - session.created_at).total_seconds(), 0.0)
+        own = max(gives_up * _EARLIER - age, gives_up * _AT_LEAST)
+        if own >= limit:
+            return limit, f"{_NEXT}; GDL_TIMEOUTS__SESSION sets the limit"
+        return own, f"{_NEXT}; the backend gives up after {clock_time(gives_up)} itself"
 
     async def watch(self, deployment: Deployment, out_of_reach: asyncio.Event) -> GdlError:
         """Returns once the machine is out of reach and its backend says that it is over: why."""
