@@ -54,11 +54,11 @@ class Output:
 
         from gdl.domain.serialization import to_plain
 
-        value = to_plain(value)
+        # Only what JSON does not know is converted: most of it is plain already.
         try:
-            text = json.dumps(value, allow_nan=False)
+            text = json.dumps(value, allow_nan=False, default=to_plain)
         except ValueError:
-            text = json.dumps(_finite(value), allow_nan=False)
+            text = json.dumps(_finite(to_plain(value)), allow_nan=False)
         self.line(text)
 
     def abandon(self, closed: OutputClosed) -> int:
