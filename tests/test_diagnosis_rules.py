@@ -163,6 +163,7 @@ REPLAYED = {
     "no-model-at-path": "the scenarios deploy a model of the hub",
     "step-time-limit": "takes as long as the limit",
     "slow-download": "takes a minute; see test_download_rate.py",
+    "dead-while-running": "takes longer; see test_engine_killed.py",
 }
 
 

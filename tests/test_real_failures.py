@@ -242,7 +242,7 @@ def test_broken_vision_packages_are_repaired_and_a_killed_engine_is_started_once
         os.kill(core, signal.SIGKILL)
         again = run.until(lambda e: e["type"] == "remedy_applied")
         assert again["remedy"]["kind"] == "restart"
-        assert rules(run)[1:] == ["engine-dead"]
+        assert rules(run)[1:] == ["engine-killed"]
         run.until(lambda e: e["type"] == "noted" and e["text"].startswith("holding"))
         tunnel = first(run, lambda e: e["type"] == "tunnel_opened")
         assert "Paris" in ask(tunnel["endpoint"], Path(tunnel["api_key_file"]).read_text().strip())

@@ -71,6 +71,8 @@ class Timing(Part):
     """Download and reading of the model."""
     compile: float = 1.2
     graphs: float = 1.2
+    shutdown: float = 3.0
+    """A server whose engine was killed ends by itself."""
 
     def verified_within(self, speed: float) -> float:
         """Real seconds until the service gives up on SSH. However quick the market, real machines
@@ -206,8 +208,12 @@ class Server(_Whom):
     it starts; silent: it lives, says its text, and never listens; loop: it starts again and again;
     request: it dies at its first generation; sick: every generation is answered with HTTP 500;
     template: it has no chat template, and answers chats with HTTP 400; serving: it dies `after`
-    seconds later. logs: one of them is drawn from the seed. cured_by: a regular expression; a
-    start whose command line, environment or history of installations matches goes well.
+    seconds later; killed: its engine is killed, and it ends by itself with status 0 (while it
+    starts: 1); orphaned: a signal (status - 128) ends it, and its engine runs on. These two happen
+    in `phase`.
+    logs: one of them is drawn from the seed. cured_by: a regular expression; a start whose command
+    line, environment or history of installations matches goes well. times: how many starts of a
+    machine `killed` and `orphaned` are for; 0: all.
     """
 
     kind: Literal["server"] = "server"
@@ -222,7 +228,11 @@ class Server(_Whom):
         "sick",
         "template",
         "serving",
+        "killed",
+        "orphaned",
     ]
+    phase: Literal["starting", "loading", "serving"] = "serving"
+    times: int = Field(default=0, ge=0)
     logs: tuple[str, ...] = ()
     text: str = ""
     status: int = Field(default=1, ge=0, le=255)

@@ -193,6 +193,8 @@ class Machine:
             "status": fault.status,
             "cured_by": fault.cured_by,
             "after": fault.after / self._speed,
+            "phase": fault.phase,
+            "times": fault.times,
         }
 
     def _write_faults(self, folder: Path) -> None:

@@ -17,6 +17,8 @@ from gdl.host.gpu_errors import GpuWatch
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.endpoint.served_endpoint import Endpoint
 
+DEAD_S = 30.0
+"""A server whose engine is gone ends by itself within 10 s; one that does not is ended."""
 RECHECK_S = 120.0
 """Between two rounds of all checks, a real inference among them."""
 
@@ -54,12 +56,15 @@ async def watch(
     connected: Callable[[], bool],
     pid: int | None,
     has_gpu: bool,
+    on_dead: Callable[[str], None],
 ) -> None:
     """Tell changes as events, and keep the latest sample in `deployment.health`; without end.
+    on_dead: told why, once the endpoint has been dead for DEAD_S, while its server may still run.
     Nothing is done where requests have to be run on the machine itself."""
     if endpoint.client is None:
         return
     checked_at, well = time.monotonic(), True
+    dead_at: float | None = None
     checking: asyncio.Task[None] | None = None
     try:
         runner = endpoint.runner if has_gpu else None
@@ -69,6 +74,12 @@ async def watch(
             async for sample, changed in watched:
                 deployment.readings.health = sample
                 healthy = sample.condition is Condition.HEALTHY
+                if sample.condition is not Condition.DEAD:
+                    dead_at = None
+                elif dead_at is None:
+                    dead_at = time.monotonic()
+                elif time.monotonic() - dead_at > DEAD_S:
+                    on_dead(sample.reason)
                 news = changed and not (well and healthy)
                 if news:
                     await deployment.emit(

@@ -283,10 +283,17 @@ class Machine:
 
     async def fail(self, what: str, output: list[str], status: int | None) -> NoReturn:
         """Say why as an event, then raise DeployError."""
-        dep = self.deployment
-        found = diagnose(self.rules, output, exit_status=status, phase=str(dep.state.phase))
+        phase = str(self.deployment.state.phase)
+        await self.failed(
+            what, diagnose(self.rules, output, exit_status=status, phase=phase), status
+        )
+
+    async def failed(self, what: str, found: Diagnosis, status: int | None) -> NoReturn:
+        """As `fail`, with a cause that is known."""
         await self.tell(found)
         ended = "" if status is None else f" (exit {status})"
+        if status == 0:
+            ended = ", by itself with status 0"
         if status is not None and status < 0:
             ended = f" (signal {-status})"
         raise DeployError(f"{what}{ended}: {found.cause}", found.remedy, remedy=found.action)

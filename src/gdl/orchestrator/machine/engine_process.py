@@ -16,7 +16,7 @@ from gdl.domain.phase import Phase
 from gdl.engines.base import LogMark, Plan
 from gdl.host import process_stats
 from gdl.orchestrator.deployment.engine_habits import cache_exports
-from gdl.orchestrator.machine import gpu_sampler, process_sampler
+from gdl.orchestrator.machine import engine_end, gpu_sampler, process_sampler
 from gdl.orchestrator.machine.connection import TAIL_KEPT, Machine
 from gdl.orchestrator.machine.earlier_work import ENGINE_JOB
 from gdl.orchestrator.machine.startup_progress import StartupProgress
@@ -45,6 +45,8 @@ class EngineProcess:
         self._reader: asyncio.Task[None] | None = None
         self._sampling: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
+        self._before: asyncio.Task[engine_end.Before] | None = None
+        self._survivors: tuple[int, ...] = ()
         self.job: jobs.Job | None = None
         self.ended = asyncio.Event()
         self.over = asyncio.Event()
@@ -60,10 +62,13 @@ class EngineProcess:
 
     async def start(self, plan: Plan) -> None:
         """Start it, the first time or again. Raises DeployError, SshError."""
+        machine = self._machine
         if self.job is not None:
-            # The processes of its engine may have outlived it, and hold the GPU's memory.
-            await jobs.stop(self._machine.link, self.job)
-            await self._seen_to_end()
+            await self._clear_up(self.job)
+        elif self._before is None:
+            self._before = asyncio.create_task(
+                engine_end.before_start(machine.link, has_gpu=machine.rental.has_gpu)
+            )
         for event in (self.ended, self.over, self.ready_said):
             event.clear()
         self.hopeless = self.trouble = None
@@ -71,14 +76,25 @@ class EngineProcess:
         self._progress = StartupProgress(time.monotonic())
         spec = jobs.JobSpec(
             name=ENGINE_JOB,
-            workdir=self._machine.rental.work_dir,
+            workdir=machine.rental.work_dir,
             script=cache_exports(self._engine.info) + plan.server.script,
             log=plan.server.log,
             secret_env=plan.server.secret_env,
         )
-        self.job = await jobs.start(self._machine.link, spec)
+        self.job = await jobs.start(machine.link, spec)
         self.watch()
-        self._sampling = self._machine.spawn(self._sample(self.job.pid))
+        self._sampling = machine.spawn(self._sample(self.job.pid))
+
+    async def _clear_up(self, job: jobs.Job) -> None:
+        """The processes of its engine may have outlived it, and hold the GPU's memory."""
+        dep, link = self._machine.deployment, self._machine.link
+        await engine_end.end_survivors(dep, link, job, self._survivors)
+        self._survivors = ()
+        await self._seen_to_end()
+        await engine_end.await_free_gpu(dep, link, await self._state_before())
+
+    async def _state_before(self) -> engine_end.Before:
+        return engine_end.Before() if self._before is None else await self._before
 
     async def adopt(self) -> None:
         """Watch a server that runs already. Raises DeployError when there is none."""
@@ -229,7 +245,21 @@ class EngineProcess:
             raise self.trouble
         if self.hopeless is not None:
             await self._machine.give_up(self.hopeless)
-        await self._machine.fail(what, await self.tail(), self.exit_status)
+        machine = self._machine
+        found, self._survivors = await engine_end.explain(
+            machine.link,
+            machine.rules,
+            self.job,
+            await self.tail(),
+            self.exit_status,
+            str(machine.deployment.state.phase),
+            await self._state_before(),
+        )
+        await machine.failed(what, found, self.exit_status)
+
+    def give_up_dead(self, reason: str) -> None:
+        """It runs, and its endpoint has been dead for too long. reason: as its health says."""
+        self._give_up(by_id(self._machine.rules, "dead-while-running", [reason, *self._last()]))
 
     def _last(self) -> list[str]:
         return list(self._tail)[-3:]

@@ -248,7 +248,7 @@ class Attempt:
         while True:
             watching = self.machine.spawn(self._watch_health())
             try:
-                holding = served_endpoint.hold(self._deployment, self.server.ended)
+                holding = served_endpoint.hold(self._deployment, self.server.over)
                 return await self._while_it_lives(holding)
             except DeployError:
                 watching.cancel()
@@ -264,6 +264,7 @@ class Attempt:
             connected=lambda: not self.machine.out_of_reach.is_set(),
             pid=self.server.pid,
             has_gpu=self.machine.rental.has_gpu,
+            on_dead=self.server.give_up_dead,
         )
 
     async def _revive(self) -> None:
@@ -271,9 +272,11 @@ class Attempt:
         plan, api_key = self._plan, self._api_key
         try:
             await self.server.fail("the server ended while serving")
-        except DeployError:
+        except DeployError as error:
             forbidden = self._deployment.spec.auto_fix is False
             away = self.machine.out_of_reach.is_set()
+            if self._revived:
+                error.message += " It had been started once more before."
             if plan is None or api_key is None or self._revived or forbidden or away:
                 raise
             self._revived = True

@@ -43,9 +43,25 @@ class Host:
         if self._root is not None:
             (self._root / "marks" / name).write_text(text)
 
+    def forget(self, name: str) -> None:
+        if self._root is not None:
+            (self._root / "marks" / name).unlink(missing_ok=True)
+
+    def failed_once(self) -> None:
+        """One more start has gone wrong."""
+        self.mark("failures", f"{self._failures() + 1}\n")
+
+    def _failures(self) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            if self._root is not None:
+                return int((self._root / "marks" / "failures").read_text())
+        return 0
+
     def fault(self) -> dict[str, Any]:
         """The fault of this start: {} when there is none, or when something cured it."""
         fault: dict[str, Any] = self.facts["server"] or {}
+        if fault.get("times") and self._failures() >= fault["times"]:
+            return {}
         cure = fault.get("cured_by")
         if not cure:
             return fault

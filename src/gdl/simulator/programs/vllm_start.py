@@ -19,12 +19,16 @@ from pathlib import Path
 from typing import Any
 
 from .vllm_api import LABEL, Api, Served
+from .vllm_engine import LOADING, STARTING, EngineFault
 from .vllm_host import Host
+from .vllm_script import Script
 
 INSTALLED = Path("venv/installed")
 
 USUAL_PARAMETERS_B = 7.0
 USUAL_TOKENS = 1024
+DEAD_S = 0.3
+"""How long a server whose engine is gone still answers, as measured on a real one."""
 
 
 def installed(name: str, otherwise: str) -> str:
@@ -92,6 +96,7 @@ class Start:
         self.weights_gib = parameters_b(options.model) * 2 / 1.0737
         self.gpus = max(options.tensor_parallel_size, 1)
         self.seats = 1
+        self.engine_fault = EngineFault(self.fault, host)
 
     def run(self, verify: bool) -> socket.socket:
         at = self.fault.get("at")
@@ -148,6 +153,8 @@ class Start:
             "core.py:133",
         )
         say(f"Starting to load model {self.options.model}...", engine, "gpu_model_runner.py:2602")
+        self.engine_fault.begin(self._memory_mib())
+        self.engine_fault.now(STARTING)
         self.host.mark("loading")
         if at in ("silent", "loading", "loop"):
             self.host.pause("weights", 0.3)
@@ -156,6 +163,7 @@ class Start:
             while at == "silent" and self.host.owner_lives():
                 time.sleep(0.5)
             fail(self.fault)
+        self.engine_fault.now(LOADING)
         parts = max(1, min(round(self.weights_gib / 4.5), 12))
         seconds = self.host.seconds("weights")
         for part in range(parts + 1):
@@ -203,7 +211,11 @@ class Start:
         say(f"Graph capturing finished in {seconds:.0f} secs, took 0.31 GiB", engine, "gpu.py:3")
         took = f"took {seconds + 1:.2f} s"
         say(f"init engine (profile, create kv cache, warmup model) {took}", engine, "core.py:402")
-        self.host.mark("memory", f"{round((total * 0.9) * 1024)}\n")
+        self.host.mark("memory", f"{self._memory_mib()}\n")
+
+    def _memory_mib(self) -> int:
+        """What it takes of each GPU."""
+        return int(self.host.facts["memory_mib"] * 0.9)
 
 
 async def watch_owner(host: Host) -> None:
@@ -245,7 +257,8 @@ def served(start: Start) -> Served:
 
 async def serve(listener: socket.socket, start: Start) -> None:
     """Until the machine ends, or the fault wants it."""
-    api, fault = Api(served(start)), start.fault
+    script = Script()
+    api, fault = Api(served(start), script), start.fault
     server = await asyncio.start_server(api.accept, sock=listener, limit=2**20)
     port = listener.getsockname()[1]
     say(f"Starting vLLM server on http://127.0.0.1:{port}", place="entry.py:140")
@@ -256,8 +269,26 @@ async def serve(listener: socket.socket, start: Start) -> None:
     if fault.get("at") == "serving":
         await asyncio.sleep(fault["after"])
         fail(fault)
+    if start.engine_fault.at_work():
+        await engine_goes(start, script, server)
     await watch_owner(start.host)
     server.close()
+
+
+async def engine_goes(start: Start, script: Script, server: asyncio.Server) -> None:
+    """The engine is killed while it serves, or left behind."""
+    fault = start.engine_fault
+    await asyncio.sleep(fault.after_s)
+    if not fault.kills:
+        fault.orphan()
+    fault.dies_at_work()
+    script.health_status = 503
+    await asyncio.sleep(DEAD_S)
+    plain("INFO:     Shutting down")
+    server.close()
+    await asyncio.sleep(start.host.seconds("shutdown"))
+    plain(f"INFO:     Finished server process [{os.getpid()}]")
+    os._exit(0)
 
 
 def main(host: Host) -> None:

@@ -1,0 +1,138 @@
+"""An engine that is killed, and one that outlives its server, in every phase: noticed at once, told
+right, cleared up by pid, and started once more."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+
+import pytest
+
+import sandbox_support as support
+from deployment_support import last, of_type, told, until
+from gdl.domain import events as ev
+from gdl.domain.events import Recorded
+from gdl.domain.health import Condition
+from gdl.domain.phase import Phase
+from gdl.domain.remedies import RemedyKind
+from gdl.domain.spec import DeploymentSpec
+from gdl.orchestrator.endpoint import health_watch
+from gdl.orchestrator.service import Orchestrator
+from local_processes import processes_naming
+
+PHASES = ("starting", "loading", "serving")
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    support.isolate(monkeypatch, tmp_path)
+
+
+def scenario(
+    folder: Path, at: str, phase: str, *, times: int, status: int = 1, shutdown: float = 3.0
+) -> str:
+    path = folder / "mine.toml"
+    path.write_text(
+        f'title = "x"\n[timing]\nshutdown = {shutdown}\n[[fault]]\nkind = "server"\n'
+        f'at = "{at}"\nphase = "{phase}"\n'
+        f"times = {times}\nstatus = {status}\nafter = 60.0\n"
+    )
+    return str(path)
+
+
+async def served_again(house: Orchestrator) -> list[Recorded]:
+    """Until it serves with a restart behind it, then released."""
+    wish = DeploymentSpec("tinyllama", "sandbox", bench=False, after="hold", max_attempts=1)
+    ident = await house.deployments.deploy(wish)
+    again = False
+
+    def serves(event: ev.Event) -> bool:
+        nonlocal again
+        again = again or isinstance(event, ev.RemedyApplied)
+        return isinstance(event, ev.DeploymentFinished) or (
+            again and isinstance(event, ev.PhaseChanged) and event.phase is Phase.SERVING
+        )
+
+    await until(house, ident, serves)
+    await house.deployments.cancel(ident)
+    return await told(house, ident)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+async def test_a_killed_engine_is_told_and_started_once_more(phase: str, tmp_path: Path) -> None:
+    wanted = support.settings(tmp_path, scenario(tmp_path, "killed", phase, times=1))
+    async with support.sandbox(wanted) as (house, backend):
+        story = await served_again(house)
+        assert support.service_of(backend).market.rented() == []
+    assert last(story).outcome == "cancelled"
+    (found,) = of_type(story, ev.Diagnosed)
+    assert found.rule == "engine-killed" and "engine process was killed" in found.cause
+    assert any("EngineCore_DP0" in line for line in found.evidence)
+    (applied,) = of_type(story, ev.RemedyApplied)
+    assert (applied.remedy.kind, applied.by) == (RemedyKind.RESTART, "auto")
+    assert processes_naming(str(tmp_path)) == []
+
+
+async def test_a_dead_engine_is_noticed_before_its_server_has_ended(tmp_path: Path) -> None:
+    path = scenario(tmp_path, "killed", "serving", times=1, shutdown=300.0)
+    async with support.sandbox(support.settings(tmp_path, path)) as (house, _):
+        wish = DeploymentSpec("tinyllama", "sandbox", bench=False, after="hold", max_attempts=1)
+        ident = await house.deployments.deploy(wish)
+        died = noticed = None
+        async with asyncio.timeout(30):
+            async for recorded in house.deployments.events(ident):
+                event = recorded.event
+                if isinstance(event, ev.LogLines) and "died unexpectedly" in str(event.lines):
+                    died = died or recorded.at
+                if isinstance(event, ev.HealthChanged) and event.condition is Condition.DEAD:
+                    noticed = noticed or recorded.at
+                if isinstance(event, ev.RemedyApplied):
+                    break
+        await house.deployments.cancel(ident)
+        await told(house, ident)
+    assert died is not None and noticed is not None
+    assert (noticed - died).total_seconds() < 2.0
+
+
+async def test_a_server_that_stays_with_a_dead_engine_is_started_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health_watch, "DEAD_S", 1.0)
+    path = scenario(tmp_path, "killed", "serving", times=1, shutdown=6000.0)
+    async with support.sandbox(support.settings(tmp_path, path)) as (house, _):
+        story = await served_again(house)
+    assert last(story).outcome == "cancelled"
+    (found,) = of_type(story, ev.Diagnosed)
+    assert found.rule == "dead-while-running"
+
+
+async def test_an_engine_that_is_killed_twice_while_it_serves_is_a_named_failure(
+    tmp_path: Path,
+) -> None:
+    wanted = support.settings(tmp_path, scenario(tmp_path, "killed", "serving", times=0))
+    async with support.sandbox(wanted) as (house, backend):
+        wish = DeploymentSpec("tinyllama", "sandbox", bench=False, after="hold", max_attempts=1)
+        end = last(await told(house, await house.deployments.deploy(wish)))
+        assert support.service_of(backend).market.rented() == []
+    assert (end.outcome, end.kind, end.billing.value) == ("failed", "deploy", "released")
+    assert "by itself with status 0: The engine process was killed" in str(end.error)
+    assert "started once more before" in str(end.error) and end.hint
+
+
+@pytest.mark.parametrize("status", [129, 137])
+@pytest.mark.parametrize("phase", PHASES)
+async def test_an_engine_that_its_server_left_behind_is_ended_by_pid(
+    phase: str, status: int, tmp_path: Path
+) -> None:
+    wanted = support.settings(
+        tmp_path, scenario(tmp_path, "orphaned", phase, times=1, status=status)
+    )
+    async with support.sandbox(wanted) as (house, _):
+        story = await served_again(house)
+    assert last(story).outcome == "cancelled"
+    (found,) = of_type(story, ev.Diagnosed)
+    assert found.rule == "left-behind" and f"signal {status - 128}" in found.cause
+    notes = [note.text for note in of_type(story, ev.Noted)]
+    assert any(re.search(r"^ended 1 process .* running \(pid \d+\)", text) for text in notes), notes
+    assert processes_naming(str(tmp_path)) == []
