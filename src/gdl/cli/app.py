@@ -22,6 +22,7 @@ from gdl.cli.commands.doctor import doctor
 from gdl.cli.commands.env import env
 from gdl.cli.commands.extend import extend
 from gdl.cli.commands.health import health
+from gdl.cli.commands.ledger import ledger
 from gdl.cli.commands.models import models
 from gdl.cli.commands.offers import OfferOptions, offers
 from gdl.cli.commands.public import public
@@ -42,6 +43,7 @@ _COMMANDS = (
     destroy,
     extend,
     costs,
+    ledger,
     health,
     bench,
     benchmarks,

@@ -3,6 +3,7 @@ end it, and what proves that it ended."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -44,3 +45,64 @@ class LedgerEntry:
     price: float
     evidence: str
     service_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerAccount:
+    """What the entries of one session, or of one request that led to none, come to.
+
+    state: the last kind that tells how it stands. since, until: when it began and ended to cost, by
+    this computer's clock. cost: dollars so far; None where nobody knows whether it costs.
+    """
+
+    entries: tuple[LedgerEntry, ...]
+    session_id: str | None
+    state: LedgerKind
+    since: datetime | None
+    until: datetime | None
+    cost: float | None
+
+    @property
+    def certain(self) -> bool:
+        """Whether it is known how it stands: not rented, billing or released."""
+        return self.state not in _UNCERTAIN
+
+
+_UNCERTAIN = (
+    LedgerKind.REQUESTED,
+    LedgerKind.RENT_UNCERTAIN,
+    LedgerKind.RELEASE_REQUESTED,
+    LedgerKind.RELEASE_UNCERTAIN,
+)
+
+
+def accounts(entries: Iterable[LedgerEntry], now: datetime) -> list[LedgerAccount]:
+    """In the order in which they began. An intent whose session became known is that session's."""
+    entries = list(entries)
+    sessions: dict[str, str] = {}
+    grouped: dict[str, list[LedgerEntry]] = {}
+    for one in entries:
+        if one.session_id is not None:
+            sessions[one.intent_id] = one.session_id
+    for one in entries:
+        key = one.session_id or sessions.get(one.intent_id) or one.intent_id
+        grouped.setdefault(key, []).append(one)
+    return [_account(group, now) for group in grouped.values()]
+
+
+def _account(group: list[LedgerEntry], now: datetime) -> LedgerAccount:
+    told = [one for one in group if one.kind is not LedgerKind.EXTENDED] or group
+    state = told[-1].kind
+    rented = [one for one in group if one.kind is LedgerKind.RENTED]
+    session_id = next((one.session_id for one in reversed(group) if one.session_id), None)
+    # A doubt that names a session has seen it: it costs from the request on.
+    began = rented or (group if session_id is not None else [])
+    since = began[0].at if began else None
+    until = told[-1].at if state is LedgerKind.RELEASED else None
+    cost: float | None = None
+    if since is not None:
+        price = next((one.price for one in reversed(group) if one.price), 0.0)
+        cost = round(price * max(((until or now) - since).total_seconds(), 0.0) / 3600, 6)
+    elif state is LedgerKind.NOT_RENTED:
+        cost = 0.0
+    return LedgerAccount(tuple(group), session_id, state, since, until, cost)

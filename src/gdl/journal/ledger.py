@@ -6,7 +6,7 @@ from datetime import datetime
 
 from gdl.domain.ledger import LedgerEntry, LedgerKind
 from gdl.domain.rental import Rental
-from gdl.journal.store import Journal
+from gdl.journal.store import Journal, Statement
 
 
 def entry(
@@ -36,7 +36,12 @@ def entry(
 
 async def add(journal: Journal, one: LedgerEntry) -> None:
     """On disk when it returns. Raises GdlError."""
-    await journal.write(
+    await journal.write(*statement(one))
+
+
+def statement(one: LedgerEntry) -> Statement:
+    """What writes an entry, for the transaction of what it tells (`Journal.save`)."""
+    return (
         "INSERT INTO ledger (at, service_at, kind, backend, deployment_id, attempt, intent_id,"
         " session_id, provider, offer_id, price, evidence)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",

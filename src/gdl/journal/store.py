@@ -25,6 +25,8 @@ from gdl.domain.serialization import to_plain
 from gdl.domain.spec import DEFAULT_ENGINE
 
 T = TypeVar("T")
+Statement = tuple[str, tuple[Any, ...]]
+"""SQL and its values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,15 +144,14 @@ class Journal:
 
     # -- rentals -----------------------------------------------------------------------------
 
-    async def save(self, rental: Rental) -> None:
-        """Insert or replace; on disk when it returns."""
+    async def save(self, rental: Rental, *beside: Statement) -> None:
+        """Insert or replace, and what belongs to it in the same transaction; on disk when it
+        returns."""
         names = ", ".join(_RENTAL_FIELDS)
         marks = ", ".join("?" for _ in _RENTAL_FIELDS)
         values = tuple(_cell(getattr(rental, name)) for name in _RENTAL_FIELDS)
-        await self.write(
-            f"INSERT OR REPLACE INTO rentals ({names}) VALUES ({marks})",  # noqa: S608 - our names
-            values,
-        )
+        sql = f"INSERT OR REPLACE INTO rentals ({names}) VALUES ({marks})"  # noqa: S608 - our names
+        await self._write_all((sql, values), *beside)
 
     async def rentals(self, backend: str | None = None, service_url: str = "") -> list[Rental]:
         """Newest first; those of one backend, as far as that service can tell of them, or all."""
@@ -190,10 +191,17 @@ class Journal:
 
     async def write(self, sql: str, values: tuple[Any, ...]) -> int:
         """One statement as one transaction; how many rows it changed."""
+        return await self._write_all((sql, values))
+
+    async def _write_all(self, *statements: Statement) -> int:
+        """All or none of them; how many rows the first changed."""
 
         def work() -> int:
             with self._database:
-                return self._database.execute(sql, values).rowcount
+                counts = [
+                    self._database.execute(sql, values).rowcount for sql, values in statements
+                ]
+            return counts[0]
 
         return await self._do(work)
 

@@ -88,6 +88,7 @@ class Orchestrator:
             reconnector,
             tunnels,
             PublicUrls(lookup, reconnector, journal, settings, clock),
+            clock,
             read_only=read_only,
         )
         self.endpoints = SessionEndpoints(

@@ -9,6 +9,7 @@ alone, and said to be in doubt.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from gdl.domain.phase import Billing
 from gdl.domain.ranking import alike
 from gdl.domain.rental import Rental
 from gdl.domain.session import Session, SessionStatus
+from gdl.journal import ledger
 from gdl.journal.store import Journal
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.leasing import process_liveness
@@ -37,6 +39,7 @@ from gdl.settings import Settings
 _LATE_ROW_S = 10.0
 """How long after a missing answer a session may still turn up in the list."""
 MAY_BE_MADE = "a machine may have been made all the same"
+_FOUND = "it is in the backend's list, though the request was not answered; nobody has its key"
 _LOOK = "look at the marketplace's own console, then run `gdl-tui sessions`"
 
 
@@ -89,12 +92,13 @@ class AmbiguousRents:
         session may still turn up. uncertain: a machine may have been made whose session failed;
         None: as `late`. Raises ReleaseUnconfirmed when it cannot be found out."""
         if not self._backend.traits.bills:
-            await self.forget(deployment, rental)
+            await self.forget(deployment, rental, why=why.message)
             return True
         await deployment.progress(f"{why.message}: asking whether a machine exists")
         # From here on no answer is expected: other processes need not wait for one.
         rental = replace(rental, billing=Billing.UNKNOWN)
-        await deployment.record.note(rental)
+        entry = ledger.entry(rental, LedgerKind.RENT_UNCERTAIN, self._clock(), why.message)
+        await deployment.record.note(rental, entry)
         try:
             found = await self._named(why)
             if not found:
@@ -110,7 +114,8 @@ class AmbiguousRents:
         if not all(proven):
             deployment.record.clear()
             return False
-        await self.forget(deployment, rental, made=bool(found))
+        seen = f"{why.message}; the backend lists nothing that came of it"
+        await self.forget(deployment, rental, made=bool(found), why=seen)
         return True
 
     async def _broken(self, rental: Rental, offer: Offer, before: set[str]) -> Session | None:
@@ -209,22 +214,30 @@ class AmbiguousRents:
         await deployment.note(
             f"session {session.id} exists but its key is lost: destroying it", "warning"
         )
-        await deployment.record.note(replace(rental, session_id=session.id))
+        rental = replace(
+            rental, session_id=session.id, price=session.price_per_hour or rental.price
+        )
+        entry = ledger.entry(
+            rental, LedgerKind.RENTED, self._clock(), _FOUND, service_at=session.created_at
+        )
+        await deployment.record.note(rental, entry)
         # It cost something, and its events are to tell it.
         await deployment.emit(
             ev.SessionRented(
                 deployment.attempt,
                 session.id,
                 session.provider,
-                session.price_per_hour or rental.price,
+                rental.price,
                 session.expires_at,
                 since=session.created_at,
             )
         )
         rental = replace(rental, session_id=session.id, release_requests=1)
         evidence = Evidence()
+        await self._enter(rental, LedgerKind.RELEASE_REQUESTED, "asking the backend to end it")
         verdict = await self._releaser.bring_about(session.id, evidence, deployment.progress)
         if verdict.proven:
+            await self._enter(rental, LedgerKind.RELEASED, verdict.why)
             return True
         if not evidence.over:
             raise unconfirmed(session.id, session.provider, explained(evidence, verdict))
@@ -237,9 +250,21 @@ class AmbiguousRents:
         )
         return False
 
-    async def forget(self, deployment: Deployment, rental: Rental, *, made: bool = False) -> None:
-        """Nothing is rented by this request (any more). made: something was, and was destroyed."""
-        await deployment.record.settle(replace(rental, billing=Billing.NONE, session_id=None))
+    async def _enter(self, rental: Rental, kind: LedgerKind, why: str) -> None:
+        """Into the ledger. What happened has happened, whether or not the journal takes it."""
+        with contextlib.suppress(GdlError):
+            await ledger.add(self._journal, ledger.entry(rental, kind, self._clock(), why))
+
+    async def forget(
+        self, deployment: Deployment, rental: Rental, *, made: bool = False, why: str = ""
+    ) -> None:
+        """Nothing is rented by this request (any more). made: something was, and was destroyed.
+        why: what the request was answered with."""
+        rental = replace(rental, billing=Billing.NONE, session_id=None)
+        entry = None
+        if self._backend.traits.bills and not made:
+            entry = ledger.entry(rental, LedgerKind.NOT_RENTED, self._clock(), why)
+        await deployment.record.settle(rental, entry)
         billing = Billing.RELEASED if made else Billing.NONE
         words = "what the request had made is destroyed" if made else "nothing was rented"
         await deployment.emit(ev.BillingChanged(deployment.attempt, billing, None, words))

@@ -11,10 +11,12 @@ from datetime import datetime, timedelta
 
 from gdl.backends.base import Backend
 from gdl.domain.errors import GdlError, SessionGone
+from gdl.domain.ledger import LedgerKind
 from gdl.domain.phase import Billing
 from gdl.domain.ranking import alike
 from gdl.domain.rental import Rental
 from gdl.domain.session import Session
+from gdl.journal import ledger
 from gdl.journal.store import DeploymentRow, Journal
 from gdl.orchestrator.leasing import process_liveness
 from gdl.orchestrator.leasing.ambiguous import MAY_BE_MADE, may_be_made
@@ -24,6 +26,8 @@ from gdl.settings import Settings
 _CLOCKS_DIFFER = timedelta(minutes=2)
 _MOST_REQUESTS = 5
 """How often an end is asked for that is never proven."""
+_FOUND = "the program that asked is gone; the backend lists what fits its request"
+_NOTHING_CAME = "the program that asked is gone, and the backend lists nothing that came of it"
 _LATE = timedelta(seconds=60)
 """A request younger than this may still be at work in the backend."""
 
@@ -127,29 +131,36 @@ class Orphans:
         broken = [s for s in fitting if may_be_made(s)]
         if not may_be and broken:
             why = f"its rent request was cut off or failed ({broken[0].error}): {MAY_BE_MADE}"
-            await self._releaser.save(
-                replace(rental, session_id=broken[0].id, billing=Billing.UNKNOWN, doubt=why)
-            )
+            rental = replace(rental, session_id=broken[0].id, billing=Billing.UNKNOWN, doubt=why)
+            await self._write(rental, LedgerKind.RENT_UNCERTAIN, why, broken[0])
             return broken[0].id
         if not may_be:
             if self._clock() - rental.requested_at > _LATE:
-                await self._journal.save(replace(rental, billing=Billing.NONE))
+                rental = replace(rental, billing=Billing.NONE)
+                await self._write(rental, LedgerKind.NOT_RENTED, _NOTHING_CAME)
             return None
         if len(may_be) > 1:
             return None
         # The key is written before the journal learns of the session.
         key = self._settings.keys_dir / f"{rental.intent_id}.pem"
         there = await asyncio.to_thread(key.is_file)
-        await self._journal.save(
-            replace(
-                rental,
-                session_id=may_be[0].id,
-                billing=Billing.ACTIVE,
-                key_file=str(key) if there else "",
-                host_key_file=str(key.with_suffix(".hostkey")) if there else "",
-            )
+        rental = replace(
+            rental,
+            session_id=may_be[0].id,
+            billing=Billing.ACTIVE,
+            key_file=str(key) if there else "",
+            host_key_file=str(key.with_suffix(".hostkey")) if there else "",
         )
+        why = f"{_FOUND}; its key is {'here' if there else 'lost'}"
+        await self._write(rental, LedgerKind.RENTED, why, may_be[0])
         return may_be[0].id
+
+    async def _write(
+        self, rental: Rental, kind: LedgerKind, why: str, session: Session | None = None
+    ) -> None:
+        created = None if session is None else session.created_at
+        entry = ledger.entry(rental, kind, self._clock(), why, service_at=created)
+        await self._journal.save(rental, ledger.statement(entry))
 
     def _may_be(self, session: Session, rental: Rental) -> bool:
         if not alike(session.provider, rental.provider):

@@ -21,10 +21,12 @@ from gdl.domain.errors import (
     RentAmbiguous,
     SessionExists,
 )
+from gdl.domain.ledger import LedgerEntry, LedgerKind
 from gdl.domain.offers import Offer
 from gdl.domain.phase import Billing
 from gdl.domain.rental import Rental
-from gdl.domain.session import RentAnswer, RentRequest
+from gdl.domain.session import RentAnswer, RentRequest, Session
+from gdl.journal import ledger
 from gdl.journal.store import Journal
 from gdl.keyring.key_files import write_key
 from gdl.orchestrator.deployment.context import Deployment
@@ -74,7 +76,7 @@ class Renter:
         self.releaser = Releaser(backend, journal, settings, clock)
         self.monitor = SessionMonitor(backend, settings, self.releaser, clock)
         self._ambiguous = AmbiguousRents(backend, journal, settings, self.releaser, clock)
-        self._takeover = Takeover(backend, journal, self.releaser)
+        self._takeover = Takeover(backend, journal, self.releaser, clock)
 
     async def rent(self, deployment: Deployment, offer: Offer) -> RentAnswer:
         """A rented whose key is on disk. May be cancelled at any time: whoever catches that finds
@@ -154,7 +156,7 @@ class Renter:
             await deployment.note(f"{error.message}: asking again for {error.recommended_gb} GB")
             return None
         except SessionExists as error:
-            await self._ambiguous.forget(deployment, rental)
+            await self._ambiguous.forget(deployment, rental, why=error.message)
             rented = await self._takeover.adopt(deployment, rental, error)
             if rented is not None:
                 return rented
@@ -163,8 +165,8 @@ class Renter:
             await self._takeover.clear(deployment, rental, error)
             asked.way_cleared = True
             return None
-        except (OfferGone, BackendUnreachable):
-            await self._ambiguous.forget(deployment, rental)
+        except (OfferGone, BackendUnreachable) as error:
+            await self._ambiguous.forget(deployment, rental, why=error.message)
             raise
         except BackendRefused as error:
             # Even a refusal may be another's than the service's: one look is cheap. Where it broke
@@ -208,7 +210,12 @@ class Renter:
         key_file = rented.identity_file or ""
         if rented.private_key is not None:
             path = self._settings.keys_dir / f"{rental.intent_id}.pem"
-            key_file = str(await asyncio.to_thread(write_key, path, rented.private_key))
+            try:
+                key_file = str(await asyncio.to_thread(write_key, path, rented.private_key))
+            except GdlError as error:
+                why = f"rented, but its key could not be written: {error.message}"
+                await deployment.record.note(rental, self._rented(rental, rented.session, why))
+                raise
         rental = replace(
             rental,
             key_file=key_file,
@@ -219,9 +226,10 @@ class Renter:
             host_key_file=str(self._settings.keys_dir / f"{rental.intent_id}.hostkey"),
             price=rented.session.price_per_hour or rental.price,
         )
-        await deployment.record.save(rental)
-        detail = "the machine is rented" if self._backend.traits.bills else "nothing is billed"
         session = rented.session
+        entry = self._rented(rental, session, "the backend answered, and its key is on disk")
+        await deployment.record.save(rental, entry)
+        detail = "the machine is rented" if self._backend.traits.bills else "nothing is billed"
         await deployment.emit(ev.BillingChanged(deployment.attempt, billing, session.id, detail))
         await deployment.emit(
             ev.SessionRented(
@@ -243,13 +251,25 @@ class Renter:
 
     async def _remember(self, deployment: Deployment, rental: Rental) -> None:
         """Nothing is asked for before the journal has it. Raises GdlError when it does not."""
-        await deployment.record.intend(rental)
+        why = f"asking for {rental.offer_id} at {hourly(rental.price)}"
+        await deployment.record.intend(rental, self._entry(rental, LedgerKind.REQUESTED, why))
         if rental.billing is Billing.REQUESTED:
             await deployment.emit(
                 ev.BillingChanged(
                     deployment.attempt, Billing.REQUESTED, None, "asked for a machine"
                 )
             )
+
+    def _rented(self, rental: Rental, session: Session, why: str) -> LedgerEntry | None:
+        return self._entry(rental, LedgerKind.RENTED, why, session.created_at)
+
+    def _entry(
+        self, rental: Rental, kind: LedgerKind, why: str, service_at: datetime | None = None
+    ) -> LedgerEntry | None:
+        """For the ledger, where something is billed at all."""
+        if not self._backend.traits.bills:
+            return None
+        return ledger.entry(rental, kind, self._clock(), why, service_at=service_at)
 
     async def _session_ids(self) -> set[str]:
         if not self._backend.traits.bills:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from gdl.backends.base import Backend
 from gdl.domain import events as ev
 from gdl.domain.errors import GdlError, SessionExists
+from gdl.domain.ledger import LedgerKind
 from gdl.domain.phase import Billing
 from gdl.domain.rental import Rental
 from gdl.domain.session import RentAnswer
+from gdl.journal import ledger
 from gdl.journal.store import Journal
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.leasing import process_liveness
@@ -25,10 +29,17 @@ class Takeover:
     """Adopts what a dead process of ours left behind; clears away what nobody can enter; leaves
     alone what somebody uses."""
 
-    def __init__(self, backend: Backend, journal: Journal, releaser: Releaser) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        journal: Journal,
+        releaser: Releaser,
+        clock: Callable[[], datetime],
+    ) -> None:
         self._backend = backend
         self._journal = journal
         self._releaser = releaser
+        self._clock = clock
 
     async def adopt(
         self, deployment: Deployment, intent: Rental, error: SessionExists
@@ -62,7 +73,11 @@ class Takeover:
             engine=intent.engine,
         )
         deployment.adopted = True
-        await deployment.record.note(taken)
+        why = f"taken over from deployment {owned.deployment_id}, whose program is gone"
+        entry = ledger.entry(
+            taken, LedgerKind.RENTED, self._clock(), why, service_at=session.created_at
+        )
+        await deployment.record.note(taken, entry)
         await deployment.note(
             f"session {session.id} was rented by a gdl-tui that is gone, and its key is here:"
             " taking it over"

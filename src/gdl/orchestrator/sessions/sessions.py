@@ -12,10 +12,11 @@ from datetime import datetime
 from gdl.backends import base as backends
 from gdl.backends.base import Backend
 from gdl.domain.errors import GdlError, MachineError, SessionGone, SshError, UsageError
+from gdl.domain.ledger import LedgerKind
 from gdl.domain.phase import Billing
 from gdl.domain.rental import Rental
 from gdl.domain.session import Session, SessionStatus
-from gdl.journal import public_endpoints
+from gdl.journal import ledger, public_endpoints
 from gdl.journal.store import Journal
 from gdl.orchestrator.api.read_only import changing
 from gdl.orchestrator.api.views import PublicRow, SessionRow
@@ -45,6 +46,7 @@ class RentedSessions:
         reconnector: Reconnector,
         tunnels: Tunnels,
         public_urls: PublicUrls,
+        clock: Callable[[], datetime],
         *,
         read_only: bool,
     ) -> None:
@@ -58,6 +60,7 @@ class RentedSessions:
         self._reconnector = reconnector
         self._tunnels = tunnels
         self._public_urls = public_urls
+        self._clock = clock
 
     async def rows(self) -> list[SessionRow]:
         tunnels = {row.session_id: row.endpoint for row in await self._tunnels.rows()}
@@ -70,7 +73,21 @@ class RentedSessions:
     @changing("extend")
     async def extend(self, ident: str, hours: int) -> datetime | None:
         row = await self._lookup.row(ident)
-        return await backends.extend(self._backend, row.session.id, hours)
+        rentals = await self._lookup.rentals_of(row.session.id)
+        await self._extended(rentals, f"asking for {hours} more hours")
+        try:
+            until = await backends.extend(self._backend, row.session.id, hours)
+        except GdlError as error:
+            await self._extended(rentals, f"not extended: {error.message}")
+            raise
+        ends = "it has no end" if until is None else f"reserved until {until:%Y-%m-%d %H:%M} UTC"
+        await self._extended(rentals, ends)
+        return until
+
+    async def _extended(self, rentals: list[Rental], evidence: str) -> None:
+        if self._backend.traits.bills and rentals:
+            one = ledger.entry(rentals[0], LedgerKind.EXTENDED, self._clock(), evidence)
+            await ledger.add(self._journal, one)
 
     @changing("a shell")
     async def shell(self, ident: str) -> tuple[str, ...]:

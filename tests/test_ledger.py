@@ -1,0 +1,123 @@
+"""The ledger: what is written when, and what it comes to."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from deployment_support import last, told
+from failover_support import Flags, quick_orchestrator
+from gdl.backends.sandbox.backend import SandboxBackend
+from gdl.cli.app import run
+from gdl.domain.ledger import LedgerEntry, LedgerKind, accounts
+from gdl.domain.spec import DeploymentSpec
+from gdl.journal import ledger
+from gdl.journal.store import Journal
+from gdl.settings import load
+
+START = datetime(2026, 5, 6, 7, 0, tzinfo=UTC)
+
+
+def entry(
+    minute: int, kind: LedgerKind, session: str | None = None, intent: str = "i-1"
+) -> LedgerEntry:
+    at = START + timedelta(minutes=minute)
+    return LedgerEntry(at, kind, "b", "d-1", 1, intent, session, "vastai", "o-1", 0.6, "seen")
+
+
+@pytest.mark.parametrize(
+    ("kinds", "state", "cost"),
+    [
+        ("requested", "requested", None),
+        ("requested not_rented", "not_rented", 0.0),
+        ("requested rent_uncertain", "rent_uncertain", None),
+        ("requested rented", "rented", 0.59),
+        ("requested rented extended", "rented", 0.59),
+        ("requested rented release_requested", "release_requested", 0.59),
+        ("requested rented release_requested released", "released", 0.02),
+        ("requested rented release_requested release_uncertain", "release_uncertain", 0.59),
+        ("requested not_rented requested rented", "rented", 0.57),
+    ],
+)
+def test_what_the_entries_of_one_request_come_to(
+    kinds: str, state: str, cost: float | None
+) -> None:
+    named = ("rented", "extended", "release_requested", "released", "release_uncertain")
+    told = [
+        entry(minute, LedgerKind(kind), "s-1" if kind in named else None)
+        for minute, kind in enumerate(kinds.split())
+    ]
+    (account,) = accounts(told, START + timedelta(minutes=60))
+    assert (account.state, account.cost) == (state, cost)
+    certain = state in ("not_rented", "rented", "released")
+    assert account.certain is certain
+
+
+async def test_a_deployment_tells_each_rent_before_it_is_asked_for(tmp_path: Path) -> None:
+    flags: Flags = {
+        "backend": "sandbox",
+        "sandbox": {"scenario": "stale", "speed": 100.0},
+        "timeouts": {"http": 20, "rent": 20, "session": 60, "release": 60},
+    }
+    backend = SandboxBackend(load(data_dir=tmp_path, **flags), "tester")
+    async with quick_orchestrator(tmp_path, on=backend, **flags) as orchestrator:
+        spec = DeploymentSpec("tinyllama", "sandbox", bench=False, after="destroy")
+        assert (
+            last(await told(orchestrator, await orchestrator.deployments.deploy(spec))).kind == ""
+        )
+        kinds = [one.kind.value for one in await ledger.entries(orchestrator._journal)]
+    gone, served = kinds[: kinds.index("rented") - 1], kinds[kinds.index("rented") - 1 :]
+    assert set(gone) == {"requested", "not_rented"}
+    assert served[:2] == ["requested", "rented"]
+
+
+async def _written(folder: Path, *entries: LedgerEntry) -> None:
+    journal = await Journal.open(folder / "journal.sqlite")
+    for one in entries:
+        await ledger.add(journal, one)
+    await journal.aclose()
+
+
+@pytest.fixture
+def journaled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import asyncio
+
+    monkeypatch.setenv("GDL_DATA_DIR", str(tmp_path))
+    # No backend is needed to read it.
+    monkeypatch.setenv("GDL_BACKEND", "ssh")
+    rows = (
+        entry(0, LedgerKind.REQUESTED),
+        entry(1, LedgerKind.RENTED, "s-first"),
+        entry(30, LedgerKind.RELEASE_REQUESTED, "s-first"),
+        entry(31, LedgerKind.RELEASED, "s-first"),
+        entry(40, LedgerKind.REQUESTED, intent="i-2"),
+        entry(41, LedgerKind.RENT_UNCERTAIN, intent="i-2"),
+    )
+    asyncio.run(_written(tmp_path, *rows))
+
+
+@pytest.mark.usefixtures("journaled")
+def test_the_command_prints_entries_costs_and_doubts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["ledger"]) == 0
+    told = capsys.readouterr()
+    lines = told.out.splitlines()
+    assert len(lines) == 8
+    assert "release requested" in lines[3] and "$0.30" in lines[4] and "unknown" in lines[6]
+    assert lines[-1] == "$0.30 in all, by our own clock"
+    assert "in doubt: what d-1 asked for may be billing" in told.err
+
+
+@pytest.mark.usefixtures("journaled")
+def test_json_is_an_entry_a_line_and_a_total(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["ledger", "s-fi", "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["type"] for row in rows] == ["entry"] * 4 + ["total"]
+    assert [row.get("kind") for row in rows[:2]] == ["requested", "rented"]
+    assert rows[1]["session_id"] == "s-first" and rows[1]["cost"] == pytest.approx(0.3)
+    assert rows[-1] == {"type": "total", "cost": 0.3, "in_doubt": []}
+    assert run(["ledger", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["in_doubt"] == ["i-2"]
+    assert run(["ledger", "nobody"]) == 2
