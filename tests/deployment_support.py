@@ -24,7 +24,7 @@ from gdl.domain.events import DeploymentFinished, Event, PhaseChanged, Recorded
 from gdl.domain.offers import OfferQuery
 from gdl.domain.phase import Phase
 from gdl.domain.session import RentRequest
-from gdl.domain.spec import DeploymentSpec
+from gdl.domain.spec import ConfirmedOffer, DeploymentSpec
 from gdl.orchestrator.service import Orchestrator
 from gdl.settings import Settings, load
 
@@ -110,6 +110,10 @@ class Wish(TypedDict, total=False):
     ask_on_failure: bool
     engine_args: tuple[str, ...]
     auto_fix: bool | None
+    exclude_provider_after: int
+    include_providers: tuple[str, ...]
+    confirmed: tuple[ConfirmedOffer, ...]
+    max_spend: float | None
 
 
 def spec(

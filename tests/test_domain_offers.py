@@ -104,7 +104,7 @@ def test_when_nothing_suits_the_hint_says_what_would_help() -> None:
     assert message == (
         "no suitable offers (2 excluded: 1 from excluded providers, 1 too expensive)"
     )
-    assert "raise the price ceiling to $0.25/h" in hint and "allow provider vastai" in hint
+    assert "raise the price ceiling to $0.25/h" in hint and "include provider vastai" in hint
 
 
 def test_an_offer_that_is_not_listed_is_named() -> None:

@@ -176,12 +176,15 @@ async def test_all_excluded_is_counted_by_cause_with_what_would_help(
     )
     shopper.inject("create", "stale", 2)
     shopper.never_ready("vastai-103", "SSH verification timeout")
+    query = OfferQuery(max_price=1.0)
     async with quick_orchestrator(tmp_path, shopper.url) as house:
-        end = last(await deployed(house, wish(query=OfferQuery(max_price=1.0), max_attempts=5)))
-    assert "2 stale" in str(end.error) and "2 vastai after SSH errors" in str(end.error)
+        end = last(
+            await deployed(house, wish(query=query, max_attempts=5, exclude_provider_after=1))
+        )
+    assert "2 stale" in str(end.error) and "vastai after SSH errors on 1 host" in str(end.error)
     assert "no suitable offers (5 excluded" in str(end.error)
     assert "raise the price ceiling to $9.00/h" in str(end.hint)
-    assert "allow provider vastai" in str(end.hint)
+    assert "include provider vastai (`--include-provider vastai`, or u)" in str(end.hint)
 
 
 async def test_the_users_exclusions_hold_until_cleared(
@@ -250,10 +253,10 @@ async def test_when_nothing_is_left_the_user_may_bring_a_provider_back(
     shopper.list_offers(*OFFERS[:2])
     of = fates(shopper, {"vastai-101": "ssh"})
     async with quick_orchestrator(tmp_path, shopper.url, fate=of) as house:
-        ident = await house.deployments.deploy(wish(ask_on_failure=True))
+        ident = await house.deployments.deploy(wish(ask_on_failure=True, exclude_provider_after=1))
         await waits(house, ident)
-        notes = [e.text for e in house.deployments.state(ident).notes]
-        assert any("2 vastai after SSH errors" in text for text in notes)
+        stuck = house.deployments.state(ident).stuck
+        assert "vastai after SSH errors on 1 host" in stuck and "or u)" in stuck
         await house.deployments.include_provider(ident, "vastai")
         await house.deployments.decide(ident, AfterFailure.NEXT)
         assert offers_tried(await told(house, ident)) == ["vastai-101", "vastai-102"]

@@ -195,7 +195,10 @@ class Settings(BaseSettings):
     hours: int = Field(default=1, ge=1, le=12)
     """Hours to reserve."""
     max_attempts: int = Field(default=3, ge=1, le=20)
-    """Machines to try before giving up."""
+    """Machines to try before giving up; offers that were gone already are none."""
+    exclude_provider_after: int = Field(default=3, ge=0, le=100)
+    """Hosts of a provider whose SSH failed, without one between that could be entered, before the
+    provider is excluded until you include it; 0: never."""
     hf_token: SecretStr | None = None
     """For gated models; also taken from HF_TOKEN. Reaches the machine in a file of mode 0600."""
     hosts: tuple[SshHost, ...] = ()

@@ -174,11 +174,14 @@ def _told_on_machine(event: ev.Event) -> Iterator[str]:
             )
             if event.hint:
                 yield f"  {plain(event.hint, 400)}"
+        case ev.ExclusionSet(aside=True):
+            yield f"  {plain(event.reason, 200)}; others are tried first"
         case ev.ExclusionSet():
             until = f" until {event.until:%d %b %H:%M} UTC" if event.until else ""
             yield f"  excluded{until}: {event.kind} {plain(event.key, 80)}"
         case ev.ExclusionLifted():
-            yield f"  included again: {event.kind} {plain(event.key, 80)}"
+            if not event.reason:
+                yield f"  included again: {event.kind} {plain(event.key, 80)}"
         case ev.Noted():
             yield f"  {_LEVELS.get(event.level, '')}{plain(event.text, 600)}"
 

@@ -53,6 +53,14 @@ ExcludeProviderOption = Annotated[
     list[str] | None,
     typer.Option("--exclude-provider", metavar="P", help="Not this provider; may be repeated."),
 ]
+IncludeProviderOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--include-provider",
+        metavar="P",
+        help="This provider again, though failures excluded it; may be repeated.",
+    ),
+]
 MaxPriceOption = Annotated[
     float | None,
     typer.Option("--max-price", metavar="USD", min=0.0001, help="Dollars an hour, at most."),

@@ -28,6 +28,9 @@ ACTIVE = (
 )
 """In the order in which a deployment passes them."""
 
+NO_MACHINE = frozenset({"offer_gone", "session_exists"})
+"""Kinds of errors after which no machine was tried: somebody else has it, or a sibling of ours."""
+
 _ENDS = frozenset({Phase.FAILED, Phase.CANCELLED})
 
 TRANSITIONS: dict[Phase, frozenset[Phase]] = {
@@ -94,6 +97,11 @@ class AttemptState:
     remedies: tuple[ev.RemedyApplied, ...] = ()
     failure: ev.AttemptFailed | None = None
 
+    @property
+    def had_no_machine(self) -> bool:
+        """Whether it failed because somebody else was faster."""
+        return self.failure is not None and self.failure.kind in NO_MACHINE
+
     def cost(self, now: datetime) -> float:
         """Dollars so far: price times the time between rent and release (or now)."""
         if self.rented_at is None:
@@ -127,6 +135,8 @@ class DeploymentState:
     auto_failover: bool = True
     waiting: bool = False
     """A failed attempt, or one that can go on, waits for the user's choice."""
+    stuck: str = ""
+    """While it waits: why no next offer can be taken, and what would help."""
     offered: Remedy | None = None
     """What the user may choose to apply on the machine, which is still rented."""
     last_seq: int = 0
@@ -138,6 +148,11 @@ class DeploymentState:
     @property
     def endpoint(self) -> str | None:
         return self.tunnel.endpoint if self.tunnel else None
+
+    @property
+    def tried(self) -> int:
+        """Machines tried so far, the current one among them; offers that were gone are none."""
+        return sum(not a.had_no_machine for a in self.attempts)
 
     def cost(self, now: datetime) -> float:
         return sum(a.cost(now) for a in self.attempts)
@@ -220,9 +235,9 @@ def _apply_serving(state: DeploymentState, event: ev.Event) -> DeploymentState:
         case ev.ExclusionSet() | ev.ExclusionLifted():
             return _change_exclusions(state, event)
         case ev.ChoiceAwaited():
-            return replace(state, waiting=True, offered=event.remedy)
+            return replace(state, waiting=True, offered=event.remedy, stuck=event.reason)
         case ev.ChoiceMade():
-            return replace(state, waiting=False, offered=None)
+            return replace(state, waiting=False, offered=None, stuck="")
         case ev.AutoFailoverSet():
             return replace(state, auto_failover=event.enabled)
         case ev.Noted():

@@ -3,6 +3,7 @@
     GdlError                  message: what happened; hint: what to do
     ├── UsageError            a wrong argument, setting or file of the user's (exit 2)
     ├── NoSuitableOffer       nothing left to rent (exit 3)
+    │   └── ConfirmedOfferGone    what the user confirmed cannot be had at that price
     ├── MachineError          no machine could be had, or it could not be entered (exit 4)
     │   ├── OfferGone             somebody else took it
     │   ├── SessionExists         the same consumer already has this offer
@@ -21,7 +22,8 @@
     │   ├── BackendUnreachable    nothing answers at its address
     │   └── BackendRefused        it answered, and said no
     ├── Cancelled             the user stopped it (exit 8)
-    └── ReleaseUnconfirmed    the machine may still be billing (exit 9)
+    ├── ReleaseUnconfirmed    the machine may still be billing (exit 9)
+    └── SpendLimitReached     what the deployment may cost is spent (exit 10)
 
 `kind` is the stable name that events and JSON carry.
 """
@@ -50,6 +52,26 @@ class UsageError(GdlError):
 
 class NoSuitableOffer(GdlError):
     kind = "no_suitable_offer"
+
+
+class ConfirmedOfferGone(NoSuitableOffer):
+    """alternative: the id of what could be rented in its place, if anything; price_per_hour: its
+    price, which the user has not confirmed. provider: of the offer that was confirmed, "" when that
+    is not listed."""
+
+    def __init__(
+        self,
+        message: str,
+        hint: str,
+        *,
+        alternative: str | None = None,
+        price_per_hour: float = 0.0,
+        provider: str = "",
+    ) -> None:
+        super().__init__(message, hint)
+        self.alternative = alternative
+        self.price_per_hour = price_per_hour
+        self.provider = provider
 
 
 class MachineError(GdlError):
@@ -175,3 +197,7 @@ class Cancelled(GdlError):
 
 class ReleaseUnconfirmed(GdlError):
     kind = "release_unconfirmed"
+
+
+class SpendLimitReached(GdlError):
+    kind = "spend_limit"

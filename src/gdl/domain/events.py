@@ -219,7 +219,8 @@ class AttemptFailed(Event):
 @dataclass(frozen=True, slots=True)
 class ExclusionSet(Event):
     """Somebody is excluded from here on; `until` None: as long as the deployment, or until it is
-    cleared. kind: offer | machine | provider. remembered: other deployments exclude it, too."""
+    cleared. kind: offer | machine | provider. remembered: other deployments exclude it, too.
+    aside: a provider that is taken when nothing else suits, and comes back by itself then."""
 
     attempt: int
     kind: str
@@ -227,24 +228,28 @@ class ExclusionSet(Event):
     reason: str
     until: datetime | None = None
     remembered: bool = False
+    aside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ExclusionLifted(Event):
-    """The user included somebody in this deployment again."""
+    """Somebody is included in this deployment again: by the user, or for the reason told."""
 
     attempt: int
     kind: str
     key: str
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ChoiceAwaited(Event):
     """Nothing goes on by itself: the user is to say what next. remedy: what can be applied, on a
-    machine that stays rented until the choice is made; None after a failed attempt."""
+    machine that stays rented until the choice is made; None after a failed attempt. reason: why
+    there is no next offer to take, and what would help; "" while there may be one."""
 
     attempt: int
     remedy: Remedy | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,11 @@ class OfferQuery:
         return frozenset(self.offer_ids if self.offer_id is None else (self.offer_id,))
 
 
+def dearer(price: float, confirmed: float) -> bool:
+    """Whether dollars an hour are more than what was confirmed, and not its rounding."""
+    return price > confirmed * 1.001 + 0.00005
+
+
 class RankedOffer(NamedTuple):
     """An offer and what speaks against it. A tuple, as thousands are made at each look.
 
@@ -103,8 +108,9 @@ class Exclusion:
     """Who is excluded, why, and until when.
 
     kind: offer | machine | provider. cause: the few words it is counted under ("stale").
-    until: None lasts until it is cleared. scope: deployment (ends with it) | remembered (across
-    restarts) | user (asked for by the user, across restarts).
+    until: None lasts until it is cleared. scope: deployment (ends with it) | aside (a provider
+    that this deployment takes when nothing else suits) | remembered (across restarts) | user (asked
+    for by the user, across restarts).
     """
 
     kind: str
@@ -122,8 +128,10 @@ class Exclusion:
     @property
     def words(self) -> str:
         """The reason with its end, in one line."""
-        if self.scope == "deployment":
+        if self.scope in ("deployment", "aside"):
             return self.reason
+        if self.until is None and self.scope == "remembered":
+            return f"{self.reason}, until you include it"
         if self.until is None:
             return f"{self.reason}, until you clear it"
         return f"{self.reason}, until {self.until:%d %b %H:%M} UTC"

@@ -292,7 +292,8 @@ def _what_helps(rows: list[RankedOffer]) -> str:
     if too_dear:
         hints.append(f"raise the price ceiling to {dollars(_up_to_a_cent(min(too_dear)))}/h")
     if providers:
-        hints.append(f"allow provider {', '.join(providers)}")
+        names = " ".join(f"--include-provider {name}" for name in providers)
+        hints.append(f"include provider {', '.join(providers)} (`{names}`, or u)")
     remembered = [r for r in shut_out if r.exclusion in ("offer", "machine") and r.until]
     if remembered and not hints:
         soonest = min(r.until for r in remembered if r.until is not None)

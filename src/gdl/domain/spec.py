@@ -11,6 +11,14 @@ DEFAULT_ENGINE = "vllm"
 
 
 @dataclass(frozen=True, slots=True)
+class ConfirmedOffer:
+    """An offer that the user was shown and took, at that price an hour or less."""
+
+    offer_id: str
+    price_per_hour: float
+
+
+@dataclass(frozen=True, slots=True)
 class DeploymentSpec:
     """What the user asked for. `model` as typed: alias, hub id or path on the machine.
 
@@ -22,6 +30,13 @@ class DeploymentSpec:
     ending the deployment.
     auto_fix: remedies on the same machine are applied without a question: None those that overrule
     nothing the user decided, True all, False none.
+    confirmed: what the user was shown and took; the first machine is one of these. Empty: none was
+    shown, and the cheapest is taken.
+    exclude_provider_after: hosts of a provider whose SSH failed, without one between that could be
+    entered, before the provider is excluded until the user includes it; 0: never.
+    include_providers: included again as the deployment begins.
+    max_spend: dollars that all attempts together may cost. spent_before: of these, what was spent
+    before this deployment began, when it goes on with an earlier one's machine.
     """
 
     model: str
@@ -37,3 +52,8 @@ class DeploymentSpec:
     engine_args: tuple[str, ...] = ()
     auto_fix: bool | None = None
     engine: str = DEFAULT_ENGINE
+    confirmed: tuple[ConfirmedOffer, ...] = ()
+    exclude_provider_after: int = 3
+    include_providers: tuple[str, ...] = ()
+    max_spend: float | None = None
+    spent_before: float = 0.0

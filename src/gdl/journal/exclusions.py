@@ -59,6 +59,15 @@ async def clear(journal: Journal, backend: str, key: str | None) -> int:
     )
 
 
+async def forget_provider(journal: Journal, backend: str, provider: str) -> None:
+    """One that failures excluded; what a user asked for stays."""
+    await journal.write(
+        "DELETE FROM exclusions WHERE backend = ? AND kind = 'provider' AND key = ?"
+        " AND scope = 'remembered'",
+        (backend, provider),
+    )
+
+
 async def tidy(journal: Journal, now: datetime) -> None:
     """Drop those whose end has passed. All times are written in UTC, so they sort as text."""
     await journal.write(

@@ -12,6 +12,7 @@ from gdl.cli.options import (
     ContextOption,
     EngineOption,
     ExcludeProviderOption,
+    IncludeProviderOption,
     JsonOption,
     MarketTarget,
     MaxPriceOption,
@@ -43,6 +44,18 @@ class DeployOptions:
     ]
     provider: ProviderOption = None
     exclude_provider: ExcludeProviderOption = None
+    include_provider: IncludeProviderOption = None
+    exclude_provider_after: Annotated[
+        int | None,
+        typer.Option(
+            "--exclude-provider-after",
+            metavar="N",
+            min=0,
+            max=100,
+            help="Exclude a provider after SSH failures on N of its hosts in a row; 0: never.  "
+            "[default: 3]",
+        ),
+    ] = None
     offer: Annotated[
         str | None, typer.Option("--offer", metavar="ID", help="This offer alone.")
     ] = None
@@ -53,7 +66,11 @@ class DeployOptions:
     max_attempts: Annotated[
         int | None,
         typer.Option(
-            "--max-attempts", metavar="N", min=1, max=20, help="Machines to try.  [default: 3]"
+            "--max-attempts",
+            metavar="N",
+            min=1,
+            max=20,
+            help="Machines to try; offers that were gone do not count.  [default: 3]",
         ),
     ] = None
     bench: Annotated[
@@ -98,6 +115,7 @@ class DeployOptions:
             "max_price": self.max_price,
             "hours": self.hours,
             "max_attempts": self.max_attempts,
+            "exclude_provider_after": self.exclude_provider_after,
             "install": None if self.runtime is None else {"runtime": self.runtime},
             **engine_flags(self.engine),
         }
@@ -174,6 +192,8 @@ def _spec(wanted: DeployOptions, session: Session) -> DeploymentSpec:
         query=query,
         hours=settings.hours,
         max_attempts=settings.max_attempts,
+        exclude_provider_after=settings.exclude_provider_after,
+        include_providers=tuple(wanted.include_provider or ()),
         bench=wanted.bench,
         after=wanted.after,
         engine_args=tuple(wanted.engine_arg or ()),

@@ -12,7 +12,7 @@ from gdl.domain.deployment import DeploymentState
 from gdl.domain.phase import Phase
 from gdl.domain.remedies import Remedy
 from gdl.domain.rental import Rental
-from gdl.domain.spec import DeploymentSpec
+from gdl.domain.spec import ConfirmedOffer, DeploymentSpec
 from gdl.engines.base import Engine, Model
 from gdl.orchestrator.deployment.decisions import Decisions
 from gdl.orchestrator.deployment.event_channel import EventChannel
@@ -38,6 +38,9 @@ class Deployment:
     made by itself. adopted: its machine was rented by a process that is gone. disk_gb: what to ask
     for, after a disk turned out too small.
 
+    confirmed: what the user was shown and took, at that price or less; confirmed_tried: one of them
+    was tried, and others may be taken. over_limit: it is being ended, as what it may cost is spent.
+
     doubts: what may still be billing though the deployment goes on without it.
     """
 
@@ -55,12 +58,16 @@ class Deployment:
     tries_left: bool = False
     adopted: bool = False
     disk_gb: int | None = None
+    confirmed: tuple[ConfirmedOffer, ...] = ()
+    confirmed_tried: bool = False
+    over_limit: bool = False
     doubts: list[Doubt] = field(default_factory=list)
     exclusions: DeploymentExclusions = field(default_factory=DeploymentExclusions)
     decisions: Decisions = field(init=False)
     readings: LiveReadings = field(init=False)
 
     def __post_init__(self) -> None:
+        self.confirmed = self.spec.confirmed
         self.decisions = Decisions(self.id)
         self.readings = LiveReadings(self.channel.clock)
 
@@ -78,11 +85,14 @@ class Deployment:
         """Whether the next offer is taken by itself when this attempt fails."""
         return self.auto_failover and self.tries_left
 
-    async def ask(self, note: str, remedy: Remedy | None = None) -> AfterFailure:
-        """Until the user has chosen. note: what says so. remedy: what there is to apply."""
+    async def ask(
+        self, note: str, remedy: Remedy | None = None, *, reason: str = ""
+    ) -> AfterFailure:
+        """Until the user has chosen. note: what says so. remedy: what there is to apply. reason:
+        why no next offer can be taken."""
 
         async def announce() -> None:
-            await self.emit(ev.ChoiceAwaited(self.attempt, remedy))
+            await self.emit(ev.ChoiceAwaited(self.attempt, remedy, reason))
             await self.note(note)
 
         choice = await self.decisions.after_failure(announce)

@@ -87,7 +87,8 @@ def blame_for(error: GdlError, rules: RuleSet, rule: str = "") -> Blame:
 def exclusions_for(
     blame: Blame, offer: Offer, error: GdlError, now: datetime, backend: str
 ) -> Iterable[Exclusion]:
-    """Whom a failure excludes: always the offer, and what blame.toml adds to it."""
+    """Which offer and machine a failure excludes: always the offer, and what blame.toml adds to it.
+    What it means for the provider is not said here."""
     reason = f"failed: {error.message}"[:_REASON]
     cause = blame.cause.format(provider=offer.provider)
     hours = blame.offer_hours
@@ -98,9 +99,6 @@ def exclusions_for(
     yield _exclusion("offer", offer.id, reason, cause, now, hours, backend)
     if machine is not None and not blame.offer_hours and blame.id != "busy":
         yield _exclusion("machine", machine, reason, cause, now, blame.machine_hours, backend)
-    if blame.provider:
-        why = f"SSH error on {offer.id}"
-        yield _exclusion("provider", offer.provider, why, cause, now, 0.0, backend)
 
 
 def _exclusion(

@@ -110,6 +110,9 @@ class Marketplace:
     async def exclusions(self) -> list[Exclusion]:
         """Those in force for every deployment, newest first. Raises GdlError."""
         found = await remembered.in_force(self._journal, self._backend.name, self._clock())
+        if not self._backend.traits.bills:
+            # A failure says nothing about a machine of the user's own for long.
+            return [x for x in found if x.scope == "user"]
         if self._backend.traits.outlives_program:
             return found
         # A market that began with this process knows nothing of the failures of an earlier one.

@@ -22,7 +22,7 @@ from gdl.domain.errors import (
     SessionExists,
 )
 from gdl.domain.ledger import LedgerEntry, LedgerKind
-from gdl.domain.offers import Offer
+from gdl.domain.offers import Offer, dearer
 from gdl.domain.phase import Billing
 from gdl.domain.rental import Rental
 from gdl.domain.session import RentAnswer, RentRequest, Session
@@ -41,7 +41,6 @@ from gdl.settings import Settings
 
 _NEXT = "the next offer may do better"
 _IN_DOUBT = "whether a machine was made is not known"
-_OVER_CEILING = 1.01
 
 
 @dataclass(slots=True)
@@ -240,12 +239,11 @@ class Renter:
                 session.expires_at,
             )
         )
-        ceiling = deployment.spec.query.max_price
         price = session.price_per_hour
-        if ceiling is not None and price > ceiling * _OVER_CEILING:
+        if dearer(price, offered):
             raise MachineError(
                 f"the machine costs {hourly(price)}, its offer said {hourly(offered)}",
-                "it is over the price ceiling and is released",
+                "that was not agreed to, and it is released",
             )
         return rented
 

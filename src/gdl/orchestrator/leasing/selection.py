@@ -1,4 +1,4 @@
-"""Which offer a deployment takes next, and whom it excludes after a failure."""
+"""Which offer a deployment takes next."""
 
 from __future__ import annotations
 
@@ -9,27 +9,24 @@ from datetime import datetime
 
 from gdl.backends.base import Backend
 from gdl.domain import events as ev
-from gdl.domain.errors import GdlError, NoSuitableOffer, UsageError
+from gdl.domain.errors import ConfirmedOfferGone, NoSuitableOffer
 from gdl.domain.money import dollars
-from gdl.domain.offers import Exclusion, Offer, OfferQuery
+from gdl.domain.offers import Exclusion, Offer, OfferQuery, RankedOffer, dearer
 from gdl.domain.ranking import why_none
-from gdl.journal import exclusions as remembered
 from gdl.journal.store import Journal
 from gdl.orchestrator.deployment.context import Deployment
-from gdl.orchestrator.deployment.engine_habits import rules_of
-from gdl.orchestrator.leasing.blame import Blame, blame_for, ends_everything, exclusions_for
+from gdl.orchestrator.leasing.excluding import Excluding
 from gdl.orchestrator.leasing.marketplace import Marketplace
-from gdl.orchestrator.leasing.requirements import needed_of
 from gdl.orchestrator.leasing.retry import LONGEST_S, retrying
+from gdl.orchestrator.leasing.spending import refuse_over_limit
 from gdl.presentation.money import hourly
 from gdl.settings import Settings
 
-_BIG_DISK_GB = 100
-"""Asked for after a disk was too small for a model of unknown size."""
+_NEXT = "take the next offer"
 
 
 class OfferSelection:
-    """Chooses the offer of each attempt, and excludes who is to blame when one fails."""
+    """Chooses the offer of each attempt. excluding: who is left out after a failure."""
 
     def __init__(
         self,
@@ -41,25 +38,17 @@ class OfferSelection:
     ) -> None:
         self._market = market
         self._backend = backend
-        self._journal = journal
         self._settings = settings
         self._clock = clock
-
-    # -- offers ----------------------------------------------------------------------------------
+        self.excluding = Excluding(backend, journal, settings, clock)
 
     async def choose(self, deployment: Deployment) -> Offer:
-        """The cheapest suitable offer of a fresh list. Raises NoSuitableOffer with what would
-        help, or BackendError when the list cannot be had."""
+        """What the user confirmed, or else the cheapest suitable offer, of a fresh list. Raises
+        ConfirmedOfferGone, NoSuitableOffer with what would help, SpendLimitReached, or BackendError
+        when the list cannot be had."""
         query = self._allowing(deployment)
         offers = await self._fresh(deployment, query)
-        ranked = await self._market.ranked(
-            offers,
-            query,
-            engine=deployment.engine,
-            hours=deployment.spec.hours,
-            excluded=deployment.exclusions.in_force,
-            included=deployment.exclusions.included,
-        )
+        ranked = await self._ranked(deployment, offers, query)
         suitable = [r for r in ranked if r.excluded is None]
         reasons = Counter(r.excluded for r in ranked if r.excluded is not None)
         await deployment.emit(
@@ -69,23 +58,86 @@ class OfferSelection:
                 tuple(f"{count} x {reason}" for reason, count in reasons.most_common(8)),
             )
         )
-        if not suitable:
+        chosen = _confirmed(deployment, ranked, suitable, query)
+        if chosen is None:
             raise NoSuitableOffer(*why_none(ranked, query))
-        return suitable[0].offer
+        refuse_over_limit(deployment, chosen, self._clock())
+        if any(x.key == chosen.provider for x in deployment.exclusions.aside):
+            await self.excluding.take_back(deployment, chosen.provider)
+        return chosen
+
+    async def _ranked(
+        self, deployment: Deployment, offers: Sequence[Offer], query: OfferQuery
+    ) -> list[RankedOffer]:
+        """Providers that are set aside come after all others: they suit when nothing else does."""
+        exclusions = deployment.exclusions
+        always = (*exclusions.in_force, *self._dearer_than_confirmed(deployment, offers))
+        ranked = await self._rank(deployment, offers, query, (*always, *exclusions.aside))
+        if not exclusions.aside or any(r.excluded is None for r in ranked):
+            return ranked
+        ranked = await self._rank(deployment, offers, query, always)
+        suitable = [r.offer.provider for r in ranked if r.excluded is None]
+        if not suitable:
+            return ranked
+        # Of several, the one of which the fewest hosts failed; the first is the cheapest.
+        first = min(suitable, key=exclusions.failed_hosts)
+        others = [x for x in exclusions.aside if x.key != first]
+        return await self._rank(deployment, offers, query, (*always, *others))
+
+    async def _rank(
+        self,
+        deployment: Deployment,
+        offers: Sequence[Offer],
+        query: OfferQuery,
+        excluded: Sequence[Exclusion],
+    ) -> list[RankedOffer]:
+        return await self._market.ranked(
+            offers,
+            query,
+            engine=deployment.engine,
+            hours=deployment.spec.hours,
+            excluded=excluded,
+            included=deployment.exclusions.included
+            - {x.key for x in excluded if x.scope == "aside"},
+        )
+
+    def _dearer_than_confirmed(
+        self, deployment: Deployment, offers: Sequence[Offer]
+    ) -> list[Exclusion]:
+        """Offers that the user confirmed at a lower price than they have by now."""
+        prices = {c.offer_id: c.price_per_hour for c in deployment.confirmed}
+        return [
+            Exclusion(
+                "offer",
+                offer.id,
+                f"costs {hourly(offer.price_per_hour)} by now, confirmed at {hourly(said)}",
+                self._clock(),
+                cause="dearer than confirmed",
+                scope="deployment",
+                backend=self._backend.name,
+            )
+            for offer in offers
+            if (said := prices.get(offer.id)) is not None and dearer(offer.price_per_hour, said)
+        ]
 
     async def again(self, deployment: Deployment, failed: Offer) -> Offer:
-        """A failed offer as it is listed now. Raises NoSuitableOffer when it is not."""
+        """A failed offer as it is listed now, at the price it had or less. Raises NoSuitableOffer
+        when it is not, SpendLimitReached."""
         offers = await self._fresh(deployment, deployment.spec.query)
         found = next((o for o in offers if o.id == failed.id), None)
         if found is None:
-            raise NoSuitableOffer(f"{failed.id} is not listed any more", "take the next offer")
+            raise NoSuitableOffer(f"{failed.id} is not listed any more", _NEXT)
+        now, before = found.price_per_hour, failed.price_per_hour
         ceiling = deployment.spec.query.max_price
-        if ceiling is not None and found.price_per_hour > ceiling:
+        if ceiling is not None and now > ceiling:
             raise NoSuitableOffer(
-                f"{failed.id} costs {hourly(found.price_per_hour)} by now, "
-                f"over {dollars(ceiling)}/h",
-                "take the next offer",
+                f"{failed.id} costs {hourly(now)} by now, over {dollars(ceiling)}/h", _NEXT
             )
+        if dearer(now, before):
+            raise NoSuitableOffer(
+                f"{failed.id} costs {hourly(now)} by now, it was {hourly(before)}", _NEXT
+            )
+        refuse_over_limit(deployment, found, self._clock())
         return found
 
     async def _fresh(self, deployment: Deployment, query: OfferQuery) -> Sequence[Offer]:
@@ -103,88 +155,35 @@ class OfferSelection:
         kept = tuple(p for p in query.exclude_providers if p not in deployment.exclusions.included)
         return replace(query, exclude_providers=kept)
 
-    # -- after a failure -------------------------------------------------------------------------
 
-    async def learn(self, deployment: Deployment, offer: Offer, error: GdlError) -> bool:
-        """Exclude whom a failure speaks against, here and across restarts. True: no other offer can
-        help."""
-        blame = self._blame(deployment, error)
-        if ends_everything(error, blame):
-            return True
-        if blame.id == "disk":
-            # Where the disk is made to order, the next one is to be big enough.
-            need = needed_of(
-                deployment.engine, deployment.model, deployment.spec.query, self._settings
-            )
-            enough = 2 * need.disk_gb if need is not None else _BIG_DISK_GB
-            deployment.disk_gb = max(enough, deployment.disk_gb or 0)
-        now = self._clock()
-        for exclusion in exclusions_for(blame, offer, error, now, self._backend.name):
-            await self._exclude(deployment, exclusion)
-        return False
-
-    @staticmethod
-    def _blame(deployment: Deployment, error: GdlError) -> Blame:
-        attempt = deployment.state.attempt
-        diagnosis = attempt.diagnosis if attempt is not None else None
-        return blame_for(
-            error,
-            rules_of(deployment.engine),
-            diagnosis.rule if diagnosis is not None else "",
-        )
-
-    async def exclude_offer(self, deployment: Deployment, offer: Offer, error: GdlError) -> None:
-        """An offer on which it failed, for this deployment, though it is not to blame."""
-        reason = f"failed: {error.message}"[:160]
-        name = self._backend.name
-        out = Exclusion(
-            "offer", offer.id, reason, self._clock(), cause="failed",
-            scope="deployment", backend=name,
-        )  # fmt: skip
-        await self._exclude(deployment, out)
-
-    async def exclude_provider(self, deployment: Deployment, provider: str) -> None:
-        """Because its user said so, for this deployment."""
-        await self._exclude(
-            deployment,
-            Exclusion(
-                "provider",
-                provider,
-                f"provider {provider} excluded by you",
-                self._clock(),
-                cause=f"{provider} excluded by you",
-                scope="deployment",
-                backend=self._backend.name,
-            ),
-        )
-
-    async def _exclude(self, deployment: Deployment, exclusion: Exclusion) -> None:
-        lasting = exclusion.scope != "deployment"
-        # Within the deployment it lasts as long as that, however short its own time is.
-        mine = replace(exclusion, scope="deployment", until=None)
-        deployment.exclusions.add(mine)
-        if lasting and self._backend.traits.bills:
-            try:
-                await remembered.remember(self._journal, exclusion)
-            except GdlError as error:
-                await deployment.note(error.message, "warning")
-        await deployment.emit(
-            ev.ExclusionSet(
-                deployment.attempt,
-                exclusion.kind,
-                exclusion.key,
-                exclusion.reason,
-                exclusion.until,
-                lasting,
-            )
-        )
-
-    async def include_provider(self, deployment: Deployment, provider: str) -> None:
-        """Include a provider in this deployment again, whatever excluded it."""
-        known = deployment.exclusions.excludes_provider(provider)
-        in_force = await self._market.exclusions()
-        across = any(x.kind == "provider" and x.key == provider for x in in_force)
-        if not (known or across or provider in deployment.spec.query.exclude_providers):
-            raise UsageError(f"provider {provider} is not excluded here", "nothing to include")
-        deployment.exclusions.include_provider(provider)
-        await deployment.emit(ev.ExclusionLifted(deployment.attempt, "provider", provider))
+def _confirmed(
+    deployment: Deployment,
+    ranked: Sequence[RankedOffer],
+    suitable: Sequence[RankedOffer],
+    query: OfferQuery,
+) -> Offer | None:
+    """The first machine is one that the user confirmed; later ones are the cheapest that suit.
+    None: nothing suits. Raises ConfirmedOfferGone."""
+    first = suitable[0].offer if suitable else None
+    wanted = {c.offer_id for c in deployment.confirmed}
+    if not wanted or deployment.confirmed_tried:
+        return first
+    found = next((r.offer for r in suitable if r.offer.id in wanted), None)
+    if found is not None:
+        return found
+    names = ", ".join(sorted(wanted)[:3])
+    listed = [r for r in ranked if r.offer.id in wanted]
+    if first is None and not listed:
+        what, helps = why_none(ranked, query)
+        raise ConfirmedOfferGone(f"{names} is not listed any more; {what}", helps)
+    why = (listed[0].excluded or "") if listed else "not listed any more"
+    helps = "choose another offer"
+    if first is not None:
+        helps = f"the cheapest that suits is {first.id} at {hourly(first.price_per_hour)}"
+    raise ConfirmedOfferGone(
+        f"{names}, which you confirmed: {why}",
+        helps,
+        alternative=first.id if first is not None else None,
+        price_per_hour=first.price_per_hour if first is not None else 0.0,
+        provider=listed[0].offer.provider if listed else "",
+    )

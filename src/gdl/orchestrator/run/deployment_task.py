@@ -13,9 +13,7 @@ from gdl.domain.decisions import AfterFailure, AfterServing
 from gdl.domain.errors import (
     DeployError,
     GdlError,
-    NoSuitableOffer,
     ReleaseUnconfirmed,
-    SessionExists,
     SessionFailed,
     SshError,
     VerificationError,
@@ -28,6 +26,8 @@ from gdl.orchestrator.leasing.release_proof import unconfirmed
 from gdl.orchestrator.leasing.releasing import uninterrupted
 from gdl.orchestrator.leasing.selection import OfferSelection
 from gdl.orchestrator.run.attempt import Attempt
+from gdl.orchestrator.run.next_offer import NextOffer
+from gdl.orchestrator.run.tries import Tries
 
 MakeAttempt = Callable[[Deployment], Attempt]
 Begin = Callable[[Attempt], Awaitable[None]]
@@ -77,21 +77,18 @@ class DeploymentTask:
     async def _attempts(self) -> None:
         """Return with a serving attempt, or raise why there is none."""
         dep = self._deployment
+        await self._selection.excluding.include_wanted(dep)
         last: GdlError | None = None
         offer: Offer | None = None
-        tries = 0
+        failed: Offer | None = None
+        tries = Tries(dep.spec.max_attempts)
+        next_offer = NextOffer(dep, self._selection, rents=self._rents)
         while True:
             if offer is None:
-                try:
-                    offer = await self._selection.choose(dep)
-                except NoSuitableOffer as error:
-                    offer, last = await self._none_left(error, last)
-                    tries = 0
-                    continue
+                offer = await next_offer.choose(last, failed, tries)
             dep.attempt += 1
-            dep.adopted, dep.decisions.early = False, None
-            tries += 1
-            dep.tries_left = tries < dep.spec.max_attempts
+            dep.adopted, dep.decisions.early, dep.confirmed_tried = False, None, True
+            dep.tries_left = tries.left > 1
             await dep.emit(_attempt_started(dep.attempt, offer))
             self._current = self._make_attempt(dep)
             try:
@@ -99,32 +96,16 @@ class DeploymentTask:
                 return
             except GdlError as error:
                 last = await self._attempt_failed(offer, error)
-                # Another deployment of ours has it: no machine was tried.
-                tries -= isinstance(error, SessionExists)
-                dep.tries_left = tries < dep.spec.max_attempts
+                tries.failed(last)
+            dep.tries_left = tries.left > 0
             failed, offer = offer, None
-            if dep.goes_on and dep.decisions.early is None:
+            all_gone = tries.all_gone(failed.id)
+            if dep.goes_on and dep.decisions.early is None and all_gone is None:
                 continue
             if not dep.spec.ask_on_failure:
-                raise last
-            offer = await self._ask_user(failed)
-            tries = 0
-
-    async def _none_left(
-        self, error: NoSuitableOffer, last: GdlError | None
-    ) -> tuple[Offer | None, GdlError | None]:
-        """Nothing suits: the user may include somebody again, or it is the end."""
-        dep = self._deployment
-        if last is None:
-            raise error
-        await dep.note(f"{error.message}; {error.hint}", "warning")
-        if not dep.spec.ask_on_failure:
-            if not self._rents and len(dep.state.attempts) == 1:
-                raise last  # the user's one machine: what is wrong with it is all there is to say
-            last.message = f"{last.message}; then {error.message}"
-            last.hint = error.hint
-            raise last
-        return await self._ask_user(None), last
+                raise all_gone or last
+            offer = await next_offer.ask(failed, all_gone)
+            tries.begin_again()
 
     async def _attempt_failed(self, offer: Offer, error: GdlError) -> GdlError:
         """Tell, note whom to exclude, release the machine; the error as it is now known.
@@ -139,7 +120,7 @@ class DeploymentTask:
             ev.AttemptFailed(dep.attempt, dep.state.phase, error.kind, error.message, error.hint)
         )
         await dep.enter(Phase.FAILED, error.message)
-        hopeless = await self._selection.learn(dep, offer, error)
+        hopeless = await self._selection.excluding.learn(dep, offer, error)
         kept = await uninterrupted(
             self._release_current(close_only=isinstance(error, ReleaseUnconfirmed))
         )
@@ -148,26 +129,8 @@ class DeploymentTask:
         if kept or (hopeless and wanted is None):
             raise error
         if hopeless and wanted is not AfterFailure.RETRY:
-            await self._selection.exclude_offer(dep, offer, error)
+            await self._selection.excluding.exclude_offer(dep, offer, error)
         return error
-
-    async def _ask_user(self, failed: Offer | None) -> Offer | None:
-        """Wait for a choice; the offer to take, or None for the next of a fresh list."""
-        dep = self._deployment
-        while True:
-            choice = dep.decisions.take_early()
-            if choice is None:
-                choice = await dep.ask(
-                    "waiting for a choice: retry, next offer, or exclude the provider"
-                )
-            if choice is AfterFailure.EXCLUDE and failed is not None:
-                await self._selection.exclude_provider(dep, failed.provider)
-            if choice is not AfterFailure.RETRY or failed is None:
-                return None
-            try:
-                return await self._selection.again(dep, failed)
-            except GdlError as error:
-                await dep.note(f"{error.message}; {error.hint}", "warning")
 
     async def _attached(self, begin: Begin) -> None:
         dep = self._deployment

@@ -282,7 +282,7 @@ class DeploymentRegistry:
 
     @changing("including a provider")
     async def include_provider(self, deployment_id: str, provider: str) -> None:
-        await self._selection.include_provider(self._running(deployment_id), provider)
+        await self._selection.excluding.include_provider(self._running(deployment_id), provider)
 
     @changing("setting automatic failover")
     async def set_auto_failover(self, deployment_id: str, enabled: bool) -> None:

@@ -102,7 +102,7 @@ async def _deploy_again(context: AppContext, followed: Followed) -> None:
 
 async def next_offer(context: AppContext, followed: Followed) -> None:
     going = context.orchestrator.deployments.decide(followed.state.deployment_id, AfterFailure.NEXT)
-    context.do(going, "taking the next offer")
+    context.do(going, "looking for the next offer")
 
 
 async def exclude(context: AppContext, followed: Followed) -> None:
@@ -111,7 +111,7 @@ async def exclude(context: AppContext, followed: Followed) -> None:
     name = attempt.provider if attempt else "the provider"
     ident = followed.state.deployment_id
     going = context.orchestrator.deployments.decide(ident, AfterFailure.EXCLUDE)
-    context.do(going, f"taking the next offer, not from {name}")
+    context.do(going, f"{name} is excluded here: looking for another offer")
 
 
 async def include(context: AppContext, followed: Followed) -> None:

@@ -118,6 +118,7 @@ async def plan(
         query=choice.query(settings.max_price, ids),
         hours=confirmed.hours,
         max_attempts=attempts,
+        exclude_provider_after=settings.exclude_provider_after,
         after="hold",
         auto_failover=confirmed.auto_failover,
         ask_on_failure=True,

@@ -60,6 +60,10 @@ def _why(state: DeploymentState, attempt: AttemptState | None) -> Text:
     failed = attempt.failure if attempt else None
     diagnosis = attempt.diagnosis if attempt else None
     text = Text()
+    if attempt is None and state.stuck:
+        text = Text("! Nothing is rented yet: ", "bold yellow")
+        text.append(plain(state.stuck, 400))
+        return text
     what = failed.message if failed else (finished.error if finished else None) or "it failed"
     phase = failed.phase if failed else state.phase
     where = f" while {phase_words(phase, state)}" if phase is not Phase.FAILED else ""
@@ -73,6 +77,8 @@ def _why(state: DeploymentState, attempt: AttemptState | None) -> Text:
     remedy = remedy or (finished.hint if finished else "") or ""
     if remedy:
         _labelled(text, "Remedy", remedy)
+    if latest and state.stuck:
+        _labelled(text, "No offer", state.stuck)
     return text
 
 

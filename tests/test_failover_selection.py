@@ -1,0 +1,201 @@
+"""Which offer comes next: hosts whose SSH fails, offers that are gone, and what was confirmed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Unpack
+
+import pytest
+
+from deployment_support import Wish, last, of_type, spec, told, until
+from failover_support import quick_orchestrator
+from gdl.domain import events as ev
+from gdl.domain.decisions import AfterFailure
+from gdl.domain.offers import OfferQuery
+from gdl.domain.spec import ConfirmedOffer, DeploymentSpec
+from gdl.orchestrator.run.tries import MOST_GONE
+from gdl.orchestrator.service import Orchestrator
+from shopper_support import FakeShopper, listing
+from test_failover_exclusions import fates, offers_tried, waits
+
+MARKET = [listing(f"vastai-{n}", price=n / 1000, machine=n) for n in range(101, 107)]
+"""One provider alone."""
+
+
+@pytest.fixture
+async def shopper() -> AsyncIterator[FakeShopper]:
+    async with FakeShopper(offers=MARKET, ssh=("203.0.113.9", 22, "root")) as fake:
+        yield fake
+
+
+def wish(**more: Unpack[Wish]) -> DeploymentSpec:
+    return spec("shopper", model="tinyllama", **more)
+
+
+async def deployed(house: Orchestrator, wanted: DeploymentSpec) -> list[ev.Recorded]:
+    return await told(house, await house.deployments.deploy(wanted))
+
+
+def dead(shopper: FakeShopper, *numbers: int, how: str = "ssh") -> dict[str, str]:
+    return {f"vastai-{n}": how for n in numbers}
+
+
+# -- hosts whose SSH fails -------------------------------------------------------------------------
+
+
+async def test_others_are_tried_before_the_provider_of_a_dead_host_which_then_comes_back(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    shopper.list_offers(*MARKET[:3], listing("tensordock-301", price=0.5, machine=0))
+    fate = fates(shopper, {"vastai-101": "ssh", "tensordock-301": "crash"})
+    async with quick_orchestrator(tmp_path, shopper.url, fate=fate) as house:
+        story = await deployed(house, wish())
+        across = {(x.kind, x.key) for x in await house.market.exclusions()}
+    assert offers_tried(story) == ["vastai-101", "tensordock-301", "vastai-102"]
+    assert last(story).outcome == "released"
+    (aside,) = [e for e in of_type(story, ev.ExclusionSet) if e.kind == "provider"]
+    assert aside.aside and not aside.remembered and "vastai-machine-101" in aside.reason
+    (back,) = of_type(story, ev.ExclusionLifted)
+    assert back.key == "vastai" and "without the 1 host" in back.reason
+    assert across == {("machine", "vastai-machine-101")}
+
+
+async def test_one_market_alone_goes_on_over_stale_offers_and_dead_hosts(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    shopper.inject("create", "stale", 2)
+    fate = fates(shopper, dead(shopper, 103, 104, 105))
+    async with quick_orchestrator(tmp_path, shopper.url, fate=fate) as house:
+        story = await deployed(house, wish(max_attempts=4, exclude_provider_after=4))
+    assert offers_tried(story) == [o.id for o in MARKET]
+    assert last(story).outcome == "released" and shopper.billing() == []
+
+
+async def test_a_provider_is_excluded_after_several_dead_hosts_until_it_is_included(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    fate = fates(shopper, dead(shopper, 101, 102, 103))
+    async with quick_orchestrator(tmp_path, shopper.url, fate=fate) as house:
+        end = last(story := await deployed(house, wish(max_attempts=5)))
+        assert offers_tried(story) == ["vastai-101", "vastai-102", "vastai-103"]
+        assert "3 from vastai after SSH errors on 3 hosts" in str(end.error)
+        assert "`--include-provider vastai`" in str(end.hint)
+    async with quick_orchestrator(tmp_path, shopper.url, fate=fate) as house:
+        assert last(await deployed(house, wish())).kind == "no_suitable_offer"
+        rows = await house.market.offers(OfferQuery())
+        assert "until you include it" in str(rows[-1].excluded)
+        story = await deployed(house, wish(include_providers=("vastai",)))
+        assert offers_tried(story) == ["vastai-104"]
+        assert offers_tried(await deployed(house, wish())) == ["vastai-104"]
+
+
+async def test_a_host_that_could_be_entered_ends_the_count(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    fate = fates(shopper, {**dead(shopper, 101, 102, 104, 105), "vastai-103": "crash"})
+    async with quick_orchestrator(tmp_path, shopper.url, fate=fate) as house:
+        story = await deployed(house, wish(max_attempts=6))
+    assert len(offers_tried(story)) == 6 and last(story).outcome == "released"
+
+
+async def test_never_excluding_a_provider_is_possible(tmp_path: Path, shopper: FakeShopper) -> None:
+    fate = fates(shopper, dead(shopper, 101, 102, 103, 104, 105))
+    async with quick_orchestrator(tmp_path, shopper.url, fate=fate) as house:
+        story = await deployed(house, wish(max_attempts=6, exclude_provider_after=0))
+    assert last(story).outcome == "released"
+
+
+# -- machines tried, and offers that were gone -----------------------------------------------------
+
+
+async def test_offers_that_were_gone_are_no_machines_tried(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    shopper.inject("create", "stale", 5)
+    async with quick_orchestrator(tmp_path, shopper.url) as house:
+        ident = await house.deployments.deploy(wish(max_attempts=1))
+        story = await told(house, ident)
+        assert house.deployments.state(ident).tried == 1
+    assert offers_tried(story) == [o.id for o in MARKET]
+    assert last(story).outcome == "released"
+
+
+async def test_a_market_of_gone_offers_ends(tmp_path: Path, shopper: FakeShopper) -> None:
+    shopper.list_offers(*(listing(f"vastai-{n}", machine=n) for n in range(100, 160)))
+    shopper.inject("create", "stale", None)
+    async with quick_orchestrator(tmp_path, shopper.url) as house:
+        end = last(await deployed(house, wish(max_attempts=2)))
+    assert len(end.attempts) == MOST_GONE and end.kind == "offer_gone"
+    assert f"{MOST_GONE} offers in a row were no longer available" in str(end.error)
+
+
+# -- what was confirmed ----------------------------------------------------------------------------
+
+
+async def test_the_confirmed_offer_is_rented_though_a_cheaper_one_came(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    async with quick_orchestrator(tmp_path, shopper.url) as house:
+        wanted = wish(confirmed=(ConfirmedOffer("vastai-103", 0.103),))
+        story = await deployed(house, wanted)
+    assert offers_tried(story) == ["vastai-103"]
+    planned = of_type(story, ev.DeploymentPlanned)[0].spec
+    assert planned.confirmed == (ConfirmedOffer("vastai-103", 0.103),)
+
+
+@pytest.mark.parametrize("now", [None, 0.2])
+async def test_another_one_than_the_confirmed_is_rented_only_after_a_question(
+    now: float | None, tmp_path: Path, shopper: FakeShopper
+) -> None:
+    dearer = [] if now is None else [listing("vastai-101", price=now, machine=101)]
+    shopper.list_offers(*dearer, *MARKET[1:])
+    confirmed = (ConfirmedOffer("vastai-101", 0.101),)
+    async with quick_orchestrator(tmp_path, shopper.url) as house:
+        ident = await house.deployments.deploy(wish(confirmed=confirmed, ask_on_failure=True))
+        await waits(house, ident)
+        state = house.deployments.state(ident)
+        why = "not listed any more" if now is None else "costs $0.200/h by now"
+        assert why in state.stuck and "vastai-102 at $0.102/h" in state.stuck
+        assert state.attempts == () and shopper.seen("POST", "/api/v1/sessions") == []
+        await house.deployments.decide(ident, AfterFailure.NEXT)
+        story = await told(house, ident)
+    assert offers_tried(story) == ["vastai-102"]
+
+
+async def test_without_anybody_to_ask_another_one_is_not_rented(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    async with quick_orchestrator(tmp_path, shopper.url) as house:
+        end = last(await deployed(house, wish(confirmed=(ConfirmedOffer("vastai-999", 1.0),))))
+    assert end.kind == "no_suitable_offer" and end.attempts == ()
+
+
+# -- nothing left ----------------------------------------------------------------------------------
+
+
+async def test_with_everything_excluded_each_choice_says_why_it_cannot_be(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    shopper.list_offers(MARKET[0])
+    fate = fates(shopper, {"vastai-101": "crash"})
+    async with quick_orchestrator(tmp_path, shopper.url, fate=fate) as house:
+        ident = await house.deployments.deploy(wish(auto_failover=False, ask_on_failure=True))
+        await waits(house, ident)
+        assert house.deployments.state(ident).stuck == ""
+        for number, choice in enumerate((AfterFailure.NEXT, AfterFailure.EXCLUDE), start=2):
+            await house.deployments.decide(ident, choice)
+            asked = 0
+
+            def again(event: ev.Event, number: int = number) -> bool:
+                nonlocal asked
+                asked += isinstance(event, ev.ChoiceAwaited)
+                return asked == number
+
+            await until(house, ident, again)
+            assert "no suitable offers (1 excluded" in house.deployments.state(ident).stuck
+        await house.deployments.include_provider(ident, "vastai")
+        await house.deployments.decide(ident, AfterFailure.RETRY)
+        await until(house, ident, lambda e: isinstance(e, ev.AttemptFailed) and e.attempt == 2)
+        await house.deployments.cancel(ident)
+        assert last(await told(house, ident)).outcome == "cancelled"
