@@ -175,9 +175,9 @@ async def test_all_excluded_is_counted_by_cause_with_what_would_help(
         listing("tensordock-301", price=9.0),
     )
     shopper.inject("create", "stale", 2)
-    shopper.never_ready("vastai-103", "SSH verification timeout")
     query = OfferQuery(max_price=1.0)
-    async with quick_orchestrator(tmp_path, shopper.url) as house:
+    of = fates(shopper, {"vastai-103": "ssh"})
+    async with quick_orchestrator(tmp_path, shopper.url, fate=of) as house:
         end = last(
             await deployed(house, wish(query=query, max_attempts=5, exclude_provider_after=1))
         )

@@ -133,7 +133,7 @@ async def test_a_remembered_exclusion_is_cleared_on_its_row() -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         await loaded(pilot)
         await pilot.press("G", "k")
-        await until(pilot, lambda: "Left out: failed: no driver" in screen_text(app))
+        await until(pilot, lambda: "Excluded: failed: no driver" in screen_text(app))
         await pilot.press("u")
         await until(pilot, lambda: ("clear_exclusions", "m-vast-101") in orchestrator.calls)
         await until(pilot, lambda: "no driver" not in screen_text(app))

@@ -66,8 +66,7 @@ class Timeouts(BaseModel):
     start: float = Field(default=1800.0, gt=0)
     """From the server's start to a model that answers; downloads and compilation included."""
     stall: float = Field(default=180.0, gt=0)
-    """A starting server that does nothing for so long, by its log, processor, GPU, disk and
-    network, is given up."""
+    """A starting server that does nothing for so long, by all that is measured, is given up."""
     inference: float = Field(default=120.0, gt=0)
     """One request to the served model."""
     release: float = Field(default=600.0, gt=0)
@@ -190,6 +189,8 @@ class Settings(BaseSettings):
     """Who rents; empty: an id made once per installation."""
     max_price: float | None = Field(default=None, gt=0)
     """Dollars an hour above which nothing is rented."""
+    max_spend: float | None = Field(default=None, gt=0)
+    """Dollars that a deployment may cost, all of its attempts and its time together."""
     min_reliability: float | None = Field(default=None, ge=0, le=1)
     """Share of the time (0-1) a machine must have been up; offers that do not tell pass."""
     hours: int = Field(default=1, ge=1, le=12)
@@ -197,20 +198,17 @@ class Settings(BaseSettings):
     max_attempts: int = Field(default=3, ge=1, le=20)
     """Machines to try before giving up; offers that were gone already are none."""
     exclude_provider_after: int = Field(default=3, ge=0, le=100)
-    """Hosts of a provider whose SSH failed, without one between that could be entered, before the
-    provider is excluded until you include it; 0: never."""
+    """Hosts in a row whose SSH failed, before their provider is excluded; 0: never."""
     hf_token: SecretStr | None = None
     """For gated models; also taken from HF_TOKEN. Reaches the machine in a file of mode 0600."""
     hosts: tuple[SshHost, ...] = ()
     """Machines of the `ssh` backend."""
     keys: dict[str, str] = Field(default_factory=dict)
-    """Keys of the terminal UI: the id of a binding -> its keys, such as "ctrl+d" or "d,enter".
-    Help (`?`) shows the ids in force."""
+    """Keys of the terminal UI: the id of a binding (help, `?`) -> its keys, such as "d,enter"."""
     theme: str = ""
     """Theme of the terminal UI, such as "ansi-dark" or "high-contrast"; empty: its own."""
     reduced_motion: bool = False
-    """No animations and no blinking cursor in the terminal UI; TEXTUAL_ANIMATIONS=none does it,
-    too."""
+    """No animations and no blinking cursor in the terminal UI, as with TEXTUAL_ANIMATIONS=none."""
     read_only: bool = False
     """Show only: nothing is rented, changed or destroyed."""
     data_dir: Path = Field(default_factory=lambda: platformdirs.user_data_path("gdl-tui"))

@@ -26,7 +26,7 @@ _NEXT = "take the next offer"
 
 
 class OfferSelection:
-    """Chooses the offer of each attempt. excluding: who is left out after a failure."""
+    """Chooses the offer of each attempt. excluding: who is excluded after a failure."""
 
     def __init__(
         self,
