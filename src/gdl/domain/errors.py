@@ -201,3 +201,33 @@ class ReleaseUnconfirmed(GdlError):
 
 class SpendLimitReached(GdlError):
     kind = "spend_limit"
+
+
+def of_kind(kind: str, message: str, hint: str) -> GdlError:
+    """The error that an event tells of, as far as it can be told."""
+    plain = (
+        UsageError,
+        NoSuitableOffer,
+        MachineError,
+        SessionFailed,
+        SessionGone,
+        SshError,
+        HostKeyChanged,
+        SshAuthFailed,
+        ForwardRefused,
+        CommandTimeout,
+        DeployError,
+        VerificationError,
+        BackendError,
+        BackendUnreachable,
+        BackendRefused,
+        Cancelled,
+        ReleaseUnconfirmed,
+        SpendLimitReached,
+    )
+    for each in plain:
+        if each.kind == kind:
+            return each(message, hint)
+    error = MachineError(message, hint)
+    error.kind = kind
+    return error

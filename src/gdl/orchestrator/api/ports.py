@@ -30,6 +30,7 @@ from gdl.orchestrator.api.views import (
     PublicRow,
     ReachedEndpoint,
     Readings,
+    ResumableDeployment,
     SessionRow,
     SizedModel,
     TunnelRow,
@@ -76,7 +77,19 @@ class Deployments(Protocol):
         ...
 
     async def attach(self, ident: str) -> str:
-        """Open the tunnel to a serving session again, as a deployment that holds; its id."""
+        """Open the tunnel to a serving session again, as a deployment that holds; its id. Where the
+        server does not serve yet, as `resume`."""
+        ...
+
+    async def resumable(self) -> Sequence[ResumableDeployment]:
+        """Deployments whose process is gone and that have a machine, or asked for one; newest
+        first."""
+        ...
+
+    async def resume(self, ident: str, *, ask_on_failure: bool = False) -> str:
+        """Go on with one of those, on its machine and under its own id. ask_on_failure: as of
+        DeploymentSpec, for what comes. Raises UsageError when it cannot be resumed, or another
+        process was quicker."""
         ...
 
     def events(self, deployment_id: str) -> AsyncIterator[Recorded]:

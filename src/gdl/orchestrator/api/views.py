@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gdl.domain.health import HealthSample
+from gdl.domain.phase import Phase
 from gdl.domain.readings import CheckRound, GpuLoad
 from gdl.domain.requirements import Need
 from gdl.domain.secret import Secret
@@ -54,6 +55,24 @@ class SessionRow:
     billing: str
     public: str | None = None
     doubt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ResumableDeployment:
+    """A deployment that was interrupted, and what it has rented. session_id: None while the answer
+    to its rent request is not known. phase: where it had come. since: rented, or asked for, at.
+    cost: dollars until now, of all its attempts."""
+
+    deployment_id: str
+    model: str
+    phase: Phase
+    session_id: str | None
+    provider: str
+    gpu_name: str
+    gpu_count: int
+    price_per_hour: float
+    since: datetime
+    cost: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import replace
 
+from gdl.domain import events as ev
+from gdl.domain.events import Recorded
 from gdl.domain.offers import Exclusion
+from gdl.domain.phase import Phase
 
 
 class DeploymentExclusions:
@@ -66,3 +70,38 @@ class DeploymentExclusions:
 
     def failed_hosts(self, provider: str) -> int:
         return len(self._dead_hosts.get(provider, ()))
+
+
+def restore(exclusions: DeploymentExclusions, history: Iterable[Recorded], backend: str) -> None:
+    """Whom a deployment's attempts have excluded or set aside by its journal, and who was included
+    again. A failed host is counted by its attempt."""
+    provider = ""
+    for recorded in history:
+        event = recorded.event
+        match event:
+            case ev.AttemptStarted():
+                provider = event.provider
+            case ev.PhaseChanged() if event.phase is Phase.PREFLIGHT:
+                exclusions.host_entered(provider)
+            case ev.ExclusionLifted():
+                # With a reason it came back by itself, and its hosts count on.
+                if event.reason:
+                    exclusions.take_back(event.key)
+                else:
+                    exclusions.include_provider(event.key)
+            case ev.ExclusionSet():
+                if event.aside:
+                    exclusions.host_failed(event.key, f"attempt {event.attempt}")
+                exclusions.add(
+                    Exclusion(
+                        event.kind,
+                        event.key,
+                        event.reason,
+                        recorded.at,
+                        cause=event.reason,
+                        scope="aside" if event.aside else "deployment",
+                        backend=backend,
+                    )
+                )
+            case _:
+                continue

@@ -36,6 +36,7 @@ from gdl.orchestrator.leasing.rent_proof import made_nothing
 from gdl.orchestrator.leasing.retry import retrying
 from gdl.settings import Settings
 
+_CLOCKS_DIFFER = timedelta(minutes=2)
 _LATE_ROW_S = 10.0
 """How long after a missing answer a session may still turn up in the list."""
 MAY_BE_MADE = "a machine may have been made all the same"
@@ -141,6 +142,22 @@ class AmbiguousRents:
             f"session {row.id}: {why}; {what_to_do(row.id, row.provider)}", "warning"
         )
         deployment.record.clear()
+
+    async def before(self, rental: Rental) -> set[str]:
+        """Ids of the sessions that a request cannot have made, as they are older than that."""
+        since = rental.requested_at - _CLOCKS_DIFFER
+        sessions = await self._backend.sessions()
+        return {s.id for s in sessions if s.created_at is not None and s.created_at < since}
+
+    async def made_by(
+        self, deployment: Deployment, rental: Rental, offer: Offer, before: set[str]
+    ) -> Session | None:
+        """The session that a request has made whose answer nobody heard; None when there is none.
+        Raises ReleaseUnconfirmed when that cannot be found out."""
+        found = await self._find(deployment, rental, offer, before, late=True)
+        if len(found) > 1:
+            raise _undecided(found)
+        return found[0] if found else None
 
     async def _named(self, why: GdlError) -> tuple[Session, ...]:
         """The session that an answer named though it could not be used."""

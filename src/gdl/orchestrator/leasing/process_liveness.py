@@ -9,6 +9,7 @@ from pathlib import Path
 from gdl.journal.store import DeploymentRow
 
 _OUR_START = datetime.now(UTC)
+_CLAIMED = "claimed "
 _SLACK = timedelta(seconds=5)
 """Clocks are read in different places."""
 
@@ -29,10 +30,26 @@ def runs(row: DeploymentRow) -> bool:
         pass  # it is there, and somebody else's
     if row.owner_mark and (now := mark(row.owner_pid)):
         return now == row.owner_mark
+    since = _claimed_at(row.owner_mark) or row.created_at
     if row.owner_pid == os.getpid():
-        return row.created_at + _SLACK >= _OUR_START
+        return since + _SLACK >= _OUR_START
     started = _started(row.owner_pid)
-    return started is None or row.created_at + _SLACK >= started
+    return started is None or since + _SLACK >= started
+
+
+def claim_mark(pid: int, now: datetime) -> str:
+    """The mark of a process that takes up a deployment that another one made: as `mark`; where the
+    system tells none, when it took it up."""
+    return mark(pid) or f"{_CLAIMED}{now.isoformat()}"
+
+
+def _claimed_at(owner_mark: str) -> datetime | None:
+    if not owner_mark.startswith(_CLAIMED):
+        return None
+    try:
+        return datetime.fromisoformat(owner_mark.removeprefix(_CLAIMED))
+    except ValueError:
+        return None
 
 
 def mark(pid: int) -> str:

@@ -33,6 +33,7 @@ from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.leasing.ambiguous import AmbiguousRents
 from gdl.orchestrator.leasing.releasing import Releaser, uninterrupted
 from gdl.orchestrator.leasing.rent_proof import made_nothing
+from gdl.orchestrator.leasing.resumed_rent import ResumedRents
 from gdl.orchestrator.leasing.retry import LONGEST_S, Retries, retrying
 from gdl.orchestrator.leasing.session_monitor import SessionMonitor
 from gdl.orchestrator.leasing.takeover import Takeover
@@ -76,6 +77,7 @@ class Renter:
         self.monitor = SessionMonitor(backend, settings, self.releaser, clock)
         self._ambiguous = AmbiguousRents(backend, journal, settings, self.releaser, clock)
         self._takeover = Takeover(backend, journal, self.releaser, clock)
+        self.resumed = ResumedRents(backend, settings, self._ambiguous)
 
     async def rent(self, deployment: Deployment, offer: Offer) -> RentAnswer:
         """A rented whose key is on disk. May be cancelled at any time: whoever catches that finds

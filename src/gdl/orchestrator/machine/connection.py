@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import secrets
 import shlex
 import time
@@ -15,17 +16,17 @@ from typing import Any, NoReturn
 from gdl.diagnosis.rule_engine import Diagnosis, RuleSet, diagnose
 from gdl.domain import events as ev
 from gdl.domain.backoff import Backoff
-from gdl.domain.errors import DeployError, HostKeyChanged, SshAuthFailed, SshError
+from gdl.domain.errors import DeployError, GdlError, HostKeyChanged, SshAuthFailed, SshError
 from gdl.domain.host import HostFacts
 from gdl.domain.rental import Rental
 from gdl.domain.secret import Secret
 from gdl.domain.session import Session, SshAddress
 from gdl.host.inspection import inspect_host
-from gdl.keyring.key_files import write_key
+from gdl.keyring.key_files import read_key, write_key
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.deployment.engine_habits import rules_of
 from gdl.orchestrator.machine import earlier_work, preflight
-from gdl.orchestrator.machine.log_file import LogFile
+from gdl.orchestrator.machine.log_file import HEAD_BYTES, LogFile, bytes_kept, skipping
 from gdl.settings import Settings
 from gdl.ssh.connection import Target
 from gdl.ssh.reconnecting import Link
@@ -70,8 +71,8 @@ class Machine:
         self._link: Link | None = None
         self._facts: HostFacts | None = None
         self._background: set[asyncio.Task[None]] = set()
-        self.run_token = secrets.token_hex(6)
-        """Letters and digits that nothing on the machine can guess beforehand."""
+        self._to_compare: set[str] = set()
+        """Sources whose logs a process that is gone had begun to read."""
         self.done_ahead: set[str] = set()
         """Names of steps that were done while the machine was looked at."""
         self.out_of_reach = asyncio.Event()
@@ -101,6 +102,13 @@ class Machine:
     def rental(self) -> Rental:
         assert self.deployment.rental is not None, "rent first"
         return self.deployment.rental
+
+    @property
+    def run_token(self) -> str:
+        """Letters and digits that nothing on the machine can guess beforehand. They are the same
+        for whoever takes the deployment up, who so understands what its jobs say."""
+        known = f"{self.rental.intent_id} {self.deployment.id}"
+        return hashlib.sha256(known.encode()).hexdigest()[:12]
 
     # -- entering --------------------------------------------------------------------------------
 
@@ -184,6 +192,11 @@ class Machine:
         await self._settle_port()
         return facts
 
+    def recall(self, facts: HostFacts) -> None:
+        """What a process that is gone found by `inspect`. Logs go on where it had come."""
+        self._facts = facts
+        self._to_compare = {"install", "engine"}
+
     async def work_dir(self) -> str:
         """The folder on the machine that everything of ours is in."""
         if not self.rental.work_dir:
@@ -226,6 +239,13 @@ class Machine:
             return await (await self.link.get()).port_open(port)
         return False
 
+    async def api_key(self) -> Secret:
+        """The endpoint's key as it was made before, or a new one where that is not there."""
+        if self.rental.api_key_file:
+            with contextlib.suppress(GdlError):
+                return await asyncio.to_thread(read_key, Path(self.rental.api_key_file))
+        return await self.make_api_key()
+
     async def make_api_key(self) -> Secret:
         """A key for the endpoint, on disk before it is used anywhere. One of an earlier deployment
         on a machine that was taken over is replaced."""
@@ -259,10 +279,15 @@ class Machine:
         `stop` is set and everything there is was read. endless: as for `ssh.tail.follow`."""
         dep = self.deployment
         # Buffered appends of at most some 100 KB: quicker than a hop to another thread.
-        with LogFile(dep.log_dir / f"attempt-{dep.attempt}-{source}.log") as file:
-            reading = follow(
-                self.link, log, offset=offset, stop=stop, sink=file.write, endless=endless
-            )
+        path = dep.log_dir / f"attempt-{dep.attempt}-{source}.log"
+        kept = 0
+        if source in self._to_compare:
+            self._to_compare.discard(source)
+            head, _ = await self.link.read_at(log, 0, HEAD_BYTES)
+            kept = await asyncio.to_thread(bytes_kept, path, head)
+        with LogFile(path) as file:
+            sink = skipping(file.write, kept)
+            reading = follow(self.link, log, offset=offset, stop=stop, sink=sink, endless=endless)
             async for chunk in reading:
                 yield chunk
                 file.flush()

@@ -18,7 +18,7 @@ from gdl.host import process_stats
 from gdl.orchestrator.deployment.engine_habits import cache_exports
 from gdl.orchestrator.machine import engine_end, gpu_sampler, process_sampler
 from gdl.orchestrator.machine.connection import TAIL_KEPT, Machine
-from gdl.orchestrator.machine.earlier_work import ENGINE_JOB
+from gdl.orchestrator.machine.earlier_work import ENGINE_JOB, EarlierServer
 from gdl.orchestrator.machine.startup_progress import StartupProgress
 from gdl.ssh import jobs
 
@@ -95,6 +95,14 @@ class EngineProcess:
 
     async def _state_before(self) -> engine_end.Before:
         return engine_end.Before() if self._before is None else await self._before
+
+    def take_up(self, earlier: EarlierServer) -> None:
+        """Watch a server that a process that is gone had started, as if it had been started here:
+        its log is read from the start, and its end, if it has ended, is known at once."""
+        self.job = earlier.job
+        self.watch()
+        if earlier.running:
+            self._sampling = self._machine.spawn(self._sample(earlier.job.pid))
 
     async def adopt(self) -> None:
         """Watch a server that runs already. Raises DeployError when there is none."""

@@ -24,6 +24,7 @@ INSTALL_JOB = "install"
 AHEAD_JOB = "ahead"
 _SAMPLE_S = 3.0
 _MARKS_BYTES = 64 * 1024
+_SCRIPT_BYTES = 1024 * 1024
 
 
 async def install(machine: Machine, plan: Plan) -> Plan:
@@ -137,8 +138,9 @@ class _Run:
         await machine.fail(f"{step.title} failed", [*self._output], status)
 
     async def _start(self, spec: jobs.JobSpec) -> jobs.Job:
-        """An installation that still runs, of a deployment whose process is gone or of another
-        one, is waited for: what it has done is not done again. Raises DeployError, SshError."""
+        """An installation that still runs is not started twice: the same one, of this deployment
+        when its process was another, is followed; another one is waited for, as what it has done
+        is not done again. Raises DeployError, SshError."""
         machine = self._machine
         try:
             return await jobs.start(machine.link, spec)
@@ -146,11 +148,23 @@ class _Run:
             earlier = await jobs.find(machine.link, spec.workdir, spec.name)
             if earlier is None or not (await jobs.status(machine.link, earlier)).running:
                 raise
-        await machine.deployment.note(
-            f"an earlier installation still runs on this machine (pid {earlier.pid}): waiting"
-        )
+        what = f"an earlier installation still runs on this machine (pid {earlier.pid})"
+        script, size = await machine.link.read_at(f"{earlier.dir}/script.sh", 0, _SCRIPT_BYTES)
+        if size <= _SCRIPT_BYTES and script == spec.script.encode():
+            await machine.deployment.note(f"{what}: following it")
+            self._finished = self._done_before()
+            return earlier
+        await machine.deployment.note(f"{what}: waiting")
         await jobs.wait(machine.link, earlier, timeout=self._longest_s)
         return await jobs.start(machine.link, spec)
+
+    def _done_before(self) -> int:
+        """How many of the first steps were done by what a process that is gone has journaled."""
+        attempt = self._machine.deployment.state.attempt
+        steps = attempt.steps if attempt is not None else ()
+        ended = {s.name for s in steps if s.outcome in ("done", "skipped")}
+        names = [step.name for step in self._steps]
+        return next((n for n, name in enumerate(names) if name not in ended), len(names))
 
     @property
     def _longest_s(self) -> float:

@@ -3,8 +3,39 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
+
+HEAD_BYTES = 4096
+"""How much of a log's beginning tells it from others."""
+
+
+def bytes_kept(path: Path, head: bytes) -> int:
+    """How many bytes of a log are at the end of its file here already, when that was written by a
+    process that is gone. head: the log's first `HEAD_BYTES`, or as many as it has. The file may
+    hold earlier logs before it. Blocking."""
+    try:
+        kept = path.read_bytes()
+    except OSError:
+        return 0
+    begins = kept.rfind(head) if head else -1
+    if begins >= 0:
+        return len(kept) - begins
+    return next((n for n in range(len(head) - 1, 0, -1) if kept.endswith(head[:n])), 0)
+
+
+def skipping(write: Callable[[bytes], None], count: int) -> Callable[[bytes], None]:
+    """`write` without the first `count` bytes that it is given."""
+
+    def rest(data: bytes) -> None:
+        nonlocal count
+        skipped = min(count, len(data))
+        count -= skipped
+        if skipped < len(data):
+            write(data[skipped:])
+
+    return rest
 
 
 class LogFile:

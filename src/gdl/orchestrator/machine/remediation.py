@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from gdl.domain import events as ev
 from gdl.domain.decisions import AfterFailure
@@ -31,6 +31,12 @@ class Remediation:
         self._no_offer_helps = no_offer_helps
         self._applied: list[Remedy] = []
         self._by_itself = 0
+
+    def recall(self, applied: Iterable[ev.RemedyApplied]) -> None:
+        """What a process that is gone has applied in this attempt."""
+        for each in applied:
+            self._applied.append(each.remedy)
+            self._by_itself += each.by == "auto" and each.remedy.kind is not RemedyKind.RESTART
 
     async def fix(self, plan: Plan, error: DeployError) -> Remedy:
         """Apply what helps against `error` on this machine, by itself or by the user's choice;

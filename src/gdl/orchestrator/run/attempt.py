@@ -34,6 +34,7 @@ from gdl.orchestrator.leasing.blame import blame_for
 from gdl.orchestrator.leasing.renting import Renter
 from gdl.orchestrator.machine import install, preflight
 from gdl.orchestrator.machine.connection import Machine
+from gdl.orchestrator.machine.earlier_work import EarlierServer
 from gdl.orchestrator.machine.engine_process import EngineProcess
 from gdl.orchestrator.machine.remediation import Remediation
 from gdl.presentation.money import hourly
@@ -57,16 +58,16 @@ class Attempt:
         settings: Settings,
     ) -> None:
         self._deployment = deployment
-        self._backend = backend
-        self._renter = renter
+        self.backend = backend
+        self.renter = renter
         self._engine = deployment.engine
         self._settings = settings
         self._journal = journal
-        self._offer: Offer | None = None
+        self.offer: Offer | None = None
         self.endpoint: served_endpoint.Endpoint | None = None
         self.machine = Machine(deployment, settings, rents=backend.traits.bills)
         self.server = EngineProcess(self.machine)
-        self._remediation = Remediation(
+        self.remediation = Remediation(
             self.machine,
             no_offer_helps=lambda error, rule: blame_for(error, self.machine.rules, rule).ends,
         )
@@ -81,25 +82,27 @@ class Attempt:
     async def run(self, offer: Offer) -> None:
         """To SERVING, benchmark included. Raises a GdlError that says why not."""
         dep = self._deployment
-        self._offer = offer
+        self.offer = offer
         await dep.enter(Phase.RENTING, f"{offer.gpu_name} at {hourly(offer.price_per_hour)}")
-        rented = await self._renter.rent(dep, offer)
-        session = await self._renter.monitor.wait_running(dep, rented.session)
-        await self._while_it_lives(self._to_serving(session))
+        rented = await self.renter.rent(dep, offer)
+        session = await self.renter.monitor.wait_running(dep, rented.session)
+        await self.while_it_lives(self.set_up(session))
+        await self.while_it_lives(self.benchmark_if_wanted())
 
-    async def _to_serving(self, session: Session) -> None:
-        await self.set_up(session)
-        if self._deployment.spec.bench:
+    async def benchmark_if_wanted(self) -> None:
+        """Unless that was done before."""
+        dep = self._deployment
+        if dep.spec.bench and dep.state.benchmark is None:
             await self.benchmark()
 
-    async def _while_it_lives(self, work: Coroutine[Any, Any, T]) -> T:
+    async def while_it_lives(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of `work`, unless the machine is gone: out of our reach, and over by its
         backend's word. Raises SessionFailed then. Neither alone proves it."""
-        if not self._backend.traits.bills:
+        if not self.backend.traits.bills:
             return await work
         doing = asyncio.ensure_future(work)
         watching = asyncio.ensure_future(
-            self._renter.monitor.watch(self._deployment, self.machine.out_of_reach)
+            self.renter.monitor.watch(self._deployment, self.machine.out_of_reach)
         )
         try:
             await asyncio.wait({doing, watching}, return_when=asyncio.FIRST_COMPLETED)
@@ -119,6 +122,11 @@ class Attempt:
         dep = self._deployment
         await dep.enter(Phase.CONNECTING, str(session.ssh))
         await self.machine.connect(session)
+        await self.from_preflight()
+
+    async def from_preflight(self) -> None:
+        """From a machine that is connected to SERVING."""
+        dep = self._deployment
         await dep.enter(Phase.PREFLIGHT)
         ahead = self._ahead()
         try:
@@ -127,8 +135,8 @@ class Attempt:
                 dep,
                 self.machine.link,
                 facts,
-                self._offer,
-                rented=self._backend.traits.bills,
+                self.offer,
+                rented=self.backend.traits.bills,
                 limit_s=self._settings.timeouts.install,
             )
             await self._serve(ahead)
@@ -140,31 +148,43 @@ class Attempt:
         """What every installation begins with, while the machine is looked at. Not on a rented
         one: its download rate is measured meanwhile."""
         step = self._engine.first_of_all(self._settings)
-        if step is None or self._backend.traits.bills:
+        if step is None or self.backend.traits.bills:
             return None
         return install.Ahead(self.machine, step)
 
     async def _serve(self, ahead: install.Ahead | None) -> None:
-        dep, machine = self._deployment, self.machine
-        api_key = await machine.make_api_key()
-        plan = self._engine.plan(
-            dep.spec,
+        plan, api_key = self.make_plan(await self.machine.make_api_key())
+        await self._deployment.enter(Phase.INSTALLING, plan.summary)
+        if ahead is not None:
+            await ahead.done()
+        await self.to_proof(plan, api_key)
+
+    def make_plan(self, api_key: Secret) -> tuple[Plan, Secret]:
+        """How it is to be installed and started here, and the key of its endpoint."""
+        machine = self.machine
+        self._plan = self._engine.plan(
+            self._deployment.spec,
             machine.facts,
-            dep.model,
+            self._deployment.model,
             self._settings,
-            cpu_allowed=self._backend.traits.cpu_allowed,
+            cpu_allowed=self.backend.traits.cpu_allowed,
             api_key=api_key,
             log_path=machine.rental.engine_log,
             port=machine.rental.engine_port,
         )
-        self._plan, self._api_key = plan, api_key
-        await dep.enter(Phase.INSTALLING, plan.summary)
-        if ahead is not None:
-            await ahead.done()
-        await self._to_proof(plan, api_key, installed=False)
+        self._api_key = api_key
+        return self._plan, api_key
 
-    async def _to_proof(self, plan: Plan, api_key: Secret, *, installed: bool) -> None:
-        """To SERVING. What fails and can be fixed on this machine is fixed, and done again."""
+    async def to_proof(
+        self,
+        plan: Plan,
+        api_key: Secret,
+        *,
+        installed: bool = False,
+        earlier: EarlierServer | None = None,
+    ) -> None:
+        """To SERVING. What fails and can be fixed on this machine is fixed, and done again.
+        earlier: a server that a process that is gone had started, which is waited for at first."""
         dep = self._deployment
         while True:
             try:
@@ -173,21 +193,26 @@ class Attempt:
                     # Another way of running it may have been found to work.
                     plan = self._plan = await install.install(self.machine, plan)
                     installed = True
-                await self._start(plan, api_key)
+                started, earlier = earlier, None
+                await self._start(plan, api_key, started)
                 await self.verify()
                 break
             except DeployError as error:
-                remedy = await self._remediation.fix(plan, error)
+                remedy = await self.remediation.fix(plan, error)
                 installed = installed and remedy.kind is not RemedyKind.REPAIR
         await dep.enter(Phase.SERVING, dep.state.endpoint or "")
 
-    async def _start(self, plan: Plan, api_key: Secret) -> None:
-        """Start the server and wait until it is ready. Raises DeployError when it ends instead."""
+    async def _start(self, plan: Plan, api_key: Secret, started: EarlierServer | None) -> None:
+        """Start the server, unless that was done, and wait until it is ready. Raises DeployError
+        when it ends instead."""
         dep = self._deployment
         if self.endpoint is None:
-            self._opened = await self.open_endpoint(api_key)
-        await dep.enter(Phase.STARTING, self._engine.info.starting)
-        await self.server.start(plan)
+            await self.open_endpoint(api_key)
+        if started is not None:
+            self.server.take_up(started)
+        else:
+            await dep.enter(Phase.STARTING, self._engine.info.starting)
+            await self.server.start(plan)
         if not await self._ready():
             await self.server.fail("the server ended before it was ready")
         if self._opened is not None and dep.state.tunnel != self._opened:
@@ -205,7 +230,10 @@ class Attempt:
             self._engine.readiness,
         )
         opened = await self.endpoint.open()
-        return replace(opened, attempt=self._deployment.attempt, api_key_file=rental.api_key_file)
+        self._opened = replace(
+            opened, attempt=self._deployment.attempt, api_key_file=rental.api_key_file
+        )
+        return self._opened
 
     async def _ready(self) -> bool:
         """Whether it serves; False when there is nothing left to wait for. Raises
@@ -249,10 +277,10 @@ class Attempt:
             watching = self.machine.spawn(self._watch_health())
             try:
                 holding = served_endpoint.hold(self._deployment, self.server.over)
-                return await self._while_it_lives(holding)
+                return await self.while_it_lives(holding)
             except DeployError:
                 watching.cancel()
-                await self._while_it_lives(self._revive())
+                await self.while_it_lives(self.revive())
             finally:
                 watching.cancel()
 
@@ -267,7 +295,7 @@ class Attempt:
             on_dead=self.server.give_up_dead,
         )
 
-    async def _revive(self) -> None:
+    async def revive(self) -> None:
         """Say why the server ended, and start it again unless that was done before."""
         plan, api_key = self._plan, self._api_key
         try:
@@ -280,15 +308,14 @@ class Attempt:
             if plan is None or api_key is None or self._revived or forbidden or away:
                 raise
             self._revived = True
-            await self._remediation.tell(Remedy(RemedyKind.RESTART), "auto")
-            await self._to_proof(plan, api_key, installed=True)
+            await self.remediation.tell(Remedy(RemedyKind.RESTART), "auto")
+            await self.to_proof(plan, api_key, installed=True)
 
     async def real_cause(self, error: GdlError) -> GdlError:
         """The error, or that the machine itself is gone, when its backend knows that."""
-        reached = not self.machine.out_of_reach.is_set()
-        if reached and not isinstance(error, SshError):
+        if not (self.machine.out_of_reach.is_set() or isinstance(error, SshError)):
             return error  # it is there and told us itself what is wrong
-        return await self._renter.monitor.real_cause(self._deployment, error)
+        return await self.renter.monitor.real_cause(self._deployment, error)
 
     async def release(self) -> None:
         """Release the machine and wait for the proof. Raises ReleaseUnconfirmed."""
@@ -296,7 +323,7 @@ class Attempt:
         trouble: SshError | None = None
         if dep.rental is not None and self.machine.connected:
             await unpublish(self.machine.link, dep.rental, self._journal)
-        if not self._backend.traits.bills:
+        if not self.backend.traits.bills:
             # Nobody destroys this machine: our server has to be ended by ourselves.
             try:
                 await self.server.stop()
@@ -306,8 +333,8 @@ class Attempt:
             await self.close()
         finally:
             if dep.rental is not None:
-                await self._renter.releaser.release(dep, dep.rental)
-        if trouble is not None and not self._backend.traits.ends_processes:
+                await self.renter.releaser.release(dep, dep.rental)
+        if trouble is not None and not self.backend.traits.ends_processes:
             raise ReleaseUnconfirmed(
                 f"the server on the machine could not be ended: {trouble.message}",
                 "log in and end it by its pid; it is in the engine job's `pid` file",

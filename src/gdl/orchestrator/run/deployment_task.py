@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from gdl.domain import events as ev
@@ -20,13 +21,15 @@ from gdl.domain.errors import (
 )
 from gdl.domain.offers import Offer
 from gdl.domain.phase import Billing, Phase
-from gdl.orchestrator.deployment.context import Deployment, Doubt
+from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.deployment.summary import summaries
-from gdl.orchestrator.leasing.release_proof import unconfirmed
 from gdl.orchestrator.leasing.releasing import uninterrupted
 from gdl.orchestrator.leasing.selection import OfferSelection
 from gdl.orchestrator.run.attempt import Attempt
+from gdl.orchestrator.run.attempt_offer import attempt_started
+from gdl.orchestrator.run.doubts import with_doubts
 from gdl.orchestrator.run.next_offer import NextOffer
+from gdl.orchestrator.run.resumed import ENDINGS, Resumed, reach_for_release
 from gdl.orchestrator.run.tries import Tries
 
 MakeAttempt = Callable[[Deployment], Attempt]
@@ -55,15 +58,21 @@ class DeploymentTask:
         self._current: Attempt | None = None
         self._attached_only = False
 
-    async def run(self, begin: Begin | None = None) -> None:
+    async def run(self, begin: Begin | None = None, *, resumed: Resumed | None = None) -> None:
         """`begin` replaces the attempts with something that ends in a serving attempt on a
-        machine rented earlier, which is then released only when that is asked for."""
+        machine rented earlier, which is then released only when that is asked for. resumed: where
+        a process that is gone had come with the current attempt."""
         self._attached_only = begin is not None
         try:
-            if begin is None:
-                await self._attempts()
-            else:
+            if resumed is not None and resumed.phase in ENDINGS:
+                await uninterrupted(self._go_on_ending(resumed))
+                return
+            if begin is not None:
                 await self._attached(begin)
+            elif resumed is not None and resumed.serves:
+                await self._serve_again(resumed)
+            else:
+                await self._attempts(resumed)
             await self._after_serving()
         except asyncio.CancelledError:
             await uninterrupted(self._cancelled())
@@ -74,25 +83,34 @@ class DeploymentTask:
 
     # -- attempts --------------------------------------------------------------------------------
 
-    async def _attempts(self) -> None:
-        """Return with a serving attempt, or raise why there is none."""
+    async def _attempts(self, resumed: Resumed | None = None) -> None:
+        """Return with a serving attempt, or raise why there is none. resumed: the first of them."""
         dep = self._deployment
-        await self._selection.excluding.include_wanted(dep)
+        if resumed is None:
+            await self._selection.excluding.include_wanted(dep)
         last: GdlError | None = None
-        offer: Offer | None = None
+        offer = resumed.offer if resumed is not None else None
         failed: Offer | None = None
         tries = Tries(dep.spec.max_attempts)
+        for error in resumed.earlier if resumed is not None else ():
+            tries.failed(error)
+            last = error
         next_offer = NextOffer(dep, self._selection, rents=self._rents)
         while True:
             if offer is None:
                 offer = await next_offer.choose(last, failed, tries)
-            dep.attempt += 1
             dep.adopted, dep.decisions.early, dep.confirmed_tried = False, None, True
             dep.tries_left = tries.left > 1
-            await dep.emit(_attempt_started(dep.attempt, offer))
+            if resumed is None:
+                dep.attempt += 1
+                await dep.emit(attempt_started(dep.attempt, offer))
+            taken_up, resumed = resumed, None
             self._current = self._make_attempt(dep)
             try:
-                await self._current.run(offer)
+                if taken_up is not None:
+                    await taken_up.take_up(dep, self._current)
+                else:
+                    await self._current.run(offer)
                 return
             except GdlError as error:
                 last = await self._attempt_failed(offer, error)
@@ -116,9 +134,12 @@ class DeploymentTask:
             and self._current is not None
         ):
             error = await self._current.real_cause(error)
-        await dep.emit(
-            ev.AttemptFailed(dep.attempt, dep.state.phase, error.kind, error.message, error.hint)
-        )
+        if dep.state.attempt is None or dep.state.attempt.failure is None:
+            await dep.emit(
+                ev.AttemptFailed(
+                    dep.attempt, dep.state.phase, error.kind, error.message, error.hint
+                )
+            )
         await dep.enter(Phase.FAILED, error.message)
         hopeless = await self._selection.excluding.learn(dep, offer, error)
         kept = await uninterrupted(
@@ -134,15 +155,34 @@ class DeploymentTask:
 
     async def _attached(self, begin: Begin) -> None:
         dep = self._deployment
-        dep.attempt = 1
+        dep.attempt = max(dep.attempt, 1)
         self._current = self._make_attempt(dep)
         try:
             await begin(self._current)
         except GdlError as error:
             await dep.emit(
-                ev.AttemptFailed(1, dep.state.phase, error.kind, error.message, error.hint)
+                ev.AttemptFailed(
+                    dep.attempt, dep.state.phase, error.kind, error.message, error.hint
+                )
             )
             raise
+
+    # -- after a process that is gone ------------------------------------------------------------
+
+    async def _serve_again(self, resumed: Resumed) -> None:
+        """A machine that served is not released because it cannot be reached from here now."""
+        self._attached_only = True
+        await self._attached(partial(resumed.take_up, self._deployment))
+        self._attached_only = False
+
+    async def _go_on_ending(self, resumed: Resumed) -> None:
+        dep = self._deployment
+        self._current = self._make_attempt(dep)
+        await reach_for_release(dep, self._current)
+        if resumed.phase is Phase.CANCELLED:
+            await self._cancelled()
+        else:
+            await self._stop()
 
     # -- after it serves -------------------------------------------------------------------------
 
@@ -239,7 +279,7 @@ class DeploymentTask:
         rented = latest.session_id if latest else None
         in_doubt = bool(dep.doubts) and state.billing in (Billing.NONE, Billing.RELEASED)
         if dep.doubts and not isinstance(error, ReleaseUnconfirmed):
-            error = _with_doubts(error, dep.doubts, serving=serving)
+            error = with_doubts(error, dep.doubts, serving=serving)
         await dep.emit(
             ev.DeploymentFinished(
                 outcome=outcome,
@@ -254,36 +294,6 @@ class DeploymentTask:
                 kind="" if error is None else error.kind,
             )
         )
-
-
-def _with_doubts(error: GdlError | None, doubts: Sequence[Doubt], *, serving: bool) -> GdlError:
-    """A machine that serves, or served, does not outweigh an earlier one that may bill unused."""
-    last = doubts[-1]
-    unsure = unconfirmed(last.session_id, last.provider, last.why)
-    if len(doubts) > 1:
-        others = ", ".join(d.session_id for d in doubts[:-1])
-        unsure.message += f" (and so may {others})"
-    if serving:
-        unsure.message = f"it serves, but {unsure.message}"
-    if error is None:
-        return unsure
-    error.message = f"{error.message}; {unsure.message}"
-    error.hint = unsure.hint
-    return error
-
-
-def _attempt_started(number: int, offer: Offer) -> ev.AttemptStarted:
-    return ev.AttemptStarted(
-        number,
-        offer.id,
-        offer.provider,
-        offer.gpu_name,
-        offer.gpu_count,
-        offer.vram_gb,
-        offer.price_per_hour,
-        offer.location,
-        offer.machine_id or "",
-    )
 
 
 def _write_text(path: Path, text: str) -> None:

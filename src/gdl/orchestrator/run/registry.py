@@ -21,6 +21,7 @@ from gdl.domain.spec import DeploymentSpec
 from gdl.engines.base import Engine, EngineResolver, Model
 from gdl.journal.store import DeploymentRow, Journal
 from gdl.orchestrator.api.read_only import changing, refuse_read_only
+from gdl.orchestrator.api.views import ResumableDeployment
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.deployment.event_channel import EventChannel
 from gdl.orchestrator.deployment.rental_record import RentalRecord
@@ -32,6 +33,9 @@ from gdl.orchestrator.leasing.requirements import checked, needed_of
 from gdl.orchestrator.leasing.selection import OfferSelection
 from gdl.orchestrator.run.attempt import Attempt
 from gdl.orchestrator.run.deployment_task import Begin, DeploymentTask, MakeAttempt
+from gdl.orchestrator.run.past import PastDeployments
+from gdl.orchestrator.run.resumed import Resumed
+from gdl.orchestrator.run.resumption import Resumptions
 from gdl.settings import Settings
 
 FindRental = Callable[[str], Awaitable[Rental]]
@@ -69,11 +73,25 @@ class DeploymentRegistry:
         self._make_attempt = make_attempt
         self._find_rental = find_rental
         self._reopen = reopen
+        self._resumptions = Resumptions(backend, engines, journal, settings, clock)
         self._here: dict[str, Deployment] = {}
         self._attempts: dict[str, Attempt] = {}
-        self._past: dict[str, EventChannel] = {}
+        self._past = PastDeployments(journal, clock)
 
     # -- beginning -------------------------------------------------------------------------------
+
+    async def resumable(self) -> Sequence[ResumableDeployment]:
+        here = set(self.active())
+        return [r for r in await self._resumptions.rows() if r.deployment_id not in here]
+
+    @changing("resume")
+    async def resume(self, ident: str, *, ask_on_failure: bool = False) -> str:
+        found = await self._resumptions.find(ident)
+        deployment, where = await self._resumptions.take_over(found, ask_on_failure=ask_on_failure)
+        self._here[deployment.id] = deployment
+        self._past.forget(deployment.id)
+        await self._start(deployment, self._run(deployment, resumed=where))
+        return deployment.id
 
     @changing("deploy")
     async def deploy(self, spec: DeploymentSpec) -> str:
@@ -90,6 +108,9 @@ class DeploymentRegistry:
         active = self.with_session(rental.session_id)
         if active is not None:
             return active.id
+        for row in await self.resumable():
+            if row.session_id == rental.session_id and row.phase is not Phase.SERVING:
+                return await self.resume(row.deployment_id)
         spec = DeploymentSpec(
             model=rental.served_name,
             backend=self._backend.name,
@@ -118,7 +139,13 @@ class DeploymentRegistry:
             with contextlib.suppress(GdlError):
                 await self._orphans.ask_again()
 
-    async def _run(self, deployment: Deployment, begin: Begin | None = None) -> None:
+    async def _run(
+        self,
+        deployment: Deployment,
+        begin: Begin | None = None,
+        *,
+        resumed: Resumed | None = None,
+    ) -> None:
         task = DeploymentTask(
             deployment,
             self._attempt_of,
@@ -127,7 +154,7 @@ class DeploymentRegistry:
             rents=self._backend.traits.bills,
         )
         try:
-            await task.run(begin)
+            await task.run(begin, resumed=resumed)
         finally:
             self._attempts.pop(deployment.id, None)
 
@@ -236,9 +263,7 @@ class DeploymentRegistry:
     def state(self, deployment_id: str) -> DeploymentState:
         if deployment_id in self._here:
             return self._here[deployment_id].state
-        if deployment_id in self._past:
-            return self._past[deployment_id].state
-        raise _unknown(deployment_id)
+        return self._past.known(deployment_id).state
 
     async def events(self, deployment_id: str) -> AsyncIterator[ev.Recorded]:
         channel = await self._channel(deployment_id)
@@ -256,14 +281,7 @@ class DeploymentRegistry:
         """Of one of this process, or of one in the journal. Raises UsageError."""
         if deployment_id in self._here:
             return self._here[deployment_id].channel
-        if deployment_id not in self._past:
-            history = await self._journal.events(deployment_id)
-            if not history:
-                raise _unknown(deployment_id)
-            self._past[deployment_id] = EventChannel.replay(
-                deployment_id, history, self._journal, self._clock
-            )
-        return self._past[deployment_id]
+        return await self._past.channel(deployment_id)
 
     # -- deciding --------------------------------------------------------------------------------
 
@@ -324,7 +342,3 @@ class DeploymentRegistry:
                 tasks.append(deployment.task)
         if tasks:
             await asyncio.wait(tasks)
-
-
-def _unknown(deployment_id: str) -> UsageError:
-    return UsageError(f"no deployment {deployment_id}", "`gdl-tui sessions` lists what there is")

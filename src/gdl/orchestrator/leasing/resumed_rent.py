@@ -1,0 +1,118 @@
+"""What a process that is gone has rented, or asked for, taken up by the next one."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+from gdl.backends.base import Backend
+from gdl.domain import events as ev
+from gdl.domain.errors import GdlError, MachineError, SessionFailed, SessionGone
+from gdl.domain.offers import Offer
+from gdl.domain.phase import Billing
+from gdl.domain.rental import Rental
+from gdl.domain.session import Session
+from gdl.orchestrator.deployment.context import Deployment
+from gdl.orchestrator.leasing.ambiguous import AmbiguousRents
+from gdl.orchestrator.leasing.retry import LONGEST_S, retrying
+from gdl.settings import Settings
+
+_NEXT = "the next offer may do better"
+
+
+class ResumedRents:
+    def __init__(self, backend: Backend, settings: Settings, ambiguous: AmbiguousRents) -> None:
+        self._backend = backend
+        self._settings = settings
+        self._ambiguous = ambiguous
+
+    async def take_up(self, deployment: Deployment, offer: Offer) -> Session | None:
+        """The session of the deployment's rental, whose key is here; None when its request has
+        made nothing. Raises MachineError when it is gone or cannot be entered, in which case
+        `deployment.rental` tells what is to be released, ReleaseUnconfirmed when nobody can say
+        what the request has made."""
+        rental = deployment.rental
+        assert rental is not None, "nothing was asked for"
+        if rental.session_id is None:
+            rental = await self._answered(deployment, rental, offer)
+            if rental is None:
+                return None
+        assert rental.session_id is not None
+        session_id = rental.session_id
+        try:
+            session = await retrying(
+                lambda: self._backend.session(session_id),
+                deployment.progress,
+                limit_s=min(LONGEST_S, self._settings.timeouts.session),
+            )
+        except SessionGone as gone:
+            raise SessionFailed(f"the machine is gone: {gone.message}", _NEXT) from None
+        await self._tell(deployment, rental, session)
+        if not session.terminal and not await self._enters(rental):
+            raise MachineError(
+                f"the key of session {session_id} is lost: nobody can enter the machine",
+                f"it is released; {_NEXT}",
+            )
+        return session
+
+    async def _enters(self, rental: Rental) -> bool:
+        """Whether we hold what opens the machine."""
+        if rental.agent_auth or not self._backend.traits.bills:
+            return True
+        return bool(rental.key_file) and await asyncio.to_thread(Path(rental.key_file).is_file)
+
+    async def _answered(
+        self, deployment: Deployment, rental: Rental, offer: Offer
+    ) -> Rental | None:
+        """The rental with the session that its request has made: taken over when its key reached
+        this computer, destroyed when not. None when nothing of it is left."""
+        if not self._backend.traits.bills:
+            return None
+        before = await retrying(
+            lambda: self._ambiguous.before(rental),
+            deployment.progress,
+            limit_s=min(LONGEST_S, self._settings.timeouts.session),
+        )
+        key = self._settings.keys_dir / f"{rental.intent_id}.pem"
+        if not await asyncio.to_thread(key.is_file):
+            why = GdlError("the answer to the rent request did not arrive before the end")
+            clean = await self._ambiguous.resolve(deployment, rental, offer, before, why)
+            if not clean or deployment.state.billing is Billing.RELEASED:
+                what = "it was released" if clean else "it may still be billing"
+                raise MachineError(f"the key of what was rented never came here: {what}", _NEXT)
+            return None
+        session = await self._ambiguous.made_by(deployment, rental, offer, before)
+        if session is None:
+            await self._ambiguous.forget(deployment, rental)
+            return None
+        made = replace(
+            rental,
+            session_id=session.id,
+            billing=Billing.ACTIVE,
+            key_file=str(key),
+            host_key_file=str(key.with_suffix(".hostkey")),
+            price=session.price_per_hour or rental.price,
+        )
+        await deployment.record.save(made)
+        return made
+
+    async def _tell(self, deployment: Deployment, rental: Rental, session: Session) -> None:
+        """What the journal's events lack about the money."""
+        number, state = deployment.attempt, deployment.state
+        billing = rental.billing
+        if state.billing is not billing:
+            await deployment.emit(
+                ev.BillingChanged(number, billing, session.id, "rented before the interruption")
+            )
+        if state.attempt is not None and state.attempt.session_id is None:
+            await deployment.emit(
+                ev.SessionRented(
+                    number,
+                    session.id,
+                    rental.provider,
+                    rental.price,
+                    session.expires_at,
+                    since=rental.requested_at if self._backend.traits.bills else None,
+                )
+            )

@@ -1,0 +1,34 @@
+"""The offer of an attempt, as its event tells it."""
+
+from __future__ import annotations
+
+from gdl.domain import events as ev
+from gdl.domain.offers import Offer
+
+
+def attempt_started(number: int, offer: Offer) -> ev.AttemptStarted:
+    return ev.AttemptStarted(
+        number,
+        offer.id,
+        offer.provider,
+        offer.gpu_name,
+        offer.gpu_count,
+        offer.vram_gb,
+        offer.price_per_hour,
+        offer.location,
+        offer.machine_id or "",
+    )
+
+
+def offer_of(began: ev.AttemptStarted, backend: str) -> Offer:
+    return Offer(
+        id=began.offer_id,
+        backend=backend,
+        provider=began.provider,
+        gpu_name=began.gpu_name,
+        gpu_count=began.gpu_count,
+        vram_gb=began.vram_gb,
+        price_per_hour=began.price_per_hour,
+        location=began.location,
+        machine_id=began.machine_id or None,
+    )
