@@ -33,7 +33,7 @@ from gdl.domain.session import Session, SessionStatus
 from gdl.domain.spec import DeploymentSpec
 from gdl.domain.summary import AttemptSummary
 from gdl.orchestrator.api.ports import OrchestratorApi
-from gdl.orchestrator.api.views import ModelRow, PastDeployment, SessionRow
+from gdl.orchestrator.api.views import ModelRow, PastDeployment, ResumableDeployment, SessionRow
 
 ID = "20260101-120000-abcdef"
 REPORT = BenchReport(
@@ -138,6 +138,7 @@ class Scenario:
     )
     holds: bool = False
     fails: GdlError | None = None
+    resumable: tuple[ResumableDeployment, ...] = ()
 
 
 SCENARIOS = {
@@ -247,6 +248,14 @@ class ScriptedDeployments:
 
     async def attach(self, ident: str) -> str:
         self._o.call(f"attach {ident}")
+        spec = DeploymentSpec(model="smollm2", backend="shopper", bench=False, after="hold")
+        return await self.deploy(spec)
+
+    async def resumable(self) -> Sequence[ResumableDeployment]:
+        return self._o.scenario.resumable
+
+    async def resume(self, ident: str, *, ask_on_failure: bool = False) -> str:
+        self._o.call(f"resume {ident}")
         spec = DeploymentSpec(model="smollm2", backend="shopper", bench=False, after="hold")
         return await self.deploy(spec)
 

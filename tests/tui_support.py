@@ -44,6 +44,7 @@ from gdl.orchestrator.api.views import (
     PublicRow,
     ReachedEndpoint,
     Readings,
+    ResumableDeployment,
     SessionRow,
     SizedModel,
     TunnelRow,
@@ -155,6 +156,7 @@ class ScriptedOrchestrator:
         self.rounds: list[CheckRound] = []
         self.usual: dict[Phase, float] = {}
         self.rows: list[SessionRow] = []
+        self.resumable: list[ResumableDeployment] = []
         self.measured: list[Measurement] = []
         self.specs: list[DeploymentSpec] = []
         self.calls: list[tuple[Any, ...]] = []
@@ -273,6 +275,13 @@ class ScriptedDeployments:
         self._o.calls.append(("attach", ident))
         if not any(row.session.id == ident and row.ours for row in self._o.rows):
             raise UsageError("the key of this session is not here", "destroy it, or use its key")
+        return self._o.begin(DeploymentSpec("smollm2-135m", "shopper"))
+
+    async def resumable(self) -> list[ResumableDeployment]:
+        return self._o.resumable
+
+    async def resume(self, ident: str, *, ask_on_failure: bool = False) -> str:
+        self._o.calls.append(("resume", ident))
         return self._o.begin(DeploymentSpec("smollm2-135m", "shopper"))
 
     async def events(self, deployment_id: str) -> AsyncIterator[Recorded]:

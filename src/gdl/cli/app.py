@@ -26,6 +26,7 @@ from gdl.cli.commands.ledger import ledger
 from gdl.cli.commands.models import models
 from gdl.cli.commands.offers import OfferOptions, offers
 from gdl.cli.commands.public import public
+from gdl.cli.commands.resume import resume
 from gdl.cli.commands.sandbox import sandbox
 from gdl.cli.commands.serve import serve
 from gdl.cli.commands.sessions import sessions
@@ -38,6 +39,7 @@ from gdl.cli.runtime import Cli, Opener, Ui, guarded, open_orchestrator, show_ui
 _COMMANDS = (
     offers,
     deploy,
+    resume,
     sessions,
     attach,
     destroy,

@@ -11,7 +11,10 @@ from gdl.cli.runtime import Cli, Session, at_terminal, execute
 def attach(
     cli: Cli, ident: SessionArgument, target: MachineTarget, as_json: JsonOption = False
 ) -> NoReturn:
-    """Open the tunnel to a serving machine again, until Ctrl-C."""
+    """Open the tunnel to a serving machine again, until Ctrl-C.
+
+    Where an interrupted deployment does not serve yet, it goes on, as with `resume`.
+    """
 
     async def body(session: Session) -> int:
         from datetime import UTC, datetime
@@ -19,8 +22,16 @@ def attach(
         from gdl.cli.deployment_output import JsonDeployment, TextDeployment
         from gdl.cli.follower import Follower, to_the_end
         from gdl.cli.prompt import ask
+        from gdl.cli.resuming import follow_resumed
+        from gdl.domain.id_matching import matching
+        from gdl.domain.phase import Phase
 
         output, deployments = session.output, session.orchestrator.deployments
+        for row in matching(
+            ident, await deployments.resumable(), lambda r: (r.deployment_id, r.session_id)
+        ):
+            if row.phase is not Phase.SERVING:
+                return await follow_resumed(session, row.deployment_id, as_json=as_json)
         follower = Follower(
             deployments,
             JsonDeployment(output) if as_json else TextDeployment(output, since=datetime.now(UTC)),

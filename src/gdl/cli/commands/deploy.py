@@ -91,6 +91,10 @@ class DeployOptions:
             "[default: those that overrule none of your own arguments]",
         ),
     ] = None
+    new: Annotated[
+        bool,
+        typer.Option("--new", help="Another machine, beside one of an interrupted deployment."),
+    ] = False
     runtime: RuntimeOption = None
     context: ContextOption = None
     concurrency: ConcurrencyOption = None
@@ -136,6 +140,7 @@ def deploy(
         from gdl.cli.deployment_output import JsonDeployment, TextDeployment
         from gdl.cli.follower import Follower, to_the_end
         from gdl.cli.prompt import ask
+        from gdl.cli.resuming import follow_resumed
 
         output, deployments = session.output, session.orchestrator.deployments
         follower = Follower(
@@ -145,6 +150,10 @@ def deploy(
             watch=as_json,
         )
         spec = _spec(wanted, session)
+        if not wanted.new:
+            interrupted = await _to_resume(session, wanted.model)
+            if interrupted is not None:
+                return await follow_resumed(session, interrupted, as_json=as_json)
         return await to_the_end(follower, deployments.deploy(spec), output)
 
     def never_began(error: GdlError, output: Output) -> None:
@@ -161,6 +170,33 @@ def deploy(
         flags=wanted.flags,
         on_error=never_began,
     )
+
+
+async def _to_resume(session: Session, model: str) -> str | None:
+    """The id of an interrupted deployment of the same model that the user wants to go on with;
+    None without one, or when a new machine is wanted. Raises UsageError when nobody can be asked:
+    a second machine beside the first is nobody's wish."""
+    from datetime import UTC, datetime
+
+    from gdl.cli.output import say
+    from gdl.cli.prompt import ask
+    from gdl.cli.resuming import beside
+    from gdl.domain.errors import UsageError
+    from gdl.presentation.lines import plain
+    from gdl.presentation.resuming import machine_that_you_have
+
+    found = await beside(session, model)
+    if found is None:
+        return None
+    what = machine_that_you_have(found, datetime.now(UTC))
+    if not at_terminal():
+        raise UsageError(
+            f"{plain(found.model)} was being deployed already, on {plain(what)}",
+            f"`gdl-tui resume {found.deployment_id}` goes on with it; --new rents another machine",
+        )
+    say(f"a deployment of {plain(found.model)} was interrupted in {found.phase}")
+    answer = await ask(f"continue on {plain(what)}? [Y/n] (n rents another machine) ")
+    return None if answer in ("n", "no") else found.deployment_id
 
 
 def _spec(wanted: DeployOptions, session: Session) -> DeploymentSpec:

@@ -61,10 +61,11 @@ class SessionRow:
 class ResumableDeployment:
     """A deployment that was interrupted, and what it has rented. session_id: None while the answer
     to its rent request is not known. phase: where it had come. since: rented, or asked for, at.
-    cost: dollars until now, of all its attempts."""
+    cost: dollars until now, of all its attempts. model: as it is served; asked_for: as typed."""
 
     deployment_id: str
     model: str
+    asked_for: str
     phase: Phase
     session_id: str | None
     provider: str

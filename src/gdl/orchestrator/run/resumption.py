@@ -171,6 +171,7 @@ class Resumptions:
         return ResumableDeployment(
             deployment_id=each.row.id,
             model=state.served_name or each.row.model,
+            asked_for=state.spec.model if state.spec is not None else each.row.model,
             phase=state.phase,
             session_id=each.session_id,
             provider=rental.provider if rental is not None else "",

@@ -1,0 +1,53 @@
+"""`gdl-tui resume`: go on with a deployment that was interrupted."""
+
+from __future__ import annotations
+
+from typing import Annotated, NoReturn
+
+import typer
+
+from gdl.cli import exit_codes
+from gdl.cli.options import JsonOption, MachineTarget
+from gdl.cli.runtime import Cli, Session, execute
+
+
+def resume(
+    cli: Cli,
+    target: MachineTarget,
+    ident: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[ID]",
+            help="Session or deployment, or the beginning of its id.  [default: the one there is]",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> NoReturn:
+    """Go on with a deployment whose gdl-tui was killed, on the machine that it has.
+
+    It continues where it was, under its own id and with all that was asked for. Several: they are
+    listed.
+    """
+
+    async def body(session: Session) -> int:
+        from gdl.cli.output import say
+        from gdl.cli.resuming import follow_resumed, table_of
+        from gdl.domain.serialization import to_plain
+
+        if ident is not None:
+            return await follow_resumed(session, ident, as_json=as_json)
+        rows = await session.orchestrator.deployments.resumable()
+        if len(rows) == 1:
+            return await follow_resumed(session, rows[0].deployment_id, as_json=as_json)
+        if as_json:
+            for row in rows:
+                session.output.json(to_plain(row))
+        elif rows:
+            session.output.lines(table_of(rows))
+            say("several can be resumed: name one")
+        else:
+            say("nothing to resume: no deployment was interrupted on a machine of this backend")
+        return exit_codes.USAGE if rows else exit_codes.OK
+
+    execute(cli, body, target=target, as_json=as_json, changes="resumed")

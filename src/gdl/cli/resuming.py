@@ -1,0 +1,70 @@
+"""Deployments that were interrupted: how they are named, chosen, and followed once they go on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gdl.cli.runtime import Session
+    from gdl.orchestrator.api.views import ResumableDeployment
+
+
+async def follow_resumed(session: Session, ident: str, *, as_json: bool) -> int:
+    """Go on with one, follow it to its end, and give the exit code."""
+    from datetime import UTC, datetime
+
+    from gdl.cli.deployment_output import JsonDeployment, TextDeployment
+    from gdl.cli.follower import Follower, to_the_end
+    from gdl.cli.prompt import ask
+    from gdl.cli.runtime import at_terminal
+
+    output, deployments = session.output, session.orchestrator.deployments
+    follower = Follower(
+        deployments,
+        JsonDeployment(output) if as_json else TextDeployment(output, since=datetime.now(UTC)),
+        ask=ask if at_terminal() else None,
+        watch=as_json,
+    )
+    return await to_the_end(follower, deployments.resume(ident), output)
+
+
+async def beside(session: Session, model: str) -> ResumableDeployment | None:
+    """An interrupted deployment of the same model whose machine is there, or may be."""
+    names = {model.casefold()}
+    for row in session.orchestrator.market.models():
+        if model in (row.alias, row.location):
+            names |= {row.alias.casefold(), row.location.casefold()}
+    for each in await session.orchestrator.deployments.resumable():
+        if names & {each.model.casefold(), each.asked_for.casefold()}:
+            return each
+    return None
+
+
+def table_of(rows: Sequence[ResumableDeployment]) -> list[str]:
+    from datetime import UTC, datetime
+
+    from gdl.cli.tables import table
+    from gdl.domain.money import dollars
+    from gdl.presentation.durations import clock_time
+    from gdl.presentation.hardware import machine
+    from gdl.presentation.money import hourly
+
+    now = datetime.now(UTC)
+    headings = ("DEPLOYMENT", "MODEL", "PHASE", "SESSION", "MACHINE", ">PRICE", ">SINCE", ">COST")
+    return table(
+        headings,
+        [
+            (
+                row.deployment_id,
+                row.model,
+                str(row.phase),
+                row.session_id or "not known",
+                machine(row),
+                hourly(row.price_per_hour),
+                clock_time((now - row.since).total_seconds()),
+                dollars(row.cost),
+            )
+            for row in rows
+        ],
+    )

@@ -1,0 +1,29 @@
+"""Words for a deployment that was interrupted."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Protocol
+
+from gdl.domain.money import dollars
+from gdl.presentation.durations import clock_time
+from gdl.presentation.hardware import HasGpus, machine
+
+
+class HasMachine(HasGpus, Protocol):
+    @property
+    def since(self) -> datetime: ...
+
+    @property
+    def cost(self) -> float: ...
+
+    @property
+    def price_per_hour(self) -> float: ...
+
+
+def machine_that_you_have(row: HasMachine, now: datetime) -> str:
+    """Such as "the machine that you have (1 x RTX 4090, since 0:07, $0.02)"."""
+    told = [machine(row), f"since {clock_time((now - row.since).total_seconds())}"]
+    if row.price_per_hour:
+        told.append(dollars(row.cost))
+    return f"the machine that you have ({', '.join(part for part in told if part)})"
