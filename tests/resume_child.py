@@ -35,6 +35,7 @@ class Case:
     kill_after: int = 0
     resume: str | None = None
     after: str = "destroy"
+    model: str = "smollm2-135m"
 
 
 def play(case: Case) -> None:
@@ -67,7 +68,7 @@ async def _play(case: Case) -> None:
         try:
             if case.resume is None:
                 spec = DeploymentSpec(
-                    str(case.settings.get("model", "smollm2-135m")),
+                    case.model,
                     str(case.settings["backend"]),
                     bench=False,
                     after=case.after,

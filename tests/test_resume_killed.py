@@ -43,6 +43,7 @@ class Place:
     folder: Path
     settings: dict[str, Any]
     options: dict[str, str] = field(default_factory=dict)
+    model: str = "smollm2-135m"
     rented: Callable[[], list[str]] = list
     """Ids of all sessions that were ever made for him, by the market's own books."""
     billing: Callable[[], list[str]] = list
@@ -60,7 +61,8 @@ class Place:
         """Exit status of the child, and its answer."""
         answer = self.folder / "answer.json"
         answer.unlink(missing_ok=True)
-        case = Case(self.environment, self.settings, answer, self.options, **more)
+        more |= {"options": self.options, "model": self.model}
+        case = Case(self.environment, self.settings, answer, **more)
         child = CHILDREN.Process(target=play, args=(case,))
         child.start()
         try:
@@ -104,9 +106,8 @@ async def market(tmp_path: Path) -> AsyncIterator[Make]:
 
     async def make(folder: Path) -> Place:
         name = folder.name
-        here = place(
-            folder, backend="sandbox", model="tinyllama", consumer_id=name, sandbox={"url": url}
-        )
+        here = place(folder, backend="sandbox", consumer_id=name, sandbox={"url": url})
+        here.model = "tinyllama"
 
         def mine() -> list[str]:
             return [s.id for s in service.market.sessions.values() if s.consumer_id == name]
