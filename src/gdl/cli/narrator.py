@@ -18,6 +18,8 @@ from gdl.presentation.lines import plain
 from gdl.presentation.money import hourly
 
 _PROGRESS_EVERY_S = 10.0
+_RELEASING_EVERY_S = 3.5
+"""While a machine is being released, which costs money."""
 _LEVELS = {"warning": "warning: ", "error": "error: "}
 
 
@@ -66,11 +68,12 @@ class Narrator:
 
     def _repeats(self, text: str, at: datetime) -> bool:
         """Whether only figures changed since the last such line, and that was just now."""
+        often = _RELEASING_EVERY_S if text.startswith("releasing ") else _PROGRESS_EVERY_S
         shape = re.sub(r"\d[\d.,:]*", "#", text)
         if (
             shape == self._progress
             and self._progress_at is not None
-            and (at - self._progress_at).total_seconds() < _PROGRESS_EVERY_S
+            and (at - self._progress_at).total_seconds() < often
         ):
             return True
         self._progress, self._progress_at = shape, at

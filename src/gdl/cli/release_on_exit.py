@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from signal import SIGINT, Signals
 from typing import TYPE_CHECKING
 
@@ -9,9 +10,12 @@ from gdl.cli import exit_codes
 from gdl.cli.output import say
 from gdl.cli.runtime import complain
 from gdl.cli.signals import leave_now
+from gdl.presentation.lines import plain
 
 if TYPE_CHECKING:
     from gdl.orchestrator.api.ports import OrchestratorApi
+
+_TELL_EVERY_S = 4.0
 
 
 class ReleaseOnExit:
@@ -20,8 +24,20 @@ class ReleaseOnExit:
     def __init__(self, orchestrator: OrchestratorApi | None) -> None:
         self._orchestrator = orchestrator
         self._going = tuple(orchestrator.deployments.active()) if orchestrator is not None else ()
+        self._telling: asyncio.Task[None] | None = None
         if self._going:
             say("releasing what is rented (Ctrl-C stops waiting; it may then still be billing)")
+            self._telling = asyncio.create_task(self._tell())
+
+    async def _tell(self) -> None:
+        """What is waited for, again and again."""
+        assert self._orchestrator is not None
+        while True:
+            await asyncio.sleep(_TELL_EVERY_S)
+            for ident in self._going:
+                state = self._orchestrator.deployments.state(ident)
+                if state.finished is None and state.progress is not None:
+                    say(plain(state.progress.text, 200))
 
     def signalled(self, number: Signals) -> None:
         """Only a Ctrl-C ends the wait: whoever sends another asks for what is being done."""
@@ -31,11 +47,16 @@ class ReleaseOnExit:
 
     def exit_code(self, otherwise: int) -> int:
         """Asked for once all is closed."""
+        if self._telling is not None:
+            self._telling.cancel()
         for ident in self._going:
             assert self._orchestrator is not None
             finished = self._orchestrator.deployments.state(ident).finished
             if finished is None or exit_codes.of_finished(finished) == exit_codes.STILL_BILLING:
-                self._complain(finished.error if finished and finished.error else "not confirmed")
+                if finished is not None and finished.error and finished.hint:
+                    complain(finished.error, finished.hint)
+                else:
+                    self._complain("not confirmed")
                 return exit_codes.STILL_BILLING
         return otherwise
 

@@ -117,11 +117,15 @@ class Orphans:
         return await self._journal.rentals(self._backend.name, self._backend.service_url)
 
     async def _in_hand(self, rental: Rental, holder: DeploymentRow | None) -> bool:
-        """Whether a live process works on it, or it was left serving on purpose."""
+        """Whether a live process works on it, or it was left serving on purpose and nobody has
+        asked for its end since."""
         holders = [holder] if holder is not None else []
         if rental.session_id:
             holders += await self._journal.holders(rental.session_id)
-        return any(each.outcome == "serving" or process_liveness.runs(each) for each in holders)
+        kept = not rental.release_requests
+        return any(
+            (kept and each.outcome == "serving") or process_liveness.runs(each) for each in holders
+        )
 
     async def _settle(self, rental: Rental, sessions: list[Session]) -> str | None:
         """A request without an answer: made nothing, made one session, or nobody can say. The
