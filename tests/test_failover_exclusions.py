@@ -66,7 +66,8 @@ async def test_the_story_has_time_money_and_reason_for_each_attempt(
     async with quick_orchestrator(tmp_path, shopper.url, pause=0.02) as house:
         story = await deployed(house, wish())
     end = last(story)
-    assert (end.outcome, end.billing) == ("released", Billing.RELEASED)
+    # The service gave the second one up by itself, and did not look whether it is gone.
+    assert (end.outcome, end.billing) == ("released", Billing.UNKNOWN)
     assert offers_tried(story) == ["vastai-101", "vastai-102", "tensordock-301"]
     stale, ssh, served = end.attempts
     assert (stale.ended, stale.cost, stale.session_id) == ("failed", 0.0, None)
@@ -74,7 +75,7 @@ async def test_the_story_has_time_money_and_reason_for_each_attempt(
     assert "SSH verification timeout" in ssh.reason and ssh.cost > 0 and ssh.session_id
     assert (served.ended, served.phase_reached) == ("released", "SERVING")
     assert served.cost > 0 and served.reason
-    assert [a.seconds for a in end.attempts] == pytest.approx(times_of(story), abs=0.1)
+    assert [a.seconds for a in end.attempts] == pytest.approx(times_of(story), abs=0.25)
 
 
 def times_of(story: list[ev.Recorded]) -> list[float]:
@@ -97,7 +98,7 @@ async def test_a_stale_last_attempt_does_not_hide_what_the_first_cost(
         await until(house, ident, lambda e: isinstance(e, ev.SessionRented))
         shopper.inject("create", "stale", None)
         end = last(await told(house, ident))
-    assert end.billing is Billing.NONE
+    assert end.billing is Billing.UNKNOWN and "instance stopped unexpectedly" in str(end.error)
     assert end.attempts[0].cost > 0 and end.attempts[1].cost == 0
 
 
