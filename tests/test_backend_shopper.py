@@ -77,6 +77,7 @@ async def test_a_session_from_rent_to_release(
         "workload_type": "llm_vllm",
         "reservation_hours": 2,
         "model_id": "org/model",
+        "ssh_timeout_minutes": 12,
     }
 
     running = await backend.session(ident)
@@ -89,6 +90,21 @@ async def test_a_session_from_rent_to_release(
     await backend.release(ident)
     assert (await backend.session(ident)).status is SessionStatus.STOPPED
     assert shopper.billing() == []
+
+
+@pytest.mark.parametrize(
+    ("session", "minutes"), [(600.0, 12), (90.0, 2), (1200.0, 24), (3600.0, 30)]
+)
+async def test_the_service_waits_longer_for_a_machine_than_we_do(
+    session: float, minutes: int, shopper: FakeShopper, tmp_path: Path
+) -> None:
+    """It does not look whether a machine is gone that it gives up itself; we do."""
+    backend = ShopperBackend(settings(shopper.url, tmp_path, session=session), "me")
+    await backend.rent(await request_for(backend))
+    sent = shopper.seen("POST", "/api/v1/sessions")[0].body
+    assert sent["ssh_timeout_minutes"] == minutes
+    assert backend.traits.gives_up_s == minutes * 60
+    await backend.aclose()
 
 
 async def test_disk_and_patience_are_sent_when_they_differ(

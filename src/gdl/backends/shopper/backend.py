@@ -36,7 +36,10 @@ _API = "/api/v1"
 _WORKLOADS = {"vllm": "llm_vllm", "tgi": "llm_tgi"}
 """What the service calls the work of an engine; of any other it only knows that it is an LLM."""
 _SSH_MINUTES = 10
-"""How long the service by itself waits for a machine's SSH."""
+"""How long the service by itself waits for a machine's SSH, unless it is told."""
+_MOST_SSH_MINUTES = 30
+_LONGER_THAN_OURS = 1.2
+"""The service is to wait longer than we do: who gives up first sees the machine go."""
 
 
 def _utc_now() -> datetime:
@@ -51,7 +54,6 @@ class ShopperBackend:
     """
 
     name = wire.BACKEND
-    traits = BackendTraits(gives_up_s=_SSH_MINUTES * 60.0)
 
     def __init__(
         self,
@@ -65,6 +67,9 @@ class ShopperBackend:
         self._clock = ServiceClock(now)
         self._consumer_id = consumer_id
         self._timeouts = settings.timeouts
+        longest = math.ceil(settings.timeouts.session * _LONGER_THAN_OURS / 60)
+        self._ssh_minutes = min(max(longest, 1), _MOST_SSH_MINUTES)
+        self.traits = BackendTraits(gives_up_s=self._ssh_minutes * 60.0)
         self._http = ShopperHttp(
             settings.shopper_url, settings.timeouts.http, transport, clock=self._clock
         )
@@ -142,9 +147,8 @@ class ShopperBackend:
             body["model_id"] = request.model_id
         if request.disk_gb is not None:
             body["disk_gb"] = request.disk_gb
-        minutes = min(max(math.ceil(self._timeouts.session / 60), 1), 30)
-        if minutes != _SSH_MINUTES:
-            body["ssh_timeout_minutes"] = minutes
+        if self._ssh_minutes != _SSH_MINUTES:
+            body["ssh_timeout_minutes"] = self._ssh_minutes
         return body
 
     async def session(self, session_id: str) -> Session:
