@@ -19,6 +19,7 @@ VERIFICATION_FAILED = 6
 BACKEND_FAILED = 7
 CANCELLED = 8
 STILL_BILLING = 9
+SPEND_LIMIT = 10
 OUTPUT_CLOSED = 141
 """As a shell reports a process that SIGPIPE ended: 128 + 13."""
 
@@ -33,6 +34,7 @@ MEANINGS: dict[int, str] = {
     BACKEND_FAILED: "backend unreachable or refused",
     CANCELLED: "cancelled",
     STILL_BILLING: "a machine may still be billing (wins over every other)",
+    SPEND_LIMIT: "the spending limit is reached",
 }
 
 BY_KIND: dict[str, int] = {
@@ -57,6 +59,7 @@ BY_KIND: dict[str, int] = {
     "backend_refused": BACKEND_FAILED,
     "cancelled": CANCELLED,
     "release_unconfirmed": STILL_BILLING,
+    "spend_limit": SPEND_LIMIT,
 }
 """Error kinds as `gdl.domain.errors` names them; an unknown one is an internal error."""
 

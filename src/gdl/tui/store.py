@@ -72,12 +72,14 @@ class LogRing:
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """A machine that costs money, or may. `certain` False: nobody could confirm it."""
+    """A machine that costs money, or may. `certain` False: nobody could confirm it. limit: dollars
+    that its deployment may cost in all."""
 
     price_per_hour: float
     cost: float
     expires_at: datetime | None
     certain: bool
+    limit: float | None = None
 
 
 @dataclass(slots=True)
@@ -277,8 +279,10 @@ class Store:
             if followed.state.finished is not None and attempt.session_id in gone:
                 continue
             certain = followed.state.billing is Billing.ACTIVE
-            cost = followed.state.cost(now)
-            bills.append(Bill(attempt.price_per_hour, cost, attempt.expires_at, certain))
+            spec = followed.state.spec
+            cost = followed.state.cost(now) + (spec.spent_before if spec else 0.0)
+            limit = spec.max_spend if spec else None
+            bills.append(Bill(attempt.price_per_hour, cost, attempt.expires_at, certain, limit))
         for row in self.sessions:
             session = row.session
             goes_on = row.doubt or not session.terminal

@@ -60,6 +60,15 @@ class DeployOptions:
         str | None, typer.Option("--offer", metavar="ID", help="This offer alone.")
     ] = None
     max_price: MaxPriceOption = None
+    max_spend: Annotated[
+        float | None,
+        typer.Option(
+            "--max-spend",
+            metavar="USD",
+            min=0.0001,
+            help="Dollars in all, for every attempt and as long as it serves; then it is released.",
+        ),
+    ] = None
     hours: Annotated[
         int | None, typer.Option("--hours", metavar="N", min=1, max=12, help="Hours to reserve.")
     ] = None
@@ -117,6 +126,7 @@ class DeployOptions:
         """What of it overrides a setting."""
         return {
             "max_price": self.max_price,
+            "max_spend": self.max_spend,
             "hours": self.hours,
             "max_attempts": self.max_attempts,
             "exclude_provider_after": self.exclude_provider_after,
@@ -230,6 +240,7 @@ def _spec(wanted: DeployOptions, session: Session) -> DeploymentSpec:
         max_attempts=settings.max_attempts,
         exclude_provider_after=settings.exclude_provider_after,
         include_providers=tuple(wanted.include_provider or ()),
+        max_spend=settings.max_spend,
         bench=wanted.bench,
         after=wanted.after,
         engine_args=tuple(wanted.engine_arg or ()),

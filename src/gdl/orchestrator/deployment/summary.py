@@ -31,7 +31,8 @@ def summaries(
         reason = attempt.failure.message if attempt.failure else ""
         if not reason and last:
             usual = _REASONS.get(ended, "").format(phase=reached)
-            reason = error.message if error is not None and ended == "failed" else usual
+            says = error is not None and (ended == "failed" or error.kind == "spend_limit")
+            reason = error.message if error is not None and says else usual
         cost = attempt.cost(now) if rents else 0.0
         lines.append(
             AttemptSummary(

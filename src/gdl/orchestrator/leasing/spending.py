@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from gdl.domain.deployment import DeploymentState, apply
 from gdl.domain.errors import SpendLimitReached
 from gdl.domain.money import dollars
 from gdl.domain.offers import Offer
+from gdl.domain.rental import Rental
+from gdl.journal.store import Journal
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.presentation.money import hourly
 
 LEAST_MINUTES = 10
 """What a machine is rented for at least: less than that comes to nothing."""
+_LOOK_S = 1.0
+"""Between two looks at what is spent."""
 ANNOUNCED_SHARE = 0.8
 ANNOUNCED_S = 300.0
 """When the end is announced: at that share of the limit, and so many seconds before."""
@@ -65,12 +73,56 @@ def refuse_over_limit(deployment: Deployment, offer: Offer, now: datetime) -> No
         )
 
 
-def ends_at(so_far: Spending, now: datetime) -> datetime | None:
-    """When the limit is reached."""
-    return None if so_far.left_s is None else now + timedelta(seconds=so_far.left_s)
-
-
-def reached(so_far: Spending) -> SpendLimitReached:
+def limit_reached(so_far: Spending) -> SpendLimitReached:
     return SpendLimitReached(
-        f"the spending limit is reached: {so_far.words}", "allow more with --max-spend"
+        f"the spending limit is reached: {so_far.words} are spent", "allow more with --max-spend"
     )
+
+
+async def carried_over(
+    journal: Journal, rental: Rental, now: datetime
+) -> tuple[float | None, float]:
+    """(the limit of the deployment that rented this machine, dollars that its other machines cost).
+    Whoever goes on with the machine goes on with both."""
+    state = DeploymentState(rental.deployment_id)
+    for recorded in await journal.events(rental.deployment_id):
+        state = apply(state, recorded)
+    if state.spec is None or state.spec.max_spend is None:
+        return None, 0.0
+    others = [a for a in state.attempts if a.session_id != rental.session_id]
+    return state.spec.max_spend, state.spec.spent_before + sum(a.cost(now) for a in others)
+
+
+async def watch_spending(deployment: Deployment, clock: Callable[[], datetime]) -> None:
+    """Announce that the limit of a deployment comes near, and end it when it is reached. Returns at
+    once where there is none.
+
+    One that goes on with an earlier one's machine may be over it from the start: that is announced,
+    too, before it ends.
+    """
+    told_share = told_end = False
+    grace_until: float | None = None
+    while (so_far := spending(deployment, clock())) is not None:
+        if so_far.left_s is None:
+            await asyncio.sleep(_LOOK_S)
+            continue
+        left_s = so_far.left_s
+        if grace_until is None:
+            grace_until = time.monotonic() + (ANNOUNCED_S if so_far.over else 0.0)
+        left_s = max(left_s, grace_until - time.monotonic())
+        if left_s <= 0:
+            break
+        end = f"the machine is released at {clock() + timedelta(seconds=left_s):%H:%M} UTC"
+        if left_s <= ANNOUNCED_S and not told_end:
+            told_share = told_end = True
+            await deployment.note(f"{so_far.words} are spent: {end}", "warning")
+        elif so_far.spent >= ANNOUNCED_SHARE * so_far.limit and not told_share:
+            told_share = True
+            await deployment.note(f"{so_far.words} are spent: {end}", "warning")
+        await asyncio.sleep(min(max(left_s, 0.01), _LOOK_S))
+    else:
+        return
+    task = deployment.task
+    if task is not None and not deployment.cancelling and deployment.state.finished is None:
+        deployment.over_limit = True
+        task.cancel()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from gdl.domain import events as ev
 from gdl.domain.decisions import AfterFailure, AfterServing
+from gdl.domain.deployment import TRANSITIONS
 from gdl.domain.errors import (
     DeployError,
     GdlError,
@@ -25,6 +26,7 @@ from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.deployment.summary import summaries
 from gdl.orchestrator.leasing.releasing import uninterrupted
 from gdl.orchestrator.leasing.selection import OfferSelection
+from gdl.orchestrator.leasing.spending import limit_reached, spending, watch_spending
 from gdl.orchestrator.run.attempt import Attempt
 from gdl.orchestrator.run.attempt_offer import attempt_started
 from gdl.orchestrator.run.doubts import with_doubts
@@ -63,6 +65,7 @@ class DeploymentTask:
         machine rented earlier, which is then released only when that is asked for. resumed: where
         a process that is gone had come with the current attempt."""
         self._attached_only = begin is not None
+        watching = asyncio.create_task(watch_spending(self._deployment, self._clock))
         try:
             if resumed is not None and resumed.phase in ENDINGS:
                 await uninterrupted(self._go_on_ending(resumed))
@@ -75,11 +78,14 @@ class DeploymentTask:
                 await self._attempts(resumed)
             await self._after_serving()
         except asyncio.CancelledError:
-            await uninterrupted(self._cancelled())
+            over = self._deployment.over_limit and not self._deployment.cancelling
+            await uninterrupted(self._spent() if over else self._cancelled())
         except GdlError as error:
             await uninterrupted(self._failed(error))
         except Exception as error:
             await uninterrupted(self._broken(error, traceback.format_exc()))
+        finally:
+            watching.cancel()
 
     # -- attempts --------------------------------------------------------------------------------
 
@@ -228,6 +234,7 @@ class DeploymentTask:
         rented = dep.rental is not None and dep.rental.session_id is not None
         kept = rented and dep.spec.keep_on_failure and dep.state.phase is Phase.FAILED
         attached = self._attached_only and dep.state.phase is not Phase.STOPPING
+        attached = attached and not dep.over_limit
         if kept or attached or close_only:
             await attempt.close()
             return kept
@@ -250,6 +257,26 @@ class DeploymentTask:
         except GdlError as trouble:
             error = trouble
         await self._finish("cancelled", error)
+
+    async def _spent(self) -> None:
+        """What it may cost is spent: an end like any other, with its reason."""
+        dep = self._deployment
+        await dep.channel.settled()
+        so_far = spending(dep, self._clock())
+        if dep.state.finished is not None or so_far is None:
+            return
+        error = limit_reached(so_far)
+        await dep.note(f"{error.message}: the machine is released", "warning")
+        stops = Phase.STOPPING in TRANSITIONS[dep.state.phase]
+        await dep.enter(Phase.STOPPING if stops else Phase.CANCELLED, error.message)
+        try:
+            await self._release_current()
+        except GdlError as trouble:
+            await self._failed(trouble)
+            return
+        if stops:
+            await dep.enter(Phase.STOPPED)
+        await self._finish("released", error)
 
     async def _broken(self, error: Exception, trace: str) -> None:
         """A defect of ours: written down, and then an end like any other."""

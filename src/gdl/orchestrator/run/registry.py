@@ -31,6 +31,7 @@ from gdl.orchestrator.leasing.orphans import Orphans, summary_or_nothing
 from gdl.orchestrator.leasing.releasing import uninterrupted
 from gdl.orchestrator.leasing.requirements import checked, needed_of
 from gdl.orchestrator.leasing.selection import OfferSelection
+from gdl.orchestrator.leasing.spending import carried_over
 from gdl.orchestrator.run.attempt import Attempt
 from gdl.orchestrator.run.deployment_task import Begin, DeploymentTask, MakeAttempt
 from gdl.orchestrator.run.past import PastDeployments
@@ -111,12 +112,15 @@ class DeploymentRegistry:
         for row in await self.resumable():
             if row.session_id == rental.session_id and row.phase is not Phase.SERVING:
                 return await self.resume(row.deployment_id)
+        max_spend, spent_before = await carried_over(self._journal, rental, self._clock())
         spec = DeploymentSpec(
             model=rental.served_name,
             backend=self._backend.name,
             bench=False,
             after="hold",
             engine=rental.engine,
+            max_spend=max_spend,
+            spent_before=spent_before,
         )
         engine = self._engines(rental.engine)
         model = Model(rental.served_name, "attached", rental.model, rental.served_name)

@@ -59,14 +59,15 @@ class DeployDialog(ModalScreen[Choice | None]):
         pinned: bool,
         attempts: int,
         engine: str,
+        max_spend: float | None = None,
     ) -> None:
         """`offers`: the machines to try, in this order; several are those that were marked.
         pinned: no other than these. load: what the model is to serve and needs, in words.
-        engine: what serves it, as people know it."""
+        engine: what serves it, as people know it. max_spend: dollars that it may cost in all."""
         super().__init__()
         self._offers, self._model, self._load = offers, model, load
         self._hours, self._pinned, self._attempts = hours, pinned, attempts
-        self._engine = engine
+        self._engine, self._max_spend = engine, max_spend
 
     def compose(self) -> ComposeResult:
         several = len(self._offers) > 1
@@ -131,6 +132,8 @@ class DeployDialog(ModalScreen[Choice | None]):
         else:
             text.append(f" at {'most ' if min(prices) < per_hour else ''}{hourly(per_hour)} = ")
             text.append(f"{dollars(per_hour * self._hours)}", "bold")
+            if self._max_spend is not None:
+                text.append(f", at most {dollars(self._max_spend)}", "bold")
         text.append("   + and - change the hours", "dim")
         self.query_one("#hours-said", Static).update(text)
 

@@ -90,6 +90,9 @@ async def _deploy_again(context: AppContext, followed: Followed) -> None:
     spec, attempt = followed.state.spec, followed.state.attempt
     assert spec is not None
     machine = "the cheapest suitable machine" if spec.query.offer_id is None else "this offer"
+    if spec.confirmed:
+        first = spec.confirmed[0]
+        machine = f"offer {plain(first.offer_id, 60)} at {hourly(first.price_per_hour)} or less"
     last = f"{gpus(attempt)}, {hourly(attempt.price_per_hour)}" if attempt else "none"
     fields = (
         ("Model", Text(plain(spec.model, 120), "bold")),

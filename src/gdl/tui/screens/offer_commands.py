@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from gdl.domain.errors import GdlError, UsageError
 from gdl.domain.offers import OfferQuery, RankedOffer
-from gdl.domain.spec import DeploymentSpec
+from gdl.domain.spec import ConfirmedOffer, DeploymentSpec
 from gdl.presentation.words import plural
 from gdl.tui.context import AppContext
 from gdl.tui.offer_choice import OfferChoice, remembered_key
@@ -107,6 +107,7 @@ async def plan(
         offers, wanted.model or "", load_words(context, wanted), wanted.hours or settings.hours,
         pinned=pinned, attempts=attempts,
         engine=registry.info(settings.engine.name).display_name,
+        max_spend=settings.max_spend,
     )  # fmt: skip
     confirmed = await context.ask(dialog)
     if confirmed is None:
@@ -119,6 +120,10 @@ async def plan(
         hours=confirmed.hours,
         max_attempts=attempts,
         exclude_provider_after=settings.exclude_provider_after,
+        confirmed=tuple(
+            ConfirmedOffer(ranked.offer.id, ranked.offer.price_per_hour) for ranked in offers
+        ),
+        max_spend=settings.max_spend,
         after="hold",
         auto_failover=confirmed.auto_failover,
         ask_on_failure=True,

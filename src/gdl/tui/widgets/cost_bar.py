@@ -35,7 +35,9 @@ def cost_line(bills: list[Bill], now: datetime) -> Text:
         text.append(f" {len(bills)} machines")
     per_hour = sum(bill.price_per_hour for bill in bills)
     spent = sum(bill.cost for bill in bills)
-    text.append(f": {hourly(per_hour)}, {dollars(spent)} so far")
+    limit = bills[0].limit if len(bills) == 1 else None
+    so_far = "so far" if limit is None else f"of at most {dollars(limit)}"
+    text.append(f": {hourly(per_hour)}, {dollars(spent)} {so_far}")
     ends = [bill.expires_at for bill in bills if bill.expires_at is not None]
     if ends:
         what = "ends in" if len(bills) == 1 else "the first ends in"

@@ -33,7 +33,9 @@ def headline(state: DeploymentState, now: datetime) -> Text:
         text.append(f" ({where}{'/h' if attempt.price_per_hour > 0 else ''})")
         if spec is not None and spec.max_attempts > 1:
             stays = "" if state.auto_failover else ", manual"
-            text.append(f" · attempt {max(state.tried, 1)} of {spec.max_attempts}{stays}", "dim")
+            # Those on which no machine was tried do not count against the limit.
+            most = spec.max_attempts + len(state.attempts) - state.tried
+            text.append(f" · attempt {attempt.number} of {most}{stays}", "dim")
     if state.started_at is not None:
         text.append(f" · {clock_time((now - state.started_at).total_seconds())}", "dim")
     return text
