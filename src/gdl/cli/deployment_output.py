@@ -6,13 +6,14 @@ import shlex
 from datetime import UTC, datetime
 from typing import Protocol
 
-from gdl.cli.exit_codes import may_bill
 from gdl.cli.narrator import Narrator
 from gdl.cli.output import Output, coloured, say
 from gdl.domain import events as ev
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.events import DeploymentFinished, Recorded
+from gdl.domain.phase import Billing
 from gdl.domain.serialization import recorded_to_plain
+from gdl.presentation.endings import money_words
 from gdl.presentation.lines import plain
 
 
@@ -75,8 +76,13 @@ class TextDeployment:
         session = plain(finished.session_id or state.deployment_id, 120)
         self._output.line(f"GDL_SESSION={shlex.quote(session)}")
         self._output.line(f"OPENAI_MODEL={shlex.quote(plain(state.served_name))}")
-        going = "serving and billing" if may_bill(finished.billing) else "serving"
-        say(f"it goes on {going}; `gdl-tui attach {session}` opens the tunnel again,")
+        if finished.billing is Billing.RELEASED:
+            return
+        sure = finished.billing in (Billing.NONE, Billing.ACTIVE)
+        going = "it goes on serving" if sure else f"left serving; {money_words(finished.billing)}"
+        if finished.billing is Billing.ACTIVE:
+            going += " and billing"
+        say(f"{going}; `gdl-tui attach {session}` opens the tunnel again,")
         say(f"`gdl-tui destroy {session}` releases the machine")
 
 

@@ -75,6 +75,9 @@ def of_error(error: GdlError) -> int:
     return BY_KIND.get(error.kind, INTERNAL)
 
 
+_IN_DOUBT = ("requested", "unknown")
+
+
 def may_bill(billing: Billing) -> bool:
     """Whether a machine in this billing state may cost money from here on."""
     return billing.value in ("requested", "active", "unknown")
@@ -84,7 +87,7 @@ def of_finished(finished: DeploymentFinished) -> int:
     """The code for how a deployment ended."""
     if finished.kind == "release_unconfirmed":
         return STILL_BILLING
-    if finished.outcome == "serving":
+    if finished.outcome == "serving" and finished.billing.value not in _IN_DOUBT:
         return OK
     if may_bill(finished.billing):
         return STILL_BILLING

@@ -13,6 +13,7 @@ from gdl.domain.events import Recorded
 from gdl.domain.health import CheckStatus
 from gdl.domain.money import dollars
 from gdl.presentation.durations import clock_time, duration
+from gdl.presentation.endings import outcome_words
 from gdl.presentation.hardware import host, machine
 from gdl.presentation.lines import plain
 from gdl.presentation.money import hourly
@@ -233,4 +234,5 @@ def _finished(event: ev.DeploymentFinished, state: DeploymentState, now: datetim
         yield from (f"  {line}" for line in table(headings, rows))
     spent = sum(a.cost for a in event.attempts) or state.cost(now)
     billing = f"billing {event.billing.value}, {dollars(spent)}"
-    yield f"{event.outcome}: {plain(event.model, 120)}, {billing}"
+    ended = outcome_words(event.outcome, event.billing)
+    yield f"{ended}: {plain(event.model, 120)}, {billing}"

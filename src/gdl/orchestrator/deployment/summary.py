@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 
 from gdl.domain.deployment import AttemptState, DeploymentState
 from gdl.domain.errors import GdlError
 from gdl.domain.events import DeploymentFinished
-from gdl.domain.phase import Phase
+from gdl.domain.phase import Billing, Phase
 from gdl.domain.summary import AttemptSummary
+from gdl.presentation.endings import money_words, reason_words
 
 _NO_PROGRESS = frozenset({Phase.FAILED, Phase.CANCELLED, Phase.STOPPING, Phase.STOPPED})
-_REASONS = {
-    "cancelled": "cancelled by you while {phase}",
-    "released": "done, and released",
-    "serving": "left serving",
-    "failed": "",
-}
 
 
 def summaries(
-    state: DeploymentState, outcome: str, error: GdlError | None, now: datetime, *, rents: bool
+    state: DeploymentState,
+    outcome: str,
+    error: GdlError | None,
+    now: datetime,
+    *,
+    rents: bool,
+    doubts: Collection[str] = (),
 ) -> tuple[AttemptSummary, ...]:
-    """One line per attempt. `outcome` and `error` are those of the whole deployment."""
+    """One line per attempt. `outcome` and `error` are those of the whole deployment. doubts:
+    sessions of earlier attempts that may still be billing."""
     lines = []
     for attempt in state.attempts:
         last = attempt is state.attempts[-1]
@@ -30,9 +33,11 @@ def summaries(
         reached = _reached(attempt)
         reason = attempt.failure.message if attempt.failure else ""
         if not reason and last:
-            usual = _REASONS.get(ended, "").format(phase=reached)
+            usual = reason_words(ended, state.billing, reached)
             says = error is not None and (ended == "failed" or error.kind == "spend_limit")
             reason = error.message if error is not None and says else usual
+        if not last and attempt.session_id in doubts:
+            reason = f"{reason}; {money_words(Billing.UNKNOWN)}".removeprefix("; ")
         cost = attempt.cost(now) if rents else 0.0
         lines.append(
             AttemptSummary(

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from gdl.domain.deployment import AttemptState, DeploymentState
 from gdl.domain.phase import Billing, Phase
+from gdl.presentation.endings import ENDED, money_words
 from gdl.presentation.hardware import gpus
 from gdl.presentation.lines import plain, plain_line
 from gdl.tui.engine_words import engine_of
@@ -32,8 +33,10 @@ def failure(followed: Followed, panel: PanelSize) -> Text:
     state = followed.state
     text = _why(state, state.attempt)
     text.append(f"\n{_after(followed)}", "bold")
-    if state.billing is Billing.UNKNOWN:
-        text.append("\n! The machine may still be billing: see 4 Sessions.", "bold red")
+    going = state.finished is not None and state.billing not in ENDED
+    if going or state.billing is Billing.UNKNOWN:
+        money = money_words(state.billing)
+        text.append(f"\n! {money[:1].upper()}{money[1:]}: see 4 Sessions.", "bold red")
     _evidence(text, state, state.attempt, panel)
     return text
 

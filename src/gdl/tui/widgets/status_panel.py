@@ -11,6 +11,7 @@ from gdl.domain.deployment import DeploymentState
 from gdl.domain.health import Condition
 from gdl.domain.phase import Billing, Phase
 from gdl.presentation.durations import clock_time
+from gdl.presentation.endings import money_words
 from gdl.presentation.hardware import gpus
 from gdl.presentation.lines import plain
 from gdl.presentation.money import price
@@ -129,18 +130,19 @@ def _ended(state: DeploymentState) -> Text:
     finished = state.finished
     assert finished is not None
     text = Text()
-    if finished.outcome == "serving":
+    money = money_words(state.billing)
+    money = f"{money[:1].upper()}{money[1:]}."
+    if state.billing in (Billing.UNKNOWN, Billing.NONE):
+        money = ""
+    if finished.outcome == "serving" and state.billing is not Billing.RELEASED:
         text.append("✓ Left serving. ", "bold green")
-        text.append("The machine goes on billing; 4 Sessions attaches or destroys it.")
-    elif finished.outcome == "released":
-        text.append("✓ Done. ", "bold green")
-        text.append("The machine was released.")
-    else:
+        text.append(f"{money} 4 Sessions attaches or destroys it.".strip())
+    elif finished.outcome == "cancelled":
         text.append("– Cancelled. ", "bold")
-        if state.billing is Billing.RELEASED:
-            text.append("The machine was released.")
-        elif state.billing is Billing.NONE:
-            text.append("Nothing had been rented.")
+        text.append("Nothing had been rented." if state.billing is Billing.NONE else money)
+    else:
+        text.append("✓ Done. ", "bold green")
+        text.append(money)
     if state.billing is Billing.UNKNOWN:
         text.append("\n! The machine may still be billing: see 4 Sessions.", "bold red")
     if finished.error and finished.outcome != "cancelled":
