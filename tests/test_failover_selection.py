@@ -16,6 +16,7 @@ from gdl.domain.offers import OfferQuery
 from gdl.domain.spec import ConfirmedOffer, DeploymentSpec
 from gdl.orchestrator.run.tries import MOST_GONE
 from gdl.orchestrator.service import Orchestrator
+from gdl.simulator.fault_models import Refused
 from shopper_support import FakeShopper, listing
 from test_failover_exclusions import fates, offers_tried, waits
 
@@ -128,6 +129,48 @@ async def test_a_market_of_gone_offers_ends(tmp_path: Path, shopper: FakeShopper
         end = last(await deployed(house, wish(max_attempts=2)))
     assert len(end.attempts) == MOST_GONE and end.kind == "offer_gone"
     assert f"{MOST_GONE} offers in a row were no longer available" in str(end.error)
+
+
+# -- what is nobody's fault ------------------------------------------------------------------------
+
+
+async def test_the_marketplaces_429_is_waited_out_on_the_same_offer(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    busy = "vastai CreateInstance failed (HTTP 429): too many requests"
+    shopper.inject("create", Refused(error=busy), 2)
+    async with quick_orchestrator(tmp_path, shopper.url) as house:
+        story = await deployed(house, wish())
+    assert offers_tried(story) == ["vastai-101"] and last(story).outcome == "released"
+    assert of_type(story, ev.ExclusionSet) == []
+    told_so = [e.text for e in of_type(story, ev.Progressed) if "HTTP 429" in e.text]
+    assert any("takes no more requests for now" in text for text in told_so)
+
+
+async def test_a_429_that_stays_ends_it_and_is_held_against_nobody(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    shopper.inject("create", Refused(error="vastai CreateInstance failed (HTTP 429): no"), None)
+    quick = {"http": 3.0, "rent": 5.0, "session": 1.0, "release": 3.0}
+    async with quick_orchestrator(tmp_path, shopper.url, timeouts=quick) as house:
+        end = last(story := await deployed(house, wish()))
+        assert await house.market.exclusions() == []
+    assert of_type(story, ev.ExclusionSet) == [] and shopper.billing() == []
+    assert end.kind == "backend_refused" and "no machine's fault" in str(end.hint)
+
+
+async def test_a_sibling_that_was_faster_costs_no_machine_and_no_exclusion(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    raced = "UNIQUE constraint failed: sessions.consumer_id, sessions.offer_id"
+    shopper.inject("create", Refused(error=raced, error_type=""), 1)
+    async with quick_orchestrator(tmp_path, shopper.url) as house:
+        story = await deployed(house, wish(max_attempts=1))
+        assert await house.market.exclusions() == []
+    assert offers_tried(story) == ["vastai-101", "vastai-102"]
+    first = last(story).attempts[0]
+    assert "another request of ours was faster" in first.reason
+    assert last(story).outcome == "released" and len(shopper.sessions) <= 2
 
 
 # -- what was confirmed ----------------------------------------------------------------------------

@@ -43,6 +43,7 @@ BY_KIND: dict[str, int] = {
     "machine": NO_MACHINE,
     "offer_gone": NO_MACHINE,
     "session_exists": NO_MACHINE,
+    "offer_taken": NO_MACHINE,
     "insufficient_disk": NO_MACHINE,
     "rent_ambiguous": NO_MACHINE,
     "session_failed": NO_MACHINE,

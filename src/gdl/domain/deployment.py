@@ -28,7 +28,7 @@ ACTIVE = (
 )
 """In the order in which a deployment passes them."""
 
-NO_MACHINE = frozenset({"offer_gone", "session_exists"})
+NO_MACHINE = frozenset({"offer_gone", "session_exists", "offer_taken"})
 """Kinds of errors after which no machine was tried: somebody else has it, or a sibling of ours."""
 
 _ENDS = frozenset({Phase.FAILED, Phase.CANCELLED})

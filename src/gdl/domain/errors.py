@@ -7,6 +7,7 @@
     ├── MachineError          no machine could be had, or it could not be entered (exit 4)
     │   ├── OfferGone             somebody else took it
     │   ├── SessionExists         the same consumer already has this offer
+    │   ├── OfferTaken            another request of ours for this offer was faster
     │   ├── InsufficientDisk      ask again with a bigger disk
     │   ├── RentAmbiguous         no answer arrived: a machine may exist
     │   ├── SessionFailed         the session failed before it could be entered
@@ -95,6 +96,15 @@ class SessionExists(MachineError):
     def __init__(self, session_id: str, message: str) -> None:
         super().__init__(message, "attach to it or destroy it, then try again")
         self.session_id = session_id
+
+
+class OfferTaken(MachineError):
+    kind = "offer_taken"
+
+    def __init__(self, offer_id: str) -> None:
+        super().__init__(
+            f"another request of ours was faster for offer {offer_id}", "take the next offer"
+        )
 
 
 class InsufficientDisk(MachineError):

@@ -13,6 +13,7 @@ from gdl.domain.errors import (
     InsufficientDisk,
     MachineError,
     OfferGone,
+    OfferTaken,
     SessionExists,
     SessionGone,
 )
@@ -24,6 +25,9 @@ _DUPLICATE = re.compile(
     r"\(status: [a-z]{1,20}\)"
 )
 _OFFER_GONE = ("no_such_ask", "No available nodes found")
+_SIBLING_FASTER = "UNIQUE constraint failed: sessions.consumer_id, sessions.offer_id"
+_MARKET_BUSY = "HTTP 429"
+"""The marketplace's limit for the service or its account, in a 500 of the service's own."""
 _OFFER_FAILED = {
     "ssh_timeout": "the machine could not be reached over SSH",
     "instance_stopped": "the machine stopped while it was being set up",
@@ -113,6 +117,15 @@ def rent_error(answer: Answer, offer_id: str) -> GdlError:
         or (answer.status == 404 and said.startswith("offer not found"))
     ):
         return OfferGone(offer_id)
+    if answer.status >= 500 and _SIBLING_FASTER in text:
+        return OfferTaken(offer_id)
+    if answer.status >= 500 and _MARKET_BUSY in text:
+        return BackendRefused(
+            "the marketplace takes no more requests for now (HTTP 429)",
+            "its limit for your account is reached, which is no machine's fault: wait some minutes",
+            status=429,
+            retry_after=answer.retry_after,
+        )
     if answer.status >= 500 and isinstance(kind, str) and kind in _OFFER_FAILED:
         return MachineError(f"offer {offer_id}: {_OFFER_FAILED[kind]} ({said})", _NEXT_OFFER)
     return refused(answer, f"rent {offer_id}")

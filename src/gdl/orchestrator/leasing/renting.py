@@ -18,6 +18,7 @@ from gdl.domain.errors import (
     InsufficientDisk,
     MachineError,
     OfferGone,
+    OfferTaken,
     RentAmbiguous,
     SessionExists,
 )
@@ -166,7 +167,7 @@ class Renter:
             await self._takeover.clear(deployment, rental, error)
             asked.way_cleared = True
             return None
-        except (OfferGone, BackendUnreachable) as error:
+        except (OfferGone, OfferTaken, BackendUnreachable) as error:
             await self._ambiguous.forget(deployment, rental, why=error.message)
             raise
         except BackendRefused as error:

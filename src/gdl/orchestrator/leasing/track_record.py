@@ -14,7 +14,15 @@ from gdl.journal.store import Journal
 _FRESH_S = 60.0
 _NOT_THEIRS = frozenset(
     {
-        *("offer_gone", "session_exists", "usage", "cancelled", "error"),
+        *(
+            "offer_gone",
+            "session_exists",
+            "offer_taken",
+            "spend_limit",
+            "usage",
+            "cancelled",
+            "error",
+        ),
         *("backend", "backend_unreachable", "backend_refused"),
     }
 )

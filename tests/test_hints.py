@@ -1,0 +1,62 @@
+"""What a hint tells the user to do can be done: every option that it names exists."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import gdl
+from gdl.domain.offers import Offer, OfferQuery
+from gdl.domain.ranking import Exclusions, rank, why_none
+from test_docs import code, options
+
+SOURCE = Path(gdl.__file__).parent
+TOLD = ("domain", "orchestrator", "cli", "tui", "backends", "presentation", "journal", "keyring")
+"""Packages whose texts are told to the user. The others write commands for machines."""
+OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z-]+)")
+
+OTHER_PROGRAMS = {
+    *("--dtype", "--max-model-len", "--gpu-memory-utilization", "--max-num-seqs"),
+    *("--tensor-parallel-size", "--chat-template"),  # vLLM's, through --engine-arg
+    *("--user", "--proxy-user", "--max-time"),  # curl's
+    *("--no-autoupdate", "--grace-period", "--query-gpu"),  # cloudflared's, nvidia-smi's
+}
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    """(where, text) of what is said: strings that are no docstring, and the remedies of rules."""
+    for package in TOLD:
+        for path in (SOURCE / package).rglob("*.py"):
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+            for node in ast.walk(tree):
+                if not isinstance(node, ast.Constant) or id(node) in docs:
+                    continue
+                if isinstance(node.value, str):
+                    yield f"{path.relative_to(SOURCE)}:{node.lineno}", node.value
+    for path in SOURCE.rglob("rules.toml"):
+        for rule in tomllib.loads(path.read_text(encoding="utf-8"))["rule"]:
+            yield f"{path.relative_to(SOURCE)}: {rule['id']}", rule.get("remedy", "")
+
+
+def test_every_option_named_in_a_text_exists() -> None:
+    known = options(code) | OTHER_PROGRAMS
+    wrong = [
+        f"{where}: {option}"
+        for where, text in texts()
+        for option in OPTION.findall(text)
+        if option not in known
+    ]
+    assert wrong == []
+
+
+def test_what_helps_against_an_excluded_provider_is_an_option_of_deploy() -> None:
+    offers = [Offer("a-1", "shopper", "vastai", "RTX 3090", 1, 24.0, 0.1)]
+    excluded = Exclusions(providers={"vastai": "SSH failed on 3 hosts"})
+    query = OfferQuery()
+    _, hint = why_none(rank(offers, query, exclusions=excluded), query)
+    assert OPTION.findall(hint) == ["--include-provider"]
+    assert "--include-provider" in options(code.commands["deploy"])
