@@ -39,7 +39,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import asyncssh
 
-from failover_support import Flags, QuickAttempt, quick_orchestrator
+from failover_support import Flags, QuickAttempt, WordMachine, quick_orchestrator
 from gdl.backends.sandbox.backend import SandboxBackend
 from gdl.domain import events as ev
 from gdl.domain.errors import DeployError, SshError, VerificationError
@@ -60,27 +60,6 @@ ALLOWED_SHARE = 0.01
 ENOUGH_ATTEMPTS = 12
 """From here on the number of attempts is no excuse."""
 RANKED, RANK_MS = 10_000, 50.0
-
-
-class WordMachine:
-    """Stands in for a simulated machine: it is there, it reaches marks, it is gone."""
-
-    def __init__(self, *_: Any, **__: Any) -> None:
-        self.address, self.port, self.user = "127.0.0.1", 22, "root"
-        self.gone = asyncio.Event()
-        self._marks: dict[str, asyncio.Event] = {}
-
-    def mark(self, name: str) -> asyncio.Event:
-        return self._marks.setdefault(name, asyncio.Event())
-
-    async def start(self, key: object) -> None:
-        """Nothing runs here."""
-
-    async def reached(self, mark: str) -> None:
-        await self.mark(mark).wait()
-
-    async def aclose(self) -> None:
-        self.gone.set()
 
 
 _FATAL_ALWAYS = frozenset({"stale", "refused", "never-ready", "dies", "no-driver", "driver"})

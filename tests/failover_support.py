@@ -40,6 +40,27 @@ FATES = {
 }
 
 
+class WordMachine:
+    """Stands in for a simulated machine: it is there, it reaches marks, it is gone."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        self.address, self.port, self.user = "127.0.0.1", 22, "root"
+        self.gone = asyncio.Event()
+        self._marks: dict[str, asyncio.Event] = {}
+
+    def mark(self, name: str) -> asyncio.Event:
+        return self._marks.setdefault(name, asyncio.Event())
+
+    async def start(self, key: object) -> None:
+        """Nothing runs here."""
+
+    async def reached(self, mark: str) -> None:
+        await self.mark(mark).wait()
+
+    async def aclose(self) -> None:
+        self.gone.set()
+
+
 class QuickAttempt(Attempt):
     """An attempt whose machine is a word. `pause`: seconds in each phase."""
 

@@ -1,0 +1,320 @@
+"""The processes of a soak: a market, programs that deploy, and the start that must find everything.
+
+Each is forked from a process that has imported everything and runs no loop: it begins in
+milliseconds, and can be killed like a program of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import resource
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
+from pathlib import Path
+from typing import Any, NoReturn
+from unittest.mock import patch
+
+import asyncssh
+
+from failover_support import FATES, QuickAttempt, WordMachine
+from gdl.backends.sandbox.backend import SandboxBackend
+from gdl.domain.errors import GdlError
+from gdl.domain.spec import DeploymentSpec
+from gdl.engines import registry as engines
+from gdl.journal.consumer_id import consumer_id_of
+from gdl.journal.store import Journal
+from gdl.orchestrator.service import Orchestrator
+from gdl.settings import load
+from gdl.simulator import fault_models as fm
+from gdl.simulator import key_pool
+from gdl.simulator import service as service_module
+from gdl.simulator.market import Market
+from gdl.simulator.scenario import Scenario
+from gdl.simulator.scenario import load as load_scenario
+from gdl.simulator.service import Service
+
+SPEED = 100.0
+MODEL = "qwen2-1.5b"
+TIMEOUTS = {"http": 3, "rent": 5, "session": 10, "release": 2}
+_REAL = datetime
+
+
+def prepare() -> None:
+    """Once, before anything is forked: machines are a word, and there is one key for all."""
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    pem = key.export_private_key("pkcs8-pem").decode()
+    key_pool._make = lambda: key_pool.Key(pem, key)
+    patch.object(service_module, "Machine", WordMachine).start()
+
+
+def fork(work: Callable[[], None], log: Path) -> int:
+    """The pid of a process that does `work` and ends; what it prints goes to `log`."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if not pid:
+        _be_child(work, log)
+    return pid
+
+
+def _be_child(work: Callable[[], None], log: Path) -> NoReturn:
+    code = 1
+    try:
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        for stream in (1, 2):
+            os.dup2(descriptor, stream)
+        work()
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+
+
+# -- the market --------------------------------------------------------------------------------
+
+
+def scenario(seed: int) -> Scenario:
+    """Chaos, with ends and rents that misbehave besides."""
+    chance = random.Random(seed)
+    base = load_scenario("chaos")
+    faults: list[Any] = [
+        fm.SlowCreate(share=0.04, after=chance.choice((2.0, 8.0, 30.0))),
+        fm.Refused(share=0.04, made=True),
+        fm.Dies(share=0.03, at="loading", stays=True),
+        fm.Http(on="delete", answer="cut", made=True, times=0, share=0.05),
+        fm.Http(on="sessions", answer="500", times=0, share=0.03),
+    ]
+    if chance.random() < 0.3:
+        faults.append(fm.Http(on="delete", answer="lies", times=0, share=0.1))
+    if chance.random() < 0.4:
+        places = tuple(chance.sample(range(1, 9), 3))
+        faults.append(fm.DestroyFails(cheapest=places, times=chance.choice((0, 1, 12))))
+    timing = base.timing.model_copy(update={"sweep": chance.choice((0.0, 7.5))})
+    return base.model_copy(update={"fault": (*base.fault, *faults), "timing": timing})
+
+
+def market(seed: int, folder: Path, port: int, books: Path) -> None:
+    """Serve on `port` until a signal ends it. SIGUSR1: write all that was rented to `books`."""
+
+    async def serve() -> None:
+        service = Service(scenario(seed), root=folder, seed=seed, speed=SPEED)
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        loop.add_signal_handler(signal.SIGUSR1, lambda: _write_books(service.market, books))
+        loop.add_signal_handler(signal.SIGTERM, ended.set)
+        await service.start(port)
+        await ended.wait()
+        await service.aclose()
+
+    asyncio.run(serve())
+
+
+def _write_books(of: Market, path: Path) -> None:
+    rows = [
+        {
+            "id": s.id,
+            "rented": s.rented,
+            "status": s.status,
+            "error": s.error,
+            "offer": s.offer.id,
+            "made": bool(s.ssh_user),
+            "created": s.created.timestamp(),
+            "ended": s.ended.timestamp() if s.ended else None,
+        }
+        for s in of.sessions.values()
+    ]
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps(rows))
+    fresh.replace(path)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+# -- programs -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What a program suffers. skew_s: its clock is off by that. disk_after_s, disk_bytes: from
+    then on no file may grow beyond that size."""
+
+    skew_s: float = 0.0
+    disk_after_s: float | None = None
+    disk_bytes: int = 0
+
+
+class _Instances(type):
+    def __instancecheck__(cls, value: object) -> bool:
+        return isinstance(value, _REAL)
+
+
+def skew_clock(seconds: float) -> None:
+    """This process's clock, as the program (not the simulator) reads it, is off from now on."""
+    offset = timedelta(seconds=seconds)
+
+    class Skewed(_REAL, metaclass=_Instances):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return _REAL.now(tz) + offset
+
+    for name, module in list(sys.modules.items()):
+        ours = name.startswith("gdl.") and not name.startswith("gdl.simulator")
+        if ours and getattr(module, "datetime", None) is _REAL:
+            module.datetime = Skewed  # type: ignore[attr-defined]
+
+
+@contextlib.asynccontextmanager
+async def program(folder: Path, url: str, seed: int) -> AsyncIterator[Orchestrator]:
+    """What `gdl-tui` is made of, on the market at `url`; machines as in failover_support."""
+    chance = random.Random(seed)
+    fates = ["", "", "", "", *FATES]
+    fates.remove("ends")
+    attempt = type(
+        "Soaked",
+        (QuickAttempt,),
+        {"fate": staticmethod(lambda _: chance.choice(fates)), "pause": chance.uniform(0, 0.05)},
+    )
+    settings = load(
+        backend="sandbox",
+        data_dir=folder,
+        consumer_id="soak",
+        sandbox={"url": url},
+        timeouts=TIMEOUTS,
+    )
+    consumer = consumer_id_of(settings)
+    journal = await Journal.open(folder / "journal.sqlite")
+    orchestrator = Orchestrator(
+        settings=settings,
+        backend=SandboxBackend(settings, consumer),
+        engines=engines.get,
+        journal=journal,
+        consumer_id=consumer,
+        attempt=attempt,
+    )
+    try:
+        yield orchestrator
+    finally:
+        await orchestrator.aclose()
+
+
+def deploy(folder: Path, url: str, seed: int, trouble: Trouble, end: Path) -> None:
+    """One deployment; its last event as JSON in `end`."""
+    chance = random.Random(seed)
+    if trouble.skew_s:
+        skew_clock(trouble.skew_s)
+    after = "keep" if chance.random() < 0.25 else "destroy"
+
+    async def work() -> None:
+        if trouble.disk_after_s is not None:
+            loop = asyncio.get_running_loop()
+            loop.call_later(trouble.disk_after_s, _fill_disk, trouble.disk_bytes)
+        async with program(folder, url, seed) as ours:
+            spec = DeploymentSpec(MODEL, "sandbox", bench=False, after=after, max_attempts=4)
+            ident = await ours.deployments.deploy(spec)
+            finished = await ours.deployments.wait(ident)
+            _unlimited()
+            end.write_text(
+                json.dumps(
+                    {
+                        "deployment": ident,
+                        "outcome": finished.outcome,
+                        "billing": finished.billing.value,
+                        "kind": finished.kind,
+                        "error": finished.error or "",
+                    }
+                )
+            )
+
+    try:
+        asyncio.run(work())
+    except GdlError as error:
+        _unlimited()
+        end.write_text(json.dumps({"kind": error.kind, "error": error.message}))
+
+
+def _fill_disk(most: int) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+
+def _unlimited() -> None:
+    most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+
+def settle(folder: Path, url: str, seed: int, told: Path, *, ends: bool) -> None:
+    """The next start: list what is rented; `ends`: destroy all of it, and list again. What it says
+    goes to `told`, one list of rows after the other."""
+
+    async def work() -> None:
+        lists: list[list[dict[str, Any]]] = []
+        failed: list[str] = []
+        async with program(folder, url, seed) as ours:
+            lists.append(await _rows(ours))
+            if ends:
+                for row in lists[0]:
+                    if row["billing"] != "released":
+                        try:
+                            await ours.sessions.destroy(row["id"])
+                        except GdlError as error:
+                            failed.append(f"{error.kind}: {error.message}")
+                with contextlib.suppress(GdlError):  # the market is moody
+                    await ours.sessions.ask_again()
+                lists.append(await _rows(ours))
+        told.write_text(json.dumps({"lists": lists, "failed": failed}))
+
+    asyncio.run(work())
+
+
+async def _rows(ours: Orchestrator) -> list[dict[str, Any]]:
+    for _ in range(20):
+        try:
+            rows = await ours.sessions.rows()
+        except GdlError as error:
+            # The market is moody; a user would try again, too.
+            trouble = error
+            await asyncio.sleep(0.1)
+        else:
+            return [{"id": r.session.id, "billing": r.billing, "ours": r.ours} for r in rows]
+    raise trouble
+
+
+@contextlib.contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """Nothing is heard of a process meanwhile: a cut."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+def over(pid: int, limit_s: float) -> int | None:
+    """The wait status of a child; None while it runs on."""
+    until = time.monotonic() + limit_s
+    while True:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            return status
+        if time.monotonic() >= until:
+            return None
+        time.sleep(0.01)

@@ -1,0 +1,38 @@
+"""A short soak; `bench/soak.py` is the long one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.long
+
+BENCH = Path(__file__).parent.parent / "bench" / "soak.py"
+ROUNDS = 100
+
+
+def test_trouble_of_all_kinds_loses_no_machine() -> None:
+    """Other rounds on every day; the seeds are printed. A round again: `bench/soak.py --seed`."""
+    seed = int(os.environ.get("GDL_SOAK_SEED") or time.time() // 86_400 * 1_000)
+    done = subprocess.run(
+        [
+            *(sys.executable, str(BENCH), "--rounds", str(ROUNDS), "--seed", str(seed)),
+            *("--at-once", "12", "--json"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=560,
+        check=False,
+    )
+    sys.stderr.write(done.stdout + done.stderr)
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["violations"] == []
+    assert told["rounds"] == ROUNDS and done.returncode == 0
+    assert told["deployments"] >= 2 * ROUNDS and told["kills"] >= ROUNDS
+    assert told["machines found"] > 0
