@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import multiprocessing
 import signal
 import sys
 from collections import Counter
@@ -24,14 +23,12 @@ from gdl.journal.store import Journal
 from gdl.simulator.scenario import load as scenario
 from gdl.simulator.service import Service
 from local_processes import processes_carrying
-from resume_child import Case, play
+from resume_child import Case, run
 
 pytestmark = pytest.mark.long
 
-AT_ONCE = 3
+AT_ONCE = 4
 SPEED = 100.0
-CHILDREN = multiprocessing.get_context("forkserver")
-CHILDREN.set_forkserver_preload(["resume_child", "asyncssh"])
 
 Make = Callable[[Path], Awaitable["Place"]]
 
@@ -59,19 +56,8 @@ class Place:
 
     async def play(self, **more: Any) -> tuple[int, dict[str, Any]]:
         """Exit status of the child, and its answer."""
-        answer = self.folder / "answer.json"
-        answer.unlink(missing_ok=True)
         more |= {"options": self.options, "model": self.model}
-        case = Case(self.environment, self.settings, answer, **more)
-        child = CHILDREN.Process(target=play, args=(case,))
-        child.start()
-        try:
-            await asyncio.to_thread(child.join, 90)
-            said = json.loads(answer.read_text()) if answer.exists() else {}
-            return child.exitcode if child.exitcode is not None else 1, said
-        finally:
-            if child.exitcode is None:
-                child.kill()
+        return await run(Case(self.environment, self.settings, self.folder / "answer.json", **more))
 
     async def journaled(self) -> tuple[str, list[Recorded]]:
         journal = await Journal.open(self.folder / "data" / "journal.sqlite")

@@ -43,6 +43,12 @@ class DeploymentFeed:
             self._began = True
             self._app.set_interval(1.0, self.tick)
         self._app.call_after_refresh(self._look_for_sessions)
+        self._app.call_after_refresh(self._offer_to_resume)
+
+    def _offer_to_resume(self) -> None:
+        from gdl.tui.resuming import offer_to_resume
+
+        self._app.run_worker(offer_to_resume(self._context), group="resume")
 
     def start(self, spec: DeploymentSpec) -> None:
         """Deploy, and show it."""

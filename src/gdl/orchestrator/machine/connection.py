@@ -26,7 +26,7 @@ from gdl.keyring.key_files import read_key, write_key
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.deployment.engine_habits import rules_of
 from gdl.orchestrator.machine import earlier_work, preflight
-from gdl.orchestrator.machine.log_file import HEAD_BYTES, LogFile, bytes_kept, skipping
+from gdl.orchestrator.machine.log_file import LogFile, kept_here, skipping
 from gdl.settings import Settings
 from gdl.ssh.connection import Target
 from gdl.ssh.reconnecting import Link
@@ -193,7 +193,7 @@ class Machine:
         return facts
 
     def recall(self, facts: HostFacts) -> None:
-        """What a process that is gone found by `inspect`. Logs go on where it had come."""
+        """What a process that is gone has found. Logs go on where it had come."""
         self._facts = facts
         self._to_compare = {"install", "engine"}
 
@@ -283,8 +283,7 @@ class Machine:
         kept = 0
         if source in self._to_compare:
             self._to_compare.discard(source)
-            head, _ = await self.link.read_at(log, 0, HEAD_BYTES)
-            kept = await asyncio.to_thread(bytes_kept, path, head)
+            kept = await kept_here(self.link, log, path)
         with LogFile(path) as file:
             sink = skipping(file.write, kept)
             reading = follow(self.link, log, offset=offset, stop=stop, sink=sink, endless=endless)

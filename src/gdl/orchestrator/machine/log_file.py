@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-HEAD_BYTES = 4096
+from gdl.ssh.reconnecting import Link
+
+_HEAD_BYTES = 4096
 """How much of a log's beginning tells it from others."""
 
 
+async def kept_here(link: Link, log: str, path: Path) -> int:
+    """How many bytes of a log on the machine a process that is gone has written to its file here.
+    Raises SshError."""
+    head, _ = await link.read_at(log, 0, _HEAD_BYTES)
+    return await asyncio.to_thread(bytes_kept, path, head)
+
+
 def bytes_kept(path: Path, head: bytes) -> int:
-    """How many bytes of a log are at the end of its file here already, when that was written by a
-    process that is gone. head: the log's first `HEAD_BYTES`, or as many as it has. The file may
-    hold earlier logs before it. Blocking."""
+    """How many bytes of a log are at the end of its file already. head: the log's beginning. The
+    file may hold earlier logs before it. Blocking."""
     try:
         kept = path.read_bytes()
     except OSError:

@@ -1,0 +1,59 @@
+"""At the start: a deployment that was interrupted, on a machine that may still cost money."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from gdl.domain.errors import GdlError
+from gdl.presentation.lines import plain
+from gdl.presentation.money import hourly
+from gdl.presentation.resuming import machine_that_you_have
+from gdl.tui.context import AppContext
+
+if TYPE_CHECKING:
+    from gdl.orchestrator.api.views import ResumableDeployment
+
+
+async def offer_to_resume(context: AppContext) -> None:
+    """Ask whether to go on with the one there is; of several, say where they are."""
+    if context.read_only:
+        return
+    deployments = context.orchestrator.deployments
+    try:
+        rows = await deployments.resumable()
+    except GdlError:
+        return  # whoever looks at the sessions is told
+    if len(rows) > 1:
+        context.say(
+            f"{len(rows)} deployments were interrupted and have machines: 4 Sessions attaches",
+            severity="warning",
+        )
+    if len(rows) != 1 or not await _wanted(context, rows[0]):
+        return
+    try:
+        ident = await deployments.resume(rows[0].deployment_id, ask_on_failure=True)
+    except GdlError as error:
+        context.report(error)
+        return
+    context.open_deployment(ident)
+
+
+async def _wanted(context: AppContext, row: ResumableDeployment) -> bool:
+    from gdl.tui.screens.dialogs import Confirm
+
+    fields: list[tuple[str, Text | str]] = [
+        ("Model", plain(row.model)),
+        ("Continue on", plain(machine_that_you_have(row, context.now))),
+        ("Price", hourly(row.price_per_hour)),
+        ("Session", plain(row.session_id or "not known yet")),
+        ("It was", str(row.phase)),
+    ]
+    dialog = Confirm(
+        "Continue the deployment that was interrupted?",
+        fields,
+        "Otherwise it stays as it is, and may be billing: 4 Sessions attaches to it or ends it.",
+        "Continue",
+    )
+    return await context.ask(dialog) is True

@@ -1,0 +1,157 @@
+"""Going on with a deployment whose process was killed: who may, and what is offered."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from deployment_support import Simulation, last, told
+from gdl.domain import events as ev
+from gdl.domain.errors import UsageError
+from gdl.domain.events import Recorded
+from gdl.domain.phase import Billing, Phase
+from gdl.journal.store import Journal
+from gdl.orchestrator.deployment.exclusions import DeploymentExclusions, restore
+from gdl.orchestrator.machine.log_file import bytes_kept, skipping
+from resume_child import Case, run
+
+
+@pytest.fixture
+def sim(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Simulation:
+    return Simulation(monkeypatch, tmp_path)
+
+
+async def interrupted(sim: Simulation, phase: Phase) -> str:
+    """A deployment whose process was killed as it entered a phase; its id."""
+    settings = sim.settings()
+    given = {
+        "backend": "local",
+        "data_dir": str(settings.data_dir),
+        "engine": {"port": settings.engine.port, "log": settings.engine.log},
+        "timeouts": {"start": 20, "install": 20},
+    }
+    case = Case(dict(os.environ), given, sim.folder / "answer.json", kill_in=str(phase))
+    status, said = await run(case)
+    assert status == -signal.SIGKILL, said
+    journal = await Journal.open(settings.data_dir / "journal.sqlite")
+    try:
+        (row,) = await journal.deployments()
+    finally:
+        await journal.aclose()
+    return row.id
+
+
+async def test_it_goes_on_under_its_own_id(sim: Simulation) -> None:
+    ident = await interrupted(sim, Phase.INSTALLING)
+    async with sim.house() as house:
+        (row,) = await house.deployments.resumable()
+        assert (row.deployment_id, row.phase) == (ident, Phase.INSTALLING)
+        assert await house.deployments.resume(ident) == ident
+        assert await house.deployments.resumable() == []
+        history = await told(house, ident)
+    end = last(history)
+    assert (end.outcome, end.billing, end.session_id) == ("released", Billing.NONE, row.session_id)
+    assert [r.seq for r in history] == sorted({r.seq for r in history})
+    rented = [r.event for r in history if isinstance(r.event, ev.SessionRented)]
+    assert [event.session_id for event in rented] == [row.session_id]
+
+
+async def test_of_two_that_resume_at_once_one_wins(sim: Simulation) -> None:
+    ident = await interrupted(sim, Phase.PREFLIGHT)
+    async with sim.house() as first, sim.house() as second:
+        both = await asyncio.gather(
+            first.deployments.resume(ident),
+            second.deployments.resume(ident),
+            return_exceptions=True,
+        )
+        (refused,) = [each for each in both if isinstance(each, BaseException)]
+        assert isinstance(refused, UsageError)
+        assert "gdl-tui" in refused.message
+        winner = first if both[0] == ident else second
+        assert last(await told(winner, ident)).outcome == "released"
+
+
+async def test_attach_goes_on_where_nothing_serves_yet(sim: Simulation) -> None:
+    ident = await interrupted(sim, Phase.STARTING)
+    async with sim.house() as house:
+        (row,) = await house.deployments.resumable()
+        assert await house.deployments.attach(str(row.session_id)) == ident
+        assert last(await told(house, ident)).outcome == "released"
+
+
+async def test_the_command_line_rents_no_second_machine_beside_the_first(sim: Simulation) -> None:
+    ident = await interrupted(sim, Phase.CONNECTING)
+    code, _, err = await gdl(sim, "deploy", "smollm2-135m", "--no-bench", "--destroy")
+    assert code == 2
+    assert f"gdl-tui resume {ident}" in err
+    assert "--new" in err
+    code, _, err = await gdl(sim, "resume")
+    assert code == 0, err
+    assert f"going on in {Phase.CONNECTING}" in err
+    code, _, err = await gdl(sim, "resume")
+    assert (code, "nothing to resume" in err) == (0, True)
+    code, _, err = await gdl(sim, "resume", ident)
+    assert (code, "has ended (released)" in err) == (2, True)
+
+
+async def gdl(sim: Simulation, *words: str) -> tuple[int, str, str]:
+    """Exit code, stdout, stderr."""
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gdl", "--backend", "local", *words),
+        env={**os.environ, "GDL_DATA_DIR": str(sim.folder / "data")},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(60):
+        out, err = await child.communicate()
+    assert child.returncode is not None
+    return child.returncode, out.decode(), err.decode()
+
+
+# -- parts -----------------------------------------------------------------------------------------
+
+
+def test_a_log_goes_on_where_its_copy_ends(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    log = b"".join(b"line %d of the second server\n" % n for n in range(500))
+    earlier = b"".join(b"line %d of the first server\n" % n for n in range(500))
+    head = log[:4096]
+    assert bytes_kept(path, head) == 0
+    for kept in (0, 1, 100, 4095, 4096, 9000, len(log)):
+        path.write_bytes(earlier + log[:kept])
+        assert bytes_kept(path, head) == kept
+        copy = bytearray(path.read_bytes())
+        write = skipping(copy.extend, kept)
+        for at in range(0, len(log), 777):
+            write(log[at : at + 777])
+        assert bytes(copy) == earlier + log
+
+
+def test_whom_the_journal_excludes_is_excluded_again() -> None:
+    from datetime import UTC, datetime
+
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    events: list[ev.Event] = [
+        ev.AttemptStarted(1, "a-1", "vast", "RTX", 1, 24, 0.1),
+        ev.ExclusionSet(1, "machine", "m-1", "SSH failed"),
+        ev.ExclusionSet(1, "provider", "vast", "set aside", aside=True),
+        ev.ExclusionLifted(1, "provider", "vast", "nothing else suits"),
+        ev.AttemptStarted(2, "a-2", "vast", "RTX", 1, 24, 0.1),
+        ev.ExclusionSet(2, "provider", "vast", "set aside", aside=True),
+        ev.ExclusionSet(2, "provider", "dock", "excluded by you"),
+        ev.ExclusionLifted(2, "provider", "dock"),
+    ]
+    exclusions = DeploymentExclusions()
+    restore(
+        exclusions, [Recorded("d", n, at, event) for n, event in enumerate(events, 1)], "shopper"
+    )
+    assert [(x.kind, x.key) for x in exclusions.in_force] == [("machine", "m-1")]
+    assert [x.key for x in exclusions.aside] == ["vast"]
+    assert exclusions.failed_hosts("vast") == 2
+    assert exclusions.included == {"dock"}
