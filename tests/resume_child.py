@@ -32,7 +32,8 @@ EVERY_EVENT = "KILL_AT_EVERY_EVENT" in os.environ
 class Case:
     """environment: all of it. kill_after: the number of journaled events, 0 for none; of
     those that tell of progress the first of each phase counts. kill_in: a phase, as soon as it is
-    entered. resume: the deployment to go on with; None deploys anew. answer: a file for what came of it."""
+    entered. resume: the deployment to go on with; None deploys anew. answer: a file for what came
+    of it."""
 
     environment: Mapping[str, str]
     settings: Mapping[str, Any]
