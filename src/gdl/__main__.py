@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 
+from gdl.domain import clock
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -50,7 +52,6 @@ async def open_ui(load: Callable[[], Settings], options: Mapping[str, str]) -> i
     """
     import signal
     from contextlib import AsyncExitStack
-    from datetime import UTC, datetime
 
     from gdl import __version__
     from gdl.cli.exit_codes import CANCELLED
@@ -77,7 +78,7 @@ async def open_ui(load: Callable[[], Settings], options: Mapping[str, str]) -> i
             stack.push_async_exit(made.pop_all())
         return orchestrator, settings
 
-    app = BootApp(connect, clock=lambda: datetime.now(UTC), version=__version__)
+    app = BootApp(connect, clock=clock.now, version=__version__)
     end: ReleaseOnExit | None = None
 
     def stop(number: signal.Signals) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Protocol
 
 from gdl.cli.narrator import Narrator
 from gdl.cli.output import Output, coloured, say
+from gdl.domain import clock
 from gdl.domain import events as ev
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.events import DeploymentFinished, Recorded
@@ -63,7 +64,7 @@ class TextDeployment:
             self._kept(recorded.event, state)
 
     def still(self, state: DeploymentState) -> None:
-        say(self._narrator.still(state, datetime.now(UTC)))
+        say(self._narrator.still(state, clock.now()))
 
     def serving(self, state: DeploymentState) -> None:
         for line in endpoint_lines(state):

@@ -7,7 +7,6 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import Enum
 from signal import SIGINT, Signals
 from typing import Any, Protocol
@@ -17,6 +16,7 @@ from gdl.cli.deployment_output import DeploymentOutput, is_holding
 from gdl.cli.output import Output, OutputClosed, say, watched
 from gdl.cli.runtime import complain
 from gdl.cli.signals import handled, leave_now
+from gdl.domain import clock
 from gdl.domain import events as ev
 from gdl.domain.decisions import AfterServing, Decision
 from gdl.domain.deployment import DeploymentState, apply
@@ -99,7 +99,7 @@ class Follower:
         self._signals: asyncio.Queue[Signals] = asyncio.Queue()
         self._wanted: _Command | None = None
         self._command: asyncio.Task[None] | None = None
-        self._began = datetime.now(UTC)
+        self._began = clock.now()
         self._told_at = time.monotonic()
         self._announced = False
         self._holds = False
@@ -283,7 +283,7 @@ class Follower:
             hint=None if kept else "`gdl-tui sessions` shows what is rented, `destroy ID` ends it",
             kind="" if kept else "cancelled" if sure else "release_unconfirmed",
         )
-        recorded = Recorded(self._id or "", state.last_seq + 1, datetime.now(UTC), finished)
+        recorded = Recorded(self._id or "", state.last_seq + 1, clock.now(), finished)
         if self._closed is None:
             try:
                 self._show.event(recorded, apply(state, recorded))

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,6 +20,7 @@ from gdl.cli.options import Target
 from gdl.cli.output import Output, say
 from gdl.cli.runtime import Cli, Session, execute, guarded
 from gdl.cli.signals import handled
+from gdl.domain import clock
 from gdl.domain.benchmark import BenchReport
 from gdl.domain.errors import Cancelled, UsageError
 from gdl.domain.secret import Secret
@@ -80,7 +80,7 @@ async def _of_session(session: Session, wanted: BenchOptions) -> int:
     job = _understood(wanted)
     async with session.orchestrator.endpoints.reach(wanted.ident) as reached:
         context = Context(
-            at=datetime.now(UTC),
+            at=clock.now(),
             url=shown(reached.url),
             dataset=_dataset(wanted.prompts),
             price_per_hour=reached.price if wanted.results.price is None else wanted.results.price,
@@ -105,7 +105,7 @@ async def _at_url(cli: Cli, wanted: BenchOptions, output: Output) -> int:
     job, key = _understood(wanted), _key(wanted.endpoint.api_key_env)
     url = wanted.endpoint.url or ""
     context = Context(
-        at=datetime.now(UTC),
+        at=clock.now(),
         url=shown(url),
         dataset=_dataset(wanted.prompts),
         price_per_hour=wanted.results.price,

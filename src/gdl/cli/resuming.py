@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from gdl.domain import clock
+
 if TYPE_CHECKING:
     from gdl.cli.runtime import Session
     from gdl.orchestrator.api.views import ResumableDeployment
@@ -12,7 +14,6 @@ if TYPE_CHECKING:
 
 async def follow_resumed(session: Session, ident: str, *, as_json: bool) -> int:
     """Go on with one, follow it to its end, and give the exit code."""
-    from datetime import UTC, datetime
 
     from gdl.cli.deployment_output import JsonDeployment, TextDeployment
     from gdl.cli.follower import Follower, to_the_end
@@ -22,7 +23,7 @@ async def follow_resumed(session: Session, ident: str, *, as_json: bool) -> int:
     output, deployments = session.output, session.orchestrator.deployments
     follower = Follower(
         deployments,
-        JsonDeployment(output) if as_json else TextDeployment(output, since=datetime.now(UTC)),
+        JsonDeployment(output) if as_json else TextDeployment(output, since=clock.now()),
         ask=ask if at_terminal() else None,
         watch=as_json,
     )
@@ -42,7 +43,6 @@ async def beside(session: Session, model: str) -> ResumableDeployment | None:
 
 
 def table_of(rows: Sequence[ResumableDeployment]) -> list[str]:
-    from datetime import UTC, datetime
 
     from gdl.cli.tables import table
     from gdl.domain.money import dollars
@@ -50,7 +50,7 @@ def table_of(rows: Sequence[ResumableDeployment]) -> list[str]:
     from gdl.presentation.hardware import machine
     from gdl.presentation.money import hourly
 
-    now = datetime.now(UTC)
+    now = clock.now()
     headings = ("DEPLOYMENT", "MODEL", "PHASE", "SESSION", "MACHINE", ">PRICE", ">SINCE", ">COST")
     return table(
         headings,

@@ -15,6 +15,7 @@ from gdl.cli import exit_codes
 from gdl.cli.options import Target
 from gdl.cli.output import say
 from gdl.cli.runtime import Cli, Session
+from gdl.domain import clock
 from gdl.domain.backoff import Backoff
 from gdl.domain.errors import GdlError, SshError, UsageError
 from gdl.domain.id_matching import matching
@@ -37,7 +38,7 @@ def show(session: Session, rows: Sequence[TunnelRow]) -> None:
 
 
 def _age(row: TunnelRow) -> str:
-    return clock_time(max(time.time() - row.since.timestamp(), 0.0))
+    return clock_time(max((clock.now() - row.since).total_seconds(), 0.0))
 
 
 async def hold(session: Session, ident: str, port: int | None) -> int:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 
 from gdl.backends.base import Backend, Publishes
+from gdl.domain.clock import now as steady_now
 from gdl.engines.base import EngineResolver
 from gdl.journal.store import Journal
 from gdl.orchestrator.deployment.context import Deployment
@@ -27,10 +28,6 @@ from gdl.orchestrator.support.diagnostics import Diagnostics
 from gdl.settings import Settings
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class Orchestrator:
     """See `api.ports.OrchestratorApi`. One per process.
 
@@ -45,7 +42,7 @@ class Orchestrator:
         engines: EngineResolver,
         journal: Journal,
         consumer_id: str,
-        clock: Callable[[], datetime] = _utc_now,
+        clock: Callable[[], datetime] = steady_now,
         attempt: Callable[..., Attempt] = Attempt,
     ) -> None:
         self.backend_name, self.keeps = backend.name, backend.traits.outlives_program

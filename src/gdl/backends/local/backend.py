@@ -13,13 +13,14 @@ import secrets
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import asyncssh
 
 from gdl.backends.local import session_folder, this_machine
 from gdl.backends.local.session_folder import SESSION_ID, Folder
+from gdl.domain import clock
 from gdl.domain.backend import BackendTraits
 from gdl.domain.errors import BackendError, MachineError, OfferGone, SessionGone
 from gdl.domain.findings import Finding
@@ -99,7 +100,7 @@ class LocalBackend:
                 vram_gb=vram_gb,
                 price_per_hour=0.0,
                 location="this machine",
-                fetched_at=datetime.now(UTC),
+                fetched_at=clock.now(),
             ),
         )
 
@@ -113,7 +114,7 @@ class LocalBackend:
             )
         ident = f"local-{secrets.token_hex(4)}"
         folder = self._folder(ident)
-        created = datetime.now(UTC)
+        created = clock.now()
         async with self._locks.of(ident):
             try:
                 await asyncio.to_thread(session_folder.make, folder, created)

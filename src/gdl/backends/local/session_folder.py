@@ -19,6 +19,7 @@ from pathlib import Path
 import asyncssh
 import platformdirs
 
+from gdl.domain import clock
 from gdl.domain.errors import BackendError
 from gdl.domain.text import one_line
 from gdl.sshd import processes
@@ -106,7 +107,7 @@ def read_created(folder: Folder) -> datetime:
     try:
         return datetime.fromtimestamp(folder.path.stat().st_mtime, UTC)
     except OSError:
-        return datetime.now(UTC)
+        return clock.now()
 
 
 def read_keys(folder: Folder) -> tuple[asyncssh.SSHKey, asyncssh.SSHKey]:

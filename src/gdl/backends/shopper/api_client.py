@@ -21,6 +21,7 @@ from typing import Any
 import httpx
 
 from gdl.backends.shopper.service_clock import ServiceClock
+from gdl.domain import clock
 from gdl.domain.backoff import RETRYING, Backoff
 from gdl.domain.errors import BackendError, BackendUnreachable
 from gdl.domain.text import one_line
@@ -190,7 +191,9 @@ class ShopperHttp:
         return Answer(
             status=response.status_code,
             content_type=response.headers.get("content-type", "").lower(),
-            retry_after=parse_retry_after(response.headers.get("retry-after")),
+            retry_after=parse_retry_after(
+                response.headers.get("retry-after"), clock.now() + self.clock.offset
+            ),
             body=bytes(body),
         )
 
@@ -203,8 +206,9 @@ class ShopperHttp:
         )
 
 
-def parse_retry_after(value: str | None) -> float | None:
-    """Seconds (0-3600) of a Retry-After header: a number or an HTTP date; None when unreadable."""
+def parse_retry_after(value: str | None, now: datetime) -> float | None:
+    """Seconds (0-3600) of a Retry-After header: a number or an HTTP date, which counts from `now`
+    by the service's clock; None when unreadable."""
     if value is None:
         return None
     try:
@@ -216,7 +220,7 @@ def parse_retry_after(value: str | None) -> float | None:
             return None
         if then.tzinfo is None:
             then = then.replace(tzinfo=UTC)
-        seconds = (then - datetime.now(UTC)).total_seconds()
+        seconds = (then - now).total_seconds()
     if math.isnan(seconds):
         return None
     return min(max(seconds, 0.0), 3600.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -16,6 +16,7 @@ from gdl.backends.shopper.answers import AnswerReader, rent_answer
 from gdl.backends.shopper.api_client import Answer, NoAnswer, ShopperHttp
 from gdl.backends.shopper.scalars import is_session_id, read_time
 from gdl.backends.shopper.service_clock import ServiceClock
+from gdl.domain import clock
 from gdl.domain.backend import BackendTraits
 from gdl.domain.benchmark import Publication
 from gdl.domain.errors import (
@@ -42,10 +43,6 @@ _LONGER_THAN_OURS = 1.2
 """The service is to wait longer than we do: who gives up first sees the machine go."""
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class ShopperBackend:
     """The `shopper` backend. `transport` is a seam for callers that bring their own HTTP. now: this
     computer's clock; the times of sessions are told by it, whatever the service's clock says.
@@ -61,7 +58,7 @@ class ShopperBackend:
         consumer_id: str,
         *,
         transport: httpx.AsyncBaseTransport | None = None,
-        now: Callable[[], datetime] = _utc_now,
+        now: Callable[[], datetime] = clock.now,
     ) -> None:
         self._now = now
         self._clock = ServiceClock(now)

@@ -11,10 +11,11 @@ import secrets
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from gdl.backends.ssh import ssh_config
+from gdl.domain import clock
 from gdl.domain.backend import BackendTraits
 from gdl.domain.errors import OfferGone, SessionGone, UsageError
 from gdl.domain.findings import Finding
@@ -184,7 +185,7 @@ class SshHostsBackend:
                 "no machine given for the ssh backend",
                 "use --host user@host:port, or list [[hosts]] in the configuration file",
             )
-        now = datetime.now(UTC)
+        now = clock.now()
         return [self._offer(host, now) for host in self._hosts.values()]
 
     def _offer(self, host: _Host, now: datetime) -> Offer:
@@ -218,7 +219,7 @@ class SshHostsBackend:
         if ident in in_use:
             ident = f"{ident}-{secrets.token_hex(3)}"
         self._stopped.discard(ident)
-        self._rented[ident] = datetime.now(UTC)
+        self._rented[ident] = clock.now()
         return RentAnswer(
             self._session(ident),
             identity_file=identity,

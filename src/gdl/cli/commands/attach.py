@@ -6,6 +6,7 @@ from typing import NoReturn
 
 from gdl.cli.options import JsonOption, MachineTarget, SessionArgument
 from gdl.cli.runtime import Cli, Session, at_terminal, execute
+from gdl.domain import clock
 
 
 def attach(
@@ -17,7 +18,6 @@ def attach(
     """
 
     async def body(session: Session) -> int:
-        from datetime import UTC, datetime
 
         from gdl.cli.deployment_output import JsonDeployment, TextDeployment
         from gdl.cli.follower import Follower, to_the_end
@@ -34,7 +34,7 @@ def attach(
                 return await follow_resumed(session, row.deployment_id, as_json=as_json)
         follower = Follower(
             deployments,
-            JsonDeployment(output) if as_json else TextDeployment(output, since=datetime.now(UTC)),
+            JsonDeployment(output) if as_json else TextDeployment(output, since=clock.now()),
             attached=True,
             may_release=not session.settings.read_only,
             ask=ask if at_terminal() else None,

@@ -22,6 +22,7 @@ from gdl.cli.options import (
     engine_flags,
 )
 from gdl.cli.runtime import Cli, Session, at_terminal, execute
+from gdl.domain import clock
 
 if TYPE_CHECKING:
     from gdl.cli.output import Output
@@ -186,7 +187,6 @@ async def _to_resume(session: Session, model: str) -> str | None:
     """The id of an interrupted deployment of the same model that the user wants to go on with;
     None without one, or when a new machine is wanted. Raises UsageError when nobody can be asked:
     a second machine beside the first is nobody's wish."""
-    from datetime import UTC, datetime
 
     from gdl.cli.output import say
     from gdl.cli.prompt import ask
@@ -198,7 +198,7 @@ async def _to_resume(session: Session, model: str) -> str | None:
     found = await beside(session, model)
     if found is None:
         return None
-    what = machine_that_you_have(found, datetime.now(UTC))
+    what = machine_that_you_have(found, clock.now())
     if not at_terminal():
         raise UsageError(
             f"{plain(found.model)} was being deployed already, on {plain(what)}",
@@ -251,7 +251,6 @@ def _spec(wanted: DeployOptions, session: Session) -> DeploymentSpec:
 
 def _never_began(model: str, error: GdlError) -> Recorded:
     """The last line of a deployment that had no other: it failed before its first event."""
-    from datetime import UTC, datetime
 
     from gdl.domain.events import DeploymentFinished, Recorded
     from gdl.domain.phase import Billing
@@ -267,4 +266,4 @@ def _never_began(model: str, error: GdlError) -> Recorded:
         hint=error.hint,
         kind=error.kind,
     )
-    return Recorded("", 1, datetime.now(UTC), finished)
+    return Recorded("", 1, clock.now(), finished)

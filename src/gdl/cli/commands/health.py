@@ -9,6 +9,7 @@ import typer
 from gdl.cli import exit_codes
 from gdl.cli.options import JsonOption, MachineTarget, SessionArgument
 from gdl.cli.runtime import Cli, Session, execute
+from gdl.domain import clock
 
 if TYPE_CHECKING:
     from gdl.domain.health import Check, HealthSample
@@ -63,7 +64,6 @@ async def _watch(session: Session, ident: str) -> int:
     import asyncio
     import time
     from contextlib import aclosing
-    from datetime import UTC, datetime
 
     from gdl.cli.signals import uncancel
     from gdl.domain.serialization import to_plain
@@ -75,7 +75,7 @@ async def _watch(session: Session, ident: str) -> int:
                 if not changed and time.monotonic() - told_at < _WATCH_EVERY_S:
                     continue
                 told_at = time.monotonic()
-                now = datetime.now(UTC)
+                now = clock.now()
                 if session.output.as_json:
                     session.output.json({"at": now, **to_plain(sample)})
                 else:

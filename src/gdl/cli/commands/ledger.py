@@ -10,6 +10,7 @@ from gdl.cli import exit_codes
 from gdl.cli.options import JsonOption
 from gdl.cli.output import Output, say
 from gdl.cli.runtime import Cli, guarded, load_settings
+from gdl.domain import clock
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -47,7 +48,6 @@ def ledger(
 
 
 async def _shown(cli: Cli, output: Output, ident: str | None) -> int:
-    from datetime import UTC, datetime
 
     from gdl.domain.ledger import accounts
     from gdl.journal import ledger as journaled
@@ -62,7 +62,7 @@ async def _shown(cli: Cli, output: Output, ident: str | None) -> int:
     wanted = {*map(id, found)}
     shown = [
         account
-        for account in accounts(entries, datetime.now(UTC))
+        for account in accounts(entries, clock.now())
         if any(id(one) in wanted for one in account.entries)
     ]
     if output.as_json:

@@ -8,6 +8,7 @@ from gdl.cli import exit_codes
 from gdl.cli.options import JsonOption, MachineTarget
 from gdl.cli.output import say
 from gdl.cli.runtime import Cli, Session, execute
+from gdl.domain import clock
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -24,7 +25,6 @@ def sessions(cli: Cli, target: MachineTarget, as_json: JsonOption = False) -> No
     """List rented machines, with what they cost so far."""
 
     async def body(session: Session) -> int:
-        from datetime import UTC, datetime
 
         from gdl.presentation.lines import plain
 
@@ -33,7 +33,7 @@ def sessions(cli: Cli, target: MachineTarget, as_json: JsonOption = False) -> No
             for row in rows:
                 session.output.json(session_to_plain(row))
         elif rows:
-            now = datetime.now(UTC)
+            now = clock.now()
             session.output.table(_HEADINGS, [_cells(row, now) for row in rows])
             for row in rows:
                 if row.doubt:

@@ -51,7 +51,9 @@ def summaries(
                 phase_reached=reached,
                 ended=ended,
                 reason=reason,
-                seconds=round((_until(attempt, now) - attempt.started_at).total_seconds(), 1),
+                seconds=round(
+                    max((_until(attempt, now) - attempt.started_at).total_seconds(), 0.0), 1
+                ),
                 cost=round(cost, 6),
             )
         )

@@ -6,9 +6,10 @@ import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from gdl.domain import clock
 from gdl.journal.store import DeploymentRow
 
-_OUR_START = datetime.now(UTC)
+_OUR_START = clock.now()
 _CLAIMED = "claimed "
 _SLACK = timedelta(seconds=5)
 """Clocks are read in different places."""

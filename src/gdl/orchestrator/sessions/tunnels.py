@@ -17,10 +17,11 @@ import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import IO
 
+from gdl.domain import clock
 from gdl.domain.backoff import Backoff
 from gdl.domain.errors import ForwardRefused, GdlError, SshError, UsageError
 from gdl.orchestrator.api.views import TunnelRow
@@ -138,7 +139,7 @@ class Tunnels:
                 forward.local_port,
                 entered.api_key_file,
                 os.getpid(),
-                datetime.now(UTC).isoformat(),
+                clock.now().isoformat(),
             )
             await asyncio.to_thread(_write, file, record)
             opened(_row(record))
