@@ -20,7 +20,15 @@ pytestmark = pytest.mark.scenarios
 
 MAIN = frozenset(
     {
-        *("calm", "demo", "stale-then-ssh-timeout", "stale-404", "all-stale", "disk-too-small"),
+        *(
+            "calm",
+            "demo",
+            "stale-then-ssh-timeout",
+            "stale-404",
+            "all-stale",
+            "one-market",
+            "disk-too-small",
+        ),
         *("auth-failed", "key-late", "dies-provisioning", "false-stop", "no-driver", "uv-fails"),
         *("install-no-space", "crash-cuda-mismatch", "crash-torchvision-mismatch"),
         *("first-inference-crashes", "shopper-429", "lost-answer-cut", "delete-fails"),
@@ -50,7 +58,11 @@ async def test_a_deployment_ends_as_the_scenario_says(name: str, tmp_path: Path)
     assert expect is not None
     wanted = support.settings(tmp_path, name, **expect.settings)
     async with support.sandbox(wanted) as (house, backend):
-        story = await support.deployed(house)
+        story = await support.deployed(
+            house,
+            max_attempts=wanted.max_attempts,
+            exclude_provider_after=wanted.exclude_provider_after,
+        )
         end = last(story)
         left = support.service_of(backend).market.rented()
     said = [(a.offer_id, a.ended, a.reason) for a in end.attempts], end.error
