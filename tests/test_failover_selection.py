@@ -10,12 +10,14 @@ import pytest
 
 from deployment_support import Wish, last, of_type, spec, told, until
 from failover_support import quick_orchestrator
+from gdl.backends.ssh.backend import SshHostsBackend
 from gdl.domain import events as ev
 from gdl.domain.decisions import AfterFailure
 from gdl.domain.offers import OfferQuery
 from gdl.domain.spec import ConfirmedOffer, DeploymentSpec
 from gdl.orchestrator.run.tries import MOST_GONE
 from gdl.orchestrator.service import Orchestrator
+from gdl.settings import load
 from gdl.simulator.fault_models import Refused
 from shopper_support import FakeShopper, listing
 from test_failover_exclusions import fates, offers_tried, waits
@@ -242,3 +244,46 @@ async def test_with_everything_excluded_each_choice_says_why_it_cannot_be(
         await until(house, ident, lambda e: isinstance(e, ev.AttemptFailed) and e.attempt == 2)
         await house.deployments.cancel(ident)
         assert last(await told(house, ident)).outcome == "cancelled"
+
+
+# -- machines of the user's own --------------------------------------------------------------------
+
+
+async def test_an_own_machine_is_never_excluded_beyond_its_deployment(tmp_path: Path) -> None:
+    hosts = ({"host": "root@203.0.113.7"}, {"host": "root@203.0.113.8"})
+    settings = load(backend="ssh", data_dir=tmp_path, hosts=hosts)
+    failed: list[str] = []
+
+    def first_time(session: str) -> str:
+        failed.append(session)
+        return "ssh" if len(failed) == 1 else ""
+
+    async with quick_orchestrator(
+        tmp_path, on=SshHostsBackend(settings), backend="ssh", fate=first_time
+    ) as house:
+        story = await deployed(house, spec("ssh", model="tinyllama"))
+        first, second = offers_tried(story)
+        assert first != second and last(story).kind == ""
+        assert not any(e.remembered or e.until for e in of_type(story, ev.ExclusionSet))
+        assert not any(e.kind == "provider" for e in of_type(story, ev.ExclusionSet))
+        assert await house.market.exclusions() == []
+        assert offers_tried(await deployed(house, spec("ssh", model="tinyllama"))) == [first]
+
+
+async def test_one_own_machine_alone_is_tried_again_by_a_key_press(tmp_path: Path) -> None:
+    settings = load(backend="ssh", data_dir=tmp_path, hosts=({"host": "root@203.0.113.7"},))
+    failed: list[str] = []
+
+    def first_time(session: str) -> str:
+        failed.append(session)
+        return "ssh" if len(failed) == 1 else ""
+
+    async with quick_orchestrator(
+        tmp_path, on=SshHostsBackend(settings), backend="ssh", fate=first_time
+    ) as house:
+        ident = await house.deployments.deploy(spec("ssh", model="tinyllama", ask_on_failure=True))
+        await waits(house, ident)
+        await house.deployments.decide(ident, AfterFailure.RETRY)
+        story = await told(house, ident)
+    first, second = offers_tried(story)
+    assert first == second and last(story).kind == ""
