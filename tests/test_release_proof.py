@@ -83,7 +83,7 @@ def test_an_end_is_not_proven(evidence: Evidence, words: str) -> None:
 
 
 def test_a_doubt_is_two_lines() -> None:
-    evidence = ended(RUNNING, failed(STUCK), requests=3, waited_s=281.0)
+    evidence = ended(RUNNING, failed(STUCK), requests=3, answered=3, waited_s=281.0)
     error = unconfirmed("s-1", "vastai", explained(evidence, judge(evidence)))
     assert error.message.startswith("session s-1 may still be billing: asked 3 times in 4:41: it ")
     assert error.hint == (

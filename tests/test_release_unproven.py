@@ -31,6 +31,7 @@ from gdl.orchestrator.service import Orchestrator
 from gdl.simulator.endings import STUCK
 from gdl.simulator.fault_models import DestroyFails, NeverReady, OfferFault, Refused, SlowCreate
 from gdl.simulator.rented_session import Rented
+from gdl.simulator.wire_format import Refusal
 from shopper_support import FakeShopper, listing
 
 OFFERS = [
@@ -190,6 +191,30 @@ async def test_a_machine_that_was_made_and_answered_with_an_error(
         assert rows[made] == "unknown"
     rental, kinds = await journaled(tmp_path, made)
     assert rental.billing is Billing.UNKNOWN and LedgerKind.RENT_UNCERTAIN in kinds
+
+
+async def test_a_request_cut_off_by_a_kill_whose_session_failed(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    shopper.inject("create", first(MADE), None)
+    with contextlib.suppress(Refusal):
+        await shopper.rent_elsewhere("vastai-101")
+    (made,) = shopper.billing()
+    created = shopper.sessions[made].created
+    async with journal_of(tmp_path) as journal:
+        await journal.add_deployment(DeploymentRow("d", created, "m", "shopper", "", GONE_PID))
+        await journal.save(
+            Rental(
+                *("i", "d", 1, "shopper", "vastai", "vastai-101", "tester", 0.1),
+                created,
+                Billing.REQUESTED,
+            )
+        )
+    async with quick_orchestrator(tmp_path, shopper.url, **QUICK) as house:
+        (row,) = await house.sessions.rows()
+        assert (row.session.id, row.billing) == (made, "unknown")
+        assert "a machine may have been made" in row.doubt
+        assert (await house.sessions.confirm_gone(made)).billing == "released"
 
 
 # -- and what is true is believed -----------------------------------------------------------------

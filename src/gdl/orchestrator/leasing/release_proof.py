@@ -126,7 +126,9 @@ def tried(evidence: Evidence) -> str:
     if not evidence.requests:
         return "its end was asked for earlier" if evidence.requested_before else "nothing was asked"
     times = "once" if evidence.requests == 1 else f"{evidence.requests} times"
-    return f"asked {times} in {clock_time(evidence.waited_s)}"
+    refused = evidence.requests - evidence.answered
+    share = f", {refused} of them refused" if refused and evidence.answered else ""
+    return f"asked {times} in {clock_time(evidence.waited_s)}{share}"
 
 
 def explained(evidence: Evidence, verdict: Verdict) -> str:
