@@ -39,6 +39,8 @@ _WORKLOADS = {"vllm": "llm_vllm", "tgi": "llm_tgi"}
 _SSH_MINUTES = 10
 """How long the service by itself waits for a machine's SSH, unless it is told."""
 _MOST_SSH_MINUTES = 30
+_STUCK_MINUTES = 10
+"""Age at which its check of every minute fails a session that does not run yet, whatever we ask."""
 _LONGER_THAN_OURS = 1.2
 """The service is to wait longer than we do: who gives up first sees the machine go."""
 
@@ -66,7 +68,7 @@ class ShopperBackend:
         self._timeouts = settings.timeouts
         longest = math.ceil(settings.timeouts.session * _LONGER_THAN_OURS / 60)
         self._ssh_minutes = min(max(longest, 1), _MOST_SSH_MINUTES)
-        self.traits = BackendTraits(gives_up_s=self._ssh_minutes * 60.0)
+        self.traits = BackendTraits(gives_up_s=min(self._ssh_minutes, _STUCK_MINUTES) * 60.0)
         self._http = ShopperHttp(
             settings.shopper_url, settings.timeouts.http, transport, clock=self._clock
         )
