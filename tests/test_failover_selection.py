@@ -18,7 +18,7 @@ from gdl.domain.spec import ConfirmedOffer, DeploymentSpec
 from gdl.orchestrator.run.tries import MOST_GONE
 from gdl.orchestrator.service import Orchestrator
 from gdl.settings import load
-from gdl.simulator.fault_models import Refused
+from gdl.simulator.fault_models import NeverReady, Refused
 from shopper_support import FakeShopper, listing
 from test_failover_exclusions import fates, offers_tried, waits
 
@@ -73,6 +73,17 @@ async def test_one_market_alone_goes_on_over_stale_offers_and_dead_hosts(
         story = await deployed(house, wish(max_attempts=4, exclude_provider_after=4))
     assert offers_tried(story) == [o.id for o in MARKET]
     assert last(story).outcome == "released" and shopper.billing() == []
+
+
+async def test_after_the_last_machine_no_next_offer_is_promised(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    shopper.inject("create", NeverReady(kind="never-ready", share=None, after=600.0), None)
+    timeouts = {"http": 3.0, "rent": 5.0, "session": 0.3, "release": 3.0}
+    async with quick_orchestrator(tmp_path, shopper.url, timeouts=timeouts) as house:
+        end = last(await deployed(house, wish(max_attempts=2)))
+    assert "not ready within" in str(end.error) and len(end.attempts) == 2
+    assert end.hint == "2 machines were tried; `--max-attempts` sets how many"
 
 
 async def test_a_provider_is_excluded_after_several_dead_hosts_until_it_is_included(

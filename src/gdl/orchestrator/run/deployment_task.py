@@ -127,7 +127,7 @@ class DeploymentTask:
             if dep.goes_on and dep.decisions.early is None and all_gone is None:
                 continue
             if not dep.spec.ask_on_failure:
-                raise all_gone or last
+                raise all_gone or tries.explain(last)
             offer = await next_offer.ask(failed, all_gone)
             tries.begin_again()
 

@@ -43,6 +43,12 @@ class Tries:
             self._gone_since = time.monotonic()
         self._gone += 1
 
+    def explain(self, error: GdlError) -> GdlError:
+        """The error of the last machine, whose hint may speak of a next offer that is not taken."""
+        if self.left == 0 and self._most > 1 and "next offer" in error.hint:
+            error.hint = f"{self._most} machines were tried; `--max-attempts` sets how many"
+        return error
+
     def all_gone(self, offer_id: str) -> OfferGone | None:
         """What to say when nothing listed can be rented; None while it is worth going on."""
         took = time.monotonic() - self._gone_since
