@@ -33,6 +33,7 @@ from gdl.domain.spec import DeploymentSpec
 from gdl.engines import registry as engines
 from gdl.journal.consumer_id import consumer_id_of
 from gdl.journal.store import Journal
+from gdl.orchestrator.machine import connection
 from gdl.orchestrator.service import Orchestrator
 from gdl.settings import load
 from gdl.simulator import fault_models as fm
@@ -45,7 +46,7 @@ from gdl.simulator.service import Service
 
 SPEED = 100.0
 MODEL = "qwen2-1.5b"
-TIMEOUTS = {"http": 3, "rent": 5, "session": 10, "release": 2}
+TIMEOUTS = {"connect": 1, "http": 3, "rent": 5, "session": 10, "release": 2}
 _REAL = datetime
 
 
@@ -55,6 +56,8 @@ def prepare() -> None:
     pem = key.export_private_key("pkcs8-pem").decode()
     key_pool._make = lambda: key_pool.Key(pem, key)
     patch.object(service_module, "Machine", WordMachine).start()
+    # Whoever resumes a deployment asks such a machine for SSH, and there is none.
+    patch.object(connection, "_SSHD_COMES_S", 0.5).start()
 
 
 def fork(work: Callable[[], None], log: Path) -> int:
@@ -176,6 +179,10 @@ def skew_clock(seconds: float) -> None:
         def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
             return _REAL.now(tz) + offset
 
+        @classmethod
+        def __get_pydantic_core_schema__(cls, _: Any, schema_of: Callable[[Any], Any]) -> Any:
+            return schema_of(_REAL)
+
     for name, module in list(sys.modules.items()):
         ours = name.startswith("gdl.") and not name.startswith("gdl.simulator")
         if ours and getattr(module, "datetime", None) is _REAL:
@@ -216,8 +223,9 @@ async def program(folder: Path, url: str, seed: int) -> AsyncIterator[Orchestrat
         await orchestrator.aclose()
 
 
-def deploy(folder: Path, url: str, seed: int, trouble: Trouble, end: Path) -> None:
-    """One deployment; its last event as JSON in `end`."""
+def deploy(folder: Path, url: str, seed: int, trouble: Trouble, end: Path, *, resume: bool) -> None:
+    """One deployment; its last event as JSON in `end`. resume: one that was interrupted, where
+    there is one."""
     chance = random.Random(seed)
     if trouble.skew_s:
         skew_clock(trouble.skew_s)
@@ -228,14 +236,19 @@ def deploy(folder: Path, url: str, seed: int, trouble: Trouble, end: Path) -> No
             loop = asyncio.get_running_loop()
             loop.call_later(trouble.disk_after_s, _fill_disk, trouble.disk_bytes)
         async with program(folder, url, seed) as ours:
-            spec = DeploymentSpec(MODEL, "sandbox", bench=False, after=after, max_attempts=4)
-            ident = await ours.deployments.deploy(spec)
+            resumable = await ours.deployments.resumable() if resume else ()
+            if resumable:
+                ident = await ours.deployments.resume(chance.choice(resumable).deployment_id)
+            else:
+                spec = DeploymentSpec(MODEL, "sandbox", bench=False, after=after, max_attempts=4)
+                ident = await ours.deployments.deploy(spec)
             finished = await ours.deployments.wait(ident)
             _unlimited()
             end.write_text(
                 json.dumps(
                     {
                         "deployment": ident,
+                        "resumed": bool(resumable),
                         "outcome": finished.outcome,
                         "billing": finished.billing.value,
                         "kind": finished.kind,

@@ -65,6 +65,7 @@ class Round:
         self._markets = 0
         self._number = 0
         self._ends: list[Path] = []
+        self._told: set[Path] = set()
 
     def play(self) -> None:
         self._open_market()
@@ -72,7 +73,7 @@ class Round:
             steps = self._chance.randint(2, 4)
             for step in range(steps):
                 self._step()
-                self._check(ends=step == steps - 1 or self._chance.random() < 0.5)
+                self._check(ends=step == steps - 1 or self._chance.random() < 0.3)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._market, signal.SIGTERM)
@@ -155,9 +156,11 @@ class Round:
         counts["clock jumps"] += bool(skew)
         counts["disks full"] += full is not None
         seed, end = chance.randrange(2**31), self._folder / f"end-{self._number}.json"
+        resume = chance.random() < 0.4
         self._ends.append(end)
         pid = processes.fork(
-            lambda: processes.deploy(self._data, self._url, seed, trouble, end), self._log
+            lambda: processes.deploy(self._data, self._url, seed, trouble, end, resume=resume),
+            self._log,
         )
         return _Program(pid, self._number, end)
 
@@ -269,6 +272,10 @@ class Round:
         """What the programs themselves said at their end."""
         for path in self._ends:
             end = json.loads(path.read_text()) if path.exists() else {}
+            self._tally.counts["resumed to an end"] += path not in self._told and end.get(
+                "resumed", 0
+            )
+            self._told.add(path)
             if "internal error" in end.get("error", ""):
                 self._wrong(f"{end['error']}")
             if end.get("billing") not in ("none", "released"):
