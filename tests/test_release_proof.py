@@ -72,6 +72,7 @@ def test_an_end_is_proven(evidence: Evidence) -> None:
         (ended(None, STOPPED), "may appear later"),
         (ended(None, None, seen=True, unknown_before=True), "did not know it"),
         (ended(STOPPED, STOPPED, seen=True), "without our asking"),
+        (ended(None, None, seen=True, unknown_before=True, requested_before=True), "not know it"),
         (ended(STOPPED, STOPPED, requested_before=True), "may appear later"),
         (ended(RUNNING, replace(STOPPED, status=SessionStatus.FAILED)), "it failed"),
         (ended(RUNNING, STOPPED, earlier_doubt="it was in doubt"), "it was in doubt"),

@@ -223,7 +223,7 @@ async def test_a_request_cut_off_by_a_kill_whose_session_failed(
 async def test_a_refusal_that_left_no_session_has_made_nothing(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
-    shopper.inject("create", first(Refused(error="vastai said (HTTP 429): too many")), None)
+    shopper.inject("create", first(Refused(error="vastai said (HTTP 403): not allowed")), None)
     async with quick_orchestrator(tmp_path, shopper.url, **QUICK) as house:
         end = last(await told(house, await house.deployments.deploy(wish())))
     assert (end.outcome, end.billing, end.error) == ("released", Billing.RELEASED, None)
@@ -261,6 +261,8 @@ async def test_the_user_who_has_looked_settles_it(tmp_path: Path, shopper: FakeS
         assert (row.billing, row.doubt) == ("released", "")
         (row,) = await house.sessions.rows()
         assert (row.billing, row.doubt) == ("released", "")
+        # Once settled it stays so.
+        assert (await house.sessions.destroy(session)).billing == "released"
     rental, kinds = await journaled(tmp_path, session)
     assert rental.released_at is not None and keys(tmp_path) == []
     assert kinds[-1] is LedgerKind.RELEASED
@@ -336,6 +338,26 @@ async def test_an_end_that_was_cut_off_does_not_hold_the_next_one_up_in_silence(
             with pytest.raises(ReleaseUnconfirmed, match="does not take up an end"):
                 await house.sessions.destroy(session, said.append)
         assert any("it is stopping" in text for text in said)
+
+
+async def test_who_does_not_wait_for_an_end_leaves_it_in_doubt(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    async with quick_orchestrator(tmp_path, shopper.url, **QUICK) as house:
+        session = await serving(house)
+        shopper.inject("delete", "hang")
+        asking = asyncio.create_task(house.sessions.destroy(session))
+        async with asyncio.timeout(5):
+            while not shopper.seen("DELETE", "/api/v1/sessions/"):
+                await asyncio.sleep(0.01)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+    rental, kinds = await journaled(tmp_path, session)
+    assert (rental.billing, rental.seen) == (Billing.UNKNOWN, True)
+    assert kinds[-1] is LedgerKind.RELEASE_UNCERTAIN and keys(tmp_path) != []
+    async with quick_orchestrator(tmp_path, shopper.url, **QUICK) as house:
+        await house.sessions.ask_again()
+    assert shopper.billing() == [] and keys(tmp_path) == []
 
 
 async def test_a_deployment_tells_what_its_release_waits_for(

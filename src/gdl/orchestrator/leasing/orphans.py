@@ -122,7 +122,7 @@ class Orphans:
         holders = [holder] if holder is not None else []
         if rental.session_id:
             holders += await self._journal.holders(rental.session_id)
-        kept = not rental.release_requests
+        kept = rental.billing is not Billing.UNKNOWN
         return any(
             (kept and each.outcome == "serving") or process_liveness.runs(each) for each in holders
         )

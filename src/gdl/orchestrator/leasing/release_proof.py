@@ -95,10 +95,10 @@ def _doubt(evidence: Evidence) -> str | None:
         return _with_error(evidence, evidence.error_before)
     if not evidence.gone and after is not None and after.status is SessionStatus.FAILED:
         return "it failed, and nobody says why"
-    if evidence.requested_before:
-        return None if evidence.seen else _UNSEEN
     if evidence.unknown_before:
         return "the backend did not know it when its end was asked for"
+    if evidence.requested_before:
+        return None if evidence.seen else _UNSEEN
     if before is not None and before.terminal and not evidence.reserved_over:
         return "it stopped without our asking, and nobody says why"
     if not evidence.seen and (before is None or before.status is not _NEVER_ASKED_FOR):

@@ -147,7 +147,7 @@ class Releaser:
         try:
             verdict = await self.bring_about(session_id, evidence, tell)
         except BaseException:
-            await uninterrupted(self._take_back(rentals, asked, "nobody waited for its end"))
+            await uninterrupted(self._not_awaited(rentals, asked, evidence))
             raise
         if verdict.proven:
             await self.settle(session_id, verdict.why)
@@ -161,6 +161,18 @@ class Releaser:
             for rental in asked:
                 await self.save(await self._doubtful(rental, why))
         raise self._error(asked[0] if asked else None, evidence, verdict, session_id)
+
+    async def _not_awaited(
+        self, were: Sequence[Rental], asked: Sequence[Rental], evidence: Evidence
+    ) -> None:
+        """Whoever asked did not wait for the end, which may have been cut off in its middle."""
+        why = "its end was asked for, and nobody waited for the answer"
+        if not evidence.requests:
+            await self._take_back(were, asked, why)
+            return
+        for rental in asked:
+            seen = replace(rental, seen=evidence.seen, error_before=evidence.error_before)
+            await self.save(await self._doubtful(seen, why))
 
     async def settle(self, session_id: str, why: str) -> None:
         """Write off whatever the journal holds of a session that is gone. why: what proves it."""
@@ -178,13 +190,14 @@ class Releaser:
         backend does not know it). Asks nothing."""
         evidence = evidence_of(rental)
         if session is None:
-            evidence.gone = True
+            evidence.gone = evidence.unknown_before = True
         else:
             evidence.look(session)
             evidence.reserved_over = session.time_over(self._clock())
-        if not evidence.requested_before or not judge(evidence).proven:
+        verdict = self._judge(evidence)
+        if not evidence.requested_before or not verdict.proven:
             return False
-        await self.save(await self._written_off(rental, judge(evidence).why))
+        await self.save(await self._written_off(rental, verdict.why))
         return True
 
     async def bring_about(
@@ -192,6 +205,9 @@ class Releaser:
     ) -> Verdict:
         """Ask for the end of a session, and judge what was seen of it."""
         await self._requests.bring_about(session_id, evidence, tell)
+        return self._judge(evidence)
+
+    def _judge(self, evidence: Evidence) -> Verdict:
         traits = self._backend.traits
         if not traits.bills:
             return Verdict(evidence.over, judge(evidence).why)

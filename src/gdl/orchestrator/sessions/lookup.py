@@ -143,6 +143,11 @@ class SessionLookup:
         """Those of one session that we have not released yet."""
         return [r for r in await self._mine() if r.session_id == session_id and r.open]
 
+    async def released(self, session_id: str) -> bool:
+        """Whether the journal says that it is proven to be gone."""
+        ours = [r for r in await self._mine() if r.session_id == session_id]
+        return bool(ours) and not any(r.open for r in ours)
+
     async def find(self, ident: str) -> Rental:
         """The rental of a session whose key we hold."""
         open_ones = [r for r in await self._mine() if r.session_id and r.open]

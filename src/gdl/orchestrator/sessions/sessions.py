@@ -120,7 +120,8 @@ class RentedSessions:
     @changing("destroy")
     async def destroy(self, ident: str, tell: Callable[[str], None] | None = None) -> SessionRow:
         row = await self._lookup.row(ident)
-        if row.session.terminal and row.billing == Billing.RELEASED and not row.session.error:
+        over = row.session.terminal and row.billing == Billing.RELEASED
+        if over and (not row.session.error or await self._lookup.released(row.session.id)):
             return row
         active = self._registry.with_session(row.session.id)
         finished = None if active is None else await self._registry.end(active)
@@ -136,6 +137,8 @@ class RentedSessions:
     async def confirm_gone(self, ident: str) -> SessionRow:
         row = await self._lookup.row(ident)
         session = row.session
+        if await self._lookup.released(session.id):
+            return row
         asked = any(r.release_requests for r in await self._lookup.rentals_of(session.id))
         goes_on = session.status not in (SessionStatus.STOPPING, SessionStatus.UNKNOWN)
         if goes_on and not session.terminal and not asked:
