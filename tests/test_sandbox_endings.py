@@ -145,6 +145,19 @@ async def test_a_slow_request_that_is_cut_off_leads_to_a_machine_all_the_same() 
     await made.aclose()
 
 
+async def test_a_session_whose_request_was_cut_off_fails_when_it_is_old() -> None:
+    made = market(SlowCreate(after=0.1), stuck=0.2, failed=0.01)
+    creating = asyncio.create_task(made.create(BODY))
+    await until(lambda: bool(made.sessions))
+    await asyncio.sleep(0.02)
+    creating.cancel()
+    await asyncio.gather(creating, return_exceptions=True)
+    ident = next(iter(made.sessions))
+    await until(lambda: made.show(ident)["status"] == "stopped")
+    assert "stuck in provisioning" in made.show(ident)["error"] and made.rented() == [ident]
+    await made.aclose()
+
+
 async def test_a_machine_that_was_made_is_not_told_and_a_sweep_finds_it() -> None:
     made = market(Refused(error="vastai CreateInstance failed (HTTP 500)", made=True), sweep=0.1)
     with pytest.raises(Refusal):

@@ -21,6 +21,7 @@ from gdl.simulator.wire_format import Refusal
 _TRIES = 10
 """Of the marketplace's destroy, in one request for an end."""
 STUCK = "Session stuck in stopping state - manual cleanup may be required"
+NEVER_READY = "Session stuck in provisioning state - provisioning timeout"
 
 Pause = Callable[[float], Awaitable[None]]
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
@@ -101,7 +102,7 @@ class Endings:
     async def _destroy(self, session: Rented) -> None:
         was, error = session.status, session.error
         session.status = "stopping"
-        self._spawn(self._check(session))
+        self.watch(session)
         if session.life is not None:
             session.life.cancel()
             await asyncio.gather(session.life, return_exceptions=True)
@@ -135,13 +136,17 @@ class Endings:
 
     # -- what the service does by itself -------------------------------------------------------
 
-    async def _check(self, session: Rented) -> None:
-        """The check of every minute: a session that is stopping and old has failed, however long
-        it has been stopping."""
+    def watch(self, session: Rented) -> None:
+        """The check of every minute: a session that is on its way and old has failed, however long
+        it has been on its way."""
+        self._spawn(self._check(session, session.status))
+
+    async def _check(self, session: Rented, status: str) -> None:
         old = session.created + timedelta(seconds=self._timing.stuck / self._speed)
-        while session.status == "stopping":
+        while session.status == status:
             if datetime.now(UTC) > old:
-                session.status, session.error = "failed", STUCK
+                error = STUCK if status == "stopping" else NEVER_READY
+                session.status, session.error = "failed", error
                 session.ended = datetime.now(UTC)
                 self._spawn(self._cleaned_up(session))
                 return

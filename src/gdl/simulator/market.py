@@ -125,6 +125,8 @@ class Market:
             session.cut_off = True
             if session.faults.first(fault_models.SlowCreate) is None:
                 await self._create_failed(session, "provider create failed: context canceled")
+            elif session.status == "provisioning":
+                self._endings.watch(session)
             raise
         if session.key is None or session.terminal:
             raise Refusal(500, f"session {session.id} was destroyed while it was created")
