@@ -153,11 +153,11 @@ class LocalServer:
                 making.result().close()
             raise
 
-    async def _listen(self) -> asyncssh.SSHAcceptor:
+    async def _listen(self, port: int = 0) -> asyncssh.SSHAcceptor:
         return await asyncssh.create_server(
             lambda: _Connection(self),
             self.address,
-            0,
+            port,
             server_host_keys=[self._host_key],
             encoding=None,
             line_editor=False,

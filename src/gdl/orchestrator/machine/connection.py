@@ -30,6 +30,7 @@ from gdl.orchestrator.machine.log_file import LogFile, kept_here, skipping
 from gdl.settings import Settings
 from gdl.ssh.connection import Target
 from gdl.ssh.reconnecting import Link
+from gdl.ssh.repeating import Repeating
 from gdl.ssh.tail import Chunk, follow
 
 Heard = Callable[[Sequence[str]], Awaitable[None]]
@@ -159,7 +160,7 @@ class Machine:
         try:
             facts = await preflight.settled(
                 lambda first: inspect_host(
-                    self.link,
+                    Repeating(self.link),
                     work_dir,
                     timeout=settings.timeouts.command,
                     measure=self.rents and first,
@@ -208,7 +209,8 @@ class Machine:
         wanted = self.settings.install.work_dir
         if not wanted.startswith("~/"):
             return wanted
-        home = await self.link.run('printf %s "$HOME"', timeout=self.settings.timeouts.command)
+        timeout = self.settings.timeouts.command
+        home = await Repeating(self.link).run('printf %s "$HOME"', timeout=timeout)
         if not home.stdout.startswith("/"):
             raise SshError("the machine's login has no home folder", "set GDL_INSTALL__WORK_DIR")
         return home.stdout.strip() + wanted[1:]
@@ -262,7 +264,7 @@ class Machine:
         """Whether a quick check, run in the work folder, exits 0."""
         script = f"cd {shlex.quote(self.rental.work_dir)} && (\n{check}\n)"
         timeout = self.settings.timeouts.command
-        return (await self.link.run("/bin/sh", input=script, timeout=timeout)).ok
+        return (await Repeating(self.link).run("/bin/sh", input=script, timeout=timeout)).ok
 
     # -- reading ---------------------------------------------------------------------------------
 

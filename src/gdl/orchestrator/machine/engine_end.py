@@ -11,11 +11,13 @@ from dataclasses import dataclass
 
 from gdl.diagnosis.rule_engine import Diagnosis, RuleSet, by_id, diagnose
 from gdl.domain.errors import SshError
+from gdl.domain.host import CommandRunner
 from gdl.host.gpu import gpu_status
 from gdl.host.killed import OutOfMemory, out_of_memory
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.ssh import jobs
 from gdl.ssh.reconnecting import Link
+from gdl.ssh.repeating import Repeating
 
 _LOOK_S = 10.0
 """A machine that answers late is not waited for with a failure untold."""
@@ -92,7 +94,7 @@ async def await_free_gpu(deployment: Deployment, link: Link, before: Before) -> 
         return
     deadline = time.monotonic() + _FREE_S
     while True:
-        used = await _gpu_used(link)
+        used = await _gpu_used(Repeating(link))
         if used is None or used <= before.gpu_mib + _SPARE_MIB:
             return
         if time.monotonic() >= deadline:
@@ -108,7 +110,7 @@ async def await_free_gpu(deployment: Deployment, link: Link, before: Before) -> 
         await asyncio.sleep(_FREE_LOOK_S)
 
 
-async def _gpu_used(link: Link) -> int | None:
+async def _gpu_used(link: CommandRunner) -> int | None:
     used = [gpu.memory_used_mib for gpu in (await gpu_status(link)).gpus]
     known = [mib for mib in used if mib is not None]
     return sum(known) if known else None

@@ -39,6 +39,7 @@ from gdl.orchestrator.machine.engine_process import EngineProcess
 from gdl.orchestrator.machine.remediation import Remediation
 from gdl.presentation.money import hourly
 from gdl.settings import Settings
+from gdl.ssh.repeating import Repeating
 
 T = TypeVar("T")
 
@@ -133,7 +134,7 @@ class Attempt:
             facts = await self.machine.inspect()
             await preflight.judge(
                 dep,
-                self.machine.link,
+                Repeating(self.machine.link),
                 facts,
                 self.offer,
                 rented=self.backend.traits.bills,
