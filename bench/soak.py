@@ -11,6 +11,9 @@ hold is read from the market's own books:
 no machine runs that nobody sees; none is said to be released that runs; none is rented twice for
 one wish; no key is lost; no process is left; nothing hangs or crashes.
 
+Machines are a word each; every `--real` rounds they have SSH, a shell and processes instead, and
+their SSH servers end now and then.
+
 Rounds go on until both numbers are reached. Prints the seed of each round with a violation, keeps
 its folder, and exits 1. One round again: `--seed N --rounds 1`.
 """
@@ -44,7 +47,9 @@ def work(number: int, args: argparse.Namespace, folder: Path) -> None:
             place.mkdir()
             tally = Tally()
             try:
-                Round(seed, place, tally).play()
+                real = args.real > 0 and seed % args.real == 0
+                tally.counts["rounds on simulated machines"] += real
+                Round(seed, place, tally, real=real).play()
             except Exception as error:
                 tally.violations.append(f"seed {seed}: the soak itself: {error!r}")
             if not tally.violations:
@@ -107,6 +112,7 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=0, help="so many rounds, whatever they do")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--at-once", type=int, default=4)
+    parser.add_argument("--real", type=int, default=20, help="every so many rounds; 0: none")
     parser.add_argument("--watch", action="store_true", help="tell how far it is")
     parser.add_argument("--json", action="store_true", help="the figures once more, as one line")
     return parser.parse_args(arguments)

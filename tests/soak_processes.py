@@ -34,6 +34,7 @@ from gdl.engines import registry as engines
 from gdl.journal.consumer_id import consumer_id_of
 from gdl.journal.store import Journal
 from gdl.orchestrator.machine import connection
+from gdl.orchestrator.run.attempt import Attempt
 from gdl.orchestrator.service import Orchestrator
 from gdl.settings import load
 from gdl.simulator import fault_models as fm
@@ -43,15 +44,19 @@ from gdl.simulator.market import Market
 from gdl.simulator.scenario import Scenario
 from gdl.simulator.scenario import load as load_scenario
 from gdl.simulator.service import Service
+from gdl.simulator.simulated_machine import Machine
 
 SPEED = 100.0
 MODEL = "qwen2-1.5b"
 TIMEOUTS = {"connect": 1, "http": 3, "rent": 5, "session": 10, "release": 2}
 _REAL = datetime
+REAL_SPEED = 40.0
+_REAL_TIMEOUTS = {"connect": 5, "http": 5, "rent": 10, "session": 20, "release": 8, "start": 60}
 
 
 def prepare() -> None:
-    """Once, before anything is forked: machines are a word, and there is one key for all."""
+    """Once, before anything is forked: machines are a word, unless a round has simulated ones with
+    SSH and processes, and there is one key for all."""
     key = asyncssh.generate_private_key("ssh-ed25519")
     pem = key.export_private_key("pkcs8-pem").decode()
     key_pool._make = lambda: key_pool.Key(pem, key)
@@ -110,20 +115,33 @@ def scenario(seed: int) -> Scenario:
     return base.model_copy(update={"fault": (*base.fault, *faults), "timing": timing})
 
 
-def market(seed: int, folder: Path, port: int, books: Path) -> None:
-    """Serve on `port` until a signal ends it. SIGUSR1: write all that was rented to `books`."""
+def market(seed: int, folder: Path, port: int, books: Path, *, real: bool) -> None:
+    """Serve on `port` until a signal ends it. SIGUSR1: write all that was rented to `books`.
+    SIGUSR2: the SSH servers of all machines end. real: with machines, and nothing else wrong."""
 
     async def serve() -> None:
-        service = Service(scenario(seed), root=folder, seed=seed, speed=SPEED)
+        if real:
+            service_module.Machine = Machine  # type: ignore[attr-defined]
+        wrong = load_scenario("calm") if real else scenario(seed)
+        speed = REAL_SPEED if real else SPEED
+        service = Service(wrong, root=folder, seed=seed, speed=speed)
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
+        ending: list[asyncio.Future[Any]] = []
         loop.add_signal_handler(signal.SIGUSR1, lambda: _write_books(service.market, books))
+        loop.add_signal_handler(signal.SIGUSR2, lambda: ending.append(_no_ssh(service.market)))
         loop.add_signal_handler(signal.SIGTERM, ended.set)
         await service.start(port)
         await ended.wait()
         await service.aclose()
 
     asyncio.run(serve())
+
+
+def _no_ssh(of: Market) -> asyncio.Future[Any]:
+    machines = [s.machine for s in of.sessions.values() if isinstance(s.machine, Machine)]
+    servers = [machine._server for machine in machines if machine._server is not None]
+    return asyncio.gather(*(server.aclose() for server in servers), return_exceptions=True)
 
 
 def _write_books(of: Market, path: Path) -> None:
@@ -190,12 +208,12 @@ def skew_clock(seconds: float) -> None:
 
 
 @contextlib.asynccontextmanager
-async def program(folder: Path, url: str, seed: int) -> AsyncIterator[Orchestrator]:
+async def program(folder: Path, url: str, seed: int, *, real: bool) -> AsyncIterator[Orchestrator]:
     """What `gdl-tui` is made of, on the market at `url`; machines as in failover_support."""
     chance = random.Random(seed)
     fates = ["", "", "", "", *FATES]
     fates.remove("ends")
-    attempt = type(
+    quick = type(
         "Soaked",
         (QuickAttempt,),
         {"fate": staticmethod(lambda _: chance.choice(fates)), "pause": chance.uniform(0, 0.05)},
@@ -205,7 +223,7 @@ async def program(folder: Path, url: str, seed: int) -> AsyncIterator[Orchestrat
         data_dir=folder,
         consumer_id="soak",
         sandbox={"url": url},
-        timeouts=TIMEOUTS,
+        timeouts=_REAL_TIMEOUTS if real else TIMEOUTS,
     )
     consumer = consumer_id_of(settings)
     journal = await Journal.open(folder / "journal.sqlite")
@@ -215,7 +233,7 @@ async def program(folder: Path, url: str, seed: int) -> AsyncIterator[Orchestrat
         engines=engines.get,
         journal=journal,
         consumer_id=consumer,
-        attempt=attempt,
+        attempt=Attempt if real else quick,
     )
     try:
         yield orchestrator
@@ -223,7 +241,9 @@ async def program(folder: Path, url: str, seed: int) -> AsyncIterator[Orchestrat
         await orchestrator.aclose()
 
 
-def deploy(folder: Path, url: str, seed: int, trouble: Trouble, end: Path, *, resume: bool) -> None:
+def deploy(
+    folder: Path, url: str, seed: int, trouble: Trouble, end: Path, *, resume: bool, real: bool
+) -> None:
     """One deployment; its last event as JSON in `end`. resume: one that was interrupted, where
     there is one."""
     chance = random.Random(seed)
@@ -235,7 +255,7 @@ def deploy(folder: Path, url: str, seed: int, trouble: Trouble, end: Path, *, re
         if trouble.disk_after_s is not None:
             loop = asyncio.get_running_loop()
             loop.call_later(trouble.disk_after_s, _fill_disk, trouble.disk_bytes)
-        async with program(folder, url, seed) as ours:
+        async with program(folder, url, seed, real=real) as ours:
             resumable = await ours.deployments.resumable() if resume else ()
             if resumable:
                 ident = await ours.deployments.resume(chance.choice(resumable).deployment_id)
@@ -273,14 +293,14 @@ def _unlimited() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 
 
-def settle(folder: Path, url: str, seed: int, told: Path, *, ends: bool) -> None:
+def settle(folder: Path, url: str, seed: int, told: Path, *, ends: bool, real: bool) -> None:
     """The next start: list what is rented; `ends`: destroy all of it, and list again. What it says
     goes to `told`, one list of rows after the other."""
 
     async def work() -> None:
         lists: list[list[dict[str, Any]]] = []
         failed: list[str] = []
-        async with program(folder, url, seed) as ours:
+        async with program(folder, url, seed, real=real) as ours:
             lists.append(await _rows(ours))
             if ends:
                 for row in lists[0]:

@@ -28,6 +28,8 @@ from soak_processes import SPEED, Trouble
 HANG_S = 60.0
 _KILLED, _KILLED_AFTER_S = 0.7, (0.02, 0.9)
 """The share of programs that are killed, and when."""
+_SLOWER = 8
+"""What happens at random happens so much later with machines that are real processes."""
 _SEEN = ("active", "requested", "unknown")
 _UNCERTAIN = ("rent_uncertain", "release_uncertain")
 _KEY_ON_DISK = "its key is on disk"
@@ -50,7 +52,10 @@ class _Program:
 
 
 class Round:
-    def __init__(self, seed: int, folder: Path, tally: Tally) -> None:
+    """real: on simulated machines with SSH, shell and processes, which takes more time."""
+
+    def __init__(self, seed: int, folder: Path, tally: Tally, *, real: bool = False) -> None:
+        self._real = real
         self._seed = seed
         self._chance = random.Random(seed)
         self._folder = folder
@@ -77,9 +82,11 @@ class Round:
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._market, signal.SIGTERM)
-            if processes.over(self._market, 10) is None:
+            if processes.over(self._market, 20) is None:
                 self._wrong("the market does not end")
                 self._end(self._market)
+            for pid in _processes_in(self._folder):
+                self._wrong(f"process {pid} of a machine is left")
         with contextlib.suppress(ChildProcessError):
             self._wrong(f"a process is left: {os.waitpid(-1, os.WNOHANG)}")
 
@@ -90,10 +97,10 @@ class Round:
 
     def _open_market(self) -> None:
         seed, port = self._seed * 10 + self._markets, self._port
-        folder, books = self._folder / f"market-{self._markets}", self._books_file
+        folder, books = self._folder / "markets", self._books_file
         self._markets += 1
         self._market = processes.fork(
-            lambda: processes.market(seed, folder, port, books), self._log
+            lambda: processes.market(seed, folder, port, books, real=self._real), self._log
         )
         for _ in range(1000):
             with socket.socket() as probe:
@@ -118,17 +125,20 @@ class Round:
         """One or two programs deploy; what happens to them meanwhile happens at random times."""
         chance, counts = self._chance, self._tally.counts
         programs = [self._deploy() for _ in range(2 if chance.random() < 0.3 else 1)]
+        slower = _SLOWER if self._real else 1
         counts["two at once"] += len(programs) == 2
         acts: list[tuple[float, Callable[[], None]]] = []
         acts += [
-            (chance.uniform(*_KILLED_AFTER_S), partial(self._kill, each))
+            (chance.uniform(*_KILLED_AFTER_S) * slower, partial(self._kill, each))
             for each in programs
             if chance.random() < _KILLED
         ]
         if chance.random() < 0.2:
-            acts.append((chance.uniform(0, 0.8), self._cut))
+            acts.append((chance.uniform(0, 0.8) * slower, self._cut))
         if chance.random() < 0.04:
-            acts.append((chance.uniform(0.1, 0.8), self._kill_market))
+            acts.append((chance.uniform(0.1, 0.8) * slower, self._kill_market))
+        if self._real and chance.random() < 0.3:
+            acts.append((chance.uniform(1, 8), self._end_ssh))
         other = 0
         if chance.random() < 0.15:
             acts.append((chance.uniform(0.1, 1.0), lambda: others.append(self._settle(ends=True))))
@@ -159,7 +169,9 @@ class Round:
         resume = chance.random() < 0.4
         self._ends.append(end)
         pid = processes.fork(
-            lambda: processes.deploy(self._data, self._url, seed, trouble, end, resume=resume),
+            lambda: processes.deploy(
+                self._data, self._url, seed, trouble, end, resume=resume, real=self._real
+            ),
             self._log,
         )
         return _Program(pid, self._number, end)
@@ -180,6 +192,10 @@ class Round:
             time.sleep(self._chance.uniform(1, 120) / SPEED)
         self._tally.counts["cuts"] += 1
 
+    def _end_ssh(self) -> None:
+        os.kill(self._market, signal.SIGUSR2)
+        self._tally.counts["ends of sshd"] += 1
+
     def _kill_market(self) -> None:
         """With it go its machines: they run in it."""
         os.kill(self._market, signal.SIGKILL)
@@ -192,7 +208,10 @@ class Round:
         self._number += 1
         told = self._folder / f"told-{self._number}.json"
         pid = processes.fork(
-            lambda: processes.settle(self._data, self._url, self._seed, told, ends=ends), self._log
+            lambda: processes.settle(
+                self._data, self._url, self._seed, told, ends=ends, real=self._real
+            ),
+            self._log,
         )
         return pid, told
 
@@ -304,6 +323,18 @@ class _Journaled:
 
     def entries_of(self, session_id: str) -> list[sqlite3.Row]:
         return [e for e in self.entries if e["session_id"] == session_id]
+
+
+def _processes_in(folder: Path) -> list[int]:
+    """Those that work in a folder or were started from it."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                line = (entry / "cmdline").read_bytes().decode(errors="replace")
+                if str(folder) in line or str(folder) in os.readlink(entry / "cwd"):
+                    found.append(int(entry.name))
+    return found
 
 
 def _created(row: dict[str, Any]) -> float:
