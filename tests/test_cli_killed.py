@@ -81,7 +81,7 @@ def test_nothing_is_lost_by_a_kill_at_any_moment(market: Market) -> None:
     chance = random.Random(4)
     for number in range(KILLS):
         deploy = market.start(
-            *("deploy", "tinyllama", "--no-bench", "--destroy"),
+            *("deploy", "tinyllama", "--no-bench", "--destroy", "--new"),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -104,7 +104,7 @@ def test_nothing_is_lost_by_a_kill_at_any_moment(market: Market) -> None:
         assert market.rented() == set()
         left = [row for row in market.ours("sessions") if row["billing"] != "released"]
         assert left == [], f"kill {number}"
-    *_, end = market.ours("deploy", "tinyllama", "--no-bench", "--destroy")
+    *_, end = market.ours("deploy", "tinyllama", "--no-bench", "--destroy", "--new")
     assert (end["outcome"], end["billing"]) == ("released", "released")
     for ident in sorted(market.rented()):
         market.ours("destroy", ident)

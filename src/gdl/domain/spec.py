@@ -30,6 +30,7 @@ class DeploymentSpec:
     ending the deployment.
     auto_fix: remedies on the same machine are applied without a question: None those that overrule
     nothing the user decided, True all, False none.
+    runtime: how the engine is run, as the setting `install.runtime`; "" in journals before it.
     confirmed: what the user was shown and took; the first machine is one of these. Empty: none was
     shown, and the cheapest is taken.
     exclude_provider_after: hosts of a provider whose SSH failed, without one between that could be
@@ -52,6 +53,7 @@ class DeploymentSpec:
     engine_args: tuple[str, ...] = ()
     auto_fix: bool | None = None
     engine: str = DEFAULT_ENGINE
+    runtime: str = ""
     confirmed: tuple[ConfirmedOffer, ...] = ()
     exclude_provider_after: int = 3
     include_providers: tuple[str, ...] = ()

@@ -32,6 +32,14 @@ def checked(engine: Engine, spec: DeploymentSpec, settings: Settings) -> Model:
     return model
 
 
+def as_planned(settings: Settings, spec: DeploymentSpec) -> Settings:
+    """The settings as they were when the deployment began, as far as its spec tells them."""
+    if spec.runtime in ("", settings.install.runtime):
+        return settings
+    install = settings.install.model_copy(update={"runtime": spec.runtime})
+    return settings.model_copy(update={"install": install})
+
+
 def needed_of(engine: Engine, model: Model, query: OfferQuery, settings: Settings) -> Need | None:
     """What a resolved model needs, or None when its size is not known."""
     if model.shape is None:

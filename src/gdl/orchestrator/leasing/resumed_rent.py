@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from gdl.backends.base import Backend
 from gdl.domain import events as ev
 from gdl.domain.errors import GdlError, MachineError, SessionFailed, SessionGone
+from gdl.domain.ledger import LedgerKind
 from gdl.domain.offers import Offer
 from gdl.domain.phase import Billing
 from gdl.domain.rental import Rental
 from gdl.domain.session import Session
+from gdl.journal import ledger
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.leasing.ambiguous import AmbiguousRents
 from gdl.orchestrator.leasing.retry import LONGEST_S, retrying
@@ -22,10 +26,17 @@ _NEXT = "the next offer may do better"
 
 
 class ResumedRents:
-    def __init__(self, backend: Backend, settings: Settings, ambiguous: AmbiguousRents) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        settings: Settings,
+        ambiguous: AmbiguousRents,
+        clock: Callable[[], datetime],
+    ) -> None:
         self._backend = backend
         self._settings = settings
         self._ambiguous = ambiguous
+        self._clock = clock
 
     async def take_up(self, deployment: Deployment, offer: Offer) -> Session | None:
         """The session of the deployment's rental, whose key is here; None when its request has
@@ -94,7 +105,11 @@ class ResumedRents:
             host_key_file=str(key.with_suffix(".hostkey")),
             price=session.price_per_hour or rental.price,
         )
-        await deployment.record.save(made)
+        seen = "its answer reached this computer: found among the backend's sessions, with its key"
+        entry = ledger.entry(
+            made, LedgerKind.RENTED, self._clock(), seen, service_at=session.created_at
+        )
+        await deployment.record.save(made, entry)
         return made
 
     async def _tell(self, deployment: Deployment, rental: Rental, session: Session) -> None:

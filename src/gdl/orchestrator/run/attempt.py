@@ -32,6 +32,7 @@ from gdl.orchestrator.endpoint.measurements import Measurements
 from gdl.orchestrator.endpoint.unpublish import unpublish
 from gdl.orchestrator.leasing.blame import blame_for
 from gdl.orchestrator.leasing.renting import Renter
+from gdl.orchestrator.leasing.requirements import as_planned
 from gdl.orchestrator.machine import install, preflight
 from gdl.orchestrator.machine.connection import Machine
 from gdl.orchestrator.machine.earlier_work import EarlierServer
@@ -62,7 +63,7 @@ class Attempt:
         self.backend = backend
         self.renter = renter
         self._engine = deployment.engine
-        self._settings = settings
+        self._settings = settings = as_planned(settings, deployment.spec)
         self._journal = journal
         self.offer: Offer | None = None
         self.endpoint: served_endpoint.Endpoint | None = None

@@ -7,6 +7,7 @@ import contextlib
 import os
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
@@ -100,6 +101,7 @@ class DeploymentRegistry:
         model = checked(engine, spec, self._settings)
         if spec.query.model is None:
             spec = model_rows.with_model(spec)
+        spec = replace(spec, runtime=self._settings.install.runtime)
         deployment = await self._add(spec, engine, model)
         await self._start(deployment, self._run_telling_orphans(deployment))
         return deployment.id

@@ -24,7 +24,7 @@ from gdl.orchestrator.deployment.event_channel import EventChannel
 from gdl.orchestrator.deployment.exclusions import restore
 from gdl.orchestrator.deployment.rental_record import RentalRecord
 from gdl.orchestrator.leasing import process_liveness
-from gdl.orchestrator.leasing.requirements import checked
+from gdl.orchestrator.leasing.requirements import as_planned, checked
 from gdl.orchestrator.run.resumed import Resumed, where_it_stands
 from gdl.settings import Settings
 
@@ -193,7 +193,7 @@ class Resumptions:
         assert state.spec is not None
         spec = replace(state.spec, ask_on_failure=ask_on_failure)
         engine = self._engines(spec.engine)
-        model = checked(engine, spec, self._settings)
+        model = checked(engine, spec, as_planned(self._settings, spec))
         if each.rental is not None:
             await (
                 self._backend.sessions()
