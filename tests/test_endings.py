@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
+from pathlib import Path
 
 import pytest
 
+import sandbox_support as support
+from deployment_support import told
 from gdl.cli import exit_codes
 from gdl.cli.narrator import Narrator
 from gdl.domain import events as ev
@@ -15,6 +18,7 @@ from gdl.domain.deployment import DeploymentState, apply
 from gdl.domain.events import DeploymentFinished, Recorded
 from gdl.domain.phase import Billing, Phase
 from gdl.domain.serialization import recorded_to_plain
+from gdl.domain.spec import DeploymentSpec
 from gdl.orchestrator.deployment.summary import summaries
 from gdl.presentation.endings import outcome_words, reason_words
 from gdl.tui.store import Followed
@@ -186,3 +190,24 @@ def test_what_each_machine_cost() -> None:
     long = replace(rented, released_at=begun + timedelta(hours=1))
     assert short.cost(START) == pytest.approx(0.60 * 11 / 3600)
     assert long.cost(START) == pytest.approx(0.60)
+
+
+async def test_the_time_that_is_left_follows_an_extension(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    support.isolate(monkeypatch, tmp_path)
+    async with support.sandbox(support.settings(tmp_path, "calm")) as (house, _):
+        wish = DeploymentSpec("tinyllama", "sandbox", bench=False, after="hold", max_attempts=1)
+        ident = await house.deployments.deploy(wish)
+        async for recorded in house.deployments.events(ident):
+            if isinstance(recorded.event, ev.Noted) and recorded.event.text.startswith("holding"):
+                break
+        attempt = house.deployments.state(ident).attempt
+        assert attempt is not None and attempt.session_id and attempt.expires_at
+        until = await house.sessions.extend(attempt.session_id, 2)
+        after = house.deployments.state(ident).attempt
+        await house.deployments.cancel(ident)
+        await told(house, ident)
+    assert after is not None and until is not None
+    assert after.expires_at == until > attempt.expires_at
+    assert after.rented_at == attempt.rented_at

@@ -53,6 +53,7 @@ SAMPLES: list[ev.Event] = [
     ev.PhaseChanged(1, Phase.LOADING, "d"),
     ev.BillingChanged(1, Billing.ACTIVE, "s", "d"),
     ev.SessionRented(1, "s", "vastai", 0.1, NOW, NOW),
+    ev.SessionExtended(1, "s", NOW),
     ev.Progressed(1, "half", 0.5),
     ev.HostInspected(1, HostFacts("Linux", "x86_64", 2, 4.0, 9.0, ("3.11",), (Gpu("A", 1),))),
     ev.StepStarted(1, "uv", "Bring uv", 1, 5),

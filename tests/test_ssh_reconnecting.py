@@ -10,8 +10,9 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from gdl.domain.errors import HostKeyChanged, SshAuthFailed, SshError
+from gdl.domain.errors import CommandTimeout, HostKeyChanged, SshAuthFailed, SshError
 from gdl.ssh.reconnecting import Link
+from gdl.ssh.repeating import Repeating
 from ssh_server import LOOPBACK, SshServer, answering, serving
 from waiting import wait_until
 
@@ -178,3 +179,16 @@ async def _call(port: int) -> bytes:
         return b""
     finally:
         writer.close()
+
+
+async def test_what_may_be_run_twice_is_run_again_after_a_cut(
+    link: Link, server: SshServer, tmp_path: Path
+) -> None:
+    mark = tmp_path / "ran"
+    command = f"echo x >> {mark}; [ $(wc -l < {mark}) -gt 1 ] || sleep 60; echo done"
+    running = asyncio.create_task(Repeating(link).run(command))
+    await wait_until(lambda: mark.exists() and mark.read_text() == "x\n")
+    await server.cut()
+    assert (await running).stdout == "done\n"
+    with pytest.raises(CommandTimeout):
+        await Repeating(link).run("sleep 60", timeout=0.2)

@@ -103,6 +103,9 @@ class Narrator:
             case ev.SessionRented():
                 ends = event.expires_at.strftime(", until %H:%M UTC") if event.expires_at else ""
                 yield f"  session {plain(event.session_id, 80)}{ends}"
+            case ev.SessionExtended():
+                ends = event.expires_at.strftime(" until %H:%M UTC") if event.expires_at else ""
+                yield f"  session {plain(event.session_id, 80)} is reserved for longer{ends}"
             case ev.BillingChanged():
                 detail = f" ({plain(event.detail, 200)})" if event.detail else ""
                 yield f"  billing: {event.billing.value}{detail}"

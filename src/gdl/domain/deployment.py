@@ -200,6 +200,8 @@ def apply(state: DeploymentState, recorded: Recorded) -> DeploymentState:
                 expires_at=event.expires_at,
                 price_per_hour=event.price_per_hour,
             )
+        case ev.SessionExtended():
+            return _update(state, expires_at=event.expires_at)
         case ev.Progressed():
             return _change_parts(replace(state, progress=event), event)
         case ev.HostInspected():

@@ -80,6 +80,15 @@ class SessionRented(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class SessionExtended(Event):
+    """It is reserved for longer."""
+
+    attempt: int
+    session_id: str
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Progressed(Event):
     """What is being waited for now, in one line. `fraction` 0-1 when it is known.
 
@@ -311,6 +320,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
     "phase_changed": PhaseChanged,
     "billing_changed": BillingChanged,
     "session_rented": SessionRented,
+    "session_extended": SessionExtended,
     "progressed": Progressed,
     "host_inspected": HostInspected,
     "step_started": StepStarted,

@@ -11,6 +11,7 @@ from datetime import datetime
 
 from gdl.backends import base as backends
 from gdl.backends.base import Backend
+from gdl.domain import events as ev
 from gdl.domain.errors import GdlError, MachineError, SessionGone, SshError, UsageError
 from gdl.domain.ledger import LedgerKind
 from gdl.domain.phase import Billing
@@ -82,6 +83,8 @@ class RentedSessions:
             raise
         ends = "it has no end" if until is None else f"reserved until {until:%Y-%m-%d %H:%M} UTC"
         await self._extended(rentals, ends)
+        if (active := self._registry.with_session(row.session.id)) is not None:
+            await active.emit(ev.SessionExtended(active.attempt, row.session.id, until))
         return until
 
     async def _extended(self, rentals: list[Rental], evidence: str) -> None:

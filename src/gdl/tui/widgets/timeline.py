@@ -46,6 +46,8 @@ def event_line(recorded: Recorded, state: DeploymentState) -> tuple[str, str]:
             return sentence(words), ""
         case ev.SessionRented() as event:
             return f"Rented: session {event.session_id}", ""
+        case ev.SessionExtended() as event:
+            return f"Reserved for longer: session {event.session_id}", ""
         case ev.BillingChanged() as event:
             return f"Billing: {event.billing.value}", ""
         case ev.StepFinished() as event:
