@@ -32,6 +32,7 @@ _SLOWER = 8
 """What happens at random happens so much later with machines that are real processes."""
 _SEEN = ("active", "requested", "unknown")
 _UNCERTAIN = ("rent_uncertain", "release_uncertain")
+_CAME_OF_IT = ("rented", "rent_uncertain")
 _KEY_ON_DISK = "its key is on disk"
 
 
@@ -264,6 +265,10 @@ class Round:
             ident, kinds = rental["session_id"], journal.kinds(rental["intent_id"])
             if rental["deployment_id"] and "requested" not in kinds:
                 self._wrong(f"the ledger does not tell who asked for {ident}")
+            # What a full disk did not take is not there.
+            full = self._tally.counts["disks full"]
+            if ident and rental["deployment_id"] and not full and not {*kinds} & {*_CAME_OF_IT}:
+                self._wrong(f"the ledger does not tell that {ident} was rented: {kinds}")
             if ident not in running:
                 continue
             if rental["billing"] not in _SEEN:

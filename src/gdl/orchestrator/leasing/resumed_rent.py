@@ -23,6 +23,7 @@ from gdl.orchestrator.leasing.retry import LONGEST_S, retrying
 from gdl.settings import Settings
 
 _NEXT = "the next offer may do better"
+_NOTHING_CAME = "asked for before the interruption: the backend lists nothing that came of it"
 
 
 class ResumedRents:
@@ -95,7 +96,7 @@ class ResumedRents:
             return None
         session = await self._ambiguous.made_by(deployment, rental, offer, before)
         if session is None:
-            await self._ambiguous.forget(deployment, rental)
+            await self._ambiguous.forget(deployment, rental, why=_NOTHING_CAME)
             return None
         made = replace(
             rental,
