@@ -305,8 +305,7 @@ class Attempt:
         except DeployError as error:
             forbidden = self._deployment.spec.auto_fix is False
             away = self.machine.out_of_reach.is_set()
-            if self._revived:
-                error.message += " It had been started once more before."
+            error.message += " It had been started once more before." if self._revived else ""
             if plan is None or api_key is None or self._revived or forbidden or away:
                 raise
             self._revived = True
