@@ -16,9 +16,12 @@ from typing import Any
 from gdl.bootstrap import open_orchestrator
 from gdl.domain.errors import GdlError
 from gdl.domain.events import DeploymentFinished, Noted, PhaseChanged, Progressed, Recorded
+from gdl.domain.secret import Secret
 from gdl.domain.serialization import to_plain
 from gdl.domain.spec import DeploymentSpec
 from gdl.journal.store import Journal
+from gdl.keyring.key_files import write_key
+from gdl.orchestrator.leasing import renting
 from gdl.settings import load
 
 LIMIT_S = 60.0
@@ -32,8 +35,8 @@ EVERY_EVENT = "KILL_AT_EVERY_EVENT" in os.environ
 class Case:
     """environment: all of it. kill_after: the number of journaled events, 0 for none; of
     those that tell of progress the first of each phase counts. kill_in: a phase, as soon as it is
-    entered. resume: the deployment to go on with; None deploys anew. answer: a file for what came
-    of it."""
+    entered. kill_at_key: "before" or "after" a rented machine's key is written. resume: the
+    deployment to go on with; None deploys anew. answer: a file for what came of it."""
 
     environment: Mapping[str, str]
     settings: Mapping[str, Any]
@@ -41,6 +44,7 @@ class Case:
     options: Mapping[str, str] = field(default_factory=dict)
     kill_after: int = 0
     kill_in: str = ""
+    kill_at_key: str = ""
     resume: str | None = None
     after: str = "destroy"
     model: str = "smollm2-135m"
@@ -52,7 +56,19 @@ def play(case: Case) -> None:
     os.chdir(case.environment["HOME"])
     if case.kill_after or case.kill_in:
         _die(case.kill_after, case.kill_in)
+    if case.kill_at_key:
+        _die_at_key(case.kill_at_key)
     asyncio.run(_play(case))
+
+
+def _die_at_key(when: str) -> None:
+    def written(path: Path, secret: Secret) -> Path:
+        if when == "after":
+            write_key(path, secret)
+        os.kill(os.getpid(), signal.SIGKILL)
+        return path
+
+    renting.write_key = written  # type: ignore[attr-defined]
 
 
 async def run(case: Case) -> tuple[int, dict[str, Any]]:

@@ -20,6 +20,7 @@ from deployment_support import SIMULATED, Simulation, free_port
 from gdl.domain import events as ev
 from gdl.domain.events import Recorded
 from gdl.journal.store import Journal
+from gdl.simulator.rented_session import Rented
 from gdl.simulator.scenario import load as scenario
 from gdl.simulator.service import Service
 from local_processes import processes_carrying
@@ -98,7 +99,7 @@ async def market(tmp_path: Path) -> AsyncIterator[Make]:
         def mine() -> list[str]:
             # Without the rows of offers that somebody else had taken: no machine was made.
             sessions = service.market.sessions.values()
-            return [s.id for s in sessions if s.consumer_id == name and s.key is not None]
+            return [s.id for s in sessions if s.consumer_id == name and not _taken(s)]
 
         here.rented = mine
         here.billing = lambda: [i for i in service.market.rented() if i in mine()]
@@ -129,6 +130,10 @@ async def own_machines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Async
             return here
 
         yield make
+
+
+def _taken(session: Rented) -> bool:
+    return "provider create failed" in (session.error or "")
 
 
 @dataclass
@@ -237,3 +242,25 @@ async def test_a_machine_of_ones_own_is_resumed_after_every_event(
     own_machines: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     judge("ssh", await every_event(own_machines, tmp_path), capsys)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_machine_is_taken_up_with_its_key_and_released_without(
+    market: Make, tmp_path: Path, when: str
+) -> None:
+    here = await market(tmp_path / "user")
+    status, _ = await here.play(kill_at_key=when)
+    assert status == -signal.SIGKILL
+    (first,) = here.rented()
+    ident, _ = await here.journaled()
+    status, said = await here.play(resume=ident)
+    ended = said["finished"]
+    assert (status, ended["outcome"], ended["billing"]) == (0, "released", "released")
+    assert here.billing() == []
+    assert not list((here.folder / "data" / "keys").glob("*"))
+    if when == "after":
+        assert here.rented() == [first]
+    else:
+        # The first is gone, for certain, before another one is asked for.
+        assert ended["attempts"][0]["session_id"] == first
+        assert len(here.rented()) == 2
