@@ -20,14 +20,18 @@ from gdl.orchestrator.deployment.exclusions import DeploymentExclusions, restore
 from gdl.orchestrator.machine.log_file import bytes_kept, skipping
 from resume_child import Case, run
 
+SERVER_STARTS = 23
+"""Journaled events until the first word of a server that was started."""
+
 
 @pytest.fixture
 def sim(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Simulation:
     return Simulation(monkeypatch, tmp_path)
 
 
-async def interrupted(sim: Simulation, phase: Phase) -> str:
-    """A deployment whose process was killed as it entered a phase; its id."""
+async def interrupted(sim: Simulation, phase: Phase | None = None, kill_after: int = 0) -> str:
+    """A deployment whose process was killed as it entered a phase, or after so many events; its
+    id."""
     settings = sim.settings()
     given = {
         "backend": "local",
@@ -35,7 +39,13 @@ async def interrupted(sim: Simulation, phase: Phase) -> str:
         "engine": {"port": settings.engine.port, "log": settings.engine.log},
         "timeouts": {"start": 20, "install": 20},
     }
-    case = Case(dict(os.environ), given, sim.folder / "answer.json", kill_in=str(phase))
+    case = Case(
+        dict(os.environ),
+        given,
+        sim.folder / "answer.json",
+        kill_in=str(phase or ""),
+        kill_after=kill_after,
+    )
     status, said = await run(case)
     assert status == -signal.SIGKILL, said
     journal = await Journal.open(settings.data_dir / "journal.sqlite")
@@ -59,6 +69,19 @@ async def test_it_goes_on_under_its_own_id(sim: Simulation) -> None:
     assert [r.seq for r in history] == sorted({r.seq for r in history})
     rented = [r.event for r in history if isinstance(r.event, ev.SessionRented)]
     assert [event.session_id for event in rented] == [row.session_id]
+
+
+async def test_what_failed_meanwhile_is_fixed_on_the_same_machine(sim: Simulation) -> None:
+    sim.server("import")
+    ident = await interrupted(sim, kill_after=SERVER_STARTS)
+    await asyncio.sleep(1)  # the server ends while nobody watches
+    async with sim.house() as house:
+        assert await house.deployments.resume(ident) == ident
+        history = await told(house, ident)
+    events = [r.event for r in history]
+    assert any(isinstance(e, ev.RemedyApplied) for e in events)
+    assert last(history).outcome == "released"
+    assert len([e for e in events if isinstance(e, ev.SessionRented)]) == 1
 
 
 async def test_of_two_that_resume_at_once_one_wins(sim: Simulation) -> None:
