@@ -22,10 +22,14 @@ START = datetime(2026, 5, 6, 7, 0, tzinfo=UTC)
 
 
 def entry(
-    minute: int, kind: LedgerKind, session: str | None = None, intent: str = "i-1"
+    minute: int,
+    kind: LedgerKind,
+    session: str | None = None,
+    intent: str = "i-1",
+    backend: str = "shopper",
 ) -> LedgerEntry:
     at = START + timedelta(minutes=minute)
-    return LedgerEntry(at, kind, "b", "d-1", 1, intent, session, "vastai", "o-1", 0.6, "seen")
+    return LedgerEntry(at, kind, backend, "d-1", 1, intent, session, "vastai", "o-1", 0.6, "seen")
 
 
 @pytest.mark.parametrize(
@@ -117,7 +121,23 @@ def test_json_is_an_entry_a_line_and_a_total(capsys: pytest.CaptureFixture[str])
     assert [row["type"] for row in rows] == ["entry"] * 4 + ["total"]
     assert [row.get("kind") for row in rows[:2]] == ["requested", "rented"]
     assert rows[1]["session_id"] == "s-first" and rows[1]["cost"] == pytest.approx(0.3)
-    assert rows[-1] == {"type": "total", "cost": 0.3, "in_doubt": []}
+    assert rows[-1] == {"type": "total", "cost": 0.3, "simulated_cost": 0.0, "in_doubt": []}
     assert run(["ledger", "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["in_doubt"] == ["i-2"]
     assert run(["ledger", "nobody"]) == 2
+
+
+def test_simulated_machines_are_no_part_of_what_was_spent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import asyncio
+
+    monkeypatch.setenv("GDL_DATA_DIR", str(tmp_path))
+    rows = (
+        entry(0, LedgerKind.RENTED, "s-1", backend="sandbox"),
+        entry(60, LedgerKind.RELEASED, "s-1", backend="sandbox"),
+    )
+    asyncio.run(_written(tmp_path, *rows))
+    assert run(["ledger"]) == 0
+    last_line = capsys.readouterr().out.splitlines()[-1]
+    assert last_line.startswith("$0.00 in all") and last_line.endswith("$0.60")

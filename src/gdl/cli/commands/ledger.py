@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from gdl.domain.ledger import LedgerAccount, LedgerEntry
 
+_SIMULATED = "sandbox"
+"""The backend whose machines cost nothing, whatever their price."""
 _HEADINGS = ("WHEN", "SERVICE'S TIME", "WHAT", "SESSION", "PROVIDER", ">PRICE", ">COST", "EVIDENCE")
 
 
@@ -96,7 +98,8 @@ def _as_json(output: Output, found: list[LedgerEntry], shown: list[LedgerAccount
     output.json(
         {
             "type": "total",
-            "cost": round(sum(each.cost or 0.0 for each in shown), 6),
+            "cost": _total(shown, simulated=False),
+            "simulated_cost": _total(shown, simulated=True),
             "in_doubt": [
                 each.session_id or each.entries[0].intent_id for each in shown if not each.certain
             ],
@@ -110,11 +113,24 @@ def _as_lines(output: Output, found: list[LedgerEntry], shown: list[LedgerAccoun
 
     last = {id(account.entries[-1]): account for account in shown}
     output.table(_HEADINGS, [_cells(one, last.get(id(one))) for one in found])
-    output.line(f"{dollars(sum(each.cost or 0.0 for each in shown))} in all, by our own clock")
+    total = f"{dollars(_total(shown, simulated=False))} in all, by our own clock"
+    if simulated := _total(shown, simulated=True):
+        total += f"; on simulated machines, where nothing is paid, {dollars(simulated)}"
+    output.line(total)
     for each in shown:
         if not each.certain:
             what = each.session_id or f"what {each.entries[0].deployment_id} asked for"
             say(f"in doubt: {plain(what)} may be billing; the entries say what was tried")
+
+
+def _total(accounts: list[LedgerAccount], *, simulated: bool) -> float:
+    """Dollars so far, of the simulated market's machines or of the others."""
+    costs = (
+        each.cost or 0.0
+        for each in accounts
+        if (each.entries[0].backend == _SIMULATED) is simulated
+    )
+    return round(sum(costs), 6)
 
 
 def _cells(one: LedgerEntry, account: LedgerAccount | None) -> tuple[Any, ...]:
@@ -130,7 +146,7 @@ def _cells(one: LedgerEntry, account: LedgerAccount | None) -> tuple[Any, ...]:
         "" if one.service_at is None else _time(one.service_at),
         one.kind.value.replace("_", " "),
         one.session_id or "",
-        one.provider,
+        one.provider + (", simulated" if one.backend == _SIMULATED else ""),
         hourly(one.price),
         cost,
         one.evidence,
