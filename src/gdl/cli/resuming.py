@@ -37,7 +37,7 @@ async def beside(session: Session, model: str) -> ResumableDeployment | None:
         if model in (row.alias, row.location):
             names |= {row.alias.casefold(), row.location.casefold()}
     for each in await session.orchestrator.deployments.resumable():
-        if names & {each.model.casefold(), each.asked_for.casefold()}:
+        if not each.ending and names & {each.model.casefold(), each.asked_for.casefold()}:
             return each
     return None
 

@@ -22,7 +22,7 @@ async def offer_to_resume(context: AppContext) -> None:
         return
     deployments = context.orchestrator.deployments
     try:
-        rows = await deployments.resumable()
+        rows = [row for row in await deployments.resumable() if not row.ending]
     except GdlError:
         return  # whoever looks at the sessions is told
     if len(rows) > 1:

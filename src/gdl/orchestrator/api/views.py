@@ -61,7 +61,8 @@ class SessionRow:
 class ResumableDeployment:
     """A deployment that was interrupted, and what it has rented. session_id: None while the answer
     to its rent request is not known. phase: where it had come. since: rented, or asked for, at.
-    cost: dollars until now, of all its attempts. model: as it is served; asked_for: as typed."""
+    cost: dollars until now, of all its attempts. model: as it is served; asked_for: as typed.
+    ending: its machine was being released, so that there is none to continue on."""
 
     deployment_id: str
     model: str
@@ -74,6 +75,7 @@ class ResumableDeployment:
     price_per_hour: float
     since: datetime
     cost: float
+    ending: bool = False
 
 
 @dataclass(frozen=True, slots=True)

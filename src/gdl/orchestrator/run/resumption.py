@@ -25,7 +25,7 @@ from gdl.orchestrator.deployment.exclusions import restore
 from gdl.orchestrator.deployment.rental_record import RentalRecord
 from gdl.orchestrator.leasing import process_liveness
 from gdl.orchestrator.leasing.requirements import as_planned, checked
-from gdl.orchestrator.run.resumed import Resumed, where_it_stands
+from gdl.orchestrator.run.resumed import ENDINGS, Resumed, where_it_stands
 from gdl.settings import Settings
 
 _NO_END = ("", "interrupted")
@@ -179,6 +179,7 @@ class Resumptions:
             gpu_count=attempt.gpu_count if attempt is not None else 0,
             price_per_hour=rental.price if rental is not None else 0.0,
             since=since or each.row.created_at,
+            ending=_ends(state, rental),
             cost=round(state.cost(self._clock()), 6) if self._backend.traits.bills else 0.0,
         )
 
@@ -237,3 +238,9 @@ class Resumptions:
                     closed.attempt, closed.billing, closed.session_id, "as the journal has it"
                 )
             )
+
+
+def _ends(state: DeploymentState, rental: Rental | None) -> bool:
+    """Whether the machine was being released when its process ended."""
+    failed = state.attempt is not None and state.attempt.failure is not None
+    return failed or state.phase in ENDINGS or (rental is not None and rental.release_requests > 0)
