@@ -179,3 +179,14 @@ def test_every_rule_has_a_scenario_or_a_reason_why_not() -> None:
             played.add(loaded.expect.diagnosed)
     assert set(BY_THE_MARKET.values()) <= set(scenario.names())
     assert {rule.id for rule in rules} - played == set(REPLAYED)
+
+
+def test_a_killed_engine_in_the_words_of_each_release() -> None:
+    for line in (
+        "[core_client.py:817] [shutdown] MPClient: engine core exited unexpectedly; starting",
+        "[core_client.py:564] Engine core proc EngineCore_DP0 died unexpectedly, shutting down",
+        "Worker proc VllmWorker-1 died unexpectedly (exit code: -9), shutting down executor.",
+        "RuntimeError: Engine core initialization failed. See root cause above. "
+        "Failed core proc(s): {'EngineCore_DP0': -9}",
+    ):
+        assert diagnose([line]).rule == "engine-killed"

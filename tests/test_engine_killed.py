@@ -68,7 +68,7 @@ async def test_a_killed_engine_is_told_and_started_once_more(phase: str, tmp_pat
     assert last(story).outcome == "cancelled"
     (found,) = of_type(story, ev.Diagnosed)
     assert found.rule == "engine-killed" and "engine process was killed" in found.cause
-    assert any("EngineCore_DP0" in line for line in found.evidence)
+    assert any("EngineCore_DP0" in x or "exited unexpectedly" in x for x in found.evidence)
     (applied,) = of_type(story, ev.RemedyApplied)
     assert (applied.remedy.kind, applied.by) == (RemedyKind.RESTART, "auto")
     assert processes_naming(str(tmp_path)) == []
@@ -83,7 +83,7 @@ async def test_a_dead_engine_is_noticed_before_its_server_has_ended(tmp_path: Pa
         async with asyncio.timeout(30):
             async for recorded in house.deployments.events(ident):
                 event = recorded.event
-                if isinstance(event, ev.LogLines) and "died unexpectedly" in str(event.lines):
+                if isinstance(event, ev.LogLines) and "exited unexpectedly" in str(event.lines):
                     died = died or recorded.at
                 if isinstance(event, ev.HealthChanged) and event.condition is Condition.DEAD:
                     noticed = noticed or recorded.at

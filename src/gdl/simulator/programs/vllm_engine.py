@@ -90,8 +90,8 @@ class EngineFault:
         self._host.failed_once()
         self._host.forget("memory")
         _say(
-            "Engine core proc EngineCore_DP0 died unexpectedly, shutting down client.",
-            "core_client.py:704",
+            "[shutdown] MPClient: engine core exited unexpectedly; starting cleanup",
+            "core_client.py:817",
         )
         _say("AsyncLLM output_handler failed.", "async_llm.py:708")
         _say(
