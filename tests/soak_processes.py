@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -32,7 +33,7 @@ from gdl.domain.errors import GdlError
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines import registry as engines
 from gdl.journal.consumer_id import consumer_id_of
-from gdl.journal.store import Journal
+from gdl.journal.store import Journal, Statement
 from gdl.orchestrator.machine import connection
 from gdl.orchestrator.run.attempt import Attempt
 from gdl.orchestrator.service import Orchestrator
@@ -176,11 +177,14 @@ def free_port() -> int:
 @dataclass(frozen=True, slots=True)
 class Trouble:
     """What a program suffers. skew_s: its clock is off by that. disk_after_s, disk_bytes: from
-    then on no file may grow beyond that size."""
+    then on no file may grow beyond that size. killed_at: SIGKILL at that write to the journal,
+    before or after it."""
 
     skew_s: float = 0.0
     disk_after_s: float | None = None
     disk_bytes: int = 0
+    killed_at: int = 0
+    before: bool = False
 
 
 class _Instances(type):
@@ -249,6 +253,8 @@ def deploy(
     chance = random.Random(seed)
     if trouble.skew_s:
         skew_clock(trouble.skew_s)
+    if trouble.killed_at:
+        _kill_at_write(trouble.killed_at, before=trouble.before)
     after = "keep" if chance.random() < 0.25 else "destroy"
 
     async def work() -> None:
@@ -282,6 +288,21 @@ def deploy(
     except GdlError as error:
         _unlimited()
         end.write_text(json.dumps({"kind": error.kind, "error": error.message}))
+
+
+def _kill_at_write(number: int, *, before: bool) -> None:
+    write_all, writes = Journal._write_all, itertools.count(1)
+
+    async def counted(journal: Journal, *statements: Statement) -> int:
+        last = next(writes) == number
+        if last and before:
+            os.kill(os.getpid(), signal.SIGKILL)
+        changed = await write_all(journal, *statements)
+        if last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return changed
+
+    patch.object(Journal, "_write_all", counted).start()
 
 
 def _fill_disk(most: int) -> None:

@@ -26,8 +26,9 @@ import soak_processes as processes
 from soak_processes import SPEED, Trouble
 
 HANG_S = 60.0
-_KILLED, _KILLED_AFTER_S = 0.7, (0.02, 0.9)
-"""The share of programs that are killed, and when."""
+_KILLED, _KILLED_AFTER_S = 0.4, (0.02, 1.5)
+_KILLED_AT_WRITE = 0.5
+"""The share of programs that are killed, and when: after a time, and at a write to the journal."""
 _SLOWER = 8
 """What happens at random happens so much later with machines that are real processes."""
 _SEEN = ("active", "requested", "unknown")
@@ -162,7 +163,9 @@ class Round:
             skew = chance.choice((-18_000.0, -1_800.0, -90.0, 90.0, 1_800.0, 18_000.0))
         if chance.random() < 0.12:
             full = chance.uniform(0, 1.0)
-        trouble = Trouble(skew, full, chance.choice((0, 0, 100_000, 200_000)))
+        most = chance.choice((0, 0, 100_000, 200_000))
+        at_write = chance.randint(1, 60) if chance.random() < _KILLED_AT_WRITE else 0
+        trouble = Trouble(skew, full, most, at_write, chance.random() < 0.5)
         counts["deployments"] += 1
         counts["clock jumps"] += bool(skew)
         counts["disks full"] += full is not None
@@ -181,7 +184,9 @@ class Round:
         found, status = os.waitpid(each.pid, os.WNOHANG)
         if found:
             each.pid = 0
-            if status:
+            if status == signal.SIGKILL:
+                self._tally.counts["kills of programs"] += 1
+            elif status:
                 self._wrong(f"deployment {each.number} ended with status {status}")
             return
         os.kill(each.pid, signal.SIGKILL)
@@ -219,11 +224,13 @@ class Round:
     def _ended(self, pid: int, what: str, *, killed: bool = False) -> None:
         if not pid:
             return
-        status = processes.over(pid, HANG_S)
+        status = processes.over(pid, HANG_S * (_SLOWER if self._real else 1))
         if status is None:
             self._wrong(f"{what} hangs")
             self._end(pid)
-        elif status and not (killed and os.WIFSIGNALED(status)):
+        elif status == signal.SIGKILL:
+            self._tally.counts["kills of programs"] += not killed
+        elif status:
             self._wrong(f"{what} ended with status {status}")
 
     def _end(self, pid: int) -> None:
