@@ -153,6 +153,8 @@ async def test_marked_offers_are_tried_and_no_others() -> None:
     (spec,) = orchestrator.specs
     assert spec.query.offer_ids == ("td-7", "vast-103") and spec.query.offer_id is None
     assert spec.max_attempts == 2 and spec.auto_failover
+    assert [c.offer_id for c in spec.confirmed] == ["td-7", "vast-103"]
+    assert max(c.price_per_hour for c in spec.confirmed) == 0.289
 
 
 async def test_marked_offers_are_left_out_and_brought_back() -> None:
