@@ -177,7 +177,7 @@ class Scripted:
 
     def __post_init__(self) -> None:
         self.market = ScriptedMarket(self)
-        self.deployments = ScriptedDeployments(self)
+        self.deployments = self.resumption = ScriptedDeployments(self)
         self.sessions = ScriptedSessions(self)
         self.endpoints = ScriptedEndpoints(self)
         self.benchmarks = ScriptedBenchmarks(self)

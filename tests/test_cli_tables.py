@@ -65,6 +65,7 @@ def test_every_error_has_the_exit_code_of_its_family() -> None:
         errors.BackendError: 7,
         errors.Cancelled: 8,
         errors.ReleaseUnconfirmed: 9,
+        errors.SpendLimitReached: 10,
     }
     told = {cls: code for family, code in families.items() for cls in _children(family)}
     ours = [cls for cls in _children(GdlError) if cls.__module__ == "gdl.domain.errors"]

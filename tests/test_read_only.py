@@ -17,6 +17,7 @@ from gdl.orchestrator.api import ports
 PORTS = {
     "market": ports.Market,
     "deployments": ports.Deployments,
+    "resumption": ports.Resumption,
     "sessions": ports.Sessions,
     "endpoints": ports.Endpoints,
     "benchmarks": ports.Benchmarks,
@@ -26,6 +27,7 @@ LEAVES_ALL_AS_IT_IS = {
     "market": "offers models size exclusions costs",
     # Whoever attached may end that again: the machine goes on as it did.
     "deployments": "attach events state active wait cancel",
+    "resumption": "resumable",
     "sessions": "rows watch_public public_rows",
     "endpoints": "health watch_health readings estimates chat hold_tunnel tunnels stop_tunnel",
     "benchmarks": "kept",

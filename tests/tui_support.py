@@ -171,7 +171,7 @@ class ScriptedOrchestrator:
         self.states: dict[str, DeploymentState] = {}
         self.changed: dict[str, asyncio.Event] = {}
         self.market = ScriptedMarket(self)
-        self.deployments = ScriptedDeployments(self)
+        self.deployments = self.resumption = ScriptedDeployments(self)
         self.sessions = ScriptedSessions(self)
         self.endpoints = ScriptedEndpoints(self)
         self.benchmarks = ScriptedBenchmarks(self)

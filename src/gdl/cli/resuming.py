@@ -27,7 +27,7 @@ async def follow_resumed(session: Session, ident: str, *, as_json: bool) -> int:
         ask=ask if at_terminal() else None,
         watch=as_json,
     )
-    return await to_the_end(follower, deployments.resume(ident), output)
+    return await to_the_end(follower, session.orchestrator.resumption.resume(ident), output)
 
 
 async def beside(session: Session, model: str) -> ResumableDeployment | None:
@@ -36,7 +36,7 @@ async def beside(session: Session, model: str) -> ResumableDeployment | None:
     for row in session.orchestrator.market.models():
         if model in (row.alias, row.location):
             names |= {row.alias.casefold(), row.location.casefold()}
-    for each in await session.orchestrator.deployments.resumable():
+    for each in await session.orchestrator.resumption.resumable():
         if not each.ending and names & {each.model.casefold(), each.asked_for.casefold()}:
             return each
     return None

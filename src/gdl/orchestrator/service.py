@@ -1,4 +1,4 @@
-"""The orchestrator: the six ports on one backend, one journal and the engines there are."""
+"""The orchestrator: the seven ports on one backend, one journal and the engines there are."""
 
 from __future__ import annotations
 
@@ -75,6 +75,7 @@ class Orchestrator:
             find_rental=lookup.find,
             reopen=reconnector.reopen,
         )
+        self.resumption = self.deployments
         self.sessions = RentedSessions(
             backend,
             journal,

@@ -20,9 +20,9 @@ async def offer_to_resume(context: AppContext) -> None:
     """Ask whether to go on with the one there is; of several, say where they are."""
     if context.read_only:
         return
-    deployments = context.orchestrator.deployments
+    resumption = context.orchestrator.resumption
     try:
-        rows = [row for row in await deployments.resumable() if not row.ending]
+        rows = [row for row in await resumption.resumable() if not row.ending]
     except GdlError:
         return  # whoever looks at the sessions is told
     if len(rows) > 1:
@@ -33,7 +33,7 @@ async def offer_to_resume(context: AppContext) -> None:
     if len(rows) != 1 or not await _wanted(context, rows[0]):
         return
     try:
-        ident = await deployments.resume(rows[0].deployment_id, ask_on_failure=True)
+        ident = await resumption.resume(rows[0].deployment_id, ask_on_failure=True)
     except GdlError as error:
         context.report(error)
         return

@@ -27,9 +27,8 @@ def attach(
         from gdl.domain.phase import Phase
 
         output, deployments = session.output, session.orchestrator.deployments
-        for row in matching(
-            ident, await deployments.resumable(), lambda r: (r.deployment_id, r.session_id)
-        ):
+        resumable = await session.orchestrator.resumption.resumable()
+        for row in matching(ident, resumable, lambda r: (r.deployment_id, r.session_id)):
             if row.phase is not Phase.SERVING:
                 return await follow_resumed(session, row.deployment_id, as_json=as_json)
         follower = Follower(

@@ -37,7 +37,7 @@ def resume(
 
         if ident is not None:
             return await follow_resumed(session, ident, as_json=as_json)
-        rows = await session.orchestrator.deployments.resumable()
+        rows = await session.orchestrator.resumption.resumable()
         if len(rows) == 1:
             return await follow_resumed(session, rows[0].deployment_id, as_json=as_json)
         if as_json:

@@ -1,4 +1,4 @@
-"""What the terminal UI and the command line may ask for: six ports, and nothing beside them.
+"""What the terminal UI and the command line may ask for: seven ports, and nothing beside them.
 
 All methods raise GdlError for what is expected to go wrong, and nothing else. `ident` is the id of
 a session or of its deployment, or the beginning of one.
@@ -78,18 +78,7 @@ class Deployments(Protocol):
 
     async def attach(self, ident: str) -> str:
         """Open the tunnel to a serving session again, as a deployment that holds; its id. Where the
-        server does not serve yet, as `resume`."""
-        ...
-
-    async def resumable(self) -> Sequence[ResumableDeployment]:
-        """Deployments whose process is gone and that have a machine, or asked for one; newest
-        first."""
-        ...
-
-    async def resume(self, ident: str, *, ask_on_failure: bool = False) -> str:
-        """Go on with one of those, on its machine and under its own id. ask_on_failure: as of
-        DeploymentSpec, for what comes. Raises UsageError when it cannot be resumed, or another
-        process was quicker."""
+        server does not serve yet, as `Resumption.resume`."""
         ...
 
     def events(self, deployment_id: str) -> AsyncIterator[Recorded]:
@@ -125,6 +114,21 @@ class Deployments(Protocol):
     async def set_auto_failover(self, deployment_id: str, enabled: bool) -> None:
         """Whether the next offer is taken by itself after a failure. Turned on while a failed
         attempt waits for a decision, it takes the next at once."""
+        ...
+
+
+class Resumption(Protocol):
+    """Deployments that were interrupted, by a crash or a kill, and can go on."""
+
+    async def resumable(self) -> Sequence[ResumableDeployment]:
+        """Deployments whose process is gone and that have a machine, or asked for one; newest
+        first."""
+        ...
+
+    async def resume(self, ident: str, *, ask_on_failure: bool = False) -> str:
+        """Go on with one of those, on its machine and under its own id. ask_on_failure: as of
+        DeploymentSpec, for what comes. Raises UsageError when it cannot be resumed, or another
+        process was quicker."""
         ...
 
 
@@ -290,7 +294,7 @@ class Support(Protocol):
 
 
 class OrchestratorApi(Protocol):
-    """The six ports, and what is to be known of the backend behind them."""
+    """The seven ports, and what is to be known of the backend behind them."""
 
     backend_name: str
     keeps: bool
@@ -305,6 +309,9 @@ class OrchestratorApi(Protocol):
 
     @property
     def deployments(self) -> Deployments: ...
+
+    @property
+    def resumption(self) -> Resumption: ...
 
     @property
     def sessions(self) -> Sessions: ...
