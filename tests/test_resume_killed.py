@@ -26,7 +26,7 @@ from gdl.simulator.service import Service
 from local_processes import processes_carrying
 from resume_child import Case, run
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.soak]
 
 AT_ONCE = 4
 SPEED = 100.0
