@@ -217,6 +217,34 @@ async def test_a_request_cut_off_by_a_kill_whose_session_failed(
         assert (await house.sessions.confirm_gone(made)).billing == "released"
 
 
+async def test_a_request_cut_off_by_a_kill_whose_machine_was_given_up(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    """It ran before the service lost sight of it, and it bills on (soak, seed 5469)."""
+    made = await shopper.rent_elsewhere("vastai-101")
+    session = shopper.sessions[made]
+    async with asyncio.timeout(5):
+        while session.status != "running":
+            await asyncio.sleep(0.01)
+    session.status, session.error = "stopped", "instance stopped unexpectedly: exited"
+    async with journal_of(tmp_path) as journal:
+        created = session.created
+        await journal.add_deployment(DeploymentRow("d", created, "m", "shopper", "", GONE_PID))
+        await journal.save(
+            Rental(
+                *("i", "d", 1, "shopper", "vastai", "vastai-101", "tester", 0.1),
+                created,
+                Billing.REQUESTED,
+            )
+        )
+    async with quick_orchestrator(tmp_path, shopper.url, **QUICK) as house:
+        (row,) = await house.sessions.rows()
+        assert (row.session.id, row.billing) == (made, "unknown")
+    assert shopper.billing() == [made]
+    rental, kinds = await journaled(tmp_path, made)
+    assert rental.open and kinds == [LedgerKind.RENT_UNCERTAIN]
+
+
 # -- and what is true is believed -----------------------------------------------------------------
 
 

@@ -288,9 +288,9 @@ class AmbiguousRents:
 
 
 def may_be_made(session: Session) -> bool:
-    """Whether a session that failed may have a machine that nobody has told of."""
-    failed = session.status is SessionStatus.FAILED
-    return failed and not session.has_machine and not made_nothing(session.error or "")
+    """Whether a session that failed may have a machine all the same: one that nobody has told of,
+    or one of which its backend has lost sight. Nobody has asked for its end."""
+    return session.status is SessionStatus.FAILED and not made_nothing(session.error or "")
 
 
 def _cannot_tell(error: GdlError) -> ReleaseUnconfirmed:
