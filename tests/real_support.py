@@ -86,13 +86,19 @@ def first(run: Run, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     return next(e for e in run.events if holds(e))
 
 
+SUM = "What is 2 + 2?"
+"""What so small a model answers to most questions depends on the processor's arithmetic (bfloat16
+with AMX gives another capital of France than without); this one it gets right everywhere."""
+
+
 def ask(endpoint: str, key: str) -> str:
+    """The model's answer to the sum."""
     answer = httpx.post(
         f"{endpoint}/chat/completions",
         headers={"Authorization": f"Bearer {key}"},
         json={
             "model": "smollm2-135m",
-            "messages": [{"role": "user", "content": "What is the capital of France?"}],
+            "messages": [{"role": "user", "content": SUM}],
             "temperature": 0,
             "max_tokens": 24,
         },

@@ -17,7 +17,7 @@ import pytest
 
 from local_processes import processes_naming
 from real_sshd import Sshd, real_sshd
-from real_support import ask, environment, first, is_phase, started
+from real_support import SUM, ask, environment, first, is_phase, started
 
 pytestmark = pytest.mark.real
 
@@ -43,8 +43,8 @@ def test_one_command_serves_verifies_measures_and_gives_back(place: dict[str, st
         code, end = run.finish()
     assert (code, end["outcome"], end["billing"]) == (0, "released", "none"), end
     answers = [e["answer"] for e in run.events if e["type"] == "quality_answered"]
-    paris = [a for a in answers if "capital of France" in a["prompt"]]
-    assert paris and "The capital of France is Paris" in paris[0]["answer"]
+    assert len(answers) == 5 and sum(a["passed"] for a in answers) >= 3, answers
+    assert [a["passed"] for a in answers if a["prompt"] == SUM] == [True], answers
     assert end["benchmark"]["completed"] > 0 and end["benchmark"]["failed"] == 0
     assert [e["seq"] for e in run.events] == list(range(1, len(run.events) + 1))
     assert not any((Path(place["GDL_DATA_DIR"]) / "local").iterdir())
@@ -61,14 +61,14 @@ def serves_the_official_client(endpoint: str, key: str) -> None:
     assert [model.id for model in client.models.list()] == ["smollm2-135m"]
     asked: Any = {
         "model": "smollm2-135m",
-        "messages": [{"role": "user", "content": "What is the capital of France?"}],
+        "messages": [{"role": "user", "content": SUM}],
         "temperature": 0,
         "max_tokens": 16,
     }
     whole = client.chat.completions.create(**asked).choices[0].message.content
     pieces = client.chat.completions.create(**asked, stream=True)
     streamed = "".join(p.choices[0].delta.content or "" for p in pieces if p.choices)
-    assert whole == streamed and "Paris" in whole
+    assert whole == streamed and "4" in whole
     stranger = openai.OpenAI(base_url=endpoint, api_key="wrong", max_retries=0)
     with pytest.raises(openai.AuthenticationError):
         stranger.models.list()
@@ -87,7 +87,7 @@ def test_over_openssh_it_answers_and_a_dead_server_is_noticed(
         tunnel = first(run, lambda e: e["type"] == "tunnel_opened")
         key = Path(tunnel["api_key_file"]).read_text().strip()
         assert processes_naming(key) == []
-        assert "Paris" in ask(tunnel["endpoint"], key)
+        assert "4" in ask(tunnel["endpoint"], key)
         with pytest.raises(httpx.HTTPStatusError, match="401"):
             ask(tunnel["endpoint"], "wrong")
         serves_the_official_client(tunnel["endpoint"], key)
