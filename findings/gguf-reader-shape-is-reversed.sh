@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# gguf 0.19.0 (llama.cpp's own Python package): a tensor's `shape` and its `data.shape` disagree.
+# Version: gguf==0.19.0 numpy==2.4.6
+# Behaviour: gguf 0.19.0 (llama.cpp's own Python package): a tensor's `shape` and its `data.shape` disagree.
 #
 # GGUFWriter takes numpy's order (rows first). Read back with GGUFReader, `tensor.shape` is in GGML's
 # order (fastest dimension first), while `tensor.data.shape` is in numpy's; for a quantized tensor the

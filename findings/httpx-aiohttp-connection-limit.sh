@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# httpx-aiohttp 0.2.0 (httpx 0.28.1, aiohttp 3.14.5): `max_connections=None` means 100, not "no limit".
+# Version: httpx-aiohttp==0.2.0 httpx==0.28.1 aiohttp==3.14.5
+# Behaviour: httpx-aiohttp 0.2.0 (httpx 0.28.1, aiohttp 3.14.5): `max_connections=None` means 100, not "no limit".
 #
 # httpx documents None as "no limit", and its own transport opens as many connections as there are
 # requests. Behind the drop-in aiohttp transport the same object falls back to aiohttp's default

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# huggingface_hub 2.4.0: a hub that answers 403 is reported as a missing file and a bad connection.
+# Version: huggingface_hub==2.4.0
+# Behaviour: huggingface_hub 2.4.0: a hub that answers 403 is reported as a missing file and a bad connection.
 #
 # `hf_hub_download` of a file that the hub refuses with a plain 403 raises LocalEntryNotFoundError: "An
 # error happened while trying to locate the file on the Hub ... Please check your connection". The

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# pydantic-settings 2.16.3: `extra="forbid"` means three things for three sources.
+# Version: pydantic-settings==2.16.3
+# Behaviour: pydantic-settings 2.16.3: `extra="forbid"` means three things for three sources.
 #
 # With `env_prefix="APP_"` and `extra="forbid"`:
 #   - a mistyped variable in the environment (APP_MAXPRICE for APP_MAX_PRICE) is ignored in silence;

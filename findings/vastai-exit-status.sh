@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# vastai 1.9.1 (the marketplace's official command line): commands that failed exit with status 0.
+# Version: vastai==1.9.1
+# Behaviour: vastai 1.9.1 (the marketplace's official command line): commands that failed exit with status 0.
 #
 # `vastai destroy instance ID -y` exits 0 when the service answers 500, 404 or 429, when it answers
 # 200 with "success": false, and (without -y) when there is no terminal to confirm on: it prints

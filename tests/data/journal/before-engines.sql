@@ -82,7 +82,7 @@ CREATE TABLE rentals (
     released_at   TEXT,
     service_url   TEXT NOT NULL DEFAULT ''
 );
-INSERT INTO "rentals" VALUES('i-1','d1',1,'shopper','vastai','o-1','gdl-tui-1',0.1,'2026-05-06T07:08:09+00:00','active','s-1','TinyLlama/TinyLlama-1.1B-Chat-v1.0','tinyllama','203.0.113.7',2222,'root','',0,'keys/i-1.pem','keys/i-1.hostkey','keys/i-1.api','/root/.gdl-tui','/tmp/vllm.log',8000,1,NULL,'http://localhost:8080');
+INSERT INTO "rentals" VALUES('i-1','d1',1,'shopper','vastai','o-1','gdl-tui-1',0.1,'2026-05-06T07:08:09+00:00','active','s-1','TinyLlama/TinyLlama-1.1B-Chat-v1.0','tinyllama','203.0.113.7',2222,'root','',0,'keys/i-1.pem','keys/i-1.hostkey','keys/i-1.api','/home/ann/.gdl-tui','/tmp/vllm.log',8000,1,NULL,'http://localhost:8080');
 CREATE INDEX rentals_by_session ON rentals (session_id);
 CREATE INDEX rentals_by_deployment ON rentals (deployment_id);
 CREATE INDEX benchmarks_by_model ON benchmarks (model, at);
