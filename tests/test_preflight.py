@@ -165,10 +165,10 @@ async def test_the_rate_is_measured_where_packages_would_come_from(
     curl = 'for w; do case $w in *huggingface*) exit 6;; esac; done\nexec /usr/bin/curl "$@"\n'
     shell = machine(tmp_path, curl=curl, python3=f'exec {shlex.quote(sys.executable)} "$@"\n')
     async with answering(handler) as port:
-        monkeypatch.setenv("UV_DEFAULT_INDEX", f"http://127.0.0.1:{port}/root/simple/")
+        monkeypatch.setenv("UV_DEFAULT_INDEX", f"http://127.0.0.1:{port}/mirror/simple/")
         facts = await facts_of(shell, tmp_path, measure=True, probe=get("vllm").probe)
         assert facts.download_mb_s is not None and facts.download_mb_s > 0
-        assert asked == ["/root/simple/vllm/", "/root/files/vllm-1.whl"]
+        assert asked == ["/mirror/simple/vllm/", "/mirror/files/vllm-1.whl"]
         assert (await facts_of(shell, tmp_path)).download_mb_s is None
         assert len(asked) == 2, "nothing is read unless asked for"
         # Without that, where pip's configuration says.
