@@ -104,12 +104,6 @@ EXPECTED: dict[str, tuple[Call, type[Exception] | None, Check]] = {
     ),
     "inventory, bad parameter": (offers, BackendRefused, status(400, "invalid min_vram")),
     "inventory, page": (offers, None, lambda o: len(o) == 2),
-    "GET /api/v1/inventory/vastai-102": (
-        lambda b: b.offer("vastai-102"), None, lambda o: o.price_per_hour == 0.302,
-    ),
-    "offer not found": (
-        lambda b: b.offer("vastai-999"), OfferGone, lambda e: e.offer_id == "vastai-999",
-    ),
     "create, empty body": (
         rent("vastai-101"), BackendRefused, status(400, "consumer_id is required"),
     ),
@@ -131,15 +125,7 @@ EXPECTED: dict[str, tuple[Call, type[Exception] | None, Check]] = {
         lambda b: b.session(SESSION), None, session_is(SessionStatus.PROVISIONING, None),
     ),
     "create, duplicate": (rent("vastai-101"), SessionExists, lambda e: e.session_id == SESSION),
-    "diagnostics, not running": (
-        lambda b: b.diagnostics(SESSION), BackendRefused, status(400, "not running"),
-    ),
     "get, running": (lambda b: b.session(SESSION), None, session_is(SessionStatus.RUNNING, HERE)),
-    "diagnostics, running": (
-        lambda b: b.diagnostics(SESSION),
-        None,
-        lambda d: d.ssh_available and d.session_id == SESSION and d.time_to_expiry == "59m",
-    ),
     "list": (
         lambda b: b.sessions(),
         None,
@@ -162,18 +148,15 @@ EXPECTED: dict[str, tuple[Call, type[Exception] | None, Check]] = {
     "extend past the hard maximum": (
         lambda b: b.extend(SESSION, 12), BackendRefused, status(400, "12-hour hard max"),
     ),
-    "cost of a session": (lambda b: b.session_cost(SESSION), None, lambda cost: cost == 0.0),
     "costs of a consumer": (
         lambda b: b.costs(),
         None,
         lambda c: (c.total, c.session_count, c.hours_used) == (0.101, 1, 1) and c.note,
     ),
     "cost summary": (lambda b: b.costs(), None, lambda c: c.by_provider == {"vastai": 0.101}),
-    "done": (lambda b: b.done(SESSION), None, lambda nothing: nothing is None),
     "get, after done": (
         lambda b: b.session(SESSION), None, session_is(SessionStatus.STOPPED, None),
     ),
-    "done, again": (lambda b: b.done(SESSION), None, lambda nothing: nothing is None),
     "extend a stopped session": (
         lambda b: b.extend(SESSION, 1), BackendRefused, status(409, "terminal state: stopped"),
     ),
@@ -196,21 +179,23 @@ EXPECTED: dict[str, tuple[Call, type[Exception] | None, Check]] = {
     "get, after delete": (
         lambda b: b.session(DELETED), None, session_is(SessionStatus.STOPPED, None),
     ),
-    "offer health": (
-        lambda b: b.offer_health(),
-        None,
-        lambda rows: (
-            [r.offer_id for r in rows] == ["vastai-202", "vastai-301", "vastai-102"]
-            and rows[0].last_failure_type == "stale_inventory"
-            and rows[0].confidence_multiplier == 0.7
-            and not rows[0].is_suppressed
-        ),
-    ),
     "inventory, after failures": (
         offers, None, lambda o: len(o) == 7 and o[4].confidence == 0.6958,
     ),
-    "benchmarks, empty": (lambda b: b.benchmarks(), None, lambda rows: rows == ()),
 }  # fmt: skip
+
+NOT_ASKED = {
+    "GET /api/v1/inventory/vastai-102",
+    "offer not found",
+    "diagnostics, not running",
+    "diagnostics, running",
+    "cost of a session",
+    "done",
+    "done, again",
+    "offer health",
+    "benchmarks, empty",
+}
+"""What the service answers, too, and nobody here asks for."""
 
 
 @pytest.fixture
@@ -227,7 +212,8 @@ async def backend(shopper: FakeShopper, tmp_path: Path) -> AsyncIterator[Shopper
 
 
 def test_every_recording_has_its_expectation() -> None:
-    assert set(EXPECTED) == set(RECORDED)
+    assert not NOT_ASKED & set(EXPECTED)
+    assert NOT_ASKED | set(EXPECTED) == set(RECORDED)
 
 
 @pytest.mark.parametrize("name", EXPECTED)

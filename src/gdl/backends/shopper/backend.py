@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
-from urllib.parse import quote
 
 import httpx
 
@@ -22,7 +21,6 @@ from gdl.domain.benchmark import Publication
 from gdl.domain.errors import (
     BackendError,
     GdlError,
-    OfferGone,
     RentAmbiguous,
     SessionGone,
 )
@@ -92,19 +90,6 @@ class ShopperBackend:
         self.dropped_offers = listed.dropped
         return listed.offers
 
-    async def offer(self, offer_id: str) -> Offer:
-        """One offer. Raises OfferGone when it is not listed any more."""
-        answer = await self._http.get(f"{_API}/inventory/{_segment(offer_id)}")
-        if answer.status == 404 and answer.error() is not None:
-            raise OfferGone(offer_id)
-        data = self._answers.data(answer, "show an offer")
-        return self._answers.model(wire.OfferWire, data).to_domain()
-
-    async def offer_health(self) -> Sequence[wire.OfferHealthWire]:
-        """Offers that failed lately, as the service remembers them."""
-        data = await self._read("/offer-health", "tell how its offers fare")
-        return self._answers.rows(data, "offers", wire.OfferHealthWire)
-
     # -- sessions
 
     async def rent(self, request: RentRequest) -> RentAnswer:
@@ -173,14 +158,6 @@ class ShopperBackend:
         elif not isinstance(errors.no_session(answer, session_id), SessionGone):
             raise errors.refused(answer, f"destroy session {session_id}")
 
-    async def done(self, session_id: str) -> None:
-        """Tell that the work is over: the gentler way to end a session. It blocks up to 275 s;
-        a session that has ended already is no error."""
-        path = f"/sessions/{_session_segment(session_id)}/done"
-        answer = await self._change("POST", path, self._timeouts.rent)
-        if not answer.ok and answer.status != 409:
-            raise errors.no_session(answer, session_id)
-
     async def extend(self, session_id: str, hours: int) -> datetime | None:
         path = f"/sessions/{_session_segment(session_id)}/extend"
         answer = await self._change(
@@ -199,28 +176,12 @@ class ShopperBackend:
             raise self._answers.wrong_shape("the new end of a session")
         return min(t for t in (ends, said) if t is not None)
 
-    async def diagnostics(self, session_id: str) -> wire.DiagnosticsWire:
-        """What the service says about a running session; BackendRefused when it is not running."""
-        data = await self._read_session(session_id, "/diagnostics")
-        return self._answers.model(wire.DiagnosticsWire, data)
-
     # -- money and health
 
     async def costs(self) -> CostReport:
         params = {"consumer_id": self._consumer_id}
         data = await self._read("/costs/summary", "tell the costs", params=params)
         return self._answers.model(wire.CostWire, data).to_domain()
-
-    async def session_cost(self, session_id: str) -> float:
-        """Dollars by the service's count: whole clock-hours, so a short session shows 0."""
-        params = {"session_id": session_id}
-        data = await self._read("/costs", "tell the cost of a session", params=params)
-        return self._answers.model(wire.CostWire, data).total_cost
-
-    async def benchmarks(self) -> Sequence[wire.BenchmarkWire]:
-        """Benchmarks that the service has stored."""
-        data = await self._read("/benchmarks", "list benchmarks")
-        return self._answers.rows(data, "benchmarks", wire.BenchmarkWire)
 
     async def publish(self, one: Publication) -> str:
         answer = await self._change(
@@ -285,8 +246,8 @@ class ShopperBackend:
     ) -> dict[str, Any]:
         return self._answers.data(await self._http.get(_API + path, params), doing)
 
-    async def _read_session(self, session_id: str, what: str = "") -> dict[str, Any]:
-        answer = await self._http.get(f"{_API}/sessions/{_session_segment(session_id)}{what}")
+    async def _read_session(self, session_id: str) -> dict[str, Any]:
+        answer = await self._http.get(f"{_API}/sessions/{_session_segment(session_id)}")
         if not answer.ok:
             raise errors.no_session(answer, session_id)
         return self._answers.data(answer, "show a session")
@@ -302,12 +263,6 @@ class ShopperBackend:
                 f"no usable answer from {self._http.shown_url}: {missing.what}",
                 "whether it was done is not known: ask for the session, then again",
             ) from None
-
-
-def _segment(offer_id: str) -> str:
-    if not offer_id or offer_id in (".", ".."):
-        raise OfferGone(one_line(offer_id, 80))
-    return quote(offer_id, safe=":")
 
 
 def _session_segment(session_id: str) -> str:

@@ -180,38 +180,10 @@ class CostWire(_Wire):
         )
 
 
-class OfferHealthWire(_Wire):
-    """What the service remembers about an offer's failures."""
-
-    offer_id: Text = ""
-    provider: Text = ""
-    gpu_type: Text = ""
-    recent_failures: SoftCount = 0
-    is_suppressed: Flag = False
-    suppressed_until: Time = None
-    last_failure_type: Text = ""
-    last_failure_reason: ErrorText = ""
-    confidence_multiplier: SoftShare = None
-
-
-class DiagnosticsWire(_Wire):
-    """What the service says about a running session."""
-
-    session_id: SessionId
-    status: Text = ""
-    uptime: Text = ""
-    time_to_expiry: Text = ""
-    ssh_available: Flag = False
-    note: ErrorText = ""
-
-
 class BenchmarkWire(_Wire):
-    """A stored benchmark, as far as its shape is known: what ran on what, at which price."""
+    """A stored benchmark, as far as we need it."""
 
     id: Text = ""
-    provider: Text = ""
-    location: Text = ""
-    price_per_hour: SoftNumber = None
 
 
 class HealthWire(_Wire):
