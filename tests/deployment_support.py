@@ -1,7 +1,7 @@
-"""The whole house on simulated machines: real SSH, real processes, a real shell, real HTTP.
+"""The whole program on simulated machines: real SSH, real processes, a real shell, real HTTP.
 
 `Machine` is this computer behind an embedded SSH server, with simulated uv, Python environment
-and (if wished) GPU driver first on its PATH; see tests/simulated/. Nothing is installed.
+and (if wanted) GPU driver first on its PATH; see tests/simulated/. Nothing is installed.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Simulation:
         return load(None, **values)
 
     @contextlib.asynccontextmanager
-    async def house(self, **flags: object) -> AsyncIterator[Orchestrator]:
+    async def orchestrator(self, **flags: object) -> AsyncIterator[Orchestrator]:
         async with open_orchestrator(self.settings(**flags)) as orchestrator:
             yield orchestrator
 
@@ -97,7 +97,7 @@ class Simulation:
             await backend.aclose()
 
 
-class Wish(TypedDict, total=False):
+class SpecFields(TypedDict, total=False):
     """What a deployment may ask for besides model and backend; see DeploymentSpec."""
 
     query: OfferQuery
@@ -117,34 +117,34 @@ class Wish(TypedDict, total=False):
 
 
 def spec(
-    backend: str = "local", *, model: str = "smollm2-135m", **more: Unpack[Wish]
+    backend: str = "local", *, model: str = "smollm2-135m", **more: Unpack[SpecFields]
 ) -> DeploymentSpec:
-    wish: Wish = {"bench": False, "after": "destroy", **more}
-    return DeploymentSpec(model, backend, **wish)
+    wanted: SpecFields = {"bench": False, "after": "destroy", **more}
+    return DeploymentSpec(model, backend, **wanted)
 
 
 async def told(orchestrator: Orchestrator, ident: str) -> list[Recorded]:
-    """The whole story, once it has ended."""
+    """All of its events, once it has ended."""
     async with asyncio.timeout(60):
         return [recorded async for recorded in orchestrator.deployments.events(ident)]
 
 
-async def deployed(orchestrator: Orchestrator, wish: DeploymentSpec) -> list[Recorded]:
-    return await told(orchestrator, await orchestrator.deployments.deploy(wish))
+async def deployed(orchestrator: Orchestrator, wanted: DeploymentSpec) -> list[Recorded]:
+    return await told(orchestrator, await orchestrator.deployments.deploy(wanted))
 
 
-def last(story: list[Recorded]) -> DeploymentFinished:
-    event = story[-1].event
+def last(events: list[Recorded]) -> DeploymentFinished:
+    event = events[-1].event
     assert isinstance(event, DeploymentFinished)
     return event
 
 
-def of_type(story: list[Recorded], kind: type[E]) -> list[E]:
-    return [r.event for r in story if isinstance(r.event, kind)]
+def of_type(events: list[Recorded], kind: type[E]) -> list[E]:
+    return [r.event for r in events if isinstance(r.event, kind)]
 
 
-def phases(story: list[Recorded]) -> list[Phase]:
-    return [e.phase for e in of_type(story, PhaseChanged)]
+def phases(events: list[Recorded]) -> list[Phase]:
+    return [e.phase for e in of_type(events, PhaseChanged)]
 
 
 async def until(orchestrator: Orchestrator, ident: str, holds: Callable[[Event], bool]) -> Recorded:
@@ -153,7 +153,7 @@ async def until(orchestrator: Orchestrator, ident: str, holds: Callable[[Event],
         async for recorded in orchestrator.deployments.events(ident):
             if holds(recorded.event):
                 return recorded
-    raise AssertionError("the story ended without it")
+    raise AssertionError("its events ended without it")
 
 
 async def until_after(
@@ -164,4 +164,4 @@ async def until_after(
         async for recorded in orchestrator.deployments.events(ident):
             if recorded.seq > seq and holds(recorded.event):
                 return recorded
-    raise AssertionError("the story ended without it")
+    raise AssertionError("its events ended without it")

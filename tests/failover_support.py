@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
+from deployment_support import SpecFields, last, until
+from deployment_support import spec as any_spec
 from gdl.backends.base import Backend
 from gdl.backends.shopper.backend import ShopperBackend
 from gdl.domain import events as ev
@@ -19,12 +21,14 @@ from gdl.domain.benchmark import OWN_LOAD, BenchLoad, BenchReport
 from gdl.domain.errors import DeployError, SshError, VerificationError
 from gdl.domain.phase import Phase
 from gdl.domain.session import Session
+from gdl.domain.spec import DeploymentSpec
 from gdl.engines import registry as engines
 from gdl.journal.consumer_id import consumer_id_of
 from gdl.journal.store import Journal
 from gdl.orchestrator.run.attempt import Attempt
 from gdl.orchestrator.service import Orchestrator
 from gdl.settings import Settings, load
+from shopper_support import FakeShopper
 
 Fate = Callable[[str], str]
 """From a session id to "" (it serves) or to one of FATES."""
@@ -110,6 +114,25 @@ class QuickAttempt(Attempt):
         )
         await dep.emit(ev.BenchFinished(dep.attempt, report))
         return report
+
+
+def spec(**more: Unpack[SpecFields]) -> DeploymentSpec:
+    return any_spec("shopper", model="tinyllama", **more)
+
+
+def fates(shopper: FakeShopper, of: dict[str, str]) -> Fate:
+    """By offer id."""
+    return lambda session: of.get(shopper.sessions[session].offer.id, "")
+
+
+def offers_tried(events: list[ev.Recorded]) -> list[str]:
+    return [a.offer_id for a in last(events).attempts]
+
+
+async def waits(orchestrator: Orchestrator, ident: str) -> None:
+    await until(orchestrator, ident, lambda e: isinstance(e, ev.ChoiceAwaited))
+    # The choice can be made as soon as the event is there.
+    assert orchestrator.deployments.state(ident).waiting
 
 
 class Flags(TypedDict, total=False):

@@ -91,9 +91,9 @@ async def journal_of(sim: Simulation) -> AsyncIterator[Journal]:
 
 async def kept(sim: Simulation) -> str:
     """A deployment that left its machine serving; its id."""
-    async with sim.house() as house:
-        ident = await house.deployments.deploy(spec("shopper", after="keep"))
-        assert last(await told(house, ident)).outcome == "serving"
+    async with sim.orchestrator() as orchestrator:
+        ident = await orchestrator.deployments.deploy(spec("shopper", after="keep"))
+        assert last(await told(orchestrator, ident)).outcome == "serving"
     return ident
 
 
@@ -103,8 +103,8 @@ async def forgotten(sim: Simulation, ident: str) -> None:
         await journal.set_outcome(ident, "", GONE_PID)
 
 
-async def held(house: Orchestrator, ident: str) -> None:
-    await until(house, ident, lambda e: isinstance(e, ev.Noted) and "holding" in e.text)
+async def held(orchestrator: Orchestrator, ident: str) -> None:
+    await until(orchestrator, ident, lambda e: isinstance(e, ev.Noted) and "holding" in e.text)
 
 
 @dataclass

@@ -111,8 +111,8 @@ def _die(count: int, last_phase: str) -> None:
 
 async def _play(case: Case) -> None:
     answer: dict[str, Any] = {"phases": [], "notes": []}
-    async with open_orchestrator(load(None, **case.settings), options=case.options) as house:
-        deployments = house.deployments
+    async with open_orchestrator(load(None, **case.settings), options=case.options) as orchestrator:
+        deployments = orchestrator.deployments
         try:
             if case.resume is None:
                 spec = DeploymentSpec(

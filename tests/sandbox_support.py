@@ -60,9 +60,9 @@ def service_of(backend: SandboxBackend) -> Service:
 async def deployed(orchestrator: Orchestrator, **more: Any) -> list[Recorded]:
     """A small model, served and given back."""
     values: dict[str, Any] = {"bench": False, "after": "destroy", **more}
-    story = await told(orchestrator, await orchestrator.deployments.deploy(_spec(values)))
-    assert last(story)
-    return story
+    events = await told(orchestrator, await orchestrator.deployments.deploy(_spec(values)))
+    assert last(events)
+    return events
 
 
 def _spec(values: dict[str, Any]) -> DeploymentSpec:

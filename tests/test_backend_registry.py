@@ -100,21 +100,21 @@ async def test_an_outside_backend_serves_and_is_released(
 ) -> None:
     sim = Simulation(monkeypatch, tmp_path)
     sim.flags["backend"] = "spare"
-    async with sim.house() as house:
-        assert [row.offer.id for row in await house.market.offers(OfferQuery())] == [
+    async with sim.orchestrator() as orchestrator:
+        assert [row.offer.id for row in await orchestrator.market.offers(OfferQuery())] == [
             "spare-1",
             "spare-2",
         ]
-        seen = await deployed(house, spec("spare", after="destroy"))
+        seen = await deployed(orchestrator, spec("spare", after="destroy"))
         assert Phase.SERVING in phases(seen)
         assert last(seen).outcome == "released" and last(seen).billing is Billing.RELEASED
         (rented,) = of_type(seen, ev.SessionRented)
-        (row,) = await house.sessions.rows()
+        (row,) = await orchestrator.sessions.rows()
         assert row.session.id == rented.session_id and row.session.terminal
         # It cannot put off an end, and takes no benchmarks.
-        assert await house.sessions.extend(rented.session_id, 1) is None
-        assert not house.publishes
-        assert (await house.market.costs()).total == 0
+        assert await orchestrator.sessions.extend(rented.session_id, 1) is None
+        assert not orchestrator.publishes
+        assert (await orchestrator.market.costs()).total == 0
     assert processes_naming(rented.session_id) == []
 
 

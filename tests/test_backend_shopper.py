@@ -299,9 +299,9 @@ async def test_disk_too_small(shopper: FakeShopper, backend: ShopperBackend) -> 
         await backend.rent(request)
     assert (caught.value.requested_gb, caught.value.recommended_gb) == (5, 100)
     # The pending row blocks the corrected request; it can be found and deleted.
-    with pytest.raises(SessionExists) as blocked:
+    with pytest.raises(SessionExists) as taken:
         await backend.rent(replace(request, disk_gb=100))
-    await backend.release(blocked.value.session_id)
+    await backend.release(taken.value.session_id)
     assert (await backend.rent(replace(request, disk_gb=100))).private_key
 
 

@@ -96,7 +96,7 @@ async def packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, s
     spec = DeploymentSpec(
         "tinyllama", "shopper", OfferQuery(), engine_args=("--api-key", PLANTED["argument"])
     )
-    story: list[ev.Event] = [
+    events: list[ev.Event] = [
         ev.DeploymentPlanned(spec, "hub/m", "m"),
         ev.AttemptStarted(1, "o-1", "vastai", "RTX 3090", 1, 24.0, 0.1),
         ev.HostInspected(1, HostFacts("Linux", "x86_64", 2, 4.0, 9.0)),
@@ -104,7 +104,7 @@ async def packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, s
         ev.Noted("info", f"told: Bearer {PLANTED['bearer']} and {PLANTED['cloud']}"),
         ev.Diagnosed(1, "cause", "remedy", (f"HF_TOKEN={PLANTED['hf']}", PEM), "rule"),
     ]
-    for number, event in enumerate(story, 1):
+    for number, event in enumerate(events, 1):
         await journal.append(Recorded(IDENT, number, NOW, event))
     path = await bundle.write(IDENT, tmp_path / "out.tar.gz", journal, settings)
     await journal.aclose()

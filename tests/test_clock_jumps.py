@@ -87,17 +87,17 @@ async def test_a_jump_ends_no_deployment(
     defaults = Orchestrator.__init__.__kwdefaults__
     assert defaults is not None
     monkeypatch.setitem(defaults, "clock", now)
-    async with support.sandbox(support.settings(tmp_path, "calm")) as (house, backend):
-        wish = DeploymentSpec("tinyllama", "sandbox", bench=False, after="destroy", max_attempts=1)
-        ident = await house.deployments.deploy(wish)
-        async for recorded in house.deployments.events(ident):
+    async with support.sandbox(support.settings(tmp_path, "calm")) as (orchestrator, backend):
+        spec = DeploymentSpec("tinyllama", "sandbox", bench=False, after="destroy", max_attempts=1)
+        ident = await orchestrator.deployments.deploy(spec)
+        async for recorded in orchestrator.deployments.events(ident):
             event = recorded.event
             if isinstance(event, ev.PhaseChanged) and event.phase is phase:
                 jump()
-        story = await told(house, ident)
+        events = await told(orchestrator, ident)
         assert support.service_of(backend).market.rented() == []
-    end = last(story)
+    end = last(events)
     (attempt,) = end.attempts
     assert (end.outcome, end.billing.value) == ("released", "released"), end.error
-    assert not of_type(story, ev.AttemptFailed)
+    assert not of_type(events, ev.AttemptFailed)
     assert 0 <= attempt.cost <= attempt.price_per_hour * 0.6 and attempt.seconds >= 0

@@ -49,11 +49,14 @@ async def test_a_cut_ends_no_deployment(
     seconds: float, phase: Phase, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     support.isolate(monkeypatch, tmp_path)
-    async with support.sandbox(support.settings(tmp_path, "calm", speed=20.0)) as (house, backend):
-        wish = DeploymentSpec("tinyllama", "sandbox", bench=False, after="hold", max_attempts=1)
-        ident = await house.deployments.deploy(wish)
+    async with support.sandbox(support.settings(tmp_path, "calm", speed=20.0)) as (
+        orchestrator,
+        backend,
+    ):
+        spec = DeploymentSpec("tinyllama", "sandbox", bench=False, after="hold", max_attempts=1)
+        ident = await orchestrator.deployments.deploy(spec)
         cut = False
-        async for recorded in house.deployments.events(ident):
+        async for recorded in orchestrator.deployments.events(ident):
             event = recorded.event
             if isinstance(event, ev.PhaseChanged) and event.phase is phase and not cut:
                 cut = True
@@ -61,10 +64,10 @@ async def test_a_cut_ends_no_deployment(
                 await ssh_goes_away(support.service_of(backend), seconds)
             if isinstance(event, ev.Noted) and event.text.startswith("holding"):
                 await asyncio.sleep(seconds)
-                await house.deployments.decide(ident, AfterServing.RELEASE)
-        story = await told(house, ident)
+                await orchestrator.deployments.decide(ident, AfterServing.RELEASE)
+        events = await told(orchestrator, ident)
         assert support.service_of(backend).market.rented() == []
     assert cut
-    end = last(story)
+    end = last(events)
     assert (end.outcome, len(end.attempts)) == ("released", 1), end.error
-    assert not of_type(story, ev.AttemptFailed) and not of_type(story, ev.ExclusionSet)
+    assert not of_type(events, ev.AttemptFailed) and not of_type(events, ev.ExclusionSet)

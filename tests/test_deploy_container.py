@@ -12,8 +12,8 @@ from typing import Unpack
 
 import pytest
 
-from deployment_support import SIMULATED, Simulation, Wish, deployed, last, of_type, told
-from deployment_support import spec as house_spec
+from deployment_support import SIMULATED, Simulation, SpecFields, deployed, last, of_type, told
+from deployment_support import spec as orchestrator_spec
 from gdl.bootstrap import open_orchestrator
 from gdl.domain import events as ev
 from gdl.domain.decisions import AfterServing
@@ -68,8 +68,8 @@ def model(tmp_path: Path) -> Path:
     return folder
 
 
-def spec(model: Path | str, **more: Unpack[Wish]) -> DeploymentSpec:
-    return house_spec(model=str(model), **more)
+def spec(model: Path | str, **more: Unpack[SpecFields]) -> DeploymentSpec:
+    return orchestrator_spec(model=str(model), **more)
 
 
 CONTAINER = {"install": {"runtime": "container"}}
@@ -78,15 +78,15 @@ CONTAINER = {"install": {"runtime": "container"}}
 async def test_a_model_is_served_from_the_image(
     sim: Simulation, docker: Docker, model: Path
 ) -> None:
-    async with sim.house(**CONTAINER) as house:
-        ident = await house.deployments.deploy(spec(model, after="hold"))
+    async with sim.orchestrator(**CONTAINER) as orchestrator:
+        ident = await orchestrator.deployments.deploy(spec(model, after="hold"))
         async with asyncio.timeout(40):
-            async for recorded in house.deployments.events(ident):
+            async for recorded in orchestrator.deployments.events(ident):
                 event = recorded.event
                 if isinstance(event, ev.Noted) and "holding" in event.text:
                     break
                 assert not isinstance(event, ev.DeploymentFinished), event.error
-        attempt = house.deployments.attempt(ident)
+        attempt = orchestrator.deployments.attempt(ident)
         assert attempt is not None
         port = attempt.machine.rental.engine_port
         (container,) = docker.containers()
@@ -105,14 +105,14 @@ async def test_a_model_is_served_from_the_image(
         assert docker.told("env-file-mode", container).strip() == "600"
         assert docker.calls and env["VLLM_API_KEY"] not in "".join(docker.calls)
         assert not list((sim.folder / "data").rglob("container.env"))
-        await house.deployments.decide(ident, AfterServing.RELEASE)
-        story = await told(house, ident)
-    assert last(story).outcome == "released", last(story).error
-    assert [e.name for e in of_type(story, ev.StepFinished)] == ["model", "image", "container"]
+        await orchestrator.deployments.decide(ident, AfterServing.RELEASE)
+        events = await told(orchestrator, ident)
+    assert last(events).outcome == "released", last(events).error
+    assert [e.name for e in of_type(events, ev.StepFinished)] == ["model", "image", "container"]
     assert docker.containers() == []
     assert processes_naming(f"--port {port}") == []
-    assert any("layers" in e.text for e in of_type(story, ev.Progressed))
-    assert f"in container {IMAGE}" in " ".join(e.detail for e in of_type(story, ev.PhaseChanged))
+    assert any("layers" in e.text for e in of_type(events, ev.Progressed))
+    assert f"in container {IMAGE}" in " ".join(e.detail for e in of_type(events, ev.PhaseChanged))
 
 
 async def test_the_packaged_model_and_a_second_deployment(sim: Simulation, docker: Docker) -> None:
@@ -123,13 +123,13 @@ async def test_the_packaged_model_and_a_second_deployment(sim: Simulation, docke
         identity.write_text(key)
         identity.chmod(0o600)
         where = {"host": f"{user}@{host}:{port}", "identity": str(identity)}
-        wish = DeploymentSpec("smollm2-135m", "ssh", bench=False, after="destroy")
+        wanted = DeploymentSpec("smollm2-135m", "ssh", bench=False, after="destroy")
         outcomes = []
         for _ in range(2):
-            async with open_orchestrator(sim.settings(**settings), options=where) as house:
-                story = await deployed(house, wish)
-                assert last(story).outcome == "released", last(story).error
-                outcomes.append({e.name: e.outcome for e in of_type(story, ev.StepFinished)})
+            async with open_orchestrator(sim.settings(**settings), options=where) as orchestrator:
+                events = await deployed(orchestrator, wanted)
+                assert last(events).outcome == "released", last(events).error
+                outcomes.append({e.name: e.outcome for e in of_type(events, ev.StepFinished)})
     assert outcomes[0] == {"image": "done", "container": "done", "model": "done"}
     assert outcomes[1] == {"image": "skipped", "container": "skipped", "model": "skipped"}
     assert len(docker.called("pull")) == 1
@@ -141,9 +141,9 @@ async def test_an_image_that_wants_its_own_user_gets_it(
     sim: Simulation, docker: Docker, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SIM_DOCKER_ROOT", "1")
-    async with sim.house(**CONTAINER) as house:
-        story = await deployed(house, spec(model))
-    assert last(story).outcome == "released", last(story).error
+    async with sim.orchestrator(**CONTAINER) as orchestrator:
+        events = await deployed(orchestrator, spec(model))
+    assert last(events).outcome == "released", last(events).error
     assert docker.told("user") == ""
     assert [" --user " in call for call in docker.called("run")] == [True, False]
 
@@ -152,15 +152,15 @@ async def test_the_image_comes_after_every_other_way(
     sim: Simulation, docker: Docker, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SIM_INSTALL", "fail")
-    async with sim.house() as house:
-        story = await deployed(house, spec(model))
-    assert last(story).outcome == "released", last(story).error
-    tried = [text for e in of_type(story, ev.LogLines) for text in e.lines if "trying" in text]
+    async with sim.orchestrator() as orchestrator:
+        events = await deployed(orchestrator, spec(model))
+    assert last(events).outcome == "released", last(events).error
+    tried = [text for e in of_type(events, ev.LogLines) for text in e.lines if "trying" in text]
     assert tried[0] == "[gdl] trying uv: vllm==0.33.0"
     assert "[gdl] trying pip: vllm==0.33.0" in tried
-    said = [e.text for e in of_type(story, ev.Noted) if "now vllm 0.33.0" in e.text]
+    said = [e.text for e in of_type(events, ev.Noted) if "now vllm 0.33.0" in e.text]
     assert len(said) == 1 and said[0].startswith("Install vllm 0.33.0 failed")
-    outcomes = [(e.name, e.outcome) for e in of_type(story, ev.StepFinished)]
+    outcomes = [(e.name, e.outcome) for e in of_type(events, ev.StepFinished)]
     assert outcomes[-4:] == [
         ("install", "failed"),
         ("model", "skipped"),
@@ -174,8 +174,8 @@ async def test_when_nothing_works_both_reasons_are_told(
 ) -> None:
     monkeypatch.setenv("SIM_INSTALL", "fail")
     monkeypatch.setenv("SIM_DOCKER_FAIL", "pull")
-    async with sim.house() as house:
-        end = last(await deployed(house, spec(model)))
+    async with sim.orchestrator() as orchestrator:
+        end = last(await deployed(orchestrator, spec(model)))
     assert end.kind == "deploy" and end.error is not None
     assert f"Pull {IMAGE} failed" in end.error and "before that: Install vllm" in end.error
 
@@ -192,8 +192,8 @@ async def test_a_machine_without_docker_or_its_toolkit_says_so(
         (path[len(str(alone)) :], "docker does not work"),
     ):
         monkeypatch.setenv("PATH", changed.lstrip(":"))
-        async with sim.house(**CONTAINER) as house:
-            end = last(await deployed(house, spec(model)))
+        async with sim.orchestrator(**CONTAINER) as orchestrator:
+            end = last(await deployed(orchestrator, spec(model)))
         assert end.error is not None and words in end.error and end.hint
 
 
@@ -201,9 +201,9 @@ async def test_a_server_that_ends_in_its_container_is_diagnosed(
     sim: Simulation, docker: Docker, model: Path
 ) -> None:
     sim.server("oom")
-    async with sim.house(**CONTAINER) as house:
-        story = await deployed(house, spec(model))
-    assert [d.rule for d in of_type(story, ev.Diagnosed)] == ["gpu-memory"]
+    async with sim.orchestrator(**CONTAINER) as orchestrator:
+        events = await deployed(orchestrator, spec(model))
+    assert [d.rule for d in of_type(events, ev.Diagnosed)] == ["gpu-memory"]
     assert docker.containers() == []
 
 
@@ -211,18 +211,18 @@ async def test_killing_the_client_leaves_no_container_behind(
     sim: Simulation, docker: Docker, model: Path
 ) -> None:
     """Even when the job's own shell could not clean up, ending the job ends the server."""
-    async with sim.house(**CONTAINER) as house:
-        ident = await house.deployments.deploy(spec(model, after="hold", auto_fix=False))
+    async with sim.orchestrator(**CONTAINER) as orchestrator:
+        ident = await orchestrator.deployments.deploy(spec(model, after="hold", auto_fix=False))
         async with asyncio.timeout(40):
-            async for recorded in house.deployments.events(ident):
+            async for recorded in orchestrator.deployments.events(ident):
                 if isinstance(recorded.event, ev.Noted) and "holding" in recorded.event.text:
                     break
-        attempt = house.deployments.attempt(ident)
+        attempt = orchestrator.deployments.attempt(ident)
         job = None if attempt is None else attempt.server.job
         assert attempt is not None and job is not None
         assert job.pid > 1 and os.getpgid(job.pid) == job.pid != os.getpgid(0)
-        (rental,) = await house._journal.rentals()
+        (rental,) = await orchestrator._journal.rentals()
         os.killpg(job.pid, 9)
-        story = await told(house, ident)
-    assert last(story).outcome == "failed"
+        events = await told(orchestrator, ident)
+    assert last(events).outcome == "failed"
     assert processes_naming(f"--port {rental.engine_port}") == []

@@ -62,43 +62,43 @@ def holding(event: ev.Event) -> bool:
 
 
 async def test_from_nothing_to_serving_and_back(sim: Simulation) -> None:
-    async with sim.house() as house:
-        story = await deployed(house, spec(bench=True))
-        assert phases(story) == [*ACTIVE[1:], Phase.STOPPED]
-        end = last(story)
+    async with sim.orchestrator() as orchestrator:
+        events = await deployed(orchestrator, spec(bench=True))
+        assert phases(events) == [*ACTIVE[1:], Phase.STOPPED]
+        end = last(events)
         assert (end.outcome, end.billing, end.kind) == ("released", Billing.NONE, "")
         assert end.endpoint is not None and end.endpoint.startswith("http://127.0.0.1:")
         assert end.benchmark is not None and end.benchmark.completed == 8
-        answers = [e.answer for e in of_type(story, ev.QualityAnswered)]
+        answers = [e.answer for e in of_type(events, ev.QualityAnswered)]
         assert any("Paris" in a.answer and a.passed for a in answers)
-        steps = [(e.name, e.outcome) for e in of_type(story, ev.StepFinished)]
+        steps = [(e.name, e.outcome) for e in of_type(events, ev.StepFinished)]
         assert ("install", "done") in steps
-        assert [r.seq for r in story] == list(range(1, len(story) + 1))
+        assert [r.seq for r in events] == list(range(1, len(events) + 1))
     nothing_is_left(sim)
 
 
 async def test_the_journal_tells_the_same_story_to_the_next_process(sim: Simulation) -> None:
-    async with sim.house() as house:
-        story = await deployed(house, spec())
-        ident = story[0].deployment_id
-    async with sim.house() as house:
-        again = await told(house, ident)
-        assert again == [r for r in story if not isinstance(r.event, ev.LogLines)]
-        assert house.deployments.state(ident).phase is Phase.STOPPED
-        assert [s.outcome for s in await house.support.past_deployments()] == ["released"]
+    async with sim.orchestrator() as orchestrator:
+        events = await deployed(orchestrator, spec())
+        ident = events[0].deployment_id
+    async with sim.orchestrator() as orchestrator:
+        again = await told(orchestrator, ident)
+        assert again == [r for r in events if not isinstance(r.event, ev.LogLines)]
+        assert orchestrator.deployments.state(ident).phase is Phase.STOPPED
+        assert [s.outcome for s in await orchestrator.support.past_deployments()] == ["released"]
 
 
 async def test_the_key_is_nowhere_but_in_its_file(sim: Simulation) -> None:
-    async with sim.house() as house:
-        ident = await house.deployments.deploy(spec(after="hold"))
-        await until(house, ident, lambda e: isinstance(e, ev.Noted) and "holding" in e.text)
+    async with sim.orchestrator() as orchestrator:
+        ident = await orchestrator.deployments.deploy(spec(after="hold"))
+        await until(orchestrator, ident, lambda e: isinstance(e, ev.Noted) and "holding" in e.text)
         keys = list((sim.folder / "data" / "keys").glob("*.api"))
         assert len(keys) == 1 and keys[0].stat().st_mode & 0o777 == 0o600
         key = keys[0].read_text().strip()
         assert processes_naming(key) == []
-        await house.deployments.decide(ident, AfterServing.RELEASE)
-        story = await told(house, ident)
-        assert key not in repr(story)
+        await orchestrator.deployments.decide(ident, AfterServing.RELEASE)
+        events = await told(orchestrator, ident)
+        assert key not in repr(events)
     files = [file for file in (sim.folder / "data").rglob("*") if file.is_file()]
     assert "journal.sqlite" in [file.name for file in files]
     for file in files:
@@ -107,34 +107,34 @@ async def test_the_key_is_nowhere_but_in_its_file(sim: Simulation) -> None:
 
 async def test_a_kept_server_is_found_again_by_another_process(sim: Simulation) -> None:
     flags = {"engine": {"port": sim.settings().engine.port}}
-    async with sim.house(**flags) as house:
-        end = last(await deployed(house, spec(after="keep")))
+    async with sim.orchestrator(**flags) as orchestrator:
+        end = last(await deployed(orchestrator, spec(after="keep")))
         assert end.outcome == "serving" and end.session_id is not None
-    async with sim.house(**flags) as house:
-        rows = await house.sessions.rows()
+    async with sim.orchestrator(**flags) as orchestrator:
+        rows = await orchestrator.sessions.rows()
         assert [(r.session.id, r.ours, r.model) for r in rows] == [
             (end.session_id, True, "smollm2-135m")
         ]
-        checks = await house.endpoints.health(end.session_id[:10])
+        checks = await orchestrator.endpoints.health(end.session_id[:10])
         assert {c.status for c in checks} == {CheckStatus.PASSED, CheckStatus.SKIPPED}
-        ident = await house.deployments.attach(end.session_id)
-        await until(house, ident, lambda e: isinstance(e, ev.Noted) and "holding" in e.text)
-        await house.deployments.decide(ident, AfterServing.RELEASE)
-        assert last(await told(house, ident)).outcome == "released"
-        assert await house.sessions.rows() == []
+        ident = await orchestrator.deployments.attach(end.session_id)
+        await until(orchestrator, ident, lambda e: isinstance(e, ev.Noted) and "holding" in e.text)
+        await orchestrator.deployments.decide(ident, AfterServing.RELEASE)
+        assert last(await told(orchestrator, ident)).outcome == "released"
+        assert await orchestrator.sessions.rows() == []
     nothing_is_left(sim)
 
 
 async def test_leaving_an_attached_session_keeps_the_machine(sim: Simulation) -> None:
     flags = {"engine": {"port": sim.settings().engine.port}}
-    async with sim.house(**flags) as house:
-        end = last(await deployed(house, spec(after="keep")))
-    async with sim.house(**flags) as house:
-        ident = await house.deployments.attach(str(end.session_id))
-        await until(house, ident, lambda e: isinstance(e, ev.PhaseChanged))
-    async with sim.house(**flags) as house:
-        assert [r.session.id for r in await house.sessions.rows()] == [end.session_id]
-        row = await house.sessions.destroy(str(end.session_id))
+    async with sim.orchestrator(**flags) as orchestrator:
+        end = last(await deployed(orchestrator, spec(after="keep")))
+    async with sim.orchestrator(**flags) as orchestrator:
+        ident = await orchestrator.deployments.attach(str(end.session_id))
+        await until(orchestrator, ident, lambda e: isinstance(e, ev.PhaseChanged))
+    async with sim.orchestrator(**flags) as orchestrator:
+        assert [r.session.id for r in await orchestrator.sessions.rows()] == [end.session_id]
+        row = await orchestrator.sessions.destroy(str(end.session_id))
         assert row.session.terminal
     nothing_is_left(sim)
 
@@ -143,11 +143,11 @@ async def test_a_known_broken_import_is_repaired_and_the_server_started_again(
     sim: Simulation,
 ) -> None:
     sim.server("import")
-    async with sim.house() as house:
-        story = await deployed(house, spec())
-        assert last(story).outcome == "released"
-        assert phases(story).count(Phase.STARTING) == 2
-        assert ("repair", "done") in [(e.name, e.outcome) for e in of_type(story, ev.StepFinished)]
+    async with sim.orchestrator() as orchestrator:
+        events = await deployed(orchestrator, spec())
+        assert last(events).outcome == "released"
+        assert phases(events).count(Phase.STARTING) == 2
+        assert ("repair", "done") in [(e.name, e.outcome) for e in of_type(events, ev.StepFinished)]
     nothing_is_left(sim)
 
 
@@ -163,9 +163,9 @@ async def test_a_server_that_does_not_work_is_explained_and_released(
     sim: Simulation, mode: str, kind: str, words: str
 ) -> None:
     sim.server(mode)
-    async with sim.house() as house:
-        story = await deployed(house, spec())
-        end = last(story)
+    async with sim.orchestrator() as orchestrator:
+        events = await deployed(orchestrator, spec())
+        end = last(events)
         assert (end.outcome, end.kind) == ("failed", kind)
         assert words in str(end.error) and end.hint
         assert [a.ended for a in end.attempts] == ["failed"]
@@ -175,11 +175,11 @@ async def test_a_server_that_does_not_work_is_explained_and_released(
 async def test_an_install_that_fails_says_why(sim: Simulation) -> None:
     sim.monkeypatch.setenv("SIM_INSTALL", "fail")
     sim.flags["install"] = {"installer": "uv"}
-    async with sim.house() as house:
-        story = await deployed(house, spec())
-        end = last(story)
+    async with sim.orchestrator() as orchestrator:
+        events = await deployed(orchestrator, spec())
+        end = last(events)
         assert (end.outcome, end.kind) == ("failed", "deploy")
-        diagnosed = of_type(story, ev.Diagnosed)
+        diagnosed = of_type(events, ev.Diagnosed)
         assert diagnosed and "No matching distribution" in " ".join(diagnosed[0].evidence)
     nothing_is_left(sim)
 
@@ -192,16 +192,16 @@ async def test_a_build_that_does_not_agree_with_its_torch_gives_way_to_another(
     sim.flags["install"] = {"version": "0.14.0"}
     model = sim.folder / "model"
     model.mkdir()
-    async with sim.house() as house:
-        story = await deployed(house, replace(spec(), model=str(model)))
-    assert last(story).outcome == "released", last(story).error
-    (applied,) = of_type(story, ev.RemedyApplied)
+    async with sim.orchestrator() as orchestrator:
+        events = await deployed(orchestrator, replace(spec(), model=str(model)))
+    assert last(events).outcome == "released", last(events).error
+    (applied,) = of_type(events, ev.RemedyApplied)
     assert (applied.rule, applied.remedy.name, applied.by) == (
         "cuda-mismatch",
         "another-build",
         "auto",
     )
-    tried = [line for e in of_type(story, ev.LogLines) for line in e.lines if "trying" in line]
+    tried = [line for e in of_type(events, ev.LogLines) for line in e.lines if "trying" in line]
     assert tried == [
         "[gdl] trying uv: vllm==0.14.0 with PyTorch for cu129",
         "[gdl] trying uv: vllm==0.14.0",
@@ -216,22 +216,22 @@ async def test_packages_of_ones_own_system_are_changed_on_request_alone(sim: Sim
     put_script(tools, "sudo", 'while case $1 in -*) ;; *) false;; esac; do shift; done; "$@"\n')
     put_script(tools, "apt-get", f'echo "$*" >> {called}\n')
     sim.monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
-    async with sim.house() as house:
-        story = await deployed(house, spec())
-        (found,) = of_type(story, ev.Diagnosed)
+    async with sim.orchestrator() as orchestrator:
+        events = await deployed(orchestrator, spec())
+        (found,) = of_type(events, ev.Diagnosed)
         assert found.action is not None and found.action.name == "python-headers"
-        assert not of_type(story, ev.RemedyApplied)
+        assert not of_type(events, ev.RemedyApplied)
         assert not called.exists()
-        story = await deployed(house, spec(auto_fix=True))
-        (applied,) = of_type(story, ev.RemedyApplied)
+        events = await deployed(orchestrator, spec(auto_fix=True))
+        (applied,) = of_type(events, ev.RemedyApplied)
         assert applied.remedy.name == "python-headers" and "-dev" in called.read_text()
     nothing_is_left(sim)
 
 
 async def test_a_server_that_never_listens_ends_at_its_limit(sim: Simulation) -> None:
     sim.server("silent")
-    async with sim.house(timeouts={"start": 1.5, "release": 3}) as house:
-        end = last(await deployed(house, spec()))
+    async with sim.orchestrator(timeouts={"start": 1.5, "release": 3}) as orchestrator:
+        end = last(await deployed(orchestrator, spec()))
         assert end.outcome == "failed" and end.hint
     nothing_is_left(sim)
 
@@ -239,16 +239,16 @@ async def test_a_server_that_never_listens_ends_at_its_limit(sim: Simulation) ->
 async def test_a_start_is_told_as_one_picture(sim: Simulation) -> None:
     sim.server("silent")
     picture = re.compile(r"LOADING 65 % \(shard 1/1, \d+\.\d GiB of memory\)")
-    async with sim.house() as house:
-        ident = await house.deployments.deploy(spec())
+    async with sim.orchestrator() as orchestrator:
+        ident = await orchestrator.deployments.deploy(spec())
         seen = await until(
-            house,
+            orchestrator,
             ident,
             lambda e: isinstance(e, ev.Progressed) and picture.fullmatch(e.text) is not None,
         )
         assert isinstance(seen.event, ev.Progressed) and seen.event.fraction == 0.65
-        await house.deployments.cancel(ident)
-        await told(house, ident)
+        await orchestrator.deployments.cancel(ident)
+        await told(orchestrator, ident)
     nothing_is_left(sim)
 
 
@@ -265,10 +265,10 @@ async def test_a_server_that_gets_nowhere_is_explained_by_what_it_does(
     sim: Simulation, no_network: None, mode: str, rule: str, timeouts: dict[str, float]
 ) -> None:
     sim.server(mode)
-    async with sim.house(timeouts={"start": 20, "release": 3, **timeouts}) as house:
-        story = await deployed(house, spec())
-        assert last(story).outcome == "failed"
-        assert [d.rule for d in of_type(story, ev.Diagnosed)] == [rule]
+    async with sim.orchestrator(timeouts={"start": 20, "release": 3, **timeouts}) as orchestrator:
+        events = await deployed(orchestrator, spec())
+        assert last(events).outcome == "failed"
+        assert [d.rule for d in of_type(events, ev.Diagnosed)] == [rule]
     nothing_is_left(sim)
 
 
@@ -277,12 +277,12 @@ async def test_a_stalled_server_is_started_once_more_where_that_is_wished(
     sim: Simulation, no_network: None
 ) -> None:
     sim.server("silent")
-    async with sim.house(timeouts={"start": 20, "release": 3, "stall": 0.5}) as house:
-        story = await deployed(house, spec(auto_fix=True))
-        assert last(story).outcome == "failed"
-        assert [d.rule for d in of_type(story, ev.Diagnosed)] == ["stalled", "stalled"]
-        assert [a.text for a in of_type(story, ev.RemedyApplied)] == ["start it once more"]
-        assert phases(story).count(Phase.STARTING) == 2
+    async with sim.orchestrator(timeouts={"start": 20, "release": 3, "stall": 0.5}) as orchestrator:
+        events = await deployed(orchestrator, spec(auto_fix=True))
+        assert last(events).outcome == "failed"
+        assert [d.rule for d in of_type(events, ev.Diagnosed)] == ["stalled", "stalled"]
+        assert [a.text for a in of_type(events, ev.RemedyApplied)] == ["start it once more"]
+        assert phases(events).count(Phase.STARTING) == 2
     nothing_is_left(sim)
 
 
@@ -291,11 +291,11 @@ async def test_a_port_in_use_is_told_before_anything_is_installed(sim: Simulatio
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        async with sim.house(engine={"port": port}) as house:
-            story = await deployed(house, spec())
-            end = last(story)
+        async with sim.orchestrator(engine={"port": port}) as orchestrator:
+            events = await deployed(orchestrator, spec())
+            end = last(events)
             assert end.kind == "deploy" and f"port {port}" in str(end.error)
-            assert Phase.INSTALLING not in phases(story)
+            assert Phase.INSTALLING not in phases(events)
     nothing_is_left(sim)
 
 
@@ -309,11 +309,11 @@ async def test_a_port_that_nobody_asked_for_gives_way_to_who_has_it(sim: Simulat
         taken.listen()
         settings = sim.settings(engine={"port": port})
         settings.engine.model_fields_set.discard("port")
-        async with open_orchestrator(settings) as house:
-            story = await deployed(house, spec())
-        assert last(story).outcome == "released", last(story).error
+        async with open_orchestrator(settings) as orchestrator:
+            events = await deployed(orchestrator, spec())
+        assert last(events).outcome == "released", last(events).error
         assert any(
-            f"port {port} on the machine is in use" in e.text for e in of_type(story, ev.Noted)
+            f"port {port} on the machine is in use" in e.text for e in of_type(events, ev.Noted)
         )
     nothing_is_left(sim)
 
@@ -326,44 +326,44 @@ def engine_pid(sim: Simulation) -> int:
 async def test_a_server_that_dies_while_held_is_started_once_more_and_no_more(
     sim: Simulation,
 ) -> None:
-    async with sim.house() as house:
-        ident = await house.deployments.deploy(spec(after="hold"))
-        await until(house, ident, holding)
+    async with sim.orchestrator() as orchestrator:
+        ident = await orchestrator.deployments.deploy(spec(after="hold"))
+        await until(orchestrator, ident, holding)
         loop = asyncio.get_running_loop()
         killed, first = loop.time(), engine_pid(sim)
         os.killpg(first, signal.SIGKILL)
-        applied = await until(house, ident, lambda e: isinstance(e, ev.RemedyApplied))
+        applied = await until(orchestrator, ident, lambda e: isinstance(e, ev.RemedyApplied))
         assert loop.time() - killed < 2.5  # a second, and a loaded machine
-        await until_after(house, ident, applied.seq, holding)
+        await until_after(orchestrator, ident, applied.seq, holding)
         assert engine_pid(sim) != first
-        assert house.deployments.state(ident).phase is Phase.SERVING
+        assert orchestrator.deployments.state(ident).phase is Phase.SERVING
         os.killpg(engine_pid(sim), signal.SIGKILL)
-        story = await told(house, ident)
-        assert (last(story).outcome, last(story).kind) == ("failed", "deploy")
-        assert len(of_type(story, ev.RemedyApplied)) == 1
-        assert len(of_type(story, ev.Diagnosed)) == 2
+        events = await told(orchestrator, ident)
+        assert (last(events).outcome, last(events).kind) == ("failed", "deploy")
+        assert len(of_type(events, ev.RemedyApplied)) == 1
+        assert len(of_type(events, ev.Diagnosed)) == 2
     nothing_is_left(sim)
 
 
 async def test_no_auto_fix_restarts_and_repairs_nothing(sim: Simulation) -> None:
-    async with sim.house() as house:
-        ident = await house.deployments.deploy(spec(after="hold", auto_fix=False))
-        await until(house, ident, holding)
+    async with sim.orchestrator() as orchestrator:
+        ident = await orchestrator.deployments.deploy(spec(after="hold", auto_fix=False))
+        await until(orchestrator, ident, holding)
         os.killpg(engine_pid(sim), signal.SIGKILL)
-        assert last(await told(house, ident)).outcome == "failed"
+        assert last(await told(orchestrator, ident)).outcome == "failed"
         sim.server("import")
-        story = await deployed(house, spec(auto_fix=False))
-        assert last(story).outcome == "failed"
-        assert of_type(story, ev.RemedyApplied) == []
-        assert [d.rule for d in of_type(story, ev.Diagnosed)] == ["torchvision-mismatch"]
+        events = await deployed(orchestrator, spec(auto_fix=False))
+        assert last(events).outcome == "failed"
+        assert of_type(events, ev.RemedyApplied) == []
+        assert [d.rule for d in of_type(events, ev.Diagnosed)] == ["torchvision-mismatch"]
     nothing_is_left(sim)
 
 
 async def test_a_failed_deployment_can_be_packed_without_its_key(sim: Simulation) -> None:
     sim.server("oom")
-    async with sim.house() as house:
-        ident = (await deployed(house, spec()))[0].deployment_id
-        path = await house.support.bundle(ident[:12], sim.folder / "out.tar.gz")
+    async with sim.orchestrator() as orchestrator:
+        ident = (await deployed(orchestrator, spec()))[0].deployment_id
+        path = await orchestrator.support.bundle(ident[:12], sim.folder / "out.tar.gz")
     with tarfile.open(path) as archive:
         names = {Path(name).name for name in archive.getnames()}
         (log,) = [n for n in archive.getnames() if n.endswith("engine.log")]
@@ -377,44 +377,44 @@ TOO_LONG = ("--max-model-len", "4096")
 
 async def test_a_remedy_that_overrules_the_user_is_not_applied_by_itself(sim: Simulation) -> None:
     sim.server("long")
-    async with sim.house() as house:
-        story = await deployed(house, spec(engine_args=TOO_LONG))
-        assert last(story).outcome == "failed"
-        assert of_type(story, ev.RemedyApplied) == []
-        (diagnosed,) = of_type(story, ev.Diagnosed)
+    async with sim.orchestrator() as orchestrator:
+        events = await deployed(orchestrator, spec(engine_args=TOO_LONG))
+        assert last(events).outcome == "failed"
+        assert of_type(events, ev.RemedyApplied) == []
+        (diagnosed,) = of_type(events, ev.Diagnosed)
         assert diagnosed.action == Remedy(RemedyKind.FLAG, "--max-model-len", "2048")
-        story = await deployed(house, spec(engine_args=TOO_LONG, auto_fix=True))
-        assert last(story).outcome == "released"
-        (applied,) = of_type(story, ev.RemedyApplied)
+        events = await deployed(orchestrator, spec(engine_args=TOO_LONG, auto_fix=True))
+        assert last(events).outcome == "released"
+        (applied,) = of_type(events, ev.RemedyApplied)
         assert (applied.rule, applied.by) == ("context-too-long", "auto")
         assert applied.text == "start again with --max-model-len 2048"
     nothing_is_left(sim)
 
 
-async def asked(sim: Simulation, house: Orchestrator) -> str:
+async def asked(sim: Simulation, orchestrator: Orchestrator) -> str:
     """A deployment that waits on its machine with a remedy."""
     sim.server("long")
-    ident = await house.deployments.deploy(spec(engine_args=TOO_LONG, ask_on_failure=True))
-    await until(house, ident, lambda e: isinstance(e, ev.ChoiceAwaited))
-    state = house.deployments.state(ident)
+    ident = await orchestrator.deployments.deploy(spec(engine_args=TOO_LONG, ask_on_failure=True))
+    await until(orchestrator, ident, lambda e: isinstance(e, ev.ChoiceAwaited))
+    state = orchestrator.deployments.state(ident)
     assert state.waiting and state.offered is not None
     assert state.phase is not Phase.FAILED
-    assert [row.deployment_id for row in await house.sessions.rows()] == [ident]
+    assert [row.deployment_id for row in await orchestrator.sessions.rows()] == [ident]
     return ident
 
 
 async def test_the_user_may_apply_a_remedy_on_the_machine_that_is_kept_for_it(
     sim: Simulation,
 ) -> None:
-    async with sim.house() as house:
-        ident = await asked(sim, house)
-        await house.deployments.decide(ident, AfterFailure.FIX)
-        story = await told(house, ident)
-        assert last(story).outcome == "released"
-        assert [a.ended for a in last(story).attempts] == ["released"]
-        assert [a.by for a in of_type(story, ev.RemedyApplied)] == ["user"]
+    async with sim.orchestrator() as orchestrator:
+        ident = await asked(sim, orchestrator)
+        await orchestrator.deployments.decide(ident, AfterFailure.FIX)
+        events = await told(orchestrator, ident)
+        assert last(events).outcome == "released"
+        assert [a.ended for a in last(events).attempts] == ["released"]
+        assert [a.by for a in of_type(events, ev.RemedyApplied)] == ["user"]
         with pytest.raises(UsageError):
-            await house.deployments.decide(ident, AfterFailure.FIX)
+            await orchestrator.deployments.decide(ident, AfterFailure.FIX)
     nothing_is_left(sim)
 
 
@@ -422,41 +422,43 @@ async def test_the_user_may_apply_a_remedy_on_the_machine_that_is_kept_for_it(
 async def test_every_other_choice_gives_the_machine_back_first(
     sim: Simulation, choice: str
 ) -> None:
-    async with sim.house() as house:
-        ident = await asked(sim, house)
+    async with sim.orchestrator() as orchestrator:
+        ident = await asked(sim, orchestrator)
         if choice == "cancel":
-            await house.deployments.cancel(ident)
+            await orchestrator.deployments.cancel(ident)
         elif choice == "retry":
-            await house.deployments.decide(ident, AfterFailure.RETRY)
+            await orchestrator.deployments.decide(ident, AfterFailure.RETRY)
         elif choice != "close":
-            await house.deployments.decide(ident, AfterFailure(choice))
+            await orchestrator.deployments.decide(ident, AfterFailure(choice))
         if choice in ("next", "exclude", "retry"):
             # Nobody said that it would help, but it is done: there is no other machine here.
-            seq = house.deployments.state(ident).last_seq
-            again = await until_after(house, ident, seq, lambda e: isinstance(e, ev.ChoiceAwaited))
+            seq = orchestrator.deployments.state(ident).last_seq
+            again = await until_after(
+                orchestrator, ident, seq, lambda e: isinstance(e, ev.ChoiceAwaited)
+            )
             assert isinstance(again.event, ev.ChoiceAwaited)
             assert again.event.attempt == (2 if choice == "retry" else 1)
-            await house.deployments.cancel(ident)
+            await orchestrator.deployments.cancel(ident)
         if choice != "close":
-            story = await told(house, ident)
-            assert last(story).outcome == "cancelled"
-            assert of_type(story, ev.RemedyApplied) == []
+            events = await told(orchestrator, ident)
+            assert last(events).outcome == "cancelled"
+            assert of_type(events, ev.RemedyApplied) == []
     nothing_is_left(sim)
 
 
 async def test_the_choice_before_the_failure_is_not_asked_for_again(sim: Simulation) -> None:
-    async with sim.house() as house:
+    async with sim.orchestrator() as orchestrator:
         sim.server("crash")
-        wish = spec(auto_failover=False, ask_on_failure=True, auto_fix=None)
-        ident = await house.deployments.deploy(wish)
-        await until(house, ident, lambda e: isinstance(e, ev.ChoiceAwaited))
-        assert house.deployments.state(ident).offered == Remedy(RemedyKind.RESTART)
+        wanted = spec(auto_failover=False, ask_on_failure=True, auto_fix=None)
+        ident = await orchestrator.deployments.deploy(wanted)
+        await until(orchestrator, ident, lambda e: isinstance(e, ev.ChoiceAwaited))
+        assert orchestrator.deployments.state(ident).offered == Remedy(RemedyKind.RESTART)
         sim.server("")
-        await house.deployments.decide(ident, AfterFailure.RETRY)
-        story = await told(house, ident)
-        assert last(story).outcome == "released"
-        assert [a.ended for a in last(story).attempts] == ["failed", "released"]
-        assert len(of_type(story, ev.ChoiceAwaited)) == 1
+        await orchestrator.deployments.decide(ident, AfterFailure.RETRY)
+        events = await told(orchestrator, ident)
+        assert last(events).outcome == "released"
+        assert [a.ended for a in last(events).attempts] == ["failed", "released"]
+        assert len(of_type(events, ev.ChoiceAwaited)) == 1
     nothing_is_left(sim)
 
 
@@ -465,44 +467,52 @@ PHASES_TO_CANCEL = [p for p in ACTIVE if p not in (Phase.PLANNED, Phase.STOPPING
 
 @pytest.mark.parametrize("phase", PHASES_TO_CANCEL)
 async def test_a_cancel_in_any_phase_leaves_nothing(sim: Simulation, phase: Phase) -> None:
-    async with sim.house() as house:
-        ident = await house.deployments.deploy(spec(after="hold"))
-        await until(house, ident, lambda e: isinstance(e, ev.PhaseChanged) and e.phase is phase)
-        await house.deployments.cancel(ident)
-        end = last(await told(house, ident))
+    async with sim.orchestrator() as orchestrator:
+        ident = await orchestrator.deployments.deploy(spec(after="hold"))
+        await until(
+            orchestrator, ident, lambda e: isinstance(e, ev.PhaseChanged) and e.phase is phase
+        )
+        await orchestrator.deployments.cancel(ident)
+        end = last(await told(orchestrator, ident))
         assert end.outcome == "cancelled"
     nothing_is_left(sim)
 
 
 async def test_closing_the_house_gives_back_what_runs(sim: Simulation) -> None:
-    async with sim.house() as house:
-        ident = await house.deployments.deploy(spec(after="hold"))
+    async with sim.orchestrator() as orchestrator:
+        ident = await orchestrator.deployments.deploy(spec(after="hold"))
         await until(
-            house, ident, lambda e: isinstance(e, ev.PhaseChanged) and e.phase is Phase.LOADING
+            orchestrator,
+            ident,
+            lambda e: isinstance(e, ev.PhaseChanged) and e.phase is Phase.LOADING,
         )
     nothing_is_left(sim)
 
 
 async def test_a_late_reader_gets_the_history_first_and_nothing_twice(sim: Simulation) -> None:
-    async with sim.house() as house:
-        ident = await house.deployments.deploy(spec())
-        early = asyncio.create_task(told(house, ident))
+    async with sim.orchestrator() as orchestrator:
+        ident = await orchestrator.deployments.deploy(spec())
+        early = asyncio.create_task(told(orchestrator, ident))
         await until(
-            house, ident, lambda e: isinstance(e, ev.PhaseChanged) and e.phase is Phase.INSTALLING
+            orchestrator,
+            ident,
+            lambda e: isinstance(e, ev.PhaseChanged) and e.phase is Phase.INSTALLING,
         )
-        late = await told(house, ident)
+        late = await told(orchestrator, ident)
         assert late == await early
 
 
 async def test_a_failed_attempt_can_wait_for_the_user(sim: Simulation) -> None:
     sim.server("oom")
-    async with sim.house() as house:
-        ident = await house.deployments.deploy(spec(auto_failover=False, ask_on_failure=True))
-        await until(house, ident, lambda e: isinstance(e, ev.Noted) and "choice" in e.text)
-        assert house.deployments.state(ident).phase is Phase.FAILED
+    async with sim.orchestrator() as orchestrator:
+        ident = await orchestrator.deployments.deploy(
+            spec(auto_failover=False, ask_on_failure=True)
+        )
+        await until(orchestrator, ident, lambda e: isinstance(e, ev.Noted) and "choice" in e.text)
+        assert orchestrator.deployments.state(ident).phase is Phase.FAILED
         sim.server("")
-        await house.deployments.decide(ident, AfterFailure.RETRY)
-        end = last(await told(house, ident))
+        await orchestrator.deployments.decide(ident, AfterFailure.RETRY)
+        end = last(await told(orchestrator, ident))
         assert end.outcome == "released"
         assert [a.ended for a in end.attempts] == ["failed", "released"]
     nothing_is_left(sim)
@@ -512,15 +522,15 @@ async def test_a_failed_attempt_can_wait_for_the_user(sim: Simulation) -> None:
 async def test_a_hostile_or_unknown_model_is_refused_before_anything_happens(
     sim: Simulation, name: str
 ) -> None:
-    async with sim.house() as house:
+    async with sim.orchestrator() as orchestrator:
         with pytest.raises(UsageError):
-            await house.deployments.deploy(replace(spec(), model=name))
-        assert await house.support.past_deployments() == []
+            await orchestrator.deployments.deploy(replace(spec(), model=name))
+        assert await orchestrator.support.past_deployments() == []
 
 
 async def test_read_only_spends_nothing(sim: Simulation) -> None:
-    async with sim.house(read_only=True) as house:
+    async with sim.orchestrator(read_only=True) as orchestrator:
         with pytest.raises(UsageError, match="read-only"):
-            await house.deployments.deploy(spec())
+            await orchestrator.deployments.deploy(spec())
         with pytest.raises(UsageError, match="read-only"):
-            await house.sessions.destroy("anything")
+            await orchestrator.sessions.destroy("anything")

@@ -14,16 +14,16 @@ import pytest
 
 from deployment_support import (
     Simulation,
-    Wish,
+    SpecFields,
     deployed,
     last,
     of_type,
     phases,
-    spec,
     told,
     until,
     until_after,
 )
+from deployment_support import spec as any_spec
 from gdl.domain import events as ev
 from gdl.domain.decisions import AfterFailure
 from gdl.domain.offers import OfferQuery
@@ -57,24 +57,24 @@ async def market(
         FakeShopper(offers=OFFERS, ssh=ssh, private_key=key) as shopper,
     ):
         sim.flags |= {"backend": "shopper", "shopper_url": shopper.url}
-        async with sim.house(**flags) as house:
-            yield house, shopper
+        async with sim.orchestrator(**flags) as orchestrator:
+            yield orchestrator, shopper
 
 
-def wish(**more: Unpack[Wish]) -> DeploymentSpec:
-    return spec("shopper", **more)
+def spec(**more: Unpack[SpecFields]) -> DeploymentSpec:
+    return any_spec("shopper", **more)
 
 
-def reasons(story: list[ev.Recorded]) -> list[tuple[str, str]]:
-    return [(a.offer_id, a.ended) for a in last(story).attempts]
+def reasons(events: list[ev.Recorded]) -> list[tuple[str, str]]:
+    return [(a.offer_id, a.ended) for a in last(events).attempts]
 
 
 async def test_rent_serve_and_give_back_with_every_cent_accounted_for(sim: Simulation) -> None:
-    async with market(sim) as (house, shopper):
-        story = await deployed(house, wish(bench=True))
-        end = last(story)
+    async with market(sim) as (orchestrator, shopper):
+        events = await deployed(orchestrator, spec(bench=True))
+        end = last(events)
         assert (end.outcome, end.billing) == ("released", Billing.RELEASED)
-        assert [b.billing for b in of_type(story, ev.BillingChanged)] == [
+        assert [b.billing for b in of_type(events, ev.BillingChanged)] == [
             Billing.REQUESTED,
             Billing.ACTIVE,
             Billing.RELEASED,
@@ -90,11 +90,13 @@ async def test_rent_serve_and_give_back_with_every_cent_accounted_for(sim: Simul
 async def test_the_intent_is_on_disk_before_the_request_and_the_key_right_after(
     sim: Simulation,
 ) -> None:
-    async with market(sim) as (house, shopper):
+    async with market(sim) as (orchestrator, shopper):
         shopper.inject("create", "hang", None)
-        ident = await house.deployments.deploy(wish())
+        ident = await orchestrator.deployments.deploy(spec())
         await until(
-            house, ident, lambda e: isinstance(e, ev.BillingChanged) and e.billing == "requested"
+            orchestrator,
+            ident,
+            lambda e: isinstance(e, ev.BillingChanged) and e.billing == "requested",
         )
         journal = await Journal.open(sim.folder / "data" / "journal.sqlite")
         rental = (await journal.rentals())[0]
@@ -109,66 +111,66 @@ async def test_a_machine_kept_for_a_remedy_is_seen_to_bill_and_is_given_back(
     sim: Simulation, choice: str
 ) -> None:
     sim.server("long")
-    async with market(sim) as (house, shopper):
+    async with market(sim) as (orchestrator, shopper):
         long = ("--max-model-len", "4096")
-        ident = await house.deployments.deploy(wish(ask_on_failure=True, engine_args=long))
-        await until(house, ident, lambda e: isinstance(e, ev.ChoiceAwaited))
-        state = house.deployments.state(ident)
+        ident = await orchestrator.deployments.deploy(spec(ask_on_failure=True, engine_args=long))
+        await until(orchestrator, ident, lambda e: isinstance(e, ev.ChoiceAwaited))
+        state = orchestrator.deployments.state(ident)
         assert state.waiting and state.offered is not None
         assert state.billing is Billing.ACTIVE and len(shopper.billing()) == 1
         if choice == "fix":
-            await house.deployments.decide(ident, AfterFailure.FIX)
+            await orchestrator.deployments.decide(ident, AfterFailure.FIX)
         elif choice == "next":
             seq = state.last_seq
-            await house.deployments.decide(ident, AfterFailure.NEXT)
+            await orchestrator.deployments.decide(ident, AfterFailure.NEXT)
             # The next machine cannot do better, but it was asked for.
-            await until_after(house, ident, seq, lambda e: isinstance(e, ev.ChoiceAwaited))
-            assert [a.offer_id for a in house.deployments.state(ident).attempts] == [
+            await until_after(orchestrator, ident, seq, lambda e: isinstance(e, ev.ChoiceAwaited))
+            assert [a.offer_id for a in orchestrator.deployments.state(ident).attempts] == [
                 "vastai-101",
                 "vastai-102",
             ]
             assert len(shopper.billing()) == 1
         if choice != "fix":
-            await house.deployments.cancel(ident)
-        story = await told(house, ident)
+            await orchestrator.deployments.cancel(ident)
+        events = await told(orchestrator, ident)
         outcome = "released" if choice == "fix" else "cancelled"
-        assert (last(story).outcome, last(story).billing) == (outcome, Billing.RELEASED)
+        assert (last(events).outcome, last(events).billing) == (outcome, Billing.RELEASED)
         assert shopper.billing() == []
 
 
 async def test_a_stale_offer_costs_nothing_and_the_next_is_taken(sim: Simulation) -> None:
-    async with market(sim) as (house, shopper):
+    async with market(sim) as (orchestrator, shopper):
         shopper.inject("create", "stale")
-        story = await deployed(house, wish())
-        assert reasons(story) == [("vastai-101", "failed"), ("vastai-102", "released")]
-        assert last(story).billing is Billing.RELEASED
+        events = await deployed(orchestrator, spec())
+        assert reasons(events) == [("vastai-101", "failed"), ("vastai-102", "released")]
+        assert last(events).billing is Billing.RELEASED
         assert shopper.billing() == []
 
 
 async def test_an_ssh_failure_leaves_the_whole_provider_out(sim: Simulation) -> None:
-    async with market(sim) as (house, shopper):
+    async with market(sim) as (orchestrator, shopper):
         shopper.never_ready("vastai-101", "SSH verification timeout")
-        story = await deployed(house, wish())
-        assert reasons(story) == [("vastai-101", "failed"), ("tensordock-301", "released")]
-        assert "SSH verification timeout" in last(story).attempts[0].reason
+        events = await deployed(orchestrator, spec())
+        assert reasons(events) == [("vastai-101", "failed"), ("tensordock-301", "released")]
+        assert "SSH verification timeout" in last(events).attempts[0].reason
         assert shopper.billing() == []
 
 
 @pytest.mark.parametrize("fault", ["cut", "made_502", "made_truncated", "no_key"])
 async def test_a_lost_answer_never_leaves_a_machine_billing(sim: Simulation, fault: str) -> None:
-    async with market(sim) as (house, shopper):
+    async with market(sim) as (orchestrator, shopper):
         shopper.inject("create", fault)
-        story = await deployed(house, wish())
-        assert [ended for _, ended in reasons(story)] == ["failed", "released"]
+        events = await deployed(orchestrator, spec())
+        assert [ended for _, ended in reasons(events)] == ["failed", "released"]
         assert shopper.billing() == []
         assert len(shopper.seen("POST", "/api/v1/sessions")) == 2
 
 
 async def test_a_disk_too_small_is_asked_again_bigger(sim: Simulation) -> None:
-    async with market(sim) as (house, shopper):
+    async with market(sim) as (orchestrator, shopper):
         shopper.inject("create", "insufficient_disk")
-        story = await deployed(house, wish())
-        assert reasons(story) == [("vastai-101", "released")]
+        events = await deployed(orchestrator, spec())
+        assert reasons(events) == [("vastai-101", "released")]
         bodies = [r.body for r in shopper.seen("POST", "/api/v1/sessions")]
         assert "disk_gb" not in bodies[0] and bodies[1]["disk_gb"] > 0
         assert shopper.billing() == []
@@ -178,49 +180,51 @@ async def test_a_disk_too_small_is_asked_again_bigger(sim: Simulation) -> None:
 async def test_a_release_that_is_not_confirmed_is_said_to_be_in_doubt(
     sim: Simulation, fault: str
 ) -> None:
-    async with market(sim, timeouts={"release": 1.0, "http": 3}) as (house, shopper):
+    async with market(sim, timeouts={"release": 1.0, "http": 3}) as (orchestrator, shopper):
         shopper.inject("delete", fault, None)
-        story = await deployed(house, wish())
-        end = last(story)
+        events = await deployed(orchestrator, spec())
+        end = last(events)
         assert (end.outcome, end.billing) == ("failed", Billing.UNKNOWN)
         assert end.kind == "release_unconfirmed" and "gdl-tui destroy" in str(end.hint)
         assert len(shopper.billing()) == 1
-        rows = await house.sessions.rows()
+        rows = await orchestrator.sessions.rows()
         assert [r.billing for r in rows] == ["unknown"]
         shopper.heal()
-        await house.sessions.destroy(str(end.session_id))
+        await orchestrator.sessions.destroy(str(end.session_id))
         assert shopper.billing() == []
 
 
 async def test_a_delete_that_fails_once_is_asked_again(sim: Simulation) -> None:
-    async with market(sim) as (house, shopper):
+    async with market(sim) as (orchestrator, shopper):
         shopper.inject("delete", "unverified")
-        assert last(await deployed(house, wish())).billing is Billing.RELEASED
+        assert last(await deployed(orchestrator, spec())).billing is Billing.RELEASED
         assert shopper.billing() == []
 
 
 async def test_when_every_offer_fails_the_last_reason_is_told(sim: Simulation) -> None:
-    async with market(sim) as (house, shopper):
+    async with market(sim) as (orchestrator, shopper):
         shopper.inject("create", "stale", None)
-        story = await deployed(house, wish(max_attempts=5))
-        end = last(story)
+        events = await deployed(orchestrator, spec(max_attempts=5))
+        end = last(events)
         assert (end.outcome, end.billing, end.kind) == ("failed", Billing.NONE, "offer_gone")
         assert len(end.attempts) == 3
 
 
 async def test_no_suitable_offer_says_what_would_help(sim: Simulation) -> None:
-    async with market(sim) as (house, _):
-        story = await deployed(house, wish(query=OfferQuery(max_price=0.05)))
-        end = last(story)
+    async with market(sim) as (orchestrator, _):
+        events = await deployed(orchestrator, spec(query=OfferQuery(max_price=0.05)))
+        end = last(events)
         assert end.kind == "no_suitable_offer" and "raise the price ceiling to $0.10/h" in str(
             end.hint
         )
-        assert phases(story)[-1] is Phase.FAILED
+        assert phases(events)[-1] is Phase.FAILED
 
 
 async def test_a_shopper_that_is_away_ends_it_at_once(sim: Simulation) -> None:
-    async with sim.house(backend="shopper", shopper_url="http://127.0.0.1:9") as house:
-        end = last(await deployed(house, wish()))
+    async with sim.orchestrator(
+        backend="shopper", shopper_url="http://127.0.0.1:9"
+    ) as orchestrator:
+        end = last(await deployed(orchestrator, spec()))
         assert (end.outcome, end.kind, end.billing) == (
             "failed",
             "backend_unreachable",
@@ -235,25 +239,27 @@ PHASES = [Phase.RENTING, Phase.CONNECTING, Phase.INSTALLING, Phase.LOADING, Phas
 async def test_a_cancel_in_any_phase_ends_in_a_confirmed_release(
     sim: Simulation, phase: Phase
 ) -> None:
-    async with market(sim) as (house, shopper):
-        ident = await house.deployments.deploy(wish(after="hold"))
-        await until(house, ident, lambda e: isinstance(e, ev.PhaseChanged) and e.phase is phase)
-        await house.deployments.cancel(ident)
-        end = last(await told(house, ident))
+    async with market(sim) as (orchestrator, shopper):
+        ident = await orchestrator.deployments.deploy(spec(after="hold"))
+        await until(
+            orchestrator, ident, lambda e: isinstance(e, ev.PhaseChanged) and e.phase is phase
+        )
+        await orchestrator.deployments.cancel(ident)
+        end = last(await told(orchestrator, ident))
         assert end.outcome == "cancelled"
         assert end.billing in (Billing.NONE, Billing.RELEASED)
         assert shopper.billing() == []
 
 
 async def test_a_machine_rented_by_nobody_we_know_is_shown_as_such(sim: Simulation) -> None:
-    async with market(sim) as (house, shopper):
+    async with market(sim) as (orchestrator, shopper):
         shopper.inject("create", "cut")
         shopper.inject("delete", "unverified", None)
-        ident = await house.deployments.deploy(wish(max_attempts=1))
-        end = last(await told(house, ident))
+        ident = await orchestrator.deployments.deploy(spec(max_attempts=1))
+        end = last(await told(orchestrator, ident))
         assert end.billing is Billing.UNKNOWN
-        rows = await house.sessions.rows()
+        rows = await orchestrator.sessions.rows()
         assert len(rows) == 1 and not rows[0].ours and rows[0].billing == "unknown"
         shopper.heal()
-        await house.sessions.destroy(rows[0].session.id)
+        await orchestrator.sessions.destroy(rows[0].session.id)
         assert shopper.billing() == []

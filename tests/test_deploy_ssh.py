@@ -46,53 +46,53 @@ async def my_machine(sim: Simulation) -> AsyncIterator[tuple[str, Path]]:
 async def test_a_machine_of_ones_own_is_used_and_left_tidy(sim: Simulation) -> None:
     async with my_machine(sim) as (host, identity):
         where = {"host": host, "identity": str(identity)}
-        async with open_orchestrator(sim.settings(), options=where) as house:
-            story = await deployed(house, spec("ssh", bench=True))
-            uv = next(e for e in of_type(story, ev.StepFinished) if e.name == "uv")
+        async with open_orchestrator(sim.settings(), options=where) as orchestrator:
+            events = await deployed(orchestrator, spec("ssh", bench=True))
+            uv = next(e for e in of_type(events, ev.StepFinished) if e.name == "uv")
             assert (uv.outcome, uv.detail) == ("done", "while the machine was looked at")
-            end = last(story)
+            end = last(events)
             assert (end.outcome, end.billing) == ("released", Billing.NONE)
         jobs = Path(os.environ["HOME"]) / ".gdl-tui" / "jobs"
         assert not (jobs / "engine").exists()
         assert processes_naming(str(sim.folder / "home")) == []
         assert identity.exists()
         # The second deployment finds what the first has installed.
-        async with open_orchestrator(sim.settings(), options=where) as house:
-            story = await deployed(house, spec("ssh"))
-            outcomes = {e.name: e.outcome for e in of_type(story, ev.StepFinished)}
+        async with open_orchestrator(sim.settings(), options=where) as orchestrator:
+            events = await deployed(orchestrator, spec("ssh"))
+            outcomes = {e.name: e.outcome for e in of_type(events, ev.StepFinished)}
             assert set(outcomes.values()) == {"skipped"}
 
 
 async def test_a_kept_server_is_found_without_naming_the_host_again(sim: Simulation) -> None:
     async with my_machine(sim) as (host, identity):
         where = {"host": host, "identity": str(identity)}
-        async with open_orchestrator(sim.settings(), options=where) as house:
-            end = last(await deployed(house, spec("ssh", after="keep")))
+        async with open_orchestrator(sim.settings(), options=where) as orchestrator:
+            end = last(await deployed(orchestrator, spec("ssh", after="keep")))
             assert end.outcome == "serving"
-        async with open_orchestrator(sim.settings()) as house:
-            rows = await house.sessions.rows()
+        async with open_orchestrator(sim.settings()) as orchestrator:
+            rows = await orchestrator.sessions.rows()
             assert [r.session.id for r in rows] == [end.session_id]
-            checks = await house.endpoints.health(str(end.session_id))
+            checks = await orchestrator.endpoints.health(str(end.session_id))
             assert {c.status for c in checks} <= {CheckStatus.PASSED, CheckStatus.SKIPPED}
-            assert (await house.benchmarks.bench(str(end.session_id))).failed == 0
-            await house.sessions.destroy(str(end.session_id))
-        async with open_orchestrator(sim.settings()) as house:
-            assert await house.sessions.rows() == []
+            assert (await orchestrator.benchmarks.bench(str(end.session_id))).failed == 0
+            await orchestrator.sessions.destroy(str(end.session_id))
+        async with open_orchestrator(sim.settings()) as orchestrator:
+            assert await orchestrator.sessions.rows() == []
     assert processes_naming(str(sim.folder / "home")) == []
 
 
 async def test_a_second_deployment_on_a_busy_machine_is_refused(sim: Simulation) -> None:
     async with my_machine(sim) as (host, identity):
         where = {"host": host, "identity": str(identity)}
-        async with open_orchestrator(sim.settings(), options=where) as house:
-            first = last(await deployed(house, spec("ssh", after="keep")))
-        async with open_orchestrator(sim.settings(), options=where) as house:
-            end = last(await deployed(house, spec("ssh")))
+        async with open_orchestrator(sim.settings(), options=where) as orchestrator:
+            first = last(await deployed(orchestrator, spec("ssh", after="keep")))
+        async with open_orchestrator(sim.settings(), options=where) as orchestrator:
+            end = last(await deployed(orchestrator, spec("ssh")))
             assert end.kind == "deploy" and "earlier deployment still serves" in str(end.error)
             # The refusal has not harmed the one that serves.
-            checks = await house.endpoints.health(str(first.session_id))
+            checks = await orchestrator.endpoints.health(str(first.session_id))
             assert {c.status for c in checks} == {CheckStatus.PASSED, CheckStatus.SKIPPED}
-            await house.sessions.destroy(str(first.session_id))
+            await orchestrator.sessions.destroy(str(first.session_id))
 
 
 async def test_what_is_done_ahead_ends_when_the_machine_is_left(sim: Simulation) -> None:
@@ -111,8 +111,10 @@ async def test_what_is_done_ahead_ends_when_the_machine_is_left(sim: Simulation)
         engine = {**sim.flags["engine"], "port": taken.getsockname()[1]}  # type: ignore[dict-item]
         async with my_machine(sim) as (host, identity):
             where = {"host": host, "identity": str(identity)}
-            async with open_orchestrator(sim.settings(engine=engine), options=where) as house:
-                end = last(await deployed(house, spec("ssh")))
+            async with open_orchestrator(
+                sim.settings(engine=engine), options=where
+            ) as orchestrator:
+                end = last(await deployed(orchestrator, spec("ssh")))
             assert "already in use" in str(end.error)
             assert began.exists() and processes_naming(str(slow)) == []
 
@@ -121,17 +123,17 @@ async def test_what_a_killed_server_left_is_ended_and_nobody_elses(sim: Simulati
     sim.server("orphan")
     async with my_machine(sim) as (host, identity):
         where = {"host": host, "identity": str(identity)}
-        async with open_orchestrator(sim.settings(), options=where) as house:
-            await deployed(house, spec("ssh", after="keep"))
+        async with open_orchestrator(sim.settings(), options=where) as orchestrator:
+            await deployed(orchestrator, spec("ssh", after="keep"))
         folder = Path(os.environ["HOME"]) / ".gdl-tui" / "jobs" / "engine"
         os.killpg(int((folder / "pid").read_text()), signal.SIGKILL)
         stranger = subprocess.Popen(["sleep", "60"])
         sim.server("")
         try:
-            async with open_orchestrator(sim.settings(), options=where) as house:
-                story = await deployed(house, spec("ssh"))
-                assert last(story).outcome == "released"
-                notes = [n.text for n in of_type(story, ev.Noted)]
+            async with open_orchestrator(sim.settings(), options=where) as orchestrator:
+                events = await deployed(orchestrator, spec("ssh"))
+                assert last(events).outcome == "released"
+                notes = [n.text for n in of_type(events, ev.Noted)]
                 assert [n for n in notes if n.startswith("ended 1 processes that an earlier")]
             assert stranger.poll() is None
         finally:
@@ -150,20 +152,24 @@ async def test_where_forwarding_is_forbidden_curl_over_ssh_does_it(
     )
     with real_sshd(tmp_path / "sshd", *options) as sshd:
         work = {"work_dir": str(tmp_path / "machine")}
-        async with house_on(sim, sshd, install=work) as house:
-            ident = await house.deployments.deploy(spec("ssh", after="hold", bench=True))
-            await until(house, ident, lambda e: isinstance(e, ev.Noted) and "holding" in e.text)
-            state = house.deployments.state(ident)
+        async with orchestrator_on(sim, sshd, install=work) as orchestrator:
+            ident = await orchestrator.deployments.deploy(spec("ssh", after="hold", bench=True))
+            await until(
+                orchestrator, ident, lambda e: isinstance(e, ev.Noted) and "holding" in e.text
+            )
+            state = orchestrator.deployments.state(ident)
             assert state.tunnel is not None and state.tunnel.mode == "ssh-curl"
             assert state.checks["inference"].status is CheckStatus.PASSED
             assert state.benchmark is not None and state.benchmark.failed == 0
-            await house.deployments.decide(ident, AfterServing.RELEASE)
-            assert (await house.deployments.wait(ident)).outcome == "released"
+            await orchestrator.deployments.decide(ident, AfterServing.RELEASE)
+            assert (await orchestrator.deployments.wait(ident)).outcome == "released"
 
 
 @contextlib.asynccontextmanager
-async def house_on(sim: Simulation, sshd: Sshd, **flags: object) -> AsyncIterator[Orchestrator]:
+async def orchestrator_on(
+    sim: Simulation, sshd: Sshd, **flags: object
+) -> AsyncIterator[Orchestrator]:
     settings = sim.settings(**flags)
     where = {"host": sshd.address, "identity": str(sshd.identity)}
-    async with open_orchestrator(settings, options=where) as house:
-        yield house
+    async with open_orchestrator(settings, options=where) as orchestrator:
+        yield orchestrator

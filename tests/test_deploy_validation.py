@@ -26,9 +26,9 @@ async def test_what_cannot_work_anywhere_costs_nothing(
     arguments: tuple[str, ...],
     words: str,
 ) -> None:
-    async with Simulation(monkeypatch, tmp_path).house() as house:
-        wish = replace(spec(), model=model, engine_args=arguments)
+    async with Simulation(monkeypatch, tmp_path).orchestrator() as orchestrator:
+        wanted = replace(spec(), model=model, engine_args=arguments)
         with pytest.raises(UsageError, match=words) as refusal:
-            await house.deployments.deploy(wish)
+            await orchestrator.deployments.deploy(wanted)
         assert "sk-mine" not in str(refusal.value)
-        assert await house.support.past_deployments() == []
+        assert await orchestrator.support.past_deployments() == []

@@ -1,4 +1,4 @@
-"""The state machine of a deployment, over every pair of phases, and the fold over a whole story."""
+"""The state machine of a deployment, over every pair of phases, and the fold over all events."""
 
 from __future__ import annotations
 

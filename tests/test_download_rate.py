@@ -119,16 +119,16 @@ async def test_a_rented_machine_with_a_slow_network_is_left_while_it_downloads(
         FakeShopper(offers=offers, ssh=ssh, private_key=key) as shopper,
     ):
         sim.flags |= {"backend": "shopper", "shopper_url": shopper.url}
-        async with sim.house() as house:
-            story = await deployed(house, spec("shopper"))
+        async with sim.orchestrator() as orchestrator:
+            events = await deployed(orchestrator, spec("shopper"))
         assert shopper.billing() == []
-    end = last(story)
+    end = last(events)
     assert (end.outcome, end.billing) == ("failed", Billing.RELEASED)
-    (found,) = of_type(story, ev.Diagnosed)
+    (found,) = of_type(events, ev.Diagnosed)
     assert found.rule == "slow-download" and found.action is not None
     assert found.action.kind is RemedyKind.EXCLUDE_MACHINE
     assert "MB/s" in found.evidence[0]
-    told = [e.text for e in of_type(story, ev.Progressed)]
+    told = [e.text for e in of_type(events, ev.Progressed)]
     assert any("torch is on its way (" in text and "MB/s" in text for text in told)
-    steps = [(e.name, e.outcome) for e in of_type(story, ev.StepFinished)]
+    steps = [(e.name, e.outcome) for e in of_type(events, ev.StepFinished)]
     assert steps[-1] == ("install", "failed")

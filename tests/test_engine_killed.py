@@ -41,10 +41,10 @@ def scenario(
     return str(path)
 
 
-async def served_again(house: Orchestrator) -> list[Recorded]:
+async def served_again(orchestrator: Orchestrator) -> list[Recorded]:
     """Until it serves with a restart behind it, then released."""
-    wish = DeploymentSpec("tinyllama", "sandbox", bench=False, after="hold", max_attempts=1)
-    ident = await house.deployments.deploy(wish)
+    spec = DeploymentSpec("tinyllama", "sandbox", bench=False, after="hold", max_attempts=1)
+    ident = await orchestrator.deployments.deploy(spec)
     again = False
 
     def serves(event: ev.Event) -> bool:
@@ -54,34 +54,34 @@ async def served_again(house: Orchestrator) -> list[Recorded]:
             again and isinstance(event, ev.PhaseChanged) and event.phase is Phase.SERVING
         )
 
-    await until(house, ident, serves)
-    await house.deployments.cancel(ident)
-    return await told(house, ident)
+    await until(orchestrator, ident, serves)
+    await orchestrator.deployments.cancel(ident)
+    return await told(orchestrator, ident)
 
 
 @pytest.mark.parametrize("phase", PHASES)
 async def test_a_killed_engine_is_told_and_started_once_more(phase: str, tmp_path: Path) -> None:
     wanted = support.settings(tmp_path, scenario(tmp_path, "killed", phase, times=1))
-    async with support.sandbox(wanted) as (house, backend):
-        story = await served_again(house)
+    async with support.sandbox(wanted) as (orchestrator, backend):
+        events = await served_again(orchestrator)
         assert support.service_of(backend).market.rented() == []
-    assert last(story).outcome == "cancelled"
-    (found,) = of_type(story, ev.Diagnosed)
+    assert last(events).outcome == "cancelled"
+    (found,) = of_type(events, ev.Diagnosed)
     assert found.rule == "engine-killed" and "engine process was killed" in found.cause
     assert any("EngineCore_DP0" in x or "exited unexpectedly" in x for x in found.evidence)
-    (applied,) = of_type(story, ev.RemedyApplied)
+    (applied,) = of_type(events, ev.RemedyApplied)
     assert (applied.remedy.kind, applied.by) == (RemedyKind.RESTART, "auto")
     assert processes_naming(str(tmp_path)) == []
 
 
 async def test_a_dead_engine_is_noticed_before_its_server_has_ended(tmp_path: Path) -> None:
     path = scenario(tmp_path, "killed", "serving", times=1, shutdown=300.0)
-    async with support.sandbox(support.settings(tmp_path, path)) as (house, _):
-        wish = DeploymentSpec("tinyllama", "sandbox", bench=False, after="hold", max_attempts=1)
-        ident = await house.deployments.deploy(wish)
+    async with support.sandbox(support.settings(tmp_path, path)) as (orchestrator, _):
+        spec = DeploymentSpec("tinyllama", "sandbox", bench=False, after="hold", max_attempts=1)
+        ident = await orchestrator.deployments.deploy(spec)
         died = noticed = None
         async with asyncio.timeout(30):
-            async for recorded in house.deployments.events(ident):
+            async for recorded in orchestrator.deployments.events(ident):
                 event = recorded.event
                 if isinstance(event, ev.LogLines) and "exited unexpectedly" in str(event.lines):
                     died = died or recorded.at
@@ -89,8 +89,8 @@ async def test_a_dead_engine_is_noticed_before_its_server_has_ended(tmp_path: Pa
                     noticed = noticed or recorded.at
                 if isinstance(event, ev.RemedyApplied):
                     break
-        await house.deployments.cancel(ident)
-        await told(house, ident)
+        await orchestrator.deployments.cancel(ident)
+        await told(orchestrator, ident)
     assert died is not None and noticed is not None
     assert (noticed - died).total_seconds() < 2.0
 
@@ -100,10 +100,10 @@ async def test_a_server_that_stays_with_a_dead_engine_is_started_once_more(
 ) -> None:
     monkeypatch.setattr(health_watch, "DEAD_S", 1.0)
     path = scenario(tmp_path, "killed", "serving", times=1, shutdown=6000.0)
-    async with support.sandbox(support.settings(tmp_path, path)) as (house, _):
-        story = await served_again(house)
-    assert last(story).outcome == "cancelled"
-    (found,) = of_type(story, ev.Diagnosed)
+    async with support.sandbox(support.settings(tmp_path, path)) as (orchestrator, _):
+        events = await served_again(orchestrator)
+    assert last(events).outcome == "cancelled"
+    (found,) = of_type(events, ev.Diagnosed)
     assert found.rule == "dead-while-running"
 
 
@@ -111,9 +111,9 @@ async def test_an_engine_that_is_killed_twice_while_it_serves_is_a_named_failure
     tmp_path: Path,
 ) -> None:
     wanted = support.settings(tmp_path, scenario(tmp_path, "killed", "serving", times=0))
-    async with support.sandbox(wanted) as (house, backend):
-        wish = DeploymentSpec("tinyllama", "sandbox", bench=False, after="hold", max_attempts=1)
-        end = last(await told(house, await house.deployments.deploy(wish)))
+    async with support.sandbox(wanted) as (orchestrator, backend):
+        spec = DeploymentSpec("tinyllama", "sandbox", bench=False, after="hold", max_attempts=1)
+        end = last(await told(orchestrator, await orchestrator.deployments.deploy(spec)))
         assert support.service_of(backend).market.rented() == []
     assert (end.outcome, end.kind, end.billing.value) == ("failed", "deploy", "released")
     assert "by itself with status 0: The engine process was killed" in str(end.error)
@@ -128,11 +128,11 @@ async def test_an_engine_that_its_server_left_behind_is_ended_by_pid(
     wanted = support.settings(
         tmp_path, scenario(tmp_path, "orphaned", phase, times=1, status=status)
     )
-    async with support.sandbox(wanted) as (house, _):
-        story = await served_again(house)
-    assert last(story).outcome == "cancelled"
-    (found,) = of_type(story, ev.Diagnosed)
+    async with support.sandbox(wanted) as (orchestrator, _):
+        events = await served_again(orchestrator)
+    assert last(events).outcome == "cancelled"
+    (found,) = of_type(events, ev.Diagnosed)
     assert found.rule == "left-behind" and f"signal {status - 128}" in found.cause
-    notes = [note.text for note in of_type(story, ev.Noted)]
+    notes = [note.text for note in of_type(events, ev.Noted)]
     assert any(re.search(r"^ended 1 process .* running \(pid \d+\)", text) for text in notes), notes
     assert processes_naming(str(tmp_path)) == []

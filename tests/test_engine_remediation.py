@@ -1,4 +1,4 @@
-"""What mends an environment, in a real shell. Package managers stand in as small scripts."""
+"""What fixes an environment, in a real shell. Package managers stand in as small scripts."""
 
 from __future__ import annotations
 

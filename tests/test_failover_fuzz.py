@@ -101,18 +101,18 @@ async def play(plan: list[tuple[str, int]], folder: Path) -> None:
     }
     wanted = load(backend="shopper", data_dir=folder, **flags)
     backend = ShopperBackend(wanted, "tester", transport=SpoiledAnswers(shopper, plan))
-    async with quick_orchestrator(folder, on=backend, **flags) as house:
+    async with quick_orchestrator(folder, on=backend, **flags) as orchestrator:
         spec = DeploymentSpec("tinyllama", "shopper", bench=False, after="destroy")
-        story = await told(house, await house.deployments.deploy(spec))
-        end = last(story)
+        events = await told(orchestrator, await orchestrator.deployments.deploy(spec))
+        end = last(events)
         assert "internal error" not in str(end.error), end.error
         assert end.outcome in ("released", "failed")
-        known = {r.session_id for r in await house._journal.rentals() if r.open}
+        known = {r.session_id for r in await orchestrator._journal.rentals() if r.open}
         in_doubt = any(
             isinstance(r.event, ev.BillingChanged) and r.event.billing is Billing.UNKNOWN
-            for r in story
+            for r in events
         )
-    # Everything that is left has a name in the journal, or at least a doubt in the story.
+    # Everything that is left has a name in the journal, or at least a doubt among the events.
     if end.billing in (Billing.NONE, Billing.RELEASED):
         assert shopper.billing() == []
     else:

@@ -37,11 +37,13 @@ async def test_a_machine_whose_process_was_killed_while_serving_is_taken_over(
 ) -> None:
     async with market(sim) as (shopper, _):
         await forgotten(sim, await kept(sim))
-        async with sim.house() as house:
-            story = await told(house, await house.deployments.deploy(spec("shopper")))
-        end = last(story)
+        async with sim.orchestrator() as orchestrator:
+            events = await told(
+                orchestrator, await orchestrator.deployments.deploy(spec("shopper"))
+            )
+        end = last(events)
         assert (end.outcome, len(end.attempts), end.error) == ("released", 1, None)
-        notes = [n.text for n in of_type(story, ev.Noted)]
+        notes = [n.text for n in of_type(events, ev.Noted)]
         assert any("taking it over" in text for text in notes)
         assert any("ending an earlier engine" in text for text in notes)
         assert len(shopper.sessions) == 1 and shopper.billing() == []
@@ -53,23 +55,26 @@ async def test_a_machine_kept_serving_after_attaching_is_not_taken_over(sim: Sim
         first = await kept(sim)
         await forgotten(sim, first)
         (session,) = shopper.billing()
-        async with sim.house() as house:
-            attached = await house.deployments.attach(session)
-            await held(house, attached)
-            await house.deployments.decide(attached, AfterServing.KEEP)
-            end = last(await told(house, attached))
+        async with sim.orchestrator() as orchestrator:
+            attached = await orchestrator.deployments.attach(session)
+            await held(orchestrator, attached)
+            await orchestrator.deployments.decide(attached, AfterServing.KEEP)
+            end = last(await told(orchestrator, attached))
             assert (end.outcome, end.attempts[0].gpu_name) == ("serving", OFFERS[0].gpu.name)
             alone = OfferQuery(offer_id=OFFERS[0].id)
             end = last(
-                await told(house, await house.deployments.deploy(spec("shopper", query=alone)))
+                await told(
+                    orchestrator,
+                    await orchestrator.deployments.deploy(spec("shopper", query=alone)),
+                )
             )
             # The offer is in use: nothing was done to its machine.
             assert (end.kind, end.billing) == ("session_exists", Billing.NONE)
             assert shopper.billing() == [session]
-            assert [r.session.id for r in await house.sessions.rows() if r.billing == "active"] == [
-                session
-            ]
-            await house.sessions.destroy(session)
+            assert [
+                r.session.id for r in await orchestrator.sessions.rows() if r.billing == "active"
+            ] == [session]
+            await orchestrator.sessions.destroy(session)
         assert shopper.billing() == []
 
 
@@ -78,21 +83,21 @@ async def test_a_serving_machine_survives_a_long_outage_of_our_network(
 ) -> None:
     monkeypatch.setattr(machine_module, "Link", functools.partial(Link, give_up_s=0.3))
     monkeypatch.setattr("gdl.orchestrator.machine.engine_process._LOOK_AGAIN_S", 0.1)
-    async with market(sim) as (shopper, cable), sim.house() as house:
-        ident = await house.deployments.deploy(spec("shopper", after="hold"))
-        await held(house, ident)
+    async with market(sim) as (shopper, cable), sim.orchestrator() as orchestrator:
+        ident = await orchestrator.deployments.deploy(spec("shopper", after="hold"))
+        await held(orchestrator, ident)
         await cable.pull()
         await until(
-            house, ident, lambda e: isinstance(e, ev.Noted) and "cannot be watched" in e.text
+            orchestrator, ident, lambda e: isinstance(e, ev.Noted) and "cannot be watched" in e.text
         )
         await cable.plug()
 
         async def is_well() -> bool:
-            return (await house.endpoints.health(ident))[-1].status == "passed"
+            return (await orchestrator.endpoints.health(ident))[-1].status == "passed"
 
         await wait_until(is_well)
-        await house.deployments.decide(ident, AfterServing.RELEASE)
-        end = last(await told(house, ident))
+        await orchestrator.deployments.decide(ident, AfterServing.RELEASE)
+        end = last(await told(orchestrator, ident))
         assert (end.outcome, end.error, len(end.attempts)) == ("released", None, 1)
         assert shopper.billing() == []
 
@@ -104,15 +109,15 @@ async def test_another_service_has_no_say_about_a_session(sim: Simulation) -> No
         (session,) = shopper.billing()
         keys = sorted(path.name for path in (sim.folder / "data" / "keys").iterdir())
         async with FakeShopper(offers=OFFERS) as other:
-            async with sim.house(shopper_url=other.url) as house:
+            async with sim.orchestrator(shopper_url=other.url) as orchestrator:
                 with pytest.raises(UsageError) as caught:
-                    await house.sessions.destroy(session)
+                    await orchestrator.sessions.destroy(session)
                 assert shopper.url in caught.value.message
-                assert await house.sessions.rows() == []
+                assert await orchestrator.sessions.rows() == []
             assert other.seen("DELETE", "/api/v1/sessions/") == []
         assert keys == sorted(path.name for path in (sim.folder / "data" / "keys").iterdir())
-        async with sim.house() as house:
-            assert (await house.sessions.destroy(session)).billing == "released"
+        async with sim.orchestrator() as orchestrator:
+            assert (await orchestrator.sessions.destroy(session)).billing == "released"
         assert shopper.billing() == []
 
 
@@ -121,9 +126,9 @@ async def test_an_end_that_did_not_come_leaves_the_journal_as_it_was(sim: Simula
         ident = await kept(sim)
         (session,) = shopper.billing()
         shopper.inject("delete", "unverified", None)
-        async with sim.house(timeouts={"release": 0.5, "http": 1}) as house:
+        async with sim.orchestrator(timeouts={"release": 0.5, "http": 1}) as orchestrator:
             with pytest.raises(ReleaseUnconfirmed):
-                await house.sessions.destroy(session)
+                await orchestrator.sessions.destroy(session)
         async with journal_of(sim) as journal:
             (rental,) = await journal.rentals()
             assert (rental.deployment_id, rental.billing) == (ident, Billing.ACTIVE)
@@ -134,23 +139,25 @@ async def test_destroying_while_attaching_gives_the_machine_back(sim: Simulation
     async with market(sim) as (shopper, _):
         await kept(sim)
         (session,) = shopper.billing()
-        async with sim.house() as house:
-            ident = await house.deployments.attach(session)
+        async with sim.orchestrator() as orchestrator:
+            ident = await orchestrator.deployments.attach(session)
             await until(
-                house,
+                orchestrator,
                 ident,
                 lambda e: isinstance(e, ev.PhaseChanged) and e.phase is Phase.CONNECTING,
             )
-            assert (await house.sessions.destroy(session)).billing == "released"
+            assert (await orchestrator.sessions.destroy(session)).billing == "released"
         assert shopper.billing() == []
 
 
 async def test_an_answer_without_a_key_destroys_the_session_it_names(sim: Simulation) -> None:
     async with market(sim) as (shopper, _):
         shopper.inject("create", "no_key")
-        async with sim.house() as house:
-            end = last(await told(house, await house.deployments.deploy(spec("shopper"))))
+        async with sim.orchestrator() as orchestrator:
+            end = last(
+                await told(orchestrator, await orchestrator.deployments.deploy(spec("shopper")))
+            )
         assert [a.offer_id for a in end.attempts] == ["vastai-101", "vastai-102"]
-        # What it cost until it was destroyed is part of the story.
+        # What it cost until it was destroyed is part of its events.
         assert end.attempts[0].session_id is not None and end.outcome == "released"
         assert shopper.billing() == []

@@ -37,11 +37,11 @@ class Clock:
 def judged(*looks: Look, every: float = 0.4) -> list[tuple[Condition, str]]:
     """What is told after each look; nothing where nothing changed."""
     clock = Clock()
-    vigil = HealthMonitor(clock)
+    monitor = HealthMonitor(clock)
     found = []
     for look in looks:
-        if vigil.judge(look):
-            found.append((vigil.condition, vigil.reason))
+        if monitor.judge(look):
+            found.append((monitor.condition, monitor.reason))
         clock.now += every
     return found
 
@@ -124,9 +124,9 @@ def test_speed_is_what_was_generated_between_two_readings() -> None:
     assert meter.tokens_per_s == 0.0
 
 
-async def told_of(house: Orchestrator, ident: str, condition: Condition) -> None:
+async def told_of(orchestrator: Orchestrator, ident: str, condition: Condition) -> None:
     await until(
-        house,
+        orchestrator,
         ident,
         lambda e: isinstance(e, ev.HealthChanged) and e.condition is condition,
     )
@@ -136,22 +136,25 @@ async def told_of(house: Orchestrator, ident: str, condition: Condition) -> None
 async def test_a_server_that_hangs_while_serving_is_noticed_and_so_is_its_return(
     sim: Simulation,
 ) -> None:
-    async with market(sim) as (shopper, _), sim.house() as house:
-        ident = await house.deployments.deploy(spec("shopper", after="hold"))
-        await held(house, ident)
-        attempt = house.deployments.attempt(ident)
+    async with market(sim) as (shopper, _), sim.orchestrator() as orchestrator:
+        ident = await orchestrator.deployments.deploy(spec("shopper", after="hold"))
+        await held(orchestrator, ident)
+        attempt = orchestrator.deployments.attempt(ident)
         job = None if attempt is None else attempt.server.job
         assert job is not None and os.getpgid(job.pid) == job.pid != os.getpgid(0)
         os.killpg(job.pid, signal.SIGSTOP)
-        await told_of(house, ident, Condition.DEGRADED)
+        await told_of(orchestrator, ident, Condition.DEGRADED)
         os.killpg(job.pid, signal.SIGCONT)
-        await told_of(house, ident, Condition.HEALTHY)
-        sample = house.endpoints.readings(ident).health
+        await told_of(orchestrator, ident, Condition.HEALTHY)
+        sample = orchestrator.endpoints.readings(ident).health
         assert sample is not None and sample.condition is Condition.HEALTHY
-        await house.deployments.decide(ident, AfterServing.RELEASE)
-        story = await told(house, ident)
-        assert last(story).outcome == "released" and house.endpoints.readings(ident).health is None
-        assert len(of_type(story, ev.HealthChanged)) == 2
+        await orchestrator.deployments.decide(ident, AfterServing.RELEASE)
+        events = await told(orchestrator, ident)
+        assert (
+            last(events).outcome == "released"
+            and orchestrator.endpoints.readings(ident).health is None
+        )
+        assert len(of_type(events, ev.HealthChanged)) == 2
         assert shopper.billing() == []
 
 
@@ -159,15 +162,15 @@ async def test_a_server_that_hangs_while_serving_is_noticed_and_so_is_its_return
 async def test_a_lost_connection_is_not_taken_for_a_dead_server(
     sim: Simulation,
 ) -> None:
-    async with market(sim) as (_, cable), sim.house() as house:
-        ident = await house.deployments.deploy(spec("shopper", after="hold"))
-        await held(house, ident)
+    async with market(sim) as (_, cable), sim.orchestrator() as orchestrator:
+        ident = await orchestrator.deployments.deploy(spec("shopper", after="hold"))
+        await held(orchestrator, ident)
         await cable.pull()
-        await told_of(house, ident, Condition.UNREACHABLE)
+        await told_of(orchestrator, ident, Condition.UNREACHABLE)
         await cable.plug()
-        await told_of(house, ident, Condition.HEALTHY)
-        await house.deployments.decide(ident, AfterServing.RELEASE)
-        seen = [e.condition for e in of_type(await told(house, ident), ev.HealthChanged)]
+        await told_of(orchestrator, ident, Condition.HEALTHY)
+        await orchestrator.deployments.decide(ident, AfterServing.RELEASE)
+        seen = [e.condition for e in of_type(await told(orchestrator, ident), ev.HealthChanged)]
         assert seen == [Condition.UNREACHABLE, Condition.HEALTHY]
 
 
@@ -199,5 +202,5 @@ async def test_the_command_line_watches_until_it_is_told_to_stop(
         child.send_signal(signal.SIGINT)
         async with asyncio.timeout(30):
             assert await child.wait() == 0
-        async with sim.house() as house:
-            await house.sessions.destroy(session)
+        async with sim.orchestrator() as orchestrator:
+            await orchestrator.sessions.destroy(session)

@@ -86,12 +86,11 @@ def test_what_a_check_says_and_what_output_pretends_are_no_marks(tmp_path: Path)
 # -- whole deployments ---------------------------------------------------------------------------
 
 
-def told_steps(story: list[ev.Recorded]) -> list[tuple[str, str]]:
+def told_steps(events: list[ev.Recorded]) -> list[tuple[str, str]]:
     """Names with "started" or the outcome, in order."""
-    events = [r.event for r in story]
     return [
         (e.name, "started" if isinstance(e, ev.StepStarted) else e.outcome)
-        for e in events
+        for e in (r.event for r in events)
         if isinstance(e, ev.StepStarted | ev.StepFinished)
     ]
 
@@ -114,17 +113,17 @@ async def test_steps_are_told_in_order_even_when_their_marks_are_lost(
     """A flood of lines, of which most are dropped on the way, with the marks among them."""
     sim = Simulation(monkeypatch, tmp_path)
     uv_that(tmp_path, monkeypatch, "seq 1 20000")
-    async with sim.house() as house:
-        story = await deployed(house, spec())
-    assert last(story).outcome == "released", last(story).error
+    async with sim.orchestrator() as orchestrator:
+        events = await deployed(orchestrator, spec())
+    assert last(events).outcome == "released", last(events).error
     names = ["uv", "venv", "install", "text-only", "model"]
-    told = told_steps(story)
+    told = told_steps(events)
     assert [name for name, what in told if what == "started"] == names
     assert [told[at][0] for at in range(1, 10, 2)] == names
     assert {what for _, what in told[1::2]} <= {"done", "skipped"}
-    lines = [line for e in of_type(story, ev.LogLines) for line in e.lines]
+    lines = [line for e in of_type(events, ev.LogLines) for line in e.lines]
     assert not any("[gdl] step " in line for line in lines)
-    assert sum(e.dropped for e in of_type(story, ev.LogLines)) + len(lines) > 20000
+    assert sum(e.dropped for e in of_type(events, ev.LogLines)) + len(lines) > 20000
 
 
 async def test_an_installation_that_still_runs_is_waited_for(
@@ -145,24 +144,26 @@ async def test_an_installation_that_still_runs_is_waited_for(
             spec_of = jobs.JobSpec(name="install", workdir="~/.gdl-tui", script=wait)
             await jobs.start(connection, spec_of)
             flags = {"backend": "ssh", "engine": engine}
-            async with open_orchestrator(sim.settings(**flags), options=where) as house:
-                ident = await house.deployments.deploy(spec("ssh"))
+            async with open_orchestrator(sim.settings(**flags), options=where) as orchestrator:
+                ident = await orchestrator.deployments.deploy(spec("ssh"))
                 await until(
-                    house, ident, lambda e: isinstance(e, ev.Noted) and "still runs" in e.text
+                    orchestrator,
+                    ident,
+                    lambda e: isinstance(e, ev.Noted) and "still runs" in e.text,
                 )
-                assert Phase.STARTING not in phases(await so_far(house, ident))
+                assert Phase.STARTING not in phases(await so_far(orchestrator, ident))
                 over.touch()
-                assert (await house.deployments.wait(ident)).outcome == "released"
+                assert (await orchestrator.deployments.wait(ident)).outcome == "released"
 
 
-async def so_far(house: Orchestrator, ident: str) -> list[ev.Recorded]:
+async def so_far(orchestrator: Orchestrator, ident: str) -> list[ev.Recorded]:
     """What was told until now."""
-    story = []
-    async for recorded in house.deployments.events(ident):
-        story.append(recorded)
-        if recorded.seq == house.deployments.state(ident).last_seq:
+    events = []
+    async for recorded in orchestrator.deployments.events(ident):
+        events.append(recorded)
+        if recorded.seq == orchestrator.deployments.state(ident).last_seq:
             break
-    return story
+    return events
 
 
 async def test_a_step_has_a_limit_of_its_own_and_leaves_nothing_running(
@@ -171,10 +172,10 @@ async def test_a_step_has_a_limit_of_its_own_and_leaves_nothing_running(
     sim = Simulation(monkeypatch, tmp_path)
     left = tmp_path / "left"
     uv_that(tmp_path, monkeypatch, f"sleep 300 & echo $! > {left}; wait")
-    async with sim.house(timeouts={"install": 4, "release": 3}) as house:
-        story = await deployed(house, spec())
-    assert last(story).outcome == "failed"
-    assert told_steps(story)[-2:] == [("install", "started"), ("install", "failed")]
-    assert [e.rule for e in of_type(story, ev.Diagnosed)] == ["step-time-limit"]
-    assert "4 s" in of_type(story, ev.Diagnosed)[0].cause
+    async with sim.orchestrator(timeouts={"install": 4, "release": 3}) as orchestrator:
+        events = await deployed(orchestrator, spec())
+    assert last(events).outcome == "failed"
+    assert told_steps(events)[-2:] == [("install", "started"), ("install", "failed")]
+    assert [e.rule for e in of_type(events, ev.Diagnosed)] == ["step-time-limit"]
+    assert "4 s" in of_type(events, ev.Diagnosed)[0].cause
     await wait_until(lambda: not alive(int(left.read_text())))

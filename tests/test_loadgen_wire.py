@@ -78,7 +78,7 @@ def test_an_event_that_breaks_off_is_dropped() -> None:
 
 
 class Pipe:
-    """What a lane needs of a transport; requests go to a pipe."""
+    """What a connection needs of a transport; requests go to a pipe."""
 
     def __init__(self) -> None:
         self.reading, self.writing = os.pipe()
@@ -102,15 +102,15 @@ class Pipe:
 
 
 def answered(pieces: Iterator[bytes]) -> tuple[list[Exchange], Pipe]:
-    """The exchanges that a lane ends while it reads these pieces."""
+    """The exchanges that a connection ends while it reads these pieces."""
     ended: list[Exchange] = []
-    lane = HttpConnection(lambda _, exchange: ended.append(exchange), lambda _: None)
+    connection = HttpConnection(lambda _, exchange: ended.append(exchange), lambda _: None)
     pipe = Pipe()
-    lane.connection_made(pipe)  # type: ignore[arg-type]
-    lane.send(Exchange(), b"POST")
+    connection.connection_made(pipe)  # type: ignore[arg-type]
+    connection.send(Exchange(), b"POST")
     for piece in pieces:
         if piece:
-            lane.data_received(piece)
+            connection.data_received(piece)
     pipe.close()
     return ended, pipe
 
@@ -168,15 +168,15 @@ def test_answers_as_servers_write_them_follow_each_other(
     reads = [HEADERS, *reads] if head else [HEADERS + reads[0], *reads[1:]]
     reads = [*reads, b"0\r\n\r\n"] if last == "apart" else [*reads[:-1], reads[-1] + b"0\r\n\r\n"]
     ended: list[Exchange] = []
-    lane = HttpConnection(lambda _, exchange: ended.append(exchange), lambda _: None)
+    connection = HttpConnection(lambda _, exchange: ended.append(exchange), lambda _: None)
     pipe = Pipe()
-    lane.connection_made(pipe)  # type: ignore[arg-type]
+    connection.connection_made(pipe)  # type: ignore[arg-type]
     for number in range(3):
-        lane.send(Exchange(number), b"POST")
+        connection.send(Exchange(number), b"POST")
         for data in reads:
             assert len(ended) == number
-            lane.data_received(data)
-        assert len(ended) == number + 1 and lane.usable
+            connection.data_received(data)
+        assert len(ended) == number + 1 and connection.usable
     pipe.close()
     if len(reads) > 2:
         # The framing was not looked at while the clock ran.
@@ -190,18 +190,18 @@ def test_answers_as_servers_write_them_follow_each_other(
 @given(st.binary(max_size=60), st.integers(1, 40), st.sampled_from([b"", b"0\r\n\r\n"]))
 def test_what_is_left_for_later_may_be_anything(noise: bytes, size: int, end: bytes) -> None:
     ended: list[Exchange] = []
-    lane = HttpConnection(lambda _, exchange: ended.append(exchange), lambda _: None)
+    connection = HttpConnection(lambda _, exchange: ended.append(exchange), lambda _: None)
     pipe = Pipe()
-    lane.connection_made(pipe)  # type: ignore[arg-type]
-    lane.send(Exchange(), b"POST")
+    connection.connection_made(pipe)  # type: ignore[arg-type]
+    connection.send(Exchange(), b"POST")
     event = framed(f"data: {chunk('x')}\n\n".encode())
     done = framed(b"data: [DONE]\n\n")
     for data in (HEADERS + event, b"%x\r\n" % size, noise, event, done, end):
         if data and not ended:
-            lane.data_received(data)
-    lane.look(perf_counter() + 1, 0.05)
+            connection.data_received(data)
+    connection.look(perf_counter() + 1, 0.05)
     if not ended:
-        lane.connection_lost(None)
+        connection.connection_lost(None)
     pipe.close()
     (exchange,) = ended
     sample = decode(exchange, KEY)

@@ -78,16 +78,18 @@ async def test_the_endpoint_is_one_of_openais_kind(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     isolate(monkeypatch, tmp_path)
-    async with sandbox(settings(tmp_path, "calm")) as (house, _):
-        ident = await house.deployments.deploy(DeploymentSpec("tinyllama", "sandbox", bench=False))
-        await held(house, ident)
-        tunnel = house.deployments.state(ident).tunnel
+    async with sandbox(settings(tmp_path, "calm")) as (orchestrator, _):
+        ident = await orchestrator.deployments.deploy(
+            DeploymentSpec("tinyllama", "sandbox", bench=False)
+        )
+        await held(orchestrator, ident)
+        tunnel = orchestrator.deployments.state(ident).tunnel
         assert tunnel is not None and tunnel.mode == "forward"
         key = Path(tunnel.api_key_file).read_text().strip()
         call = Call(
-            tunnel.endpoint, house.deployments.state(ident).served_name, tunnel.api_key_file
+            tunnel.endpoint, orchestrator.deployments.state(ident).served_name, tunnel.api_key_file
         )
         await serves_the_official_client(call, key)
         await the_lines_to_paste_work(call, key)
-        await house.deployments.decide(ident, AfterServing.RELEASE)
-        assert last(await told(house, ident)).outcome == "released"
+        await orchestrator.deployments.decide(ident, AfterServing.RELEASE)
+        assert last(await told(orchestrator, ident)).outcome == "released"

@@ -87,17 +87,17 @@ def test_the_command_line_deploys_it(site: Path, tmp_path: Path) -> None:
     wanted = ("deploy", "toy-small", "--engine", "toy", "--backend", "sandbox")
     done = gdl(tmp_path, *wanted, "--scenario", "calm", "--destroy", "--json", "--bench", **more)
     assert done.returncode == 0, done.stderr
-    story = lines(done.stdout)
-    assert story[-1]["outcome"] == "released" and story[-1]["billing"] == "released"
-    assert story[-1]["benchmark"]["failed"] == 0
-    (planned,) = [e for e in story if e["type"] == "deployment_planned"]
+    events = lines(done.stdout)
+    assert events[-1]["outcome"] == "released" and events[-1]["billing"] == "released"
+    assert events[-1]["benchmark"]["failed"] == 0
+    (planned,) = [e for e in events if e["type"] == "deployment_planned"]
     assert planned["spec"]["engine"] == "toy"
-    (found,) = [e for e in story if e["type"] == "host_inspected"]
+    (found,) = [e for e in events if e["type"] == "host_inspected"]
     assert found["facts"]["engine"] == {"installed": False, "told": [["spring", "steel"]]}
-    entered = {e["phase"]: e["detail"] for e in story if e["type"] == "phase_changed"}
+    entered = {e["phase"]: e["detail"] for e in events if e["type"] == "phase_changed"}
     assert entered["INSTALLING"] == "a toy with a spring of steel"
     assert entered["STARTING"] == "the spring is wound up"
-    assert any("the spring is wound 75%" in e["text"] for e in story if e["type"] == "progressed")
+    assert any("the spring is wound 75%" in e["text"] for e in events if e["type"] == "progressed")
 
 
 def test_the_command_line_asks_it(site: Path, tmp_path: Path) -> None:
@@ -119,50 +119,54 @@ def test_the_command_line_asks_it(site: Path, tmp_path: Path) -> None:
 
 
 async def test_the_orchestrator_serves_it(alone: None, tmp_path: Path) -> None:
-    async with support.sandbox(support.settings(tmp_path, "calm")) as (house, _):
-        ident = await house.deployments.deploy(SPEC)
-        await until(house, ident, lambda e: isinstance(e, ev.Noted) and "holding" in e.text)
-        report = await house.benchmarks.bench(
+    async with support.sandbox(support.settings(tmp_path, "calm")) as (orchestrator, _):
+        ident = await orchestrator.deployments.deploy(SPEC)
+        await until(orchestrator, ident, lambda e: isinstance(e, ev.Noted) and "holding" in e.text)
+        report = await orchestrator.benchmarks.bench(
             ident, BenchLoad(requests=4, concurrency=2, max_tokens=4)
         )
         assert (report.completed, report.output_tokens) == (4, 16)
         sample = await wait_until(
             lambda: (
-                (now := house.endpoints.readings(ident).health)
+                (now := orchestrator.endpoints.readings(ident).health)
                 and now.tokens_per_s is not None
                 and now
             )
         )
         assert sample and (sample.condition, sample.running) == (Condition.HEALTHY, 0.0)
-        (rental,) = await house._journal.rentals()
+        (rental,) = await orchestrator._journal.rentals()
         assert (rental.engine, rental.engine_log) == ("toy", "toy.log")
-        assert (await house.deployments.attach(ident)) == ident
-        await house.deployments.decide(ident, AfterServing.RELEASE)
-        assert last(await told(house, ident)).outcome == "released"
+        assert (await orchestrator.deployments.attach(ident)) == ident
+        await orchestrator.deployments.decide(ident, AfterServing.RELEASE)
+        assert last(await told(orchestrator, ident)).outcome == "released"
 
 
 async def test_its_failure_is_explained_by_its_own_rule(alone: None, tmp_path: Path) -> None:
-    async with support.sandbox(support.settings(tmp_path, "calm")) as (house, _):
+    async with support.sandbox(support.settings(tmp_path, "calm")) as (orchestrator, _):
         spec = replace(SPEC, max_attempts=1, engine_args=("--dry", "springs"))
-        story = await told(house, await house.deployments.deploy(spec))
-    (found,) = of_type(story, ev.Diagnosed)
+        events = await told(orchestrator, await orchestrator.deployments.deploy(spec))
+    (found,) = of_type(events, ev.Diagnosed)
     assert (found.rule, found.cause) == ("toy-flux", "There is no flux in springs.")
-    assert last(story).outcome == "failed" and last(story).hint == "Fill springs up."
+    assert last(events).outcome == "failed" and last(events).hint == "Fill springs up."
 
 
 async def test_what_it_cannot_do_is_told_before_money_is_spent(alone: None, tmp_path: Path) -> None:
     wanted = support.settings(tmp_path, "calm", install={"runtime": "container"})
-    async with support.sandbox(wanted) as (house, _):
+    async with support.sandbox(wanted) as (orchestrator, _):
         with pytest.raises(UsageError, match="Toy does not run as container"):
-            await house.deployments.deploy(SPEC)
-        assert await house._journal.rentals() == []
+            await orchestrator.deployments.deploy(SPEC)
+        assert await orchestrator._journal.rentals() == []
 
 
 async def test_the_terminal_ui_deploys_it(alone: None, tmp_path: Path) -> None:
     wanted = support.settings(tmp_path, "calm", engine={"name": "toy"})
-    async with support.sandbox(wanted) as (house, _):
+    async with support.sandbox(wanted) as (orchestrator, _):
         app = GdlApp(
-            house, wanted, clock=lambda: datetime.now(UTC), version="0.1.0", reduced_motion=True
+            orchestrator,
+            wanted,
+            clock=lambda: datetime.now(UTC),
+            version="0.1.0",
+            reduced_motion=True,
         )
         async with app.run_test(size=(110, 40)) as pilot:
             await loaded(pilot)
@@ -176,15 +180,17 @@ async def test_the_terminal_ui_deploys_it(alone: None, tmp_path: Path) -> None:
             await shown(pilot, lambda: "Start Toy" in screen_text(app))
             tabs = app.screen.query_one(TabbedContent)
             assert tabs.get_tab("engine").label_text == "toy.log"
-            (ident,) = house.deployments.active()
-            await until(house, ident, lambda e: isinstance(e, ev.Noted) and "holding" in e.text)
+            (ident,) = orchestrator.deployments.active()
+            await until(
+                orchestrator, ident, lambda e: isinstance(e, ev.Noted) and "holding" in e.text
+            )
             tabs.active = "engine"
             await shown(pilot, lambda: "toy: wound up" in screen_text(app))
-            await house.deployments.decide(ident, AfterServing.RELEASE)
+            await orchestrator.deployments.decide(ident, AfterServing.RELEASE)
             async with asyncio.timeout(30):
-                finished = await house.deployments.wait(ident)
+                finished = await orchestrator.deployments.wait(ident)
             assert finished.outcome == "released"
-            assert house.deployments.state(ident).phase is Phase.STOPPED
+            assert orchestrator.deployments.state(ident).phase is Phase.STOPPED
 
 
 async def test_a_kept_one_is_attached_to_whatever_the_settings_name(
@@ -193,19 +199,19 @@ async def test_a_kept_one_is_attached_to_whatever_the_settings_name(
     wanted = load(
         backend="local", data_dir=tmp_path / "data", timeouts={"install": 30, "start": 30}
     )
-    async with open_orchestrator(wanted) as house:
+    async with open_orchestrator(wanted) as orchestrator:
         spec = replace(SPEC, backend="local", after="keep")
-        story = await told(house, await house.deployments.deploy(spec))
-        assert last(story).outcome == "serving", last(story).error
-        said = [line for e in of_type(story, ev.LogLines) for line in e.lines]
+        events = await told(orchestrator, await orchestrator.deployments.deploy(spec))
+        assert last(events).outcome == "serving", last(events).error
+        said = [line for e in of_type(events, ev.LogLines) for line in e.lines]
         (kept,) = [line for line in said if "toy: kept in " in line]
         assert kept.endswith("/cache/toy") and str(tmp_path) in kept
-    async with open_orchestrator(wanted) as house:
-        (row,) = await house.sessions.rows()
-        ident = await house.deployments.attach(row.session.id)
-        await until(house, ident, lambda e: isinstance(e, ev.Noted) and "holding" in e.text)
-        state = house.deployments.state(ident)
+    async with open_orchestrator(wanted) as orchestrator:
+        (row,) = await orchestrator.sessions.rows()
+        ident = await orchestrator.deployments.attach(row.session.id)
+        await until(orchestrator, ident, lambda e: isinstance(e, ev.Noted) and "holding" in e.text)
+        state = orchestrator.deployments.state(ident)
         assert state.spec is not None and state.spec.engine == "toy"
         assert all(check.status is not CheckStatus.FAILED for check in state.checks.values())
-        await house.deployments.decide(ident, AfterServing.RELEASE)
-        assert last(await told(house, ident)).billing is not Billing.ACTIVE
+        await orchestrator.deployments.decide(ident, AfterServing.RELEASE)
+        assert last(await told(orchestrator, ident)).billing is not Billing.ACTIVE

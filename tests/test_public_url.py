@@ -51,35 +51,35 @@ def url() -> Iterator[str]:
 @asynccontextmanager
 async def serving(sim: Simulation, **public: str) -> AsyncIterator[tuple[Orchestrator, str, Path]]:
     """(the orchestrator, a deployment that is held, the folder of its machine's program)."""
-    async with sim.house(public=public) as house:
-        ident = await house.deployments.deploy(spec(after="hold"))
-        await held(house, ident)
+    async with sim.orchestrator(public=public) as orchestrator:
+        ident = await orchestrator.deployments.deploy(spec(after="hold"))
+        await held(orchestrator, ident)
         (work_dir,) = (sim.folder / "data" / "local").glob("*/work")
-        yield house, ident, work_dir / "public"
-        await house.deployments.decide(ident, AfterServing.RELEASE)
-        assert last(await told(house, ident)).outcome == "released"
-        assert await house.sessions.public_rows() == []
+        yield orchestrator, ident, work_dir / "public"
+        await orchestrator.deployments.decide(ident, AfterServing.RELEASE)
+        assert last(await told(orchestrator, ident)).outcome == "released"
+        assert await orchestrator.sessions.public_rows() == []
         assert processes_naming(str(work_dir)) == []
 
 
 async def refused(sim: Simulation, ident: str, **public: str) -> GdlError:
     """Why another process, with these settings, cannot make it public."""
-    async with sim.house(public=public) as house:
+    async with sim.orchestrator(public=public) as orchestrator:
         with pytest.raises(GdlError) as caught:
-            await house.sessions.make_public(ident, lambda _: None)
-        assert await house.sessions.public_rows() == []
+            await orchestrator.sessions.make_public(ident, lambda _: None)
+        assert await orchestrator.sessions.public_rows() == []
     return caught.value
 
 
 @pytest.mark.long
 async def test_an_address_is_had_kept_followed_and_ended(sim: Simulation, url: str) -> None:
     said: list[str] = []
-    async with serving(sim, cloudflared=url, sha256=SUM) as (house, ident, folder):
-        assert await house.sessions.public_rows() == []
-        row = await house.sessions.make_public(ident, said.append)
+    async with serving(sim, cloudflared=url, sha256=SUM) as (orchestrator, ident, folder):
+        assert await orchestrator.sessions.public_rows() == []
+        row = await orchestrator.sessions.make_public(ident, said.append)
         assert (row.url, row.deployment_id, row.model) == (FIRST, ident, "smollm2-135m")
-        assert said and await house.sessions.public_rows() == [row]
-        assert [s.public for s in await house.sessions.rows()] == [FIRST]
+        assert said and await orchestrator.sessions.public_rows() == [row]
+        assert [s.public for s in await orchestrator.sessions.rows()] == [FIRST]
 
         words = (folder / "arguments").read_text().splitlines()
         to = words[words.index("--url") + 1]
@@ -94,21 +94,21 @@ async def test_an_address_is_had_kept_followed_and_ended(sim: Simulation, url: s
         assert processes_naming(key) == []
 
         # Asked for again it is the same one; a new address is read from the log.
-        assert await house.sessions.make_public(ident, said.append) == row
-        async with aclosing(house.sessions.watch_public(ident)) as rows:
+        assert await orchestrator.sessions.make_public(ident, said.append) == row
+        async with aclosing(orchestrator.sessions.watch_public(ident)) as rows:
             assert await anext(rows) == row
             (folder / "change").touch()
             async with asyncio.timeout(20):
                 assert (await anext(rows)).url == OTHER
-        assert [r.url for r in await house.sessions.public_rows()] == [OTHER]
+        assert [r.url for r in await orchestrator.sessions.public_rows()] == [OTHER]
 
-        await house.sessions.stop_public(ident)
-        assert await house.sessions.public_rows() == []
+        await orchestrator.sessions.stop_public(ident)
+        assert await orchestrator.sessions.public_rows() == []
         assert processes_naming(str(folder)) == []
         with pytest.raises(UsageError, match="is not public"):
-            await house.sessions.stop_public(ident)
+            await orchestrator.sessions.stop_public(ident)
         # It ends with the deployment, too: `serving` looks.
-        await house.sessions.make_public(ident, said.append)
+        await orchestrator.sessions.make_public(ident, said.append)
         assert processes_naming(str(folder)) != []
 
 
@@ -116,7 +116,7 @@ async def test_an_address_is_had_kept_followed_and_ended(sim: Simulation, url: s
 async def test_what_is_refused_and_fails_leaves_nothing(sim: Simulation, url: str) -> None:
     theirs = sim.folder / "home" / "cloudflared"
     theirs.write_bytes(PROGRAM.read_bytes())
-    async with serving(sim) as (house, ident, folder):
+    async with serving(sim) as (orchestrator, ident, folder):
         wrong = "0" * 64
         error = await refused(sim, ident, cloudflared=url, sha256=wrong)
         assert isinstance(error, DeployError)
@@ -135,10 +135,12 @@ async def test_what_is_refused_and_fails_leaves_nothing(sim: Simulation, url: st
         # A copy of a file of the machine; one that was changed since is made again.
         (copy,) = folder.glob("cloudflared-*")
         copy.write_text("#!/bin/sh\necho owned\n")
-        async with sim.house(public={"cloudflared": "~/cloudflared", "sha256": SUM}) as other:
+        async with sim.orchestrator(
+            public={"cloudflared": "~/cloudflared", "sha256": SUM}
+        ) as other:
             assert (await other.sessions.make_public(ident, lambda _: None)).url == FIRST
         assert copy.read_bytes() == PROGRAM.read_bytes()
-        assert [row.url for row in await house.sessions.public_rows()] == [FIRST]
+        assert [row.url for row in await orchestrator.sessions.public_rows()] == [FIRST]
 
 
 @pytest.mark.long

@@ -76,9 +76,9 @@ async def test_phases_are_read_from_the_journal_and_failed_ones_left_out(tmp_pat
         "now": told("now", "tiny", (Phase.RENTING, 0.0), (Phase.CONNECTING, 7000.0)),
     }  # fmt: skip
     try:
-        for ident, story in stories.items():
+        for ident, events in stories.items():
             await journal.add_deployment(DeploymentRow(ident, START, "tiny", "sandbox", "", 0))
-            for recorded in story:
+            for recorded in events:
                 await journal.append(recorded)
         past = await history.phase_times(journal, "sandbox", "now")
         assert await history.phase_times(journal, "shopper", "now") == []

@@ -25,39 +25,39 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 async def test_a_serving_machine_has_gauges_rounds_and_a_load_of_ones_own(tmp_path: Path) -> None:
-    async with support.sandbox(support.settings(tmp_path, "calm")) as (house, _):
+    async with support.sandbox(support.settings(tmp_path, "calm")) as (orchestrator, _):
         spec = DeploymentSpec("tinyllama", "sandbox", bench=False, after="hold")
-        ident = await house.deployments.deploy(spec)
-        assert await house.endpoints.estimates(ident) == {}
-        await until(house, ident, lambda e: isinstance(e, ev.Noted) and "holding" in e.text)
-        gpu = await wait_until(lambda: house.endpoints.readings(ident).gpu)
+        ident = await orchestrator.deployments.deploy(spec)
+        assert await orchestrator.endpoints.estimates(ident) == {}
+        await until(orchestrator, ident, lambda e: isinstance(e, ev.Noted) and "holding" in e.text)
+        gpu = await wait_until(lambda: orchestrator.endpoints.readings(ident).gpu)
         assert gpu is not None and gpu.total_mib and gpu.share and gpu.percent is not None
-        assert len(house.endpoints.readings(ident).rounds) == 1
-        await house.endpoints.health(ident)
-        rounds = house.endpoints.readings(ident).rounds
+        assert len(orchestrator.endpoints.readings(ident).rounds) == 1
+        await orchestrator.endpoints.health(ident)
+        rounds = orchestrator.endpoints.readings(ident).rounds
         assert [len(each.checks) for each in rounds] == [5, 5]
         assert rounds[0].at < rounds[1].at
-        report = await house.benchmarks.bench(
+        report = await orchestrator.benchmarks.bench(
             ident, BenchLoad(requests=6, concurrency=3, max_tokens=8)
         )
         assert (report.completed, report.concurrency, report.output_tokens) == (6, 3, 48)
         assert report.ttft_spread is not None and sum(report.ttft_spread.counts) == 6
         assert report.e2el_spread is not None and sum(report.e2el_spread.counts) == 6
-        (kept,) = await house.benchmarks.kept()
+        (kept,) = await orchestrator.benchmarks.kept()
         assert kept.workload == "own, 6 requests, out 8" and kept.report.e2el_spread is not None
-        parts = house.deployments.state(ident).attempts[-1].parts
+        parts = orchestrator.deployments.state(ident).attempts[-1].parts
         assert dict(parts).keys() >= {"packages", "shards"}
         assert dict(parts)["packages"] == 1.0
-        await house.deployments.decide(ident, AfterServing.RELEASE)
-        story = await told(house, ident)
-        assert house.endpoints.readings(ident).gpu is None
-        again = await house.deployments.deploy(spec)
-        usual = await house.endpoints.estimates(again)
+        await orchestrator.deployments.decide(ident, AfterServing.RELEASE)
+        events = await told(orchestrator, ident)
+        assert orchestrator.endpoints.readings(ident).gpu is None
+        again = await orchestrator.deployments.deploy(spec)
+        usual = await orchestrator.endpoints.estimates(again)
         assert usual.keys() >= {Phase.RENTING, Phase.INSTALLING, Phase.LOADING, Phase.VERIFYING}
         # Measured once, so each is what it took then.
-        phases = [(r.at, r.event.phase) for r in story if isinstance(r.event, ev.PhaseChanged)]
+        phases = [(r.at, r.event.phase) for r in events if isinstance(r.event, ev.PhaseChanged)]
         took = {phase: (end - at).total_seconds() for (at, phase), (end, _) in pairwise(phases)}
         assert {phase: took[phase] for phase in usual} == pytest.approx(usual, abs=0.01)
-        await house.deployments.cancel(again)
-        await told(house, again)
+        await orchestrator.deployments.cancel(again)
+        await told(orchestrator, again)
     assert BenchLoad(8, 4, 64) == OWN_LOAD

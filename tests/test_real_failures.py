@@ -1,4 +1,4 @@
-"""What goes wrong on real parts is understood and, where there is a remedy, mended.
+"""What goes wrong on real parts is understood and, where there is a remedy, fixed.
 
 The real vLLM on a machine behind a real OpenSSH server, on which everything is installed once.
 Stand-ins, because the real thing cannot be had: the model hub (an HTTP server that answers as it

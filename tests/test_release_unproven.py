@@ -12,19 +12,17 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Unpack
 
 import pytest
 
-from deployment_support import Wish, last, of_type, spec, told, until
-from failover_support import Flags, quick_orchestrator
+from deployment_support import last, of_type, told, until
+from failover_support import Flags, quick_orchestrator, spec
 from gdl.cli import exit_codes
 from gdl.domain import events as ev
 from gdl.domain.errors import ReleaseUnconfirmed, UsageError
 from gdl.domain.ledger import LedgerKind
 from gdl.domain.phase import Billing, Phase
 from gdl.domain.rental import Rental
-from gdl.domain.spec import DeploymentSpec
 from gdl.journal import ledger
 from gdl.journal.store import DeploymentRow, Journal
 from gdl.orchestrator.service import Orchestrator
@@ -49,18 +47,14 @@ async def shopper() -> AsyncIterator[FakeShopper]:
         yield fake
 
 
-def wish(**more: Unpack[Wish]) -> DeploymentSpec:
-    return spec("shopper", model="tinyllama", **more)
-
-
 def first(fault: OfferFault) -> OfferFault:
     """The fault, for the cheapest offer alone."""
     return fault.model_copy(update={"offers": ("vastai-101",)})
 
 
-async def serving(house: Orchestrator) -> str:
+async def serving(orchestrator: Orchestrator) -> str:
     """A machine that was left serving; its session."""
-    end = last(await told(house, await house.deployments.deploy(wish(after="keep"))))
+    end = last(await told(orchestrator, await orchestrator.deployments.deploy(spec(after="keep"))))
     assert end.session_id is not None
     return end.session_id
 
@@ -98,19 +92,19 @@ async def test_destroying_an_old_machine_whose_marketplace_refuses(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
     shopper.inject("create", first(DestroyFails()), None)
-    async with quick_orchestrator(tmp_path, shopper.url, **QUICK) as house:
-        session = await serving(house)
+    async with quick_orchestrator(tmp_path, shopper.url, **QUICK) as orchestrator:
+        session = await serving(orchestrator)
         age(shopper.sessions[session])
         with pytest.raises(ReleaseUnconfirmed) as caught:
-            await house.sessions.destroy(session)
+            await orchestrator.sessions.destroy(session)
         assert shopper.sessions[session].status == "stopped" and shopper.billing() == [session]
         assert exit_codes.of_error(caught.value) == exit_codes.STILL_BILLING
         assert "may still be billing: asked once" in caught.value.message
         assert "manual cleanup" in caught.value.message
         assert caught.value.hint.startswith("look for it at vastai's own console")
-        (row,) = [r for r in await house.sessions.rows() if r.session.id == session]
+        (row,) = [r for r in await orchestrator.sessions.rows() if r.session.id == session]
         assert row.billing == "unknown" and "manual cleanup" in row.doubt and row.cost > 0
-        assert any(session in f.detail for f in await house.support.doctor())
+        assert any(session in f.detail for f in await orchestrator.support.doctor())
     assert keys(tmp_path) != []
     rental, kinds = await journaled(tmp_path, session)
     assert (rental.billing, rental.open) == (Billing.UNKNOWN, True)
@@ -122,9 +116,9 @@ async def test_a_host_whose_ssh_never_comes_and_whose_marketplace_refuses(
 ) -> None:
     shopper.inject("create", first(NeverReady(after=0.0)), None)
     shopper.inject("create", first(DestroyFails()), None)
-    async with quick_orchestrator(tmp_path, shopper.url, **QUICK) as house:
-        story = await told(house, await house.deployments.deploy(wish()))
-        end = last(story)
+    async with quick_orchestrator(tmp_path, shopper.url, **QUICK) as orchestrator:
+        events = await told(orchestrator, await orchestrator.deployments.deploy(spec()))
+        end = last(events)
         doubtful = shopper.session_of("vastai-101")
         assert shopper.billing() == [doubtful]
     # A doubt about the first machine does not keep the second from serving.
@@ -158,14 +152,14 @@ async def test_a_process_killed_while_the_machine_was_being_made(
                 Billing.REQUESTED,
             )
         )
-    async with quick_orchestrator(tmp_path, shopper.url, **QUICK) as house:
+    async with quick_orchestrator(tmp_path, shopper.url, **QUICK) as orchestrator:
         with pytest.raises(ReleaseUnconfirmed, match="may appear later"):
-            await house.sessions.destroy(session)
+            await orchestrator.sessions.destroy(session)
         async with asyncio.timeout(5):
             while not shopper.billing():
                 await asyncio.sleep(0.02)
         assert shopper.sessions[session].status == "stopped"
-        (row,) = await house.sessions.rows()
+        (row,) = await orchestrator.sessions.rows()
         assert (row.billing, row.session.id) == ("unknown", session)
     rental, kinds = await journaled(tmp_path, session)
     assert rental.billing is Billing.UNKNOWN and not rental.seen
@@ -176,18 +170,18 @@ async def test_a_machine_that_was_made_and_answered_with_an_error(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
     shopper.inject("create", first(MADE), None)
-    async with quick_orchestrator(tmp_path, shopper.url, **QUICK) as house:
-        story = await told(house, await house.deployments.deploy(wish()))
-        end = last(story)
+    async with quick_orchestrator(tmp_path, shopper.url, **QUICK) as orchestrator:
+        events = await told(orchestrator, await orchestrator.deployments.deploy(spec()))
+        end = last(events)
         (made,) = shopper.billing()
         assert [a.offer_id for a in end.attempts] == ["vastai-101", "tensordock-301"]
         assert (end.billing, end.session_id) == (Billing.UNKNOWN, made)
         assert exit_codes.of_finished(end) == exit_codes.STILL_BILLING
         assert "a machine may have been made all the same" in str(end.error)
-        said = [e.detail for e in of_type(story, ev.BillingChanged)]
+        said = [e.detail for e in of_type(events, ev.BillingChanged)]
         assert "nothing was rented" not in said
-        assert any(made in n.text for n in of_type(story, ev.Noted))
-        rows = {r.session.id: r.billing for r in await house.sessions.rows()}
+        assert any(made in n.text for n in of_type(events, ev.Noted))
+        rows = {r.session.id: r.billing for r in await orchestrator.sessions.rows()}
         assert rows[made] == "unknown"
     rental, kinds = await journaled(tmp_path, made)
     assert rental.billing is Billing.UNKNOWN and LedgerKind.RENT_UNCERTAIN in kinds
@@ -210,11 +204,11 @@ async def test_a_request_cut_off_by_a_kill_whose_session_failed(
                 Billing.REQUESTED,
             )
         )
-    async with quick_orchestrator(tmp_path, shopper.url, **QUICK) as house:
-        (row,) = await house.sessions.rows()
+    async with quick_orchestrator(tmp_path, shopper.url, **QUICK) as orchestrator:
+        (row,) = await orchestrator.sessions.rows()
         assert (row.session.id, row.billing) == (made, "unknown")
         assert "a machine may have been made" in row.doubt
-        assert (await house.sessions.confirm_gone(made)).billing == "released"
+        assert (await orchestrator.sessions.confirm_gone(made)).billing == "released"
 
 
 async def test_a_request_cut_off_by_a_kill_whose_machine_was_given_up(
@@ -237,8 +231,8 @@ async def test_a_request_cut_off_by_a_kill_whose_machine_was_given_up(
                 Billing.REQUESTED,
             )
         )
-    async with quick_orchestrator(tmp_path, shopper.url, **QUICK) as house:
-        (row,) = await house.sessions.rows()
+    async with quick_orchestrator(tmp_path, shopper.url, **QUICK) as orchestrator:
+        (row,) = await orchestrator.sessions.rows()
         assert (row.session.id, row.billing) == (made, "unknown")
     assert shopper.billing() == [made]
     rental, kinds = await journaled(tmp_path, made)
@@ -252,8 +246,8 @@ async def test_a_refusal_that_left_no_session_has_made_nothing(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
     shopper.inject("create", first(Refused(error="vastai said (HTTP 403): not allowed")), None)
-    async with quick_orchestrator(tmp_path, shopper.url, **QUICK) as house:
-        end = last(await told(house, await house.deployments.deploy(wish())))
+    async with quick_orchestrator(tmp_path, shopper.url, **QUICK) as orchestrator:
+        end = last(await told(orchestrator, await orchestrator.deployments.deploy(spec())))
     assert (end.outcome, end.billing, end.error) == ("released", Billing.RELEASED, None)
 
 
@@ -262,8 +256,8 @@ async def test_a_machine_given_up_before_the_service_does_is_proven_to_be_gone(
 ) -> None:
     shopper.inject("create", first(NeverReady(after=60.0)), None)
     flags: Flags = {"timeouts": {"http": 3, "rent": 5, "session": 0.5, "release": 2}}
-    async with quick_orchestrator(tmp_path, shopper.url, **flags) as house:
-        end = last(await told(house, await house.deployments.deploy(wish())))
+    async with quick_orchestrator(tmp_path, shopper.url, **flags) as orchestrator:
+        end = last(await told(orchestrator, await orchestrator.deployments.deploy(spec())))
     assert [a.ended for a in end.attempts] == ["failed", "released"]
     assert (end.billing, end.error) == (Billing.RELEASED, None) and keys(tmp_path) == []
 
@@ -274,41 +268,41 @@ async def test_a_machine_given_up_before_the_service_does_is_proven_to_be_gone(
 async def in_doubt(tmp_path: Path, shopper: FakeShopper) -> str:
     """A session whose end is not proven, left by a process that is gone."""
     shopper.inject("create", first(DestroyFails()), None)
-    async with quick_orchestrator(tmp_path, shopper.url, **QUICK) as house:
-        session = await serving(house)
+    async with quick_orchestrator(tmp_path, shopper.url, **QUICK) as orchestrator:
+        session = await serving(orchestrator)
         age(shopper.sessions[session])
         with pytest.raises(ReleaseUnconfirmed):
-            await house.sessions.destroy(session)
+            await orchestrator.sessions.destroy(session)
     return session
 
 
 async def test_the_user_who_has_looked_settles_it(tmp_path: Path, shopper: FakeShopper) -> None:
     session = await in_doubt(tmp_path, shopper)
-    async with quick_orchestrator(tmp_path, shopper.url, **QUICK) as house:
-        row = await house.sessions.confirm_gone(session)
+    async with quick_orchestrator(tmp_path, shopper.url, **QUICK) as orchestrator:
+        row = await orchestrator.sessions.confirm_gone(session)
         assert (row.billing, row.doubt) == ("released", "")
-        (row,) = await house.sessions.rows()
+        (row,) = await orchestrator.sessions.rows()
         assert (row.billing, row.doubt) == ("released", "")
         # Once settled it stays so.
-        assert (await house.sessions.destroy(session)).billing == "released"
+        assert (await orchestrator.sessions.destroy(session)).billing == "released"
     rental, kinds = await journaled(tmp_path, session)
     assert rental.released_at is not None and keys(tmp_path) == []
     assert kinds[-1] is LedgerKind.RELEASED
 
 
 async def test_what_runs_cannot_have_been_seen_gone(tmp_path: Path, shopper: FakeShopper) -> None:
-    async with quick_orchestrator(tmp_path, shopper.url, **QUICK) as house:
-        session = await serving(house)
+    async with quick_orchestrator(tmp_path, shopper.url, **QUICK) as orchestrator:
+        session = await serving(orchestrator)
         with pytest.raises(UsageError, match="nobody has asked for its end"):
-            await house.sessions.confirm_gone(session)
-        assert (await house.sessions.destroy(session)).billing == "released"
+            await orchestrator.sessions.confirm_gone(session)
+        assert (await orchestrator.sessions.destroy(session)).billing == "released"
 
 
 async def test_it_is_asked_for_again_and_not_for_ever(tmp_path: Path, shopper: FakeShopper) -> None:
     session = await in_doubt(tmp_path, shopper)
     for _ in range(7):
-        async with quick_orchestrator(tmp_path, shopper.url, **QUICK) as house:
-            await house.sessions.ask_again()
+        async with quick_orchestrator(tmp_path, shopper.url, **QUICK) as orchestrator:
+            await orchestrator.sessions.ask_again()
     rental, kinds = await journaled(tmp_path, session)
     assert rental.billing is Billing.UNKNOWN and rental.release_requests == 5
     assert kinds.count(LedgerKind.RELEASE_REQUESTED) == 5 and shopper.billing() == [session]
@@ -317,16 +311,16 @@ async def test_it_is_asked_for_again_and_not_for_ever(tmp_path: Path, shopper: F
 async def test_an_end_whose_process_was_killed_is_proven_at_the_next_look(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
-    async with quick_orchestrator(tmp_path, shopper.url, **QUICK) as house:
-        session = await serving(house)
+    async with quick_orchestrator(tmp_path, shopper.url, **QUICK) as orchestrator:
+        session = await serving(orchestrator)
     async with journal_of(tmp_path) as journal:
         (rental,) = await journal.rentals()
         asked = replace(rental, billing=Billing.UNKNOWN, release_requests=1)
         await journal.save(asked)
         await journal.set_outcome(rental.deployment_id, "interrupted", 0)
     await shopper.market.destroy(session)
-    async with quick_orchestrator(tmp_path, shopper.url, **QUICK) as house:
-        (row,) = await house.sessions.rows()
+    async with quick_orchestrator(tmp_path, shopper.url, **QUICK) as orchestrator:
+        (row,) = await orchestrator.sessions.rows()
     assert (row.billing, row.doubt) == ("released", "") and keys(tmp_path) == []
 
 
@@ -337,13 +331,13 @@ async def test_an_end_that_blocks_is_told_and_not_awaited_beyond_its_limit(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
     flags: Flags = {"timeouts": {"http": 3, "rent": 60, "session": 10, "release": 6}}
-    async with quick_orchestrator(tmp_path, shopper.url, **flags) as house:
-        session = await serving(house)
+    async with quick_orchestrator(tmp_path, shopper.url, **flags) as orchestrator:
+        session = await serving(orchestrator)
         shopper.inject("delete", "hang", None)
         said: list[tuple[float, str]] = []
         began = time.monotonic()
         with pytest.raises(ReleaseUnconfirmed, match="no answer to that within 0:06"):
-            await house.sessions.destroy(
+            await orchestrator.sessions.destroy(
                 session, lambda text: said.append((time.monotonic() - began, text))
             )
         assert 5.5 < time.monotonic() - began < 8
@@ -357,24 +351,24 @@ async def test_an_end_that_was_cut_off_does_not_hold_the_next_one_up_in_silence(
 ) -> None:
     monkeypatch.setattr("gdl.orchestrator.leasing.release_requests._STUCK_S", 0.4)
     flags: Flags = {"timeouts": {"http": 3, "rent": 60, "session": 10, "release": 600}}
-    async with quick_orchestrator(tmp_path, shopper.url, **flags) as house:
-        session = await serving(house)
+    async with quick_orchestrator(tmp_path, shopper.url, **flags) as orchestrator:
+        session = await serving(orchestrator)
         # As a process leaves it that is killed while it releases.
         shopper.sessions[session].status = "stopping"
         said: list[str] = []
         async with asyncio.timeout(10):
             with pytest.raises(ReleaseUnconfirmed, match="does not take up an end"):
-                await house.sessions.destroy(session, said.append)
+                await orchestrator.sessions.destroy(session, said.append)
         assert any("it is stopping" in text for text in said)
 
 
 async def test_who_does_not_wait_for_an_end_leaves_it_in_doubt(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
-    async with quick_orchestrator(tmp_path, shopper.url, **QUICK) as house:
-        session = await serving(house)
+    async with quick_orchestrator(tmp_path, shopper.url, **QUICK) as orchestrator:
+        session = await serving(orchestrator)
         shopper.inject("delete", "hang")
-        asking = asyncio.create_task(house.sessions.destroy(session))
+        asking = asyncio.create_task(orchestrator.sessions.destroy(session))
         async with asyncio.timeout(5):
             while not shopper.seen("DELETE", "/api/v1/sessions/"):
                 await asyncio.sleep(0.01)
@@ -383,8 +377,8 @@ async def test_who_does_not_wait_for_an_end_leaves_it_in_doubt(
     rental, kinds = await journaled(tmp_path, session)
     assert (rental.billing, rental.seen) == (Billing.UNKNOWN, True)
     assert kinds[-1] is LedgerKind.RELEASE_UNCERTAIN and keys(tmp_path) != []
-    async with quick_orchestrator(tmp_path, shopper.url, **QUICK) as house:
-        await house.sessions.ask_again()
+    async with quick_orchestrator(tmp_path, shopper.url, **QUICK) as orchestrator:
+        await orchestrator.sessions.ask_again()
     assert shopper.billing() == [] and keys(tmp_path) == []
 
 
@@ -393,13 +387,15 @@ async def test_a_deployment_tells_what_its_release_waits_for(
 ) -> None:
     shopper.inject("delete", "hang", None)
     flags: Flags = {"timeouts": {"http": 3, "rent": 60, "session": 10, "release": 5}}
-    async with quick_orchestrator(tmp_path, shopper.url, **flags) as house:
-        ident = await house.deployments.deploy(wish())
+    async with quick_orchestrator(tmp_path, shopper.url, **flags) as orchestrator:
+        ident = await orchestrator.deployments.deploy(spec())
         await until(
-            house, ident, lambda e: isinstance(e, ev.PhaseChanged) and e.phase is Phase.STOPPING
+            orchestrator,
+            ident,
+            lambda e: isinstance(e, ev.PhaseChanged) and e.phase is Phase.STOPPING,
         )
-        story = await told(house, ident)
-    end = last(story)
+        events = await told(orchestrator, ident)
+    end = last(events)
     assert (end.kind, end.billing) == ("release_unconfirmed", Billing.UNKNOWN)
-    waits = [p.text for p in of_type(story, ev.Progressed) if "of 0:05" in p.text]
+    waits = [p.text for p in of_type(events, ev.Progressed) if "of 0:05" in p.text]
     assert len(waits) >= 2 and keys(tmp_path) != []

@@ -58,12 +58,12 @@ async def interrupted(sim: Simulation, phase: Phase | None = None, kill_after: i
 
 async def test_it_goes_on_under_its_own_id(sim: Simulation) -> None:
     ident = await interrupted(sim, Phase.INSTALLING)
-    async with sim.house() as house:
-        (row,) = await house.deployments.resumable()
+    async with sim.orchestrator() as orchestrator:
+        (row,) = await orchestrator.deployments.resumable()
         assert (row.deployment_id, row.phase) == (ident, Phase.INSTALLING)
-        assert await house.deployments.resume(ident) == ident
-        assert await house.deployments.resumable() == []
-        history = await told(house, ident)
+        assert await orchestrator.deployments.resume(ident) == ident
+        assert await orchestrator.deployments.resumable() == []
+        history = await told(orchestrator, ident)
     end = last(history)
     assert (end.outcome, end.billing, end.session_id) == ("released", Billing.NONE, row.session_id)
     assert [r.seq for r in history] == sorted({r.seq for r in history})
@@ -75,9 +75,9 @@ async def test_what_failed_meanwhile_is_fixed_on_the_same_machine(sim: Simulatio
     sim.server("import")
     ident = await interrupted(sim, kill_after=SERVER_STARTS)
     await asyncio.sleep(1)  # the server ends while nobody watches
-    async with sim.house() as house:
-        assert await house.deployments.resume(ident) == ident
-        history = await told(house, ident)
+    async with sim.orchestrator() as orchestrator:
+        assert await orchestrator.deployments.resume(ident) == ident
+        history = await told(orchestrator, ident)
     events = [r.event for r in history]
     assert any(isinstance(e, ev.RemedyApplied) for e in events)
     assert last(history).outcome == "released"
@@ -86,7 +86,7 @@ async def test_what_failed_meanwhile_is_fixed_on_the_same_machine(sim: Simulatio
 
 async def test_of_two_that_resume_at_once_one_wins(sim: Simulation) -> None:
     ident = await interrupted(sim, Phase.PREFLIGHT)
-    async with sim.house() as first, sim.house() as second:
+    async with sim.orchestrator() as first, sim.orchestrator() as second:
         both = await asyncio.gather(
             first.deployments.resume(ident),
             second.deployments.resume(ident),
@@ -101,10 +101,10 @@ async def test_of_two_that_resume_at_once_one_wins(sim: Simulation) -> None:
 
 async def test_attach_goes_on_where_nothing_serves_yet(sim: Simulation) -> None:
     ident = await interrupted(sim, Phase.STARTING)
-    async with sim.house() as house:
-        (row,) = await house.deployments.resumable()
-        assert await house.deployments.attach(str(row.session_id)) == ident
-        assert last(await told(house, ident)).outcome == "released"
+    async with sim.orchestrator() as orchestrator:
+        (row,) = await orchestrator.deployments.resumable()
+        assert await orchestrator.deployments.attach(str(row.session_id)) == ident
+        assert last(await told(orchestrator, ident)).outcome == "released"
 
 
 async def test_the_command_line_rents_no_second_machine_beside_the_first(sim: Simulation) -> None:

@@ -267,23 +267,23 @@ async def test_what_a_killed_owner_left_is_ended_by_the_next(tmp_path: Path) -> 
 
 
 async def test_everything_shown_says_that_it_is_simulated(tmp_path: Path) -> None:
-    async with support.sandbox(support.settings(tmp_path, "calm")) as (house, backend):
+    async with support.sandbox(support.settings(tmp_path, "calm")) as (orchestrator, backend):
         offers = await backend.offers(OfferQuery())
         assert all("simulated" in o.location and o.backend == "sandbox" for o in offers)
         assert all("simulated" in (o.machine_id or "simulated") for o in offers)
         said = " ".join(f.detail for f in await backend.check())
         assert "simulated" in said and "nothing is rented" in said
         assert "simulated" in (await backend.costs()).note
-        assert await house.sessions.rows() == []
+        assert await orchestrator.sessions.rows() == []
 
 
 async def test_a_sandbox_elsewhere_is_used_by_its_address(tmp_path: Path) -> None:
     async with service(tmp_path) as made:
         wanted = support.settings(tmp_path, "calm", sandbox={"url": made.url})
-        async with support.sandbox(wanted) as (house, backend):
-            story = await support.deployed(house)
+        async with support.sandbox(wanted) as (orchestrator, backend):
+            events = await support.deployed(orchestrator)
             assert backend.service is None
             machines = [o.machine_id for o in await backend.offers(OfferQuery()) if o.machine_id]
             assert all(made.id in machine for machine in machines)
-            assert last(story).outcome == "released"
+            assert last(events).outcome == "released"
         assert made.market.rented() == [] and len(made.market.sessions) == 1

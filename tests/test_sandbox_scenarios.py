@@ -47,7 +47,7 @@ CHANCES = [pytest.param(n, marks=() if n == 1 else pytest.mark.scenarios) for n 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     support.isolate(monkeypatch, tmp_path)
-    # The patience with a key that spreads is the program's own and real; here time is scaled.
+    # The time for a key that spreads is the program's own and real; here time is scaled.
     monkeypatch.setattr(connection, "_KEY_SPREADS_S", 2.0)
     monkeypatch.setattr(connection, "_SSHD_COMES_S", 4.0)
 
@@ -57,13 +57,13 @@ async def test_a_deployment_ends_as_the_scenario_says(name: str, tmp_path: Path)
     expect = scenarios.load(name).expect
     assert expect is not None
     wanted = support.settings(tmp_path, name, **expect.settings)
-    async with support.sandbox(wanted) as (house, backend):
-        story = await support.deployed(
-            house,
+    async with support.sandbox(wanted) as (orchestrator, backend):
+        events = await support.deployed(
+            orchestrator,
             max_attempts=wanted.max_attempts,
             exclude_provider_after=wanted.exclude_provider_after,
         )
-        end = last(story)
+        end = last(events)
         left = support.service_of(backend).market.rented()
     said = [(a.offer_id, a.ended, a.reason) for a in end.attempts], end.error
     assert (end.outcome, end.billing.value) == (expect.outcome, expect.billing), said
@@ -75,7 +75,7 @@ async def test_a_deployment_ends_as_the_scenario_says(name: str, tmp_path: Path)
         for attempt, words in zip(end.attempts, expect.reasons, strict=True):
             assert words in attempt.reason
     if expect.diagnosed:
-        assert expect.diagnosed in [d.rule for d in of_type(story, ev.Diagnosed)]
+        assert expect.diagnosed in [d.rule for d in of_type(events, ev.Diagnosed)]
     assert len(left) == expect.left
     assert support.left_behind(tmp_path) == []
     assert processes_naming(str(tmp_path)) == []
@@ -84,8 +84,8 @@ async def test_a_deployment_ends_as_the_scenario_says(name: str, tmp_path: Path)
 @pytest.mark.parametrize("seed", CHANCES)
 async def test_chance_ends_serving_or_in_a_named_failure(seed: int, tmp_path: Path) -> None:
     wanted = support.settings(tmp_path, "chaos", sandbox={"seed": seed}, max_attempts=5)
-    async with support.sandbox(wanted) as (house, backend):
-        end = last(await support.deployed(house, max_attempts=5))
+    async with support.sandbox(wanted) as (orchestrator, backend):
+        end = last(await support.deployed(orchestrator, max_attempts=5))
         assert support.service_of(backend).market.rented() == []
     assert end.outcome in ("released", "failed")
     if end.outcome == "failed":
@@ -139,18 +139,20 @@ def test_an_unknown_scenario_names_the_known_ones() -> None:
 async def test_a_new_scenario_needs_no_code(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('title = "Mine"\n[[fault]]\nkind = "stale"\ncheapest = [1, 2]\n')
-    async with support.sandbox(support.settings(tmp_path, str(path))) as (house, _):
-        end = last(await support.deployed(house))
+    async with support.sandbox(support.settings(tmp_path, str(path))) as (orchestrator, _):
+        end = last(await support.deployed(orchestrator))
     assert [a.ended for a in end.attempts] == ["failed", "failed", "released"]
 
 
 async def test_cancelling_while_ssh_is_awaited_releases_the_machine(tmp_path: Path) -> None:
     wanted = support.settings(tmp_path, "slow-boot", speed=1)
-    async with support.sandbox(wanted) as (house, backend):
-        ident = await house.deployments.deploy(support._spec({"bench": False, "after": "destroy"}))
+    async with support.sandbox(wanted) as (orchestrator, backend):
+        ident = await orchestrator.deployments.deploy(
+            support._spec({"bench": False, "after": "destroy"})
+        )
         await wait_until(lambda: backend.service and backend.service.market.rented())
-        await house.deployments.cancel(ident)
+        await orchestrator.deployments.cancel(ident)
         async with asyncio.timeout(20):
-            story = [r async for r in house.deployments.events(ident)]
-        assert last(story).outcome == "cancelled"
+            events = [r async for r in orchestrator.deployments.events(ident)]
+        assert last(events).outcome == "cancelled"
         assert support.service_of(backend).market.rented() == []

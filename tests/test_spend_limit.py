@@ -6,21 +6,18 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Unpack
 
 import pytest
 
-from deployment_support import Wish, last, of_type, spec, told, until
-from failover_support import quick_orchestrator
+from deployment_support import last, of_type, told, until
+from failover_support import fates, offers_tried, quick_orchestrator, spec
 from gdl.cli import exit_codes
 from gdl.domain import events as ev
 from gdl.domain.decisions import AfterServing
 from gdl.domain.phase import Billing
-from gdl.domain.spec import DeploymentSpec
 from gdl.journal.store import Journal
 from gdl.orchestrator.leasing import spending
 from shopper_support import FakeShopper, listing
-from test_failover_exclusions import fates, offers_tried
 
 A_CENT_A_SECOND = 36.0
 
@@ -39,39 +36,37 @@ async def shopper() -> AsyncIterator[FakeShopper]:
         yield fake
 
 
-def wish(**more: Unpack[Wish]) -> DeploymentSpec:
-    return spec("shopper", model="tinyllama", **more)
-
-
-def words_of(story: list[ev.Recorded]) -> list[str]:
-    return [e.text for e in of_type(story, ev.Noted)]
+def words_of(events: list[ev.Recorded]) -> list[str]:
+    return [e.text for e in of_type(events, ev.Noted)]
 
 
 async def test_serving_ends_when_the_limit_is_reached_and_says_so(
     tmp_path: Path, shopper: FakeShopper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spending, "ANNOUNCED_S", 0.4)
-    async with quick_orchestrator(tmp_path, shopper.url) as house:
-        story = await told(
-            house, await house.deployments.deploy(wish(after="hold", max_spend=0.025))
+    async with quick_orchestrator(tmp_path, shopper.url) as orchestrator:
+        events = await told(
+            orchestrator, await orchestrator.deployments.deploy(spec(after="hold", max_spend=0.025))
         )
-    end = last(story)
+    end = last(events)
     assert (end.outcome, end.billing, end.kind) == ("released", Billing.RELEASED, "spend_limit")
     assert exit_codes.of_finished(end) == exit_codes.SPEND_LIMIT
     assert "the spending limit is reached: $0.02" in str(end.error) and "--max-spend" in str(
         end.hint
     )
     assert end.attempts[-1].ended == "released" and "spending limit" in end.attempts[-1].reason
-    announced = [text for text in words_of(story) if "the machine is released at" in text]
+    announced = [text for text in words_of(events) if "the machine is released at" in text]
     assert len(announced) == 2
     assert shopper.billing() == []
     assert 0.025 <= end.attempts[-1].cost < 0.06
 
 
 async def test_it_ends_in_any_phase(tmp_path: Path, shopper: FakeShopper) -> None:
-    async with quick_orchestrator(tmp_path, shopper.url, pause=5) as house:
-        story = await told(house, await house.deployments.deploy(wish(max_spend=0.01)))
-    end = last(story)
+    async with quick_orchestrator(tmp_path, shopper.url, pause=5) as orchestrator:
+        events = await told(
+            orchestrator, await orchestrator.deployments.deploy(spec(max_spend=0.01))
+        )
+    end = last(events)
     assert (end.outcome, end.kind) == ("released", "spend_limit")
     assert shopper.billing() == []
 
@@ -80,13 +75,13 @@ async def test_all_attempts_count_and_no_machine_is_rented_for_what_is_left(
     tmp_path: Path, shopper: FakeShopper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fate = fates(shopper, {"vastai-101": "crash"})
-    async with quick_orchestrator(tmp_path, shopper.url, fate=fate, pause=0.1) as house:
-        ident = await house.deployments.deploy(wish(max_spend=0.1))
-        await until(house, ident, lambda e: isinstance(e, ev.SessionRented))
+    async with quick_orchestrator(tmp_path, shopper.url, fate=fate, pause=0.1) as orchestrator:
+        ident = await orchestrator.deployments.deploy(spec(max_spend=0.1))
+        await until(orchestrator, ident, lambda e: isinstance(e, ev.SessionRented))
         monkeypatch.setattr(spending, "LEAST_MINUTES", 0.165)
-        story = await told(house, ident)
-    end = last(story)
-    assert offers_tried(story) == ["vastai-101"]
+        events = await told(orchestrator, ident)
+    end = last(events)
+    assert offers_tried(events) == ["vastai-101"]
     assert (end.outcome, end.kind, end.billing) == ("failed", "spend_limit", Billing.RELEASED)
     assert exit_codes.of_finished(end) == exit_codes.SPEND_LIMIT
     assert "minutes of vastai-102" in str(end.error)
@@ -96,9 +91,9 @@ async def test_whoever_goes_on_with_the_machine_goes_on_with_the_limit(
     tmp_path: Path, shopper: FakeShopper
 ) -> None:
     fate = fates(shopper, {"vastai-101": "crash"})
-    async with quick_orchestrator(tmp_path, shopper.url, fate=fate, pause=0.1) as house:
-        ident = await house.deployments.deploy(wish(after="keep", max_spend=1.0))
-        end = last(await told(house, ident))
+    async with quick_orchestrator(tmp_path, shopper.url, fate=fate, pause=0.1) as orchestrator:
+        ident = await orchestrator.deployments.deploy(spec(after="keep", max_spend=1.0))
+        end = last(await told(orchestrator, ident))
     assert end.outcome == "serving" and len(end.attempts) == 2
     journal = await Journal.open(tmp_path / "journal.sqlite")
     rental = next(r for r in await journal.rentals() if r.session_id == end.session_id)
@@ -108,9 +103,9 @@ async def test_whoever_goes_on_with_the_machine_goes_on_with_the_limit(
 
 
 async def test_without_a_limit_nothing_ends(tmp_path: Path, shopper: FakeShopper) -> None:
-    async with quick_orchestrator(tmp_path, shopper.url) as house:
-        ident = await house.deployments.deploy(wish(after="hold"))
-        await until(house, ident, lambda e: isinstance(e, ev.Noted) and "holding" in e.text)
+    async with quick_orchestrator(tmp_path, shopper.url) as orchestrator:
+        ident = await orchestrator.deployments.deploy(spec(after="hold"))
+        await until(orchestrator, ident, lambda e: isinstance(e, ev.Noted) and "holding" in e.text)
         await asyncio.sleep(0.5)
-        await house.deployments.decide(ident, AfterServing.RELEASE)
-        assert last(await told(house, ident)).error is None
+        await orchestrator.deployments.decide(ident, AfterServing.RELEASE)
+        assert last(await told(orchestrator, ident)).error is None

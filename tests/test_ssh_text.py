@@ -106,9 +106,9 @@ def test_progress_shows_its_last_state() -> None:
 def test_endless_progress_stays_small_and_true() -> None:
     splitter = LineSplitter()
     for step in range(20_000):
-        assert splitter.feed(b"\x1b[2K step %d of a long story\r" % step) == []
-    assert splitter.pending() == " step 19999 of a long story"
-    assert splitter.feed(b"\n") == [" step 19999 of a long story"]
+        assert splitter.feed(b"\x1b[2K step %d of a long line\r" % step) == []
+    assert splitter.pending() == " step 19999 of a long line"
+    assert splitter.feed(b"\n") == [" step 19999 of a long line"]
 
 
 def test_overlong_state_is_replaced_by_the_next() -> None:

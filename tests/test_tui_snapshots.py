@@ -100,7 +100,7 @@ async def choose(pilot: Pilot[Any], name: str) -> None:
 
 
 def test_offers_without_two_providers(picture: Compare) -> None:
-    """Both are greyed with the reason; one of them because of a remembered wish."""
+    """Both are greyed with the reason; one of them because of what was remembered."""
     orchestrator = ScriptedOrchestrator()
     orchestrator.left_out = [
         Exclusion("provider", "bluelobster", "no refunds", START, None, scope="user"),
