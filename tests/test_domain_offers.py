@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from gdl.domain.offers import Offer, OfferQuery
 from gdl.domain.ranking import Exclusions, alike, rank, why_none
-from gdl.domain.requirements import MemoryModel, ModelShape
+from gdl.domain.requirements.estimate import MemoryModel
+from gdl.domain.requirements.shape import ModelShape
 
 
 def offer(ident: str, price: float, **more: object) -> Offer:

@@ -12,7 +12,7 @@ from engine_support import L4, V100, cpu_host, gpu_host, make_plan
 from gdl.domain.errors import DeployError, UsageError
 from gdl.domain.offers import Offer, OfferQuery
 from gdl.domain.ranking import rank, why_none
-from gdl.domain.requirements import ModelShape, quantized
+from gdl.domain.requirements.shape import ModelShape, quantized
 from gdl.engines.registry import get
 from gdl.orchestrator.leasing.requirements import sized
 from gdl.settings import Engine, Install, Settings

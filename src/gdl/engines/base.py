@@ -22,7 +22,9 @@ from gdl.domain.errors import UsageError
 from gdl.domain.host import HostFacts
 from gdl.domain.offers import OfferQuery
 from gdl.domain.remedies import Remedy, RemedyKind
-from gdl.domain.requirements import MemoryModel, ModelShape
+from gdl.domain.requirements.allocation import Allocation, GpuKind, Load
+from gdl.domain.requirements.architecture import Architecture
+from gdl.domain.requirements.shape import CONCURRENCY, CONTEXT, ModelShape, Need
 from gdl.domain.secret import Secret
 from gdl.domain.spec import DeploymentSpec
 from gdl.settings import Settings
@@ -147,6 +149,24 @@ class Preview:
     hint: str = ""
 
 
+class Memory(Protocol):
+    """What an engine takes of GPUs and disk for a model."""
+
+    def needed(
+        self, shape: ModelShape, *, context: int = CONTEXT, sequences: int = CONCURRENCY
+    ) -> Need:
+        """A guess for a model of which no more is known than its size."""
+        ...
+
+    def allocation(self, model: Architecture, load: Load, gpu: GpuKind) -> Allocation:
+        """What each GPU of a group of `load.tensor_parallel` holds."""
+        ...
+
+    def tp_allowed(self, model: Architecture, load: Load) -> tuple[int, ...]:
+        """The numbers of GPUs that the model can be split over, from 1 up."""
+        ...
+
+
 class Engine(Protocol):
     """What serves models. All of it is stateless data and pure functions: an engine touches no
     connection, no file of the user's and no other engine."""
@@ -161,7 +181,7 @@ class Engine(Protocol):
     def readiness(self) -> Readiness: ...
 
     @property
-    def memory(self) -> MemoryModel: ...
+    def memory(self) -> Memory: ...
 
     # -- models ----------------------------------------------------------------------------------
 

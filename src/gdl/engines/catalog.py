@@ -10,7 +10,7 @@ from functools import cache
 from importlib.resources import files
 
 from gdl.domain.errors import UsageError
-from gdl.domain.requirements import ModelShape
+from gdl.domain.requirements.shape import ModelShape
 from gdl.engines.base import Model
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)

@@ -9,7 +9,7 @@ import shlex
 from gdl.domain.errors import UsageError
 from gdl.domain.host import HostFacts
 from gdl.domain.offers import OfferQuery
-from gdl.domain.requirements import ModelShape
+from gdl.domain.requirements.shape import ModelShape
 from gdl.domain.secret import Secret
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines import catalog

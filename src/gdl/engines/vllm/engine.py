@@ -16,7 +16,7 @@ from gdl.domain.engine import (
 from gdl.domain.errors import UsageError
 from gdl.domain.host import HostFacts
 from gdl.domain.offers import OfferQuery
-from gdl.domain.requirements import MemoryModel
+from gdl.domain.requirements.estimate import MemoryModel
 from gdl.domain.secret import Secret
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines import catalog

@@ -9,7 +9,7 @@ from datetime import datetime
 from gdl.domain.health import HealthSample
 from gdl.domain.phase import Phase
 from gdl.domain.readings import CheckRound, GpuLoad
-from gdl.domain.requirements import Need
+from gdl.domain.requirements.shape import Need
 from gdl.domain.secret import Secret
 from gdl.domain.session import Session
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gdl.domain.offers import OfferQuery
-from gdl.domain.requirements import CONCURRENCY, CONTEXT, Need, quantized
+from gdl.domain.requirements.shape import CONCURRENCY, CONTEXT, Need, quantized
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines.base import Engine, Model, check_runtime
 from gdl.orchestrator.api.views import SizedModel

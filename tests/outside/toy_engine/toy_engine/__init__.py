@@ -19,7 +19,8 @@ from gdl.domain.engine import (
 from gdl.domain.errors import UsageError
 from gdl.domain.host import HostFacts
 from gdl.domain.offers import OfferQuery
-from gdl.domain.requirements import MemoryModel, ModelShape
+from gdl.domain.requirements.estimate import MemoryModel
+from gdl.domain.requirements.shape import ModelShape
 from gdl.domain.secret import Secret
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines.base import LogMark, Model, Plan, PlanPart, Preview, ServerCommand, Step

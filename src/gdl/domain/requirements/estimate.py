@@ -1,4 +1,4 @@
-"""How much VRAM and disk a model needs.
+"""How much VRAM and disk a model needs, for an engine of which only a few figures are known.
 
 Weights: parameters x bytes per parameter. KV cache: 2 (keys and values) x layers x KV heads x
 head size x bytes x tokens x concurrent sequences. Overhead: activations, CUDA context and graphs,
@@ -7,55 +7,13 @@ by each engine's own figures, as is what it needs for every sequence whatever it
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-CONTEXT = 4096
-"""Tokens a request is counted with, while nobody says how many."""
-CONCURRENCY = 4
-"""Requests at a time, likewise."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelShape:
-    """`parameters_b` in 10^9. Unknown layers, heads or sizes: 0, and the KV cache is guessed.
-    stored_bytes: per parameter in the files, where that is not what is loaded; else 0."""
-
-    parameters_b: float
-    layers: int = 0
-    kv_heads: int = 0
-    head_size: int = 0
-    max_context: int = 0
-    bytes_per_parameter: float = 2.0
-    stored_bytes: float = 0.0
-
-    @property
-    def weights_gb(self) -> float:
-        """In the memory of the GPUs."""
-        return self.parameters_b * self.bytes_per_parameter
-
-    @property
-    def files_gb(self) -> float:
-        """On the way there, and on the disk."""
-        return self.parameters_b * (self.stored_bytes or self.bytes_per_parameter)
-
-
-def quantized(shape: ModelShape, each: float | None) -> ModelShape:
-    """The shape with so many bytes per parameter. As it is for None, and for a model whose weights
-    have fewer than 16 bits already."""
-    if each is None or shape.bytes_per_parameter < 2:
-        return shape
-    return replace(shape, bytes_per_parameter=each, stored_bytes=shape.bytes_per_parameter)
-
-
-@dataclass(frozen=True, slots=True)
-class Need:
-    """Gigabytes (10^9). `vram_gb` is what the GPUs must have together; `disk_gb` is whole GB."""
-
-    weights_gb: float
-    kv_cache_gb: float
-    overhead_gb: float
-    vram_gb: float
-    disk_gb: int
+from gdl.domain.requirements.allocation import Allocation, GpuKind, Load
+from gdl.domain.requirements.architecture import Architecture
+from gdl.domain.requirements.fit import Holding, fitted
+from gdl.domain.requirements.layers import AttentionLayer
+from gdl.domain.requirements.shape import CONCURRENCY, CONTEXT, ModelShape, Need
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,4 +50,32 @@ class MemoryModel:
             overhead_gb=overhead,
             vram_gb=(weights + kv + overhead) / self.utilization,
             disk_gb=round(self.disk_gb + 1.3 * shape.files_gb + 0.5),
+        )
+
+    def allocation(self, model: Architecture, load: Load, gpu: GpuKind) -> Allocation:
+        """Plain arithmetic: every attention layer keeps every token, and GPUs share alike."""
+        usable = int(self.utilization * gpu.memory_gib * 2**30)
+        return fitted(model, load, gpu, usable, self._holding, self.tp_allowed(model, load))
+
+    def tp_allowed(self, model: Architecture, load: Load) -> tuple[int, ...]:
+        """Whatever divides the attention heads, up to 8."""
+        return tuple(n for n in range(1, 9) if model.heads % n == 0)
+
+    def _holding(self, model: Architecture, load: Load) -> Holding:
+        weights = (model.stored_bytes or 2 * sum(p.numbers for p in model.parts)) / (
+            load.tensor_parallel
+        )
+        each = sum(
+            layer.kv_heads * (layer.head_size + layer.value_size) * self.cache_bytes
+            for layer in model.layers
+            if isinstance(layer, AttentionLayer)
+        )
+        overhead = (self.fixed_gb + self.sequence_gb * load.sequences) * 1e9
+        return Holding(
+            weights_bytes=int(weights),
+            overhead_bytes=int(overhead + self.activation_share * weights),
+            kv_bytes_per_token=each / load.tensor_parallel,
+            state_bytes_per_sequence=0,
+            block_size=1,
+            kv_bytes_of=lambda tokens: int(each / load.tensor_parallel * tokens),
         )

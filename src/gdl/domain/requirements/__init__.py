@@ -1,0 +1,2 @@
+"""How much memory and disk a model needs: guessed from its size, or worked out from its
+configuration."""

@@ -1,0 +1,89 @@
+"""The layers of a model by what they keep of a sequence, and the parts of its weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class CacheKind(StrEnum):
+    """What a layer keeps of a sequence while it is served."""
+
+    FULL = "full"
+    """Keys and values of every token."""
+    SLIDING = "sliding"
+    """Of the last `window` tokens."""
+    CHUNKED = "chunked"
+    """Of the current chunk of `window` tokens."""
+    MLA = "mla"
+    """One compressed vector for every token, whatever the number of heads."""
+    INDEXER = "indexer"
+    """The keys by which sparse attention picks its tokens."""
+    CROSS = "cross"
+    """Keys and values of what the encoder read."""
+    MAMBA1 = "mamba1"
+    MAMBA2 = "mamba2"
+    DELTANET = "deltanet"
+    """Gated DeltaNet: a state of constant size."""
+    KDA = "kda"
+    """Kimi delta attention: likewise, with a convolution each for query, key and value."""
+    SHORT_CONV = "short_conv"
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionLayer:
+    """window: tokens, 0 where there is none. kv_heads, head_size and value_size of an MLA layer: 1,
+    the compressed vector's, 0."""
+
+    kind: CacheKind
+    kv_heads: int
+    head_size: int
+    value_size: int
+    window: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StateLayer:
+    """A layer that keeps a state of constant size.
+
+    heads, head_size: of the values. key_heads, key_size: of the keys; for Mamba, groups and state
+    size. kernel: tokens of its convolution. conv_size: numbers of each that it takes in besides
+    values and keys. state_bytes: of a number of the state, 0: as the model's own.
+    """
+
+    kind: CacheKind
+    heads: int
+    head_size: int
+    key_heads: int
+    key_size: int
+    kernel: int
+    conv_size: int = 0
+    state_bytes: int = 0
+
+
+Layer = AttentionLayer | StateLayer
+
+
+class Split(StrEnum):
+    """How tensor parallelism divides a part of the weights."""
+
+    ALL = "all"
+    """Every GPU holds 1/n."""
+    HEADS = "kv_heads"
+    """Likewise, but at least one of `heads` each."""
+    NONE = "none"
+    """Every GPU holds all of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some weights of a model, all layers together. numbers: how many. quantized: stored in the
+    checkpoint's quantized form. heads: see Split.HEADS. tower: vision or audio, omitted when only
+    language is served. name: as configurations list what is not quantized, such as "lm_head"."""
+
+    name: str
+    numbers: int
+    split: Split = Split.ALL
+    quantized: bool = False
+    heads: int = 0
+    tower: bool = False
