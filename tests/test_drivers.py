@@ -18,6 +18,7 @@ from gdl.domain.errors import DeployError
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines.registry import get
 from gdl.host.inspection import inspect_host
+from gdl.hub.catalogue import resolve
 from gdl.settings import Settings
 from gdl.ssh.reconnecting import Link
 from local_shell import put_script
@@ -79,7 +80,7 @@ async def test_look_and_plan(case: Case, tmp_path: Path, monkeypatch: pytest.Mon
     assert facts.has_gpu == (not case.smi)
     assert (facts.driver, facts.cuda) == (case.driver, case.cuda)
     engine = get("vllm")
-    model = engine.resolve("qwen2.5-0.5b")
+    model = resolve("qwen2.5-0.5b")
     spec = DeploymentSpec("qwen2.5-0.5b", "ssh")
 
     def plan() -> str:

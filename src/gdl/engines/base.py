@@ -20,6 +20,7 @@ from gdl.domain.engine import (
 )
 from gdl.domain.errors import UsageError
 from gdl.domain.host import HostFacts
+from gdl.domain.model import Model
 from gdl.domain.offers import OfferQuery
 from gdl.domain.remedies import Remedy, RemedyKind
 from gdl.domain.requirements.allocation import Allocation, GpuKind, Load
@@ -28,23 +29,6 @@ from gdl.domain.requirements.shape import CONCURRENCY, CONTEXT, ModelShape, Need
 from gdl.domain.secret import Secret
 from gdl.domain.spec import DeploymentSpec
 from gdl.settings import Settings
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A model as it will be served.
-
-    typed: what the user wrote. source: "hub" | "path" | "packaged". location: hub id, or the path
-    on the machine (for "packaged": relative to the work folder). served_name: its name in the API.
-    shape None: its size is not known. gated: needs a token and an accepted licence.
-    """
-
-    typed: str
-    source: str
-    location: str
-    served_name: str
-    shape: ModelShape | None = None
-    gated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,12 +169,9 @@ class Engine(Protocol):
 
     # -- models ----------------------------------------------------------------------------------
 
-    def resolve(self, model: str) -> Model:
-        """Alias, hub id or path to a Model. Raises UsageError with suggestions."""
-        ...
-
     def models(self) -> tuple[Model, ...]:
-        """The models known by alias."""
+        """The models that it brings itself, and serves no others; none: it takes what the hub
+        has."""
         ...
 
     def capabilities(self, model: Model) -> Capabilities:

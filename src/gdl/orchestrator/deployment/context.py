@@ -9,11 +9,12 @@ from pathlib import Path
 from gdl.domain import events as ev
 from gdl.domain.decisions import AfterFailure
 from gdl.domain.deployment import DeploymentState
+from gdl.domain.model import Model
 from gdl.domain.phase import Phase
 from gdl.domain.remedies import Remedy
 from gdl.domain.rental import Rental
 from gdl.domain.spec import ConfirmedOffer, DeploymentSpec
-from gdl.engines.base import Engine, Model
+from gdl.engines.base import Engine
 from gdl.orchestrator.deployment.decisions import Decisions
 from gdl.orchestrator.deployment.event_channel import EventChannel
 from gdl.orchestrator.deployment.exclusions import DeploymentExclusions

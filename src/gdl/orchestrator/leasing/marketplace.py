@@ -18,7 +18,7 @@ from gdl.journal.store import Journal
 from gdl.orchestrator.api.read_only import changing
 from gdl.orchestrator.api.views import ModelRow, SizedModel
 from gdl.orchestrator.leasing import model_rows
-from gdl.orchestrator.leasing.requirements import needed_of, resolved, sized
+from gdl.orchestrator.leasing.requirements import known, needed_of, resolved, sized
 from gdl.orchestrator.leasing.track_record import TrackRecords
 from gdl.settings import Settings
 
@@ -97,7 +97,7 @@ class Marketplace:
 
     def models(self) -> list[ModelRow]:
         engine = self._engine
-        return [model_rows.row(engine, model) for model in engine.models()]
+        return [model_rows.row(engine, model) for model in known(engine)]
 
     def size(self, query: OfferQuery) -> SizedModel:
         return sized(self._engine, query, self._settings)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from gdl.domain.model import Model
 from gdl.domain.spec import DeploymentSpec
-from gdl.engines.base import Engine, Model
+from gdl.engines.base import Engine
 from gdl.orchestrator.api.views import ModelRow
 
 

@@ -4,18 +4,41 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from gdl.domain.errors import UsageError
+from gdl.domain.model import Model
 from gdl.domain.offers import OfferQuery
 from gdl.domain.requirements.shape import CONCURRENCY, CONTEXT, Need, quantized
 from gdl.domain.spec import DeploymentSpec
-from gdl.engines.base import Engine, Model, check_runtime
+from gdl.engines.base import Engine, check_runtime
+from gdl.hub import catalogue
 from gdl.orchestrator.api.views import SizedModel
 from gdl.orchestrator.deployment.engine_habits import rules_of
 from gdl.settings import Settings
 
 
+def found(engine: Engine, name: str) -> Model:
+    """What was typed, as a model: one of the engine's own, else as catalogue and name tell it.
+    Raises UsageError with suggestions."""
+    own = engine.models()
+    if not own:
+        return catalogue.resolve(name)
+    for model in own:
+        if model.typed == name:
+            return model
+    raise UsageError(
+        f"{engine.info.display_name} serves no {ascii(name)[:60]}",
+        f"one of {', '.join(model.typed for model in own)}",
+    )
+
+
+def known(engine: Engine) -> tuple[Model, ...]:
+    """The models to choose from by alias."""
+    return engine.models() or catalogue.known()
+
+
 def resolved(engine: Engine, name: str, query: OfferQuery) -> Model:
     """The model in the quantization asked for. Raises UsageError for a name that cannot be."""
-    model = engine.resolve(name)
+    model = found(engine, name)
     if model.shape is None:
         return model
     each = engine.info.quantizations.get(query.quantization)

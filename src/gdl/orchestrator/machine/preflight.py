@@ -9,9 +9,9 @@ from dataclasses import replace
 
 from gdl.domain.errors import DeployError
 from gdl.domain.host import CommandRunner, HostFacts
+from gdl.domain.model import Model
 from gdl.domain.offers import Offer
 from gdl.domain.promises import broken_promise
-from gdl.engines.base import Model
 from gdl.host import download
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.machine.download_rate import SLOW_MB_S

@@ -16,10 +16,11 @@ from gdl.domain import events as ev
 from gdl.domain.decisions import AfterFailure, AfterServing, Decision
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.errors import GdlError, UsageError
+from gdl.domain.model import Model
 from gdl.domain.phase import Phase
 from gdl.domain.rental import Rental
 from gdl.domain.spec import DeploymentSpec
-from gdl.engines.base import Engine, EngineResolver, Model
+from gdl.engines.base import Engine, EngineResolver
 from gdl.journal.store import DeploymentRow, Journal
 from gdl.orchestrator.api.read_only import changing, refuse_read_only
 from gdl.orchestrator.api.views import ResumableDeployment

@@ -18,12 +18,13 @@ from gdl.domain.engine import (
 )
 from gdl.domain.errors import UsageError
 from gdl.domain.host import HostFacts
+from gdl.domain.model import Model
 from gdl.domain.offers import OfferQuery
 from gdl.domain.requirements.estimate import MemoryModel
 from gdl.domain.requirements.shape import ModelShape
 from gdl.domain.secret import Secret
 from gdl.domain.spec import DeploymentSpec
-from gdl.engines.base import LogMark, Model, Plan, PlanPart, Preview, ServerCommand, Step
+from gdl.engines.base import LogMark, Plan, PlanPart, Preview, ServerCommand, Step
 from gdl.settings import Settings
 
 _MODELS = {"toy-small": 0.1, "toy-big": 30.0}
@@ -47,13 +48,11 @@ class ToyEngine:
     readiness = Readiness("/readyz", ready=frozenset({204}), metrics="/figures")
     memory = MemoryModel(sequence_gb=0.25)
 
-    def resolve(self, model: str) -> Model:
-        if model not in _MODELS:
-            raise UsageError(f"no toy {ascii(model)[:60]}", f"one of {', '.join(_MODELS)}")
-        return Model(model, "packaged", f"toys/{model}", model, ModelShape(_MODELS[model]))
-
     def models(self) -> tuple[Model, ...]:
-        return tuple(self.resolve(name) for name in _MODELS)
+        return tuple(
+            Model(name, "packaged", f"toys/{name}", name, ModelShape(size))
+            for name, size in _MODELS.items()
+        )
 
     def capabilities(self, model: Model) -> Capabilities:
         return Capabilities()

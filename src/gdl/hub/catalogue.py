@@ -1,4 +1,4 @@
-"""Models: those known by alias (models.toml), and what can be told from any other name."""
+"""Models: those known by alias (catalogue.toml), and what can be told from any other name."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from functools import cache
 from importlib.resources import files
 
 from gdl.domain.errors import UsageError
+from gdl.domain.model import Model
 from gdl.domain.requirements.shape import ModelShape
-from gdl.engines.base import Model
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 _SIZE = re.compile(r"(?<![\w.])(?:(\d+)x)?(\d+(?:\.\d+)?)([bm])(?![a-z0-9])", re.IGNORECASE)
@@ -22,7 +22,7 @@ _LONGEST = 4096
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One model of models.toml. `heads`: attention heads; `chat`: it has a chat template;
+    """One model of catalogue.toml. `heads`: attention heads; `chat`: it has a chat template;
     `packaged`: requirement of the distribution that carries its weights, or ""."""
 
     alias: str
@@ -44,13 +44,16 @@ class Entry:
             served_name=self.id if by_id else self.alias,
             shape=self.shape,
             gated=self.gated,
+            heads=self.heads,
+            chat=self.chat,
+            packaged=self.packaged if packaged else "",
         )
 
 
 @cache
 def entries() -> dict[str, Entry]:
     """All known models by alias, in the file's order."""
-    raw = tomllib.loads(files("gdl.engines").joinpath("models.toml").read_text("utf-8"))
+    raw = tomllib.loads(files("gdl.hub").joinpath("catalogue.toml").read_text("utf-8"))
     return {alias: _entry(alias, fields) for alias, fields in raw.items()}
 
 
@@ -74,16 +77,6 @@ def _entry(alias: str, fields: dict[str, object]) -> Entry:
         chat=bool(fields.get("chat", True)),
         packaged=str(fields.get("packaged", "")),
     )
-
-
-def entry_of(model: Model) -> Entry | None:
-    """The catalog's entry for a resolved model, if it is a known one."""
-    for entry in entries().values():
-        if model.source == "hub" and model.location == entry.id:
-            return entry
-        if model.source == "packaged" and model.location == f"models/{entry.alias}":
-            return entry
-    return None
 
 
 def known() -> tuple[Model, ...]:
