@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gdl.domain.model_facts import ModelFacts
 from gdl.domain.requirements.shape import ModelShape
 
 
@@ -19,7 +20,8 @@ class Model:
     heads: attention heads, 0 when not known. chat: it has a chat template, as far as is known.
     packaged: requirement of the distribution that carries its weights, or "". base: hub id of the
     model that this one is a variant of, or "". file: which of the files of a GGUF repository, such
-    as "Q4_K_M", or "".
+    as "Q4_K_M", or "". facts: what hub or catalogue say of it, None where there is nothing but the
+    name.
     """
 
     typed: str
@@ -33,3 +35,4 @@ class Model:
     packaged: str = ""
     base: str = ""
     file: str = ""
+    facts: ModelFacts | None = None

@@ -197,9 +197,8 @@ class DeploymentRegistry:
         )
         need = needed_of(engine, model, spec.query, self._settings)
         vram_gb = None if need is None else need.vram_gb
-        await deployment.emit(
-            ev.DeploymentPlanned(spec, model.location, model.served_name, vram_gb)
-        )
+        planned = ev.DeploymentPlanned(spec, model.location, model.served_name, vram_gb)
+        await deployment.emit(planned)
         self._here[ident] = deployment
         return deployment
 
