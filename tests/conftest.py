@@ -18,6 +18,10 @@ pytest_plugins = ["market_support"]
 
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# No test asks the real model hub; those of the hub name a server of their own.
+os.environ["HF_HUB_OFFLINE"] = "1"
+for name in ("HF_ENDPOINT", "HF_TOKEN"):
+    os.environ.pop(name, None)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import tempfile
 import tomllib
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -27,13 +26,31 @@ from pydantic_settings import (
 )
 
 from gdl.domain.errors import UsageError
-from gdl.domain.spec import DEFAULT_ENGINE
+from gdl.settings.sections import (
+    Engine,
+    Hub,
+    Install,
+    Public,
+    Sandbox,
+    SshHost,
+    Timeouts,
+    checked_url,
+)
 
-
-def _checked_url(value: str) -> str:
-    if not re.fullmatch(r"https?://[^\s/]+(/[^\s]*)?", value):
-        raise ValueError("must look like http://host:port")
-    return value.rstrip("/")
+__all__ = [
+    "Engine",
+    "Hub",
+    "Install",
+    "Public",
+    "Sandbox",
+    "Settings",
+    "SshHost",
+    "Timeouts",
+    "config_file",
+    "default_config_file",
+    "load",
+    "write_first",
+]
 
 
 def _flattened(table: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
@@ -42,132 +59,6 @@ def _flattened(table: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
             yield from _flattened(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
-
-
-class Timeouts(BaseModel):
-    """Seconds. A time-out ends a wait; it never ends a machine without saying so."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    http: float = Field(default=30.0, gt=0)
-    """Ordinary requests to the backend."""
-    rent: float = Field(default=310.0, gt=0)
-    """Rent and release: the shopper itself may take 300 s, and a cut request cancels its work."""
-    session: float = Field(default=600.0, gt=0)
-    """From the rent answer to a machine that can be entered."""
-    connect: float = Field(default=20.0, gt=0)
-    """One SSH connection, including authentication."""
-    keepalive: float = Field(default=15.0, gt=0)
-    """Between two SSH keep-alives; three missed ones end the connection."""
-    command: float = Field(default=60.0, gt=0)
-    """A short command on the machine."""
-    install: float = Field(default=1800.0, gt=0)
-    """One installation step."""
-    start: float = Field(default=1800.0, gt=0)
-    """From the server's start to a model that answers; downloads and compilation included."""
-    stall: float = Field(default=180.0, gt=0)
-    """A starting server that does nothing for so long, by all that is measured, is given up."""
-    inference: float = Field(default=120.0, gt=0)
-    """One request to the served model."""
-    release: float = Field(default=600.0, gt=0)
-    """Until the backend confirms that the machine is gone."""
-
-
-class Install(BaseModel):
-    """How the engine gets onto the machine."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    version: str = ""
-    """A release such as "0.32.0"; empty: the newest that fits the machine."""
-    installer: Literal["auto", "uv", "pip"] = "auto"
-    """auto: uv, and pip where uv cannot be had."""
-    runtime: Literal["auto", "venv", "container", "binary"] = "auto"
-    """Where the engine runs. venv: an environment of its own on the machine. container: its own
-    image, by docker. binary: a program that needs neither, where an engine has one. auto: the
-    environment, and the image where that fails and docker works."""
-    find_links: tuple[str, ...] = ()
-    """Folders or pages with wheels, as pip's --find-links. The machine's own pip configuration
-    is honoured in any case."""
-    extra_index_url: tuple[str, ...] = ()
-    """Further package indexes, as pip's --extra-index-url."""
-    work_dir: str = Field(default="~/.gdl-tui", pattern=r"^(~/|/)[^\x00\n]+$")
-    """Folder on the machine for the environment, models and jobs; kept on machines of your own,
-    so that the next deployment is quick. The `local` backend uses its own."""
-    python: str = ""
-    """Version or path of the Python to use, such as "3.12"; empty: one that fits."""
-
-
-class Engine(BaseModel):
-    """What serves, and how it is run."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: str = DEFAULT_ENGINE
-    """The engine; `gdl.engines.registry` has those there are."""
-    port: int = Field(default=8000, ge=1, le=65535)
-    """The port on the machine."""
-    host: str = "127.0.0.1"
-    """The address it listens on; the tunnel makes anything wider needless."""
-    log: str = ""
-    """The server's log on the machine; empty: where this engine or the backend puts it."""
-    args: tuple[str, ...] = ()
-    """Further arguments for the server."""
-    env: dict[str, str] = Field(default_factory=dict)
-    """Further environment for the server."""
-    max_model_len: int | None = Field(default=None, gt=0)
-    """Context length; None: what suits the model and the machine."""
-
-
-class Public(BaseModel):
-    """Where cloudflared comes from, for `gdl-tui public` alone: nothing is public by itself."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    cloudflared: str = Field(default="", pattern=r"^((https?://|/|~/)[^\x00-\x20]+)?$")
-    """URL of the program itself (no archive), or its path on the machine; empty: the release for
-    Linux that this version knows the checksums of."""
-    sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
-    """SHA-256 of that file, in lower case. Nothing else is run."""
-
-
-class SshHost(BaseModel):
-    """A machine one already has, listed in the configuration."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    host: str
-    """`user@host:port`, or an alias of ~/.ssh/config."""
-    identity: str = ""
-    """Private key file; empty: what ~/.ssh/config or the agent offers."""
-    price_per_hour: float = Field(default=0.0, ge=0)
-    gpu: str = ""
-    gpu_count: int = Field(default=0, ge=0)
-    vram_gb: float = Field(default=0.0, ge=0)
-    location: str = ""
-
-
-class Sandbox(BaseModel):
-    """The simulated market of the `sandbox` backend. Nothing there is rented or costs anything."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    scenario: str = "demo"
-    """What goes wrong: the name of a scenario, or the path of its file."""
-    seed: int = Field(default=0, ge=0)
-    """The same seed draws the same offers, and lets the same things fail."""
-    speed: float = Field(default=1.0, ge=0.1, le=1000)
-    """How many times faster than usual simulated time passes."""
-    offers: int = Field(default=0, ge=0, le=100_000)
-    """Offers to list; 0: the usual sixty."""
-    url: str = ""
-    """A sandbox that runs already (`gdl-tui sandbox`); empty: one in this process, which ends
-    with it."""
-
-    @field_validator("url")
-    @classmethod
-    def _http_url(cls, value: str) -> str:
-        return _checked_url(value) if value else value
 
 
 class Settings(BaseSettings):
@@ -216,6 +107,7 @@ class Settings(BaseSettings):
     timeouts: Timeouts = Field(default_factory=Timeouts)
     install: Install = Field(default_factory=Install)
     engine: Engine = Field(default_factory=Engine)
+    hub: Hub = Field(default_factory=Hub)
     sandbox: Sandbox = Field(default_factory=Sandbox)
     public: Public = Field(default_factory=Public)
 
@@ -228,7 +120,7 @@ class Settings(BaseSettings):
     @field_validator("shopper_url")
     @classmethod
     def _http_url(cls, value: str) -> str:
-        return _checked_url(value)
+        return checked_url(value)
 
     @cached_property
     def keys_dir(self) -> Path:
@@ -333,9 +225,29 @@ def load(config: Path | None = None, **flags: Any) -> Settings:
         raise UsageError(
             f"cannot read {_config_file}: {error.strerror}", "check its permissions"
         ) from None
+    return _with_hub_environment(settings)
+
+
+def _with_hub_environment(settings: Settings) -> Settings:
+    """What the hub's own tools read from the environment, where nothing else says it."""
+    told: dict[str, Any] = {}
     if settings.hf_token is None and os.environ.get("HF_TOKEN"):
-        settings = settings.model_copy(update={"hf_token": SecretStr(os.environ["HF_TOKEN"])})
-    return settings
+        told["hf_token"] = SecretStr(os.environ["HF_TOKEN"])
+    hub: dict[str, Any] = {}
+    endpoint = os.environ.get("HF_ENDPOINT", "").strip()
+    if endpoint and not settings.hub.endpoint:
+        try:
+            hub["endpoint"] = checked_url(endpoint)
+        except ValueError as error:
+            raise UsageError(f"HF_ENDPOINT {error}", "correct or unset it") from None
+    if os.environ.get("HF_HUB_OFFLINE", "").strip().upper() in _TRUE:
+        hub["offline"] = True
+    if hub:
+        told["hub"] = settings.hub.model_copy(update=hub)
+    return settings.model_copy(update=told) if told else settings
+
+
+_TRUE = frozenset({"1", "ON", "YES", "TRUE"})
 
 
 def _explain(error: ValidationError) -> UsageError:

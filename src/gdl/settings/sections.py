@@ -1,0 +1,163 @@
+"""The tables of the settings, such as [install] and [engine]."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from gdl.domain.spec import DEFAULT_ENGINE
+
+
+def checked_url(value: str) -> str:
+    """An http(s) address without the slash at its end. Raises ValueError."""
+    if not re.fullmatch(r"https?://[^\s/]+(/[^\s]*)?", value):
+        raise ValueError("must look like http://host:port")
+    return value.rstrip("/")
+
+
+class Timeouts(BaseModel):
+    """Seconds. A time-out ends a wait; it never ends a machine without saying so."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    http: float = Field(default=30.0, gt=0)
+    """Ordinary requests to the backend."""
+    rent: float = Field(default=310.0, gt=0)
+    """Rent and release: the shopper itself may take 300 s, and a cut request cancels its work."""
+    session: float = Field(default=600.0, gt=0)
+    """From the rent answer to a machine that can be entered."""
+    connect: float = Field(default=20.0, gt=0)
+    """One SSH connection, including authentication."""
+    keepalive: float = Field(default=15.0, gt=0)
+    """Between two SSH keep-alives; three missed ones end the connection."""
+    command: float = Field(default=60.0, gt=0)
+    """A short command on the machine."""
+    install: float = Field(default=1800.0, gt=0)
+    """One installation step."""
+    start: float = Field(default=1800.0, gt=0)
+    """From the server's start to a model that answers; downloads and compilation included."""
+    stall: float = Field(default=180.0, gt=0)
+    """A starting server that does nothing for so long, by all that is measured, is given up."""
+    inference: float = Field(default=120.0, gt=0)
+    """One request to the served model."""
+    release: float = Field(default=600.0, gt=0)
+    """Until the backend confirms that the machine is gone."""
+    hub: float = Field(default=15.0, gt=0)
+    """One request to the model hub; a connection to it has at most 3."""
+
+
+class Install(BaseModel):
+    """How the engine gets onto the machine."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    version: str = ""
+    """A release such as "0.32.0"; empty: the newest that fits the machine."""
+    installer: Literal["auto", "uv", "pip"] = "auto"
+    """auto: uv, and pip where uv cannot be had."""
+    runtime: Literal["auto", "venv", "container", "binary"] = "auto"
+    """Where the engine runs. venv: an environment of its own on the machine. container: its own
+    image, by docker. binary: a program that needs neither, where an engine has one. auto: the
+    environment, and the image where that fails and docker works."""
+    find_links: tuple[str, ...] = ()
+    """Folders or pages with wheels, as pip's --find-links. The machine's own pip configuration
+    is honoured in any case."""
+    extra_index_url: tuple[str, ...] = ()
+    """Further package indexes, as pip's --extra-index-url."""
+    work_dir: str = Field(default="~/.gdl-tui", pattern=r"^(~/|/)[^\x00\n]+$")
+    """Folder on the machine for the environment, models and jobs; kept on machines of your own,
+    so that the next deployment is quick. The `local` backend uses its own."""
+    python: str = ""
+    """Version or path of the Python to use, such as "3.12"; empty: one that fits."""
+
+
+class Engine(BaseModel):
+    """What serves, and how it is run."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = DEFAULT_ENGINE
+    """The engine; `gdl.engines.registry` has those there are."""
+    port: int = Field(default=8000, ge=1, le=65535)
+    """The port on the machine."""
+    host: str = "127.0.0.1"
+    """The address it listens on; the tunnel makes anything wider needless."""
+    log: str = ""
+    """The server's log on the machine; empty: where this engine or the backend puts it."""
+    args: tuple[str, ...] = ()
+    """Further arguments for the server."""
+    env: dict[str, str] = Field(default_factory=dict)
+    """Further environment for the server."""
+    max_model_len: int | None = Field(default=None, gt=0)
+    """Context length; None: what suits the model and the machine."""
+
+
+class Hub(BaseModel):
+    """Where models come from, and where their sizes and settings are asked for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    endpoint: str = ""
+    """The hub or a mirror of it; empty: HF_ENDPOINT, else https://huggingface.co."""
+    offline: bool = False
+    """Ask nobody: what is kept, and the program's own list, must do. Also by HF_HUB_OFFLINE."""
+    fresh_hours: float = Field(default=24.0, ge=0)
+    """Hours for which an answer of the hub is taken from the data folder without asking again."""
+
+    @field_validator("endpoint")
+    @classmethod
+    def _http_url(cls, value: str) -> str:
+        return checked_url(value) if value else value
+
+
+class Public(BaseModel):
+    """Where cloudflared comes from, for `gdl-tui public` alone: nothing is public by itself."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    cloudflared: str = Field(default="", pattern=r"^((https?://|/|~/)[^\x00-\x20]+)?$")
+    """URL of the program itself (no archive), or its path on the machine; empty: the release for
+    Linux that this version knows the checksums of."""
+    sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+    """SHA-256 of that file, in lower case. Nothing else is run."""
+
+
+class SshHost(BaseModel):
+    """A machine one already has, listed in the configuration."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    host: str
+    """`user@host:port`, or an alias of ~/.ssh/config."""
+    identity: str = ""
+    """Private key file; empty: what ~/.ssh/config or the agent offers."""
+    price_per_hour: float = Field(default=0.0, ge=0)
+    gpu: str = ""
+    gpu_count: int = Field(default=0, ge=0)
+    vram_gb: float = Field(default=0.0, ge=0)
+    location: str = ""
+
+
+class Sandbox(BaseModel):
+    """The simulated market of the `sandbox` backend. Nothing there is rented or costs anything."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    scenario: str = "demo"
+    """What goes wrong: the name of a scenario, or the path of its file."""
+    seed: int = Field(default=0, ge=0)
+    """The same seed draws the same offers, and lets the same things fail."""
+    speed: float = Field(default=1.0, ge=0.1, le=1000)
+    """How many times faster than usual simulated time passes."""
+    offers: int = Field(default=0, ge=0, le=100_000)
+    """Offers to list; 0: the usual sixty."""
+    url: str = ""
+    """A sandbox that runs already (`gdl-tui sandbox`); empty: one in this process, which ends
+    with it."""
+
+    @field_validator("url")
+    @classmethod
+    def _http_url(cls, value: str) -> str:
+        return checked_url(value) if value else value
