@@ -35,6 +35,7 @@ from gdl.domain.errors import UsageError
 from gdl.domain.health import CheckStatus
 from gdl.domain.phase import Billing, Phase
 from gdl.domain.remedies import Remedy, RemedyKind
+from gdl.journal import ledger
 from gdl.orchestrator.service import Orchestrator
 from local_processes import processes_naming
 from local_shell import put_script
@@ -136,6 +137,30 @@ async def test_leaving_an_attached_session_keeps_the_machine(sim: Simulation) ->
         assert [r.session.id for r in await orchestrator.sessions.rows()] == [end.session_id]
         row = await orchestrator.sessions.destroy(str(end.session_id))
         assert row.session.terminal
+    nothing_is_left(sim)
+
+
+@pytest.mark.parametrize("attached", [True, False])
+async def test_a_session_that_another_process_destroys_did_not_die(
+    attached: bool, sim: Simulation
+) -> None:
+    flags = {"engine": {"port": sim.settings().engine.port}}
+    async with sim.house(**flags) as house, sim.house(**flags) as other:
+        if attached:
+            end = last(await deployed(house, spec(after="keep")))
+            ident = await house.deployments.attach(str(end.session_id))
+        else:
+            ident = await house.deployments.deploy(spec(after="hold"))
+        await until(house, ident, holding)
+        deployment = house.deployments.get(ident)
+        assert deployment is not None and deployment.rental is not None
+        await other.sessions.destroy(str(deployment.rental.session_id))
+        story = await told(house, ident)
+        end = last(story)
+        assert end.kind == "cancelled" and "destroyed by another gdl-tui" in str(end.error)
+        assert end.billing is Billing.NONE
+        assert phases(story).count(Phase.STARTING) <= 1
+        assert await ledger.entries(other._journal) == []
     nothing_is_left(sim)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -134,17 +134,25 @@ class Releaser:
     # -- for a session without a deployment in this process --------------------------------------
 
     async def release_session(
-        self, session_id: str, tell: Tell | None = None, *, session: Session | None = None
+        self,
+        session_id: str,
+        tell: Tell | None = None,
+        *,
+        session: Session | None = None,
+        first: Callable[[Rental], Awaitable[None]] | None = None,
     ) -> None:
-        """Release a session and wait for the proof. session: as it was listed. Raises
-        ReleaseUnconfirmed; it is looked after then."""
+        """Release a session and wait for the proof. session: as it was listed. first: what is to
+        be ended on the machine before the backend is asked. Raises ReleaseUnconfirmed; it is
+        looked after then."""
         rentals = await self._rentals_of(session_id, session)
-        # A process that works on the machine knows from its billing why it goes.
+        # A process that works on the machine knows from our record why it goes.
         asked = [
             await self._request(replace(r, billing=self._in_doubt), save=True) for r in rentals
         ]
         evidence = Evidence() if not asked else evidence_of(asked[0], requests_now=1)
         try:
+            if first is not None and asked:
+                await first(asked[0])
             verdict = await self.bring_about(session_id, evidence, tell)
         except BaseException:
             await uninterrupted(self._not_awaited(rentals, asked, evidence))
@@ -240,10 +248,9 @@ class Releaser:
     async def _request(self, rental: Rental, *, save: bool = False) -> Rental:
         """The end is being asked for: journaled before the request goes out."""
         rental = requested(rental, self._clock())
-        if self._backend.traits.bills:
-            if save:
-                await self.save(rental)
-            await self._enter(rental, LedgerKind.RELEASE_REQUESTED, "asking the backend to end it")
+        if save:
+            await self.save(rental)
+        await self._enter(rental, LedgerKind.RELEASE_REQUESTED, "asking the backend to end it")
         return rental
 
     async def _take_back(self, were: Sequence[Rental], asked: Sequence[Rental], why: str) -> None:
@@ -253,28 +260,29 @@ class Releaser:
             written = now.get(was.intent_id, was)
             if written.billing is self._in_doubt and written.released_at is None:
                 await self._enter(rental, LedgerKind.RELEASE_UNCERTAIN, why)
-                await self.save(replace(rental, billing=was.billing, doubt=why))
+                bills = self._backend.traits.bills
+                await self.save(replace(rental, billing=was.billing, doubt=why) if bills else was)
 
     async def _doubtful(
         self, rental: Rental, why: str, kind: LedgerKind = LedgerKind.RELEASE_UNCERTAIN
     ) -> Rental:
-        if self._backend.traits.bills:
-            await self._enter(rental, kind, why)
+        await self._enter(rental, kind, why)
         return replace(rental, billing=self._in_doubt, doubt=why)
 
     async def settled_elsewhere(self, rental: Rental) -> bool:
         """Whether another process has released this session meanwhile, or is doing so, at its
         user's wish."""
         written = await self._written(rental)
-        asked = written.billing is Billing.UNKNOWN and rental.billing is Billing.ACTIVE
+        if self._backend.traits.bills:
+            asked = written.billing is Billing.UNKNOWN and rental.billing is Billing.ACTIVE
+        else:
+            asked = written.release_requests > rental.release_requests
         return written.released_at is not None or asked
 
     async def _written_off(self, rental: Rental, why: str) -> Rental:
         """The rental of a session that is gone. Its keys, which open nothing any more, go too. A
         key that the user named stays, also where it is the one of another rental."""
-        bills = self._backend.traits.bills
-        if bills:
-            await self._enter(rental, LedgerKind.RELEASED, why)
+        await self._enter(rental, LedgerKind.RELEASED, why)
         ours = self._settings.keys_dir
         for name in (rental.key_file, rental.api_key_file, rental.host_key_file):
             path = Path(name)
@@ -284,7 +292,7 @@ class Releaser:
             await public_endpoints.forget(self._journal, rental.session_id or "")
         return replace(
             rental,
-            billing=Billing.RELEASED if bills else Billing.NONE,
+            billing=Billing.RELEASED if self._backend.traits.bills else Billing.NONE,
             released_at=self._clock(),
             key_file="",
             api_key_file="",
@@ -293,7 +301,10 @@ class Releaser:
         )
 
     async def _enter(self, rental: Rental, kind: LedgerKind, evidence: str) -> None:
-        """Into the ledger. A machine is released also when that cannot be written."""
+        """Into the ledger, where something is billed at all. A machine is released also when that
+        cannot be written."""
+        if not self._backend.traits.bills:
+            return
         with contextlib.suppress(GdlError):
             one = ledger.entry(rental, kind, self._clock(), evidence)
             await ledger.add(self._journal, one)

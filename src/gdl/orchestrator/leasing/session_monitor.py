@@ -17,6 +17,7 @@ from gdl.domain.errors import (
     SessionFailed,
     SessionGone,
 )
+from gdl.domain.rental import Rental
 from gdl.domain.session import Session, SessionStatus
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.leasing.releasing import Releaser
@@ -114,10 +115,18 @@ class SessionMonitor:
             if found is not nothing:
                 return found
 
-    async def real_cause(self, deployment: Deployment, error: GdlError) -> GdlError:
-        """Why a machine stopped answering, when its backend knows: it is gone."""
+    async def real_cause(
+        self, deployment: Deployment, error: GdlError, *, cut: bool = True
+    ) -> GdlError:
+        """Why a machine stopped answering, or its server ended, when its backend or our record
+        knows: it is gone. cut: it is out of reach; else it told us itself what is wrong, and only
+        of one that nobody destroys our record knows better."""
         rental = deployment.rental
-        if not self._backend.traits.bills or rental is None or rental.session_id is None:
+        if rental is None or rental.session_id is None:
+            return error
+        if not self._backend.traits.bills:
+            return await self._destroyed_elsewhere(rental) or error
+        if not cut:
             return error
         try:
             session = await self._backend.session(rental.session_id)
@@ -134,11 +143,15 @@ class SessionMonitor:
     ) -> GdlError:
         """Why a session is over that should not be."""
         rental = deployment.rental
-        if rental is not None and await self._releaser.settled_elsewhere(rental):
-            return Cancelled(
-                f"session {session.id} was destroyed by another gdl-tui", "deploy again"
-            )
+        if rental is not None and (elsewhere := await self._destroyed_elsewhere(rental)):
+            return elsewhere
         if session.time_over(self._clock()):
             return SessionFailed(f"{what}{TIME_OVER}", RESERVE_LONGER)
         said = session.error or "no reason given"
         return SessionFailed(f"{what}session {session.status}: {said}", _NEXT)
+
+    async def _destroyed_elsewhere(self, rental: Rental) -> Cancelled | None:
+        if not await self._releaser.settled_elsewhere(rental):
+            return None
+        what = f"session {rental.session_id} was destroyed by another gdl-tui"
+        return Cancelled(what, "deploy again")

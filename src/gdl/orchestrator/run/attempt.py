@@ -121,8 +121,7 @@ class Attempt:
 
     async def set_up(self, session: Session) -> None:
         """From a running session to SERVING."""
-        dep = self._deployment
-        await dep.enter(Phase.CONNECTING, str(session.ssh))
+        await self._deployment.enter(Phase.CONNECTING, str(session.ssh))
         await self.machine.connect(session)
         await self.from_preflight()
 
@@ -303,20 +302,21 @@ class Attempt:
         try:
             await self.server.fail("the server ended while serving")
         except DeployError as error:
-            forbidden = self._deployment.spec.auto_fix is False
-            away = self.machine.out_of_reach.is_set()
+            hopeless = self._revived or self._deployment.spec.auto_fix is False
+            hopeless = hopeless or self.machine.out_of_reach.is_set()
             error.message += " It had been started once more before." if self._revived else ""
-            if plan is None or api_key is None or self._revived or forbidden or away:
+            if hopeless or plan is None or api_key is None:
                 raise
+            if await self.real_cause(error) is not error:
+                raise  # somebody has ended it
             self._revived = True
             await self.remediation.tell(Remedy(RemedyKind.RESTART), "auto")
             await self.to_proof(plan, api_key, installed=True)
 
     async def real_cause(self, error: GdlError) -> GdlError:
-        """The error, or that the machine itself is gone, when its backend knows that."""
-        if not (self.machine.out_of_reach.is_set() or isinstance(error, SshError)):
-            return error  # it is there and told us itself what is wrong
-        return await self.renter.monitor.real_cause(self._deployment, error)
+        """The error, or that the machine itself is gone, when that is known."""
+        cut = self.machine.out_of_reach.is_set() or isinstance(error, SshError)
+        return await self.renter.monitor.real_cause(self._deployment, error, cut=cut)
 
     async def release(self) -> None:
         """Release the machine and wait for the proof. Raises ReleaseUnconfirmed."""

@@ -163,13 +163,8 @@ class RentedSessions:
             if tell is not None:
                 tell(text)
 
-        session_id = session.id
-        rentals = await self._lookup.rentals_of(session_id)
-        if not self._backend.traits.bills:
-            await self._stop_server(rentals)
-        elif rentals:
-            await self._unpublish(rentals[0])
-        await self._releaser.release_session(session_id, told, session=session)
+        first = self._unpublish if self._backend.traits.bills else self._stop_server
+        await self._releaser.release_session(session.id, told, session=session, first=first)
 
     async def _unpublish(self, rental: Rental) -> None:
         """End what is public on a machine that goes anyway, as far as it can be reached."""
@@ -182,18 +177,16 @@ class RentedSessions:
             ):
                 await unpublish(link, entered, self._journal)
 
-    async def _stop_server(self, rentals: list[Rental]) -> None:
+    async def _stop_server(self, rental: Rental) -> None:
         """On a machine that nobody destroys, our server is ended by its pid."""
-        if not rentals:
-            return
         try:
-            async with self._reconnector.entered(rentals[0]) as (link, rental):
-                for job in await jobs.running_jobs(link, rental.work_dir):
+            async with self._reconnector.entered(rental) as (link, entered):
+                for job in await jobs.running_jobs(link, entered.work_dir):
                     await jobs.stop(link, job)
         except SshError as error:
             if not self._backend.traits.ends_processes:
                 raise MachineError(
-                    f"the server on {rentals[0].host} could not be ended: {error.message}",
+                    f"the server on {rental.host} could not be ended: {error.message}",
                     error.hint,
                 ) from None
 
