@@ -9,12 +9,14 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gdl.backends.shopper.backend import ShopperBackend
+from gdl.backends.shopper.service_clock import ServiceClock
 from gdl.domain.errors import (
     BackendError,
     BackendRefused,
@@ -166,6 +168,19 @@ async def test_times_are_told_by_our_clock_however_wrong_it_is(
         assert told["clock"].status == "warn" and word in told["clock"].detail
     finally:
         await backend.aclose()
+
+
+def test_a_long_answer_leaves_the_clock_as_short_ones_told_it() -> None:
+    at = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    date = format_datetime(at + timedelta(minutes=30), usegmt=True)
+    clock = ServiceClock(lambda: at)
+    clock.answered(date, 0.1)
+    known = clock.offset
+    # A rent takes minutes, and nobody knows when its header was written.
+    clock.answered(date, 200.0)
+    assert clock.offset == known
+    clock.answered(format_datetime(at, usegmt=True), 0.1)
+    assert clock.offset == timedelta()
 
 
 async def test_a_clock_that_is_right_is_no_finding(
@@ -411,6 +426,24 @@ async def test_a_long_retry_after_is_passed_on(
     assert caught.value.retry_after == 120
     assert "120 s" in caught.value.hint
     assert time.monotonic() - started < 60
+
+
+async def test_a_retry_after_that_is_a_date_counts_by_the_services_clock(
+    shopper: FakeShopper, tmp_path: Path
+) -> None:
+    backend = ShopperBackend(
+        settings(shopper.url, tmp_path), "me", now=lambda: datetime.now(UTC) - timedelta(hours=3)
+    )
+    theirs = datetime.now(UTC)
+    dates = [format_datetime(theirs + timedelta(seconds=s), usegmt=True) for s in (0, 120)]
+    headers = tuple(zip(("Date", "Retry-After"), dates, strict=True))
+    shopper.answer_with(Canned(429, b'{"error": "slow down"}', headers=headers))
+    try:
+        with pytest.raises(BackendRefused) as caught:
+            await backend.offers(ANY)
+    finally:
+        await backend.aclose()
+    assert caught.value.retry_after == pytest.approx(120, abs=10)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,6 @@ from typing import Any
 import httpx
 
 from gdl.backends.shopper.service_clock import ServiceClock
-from gdl.domain import clock
 from gdl.domain.backoff import RETRYING, Backoff
 from gdl.domain.errors import BackendError, BackendUnreachable
 from gdl.domain.text import one_line
@@ -191,9 +190,7 @@ class ShopperHttp:
         return Answer(
             status=response.status_code,
             content_type=response.headers.get("content-type", "").lower(),
-            retry_after=parse_retry_after(
-                response.headers.get("retry-after"), clock.now() + self.clock.offset
-            ),
+            retry_after=parse_retry_after(response.headers.get("retry-after"), self.clock.theirs()),
             body=bytes(body),
         )
 

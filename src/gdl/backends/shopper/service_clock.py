@@ -38,10 +38,15 @@ class ServiceClock:
         # The header is cut to whole seconds.
         latest = told + timedelta(seconds=1) - self._now() + timedelta(seconds=max(seconds, 0.0))
         earliest = told - self._now()
-        if abs(earliest) > _MOST:
+        if abs(earliest) > _MOST or earliest <= self.offset <= latest:
+            # No clock's, or nothing new: a long answer tells less than a short one before it.
             return
         agree = earliest <= _AGREE and latest >= -_AGREE
         self.offset = timedelta() if agree else earliest + (latest - earliest) / 2
+
+    def theirs(self) -> datetime:
+        """What the service's clock shows now."""
+        return self._now() + self.offset
 
     def ours(self, at: datetime | None) -> datetime | None:
         """A time that the service told, by this computer's clock."""
