@@ -1,7 +1,7 @@
 """How sessions of the simulated service end: by request, by themselves, by the service's checks.
 
-As the real service does it, whose word about an end can be wrong: see `shared/facts`, and the fault
-models `DestroyFails`, `SlowCreate` and `Refused.made`.
+As the real service does it, whose word about an end can be wrong: see the fault models
+`DestroyFails`, `SlowCreate` and `Refused.made`.
 """
 
 from __future__ import annotations
