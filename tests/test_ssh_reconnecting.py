@@ -11,6 +11,7 @@ import asyncssh
 import pytest
 
 from gdl.domain.errors import CommandTimeout, HostKeyChanged, SshAuthFailed, SshError
+from gdl.ssh.connection import Connection
 from gdl.ssh.reconnecting import Link
 from gdl.ssh.repeating import Repeating
 from ssh_server import LOOPBACK, SshServer, answering, serving
@@ -192,3 +193,19 @@ async def test_what_may_be_run_twice_is_run_again_after_a_cut(
     assert (await running).stdout == "done\n"
     with pytest.raises(CommandTimeout):
         await Repeating(link).run("sleep 60", timeout=0.2)
+
+
+async def test_a_file_is_read_through_cuts_in_a_row(
+    link: Link, server: SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "log"
+    file.write_text("abc")
+    read, cuts = Connection.read_at, iter(range(3))
+
+    async def cut_first(conn: Connection, path: str, offset: int, limit: int) -> tuple[bytes, int]:
+        if next(cuts, None) is not None:
+            await server.cut()
+        return await read(conn, path, offset, limit)
+
+    monkeypatch.setattr(Connection, "read_at", cut_first)
+    assert await link.read_at(str(file), 0, 10) == (b"abc", 3)

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import asyncssh
 
 from gdl.domain.backoff import RETRYING, Backoff
-from gdl.domain.errors import CommandTimeout, HostKeyChanged, SshAuthFailed, SshError, UsageError
+from gdl.domain.errors import (
+    CommandTimeout,
+    ForwardRefused,
+    HostKeyChanged,
+    SshAuthFailed,
+    SshError,
+    UsageError,
+)
 from gdl.domain.host import CommandResult
 from gdl.ssh.connection import Connection
 from gdl.ssh.dial import Target
@@ -19,6 +27,11 @@ _T = TypeVar("_T")
 
 _FIRST_DELAY_S = 0.2
 _MAX_DELAY_S = 5.0
+_TRIES = 6
+"""Of what may be done twice."""
+_CLOSES_S = 1.0
+"""A connection that breaks under a call is known to be closed a moment later."""
+_ALIVE_S = 10.0
 
 
 class Link:
@@ -84,20 +97,20 @@ class Link:
 
     async def put_text(self, path: str, text: str, mode: int = 0o600) -> None:
         """As Connection.put_text; done again on a fresh connection when cut."""
-        await self._twice(lambda conn: conn.put_text(path, text, mode))
+        await self.repeating(lambda conn: conn.put_text(path, text, mode))
 
     async def read_at(self, path: str, offset: int, limit: int) -> tuple[bytes, int]:
         """As Connection.read_at; done again on a fresh connection when cut."""
-        return await self._twice(lambda conn: conn.read_at(path, offset, limit))
+        return await self.repeating(lambda conn: conn.read_at(path, offset, limit))
 
     async def port_open(self, remote_port: int) -> bool:
         """As Connection.port_open; done again on a fresh connection when cut."""
-        return await self._twice(lambda conn: conn.port_open(remote_port))
+        return await self.repeating(lambda conn: conn.port_open(remote_port))
 
     async def forward(self, remote_port: int, local_port: int = 0) -> Forward:
         """As Connection.forward, and it outlives a cut: the local port stays the same. While the
         connection is down, who connects to the port is turned away at once."""
-        await self._twice(lambda conn: conn.prepare_forward(remote_port))
+        await self.repeating(lambda conn: conn.prepare_forward(remote_port))
         forward = Forward(self._raw, remote_port)
         await forward.listen(local_port)
         self._forwards.add(forward)
@@ -116,16 +129,26 @@ class Link:
         if self._conn is not None:
             await self._conn.aclose()
 
-    async def _twice(self, call: Callable[[Connection], Awaitable[_T]]) -> _T:
-        """Do what may be done twice; once more if the connection was cut meanwhile."""
-        conn = await self.get()
-        try:
-            return await call(conn)
-        except CommandTimeout:
-            raise
-        except SshError:
-            if not conn.closed:
+    async def repeating(self, call: Callable[[Connection], Awaitable[_T]]) -> _T:
+        """Do what may be done twice: again on a fresh connection when the one it ran on was cut.
+        Raises SshError when the machine stays out of reach, or answers on a connection that
+        stands."""
+        for _ in range(_TRIES - 1):
+            conn = await self.get()
+            try:
+                return await call(conn)
+            except ForwardRefused:
                 raise
+            except CommandTimeout:
+                # A cut that nobody told of looks the same: is anybody there?
+                if await _alive(conn):
+                    raise
+            except SshError:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_CLOSES_S):
+                        await conn.wait_closed()
+                if not conn.closed:
+                    raise
         return await call(await self.get())
 
     def _raw(self) -> asyncssh.SSHClientConnection | None:
@@ -180,6 +203,16 @@ class Link:
     def _check_open(self) -> None:
         if self._closed:
             raise SshError(f"the link to {self.target.label} is closed", "connect again")
+
+
+async def _alive(conn: Connection) -> bool:
+    """Whether a connection still answers; one that does not is closed."""
+    try:
+        await conn.run("true", timeout=_ALIVE_S)
+    except SshError:
+        await conn.aclose()
+        return False
+    return True
 
 
 def _seen(task: asyncio.Task[Connection]) -> None:
