@@ -11,8 +11,9 @@ import getpass
 import os
 import secrets
 import shutil
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -46,14 +47,6 @@ class _Open:
     created: datetime
 
 
-@dataclass(slots=True)
-class _Locks:
-    by_id: dict[str, asyncio.Lock] = field(default_factory=dict)
-
-    def of(self, ident: str) -> asyncio.Lock:
-        return self.by_id.setdefault(ident, asyncio.Lock())
-
-
 class LocalBackend:
     """The `local` backend. A session outlives this process: its detached jobs go on, and
     `session` in a later process opens a server for it again, with the same host key."""
@@ -65,7 +58,7 @@ class LocalBackend:
     def __init__(self, settings: Settings) -> None:
         self._root = Path(os.path.abspath(settings.data_dir)) / "local"  # noqa: PTH100 - links stay
         self._open: dict[str, _Open] = {}
-        self._locks = _Locks()
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._gpu: tuple[str, int, float] | None = None
 
     # -- where things are
@@ -115,7 +108,7 @@ class LocalBackend:
         ident = f"local-{secrets.token_hex(4)}"
         folder = self._folder(ident)
         created = clock.now()
-        async with self._locks.of(ident):
+        async with self._locks[ident]:
             try:
                 await asyncio.to_thread(session_folder.make, folder, created)
                 await self._start(ident, folder, created)
@@ -136,7 +129,7 @@ class LocalBackend:
     async def session(self, session_id: str) -> Session:
         """The session, its server running in this process from now on."""
         folder = self._folder(session_id)
-        async with self._locks.of(session_id):
+        async with self._locks[session_id]:
             opened = self._open.get(session_id)
             if opened is not None:
                 return self._session(session_id, opened.created)
@@ -192,7 +185,7 @@ class LocalBackend:
         if not SESSION_ID.fullmatch(session_id):
             return
         folder = self._folder(session_id)
-        async with self._locks.of(session_id):
+        async with self._locks[session_id]:
             opened = self._open.get(session_id)
             if opened is not None:
                 opened.server.closing = True
@@ -229,7 +222,7 @@ class LocalBackend:
     async def aclose(self) -> None:
         """Stop the servers. Detached jobs and folders stay: they are for a later process."""
         for ident in list(self._open):
-            async with self._locks.of(ident):
+            async with self._locks[ident]:
                 await self._close(ident)
 
 
