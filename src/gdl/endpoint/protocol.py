@@ -146,7 +146,7 @@ def status_fault(status: int, body: str) -> Fault:
     }
     hint = hints.get(status, "the server's log tells more" if status >= 500 else "")
     if 300 <= status < 400:
-        hint = "something else than the model server listens on this port"
+        hint = _NOT_OPENAI
     return Fault(f"http_{status}", f"HTTP {status}: {error_text(body) or phrase}", hint)
 
 
@@ -221,8 +221,8 @@ class ChunkReader:
                 raise Fault("protocol", "a chunk with malformed choices")
             self._take_choice(choices[0])
         if isinstance(usage, dict):
-            self._input = _count(usage.get("prompt_tokens"), self._input)
-            self._output = _count(usage.get("completion_tokens"), self._output)
+            self._input = token_count(usage.get("prompt_tokens"), self._input)
+            self._output = token_count(usage.get("completion_tokens"), self._output)
 
     def _take_choice(self, choice: dict[str, Any]) -> None:
         delta = choice.get("delta")
@@ -284,7 +284,8 @@ def _quote(text: str) -> str:
     return repr(one_line(text, 80))
 
 
-def _count(value: object, otherwise: int | None) -> int | None:
+def token_count(value: object, otherwise: int | None) -> int | None:
+    """What a server says that it counted; `otherwise` when that is no sane number."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**9:
         return value
     return otherwise

@@ -10,7 +10,7 @@ from gdl.domain.secret import Secret
 from gdl.loadgen.load import LoadShape, Outcome, Progress, run_load, warm_up
 from gdl.loadgen.metrics import Slo
 from gdl.loadgen.request_template import RequestTemplate
-from gdl.loadgen.sweep import Measure, Point, Swept, sweep
+from gdl.loadgen.sweep import Point, Swept, sweep
 from gdl.loadgen.transport import Limits, Transport
 from gdl.loadgen.transport_factory import transport_for
 from gdl.loadgen.workload import Workload
@@ -64,8 +64,7 @@ class Bench:
             )
             return await self._run(LoadShape(concurrency), count, workload, None)
 
-        points: Measure = measure
-        return await sweep(points, slo=self._options.slo, most=most, on_point=on_point)
+        return await sweep(measure, slo=self._options.slo, most=most, on_point=on_point)
 
     async def _run(
         self, shape: LoadShape, count: int, workload: Workload, on_progress: Progress | None

@@ -10,12 +10,17 @@ import orjson
 
 from gdl.domain.secret import Secret
 from gdl.domain.text import block, one_line
-from gdl.endpoint.protocol import Fault, error_text, redact, status_fault
+from gdl.endpoint.protocol import (
+    TEXT_LIMIT,
+    Fault,
+    error_text,
+    redact,
+    status_fault,
+    token_count,
+)
 from gdl.loadgen.http_connection import Exchange
 from gdl.loadgen.sse import EventParser
 
-TEXT_LIMIT = 200_000
-"""Characters kept of one answer."""
 _ERROR_BODY = 64 * 1024
 _DONE = b"[DONE]"
 
@@ -168,8 +173,8 @@ class _Answer:
             raise Fault("stream", f"the server gave up: {reason}")
         usage = chunk.get("usage")
         if isinstance(usage, dict):
-            self.input_tokens = _count(usage.get("prompt_tokens"), self.input_tokens)
-            self.output_tokens = _count(usage.get("completion_tokens"), self.output_tokens)
+            self.input_tokens = token_count(usage.get("prompt_tokens"), self.input_tokens)
+            self.output_tokens = token_count(usage.get("completion_tokens"), self.output_tokens)
 
     def _take_text(self, choices: Any) -> None:
         try:
@@ -185,12 +190,6 @@ class _Answer:
 def _nonsense(data: bytes) -> Fault:
     text = one_line(data[:400].decode(errors="replace"), 80)
     return Fault("protocol", f"not a JSON object: {text!r}")
-
-
-def _count(value: object, otherwise: int | None) -> int | None:
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**9:
-        return value
-    return otherwise
 
 
 def refusal_text(exchange: Exchange, key: Secret) -> str:
