@@ -51,7 +51,8 @@ class HealthMonitor:
         self._cut_at: float | None = None
 
     def judge(self, look: Look) -> bool:
-        """Take one more look into account; whether condition or reason changed."""
+        """Take one more look into account; whether the condition changed. Its reason is that of the
+        look that decided it."""
         wanted, reason = _read(look, self._readiness)
         if wanted is not Condition.UNREACHABLE:
             self._cut_at = None
