@@ -61,10 +61,27 @@ class EngineInfo:
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """What a served model can be asked for. chat: it has a chat template, else it is asked by
-    completions. tools: calls of tools come back as such."""
+    completions. tools: calls of tools come back as such. reasoning: what it thinks comes back
+    apart from what it answers. tool_parser, reasoning_parser: what the engine tells them by, as it
+    calls them; "" where it does not or nobody knows. remote_code: it is served only by running
+    Python code from the model's repository.
+    """
 
     chat: bool = True
     tools: bool = False
+    reasoning: bool = False
+    tool_parser: str = ""
+    reasoning_parser: str = ""
+    remote_code: bool = False
+
+    @property
+    def words(self) -> str:
+        """ "tools (hermes), reasoning (qwen3)"; "" without either."""
+        told = (
+            (self.tools, "tools", self.tool_parser),
+            (self.reasoning, "reasoning", self.reasoning_parser),
+        )
+        return ", ".join(f"{name} ({by})" if by else name for on, name, by in told if on)
 
 
 @dataclass(frozen=True, slots=True)

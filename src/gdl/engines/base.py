@@ -84,12 +84,15 @@ class ServerCommand:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Everything to run on one machine. `summary`: one line, such as "x-cpu 0.32.0 by uv".
-    otherwise: what to do when a step fails for good, in a way of its own."""
+    otherwise: what to do when a step fails for good, in a way of its own. capabilities: of this
+    server, started like this. notes: what it does without, and why, a sentence each."""
 
     summary: str
     steps: tuple[Step, ...]
     server: ServerCommand
     otherwise: Plan | None = None
+    capabilities: Capabilities = field(default_factory=Capabilities)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
