@@ -145,22 +145,22 @@ async def test_a_session_that_another_process_destroys_did_not_die(
     attached: bool, sim: Simulation
 ) -> None:
     flags = {"engine": {"port": sim.settings().engine.port}}
-    async with sim.house(**flags) as house, sim.house(**flags) as other:
+    async with sim.orchestrator(**flags) as here, sim.orchestrator(**flags) as there:
         if attached:
-            end = last(await deployed(house, spec(after="keep")))
-            ident = await house.deployments.attach(str(end.session_id))
+            end = last(await deployed(here, spec(after="keep")))
+            ident = await here.deployments.attach(str(end.session_id))
         else:
-            ident = await house.deployments.deploy(spec(after="hold"))
-        await until(house, ident, holding)
-        deployment = house.deployments.get(ident)
+            ident = await here.deployments.deploy(spec(after="hold"))
+        await until(here, ident, holding)
+        deployment = here.deployments.get(ident)
         assert deployment is not None and deployment.rental is not None
-        await other.sessions.destroy(str(deployment.rental.session_id))
-        story = await told(house, ident)
+        await there.sessions.destroy(str(deployment.rental.session_id))
+        story = await told(here, ident)
         end = last(story)
         assert end.kind == "cancelled" and "destroyed by another gdl-tui" in str(end.error)
         assert end.billing is Billing.NONE
         assert phases(story).count(Phase.STARTING) <= 1
-        assert await ledger.entries(other._journal) == []
+        assert await ledger.entries(there._journal) == []
     nothing_is_left(sim)
 
 
