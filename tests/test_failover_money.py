@@ -25,6 +25,7 @@ from gdl.domain.offers import OfferQuery
 from gdl.domain.phase import Billing, Phase
 from gdl.domain.rental import Rental
 from gdl.domain.secret import Secret
+from gdl.journal import ledger
 from gdl.journal.store import DeploymentRow, Journal
 from gdl.keyring.key_files import write_key
 from gdl.simulator.fault_models import Disk, Misreported
@@ -616,10 +617,12 @@ async def test_a_request_of_a_dead_process_is_matched_with_what_it_made(
     made = await shopper.rent_elsewhere("vastai-101")
     key = tmp_path / "keys" / "old.pem"
     async with journal_of(tmp_path) as journal:
-        await owned(journal, intent(provider=provider), pid=GONE_PID, key=key)
+        await owned(journal, intent(provider=provider, price=9.0), pid=GONE_PID, key=key)
     async with quick_orchestrator(tmp_path, shopper.url) as orchestrator:
         (row,) = await orchestrator.sessions.rows()
         assert (row.session.id, row.ours, row.billing) == (made, True, "active")
+        rented = (await ledger.entries(orchestrator._journal))[-1]
+        assert rented.price == row.session.price_per_hour != 9.0
         findings = {f.name: f for f in await orchestrator.support.doctor()}
         assert made in findings["orphans"].detail
         assert deletes(shopper) == set()

@@ -3,7 +3,6 @@ an end, ends without a proof. Nothing is destroyed here whose end nobody has ask
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -21,6 +20,7 @@ from gdl.journal.store import DeploymentRow, Journal
 from gdl.orchestrator.leasing import process_liveness
 from gdl.orchestrator.leasing.ambiguous import MAY_BE_MADE, may_be_made
 from gdl.orchestrator.leasing.releasing import Releaser
+from gdl.orchestrator.leasing.rental_key import answered_by
 from gdl.settings import Settings
 
 _CLOCKS_DIFFER = timedelta(minutes=2)
@@ -145,17 +145,8 @@ class Orphans:
             return None
         if len(may_be) > 1:
             return None
-        # The key is written before the journal learns of the session.
-        key = self._settings.keys_dir / f"{rental.intent_id}.pem"
-        there = await asyncio.to_thread(key.is_file)
-        rental = replace(
-            rental,
-            session_id=may_be[0].id,
-            billing=Billing.ACTIVE,
-            key_file=str(key) if there else "",
-            host_key_file=str(key.with_suffix(".hostkey")) if there else "",
-        )
-        why = f"{_FOUND}; its key is {'here' if there else 'lost'}"
+        rental = await answered_by(rental, may_be[0], self._settings.keys_dir)
+        why = f"{_FOUND}; its key is {'here' if rental.key_file else 'lost'}"
         await self._write(rental, LedgerKind.RENTED, why, may_be[0])
         return may_be[0].id
 

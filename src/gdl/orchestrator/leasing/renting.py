@@ -34,6 +34,7 @@ from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.leasing.ambiguous import AmbiguousRents
 from gdl.orchestrator.leasing.releasing import Releaser, uninterrupted
 from gdl.orchestrator.leasing.rent_proof import made_nothing
+from gdl.orchestrator.leasing.rental_key import host_key_path, key_path
 from gdl.orchestrator.leasing.resumed_rent import ResumedRents
 from gdl.orchestrator.leasing.retry import LONGEST_S, Retries, retrying
 from gdl.orchestrator.leasing.session_monitor import SessionMonitor
@@ -211,7 +212,7 @@ class Renter:
         deployment.record.rented(rental)
         key_file = rented.identity_file or ""
         if rented.private_key is not None:
-            path = self._settings.keys_dir / f"{rental.intent_id}.pem"
+            path = key_path(self._settings.keys_dir, rental)
             try:
                 key_file = str(await asyncio.to_thread(write_key, path, rented.private_key))
             except GdlError as error:
@@ -225,7 +226,7 @@ class Renter:
             alias=rented.config_alias or "",
             work_dir=rented.work_dir or "",
             engine_log=rented.engine_log or "",
-            host_key_file=str(self._settings.keys_dir / f"{rental.intent_id}.hostkey"),
+            host_key_file=str(host_key_path(self._settings.keys_dir, rental)),
             price=rented.session.price_per_hour or rental.price,
         )
         session = rented.session

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from gdl.domain.session import Session
 from gdl.journal import ledger
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.leasing.ambiguous import AmbiguousRents
+from gdl.orchestrator.leasing.rental_key import answered_by, key_path
 from gdl.orchestrator.leasing.retry import LONGEST_S, retrying
 from gdl.settings import Settings
 
@@ -86,7 +86,7 @@ class ResumedRents:
             deployment.progress,
             limit_s=min(LONGEST_S, self._settings.timeouts.session),
         )
-        key = self._settings.keys_dir / f"{rental.intent_id}.pem"
+        key = key_path(self._settings.keys_dir, rental)
         if not await asyncio.to_thread(key.is_file):
             why = GdlError("the answer to the rent request did not arrive before the end")
             clean = await self._ambiguous.resolve(deployment, rental, offer, before, why)
@@ -98,14 +98,7 @@ class ResumedRents:
         if session is None:
             await self._ambiguous.forget(deployment, rental, why=_NOTHING_CAME)
             return None
-        made = replace(
-            rental,
-            session_id=session.id,
-            billing=Billing.ACTIVE,
-            key_file=str(key),
-            host_key_file=str(key.with_suffix(".hostkey")),
-            price=session.price_per_hour or rental.price,
-        )
+        made = await answered_by(rental, session, self._settings.keys_dir)
         seen = "its answer reached this computer: found among the backend's sessions, with its key"
         entry = ledger.entry(
             made, LedgerKind.RENTED, self._clock(), seen, service_at=session.created_at
