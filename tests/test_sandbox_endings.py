@@ -21,6 +21,7 @@ from gdl.simulator.scenario import Scenario
 from gdl.simulator.service import Service
 from gdl.simulator.wire_format import Json, Refusal
 from shopper_support import default_key, listing
+from virtual_time import dates_by_the_loop, in_virtual_time
 
 OFFER = "vastai-101"
 BODY: Json = {
@@ -40,6 +41,12 @@ QUICK = {
     "check": 0.01,
     "stuck": 100.0,
 }
+
+
+@pytest.fixture(autouse=True)
+def one_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("market", "endings", "rented_session")
+    dates_by_the_loop(monkeypatch, *(f"gdl.simulator.{name}" for name in names))
 
 
 def market(*faults: OfferFault, **timing: float) -> Market:
@@ -64,13 +71,14 @@ async def running(market: Market) -> str:
     return ident
 
 
+@in_virtual_time
 async def test_an_end_blocks_and_is_refused_while_the_marketplace_refuses() -> None:
     made = market(DestroyFails(), destroy_tries=0.2)
     ident = await running(made)
     began = asyncio.get_running_loop().time()
     with pytest.raises(Refusal, match="failed to verify destruction"):
         await made.destroy(ident)
-    assert asyncio.get_running_loop().time() - began >= 0.2
+    assert asyncio.get_running_loop().time() - began == pytest.approx(0.2)
     assert made.show(ident)["status"] == "stopping" and made.rented() == [ident]
     # Asked again it does nothing, and says that all is well.
     await made.destroy(ident)
@@ -78,6 +86,7 @@ async def test_an_end_blocks_and_is_refused_while_the_marketplace_refuses() -> N
     await made.aclose()
 
 
+@in_virtual_time
 async def test_an_old_session_fails_in_the_middle_of_its_end_and_is_then_forgotten() -> None:
     made = market(DestroyFails(), stuck=0.0, failed=10.0, destroy_tries=0.3)
     ident = await running(made)
@@ -92,6 +101,7 @@ async def test_an_old_session_fails_in_the_middle_of_its_end_and_is_then_forgott
     await made.aclose()
 
 
+@in_virtual_time
 async def test_an_end_that_goes_through_leaves_no_error_of_a_check() -> None:
     made = market(DestroyFails(times=2), stuck=0.0, failed=10.0)
     ident = await running(made)
@@ -102,6 +112,7 @@ async def test_an_end_that_goes_through_leaves_no_error_of_a_check() -> None:
 
 
 @pytest.mark.parametrize("asked", [True, False])
+@in_virtual_time
 async def test_a_session_that_failed_is_over_whether_its_machine_is_gone_or_not(
     asked: bool,
 ) -> None:
@@ -115,6 +126,7 @@ async def test_a_session_that_failed_is_over_whether_its_machine_is_gone_or_not(
     await made.aclose()
 
 
+@in_virtual_time
 async def test_a_machine_appears_after_its_session_was_ended() -> None:
     made = market(SlowCreate(after=0.1))
     creating = asyncio.create_task(made.create(BODY))
@@ -130,6 +142,7 @@ async def test_a_machine_appears_after_its_session_was_ended() -> None:
     await made.aclose()
 
 
+@in_virtual_time
 async def test_a_slow_request_that_is_cut_off_leads_to_a_machine_all_the_same() -> None:
     made = market(SlowCreate(after=0.1))
     creating = asyncio.create_task(made.create(BODY))
@@ -145,6 +158,7 @@ async def test_a_slow_request_that_is_cut_off_leads_to_a_machine_all_the_same() 
     await made.aclose()
 
 
+@in_virtual_time
 async def test_a_session_whose_request_was_cut_off_fails_when_it_is_old() -> None:
     made = market(SlowCreate(after=0.1), stuck=0.2, failed=0.01)
     creating = asyncio.create_task(made.create(BODY))
@@ -158,6 +172,7 @@ async def test_a_session_whose_request_was_cut_off_fails_when_it_is_old() -> Non
     await made.aclose()
 
 
+@in_virtual_time
 async def test_a_machine_that_was_made_is_not_told_and_a_sweep_finds_it() -> None:
     made = market(Refused(error="vastai CreateInstance failed (HTTP 500)", made=True), sweep=0.1)
     with pytest.raises(Refusal):

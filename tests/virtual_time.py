@@ -4,13 +4,16 @@ same every time. Sockets on loopback are real; whoever measures must ask the loo
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import selectors
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from typing import Any, ParamSpec, TypeVar
 
 import pytest
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _LOOKS = 4
@@ -76,6 +79,28 @@ class VirtualClock:
 
         with asyncio.Runner(loop_factory=made) as runner:
             return runner.run(work)
+
+
+def in_virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """For a test that measures by its loop's time alone."""
+
+    @functools.wraps(test)
+    def run(*given: P.args, **named: P.kwargs) -> None:
+        VirtualClock().run(test(*given, **named))
+
+    return run
+
+
+def dates_by_the_loop(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
+    """In the named modules `datetime.now` is the loop's time, too."""
+
+    class LoopDate(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> LoopDate:
+            return cls.fromtimestamp(1.8e9 + asyncio.get_running_loop().time(), tz or UTC)
+
+    for module in modules:
+        monkeypatch.setattr(f"{module}.datetime", LoopDate)
 
 
 def clock_for(monkeypatch: pytest.MonkeyPatch, *places: str) -> VirtualClock:
