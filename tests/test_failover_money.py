@@ -28,6 +28,7 @@ from gdl.domain.secret import Secret
 from gdl.journal import ledger
 from gdl.journal.store import DeploymentRow, Journal
 from gdl.keyring.key_files import write_key
+from gdl.orchestrator.leasing.release_requests import _Wait
 from gdl.simulator.fault_models import Disk, Misreported
 from shopper_support import FakeShopper, default_key, listing
 from waiting import wait_until
@@ -424,9 +425,15 @@ async def test_destroying_what_cannot_be_released_does_not_say_that_it_was(
 
 
 async def test_an_unconfirmed_release_ends_failover_and_is_asked_for_again_meanwhile(
-    tmp_path: Path, shopper: FakeShopper
+    tmp_path: Path, shopper: FakeShopper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shopper.inject("delete", "unverified", None)
+
+    def left_s(_: _Wait) -> float:
+        """The time is over with the third request, whatever the clock says."""
+        return 0.0 if len(shopper.seen("DELETE", "/api/v1/sessions/")) > 2 else 1.0
+
+    monkeypatch.setattr(_Wait, "left_s", property(left_s))
     flags: Flags = {"timeouts": {"http": 1, "rent": 2, "session": 3, "release": 0.8}}
     async with quick_orchestrator(
         tmp_path, shopper.url, fate=lambda _: "crash", **flags

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +17,8 @@ from gdl.domain.benchmark import OWN_LOAD, BenchLoad
 from gdl.domain.decisions import AfterServing
 from gdl.domain.phase import Phase
 from gdl.domain.spec import DeploymentSpec
+from gdl.endpoint import health_checks
+from gdl.orchestrator.endpoint import served_endpoint
 from waiting import wait_until
 
 pytestmark = pytest.mark.long
@@ -24,7 +29,18 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     support.isolate(monkeypatch, tmp_path)
 
 
-async def test_a_serving_machine_has_gauges_rounds_and_a_load_of_ones_own(tmp_path: Path) -> None:
+async def once_the_log_says_so(
+    probe: Callable[[], Awaitable[bool]], *, ended: asyncio.Event, nudge: asyncio.Event, **more: Any
+) -> bool:
+    """Nobody asks whether it serves before its log, which tells of every part, has come so far."""
+    await nudge.wait()
+    return await health_checks.wait_ready(probe, ended=ended, nudge=nudge, **more)
+
+
+async def test_a_serving_machine_has_gauges_rounds_and_a_load_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(served_endpoint, "wait_ready", once_the_log_says_so)
     async with support.sandbox(support.settings(tmp_path, "calm")) as (orchestrator, _):
         spec = DeploymentSpec("tinyllama", "sandbox", bench=False, after="hold")
         ident = await orchestrator.deployments.deploy(spec)
