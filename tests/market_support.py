@@ -115,6 +115,8 @@ class Place:
     shopper: FakeShopper
     cable: Cable
     session: str
+    entry: tuple[str, ...] = ("-m", "gdl")
+    """What Python is given to run."""
 
     async def has_no_tunnel(self) -> bool:
         return not await self.gdl("tunnel", "--json")
@@ -122,7 +124,7 @@ class Place:
     async def gdl(self, *words: str, code: int = 0) -> str:
         """What the command line prints; in a process of its own."""
         child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gdl", "--backend", "shopper", *words),
+            *(sys.executable, *self.entry, "--backend", "shopper", *words),
             env={
                 **os.environ,
                 "GDL_DATA_DIR": str(self.simulation.folder / "data"),

@@ -69,6 +69,8 @@ class Api:
         self._seats = asyncio.Semaphore(max(served.seats, 1))
         self._number = 0
         self._metrics = Metrics()
+        self.answered = asyncio.Event()
+        """A generation has gone well."""
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -151,6 +153,7 @@ class Api:
         counts["prompt"] += answer.prompt_tokens
         counts["generation"] += answer.count
         counts[answer.reason] += 1
+        self.answered.set()
         return None
 
     @contextlib.asynccontextmanager

@@ -270,14 +270,16 @@ async def serve(listener: socket.socket, start: Start) -> None:
         await asyncio.sleep(fault["after"])
         fail(fault)
     if start.engine_fault.at_work():
-        await engine_goes(start, script, server)
+        await engine_goes(start, api, script, server)
     await watch_owner(start.host)
     server.close()
 
 
-async def engine_goes(start: Start, script: Script, server: asyncio.Server) -> None:
-    """The engine is killed while it serves, or left behind."""
+async def engine_goes(start: Start, api: Api, script: Script, server: asyncio.Server) -> None:
+    """The engine is killed while it serves, or left behind: some time after its first answer,
+    which is the proof that it serves, however slow the way to it was."""
     fault = start.engine_fault
+    await api.answered.wait()
     await asyncio.sleep(fault.after_s)
     if not fault.kills:
         fault.orphan()
