@@ -3,6 +3,7 @@ one of another package."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -164,8 +165,13 @@ def test_a_benchmark_in_the_words_of_the_service() -> None:
     assert alone["hardware"] == {"gpu_name": "RTX 3090", "gpu_count": 2}
 
 
-async def test_closing_twice(backend: Backend) -> None:
+async def test_closing_twice_leaves_nothing_open(backend: Backend) -> None:
+    before = asyncio.all_tasks()
+    assert await backend.offers(OfferQuery()) and await backend.check()
     await backend.aclose()
+    await backend.aclose()
+    # The connections that the other side has seen to close are its tasks, too.
+    await wait_until(lambda: asyncio.all_tasks() <= before)
 
 
 def test_unknown_backend(tmp_path: Path) -> None:

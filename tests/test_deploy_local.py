@@ -503,7 +503,7 @@ async def test_a_cancel_in_any_phase_leaves_nothing(sim: Simulation, phase: Phas
     nothing_is_left(sim)
 
 
-async def test_closing_the_house_gives_back_what_runs(sim: Simulation) -> None:
+async def test_closing_the_orchestrator_releases_what_runs(sim: Simulation) -> None:
     async with sim.orchestrator() as orchestrator:
         ident = await orchestrator.deployments.deploy(spec(after="hold"))
         await until(
@@ -512,6 +512,9 @@ async def test_closing_the_house_gives_back_what_runs(sim: Simulation) -> None:
             lambda e: isinstance(e, ev.PhaseChanged) and e.phase is Phase.LOADING,
         )
     nothing_is_left(sim)
+    async with sim.orchestrator() as orchestrator:
+        end = last(await told(orchestrator, ident))
+    assert (end.outcome, end.billing) == ("cancelled", Billing.NONE)
 
 
 async def test_a_late_reader_gets_the_history_first_and_nothing_twice(sim: Simulation) -> None:
