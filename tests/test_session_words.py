@@ -16,8 +16,6 @@ from gdl.domain.rental import Rental
 from gdl.journal.store import Journal
 from shopper_support import FakeShopper
 
-NOW = datetime.now(UTC)
-
 
 @pytest.fixture
 async def shopper() -> AsyncIterator[FakeShopper]:
@@ -42,7 +40,7 @@ async def kept(shopper: FakeShopper, folder: Path) -> str:
             offer_id="vastai-101",
             consumer_id="tester",
             price=0.25,
-            requested_at=NOW,
+            requested_at=datetime.now(UTC),
             billing=Billing.ACTIVE,
             session_id=session_id,
             model="org/model",
