@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -27,16 +26,11 @@ from gdl.domain.session import RentRequest
 from gdl.domain.spec import ConfirmedOffer, DeploymentSpec
 from gdl.orchestrator.service import Orchestrator
 from gdl.settings import Settings, load
+from local_ports import free_port
 
 E = TypeVar("E", bound=Event)
 
 SIMULATED = Path(__file__).resolve().parent / "simulated"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

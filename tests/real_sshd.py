@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from local_ports import free_port
 from waiting import block_until
 
 SSHD = "/usr/sbin/sshd"
@@ -37,9 +38,7 @@ def real_sshd(folder: Path, *options: str) -> Iterator[Sshd]:
     """Start one; `options` are lines of sshd_config. Ended by its pid."""
     assert shutil.which("ssh-keygen") and Path(SSHD).exists(), "install openssh-server"
     folder.mkdir(parents=True, exist_ok=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     for name in ("host_key", "id"):
         subprocess.run(
             ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True

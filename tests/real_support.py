@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from deployment_support import free_port
+from local_ports import free_port
 
 GDL = Path(sys.executable).parent / "gdl-tui"
 

@@ -14,7 +14,6 @@ import os
 import random
 import resource
 import signal
-import socket
 import sys
 import time
 import traceback
@@ -162,13 +161,6 @@ def _write_books(of: Market, path: Path) -> None:
     fresh = path.with_suffix(".new")
     fresh.write_text(json.dumps(rows))
     fresh.replace(path)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 # -- programs -------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import soak_processes as processes
+from local_ports import free_port
 from soak_processes import SPEED, Trouble
 
 HANG_S = 60.0
@@ -66,7 +67,7 @@ class Round:
         self._books_file = folder / "books.json"
         self._log = folder / "output.txt"
         self._tally = tally
-        self._port = processes.free_port()
+        self._port = free_port()
         self._url = f"http://127.0.0.1:{self._port}"
         self._market = 0
         self._markets = 0

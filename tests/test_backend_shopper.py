@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -34,6 +33,7 @@ from gdl.domain.session import RentRequest, SessionStatus, SshAddress
 from gdl.settings import Settings, Timeouts
 from gdl.simulator.fault_models import Http
 from gdl.simulator.scripted_answers import Canned
+from local_ports import free_port
 from shopper_support import FakeShopper, default_key, default_offers, offer_row
 
 ANY = OfferQuery()
@@ -697,9 +697,3 @@ def listed(*rows: Any) -> Canned:
 
 def an_offer() -> Offer:
     return Offer("vastai-101", "shopper", "vastai", "RTX 3090", 1, 24, 0.131)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

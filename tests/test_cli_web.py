@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ import pytest
 
 import chromium
 from gdl.cli.web_server import allowed
+from local_ports import free_port
 
 pytestmark = pytest.mark.long
 
@@ -85,9 +85,7 @@ async def seen(socket: Any, words: bytes) -> None:
 @contextlib.contextmanager
 def served(folder: Path) -> Iterator[int]:
     """`gdl-tui serve` on the simulated market, as a process; its port, once a page comes."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     env = {**os.environ, "GDL_DATA_DIR": str(folder), "XDG_CONFIG_HOME": str(folder / "c")}
     process = subprocess.Popen(
         [sys.executable, "-m", "gdl", "--backend", "sandbox", "serve", "--port", str(port)],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import AsyncIterator
 
@@ -13,6 +12,7 @@ import pytest
 from gdl.domain.errors import VerificationError
 from gdl.domain.secret import Secret
 from gdl.endpoint.client import EndpointClient
+from local_ports import free_port
 from vllm_support import FakeVllm
 
 KEY = "sk-very-secret-key"
@@ -29,12 +29,6 @@ async def client(server: FakeVllm) -> AsyncIterator[EndpointClient]:
     opened = EndpointClient(server.url, Secret(KEY), timeout_s=5)
     yield opened
     await opened.aclose()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def test_health_and_models(server: FakeVllm, client: EndpointClient) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from gdl.domain.errors import SshError, VerificationError
 from gdl.domain.host import CommandResult
 from gdl.domain.secret import Secret
 from gdl.endpoint.ssh_curl import SshCurl
+from local_ports import free_port
 from local_shell import Shell, put_script
 from vllm_support import FakeVllm
 
@@ -86,9 +86,7 @@ async def test_errors(server: FakeVllm, shell: Shell) -> None:
 
 
 async def test_nobody_listens(shell: Shell) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     curl = SshCurl(shell, port, Secret(KEY))
     with pytest.raises(VerificationError, match="connection refused"):
         await curl.health()

@@ -25,7 +25,7 @@ from typing import Any
 import psutil
 import pytest
 
-from deployment_support import free_port
+from local_ports import free_port
 from local_processes import processes_naming
 from real_sshd import Sshd, real_sshd
 from real_support import Run, ask, environment, first, is_phase, started

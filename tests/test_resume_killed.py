@@ -16,13 +16,14 @@ from typing import Any
 
 import pytest
 
-from deployment_support import SIMULATED, Simulation, free_port
+from deployment_support import SIMULATED, Simulation
 from gdl.domain import events as ev
 from gdl.domain.events import Recorded
 from gdl.journal.store import Journal
 from gdl.simulator.rented_session import Rented
 from gdl.simulator.scenario import load as scenario
 from gdl.simulator.service import Service
+from local_ports import free_port
 from local_processes import processes_carrying
 from resume_child import Case, run
 

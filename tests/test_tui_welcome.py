@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import socket
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +26,7 @@ from gdl.tui.screens.dialogs import Choose
 from gdl.tui.screens.offers import OffersScreen
 from gdl.tui.screens.welcome import WelcomeScreen
 from gdl.tui.widgets.keyed_table import KeyedTable
+from local_ports import free_port
 from tui_pilot import SIZE, ended, screen_text, until
 from tui_support import Clock, ScriptedOrchestrator
 
@@ -178,12 +178,6 @@ async def test_a_source_that_cannot_be_used_says_why(config: Path) -> None:
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, OffersScreen))
         assert "nothing answers" in screen_text(app)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def test_looks_around_for_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
