@@ -13,6 +13,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from gdl.domain import events as ev
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.events import LogLines, Recorded
 from gdl.domain.offers import OfferQuery
@@ -33,6 +34,7 @@ from tui_support import (
     session_row,
     to_failed,
     to_serving,
+    to_waiting,
 )
 
 RANKED = rank(OFFERS, OfferQuery(max_price=1.0), needed_vram_gb=20.0)
@@ -142,6 +144,30 @@ def test_every_moment_of_a_deployment_can_be_drawn(
         for part in (*drawn, *tables):
             console.print(part)
     assert seen == ({"active", "serving"} if script is to_serving else {"active", "failed"})
+
+
+def test_a_provider_that_is_set_aside_is_not_told_to_be_excluded() -> None:
+    orchestrator = ScriptedOrchestrator()
+    ident = orchestrator.begin(SPEC)
+    to_waiting(orchestrator, ident)
+    why = "vastai is set aside: SSH failed on m-7"
+    orchestrator.push(
+        ident,
+        90,
+        ev.ExclusionSet(1, "provider", "vastai", why, aside=True),
+        ev.ExclusionSet(1, "provider", "tensordock", "excluded by you"),
+        ev.ExclusionLifted(1, "provider", "tensordock"),
+    )
+    followed = Followed(DeploymentState(ident))
+    for recorded in orchestrator.recorded(ident):
+        followed.fold(recorded)
+    for brief in (True, False):
+        told = rail(followed, START, RailSize(38, brief)).plain
+        assert "set aside" in told.lower() and "excluded" not in told.lower()
+    lines = timeline(followed).plain
+    assert f"{why}; others are tried first" in lines
+    assert "Excluded: provider tensordock" in lines
+    assert "Included again: provider tensordock" in lines
 
 
 def test_an_endpoint_line_quotes_what_it_is_given() -> None:

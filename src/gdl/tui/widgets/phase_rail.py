@@ -107,11 +107,13 @@ def rail(followed: Followed, now: datetime, size: RailSize) -> Text:
     if attempt is state.attempt:
         _gpu(text, followed.samples, size)
     _money(text, followed, now, size)
-    if out := [x.key for x in state.exclusions if x.kind == "provider"]:
-        _heading(text, "Excluded", size)
-        for provider in out[-4:]:
-            words = "excluded" if size.brief else ""
-            _line(text, f"{SKIPPED} {plain(provider, 40)}", words, width, "dim")
+    for title, aside in (("Excluded", False), ("Set aside", True)):
+        providers = [x for x in state.exclusions if x.kind == "provider" and x.aside is aside]
+        if providers:
+            _heading(text, title, size)
+        for each in providers[-4:]:
+            words = title.lower() if size.brief else ""
+            _line(text, f"{SKIPPED} {plain(each.key, 40)}", words, width, "dim")
     return text
 
 

@@ -65,6 +65,12 @@ def event_line(recorded: Recorded, state: DeploymentState) -> tuple[str, str]:
             return f"Applying the remedy: {event.text}", "bold"
         case ev.AttemptFailed() as event:
             return f"✗ Failed: {event.message} {event.hint}".rstrip(), "red"
+        case ev.ExclusionSet(aside=True) as event:
+            return f"{event.reason}; others are tried first", ""
+        case ev.ExclusionSet() as event:
+            return f"Excluded: {event.kind} {event.key}", ""
+        case ev.ExclusionLifted(reason="") as event:
+            return f"Included again: {event.kind} {event.key}", ""
         case ev.Noted() as event:
             return event.text, {"warning": "yellow", "error": "red"}.get(event.level, "")
         case ev.DeploymentFinished() as event:
