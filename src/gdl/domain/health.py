@@ -58,7 +58,7 @@ class HealthSample:
         if self.tokens_per_s is not None:
             told.append(f"{self.tokens_per_s:.0f} tokens/s")
         if self.latency_ms is not None:
-            told.append(f"/health in {self.latency_ms:.0f} ms")
+            told.append(f"answers in {self.latency_ms:.0f} ms")
         if self.gpu:
             told.append(self.gpu)
         return tuple(told)

@@ -25,7 +25,7 @@ def engine_line(sample: HealthSample) -> Text:
     text = Text(f"{mark} ", style, no_wrap=True, overflow="ellipsis")
     text.append(sample.condition.value, style)
     reason = (plain(sample.reason, 120),) if sample.reason else ()
-    quick = (f"/health in {milliseconds(sample.latency_ms)}",) if sample.latency_ms else ()
+    quick = (f"answers in {milliseconds(sample.latency_ms)}",) if sample.latency_ms else ()
     text.append("".join(f" · {part}" for part in (*reason, *quick)), "default")
     return text
 
