@@ -9,7 +9,6 @@ alone, and said to be in doubt.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -251,10 +250,12 @@ class AmbiguousRents:
         )
         rental = replace(rental, session_id=session.id, release_requests=1)
         evidence = Evidence()
-        await self._enter(rental, LedgerKind.RELEASE_REQUESTED, "asking the backend to end it")
+        await self._releaser.enter(
+            rental, LedgerKind.RELEASE_REQUESTED, "asking the backend to end it"
+        )
         verdict = await self._releaser.bring_about(session.id, evidence, deployment.progress)
         if verdict.proven:
-            await self._enter(rental, LedgerKind.RELEASED, verdict.why)
+            await self._releaser.enter(rental, LedgerKind.RELEASED, verdict.why)
             return True
         if not evidence.over:
             raise unconfirmed(session.id, session.provider, explained(evidence, verdict))
@@ -266,11 +267,6 @@ class AmbiguousRents:
             "warning",
         )
         return False
-
-    async def _enter(self, rental: Rental, kind: LedgerKind, why: str) -> None:
-        """Into the ledger. What happened has happened, whether or not the journal takes it."""
-        with contextlib.suppress(GdlError):
-            await ledger.add(self._journal, ledger.entry(rental, kind, self._clock(), why))
 
     async def forget(
         self, deployment: Deployment, rental: Rental, *, made: bool = False, why: str = ""

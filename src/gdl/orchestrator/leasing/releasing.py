@@ -250,7 +250,7 @@ class Releaser:
         rental = requested(rental, self._clock())
         if save:
             await self.save(rental)
-        await self._enter(rental, LedgerKind.RELEASE_REQUESTED, "asking the backend to end it")
+        await self.enter(rental, LedgerKind.RELEASE_REQUESTED, "asking the backend to end it")
         return rental
 
     async def _take_back(self, were: Sequence[Rental], asked: Sequence[Rental], why: str) -> None:
@@ -259,14 +259,14 @@ class Releaser:
         for was, rental in zip(were, asked, strict=True):
             written = now.get(was.intent_id, was)
             if written.billing is self._in_doubt and written.released_at is None:
-                await self._enter(rental, LedgerKind.RELEASE_UNCERTAIN, why)
+                await self.enter(rental, LedgerKind.RELEASE_UNCERTAIN, why)
                 bills = self._backend.traits.bills
                 await self.save(replace(rental, billing=was.billing, doubt=why) if bills else was)
 
     async def _doubtful(
         self, rental: Rental, why: str, kind: LedgerKind = LedgerKind.RELEASE_UNCERTAIN
     ) -> Rental:
-        await self._enter(rental, kind, why)
+        await self.enter(rental, kind, why)
         return replace(rental, billing=self._in_doubt, doubt=why)
 
     async def settled_elsewhere(self, rental: Rental) -> bool:
@@ -282,7 +282,7 @@ class Releaser:
     async def _written_off(self, rental: Rental, why: str) -> Rental:
         """The rental of a session that is gone. Its keys, which open nothing any more, go too. A
         key that the user named stays, also where it is the one of another rental."""
-        await self._enter(rental, LedgerKind.RELEASED, why)
+        await self.enter(rental, LedgerKind.RELEASED, why)
         ours = self._settings.keys_dir
         for name in (rental.key_file, rental.api_key_file, rental.host_key_file):
             path = Path(name)
@@ -300,7 +300,7 @@ class Releaser:
             ended_in_doubt=False,
         )
 
-    async def _enter(self, rental: Rental, kind: LedgerKind, evidence: str) -> None:
+    async def enter(self, rental: Rental, kind: LedgerKind, evidence: str) -> None:
         """Into the ledger, where something is billed at all. A machine is released also when that
         cannot be written."""
         if not self._backend.traits.bills:
