@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from gdl.domain.benchmark import BenchReport, Measurement
 from gdl.domain.serialization import to_plain
-from gdl.journal.store import Journal
+from gdl.journal.store import Journal, insertion
 
 LIMIT = 1000
 _REPORT: TypeAdapter[BenchReport] = TypeAdapter(BenchReport)
@@ -18,26 +18,8 @@ _REPORT: TypeAdapter[BenchReport] = TypeAdapter(BenchReport)
 
 async def add(journal: Journal, one: Measurement) -> None:
     """Keep it."""
-    await journal.write(
-        "INSERT INTO benchmarks (at, deployment_id, session_id, backend, model, gpu, gpu_count,"
-        " provider, price, workload, best, report, simulated)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            one.at.isoformat(),
-            one.deployment_id,
-            one.session_id,
-            one.backend,
-            one.model,
-            one.gpu,
-            one.gpu_count,
-            one.provider,
-            one.price,
-            one.workload,
-            int(one.best),
-            json.dumps(to_plain(one.report), ensure_ascii=False),
-            int(one.simulated),
-        ),
-    )
+    report = json.dumps(to_plain(one.report), ensure_ascii=False)
+    await journal.write(*insertion("benchmarks", one, report=report))
 
 
 async def kept(journal: Journal, model: str | None = None, limit: int = LIMIT) -> list[Measurement]:

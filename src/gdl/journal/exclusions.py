@@ -5,27 +5,17 @@ from __future__ import annotations
 from datetime import datetime
 
 from gdl.domain.offers import Exclusion
-from gdl.journal.store import Journal
+from gdl.journal.store import Journal, insertion
 
 
 async def remember(journal: Journal, exclusion: Exclusion) -> None:
     """Insert, or replace the one for the same key. What a user asked for stays the user's."""
+    sql, cells = insertion("exclusions", exclusion)
     await journal.write(
-        "INSERT INTO exclusions (backend, kind, key, reason, cause, scope, since, until)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (backend, kind, key) DO UPDATE SET reason = excluded.reason,"
+        f"{sql} ON CONFLICT (backend, kind, key) DO UPDATE SET reason = excluded.reason,"
         " cause = excluded.cause, scope = excluded.scope, since = excluded.since,"
         " until = excluded.until WHERE exclusions.scope <> 'user' OR excluded.scope = 'user'",
-        (
-            exclusion.backend,
-            exclusion.kind,
-            exclusion.key,
-            exclusion.reason,
-            exclusion.cause,
-            exclusion.scope,
-            exclusion.since.isoformat(),
-            None if exclusion.until is None else exclusion.until.isoformat(),
-        ),
+        cells,
     )
 
 

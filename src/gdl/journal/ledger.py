@@ -6,7 +6,7 @@ from datetime import datetime
 
 from gdl.domain.ledger import LedgerEntry, LedgerKind
 from gdl.domain.rental import Rental
-from gdl.journal.store import Journal, Statement
+from gdl.journal.store import Journal, Statement, insertion
 
 
 def entry(
@@ -41,25 +41,7 @@ async def add(journal: Journal, one: LedgerEntry) -> None:
 
 def statement(one: LedgerEntry) -> Statement:
     """What writes an entry, for the transaction of what it tells (`Journal.save`)."""
-    return (
-        "INSERT INTO ledger (at, service_at, kind, backend, deployment_id, attempt, intent_id,"
-        " session_id, provider, offer_id, price, evidence)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            one.at.isoformat(),
-            None if one.service_at is None else one.service_at.isoformat(),
-            one.kind.value,
-            one.backend,
-            one.deployment_id,
-            one.attempt,
-            one.intent_id,
-            one.session_id,
-            one.provider,
-            one.offer_id,
-            one.price,
-            one.evidence,
-        ),
-    )
+    return insertion("ledger", one)
 
 
 async def entries(journal: Journal) -> list[LedgerEntry]:

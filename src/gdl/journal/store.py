@@ -81,21 +81,7 @@ class Journal:
     # -- deployments and events ------------------------------------------------------------
 
     async def add_deployment(self, row: DeploymentRow) -> None:
-        await self.write(
-            "INSERT INTO deployments"
-            " (id, created_at, model, backend, outcome, owner_pid, owner_mark, engine)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                row.id,
-                row.created_at.isoformat(),
-                row.model,
-                row.backend,
-                row.outcome,
-                row.owner_pid,
-                row.owner_mark,
-                row.engine,
-            ),
-        )
+        await self.write(*insertion("deployments", row))
 
     async def set_outcome(self, deployment_id: str, outcome: str, owner_pid: int) -> None:
         await self.write(
@@ -147,11 +133,7 @@ class Journal:
     async def save(self, rental: Rental, *beside: Statement) -> None:
         """Insert or replace, and what belongs to it in the same transaction; on disk when it
         returns."""
-        names = ", ".join(_RENTAL_FIELDS)
-        marks = ", ".join("?" for _ in _RENTAL_FIELDS)
-        values = tuple(_cell(getattr(rental, name)) for name in _RENTAL_FIELDS)
-        sql = f"INSERT OR REPLACE INTO rentals ({names}) VALUES ({marks})"  # noqa: S608 - our names
-        await self._write_all((sql, values), *beside)
+        await self._write_all(insertion("rentals", rental, verb="INSERT OR REPLACE"), *beside)
 
     async def rentals(self, backend: str | None = None, service_url: str = "") -> list[Rental]:
         """Newest first; those of one backend, as far as that service can tell of them, or all."""
@@ -281,6 +263,15 @@ def _grow(database: sqlite3.Connection) -> None:
 
 def _lacks(database: sqlite3.Connection, table: str, column: str) -> bool:
     return column not in {row["name"] for row in database.execute(f"PRAGMA table_info({table})")}
+
+
+def insertion(table: str, row: Any, *, verb: str = "INSERT", **instead: Any) -> Statement:
+    """What adds a row: a dataclass whose fields are the table's columns. instead: cells that are
+    not what their field is."""
+    fields = [f.name for f in dataclasses.fields(row)]
+    names, marks = ", ".join(fields), ", ".join("?" for _ in fields)
+    cells = (instead[n] if n in instead else _cell(getattr(row, n)) for n in fields)
+    return f"{verb} INTO {table} ({names}) VALUES ({marks})", tuple(cells)
 
 
 def _cell(value: Any) -> Any:
