@@ -31,6 +31,8 @@ from local_ports import free_port
 E = TypeVar("E", bound=Event)
 
 SIMULATED = Path(__file__).resolve().parent / "simulated"
+GONE_PID = 2**22 + 3
+"""Beyond what Linux gives out, however it is set."""
 
 
 @dataclass

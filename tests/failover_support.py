@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -19,16 +20,19 @@ from gdl.backends.shopper.backend import ShopperBackend
 from gdl.domain import events as ev
 from gdl.domain.benchmark import OWN_LOAD, BenchLoad, BenchReport
 from gdl.domain.errors import DeployError, SshError, VerificationError
-from gdl.domain.phase import Phase
+from gdl.domain.phase import Billing, Phase
+from gdl.domain.rental import Rental
+from gdl.domain.secret import Secret
 from gdl.domain.session import Session
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines import registry as engines
 from gdl.journal.consumer_id import consumer_id_of
-from gdl.journal.store import Journal
+from gdl.journal.store import DeploymentRow, Journal
+from gdl.keyring.key_files import write_key
 from gdl.orchestrator.run.attempt import Attempt
 from gdl.orchestrator.service import Orchestrator
 from gdl.settings import Settings, load
-from shopper_support import FakeShopper
+from shopper_support import FakeShopper, default_key
 
 Fate = Callable[[str], str]
 """From a session id to "" (it serves) or to one of FATES."""
@@ -182,3 +186,40 @@ async def quick_orchestrator(
         yield orchestrator
     finally:
         await orchestrator.aclose()
+
+
+@contextlib.asynccontextmanager
+async def journal_of(tmp_path: Path) -> AsyncIterator[Journal]:
+    journal = await Journal.open(tmp_path / "journal.sqlite")
+    try:
+        yield journal
+    finally:
+        await journal.aclose()
+
+
+def intent(offer_id: str = "vastai-101", **more: object) -> Rental:
+    values: dict[str, object] = {
+        "intent_id": "old",
+        "deployment_id": "d-old",
+        "attempt": 1,
+        "backend": "shopper",
+        "provider": "vastai",
+        "offer_id": offer_id,
+        "consumer_id": "tester",
+        "price": 0.1,
+        "requested_at": datetime.now(UTC),
+        "billing": Billing.REQUESTED,
+    }
+    return Rental(**{**values, **more})  # type: ignore[arg-type]
+
+
+async def owned(
+    journal: Journal, rental: Rental, *, pid: int, outcome: str = "", key: Path | None = None
+) -> None:
+    """A deployment of another process, with one rental."""
+    await journal.add_deployment(
+        DeploymentRow("d-old", datetime.now(UTC), "m", "shopper", outcome, pid)
+    )
+    if key is not None:
+        write_key(key, Secret(default_key()))
+    await journal.save(rental)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from deployment_support import Simulation, last, spec, told, until
+from deployment_support import GONE_PID, Simulation, last, spec, told, until
 from gdl.domain import events as ev
 from gdl.journal.store import Journal
 from gdl.orchestrator.api.views import TunnelRow
@@ -23,8 +23,6 @@ from shopper_support import FakeShopper, listing
 from waiting import wait_until
 
 OFFERS = [listing("vastai-101", price=0.10), listing("vastai-102")]
-GONE_PID = 2**22 - 3
-"""Beyond what Linux gives out by default."""
 
 
 class Cable:

@@ -16,21 +16,19 @@ from pathlib import Path
 
 import pytest
 
-from deployment_support import deployed, last, of_type, told, until
-from failover_support import Flags, quick_orchestrator, spec
+from deployment_support import GONE_PID, deployed, last, of_type, told, until
+from failover_support import Flags, intent, journal_of, owned, quick_orchestrator, spec
 from gdl.cli import exit_codes
 from gdl.domain import events as ev
 from gdl.domain.errors import BackendUnreachable, ReleaseUnconfirmed
 from gdl.domain.offers import OfferQuery
 from gdl.domain.phase import Billing, Phase
-from gdl.domain.rental import Rental
 from gdl.domain.secret import Secret
 from gdl.journal import ledger
-from gdl.journal.store import DeploymentRow, Journal
 from gdl.keyring.key_files import write_key
 from gdl.orchestrator.leasing.release_requests import _Wait
 from gdl.simulator.fault_models import Disk, Misreported
-from shopper_support import FakeShopper, default_key, listing
+from shopper_support import FakeShopper, listing
 from waiting import wait_until
 
 OFFERS = [
@@ -38,8 +36,6 @@ OFFERS = [
     listing("vastai-102", price=0.11, machine=102),
     listing("tensordock-301", price=0.20, machine=0),
 ]
-GONE_PID = 2**22 - 3
-"""Beyond what Linux gives out by default."""
 
 
 @pytest.fixture
@@ -54,43 +50,6 @@ def posts(shopper: FakeShopper) -> int:
 
 def deletes(shopper: FakeShopper) -> set[str]:
     return {r.path.rsplit("/", 1)[1] for r in shopper.seen("DELETE", "/api/v1/sessions/")}
-
-
-@contextlib.asynccontextmanager
-async def journal_of(tmp_path: Path) -> AsyncIterator[Journal]:
-    journal = await Journal.open(tmp_path / "journal.sqlite")
-    try:
-        yield journal
-    finally:
-        await journal.aclose()
-
-
-def intent(offer_id: str = "vastai-101", **more: object) -> Rental:
-    values: dict[str, object] = {
-        "intent_id": "old",
-        "deployment_id": "d-old",
-        "attempt": 1,
-        "backend": "shopper",
-        "provider": "vastai",
-        "offer_id": offer_id,
-        "consumer_id": "tester",
-        "price": 0.1,
-        "requested_at": datetime.now(UTC),
-        "billing": Billing.REQUESTED,
-    }
-    return Rental(**{**values, **more})  # type: ignore[arg-type]
-
-
-async def owned(
-    journal: Journal, rental: Rental, *, pid: int, outcome: str = "", key: Path | None = None
-) -> None:
-    """A deployment of another process, with one rental."""
-    await journal.add_deployment(
-        DeploymentRow("d-old", datetime.now(UTC), "m", "shopper", outcome, pid)
-    )
-    if key is not None:
-        write_key(key, Secret(default_key()))
-    await journal.save(rental)
 
 
 # -- lost answers ---------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from gdl.domain.decisions import AfterFailure
 from gdl.domain.offers import OfferQuery
 from gdl.domain.spec import ConfirmedOffer
 from gdl.orchestrator.run.tries import MOST_GONE
+from gdl.orchestrator.service import Orchestrator
 from gdl.settings import load
 from gdl.simulator.fault_models import NeverReady, Refused
 from shopper_support import FakeShopper, listing
@@ -258,18 +260,20 @@ async def test_with_everything_excluded_each_choice_says_why_it_cannot_be(
 # -- machines of the user's own --------------------------------------------------------------------
 
 
+def own_hosts(folder: Path, *hosts: str) -> contextlib.AbstractAsyncContextManager[Orchestrator]:
+    """An orchestrator on machines of the user's own; the first try on one fails."""
+    settings = load(backend="ssh", data_dir=folder, hosts=tuple({"host": h} for h in hosts))
+    tried: list[str] = []
+
+    def fate(session: str) -> str:
+        tried.append(session)
+        return "ssh" if len(tried) == 1 else ""
+
+    return quick_orchestrator(folder, on=SshHostsBackend(settings), backend="ssh", fate=fate)
+
+
 async def test_an_own_machine_is_never_excluded_beyond_its_deployment(tmp_path: Path) -> None:
-    hosts = ({"host": "root@203.0.113.7"}, {"host": "root@203.0.113.8"})
-    settings = load(backend="ssh", data_dir=tmp_path, hosts=hosts)
-    failed: list[str] = []
-
-    def first_time(session: str) -> str:
-        failed.append(session)
-        return "ssh" if len(failed) == 1 else ""
-
-    async with quick_orchestrator(
-        tmp_path, on=SshHostsBackend(settings), backend="ssh", fate=first_time
-    ) as orchestrator:
+    async with own_hosts(tmp_path, "root@203.0.113.7", "root@203.0.113.8") as orchestrator:
         events = await deployed(orchestrator, any_spec("ssh", model="tinyllama"))
         first, second = offers_tried(events)
         assert first != second and last(events).kind == ""
@@ -282,16 +286,7 @@ async def test_an_own_machine_is_never_excluded_beyond_its_deployment(tmp_path: 
 
 
 async def test_one_own_machine_alone_is_tried_again_by_a_key_press(tmp_path: Path) -> None:
-    settings = load(backend="ssh", data_dir=tmp_path, hosts=({"host": "root@203.0.113.7"},))
-    failed: list[str] = []
-
-    def first_time(session: str) -> str:
-        failed.append(session)
-        return "ssh" if len(failed) == 1 else ""
-
-    async with quick_orchestrator(
-        tmp_path, on=SshHostsBackend(settings), backend="ssh", fate=first_time
-    ) as orchestrator:
+    async with own_hosts(tmp_path, "root@203.0.113.7") as orchestrator:
         ident = await orchestrator.deployments.deploy(
             any_spec("ssh", model="tinyllama", ask_on_failure=True)
         )

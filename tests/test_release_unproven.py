@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from deployment_support import last, of_type, told, until
-from failover_support import Flags, quick_orchestrator, spec
+from deployment_support import GONE_PID, last, of_type, told, until
+from failover_support import Flags, intent, journal_of, owned, quick_orchestrator, spec
 from gdl.cli import exit_codes
 from gdl.domain import events as ev
 from gdl.domain.errors import ReleaseUnconfirmed, UsageError
@@ -24,13 +24,13 @@ from gdl.domain.ledger import LedgerKind
 from gdl.domain.phase import Billing, Phase
 from gdl.domain.rental import Rental
 from gdl.journal import ledger
-from gdl.journal.store import DeploymentRow, Journal
 from gdl.orchestrator.service import Orchestrator
 from gdl.simulator.endings import STUCK
 from gdl.simulator.fault_models import DestroyFails, NeverReady, OfferFault, Refused, SlowCreate
 from gdl.simulator.rented_session import Rented
 from gdl.simulator.wire_format import Refusal
 from shopper_support import FakeShopper, listing
+from waiting import wait_until
 
 OFFERS = [
     listing("vastai-101", price=0.10, machine=101),
@@ -38,7 +38,6 @@ OFFERS = [
 ]
 QUICK: Flags = {"timeouts": {"http": 3, "rent": 5, "session": 10, "release": 2}}
 MADE = Refused(error="vastai CreateInstance failed (HTTP 500): internal error", made=True)
-GONE_PID = 2**22 - 3
 
 
 @pytest.fixture
@@ -61,15 +60,6 @@ async def serving(orchestrator: Orchestrator) -> str:
 
 def keys(tmp_path: Path) -> list[str]:
     return sorted(p.name for p in (tmp_path / "keys").glob("*.pem"))
-
-
-@contextlib.asynccontextmanager
-async def journal_of(tmp_path: Path) -> AsyncIterator[Journal]:
-    journal = await Journal.open(tmp_path / "journal.sqlite")
-    try:
-        yield journal
-    finally:
-        await journal.aclose()
 
 
 async def journaled(tmp_path: Path, session: str) -> tuple[Rental, list[LedgerKind]]:
@@ -137,27 +127,16 @@ async def test_a_process_killed_while_the_machine_was_being_made(
 ) -> None:
     shopper.inject("create", SlowCreate(after=1.0), None)
     request = asyncio.create_task(shopper.rent_elsewhere("vastai-101"))
-    async with asyncio.timeout(5):
-        while not shopper.sessions:
-            await asyncio.sleep(0.01)
+    await wait_until(lambda: shopper.sessions)
     session = next(iter(shopper.sessions))
     request.cancel()
     async with journal_of(tmp_path) as journal:
         created = shopper.sessions[session].created
-        await journal.add_deployment(DeploymentRow("d", created, "m", "shopper", "", GONE_PID))
-        await journal.save(
-            Rental(
-                *("i", "d", 1, "shopper", "vastai", "vastai-101", "tester", 0.1),
-                created,
-                Billing.REQUESTED,
-            )
-        )
+        await owned(journal, intent(requested_at=created), pid=GONE_PID)
     async with quick_orchestrator(tmp_path, shopper.url, **QUICK) as orchestrator:
         with pytest.raises(ReleaseUnconfirmed, match="may appear later"):
             await orchestrator.sessions.destroy(session)
-        async with asyncio.timeout(5):
-            while not shopper.billing():
-                await asyncio.sleep(0.02)
+        await wait_until(shopper.billing)
         assert shopper.sessions[session].status == "stopped"
         (row,) = await orchestrator.sessions.rows()
         assert (row.billing, row.session.id) == ("unknown", session)
@@ -196,14 +175,7 @@ async def test_a_request_cut_off_by_a_kill_whose_session_failed(
     (made,) = shopper.billing()
     created = shopper.sessions[made].created
     async with journal_of(tmp_path) as journal:
-        await journal.add_deployment(DeploymentRow("d", created, "m", "shopper", "", GONE_PID))
-        await journal.save(
-            Rental(
-                *("i", "d", 1, "shopper", "vastai", "vastai-101", "tester", 0.1),
-                created,
-                Billing.REQUESTED,
-            )
-        )
+        await owned(journal, intent(requested_at=created), pid=GONE_PID)
     async with quick_orchestrator(tmp_path, shopper.url, **QUICK) as orchestrator:
         (row,) = await orchestrator.sessions.rows()
         assert (row.session.id, row.billing) == (made, "unknown")
@@ -217,20 +189,11 @@ async def test_a_request_cut_off_by_a_kill_whose_machine_was_given_up(
     """It ran before the service lost sight of it, and it bills on (soak, seed 5469)."""
     made = await shopper.rent_elsewhere("vastai-101")
     session = shopper.sessions[made]
-    async with asyncio.timeout(5):
-        while session.status != "running":
-            await asyncio.sleep(0.01)
+    await wait_until(lambda: session.status == "running")
     session.status, session.error = "stopped", "instance stopped unexpectedly: exited"
     async with journal_of(tmp_path) as journal:
         created = session.created
-        await journal.add_deployment(DeploymentRow("d", created, "m", "shopper", "", GONE_PID))
-        await journal.save(
-            Rental(
-                *("i", "d", 1, "shopper", "vastai", "vastai-101", "tester", 0.1),
-                created,
-                Billing.REQUESTED,
-            )
-        )
+        await owned(journal, intent(requested_at=created), pid=GONE_PID)
     async with quick_orchestrator(tmp_path, shopper.url, **QUICK) as orchestrator:
         (row,) = await orchestrator.sessions.rows()
         assert (row.session.id, row.billing) == (made, "unknown")
@@ -369,9 +332,7 @@ async def test_who_does_not_wait_for_an_end_leaves_it_in_doubt(
         session = await serving(orchestrator)
         shopper.inject("delete", "hang")
         asking = asyncio.create_task(orchestrator.sessions.destroy(session))
-        async with asyncio.timeout(5):
-            while not shopper.seen("DELETE", "/api/v1/sessions/"):
-                await asyncio.sleep(0.01)
+        await wait_until(lambda: shopper.seen("DELETE", "/api/v1/sessions/"))
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
     rental, kinds = await journaled(tmp_path, session)

@@ -18,7 +18,9 @@ from gdl.domain.phase import Billing, Phase
 from gdl.journal.store import Journal
 from gdl.orchestrator.deployment.exclusions import DeploymentExclusions, restore
 from gdl.orchestrator.machine.log_file import bytes_kept, skipping
+from local_processes import processes_naming
 from resume_child import Case, run
+from waiting import wait_until
 
 SERVER_STARTS = 23
 """Journaled events until the first word of a server that was started."""
@@ -74,7 +76,8 @@ async def test_it_goes_on_under_its_own_id(sim: Simulation) -> None:
 async def test_what_failed_meanwhile_is_fixed_on_the_same_machine(sim: Simulation) -> None:
     sim.server("import")
     ident = await interrupted(sim, kill_after=SERVER_STARTS)
-    await asyncio.sleep(1)  # the server ends while nobody watches
+    # The server ends while nobody watches.
+    await wait_until(lambda: processes_naming(str(sim.folder)) == [])
     async with sim.orchestrator() as orchestrator:
         assert await orchestrator.deployments.resume(ident) == ident
         history = await told(orchestrator, ident)
