@@ -209,3 +209,16 @@ async def test_a_file_is_read_through_cuts_in_a_row(
 
     monkeypatch.setattr(Connection, "read_at", cut_first)
     assert await link.read_at(str(file), 0, 10) == (b"abc", 3)
+
+
+async def test_a_file_that_does_not_come_in_time_costs_no_connection(
+    link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def stuck(*_: object) -> tuple[bytes, int]:
+        raise CommandTimeout("no answer about a file", "try again")
+
+    monkeypatch.setattr(Connection, "read_at", stuck)
+    before = await link.get()
+    with pytest.raises(CommandTimeout):
+        await link.read_at("log", 0, 10)
+    assert await link.get() is before

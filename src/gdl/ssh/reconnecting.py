@@ -31,7 +31,6 @@ _TRIES = 6
 """Of what may be done twice."""
 _CLOSES_S = 1.0
 """A connection that breaks under a call is known to be closed a moment later."""
-_ALIVE_S = 10.0
 
 
 class Link:
@@ -131,18 +130,14 @@ class Link:
 
     async def repeating(self, call: Callable[[Connection], Awaitable[_T]]) -> _T:
         """Do what may be done twice: again on a fresh connection when the one it ran on was cut.
-        Raises SshError when the machine stays out of reach, or answers on a connection that
-        stands."""
+        Raises SshError when the machine stays out of reach, or the connection stands all the
+        same; CommandTimeout at once."""
         for _ in range(_TRIES - 1):
             conn = await self.get()
             try:
                 return await call(conn)
-            except ForwardRefused:
+            except (CommandTimeout, ForwardRefused):
                 raise
-            except CommandTimeout:
-                # A cut that nobody told of looks the same: is anybody there?
-                if await _alive(conn):
-                    raise
             except SshError:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_CLOSES_S):
@@ -203,16 +198,6 @@ class Link:
     def _check_open(self) -> None:
         if self._closed:
             raise SshError(f"the link to {self.target.label} is closed", "connect again")
-
-
-async def _alive(conn: Connection) -> bool:
-    """Whether a connection still answers; one that does not is closed."""
-    try:
-        await conn.run("true", timeout=_ALIVE_S)
-    except SshError:
-        await conn.aclose()
-        return False
-    return True
 
 
 def _seen(task: asyncio.Task[Connection]) -> None:
