@@ -114,8 +114,8 @@ def _levers(
 
     held = holding_of(model, load)
     free = usable - held.weights_bytes - held.overhead_bytes
-    small_cache = load.kv_dtype == "auto" and model.cache_bits != 8 and able(_FP8_CACHE)
-    if small_cache and fits(replace(load, kv_dtype="fp8")):
+    in_full = load.kv_dtype == "auto" and model.quantization.cache_bits != 8
+    if in_full and able(_FP8_CACHE) and fits(replace(load, kv_dtype="fp8")):
         yield Lever(LeverKind.KV_FP8, "fp8", "FP8 cache fits")
     longest = _longest(held, free // load.sequences, load.context) // _STEP * _STEP
     if _SHORTEST <= longest < load.context:
@@ -125,7 +125,7 @@ def _levers(
     if sequences:
         words = f"{sequences} x {in_words(load.context)} fits"
         yield Lever(LeverKind.SEQUENCES, str(sequences), words)
-    full_weights = not (load.quantization or model.quantization) and able(_FP8_WEIGHTS)
+    full_weights = not (load.quantization or model.quantization.name) and able(_FP8_WEIGHTS)
     if full_weights and fits(replace(load, quantization="fp8")):
         yield Lever(LeverKind.QUANTIZATION, "fp8", "FP8 weights fit")
     for gpus in tp_allowed:

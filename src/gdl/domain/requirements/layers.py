@@ -27,6 +27,8 @@ class CacheKind(StrEnum):
     """Gated DeltaNet: a state of constant size."""
     KDA = "kda"
     """Kimi delta attention: likewise, with a convolution each for query, key and value."""
+    LIGHTNING = "lightning"
+    """Linear attention without a convolution."""
     SHORT_CONV = "short_conv"
 
 
@@ -79,7 +81,8 @@ class Split(StrEnum):
 class Part:
     """Some weights of a model, all layers together. numbers: how many. quantized: stored in the
     checkpoint's quantized form. heads: see Split.HEADS. tower: vision or audio, omitted when only
-    language is served. name: as configurations list what is not quantized, such as "lm_head"."""
+    language is served. name: such as "q_proj". hidden, inner: sides of the matrices of experts, 0
+    for all else."""
 
     name: str
     numbers: int
@@ -87,3 +90,5 @@ class Part:
     quantized: bool = False
     heads: int = 0
     tower: bool = False
+    hidden: int = 0
+    inner: int = 0

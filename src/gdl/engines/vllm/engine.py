@@ -17,12 +17,12 @@ from gdl.domain.errors import UsageError
 from gdl.domain.host import HostFacts
 from gdl.domain.model import Model
 from gdl.domain.offers import OfferQuery
-from gdl.domain.requirements.estimate import MemoryModel
 from gdl.domain.secret import Secret
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines.base import LogMark, Plan, Preview, Step
 from gdl.engines.vllm import capacity, command, compat, load_limits, log, metrics, plan, preview
 from gdl.engines.vllm.compat import Choice
+from gdl.engines.vllm.memory import VllmMemory
 from gdl.settings import Settings
 
 _INFO = EngineInfo(
@@ -49,15 +49,6 @@ for f in "$GDL_DIR"/venv/lib/python3*/site-packages/vllm; do
 done""",
     index_page="vllm",
 )
-_MEMORY = MemoryModel(
-    # What it claims of a GPU by itself.
-    utilization=0.9,
-    # Activations, CUDA context and graphs.
-    fixed_gb=1.2,
-    activation_share=0.10,
-    # With torch and the CUDA libraries, unpacked.
-    disk_gb=20.0,
-)
 
 
 class VllmEngine:
@@ -66,7 +57,7 @@ class VllmEngine:
     info = _INFO
     probe = _PROBE
     readiness = Readiness("/health", dead=frozenset({503}))
-    memory = _MEMORY
+    memory = VllmMemory()
 
     def models(self) -> tuple[Model, ...]:
         """None of its own."""

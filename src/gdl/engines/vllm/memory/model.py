@@ -1,0 +1,85 @@
+"""The answer for a model, a load and a GPU."""
+
+from __future__ import annotations
+
+from gdl.domain.requirements.allocation import Allocation, GpuKind, Load
+from gdl.domain.requirements.architecture import Architecture
+from gdl.domain.requirements.estimate import MemoryModel
+from gdl.domain.requirements.fit import Holding, fitted
+from gdl.domain.requirements.shape import CONCURRENCY, CONTEXT, ModelShape, Need
+from gdl.domain.requirements.weights import loaded_bytes
+from gdl.engines.vllm.memory import defaults, dividing
+from gdl.engines.vllm.memory.groups import Cache, cache_of
+from gdl.engines.vllm.memory.overhead import overhead_bytes
+from gdl.engines.vllm.memory.specs import specs_of
+
+_DISK_GB = 20.0
+"""With torch and the CUDA libraries, unpacked."""
+_GUESS = MemoryModel(
+    utilization=0.9,
+    # Activations, CUDA context and graphs.
+    fixed_gb=1.2,
+    activation_share=0.10,
+    disk_gb=_DISK_GB,
+)
+"""For a model of which only the size is known."""
+
+
+class VllmMemory:
+    """Stateless."""
+
+    disk_gb = _DISK_GB
+
+    def needed(
+        self, shape: ModelShape, *, context: int = CONTEXT, sequences: int = CONCURRENCY
+    ) -> Need:
+        """A guess for a model of which no more is known than its size."""
+        return _GUESS.needed(shape, context=context, sequences=sequences)
+
+    def allocation(self, model: Architecture, load: Load, gpu: GpuKind) -> Allocation:
+        """What each GPU of a group of `load.tensor_parallel` holds."""
+
+        def holding(model: Architecture, load: Load) -> Holding:
+            return _holding(model, load, gpu)
+
+        return fitted(
+            model,
+            load,
+            gpu,
+            int(defaults.UTILIZATION * gpu.memory_gib * 2**30),
+            holding,
+            dividing.tp_allowed(model),
+            refusal=dividing.refusal(model, load.tensor_parallel),
+        )
+
+    def tp_allowed(self, model: Architecture, load: Load) -> tuple[int, ...]:
+        """The numbers of GPUs that the model can be split over."""
+        return dividing.tp_allowed(model)
+
+
+def cache(model: Architecture, load: Load, gpu: GpuKind) -> Cache:
+    """The pool of blocks on one GPU."""
+    encoder = defaults.batch_tokens(load, gpu) if model.encoder_context else 0
+    return cache_of(specs_of(model, load, gpu), defaults.tokens_in_flight(load, gpu), encoder)
+
+
+def _holding(model: Architecture, load: Load, gpu: GpuKind) -> Holding:
+    pool = cache(model, load, gpu)
+    longest = model.max_context or load.context
+    half = max(longest // 2, 1)
+    whole = pool.bytes_of(longest)
+    slope = (whole - pool.bytes_of(half)) / max(longest - half, 1)
+    growing = [spec.block for spec, _ in pool.groups if spec.block]
+    return Holding(
+        weights_bytes=loaded_bytes(
+            model,
+            load.tensor_parallel,
+            quantization=load.quantization,
+            language_only=load.language_only,
+        ),
+        overhead_bytes=overhead_bytes(model, load, gpu),
+        kv_bytes_per_token=slope,
+        state_bytes_per_sequence=max(whole - slope * longest, 0.0),
+        block_size=min(growing, default=1),
+        kv_bytes_of=pool.bytes_of,
+    )
