@@ -28,6 +28,7 @@ from engine_support import (
 )
 from gdl.domain.errors import DeployError, GdlError, UsageError
 from gdl.domain.host import Gpu, HostFacts
+from gdl.domain.offers import OfferQuery
 from gdl.engines.base import Plan
 from gdl.engines.vllm import compat, compat_table
 from gdl.engines.vllm.wheel_choice import Way
@@ -313,6 +314,11 @@ def arguments(plan: Plan) -> list[str]:
     return shlex.split(line)
 
 
+def after(words: list[str], flag: str) -> str:
+    """The word after a flag."""
+    return words[words.index(flag) + 1]
+
+
 def test_users_arguments_come_last_and_displace_our_defaults() -> None:
     plan = make_plan(
         "tinyllama",
@@ -365,15 +371,27 @@ def test_the_context_is_shortened_only_where_it_does_not_fit() -> None:
         words = arguments(make_plan(model, gpu_host(gpu), **more))
         return words[words.index("--max-model-len") + 1] if "--max-model-len" in words else None
 
-    assert length("mistral-7b", B200) is None
-    assert length("org/unknown", L4) is None
-    short = length("llama-3.1-8b", L4)
+    older = Install(version="0.13.0")
+    assert length("mistral-7b", B200, install=older) is None
+    assert length("org/unknown", L4, install=older) is None
+    short = length("llama-3.1-8b", L4, install=older)
     assert short is not None and 1024 <= int(short) < 131072
     assert length("llama-3.1-8b", L4, engine=Engine(max_model_len=777)) == "777"
 
 
+def test_newer_releases_fit_the_context_by_themselves() -> None:
+    def words(version: str, **more: Any) -> list[str]:
+        install = Install(version=version)
+        return arguments(make_plan("org/unknown", gpu_host(), install=install, **more))
+
+    assert after(words("0.14.0"), "--max-model-len") == "auto"
+    assert "--max-model-len" not in words("0.13.0")
+    asked = words("0.32.0", query=OfferQuery(context=8192))
+    assert after(asked, "--max-model-len") == "8192"
+
+
 def test_bfloat16_is_avoided_where_the_gpu_has_none() -> None:
-    assert arguments(make_plan("tinyllama", gpu_host(T4)))[-3:-1] == ["--dtype", "half"]
+    assert after(arguments(make_plan("tinyllama", gpu_host(T4))), "--dtype") == "half"
     plan = make_plan("tinyllama", gpu_host(T4), engine_args=("--dtype=float32",))
     assert "half" not in arguments(plan)
     assert "--dtype" not in arguments(make_plan("tinyllama", gpu_host(L4)))

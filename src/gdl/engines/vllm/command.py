@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 import shlex
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from gdl.domain.errors import UsageError
 from gdl.domain.host import HostFacts
@@ -14,8 +16,10 @@ from gdl.domain.requirements.shape import ModelShape
 from gdl.domain.secret import Secret
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines.base import ServerCommand
-from gdl.engines.vllm import container, plan, repairs, shell
+from gdl.engines.vllm import container, flags, plan, repairs, server_flags, shell, templates
 from gdl.engines.vllm.compat import Choice
+from gdl.engines.vllm.flags import Flags
+from gdl.engines.vllm.recipes import recipe_of
 from gdl.settings import Settings
 
 _CPU_CONTEXT = 2048
@@ -43,22 +47,32 @@ def command(
     api_key: Secret,
     log_path: str,
     port: int,
+    chosen: Flags,
 ) -> ServerCommand:
-    """The server to start. Raises UsageError for arguments or names that cannot be."""
+    """The server to start. chosen: what `chosen_flags` says. Raises UsageError for arguments or
+    names that cannot be."""
     users = (*settings.engine.args, *spec.engine_args)
     check_arguments(users)
-    before = _arguments(host, model, choice, settings, users, port, spec.query)
+    given = {*server_flags.given(users), *server_flags.given(chosen.arguments)}
+    before = [
+        *_arguments(host, model, choice, settings, given, port, spec.query),
+        *chosen.arguments,
+    ]
     inside = container.model_inside(model) if choice.image else plan.location(model)
-    plain, secret = _environment(model, choice, settings, api_key)
+    plain, secret = _environment(model, choice, settings, api_key, chosen.environment)
     tail = shell.words(users)
-    mark = hashlib.sha256(" ".join((*before, model.location, tail)).encode()).hexdigest()[:12]
+    template, found = _template(chosen.template, choice)
+    mark = hashlib.sha256(
+        " ".join((*before, chosen.template, model.location, tail)).encode()
+    ).hexdigest()[:12]
     remedy = f"./remedy-{mark}"
-    words = f"--model {inside} {shell.words(before)}{' ' + tail if tail else ''} $remedy"
+    parts = (f"--model {inside}", shell.words(before), template, tail, "$remedy")
+    words = " ".join(part for part in parts if part)
     if choice.image:
         container.check_secrets({name: value.reveal() for name, value in secret.items()})
         published = f"{settings.engine.host}:{port}:{port}"
         args = f"{container.HOME}/launch.py {words}"
-        exports = source = ""
+        exports = source = found = ""
         last = container.server_lines(
             host.docker,
             model,
@@ -75,7 +89,7 @@ def command(
     script = f"""{shell.PREAMBLE}{exports}\
 # What an earlier start of this very command was found to need.
 remedy=""
-{source}\
+{source}{found}\
 if [ -f {remedy}.args ]; then remedy="$(cat {remedy}.args)"; fi
 {last}"""
     return ServerCommand(
@@ -87,25 +101,62 @@ if [ -f {remedy}.args ]; then remedy="$(cat {remedy}.args)"; fi
         # Nothing is installed into an image.
         repairs=() if choice.image else repairs.scripts(choice, plan.places(settings)),
         remembered=remedy,
-        given=_given(users, settings, spec.query),
+        given=frozenset(server_flags.given(users)) | _by_the_load(settings, spec.query),
     )
 
 
 def check_arguments(arguments: tuple[str, ...]) -> None:
     """Raises UsageError for what the deployment decides itself, and for NUL bytes."""
-    for argument in arguments:
-        flag = _flag(argument)
-        if flag in _OURS:
-            raise UsageError(f"the server argument {flag} cannot be given", _OURS[flag])
-        if "\0" in argument:
-            raise UsageError("a server argument holds a NUL byte", "remove it")
+    given = server_flags.given(arguments)
+    for flag, hint in _OURS.items():
+        if flag in given:
+            raise UsageError(f"the server argument {flag} cannot be given", hint)
+    if any("\0" in argument for argument in arguments):
+        raise UsageError("a server argument holds a NUL byte", "remove it")
 
 
-def _flag(argument: str) -> str:
-    """`--max_model_len=5` -> `--max-model-len`; "" for a value."""
-    if not argument.startswith("-"):
-        return ""
-    return argument.partition("=")[0].replace("_", "-")
+def chosen_flags(spec: DeploymentSpec, model: Model, choice: Choice, settings: Settings) -> Flags:
+    """What the model's recipe becomes on this release, beside what the user decided."""
+    users = (*settings.engine.args, *spec.engine_args)
+    chosen = flags.choose(
+        flags.Asked(
+            recipe_of(model),
+            choice.version,
+            server_flags.given(users),
+            _by_the_load(settings, spec.query),
+            spec.tools,
+            spec.trust_remote_code,
+            model.chat,
+        )
+    )
+    reason = templates.lacking(chosen.template, choice) if chosen.template else ""
+    if not reason:
+        return chosen
+    note = f"omitted --chat-template {chosen.template}: {reason}"
+    return replace(chosen, template="", notes=(*chosen.notes, note))
+
+
+def _by_the_load(settings: Settings, query: OfferQuery) -> frozenset[str]:
+    """The flags that settings or the load asked for decide."""
+    decided = {
+        "--max-model-len": query.context or settings.engine.max_model_len,
+        "--max-num-seqs": query.concurrency,
+        "--quantization": query.quantization,
+    }
+    return frozenset(flag for flag, value in decided.items() if value)
+
+
+def _template(name: str, choice: Choice) -> tuple[str, str]:
+    """(words of the command line, shell that comes before it) for a chat template."""
+    if not name:
+        return "", ""
+    if choice.image:
+        return f"--chat-template {templates.in_image(name)}", ""
+    path = templates.path(name, choice)
+    # Where it could not be had, the model's own does.
+    return "$template", (
+        f'template=""\nif [ -s {path} ]; then template="--chat-template {path}"; fi\n'
+    )
 
 
 def _arguments(
@@ -113,31 +164,43 @@ def _arguments(
     model: Model,
     choice: Choice,
     settings: Settings,
-    users: tuple[str, ...],
+    given: Collection[str],
     port: int,
     query: OfferQuery,
 ) -> list[str]:
-    """Our arguments. A later one of the user's wins in any case; what would not be overridden
-    by it is omitted when the user decides it."""
-    given = {_flag(argument).replace("--no-", "--") for argument in users}
+    """What depends on machine and load. given: what the user or the recipe decides, by full name.
+    A later argument of the user's wins in any case."""
     made = ["--served-model-name", model.served_name]
     listen = container.LISTEN if choice.image else settings.engine.host
     made += ["--host", listen, "--port", str(port)]
     if not choice.on_gpu and "--enforce-eager" not in given:
         made.append("--enforce-eager")
     if "--max-model-len" not in given:
-        context = query.context or settings.engine.max_model_len or _context(host, model, choice)
-        made += ["--max-model-len", str(context)] if context else []
+        asked = query.context or settings.engine.max_model_len
+        made += _context_words(asked, host, model, choice)
     if query.concurrency and "--max-num-seqs" not in given:
         made += ["--max-num-seqs", str(query.concurrency)]
-    if query.quantization and not given & {"--quantization", "-q"}:
+    if query.quantization and "--quantization" not in given:
         made += ["--quantization", query.quantization]
     parallel = _parallel(len(host.gpus), model)
-    if parallel > 1 and not given & {"--tensor-parallel-size", "-tp"}:
+    if parallel > 1 and "--tensor-parallel-size" not in given:
         made += ["--tensor-parallel-size", str(parallel)]
     if choice.half and "--dtype" not in given:
         made += ["--dtype", "half"]
     return made
+
+
+def _context_words(
+    asked: int | None, host: HostFacts, model: Model, choice: Choice
+) -> tuple[str, ...]:
+    """The context length: what was asked for, else what vLLM finds to fit where the release can
+    do that, else what is computed to fit."""
+    if asked:
+        return "--max-model-len", str(asked)
+    if choice.on_gpu and server_flags.knows("value", "--max-model-len auto", choice.version):
+        return "--max-model-len", "auto"
+    computed = _context(host, model, choice)
+    return ("--max-model-len", str(computed)) if computed else ()
 
 
 def _context(host: HostFacts, model: Model, choice: Choice) -> int | None:
@@ -171,10 +234,11 @@ def _parallel(gpus: int, model: Model) -> int:
 
 
 def _environment(
-    model: Model, choice: Choice, settings: Settings, api_key: Secret
+    model: Model, choice: Choice, settings: Settings, api_key: Secret, recipe: Mapping[str, str]
 ) -> tuple[dict[str, str], dict[str, Secret]]:
-    """(plain, secret). Names that sound secret never stand in the script."""
-    plain = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"}
+    """(plain, secret). Names that sound secret never stand in the script. recipe: what the model
+    needs; the user's own wins."""
+    plain = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1", **recipe}
     secret = {"VLLM_API_KEY": api_key}
     if choice.on_gpu:
         plain["GDL_CUDA"] = "1"
@@ -196,14 +260,3 @@ def _environment(
         else:
             plain[name] = value
     return plain, secret
-
-
-def _given(users: tuple[str, ...], settings: Settings, query: OfferQuery) -> frozenset[str]:
-    """The flags that the user decided: by argument, by setting, or by the load asked for."""
-    decided = {
-        "--max-model-len": query.context or settings.engine.max_model_len,
-        "--max-num-seqs": query.concurrency,
-        "--quantization": query.quantization,
-    }
-    wanted = {flag for flag, value in decided.items() if value}
-    return frozenset({_flag(argument) for argument in users} - {""} | wanted)

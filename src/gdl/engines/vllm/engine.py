@@ -13,16 +13,30 @@ from gdl.domain.engine import (
     Readiness,
     Runtime,
 )
-from gdl.domain.errors import UsageError
+from gdl.domain.errors import DeployError, UsageError
 from gdl.domain.host import HostFacts
 from gdl.domain.model import Model
 from gdl.domain.offers import OfferQuery
 from gdl.domain.secret import Secret
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines.base import LogMark, Plan, Preview, Step
-from gdl.engines.vllm import capacity, command, compat, load_limits, log, metrics, plan, preview
+from gdl.engines.vllm import (
+    capacity,
+    command,
+    compat,
+    load_limits,
+    log,
+    metrics,
+    plan,
+    preview,
+    server_flags,
+    templates,
+)
 from gdl.engines.vllm.compat import Choice
+from gdl.engines.vllm.compat_table import parse
+from gdl.engines.vllm.flags import TRUST
 from gdl.engines.vllm.memory import VllmMemory
+from gdl.engines.vllm.recipes import recipe_of
 from gdl.settings import Settings
 
 _INFO = EngineInfo(
@@ -65,8 +79,16 @@ class VllmEngine:
 
     def check(self, spec: DeploymentSpec, model: Model, settings: Settings) -> None:
         """Raise UsageError for what cannot work on any machine, before money is spent."""
-        command.check_arguments((*settings.engine.args, *spec.engine_args))
+        users = (*settings.engine.args, *spec.engine_args)
+        command.check_arguments(users)
         load_limits.check(spec.query, model)
+        _check_remote_code(spec, model, users)
+        wanted = settings.install.version
+        if wanted and (reason := _too_old(model, wanted)):
+            raise UsageError(
+                f"{reason}, install.version asks for {wanted}",
+                "omit it: the newest release that a machine can run is taken",
+            )
         if model.gated and settings.hf_token is None:
             raise UsageError(
                 f"{model.location} is gated: it needs a Hugging Face token",
@@ -82,9 +104,17 @@ class VllmEngine:
         return compat.least_cuda(settings.install)
 
     def capabilities(self, model: Model) -> Capabilities:
-        """A base model known to have no chat template is asked by completions; unknown models are
-        taken to have one. Calls of tools need arguments that differ from model to model."""
-        return Capabilities(chat=model.chat)
+        """As the newest release can. A base model known to have no chat template is asked by
+        completions; unknown models are taken to have one."""
+        recipe = recipe_of(model)
+        return Capabilities(
+            chat=model.chat,
+            tools=bool(recipe.tool_parser),
+            reasoning=bool(recipe.reasoning_parser),
+            tool_parser=recipe.tool_parser,
+            reasoning_parser=recipe.reasoning_parser,
+            remote_code=recipe.trust_remote_code,
+        )
 
     def first_of_all(self, settings: Settings) -> Step | None:
         """A step that may run before anything is known of the machine."""
@@ -106,13 +136,20 @@ class VllmEngine:
         for settings or arguments that cannot be."""
         choice = plan.choose(host, settings, cpu_allowed=cpu_allowed)
         load_limits.require(spec.query, host, choice)
+        if reason := _too_old(model, choice.version):
+            raise DeployError(
+                f"{reason}, {choice.version} is what fits here",
+                "take a machine with a newer driver",
+            )
         capacity.require(host, model, choice)
 
         def made(chosen: Choice, other: Plan | None) -> Plan:
+            with_flags = command.chosen_flags(spec, model, chosen, settings)
             return Plan(
-                summary=self._summary(chosen, model, settings),
+                summary=_summary(chosen, with_flags.capabilities, settings),
                 steps=plan.steps(host, model, chosen, settings)
-                + load_limits.steps(spec.query, chosen, settings),
+                + load_limits.steps(spec.query, chosen, settings)
+                + templates.steps(with_flags.template, chosen, settings),
                 server=command.command(
                     spec,
                     host,
@@ -122,8 +159,11 @@ class VllmEngine:
                     api_key=api_key,
                     log_path=log_path,
                     port=port,
+                    chosen=with_flags,
                 ),
                 otherwise=other,
+                capabilities=with_flags.capabilities,
+                notes=with_flags.notes,
             )
 
         second = plan.otherwise(host, model, choice, settings)
@@ -138,13 +178,6 @@ class VllmEngine:
         """The plan for a machine that nobody has looked at."""
         return preview.preview(driver, capability, settings)
 
-    def _summary(self, choice: Choice, model: Model, settings: Settings) -> str:
-        tool = "pip" if settings.install.installer == "pip" else "uv"
-        build = f" (CUDA {choice.cuda})" if choice.on_gpu else ""
-        way = f"in container {choice.image}" if choice.image else f"by {tool}"
-        base = "" if self.capabilities(model).chat else "; a base model, asked by completions"
-        return f"{choice.distribution} {choice.version}{build} {way}{base}"
-
     def read_line(self, line: str) -> LogMark | None:
         """The mark a line of the server's log makes, if any."""
         return log.read_line(line)
@@ -156,3 +189,29 @@ class VllmEngine:
     def rules(self) -> str:
         """What goes wrong with vLLM, its wheels and what they need."""
         return files("gdl.engines.vllm").joinpath("rules.toml").read_text("utf-8")
+
+
+def _summary(choice: Choice, capabilities: Capabilities, settings: Settings) -> str:
+    tool = "pip" if settings.install.installer == "pip" else "uv"
+    build = f" (CUDA {choice.cuda})" if choice.on_gpu else ""
+    way = f"in container {choice.image}" if choice.image else f"by {tool}"
+    on = f"; {capabilities.words}" if capabilities.words else ""
+    base = "" if capabilities.chat else "; a base model, asked by completions"
+    return f"{choice.distribution} {choice.version}{build} {way}{on}{base}"
+
+
+def _too_old(model: Model, version: str) -> str:
+    """Why a release cannot serve the model, or ""."""
+    least = recipe_of(model).min_vllm
+    return "" if parse(version) >= parse(least) else f"{model.served_name} needs vLLM {least}"
+
+
+def _check_remote_code(spec: DeploymentSpec, model: Model, users: tuple[str, ...]) -> None:
+    """Raises UsageError where a model's own code would have to run and nobody was asked."""
+    answered = spec.trust_remote_code is not None or TRUST in server_flags.given(users)
+    if recipe_of(model).trust_remote_code and not answered:
+        raise UsageError(
+            f"{model.location} is served by running Python code from its own repository on the "
+            "machine, with its tokens and its network",
+            f"{TRUST} allows it, if you trust its authors; --no-trust-remote-code tries without",
+        )

@@ -293,6 +293,11 @@ async def engine_goes(start: Start, api: Api, script: Script, server: asyncio.Se
     os._exit(0)
 
 
+def _length(word: str) -> int:
+    """A context length; 0 for `auto`, which leaves it to the server."""
+    return 0 if word in ("auto", "-1") else int(word)
+
+
 def main(host: Host) -> None:
     parser = argparse.ArgumentParser(prog="api_server.py")
     parser.add_argument("--verify", action="store_true", help=argparse.SUPPRESS)
@@ -300,7 +305,7 @@ def main(host: Host) -> None:
     parser.add_argument("--served-model-name", default="")
     parser.add_argument("--host", default="")
     parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--max-model-len", type=int, default=0)
+    parser.add_argument("--max-model-len", type=_length, default=0)
     parser.add_argument("--max-num-seqs", type=int, default=256)
     parser.add_argument("--tensor-parallel-size", "-tp", type=int, default=1)
     options, _ = parser.parse_known_args()
