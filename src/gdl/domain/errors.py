@@ -2,6 +2,9 @@
 
     GdlError                  message: what happened; hint: what to do
     ├── UsageError            a wrong argument, setting or file of the user's (exit 2)
+    │   ├── UnknownModel          the hub has no such model, or none for this token
+    │   └── ModelRefused          what the repository holds cannot be served
+    ├── HubAway               the model hub does not answer, or not usefully (exit 1)
     ├── NoSuitableOffer       nothing left to rent (exit 3)
     │   └── ConfirmedOfferGone    what the user confirmed cannot be had at that price
     ├── MachineError          no machine could be had, or it could not be entered (exit 4)
@@ -49,6 +52,28 @@ class GdlError(Exception):
 
 class UsageError(GdlError):
     kind = "usage"
+
+
+class UnknownModel(UsageError):
+    """suggestions: ids and aliases that may have been meant, best first."""
+
+    def __init__(self, message: str, hint: str, suggestions: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint)
+        self.suggestions = suggestions
+
+
+class ModelRefused(UsageError):
+    pass
+
+
+class HubAway(GdlError):
+    """everywhere: whatever is asked next will fare no better, for a while."""
+
+    kind = "hub_away"
+
+    def __init__(self, message: str, hint: str = "", *, everywhere: bool = False) -> None:
+        super().__init__(message, hint)
+        self.everywhere = everywhere
 
 
 class NoSuitableOffer(GdlError):

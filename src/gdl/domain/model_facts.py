@@ -1,6 +1,6 @@
 """What is known of a model before any machine is rented: its repository's own metadata.
 
-Nothing here has been judged. `gdl.domain.model_kinds` says whether it can be served at all,
+Nothing here has been judged. `gdl.domain.servability` says whether it can be served at all,
 `gdl.domain.requirements` how much it takes.
 """
 
@@ -76,6 +76,7 @@ class ModelFacts:
     packed ones count once), as the hub counted them. base_models: (relation, id), the relation
     "adapter", "quantized", "finetune", "merge" or "". withheld: files that the hub does not give
     without a licence accepted or a token. variants: GGUF quantizations that the repository has.
+    trouble: why this is not the hub's answer of this moment, such as "offline"; "" where it is.
     """
 
     id: str
@@ -104,6 +105,7 @@ class ModelFacts:
     tags: tuple[str, ...] = ()
     base_models: tuple[tuple[str, str], ...] = ()
     withheld: tuple[str, ...] = ()
+    trouble: str = ""
 
     @property
     def source_words(self) -> str:
@@ -162,6 +164,24 @@ class ModelFacts:
             if not each.path.endswith((*WEIGHTS, *PICKLED, GGUF)) and each.size_bytes < 100_000_000
         )
         return self.weights_bytes + small
+
+
+@dataclass(frozen=True, slots=True)
+class FoundModel:
+    """A model that the hub's search found. downloads: of the last 30 days. parameters: numbers in
+    its safetensors, packed ones counted once; stored_bytes: what they take. Both 0 where the hub
+    does not tell. license: "" likewise."""
+
+    id: str
+    downloads: int = 0
+    parameters: int = 0
+    stored_bytes: int = 0
+    license: str = ""
+    gated: bool = False
+    pipeline_tag: str = ""
+    library: str = ""
+    last_modified: datetime | None = None
+    tags: tuple[str, ...] = ()
 
 
 _NO_WEIGHTS = frozenset(

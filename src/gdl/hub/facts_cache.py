@@ -1,0 +1,110 @@
+"""The hub's last answers, kept in the data folder: one JSON file for each model.
+
+Needs neither the network nor its libraries, so that what is kept is told at once. Files are put in
+place whole, so that any number of processes may read and write them; one that cannot be read counts
+as none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from gdl.domain.model_facts import FactsSource, GgufFacts, ModelFacts, RepoFile
+
+_FORMAT = 1
+_LONGEST = 32 * 1024 * 1024
+_TIMES = ("told_at", "last_modified")
+_UNSAFE = re.compile(r"[^a-z0-9._-]+")
+
+
+class FactsCache:
+    """folder: of all hubs; each has its own inside, as a mirror may tell other things."""
+
+    def __init__(self, folder: Path, endpoint: str) -> None:
+        parts = urlsplit(endpoint)
+        self._folder = folder / _safe(f"{parts.netloc.rpartition('@')[2]}{parts.path}")
+
+    def path(self, ident: str, quantization: str = "") -> Path:
+        """The file of a model, and of one of its GGUF quantizations."""
+        name = ident.casefold() + (f":{quantization.casefold()}" if quantization else "")
+        return self._folder / f"{_safe(name)}.json"
+
+    def get(self, ident: str, quantization: str = "") -> ModelFacts | None:
+        """The last answer, its source CACHED; None when there is none that can be read."""
+        try:
+            path = self.path(ident, quantization)
+            if path.stat().st_size > _LONGEST:
+                return None
+            return _restored(json.loads(path.read_bytes()))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return None
+
+    def put(self, facts: ModelFacts, quantization: str = "") -> None:
+        """Keep an answer, under the id asked for as well as its own. A folder that cannot be
+        written to is no error: the next one asks the hub again."""
+        text = json.dumps({"format": _FORMAT, "facts": asdict(facts)}, default=_plain)
+        for ident in {facts.id, facts.asked or facts.id}:
+            with contextlib.suppress(OSError):
+                _write(self.path(ident, quantization), text)
+
+    def drop(self, ident: str, quantization: str = "") -> None:
+        """Forget a model that is gone."""
+        with contextlib.suppress(OSError):
+            self.path(ident, quantization).unlink()
+
+
+def _safe(name: str) -> str:
+    """A file name; no two names have the same one, also where case does not count."""
+    plain = _UNSAFE.sub("--", name.casefold())[:100]
+    return f"{plain}.{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # Readable by its owner alone, as a private model's is among them.
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"cannot be kept: {type(value).__name__}")
+
+
+def _restored(kept: Mapping[str, Any]) -> ModelFacts:
+    """Raises KeyError, ValueError, TypeError for a file of another form. Fields that this version
+    does not know are passed over, and ones that the file has not get their default."""
+    if kept["format"] != _FORMAT:
+        raise ValueError("another format")
+    known = {each.name for each in fields(ModelFacts)}
+    told: dict[str, Any] = {name: each for name, each in kept["facts"].items() if name in known}
+    for name in _TIMES:
+        told[name] = datetime.fromisoformat(told[name]) if told.get(name) else None
+    told["files"] = tuple(RepoFile(each["path"], each["size_bytes"]) for each in told["files"])
+    for name in ("variants", "tags", "withheld"):
+        told[name] = tuple(str(each) for each in told.get(name, ()))
+    told["base_models"] = tuple((str(how), str(base)) for how, base in told.get("base_models", ()))
+    gguf = told.get("gguf")
+    if gguf is not None:
+        told["gguf"] = GgufFacts(**{**gguf, "paths": tuple(gguf["paths"])})
+    return replace(ModelFacts(**told), source=FactsSource.CACHED, trouble="")

@@ -1,0 +1,205 @@
+"""What is known of a model: the hub's answer, else the one kept of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+from gdl.domain.errors import GdlError, HubAway, UnknownModel
+from gdl.domain.model_facts import FoundModel, ModelFacts
+from gdl.domain.model_names import HubName
+from gdl.domain.secret import Secret
+from gdl.hub import answers, suggestions
+from gdl.hub.facts_cache import FactsCache
+from gdl.settings import Settings
+
+if TYPE_CHECKING:
+    from gdl.hub.http import HubHttp
+
+_Told = TypeVar("_Told")
+
+DEFAULT_ENDPOINT = "https://huggingface.co"
+OFFLINE = "offline: the hub was not asked"
+_AWAY_FOR = timedelta(seconds=30)
+"""How long a hub that did not answer is not asked again: a screen must not wait for it twice."""
+_SEARCH_LIMIT = 4 * 1024 * 1024
+_SEARCHES_KEPT = 200
+_EXPAND = (
+    "downloads",
+    "gated",
+    "lastModified",
+    "library_name",
+    "pipeline_tag",
+    "safetensors",
+    "tags",
+)
+
+
+class Hub:
+    """The hub that the settings name. Asked only when something is asked of this.
+
+    known: names that a typo may have been meant for, beside those that the hub's search finds.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Callable[[], datetime],
+        *,
+        known: Callable[[], Iterable[str]] = tuple,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._known = known
+        self.endpoint = settings.hub.endpoint or DEFAULT_ENDPOINT
+        self.offline = settings.hub.offline
+        self.has_token = settings.hf_token is not None
+        self.cache = FactsCache(settings.data_dir / "hub", self.endpoint)
+        self._locks: dict[HubName, asyncio.Lock] = {}
+        self._searches: dict[tuple[str, int], tuple[FoundModel, ...]] = {}
+        self._away: tuple[HubAway, datetime] | None = None
+        self._client: HubHttp | None = None
+
+    @property
+    def requests(self) -> int:
+        """Sent so far, redirects included."""
+        return 0 if self._client is None else self._client.requests
+
+    async def aclose(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+    # -- one model -------------------------------------------------------------------------------
+
+    def kept(self, name: HubName) -> ModelFacts | None:
+        """The last answer, if it is still fresh or nobody may be asked. Asks nobody."""
+        facts = self.cache.get(name.id, name.quantization)
+        if facts is None:
+            return None
+        if self.offline:
+            return replace(facts, trouble=OFFLINE)
+        return facts if self._is_fresh(facts) else None
+
+    async def facts(self, name: HubName, *, renew: bool = False) -> ModelFacts:
+        """What the hub says, or said within `hub.fresh_hours` (renew: now); its last answer where
+        it does not answer, with the reason as `trouble`.
+
+        Raises UnknownModel (with what may have been meant), ModelRefused, UsageError for a token
+        that is refused, HubAway where nothing is kept either.
+        """
+        async with self._locks.setdefault(name, asyncio.Lock()):
+            kept = await asyncio.to_thread(self.cache.get, name.id, name.quantization)
+            if kept is not None and not renew and not self.offline and self._is_fresh(kept):
+                return kept
+            try:
+                facts = await self._asked(name, kept)
+            except HubAway as away:
+                if kept is None:
+                    raise
+                return replace(kept, trouble=away.message)
+            except UnknownModel as unknown:
+                self.cache.drop(name.id, name.quantization)
+                raise await self._with_suggestions(
+                    name, unknown, was_there=kept is not None
+                ) from None
+            await asyncio.to_thread(self.cache.put, facts, name.quantization)
+            return facts
+
+    def _is_fresh(self, facts: ModelFacts) -> bool:
+        """Also not: what was withheld, now that there is a token."""
+        if facts.told_at is None or (facts.withheld and self.has_token):
+            return False
+        age = self._clock() - facts.told_at
+        return timedelta() <= age < timedelta(hours=self._settings.hub.fresh_hours)
+
+    async def _asked(self, name: HubName, kept: ModelFacts | None) -> ModelFacts:
+        from gdl.hub.repository import RepositoryReader
+
+        http = await self._http()
+        reader = RepositoryReader(http, self._clock, token=self.has_token)
+        return await self._remembering(reader.read(name, kept))
+
+    async def _with_suggestions(
+        self, name: HubName, unknown: UnknownModel, *, was_there: bool
+    ) -> UnknownModel:
+        meant = await self.suggestions(name.id)
+        message = unknown.message
+        if was_there:
+            message = f"{name.id} is no longer on the hub: deleted, or made private"
+        return UnknownModel(message, suggestions.did_you_mean(meant) + unknown.hint, meant)
+
+    # -- searching -------------------------------------------------------------------------------
+
+    async def search(self, words: str, *, limit: int = 20) -> tuple[FoundModel, ...]:
+        """What the hub finds for words, most downloaded first. Raises HubAway."""
+        key = (" ".join(words.split()), limit)
+        found = self._searches.get(key)
+        if found is None:
+            http = await self._http()
+            asked = http.get(
+                "/api/models",
+                {"search": key[0], "limit": limit, "sort": "downloads", "expand": list(_EXPAND)},
+                limit=_SEARCH_LIMIT,
+            )
+            answer = await self._remembering(asked)
+            if not answer.ok:
+                raise HubAway(
+                    f"the model hub does not search (HTTP {answer.status})", "name a model's id"
+                )
+            found = answers.found_models(answer.json())
+            if len(self._searches) >= _SEARCHES_KEPT:
+                self._searches.clear()
+            self._searches[key] = found
+        return found
+
+    async def suggestions(self, typed: str) -> tuple[str, ...]:
+        """Names that are there and look like what was typed, best first; of the program's own list
+        alone where the hub does not answer."""
+        names = set(self._known())
+        searches = [self.search(words, limit=50) for words in suggestions.search_words(typed)]
+        for found in await asyncio.gather(*searches, return_exceptions=True):
+            if isinstance(found, tuple):
+                names |= {each.id for each in found}
+            elif not isinstance(found, GdlError):
+                raise found
+        return suggestions.closest(typed, names)
+
+    # -- asking ----------------------------------------------------------------------------------
+
+    async def _http(self) -> HubHttp:
+        """Raises HubAway where nobody is to be asked, or nobody answered a moment ago."""
+        if self.offline:
+            raise HubAway(OFFLINE, "unset HF_HUB_OFFLINE and hub.offline to ask it")
+        if self._away is not None and self._clock() < self._away[1]:
+            raise self._away[0]
+        if self._client is None:
+            # Its library takes a moment to import, and not every run needs it.
+            make = await asyncio.to_thread(_http_class)
+            token = self._settings.hf_token
+            self._client = self._client or make(
+                self.endpoint,
+                None if token is None else Secret(token.get_secret_value()),
+                timeout_s=self._settings.timeouts.hub,
+            )
+        return self._client
+
+    async def _remembering(self, asked: Awaitable[_Told]) -> _Told:
+        """The result; that the hub is away is remembered for a while."""
+        try:
+            told = await asked
+        except HubAway as away:
+            if away.everywhere:
+                self._away = (away, self._clock() + _AWAY_FOR)
+            raise
+        self._away = None
+        return told
+
+
+def _http_class() -> type[HubHttp]:
+    from gdl.hub.http import HubHttp
+
+    return HubHttp
