@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import asyncssh
 
+from gdl.sshd.forwarding import Forwarding
 from gdl.sshd.pipes import pump_in, pump_out, read_end, reader_of, write_end, writer_of
 
 if TYPE_CHECKING:
@@ -95,11 +96,9 @@ class _Connection(asyncssh.SSHServer):
     ) -> bool | Awaitable[asyncssh.SSHTCPSession[bytes]]:
         if dest_host not in (LOOPBACK, "localhost") or self._conn is None:
             return False
-        if self._server.address == LOOPBACK:
-            return True
         # Its own address is what this machine calls 127.0.0.1.
-        forwarder = self._conn.forward_connection(self._server.address, dest_port)
-        return cast("Awaitable[asyncssh.SSHTCPSession[bytes]]", forwarder)
+        host = dest_host if self._server.address == LOOPBACK else self._server.address
+        return Forwarding(self._conn, host, dest_port)
 
 
 class _Sftp(asyncssh.SFTPServer):

@@ -1,0 +1,20 @@
+"""Where a forwarded connection ends."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Generator
+from typing import Any, cast
+
+import asyncssh
+
+
+class Forwarding(Awaitable[asyncssh.SSHTCPSession[bytes]]):
+    """Begins when it is awaited. A coroutine, such as asyncssh's own, would be left unawaited, with
+    a warning, by a connection that is cut right after the request."""
+
+    def __init__(self, conn: asyncssh.SSHServerConnection, host: str, port: int) -> None:
+        self._conn, self._host, self._port = conn, host, port
+
+    def __await__(self) -> Generator[Any, Any, asyncssh.SSHTCPSession[bytes]]:
+        forwarder = self._conn.forward_connection(self._host, self._port)
+        return cast("Awaitable[asyncssh.SSHTCPSession[bytes]]", forwarder).__await__()
