@@ -100,9 +100,11 @@ EngineOption = Annotated[
 ]
 
 
-def engine_flags(name: str | None) -> dict[str, Any]:
-    """The setting that an engine's name is, where one was given."""
-    return {} if name is None else {"engine": {"name": name}}
+def engine_flags(name: str | None, *, tools: bool | None = None) -> dict[str, Any]:
+    """The settings of the engine that were given as options."""
+    given = {"name": name, "tools": tools}
+    said = {key: value for key, value in given.items() if value is not None}
+    return {"engine": said} if said else {}
 
 
 ScenarioOption = Annotated[

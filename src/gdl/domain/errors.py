@@ -66,6 +66,10 @@ class ModelRefused(UsageError):
     pass
 
 
+class RemoteCodeNotAllowed(UsageError):
+    """The model is served by running Python code of its own, and nobody was asked about it."""
+
+
 class HubAway(GdlError):
     """everywhere: whatever is asked next will fare no better, for a while."""
 

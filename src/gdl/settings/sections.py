@@ -92,6 +92,8 @@ class Engine(BaseModel):
     """Further environment for the server."""
     max_model_len: int | None = Field(default=None, gt=0)
     """Context length; None: what suits the model and the machine."""
+    tools: bool = True
+    """Calls of tools are parsed, where it is known how the model writes them."""
 
 
 class Hub(BaseModel):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from textual.app import App
 
-from gdl.domain.errors import GdlError
+from gdl.domain.errors import GdlError, RemoteCodeNotAllowed
 from gdl.tui.context import AppContext
 from gdl.tui.screens.base import GdlScreen
 
@@ -55,10 +56,32 @@ class DeploymentFeed:
         self._app.run_worker(self._start(spec), group="start")
 
     async def _start(self, spec: DeploymentSpec) -> None:
+        deployments = self._context.orchestrator.deployments
         try:
-            self.open(await self._context.orchestrator.deployments.deploy(spec))
+            try:
+                ident = await deployments.deploy(spec)
+            except RemoteCodeNotAllowed as error:
+                if not await self._allows(error, spec):
+                    return
+                ident = await deployments.deploy(replace(spec, trust_remote_code=True))
+            self.open(ident)
         except GdlError as error:
             self._context.report(error)
+
+    async def _allows(self, error: RemoteCodeNotAllowed, spec: DeploymentSpec) -> bool:
+        """Whether a model's own code may run on the machine; nothing is rented yet."""
+        from rich.text import Text
+
+        from gdl.presentation.lines import plain
+        from gdl.tui.screens.dialogs import Confirm
+
+        dialog = Confirm(
+            "Let the model's own code run on the machine?",
+            [("Model", Text(plain(spec.model, 120), "bold")), ("Why", Text(plain(error.message)))],
+            "Allow it only if you trust its authors. Nothing has been rented.",
+            "Allow it, and deploy",
+        )
+        return await self._context.ask(dialog) is True
 
     def open(self, deployment_id: str) -> None:
         """Follow a deployment and show its screen."""

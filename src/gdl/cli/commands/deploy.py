@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gdl.domain.errors import GdlError
     from gdl.domain.events import Recorded
     from gdl.domain.spec import DeploymentSpec
+    from gdl.orchestrator.api.ports import Deployments
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,22 @@ class DeployOptions:
     concurrency: ConcurrencyOption = None
     quantization: QuantizationOption = None
     engine: EngineOption = None
+    tools: Annotated[
+        bool | None,
+        typer.Option(
+            "--tools/--no-tools",
+            help="Let the server parse the model's calls of tools, where it is known how it writes "
+            "them.  [default: tools]",
+        ),
+    ] = None
+    trust_remote_code: Annotated[
+        bool | None,
+        typer.Option(
+            "--trust-remote-code/--no-trust-remote-code",
+            help="Let Python code from the model's own repository run on the machine, or start "
+            "without it.  [default: ask, where a model needs it]",
+        ),
+    ] = None
     engine_arg: Annotated[
         list[str] | None,
         typer.Option(
@@ -132,7 +149,7 @@ class DeployOptions:
             "max_attempts": self.max_attempts,
             "exclude_provider_after": self.exclude_provider_after,
             "install": None if self.runtime is None else {"runtime": self.runtime},
-            **engine_flags(self.engine),
+            **engine_flags(self.engine, tools=self.tools),
         }
 
 
@@ -165,7 +182,9 @@ def deploy(
             interrupted = await _to_resume(session, wanted.model)
             if interrupted is not None:
                 return await follow_resumed(session, interrupted, as_json=as_json)
-        return await to_the_end(follower, deployments.deploy(spec), output)
+        asks = at_terminal() and not as_json
+        start = _begin(deployments, spec, asks=asks)
+        return await to_the_end(follower, start, output)
 
     def never_began(error: GdlError, output: Output) -> None:
         from gdl.domain.serialization import recorded_to_plain
@@ -209,6 +228,25 @@ async def _to_resume(session: Session, model: str) -> str | None:
     return None if answer in ("n", "no") else found.deployment_id
 
 
+async def _begin(deployments: Deployments, spec: DeploymentSpec, *, asks: bool) -> str:
+    """The id of the deployment. Whether a model's own code may run is asked when it comes to
+    that, before anything is rented."""
+    from gdl.cli.output import say
+    from gdl.cli.prompt import ask
+    from gdl.domain.errors import RemoteCodeNotAllowed
+    from gdl.presentation.lines import plain
+
+    try:
+        return await deployments.deploy(spec)
+    except RemoteCodeNotAllowed as error:
+        if not asks:
+            raise
+        say(plain(error.message))
+        if await ask("do you trust its authors, and let it run? [y/N] ") not in ("y", "yes"):
+            raise
+    return await deployments.deploy(replace(spec, trust_remote_code=True))
+
+
 def _spec(wanted: DeployOptions, session: Session) -> DeploymentSpec:
     from gdl.domain.errors import UsageError
     from gdl.domain.offers import OfferQuery
@@ -246,6 +284,8 @@ def _spec(wanted: DeployOptions, session: Session) -> DeploymentSpec:
         engine_args=tuple(wanted.engine_arg or ()),
         auto_fix=wanted.auto_fix,
         engine=settings.engine.name,
+        tools=settings.engine.tools,
+        trust_remote_code=wanted.trust_remote_code,
     )
 
 

@@ -13,7 +13,7 @@ from gdl.domain.engine import (
     Readiness,
     Runtime,
 )
-from gdl.domain.errors import DeployError, UsageError
+from gdl.domain.errors import DeployError, RemoteCodeNotAllowed, UsageError
 from gdl.domain.host import HostFacts
 from gdl.domain.model import Model
 from gdl.domain.offers import OfferQuery
@@ -210,7 +210,7 @@ def _check_remote_code(spec: DeploymentSpec, model: Model, users: tuple[str, ...
     """Raises UsageError where a model's own code would have to run and nobody was asked."""
     answered = spec.trust_remote_code is not None or TRUST in server_flags.given(users)
     if recipe_of(model).trust_remote_code and not answered:
-        raise UsageError(
+        raise RemoteCodeNotAllowed(
             f"{model.location} is served by running Python code from its own repository on the "
             "machine, with its tokens and its network",
             f"{TRUST} allows it, if you trust its authors; --no-trust-remote-code tries without",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
+from gdl.domain.engine import Capabilities
 from gdl.domain.health import HealthSample
 from gdl.domain.phase import Phase
 from gdl.domain.readings import CheckRound, GpuLoad
@@ -33,10 +34,12 @@ class ModelRow:
 @dataclass(frozen=True, slots=True)
 class SizedModel:
     """What a model needs for a load. need: None when its size is not known. longest: the most
-    tokens that a request to it may have, 0 when that is not known."""
+    tokens that a request to it may have, 0 when that is not known. capabilities: what it can be
+    asked for, as far as that is known beforehand."""
 
     need: Need | None
     longest: int
+    capabilities: Capabilities = field(default_factory=Capabilities)
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,4 +81,5 @@ def sized(engine: Engine, query: OfferQuery, settings: Settings) -> SizedModel:
     return SizedModel(
         need=needed_of(engine, model, query, settings),
         longest=model.shape.max_context if model.shape is not None else 0,
+        capabilities=engine.capabilities(model),
     )

@@ -13,6 +13,7 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Checkbox, Static
 
+from gdl.domain.engine import Capabilities
 from gdl.domain.money import dollars
 from gdl.domain.offers import RankedOffer
 from gdl.presentation.hardware import gigabytes, gpus
@@ -30,6 +31,7 @@ class Choice:
 
     hours: int
     auto_failover: bool
+    tools: bool
 
 
 class DeployDialog(ModalScreen[Choice | None]):
@@ -59,15 +61,20 @@ class DeployDialog(ModalScreen[Choice | None]):
         pinned: bool,
         attempts: int,
         engine: str,
+        capabilities: Capabilities,
+        tools: bool,
         max_spend: float | None = None,
     ) -> None:
         """`offers`: the machines to try, in this order; several are those that were marked.
         pinned: no other than these. load: what the model is to serve and needs, in words.
-        engine: what serves it, as people know it. max_spend: dollars that it may cost in all."""
+        engine: what serves it, as people know it. capabilities: what the model can be asked for.
+        tools: they are wanted, unless the user says otherwise. max_spend: dollars that it may cost
+        in all."""
         super().__init__()
         self._offers, self._model, self._load = offers, model, load
         self._hours, self._pinned, self._attempts = hours, pinned, attempts
         self._engine, self._max_spend = engine, max_spend
+        self._capabilities, self._tools = capabilities, tools
 
     def compose(self) -> ComposeResult:
         several = len(self._offers) > 1
@@ -87,6 +94,10 @@ class DeployDialog(ModalScreen[Choice | None]):
                 yield Static("Hours", id="hours-name")
                 yield Static(id="hours-said")
             yield Checkbox(words, failover, id="failover", compact=True, disabled=not failover)
+            if self._capabilities.tools:
+                by = plain(self._capabilities.tool_parser, 40)
+                words = "Tools: its calls of them come back parsed" + (f" ({by})" if by else "")
+                yield Checkbox(words, self._tools, id="tools", compact=True)
             with Horizontal(classes="dialog-buttons"):
                 yield Button("Deploy (y)", id="deploy", variant="primary")
                 yield Button("Cancel (Esc)", id="cancel")
@@ -139,7 +150,9 @@ class DeployDialog(ModalScreen[Choice | None]):
 
     def action_deploy(self) -> None:
         auto = self.query_one("#failover", Checkbox).value
-        self.dismiss(Choice(self._hours, auto))
+        boxes = self.query("#tools").results(Checkbox)
+        tools = next((box.value for box in boxes), self._tools)
+        self.dismiss(Choice(self._hours, auto, tools))
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         if event.button.id == "deploy":

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from gdl.domain.engine import Capabilities
 from gdl.domain.errors import GdlError, UsageError
 from gdl.domain.offers import OfferQuery, RankedOffer
 from gdl.domain.spec import ConfirmedOffer, DeploymentSpec
@@ -12,14 +14,20 @@ from gdl.tui.context import AppContext
 from gdl.tui.offer_choice import OfferChoice, remembered_key
 from gdl.tui.widgets.offer_notes import needed
 
+if TYPE_CHECKING:
+    from gdl.orchestrator.api.views import SizedModel
+
 
 def load_words(context: AppContext, wanted: OfferQuery) -> str:
     """What the wanted model needs for its load, in words."""
+    return needed(_sized(context, wanted), wanted)
+
+
+def _sized(context: AppContext, wanted: OfferQuery) -> SizedModel | None:
     try:
-        sized = context.orchestrator.market.size(wanted) if wanted.model is not None else None
+        return context.orchestrator.market.size(wanted) if wanted.model is not None else None
     except UsageError:
-        sized = None
-    return needed(sized, wanted)
+        return None
 
 
 async def choose_model(context: AppContext, choice: OfferChoice) -> bool:
@@ -103,9 +111,12 @@ async def plan(
     attempts = len(offers) if len(offers) > 1 else settings.max_attempts
     from gdl.engines import registry
 
+    sized = _sized(context, wanted)
     dialog = DeployDialog(
-        offers, wanted.model or "", load_words(context, wanted), wanted.hours or settings.hours,
+        offers, wanted.model or "", needed(sized, wanted), wanted.hours or settings.hours,
         pinned=pinned, attempts=attempts,
+        capabilities=sized.capabilities if sized is not None else Capabilities(),
+        tools=settings.engine.tools,
         engine=registry.info(settings.engine.name).display_name,
         max_spend=settings.max_spend,
     )  # fmt: skip
@@ -128,4 +139,5 @@ async def plan(
         auto_failover=confirmed.auto_failover,
         ask_on_failure=True,
         engine=settings.engine.name,
+        tools=confirmed.tools,
     )
