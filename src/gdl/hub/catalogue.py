@@ -1,132 +1,213 @@
-"""Models: those known by alias (catalogue.toml), and what can be told from any other name."""
+"""The models that the program knows by itself: aliases, sizes, shapes, and quantized variants.
+
+catalogue.toml says what its fields mean. configs.json holds the models' own config.json, without
+what no size depends on; quantizations.json the `quantization_config` of variants.
+"""
 
 from __future__ import annotations
 
-import difflib
-import re
+import json
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
-from gdl.domain.errors import UsageError
-from gdl.domain.model import Model
+from gdl.domain.model_facts import FactsSource, ModelFacts, RepoFile
 from gdl.domain.requirements.shape import ModelShape
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
-_SIZE = re.compile(r"(?<![\w.])(?:(\d+)x)?(\d+(?:\.\d+)?)([bm])(?![a-z0-9])", re.IGNORECASE)
-_FOUR_BITS = re.compile(r"awq|gptq|int4|4bit|w4a16|nf4|bnb", re.IGNORECASE)
-_EIGHT_BITS = re.compile(r"fp8|int8|8bit|w8a8", re.IGNORECASE)
-_LONGEST = 4096
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How weights are stored. name: as it is typed ("fp8"); words: as people write it ("FP8").
+    bytes_each: per parameter, where a repository's own size is not known. least: compute
+    capability of a GPU that runs them; native: from which on it computes in them."""
+
+    name: str
+    words: str
+    bytes_each: float
+    least: float
+    native: float
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """The same model in another format. size_gb: 10^9 bytes of weights, None when not known;
+    derived: it was computed."""
+
+    id: str
+    format: Format
+    size_gb: float | None
+    derived: bool
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One model of catalogue.toml. `heads`: attention heads; `chat`: it has a chat template;
-    `packaged`: requirement of the distribution that carries its weights, or ""."""
+    """A model of the catalogue; the fields are those of catalogue.toml."""
 
-    alias: str
     id: str
-    shape: ModelShape
+    aliases: tuple[str, ...]
+    parameters_b: float
+    active_b: float
+    weights: Format
+    size_gb: float | None
+    layers: int
     heads: int
-    gated: bool = False
-    chat: bool = True
-    packaged: str = ""
+    kv_heads: int
+    head_size: int
+    max_context: int
+    gated: bool
+    chat: bool
+    packaged: str
+    license: str
+    released: date | None
+    source: str
+    dated: date
+    verified: bool
+    variants: tuple[Variant, ...]
 
-    def model(self, typed: str) -> Model:
-        """`typed` decides the name in the API: the alias, or the hub id where that was typed."""
-        by_id = typed == self.id
-        packaged = bool(self.packaged) and not by_id
-        return Model(
-            typed=typed,
-            source="packaged" if packaged else "hub",
-            location=f"models/{self.alias}" if packaged else self.id,
-            served_name=self.id if by_id else self.alias,
-            shape=self.shape,
-            gated=self.gated,
-            heads=self.heads,
-            chat=self.chat,
-            packaged=self.packaged if packaged else "",
+    @property
+    def alias(self) -> str:
+        """The one that is shown."""
+        return self.aliases[0]
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """Its config.json, as far as sizes depend on it; {} when that is not known."""
+        found: Mapping[str, Any] = _data("configs.json").get(self.id, {})
+        return found
+
+    def variant(self, format_name: str) -> Variant | None:
+        return next((v for v in self.variants if v.format.name == format_name), None)
+
+    def shape(self, variant: Variant | None = None) -> ModelShape:
+        """Of the model itself, or of one of its variants."""
+        kind, size = (
+            (self.weights, self.size_gb)
+            if variant is None
+            else (variant.format, variant.size_gb)
+        )
+        sixteen_bits = kind.bytes_each == 2.0
+        return ModelShape(
+            parameters_b=self.parameters_b,
+            layers=self.layers,
+            kv_heads=self.kv_heads,
+            head_size=self.head_size,
+            max_context=self.max_context,
+            bytes_per_parameter=(
+                kind.bytes_each if sixteen_bits or size is None else size / self.parameters_b
+            ),
+        )
+
+    def facts(self, variant: Variant | None = None) -> ModelFacts:
+        """What the catalogue knows of its repository, or of a variant's."""
+        ident, size = (
+            (self.id, self.size_gb) if variant is None else (variant.id, variant.size_gb)
+        )
+        config = dict(self.config)
+        if variant is not None:
+            config.pop("quantization_config", None)
+            if own := _data("quantizations.json").get(variant.id):
+                config["quantization_config"] = own
+        weights = () if size is None else (RepoFile("model.safetensors", round(size * 1e9)),)
+        return ModelFacts(
+            id=ident,
+            source=FactsSource.CATALOGUE,
+            told_at=datetime(self.dated.year, self.dated.month, self.dated.day, tzinfo=UTC),
+            config=config,
+            files=weights,
+            quantization_config=config.get("quantization_config", {}),
+            gated=self.gated and variant is None,
+            license=self.license,
+            base_models=() if variant is None else (("quantized", self.id),),
         )
 
 
 @cache
-def entries() -> dict[str, Entry]:
-    """All known models by alias, in the file's order."""
-    raw = tomllib.loads(files("gdl.hub").joinpath("catalogue.toml").read_text("utf-8"))
-    return {alias: _entry(alias, fields) for alias, fields in raw.items()}
+def formats() -> dict[str, Format]:
+    """By name."""
+    return {
+        name: Format(name, row["words"], row["bytes"], row["least"], row["native"])
+        for name, row in _raw()["formats"].items()
+    }
 
 
-def _entry(alias: str, fields: dict[str, object]) -> Entry:
-    def number(name: str) -> int:
-        return int(str(fields[name]))
+@cache
+def entries() -> tuple[Entry, ...]:
+    """All models, in the file's order."""
+    return tuple(_entry(row) for row in _raw()["model"])
 
-    shape = ModelShape(
-        parameters_b=float(str(fields["parameters_b"])),
-        layers=number("layers"),
-        kv_heads=number("kv_heads"),
-        head_size=number("head_size"),
-        max_context=number("max_context"),
+
+@cache
+def by_alias() -> dict[str, Entry]:
+    return {alias: entry for entry in entries() for alias in entry.aliases}
+
+
+@cache
+def _by_id() -> dict[str, tuple[Entry, Variant | None]]:
+    found: dict[str, tuple[Entry, Variant | None]] = {}
+    for entry in entries():
+        for variant in entry.variants:
+            found.setdefault(variant.id.casefold(), (entry, variant))
+    return found | {entry.id.casefold(): (entry, None) for entry in entries()}
+
+
+def find(ident: str) -> tuple[Entry, Variant | None] | None:
+    """The model with that hub id, in any case, and the variant that the id is of, if it is one."""
+    return _by_id().get(ident.casefold())
+
+
+def ids() -> tuple[str, ...]:
+    """The hub ids of all models and variants."""
+    return tuple(
+        each for entry in entries() for each in (entry.id, *(v.id for v in entry.variants))
     )
+
+
+def _entry(row: Mapping[str, Any]) -> Entry:
+    kinds = formats()
     return Entry(
-        alias=alias,
-        id=str(fields["id"]),
-        shape=shape,
-        heads=number("heads"),
-        gated=bool(fields.get("gated", False)),
-        chat=bool(fields.get("chat", True)),
-        packaged=str(fields.get("packaged", "")),
+        id=row["id"],
+        aliases=tuple(row["aliases"]),
+        parameters_b=float(row["parameters_b"]),
+        active_b=float(row.get("active_b", row["parameters_b"])),
+        weights=kinds[row["weights"]],
+        size_gb=row.get("size_gb"),
+        layers=row["layers"],
+        heads=row["heads"],
+        kv_heads=row["kv_heads"],
+        head_size=row["head_size"],
+        max_context=row["max_context"],
+        gated=row.get("gated", False),
+        chat=row.get("chat", True),
+        packaged=row.get("packaged", ""),
+        license=row.get("license", ""),
+        released=row.get("released"),
+        source=row["source"],
+        dated=row["dated"],
+        verified=row["verified"],
+        variants=tuple(
+            Variant(
+                each["id"],
+                kinds[each["format"]],
+                each.get("size_gb"),
+                each.get("derived", False),
+                each["source"],
+            )
+            for each in row.get("variants", ())
+        ),
     )
 
 
-def known() -> tuple[Model, ...]:
-    """The models known by alias."""
-    return tuple(entry.model(alias) for alias, entry in entries().items())
+@cache
+def _raw() -> dict[str, Any]:
+    return tomllib.loads(files("gdl.hub").joinpath("catalogue.toml").read_text("utf-8"))
 
 
-def resolve(typed: str) -> Model:
-    """Alias (any case), hub id, or path on the machine. Raises UsageError with suggestions."""
-    name = typed.strip()
-    if not name or len(name) > _LONGEST or any(ord(c) < 32 or ord(c) == 127 for c in name):
-        raise UsageError(
-            "the model's name is empty, too long or has control characters",
-            "name an alias such as tinyllama, a hub id (org/name) or a path on the machine",
-        )
-    if name.casefold() in entries():
-        return entries()[name.casefold()].model(name.casefold())
-    if name.startswith(("/", "~/")):
-        return Model(name, "path", name, _path_name(name), guess_shape(_path_name(name)))
-    if _HUB_ID.fullmatch(name) and ".." not in name:
-        for entry in entries().values():
-            if entry.id.casefold() == name.casefold():
-                return entry.model(entry.id)
-        return Model(name, "hub", name, name, guess_shape(name))
-    raise _unknown(name)
-
-
-def _unknown(name: str) -> UsageError:
-    close = difflib.get_close_matches(name.casefold(), entries(), n=3, cutoff=0.5)
-    meant = f"did you mean {' or '.join(close)}? " if close else ""
-    shown = ascii(name if len(name) <= 60 else name[:57] + "...")
-    return UsageError(
-        f"unknown model {shown}",
-        f"{meant}An alias (`gdl-tui models`), a hub id (org/name) or an absolute path will do",
-    )
-
-
-def _path_name(path: str) -> str:
-    """A name for the API from a path's last part: letters, digits, `_`, `.` and `-`."""
-    last = path.rstrip("/").rpartition("/")[2]
-    return re.sub(r"[^\w.-]+", "-", last, flags=re.ASCII).strip("-.~") or "model"
-
-
-def guess_shape(name: str) -> ModelShape | None:
-    """Parameters and bytes per parameter as a name tells them ("7B", "8x7B", "135M", "AWQ");
-    None where it tells no size."""
-    found = _SIZE.search(name.rpartition("/")[2].replace("_", "-"))
-    if found is None:
-        return None
-    times, size, unit = found.groups()
-    parameters = float(size) * int(times or 1) / (1 if unit.lower() == "b" else 1000)
-    bytes_each = 0.55 if _FOUR_BITS.search(name) else 1.05 if _EIGHT_BITS.search(name) else 2.0
-    return ModelShape(parameters_b=parameters, bytes_per_parameter=bytes_each)
+@cache
+def _data(name: str) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(files("gdl.hub").joinpath(name).read_text("utf-8"))
+    return data
