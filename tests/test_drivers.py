@@ -18,7 +18,7 @@ from gdl.domain.errors import DeployError
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines.registry import get
 from gdl.host.inspection import inspect_host
-from gdl.hub.catalogue import resolve
+from gdl.hub.names import resolve
 from gdl.settings import Settings
 from gdl.ssh.reconnecting import Link
 from local_shell import put_script

@@ -20,7 +20,7 @@ from gdl.domain.offers import Offer
 from gdl.domain.promises import broken_promise, same_gpu
 from gdl.engines.registry import get
 from gdl.host import download, inspection
-from gdl.hub.catalogue import resolve
+from gdl.hub.names import resolve
 from gdl.orchestrator.machine import preflight
 from gdl.simulator import listings as sandbox_offers
 from local_shell import Shell, put_script

@@ -86,9 +86,7 @@ class Entry:
     def shape(self, variant: Variant | None = None) -> ModelShape:
         """Of the model itself, or of one of its variants."""
         kind, size = (
-            (self.weights, self.size_gb)
-            if variant is None
-            else (variant.format, variant.size_gb)
+            (self.weights, self.size_gb) if variant is None else (variant.format, variant.size_gb)
         )
         sixteen_bits = kind.bytes_each == 2.0
         return ModelShape(
@@ -104,9 +102,7 @@ class Entry:
 
     def facts(self, variant: Variant | None = None) -> ModelFacts:
         """What the catalogue knows of its repository, or of a variant's."""
-        ident, size = (
-            (self.id, self.size_gb) if variant is None else (variant.id, variant.size_gb)
-        )
+        ident, size = (self.id, self.size_gb) if variant is None else (variant.id, variant.size_gb)
         config = dict(self.config)
         if variant is not None:
             config.pop("quantization_config", None)
@@ -168,13 +164,13 @@ def ids() -> tuple[str, ...]:
 
 
 def _entry(row: Mapping[str, Any]) -> Entry:
-    kinds = formats()
+    by_name = formats()
     return Entry(
         id=row["id"],
         aliases=tuple(row["aliases"]),
         parameters_b=float(row["parameters_b"]),
         active_b=float(row.get("active_b", row["parameters_b"])),
-        weights=kinds[row["weights"]],
+        weights=by_name[row["weights"]],
         size_gb=row.get("size_gb"),
         layers=row["layers"],
         heads=row["heads"],
@@ -192,7 +188,7 @@ def _entry(row: Mapping[str, Any]) -> Entry:
         variants=tuple(
             Variant(
                 each["id"],
-                kinds[each["format"]],
+                by_name[each["format"]],
                 each.get("size_gb"),
                 each.get("derived", False),
                 each["source"],

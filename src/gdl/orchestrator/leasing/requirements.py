@@ -10,7 +10,7 @@ from gdl.domain.offers import OfferQuery
 from gdl.domain.requirements.shape import CONCURRENCY, CONTEXT, Need, quantized
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines.base import Engine, check_runtime
-from gdl.hub import catalogue
+from gdl.hub import names
 from gdl.orchestrator.api.views import SizedModel
 from gdl.orchestrator.deployment.engine_habits import rules_of
 from gdl.settings import Settings
@@ -21,7 +21,7 @@ def found(engine: Engine, name: str) -> Model:
     Raises UsageError with suggestions."""
     own = engine.models()
     if not own:
-        return catalogue.resolve(name)
+        return names.resolve(name)
     for model in own:
         if model.typed == name:
             return model
@@ -33,7 +33,7 @@ def found(engine: Engine, name: str) -> Model:
 
 def known(engine: Engine) -> tuple[Model, ...]:
     """The models to choose from by alias."""
-    return engine.models() or catalogue.known()
+    return engine.models() or names.known()
 
 
 def resolved(engine: Engine, name: str, query: OfferQuery) -> Model:
