@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -70,3 +72,24 @@ def test_the_mark_is_found_behind_an_empty_entry(tmp_path: Path) -> None:
 
 def test_this_process_is_never_among_them(tmp_path: Path) -> None:
     assert os.getpid() not in processes.belonging("us", tmp_path, {os.getpgid(0), os.getsid(0)})
+
+
+async def test_nothing_is_said_to_survive_that_was_never_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy computer a look at its processes may take longer than both times of grace."""
+    script = "trap '' TERM; echo up; while :; do sleep 0.05; done"
+    child = subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE)
+    assert child.stdout is not None and child.stdout.readline() == b"up\n"
+
+    def slow(*_: object) -> set[int]:
+        time.sleep(0.1)
+        return {child.pid} if child.poll() is None else set()
+
+    monkeypatch.setattr(processes, "belonging", slow)
+    try:
+        assert await processes.end("s", tmp_path, (), 0.02) == set()
+        assert child.returncode == -signal.SIGKILL
+    finally:
+        child.kill()
+        child.communicate()
