@@ -37,6 +37,19 @@ def started(attempt: int = 1, provider: str = "vastai", price: float = 0.36) -> 
     return ev.AttemptStarted(attempt, f"{provider}-{attempt}", provider, "RTX 3090", 1, 24, price)
 
 
+def test_a_second_machine_of_one_attempt_bills_beside_the_first() -> None:
+    """A request that is made again, after a machine of the first one was found and destroyed."""
+    state = told(
+        started(price=0.36),
+        ev.SessionRented(1, "s-1", "vastai", 0.36, None),
+        ev.BillingChanged(1, Billing.RELEASED, None, "what the request had made is destroyed"),
+        ev.SessionRented(1, "s-2", "vastai", 0.72, None),
+    )
+    assert state.attempt is not None and state.attempt.released_at is None
+    an_hour = START + timedelta(seconds=30 + 3600)
+    assert state.cost(an_hour) == pytest.approx(0.36 * 10 / 3600 + 0.72)
+
+
 @pytest.mark.parametrize(("before", "after"), list(product(Phase, Phase)))
 def test_every_pair_of_phases_is_either_legal_or_refused(before: Phase, after: Phase) -> None:
     state = replace(DeploymentState("d1"), phase=before)

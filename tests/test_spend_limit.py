@@ -61,6 +61,18 @@ async def test_serving_ends_when_the_limit_is_reached_and_says_so(
     assert 0.025 <= end.attempts[-1].cost < 0.06
 
 
+async def test_a_request_made_again_after_one_that_was_destroyed_is_limited_too(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    shopper.inject("create", "insufficient_disk")
+    async with quick_orchestrator(tmp_path, shopper.url) as orchestrator:
+        ident = await orchestrator.deployments.deploy(spec(after="hold", max_spend=0.03))
+        async with asyncio.timeout(20):
+            end = last(await told(orchestrator, ident))
+    assert (end.outcome, end.kind, len(end.attempts)) == ("released", "spend_limit", 1)
+    assert shopper.billing() == []
+
+
 async def test_it_ends_in_any_phase(tmp_path: Path, shopper: FakeShopper) -> None:
     async with quick_orchestrator(tmp_path, shopper.url, pause=5) as orchestrator:
         events = await told(

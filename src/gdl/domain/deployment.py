@@ -89,6 +89,8 @@ class AttemptState:
     rented_at: datetime | None = None
     expires_at: datetime | None = None
     released_at: datetime | None = None
+    earlier_cost: float = 0.0
+    """Dollars, of sessions that its request had made before and that were destroyed."""
     facts: HostFacts | None = None
     steps: tuple[StepState, ...] = ()
     parts: tuple[tuple[str, float], ...] = ()
@@ -106,8 +108,8 @@ class AttemptState:
         """Dollars so far: price times the time between rent and release (or now)."""
         if self.rented_at is None:
             return 0.0
-        until = self.released_at or now
-        return self.price_per_hour * max((until - self.rented_at).total_seconds(), 0.0) / 3600
+        seconds = max(((self.released_at or now) - self.rented_at).total_seconds(), 0.0)
+        return self.earlier_cost + self.price_per_hour * seconds / 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +196,7 @@ def apply(state: DeploymentState, recorded: Recorded) -> DeploymentState:
             return _change_billing(state, event, at)
         case ev.SessionRented():
             return _update(
-                state,
+                state if state.attempt is None else _closing(state, state.attempt, event, at),
                 session_id=event.session_id,
                 rented_at=event.since or at,
                 expires_at=event.expires_at,
@@ -250,6 +252,15 @@ def _apply_serving(state: DeploymentState, event: ev.Event) -> DeploymentState:
             )
         case _:
             return state
+
+
+def _closing(
+    state: DeploymentState, attempt: AttemptState, event: ev.SessionRented, at: datetime
+) -> DeploymentState:
+    """Another session of the same attempt takes the place of one that was destroyed."""
+    if attempt.session_id in (None, event.session_id):
+        return state
+    return _update(state, earlier_cost=attempt.cost(at), released_at=None)
 
 
 def _change_exclusions(
