@@ -19,6 +19,7 @@ import pytest
 from gdl import settings
 from gdl.domain import events as ev
 from gdl.domain.benchmark import BenchReport, Percentiles, QualityAnswer
+from gdl.domain.engine import Capabilities
 from gdl.domain.errors import GdlError
 from gdl.domain.events import EVENT_TYPES, Recorded
 from gdl.domain.health import Check, CheckStatus, Condition
@@ -59,6 +60,7 @@ SAMPLES: list[ev.Event] = [
     ev.StepStarted(1, "uv", "Bring uv", 1, 5),
     ev.StepFinished(1, "uv", "done", 0.3),
     ev.LogLines(1, "engine", ("a", "b"), 12, 3),
+    ev.ServerPlanned(1, Capabilities(tools=True, tool_parser="hermes"), ("omitted --x",)),
     ev.TunnelOpened(1, "http://127.0.0.1:1/v1", "forward"),
     ev.HealthChanged(1, Condition.DEGRADED, "no full answer within 1.4 s"),
     ev.Checked(1, Check("health", CheckStatus.PASSED, "200", 1.5)),

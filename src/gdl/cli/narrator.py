@@ -153,6 +153,10 @@ def _told_on_machine(event: ev.Event) -> Iterator[str]:
             detail = f" ({plain(event.detail, 200)})" if event.detail else ""
             name = plain(event.name, 40)
             yield f"  step {name}: {plain(event.outcome)} in {duration(event.seconds)}{detail}"
+        case ev.ServerPlanned():
+            on = plain(event.capabilities.words, 120)
+            yield from (f"  the server is started with {on}",) if on else ()
+            yield from (f"  {plain(reason, 300)}" for reason in event.omitted)
         case ev.TunnelOpened():
             way = {"forward": "SSH port forwarding", "ssh-curl": "curl over SSH"}
             yield f"  endpoint {plain(event.endpoint)} ({way.get(event.mode, plain(event.mode))})"

@@ -97,6 +97,7 @@ class AttemptState:
     """Each part of the work that was counted, with how far it is (0-1), in the order they began."""
     diagnosis: ev.Diagnosed | None = None
     remedies: tuple[ev.RemedyApplied, ...] = ()
+    server: ev.ServerPlanned | None = None
     failure: ev.AttemptFailed | None = None
 
     @property
@@ -218,6 +219,8 @@ def apply(state: DeploymentState, recorded: Recorded) -> DeploymentState:
             return _update(state, diagnosis=None, remedies=(*done, event))
         case ev.AttemptFailed():
             return _update(state, failure=event)
+        case ev.ServerPlanned():
+            return _update(state, server=event)
         case _:
             return _apply_serving(state, event)
 

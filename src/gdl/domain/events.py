@@ -8,18 +8,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from gdl.domain.benchmark import BenchReport, QualityAnswer
-from gdl.domain.health import Check, Condition
+from gdl.domain.benchmark import BenchReport
+from gdl.domain.event import Event as Event
 from gdl.domain.host import HostFacts
 from gdl.domain.phase import Billing, Phase
 from gdl.domain.remedies import Remedy
+from gdl.domain.serving_events import BenchFinished as BenchFinished
+from gdl.domain.serving_events import BenchProgressed as BenchProgressed
+from gdl.domain.serving_events import Checked as Checked
+from gdl.domain.serving_events import HealthChanged as HealthChanged
+from gdl.domain.serving_events import QualityAnswered as QualityAnswered
+from gdl.domain.serving_events import ServerPlanned as ServerPlanned
+from gdl.domain.serving_events import TunnelOpened as TunnelOpened
 from gdl.domain.spec import DeploymentSpec
 from gdl.domain.summary import AttemptSummary
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """The common base; carries nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,52 +145,6 @@ class LogLines(Event):
     lines: tuple[str, ...]
     first_offset: int
     dropped: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class TunnelOpened(Event):
-    """mode: "forward" (SSH port forwarding) or "ssh-curl" (requests run on the machine).
-    api_key_file: the file on this computer that holds the endpoint's key; "" when not told."""
-
-    attempt: int
-    endpoint: str
-    mode: str
-    api_key_file: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Checked(Event):
-    attempt: int
-    check: Check
-
-
-@dataclass(frozen=True, slots=True)
-class HealthChanged(Event):
-    """A serving endpoint is not as it was. reason: "" when it is healthy again."""
-
-    attempt: int
-    condition: Condition
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class QualityAnswered(Event):
-    attempt: int
-    answer: QualityAnswer
-
-
-@dataclass(frozen=True, slots=True)
-class BenchProgressed(Event):
-    attempt: int
-    done: int
-    total: int
-    output_tokens_per_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class BenchFinished(Event):
-    attempt: int
-    report: BenchReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,6 +282,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
     "step_started": StepStarted,
     "step_finished": StepFinished,
     "log_lines": LogLines,
+    "server_planned": ServerPlanned,
     "tunnel_opened": TunnelOpened,
     "checked": Checked,
     "health_changed": HealthChanged,

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from gdl.diagnosis.rule_engine import Diagnosis, by_id, diagnose
+from gdl.domain import events as ev
 from gdl.domain.deployment import IllegalTransition
 from gdl.domain.errors import DeployError, HostKeyChanged, SshAuthFailed, SshError
 from gdl.domain.phase import Phase
@@ -81,6 +82,8 @@ class EngineProcess:
             log=plan.server.log,
             secret_env=plan.server.secret_env,
         )
+        dep = machine.deployment
+        await dep.emit(ev.ServerPlanned(dep.attempt, plan.capabilities, plan.notes))
         self.job = await jobs.start(machine.link, spec)
         self.watch()
         self._sampling = machine.spawn(self._sample(self.job.pid))

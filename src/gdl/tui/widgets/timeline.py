@@ -53,6 +53,10 @@ def event_line(recorded: Recorded, state: DeploymentState) -> tuple[str, str]:
         case ev.StepFinished() as event:
             took = clock_time(event.seconds)
             return f"{event.name}: {event.outcome} in {took} {event.detail}".rstrip(), ""
+        case ev.ServerPlanned() as event:
+            on = (f"The server is started with {event.capabilities.words}",)
+            told = (*(on if event.capabilities.words else ()), *event.omitted)
+            return "; ".join(told), "yellow" if event.omitted else ""
         case ev.TunnelOpened() as event:
             return f"Endpoint {event.endpoint} ({event.mode})", ""
         case ev.HealthChanged(condition=condition, reason=reason):

@@ -1,0 +1,10 @@
+"""What every event is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """The common base; carries nothing."""

@@ -1,0 +1,66 @@
+"""The events of a deployment that are about its server and its endpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gdl.domain.benchmark import BenchReport, QualityAnswer
+from gdl.domain.engine import Capabilities
+from gdl.domain.event import Event
+from gdl.domain.health import Check, Condition
+
+
+@dataclass(frozen=True, slots=True)
+class ServerPlanned(Event):
+    """The server is about to be started like this. capabilities: what it can be asked for then.
+    omitted: what it does without though the model has it, and why, a sentence each."""
+
+    attempt: int
+    capabilities: Capabilities
+    omitted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelOpened(Event):
+    """mode: "forward" (SSH port forwarding) or "ssh-curl" (requests run on the machine).
+    api_key_file: the file on this computer that holds the endpoint's key; "" when not told."""
+
+    attempt: int
+    endpoint: str
+    mode: str
+    api_key_file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked(Event):
+    attempt: int
+    check: Check
+
+
+@dataclass(frozen=True, slots=True)
+class HealthChanged(Event):
+    """A serving endpoint is not as it was. reason: "" when it is healthy again."""
+
+    attempt: int
+    condition: Condition
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class QualityAnswered(Event):
+    attempt: int
+    answer: QualityAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class BenchProgressed(Event):
+    attempt: int
+    done: int
+    total: int
+    output_tokens_per_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class BenchFinished(Event):
+    attempt: int
+    report: BenchReport
