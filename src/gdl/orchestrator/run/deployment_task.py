@@ -141,11 +141,7 @@ class DeploymentTask:
         ):
             error = await self._current.real_cause(error)
         if dep.state.attempt is None or dep.state.attempt.failure is None:
-            await dep.emit(
-                ev.AttemptFailed(
-                    dep.attempt, dep.state.phase, error.kind, error.message, error.hint
-                )
-            )
+            await self._tell_failure(error)
         await dep.enter(Phase.FAILED, error.message)
         hopeless = await self._selection.excluding.learn(dep, offer, error)
         kept = await uninterrupted(
@@ -166,12 +162,14 @@ class DeploymentTask:
         try:
             await begin(self._current)
         except GdlError as error:
-            await dep.emit(
-                ev.AttemptFailed(
-                    dep.attempt, dep.state.phase, error.kind, error.message, error.hint
-                )
-            )
+            await self._tell_failure(error)
             raise
+
+    async def _tell_failure(self, error: GdlError) -> None:
+        dep = self._deployment
+        await dep.emit(
+            ev.AttemptFailed(dep.attempt, dep.state.phase, error.kind, error.message, error.hint)
+        )
 
     # -- after a process that is gone ------------------------------------------------------------
 
@@ -201,15 +199,7 @@ class DeploymentTask:
                 keep = await attempt.hold() is AfterServing.KEEP
             except (DeployError, SessionFailed, SshError, VerificationError) as error:
                 cause = await attempt.real_cause(error)
-                await dep.emit(
-                    ev.AttemptFailed(
-                        dep.attempt,
-                        dep.state.phase,
-                        cause.kind,
-                        cause.message,
-                        cause.hint,
-                    )
-                )
+                await self._tell_failure(cause)
                 raise cause from None
         if keep:
             await attempt.close()
