@@ -122,10 +122,9 @@ class Orphans:
         holders = [holder] if holder is not None else []
         if rental.session_id:
             holders += await self._journal.holders(rental.session_id)
-        kept = rental.billing is not Billing.UNKNOWN
-        return any(
-            (kept and each.outcome == "serving") or process_liveness.runs(each) for each in holders
-        )
+        if rental.billing is Billing.UNKNOWN:
+            return any(process_liveness.runs(each) for each in holders)
+        return any(process_liveness.holds(each) for each in holders)
 
     async def _settle(self, rental: Rental, sessions: list[Session]) -> str | None:
         """A request without an answer: made nothing, made one session, or nobody can say. The

@@ -38,6 +38,12 @@ def runs(row: DeploymentRow) -> bool:
     return started is None or since + _SLACK >= started
 
 
+def holds(row: DeploymentRow) -> bool:
+    """Whether its machine is not to be touched by another: a live process works on it, or it was
+    left serving on purpose."""
+    return row.outcome == "serving" or runs(row)
+
+
 def claim_mark(pid: int, now: datetime) -> str:
     """The mark of a process that takes up a deployment that another one made: as `mark`; where the
     system tells none, when it took it up."""

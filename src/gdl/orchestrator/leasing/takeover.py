@@ -107,9 +107,7 @@ class Takeover:
     async def _in_use(self, owned: Rental) -> bool:
         """Kept serving on purpose, or held by a live process."""
         holders = await self._journal.holders(owned.session_id or "")
-        return any(
-            holder.outcome == "serving" or process_liveness.runs(holder) for holder in holders
-        )
+        return any(process_liveness.holds(holder) for holder in holders)
 
     async def clear(self, deployment: Deployment, intent: Rental, error: SessionExists) -> None:
         """Release a session that blocks the offer and that nobody can enter. Raises

@@ -157,7 +157,7 @@ class Resumptions:
         """Whether another deployment works on its machine, or left it serving on purpose."""
         holders = await self._journal.holders(each.session_id) if each.session_id else []
         others = [h for h in holders if h.id != each.row.id]
-        return any(h.outcome == "serving" or process_liveness.runs(h) for h in others)
+        return any(process_liveness.holds(h) for h in others)
 
     async def _over(self, session_id: str) -> bool:
         try:
