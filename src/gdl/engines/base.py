@@ -137,7 +137,11 @@ class Preview:
 
 
 class Memory(Protocol):
-    """What an engine takes of GPUs and disk for a model."""
+    """What an engine takes of GPUs and disk for a model. disk_gb: of the installed engine, with
+    space for its download."""
+
+    @property
+    def disk_gb(self) -> float: ...
 
     def needed(
         self, shape: ModelShape, *, context: int = CONTEXT, sequences: int = CONCURRENCY

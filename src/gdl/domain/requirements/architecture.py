@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from gdl.domain.requirements.blocks import ONLY_MAMBA, Block, blocks_of
@@ -27,9 +29,11 @@ _LENGTHS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Architecture:
-    """name: as the configuration has it ("LlamaForCausalLM"). known: it is one whose layers we
+    """One object for each model that is read: equal to itself alone, so that answers can be kept.
+
+    name: as the configuration has it ("LlamaForCausalLM"). known: it is one whose layers we
     know; else it was read as a plain transformer, and `notes` say so.
 
     layers: those that keep something of a sequence, in order. parts: the weights that are loaded.
@@ -60,15 +64,20 @@ class Architecture:
     stored_bytes: int = 0
     notes: tuple[str, ...] = ()
 
+    @cached_property
+    def counted_layers(self) -> tuple[tuple[Layer, int], ...]:
+        """The different layers, and how many there are of each, in order."""
+        return tuple(Counter(self.layers).items())
+
     @property
     def latent(self) -> bool:
         """Its attention keeps one compressed vector for all heads (MLA)."""
-        return any(layer.kind is CacheKind.MLA for layer in self.layers)
+        return any(layer.kind is CacheKind.MLA for layer, _ in self.counted_layers)
 
     @property
     def sparse(self) -> bool:
         """Its attention picks the tokens that it reads."""
-        return any(layer.kind is CacheKind.INDEXER for layer in self.layers)
+        return any(layer.kind is CacheKind.INDEXER for layer, _ in self.counted_layers)
 
     @property
     def numbers(self) -> int:

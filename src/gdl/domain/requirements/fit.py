@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from gdl.domain.requirements.allocation import Allocation, GpuKind, Lever, LeverKind, Load
 from gdl.domain.requirements.allocation import tokens_in_words as in_words
 from gdl.domain.requirements.architecture import Architecture
+from gdl.domain.requirements.shape import Need
 
 _SHORTEST = 1024
 """Tokens: a shorter context helps nobody."""
@@ -132,3 +133,34 @@ def _levers(
         if gpus > load.tensor_parallel and fits(replace(load, tensor_parallel=gpus)):
             yield Lever(LeverKind.GPUS, str(gpus), f"{gpus} such GPUs fit")
             break
+
+
+_SIZES_GIB = (24.0, 48.0, 80.0, 141.0, 180.0)
+"""Of the GPUs that a need for all of them together is told for: the smallest that holds it."""
+
+
+def together(
+    allocation: Callable[[Architecture, Load, GpuKind], Allocation],
+    model: Architecture,
+    load: Load,
+    *,
+    disk_gb: float,
+    download_bytes: int,
+) -> Need:
+    """What a single GPU would have to have. Engines take more for themselves on bigger ones."""
+    gpus = [GpuKind("", gib) for gib in _SIZES_GIB]
+    answers = (allocation(model, replace(load, tensor_parallel=1), gpu) for gpu in gpus)
+    last = next(answers)
+    for answer in answers:
+        if last.fits:
+            break
+        last = answer
+    share = last.usable_bytes / (last.gpu.memory_gib * 2**30)
+    used = last.weights_bytes + last.overhead_bytes + last.kv_bytes
+    return Need(
+        weights_gb=last.weights_bytes / 1e9,
+        kv_cache_gb=last.kv_bytes / 1e9,
+        overhead_gb=last.overhead_bytes / 1e9,
+        vram_gb=used / share / 1e9,
+        disk_gb=round(disk_gb + 1.3 * (download_bytes or last.weights_bytes) / 1e9 + 0.5),
+    )

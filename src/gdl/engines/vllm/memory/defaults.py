@@ -11,6 +11,13 @@ _BLOCK = 16
 _HOPPER, _BLACKWELL = 9, 10
 
 
+def representative(gpu: GpuKind) -> GpuKind:
+    """One GPU for all that vLLM treats alike."""
+    memory = 160.0 if gpu.memory_gib >= 160 else 70.0 if _is_big(gpu) else 0.0
+    major = gpu.capability[0] if gpu.capability is not None else _HOPPER
+    return GpuKind("", memory, (major, 0))
+
+
 def batch_tokens(load: Load, gpu: GpuKind) -> int:
     """Tokens computed in one step (--max-num-batched-tokens): for servers, by the GPU's memory;
     A100s get the small figure whatever they have."""

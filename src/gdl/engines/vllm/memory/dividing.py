@@ -3,6 +3,8 @@ spent on it."""
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from gdl.domain.requirements.architecture import Architecture
 from gdl.domain.requirements.layers import AttentionLayer, CacheKind, StateLayer
 
@@ -17,7 +19,7 @@ def refusal(model: Architecture, gpus: int) -> str:
         return ""
     if model.heads % gpus:
         return f"{gpus} GPUs cannot share {model.heads} attention heads"
-    for layer in model.layers:
+    for layer, _ in model.counted_layers:
         if why := _layer(layer, gpus):
             return why
     return _matrices(model, gpus)
@@ -63,5 +65,6 @@ def _matrices(model: Architecture, gpus: int) -> str:
     return ""
 
 
+@lru_cache(maxsize=256)
 def tp_allowed(model: Architecture) -> tuple[int, ...]:
     return tuple(gpus for gpus in SIZES if not refusal(model, gpus))

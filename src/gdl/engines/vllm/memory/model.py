@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import lru_cache
+
 from gdl.domain.requirements.allocation import Allocation, GpuKind, Load
 from gdl.domain.requirements.architecture import Architecture
 from gdl.domain.requirements.estimate import MemoryModel
@@ -25,6 +28,10 @@ _GUESS = MemoryModel(
 """For a model of which only the size is known."""
 
 
+_UNTOLD = 131_072
+"""Tokens that the cache's growth is told for, where a model has no limit."""
+
+
 class VllmMemory:
     """Stateless."""
 
@@ -39,8 +46,11 @@ class VllmMemory:
     def allocation(self, model: Architecture, load: Load, gpu: GpuKind) -> Allocation:
         """What each GPU of a group of `load.tensor_parallel` holds."""
 
+        like = defaults.representative(gpu)
+
         def holding(model: Architecture, load: Load) -> Holding:
-            return _holding(model, load, gpu)
+            # The load's length and number of requests change nothing of it.
+            return _holding(model, replace(load, context=0, sequences=0), like)
 
         return fitted(
             model,
@@ -63,9 +73,10 @@ def cache(model: Architecture, load: Load, gpu: GpuKind) -> Cache:
     return cache_of(specs_of(model, load, gpu), defaults.tokens_in_flight(load, gpu), encoder)
 
 
+@lru_cache(maxsize=2048)
 def _holding(model: Architecture, load: Load, gpu: GpuKind) -> Holding:
     pool = cache(model, load, gpu)
-    longest = model.max_context or load.context
+    longest = model.max_context or _UNTOLD
     half = max(longest // 2, 1)
     whole = pool.bytes_of(longest)
     slope = (whole - pool.bytes_of(half)) / max(longest - half, 1)

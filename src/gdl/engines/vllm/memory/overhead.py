@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from gdl.domain.requirements.allocation import GpuKind, Load
 from gdl.domain.requirements.architecture import Architecture
-from gdl.domain.requirements.layers import CacheKind
 from gdl.engines.vllm.memory import defaults
 
 _MIB = 1 << 20
@@ -45,6 +44,5 @@ def _copies(model: Architecture, tp: int) -> int:
     while it decodes."""
     if not model.latent:
         return 0
-    layers = sum(layer.kind is CacheKind.MLA for layer in model.layers)
     each = next((p for p in model.parts if p.name == "kv_b_proj"), None)
-    return 2 * each.numbers // tp if each is not None and layers else 0
+    return 2 * each.numbers // tp if each is not None else 0

@@ -35,8 +35,8 @@ def specs_of(model: Architecture, load: Load, gpu: GpuKind) -> dict[Spec, int]:
     """The kinds of layers, and how many there are of each, in order."""
     each = defaults.cache_bytes(model, load)
     block = defaults.block_tokens(model, load, gpu)
-    states = [layer for layer in model.layers if isinstance(layer, StateLayer)]
-    attention = [layer for layer in model.layers if isinstance(layer, AttentionLayer)]
+    states = [layer for layer, _ in model.counted_layers if isinstance(layer, StateLayer)]
+    attention = len(states) < len(model.counted_layers)
     tp, pages = load.tensor_parallel, 0
     if states and attention:
         # An attention block grows until its page holds a state; the state is padded to that page.
@@ -47,12 +47,12 @@ def specs_of(model: Architecture, load: Load, gpu: GpuKind) -> dict[Spec, int]:
         block = lcm(unit, 16) * -(-largest // (lcm(unit, 16) * token))
         pages = block * token
     found: dict[Spec, int] = {}
-    for layer in model.layers:
+    for layer, count in model.counted_layers:
         if isinstance(layer, StateLayer):
             spec = _state(layer, load, tp, pages, alone=not attention)
         else:
             spec = _attention(layer, tp, each, block)
-        found[spec] = found.get(spec, 0) + 1
+        found[spec] = found.get(spec, 0) + count
     return found
 
 

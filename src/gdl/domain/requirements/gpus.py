@@ -1,0 +1,93 @@
+"""What is known of a GPU by the name in a listing: its memory, and its compute capability."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from gdl.domain.requirements.allocation import GpuKind
+
+_VISIBLE = 0.985
+"""Of the memory that nvidia-smi tells, what a program sees: the driver keeps some hundred MiB
+(RTX 4090: 23.6 of 24.0 GiB, H100: 79.2 of 79.6, RTX 5090: 31.4 of 31.8)."""
+_NEAR = 0.12
+"""A card whose listed memory is further off than this share is another one."""
+
+# MiB as nvidia-smi tells, and compute capability, by what a name has in it when written without
+# blanks in lower case. https://developer.nvidia.com/cuda-gpus; a longer name comes first.
+_CARDS: tuple[tuple[str, tuple[int, ...], tuple[int, int]], ...] = (
+    ("rtxpro6000", (97887,), (12, 0)),
+    ("rtx6000ada", (49140,), (8, 9)),
+    ("6000ada", (49140,), (8, 9)),
+    ("rtx5000ada", (32760,), (8, 9)),
+    ("rtx4000ada", (20475,), (8, 9)),
+    ("rtx4000sffada", (20475,), (8, 9)),
+    ("rtx5090", (32607,), (12, 0)),
+    ("rtx5080", (16303,), (12, 0)),
+    ("rtx5070ti", (16303,), (12, 0)),
+    ("rtx5070", (12227,), (12, 0)),
+    ("rtx5060ti", (16311, 8151), (12, 0)),
+    ("rtx4090", (24564,), (8, 9)),
+    ("rtx4080", (16376,), (8, 9)),
+    ("rtx4070tisuper", (16376,), (8, 9)),
+    ("rtx4070", (12282,), (8, 9)),
+    ("rtx4060ti", (16380, 8188), (8, 9)),
+    ("rtx3090", (24576,), (8, 6)),
+    ("rtx3080", (10240, 12288), (8, 6)),
+    ("rtx3060", (12288,), (8, 6)),
+    ("rtx2080ti", (11264, 22528), (7, 5)),
+    ("rtxa6000", (49140,), (8, 6)),
+    ("rtxa5000", (24564,), (8, 6)),
+    ("rtxa4500", (20470,), (8, 6)),
+    ("rtxa4000", (16376,), (8, 6)),
+    ("quadrortx8000", (46080,), (7, 5)),
+    ("titanrtx", (24576,), (7, 5)),
+    ("gh200", (97871, 147456), (9, 0)),
+    ("gb200", (189471,), (10, 0)),
+    ("h200", (143771,), (9, 0)),
+    ("h100", (81559, 95830), (9, 0)),
+    ("h20", (97871, 144384), (9, 0)),
+    ("b300", (275040,), (10, 3)),
+    ("b200", (183359,), (10, 0)),
+    ("a100", (81920, 40960), (8, 0)),
+    ("a800", (81920, 40960), (8, 0)),
+    ("l40s", (46068,), (8, 9)),
+    ("l40", (46068,), (8, 9)),
+    ("a40", (46068,), (8, 6)),
+    ("a6000", (49140,), (8, 6)),
+    ("a5000", (24564,), (8, 6)),
+    ("a4000", (16376,), (8, 6)),
+    ("a16", (15356,), (8, 6)),
+    ("a10", (23028,), (8, 6)),
+    ("l4", (23034,), (8, 9)),
+    ("v100", (16384, 32768), (7, 0)),
+    ("p100", (16280,), (6, 0)),
+    ("t4", (15360,), (7, 5)),
+)
+
+
+def of_driver(name: str, memory_mib: float, capability: tuple[int, int] | None = None) -> GpuKind:
+    """A GPU as its driver told of it."""
+    return GpuKind(name, memory_mib / 1024 * _VISIBLE, capability or _capability(name))
+
+
+@lru_cache(maxsize=4096)
+def of_listing(name: str, vram_gb: float) -> GpuKind:
+    """A GPU as a market lists it. Listings round, and mean 2^30 bytes as often as 10^9: a card that
+    is known has what it has; any other is taken to have as many GiB."""
+    plain = _plain(name)
+    for part, sizes, capability in _CARDS:
+        if part in plain:
+            nearest = min(sizes, key=lambda mib: abs(mib / 1024 - vram_gb))
+            if not vram_gb or abs(nearest / 1024 - vram_gb) <= _NEAR * vram_gb:
+                return GpuKind(name, nearest / 1024 * _VISIBLE, capability)
+            return GpuKind(name, vram_gb * _VISIBLE, capability)
+    return GpuKind(name, vram_gb * _VISIBLE)
+
+
+def _capability(name: str) -> tuple[int, int] | None:
+    plain = _plain(name)
+    return next((capability for part, _, capability in _CARDS if part in plain), None)
+
+
+def _plain(name: str) -> str:
+    return "".join(c for c in name.casefold() if c.isalnum())

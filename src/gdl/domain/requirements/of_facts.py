@@ -1,0 +1,34 @@
+"""From what a repository says of itself to the architecture that is sized."""
+
+from __future__ import annotations
+
+from gdl.domain.model_facts import ModelFacts
+from gdl.domain.requirements.architecture import Architecture, read
+from gdl.domain.requirements.fields import Fields
+
+_WIDE = "F32"
+_MOSTLY = 0.5
+
+
+def architecture_of(facts: ModelFacts | None) -> Architecture | None:
+    """None where there is no configuration to go by. Raises UnreadableConfigError for one that
+    cannot be."""
+    if facts is None or not facts.config:
+        return None
+    return read(
+        facts.config,
+        quantization=facts.quantization_config or None,
+        stored_bytes=_stored_bytes(facts),
+    )
+
+
+def _stored_bytes(facts: ModelFacts) -> int:
+    """Of the files, as they are once loaded: what is stored in 32 bits is loaded in 16."""
+    stored = facts.weights_bytes
+    counted = sum(facts.safetensors.values())
+    if counted:
+        wide = facts.safetensors.get(_WIDE, 0) > _MOSTLY * counted
+    else:
+        told = Fields(facts.config).text("torch_dtype", "dtype")
+        wide = told == "float32" and not facts.quantization_config
+    return stored // 2 if wide else stored
