@@ -44,9 +44,10 @@ from failover_support import Flags, QuickAttempt, WordMachine, quick_orchestrato
 from gdl.backends.sandbox.backend import SandboxBackend
 from gdl.domain import events as ev
 from gdl.domain.errors import DeployError, SshError, VerificationError
+from gdl.domain.judging import Exclusions
 from gdl.domain.offers import Exclusion, Offer, OfferQuery
 from gdl.domain.phase import Billing, Phase
-from gdl.domain.ranking import Exclusions, TrackRecord, rank
+from gdl.domain.ranking import TrackRecord, rank
 from gdl.domain.session import Session
 from gdl.domain.spec import DeploymentSpec
 from gdl.orchestrator.leasing.retry import retrying

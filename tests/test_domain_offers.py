@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from gdl.domain.judging import Exclusions, alike
 from gdl.domain.offers import Offer, OfferQuery
-from gdl.domain.ranking import Exclusions, alike, rank, why_none
+from gdl.domain.ranking import rank, why_none
 from gdl.domain.requirements.estimate import MemoryModel
 from gdl.domain.requirements.shape import ModelShape
 

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import gdl
+from gdl.domain.judging import Exclusions
 from gdl.domain.offers import Offer, OfferQuery
-from gdl.domain.ranking import Exclusions, rank, why_none
+from gdl.domain.ranking import rank, why_none
 from test_docs import code, options
 
 SOURCE = Path(gdl.__file__).parent

@@ -29,10 +29,11 @@ from gdl.domain.events import DeploymentFinished, Event, Recorded
 from gdl.domain.findings import Finding
 from gdl.domain.health import Check, CheckStatus, HealthSample
 from gdl.domain.host import Gpu, HostFacts
+from gdl.domain.judging import Exclusions
 from gdl.domain.money import CostReport
 from gdl.domain.offers import Exclusion, Offer, OfferQuery, RankedOffer
 from gdl.domain.phase import Billing, Phase
-from gdl.domain.ranking import Exclusions, TrackRecord, rank
+from gdl.domain.ranking import TrackRecord, rank
 from gdl.domain.readings import CheckRound, GpuLoad
 from gdl.domain.remedies import Remedy, RemedyKind
 from gdl.domain.session import Session, SessionStatus

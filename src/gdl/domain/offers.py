@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
+from gdl.domain.requirements.allocation import Allocation
+
 UNTOLD = "unknown"
 """Stands for a name that a backend does not tell, such as that of an offer's provider."""
 
@@ -90,6 +92,7 @@ class RankedOffer(NamedTuple):
     per 10^6 output tokens at the speed our own benchmarks found on such GPUs; None when not known.
     until: when an exclusion ends by itself. cause: the few words it is counted under.
     otherwise_fits: nothing but the exclusion of offer, machine or provider speaks against it.
+    allocation: what each of its GPUs would hold, where the model's configuration is known.
     """
 
     offer: Offer
@@ -101,6 +104,7 @@ class RankedOffer(NamedTuple):
     until: datetime | None = None
     cause: str = ""
     otherwise_fits: bool = True
+    allocation: Allocation | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,18 +8,28 @@ from gdl.domain.requirements.fields import Fields
 
 _WIDE = "F32"
 _MOSTLY = 0.5
+_MOST_KEPT = 64
+_KEPT: dict[int, tuple[ModelFacts, Architecture]] = {}
+"""By the identity of facts that are kept alive here: what they hold cannot be hashed."""
 
 
 def architecture_of(facts: ModelFacts | None) -> Architecture | None:
     """None where there is no configuration to go by. Raises UnreadableConfigError for one that
-    cannot be."""
+    cannot be. The same facts make the same object, as long as they are among the last few."""
     if facts is None or not facts.config:
         return None
-    return read(
+    kept = _KEPT.get(id(facts))
+    if kept is not None and kept[0] is facts:
+        return kept[1]
+    made = read(
         facts.config,
         quantization=facts.quantization_config or None,
         stored_bytes=_stored_bytes(facts),
     )
+    while len(_KEPT) >= _MOST_KEPT:
+        _KEPT.pop(next(iter(_KEPT)), None)
+    _KEPT[id(facts)] = facts, made
+    return made
 
 
 def _stored_bytes(facts: ModelFacts) -> int:

@@ -18,10 +18,10 @@ from gdl.backends.base import Backend
 from gdl.domain import events as ev
 from gdl.domain.backoff import RETRYING, Backoff
 from gdl.domain.errors import GdlError, ReleaseUnconfirmed, RentAmbiguous
+from gdl.domain.judging import alike
 from gdl.domain.ledger import LedgerKind
 from gdl.domain.offers import Offer
 from gdl.domain.phase import Billing
-from gdl.domain.ranking import alike
 from gdl.domain.rental import Rental
 from gdl.domain.session import Session, SessionStatus
 from gdl.journal import ledger

@@ -9,16 +9,17 @@ from datetime import datetime
 from gdl.backends import base as backends
 from gdl.backends.base import Backend
 from gdl.domain.errors import UsageError
+from gdl.domain.judging import Exclusions
 from gdl.domain.money import CostReport
 from gdl.domain.offers import Exclusion, Offer, OfferQuery, RankedOffer
-from gdl.domain.ranking import Exclusions, rank
+from gdl.domain.ranking import Ranking, TrackRecord, by_total
 from gdl.engines.base import Engine, EngineResolver
 from gdl.journal import exclusions as remembered
 from gdl.journal.store import Journal
 from gdl.orchestrator.api.read_only import changing
 from gdl.orchestrator.api.views import ModelRow, SizedModel
 from gdl.orchestrator.leasing import model_rows
-from gdl.orchestrator.leasing.requirements import known, needed_of, resolved, sized
+from gdl.orchestrator.leasing.requirements import fits_of, known, resolved, sized
 from gdl.orchestrator.leasing.track_record import TrackRecords
 from gdl.settings import Settings
 
@@ -44,6 +45,7 @@ class Marketplace:
         self._clock = clock
         self._began = clock()
         self._track_records = TrackRecords(journal, backend.name)
+        self._kept: tuple[tuple[Offer, ...], tuple[object, ...], Ranking] | None = None
 
     @property
     def _engine(self) -> Engine:
@@ -75,7 +77,7 @@ class Marketplace:
         model = None if query.model is None else resolved(engine, query.model, query)
         if model is not None:
             engine.check_load(query, model)
-        need = None if model is None else needed_of(engine, model, query, self._settings)
+        fits = by_total(None) if model is None else fits_of(engine, model, query, self._settings)
         across = await self.exclusions()
         in_force = [
             x for x in (*across, *excluded) if x.kind != "provider" or x.key not in included
@@ -85,15 +87,34 @@ class Marketplace:
             min_reliability=query.min_reliability or self._settings.min_reliability,
             min_cuda=query.min_cuda or engine.least_cuda(self._settings),
         )
-        return rank(
+        record = await self._track_records.of(None if model is None else model.served_name)
+        return self._ranking(offers, query, in_force, hours, record).ranked(fits)
+
+    def _ranking(
+        self,
+        offers: Sequence[Offer],
+        query: OfferQuery,
+        in_force: Sequence[Exclusion],
+        hours: int,
+        record: TrackRecord,
+    ) -> Ranking:
+        """The last one again when only the load is another: sliders ask for many in a row."""
+        plain = replace(query, model=None, context=None, concurrency=None)
+        asked = (plain, tuple(in_force), hours, record)
+        kept = self._kept
+        rows = tuple(offers)
+        if kept is not None and kept[0] == rows and kept[1] == asked:
+            return kept[2]
+        made = Ranking(
             offers,
             query,
-            needed_vram_gb=None if need is None else need.vram_gb,
             exclusions=Exclusions.of(in_force),
             cpu_allowed=self._backend.traits.cpu_allowed,
             hours=hours if self._backend.traits.bills else 0,
-            track_record=await self._track_records.of(None if model is None else model.served_name),
+            track_record=record,
         )
+        self._kept = rows, asked, made
+        return made
 
     def models(self) -> list[ModelRow]:
         engine = self._engine

@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 
 from gdl.backends.base import Backend
 from gdl.domain.errors import GdlError, SessionGone
+from gdl.domain.judging import alike
 from gdl.domain.ledger import LedgerKind
 from gdl.domain.phase import Billing
-from gdl.domain.ranking import alike
 from gdl.domain.rental import Rental
 from gdl.domain.session import Session
 from gdl.journal import ledger

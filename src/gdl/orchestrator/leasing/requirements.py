@@ -6,7 +6,12 @@ from dataclasses import replace
 
 from gdl.domain.errors import UsageError
 from gdl.domain.model import Model
-from gdl.domain.offers import OfferQuery
+from gdl.domain.offers import Offer, OfferQuery
+from gdl.domain.ranking import Fit, FitOf, by_total
+from gdl.domain.requirements.allocation import Load
+from gdl.domain.requirements.fit import together
+from gdl.domain.requirements.gpus import of_listing
+from gdl.domain.requirements.of_facts import architecture_of
 from gdl.domain.requirements.shape import CONCURRENCY, CONTEXT, Need, quantized
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines.base import Engine, check_runtime
@@ -63,23 +68,62 @@ def as_planned(settings: Settings, spec: DeploymentSpec) -> Settings:
     return settings.model_copy(update={"install": install})
 
 
-def needed_of(engine: Engine, model: Model, query: OfferQuery, settings: Settings) -> Need | None:
-    """What a resolved model needs, or None when its size is not known."""
-    if model.shape is None:
-        return None
-    return engine.memory.needed(
-        model.shape,
+def load_of(query: OfferQuery, settings: Settings) -> Load:
+    """The load that offers are asked for."""
+    return Load(
         context=query.context or settings.engine.max_model_len or CONTEXT,
         sequences=query.concurrency or CONCURRENCY,
+        quantization=query.quantization,
     )
+
+
+def needed_of(engine: Engine, model: Model, query: OfferQuery, settings: Settings) -> Need | None:
+    """What a resolved model needs, or None when its size is not known. Raises UsageError for a
+    configuration that cannot be read."""
+    load = load_of(query, settings)
+    if (known := architecture_of(model.facts)) is not None and model.facts is not None:
+        return together(
+            engine.memory.allocation,
+            known,
+            load,
+            disk_gb=engine.memory.disk_gb,
+            download_bytes=model.facts.download_bytes,
+        )
+    if model.shape is None:
+        return None
+    return engine.memory.needed(model.shape, context=load.context, sequences=load.sequences)
+
+
+def fits_of(engine: Engine, model: Model, query: OfferQuery, settings: Settings) -> FitOf:
+    """Whether the model fits on a type of machine: by what each GPU would hold where its
+    configuration is known, else by a guess of what all of them must have together. Raises
+    UsageError for a configuration that cannot be read."""
+    known = architecture_of(model.facts)
+    if known is None:
+        need = needed_of(engine, model, query, settings)
+        return by_total(None if need is None else need.vram_gb)
+    load = load_of(query, settings)
+    allowed = engine.memory.tp_allowed(known, load)
+
+    def fit(offer: Offer) -> Fit:
+        if not offer.gpu_count:
+            return Fit("no GPU")
+        gpus = max((n for n in allowed if n <= offer.gpu_count), default=1)
+        gpu = of_listing(offer.gpu_name, offer.vram_gb)
+        found = engine.memory.allocation(known, replace(load, tensor_parallel=gpus), gpu)
+        free = found.usable_bytes - found.weights_bytes - found.overhead_bytes - found.kv_bytes
+        return Fit("" if found.fits else found.words, free * gpus / 1e9, found)
+
+    return fit
 
 
 def sized(engine: Engine, query: OfferQuery, settings: Settings) -> SizedModel:
     """Raises UsageError for a model or a load that cannot be on any machine."""
     model = resolved(engine, query.model or "", query)
     engine.check_load(query, model)
+    known = architecture_of(model.facts)
+    longest = model.shape.max_context if model.shape is not None else 0
     return SizedModel(
         need=needed_of(engine, model, query, settings),
-        longest=model.shape.max_context if model.shape is not None else 0,
-        capabilities=engine.capabilities(model),
+        longest=known.max_context if known is not None else longest,
     )
