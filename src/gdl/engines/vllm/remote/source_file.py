@@ -125,7 +125,10 @@ class Web:
         with answer:
             body = b"".join(self.pieces(answer, PAGE_BYTES))
         if kind.endswith("+json"):
-            named = [str(entry.get("url", "")) for entry in json.loads(body).get("files", [])]
+            told = json.loads(body)
+            files = told.get("files") if isinstance(told, dict) else None
+            entries = files if isinstance(files, list) else []
+            named = [str(entry.get("url", "")) for entry in entries if isinstance(entry, dict)]
         else:
             page = Links()
             page.feed(body.decode("utf-8", "replace"))
