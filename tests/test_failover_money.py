@@ -11,6 +11,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -620,6 +621,22 @@ async def test_a_request_of_a_dead_process_that_made_nothing_is_closed(
         assert not rental.open
         (row,) = await journal.deployments()
         assert row.outcome == "interrupted"
+
+
+async def test_a_past_deployment_cost_what_all_its_machines_did(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    began = datetime.now(UTC) - timedelta(hours=9)
+    async with journal_of(tmp_path) as journal:
+        await owned(journal, intent(billing=Billing.NONE), pid=GONE_PID, outcome="failed")
+        for number, price in enumerate((1.0, 0.5)):
+            asked = began + timedelta(hours=number)
+            rental = intent(price=price, requested_at=asked, intent_id=f"i-{number}")
+            rental = replace(rental, session_id=f"s-{number}", billing=Billing.RELEASED)
+            await journal.save(replace(rental, released_at=asked + timedelta(hours=1)))
+    async with quick_orchestrator(tmp_path, shopper.url) as orchestrator:
+        (past,) = await orchestrator.support.past_deployments()
+    assert past.cost == pytest.approx(1.5)
 
 
 async def test_a_request_of_a_live_process_is_not_touched(

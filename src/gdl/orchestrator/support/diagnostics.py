@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -46,16 +47,12 @@ class Diagnostics:
         return await registry.discover(BackendContext(self._settings, self._consumer_id))
 
     async def past_deployments(self) -> list[PastDeployment]:
-        last_rentals: dict[str, Rental] = {}
+        rentals: dict[str, list[Rental]] = defaultdict(list)
         for rental in await self._journal.rentals():
-            last_rentals.setdefault(rental.deployment_id, rental)
+            rentals[rental.deployment_id].append(rental)
         found = []
         for row in await self._journal.deployments():
-            last = last_rentals.get(row.id)
-            cost = 0.0
-            if last is not None and last.billing is not Billing.NONE:
-                end = last.released_at or self._clock()
-                cost = last.price * max((end - last.requested_at).total_seconds(), 0.0) / 3600
+            last = next(iter(rentals[row.id]), None)
             found.append(
                 PastDeployment(
                     deployment_id=row.id,
@@ -66,10 +63,16 @@ class Diagnostics:
                     or ("running" if process_liveness.runs(row) else "interrupted"),
                     billing=str(last.billing if last else Billing.NONE),
                     session_id=last.session_id if last else None,
-                    cost=round(cost, 6),
+                    cost=round(sum(map(self._cost, rentals[row.id])), 6),
                 )
             )
         return found
+
+    def _cost(self, rental: Rental) -> float:
+        if rental.billing is Billing.NONE:
+            return 0.0
+        end = rental.released_at or self._clock()
+        return rental.price * max((end - rental.requested_at).total_seconds(), 0.0) / 3600
 
     async def bundle(self, ident: str, path: Path | None = None) -> Path:
         past = await self.past_deployments()
