@@ -11,6 +11,7 @@ from gdl.domain.secret import Secret
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines.base import Plan
 from gdl.engines.registry import get
+from gdl.orchestrator.leasing.model_lookup import found
 from gdl.orchestrator.leasing.requirements import resolved
 from gdl.settings import Settings
 
@@ -64,7 +65,7 @@ def make_plan(
     return engine.plan(
         DeploymentSpec(model, "ssh", query or OfferQuery(), engine_args=engine_args),
         host,
-        resolved(engine, model, query or OfferQuery()),
+        resolved(engine, found(engine, model), query or OfferQuery()),
         Settings(**settings),
         cpu_allowed=cpu_allowed,
         api_key=KEY,

@@ -17,6 +17,7 @@ from deployment_support import SpecFields, last, until
 from deployment_support import spec as any_spec
 from gdl.backends.base import Backend
 from gdl.backends.shopper.backend import ShopperBackend
+from gdl.domain import clock
 from gdl.domain import events as ev
 from gdl.domain.benchmark import OWN_LOAD, BenchLoad, BenchReport
 from gdl.domain.errors import DeployError, SshError, VerificationError
@@ -26,6 +27,7 @@ from gdl.domain.secret import Secret
 from gdl.domain.session import Session
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines import registry as engines
+from gdl.hub.lookup import Hub
 from gdl.journal.consumer_id import consumer_id_of
 from gdl.journal.store import DeploymentRow, Journal
 from gdl.keyring.key_files import write_key
@@ -179,6 +181,7 @@ async def quick_orchestrator(
         backend=on or ShopperBackend(settings, consumer),
         engines=engines.get,
         journal=journal,
+        hub=Hub(settings, clock.now),
         consumer_id=consumer,
         attempt=attempt or kind,
     )

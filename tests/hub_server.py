@@ -96,10 +96,9 @@ class Running:
         *,
         token: str = "",
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        known: tuple[str, ...] = (),
         **hub: Any,
     ) -> Hub:
-        return Hub(self.settings(token=token, **hub), clock, known=lambda: known)
+        return Hub(self.settings(token=token, **hub), clock)
 
     async def facts(self, typed: str, *, token: str = "") -> ModelFacts:
         """As a program would learn them that has asked nothing so far."""

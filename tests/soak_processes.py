@@ -28,9 +28,11 @@ import asyncssh
 
 from failover_support import FATES, QuickAttempt, WordMachine
 from gdl.backends.sandbox.backend import SandboxBackend
+from gdl.domain import clock
 from gdl.domain.errors import GdlError
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines import registry as engines
+from gdl.hub.lookup import Hub
 from gdl.journal.consumer_id import consumer_id_of
 from gdl.journal.store import Journal, Statement
 from gdl.orchestrator.machine import connection
@@ -228,6 +230,7 @@ async def program(folder: Path, url: str, seed: int, *, real: bool) -> AsyncIter
         backend=SandboxBackend(settings, consumer),
         engines=engines.get,
         journal=journal,
+        hub=Hub(settings, clock.now),
         consumer_id=consumer,
         attempt=Attempt if real else quick,
     )

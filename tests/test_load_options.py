@@ -14,6 +14,7 @@ from gdl.domain.offers import Offer, OfferQuery
 from gdl.domain.ranking import rank, why_none
 from gdl.domain.requirements.shape import ModelShape, quantized
 from gdl.engines.registry import get
+from gdl.orchestrator.leasing.model_lookup import found
 from gdl.orchestrator.leasing.requirements import sized
 from gdl.settings import Engine, Install, Settings
 from test_sandbox_cli import gdl
@@ -119,20 +120,23 @@ def test_a_machine_that_cannot_quantize_is_left(host: object, install: Install, 
 )
 def test_what_no_machine_can_do_is_told_before_money_is_spent(query: OfferQuery, told: str) -> None:
     with pytest.raises(UsageError, match=told):
-        sized(get("vllm"), query, Settings())
+        sized(get("vllm"), query, found(get("vllm"), query.model or ""), Settings())
 
 
 def test_the_need_is_told_in_its_parts() -> None:
     engine = get("vllm")
     query = OfferQuery(model="mistral-7b", context=8192, concurrency=8)
-    found = sized(engine, query, Settings())
-    assert found.need is not None and found.longest == 32768
-    assert found.need.vram_gb == pytest.approx(
-        (found.need.weights_gb + found.need.kv_cache_gb + found.need.overhead_gb) / 0.9
+    mistral = found(engine, "mistral-7b")
+    told = sized(engine, query, mistral, Settings())
+    assert told.need is not None and told.longest == 32768
+    assert told.need.vram_gb == pytest.approx(
+        (told.need.weights_gb + told.need.kv_cache_gb + told.need.overhead_gb) / 0.9
     )
     by_setting = Settings(engine=Engine(max_model_len=8192))
-    assert sized(engine, OfferQuery(model="mistral-7b", concurrency=8), by_setting) == found
-    assert sized(engine, OfferQuery(model="org/unnamed"), Settings()).need is None
+    shorter = OfferQuery(model="mistral-7b", concurrency=8)
+    assert sized(engine, shorter, mistral, by_setting) == told
+    unnamed = found(engine, "org/unnamed")
+    assert sized(engine, OfferQuery(model="org/unnamed"), unnamed, Settings()).need is None
 
 
 def an_offer(id: str, **more: object) -> Offer:

@@ -50,6 +50,7 @@ from gdl.orchestrator.api.views import (
     SizedModel,
     TunnelRow,
 )
+from gdl.orchestrator.leasing.model_lookup import found
 from gdl.orchestrator.leasing.requirements import sized
 from gdl.settings import Settings
 from gdl.tui.app import GdlApp
@@ -233,7 +234,8 @@ class ScriptedMarket:
     def size(self, query: OfferQuery) -> SizedModel:
         """By the real engine, without its refusal of names that cannot be."""
         try:
-            return sized(self._o.engine, query, self._o.settings)
+            model = found(self._o.engine, query.model or "")
+            return sized(self._o.engine, query, model, self._o.settings)
         except UsageError as error:
             if not error.message.startswith("unknown model"):
                 raise

@@ -9,7 +9,9 @@ from contextlib import asynccontextmanager
 
 from gdl.backends import registry as backends
 from gdl.backends.base import BackendContext
+from gdl.domain import clock
 from gdl.engines import registry as engines
+from gdl.hub.lookup import Hub
 from gdl.journal.consumer_id import consumer_id_of
 from gdl.journal.store import Journal
 from gdl.orchestrator.service import Orchestrator
@@ -67,6 +69,7 @@ async def open_orchestrator(
         backend=backend,
         engines=engines.get,
         journal=journal,
+        hub=Hub(settings, clock.now),
         consumer_id=consumer_id,
     )
     try:

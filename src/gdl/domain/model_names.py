@@ -23,13 +23,19 @@ class HubName:
     quantization: str = ""
 
 
+def page_of_hub(typed: str) -> str | None:
+    """What an address of a page of the hub names, such as "org/name"; None where it is none."""
+    text = typed.strip()
+    address = _PAGE.match(text)
+    if address is None:
+        return None
+    return _MAIN.sub("", text[address.end() :].split("?")[0].split("#")[0].rstrip("/"))
+
+
 def hub_name(typed: str) -> HubName | None:
     """Reads "org/name", "org/name:Q4_K_M", and the address of a page of the hub; None for anything
     else. Raises UsageError for what the hub has, but is no model."""
-    text = typed.strip()
-    address = _PAGE.match(text)
-    if address is not None:
-        text = _MAIN.sub("", text[address.end() :].split("?")[0].split("#")[0].rstrip("/"))
+    text = page_of_hub(typed) or typed.strip()
     kind, _, rest = text.partition("/")
     if kind in _NO_MODELS and "/" in rest:
         raise UsageError(

@@ -34,6 +34,7 @@ class FactsCache:
     def __init__(self, folder: Path, endpoint: str) -> None:
         parts = urlsplit(endpoint)
         self._folder = folder / _safe(f"{parts.netloc.rpartition('@')[2]}{parts.path}")
+        self._read: dict[Path, tuple[tuple[int, int], ModelFacts]] = {}
 
     def path(self, ident: str, quantization: str = "") -> Path:
         """The file of a model, and of one of its GGUF quantizations."""
@@ -41,12 +42,19 @@ class FactsCache:
         return self._folder / f"{_safe(name)}.json"
 
     def get(self, ident: str, quantization: str = "") -> ModelFacts | None:
-        """The last answer, its source CACHED; None when there is none that can be read."""
+        """The last answer, its source CACHED; None when there is none that can be read. The same
+        object again for as long as the file is the same."""
+        path = self.path(ident, quantization)
         try:
-            path = self.path(ident, quantization)
-            if path.stat().st_size > _LONGEST:
+            stat = path.stat()
+            seen = self._read.get(path)
+            if seen is not None and seen[0] == (stat.st_ino, stat.st_mtime_ns):
+                return seen[1]
+            if stat.st_size > _LONGEST:
                 return None
-            return _restored(json.loads(path.read_bytes()))
+            facts = _restored(json.loads(path.read_bytes()))
+            self._read[path] = (stat.st_ino, stat.st_mtime_ns), facts
+            return facts
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+import re
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
@@ -12,7 +13,7 @@ from gdl.domain.errors import GdlError, HubAway, UnknownModel
 from gdl.domain.model_facts import FoundModel, ModelFacts
 from gdl.domain.model_names import HubName
 from gdl.domain.secret import Secret
-from gdl.hub import answers, suggestions
+from gdl.hub import answers, names
 from gdl.hub.facts_cache import FactsCache
 from gdl.settings import Settings
 
@@ -38,22 +39,28 @@ _EXPAND = (
 )
 
 
-class Hub:
-    """The hub that the settings name. Asked only when something is asked of this.
+def search_words(typed: str) -> tuple[str, ...]:
+    """Words for the hub's search, which finds parts of names and forgives no typo: the beginning
+    of the name, in two lengths."""
+    name = typed.rpartition("/")[2].partition(":")[0]
+    words = re.split(r"[-_\s]+", name)
+    longer, shorter = "-".join(words[:2]), words[0]
+    family = re.match(r"[A-Za-z]{2,}", shorter)
+    if shorter == longer and family is not None:
+        shorter = family.group()
+    return tuple(dict.fromkeys(each for each in (longer, shorter) if len(each) > 1))
 
-    known: names that a typo may have been meant for, beside those that the hub's search finds.
-    """
+
+class Hub:
+    """The hub that the settings name. Asked only when something is asked of this."""
 
     def __init__(
         self,
         settings: Settings,
         clock: Callable[[], datetime],
-        *,
-        known: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         self._settings = settings
         self._clock = clock
-        self._known = known
         self.endpoint = settings.hub.endpoint or DEFAULT_ENDPOINT
         self.offline = settings.hub.offline
         self.has_token = settings.hf_token is not None
@@ -130,7 +137,8 @@ class Hub:
         message = unknown.message
         if was_there:
             message = f"{name.id} is no longer on the hub: deleted, or made private"
-        return UnknownModel(message, suggestions.did_you_mean(meant) + unknown.hint, meant)
+        asked = f"did you mean {' or '.join(meant)}? " if meant else ""
+        return UnknownModel(message, asked + unknown.hint, meant)
 
     # -- searching -------------------------------------------------------------------------------
 
@@ -159,14 +167,14 @@ class Hub:
     async def suggestions(self, typed: str) -> tuple[str, ...]:
         """Names that are there and look like what was typed, best first; of the program's own list
         alone where the hub does not answer."""
-        names = set(self._known())
-        searches = [self.search(words, limit=50) for words in suggestions.search_words(typed)]
+        there: list[str] = []
+        searches = [self.search(words, limit=50) for words in search_words(typed)]
         for found in await asyncio.gather(*searches, return_exceptions=True):
             if isinstance(found, tuple):
-                names |= {each.id for each in found}
+                there += [each.id for each in found]
             elif not isinstance(found, GdlError):
                 raise found
-        return suggestions.closest(typed, names)
+        return tuple(names.suggestions(typed, tuple(there)))
 
     # -- asking ----------------------------------------------------------------------------------
 

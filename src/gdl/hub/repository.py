@@ -242,7 +242,8 @@ def _with_read(facts: ModelFacts, read: Mapping[str, bytes]) -> ModelFacts:
     template = template or answers.chat_template(table("chat_template.json"))
     return replace(
         facts,
-        config=config or facts.config,
+        # What the hub itself says of it counts only where the file is there, and not given.
+        config=config or (facts.config if "config.json" in facts.withheld else {}),
         tokenizer_config={k: v for k, v in tokenizer.items() if k != "chat_template"},
         chat_template=template or answers.chat_template(tokenizer) or facts.chat_template,
         generation_config=table("generation_config.json"),

@@ -8,10 +8,12 @@ from datetime import datetime
 from gdl.backends.base import Backend, Publishes
 from gdl.domain.clock import now as steady_now
 from gdl.engines.base import EngineResolver
+from gdl.hub.lookup import Hub
 from gdl.journal.store import Journal
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.endpoint.measurements import Measurements
 from gdl.orchestrator.leasing.marketplace import Marketplace
+from gdl.orchestrator.leasing.model_lookup import ModelLookup
 from gdl.orchestrator.leasing.orphans import Orphans
 from gdl.orchestrator.leasing.renting import Renter
 from gdl.orchestrator.leasing.selection import OfferSelection
@@ -41,6 +43,7 @@ class Orchestrator:
         backend: Backend,
         engines: EngineResolver,
         journal: Journal,
+        hub: Hub,
         consumer_id: str,
         clock: Callable[[], datetime] = steady_now,
         attempt: Callable[..., Attempt] = Attempt,
@@ -50,6 +53,7 @@ class Orchestrator:
         self.simulated = backend.traits.simulated
         self._backend = backend
         self._journal = journal
+        self._hub = hub
         read_only = settings.read_only
         renter = Renter(backend, journal, settings, consumer_id, clock)
         self._releaser = renter.releaser
@@ -62,13 +66,15 @@ class Orchestrator:
         def make_attempt(deployment: Deployment) -> Attempt:
             return attempt(deployment, backend, renter, journal, settings)
 
-        self.market = Marketplace(backend, engines, journal, settings, clock)
+        models = ModelLookup(hub)
+        self.market = Marketplace(backend, engines, journal, settings, clock, lookup=models)
         self.deployments = DeploymentRegistry(
             backend,
             engines,
             journal,
             settings,
             clock,
+            lookup=models,
             selection=OfferSelection(self.market, backend, journal, settings, clock),
             orphans=orphans,
             make_attempt=make_attempt,
@@ -114,4 +120,5 @@ class Orchestrator:
         await self.deployments.aclose()
         await self._releaser.aclose()
         await self._backend.aclose()
+        await self._hub.aclose()
         await self._journal.aclose()

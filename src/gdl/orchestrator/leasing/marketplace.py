@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -10,6 +11,7 @@ from gdl.backends import base as backends
 from gdl.backends.base import Backend
 from gdl.domain.errors import UsageError
 from gdl.domain.judging import Exclusions
+from gdl.domain.model import Model
 from gdl.domain.money import CostReport
 from gdl.domain.offers import Exclusion, Offer, OfferQuery, RankedOffer
 from gdl.domain.ranking import Ranking, TrackRecord, by_total
@@ -19,7 +21,8 @@ from gdl.journal.store import Journal
 from gdl.orchestrator.api.read_only import changing
 from gdl.orchestrator.api.views import ModelRow, SizedModel
 from gdl.orchestrator.leasing import model_rows
-from gdl.orchestrator.leasing.requirements import fits_of, known, resolved, sized
+from gdl.orchestrator.leasing.model_lookup import MAY_CHANGE, ModelLookup, known
+from gdl.orchestrator.leasing.requirements import fits_of, resolved, sized
 from gdl.orchestrator.leasing.track_record import TrackRecords
 from gdl.settings import Settings
 
@@ -36,6 +39,8 @@ class Marketplace:
         journal: Journal,
         settings: Settings,
         clock: Callable[[], datetime],
+        *,
+        lookup: ModelLookup,
     ) -> None:
         self.read_only = settings.read_only
         self._backend = backend
@@ -46,6 +51,7 @@ class Marketplace:
         self._began = clock()
         self._track_records = TrackRecords(journal, backend.name)
         self._kept: tuple[tuple[Offer, ...], tuple[object, ...], Ranking] | None = None
+        self._lookup = lookup
 
     @property
     def _engine(self) -> Engine:
@@ -57,26 +63,41 @@ class Marketplace:
     async def offers(self, query: OfferQuery) -> list[RankedOffer]:
         """Raises UsageError, BackendError."""
         engine = self._engine
-        offers = await self._backend.offers(query)
+        finding = asyncio.create_task(self._model(engine, query))
+        try:
+            offers = await self._backend.offers(query)
+            model = await finding
+        finally:
+            finding.cancel()
+            await asyncio.gather(finding, return_exceptions=True)
         return await self.ranked(
-            offers, query, engine=engine, hours=query.hours or self._settings.hours
+            offers, query, model, engine=engine, hours=query.hours or self._settings.hours
         )
+
+    async def _model(self, engine: Engine, query: OfferQuery) -> Model | None:
+        """The query's model. Raises UsageError for one that cannot be served, or not so."""
+        if query.model is None:
+            return None
+        model = resolved(engine, await self._lookup.find(engine, query.model), query)
+        engine.check_load(query, model)
+        judged = self._lookup.judged(model)
+        if judged.kind not in MAY_CHANGE:
+            judged.check()
+        return model
 
     async def ranked(
         self,
         offers: Sequence[Offer],
         query: OfferQuery,
+        model: Model | None,
         *,
         engine: Engine,
         hours: int,
         excluded: Sequence[Exclusion] = (),
         included: set[str] | frozenset[str] = frozenset(),
     ) -> list[RankedOffer]:
-        """Those offers, ranked for the query's model on that engine. excluded: besides those that
+        """Those offers, ranked for the model on that engine. excluded: besides those that
         are in force for everybody; included: providers that no exclusion holds for."""
-        model = None if query.model is None else resolved(engine, query.model, query)
-        if model is not None:
-            engine.check_load(query, model)
         fits = by_total(None) if model is None else fits_of(engine, model, query, self._settings)
         across = await self.exclusions()
         in_force = [
@@ -121,7 +142,8 @@ class Marketplace:
         return [model_rows.row(engine, model) for model in known(engine)]
 
     def size(self, query: OfferQuery) -> SizedModel:
-        return sized(self._engine, query, self._settings)
+        model = self._lookup.kept(self._engine, query.model or "")
+        return sized(self._engine, query, model, self._settings)
 
     async def costs(self) -> CostReport:
         return await backends.costs(self._backend)

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from gdl.domain.model import Model
-from gdl.domain.spec import DeploymentSpec
 from gdl.engines.base import Engine
 from gdl.orchestrator.api.views import ModelRow
-
-
-def with_model(spec: DeploymentSpec) -> DeploymentSpec:
-    """The same, its offers asked for with its model in mind."""
-    return replace(spec, query=replace(spec.query, model=spec.model))
 
 
 def row(engine: Engine, model: Model) -> ModelRow:

@@ -94,6 +94,7 @@ class OfferSelection:
         return await self._market.ranked(
             offers,
             query,
+            None if query.model is None else deployment.model,
             engine=deployment.engine,
             hours=deployment.spec.hours,
             excluded=excluded,

@@ -7,7 +7,6 @@ import contextlib
 import os
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
@@ -28,10 +27,11 @@ from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.deployment.event_channel import EventChannel
 from gdl.orchestrator.deployment.rental_record import RentalRecord
 from gdl.orchestrator.deployment.summary import broken_off
-from gdl.orchestrator.leasing import model_rows, process_liveness
+from gdl.orchestrator.leasing import process_liveness
+from gdl.orchestrator.leasing.model_lookup import ModelLookup, tell_source, to_deploy
 from gdl.orchestrator.leasing.orphans import Orphans, summary_or_nothing
 from gdl.orchestrator.leasing.releasing import uninterrupted
-from gdl.orchestrator.leasing.requirements import checked, needed_of
+from gdl.orchestrator.leasing.requirements import needed_of
 from gdl.orchestrator.leasing.selection import OfferSelection
 from gdl.orchestrator.leasing.spending import carried_over
 from gdl.orchestrator.run.attempt import Attempt
@@ -59,6 +59,7 @@ class DeploymentRegistry:
         settings: Settings,
         clock: Callable[[], datetime],
         *,
+        lookup: ModelLookup,
         selection: OfferSelection,
         orphans: Orphans,
         make_attempt: MakeAttempt,
@@ -71,12 +72,13 @@ class DeploymentRegistry:
         self._journal = journal
         self._settings = settings
         self._clock = clock
+        self._lookup = lookup
         self._selection = selection
         self._orphans = orphans
         self._make_attempt = make_attempt
         self._find_rental = find_rental
         self._reopen = reopen
-        self._resumptions = Resumptions(backend, engines, journal, settings, clock)
+        self._resumptions = Resumptions(backend, engines, journal, settings, clock, lookup)
         self._here: dict[str, Deployment] = {}
         self._attempts: dict[str, Attempt] = {}
         self._past = PastDeployments(journal, clock)
@@ -99,11 +101,9 @@ class DeploymentRegistry:
     @changing("deploy")
     async def deploy(self, spec: DeploymentSpec) -> str:
         engine = self._engines(spec.engine)
-        model = checked(engine, spec, self._settings)
-        if spec.query.model is None:
-            spec = model_rows.with_model(spec)
-        spec = replace(spec, runtime=self._settings.install.runtime)
+        spec, model = await to_deploy(engine, spec, self._lookup, self._settings)
         deployment = await self._add(spec, engine, model)
+        await tell_source(deployment)
         await self._start(deployment, self._run_telling_orphans(deployment))
         return deployment.id
 

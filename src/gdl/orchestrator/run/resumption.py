@@ -24,6 +24,7 @@ from gdl.orchestrator.deployment.event_channel import EventChannel
 from gdl.orchestrator.deployment.exclusions import restore
 from gdl.orchestrator.deployment.rental_record import RentalRecord
 from gdl.orchestrator.leasing import process_liveness
+from gdl.orchestrator.leasing.model_lookup import ModelLookup
 from gdl.orchestrator.leasing.requirements import as_planned, checked
 from gdl.orchestrator.run.resumed import ENDINGS, Resumed, where_it_stands
 from gdl.settings import Settings
@@ -69,12 +70,14 @@ class Resumptions:
         journal: Journal,
         settings: Settings,
         clock: Callable[[], datetime],
+        lookup: ModelLookup,
     ) -> None:
         self._backend = backend
         self._engines = engines
         self._journal = journal
         self._settings = settings
         self._clock = clock
+        self._lookup = lookup
 
     # -- finding ---------------------------------------------------------------------------------
 
@@ -194,7 +197,9 @@ class Resumptions:
         assert state.spec is not None
         spec = replace(state.spec, ask_on_failure=ask_on_failure)
         engine = self._engines(spec.engine)
-        model = checked(engine, spec, as_planned(self._settings, spec))
+        # As it was known: what the hub says by now must not end what serves.
+        model = self._lookup.kept(engine, spec.model)
+        model = checked(engine, spec, model, as_planned(self._settings, spec))
         if each.rental is not None:
             await (
                 self._backend.sessions()

@@ -1,0 +1,178 @@
+"""What the user typed, as a model with all that is known of it.
+
+The hub's own answer counts most, then the last one that was kept, then the program's catalogue,
+then the name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from gdl.domain.errors import HubAway, UsageError
+from gdl.domain.model import Model
+from gdl.domain.model_facts import FactsSource, ModelFacts
+from gdl.domain.model_names import HubName, hub_name, page_of_hub
+from gdl.domain.requirements.shape import ModelShape
+from gdl.domain.servability import Judgement, ModelKind, judge
+from gdl.domain.spec import DeploymentSpec
+from gdl.engines.base import Engine
+from gdl.hub import names
+from gdl.hub.lookup import OFFLINE, Hub
+from gdl.orchestrator.deployment.context import Deployment
+from gdl.orchestrator.leasing.requirements import checked
+from gdl.settings import Settings
+
+MAY_CHANGE = frozenset({ModelKind.GATED, ModelKind.PICKLED, ModelKind.OWN_CODE})
+"""What stands against a model until the user has agreed to something: offers may be looked at."""
+_TOKENIZERS_WITH_TEMPLATE = ("tekken.json", "tokenizer.model.v3")
+
+
+def known(engine: Engine) -> tuple[Model, ...]:
+    """The models to choose from by alias."""
+    return engine.models() or names.known()
+
+
+def found(engine: Engine, typed: str) -> Model:
+    """What was typed, as a model: one of the engine's own, else as catalogue and name tell it.
+    Raises UsageError with suggestions."""
+    own = engine.models()
+    if not own:
+        return names.resolve(typed)
+    for model in own:
+        if model.typed == typed:
+            return model
+    raise UsageError(
+        f"{engine.info.display_name} serves no {ascii(typed)[:60]}",
+        f"one of {', '.join(model.typed for model in own)}",
+    )
+
+
+class ModelLookup:
+    """Asks the hub for what it can tell of a model."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    async def find(self, engine: Engine, typed: str) -> Model:
+        """The model, its `facts` from the best source that answers.
+
+        Raises UsageError for a name that cannot be, UnknownModel with what may have been meant.
+        """
+        model = self._named(engine, typed)
+        name = _name_on_hub(model)
+        if name is None:
+            return model
+        try:
+            facts = await self._hub.facts(name)
+        except HubAway as away:
+            return _without_hub(model, name, away.message)
+        return _with_facts(model, facts)
+
+    def kept(self, engine: Engine, typed: str) -> Model:
+        """The same, as far as it can be told without asking anybody. Raises UsageError."""
+        model = self._named(engine, typed)
+        name = _name_on_hub(model)
+        if name is None:
+            return model
+        facts = self._hub.kept(name)
+        return _without_hub(model, name, "") if facts is None else _with_facts(model, facts)
+
+    def judged(self, model: Model, *, trust: bool = False) -> Judgement:
+        """Whether it can be served at all, by what its repository holds."""
+        if model.facts is None:
+            return Judgement(ModelKind.TEXT)
+        return judge(model.facts, token=self._hub.has_token, trust=trust)
+
+    def _named(self, engine: Engine, typed: str) -> Model:
+        """By alias, id, page of the hub, or path. Raises UsageError."""
+        if engine.models():
+            return found(engine, typed)
+        # What the hub has, but is no model, is told as such.
+        hub_name(typed)
+        return found(engine, page_of_hub(typed) or typed)
+
+
+async def to_deploy(
+    engine: Engine, spec: DeploymentSpec, lookup: ModelLookup, settings: Settings
+) -> tuple[DeploymentSpec, Model]:
+    """The spec with all that is decided by now, and its model. Raises UsageError for what cannot
+    work on any machine, and for what cannot be served at all, before money is spent."""
+    found_one = await lookup.find(engine, spec.model)
+    lookup.judged(found_one, trust=bool(spec.trust_remote_code)).check()
+    model = checked(engine, spec, found_one, settings)
+    if spec.query.model is None:
+        # Its offers are asked for with its model in mind.
+        spec = replace(spec, query=replace(spec.query, model=spec.model))
+    return replace(spec, runtime=settings.install.runtime), model
+
+
+async def tell_source(deployment: Deployment) -> None:
+    """Say it when the hub should have told what the model is, and something else did."""
+    facts = deployment.model.facts
+    if facts is None or not facts.trouble or facts.trouble == OFFLINE:
+        return
+    words = f"what {facts.id} needs is {facts.source_words}"
+    if facts.source is not FactsSource.NAME:
+        words = f"what {facts.id} needs is known from {facts.source_words}"
+    await deployment.note(f"{words}: {facts.trouble}", "warning")
+
+
+def _name_on_hub(model: Model) -> HubName | None:
+    """None for what is on the machine already, or is brought by a package."""
+    return HubName(model.location, model.file) if model.source == "hub" else None
+
+
+def _with_facts(model: Model, facts: ModelFacts) -> Model:
+    """The model, its size and settings as its repository tells them."""
+    listed = model.facts
+    if "config.json" in facts.withheld:
+        # A class name alone is no configuration to size a model by.
+        facts = replace(facts, config={} if listed is None else listed.config)
+    return replace(
+        model,
+        location=facts.id,
+        facts=facts,
+        gated=facts.gated,
+        chat=_has_template(model, facts),
+        shape=_shape(model.shape, facts),
+        base=model.base or next((base for _, base in facts.base_models), ""),
+    )
+
+
+def _without_hub(model: Model, name: HubName, trouble: str) -> Model:
+    """The catalogue's facts, or none but the name."""
+    facts = model.facts or ModelFacts(name.id, FactsSource.NAME)
+    return replace(model, facts=replace(facts, trouble=trouble))
+
+
+def _has_template(model: Model, facts: ModelFacts) -> bool:
+    """As far as the repository can tell: what is withheld tells nothing, and some tokenizers bring
+    one without a file of it."""
+    if facts.chat_template is not None:
+        return True
+    paths = {each.path for each in facts.files}
+    if facts.withheld or not paths or paths.intersection(_TOKENIZERS_WITH_TEMPLATE):
+        return model.chat
+    return False
+
+
+def _shape(listed: ModelShape | None, facts: ModelFacts) -> ModelShape | None:
+    """The weights by the sizes of their files, as a name tells little and may mislead."""
+    stored = facts.weights_bytes
+    if not stored:
+        return listed
+    numbers = sum(facts.safetensors.values())
+    each = stored / numbers if numbers else 2.0
+    if facts.quantization_config or facts.gguf is not None:
+        # Packed numbers are counted once, whatever is packed into them.
+        each = 1.0
+    longest = facts.config.get("max_position_embeddings")
+    context = longest if isinstance(longest, int) and 0 < longest < 1 << 31 else 0
+    shape = listed or ModelShape(parameters_b=0.0)
+    return replace(
+        shape,
+        parameters_b=stored / each / 1e9,
+        bytes_per_parameter=each,
+        stored_bytes=0.0,
+        max_context=context or shape.max_context,
+    )
