@@ -6,7 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,7 @@ class Running:
     hub: SimulatedHub
     url: str
     data_dir: Path
+    clients: list[Hub] = field(default_factory=list)
 
     def settings(self, *, token: str = "", **hub: Any) -> Settings:
         flags: dict[str, Any] = {"hf_token": token} if token else {}
@@ -98,17 +99,16 @@ class Running:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         **hub: Any,
     ) -> Hub:
-        return Hub(self.settings(token=token, **hub), clock)
+        """Closed with the server."""
+        made = Hub(self.settings(token=token, **hub), clock)
+        self.clients.append(made)
+        return made
 
     async def facts(self, typed: str, *, token: str = "") -> ModelFacts:
         """As a program would learn them that has asked nothing so far."""
         name = hub_name(typed)
         assert name is not None, typed
-        client = self.client(token=token)
-        try:
-            return await client.facts(name)
-        finally:
-            await client.aclose()
+        return await self.client(token=token).facts(name)
 
     @property
     def paths(self) -> list[str]:
@@ -129,9 +129,12 @@ async def running_hub(hub: SimulatedHub, data_dir: Path) -> AsyncIterator[Runnin
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
     await server.startup(sockets=[listener])
+    running = Running(hub, f"http://127.0.0.1:{port}", data_dir)
     try:
-        yield Running(hub, f"http://127.0.0.1:{port}", data_dir)
+        yield running
     finally:
+        for client in running.clients:
+            await client.aclose()
         connections: list[Any] = list(server.server_state.connections)
         for connection in connections:
             connection.transport.abort()
@@ -140,7 +143,8 @@ async def running_hub(hub: SimulatedHub, data_dir: Path) -> AsyncIterator[Runnin
         for open_server in server.servers:
             open_server.close()
         listener.close()
-        await asyncio.sleep(0)
+        while server.server_state.connections:
+            await asyncio.sleep(0)
 
 
 __all__ = [

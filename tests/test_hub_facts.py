@@ -90,7 +90,6 @@ async def test_an_old_answer_is_renewed_by_one_request(hub: Running) -> None:
     hub.hub.add(text_model(QWEN, config=QWEN_CONFIG | {"num_hidden_layers": 30}))
     now += timedelta(hours=25)
     assert (await client.facts(HubName(QWEN))).config["num_hidden_layers"] == 30
-    await client.aclose()
 
 
 async def test_offline_the_last_answer_is_told_with_its_date(hub: Running) -> None:
@@ -169,17 +168,18 @@ async def test_a_deleted_model_is_forgotten(hub: Running) -> None:
         await client.facts(HubName(QWEN))
     with pytest.raises(UnknownModel, match="no model"):
         await client.facts(HubName(QWEN))
-    await client.aclose()
 
 
 async def test_a_typo_is_answered_with_what_was_meant(hub: Running) -> None:
-    client = hub.client()
+    hub.hub.add(text_model("acme/turbine-13b-instruct"))
     with pytest.raises(UnknownModel) as caught:
-        await client.facts(HubName("Qwen/Qwen3-8B-Instrct"))
-    assert caught.value.suggestions[0] == "Qwen/Qwen3-8B-Instruct-2507"
-    assert "did you mean Qwen/Qwen3-8B-Instruct-2507" in caught.value.hint
-    assert "tinyllama" not in caught.value.hint
-    await client.aclose()
+        await hub.facts("acme/turbine-13b-instrct")
+    assert caught.value.suggestions == ("acme/turbine-13b-instruct",)
+    assert caught.value.hint.startswith("did you mean acme/turbine-13b-instruct? ")
+    # Of the program's own list, too.
+    with pytest.raises(UnknownModel) as caught:
+        await hub.facts("openai/gpt-oss-20")
+    assert caught.value.suggestions[0] == "openai/gpt-oss-20b"
 
 
 async def test_the_search_is_asked_once_for_the_same_words(hub: Running) -> None:
@@ -190,7 +190,6 @@ async def test_the_search_is_asked_once_for_the_same_words(hub: Running) -> None
     before = len(hub.paths)
     assert await client.search("  qwen3 ") == found
     assert len(hub.paths) == before
-    await client.aclose()
 
 
 async def test_a_config_without_measure_is_refused_before_it_is_read(hub: Running) -> None:
