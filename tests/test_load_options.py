@@ -130,7 +130,7 @@ def test_the_need_is_told_in_its_parts() -> None:
     told = sized(engine, query, mistral, Settings())
     assert told.need is not None and told.longest == 32768
     assert told.need.vram_gb == pytest.approx(
-        (told.need.weights_gb + told.need.kv_cache_gb + told.need.overhead_gb) / 0.9
+        (told.need.weights_gb + told.need.kv_cache_gb + told.need.overhead_gb) / 0.92
     )
     by_setting = Settings(engine=Engine(max_model_len=8192))
     shorter = OfferQuery(model="mistral-7b", concurrency=8)
