@@ -257,7 +257,7 @@ def test_the_image_is_the_last_way_where_docker_works_and_there_is_room() -> Non
     with_docker = make_plan("mistral-7b", docker_host())
     assert with_docker.otherwise is not None and with_docker.otherwise.otherwise is None
     assert with_docker.otherwise.summary == (
-        "vllm 0.33.0 (CUDA 13.0) in container vllm/vllm-openai:v0.33.0"
+        "vllm 0.33.0 (CUDA 13.0) in container vllm/vllm-openai:v0.33.0; tools (mistral)"
     )
     for host, install in (
         (gpu_host(), Install()),
