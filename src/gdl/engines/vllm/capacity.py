@@ -7,7 +7,8 @@ import math
 from gdl.domain.errors import DeployError
 from gdl.domain.host import HostFacts
 from gdl.domain.model import Model
-from gdl.engines.vllm import compat_table
+from gdl.domain.offers import OfferQuery
+from gdl.engines.vllm import compat_table, gpu_group
 from gdl.engines.vllm.compat import Choice
 
 _GB_PER_GIB = 1.073741824
@@ -17,10 +18,17 @@ _CPU_OVERHEAD_GB = 3.0
 """Beside the weights on the CPU: the processes themselves and 1 GiB of KV cache."""
 
 
-def require(host: HostFacts, model: Model, choice: Choice) -> None:
+def require(host: HostFacts, model: Model, choice: Choice, query: OfferQuery) -> None:
     """Raises DeployError when disk or memory cannot hold the environment and the model."""
-    weights = model.shape.weights_gb if model.shape is not None else 0.0
+    require_disk(host, model, choice)
+    _require_memory(host, model, choice, query)
+
+
+def require_disk(host: HostFacts, model: Model, choice: Choice) -> None:
+    """Raises DeployError when the disk cannot hold them."""
     files = model.shape.files_gb if model.shape is not None else 0.0
+    if model.facts is not None and model.facts.download_bytes:
+        files = model.facts.download_bytes / 1e9
     # What an earlier deployment put there takes up its space already.
     if choice.image:
         on_disk = 0.0 if choice.image in host.images else compat_table.image().gb
@@ -34,6 +42,19 @@ def require(host: HostFacts, model: Model, choice: Choice) -> None:
             f"{free:.0f} of {math.ceil(on_disk)} GB disk free",
             "take a machine with a bigger disk, or free some space",
         )
+
+
+def _require_memory(host: HostFacts, model: Model, choice: Choice, query: OfferQuery) -> None:
+    found = gpu_group.allocation(host, model, query) if choice.on_gpu else None
+    if found is not None:
+        if found.weights_bytes > found.usable_bytes:
+            raise DeployError(
+                f"not enough GPU memory: {found.usable_bytes / 1e9:.1f} GB of each GPU can be used,"
+                f" {model.served_name} puts {found.weights_bytes / 1e9:.1f} GB on it",
+                "take a bigger machine, a smaller model or a quantized one",
+            )
+        return
+    weights = model.shape.weights_gb if model.shape is not None else 0.0
     if choice.on_gpu:
         memory = sum(gpu.memory_mib for gpu in host.gpus) * 1.048576e-3
         need, kind = weights, "GPU memory"

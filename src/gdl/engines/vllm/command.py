@@ -12,21 +12,25 @@ from gdl.domain.errors import UsageError
 from gdl.domain.host import HostFacts
 from gdl.domain.model import Model
 from gdl.domain.offers import OfferQuery
-from gdl.domain.requirements.shape import ModelShape
 from gdl.domain.secret import Secret
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines.base import ServerCommand
-from gdl.engines.vllm import container, flags, plan, repairs, server_flags, shell, templates
+from gdl.engines.vllm import (
+    container,
+    flags,
+    gpu_group,
+    plan,
+    repairs,
+    server_flags,
+    shell,
+    templates,
+)
 from gdl.engines.vllm.compat import Choice
 from gdl.engines.vllm.flags import Flags
 from gdl.engines.vllm.recipes import recipe_of
 from gdl.settings import Settings
 
 _CPU_CONTEXT = 2048
-_SHORTEST_CONTEXT = 2048
-_ACTIVATIONS_GB = 0.7
-"""Beside weights and KV cache, under vLLM's default batch. Too low an estimate costs a second
-start, with the length that vLLM names; too high a one costs context."""
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 _OURS = {
     "--model": "name it as the model to deploy",
@@ -177,12 +181,12 @@ def _arguments(
         made.append("--enforce-eager")
     if "--max-model-len" not in given:
         asked = query.context or settings.engine.max_model_len
-        made += _context_words(asked, host, model, choice)
+        made += _context_words(asked, host, model, choice, query)
     if query.concurrency and "--max-num-seqs" not in given:
         made += ["--max-num-seqs", str(query.concurrency)]
     if query.quantization and "--quantization" not in given:
         made += ["--quantization", query.quantization]
-    parallel = _parallel(len(host.gpus), model)
+    parallel = gpu_group.parallel(len(host.gpus), model)
     if parallel > 1 and "--tensor-parallel-size" not in given:
         made += ["--tensor-parallel-size", str(parallel)]
     if choice.half and "--dtype" not in given:
@@ -191,7 +195,7 @@ def _arguments(
 
 
 def _context_words(
-    asked: int | None, host: HostFacts, model: Model, choice: Choice
+    asked: int | None, host: HostFacts, model: Model, choice: Choice, query: OfferQuery
 ) -> tuple[str, ...]:
     """The context length: what was asked for, else what vLLM finds to fit where the release can
     do that, else what is computed to fit."""
@@ -199,38 +203,16 @@ def _context_words(
         return "--max-model-len", str(asked)
     if choice.on_gpu and server_flags.knows("value", "--max-model-len auto", choice.version):
         return "--max-model-len", "auto"
-    computed = _context(host, model, choice)
+    computed = _context(host, model, choice, query)
     return ("--max-model-len", str(computed)) if computed else ()
 
 
-def _context(host: HostFacts, model: Model, choice: Choice) -> int | None:
+def _context(host: HostFacts, model: Model, choice: Choice, query: OfferQuery) -> int | None:
     """Context length to ask for; None leaves it to vLLM, which takes the model's own."""
-    shape = model.shape
-    if not choice.on_gpu:
-        longest = shape.max_context if shape is not None else 0
-        return min(_CPU_CONTEXT, longest or _CPU_CONTEXT)
-    if shape is None or not shape.max_context:
-        return None
-    memory = (
-        min(gpu.memory_mib for gpu in host.gpus) * 1.048576e-3 * _parallel(len(host.gpus), model)
-    )
-    fitting = _tokens_that_fit(shape, memory)
-    return None if fitting >= shape.max_context else max(fitting // 1024 * 1024, _SHORTEST_CONTEXT)
-
-
-def _tokens_that_fit(shape: ModelShape, memory_gb: float) -> int:
-    """Tokens of KV cache beside the weights in vLLM's 90 % of the GPUs."""
-    each = 2 * shape.layers * shape.kv_heads * shape.head_size * 2 / 1e9
-    left = 0.9 * memory_gb - 1.03 * shape.weights_gb - _ACTIVATIONS_GB
-    return max(int(left / each), 0) if each else shape.max_context
-
-
-def _parallel(gpus: int, model: Model) -> int:
-    """The greatest power of two of GPUs that divides the attention heads, where they are known."""
-    size = 1
-    while size * 2 <= gpus and model.heads % (size * 2) == 0:
-        size *= 2
-    return size
+    if choice.on_gpu:
+        return gpu_group.fitting_context(host, model, query)
+    longest = model.shape.max_context if model.shape is not None else 0
+    return min(_CPU_CONTEXT, longest or _CPU_CONTEXT)
 
 
 def _environment(

@@ -141,7 +141,7 @@ class VllmEngine:
                 f"{reason}, {choice.version} is what fits here",
                 "take a machine with a newer driver",
             )
-        capacity.require(host, model, choice)
+        capacity.require(host, model, choice, spec.query)
 
         def made(chosen: Choice, other: Plan | None) -> Plan:
             with_flags = command.chosen_flags(spec, model, chosen, settings)

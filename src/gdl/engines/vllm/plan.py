@@ -73,7 +73,7 @@ def otherwise(host: HostFacts, model: Model, choice: Choice, settings: Settings)
     other = image_instead(host, choice, settings)
     try:
         if other is not None:
-            capacity.require(host, model, other)
+            capacity.require_disk(host, model, other)
     except DeployError:
         return None
     return other

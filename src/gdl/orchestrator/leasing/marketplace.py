@@ -139,7 +139,7 @@ class Marketplace:
 
     def models(self) -> list[ModelRow]:
         engine = self._engine
-        return [model_rows.row(engine, model) for model in known(engine)]
+        return [model_rows.row(engine, model, self._settings) for model in known(engine)]
 
     def size(self, query: OfferQuery) -> SizedModel:
         model = self._lookup.kept(self._engine, query.model or "")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from gdl.domain.model import Model
+from gdl.domain.offers import OfferQuery
 from gdl.engines.base import Engine
 from gdl.orchestrator.api.views import ModelRow
+from gdl.orchestrator.leasing.requirements import needed_of
+from gdl.settings import Settings
 
 
-def row(engine: Engine, model: Model) -> ModelRow:
+def row(engine: Engine, model: Model, settings: Settings) -> ModelRow:
     """A line of the list of models."""
     can = engine.capabilities(model)
-    need = None if model.shape is None else engine.memory.needed(model.shape)
+    need = needed_of(engine, model, OfferQuery(), settings)
     return ModelRow(
         alias=model.typed,
         location=model.location,
