@@ -18,7 +18,8 @@ from dataclasses import replace
 from gdl.domain.offers import Offer, OfferQuery
 from gdl.domain.ranking import Ranking
 from gdl.engines.registry import get
-from gdl.orchestrator.leasing.requirements import fits_of, found, resolved
+from gdl.orchestrator.leasing.model_lookup import found
+from gdl.orchestrator.leasing.requirements import fits_of, resolved
 from gdl.settings import Settings
 
 GPUS = (
