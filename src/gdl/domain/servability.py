@@ -104,8 +104,8 @@ def judge(
         return Judgement(ModelKind.TEXT)
     return (
         _other_purpose(facts)
-        or _unreadable_weights(facts, trust=trust)
         or _withheld(facts, token=token)
+        or _unreadable_weights(facts, trust=trust)
         or _unknown_architecture(facts, trust=trust, architectures=architectures)
         or Judgement(ModelKind.TEXT, notes=_notes(facts), brings_code=brings_code(facts))
     )
@@ -222,7 +222,7 @@ def _unreadable_weights(facts: ModelFacts, *, trust: bool) -> Judgement | None:
     for ending, name in _OTHER_FORMATS:
         if any(each.path.endswith(ending) for each in facts.files):
             return _other_format(facts, name, original)
-    inside = [f for f in facts.files if f.path.endswith((*WEIGHTS, *PICKLED, GGUF))]
+    inside = [f for f in facts.ending(*WEIGHTS, *PICKLED, GGUF) if "/" in f.path]
     where = f", only in {inside[0].path.rpartition('/')[0]}/" if inside else ""
     return Judgement(
         ModelKind.NO_WEIGHTS,

@@ -16,6 +16,8 @@ from typing import Any
 from gdl.domain.errors import GdlError
 
 _MAGIC = b"GGUF"
+_BEGINNING = 24
+"""Bytes of the magic, the version and the two counts."""
 _MOST_PAIRS = 10_000
 _MOST_TENSORS = 100_000
 _LONGEST_KEY = 1 << 10
@@ -127,6 +129,8 @@ def read(data: bytes, *, enough: bool = False) -> Header:
     Raises NeedMore when the header is longer than the data, HeaderError for what is none.
     """
     reader = _Reader(data)
+    if enough and len(data) < _BEGINNING:
+        return Header(0)
     if reader.take(4) != _MAGIC:
         raise _wrong("another kind of file")
     version = reader.number("I")
