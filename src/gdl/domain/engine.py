@@ -59,6 +59,24 @@ class EngineInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Advice:
+    """How a model is to be served, as far as that is known beforehand.
+
+    chat_template: that tools need in place of the model's own, or "". environment: variables of the
+    server. trust_remote_code: it runs Python code from the model's repository. first_release,
+    last_release: of the engine, that know the model; "": no limit is known. traps: what goes
+    wrong, a sentence each.
+    """
+
+    chat_template: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    trust_remote_code: bool = False
+    first_release: str = ""
+    last_release: str = ""
+    traps: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Capabilities:
     """What a served model can be asked for. chat: it has a chat template, else it is asked by
     completions. tools: calls of tools come back as such. reasoning: what it thinks comes back

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from gdl.domain.engine import (
+    Advice,
     Capabilities,
     EngineInfo,
     EngineMetrics,
@@ -183,6 +184,10 @@ class Engine(Protocol):
 
     def capabilities(self, model: Model) -> Capabilities:
         """What the model can be asked for, as far as that is known beforehand."""
+        ...
+
+    def advice(self, model: Model) -> Advice:
+        """How it is to be served, likewise."""
         ...
 
     # -- what can be -----------------------------------------------------------------------------

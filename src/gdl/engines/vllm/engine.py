@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 
 from gdl.domain.engine import (
+    Advice,
     CacheVariable,
     Capabilities,
     EngineInfo,
@@ -114,6 +115,18 @@ class VllmEngine:
             tool_parser=recipe.tool_parser,
             reasoning_parser=recipe.reasoning_parser,
             remote_code=recipe.trust_remote_code,
+        )
+
+    def advice(self, model: Model) -> Advice:
+        """By its recipe."""
+        recipe = recipe_of(model)
+        return Advice(
+            chat_template=recipe.chat_template,
+            environment=recipe.environment,
+            trust_remote_code=recipe.trust_remote_code,
+            first_release=recipe.min_vllm,
+            last_release=recipe.last_vllm,
+            traps=recipe.traps,
         )
 
     def first_of_all(self, settings: Settings) -> Step | None:

@@ -14,13 +14,9 @@ from gdl.domain.model_facts import FactsSource, ModelFacts
 from gdl.domain.model_names import HubName, hub_name, page_of_hub
 from gdl.domain.requirements.shape import ModelShape
 from gdl.domain.servability import Judgement, ModelKind, judge
-from gdl.domain.spec import DeploymentSpec
 from gdl.engines.base import Engine
 from gdl.hub import names
-from gdl.hub.lookup import OFFLINE, Hub
-from gdl.orchestrator.deployment.context import Deployment
-from gdl.orchestrator.leasing.requirements import checked
-from gdl.settings import Settings
+from gdl.hub.lookup import Hub
 
 MAY_CHANGE = frozenset({ModelKind.GATED, ModelKind.PICKLED, ModelKind.OWN_CODE})
 """What stands against a model until the user has agreed to something: offers may be looked at."""
@@ -90,31 +86,6 @@ class ModelLookup:
         # What the hub has, but is no model, is told as such.
         hub_name(typed)
         return found(engine, page_of_hub(typed) or typed)
-
-
-async def to_deploy(
-    engine: Engine, spec: DeploymentSpec, lookup: ModelLookup, settings: Settings
-) -> tuple[DeploymentSpec, Model]:
-    """The spec with all that is decided by now, and its model. Raises UsageError for what cannot
-    work on any machine, and for what cannot be served at all, before money is spent."""
-    found_one = await lookup.find(engine, spec.model)
-    lookup.judged(found_one, trust=bool(spec.trust_remote_code)).check()
-    model = checked(engine, spec, found_one, settings)
-    if spec.query.model is None:
-        # Its offers are asked for with its model in mind.
-        spec = replace(spec, query=replace(spec.query, model=spec.model))
-    return replace(spec, runtime=settings.install.runtime), model
-
-
-async def tell_source(deployment: Deployment) -> None:
-    """Say it when the hub should have told what the model is, and something else did."""
-    facts = deployment.model.facts
-    if facts is None or not facts.trouble or facts.trouble == OFFLINE:
-        return
-    words = f"what {facts.id} needs is {facts.source_words}"
-    if facts.source is not FactsSource.NAME:
-        words = f"what {facts.id} needs is known from {facts.source_words}"
-    await deployment.note(f"{words}: {facts.trouble}", "warning")
 
 
 def _name_on_hub(model: Model) -> HubName | None:

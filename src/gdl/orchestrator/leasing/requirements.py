@@ -13,9 +13,8 @@ from gdl.domain.requirements.gpus import of_listing
 from gdl.domain.requirements.of_facts import architecture_of
 from gdl.domain.requirements.shape import CONCURRENCY, CONTEXT, Need, quantized
 from gdl.domain.spec import DeploymentSpec
-from gdl.engines.base import Engine, check_runtime
+from gdl.engines.base import Engine
 from gdl.orchestrator.api.views import SizedModel
-from gdl.orchestrator.deployment.engine_habits import rules_of
 from gdl.settings import Settings
 
 
@@ -25,16 +24,6 @@ def resolved(engine: Engine, model: Model, query: OfferQuery) -> Model:
         return model
     each = engine.info.quantizations.get(query.quantization)
     return replace(model, shape=quantized(model.shape, each))
-
-
-def checked(engine: Engine, spec: DeploymentSpec, model: Model, settings: Settings) -> Model:
-    """The model of a spec. Raises UsageError for what cannot work on any machine, before money is
-    spent; so are rules for failures that cannot be read."""
-    model = resolved(engine, model, spec.query)
-    check_runtime(engine.info, settings)
-    engine.check(spec, model, settings)
-    rules_of(engine)
-    return model
 
 
 def as_planned(settings: Settings, spec: DeploymentSpec) -> Settings:
@@ -103,4 +92,5 @@ def sized(engine: Engine, query: OfferQuery, model: Model, settings: Settings) -
     return SizedModel(
         need=needed_of(engine, model, query, settings),
         longest=known.max_context if known is not None else longest,
+        capabilities=engine.capabilities(model),
     )

@@ -28,7 +28,8 @@ from gdl.orchestrator.deployment.event_channel import EventChannel
 from gdl.orchestrator.deployment.rental_record import RentalRecord
 from gdl.orchestrator.deployment.summary import broken_off
 from gdl.orchestrator.leasing import process_liveness
-from gdl.orchestrator.leasing.model_lookup import ModelLookup, tell_source, to_deploy
+from gdl.orchestrator.leasing.deployed_model import tell_source, to_deploy
+from gdl.orchestrator.leasing.model_lookup import ModelLookup
 from gdl.orchestrator.leasing.orphans import Orphans, summary_or_nothing
 from gdl.orchestrator.leasing.releasing import uninterrupted
 from gdl.orchestrator.leasing.requirements import needed_of

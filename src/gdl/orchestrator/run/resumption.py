@@ -24,8 +24,9 @@ from gdl.orchestrator.deployment.event_channel import EventChannel
 from gdl.orchestrator.deployment.exclusions import restore
 from gdl.orchestrator.deployment.rental_record import RentalRecord
 from gdl.orchestrator.leasing import process_liveness
+from gdl.orchestrator.leasing.deployed_model import checked
 from gdl.orchestrator.leasing.model_lookup import ModelLookup
-from gdl.orchestrator.leasing.requirements import as_planned, checked
+from gdl.orchestrator.leasing.requirements import as_planned
 from gdl.orchestrator.run.resumed import ENDINGS, Resumed, where_it_stands
 from gdl.settings import Settings
 

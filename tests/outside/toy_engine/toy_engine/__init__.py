@@ -8,6 +8,7 @@ from dataclasses import replace
 from importlib.resources import files
 
 from gdl.domain.engine import (
+    Advice,
     CacheVariable,
     Capabilities,
     EngineInfo,
@@ -56,6 +57,9 @@ class ToyEngine:
 
     def capabilities(self, model: Model) -> Capabilities:
         return Capabilities()
+
+    def advice(self, model: Model) -> Advice:
+        return Advice()
 
     def check(self, spec: DeploymentSpec, model: Model, settings: Settings) -> None:
         self.check_load(spec.query, model)
