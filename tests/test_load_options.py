@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from engine_support import L4, V100, cpu_host, gpu_host, make_plan
+from engine_support import B200, L4, V100, cpu_host, gpu_host, make_plan
 from gdl.domain.errors import DeployError, UsageError
 from gdl.domain.offers import Offer, OfferQuery
 from gdl.domain.ranking import rank, why_none
 from gdl.domain.requirements.shape import ModelShape, quantized
+from gdl.domain.spec import DeploymentSpec
 from gdl.engines.registry import get
 from gdl.orchestrator.leasing.model_lookup import found
 from gdl.orchestrator.leasing.requirements import sized
@@ -85,8 +86,20 @@ def test_bitsandbytes_is_installed_beside_vllm_and_fits_a_smaller_gpu() -> None:
     plan = make_plan("qwen2.5-14b", host, query=small)
     (step,) = (step for step in plan.steps if step.name == "bitsandbytes")
     assert "bitsandbytes>=0.46.1" in step.script
+    # vLLM has no such method any more from 0.28 on.
+    assert plan.summary.startswith("vllm 0.24.0 ")
+    assert make_plan("qwen2.5-14b", gpu_host(B200)).summary.startswith("vllm 0.33.0 ")
     with pytest.raises(DeployError, match="not enough GPU memory"):
         make_plan("qwen2.5-14b", host)
+
+
+def test_a_release_that_cannot_quantize_any_more_is_refused_before_renting() -> None:
+    spec = DeploymentSpec("tinyllama", "ssh", OfferQuery(quantization="bitsandbytes"))
+    settings = Settings(install=Install(version="0.32.0"))
+    with pytest.raises(
+        UsageError, match=r"ended with vLLM 0\.27\.1, install.version asks for 0\.32"
+    ):
+        get("vllm").check(spec, found(get("vllm"), "tinyllama"), settings)
 
 
 @pytest.mark.parametrize(

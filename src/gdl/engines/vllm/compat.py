@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gdl.domain.errors import DeployError, UsageError
@@ -75,8 +76,9 @@ def for_cpu(install: Install) -> Choice:
     )
 
 
-def for_gpu(host: HostFacts, install: Install) -> Choice:
-    """The release asked for, or the newest that fits. Raises DeployError when none does."""
+def for_gpu(host: HostFacts, install: Install, newest: str = "") -> Choice:
+    """The release asked for, or the newest that fits and is not newer than `newest`. Raises
+    DeployError when none does."""
     check_architecture(host)
     wanted = install.version
     if wanted:
@@ -85,7 +87,7 @@ def for_gpu(host: HostFacts, install: Install) -> Choice:
     _refuse_hopeless(host)
     from_assets: Choice | None = None
     error: DeployError | None = None
-    for release in reversed(compat_table.releases()):
+    for release in _newest_first(newest):
         try:
             choice = _choice(release, release.version, host, install)
         except DeployError as reason:
@@ -100,21 +102,28 @@ def for_gpu(host: HostFacts, install: Install) -> Choice:
     raise error or DeployError("no vLLM release is known")
 
 
-def for_image(host: HostFacts, install: Install) -> Choice:
-    """The release to run from its container image: the one asked for, or the newest that fits.
-    Raises DeployError when none does."""
+def for_image(host: HostFacts, install: Install, newest: str = "") -> Choice:
+    """The release to run from its container image: the one asked for, or the newest that fits and
+    is not newer than `newest`. Raises DeployError when none does."""
     check_architecture(host)
     if install.version:
         _check_version(install.version)
         return _image_choice(compat_table.row_of(install.version), install.version, host)
     _refuse_hopeless(host)
     error: DeployError | None = None
-    for release in reversed(compat_table.releases()):
+    for release in _newest_first(newest):
         try:
             return _image_choice(release, release.version, host)
         except DeployError as reason:
             error = error or reason
     raise error or DeployError("no vLLM release is known")
+
+
+def _newest_first(newest: str) -> Iterator[Release]:
+    """The table's releases up to that one; "": all of them."""
+    for release in reversed(compat_table.releases()):
+        if not newest or parse(release.version) <= parse(newest):
+            yield release
 
 
 def least_cuda(install: Install) -> float:

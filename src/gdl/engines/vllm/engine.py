@@ -85,6 +85,7 @@ class VllmEngine:
         load_limits.check(spec.query, model)
         _check_remote_code(spec, model, users)
         wanted = settings.install.version
+        load_limits.check_release(spec.query, wanted)
         if wanted and (reason := _too_old(model, wanted)):
             raise UsageError(
                 f"{reason}, install.version asks for {wanted}",
@@ -147,7 +148,8 @@ class VllmEngine:
     ) -> Plan:
         """The plan for this machine. Raises DeployError when nothing can run there, UsageError
         for settings or arguments that cannot be."""
-        choice = plan.choose(host, settings, cpu_allowed=cpu_allowed)
+        newest = load_limits.newest(spec.query)
+        choice = plan.choose(host, settings, cpu_allowed=cpu_allowed, newest=newest)
         load_limits.require(spec.query, host, choice)
         if reason := _too_old(model, choice.version):
             raise DeployError(
@@ -179,7 +181,7 @@ class VllmEngine:
                 notes=with_flags.notes,
             )
 
-        second = plan.otherwise(host, model, choice, settings)
+        second = plan.otherwise(host, model, choice, settings, newest)
         try:
             last = made(second, None) if second is not None else None
         except UsageError:

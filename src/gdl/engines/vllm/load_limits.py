@@ -23,6 +23,9 @@ https://docs.vllm.ai/en/latest/features/quantization/"""
 _LEAST_RELEASE = {"fp8": "0.20.0", "bitsandbytes": "0.10.2"}
 """fp8: from here on, weights are converted one by one; earlier releases need memory for all of them
 in 16 bits first. bitsandbytes: what the package below was made for."""
+_LAST_RELEASE = {"bitsandbytes": "0.27.1"}
+"""Releases after it do not have the method any more (QUANTIZATION_METHODS in
+vllm/model_executor/layers/quantization/__init__.py of 0.27.1 and 0.28.0)."""
 _PACKAGES = {"bitsandbytes": "bitsandbytes>=0.46.1"}
 """What vLLM does not bring itself; its image does."""
 
@@ -46,6 +49,21 @@ def check(query: OfferQuery, model: Model) -> None:
         raise UsageError(
             f"{query.concurrency} requests at a time cannot be", f"1 to {_MOST_AT_A_TIME}"
         )
+
+
+def check_release(query: OfferQuery, wanted: str) -> None:
+    """Raises UsageError when the release asked for cannot quantize as asked; "": none was."""
+    last = newest(query)
+    if last and wanted and parse(wanted) > parse(last):
+        raise UsageError(
+            f"{query.quantization} ended with vLLM {last}, install.version asks for {wanted}",
+            "omit install.version, or quantize with fp8",
+        )
+
+
+def newest(query: OfferQuery) -> str:
+    """The last release that can serve it like this; "": any that is new enough."""
+    return _LAST_RELEASE.get(query.quantization, "")
 
 
 def require(query: OfferQuery, host: HostFacts, choice: Choice) -> None:

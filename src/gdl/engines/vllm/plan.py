@@ -37,8 +37,9 @@ asking=$!
 _UV_INSTALLER = "https://astral.sh/uv/install.sh"
 
 
-def choose(host: HostFacts, settings: Settings, *, cpu_allowed: bool) -> Choice:
-    """The vLLM for this machine. Raises DeployError when nothing can run there."""
+def choose(host: HostFacts, settings: Settings, *, cpu_allowed: bool, newest: str = "") -> Choice:
+    """The vLLM for this machine, not newer than `newest` where that is given. Raises DeployError
+    when nothing can run there."""
     _check_python_setting(settings.install.python)
     if host.os.casefold().startswith(("darwin", "macos", "windows")):
         raise DeployError(
@@ -48,15 +49,15 @@ def choose(host: HostFacts, settings: Settings, *, cpu_allowed: bool) -> Choice:
     runtime = settings.install.runtime
     if runtime == "container":
         container.require_docker(host)
-        return compat.for_image(host, settings.install)
+        return compat.for_image(host, settings.install, newest)
     if host.has_gpu:
         try:
-            return compat.for_gpu(host, settings.install)
+            return compat.for_gpu(host, settings.install, newest)
         except DeployError as error:
             if runtime != "auto" or not (host.docker and host.docker_gpus):
                 raise
             try:
-                return compat.for_image(host, settings.install)
+                return compat.for_image(host, settings.install, newest)
             except DeployError:
                 raise error from None
     if cpu_allowed:
@@ -68,9 +69,11 @@ def choose(host: HostFacts, settings: Settings, *, cpu_allowed: bool) -> Choice:
     )
 
 
-def otherwise(host: HostFacts, model: Model, choice: Choice, settings: Settings) -> Choice | None:
+def otherwise(
+    host: HostFacts, model: Model, choice: Choice, settings: Settings, newest: str = ""
+) -> Choice | None:
     """What to try when `choice` cannot be installed: the container image, if there is space."""
-    other = image_instead(host, choice, settings)
+    other = image_instead(host, choice, settings, newest)
     try:
         if other is not None:
             capacity.require_disk(host, model, other)
@@ -79,13 +82,15 @@ def otherwise(host: HostFacts, model: Model, choice: Choice, settings: Settings)
     return other
 
 
-def image_instead(host: HostFacts, choice: Choice, settings: Settings) -> Choice | None:
+def image_instead(
+    host: HostFacts, choice: Choice, settings: Settings, newest: str = ""
+) -> Choice | None:
     """The container image, where docker works and nobody asked for anything else."""
     if choice.image or settings.install.runtime != "auto":
         return None
     try:
         container.require_docker(host)
-        return compat.for_image(host, settings.install)
+        return compat.for_image(host, settings.install, newest)
     except DeployError:
         return None
 
