@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from gdl.engines.vllm import server_flags
+from gdl.engines.vllm.compat_table import parse
 from gdl.engines.vllm.flags import Asked, Flags, choose
 from gdl.engines.vllm.recipes import Recipe
+from gdl.engines.vllm.server_flags import Kind
 
 QWEN = Recipe(tool_parser="hermes", reasoning_parser="qwen3")
 GEMMA = Recipe(
@@ -202,6 +207,32 @@ def test_words_of_a_command_line_by_their_full_names() -> None:
     }
     assert "--max-model-len" in server_flags.given(("--max-model", "9"))
     assert server_flags.given(("--what-is-this",)) == {"--what-is-this": ""}
+
+
+def test_the_table_says_what_the_wheels_say() -> None:
+    told = json.loads((Path(__file__).parent / "data" / "vllm-releases.json").read_text())
+    kinds: tuple[tuple[str, Kind], ...] = (
+        ("flags", "flag"),
+        ("tool_parsers", "tool_parser"),
+        ("reasoning_parsers", "reasoning_parser"),
+    )
+    different = [
+        (kind, name, version)
+        for table, kind in kinds
+        for name, spans in told[table].items()
+        for version in told["releases"]
+        if server_flags.knows(kind, name, version) != _within(version, spans)
+    ]
+    assert different == []
+    ((first, _),) = told["max_model_len_auto"]["auto"]
+    assert server_flags.span("value", "--max-model-len auto") == (first, "")
+
+
+def _within(version: str, spans: list[tuple[str, str | None]]) -> bool:
+    return any(
+        parse(first) <= parse(version) and (last is None or parse(version) <= parse(last))
+        for first, last in spans
+    )
 
 
 def test_a_release_between_two_of_the_table_has_what_the_older_one_has() -> None:

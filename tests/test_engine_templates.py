@@ -213,6 +213,7 @@ def test_another_archive_of_that_name_is_not_used(index: Index, other: Index, wo
         packed((f"../{MEMBER}", TEXT), (f"/{MEMBER}", TEXT), (f"./{MEMBER}/../x", TEXT)),
         b"not an archive at all",
     ],
+    ids=["without it", "a link", "too big", "other paths", "no archive"],
 )
 def test_an_archive_without_the_plain_file_gives_nothing(
     index: Index, work: Path, archive: bytes

@@ -86,10 +86,10 @@ class VllmEngine:
         _check_remote_code(spec, model, users)
         wanted = settings.install.version
         load_limits.check_release(spec.query, wanted)
-        if wanted and (reason := _too_old(model, wanted)):
+        if wanted and (reason := _unsuited(model, wanted)):
             raise UsageError(
                 f"{reason}, install.version asks for {wanted}",
-                "omit it: the newest release that a machine can run is taken",
+                "omit it: the newest release that suits model and machine is taken",
             )
         if model.gated and settings.hf_token is None:
             raise UsageError(
@@ -148,13 +148,13 @@ class VllmEngine:
     ) -> Plan:
         """The plan for this machine. Raises DeployError when nothing can run there, UsageError
         for settings or arguments that cannot be."""
-        newest = load_limits.newest(spec.query)
+        newest = _newest(spec.query, model)
         choice = plan.choose(host, settings, cpu_allowed=cpu_allowed, newest=newest)
         load_limits.require(spec.query, host, choice)
-        if reason := _too_old(model, choice.version):
+        if reason := _unsuited(model, choice.version):
             raise DeployError(
                 f"{reason}, {choice.version} is what fits here",
-                "take a machine with a newer driver",
+                "take another machine: its driver decides which releases can run",
             )
         capacity.require(host, model, choice, spec.query)
 
@@ -215,10 +215,20 @@ def _summary(choice: Choice, capabilities: Capabilities, settings: Settings) -> 
     return f"{choice.distribution} {choice.version}{build} {way}{on}{base}"
 
 
-def _too_old(model: Model, version: str) -> str:
+def _newest(query: OfferQuery, model: Model) -> str:
+    """The last release that can serve the model as asked; "": every newer one can."""
+    limits = (load_limits.newest(query), recipe_of(model).last_vllm)
+    return min((limit for limit in limits if limit), key=parse, default="")
+
+
+def _unsuited(model: Model, version: str) -> str:
     """Why a release cannot serve the model, or ""."""
-    least = recipe_of(model).min_vllm
-    return "" if parse(version) >= parse(least) else f"{model.served_name} needs vLLM {least}"
+    recipe = recipe_of(model)
+    if parse(version) < parse(recipe.min_vllm):
+        return f"{model.served_name} needs vLLM {recipe.min_vllm} or newer"
+    if recipe.last_vllm and parse(version) > parse(recipe.last_vllm):
+        return f"{model.served_name} needs vLLM {recipe.last_vllm} or older"
+    return ""
 
 
 def _check_remote_code(spec: DeploymentSpec, model: Model, users: tuple[str, ...]) -> None:
