@@ -16,7 +16,7 @@ from gdl.domain.requirements.shape import ModelShape, quantized
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines.registry import get
 from gdl.orchestrator.leasing.model_lookup import found
-from gdl.orchestrator.leasing.requirements import sized
+from gdl.orchestrator.leasing.requirements import resolved, sized
 from gdl.settings import Engine, Install, Settings
 from test_sandbox_cli import gdl
 
@@ -96,10 +96,11 @@ def test_bitsandbytes_is_installed_beside_vllm_and_fits_a_smaller_gpu() -> None:
 def test_a_release_that_cannot_quantize_any_more_is_refused_before_renting() -> None:
     spec = DeploymentSpec("tinyllama", "ssh", OfferQuery(quantization="bitsandbytes"))
     settings = Settings(install=Install(version="0.32.0"))
+    tinyllama = found(get("vllm"), "tinyllama")
     with pytest.raises(
         UsageError, match=r"ended with vLLM 0\.27\.1, install.version asks for 0\.32"
     ):
-        get("vllm").check(spec, found(get("vllm"), "tinyllama"), settings)
+        get("vllm").check(spec, resolved(get("vllm"), tinyllama, spec.query), settings)
 
 
 @pytest.mark.parametrize(

@@ -66,8 +66,8 @@ class ModelRefused(UsageError):
     pass
 
 
-class RemoteCodeNotAllowed(UsageError):
-    """The model is served by running Python code of its own, and nobody was asked about it."""
+class RemoteCodeNotAllowed(ModelRefused):
+    """The model is served only by running code from its repository, and nobody agreed to that."""
 
 
 class HubAway(GdlError):

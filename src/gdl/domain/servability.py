@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
-from gdl.domain.errors import ModelRefused
+from gdl.domain.errors import ModelRefused, RemoteCodeNotAllowed
 from gdl.domain.model_facts import GGUF, PICKLED, WEIGHTS, FactsSource, ModelFacts
 from gdl.domain.text import one_line
 
@@ -30,6 +30,10 @@ class ModelKind(StrEnum):
     OWN_CODE = "own_code"
 
 
+_AGREED_TO = frozenset({ModelKind.PICKLED, ModelKind.OWN_CODE})
+"""What stands against a model until the user takes code from its repository."""
+
+
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """what: in a line, why it cannot be served; helps: in a line, what to do. Both "" where it can.
@@ -47,7 +51,10 @@ class Judgement:
         return not self.what
 
     def check(self) -> None:
-        """Raise ModelRefused unless it can be served."""
+        """Raise ModelRefused unless it can be served; RemoteCodeNotAllowed where the user may
+        agree to something."""
+        if self.kind in _AGREED_TO:
+            raise RemoteCodeNotAllowed(self.what, self.helps)
         if self.what:
             raise ModelRefused(self.what, self.helps)
 

@@ -239,7 +239,7 @@ async def _begin(deployments: Deployments, spec: DeploymentSpec, *, asks: bool) 
     try:
         return await deployments.deploy(spec)
     except RemoteCodeNotAllowed as error:
-        if not asks:
+        if not asks or spec.trust_remote_code is not None:
             raise
         say(plain(error.message))
         if await ask("do you trust its authors, and let it run? [y/N] ") not in ("y", "yes"):
