@@ -41,7 +41,7 @@ async def test_health_models_and_an_answer(server: FakeVllm, shell: Shell, tmp_p
     prompt = HARD_PROMPT.format(tmp_path / "never")
     curl = SshCurl(shell, server.port, Secret(KEY))
     assert await curl.health() == 200
-    assert await curl.models() == ["tiny"]
+    assert await curl.models() == {"tiny": 2**20}
     result = await curl.chat("tiny", prompt, max_tokens=3)
     assert result.ok and result.text == "one two three"
     assert (result.finish_reason, result.output_tokens) == ("length", 3)

@@ -54,7 +54,7 @@ async def test_all_is_well(client: EndpointClient, tmp_path: Path) -> None:
     assert {check.status for check in checks.values()} == {CheckStatus.PASSED}
     assert checks["gpu"].detail.startswith("Tesla T4 0.9/15.0 GiB")
     assert checks["process"].detail == f"pid {os.getpid()} runs"
-    assert checks["models"].detail == "tiny"
+    assert checks["models"].detail == "tiny, takes 1,048,576 tokens"
     assert checks["inference"].detail == '"The capital of France is Paris.", 6 tokens'
     assert all(check.latency_ms is not None for check in checks.values())
 

@@ -31,6 +31,7 @@ from gdl.domain.remedies import Remedy, RemedyKind
 from gdl.domain.rental import Rental
 from gdl.domain.secret import Secret
 from gdl.domain.serialization import to_plain
+from gdl.domain.server_memory import MemoryComparison
 from gdl.domain.spec import DeploymentSpec
 from gdl.domain.summary import AttemptSummary
 from gdl.journal import benchmarks, ledger
@@ -45,6 +46,7 @@ DATA = Path(__file__).parent / "data"
 REPORT = BenchReport(
     "m", 8, 0, 1.5, 10, 20, 5.3, 13.3, Percentiles(1, 2, 3, 4), quality_total=5, errors=("x",)
 )
+MEMORY = MemoryComparison("h/m", "vLLM", "0.32.0", "RTX 3090", 1, 4096, 0, 208.0, 2.1, 18.0, 212.0)
 SAMPLES: list[ev.Event] = [
     ev.DeploymentPlanned(
         DeploymentSpec("tinyllama", "shopper", OfferQuery(exclude_providers=("a", "b"))), "h/m", "m"
@@ -61,6 +63,7 @@ SAMPLES: list[ev.Event] = [
     ev.StepFinished(1, "uv", "done", 0.3),
     ev.LogLines(1, "engine", ("a", "b"), 12, 3),
     ev.ServerPlanned(1, Capabilities(tools=True, tool_parser="hermes"), ("omitted --x",)),
+    ev.MemoryCompared(1, MEMORY),
     ev.TunnelOpened(1, "http://127.0.0.1:1/v1", "forward"),
     ev.HealthChanged(1, Condition.DEGRADED, "no full answer within 1.4 s"),
     ev.Checked(1, Check("health", CheckStatus.PASSED, "200", 1.5)),

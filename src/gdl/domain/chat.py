@@ -15,9 +15,10 @@ class ChatMessage:
 
 @dataclass(frozen=True, slots=True)
 class ChatPiece:
-    """Some more text of an answer, as it came."""
+    """Some more text of an answer, as it came. reasoning: of what the model thinks before it."""
 
     text: str
+    reasoning: bool = False
 
 
 @dataclass(frozen=True, slots=True)

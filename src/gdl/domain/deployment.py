@@ -12,6 +12,7 @@ from gdl.domain.health import Check
 from gdl.domain.host import HostFacts
 from gdl.domain.phase import Billing, Phase
 from gdl.domain.remedies import Remedy
+from gdl.domain.server_memory import MemoryComparison
 from gdl.domain.spec import DeploymentSpec
 
 ACTIVE = (
@@ -98,6 +99,7 @@ class AttemptState:
     diagnosis: ev.Diagnosed | None = None
     remedies: tuple[ev.RemedyApplied, ...] = ()
     server: ev.ServerPlanned | None = None
+    memory: MemoryComparison | None = None
     failure: ev.AttemptFailed | None = None
 
     @property
@@ -220,7 +222,9 @@ def apply(state: DeploymentState, recorded: Recorded) -> DeploymentState:
         case ev.AttemptFailed():
             return _update(state, failure=event)
         case ev.ServerPlanned():
-            return _update(state, server=event)
+            return _update(state, server=event, memory=None)
+        case ev.MemoryCompared():
+            return _update(state, memory=event.memory)
         case _:
             return _apply_serving(state, event)
 

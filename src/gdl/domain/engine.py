@@ -102,6 +102,10 @@ class Capabilities:
         return ", ".join(f"{name} ({by})" if by else name for on, name, by in told if on)
 
 
+NOTHING_MORE = Capabilities()
+"""Chat alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineFacts:
     """What the engine's probe found on a machine. installed: some release of it is in the work

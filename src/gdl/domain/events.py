@@ -17,6 +17,7 @@ from gdl.domain.serving_events import BenchFinished as BenchFinished
 from gdl.domain.serving_events import BenchProgressed as BenchProgressed
 from gdl.domain.serving_events import Checked as Checked
 from gdl.domain.serving_events import HealthChanged as HealthChanged
+from gdl.domain.serving_events import MemoryCompared as MemoryCompared
 from gdl.domain.serving_events import QualityAnswered as QualityAnswered
 from gdl.domain.serving_events import ServerPlanned as ServerPlanned
 from gdl.domain.serving_events import TunnelOpened as TunnelOpened
@@ -285,6 +286,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
     "server_planned": ServerPlanned,
     "tunnel_opened": TunnelOpened,
     "checked": Checked,
+    "memory_compared": MemoryCompared,
     "health_changed": HealthChanged,
     "quality_answered": QualityAnswered,
     "bench_progressed": BenchProgressed,

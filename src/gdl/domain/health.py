@@ -7,7 +7,10 @@ from enum import StrEnum
 
 
 class CheckStatus(StrEnum):
+    """degraded: it serves, but not all that was promised works."""
+
     PASSED = "passed"
+    DEGRADED = "degraded"
     FAILED = "failed"
     SKIPPED = "skipped"
     WAITING = "waiting"
@@ -15,7 +18,8 @@ class CheckStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One health check. name: gpu | process | health | models | inference."""
+    """One health check. name: gpu | process | health | models | inference, and of what else was
+    promised: tool_forced | tool_auto | reasoning | memory."""
 
     name: str
     status: CheckStatus

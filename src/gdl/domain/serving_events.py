@@ -8,6 +8,7 @@ from gdl.domain.benchmark import BenchReport, QualityAnswer
 from gdl.domain.engine import Capabilities
 from gdl.domain.event import Event
 from gdl.domain.health import Check, Condition
+from gdl.domain.server_memory import MemoryComparison
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,14 @@ class TunnelOpened(Event):
 class Checked(Event):
     attempt: int
     check: Check
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryCompared(Event):
+    """The server has told what it holds."""
+
+    attempt: int
+    memory: MemoryComparison
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import errno
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
+from typing import Any
 
 import httpx
 from httpx_sse import EventSource
@@ -22,9 +23,9 @@ from gdl.endpoint.protocol import (
     Prompt,
     StreamResult,
     lacks_chat_template,
-    model_ids,
     redact,
     request_body,
+    served_models,
     status_fault,
 )
 
@@ -84,13 +85,14 @@ class EndpointClient:
             raise status_fault(status, "").as_error()
         return body
 
-    async def models(self) -> list[str]:
-        """The ids of the served models. Raises VerificationError when it cannot be told."""
+    async def models(self) -> dict[str, int | None]:
+        """The served models, each with its longest context in tokens. Raises VerificationError
+        when it cannot be told."""
         status, body = await self._get("/v1/models")
         try:
             if status != 200:
                 raise status_fault(status, redact(body, self._key))
-            return model_ids(body)
+            return served_models(body)
         except Fault as fault:
             raise fault.without(self._key).as_error() from None
 
@@ -102,19 +104,20 @@ class EndpointClient:
         max_tokens: int,
         temperature: float = 0.0,
         on_text: Callable[[str], None] | None = None,
+        on_reasoning: Callable[[str], None] | None = None,
     ) -> StreamResult:
         """Ask, and read the answer as it comes. Never raises for what the network or the server
         does: that is in the result's `error`, with the text that had come before.
 
-        on_text gets each piece of text at once. A model without a chat template is asked as plain
-        completion, now and from then on.
+        on_text gets each piece of text at once, on_reasoning each of what is thought before. A
+        model without a chat template is asked as plain completion, now and from then on.
         """
         while True:
             mode = self.mode
             body = request_body(
                 mode, model, prompt, max_tokens=max_tokens, temperature=temperature, stream=True
             )
-            reader = ChunkReader(time.perf_counter(), on_text)
+            reader = ChunkReader(time.perf_counter(), on_text, on_reasoning)
             fault: Fault | None = None
             try:
                 async with self._failures() as deadline:
@@ -128,6 +131,19 @@ class EndpointClient:
                 # A connection that fails after [DONE] takes nothing away from the answer.
                 fault = None if reader.done else caught.without(self._key)
             return reader.result(time.perf_counter(), fault)
+
+    async def complete(self, body: dict[str, Any]) -> str:
+        """The answer to a request for a chat's completion, whole. Raises Fault for anything but
+        an HTTP 200."""
+        try:
+            async with self._failures():
+                response = await self._http.post(PATHS[CHAT], json=body)
+            text = response.content.decode(errors="replace")
+            if response.status_code != 200:
+                raise status_fault(response.status_code, redact(text, self._key))
+        except Fault as fault:
+            raise fault.without(self._key) from None
+        return text
 
     async def aclose(self) -> None:
         await self._http.aclose()

@@ -7,10 +7,12 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+from gdl.domain.engine import NOTHING_MORE, Capabilities
 from gdl.domain.errors import GdlError, VerificationError
 from gdl.domain.health import Check, CheckStatus
 from gdl.domain.host import CommandRunner
 from gdl.domain.text import one_line
+from gdl.endpoint.capability_checks import run_capability_checks
 from gdl.endpoint.client import EndpointClient
 from gdl.endpoint.question import Endpoint, ask
 from gdl.endpoint.ssh_curl import SshCurl
@@ -35,8 +37,10 @@ async def run_checks(
     has_gpu: bool,
     inference: bool = True,
     fallback: SshCurl | None = None,
+    can: Capabilities = NOTHING_MORE,
 ) -> AsyncIterator[Check]:
-    """All checks in the order of `NAMES`, each as soon as it is known. Never raises.
+    """All checks in the order of `NAMES`, then those of what the server was started for (can),
+    each as soon as it is known. Never raises.
 
     The endpoint is asked through `client`; through `fallback` when there is no client, or when
     nothing answers it.
@@ -55,6 +59,16 @@ async def run_checks(
         yield await _check_inference(endpoint, model)
     else:
         yield Check("inference", CheckStatus.SKIPPED, "not asked for")
+        return
+    degraded = False
+    async for check in run_capability_checks(endpoint, model, can):
+        degraded = degraded or check.status is CheckStatus.DEGRADED
+        yield check
+    if degraded:
+        # It may have died of what was asked.
+        again, _ = await _check_health(client, fallback)
+        if again.status is CheckStatus.FAILED:
+            yield again
 
 
 async def wait_ready(
@@ -211,12 +225,15 @@ async def _check_health(
 async def _check_models(endpoint: Endpoint, model: str) -> Check:
     started = time.perf_counter()
     try:
-        names = await endpoint.models()
+        served = await endpoint.models()
     except GdlError as error:
         return _failed("models", error.message)
-    if model not in names:
-        return _failed("models", f"serves {', '.join(names) or 'nothing'}, not {model}")
-    return Check("models", CheckStatus.PASSED, one_line(", ".join(names)), _since(started))
+    if model not in served:
+        return _failed("models", f"serves {', '.join(served) or 'nothing'}, not {model}")
+    context = served[model]
+    takes = f", takes {context:,} tokens" if context else ""
+    detail = one_line(", ".join(served)) + takes
+    return Check("models", CheckStatus.PASSED, detail, _since(started))
 
 
 async def _check_inference(endpoint: Endpoint, model: str) -> Check:
@@ -228,6 +245,7 @@ async def _check_inference(endpoint: Endpoint, model: str) -> Check:
         return _failed("inference", "the answer was empty")
     tokens = f", {result.output_tokens} tokens" if result.output_tokens is not None else ""
     mode = "" if endpoint.mode == "chat" else " (no chat template: plain completion)"
+    mode += "" if result.text.strip() else " (reasoning so far)"
     return Check("inference", CheckStatus.PASSED, f'"{answer}"{tokens}{mode}', result.e2el_ms)
 
 

@@ -150,21 +150,22 @@ def status_fault(status: int, body: str) -> Fault:
     return Fault(f"http_{status}", f"HTTP {status}: {error_text(body) or phrase}", hint)
 
 
-def model_ids(body: str) -> list[str]:
-    """The ids in the answer of /v1/models. Raises Fault when it is none."""
+def served_models(body: str) -> dict[str, int | None]:
+    """The ids in the answer of /v1/models, each with the longest context in tokens where that is
+    told. Raises Fault when it is none."""
     try:
         entries = json.loads(body)["data"]
-        ids = [entry["id"] for entry in entries]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        found = {entry["id"]: entry.get("max_model_len") for entry in entries}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise Fault("protocol", "no list of models: " + _quote(body), _NOT_OPENAI) from None
-    if not all(isinstance(name, str) for name in ids):
+    if not all(isinstance(name, str) for name in found):
         raise Fault("protocol", "no list of models: " + _quote(body), _NOT_OPENAI)
-    return [one_line(name) for name in ids]
+    return {one_line(name): token_count(context, None) for name, context in found.items()}
 
 
 def whole_answer(body: str, e2el_ms: float) -> StreamResult:
     """The result of an answer that was not streamed; it has no TTFT. Raises Fault."""
-    data = _object(body)
+    data = json_object(body)
     reader = ChunkReader(0.0)
     try:
         choice = data["choices"][0]
@@ -180,13 +181,20 @@ class ChunkReader:
     """Folds the `data:` payloads of one streamed answer into a `StreamResult`.
 
     Times are those of `time.perf_counter`, in seconds; `sent_at` is when the request went out.
-    on_text gets each new piece of text, without control characters.
+    on_text gets each new piece of text, without control characters; on_reasoning those of what the
+    model thinks before it answers.
     """
 
-    def __init__(self, sent_at: float, on_text: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        sent_at: float,
+        on_text: Callable[[str], None] | None = None,
+        on_reasoning: Callable[[str], None] | None = None,
+    ) -> None:
         self.done = False
         self._sent_at = sent_at
         self._on_text = on_text
+        self._on_reasoning = on_reasoning
         self._first: float | None = None
         self._last = sent_at
         self._itls: list[float] = []
@@ -202,7 +210,7 @@ class ChunkReader:
         if data.strip() == "[DONE]":
             self.done = True
             return
-        payload = _object(data)
+        payload = json_object(data)
         if payload.get("error") or payload.get("object") == "error":
             raise Fault("stream", "the server gave up: " + (error_text(data) or "no reason given"))
         if payload.get("choices"):
@@ -230,17 +238,15 @@ class ChunkReader:
             delta = {"content": choice.get("text")}
         if isinstance(reason := choice.get("finish_reason"), str):
             self._finish = one_line(reason, 40)
-        for key, pieces in (
-            ("content", self._text),
-            ("reasoning_content", self._reasoning),
-            ("reasoning", self._reasoning),
+        for piece, pieces, told in (
+            (reasoning_of(delta), self._reasoning, self._on_reasoning),
+            (delta.get("content"), self._text, self._on_text),
         ):
-            piece = delta.get(key)
             if isinstance(piece, str) and piece and self._kept < TEXT_LIMIT:
                 self._kept += len(piece)
                 pieces.append(piece)
-                if self._on_text and pieces is self._text:
-                    self._on_text(visible(piece))
+                if told:
+                    told(visible(piece))
 
     def result(self, at: float, fault: Fault | None = None) -> StreamResult:
         """What has come so far. `at`: when it ended, which counts only for a failure."""
@@ -270,7 +276,14 @@ class ChunkReader:
         )
 
 
-def _object(text: str) -> dict[str, Any]:
+def reasoning_of(message: dict[str, Any]) -> Any:
+    """What a message or a part of one says that the model thinks. Older servers have it in
+    `reasoning_content`, newer ones in `reasoning`, and some in both."""
+    return message.get("reasoning") or message.get("reasoning_content")
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """A body that is to be a JSON object. Raises Fault."""
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from typing import Any
 
 from gdl.domain.engine import USUAL_READINESS, Readiness
 from gdl.domain.errors import GdlError
@@ -19,9 +20,9 @@ from gdl.endpoint.protocol import (
     StreamResult,
     failed,
     lacks_chat_template,
-    model_ids,
     redact,
     request_body,
+    served_models,
     status_fault,
     whole_answer,
 )
@@ -89,13 +90,13 @@ class SshCurl:
             raise fault.without(self._key).as_error() from None
         return status
 
-    async def models(self) -> list[str]:
-        """The ids of the served models. Raises as `health`."""
+    async def models(self) -> dict[str, int | None]:
+        """The served models, each with its longest context. Raises as `health`."""
         try:
             status, body, _ = await self._request("/v1/models", None, _QUICK_S)
             if status != 200:
                 raise status_fault(status, redact(body, self._key))
-            return model_ids(body)
+            return served_models(body)
         except Fault as fault:
             raise fault.without(self._key).as_error() from None
 
@@ -107,6 +108,19 @@ class SshCurl:
             return failed(fault.without(self._key))
         except GdlError as error:
             return failed(Fault("ssh", error.message, error.hint))
+
+    async def complete(self, body: dict[str, Any]) -> str:
+        """The answer to a request for a chat's completion. Raises Fault for anything but an HTTP
+        200."""
+        try:
+            status, text, _ = await self._request(PATHS[CHAT], body, self.timeout_s)
+            if status != 200:
+                raise status_fault(status, redact(text, self._key))
+        except Fault as fault:
+            raise fault.without(self._key) from None
+        except GdlError as error:
+            raise Fault("ssh", error.message, error.hint) from None
+        return text
 
     async def _ask(self, model: str, prompt: Prompt, max_tokens: int) -> StreamResult:
         for mode in (self.mode, COMPLETIONS):

@@ -28,6 +28,7 @@ from gdl.domain.requirements.allocation import Allocation, GpuKind, Load
 from gdl.domain.requirements.architecture import Architecture
 from gdl.domain.requirements.shape import CONCURRENCY, CONTEXT, ModelShape, Need
 from gdl.domain.secret import Secret
+from gdl.domain.server_memory import ServerMemory
 from gdl.domain.spec import DeploymentSpec
 from gdl.settings import Settings
 
@@ -101,7 +102,8 @@ class LogMark:
     """What a log line says about progress. stage: verified | starting | loading | ready.
     fraction: 0-1 of the whole start, when it can be told. begins: a server says this once, at its
     beginning. downloading: something comes over the network; left: bytes of it, when known. part,
-    part_fraction: what of the work this counts, such as "shards", and how far that is, 0-1."""
+    part_fraction: what of the work this counts, such as "shards", and how far that is, 0-1. memory:
+    what the line says of it."""
 
     stage: str
     text: str
@@ -111,6 +113,7 @@ class LogMark:
     left: float | None = None
     part: str = ""
     part_fraction: float | None = None
+    memory: ServerMemory | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,3 +118,19 @@ CREATE TABLE IF NOT EXISTS ledger (
     evidence      TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS ledger_by_deployment ON ledger (deployment_id);
+
+-- What a server said that it holds, beside what was predicted; one row for each server.
+-- difference: of the cache, 0.1 is 10 % too many. comparison: the figures, as JSON.
+CREATE TABLE IF NOT EXISTS memory_comparisons (
+    deployment_id TEXT NOT NULL,
+    attempt       INTEGER NOT NULL,
+    at            TEXT NOT NULL,
+    model         TEXT NOT NULL,
+    gpu           TEXT NOT NULL,
+    gpu_count     INTEGER NOT NULL,
+    release       TEXT NOT NULL,
+    difference    REAL NOT NULL,
+    simulated     INTEGER NOT NULL,
+    comparison    TEXT NOT NULL,
+    PRIMARY KEY (deployment_id, attempt)
+) WITHOUT ROWID;

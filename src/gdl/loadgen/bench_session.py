@@ -119,4 +119,4 @@ async def first_model(url: str, key: Secret) -> str:
         await client.aclose()
     if not models:
         raise VerificationError("the endpoint lists no model", "name one with --model")
-    return models[0]
+    return next(iter(models))

@@ -14,6 +14,7 @@ from gdl.endpoint.protocol import (
     TEXT_LIMIT,
     Fault,
     error_text,
+    reasoning_of,
     redact,
     status_fault,
     token_count,
@@ -180,7 +181,7 @@ class _Answer:
         try:
             choice = choices[0]
             delta = choice.get("delta") or choice
-            piece = delta.get("content") or delta.get("text") or delta.get("reasoning_content")
+            piece = delta.get("content") or delta.get("text") or reasoning_of(delta)
         except (LookupError, TypeError, AttributeError):
             raise Fault("protocol", "a chunk with malformed choices") from None
         if isinstance(piece, str):

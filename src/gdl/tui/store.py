@@ -84,12 +84,14 @@ class Bill:
 
 @dataclass(slots=True)
 class ChatTurn:
-    """A question and what has come of its answer. done: its figures, once it has ended; a turn
-    that was stopped has neither `done` nor `running`."""
+    """A question and what has come of its answer. reasoning: what the model thought
+    before. done: its figures, once it has ended; a turn that was stopped has neither `done` nor
+    `running`."""
 
     question: str
     asked_at: datetime
     answer: str = ""
+    reasoning: str = ""
     done: ChatDone | None = None
     running: bool = True
 

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 from gdl.engines.base import LogMark
+from gdl.engines.vllm.memory_log import read_memory
 
 _LONGEST = 2000
 
@@ -88,8 +89,16 @@ _MARKS = (
           "compiled", 0.76),
     _mark(r"Available KV cache memory: (?P<g>[\d.]+) GiB", "loading", "KV cache: {g} GiB", 0.80),
     _mark(
-        r"(?:GPU|CPU) KV cache size: (?P<n>[\d,]+) tokens", "loading", "KV cache: {n} tokens", 0.82
+        r"Explicitly set \((?P<g>[\d.]+)/[\d.]+\) GiB for KV", "loading", "KV cache: {g} GiB", 0.80
     ),
+    _mark(
+        r"Auto-fit max_model_len: (?:reduced from [\d,]+ to|full \D+) (?P<n>[\d,]+)",
+        "loading",
+        "context: {n} tokens",
+        0.81,
+    ),
+    _mark(r"\w+ KV cache size: (?P<n>[\d,]+) tokens", "loading", "KV cache: {n} tokens", 0.82),
+    _mark(r"Maximum concurrency for (?P<n>[\d,]+) tokens", "loading", "context: {n} tokens", 0.82),
     _mark(r"# (?:GPU|cuda) blocks: (?P<n>\d+)", "loading", "KV cache: {n} blocks", 0.82),
     _mark(
         r"Captur\w+ CUDA graph\D*\s(?P<percent>\d{1,3})%\|(?:[^|]*\|)?\s*(?P<i>\d+)/(?P<n>\d+)",
@@ -136,6 +145,7 @@ def read_line(line: str) -> LogMark | None:
             _bytes(groups["n"]) - _bytes(groups["d"]) if downloading and "d" in groups else None,
             mark.part,
             share,
+            read_memory(line),
         )
     return None
 

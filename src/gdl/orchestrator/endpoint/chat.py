@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from itertools import groupby
 
 from gdl.domain.chat import ChatDone, ChatMessage, ChatPiece
 from gdl.endpoint.client import EndpointClient
@@ -20,7 +21,7 @@ async def talk(
 ) -> AsyncGenerator[ChatPiece | ChatDone]:
     """Pieces of the answer, those that came together as one; ChatDone is the last. Never raises
     for what the network or the server does. Leaving early ends the request."""
-    pieces: asyncio.Queue[str | None] = asyncio.Queue()
+    pieces: asyncio.Queue[ChatPiece | None] = asyncio.Queue()
     request = asyncio.create_task(_ask(way, model, messages, pieces), name="chat")
     request.add_done_callback(lambda _task: pieces.put_nowait(None))
     try:
@@ -30,8 +31,9 @@ async def talk(
             while not pieces.empty():
                 waiting.append(pieces.get_nowait())
             over = None in waiting
-            if text := "".join(piece for piece in waiting if piece):
-                yield ChatPiece(text)
+            come = (piece for piece in waiting if piece is not None and piece.text)
+            for reasoning, together in groupby(come, key=lambda piece: piece.reasoning):
+                yield ChatPiece("".join(piece.text for piece in together), reasoning)
         yield _done(await request)
     finally:
         request.cancel()
@@ -42,18 +44,21 @@ async def _ask(
     way: EndpointClient | SshCurl,
     model: str,
     messages: Sequence[ChatMessage],
-    pieces: asyncio.Queue[str | None],
+    pieces: asyncio.Queue[ChatPiece | None],
 ) -> StreamResult:
     if isinstance(way, SshCurl):
         result = await way.chat(model, messages, max_tokens=MAX_TOKENS)
-        pieces.put_nowait(result.answer)
+        pieces.put_nowait(ChatPiece(result.reasoning, reasoning=True))
+        pieces.put_nowait(ChatPiece(result.text))
         return result
-    result = await way.chat_stream(
-        model, messages, max_tokens=MAX_TOKENS, temperature=TEMPERATURE, on_text=pieces.put_nowait
+    return await way.chat_stream(
+        model,
+        messages,
+        max_tokens=MAX_TOKENS,
+        temperature=TEMPERATURE,
+        on_text=lambda text: pieces.put_nowait(ChatPiece(text)),
+        on_reasoning=lambda text: pieces.put_nowait(ChatPiece(text, reasoning=True)),
     )
-    if not result.text.strip() and result.reasoning:
-        pieces.put_nowait(result.reasoning)
-    return result
 
 
 def _done(result: StreamResult) -> ChatDone:

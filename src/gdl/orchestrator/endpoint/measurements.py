@@ -1,4 +1,5 @@
-"""Keeping benchmarks, and telling what a new one is beside the earlier ones."""
+"""Keeping benchmarks and what servers held, and telling what a new benchmark is beside the
+earlier ones."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ from gdl.domain import events as ev
 from gdl.domain.benchmark import OWN, BenchReport, Measurement, Publication, machine, standing
 from gdl.domain.errors import UsageError
 from gdl.domain.rental import Rental
-from gdl.journal import benchmarks
+from gdl.domain.server_memory import MemoryComparison
+from gdl.journal import benchmarks, memory
 from gdl.journal.store import Journal
 
 
@@ -39,6 +41,17 @@ class Measurements:
             if report is best or best is None:
                 said = standing(one, earlier)
         return said
+
+    async def keep_memory(self, rental: Rental, found: MemoryComparison) -> None:
+        """Keep what a server held, beside what was predicted."""
+        await memory.add(
+            self._journal,
+            found,
+            rental.deployment_id,
+            rental.attempt,
+            self._clock(),
+            simulated=self._simulated,
+        )
 
     async def _measurement(
         self, rental: Rental, report: BenchReport, workload: str, *, best: bool

@@ -10,15 +10,14 @@ from dataclasses import replace
 from gdl.domain import events as ev
 from gdl.domain.benchmark import OWN_LOAD, BenchLoad, BenchReport, QualityAnswer, own_workload
 from gdl.domain.decisions import AfterServing
-from gdl.domain.engine import Readiness
+from gdl.domain.engine import NOTHING_MORE, Capabilities, Readiness
 from gdl.domain.errors import (
     DeployError,
     ForwardRefused,
     GdlError,
     SshError,
-    VerificationError,
 )
-from gdl.domain.health import Check, CheckStatus
+from gdl.domain.health import Check
 from gdl.domain.rental import Rental
 from gdl.domain.secret import Secret
 from gdl.endpoint.client import EndpointClient
@@ -30,9 +29,6 @@ from gdl.orchestrator.endpoint.measurements import Measurements
 from gdl.settings import Settings
 from gdl.ssh.connection import Forward
 from gdl.ssh.reconnecting import Link
-
-MUST_PASS = frozenset({"process", "health", "models", "inference"})
-"""Checks without which a deployment is no deployment. The GPU's status is for information."""
 
 
 class Endpoint:
@@ -103,6 +99,7 @@ class Endpoint:
         *,
         pid: int | None,
         has_gpu: bool,
+        can: Capabilities = NOTHING_MORE,
         on_check: Callable[[Check], object] | None = None,
     ) -> list[Check]:
         checks = []
@@ -113,6 +110,7 @@ class Endpoint:
             pid=pid,
             has_gpu=has_gpu,
             fallback=self.curl,
+            can=can,
         ):
             checks.append(check)
             if on_check is not None:
@@ -148,16 +146,6 @@ class Endpoint:
                 await self._forward.aclose()
 
 
-def require_passed(checks: list[Check]) -> None:
-    """Raise VerificationError for the first check that must pass and did not."""
-    for check in checks:
-        if check.name in MUST_PASS and check.status is CheckStatus.FAILED:
-            raise VerificationError(
-                f"check {check.name} failed: {check.detail}",
-                "the server's log says more; another machine may do better",
-            )
-
-
 class Emitter:
     """Lets callbacks that cannot await put events on the channel, in order."""
 
@@ -177,35 +165,6 @@ class Emitter:
         """Until everything put so far is on the channel."""
         self._queue.put_nowait(None)
         await self._task
-
-
-async def verify(deployment: Deployment, endpoint: Endpoint, *, pid: int | None, gpu: bool) -> None:
-    """Run every check as events, again after a cut of the connection. Raises VerificationError
-    when one that must pass fails."""
-    for last in (False, False, True):
-        stands = await endpoint.connection()
-        checks = await _checked(deployment, endpoint, pid, gpu)
-        failed = any(c.name in MUST_PASS and c.status is CheckStatus.FAILED for c in checks)
-        if not failed or last or await endpoint.connection() is stands:
-            break
-        await deployment.note("the connection was cut meanwhile: the checks are run again")
-    deployment.readings.keep_round(checks)
-    require_passed(checks)
-
-
-async def _checked(
-    deployment: Deployment, endpoint: Endpoint, pid: int | None, gpu: bool
-) -> list[Check]:
-    emit = Emitter(deployment)
-    try:
-        return await endpoint.check(
-            deployment.model.served_name,
-            pid=pid,
-            has_gpu=gpu,
-            on_check=lambda check: emit(ev.Checked(deployment.attempt, check)),
-        )
-    finally:
-        await emit.drain()
 
 
 async def benchmark(

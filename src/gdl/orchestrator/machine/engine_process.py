@@ -14,6 +14,7 @@ from gdl.domain import events as ev
 from gdl.domain.deployment import IllegalTransition
 from gdl.domain.errors import DeployError, HostKeyChanged, SshAuthFailed, SshError
 from gdl.domain.phase import Phase
+from gdl.domain.server_memory import ServerMemory
 from gdl.engines.base import LogMark, Plan
 from gdl.host import process_stats
 from gdl.orchestrator.deployment.engine_habits import cache_exports
@@ -36,8 +37,8 @@ _LOOK_AGAIN_S = 5.0
 class EngineProcess:
     """`ended` is set within a second of the server's end, `ready_said` when its log says that it
     is ready. `exit_status` as in jobs.JobStatus, once ended. `trouble`: why it can no longer be
-    watched; whether it runs is then not known. `over` is set when there is nothing left to wait
-    for: it has ended, or `hopeless` says why it is given up."""
+    watched; whether it runs is then not known. `memory`: what its log says of it. `over` is set
+    when there is nothing left to wait for: it has ended, or `hopeless` says why it is given up."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
@@ -56,6 +57,7 @@ class EngineProcess:
         self.ready_said = asyncio.Event()
         self.exit_status: int | None = None
         self.trouble: SshError | None = None
+        self.memory = ServerMemory()
 
     @property
     def pid(self) -> int | None:
@@ -175,6 +177,10 @@ class EngineProcess:
 
     async def _marked(self, mark: LogMark) -> None:
         dep = self._machine.deployment
+        if mark.begins:
+            self.memory = ServerMemory()
+        if mark.memory is not None:
+            self.memory = self.memory.then(mark.memory)
         if mark.stage == "ready":
             self.ready_said.set()
         if mark.stage == "loading" and dep.state.phase is Phase.STARTING:

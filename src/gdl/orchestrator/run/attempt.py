@@ -38,6 +38,7 @@ from gdl.orchestrator.machine.connection import Machine
 from gdl.orchestrator.machine.earlier_work import EarlierServer
 from gdl.orchestrator.machine.engine_process import EngineProcess
 from gdl.orchestrator.machine.remediation import Remediation
+from gdl.orchestrator.run.verification import verify
 from gdl.presentation.money import hourly
 from gdl.settings import Settings
 from gdl.ssh.repeating import Repeating
@@ -254,11 +255,8 @@ class Attempt:
         """Raises VerificationError, or DeployError when the server ended meanwhile."""
         assert self.endpoint is not None
         try:
-            await served_endpoint.verify(
-                self._deployment,
-                self.endpoint,
-                pid=self.server.pid,
-                gpu=self.machine.rental.has_gpu,
+            await verify(
+                self._deployment, self.endpoint, self.server, self.machine, self._measurements
             )
         except GdlError:
             if await self.server.ends_within(_LAST_BREATH_S):

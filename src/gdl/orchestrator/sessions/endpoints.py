@@ -10,6 +10,7 @@ from gdl.domain.errors import UsageError
 from gdl.domain.health import Check, HealthSample
 from gdl.domain.phase import Phase
 from gdl.domain.readings import typical
+from gdl.domain.server_memory import memory_check
 from gdl.journal import history
 from gdl.journal.store import Journal
 from gdl.orchestrator.api.read_only import refuse_read_only
@@ -17,6 +18,7 @@ from gdl.orchestrator.api.views import ReachedEndpoint, Readings, TunnelRow
 from gdl.orchestrator.endpoint import chat, health_watch
 from gdl.orchestrator.endpoint.measurements import Measurements
 from gdl.orchestrator.run.registry import DeploymentRegistry
+from gdl.orchestrator.run.verification import capabilities
 from gdl.orchestrator.sessions.lookup import SessionLookup
 from gdl.orchestrator.sessions.reconnect import Reconnector
 from gdl.orchestrator.sessions.tunnels import Tunnels
@@ -57,14 +59,19 @@ class SessionEndpoints:
                 deployment.model.served_name,
                 pid=attempt.server.pid,
                 has_gpu=bool(deployment.rental and deployment.rental.has_gpu),
+                can=capabilities(deployment),
             )
             deployment.readings.keep_round(checks)
-            return checks
+            current = deployment.state.attempt
+            memory = current.memory if current is not None else None
+            return checks if memory is None else [*checks, memory_check(memory)]
         rental = await self._lookup.find(ident)
         async with self._reconnector.reconnected(rental) as there:
-            return await there.endpoint.check(
-                rental.served_name, pid=there.pid, has_gpu=rental.has_gpu
+            told = await self._reconnector.told_of_server(rental)
+            checks = await there.endpoint.check(
+                rental.served_name, pid=there.pid, has_gpu=rental.has_gpu, can=told.can
             )
+            return [*checks, *told.checks]
 
     async def watch_health(self, ident: str) -> AsyncGenerator[tuple[HealthSample, bool]]:
         rental = await self._lookup.find(ident)

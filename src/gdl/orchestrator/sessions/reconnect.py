@@ -12,10 +12,13 @@ from pathlib import Path
 
 from gdl.backends.base import Backend
 from gdl.domain import events as ev
+from gdl.domain.engine import NOTHING_MORE, Capabilities
 from gdl.domain.errors import GdlError, MachineError, SessionGone
+from gdl.domain.health import Check
 from gdl.domain.phase import Phase
 from gdl.domain.rental import Rental
 from gdl.domain.secret import Secret
+from gdl.domain.server_memory import memory_check
 from gdl.domain.session import Session, SessionStatus
 from gdl.endpoint.client import EndpointClient
 from gdl.engines.base import Engine, EngineResolver
@@ -48,6 +51,28 @@ class Reconnection:
         if self.endpoint.client is None:
             raise MachineError("the machine refuses port forwarding", otherwise)
         return self.endpoint.client
+
+
+@dataclass(frozen=True, slots=True)
+class ToldOfServer:
+    """What a server was started for and holds, as events of a first attempt; None: nobody
+    said so, as in earlier versions."""
+
+    planned: ev.ServerPlanned | None = None
+    memory: ev.MemoryCompared | None = None
+
+    @property
+    def events(self) -> list[ev.Event]:
+        return [event for event in (self.planned, self.memory) if event is not None]
+
+    @property
+    def can(self) -> Capabilities:
+        return NOTHING_MORE if self.planned is None else self.planned.capabilities
+
+    @property
+    def checks(self) -> list[Check]:
+        """Of what nobody has to be asked for."""
+        return [] if self.memory is None else [memory_check(self.memory.memory)]
 
 
 class Reconnector:
@@ -100,9 +125,22 @@ class Reconnector:
         await attempt.server.adopt()
         tunnel = await attempt.open_endpoint(await self._api_key(rental))
         await deployment.emit(tunnel)
+        for event in (await self.told_of_server(rental)).events:
+            await deployment.emit(event)
         await deployment.enter(Phase.VERIFYING)
         await attempt.verify()
         await deployment.enter(Phase.SERVING, tunnel.endpoint)
+
+    async def told_of_server(self, rental: Rental) -> ToldOfServer:
+        """From the journal: what the server of a session was started for and holds."""
+        told = ToldOfServer()
+        for recorded in await self._journal.events(rental.deployment_id):
+            match recorded.event:
+                case ev.ServerPlanned(attempt=number) as planned if number == rental.attempt:
+                    told = ToldOfServer(replace(planned, attempt=1))
+                case ev.MemoryCompared(attempt=number) as compared if number == rental.attempt:
+                    told = replace(told, memory=replace(compared, attempt=1))
+        return told
 
     @asynccontextmanager
     async def entered(

@@ -12,6 +12,8 @@ from gdl.domain.errors import GdlError
 from gdl.domain.findings import Finding
 from gdl.domain.phase import Billing
 from gdl.domain.rental import Rental
+from gdl.domain.server_memory import track_record
+from gdl.journal import memory
 from gdl.journal.store import Journal
 from gdl.orchestrator.leasing.orphans import Orphans, summary_or_nothing
 from gdl.orchestrator.leasing.release_proof import what_to_do
@@ -27,6 +29,7 @@ async def examine(
     findings.append(_ssh())
     left = await summary_or_nothing(orphans)
     findings.append(await _rented(journal))
+    findings.extend(await _sizing(journal, simulated=backend.traits.simulated))
     if left:
         hint = "`gdl-tui attach ID` or `gdl-tui destroy ID`"
         findings.append(Finding("orphans", "warn", left, hint))
@@ -88,3 +91,15 @@ async def _rented(journal: Journal) -> Finding:
             what_to_do(first.session_id or first.offer_id, first.provider),
         )
     return Finding("rented machines", "ok", f"{len(billing)} according to the journal")
+
+
+async def _sizing(journal: Journal, *, simulated: bool) -> list[Finding]:
+    """How good the program's own sizing has been, once it has been put to the proof."""
+    try:
+        told, good = track_record(await memory.kept(journal, simulated=simulated))
+    except GdlError:
+        return []  # the journal is told of above
+    if not told:
+        return []
+    hint = "ask for a little less context or concurrency than what is said to fit"
+    return [Finding("sizing", "ok" if good else "warn", told, "" if good else hint)]

@@ -148,6 +148,8 @@ class ChatScreen(GdlScreen):
             async with aclosing(self.context.orchestrator.endpoints.chat(ident, messages)) as parts:
                 async for part in parts:
                     match part:
+                        case ChatPiece(text, reasoning=True):
+                            turn.reasoning += text
                         case ChatPiece(text):
                             turn.answer += text
                         case ChatDone():
@@ -201,9 +203,11 @@ def conversation(followed: Followed) -> list[dict[str, str]]:
     """All turns that came to an answer, and the question that has none yet."""
     messages: list[dict[str, str]] = []
     for turn in followed.chat:
-        if turn.answer and not turn.running:
+        # Where all text is taken for reasoning, that is the answer.
+        answer = turn.answer or turn.reasoning
+        if answer and not turn.running:
             messages.append({"role": "user", "content": turn.question})
-            messages.append({"role": "assistant", "content": turn.answer})
+            messages.append({"role": "assistant", "content": answer})
     if followed.chat and followed.chat[-1].running:
         messages.append({"role": "user", "content": followed.chat[-1].question})
     return messages

@@ -13,16 +13,19 @@ from gdl.tui.store import ChatTurn
 
 
 def turn_text(turn: ChatTurn, model: str, now: datetime) -> Text:
-    """Who said what, with the figures below; the answer grows while it comes."""
+    """Who said what, with the figures below; the answer grows while it comes, after what the model
+    thinks before it."""
     text = Text()
     text.append("You\n", "bold")
     text.append(plain_block(turn.question) + "\n\n")
     text.append(plain(model, 60) + "\n", "bold green")
+    if turn.reasoning:
+        text.append(plain_block(turn.reasoning.strip("\n")) + "\n", "dim italic")
     if turn.answer:
         text.append(plain_block(turn.answer.strip("\n")) + "\n")
     if turn.running:
         waited = max((now - turn.asked_at).total_seconds(), 0.0)
-        text.append("…" if turn.answer else f"… {waited:.0f} s", "dim")
+        text.append("…" if turn.answer or turn.reasoning else f"… {waited:.0f} s", "dim")
     elif turn.done is None:
         text.append("– stopped", "dim")
     elif turn.done.error:

@@ -24,6 +24,7 @@ from gdl.tui.widgets.meters import bar, sparkline
 
 _MARKS = {
     CheckStatus.PASSED: ("✓", "green"),
+    CheckStatus.DEGRADED: ("!", "yellow"),
     CheckStatus.FAILED: ("✗", "bold red"),
     CheckStatus.SKIPPED: ("–", "dim"),
     CheckStatus.WAITING: ("…", ""),
@@ -31,7 +32,10 @@ _MARKS = {
 _ROUNDS_SHOWN = 10
 _BAR = 14
 """Cells of the longest bar of a histogram."""
-_ORDER = ("gpu", "process", "health", "models", "inference")
+_ORDER = (
+    "gpu", "process", "health", "models", "inference", "tool_forced", "tool_auto", "reasoning",
+    "memory",
+)  # fmt: skip
 
 
 def checks(followed: Followed, now: datetime, rounds: Sequence[CheckRound] = ()) -> RenderableType:
