@@ -181,7 +181,7 @@ def _embeddings(config: Fields, tally: Tally) -> None:
     tally.plain("embed_tokens", vocabulary * wide, Split.ALL)
     kind = config.text("model_type").removesuffix("_text")
     if not config.flag("tie_word_embeddings", default=kind in _TIED):
-        tally.plain("lm_head", vocabulary * wide, Split.ALL)
+        tally.output(vocabulary * wide)
     if kind in ("gpt2", "opt", "gpt_bigcode"):
         positions = config.number("n_positions", "max_position_embeddings")
         tally.plain("position", (positions + 2) * wide)

@@ -58,7 +58,8 @@ class FeedForward:
             at = index if len(sizes) > 1 else 0
             return sizes[min(at, len(sizes) - 1)]
         size = config.number(
-            "intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size", "d_ff", "decoder_ffn_dim",
+            "dense_intermediate_size", "intermediate_size", "n_inner", "ffn_dim",
+            "ffn_hidden_size", "d_ff", "decoder_ffn_dim",
             default=4 * self._hidden,
         )  # fmt: skip
         if self._kind in ("lfm2", "lfm2_vl") and config.flag(
@@ -78,7 +79,8 @@ class FeedForward:
         inner = self._expert_size()
         latent = config.number("moe_latent_size") or hidden
         module = f"layers.{index}.mlp"
-        self._tally.experts(f"{module}.experts", count, self._matrices, latent, inner)
+        beside = f"layers.{index}" if self._kind == "gemma4" else module
+        self._tally.experts(f"{beside}.experts", count, self._matrices, latent, inner)
         self._tally.plain("router", hidden * count + count)
         if latent != hidden:
             self._tally.linear(f"{module}.fc1_latent_proj", 2 * hidden * latent, Split.NONE)

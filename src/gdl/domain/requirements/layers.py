@@ -79,15 +79,15 @@ class Split(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Some weights of a model, all layers together. numbers: how many. quantized: stored in the
-    checkpoint's quantized form. heads: see Split.HEADS. tower: vision or audio, omitted when only
-    language is served. name: such as "q_proj". hidden, inner: sides of the matrices of experts, 0
-    for all else."""
+    """Some weights of a model, all layers together. numbers: how many. bits: of each, as the
+    checkpoint holds them, scales included. heads: see Split.HEADS. tower: vision or audio, omitted
+    when only language is served. name: such as "q_proj". hidden, inner: sides of the matrices of
+    experts, 0 for all else."""
 
     name: str
     numbers: int
     split: Split = Split.ALL
-    quantized: bool = False
+    bits: float = 16.0
     heads: int = 0
     tower: bool = False
     hidden: int = 0

@@ -10,36 +10,63 @@ from typing import Any
 
 from gdl.domain.requirements.fields import Fields
 
+FULL_BITS = 16.0
 _MOST_PATTERNS = 48
+_MOST_MODULES = 100_000
 _PLAIN = re.compile(r"[\w.*:\-/]{1,200}", re.ASCII)
 """A pattern without any of what makes regular expressions slow."""
+_FUSED = {
+    "in_proj_qkvz": "in_proj_qkv",
+    "in_proj_ba": "in_proj_b",
+    "experts": "experts.0.gate_proj",
+}
+"""What we count as one, by the first of what checkpoints name."""
+_SPELLINGS = (
+    (".block_sparse_moe.", ".mlp."),
+    (".feed_forward.", ".mlp."),
+    (".shared_expert.", ".shared_experts."),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Quantization:
     """name: "" for none. bits: of a number, with its share of scales and zero points. cache_bits:
     of a number in the KV cache, 0 where nothing is said. experts_only: the experts of a mixture and
-    nothing else. block: rows and columns that share a scale, of FP8; group: numbers of a row that
-    do. packed: in 32-bit words, which kernels read in tiles. excluded: see `of`."""
+    nothing else. expert_bits: where experts have a form of their own. block: rows and columns that
+    share a scale, of FP8; group: numbers of a row that do. packed: in 32-bit words, which kernels
+    read in tiles. literal, patterns: what is not quantized. modules: bits by module, where they
+    differ; what is not among them is not quantized."""
 
     name: str = ""
-    bits: float = 16.0
+    bits: float = FULL_BITS
     cache_bits: int = 0
     experts_only: bool = False
+    expert_bits: float = 0.0
     block: int = 0
     group: int = 0
     packed: bool = False
     literal: frozenset[str] = frozenset()
-    patterns: tuple[str, ...] = field(default=())
+    patterns: tuple[str, ...] = ()
+    modules: Mapping[str, float] = field(default_factory=dict)
 
-    def of(self, module: str) -> bool:
-        """Whether a module ("layers.3.self_attn.q_proj", "lm_head") is quantized."""
-        if not self.name:
-            return False
+    def bits_of(self, module: str) -> float:
+        """Of a number in a module ("layers.3.self_attn.q_proj", "layers.3.mlp.experts")."""
+        is_experts = module.endswith(".experts")
+        if not self.name or (self.experts_only and not is_experts):
+            return FULL_BITS
+        before, _, last = module.rpartition(".")
+        other = f"{before}.{_FUSED.get(last, last)}"
+        if self.modules:
+            return self.modules.get(module, self.modules.get(other, FULL_BITS))
+        if self._excludes(module) or self._excludes(other):
+            return FULL_BITS
+        return self.expert_bits if is_experts and self.expert_bits else self.bits
+
+    def _excludes(self, module: str) -> bool:
         parts = module.split(".")
         if any(".".join(parts[: n + 1]) in self.literal for n in range(len(parts))):
-            return False
-        return not any(fnmatch.fnmatchcase(module, pattern) for pattern in self.patterns)
+            return True
+        return any(fnmatch.fnmatchcase(module, pattern) for pattern in self.patterns)
 
 
 NONE = Quantization()
@@ -56,30 +83,38 @@ def quantization_of(config: Mapping[str, Any]) -> Quantization:
     algorithm = merged.text("quant_algo").upper()
     literal, patterns = _excluded(merged)
     name, bits, extra = _form(method, algorithm, merged)
+    four_bit_experts = Fields(config).text("expert_dtype") == "fp4"
     return Quantization(
         name=name,
         bits=bits,
         cache_bits=_cache_bits(merged),
         experts_only=name == "mxfp4",
+        expert_bits=_BITS["MXFP4"] if four_bit_experts else 0.0,
         literal=literal,
         patterns=patterns,
+        modules=_by_module(merged),
         **extra,
     )
+
+
+_BITS = {"NVFP4": 4.5, "MXFP4": 4.25, "MXFP8": 8.25, "FP8": 8.0, "INT8": 8.0, "INT4": 4.25}
 
 
 def _form(method: str, algorithm: str, found: Fields) -> tuple[str, float, dict[str, Any]]:
     """(name, bits of a number, block, group and packed where they are)."""
     if "NVFP4" in algorithm or method in ("modelopt-fp4", "nvfp4"):
-        return "nvfp4", 4.5, {"group": 16}
+        return "nvfp4", _BITS["NVFP4"], {"group": 16}
     if "FP8" in algorithm or method in ("fp8", "fbgemm-fp8", "deepgemm-fp8"):
         sizes = found.numbers("weight_block_size")
         if sizes and sizes[0]:
             return "fp8", 8 + 32 / sizes[0] ** 2, {"block": sizes[0]}
-        return "fp8", 8.0, {}
+        return "fp8", _BITS["MXFP8" if "MX" in algorithm else "FP8"], {}
+    if "MIXED" in algorithm:
+        return "mixed", 8.0, {}
     if method == "compressed-tensors":
         return _compressed(found)
     if method in ("mxfp4", "gpt-oss-mxfp4"):
-        return "mxfp4", 4.25, {"group": 32}
+        return "mxfp4", _BITS["MXFP4"], {"group": 32}
     if method == "bitsandbytes":
         if found.flag("load_in_8bit"):
             return "bitsandbytes", 8.0, {}
@@ -101,7 +136,8 @@ def _compressed(found: Fields) -> tuple[str, float, dict[str, Any]]:
     bits = weights.number("num_bits", default=8)
     form = found.text("format") or Fields(first).text("format")
     if bits == 4 and weights.text("type") == "float":
-        return ("mxfp4" if "mx" in form else "nvfp4"), 4.25 if "mx" in form else 4.5, {"group": 16}
+        name = "mxfp4" if "mx" in form else "nvfp4"
+        return name, _BITS[name.upper()], {"group": 16}
     if weights.text("type") == "float":
         block = weights.numbers("block_structure")
         return "fp8", 8.0, {"block": block[0]} if block and block[0] else {}
@@ -109,6 +145,19 @@ def _compressed(found: Fields) -> tuple[str, float, dict[str, Any]]:
     zero = 0 if weights.flag("symmetric", default=True) else bits
     scales = (16 + zero) / group if group else 0.0
     return f"int{bits}", bits + scales, {"group": group, "packed": bits < 8}
+
+
+def _by_module(found: Fields) -> dict[str, float]:
+    """Bits of each module, of checkpoints that mix forms."""
+    layers = found.inner("quantized_layers").raw
+    made: dict[str, float] = {}
+    for name, form in list(layers.items())[:_MOST_MODULES]:
+        if not isinstance(name, str) or not isinstance(form, Mapping):
+            continue
+        algorithm = Fields(form).text("quant_algo").upper()
+        bits = next((bits for part, bits in _BITS.items() if part in algorithm), 8.0)
+        made[_from_layers(name)] = bits
+    return made
 
 
 def _cache_bits(found: Fields) -> int:
@@ -122,8 +171,10 @@ def _cache_bits(found: Fields) -> int:
 def _excluded(found: Fields) -> tuple[frozenset[str], tuple[str, ...]]:
     names = [
         name
-        for key in ("ignore", "modules_to_not_convert", "exclude_modules", "ignored_layers",
-                    "llm_int8_skip_modules")
+        for key in (
+            "ignore", "modules_to_not_convert", "exclude_modules", "ignored_layers",
+            "llm_int8_skip_modules",
+        )
         for name in found.texts(key)
         if name
     ]  # fmt: skip
@@ -134,8 +185,9 @@ def _excluded(found: Fields) -> tuple[frozenset[str], tuple[str, ...]]:
         if not _PLAIN.fullmatch(plain):
             continue
         plain = _from_layers(plain)
-        if "*" not in plain and not name.startswith("re:"):
-            literal.add(plain)
+        # A name stands for all that is below it.
+        if "*" not in (above := plain.rstrip("*")):
+            literal.add(above)
         elif plain.count("*") <= 4 and len(patterns) < _MOST_PATTERNS:
             patterns.append(plain if plain.endswith("*") else plain + "*")
     return frozenset(literal), tuple(patterns)
@@ -144,6 +196,8 @@ def _excluded(found: Fields) -> tuple[frozenset[str], tuple[str, ...]]:
 def _from_layers(name: str) -> str:
     """Without what differs from model to model: "model.language_model.layers.3.mlp" -> "layers.3
     .mlp", "model.visual" -> "visual"."""
+    for other, usual in _SPELLINGS:
+        name = name.replace(other, usual)
     before, found, after = name.rpartition("layers.")
     if found and "*" not in before and not before.endswith("vision_model.encoder."):
         return "layers." + after

@@ -8,16 +8,12 @@ from typing import Any
 from gdl.domain.requirements.fields import Fields, towers
 from gdl.domain.requirements.layers import Part, Split
 
-_THREE_MATRICES = (
-    "qwen2_5_vl",
-    "glm4v",
-    "glm4v_moe",
-    "glm_ocr",
-    "pixtral",
-    "mistral3",
-    "exaone4_5",
+_THREE_MATRICES = frozenset(
+    {"qwen2_5_vl", "glm4v", "glm4v_moe", "glm_ocr", "pixtral", "mistral3", "exaone4_5", "gemma4"}
 )
 """Their towers' networks have a gate."""
+_WHOLE = frozenset({"gemma4", "gemma3n"})
+"""Their towers are not split: every GPU holds all of them."""
 
 
 def tower_parts(config: Mapping[str, Any], hidden: int) -> list[Part]:
@@ -28,7 +24,8 @@ def tower_parts(config: Mapping[str, Any], hidden: int) -> list[Part]:
     for name, tower in towers(config):
         numbers = _layers(tower, kind) + _merger(tower, hidden)
         if numbers:
-            parts.append(Part(name, numbers, Split.ALL, tower=True))
+            split = Split.NONE if kind in _WHOLE else Split.ALL
+            parts.append(Part(name, numbers, split, tower=True))
     return parts
 
 
@@ -47,6 +44,8 @@ def _layers(tower: Fields, kind: str) -> int:
     each = 4 * wide * wide + matrices * wide * inner + 10 * wide
     side = tower.number("image_size") // max(patch, 1)
     positions = tower.number("num_position_embeddings", "max_source_positions", default=side * side)
+    # Gemma 4 has them for rows and columns.
+    positions += 2 * tower.number("position_embedding_size")
     return count * each + (pixels + positions) * wide
 
 
@@ -54,7 +53,7 @@ def _merger(tower: Fields, hidden: int) -> int:
     """The projector: neighbouring patches are merged, then widened to the language model's size."""
     wide = tower.number("hidden_size", "embed_dim", "d_model", "width")
     out = tower.number("out_hidden_size", default=hidden)
-    merged = wide * tower.number("spatial_merge_size", default=1) ** 2
+    merged = wide * tower.number("spatial_merge_size", "merge_size", default=1) ** 2
     if not wide:
         return 0
     deep = len(tower.items("deepstack_visual_indexes"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from gdl.domain.requirements.architecture import Architecture
 from gdl.domain.requirements.layers import Part, Split
-from gdl.domain.requirements.quantization import Quantization
+from gdl.domain.requirements.quantization import FULL_BITS, Quantization
 
 ONLINE_BITS = {"fp8": 8.0, "bitsandbytes": 4.5}
 """Of a number of a matrix that is quantized while it is loaded; embeddings, output layer, norms and
@@ -30,9 +30,7 @@ def loaded_bytes(
     if not model.stored_bytes:
         return int(counted)
     # What the files hold beyond our count, or less, is spread like the rest.
-    as_stored = sum(
-        part.numbers * (form.bits if part.quantized else 16) / 8 for part in model.parts
-    )
+    as_stored = sum(part.numbers * part.bits / 8 for part in model.parts)
     bits = form.bits if form.name and not form.experts_only else 16
     drafting = model.drafting * bits / 8
     ratio = (model.stored_bytes - _drafted(model, as_stored, drafting)) / as_stored
@@ -46,11 +44,11 @@ def _drafted(model: Architecture, as_stored: float, drafting: float) -> float:
 
 
 def _bytes(part: Part, form: Quantization, gpus: int, online: float) -> float:
-    bits = form.bits if part.quantized else 16.0
+    bits = part.bits
     if online and not part.tower and part.name not in _KEPT:
         bits = online
     numbers = float(part.numbers)
-    if part.quantized and form.name == "mxfp4" and part.hidden:
+    if form.name == "mxfp4" and bits < FULL_BITS and part.hidden:
         inner = -(-part.inner // gpus)
         padded = _up(part.hidden, _ROWS) * _up(inner, _COLUMNS)
         numbers *= padded / (part.hidden * inner)

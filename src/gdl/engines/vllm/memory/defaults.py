@@ -9,6 +9,8 @@ UTILIZATION = 0.92
 """Of a GPU's memory: what vLLM 0.32 and 0.33 claim."""
 _BLOCK = 16
 _HOPPER, _BLACKWELL = 9, 10
+_GEMMA4_IMAGE = 2496
+"""Tokens of the largest input of Gemma 4."""
 
 
 def representative(gpu: GpuKind) -> GpuKind:
@@ -18,14 +20,17 @@ def representative(gpu: GpuKind) -> GpuKind:
     return GpuKind("", memory, (major, 0))
 
 
-def batch_tokens(load: Load, gpu: GpuKind) -> int:
+def batch_tokens(model: Architecture, load: Load, gpu: GpuKind) -> int:
     """Tokens computed in one step (--max-num-batched-tokens): for servers, by the GPU's memory;
-    A100s get the small figure whatever they have."""
+    A100s get the small figure whatever they have. Where an image is read at once, it must fit."""
     if load.batch_tokens:
         return load.batch_tokens
     if gpu.memory_gib >= 160:
         return 16384
-    return 8192 if _is_big(gpu) else 2048
+    if _is_big(gpu):
+        return 8192
+    at_once = model.images and not load.language_only and model.name.startswith("Gemma4")
+    return _GEMMA4_IMAGE if at_once else 2048
 
 
 def most_sequences(gpu: GpuKind) -> int:
@@ -37,10 +42,10 @@ def _is_big(gpu: GpuKind) -> bool:
     return gpu.memory_gib >= 70 and "a100" not in gpu.name.casefold()
 
 
-def tokens_in_flight(load: Load, gpu: GpuKind) -> int:
+def tokens_in_flight(model: Architecture, load: Load, gpu: GpuKind) -> int:
     """Scheduled and not yet done with: of two batches where they overlap, which is the default."""
     overlap = 2 if load.async_scheduling in (None, True) else 1
-    return overlap * batch_tokens(load, gpu)
+    return overlap * batch_tokens(model, load, gpu)
 
 
 def cache_bytes(model: Architecture, load: Load) -> int:

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from gdl.domain.requirements.architecture import Architecture
 from gdl.domain.requirements.layers import AttentionLayer, CacheKind, StateLayer
+from gdl.domain.requirements.quantization import FULL_BITS
 
 SIZES = (1, 2, 4, 8, 16)
 """Groups of GPUs that are tried."""
@@ -52,7 +53,7 @@ def _matrices(model: Architecture, gpus: int) -> str:
     unit = form.block or (form.group if form.packed else 0)
     if not unit or form.experts_only:
         return ""
-    quantized = {part.name for part in model.parts if part.quantized}
+    quantized = {part.name for part in model.parts if part.bits < FULL_BITS}
     kind = f"blocks of {unit}" if form.block else f"groups of {unit}"
     sizes = model.inner_sizes if "down_proj" in quantized else ()
     for size in sizes:

@@ -69,8 +69,10 @@ class VllmMemory:
 
 def cache(model: Architecture, load: Load, gpu: GpuKind) -> Cache:
     """The pool of blocks on one GPU."""
-    encoder = defaults.batch_tokens(load, gpu) if model.encoder_context else 0
-    return cache_of(specs_of(model, load, gpu), defaults.tokens_in_flight(load, gpu), encoder)
+    encoder = defaults.batch_tokens(model, load, gpu) if model.encoder_context else 0
+    return cache_of(
+        specs_of(model, load, gpu), defaults.tokens_in_flight(model, load, gpu), encoder
+    )
 
 
 @lru_cache(maxsize=2048)

@@ -29,7 +29,7 @@ def overhead_bytes(model: Architecture, load: Load, gpu: GpuKind) -> int:
 def _activations(model: Architecture, load: Load, gpu: GpuKind) -> int:
     """The widest moment of a step, in 16 bits: hidden states and what a layer makes of them, or the
     logits of every sequence in 32."""
-    tokens, tp = defaults.batch_tokens(load, gpu), load.tensor_parallel
+    tokens, tp = defaults.batch_tokens(model, load, gpu), load.tensor_parallel
     inner = max((*model.inner_sizes, 0)) // tp
     # Experts work on a copy of the hidden states for each of those that a token is routed to.
     routed = 8 * model.hidden_size if any(part.hidden for part in model.parts) else 0
