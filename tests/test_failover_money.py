@@ -209,6 +209,12 @@ async def test_a_blocking_session_whose_key_is_lost_is_released(
         end = last(await deployed(orchestrator, spec()))
     assert [a.offer_id for a in end.attempts] == ["vastai-101"]
     assert end.outcome == "released" and old in deletes(shopper) and shopper.billing() == []
+    async with journal_of(tmp_path) as journal:
+        kinds = [e.kind for e in await ledger.entries(journal) if e.session_id == old]
+        (rental,) = [r for r in await journal.rentals() if r.session_id == old]
+    # Nobody knows who asked for it: it is no machine of this deployment.
+    assert kinds == ["rent_uncertain", "release_requested", "released"]
+    assert rental.deployment_id == "" and rental.billing is Billing.RELEASED
 
 
 async def test_a_blocking_session_of_a_dead_process_is_taken_over(

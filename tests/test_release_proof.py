@@ -11,6 +11,9 @@ from gdl.orchestrator.leasing.release_proof import Evidence, explained, judge, u
 from gdl.orchestrator.leasing.rent_proof import made_nothing
 
 STUCK = "Session stuck in stopping state - manual cleanup may be required"
+REFUSED = "provider create failed: vastai CreateInstance failed (HTTP 400): no_such_ask"
+UNCERTAIN = "provider create failed: context canceled"
+NOT_ENDED = "provider destroy failed: vastai DestroyInstance failed (HTTP 404): not there"
 RUNNING = Session("s-1", "shopper", "vastai", SessionStatus.RUNNING)
 PROVISIONING = replace(RUNNING, status=SessionStatus.PROVISIONING)
 STOPPING = replace(RUNNING, status=SessionStatus.STOPPING)
@@ -51,6 +54,9 @@ def ended(before: Session | None, after: Session | None, **more: object) -> Evid
         ended(STOPPED, STOPPED, seen=True, reserved_over=True),
         # Nothing had been asked of the marketplace.
         ended(replace(RUNNING, status=SessionStatus.PENDING), STOPPED),
+        # The marketplace had refused to make a machine, and says nothing else now.
+        ended(failed(REFUSED), failed(REFUSED)),
+        ended(failed(REFUSED), None, earlier_doubt="it was in doubt"),
     ],
 )
 def test_an_end_is_proven(evidence: Evidence) -> None:
@@ -76,6 +82,10 @@ def test_an_end_is_proven(evidence: Evidence) -> None:
         (ended(STOPPED, STOPPED, requested_before=True), "may appear later"),
         (ended(RUNNING, replace(STOPPED, status=SessionStatus.FAILED)), "it failed"),
         (ended(RUNNING, STOPPED, earlier_doubt="it was in doubt"), "it was in doubt"),
+        (ended(failed(REFUSED), failed(STUCK)), "manual cleanup"),
+        (ended(failed(REFUSED), failed(REFUSED), seen=True), "no_such_ask"),
+        (ended(failed(UNCERTAIN), failed(UNCERTAIN)), "context canceled"),
+        (ended(failed(NOT_ENDED), failed(NOT_ENDED)), "DestroyInstance"),
     ],
 )
 def test_an_end_is_not_proven(evidence: Evidence, words: str) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from gdl.domain.errors import ReleaseUnconfirmed
 from gdl.domain.session import Session, SessionStatus
+from gdl.orchestrator.leasing.rent_proof import creation_refused
 from gdl.presentation.durations import clock_time
 
 _NEVER_ASKED_FOR = SessionStatus.PENDING
@@ -75,6 +76,8 @@ def judge(evidence: Evidence) -> Verdict:
         return Verdict(False, _still(evidence))
     if not evidence.answered and not evidence.requested_before:
         return Verdict(False, "no request for its end was answered")
+    if _never_made(evidence):
+        return Verdict(True, f"no machine was made for it ({evidence.error_before})")
     if evidence.earlier_doubt:
         return Verdict(False, evidence.earlier_doubt)
     if (doubt := _doubt(evidence)) is not None:
@@ -84,6 +87,15 @@ def judge(evidence: Evidence) -> Verdict:
     if evidence.reserved_over and evidence.before is not None and evidence.before.terminal:
         return Verdict(True, "its reserved time was over, and the backend ended it")
     return Verdict(True, "its end was asked for, and it stopped without an error")
+
+
+def _never_made(evidence: Evidence) -> bool:
+    """Whether it had failed before anybody asked for its end, as its machine was refused."""
+    before, after = evidence.before, evidence.after
+    if evidence.seen or before is None or before.status is not SessionStatus.FAILED:
+        return False
+    more = "" if evidence.gone or after is None else after.error or ""
+    return more in ("", evidence.error_before) and creation_refused(evidence.error_before)
 
 
 def _doubt(evidence: Evidence) -> str | None:

@@ -13,6 +13,14 @@ _NOT_MADE = re.compile(
     re.IGNORECASE,
 )
 
+_CREATION_FAILED = re.compile(r"create ?(?:instance )?failed|stale.inventory", re.IGNORECASE)
+
+
+def creation_refused(text: str) -> bool:
+    """From a failed session's error text: the marketplace has refused to make its machine. Words
+    about anything that came later, such as a refused end, are no such thing."""
+    return _CREATION_FAILED.search(text) is not None and made_nothing(text)
+
 
 def made_nothing(text: str) -> bool:
     """From the words of a refusal, or the error text of the session that it left behind. False: a

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,6 +24,8 @@ from gdl.orchestrator.leasing import process_liveness
 from gdl.orchestrator.leasing.release_proof import explained, unconfirmed
 from gdl.orchestrator.leasing.release_record import evidence_of, with_evidence
 from gdl.orchestrator.leasing.releasing import Releaser
+
+_BLOCKS = "it blocks an offer, and no request of ours is known that it answers"
 
 
 class Takeover:
@@ -116,12 +119,11 @@ class Takeover:
             f"session {error.session_id} blocks this offer and its key is lost: releasing it",
             "warning",
         )
-        # A record of its own: the intent goes on to be what is rented next.
-        blocking = replace(intent, intent_id=uuid.uuid4().hex, session_id=error.session_id)
-        for rental in await self._journal.rentals():
-            if rental.session_id == error.session_id and rental.open:
-                blocking = rental
+        blocking = await self._blocking(intent, error.session_id)
         evidence = evidence_of(blocking)
+        await self._releaser.enter(
+            blocking, LedgerKind.RELEASE_REQUESTED, "asking the backend to end it"
+        )
         verdict = await self._releaser.bring_about(error.session_id, evidence, deployment.progress)
         if verdict.proven:
             await self._releaser.settle(error.session_id, verdict.why)
@@ -131,6 +133,25 @@ class Takeover:
         if not evidence.over:
             raise unconfirmed(error.session_id, intent.provider, explained(evidence, verdict))
         deployment.record.clear()
+
+    async def _blocking(self, intent: Rental, session_id: str) -> Rental:
+        """Our record of the session, else a new one: of no deployment, as nobody knows who asked
+        for it. The intent goes on to be what is rented next."""
+        for rental in reversed(await self._journal.rentals()):
+            if rental.session_id == session_id and rental.open:
+                return rental
+        found = replace(
+            intent,
+            intent_id=uuid.uuid4().hex,
+            deployment_id="",
+            session_id=session_id,
+            billing=Billing.UNKNOWN,
+            doubt=_BLOCKS,
+        )
+        entry = ledger.entry(found, LedgerKind.RENT_UNCERTAIN, self._clock(), _BLOCKS)
+        with contextlib.suppress(GdlError):  # it is released also when that cannot be written
+            await self._journal.save(found, ledger.statement(entry))
+        return found
 
 
 def _left_alone(error: SessionExists, why: str) -> SessionExists:
