@@ -153,6 +153,12 @@ def test_weights_by_files_omit_the_drafting_layer() -> None:
     assert loaded_bytes(without) == pytest.approx(673_150_611_808, rel=WEIGHTS)
 
 
+def test_an_output_layer_that_is_stored_twice_is_loaded_once() -> None:
+    config = load_json(DATA / "hub/qwen3-0.6b/config.json")
+    model = architecture.read(config, stored_bytes=1_503_300_328)
+    assert loaded_bytes(model) == pytest.approx(1_192_099_840, rel=WEIGHTS)
+
+
 def test_mxfp4_is_padded_beyond_its_files() -> None:
     config = load_json(DATA / "hub/gpt_oss_120b/config.json")
     model = architecture.read(config, stored_bytes=65_248_893_184)

@@ -7,6 +7,7 @@ classes of transformers; https://huggingface.co/docs/transformers/model_doc list
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gdl.domain.requirements.fields import Fields, UnreadableConfigError
@@ -70,9 +71,17 @@ def blocks_of(config: Fields) -> list[Block]:
         raise UnreadableConfigError(f"it has {count} layers")
     mixers = _mixers(config, count)
     types = _feed_forwards(config, count)
+    if config.items("block_configs"):
+        mixers = [() if _omits(config, i, "attention") else mixers[i] for i in range(count)]
+        types = ["none" if _omits(config, i, "ffn") else types[i] for i in range(count)]
     own = config.items("sliding_window")
     windows = config.numbers("sliding_window") if len(own) == count else [0] * count
     return [Block(*each) for each in zip(mixers, types, windows, strict=True)]
+
+
+def _omits(config: Fields, index: int, part: str) -> bool:
+    own = of_block(config, index, part)
+    return own.flag("no_op") or own.flag("replace_with_linear")
 
 
 def _of_word(word: str) -> Block:
@@ -209,3 +218,10 @@ def experts_of(config: Fields) -> int:
         "num_experts", "n_routed_experts", "num_local_experts", "moe_num_experts",
         default=inner.number("moe_num_experts"),
     )  # fmt: skip
+
+
+def of_block(config: Fields, index: int, part: str) -> Fields:
+    """What a model with blocks of its own for every layer says of one."""
+    blocks = config.items("block_configs")
+    own = blocks[index] if index < len(blocks) else None
+    return Fields(own if isinstance(own, Mapping) else {}).inner(part)

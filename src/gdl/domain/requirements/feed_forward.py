@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gdl.domain.requirements.blocks import experts_of
+from gdl.domain.requirements.blocks import experts_of, of_block
 from gdl.domain.requirements.fields import Fields
 from gdl.domain.requirements.layers import Split
 from gdl.domain.requirements.mixers import hidden_of
@@ -53,6 +53,8 @@ class FeedForward:
             return config.number("intermediate_size_mlp", "intermediate_size")
         if self._kind in ("granitemoehybrid", "granitemoeshared", "granitemoe"):
             return config.number("shared_intermediate_size", "intermediate_size")
+        if multiple := of_block(config, index, "ffn").ratio("ffn_mult", default=0.0):
+            return -(-int(2 * min(multiple, 64.0) * self._hidden / 3) // 256) * 256
         sizes = config.numbers("intermediate_size")
         if sizes:
             at = index if len(sizes) > 1 else 0
@@ -77,7 +79,7 @@ class FeedForward:
         config, hidden = self._config, self._hidden
         count = experts_of(config)
         inner = self._expert_size()
-        latent = config.number("moe_latent_size") or hidden
+        latent = config.number("moe_latent_size", "routed_expert_hidden_size") or hidden
         module = f"layers.{index}.mlp"
         beside = f"layers.{index}" if self._kind == "gemma4" else module
         self._tally.experts(f"{beside}.experts", count, self._matrices, latent, inner)

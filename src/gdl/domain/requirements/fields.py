@@ -126,7 +126,10 @@ def text_part(config: Mapping[str, Any]) -> Fields:
     return fields
 
 
-_SHARED = ("tie_word_embeddings", "torch_dtype", "dtype", "quantization_config", "vocab_size")
+_SHARED = (
+    "model_type", "tie_word_embeddings", "torch_dtype", "dtype", "quantization_config",
+    "vocab_size",
+)  # fmt: skip
 
 
 def towers(config: Mapping[str, Any]) -> Iterator[tuple[str, Fields]]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from gdl.domain.requirements.blocks import of_block
 from gdl.domain.requirements.fields import Fields, UnreadableConfigError
 from gdl.domain.requirements.layers import AttentionLayer, CacheKind, Layer, Split, StateLayer
 from gdl.domain.requirements.tally import Tally
 
 _CACHES = {"full": CacheKind.FULL, "sliding": CacheKind.SLIDING, "chunked": CacheKind.CHUNKED}
-_OUTPUT_GATE = ("qwen3_next", "qwen3_5", "qwen3_5_moe", "qwen4_exp")
+_OUTPUT_GATE = ("qwen3_next", "qwen3_5", "qwen3_5_moe", "qwen4_exp", "muse_glimmer")
 """Their queries come with a gate of the same size, unless they say otherwise."""
 _COHERE = ("cohere2", "cohere2_moe")
 """Their window counts the token itself besides."""
@@ -121,7 +122,19 @@ class Mixers:
             return []
         length = {"sliding": window or self._window, "chunked": self._chunk}.get(mixer, 0)
         kind = _CACHES[mixer]
-        return [AttentionLayer(kind, heads.kv, heads.size, heads.value_size, length)]
+        own = AttentionLayer(kind, heads.kv, heads.size, heads.value_size, length)
+        return [own, *self._block_index(index)]
+
+    def _block_index(self, index: int) -> list[Layer]:
+        """MiniMax M3's sparse attention keeps a key of its own for every token, in 16 bits."""
+        sparse = self._config.inner("sparse_attention_config")
+        size = sparse.number("sparse_index_dim")
+        chosen = sparse.numbers("sparse_attention_freq")
+        if not size or (index < len(chosen) and not chosen[index]):
+            return []
+        queries = self._heads.kv * size
+        self._tally.linear(f"layers.{index}.self_attn.index_q", self._hidden * (queries + size))
+        return [AttentionLayer(CacheKind.INDEXER, 1, 2 * size, 0)]
 
     def _own_heads(self, index: int, mixer: str) -> Heads:
         """Some layers have other heads than the rest."""
@@ -149,6 +162,8 @@ class Mixers:
         if mixer == "sliding" and (other := config.inner("attention_other_setting")).raw:
             count = other.number("num_attention_heads", default=heads.count)
             return replace(heads, count=count, kv=other.number("num_attention_groups", default=8))
+        if group := of_block(config, index, "attention").number("n_heads_in_group"):
+            return replace(heads, kv=max(heads.count // group, 1))
         counts = config.numbers("num_attention_heads_per_layer")
         return replace(heads, count=counts[index]) if index < len(counts) else heads
 
@@ -166,7 +181,8 @@ class Mixers:
             tally.linear(f"{module}.q_proj", hidden * count * (nope + rope))
         tally.linear(f"{module}.kv_a_proj_with_mqa", hidden * (rank + rope), Split.NONE)
         tally.linear(f"{module}.kv_b_proj", rank * count * (nope + value))
-        tally.linear(f"{module}.o_proj", count * value * hidden)
+        gated = 1 + config.flag("mla_use_output_gate")
+        tally.linear(f"{module}.o_proj", gated * count * value * hidden)
         tally.plain("norm", compressed + rank)
         layers: list[Layer] = [AttentionLayer(CacheKind.MLA, 1, rank + rope, 0)]
         if self._is_sparse and self._indexes(index):
@@ -217,6 +233,8 @@ class Mixers:
         tally.linear(f"{module}.q_proj", 4 * hidden * wide)
         tally.linear(f"{module}.f_a_proj", 2 * hidden * size, Split.NONE)
         tally.linear(f"{module}.f_b_proj", 2 * size * wide + hidden * heads)
+        if own.flag("use_full_rank_gate"):
+            tally.linear(f"{module}.g_proj", wide * (hidden - size) - hidden * size)
         tally.plain("conv", 3 * wide * kernel + wide + heads, Split.ALL)
         tally.plain("norm", size)
         return StateLayer(CacheKind.KDA, heads, size, heads, size, kernel, state_bytes=4)

@@ -156,7 +156,11 @@ def _by_module(found: Fields) -> dict[str, float]:
             continue
         algorithm = Fields(form).text("quant_algo").upper()
         bits = next((bits for part, bits in _BITS.items() if part in algorithm), 8.0)
-        made[_from_layers(name)] = bits
+        module = _from_layers(name)
+        made[module] = bits
+        before, is_expert, _ = module.partition(".experts.")
+        if is_expert:
+            made[f"{before}.experts"] = bits
     return made
 
 
@@ -181,16 +185,26 @@ def _excluded(found: Fields) -> tuple[frozenset[str], tuple[str, ...]]:
     literal: set[str] = set()
     patterns: list[str] = []
     for name in names:
-        plain = name.removeprefix("re:").replace("\\.", ".").replace(".*", "*").strip("^$")
-        if not _PLAIN.fullmatch(plain):
-            continue
-        plain = _from_layers(plain)
-        # A name stands for all that is below it.
-        if "*" not in (above := plain.rstrip("*")):
-            literal.add(above)
-        elif plain.count("*") <= 4 and len(patterns) < _MOST_PATTERNS:
-            patterns.append(plain if plain.endswith("*") else plain + "*")
+        written = name.removeprefix("re:").replace("\\.", ".").replace(".*", "*").strip("^$")
+        for plain in _alternatives(written):
+            if not _PLAIN.fullmatch(plain):
+                continue
+            plain = _from_layers(plain)
+            # A name stands for all that is below it.
+            if "*" not in (above := plain.rstrip("*")):
+                literal.add(above)
+            elif plain.count("*") <= 4 and len(patterns) < _MOST_PATTERNS:
+                patterns.append(plain if plain.endswith("*") else plain + "*")
     return frozenset(literal), tuple(patterns)
+
+
+def _alternatives(pattern: str) -> list[str]:
+    """ "mlp.(gate|up)_proj" -> "mlp.gate_proj", "mlp.up_proj"."""
+    before, opens, rest = pattern.partition("(")
+    inside, closes, after = rest.partition(")")
+    if not opens or not closes:
+        return [pattern]
+    return [before + each + after for each in inside.split("|")[:16]]
 
 
 def _from_layers(name: str) -> str:

@@ -12,7 +12,7 @@ _THREE_MATRICES = frozenset(
     {"qwen2_5_vl", "glm4v", "glm4v_moe", "glm_ocr", "pixtral", "mistral3", "exaone4_5", "gemma4"}
 )
 """Their towers' networks have a gate."""
-_WHOLE = frozenset({"gemma4", "gemma3n"})
+_WHOLE = frozenset({"gemma4", "gemma3n", "muse_glimmer"})
 """Their towers are not split: every GPU holds all of them."""
 
 

@@ -31,16 +31,21 @@ def loaded_bytes(
         return int(counted)
     # What the files hold beyond our count, or less, is spread like the rest.
     as_stored = sum(part.numbers * part.bits / 8 for part in model.parts)
-    bits = form.bits if form.name and not form.experts_only else 16
+    return int(counted * (model.stored_bytes - _not_loaded(model, as_stored)) / as_stored)
+
+
+def _not_loaded(model: Architecture, as_stored: float) -> float:
+    """Of the files: layers for multi-token prediction, and an output layer that is the embeddings
+    once more. Some repositories have them, some do not, whatever their configuration says: what
+    explains the files best is taken to be there."""
+    form = model.quantization
+    bits = form.bits if form.name and not form.experts_only else FULL_BITS
     drafting = model.drafting * bits / 8
-    ratio = (model.stored_bytes - _drafted(model, as_stored, drafting)) / as_stored
-    return int(counted * ratio)
-
-
-def _drafted(model: Architecture, as_stored: float, drafting: float) -> float:
-    """The layers for multi-token prediction, if the files can hold them: some repositories
-    leave them away, though their configuration has them."""
-    return drafting if model.stored_bytes > as_stored + 0.5 * drafting else 0.0
+    again = sum(part.numbers * 2 for part in model.parts if part.name == "embed_tokens")
+    tied = not any(part.name == "lm_head" for part in model.parts)
+    extra = model.stored_bytes - as_stored
+    guesses = {0.0, drafting, again * tied, drafting + again * tied}
+    return min(guesses, key=lambda guess: abs(extra - guess))
 
 
 def _bytes(part: Part, form: Quantization, gpus: int, online: float) -> float:

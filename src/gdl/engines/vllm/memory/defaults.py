@@ -60,7 +60,7 @@ def block_tokens(model: Architecture, load: Load, gpu: GpuKind) -> int:
     major = gpu.capability[0] if gpu.capability is not None else _HOPPER
     small = cache_bytes(model, load) == 1
     if model.sparse:
-        return 64
+        return 64 if model.latent else 128
     if model.latent:
         return 32 if major == _BLACKWELL else _BLOCK
     return 64 if major == _HOPPER and small and model.head_size == 512 else _BLOCK
