@@ -36,3 +36,8 @@ class Model:
     base: str = ""
     file: str = ""
     facts: ModelFacts | None = None
+
+    @property
+    def reference(self) -> str:
+        """Hub id or path as an engine is told it: with the file of a GGUF repository."""
+        return f"{self.location}:{self.file}" if self.file else self.location

@@ -204,8 +204,11 @@ class Engine(Protocol):
         is as it was resolved for them. `check` includes this."""
         ...
 
-    def least_cuda(self, settings: Settings) -> float | None:
-        """The oldest CUDA version a machine's driver may support; None: any will do."""
+    def least_cuda(
+        self, settings: Settings, model: Model | None = None, query: OfferQuery | None = None
+    ) -> float | None:
+        """The oldest CUDA version a machine's driver may support, for that model with that load;
+        None: any will do."""
         ...
 
     # -- how it is installed and started ---------------------------------------------------------

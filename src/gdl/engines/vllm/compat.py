@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gdl.domain.errors import DeployError, UsageError
 from gdl.domain.host import HostFacts
 from gdl.engines.vllm import compat_table
 from gdl.engines.vllm.compat_table import Release, parse
+from gdl.engines.vllm.release_limits import ANY, Limits
 from gdl.engines.vllm.wheel_choice import (
     Way,
     capability_of,
@@ -58,11 +58,17 @@ def fitting_python(host: HostFacts, bounds: tuple[str, str]) -> str:
     return next((v for v in PREFERRED_PYTHONS if v in there), "")
 
 
-def for_cpu(install: Install) -> Choice:
-    """vLLM's CPU build."""
+def for_cpu(install: Install, limits: Limits = ANY) -> Choice:
+    """vLLM's CPU build. Raises DeployError where it is not within the limits."""
     row = compat_table.raw()["cpu"]
     version = install.version or row["version"]
-    _check_version(version)
+    if install.version:
+        _check_asked(version, limits)
+    elif not limits.allow(version):
+        raise DeployError(
+            f"{limits.needed(version)}, for the CPU there is {version}",
+            "take a machine with a GPU",
+        )
     requirement = f"{row['distribution']}=={version}"
     return Choice(
         distribution=row["distribution"],
@@ -76,66 +82,78 @@ def for_cpu(install: Install) -> Choice:
     )
 
 
-def for_gpu(host: HostFacts, install: Install, newest: str = "") -> Choice:
-    """The release asked for, or the newest that fits and is not newer than `newest`. Raises
-    DeployError when none does."""
+def for_gpu(host: HostFacts, install: Install, limits: Limits = ANY) -> Choice:
+    """The release asked for, or the newest within the limits that fits. Raises DeployError when
+    none does."""
     check_architecture(host)
     wanted = install.version
     if wanted:
-        _check_version(wanted)
+        _check_asked(wanted, limits)
         return _choice(compat_table.row_of(wanted), wanted, host, install)
     _refuse_hopeless(host)
     from_assets: Choice | None = None
     error: DeployError | None = None
-    for release in _newest_first(newest):
+    for version in _candidates(limits):
         try:
-            choice = _choice(release, release.version, host, install)
+            choice = _choice(compat_table.row_of(version), version, host, install)
         except DeployError as reason:
             error = error or reason
             continue
         # What the package index has comes before wheels from elsewhere, even if it is older.
-        if choice.ways[0].requirement == f"vllm=={release.version}":
+        if choice.ways[0].requirement == f"vllm=={version}":
             return choice
         from_assets = from_assets or choice
     if from_assets is not None:
         return from_assets
-    raise error or DeployError("no vLLM release is known")
+    raise limits.explained(error)
 
 
-def for_image(host: HostFacts, install: Install, newest: str = "") -> Choice:
-    """The release to run from its container image: the one asked for, or the newest that fits and
-    is not newer than `newest`. Raises DeployError when none does."""
+def for_image(host: HostFacts, install: Install, limits: Limits = ANY) -> Choice:
+    """The release to run from its container image: the one asked for, or the newest within the
+    limits that fits. Raises DeployError when none does."""
     check_architecture(host)
     if install.version:
-        _check_version(install.version)
+        _check_asked(install.version, limits)
         return _image_choice(compat_table.row_of(install.version), install.version, host)
     _refuse_hopeless(host)
     error: DeployError | None = None
-    for release in _newest_first(newest):
+    for version in _candidates(limits):
         try:
-            return _image_choice(release, release.version, host)
+            return _image_choice(compat_table.row_of(version), version, host)
         except DeployError as reason:
             error = error or reason
-    raise error or DeployError("no vLLM release is known")
+    raise limits.explained(error)
 
 
-def _newest_first(newest: str) -> Iterator[Release]:
-    """The table's releases up to that one; "": all of them."""
-    for release in reversed(compat_table.releases()):
-        if not newest or parse(release.version) <= parse(newest):
-            yield release
-
-
-def least_cuda(install: Install) -> float:
-    """The oldest CUDA version whose driver runs the release asked for, or any release. A driver
-    runs every toolkit of its major version."""
-    wanted = install.version
-    rows = [compat_table.row_of(wanted)] if parse(wanted) else list(compat_table.releases())
-    majors = [parse(row.cuda)[0] for row in rows]
+def least_cuda(install: Install, limits: Limits = ANY) -> float | None:
+    """The oldest CUDA version whose driver runs the release asked for, or any release within the
+    limits; None when there is no such release. A driver runs every toolkit of its major version."""
+    versions = [install.version] if parse(install.version) else _candidates(limits)
+    majors = [parse(compat_table.row_of(version).cuda)[0] for version in versions]
     majors += [
-        parse(w.cuda)[0] for w in compat_table.wheels() if not parse(wanted) or w.has(wanted)
+        parse(wheel.cuda)[0]
+        for wheel in compat_table.wheels()
+        if any(wheel.has(version) for version in versions)
     ]
-    return float(min(majors))
+    return float(min(majors)) if majors else None
+
+
+def _candidates(limits: Limits) -> list[str]:
+    """The table's releases within the limits, newest first, and the last one that is allowed."""
+    found = [row.version for row in compat_table.releases() if limits.allow(row.version)]
+    if limits.last and limits.last not in found and limits.allow(limits.last):
+        found.append(limits.last)
+    return sorted(found, key=parse, reverse=True)
+
+
+def _check_asked(version: str, limits: Limits) -> None:
+    """Raises UsageError for what is no version, DeployError for one that will not do."""
+    _check_version(version)
+    if not limits.allow(version):
+        raise DeployError(
+            f"{limits.needed(version)}, install.version asks for {version}",
+            "omit it: the newest release that a machine can run is taken",
+        )
 
 
 def check_architecture(host: HostFacts) -> None:

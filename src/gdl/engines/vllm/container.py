@@ -144,7 +144,7 @@ def model_inside(model: Model) -> str:
         return shlex.quote(f"/model/{safe}")
     if model.source == "packaged":
         return shlex.quote(f"{HOME}/{model.location}")
-    return shlex.quote(model.location)
+    return shlex.quote(model.reference)
 
 
 def mounts(model: Model) -> str:

@@ -14,7 +14,7 @@ from gdl.domain.engine import (
     Readiness,
     Runtime,
 )
-from gdl.domain.errors import DeployError, RemoteCodeNotAllowed, UsageError
+from gdl.domain.errors import RemoteCodeNotAllowed, UsageError
 from gdl.domain.host import HostFacts
 from gdl.domain.model import Model
 from gdl.domain.offers import OfferQuery
@@ -34,11 +34,11 @@ from gdl.engines.vllm import (
     templates,
 )
 from gdl.engines.vllm.compat import Choice
-from gdl.engines.vllm.compat_table import parse
 from gdl.engines.vllm.flags import TRUST
 from gdl.engines.vllm.memory import VllmMemory
 from gdl.engines.vllm.recipes import recipe_of
-from gdl.settings import Settings
+from gdl.engines.vllm.release_limits import ANY, Limits, limits_of
+from gdl.settings import Install, Settings
 
 _INFO = EngineInfo(
     name="vllm",
@@ -84,13 +84,7 @@ class VllmEngine:
         command.check_arguments(users)
         load_limits.check(spec.query, model)
         _check_remote_code(spec, model, users)
-        wanted = settings.install.version
-        load_limits.check_release(spec.query, wanted)
-        if wanted and (reason := _unsuited(model, wanted)):
-            raise UsageError(
-                f"{reason}, install.version asks for {wanted}",
-                "omit it: the newest release that suits model and machine is taken",
-            )
+        _check_release(limits_of(model, spec.query), settings.install.version)
         if model.gated and settings.hf_token is None:
             raise UsageError(
                 f"{model.location} is gated: it needs a Hugging Face token",
@@ -101,9 +95,12 @@ class VllmEngine:
         """Raise UsageError for a context, concurrency or quantization that cannot be."""
         load_limits.check(query, model)
 
-    def least_cuda(self, settings: Settings) -> float | None:
+    def least_cuda(
+        self, settings: Settings, model: Model | None = None, query: OfferQuery | None = None
+    ) -> float | None:
         """The oldest CUDA version a machine's driver may support."""
-        return compat.least_cuda(settings.install)
+        limits = ANY if model is None else limits_of(model, query or OfferQuery())
+        return compat.least_cuda(settings.install, limits)
 
     def capabilities(self, model: Model) -> Capabilities:
         """As the newest release can. A base model known to have no chat template is asked by
@@ -148,14 +145,9 @@ class VllmEngine:
     ) -> Plan:
         """The plan for this machine. Raises DeployError when nothing can run there, UsageError
         for settings or arguments that cannot be."""
-        newest = _newest(spec.query, model)
-        choice = plan.choose(host, settings, cpu_allowed=cpu_allowed, newest=newest)
-        load_limits.require(spec.query, host, choice)
-        if reason := _unsuited(model, choice.version):
-            raise DeployError(
-                f"{reason}, {choice.version} is what fits here",
-                "take another machine: its driver decides which releases can run",
-            )
+        load_limits.require(spec.query, host)
+        limits = limits_of(model, spec.query)
+        choice = plan.choose(host, settings, cpu_allowed=cpu_allowed, limits=limits)
         capacity.require(host, model, choice, spec.query)
 
         def made(chosen: Choice, other: Plan | None) -> Plan:
@@ -181,7 +173,7 @@ class VllmEngine:
                 notes=with_flags.notes,
             )
 
-        second = plan.otherwise(host, model, choice, settings, newest)
+        second = plan.otherwise(host, model, choice, settings, limits)
         try:
             last = made(second, None) if second is not None else None
         except UsageError:
@@ -215,20 +207,17 @@ def _summary(choice: Choice, capabilities: Capabilities, settings: Settings) -> 
     return f"{choice.distribution} {choice.version}{build} {way}{on}{base}"
 
 
-def _newest(query: OfferQuery, model: Model) -> str:
-    """The last release that can serve the model as asked; "": every newer one can."""
-    limits = (load_limits.newest(query), recipe_of(model).last_vllm)
-    return min((limit for limit in limits if limit), key=parse, default="")
-
-
-def _unsuited(model: Model, version: str) -> str:
-    """Why a release cannot serve the model, or ""."""
-    recipe = recipe_of(model)
-    if parse(version) < parse(recipe.min_vllm):
-        return f"{model.served_name} needs vLLM {recipe.min_vllm} or newer"
-    if recipe.last_vllm and parse(version) > parse(recipe.last_vllm):
-        return f"{model.served_name} needs vLLM {recipe.last_vllm} or older"
-    return ""
+def _check_release(limits: Limits, wanted: str) -> None:
+    """Raises UsageError for a release that was asked for and cannot serve the model, and where no
+    release can. wanted: "" for any."""
+    if wanted and not limits.allow(wanted):
+        raise UsageError(
+            f"{limits.needed(wanted)}, install.version asks for {wanted}",
+            "omit it: the newest release that a machine can run is taken",
+        )
+    if not wanted and compat.least_cuda(Install(), limits) is None:
+        refused = limits.explained(None)
+        raise UsageError(refused.message, refused.hint)
 
 
 def _check_remote_code(spec: DeploymentSpec, model: Model, users: tuple[str, ...]) -> None:

@@ -9,7 +9,6 @@ from gdl.domain.offers import OfferQuery
 from gdl.engines.base import Step
 from gdl.engines.vllm import plan, shell
 from gdl.engines.vllm.compat import Choice
-from gdl.engines.vllm.compat_table import parse
 from gdl.engines.vllm.wheel_choice import capability_of
 from gdl.settings import Settings
 
@@ -20,12 +19,6 @@ _MOST_AT_A_TIME = 4096
 _LEAST_CAPABILITY = {"fp8": 7.5, "bitsandbytes": 7.5}
 """Compute capability. fp8 runs as weights alone on Turing and Ampere.
 https://docs.vllm.ai/en/latest/features/quantization/"""
-_LEAST_RELEASE = {"fp8": "0.20.0", "bitsandbytes": "0.10.2"}
-"""fp8: from here on, weights are converted one by one; earlier releases need memory for all of them
-in 16 bits first. bitsandbytes: what the package below was made for."""
-_LAST_RELEASE = {"bitsandbytes": "0.27.1"}
-"""Releases after it do not have the method any more (QUANTIZATION_METHODS in
-vllm/model_executor/layers/quantization/__init__.py of 0.27.1 and 0.28.0)."""
 _PACKAGES = {"bitsandbytes": "bitsandbytes>=0.46.1"}
 """What vLLM does not bring itself; its image does."""
 
@@ -51,38 +44,18 @@ def check(query: OfferQuery, model: Model) -> None:
         )
 
 
-def check_release(query: OfferQuery, wanted: str) -> None:
-    """Raises UsageError when the release asked for cannot quantize as asked; "": none was."""
-    last = newest(query)
-    if last and wanted and parse(wanted) > parse(last):
-        raise UsageError(
-            f"{query.quantization} ended with vLLM {last}, install.version asks for {wanted}",
-            "omit install.version, or quantize with fp8",
-        )
-
-
-def newest(query: OfferQuery) -> str:
-    """The last release that can serve it like this; "": any that is new enough."""
-    return _LAST_RELEASE.get(query.quantization, "")
-
-
-def require(query: OfferQuery, host: HostFacts, choice: Choice) -> None:
+def require(query: OfferQuery, host: HostFacts) -> None:
     """Raises DeployError when this machine cannot quantize as asked."""
     name = query.quantization
     if not name:
         return
-    if not choice.on_gpu:
+    if not host.has_gpu:
         raise DeployError(f"{name} needs a GPU", "omit the quantization, or take another")
     least, has = _LEAST_CAPABILITY[name], capability_of(host)
     if has is not None and has < least:
         raise DeployError(
             f"{name} needs a GPU of compute capability {least}, this one has {has}",
             "take a newer GPU, or omit the quantization",
-        )
-    if parse(choice.version) < parse(_LEAST_RELEASE[name]):
-        raise DeployError(
-            f"{name} needs vLLM {_LEAST_RELEASE[name]}, {choice.version} is what fits here",
-            "take a machine with a newer driver, or omit the quantization",
         )
 
 

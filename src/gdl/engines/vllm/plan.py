@@ -14,6 +14,7 @@ from gdl.domain.model import Model
 from gdl.engines.base import Step
 from gdl.engines.vllm import capacity, compat, compat_table, container, repairs, shell
 from gdl.engines.vllm.compat import Choice
+from gdl.engines.vllm.release_limits import ANY, Limits
 from gdl.engines.vllm.wheel_choice import Way
 from gdl.settings import Settings
 
@@ -37,9 +38,11 @@ asking=$!
 _UV_INSTALLER = "https://astral.sh/uv/install.sh"
 
 
-def choose(host: HostFacts, settings: Settings, *, cpu_allowed: bool, newest: str = "") -> Choice:
-    """The vLLM for this machine, not newer than `newest` where that is given. Raises DeployError
-    when nothing can run there."""
+def choose(
+    host: HostFacts, settings: Settings, *, cpu_allowed: bool, limits: Limits = ANY
+) -> Choice:
+    """The vLLM for this machine, within the limits. Raises DeployError when nothing can run
+    there."""
     _check_python_setting(settings.install.python)
     if host.os.casefold().startswith(("darwin", "macos", "windows")):
         raise DeployError(
@@ -49,19 +52,19 @@ def choose(host: HostFacts, settings: Settings, *, cpu_allowed: bool, newest: st
     runtime = settings.install.runtime
     if runtime == "container":
         container.require_docker(host)
-        return compat.for_image(host, settings.install, newest)
+        return compat.for_image(host, settings.install, limits)
     if host.has_gpu:
         try:
-            return compat.for_gpu(host, settings.install, newest)
+            return compat.for_gpu(host, settings.install, limits)
         except DeployError as error:
             if runtime != "auto" or not (host.docker and host.docker_gpus):
                 raise
             try:
-                return compat.for_image(host, settings.install, newest)
+                return compat.for_image(host, settings.install, limits)
             except DeployError:
                 raise error from None
     if cpu_allowed:
-        return compat.for_cpu(settings.install)
+        return compat.for_cpu(settings.install, limits)
     said = " ".join(host.gpu_error.split())[:300]
     raise DeployError(
         f"no usable GPU: {said or 'nvidia-smi lists none'}",
@@ -70,10 +73,10 @@ def choose(host: HostFacts, settings: Settings, *, cpu_allowed: bool, newest: st
 
 
 def otherwise(
-    host: HostFacts, model: Model, choice: Choice, settings: Settings, newest: str = ""
+    host: HostFacts, model: Model, choice: Choice, settings: Settings, limits: Limits
 ) -> Choice | None:
     """What to try when `choice` cannot be installed: the container image, if there is space."""
-    other = image_instead(host, choice, settings, newest)
+    other = image_instead(host, choice, settings, limits)
     try:
         if other is not None:
             capacity.require_disk(host, model, other)
@@ -83,14 +86,14 @@ def otherwise(
 
 
 def image_instead(
-    host: HostFacts, choice: Choice, settings: Settings, newest: str = ""
+    host: HostFacts, choice: Choice, settings: Settings, limits: Limits = ANY
 ) -> Choice | None:
     """The container image, where docker works and nobody asked for anything else."""
     if choice.image or settings.install.runtime != "auto":
         return None
     try:
         container.require_docker(host)
-        return compat.for_image(host, settings.install, newest)
+        return compat.for_image(host, settings.install, limits)
     except DeployError:
         return None
 
@@ -338,4 +341,4 @@ def location(model: Model) -> str:
         return f'"$HOME"/{shlex.quote(model.location[2:])}'
     if model.source == "packaged":
         return shlex.quote(f"./{model.location}")
-    return shlex.quote(model.location)
+    return shlex.quote(model.reference)

@@ -106,7 +106,7 @@ class Marketplace:
         query = replace(
             query,
             min_reliability=query.min_reliability or self._settings.min_reliability,
-            min_cuda=query.min_cuda or engine.least_cuda(self._settings),
+            min_cuda=query.min_cuda or engine.least_cuda(self._settings, model, query),
         )
         record = await self._track_records.of(None if model is None else model.served_name)
         return self._ranking(offers, query, in_force, hours, record).ranked(fits)

@@ -68,7 +68,9 @@ class ToyEngine:
         if query.quantization and query.quantization not in self.info.quantizations:
             raise UsageError(f"no toy is {query.quantization}", "tiny ones there are")
 
-    def least_cuda(self, settings: Settings) -> float | None:
+    def least_cuda(
+        self, settings: Settings, model: Model | None = None, query: OfferQuery | None = None
+    ) -> float | None:
         return None
 
     def first_of_all(self, settings: Settings) -> Step | None:
