@@ -104,7 +104,7 @@ async def test_look_and_plan(case: Case, tmp_path: Path, monkeypatch: pytest.Mon
             plan()
         assert case.refusal in caught.value.message and caught.value.hint
     else:
-        assert plan() == case.summary
+        assert plan() == f"{case.summary}; tools (hermes)"
 
 
 @pytest.mark.real

@@ -129,8 +129,7 @@ class DeploymentRegistry:
         engine = self._engines(rental.engine)
         model = Model(rental.served_name, "attached", rental.model, rental.served_name)
         deployment = await self._add(spec, engine, model)
-        begin = partial(self._reopen, deployment, rental)
-        await self._start(deployment, self._run(deployment, begin))
+        await self._start(deployment, self._run(deployment, partial(self._reopen, deployment, rental)))
         return deployment.id
 
     async def _run_telling_orphans(self, deployment: Deployment) -> None:
