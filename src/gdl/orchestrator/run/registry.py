@@ -126,10 +126,10 @@ class DeploymentRegistry:
             max_spend=max_spend,
             spent_before=spent_before,
         )
-        engine = self._engines(rental.engine)
         model = Model(rental.served_name, "attached", rental.model, rental.served_name)
-        deployment = await self._add(spec, engine, model)
-        await self._start(deployment, self._run(deployment, partial(self._reopen, deployment, rental)))
+        deployment = await self._add(spec, self._engines(rental.engine), model)
+        begin = partial(self._reopen, deployment, rental)
+        await self._start(deployment, self._run(deployment, begin))
         return deployment.id
 
     async def _run_telling_orphans(self, deployment: Deployment) -> None:
