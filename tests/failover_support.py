@@ -150,6 +150,7 @@ class Flags(TypedDict, total=False):
     read_only: bool
     sandbox: Mapping[str, object]
     timeouts: Mapping[str, float]
+    hub: Mapping[str, object]
 
 
 @contextlib.asynccontextmanager

@@ -12,6 +12,8 @@ from gdl.domain.model_names import HubName, hub_name
 from gdl.domain.servability import ModelKind, judge
 
 LLAMA = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
+LLAMAS = frozenset({"LlamaForCausalLM"}).__contains__
+"""What an engine knows."""
 SAFE = ("config.json", "model.safetensors", "tokenizer.json")
 
 
@@ -135,7 +137,7 @@ CASES: dict[str, tuple[ModelFacts, ModelKind, str, str]] = {
         facts(config={"architectures": ["TurbineForCausalLM"]}),
         ModelKind.UNKNOWN_ARCHITECTURE,
         "acme/model is of an architecture that the engine does not know: TurbineForCausalLM",
-        "a newer release of the engine may know it; else choose a variant that it knows",
+        "a newer release may know it: name that as install.version; else choose another model",
     ),
     "code of its own": (
         facts(
@@ -155,7 +157,7 @@ CASES: dict[str, tuple[ModelFacts, ModelKind, str, str]] = {
 def test_what_cannot_be_served_is_said_in_two_lines(
     known: ModelFacts, kind: ModelKind, what: str, helps: str
 ) -> None:
-    judged = judge(known, architectures=frozenset({"LlamaForCausalLM"}))
+    judged = judge(known, knows=LLAMAS)
     assert (judged.kind, judged.what, judged.helps) == (kind, what, helps)
     with pytest.raises(ModelRefused, match=r".") as caught:
         judged.check()
@@ -163,7 +165,7 @@ def test_what_cannot_be_served_is_said_in_two_lines(
 
 
 def test_what_can_be_served_is_not_held_up() -> None:
-    plain = judge(facts(), architectures=frozenset({"LlamaForCausalLM"}))
+    plain = judge(facts(), knows=LLAMAS)
     assert plain.servable and plain.notes == ()
     plain.check()
     # What the engine knows is its own affair, unless it is asked.
@@ -186,9 +188,8 @@ def test_trust_opens_what_only_a_risk_stands_against() -> None:
     pickled = facts("config.json", "pytorch_model.bin")
     own = facts(config={"architectures": ["X"], "auto_map": {"AutoModel": "m.X"}})
     for each in (pickled, own):
-        known = frozenset({"LlamaForCausalLM"})
-        assert not judge(each, architectures=known).servable
-        assert judge(each, trust=True, architectures=known).servable
+        assert not judge(each, knows=LLAMAS).servable
+        assert judge(each, trust=True, knows=LLAMAS).servable
     assert judge(own, trust=True).brings_code
 
 

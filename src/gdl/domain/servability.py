@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -100,12 +100,12 @@ def judge(
     *,
     token: bool = False,
     trust: bool = False,
-    architectures: Collection[str] | None = None,
+    knows: Callable[[str], bool] | None = None,
 ) -> Judgement:
     """What the facts say; nothing is held against a model of which only the name is known.
 
     token: the hub was asked with one. trust: the user takes the repository's own code, and
-    pickled weights. architectures: class names that the engine knows; None: it is not asked.
+    pickled weights. knows: whether the engine knows a class of config.json; None: it is not asked.
     """
     if facts.source in (FactsSource.NAME, FactsSource.CATALOGUE) or not facts.id:
         return Judgement(ModelKind.TEXT)
@@ -113,7 +113,7 @@ def judge(
         _other_purpose(facts)
         or _withheld(facts, token=token)
         or _unreadable_weights(facts, trust=trust)
-        or _unknown_architecture(facts, trust=trust, architectures=architectures)
+        or _unknown_architecture(facts, trust=trust, knows=knows)
         or Judgement(ModelKind.TEXT, notes=_notes(facts), brings_code=brings_code(facts))
     )
 
@@ -284,7 +284,7 @@ def _withheld(facts: ModelFacts, *, token: bool) -> Judgement | None:
 
 
 def _unknown_architecture(
-    facts: ModelFacts, *, trust: bool, architectures: Collection[str] | None
+    facts: ModelFacts, *, trust: bool, knows: Callable[[str], bool] | None
 ) -> Judgement | None:
     if facts.gguf is not None or facts.mistral_params:
         return None
@@ -294,14 +294,14 @@ def _unknown_architecture(
             f"{facts.id} has weights, but no config.json that says what they are",
             f"deploy {base_of(facts) or 'another copy'}, or a repository in transformers' form",
         )
-    if architectures is None or any(each in architectures for each in facts.architectures):
+    if knows is None or any(knows(each) for each in facts.architectures):
         return None
     named = one_line(", ".join(facts.architectures) or "no architecture at all", 80)
     if not brings_code(facts):
         return Judgement(
             ModelKind.UNKNOWN_ARCHITECTURE,
             f"{facts.id} is of an architecture that the engine does not know: {named}",
-            "a newer release of the engine may know it; else choose a variant that it knows",
+            "a newer release may know it: name that as install.version; else choose another model",
         )
     if trust:
         return None

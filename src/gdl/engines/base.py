@@ -193,6 +193,10 @@ class Engine(Protocol):
         """How it is to be served, likewise."""
         ...
 
+    def knows(self, architecture: str) -> bool:
+        """Whether some release can serve models of that class, as config.json names it."""
+        ...
+
     # -- what can be -----------------------------------------------------------------------------
 
     def check(self, spec: DeploymentSpec, model: Model, settings: Settings) -> None:

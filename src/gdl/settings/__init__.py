@@ -240,7 +240,8 @@ def _with_hub_environment(settings: Settings) -> Settings:
             hub["endpoint"] = checked_url(endpoint)
         except ValueError as error:
             raise UsageError(f"HF_ENDPOINT {error}", "correct or unset it") from None
-    if os.environ.get("HF_HUB_OFFLINE", "").strip().upper() in _TRUE:
+    told_offline = os.environ.get("HF_HUB_OFFLINE", "").strip().upper() in _TRUE
+    if told_offline and "offline" not in settings.hub.model_fields_set:
         hub["offline"] = True
     if hub:
         told["hub"] = settings.hub.model_copy(update=hub)

@@ -36,7 +36,7 @@ from gdl.engines.vllm import (
 from gdl.engines.vllm.compat import Choice
 from gdl.engines.vllm.flags import TRUST
 from gdl.engines.vllm.memory import VllmMemory
-from gdl.engines.vllm.recipes import recipe_of
+from gdl.engines.vllm.recipes import knows, recipe_of
 from gdl.engines.vllm.release_limits import ANY, Limits, limits_of
 from gdl.settings import Install, Settings
 
@@ -114,6 +114,9 @@ class VllmEngine:
             reasoning_parser=recipe.reasoning_parser,
             remote_code=recipe.trust_remote_code,
         )
+
+    def knows(self, architecture: str) -> bool:
+        return knows(architecture)
 
     def advice(self, model: Model) -> Advice:
         """By its recipe."""

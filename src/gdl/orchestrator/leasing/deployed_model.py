@@ -32,7 +32,9 @@ async def to_deploy(
     """The spec with all that is decided by now, and its model. Raises UsageError for what cannot
     work on any machine, and for what cannot be served at all, before money is spent."""
     found_one = await lookup.find(engine, spec.model)
-    lookup.judged(found_one, trust=bool(spec.trust_remote_code)).check()
+    # A release that the user names may know more than is known here.
+    asked = None if settings.install.version else engine
+    lookup.judged(found_one, engine=asked, trust=bool(spec.trust_remote_code)).check()
     model = checked(engine, spec, found_one, settings)
     if spec.query.model is None:
         # Its offers are asked for with its model in mind.

@@ -80,7 +80,9 @@ class Marketplace:
             return None
         model = resolved(engine, await self._lookup.find(engine, query.model), query)
         engine.check_load(query, model)
-        judged = self._lookup.judged(model)
+        judged = self._lookup.judged(
+            model, engine=None if self._settings.install.version else engine
+        )
         if judged.kind not in MAY_CHANGE:
             judged.check()
         return model

@@ -73,11 +73,15 @@ class ModelLookup:
         facts = self._hub.kept(name)
         return _without_hub(model, name, "") if facts is None else _with_facts(model, facts)
 
-    def judged(self, model: Model, *, trust: bool = False) -> Judgement:
-        """Whether it can be served at all, by what its repository holds."""
+    def judged(
+        self, model: Model, *, engine: Engine | None = None, trust: bool = False
+    ) -> Judgement:
+        """Whether it can be served at all, by what its repository holds; with an engine, whether
+        that knows its architecture."""
         if model.facts is None:
             return Judgement(ModelKind.TEXT)
-        return judge(model.facts, token=self._hub.has_token, trust=trust)
+        knows = None if engine is None else engine.knows
+        return judge(model.facts, token=self._hub.has_token, trust=trust, knows=knows)
 
     def _named(self, engine: Engine, typed: str) -> Model:
         """By alias, id, page of the hub, or path. Raises UsageError."""

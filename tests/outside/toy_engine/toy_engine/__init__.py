@@ -58,6 +58,9 @@ class ToyEngine:
     def capabilities(self, model: Model) -> Capabilities:
         return Capabilities()
 
+    def knows(self, architecture: str) -> bool:
+        return True
+
     def advice(self, model: Model) -> Advice:
         return Advice()
 
