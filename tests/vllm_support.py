@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from gdl.simulator.programs.vllm_api import Api, Served
+from gdl.simulator.programs.vllm_parsers import NO_PARSERS, Parsers
 from gdl.simulator.programs.vllm_script import Script
 
 SICK = "EngineCore encountered an issue"
@@ -27,7 +28,8 @@ def _lives_on() -> None:
 
 @dataclass
 class FakeVllm(Script):
-    """See Script for what can be ordered. connections: as many as there have been."""
+    """See Script for what can be ordered. connections: as many as there have been. parsers: what it
+    was started with."""
 
     model: str = "tiny"
     api_key: str = ""
@@ -36,6 +38,7 @@ class FakeVllm(Script):
     first_delay_s: float | None = 0.0
     token_delay_s: float | None = 0.0
     connections: int = 0
+    parsers: Parsers = NO_PARSERS
 
     @property
     def url(self) -> str:
@@ -54,6 +57,7 @@ class FakeVllm(Script):
             die=_lives_on,
             seats=10_000,
             template_tokens=0,
+            parsers=self.parsers,
         )
         self._api = Api(served, self)
         self._tasks: set[asyncio.Task[None]] = set()

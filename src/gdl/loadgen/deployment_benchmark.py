@@ -66,12 +66,19 @@ async def run_bench(
     )
 
 
+_THINKING_TOKENS = 1024
+"""For the answer of a model that reasons before it."""
+
+
 async def _run_quality(
     client: Endpoint, model: str, on_answer: Callable[[QualityAnswer], None]
 ) -> list[QualityAnswer]:
     answers = []
     for prompt in load_prompts().quality:
         result = await ask(client, model, prompt.prompt, max_tokens=prompt.max_tokens)
+        if result.ok and not result.text.strip() and result.finish_reason == "length":
+            # It thinks before it answers.
+            result = await ask(client, model, prompt.prompt, max_tokens=_THINKING_TOKENS)
         answers.append(judge(prompt, result))
         on_answer(answers[-1])
     return answers

@@ -207,9 +207,10 @@ class Server(_Whom):
     at: where it happens. import: before vLLM starts (exit 86); arguments, loading, memory: while
     it starts; silent: it lives, says its text, and never listens; loop: it starts again and again;
     request: it dies at its first generation; sick: every generation is answered with HTTP 500;
-    template: it has no chat template, and answers chats with HTTP 400; serving: it dies `after`
-    seconds later; killed: its engine is killed, and it ends by itself with status 0 (while it
-    starts: 1); orphaned: a signal (status - 128) ends it, and its engine runs on. These two happen
+    template: it has no chat template, and answers chats with HTTP 400; unable: it calls no tools
+    and does not reason, whatever it was started for; serving: it dies `after` seconds later;
+    killed: its engine is killed, and it ends by itself with status 0 (while it starts: 1);
+    orphaned: a signal (status - 128) ends it, and its engine runs on. These two happen
     in `phase`.
     logs: one of them is drawn from the seed. cured_by: a regular expression; a start whose command
     line, environment or history of installations matches goes well. times: how many starts of a
@@ -227,6 +228,7 @@ class Server(_Whom):
         "request",
         "sick",
         "template",
+        "unable",
         "serving",
         "killed",
         "orphaned",

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import re
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -16,6 +15,18 @@ from typing import Any
 
 from .vllm_http import Abort, Request, begin_stream, end_stream, event, read_request, respond
 from .vllm_metrics import Metrics
+from .vllm_parsers import (
+    CONTENT,
+    NO_PARSERS,
+    Parsers,
+    Piece,
+    delta,
+    finish_reason,
+    message,
+    pieces,
+    refusal,
+    words,
+)
 from .vllm_script import NO_TEMPLATE, Script
 
 LABEL = "(simulated)"
@@ -39,7 +50,7 @@ class Served:
     """token_s: seconds for one token of one request, at speed 1. seats: requests that run at a
     time; the others wait. trouble: request, sick, template or "": what goes wrong with generations.
     trouble_text: what it says. die: ends the process. template_tokens: what the chat template adds
-    to a prompt."""
+    to a prompt. parsers: of tool calls and reasoning."""
 
     model: str
     longest: int
@@ -52,6 +63,7 @@ class Served:
     die: Callable[[], None]
     seats: int = 256
     template_tokens: int = 8
+    parsers: Parsers = NO_PARSERS
 
     @property
     def first_s(self) -> float:
@@ -136,6 +148,8 @@ class Api:
             return 400, served.trouble_text.strip()
         if chat and not script.chat_template:
             return 400, NO_TEMPLATE
+        if chat and (wrong := refusal(body, served.parsers)):
+            return 400, wrong
         return None
 
     async def _generate(self, request: Request, writer: asyncio.StreamWriter, chat: bool) -> None:
@@ -186,11 +200,17 @@ class Api:
         elif text is None:
             chance = random.Random(prompt)  # noqa: S311 - a simulation
             text = f"{LABEL} " + " ".join(chance.choice(WORDS) for _ in range(limit))
-        tokens = re.findall(r"\s*\S+", text)
-        reason = "length" if len(tokens) > limit else "stop"
+        tokens = self._pieces(body, text, chat)
+        reason = "length" if len(tokens) > limit else finish_reason(body, tokens)
         added = self._served.template_tokens if chat else 0
         self._number += 1
         return Generation(chat, tokens[:limit], reason, len(prompt.split()) + added)
+
+    def _pieces(self, body: dict[str, Any], text: str, chat: bool) -> list[Piece]:
+        if not chat:
+            return words(CONTENT, text)
+        thinks, habit = self._script.thinks, self._script.tool_habit
+        return pieces(body, text, self._served.parsers, thinks=thinks, tool_habit=habit)
 
     def _first_delay(self, answer: Generation) -> float:
         if self._script.first_delay_s is not None:
@@ -242,7 +262,8 @@ class Api:
             if await self._misbehaves(place, writer):
                 return False
             ended = answer.reason if place == answer.count - 1 else None
-            one = choice({"content": token}, ended) if answer.chat else text_choice(token, ended)
+            said = delta(token, f"chatcmpl-tool-{self._number}")
+            one = choice(said, ended) if answer.chat else text_choice(token.text, ended)
             event(writer, head | {"choices": [one]})
             due = self._next_due(due)
             if due - time.perf_counter() > 0.001 and ended is None:
@@ -276,12 +297,11 @@ class Api:
         }
 
     def _whole(self, answer: Generation) -> dict[str, Any]:
-        text = "".join(answer.tokens)
         if answer.chat:
-            message = {"role": "assistant", "content": text}
-            one = {"index": 0, "message": message, "logprobs": None, "finish_reason": answer.reason}
+            said = message(answer.tokens, f"chatcmpl-tool-{self._number}")
+            one = {"index": 0, "message": said, "logprobs": None, "finish_reason": answer.reason}
         else:
-            one = text_choice(text, answer.reason)
+            one = text_choice("".join(token.text for token in answer.tokens), answer.reason)
         body = self._head(answer.whole) | {"choices": [one]}
         return body | ({"usage": answer.usage()} if self._script.usage else {})
 
@@ -291,7 +311,7 @@ class Generation:
     """An answer that is being given."""
 
     chat: bool
-    tokens: list[str]
+    tokens: list[Piece]
     reason: str
     prompt_tokens: int
 
@@ -315,8 +335,8 @@ class Generation:
         }
 
 
-def choice(delta: dict[str, str], reason: str | None) -> dict[str, Any]:
-    return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+def choice(said: dict[str, Any], reason: str | None) -> dict[str, Any]:
+    return {"index": 0, "delta": said, "logprobs": None, "finish_reason": reason}
 
 
 def text_choice(text: str, reason: str | None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from .vllm_http import Request
+from .vllm_parsers import CALLS
 
 NO_TEMPLATE = (
     "As of transformers v4.44, default chat template is no longer allowed, so you must provide a "
@@ -25,7 +26,9 @@ class Script:
     first_delay_s, token_delay_s: the least before and between tokens; None: as of the simulated
     GPU. statuses: (path -> (status, body))
     answered in place of what the path would do. fail_next: as many generation requests get an HTTP
-    500. usage: whether tokens are counted. After `*_after` tokens of a stream: truncate ends it
+    500. thinks: what the model thinks before an answer; "": it does not reason. tool_habit: what it
+    does with tools (vllm_parsers.py).
+    usage: whether tokens are counted. After `*_after` tokens of a stream: truncate ends it
     without [DONE], reset cuts the connection, stall holds it until the server closes, error puts an
     error object into the stream. raw_events: `data:` payloads to send in place of an answer;
     content_type: what a stream calls itself.
@@ -39,6 +42,8 @@ class Script:
     token_delay_s: float | None = None
     health_status: int = 200
     chat_template: bool = True
+    thinks: str = ""
+    tool_habit: str = CALLS
     usage: bool = True
     statuses: dict[str, tuple[int, str]] = field(default_factory=dict)
     fail_next: int = 0

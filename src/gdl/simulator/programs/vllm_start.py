@@ -21,6 +21,7 @@ from typing import Any
 from .vllm_api import LABEL, Api, Served
 from .vllm_engine import LOADING, STARTING, EngineFault
 from .vllm_host import Host
+from .vllm_parsers import CALLS, WORDS, Parsers
 from .vllm_script import Script
 
 INSTALLED = Path("venv/installed")
@@ -89,8 +90,8 @@ def parameters_b(model: str) -> float:
 class Start:
     """The way from the first import to a server that listens."""
 
-    def __init__(self, options: argparse.Namespace, host: Host) -> None:
-        self.options = options
+    def __init__(self, options: argparse.Namespace, host: Host, usual: argparse.Namespace) -> None:
+        self.options, self.usual = options, vars(usual)
         self.host = host
         self.fault = host.fault()
         self.weights_gib = parameters_b(options.model) * 2 / 1.0737
@@ -126,9 +127,11 @@ class Start:
         say("       █     █     █▄   ▄█", place="api_utils.py:347")
         say(f" ▄▄ ▄█ █     █     █ ▀▄▀ █  version {VERSION} {LABEL}", place="api_utils.py:347")
         say(f"  █▄█▀ █     █     █     █  model   {options.model}", place="api_utils.py:347")
-        shown = {"host": options.host, "port": options.port, "model": options.model}
-        if options.max_model_len:
-            shown["max_model_len"] = options.max_model_len
+        shown = {
+            name: value
+            for name, value in vars(options).items()
+            if value != self.usual.get(name) and name != "verify"
+        }
         say(f"non-default args: {shown}", place="api_utils.py:286")
         say("Resolved architecture: LlamaForCausalLM", place="model.py:733")
         say(f"Using max model len {options.max_model_len or 4096}", place="model.py:2152")
@@ -229,7 +232,7 @@ def restart_for_ever(options: argparse.Namespace, host: Host) -> None:
     while host.owner_lives():
         child = os.fork()
         if child == 0:
-            Start(options, host).run(options.verify)
+            Start(options, host, options).run(options.verify)
             os._exit(1)
         os.waitpid(child, 0)
         time.sleep(0.2)
@@ -252,12 +255,17 @@ def served(start: Start) -> Served:
         trouble_text=fault.get("text", ""),
         die=lambda: fail(fault),
         seats=start.seats,
+        parsers=Parsers(
+            options.tool_call_parser, options.enable_auto_tool_choice, options.reasoning_parser
+        ),
     )
 
 
 async def serve(listener: socket.socket, start: Start) -> None:
     """Until the machine ends, or the fault wants it."""
-    script = Script()
+    able = start.fault.get("at") != "unable"
+    thinks = f"{LABEL} first this, then that." if able and start.options.reasoning_parser else ""
+    script = Script(thinks=thinks, tool_habit=CALLS if able else WORDS)
     api, fault = Api(served(start), script), start.fault
     server = await asyncio.start_server(api.accept, sock=listener, limit=2**20)
     port = listener.getsockname()[1]
@@ -307,11 +315,14 @@ def main(host: Host) -> None:
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--max-model-len", type=_length, default=0)
     parser.add_argument("--max-num-seqs", type=int, default=256)
+    parser.add_argument("--tool-call-parser", default="")
+    parser.add_argument("--enable-auto-tool-choice", action="store_true")
+    parser.add_argument("--reasoning-parser", default="")
     parser.add_argument("--tensor-parallel-size", "-tp", type=int, default=1)
     options, _ = parser.parse_known_args()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: os._exit(0))
-    start = Start(options, host)
+    start = Start(options, host, parser.parse_args([]))
     if start.fault.get("at") == "loop":
         restart_for_ever(options, host)
         return
