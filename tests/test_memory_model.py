@@ -71,6 +71,7 @@ def asked(options: Mapping[str, Any]) -> tuple[Load, GpuKind]:
         batch_tokens=options["batch"] or 0,
         prefix_caching=extra.get("enable_prefix_caching"),
         async_scheduling=extra.get("async_scheduling"),
+        language_only=extra.get("language_model_only", False),
     )
     return load, gpu
 
@@ -78,10 +79,13 @@ def asked(options: Mapping[str, Any]) -> tuple[Load, GpuKind]:
 @pytest.mark.parametrize("path", MORE, ids=lambda path: path.stem)
 def test_more_models_gpus_and_options(path: Path) -> None:
     case = load_json(path)
-    model, truth = architecture.read(case["config"]), case["truth"]
+    model = architecture.read(case["config"], quantization=case.get("quantization"))
+    truth = case["truth"]
     load, gpu = asked(case["options"])
-    gpus = load.tensor_parallel
-    assert loaded_bytes(model, gpus) == pytest.approx(truth["weights_bytes"], rel=WEIGHTS)
+    gpus, text = load.tensor_parallel, load.language_only
+    assert loaded_bytes(model, gpus, language_only=text) == pytest.approx(
+        truth["weights_bytes"], rel=WEIGHTS
+    )
     pool = cache(model, load, gpu)
     for tokens, needed in truth["need"].items():
         assert pool.bytes_of(int(tokens)) == pytest.approx(needed, rel=KV), tokens

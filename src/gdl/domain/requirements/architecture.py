@@ -11,9 +11,10 @@ from typing import Any
 from gdl.domain.requirements.blocks import ONLY_MAMBA, Block, blocks_of
 from gdl.domain.requirements.feed_forward import FeedForward
 from gdl.domain.requirements.fields import Fields, UnreadableConfigError, text_part
+from gdl.domain.requirements.heads import heads_of, hidden_of
 from gdl.domain.requirements.known import KNOWN
 from gdl.domain.requirements.layers import AttentionLayer, CacheKind, Layer, Part, Split
-from gdl.domain.requirements.mixers import Mixers, heads_of, hidden_of
+from gdl.domain.requirements.mixers import Mixers
 from gdl.domain.requirements.quantization import NONE, Quantization, quantization_of
 from gdl.domain.requirements.tally import Tally
 from gdl.domain.requirements.towers import tower_parts

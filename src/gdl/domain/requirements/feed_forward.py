@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from gdl.domain.requirements.blocks import experts_of, of_block
 from gdl.domain.requirements.fields import Fields
+from gdl.domain.requirements.heads import hidden_of
 from gdl.domain.requirements.layers import Split
-from gdl.domain.requirements.mixers import hidden_of
 from gdl.domain.requirements.tally import Tally
 
 _WITHOUT_GATE = """

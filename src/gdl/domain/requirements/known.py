@@ -11,7 +11,7 @@ _MODEL_TYPES = """
     gpt_bigcode gpt_neox gpt_oss gptj granite granite_swa granitemoe granitemoe_swa
     granitemoehybrid granitemoeshared hunyuan_v1_dense hunyuan_v1_moe hy_v3 internlm2
     internlm3 jais2 jamba kimi_k2 kimi_linear laguna lfm2 lfm2_moe lfm2_vl llama llama4
-    mamba mamba2 mimo mimo_v2 mimo_v2_flash minicpm minimax_m2 minimax_m3 minimax_m3_vl
+    mamba mamba2 mimo mimo_v2 mimo_v2_flash minicpm deepseek_v4 minimax_m2 minimax_m3 minimax_m3_vl
     ministral3 mistral mistral3 mistral4 mixtral muse_glimmer nemotron nemotron-nas
     nemotron_h olmo olmo2 olmo3 olmo_hybrid olmoe opt orion phi phi3 phimoe qwen2 qwen2_5_vl
     qwen2_moe qwen2_vl qwen3 qwen3_5 qwen3_5_moe qwen3_moe qwen3_next qwen3_omni_moe

@@ -19,6 +19,8 @@ class CacheKind(StrEnum):
     """One compressed vector for every token, whatever the number of heads."""
     INDEXER = "indexer"
     """The keys by which sparse attention picks its tokens."""
+    COMPRESSED = "compressed"
+    """A window of tokens, and what came before in compressed form."""
     CROSS = "cross"
     """Keys and values of what the encoder read."""
     MAMBA1 = "mamba1"
@@ -63,7 +65,20 @@ class StateLayer:
     state_bytes: int = 0
 
 
-Layer = AttentionLayer | StateLayer
+@dataclass(frozen=True, slots=True)
+class CompressedLayer:
+    """A layer that keeps the last `window` tokens, and of those before them one vector for every
+    `ratio` of them; 0: nothing. index_size: of the keys by which it picks among those; 0: it picks
+    none."""
+
+    head_size: int
+    window: int
+    ratio: int
+    index_size: int
+    kind: CacheKind = CacheKind.COMPRESSED
+
+
+Layer = AttentionLayer | StateLayer | CompressedLayer
 
 
 class Split(StrEnum):

@@ -6,7 +6,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from gdl.domain.requirements.architecture import Architecture
-from gdl.domain.requirements.layers import AttentionLayer, CacheKind, StateLayer
+from gdl.domain.requirements.layers import AttentionLayer, CacheKind, CompressedLayer, Layer
 from gdl.domain.requirements.quantization import FULL_BITS
 
 SIZES = (1, 2, 4, 8, 16)
@@ -26,7 +26,9 @@ def refusal(model: Architecture, gpus: int) -> str:
     return _matrices(model, gpus)
 
 
-def _layer(layer: AttentionLayer | StateLayer, gpus: int) -> str:
+def _layer(layer: Layer, gpus: int) -> str:
+    if isinstance(layer, CompressedLayer):
+        return ""
     if isinstance(layer, AttentionLayer):
         if layer.kind in (CacheKind.MLA, CacheKind.INDEXER):
             return ""

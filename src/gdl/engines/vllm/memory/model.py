@@ -9,9 +9,10 @@ from gdl.domain.requirements.allocation import Allocation, GpuKind, Load
 from gdl.domain.requirements.architecture import Architecture
 from gdl.domain.requirements.estimate import MemoryModel
 from gdl.domain.requirements.fit import Holding, fitted
+from gdl.domain.requirements.layers import CompressedLayer
 from gdl.domain.requirements.shape import CONCURRENCY, CONTEXT, ModelShape, Need
 from gdl.domain.requirements.weights import loaded_bytes
-from gdl.engines.vllm.memory import defaults, dividing
+from gdl.engines.vllm.memory import compressed, defaults, dividing
 from gdl.engines.vllm.memory.groups import Cache, cache_of
 from gdl.engines.vllm.memory.overhead import overhead_bytes
 from gdl.engines.vllm.memory.specs import specs_of
@@ -69,6 +70,9 @@ class VllmMemory:
 
 def cache(model: Architecture, load: Load, gpu: GpuKind) -> Cache:
     """The pool of blocks on one GPU."""
+    own = [(x, count) for x, count in model.counted_layers if isinstance(x, CompressedLayer)]
+    if own:
+        return compressed.cache_of(own, defaults.tokens_in_flight(model, load, gpu))
     encoder = defaults.batch_tokens(model, load, gpu) if model.encoder_context else 0
     return cache_of(
         specs_of(model, load, gpu), defaults.tokens_in_flight(model, load, gpu), encoder

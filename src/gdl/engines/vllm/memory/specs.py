@@ -7,7 +7,7 @@ from math import lcm
 
 from gdl.domain.requirements.allocation import GpuKind, Load
 from gdl.domain.requirements.architecture import Architecture
-from gdl.domain.requirements.layers import AttentionLayer, CacheKind, StateLayer
+from gdl.domain.requirements.layers import AttentionLayer, CacheKind, CompressedLayer, StateLayer
 from gdl.engines.vllm.memory import defaults
 
 GROWING = frozenset({CacheKind.FULL, CacheKind.MLA, CacheKind.INDEXER})
@@ -48,6 +48,8 @@ def specs_of(model: Architecture, load: Load, gpu: GpuKind) -> dict[Spec, int]:
         pages = block * token
     found: dict[Spec, int] = {}
     for layer, count in model.counted_layers:
+        if isinstance(layer, CompressedLayer):
+            continue
         if isinstance(layer, StateLayer):
             spec = _state(layer, load, tp, pages, alone=not attention)
         else:
