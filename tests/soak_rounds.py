@@ -88,8 +88,8 @@ class Round:
             if processes.over(self._market, 20) is None:
                 self._wrong("the market does not end")
                 self._end(self._market)
-            for pid in _processes_in(self._folder):
-                self._wrong(f"process {pid} of a machine is left")
+            for pid, line in _left_in(self._folder).items():
+                self._wrong(f"process {pid} of a machine is left: {line}")
         with contextlib.suppress(ChildProcessError):
             self._wrong(f"a process is left: {os.waitpid(-1, os.WNOHANG)}")
 
@@ -338,15 +338,23 @@ class _Journaled:
         return [e for e in self.entries if e["session_id"] == session_id]
 
 
-def _processes_in(folder: Path) -> list[int]:
-    """Those that work in a folder or were started from it."""
-    found = []
+def _left_in(folder: Path) -> dict[int, str]:
+    """Processes that work in a folder or were started from it, and their command lines; those
+    that were killed just now have a moment to go, which a busy machine needs."""
+    deadline = time.monotonic() + 5.0
+    while (found := _processes_in(folder)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return found
+
+
+def _processes_in(folder: Path) -> dict[int, str]:
+    found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
                 line = (entry / "cmdline").read_bytes().decode(errors="replace")
                 if str(folder) in line or str(folder) in os.readlink(entry / "cwd"):
-                    found.append(int(entry.name))
+                    found[int(entry.name)] = line.replace("\0", " ")[:200]
     return found
 
 
