@@ -18,11 +18,14 @@ from gdl.hub.facts_cache import FactsCache
 from gdl.settings import Settings
 
 if TYPE_CHECKING:
+    import httpx
+
     from gdl.hub.http import HubHttp
 
 _Told = TypeVar("_Told")
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
+SIMULATED_ENDPOINT = "http://hub.sandbox"
 OFFLINE = "offline: the hub was not asked"
 _AWAY_FOR = timedelta(seconds=30)
 """How long a hub that did not answer is not asked again: a screen must not wait for it twice."""
@@ -52,16 +55,23 @@ def search_words(typed: str) -> tuple[str, ...]:
 
 
 class Hub:
-    """The hub that the settings name. Asked only when something is asked of this."""
+    """The hub that the settings name. Asked only when something is asked of this.
+
+    simulated: makes the way to a hub that stands for the public one.
+    """
 
     def __init__(
         self,
         settings: Settings,
         clock: Callable[[], datetime],
+        *,
+        simulated: Callable[[], httpx.AsyncBaseTransport] | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock
-        self.endpoint = settings.hub.endpoint or DEFAULT_ENDPOINT
+        self._simulated = None if settings.hub.endpoint else simulated
+        public = DEFAULT_ENDPOINT if self._simulated is None else SIMULATED_ENDPOINT
+        self.endpoint = settings.hub.endpoint or public
         self.offline = settings.hub.offline
         self.has_token = settings.hf_token is not None
         self.cache = FactsCache(settings.data_dir / "hub", self.endpoint)
@@ -188,10 +198,12 @@ class Hub:
             # Its library takes a moment to import, and not every run needs it.
             make = await asyncio.to_thread(_http_class)
             token = self._settings.hf_token
+            made = None if self._simulated is None else await asyncio.to_thread(self._simulated)
             self._client = self._client or make(
                 self.endpoint,
                 None if token is None else Secret(token.get_secret_value()),
                 timeout_s=self._settings.timeouts.hub,
+                transport=made,
             )
         return self._client
 
