@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gdl.domain.requirements.layers import CacheKind, CompressedLayer
-from gdl.engines.vllm.memory.groups import Cache
+from gdl.engines.vllm.memory.groups import Bucket, Cache, packed
 from gdl.engines.vllm.memory.specs import Spec
 
 _ROW = 584
@@ -22,16 +22,13 @@ _WINDOW_BLOCK, _LONG_BLOCK = 64, 256
 _OVERLAPPING = 4
 """Compressing so few tokens, neighbouring groups of them overlap."""
 
-_Bucket = dict[int, int]
-"""Layers by the size of their pages."""
-
 
 def cache_of(layers: Sequence[tuple[CompressedLayer, int]], in_flight: int) -> Cache:
     """The pool for these layers and how many there are of each."""
     window = layers[0][0].window
-    windows: _Bucket = {}
-    compressed: _Bucket = {}
-    states: dict[int, _Bucket] = {}
+    windows: Bucket = {}
+    compressed: Bucket = {}
+    states: dict[int, Bucket] = {}
     for layer, count in layers:
         _add(windows, _page(_WINDOW_BLOCK * _ROW), count)
         if not layer.ratio:
@@ -49,37 +46,7 @@ def cache_of(layers: Sequence[tuple[CompressedLayer, int]], in_flight: int) -> C
         overlap = 2 if ratio == _OVERLAPPING else 1
         block = 4 if ratio == _OVERLAPPING else 8
         made.append((Spec(CacheKind.SLIDING, block, 0, ratio * overlap), state))
-    return _packed(made, in_flight)
-
-
-def _packed(buckets: list[tuple[Spec, _Bucket]], in_flight: int) -> Cache:
-    """Buckets that have as many layers of each size are a pattern that repeats; they are cut into
-    groups of equally many repeats."""
-    balanced = [len(set(bucket.values())) == 1 for _, bucket in buckets]
-    repeats = [max(bucket.values()) for _, bucket in buckets]
-    least = max(
-        (
-            count
-            for count, same, (_, bucket) in zip(repeats, balanced, buckets, strict=True)
-            if same and len(bucket) > 1
-        ),
-        default=0,
-    )
-    counts = [count for count, same in zip(repeats, balanced, strict=True) if same]
-    each = _common(counts, least) if least and counts else 0
-    groups, widest = [], 0
-    for (spec, bucket), count, same in zip(buckets, repeats, balanced, strict=True):
-        parts = -(-count // each) if each and same else 1
-        widest = max(widest, sum(-(-n // parts) * page for page, n in bucket.items()))
-        groups.append((spec, parts))
-    return Cache(widest, tuple(groups), in_flight, 0)
-
-
-def _common(counts: list[int], least: int) -> int:
-    """The size from `least` up to which these counts are rounded up with the least waste; of equal
-    ones the greatest."""
-    sizes = range(least, max(max(counts), least) + 1)
-    return min(sizes, key=lambda size: (sum(-count % size for count in counts), -size))
+    return packed(made, in_flight, 0)
 
 
 def _state_block(layer: CompressedLayer) -> int:
@@ -95,5 +62,5 @@ def _page(size: int) -> int:
     return -(-size // _UNIT) * _UNIT
 
 
-def _add(bucket: _Bucket, page: int, count: int) -> None:
+def _add(bucket: Bucket, page: int, count: int) -> None:
     bucket[page] = bucket.get(page, 0) + count

@@ -62,5 +62,5 @@ def block_tokens(model: Architecture, load: Load, gpu: GpuKind) -> int:
     if model.sparse:
         return 64 if model.latent else 128
     if model.latent:
-        return 128 if major == _BLACKWELL else _BLOCK
+        return 32 if major == _BLACKWELL else _BLOCK
     return 64 if major == _HOPPER and small and model.head_size == 512 else _BLOCK

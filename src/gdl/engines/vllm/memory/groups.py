@@ -53,6 +53,8 @@ def cache_of(specs: dict[Spec, int], in_flight: int, encoder: int) -> Cache:
         longest = max(specs, key=lambda spec: spec.copies or -spec.block)
         return Cache(per_block, ((longest, 1),) if specs else (), in_flight, encoder)
     unified = _one_page(specs)
+    if unified is None and any(spec.copies for spec in specs):
+        return packed(_buckets(specs), in_flight, encoder)
     if unified is None:
         # Sliding windows beside MLA: pages of different size, so that they are kept in full.
         full = next(spec.block for spec in specs if spec.kind is CacheKind.MLA)
@@ -100,3 +102,62 @@ def _one_page(specs: dict[Spec, int]) -> dict[Spec, int] | None:
 
 def _up(number: int, unit: int) -> int:
     return -(-number // unit)
+
+
+Bucket = dict[int, int]
+"""Layers by the size of their pages."""
+
+
+def _buckets(specs: dict[Spec, int]) -> list[tuple[Spec, Bucket]]:
+    """Those that need as many blocks as each other, together."""
+    made: list[tuple[Spec, Bucket]] = []
+    for spec, count in specs.items():
+        for other, bucket in made:
+            if _alike([other, spec]):
+                bucket[spec.page] = bucket.get(spec.page, 0) + count
+                break
+        else:
+            made.append((spec, {spec.page: count}))
+    return made
+
+
+def packed(buckets: list[tuple[Spec, Bucket]], in_flight: int, encoder: int) -> Cache:
+    """Blocks that hold layers of different size side by side.
+
+    Buckets that have as many layers of each size are a pattern that repeats; they are cut into
+    groups of equally many repeats. States are cut to what a block holds anyway.
+    """
+    balanced = [len(set(bucket.values())) == 1 for _, bucket in buckets]
+    repeats = [max(bucket.values()) for _, bucket in buckets]
+    rows = list(zip(buckets, balanced, repeats, strict=True))
+    least = max((n for (_, bucket), same, n in rows if same and len(bucket) > 1), default=0)
+    each = _common([n for _, same, n in rows if same], least) if least else 0
+
+    def is_state(spec: Spec) -> bool:
+        return bool(spec.copies) or (not each and spec.kind is CacheKind.SLIDING)
+
+    parts = [_up(n, each) if each and same else 1 for _, same, n in rows]
+    anchor = max(
+        _widest(bucket, sum(bucket.values()) if is_state(spec) else count)
+        for (spec, bucket), count in zip(buckets, parts, strict=True)
+    )
+    groups, widest = [], 0
+    for (spec, bucket), count in zip(buckets, parts, strict=True):
+        if is_state(spec):
+            fitting = max(anchor // min(bucket), 1)
+            count = max(count, _up(sum(bucket.values()), fitting))
+        widest = max(widest, _widest(bucket, count))
+        groups.append((spec, count))
+    return Cache(widest, tuple(groups), in_flight, encoder)
+
+
+def _widest(bucket: Bucket, groups: int) -> int:
+    """Bytes of the largest of so many groups."""
+    return sum(_up(count, groups) * page for page, count in bucket.items())
+
+
+def _common(counts: list[int], least: int) -> int:
+    """The size from `least` up to which these counts are rounded up with the least waste; of equal
+    ones the greatest."""
+    sizes = range(least, max(max(counts), least) + 1)
+    return min(sizes, key=lambda size: (sum(-count % size for count in counts), -size))
