@@ -145,10 +145,10 @@ def _arguments(tool: dict[str, Any]) -> str:
     """What its schema requires, made up."""
     schema = tool.get("parameters")
     schema = schema if isinstance(schema, dict) else {}
-    kinds = schema.get("properties") or {}
+    properties = schema.get("properties") or {}
     worths: dict[str, Any] = {"integer": 1, "number": 1.5, "boolean": True, "array": []}
     values = {
-        name: worths.get(kinds.get(name, {}).get("type"), "Paris")
+        name: worths.get(properties.get(name, {}).get("type"), "Paris")
         for name in schema.get("required") or ()
     }
     return json.dumps(values)
