@@ -40,9 +40,9 @@ async def test_it_tells_what_the_catalogue_knows_as_the_real_hub_would(hub: Hub)
     for entry in told[:: len(told) // 12]:
         facts = await hub.facts(HubName(entry.id))
         assert facts.source is FactsSource.HUB
-        assert facts.config == entry.config
+        assert facts.config == entry.config or entry.gated
         assert facts.weights_bytes == entry.facts().weights_bytes
-        assert facts.gated == entry.gated or facts.withheld
+        assert facts.gated == bool(facts.withheld) == entry.gated
         assert facts.license == entry.license
 
 

@@ -51,9 +51,8 @@ def _repository(entry: Entry, variant: Variant | None) -> Iterator[Repository]:
     """Nothing for a model of which too little is known to tell it as its repository would."""
     facts = entry.facts(variant)
     if variant is not None and variant.format.name == "gguf":
-        yield Repository(
-            facts.id, _gguf_files(entry), _info(entry, facts) | {"library_name": "gguf"}
-        )
+        info = {**_info(entry, facts), "library_name": "gguf"}
+        yield Repository(facts.id, _gguf_files(entry), info)
     elif facts.config and facts.weights_bytes:
         files = {
             "config.json": table(facts.config),
