@@ -32,8 +32,9 @@ from gdl.domain.ranking import rank
 from gdl.domain.session import Session, SessionStatus
 from gdl.domain.spec import DeploymentSpec
 from gdl.domain.summary import AttemptSummary
+from gdl.orchestrator.api.model_views import ModelRow
 from gdl.orchestrator.api.ports import OrchestratorApi
-from gdl.orchestrator.api.views import ModelRow, PastDeployment, ResumableDeployment, SessionRow
+from gdl.orchestrator.api.views import PastDeployment, ResumableDeployment, SessionRow
 
 ID = "20260101-120000-abcdef"
 REPORT = BenchReport(

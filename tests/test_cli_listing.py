@@ -126,7 +126,6 @@ def test_sessions_show_price_and_time_left(
 def test_the_other_lists(scripted: Scripted, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, words in (
         (("costs",), ("vastai", "$1.50 USD", "2 sessions, 3.00 hours")),
-        (("models",), ("smollm2-135m", "0.14 B", "2.1 GB")),
         (("doctor",), ("ok", "OpenSSH 9", "hint: get uv")),
         (("health", "x"), ("health", "passed", "12 ms")),
         (("bench", "x"), ("output tokens per second", "4 of 5 answers right")),

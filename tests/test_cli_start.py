@@ -163,7 +163,7 @@ def test_a_proxy_or_certificates_of_no_use_are_told(
 
 def test_a_data_folder_of_no_use_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    done = gdl(tmp_path, "models", GDL_DATA_DIR=str(tmp_path / "file" / "data"))
+    done = gdl(tmp_path, "exclusions", GDL_DATA_DIR=str(tmp_path / "file" / "data"))
     assert done.returncode == 2
     first, second = done.stderr.splitlines()
     assert first.startswith("error: the data folder") and first.endswith("Not a directory")

@@ -39,15 +39,14 @@ from gdl.domain.remedies import Remedy, RemedyKind
 from gdl.domain.session import Session, SessionStatus
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines.registry import get
+from gdl.orchestrator.api.model_views import ModelRow, SizedModel
 from gdl.orchestrator.api.views import (
-    ModelRow,
     PastDeployment,
     PublicRow,
     ReachedEndpoint,
     Readings,
     ResumableDeployment,
     SessionRow,
-    SizedModel,
     TunnelRow,
 )
 from gdl.orchestrator.leasing.model_lookup import found

@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from gdl.cli import exit_codes
-from gdl.cli.commands import exclusions
+from gdl.cli.commands import exclusions, models
 from gdl.cli.commands.attach import attach
 from gdl.cli.commands.bench import bench
 from gdl.cli.commands.benchmarks import benchmarks
@@ -23,7 +23,6 @@ from gdl.cli.commands.env import env
 from gdl.cli.commands.extend import extend
 from gdl.cli.commands.health import health
 from gdl.cli.commands.ledger import ledger
-from gdl.cli.commands.models import models
 from gdl.cli.commands.offers import OfferOptions, offers
 from gdl.cli.commands.public import public
 from gdl.cli.commands.resume import resume
@@ -52,7 +51,6 @@ _COMMANDS = (
     tunnel,
     env,
     public,
-    models,
     doctor,
     diagnose,
     bundle,
@@ -60,7 +58,7 @@ _COMMANDS = (
     sandbox,
     serve,
 )
-"""In the order in which `--help` lists them; `exclusions`, with commands of its own, comes last."""
+"""In the order in which `--help` lists them; those with commands of their own come last."""
 
 
 def run(
@@ -102,6 +100,7 @@ def build() -> typer.Typer:
     app.callback(invoke_without_command=True)(command(_globals))
     for function in _COMMANDS:
         app.command(function.__name__)(command(function))
+    app.add_typer(models.build())
     app.add_typer(exclusions.build())
     return app
 

@@ -52,9 +52,12 @@ class Output:
         become objects."""
         import json
 
-        from gdl.domain.serialization import to_plain
+        def to_plain(value: Any) -> Any:
+            # Slow to import, as it knows all events; most values are plain already.
+            from gdl.domain import serialization
 
-        # Only what JSON does not know is converted: most of it is plain already.
+            return serialization.to_plain(value)
+
         try:
             text = json.dumps(value, allow_nan=False, default=to_plain)
         except ValueError:

@@ -82,15 +82,25 @@ def backend_options(cli: Cli, target: Target | None) -> dict[str, str]:
 
 
 def load_settings(
-    cli: Cli, target: Target | None = None, flags: Mapping[str, Any] | None = None
+    cli: Cli,
+    target: Target | None = None,
+    flags: Mapping[str, Any] | None = None,
+    *,
+    market: bool = True,
 ) -> Settings:
-    """The settings in force for one subcommand. Raises UsageError."""
+    """The settings in force for one subcommand. market: it asks the backend, which must be there.
+    Raises UsageError."""
     from gdl import settings as settings_module
-    from gdl.backends import registry
     from gdl.domain.errors import UsageError
 
     backend = (target.backend if target else None) or cli.backend
     options = backend_options(cli, target)
+    if not market:
+        settings = settings_module.load(cli.config, backend=backend, **(flags or {}))
+        cli.data_dir = settings.data_dir
+        return settings
+    from gdl.backends import registry
+
     # An empty one is a mistake to be told, not a wish for another backend.
     if "host" in options:
         taking = registry.taking("host")

@@ -118,6 +118,11 @@ def judge(
     )
 
 
+def writes_text(task: str) -> bool:
+    """Whether models of that task of the hub's write text, as far as it tells; "": it does not."""
+    return not task or task in _WRITING_TASKS
+
+
 def brings_code(facts: ModelFacts) -> bool:
     """Whether config.json names Python files of the repository (`auto_map`)."""
     return bool(facts.config.get("auto_map"))

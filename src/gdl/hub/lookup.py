@@ -134,9 +134,9 @@ class Hub:
         return timedelta() <= age < timedelta(hours=self._settings.hub.fresh_hours)
 
     async def _asked(self, name: HubName, kept: ModelFacts | None) -> ModelFacts:
+        http = await self._http()
         from gdl.hub.repository import RepositoryReader
 
-        http = await self._http()
         reader = RepositoryReader(http, self._clock, token=self.has_token)
         return await self._remembering(reader.read(name, kept))
 

@@ -8,6 +8,15 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
+def short_count(count: int) -> str:
+    """ "640", "6.4k", "29.6M"."""
+    for each, letter in ((1_000_000_000, "G"), (1_000_000, "M"), (1000, "k")):
+        if count >= each:
+            shown = count / each
+            return f"{shown:.0f}{letter}" if shown >= 100 else f"{shown:.1f}{letter}"
+    return str(count)
+
+
 def sentence(words: str) -> str:
     """With a capital at the beginning; the rest as it is."""
     return words[:1].upper() + words[1:]

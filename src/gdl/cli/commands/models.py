@@ -1,42 +1,216 @@
-"""`gdl-tui models`: the models known by alias."""
+"""`gdl-tui models`: the models to choose from, and what one of them takes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
 
 from gdl.cli import exit_codes
-from gdl.cli.options import EngineOption, JsonOption, Target, engine_flags
-from gdl.cli.output import say
-from gdl.cli.runtime import Cli, Session, execute
+from gdl.cli.option_groups import command
+from gdl.cli.options import (
+    ConcurrencyOption,
+    ContextOption,
+    EngineOption,
+    JsonOption,
+    QuantizationOption,
+    Target,
+    engine_flags,
+)
+from gdl.cli.output import Output, say
+from gdl.cli.runtime import Cli, guarded, load_settings
 
 if TYPE_CHECKING:
-    from gdl.orchestrator.api.views import ModelRow
+    from gdl.orchestrator.api.model_views import ModelRow
+    from gdl.orchestrator.leasing.model_index import ModelIndex
+
+_WAIT_S = 8.0
+"""For what the hub is asked about the models that its search finds."""
 
 
-def models(cli: Cli, engine: EngineOption = None, as_json: JsonOption = False) -> NoReturn:
-    """List the models known by alias, and what they need."""
+class _WordsOrCommand(TyperGroup):
+    """`models WORDS` is short for `models search WORDS`."""
 
-    async def body(session: Session) -> int:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        first = next((each for each in args if not each.startswith("-")), "")
+        asks_for_help = any(each in ("-h", "--help") for each in args)
+        if first not in self.commands and not (asks_for_help and not first):
+            args = ["search", *args]
+        return super().parse_args(ctx, args)
 
-        rows = session.orchestrator.market.models()
+
+def build() -> typer.Typer:
+    """The command with its subcommands."""
+    app = typer.Typer(
+        name="models",
+        cls=_WordsOrCommand,
+        help="Models to choose from, and what each takes: `models WORDS` searches the program's "
+        "list and the hub, `models show ID` tells all about one.",
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.command("search")(command(search))
+    app.command("show")(command(show))
+    return app
+
+
+def search(
+    cli: Cli,
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[WORDS]...", show_default=False)
+    ] = None,
+    engine: EngineOption = None,
+    as_json: JsonOption = False,
+) -> NoReturn:
+    """List models: the program's own, and with WORDS what the hub finds, too."""
+
+    async def body(index: ModelIndex, output: Output) -> int:
+        rows = await _found(index, " ".join(words or ()))
         if as_json:
             for row in rows:
-                session.output.json(row)
+                output.json(asdict(row))
             return exit_codes.OK
-        headings = ("ALIAS", ">PARAMETERS", ">VRAM", ">DISK", "TOKEN", "MODEL")
-        session.output.table(headings, [_cells(row) for row in rows])
+        output.table(_HEADINGS, [_cells(row) for row in rows])
         say("any other hub id (owner/name) or path on the machine is taken as well")
         return exit_codes.OK
 
-    execute(cli, body, target=Target(), as_json=as_json, flags=engine_flags(engine))
+    _execute(cli, body, engine, as_json=as_json)
+
+
+async def _found(index: ModelIndex, words: str) -> list[ModelRow]:
+    """The program's own first; the hub's with what fits where it answers in time."""
+    import asyncio
+    from contextlib import aclosing, suppress
+
+    from gdl.domain.errors import HubAway
+    from gdl.presentation.lines import plain
+
+    rows = {row.location: row for row in index.listed(words)}
+    if not words:
+        return list(rows.values())
+    try:
+        found = await index.search(words)
+    except HubAway as away:
+        say(f"{plain(away.message, 200)}: these are of the program's own list")
+        return list(rows.values())
+    rows |= {row.location: row for row in found}
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_WAIT_S), aclosing(index.answered(found)) as answers:
+            async for row in answers:
+                rows[row.location] = row
+    return list(rows.values())
+
+
+_HEADINGS = (
+    "MODEL", ">PARAMETERS", ">SIZE", ">VRAM", ">DOWNLOADS", "LICENCE", "TOKEN", "ON 24 GB",
+    "HUB ID",
+)  # fmt: skip
 
 
 def _cells(row: ModelRow) -> tuple[str, ...]:
+    from gdl.presentation.hardware import gigabytes
+    from gdl.presentation.words import short_count
+
     return (
         row.alias,
         "" if row.parameters_b is None else f"{row.parameters_b:.2f} B",
-        "" if row.vram_gb is None else f"{row.vram_gb:.1f} GB",
-        "" if row.disk_gb is None else f"{row.disk_gb} GB",
+        "" if row.size_gb is None else gigabytes(row.size_gb),
+        "" if row.vram_gb is None else gigabytes(row.vram_gb),
+        "" if row.downloads is None else short_count(row.downloads),
+        row.license,
         "needed" if row.gated else "",
+        row.fits or "not known",
         row.location,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """The load that a model is to be sized for."""
+
+    context: ContextOption = None
+    concurrency: ConcurrencyOption = None
+    gpu: Annotated[
+        str | None,
+        typer.Option(
+            "--gpu",
+            metavar="NAME",
+            help='A GPU such as H100 or "RTX 4090", or its memory: 24GB. Without it figures are '
+            "those of an H100, and all common GPUs are listed.",
+            show_default=False,
+        ),
+    ] = None
+    tp: Annotated[
+        int, typer.Option("--tp", metavar="N", min=1, max=64, help="GPUs it is split over.")
+    ] = 1
+    kv_cache_dtype: Annotated[
+        str,
+        typer.Option("--kv-cache-dtype", metavar="T", help="Of the KV cache, such as fp8."),
+    ] = "auto"
+    quantization: QuantizationOption = None
+
+
+def show(
+    cli: Cli,
+    model: Annotated[
+        str,
+        typer.Argument(metavar="ID", help="An alias, a hub id, or its page.", show_default=False),
+    ],
+    load: LoadOptions,
+    engine: EngineOption = None,
+    as_json: JsonOption = False,
+) -> NoReturn:
+    """Tell what a model is, what it takes for a load, and on which GPUs it fits."""
+
+    async def body(index: ModelIndex, output: Output) -> int:
+        from gdl.orchestrator.leasing.model_details import gpu_for, load_for
+
+        asked = load_for(
+            context=load.context,
+            sequences=load.concurrency,
+            gpus=load.tp,
+            kv_dtype=load.kv_cache_dtype,
+            quantization=load.quantization or "",
+        )
+        gpu = None if load.gpu is None else gpu_for(load.gpu)
+        found = await index.find(model)
+        told = index.details(found, asked, gpu)
+        if as_json:
+            output.json(asdict(told))
+        else:
+            from gdl.cli.model_page import page
+
+            output.lines(page(told, asked, gpu))
+        for note in index.notes(found):
+            say(f"note: {note}")
+        return exit_codes.OK
+
+    _execute(cli, body, engine, as_json=as_json)
+
+
+def _execute(
+    cli: Cli,
+    body: Callable[[ModelIndex, Output], Awaitable[int]],
+    engine: str | None,
+    *,
+    as_json: bool,
+) -> NoReturn:
+    """Run without an orchestrator: no market and no journal is needed, and none is waited for."""
+    output = Output(as_json)
+
+    async def main() -> int:
+        from gdl.orchestrator.leasing.model_index import opened
+
+        settings = load_settings(cli, Target(), engine_flags(engine), market=False)
+        async with opened(settings) as index:
+            return await body(index, output)
+
+    def work() -> int:
+        import asyncio
+
+        return asyncio.run(main())
+
+    raise typer.Exit(guarded(cli, work, output))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 from gdl.domain.requirements.allocation import GpuKind
@@ -91,3 +92,21 @@ def _capability(name: str) -> tuple[int, int] | None:
 
 def _plain(name: str) -> str:
     return "".join(c for c in name.casefold() if c.isalnum())
+
+
+_MEMORY = re.compile(r"(?<![\w.])(\d{1,4}(?:\.\d+)?)\s*(gb|gib|g)?$", re.IGNORECASE)
+_MOST_GIB = 2048
+
+
+def named(text: str) -> GpuKind | None:
+    """A GPU as people name it: "RTX 4090", "H100", "A100 40GB", or by its memory alone, "24GB".
+    None where that tells no memory."""
+    name = " ".join(text.split())[:80]
+    sizes = next((sizes for part, sizes, _ in _CARDS if part in _plain(name)), ())
+    told = _MEMORY.search(name)
+    # A number without a unit is a card's own, unless it is all there is, or the card is known.
+    told = told if told is not None and (told[2] or told[0] == name or sizes) else None
+    memory = float(told[1]) if told is not None else 0.0
+    if sizes and min(abs(mib / 1024 - memory) for mib in sizes) > _NEAR * memory:
+        memory = sizes[0] / 1024
+    return of_listing(name, memory) if 0 < memory <= _MOST_GIB else None

@@ -24,15 +24,14 @@ from gdl.domain.money import CostReport
 from gdl.domain.offers import Exclusion, OfferQuery, RankedOffer
 from gdl.domain.phase import Phase
 from gdl.domain.spec import DeploymentSpec
+from gdl.orchestrator.api.model_views import ModelRow, SizedModel
 from gdl.orchestrator.api.views import (
-    ModelRow,
     PastDeployment,
     PublicRow,
     ReachedEndpoint,
     Readings,
     ResumableDeployment,
     SessionRow,
-    SizedModel,
     TunnelRow,
 )
 

@@ -3,43 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
-from gdl.domain.engine import Capabilities
 from gdl.domain.health import HealthSample
 from gdl.domain.phase import Phase
 from gdl.domain.readings import CheckRound, GpuLoad
-from gdl.domain.requirements.shape import Need
 from gdl.domain.secret import Secret
 from gdl.domain.session import Session
-
-
-@dataclass(frozen=True, slots=True)
-class ModelRow:
-    """A model known by alias. Sizes in GB (10^9); None when unknown. chat, tools: what the
-    engine can be asked for with it."""
-
-    alias: str
-    location: str
-    source: str
-    gated: bool
-    parameters_b: float | None
-    vram_gb: float | None
-    disk_gb: int | None
-    chat: bool = True
-    tools: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class SizedModel:
-    """What a model needs for a load. need: None when its size is not known. longest: the most
-    tokens that a request to it may have, 0 when that is not known. capabilities: what it can be
-    asked for, as far as that is known beforehand."""
-
-    need: Need | None
-    longest: int
-    capabilities: Capabilities = field(default_factory=Capabilities)
 
 
 @dataclass(frozen=True, slots=True)

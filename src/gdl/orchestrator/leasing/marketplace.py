@@ -18,10 +18,10 @@ from gdl.domain.ranking import Ranking, TrackRecord, by_total
 from gdl.engines.base import Engine, EngineResolver
 from gdl.journal import exclusions as remembered
 from gdl.journal.store import Journal
+from gdl.orchestrator.api.model_views import ModelRow, SizedModel
 from gdl.orchestrator.api.read_only import changing
-from gdl.orchestrator.api.views import ModelRow, SizedModel
-from gdl.orchestrator.leasing import model_rows
-from gdl.orchestrator.leasing.model_lookup import MAY_CHANGE, ModelLookup, known
+from gdl.orchestrator.leasing.model_index import ModelIndex
+from gdl.orchestrator.leasing.model_lookup import MAY_CHANGE, ModelLookup
 from gdl.orchestrator.leasing.requirements import fits_of, resolved, sized
 from gdl.orchestrator.leasing.track_record import TrackRecords
 from gdl.settings import Settings
@@ -57,6 +57,10 @@ class Marketplace:
     def _engine(self) -> Engine:
         """Of whoever names none. Raises UsageError when it is not there."""
         return self._engines(self._settings.engine.name)
+
+    @property
+    def _index(self) -> ModelIndex:
+        return ModelIndex(self._engine, self._lookup, self._settings)
 
     # -- offers and models -----------------------------------------------------------------------
 
@@ -140,8 +144,7 @@ class Marketplace:
         return made
 
     def models(self) -> list[ModelRow]:
-        engine = self._engine
-        return [model_rows.row(engine, model, self._settings) for model in known(engine)]
+        return self._index.listed(fits=False)
 
     def size(self, query: OfferQuery) -> SizedModel:
         model = self._lookup.kept(self._engine, query.model or "")

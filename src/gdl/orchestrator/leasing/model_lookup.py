@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from gdl.domain.errors import HubAway, UsageError
 from gdl.domain.model import Model
-from gdl.domain.model_facts import FactsSource, ModelFacts
+from gdl.domain.model_facts import FactsSource, FoundModel, ModelFacts
 from gdl.domain.model_names import HubName, hub_name, page_of_hub
 from gdl.domain.requirements.shape import ModelShape
 from gdl.domain.servability import Judgement, ModelKind, judge
@@ -72,6 +72,15 @@ class ModelLookup:
             return model
         facts = self._hub.kept(name)
         return _without_hub(model, name, "") if facts is None else _with_facts(model, facts)
+
+    @property
+    def offline(self) -> bool:
+        """Nobody is asked."""
+        return self._hub.offline
+
+    async def search(self, words: str) -> tuple[FoundModel, ...]:
+        """What the hub finds, most downloaded first. Raises HubAway."""
+        return await self._hub.search(words)
 
     def judged(
         self, model: Model, *, engine: Engine | None = None, trust: bool = False

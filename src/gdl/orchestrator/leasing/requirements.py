@@ -14,7 +14,7 @@ from gdl.domain.requirements.of_facts import architecture_of
 from gdl.domain.requirements.shape import CONCURRENCY, CONTEXT, Need, quantized
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines.base import Engine
-from gdl.orchestrator.api.views import SizedModel
+from gdl.orchestrator.api.model_views import SizedModel
 from gdl.settings import Settings
 
 

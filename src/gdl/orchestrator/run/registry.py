@@ -110,8 +110,7 @@ class DeploymentRegistry:
 
     async def attach(self, ident: str) -> str:
         rental = await self._find_rental(ident)
-        active = self.with_session(rental.session_id)
-        if active is not None:
+        if (active := self.with_session(rental.session_id)) is not None:
             return active.id
         for row in await self.resumable():
             if row.session_id == rental.session_id and row.phase is not Phase.SERVING:

@@ -15,7 +15,7 @@ from textual.widgets.option_list import Option
 
 from gdl.domain.errors import UsageError
 from gdl.domain.offers import OfferQuery
-from gdl.orchestrator.api.views import ModelRow, SizedModel
+from gdl.orchestrator.api.model_views import ModelRow, SizedModel
 from gdl.presentation.hardware import gigabytes
 from gdl.presentation.lines import plain
 from gdl.tui.widgets.live_text import LiveText

@@ -15,7 +15,7 @@ from gdl.tui.offer_choice import OfferChoice, remembered_key
 from gdl.tui.widgets.offer_notes import needed
 
 if TYPE_CHECKING:
-    from gdl.orchestrator.api.views import SizedModel
+    from gdl.orchestrator.api.model_views import SizedModel
 
 
 def load_words(context: AppContext, wanted: OfferQuery) -> str:

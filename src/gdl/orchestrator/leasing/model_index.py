@@ -1,0 +1,136 @@
+"""The models there are to choose from: the program's own list, and what the hub finds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from gdl.domain import clock
+from gdl.domain.errors import GdlError, UsageError
+from gdl.domain.model import Model
+from gdl.domain.model_facts import FactsSource
+from gdl.domain.requirements.allocation import GpuKind, Load
+from gdl.domain.requirements.of_facts import architecture_of
+from gdl.engines import registry as engines
+from gdl.engines.base import Engine
+from gdl.hub.lookup import Hub
+from gdl.orchestrator.api.model_views import ModelDetails, ModelRow
+from gdl.orchestrator.leasing import model_rows
+from gdl.orchestrator.leasing.model_details import details
+from gdl.orchestrator.leasing.model_lookup import MAY_CHANGE, ModelLookup, known
+from gdl.settings import Settings
+
+_AT_A_TIME = 4
+"""Models that the hub is asked about at once."""
+
+
+class ModelIndex:
+    """For one engine, whose own models are all there is where it brings some."""
+
+    def __init__(self, engine: Engine, lookup: ModelLookup, settings: Settings) -> None:
+        self._engine, self._lookup, self._settings = engine, lookup, settings
+
+    def listed(self, words: str = "", *, fits: bool = True) -> list[ModelRow]:
+        """The program's own list: the models whose names have all of these words. Nobody is asked.
+        fits: with what fits on a card of 24 GB, which takes some milliseconds for each model."""
+        wanted = words.casefold().split()
+        return [
+            model_rows.row(self._engine, model, self._settings, fits=fits)
+            for model in known(self._engine)
+            if _has(model, wanted)
+        ]
+
+    async def search(self, words: str) -> list[ModelRow]:
+        """What the hub finds, most downloaded first; what is known already is told of each. Raises
+        HubAway."""
+        if self._engine.models():
+            return []
+        found = await self._lookup.search(words)
+        return [self._row(model_rows.of_search(each)) for each in found]
+
+    def _row(self, found: ModelRow) -> ModelRow:
+        model = self._lookup.kept(self._engine, found.alias)
+        facts = model.facts
+        if found.fits or facts is None or facts.source is FactsSource.NAME:
+            return found
+        return model_rows.merged(model_rows.row(self._engine, model, self._settings), found)
+
+    async def answered(self, rows: Sequence[ModelRow]) -> AsyncGenerator[ModelRow]:
+        """Those rows of a search of which it is not known what fits, as the hub tells more; without
+        those that it does not answer for."""
+        turns = asyncio.Semaphore(_AT_A_TIME)
+
+        async def ask(row: ModelRow) -> ModelRow | None:
+            async with turns:
+                return await self._answer(row)
+
+        tasks = [asyncio.create_task(ask(row)) for row in rows if not row.fits]
+        try:
+            for task in asyncio.as_completed(tasks):
+                if (row := await task) is not None:
+                    yield row
+        finally:
+            for each in tasks:
+                each.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _answer(self, row: ModelRow) -> ModelRow | None:
+        try:
+            model = await self._lookup.find(self._engine, row.alias)
+        except GdlError as error:
+            return replace(row, fits=f"no: {error.message}")
+        judged = self._lookup.judged(model, engine=self._engine)
+        if not judged.servable and judged.kind not in MAY_CHANGE:
+            return replace(row, fits=f"no: {judged.what}")
+        told = model_rows.row(self._engine, model, self._settings)
+        return model_rows.merged(told, row) if told.fits else None
+
+    async def find(self, typed: str) -> Model:
+        """By the best source that answers. Raises UsageError for what is not there, and for what
+        cannot be served whatever the user agrees to."""
+        model = await self._lookup.find(self._engine, typed)
+        judged = self._lookup.judged(model, engine=self._engine)
+        if judged.kind not in MAY_CHANGE:
+            judged.check()
+        return model
+
+    def details(self, model: Model, load: Load, gpu: GpuKind | None) -> ModelDetails:
+        """What it is and takes. Raises UsageError."""
+        return details(self._engine, model, load, gpu)
+
+    def notes(self, model: Model) -> list[str]:
+        """What is to be known beside the figures: where they are from if not from the hub, what
+        stands against it until the user agrees, what goes wrong."""
+        facts, judged = model.facts, self._lookup.judged(model, engine=self._engine)
+        notes = []
+        if facts is not None and facts.source is not FactsSource.HUB and facts.trouble:
+            notes.append(f"{facts.trouble}; this is {facts.source_words}")
+        try:
+            known = architecture_of(facts)
+        except UsageError:
+            known = None
+        if known is None:
+            notes.append("its configuration is not known: what it takes is guessed from its size")
+        elif known.notes:
+            notes += known.notes
+        if judged.what:
+            notes.append(f"{judged.what}: {judged.helps}")
+        return [*notes, *judged.notes, *self._engine.advice(model).traps]
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[ModelIndex]:
+    """An index of its own, without an orchestrator; its hub is closed on the way out. Raises
+    UsageError for an engine that is not there."""
+    hub = Hub(settings, clock.now)
+    try:
+        yield ModelIndex(engines.get(settings.engine.name), ModelLookup(hub), settings)
+    finally:
+        await hub.aclose()
+
+
+def _has(model: Model, words: list[str]) -> bool:
+    names = f"{model.typed} {model.location}".casefold()
+    return all(word in names for word in words)
