@@ -23,6 +23,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +102,10 @@ def architectures(wheel: Wheel) -> set[str]:
     # In the package itself before 0.6.2.
     for file in ("registry.py", "__init__.py"):
         for name, value in assigned(wheel.tree(f"vllm/model_executor/models/{file}")):
-            if name.endswith("_MODELS") and "PREVIOUSLY" not in name and "UNSUPPORTED" not in name:
-                found |= keys(value)
+            if name.endswith("_MODELS") and isinstance(value, ast.Dict):
+                # (module, class); those that are gone or in other packages stand with a sentence.
+                ours = [isinstance(each, ast.Tuple) for each in value.values]
+                found |= keys(ast.Dict(list(compress(value.keys, ours)), []))
     return found
 
 
