@@ -8,10 +8,13 @@ from itertools import chain
 
 import pytest
 
+from gdl.domain.offers import OfferQuery
 from gdl.domain.requirements.architecture import read
 from gdl.engines.registry import get
 from gdl.hub import catalogue, names
 from gdl.hub.catalogue import Entry
+from gdl.orchestrator.leasing.requirements import needed_of
+from gdl.settings import Settings
 
 OLD = {
     "smollm2-135m": "HuggingFaceTB/SmolLM2-135M-Instruct",
@@ -65,8 +68,9 @@ def test_an_entry_is_complete(entry: Entry) -> None:
     assert len(set(formats)) == len(formats), "two repositories in one format"
     for variant in entry.variants:
         assert variant.source
+        # The size of a GGUF file is that of the one that is chosen.
+        assert (variant.size_gb is None) == (variant.format.name == "gguf")
         assert variant.size_gb is None or 0 < variant.size_gb < 2.1 * entry.parameters_b
-        assert variant.derived <= (variant.size_gb is not None)
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.alias)
@@ -118,7 +122,26 @@ def test_quantized_variants_there_are_for_each_kind_of_gpu() -> None:
         assert 0.5 < each.bytes_each <= 2.0
 
 
-def test_every_model_can_be_sized() -> None:
-    for model in names.known():
-        assert model.shape is not None
-        assert get("vllm").memory.needed(model.shape).vram_gb > 0
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.alias)
+def test_every_model_and_variant_can_be_sized(entry: Entry) -> None:
+    engine = get("vllm")
+    need = needed_of(engine, names.of_entry(entry), OfferQuery(), Settings())
+    assert need is not None and entry.size_gb is not None
+    # What is loaded is a little less than what is stored, or a little more.
+    assert need.weights_gb == pytest.approx(entry.size_gb, rel=0.22)
+    for variant in entry.variants:
+        model = names.of_variant(variant.id, entry, variant, variant.id)
+        need = needed_of(engine, model, OfferQuery(), Settings())
+        assert need is not None
+        if variant.size_gb is not None:
+            assert need.weights_gb == pytest.approx(variant.size_gb, rel=0.13), variant.id
+
+
+def test_a_gguf_file_has_the_size_of_its_kind() -> None:
+    def weights(typed: str) -> float:
+        need = needed_of(get("vllm"), names.resolve(typed), OfferQuery(), Settings())
+        assert need is not None
+        return need.weights_gb
+
+    assert weights("qwen3-8b:Q4_K_M") == pytest.approx(5.0, rel=0.02)
+    assert weights("unsloth/Qwen3-8B-GGUF:Q8_0") == pytest.approx(8.7, rel=0.02)

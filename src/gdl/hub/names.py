@@ -20,6 +20,14 @@ from gdl.hub.catalogue import Entry, Variant
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 _GGUF_KIND = re.compile(r"(UD-)?(I?Q\d\w{0,12}|TQ\d_\d|MXFP4\w{0,6}|BF16|F16|F32)", re.IGNORECASE)
+_GGUF_BITS = {
+    "IQ2_XXS": 2.38, "IQ2_XS": 2.59, "IQ2_S": 2.74, "IQ2_M": 2.93, "IQ3_XXS": 3.25, "IQ3_XS": 3.50,
+    "IQ3_S": 3.66, "IQ3_M": 3.76, "IQ4_XS": 4.46, "IQ4_NL": 4.68, "Q2_K_S": 2.97, "Q2_K": 3.16,
+    "Q3_K_S": 3.64, "Q3_K_M": 4.00, "Q3_K_L": 4.30, "Q4_0": 4.66, "Q4_K_S": 4.67, "Q4_K_M": 4.89,
+    "Q5_K_S": 5.57, "Q5_K_M": 5.70, "Q6_K": 6.56, "Q8_0": 8.50, "F16": 16.0, "BF16": 16.0,
+}  # fmt: skip
+"""Bits a parameter of Llama-3.1-8B in each kind of file, as llama.cpp's tools/quantize/README.md
+lists them."""
 _SIZE = re.compile(r"(?<![\w.])(?:(\d+)x)?(\d+(?:\.\d+)?)([bm])(?![a-z0-9])", re.IGNORECASE)
 _FOUR_BITS = re.compile(r"awq|gptq|int4|4bit|w4a16|nf4|bnb|nvfp4|mxfp4", re.IGNORECASE)
 _EIGHT_BITS = re.compile(r"fp8|int8|8bit|w8a8", re.IGNORECASE)
@@ -96,13 +104,22 @@ def _of_suffix(typed: str, entry: Entry, alias: str, suffix: str) -> Model:
     gguf = entry.variant("gguf")
     if gguf is not None and _GGUF_KIND.fullmatch(suffix):
         file = suffix.upper()
-        return replace(of_variant(typed, entry, gguf, f"{alias}-{file}"), file=file)
+        return replace(_of_file(entry, gguf, file), typed=typed, served_name=f"{alias}-{file}")
     there = [entry.weights.name, *(each.format.name for each in entry.variants)]
     more = ", or a file of the GGUF one such as Q4_K_M" if gguf is not None else ""
     raise UsageError(
         f"no {ascii(suffix)[:40]} variant of {alias} is known",
         f"known: {', '.join(there)}{more}; or name the variant's own hub id",
     )
+
+
+def _of_file(entry: Entry, variant: Variant, file: str) -> Model:
+    """A file of a GGUF repository, its size by the bits that such files have for a parameter."""
+    bits = _GGUF_BITS.get(file.removeprefix("UD-"))
+    if bits is not None:
+        size = round(entry.parameters_b * bits / 8, 2)
+        variant = replace(variant, size_gb=size, derived=True)
+    return replace(of_variant(variant.id, entry, variant, variant.id), file=file)
 
 
 def _hub_id(typed: str, ident: str, suffix: str) -> Model:
@@ -115,13 +132,14 @@ def _hub_id(typed: str, ident: str, suffix: str) -> Model:
             f"{ascii(suffix)[:40]} is no file of a GGUF repository",
             "such as owner/name-GGUF:Q4_K_M; other variants have hub ids of their own",
         )
-    file = suffix.upper()
-    found = catalogue.find(ident)
+    file, found = suffix.upper(), catalogue.find(ident)
     if found is None:
         facts = ModelFacts(ident, FactsSource.NAME)
         model = Model(ident, "hub", ident, ident, guess_shape(ident), facts=facts)
     elif found[1] is None:
         model = of_entry(found[0])
+    elif found[1].format.name == "gguf" and file:
+        model = _of_file(*found, file)
     else:
         model = of_variant(found[1].id, found[0], found[1], found[1].id)
     if not file:

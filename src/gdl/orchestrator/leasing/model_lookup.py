@@ -119,7 +119,8 @@ def _with_facts(model: Model, facts: ModelFacts) -> Model:
         gated=facts.gated,
         chat=_has_template(model, facts),
         shape=_shape(model.shape, facts),
-        base=model.base or next((base for _, base in facts.base_models), ""),
+        base=model.base or next((b for kind, b in facts.base_models if kind == "quantized"), ""),
+        file=model.file or (facts.gguf.quantization if facts.gguf is not None else ""),
     )
 
 
