@@ -139,7 +139,7 @@ def _hub_id(typed: str, ident: str, suffix: str) -> Model:
     elif found[1] is None:
         model = of_entry(found[0])
     elif found[1].format.name == "gguf" and file:
-        model = _of_file(*found, file)
+        model = _of_file(found[0], found[1], file)
     else:
         model = of_variant(found[1].id, found[0], found[1], found[1].id)
     if not file:
