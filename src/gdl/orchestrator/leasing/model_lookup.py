@@ -12,7 +12,10 @@ from gdl.domain.errors import HubAway, UsageError
 from gdl.domain.model import Model
 from gdl.domain.model_facts import FactsSource, FoundModel, ModelFacts
 from gdl.domain.model_names import HubName, hub_name, page_of_hub
+from gdl.domain.requirements.fields import UnreadableConfigError
+from gdl.domain.requirements.of_facts import architecture_of
 from gdl.domain.requirements.shape import ModelShape
+from gdl.domain.requirements.weights import loaded_bytes
 from gdl.domain.servability import Judgement, ModelKind, judge
 from gdl.engines.base import Engine
 from gdl.hub import names
@@ -142,7 +145,22 @@ def _has_template(model: Model, facts: ModelFacts) -> bool:
 
 
 def _shape(listed: ModelShape | None, facts: ModelFacts) -> ModelShape | None:
-    """The weights by the sizes of their files, as a name tells little and may mislead."""
+    """The size as configuration and files tell it, as a name tells little and may mislead. What
+    cannot be read is said where the model is sized."""
+    try:
+        known = architecture_of(facts)
+    except UnreadableConfigError:
+        known = None
+    shape = listed or ModelShape(parameters_b=0.0)
+    if known is not None:
+        each = loaded_bytes(known) / known.numbers if known.quantization.name else 2.0
+        return replace(
+            shape,
+            parameters_b=known.numbers / 1e9,
+            bytes_per_parameter=each,
+            stored_bytes=0.0,
+            max_context=known.max_context or shape.max_context,
+        )
     stored = facts.weights_bytes
     if not stored:
         return listed
@@ -151,13 +169,6 @@ def _shape(listed: ModelShape | None, facts: ModelFacts) -> ModelShape | None:
     if facts.quantization_config or facts.gguf is not None:
         # Packed numbers are counted once, whatever is packed into them.
         each = 1.0
-    longest = facts.config.get("max_position_embeddings")
-    context = longest if isinstance(longest, int) and 0 < longest < 1 << 31 else 0
-    shape = listed or ModelShape(parameters_b=0.0)
     return replace(
-        shape,
-        parameters_b=stored / each / 1e9,
-        bytes_per_parameter=each,
-        stored_bytes=0.0,
-        max_context=context or shape.max_context,
+        shape, parameters_b=stored / each / 1e9, bytes_per_parameter=each, stored_bytes=0.0
     )

@@ -1,0 +1,106 @@
+"""Offers for a model whose configuration is known: an answer for each type of machine."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gdl.domain.model import Model
+from gdl.domain.model_facts import FactsSource, ModelFacts, RepoFile
+from gdl.domain.offers import Offer, OfferQuery, RankedOffer
+from gdl.domain.ranking import Ranking
+from gdl.domain.requirements.gpus import of_driver, of_listing
+from gdl.engines.registry import get
+from gdl.orchestrator.leasing.requirements import fits_of, needed_of
+from gdl.settings import Settings
+
+CONFIG = Path(__file__).parent / "data/hub/llama-3.1-8b/config.json"
+FACTS = ModelFacts(
+    "meta-llama/Llama-3.1-8B-Instruct",
+    FactsSource.HUB,
+    config=json.loads(CONFIG.read_text("utf-8")),
+    files=(RepoFile("model.safetensors", 16_060_522_496),),
+)
+LLAMA = Model("llama", "hub", FACTS.id, "llama", facts=FACTS)
+
+
+def offer(id: str, gpu: str, vram: float, count: int = 1, price: float = 1.0) -> Offer:
+    return Offer(id, "market", "somebody", gpu, count, vram, price)
+
+
+OFFERS = (
+    offer("small", "RTX 3060", 12, price=0.1),
+    offer("one", "RTX 4090", 24, price=0.3),
+    offer("three", "RTX 4090", 24, count=3, price=0.9),
+    offer("big", "H100 SXM", 80, price=2.0),
+)
+
+
+def ranked(query: OfferQuery, model: Model = LLAMA) -> dict[str, RankedOffer]:
+    fits = fits_of(get("vllm"), model, query, Settings())
+    return {row.offer.id: row for row in Ranking(OFFERS, query).ranked(fits)}
+
+
+def test_the_reason_names_what_is_short_and_what_would_help() -> None:
+    rows = ranked(OfferQuery(context=32768, concurrency=2))
+    assert list(rows) == ["three", "big", "small", "one"]
+    why = rows["one"].excluded
+    assert why is not None and why.endswith("GB short per GPU; FP8 cache fits; 2 x 22k fits")
+    assert rows["one"].exclusion == "vram"
+    # No single change makes twelve gigabytes hold it, but more of them do.
+    assert str(rows["small"].excluded).endswith("GB short per GPU; 4 such GPUs fit")
+
+
+def test_what_fits_says_how_many_requests() -> None:
+    rows = ranked(OfferQuery(context=32768, concurrency=2))
+    pair, big = rows["three"].allocation, rows["big"].allocation
+    assert pair is not None and big is not None
+    # Three GPUs cannot share its heads: two of them do.
+    assert pair.load.tensor_parallel == 2
+    assert big.words == f"fits {big.sequences} x 32k"
+    assert (rows["big"].headroom_gb or 0) > (rows["three"].headroom_gb or 0) > 0
+
+
+def test_another_context_is_another_answer_in_the_same_order() -> None:
+    query = OfferQuery(concurrency=1)
+    ranking, engine = Ranking(OFFERS, query), get("vllm")
+    suitable = {}
+    for context in (2048, 16384, 131072):
+        fits = fits_of(engine, LLAMA, replace(query, context=context), Settings())
+        suitable[context] = [r.offer.id for r in ranking.ranked(fits) if r.excluded is None]
+    assert suitable[2048] == ["one", "three", "big"]
+    assert suitable[131072] == ["three", "big"]
+
+
+def test_a_name_alone_is_a_guess_for_all_gpus_together() -> None:
+    guessed = Model("org/unknown-7b", "hub", "org/unknown-7b", "unknown")
+    assert needed_of(get("vllm"), guessed, OfferQuery(), Settings()) is None
+    rows = ranked(OfferQuery(), guessed)
+    assert all(row.excluded is None and row.allocation is None for row in rows.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "listed", "gib", "capability"),
+    [
+        ("NVIDIA GeForce RTX 4090", 23, 23.6, (8, 9)),
+        ("RTX_4090", 25.8, 23.6, (8, 9)),
+        ("RTX 4090", 48, 47.3, (8, 9)),
+        ("H100_SXM", 80, 78.5, (9, 0)),
+        ("A100 PCIE", 40, 39.4, (8, 0)),
+        ("RTX 5090", 32, 31.4, (12, 0)),
+        ("Radeon Something", 16, 15.8, None),
+    ],
+)
+def test_a_listing_means_the_card_that_it_names(
+    name: str, listed: float, gib: float, capability: tuple[int, int] | None
+) -> None:
+    found = of_listing(name, listed)
+    assert found.memory_gib == pytest.approx(gib, abs=0.15)
+    assert found.capability == capability
+
+
+def test_a_driver_says_more_than_a_program_sees() -> None:
+    assert of_driver("NVIDIA L4", 23034).memory_gib == pytest.approx(22.2, abs=0.1)
