@@ -241,3 +241,21 @@ def test_what_the_hub_has_beside_models_is_said(typed: str) -> None:
     with pytest.raises(UsageError, match="of the hub, not a model") as caught:
         hub_name(typed)
     assert "acme/" in caught.value.message
+
+
+def test_what_lies_beside_the_weights_is_not_counted() -> None:
+    sharded = facts(
+        "config.json",
+        "model.safetensors",
+        "model.safetensors.index.json",
+        "model-00001-of-00002.safetensors",
+        "model-00002-of-00002.safetensors",
+        "model-mtp.safetensors",
+        "adapter_model.safetensors",
+    )
+    assert [each.path for each in sharded.weight_files] == [
+        "model-00001-of-00002.safetensors",
+        "model-00002-of-00002.safetensors",
+        "model-mtp.safetensors",
+    ]
+    assert sharded.download_bytes == 5000

@@ -6,6 +6,7 @@ Nothing here has been judged. `gdl.domain.servability` says whether it can be se
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -147,7 +148,7 @@ class ModelFacts:
             if endings == PICKLED:
                 other = [each for each in other if each.path not in _NO_WEIGHTS]
             if other or own:
-                return tuple(other or own)
+                return _without_copy(other, top) or tuple(own)
         return ()
 
     @property
@@ -184,6 +185,18 @@ class FoundModel:
     tags: tuple[str, ...] = ()
 
 
+def _without_copy(files: list[RepoFile], top: list[RepoFile]) -> tuple[RepoFile, ...]:
+    """Without the one file that holds all that the numbered ones and their index hold, too, and
+    without an adapter that lies beside a whole model."""
+    paths = {each.path for each in top}
+    numbered = any(_NUMBERED.search(each.path) for each in files)
+    dropped = {"adapter_model.safetensors", "adapter_model.bin"}
+    if numbered and "model.safetensors.index.json" in paths:
+        dropped.add("model.safetensors")
+    return tuple(each for each in files if each.path not in dropped) or tuple(files)
+
+
+_NUMBERED = re.compile(r"-\d{5}-of-\d{5}\.safetensors$")
 _NO_WEIGHTS = frozenset(
     {"training_args.bin", "optimizer.bin", "optimizer.pt", "scheduler.pt", "scheduler.bin"}
 )
