@@ -79,7 +79,9 @@ def asked(options: Mapping[str, Any]) -> tuple[Load, GpuKind]:
 @pytest.mark.parametrize("path", MORE, ids=lambda path: path.stem)
 def test_more_models_gpus_and_options(path: Path) -> None:
     case = load_json(path)
-    model = architecture.read(case["config"], quantization=case.get("quantization"))
+    beside = case.get("files", {}).get("hf_quant_config.json")
+    told = None if case["config"].get("quantization_config") else beside
+    model = architecture.read(case["config"], quantization=told)
     truth = case["truth"]
     load, gpu = asked(case["options"])
     gpus, text = load.tensor_parallel, load.language_only

@@ -135,7 +135,7 @@ def _levers(
             break
 
 
-_SIZES_GIB = (24.0, 48.0, 80.0, 141.0, 180.0)
+_SIZES_GIB = (180.0, 141.0, 80.0, 48.0, 24.0)
 """Of the GPUs that a need for all of them together is told for: the smallest that holds it."""
 
 
@@ -148,13 +148,13 @@ def together(
     download_bytes: int,
 ) -> Need:
     """What a single GPU would have to have. Engines take more for themselves on bigger ones."""
-    gpus = [GpuKind("", gib) for gib in _SIZES_GIB]
-    answers = (allocation(model, replace(load, tensor_parallel=1), gpu) for gpu in gpus)
-    last = next(answers)
-    for answer in answers:
-        if last.fits:
+    alone = replace(load, tensor_parallel=1)
+    last = allocation(model, alone, GpuKind("", _SIZES_GIB[0]))
+    for gib in _SIZES_GIB[1:]:
+        smaller = allocation(model, alone, GpuKind("", gib)) if last.fits else last
+        if not smaller.fits:
             break
-        last = answer
+        last = smaller
     share = last.usable_bytes / (last.gpu.memory_gib * 2**30)
     used = last.weights_bytes + last.overhead_bytes + last.kv_bytes
     return Need(

@@ -8,7 +8,7 @@ from gdl.domain.requirements.fields import Fields
 
 _WIDE = "F32"
 _MOSTLY = 0.5
-_MOST_KEPT = 64
+_MOST_KEPT = 512
 _KEPT: dict[int, tuple[ModelFacts, Architecture]] = {}
 """By the identity of facts that are kept alive here: what they hold cannot be hashed."""
 

@@ -51,16 +51,21 @@ class Quantization:
 
     def bits_of(self, module: str) -> float:
         """Of a number in a module ("layers.3.self_attn.q_proj", "layers.3.mlp.experts")."""
-        is_experts = module.endswith(".experts")
-        if not self.name or (self.experts_only and not is_experts):
+        if not self.name:
             return FULL_BITS
+        is_experts = module.endswith(".experts")
+        if self.experts_only and not is_experts:
+            return FULL_BITS
+        usual = self.expert_bits if is_experts and self.expert_bits else self.bits
+        if not (self.modules or self.literal or self.patterns):
+            return usual
         before, _, last = module.rpartition(".")
         other = f"{before}.{_FUSED.get(last, last)}"
         if self.modules:
             return self.modules.get(module, self.modules.get(other, FULL_BITS))
         if self._excludes(module) or self._excludes(other):
             return FULL_BITS
-        return self.expert_bits if is_experts and self.expert_bits else self.bits
+        return usual
 
     def _excludes(self, module: str) -> bool:
         parts = module.split(".")
