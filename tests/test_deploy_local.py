@@ -118,8 +118,13 @@ async def test_a_kept_server_is_found_again_by_another_process(sim: Simulation) 
         ]
         checks = await orchestrator.endpoints.health(end.session_id[:10])
         assert {c.status for c in checks} == {CheckStatus.PASSED, CheckStatus.SKIPPED}
+        # What its server was started for and what it holds is known from the journal.
+        assert [c.name for c in checks][-3:] == ["tool_forced", "tool_auto", "memory"]
         ident = await orchestrator.deployments.attach(end.session_id)
         await until(orchestrator, ident, lambda e: isinstance(e, ev.Noted) and "holding" in e.text)
+        attached = orchestrator.deployments.state(ident)
+        assert attached.attempt is not None and attached.attempt.memory is not None
+        assert {"tool_forced", "tool_auto"} < set(attached.checks)
         await orchestrator.deployments.decide(ident, AfterServing.RELEASE)
         assert last(await told(orchestrator, ident)).outcome == "released"
         assert await orchestrator.sessions.rows() == []

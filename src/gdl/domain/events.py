@@ -245,7 +245,8 @@ class Noted(Event):
 class DeploymentFinished(Event):
     """The last event. outcome: serving | released | failed | cancelled.
 
-    kind: the error's kind, "" without one. attempts: all of them, in order.
+    kind: the error's kind, "" without one. attempts: all of them, in order. degraded: the checks of
+    what was promised beside serving that it does not keep.
     """
 
     outcome: str
@@ -258,6 +259,7 @@ class DeploymentFinished(Event):
     error: str | None = None
     hint: str | None = None
     kind: str = ""
+    degraded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -25,6 +26,11 @@ class Check:
     status: CheckStatus
     detail: str
     latency_ms: float | None = None
+
+
+def degraded(checks: Iterable[Check]) -> tuple[str, ...]:
+    """The names of those that something was promised of which is not kept."""
+    return tuple(check.name for check in checks if check.status is CheckStatus.DEGRADED)
 
 
 class Condition(StrEnum):

@@ -22,7 +22,8 @@ from gdl.endpoint.tool_calls import Message
 NAMES = ("tool_forced", "tool_auto", "reasoning")
 """The checks, in the order in which they come, where the server is to do it."""
 
-_CALL_TOKENS = 128
+_CALL_TOKENS = 64
+"""A call takes some 20 to 40; what is not done by then is told as far as it came."""
 _THINKING_TOKENS = 1024
 """For a model that reasons before it answers or calls."""
 _QUESTION = "Which is larger, 9.11 or 9.9? Answer with the number alone."
@@ -87,7 +88,7 @@ async def _forced(endpoint: Endpoint, model: str, can: Capabilities) -> tuple[bo
 
 async def _automatic(endpoint: Endpoint, model: str, can: Capabilities) -> tuple[bool, str]:
     """The model decides whether to call, and the server's parser has to recognize it."""
-    limit = _THINKING_TOKENS if can.reasoning else 2 * _CALL_TOKENS
+    limit = _THINKING_TOKENS if can.reasoning else _CALL_TOKENS
     message = await _ask(endpoint, tool_calls.tool_request(model, forced=False, max_tokens=limit))
     wrong = tool_calls.wrong_call(message)
     if not wrong:

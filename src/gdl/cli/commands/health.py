@@ -27,7 +27,8 @@ def health(
     target: MachineTarget,
     as_json: JsonOption = False,
 ) -> NoReturn:
-    """Check a serving machine: GPU, process, health, models, inference."""
+    """Check a serving machine: GPU, process, health, models, inference; tools, reasoning and memory
+    where they were promised. A degraded check is no failure."""
 
     async def body(session: Session) -> int:
         return await (_watch if watch else _check)(session, ident)

@@ -18,7 +18,7 @@ from gdl.journal.store import Journal
 class Measurements:
     def __init__(self, journal: Journal, clock: Callable[[], datetime], *, simulated: bool) -> None:
         self._journal = journal
-        self._simulated = simulated
+        self.simulated = simulated
         self._clock = clock
 
     async def keep(
@@ -50,7 +50,7 @@ class Measurements:
             rental.deployment_id,
             rental.attempt,
             self._clock(),
-            simulated=self._simulated,
+            simulated=self.simulated,
         )
 
     async def _measurement(
@@ -70,7 +70,7 @@ class Measurements:
             workload=workload,
             report=report,
             best=best,
-            simulated=self._simulated,
+            simulated=self.simulated,
         )
 
     async def _gpus(self, rental: Rental) -> tuple[str, int]:

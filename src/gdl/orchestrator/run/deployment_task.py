@@ -20,6 +20,7 @@ from gdl.domain.errors import (
     SshError,
     VerificationError,
 )
+from gdl.domain.health import degraded
 from gdl.domain.offers import Offer
 from gdl.domain.phase import Billing, Phase
 from gdl.orchestrator.deployment.context import Deployment
@@ -316,6 +317,7 @@ class DeploymentTask:
                 error=None if error is None else error.message,
                 hint=None if error is None else error.hint,
                 kind="" if error is None else error.kind,
+                degraded=degraded(state.checks.values()),
             )
         )
 

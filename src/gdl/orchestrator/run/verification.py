@@ -9,7 +9,7 @@ from dataclasses import replace
 from gdl.domain import events as ev
 from gdl.domain.engine import Capabilities
 from gdl.domain.errors import GdlError, VerificationError
-from gdl.domain.health import Check, CheckStatus
+from gdl.domain.health import Check, CheckStatus, degraded
 from gdl.domain.host import HostFacts
 from gdl.domain.requirements.allocation import Allocation, GpuKind
 from gdl.domain.requirements.of_facts import architecture_of
@@ -65,8 +65,7 @@ def require_passed(checks: list[Check]) -> None:
 
 
 async def _tell_degraded(deployment: Deployment, checks: list[Check]) -> None:
-    names = [check.name for check in checks if check.status is CheckStatus.DEGRADED]
-    if names:
+    if names := degraded(checks):
         text = f"it serves, but degraded: {', '.join(names)}; the checks say what came back"
         await deployment.note(text, "warning")
 
@@ -110,6 +109,8 @@ async def _compare_memory(
     attempt = deployment.state.attempt
     if attempt is None or attempt.facts is None or told.context is None:
         return []
+    if measurements.simulated:
+        told = replace(told, unpredicted="a simulated server makes it up")
     found = compare(deployment, told, attempt.facts)
     if found == attempt.memory:
         return []

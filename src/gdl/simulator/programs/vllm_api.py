@@ -33,6 +33,7 @@ LABEL = "(simulated)"
 ANSWERS = (
     ("capital of France", "The capital of France is Paris."),
     ("2 + 2", "2 + 2 is 4."),
+    ("9.11 or 9.9", "9.9 is larger."),
     ("adds two numbers", "def add(a, b):\n    return a + b"),
     ("haiku", "Waves fold into foam,\na slow tide combs the grey shore,\nthe deep keeps its salt."),
     ("primary colors", "The three primary colors are red, blue and yellow."),
