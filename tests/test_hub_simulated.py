@@ -11,13 +11,13 @@ from typing import NoReturn
 import pytest
 
 from gdl.backends.sandbox.simulated_hub import transport
-from gdl.bootstrap import open_hub
 from gdl.domain.errors import HubAway
 from gdl.domain.model_facts import FactsSource
 from gdl.domain.model_names import HubName
 from gdl.domain.servability import ModelKind, judge
 from gdl.hub import catalogue
 from gdl.hub.lookup import Hub
+from gdl.orchestrator.leasing.open_hub import open_hub
 from gdl.settings import Hub as HubSettings
 from gdl.settings import Settings
 
@@ -70,10 +70,13 @@ async def test_other_models_are_not_known_there_and_that_is_no_verdict(hub: Hub)
 
 
 async def test_a_simulated_market_takes_it_unless_a_hub_is_named(tmp_path: Path) -> None:
-    settings = Settings(data_dir=tmp_path)
-    named = Settings(data_dir=tmp_path, hub=HubSettings(endpoint="https://mirror.example"))
-    opened = {
-        open_hub(each, simulated=simulated).endpoint
-        for each, simulated in ((settings, True), (named, True), (settings, False))
-    }
-    assert opened == {"http://hub.sandbox", "https://mirror.example", "https://huggingface.co"}
+    mirror = HubSettings(endpoint="https://mirror.example")
+    opened = [
+        open_hub(settings).endpoint
+        for settings in (
+            Settings(backend="sandbox", data_dir=tmp_path),
+            Settings(backend="sandbox", data_dir=tmp_path, hub=mirror),
+            Settings(backend="shopper", data_dir=tmp_path),
+        )
+    ]
+    assert opened == ["http://hub.sandbox", "https://mirror.example", "https://huggingface.co"]

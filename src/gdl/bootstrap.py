@@ -6,20 +6,15 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 from gdl.backends import registry as backends
 from gdl.backends.base import BackendContext
-from gdl.domain import clock
 from gdl.engines import registry as engines
-from gdl.hub.lookup import Hub
 from gdl.journal.consumer_id import consumer_id_of
 from gdl.journal.store import Journal
+from gdl.orchestrator.leasing.open_hub import open_hub
 from gdl.orchestrator.service import Orchestrator
 from gdl.settings import Settings
-
-if TYPE_CHECKING:
-    import httpx
 
 # Written to a socket whose other end is gone: told by the warning's line and by nothing else.
 logging.getLogger("asyncio").setLevel(logging.ERROR)
@@ -49,19 +44,6 @@ async def open_sandbox(settings: Settings, port: int) -> AsyncIterator[str]:
         await service.aclose()
 
 
-def open_hub(settings: Settings, *, simulated: bool) -> Hub:
-    """The model hub, to be closed. simulated: of a simulated market, which needs no network."""
-    if not simulated:
-        return Hub(settings, clock.now)
-
-    def made() -> httpx.AsyncBaseTransport:
-        from gdl.backends.sandbox.simulated_hub import transport
-
-        return transport()
-
-    return Hub(settings, clock.now, simulated=made)
-
-
 @asynccontextmanager
 async def open_orchestrator(
     settings: Settings, *, options: Mapping[str, str] | None = None
@@ -86,7 +68,7 @@ async def open_orchestrator(
         backend=backend,
         engines=engines.get,
         journal=journal,
-        hub=open_hub(settings, simulated=backend.traits.simulated),
+        hub=open_hub(settings),
         consumer_id=consumer_id,
     )
     try:

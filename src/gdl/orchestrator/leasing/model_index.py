@@ -7,7 +7,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from gdl.domain import clock
 from gdl.domain.errors import GdlError, UsageError
 from gdl.domain.model import Model
 from gdl.domain.model_facts import FactsSource
@@ -15,11 +14,11 @@ from gdl.domain.requirements.allocation import GpuKind, Load
 from gdl.domain.requirements.of_facts import architecture_of
 from gdl.engines import registry as engines
 from gdl.engines.base import Engine
-from gdl.hub.lookup import Hub
 from gdl.orchestrator.api.model_views import ModelDetails, ModelRow
 from gdl.orchestrator.leasing import model_rows
 from gdl.orchestrator.leasing.model_details import details
 from gdl.orchestrator.leasing.model_lookup import MAY_CHANGE, ModelLookup, known
+from gdl.orchestrator.leasing.open_hub import open_hub
 from gdl.settings import Settings
 
 _AT_A_TIME = 4
@@ -124,7 +123,7 @@ class ModelIndex:
 async def opened(settings: Settings) -> AsyncIterator[ModelIndex]:
     """An index of its own, without an orchestrator; its hub is closed on the way out. Raises
     UsageError for an engine that is not there."""
-    hub = Hub(settings, clock.now)
+    hub = open_hub(settings)
     try:
         yield ModelIndex(engines.get(settings.engine.name), ModelLookup(hub), settings)
     finally:
