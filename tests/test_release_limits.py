@@ -7,7 +7,10 @@ import pytest
 
 from engine_support import L4, cpu_host, gpu_host, make_plan
 from gdl.domain.errors import DeployError, UsageError
+from gdl.domain.host import Gpu
 from gdl.domain.offers import OfferQuery
+from gdl.domain.requirements.allocation import GpuKind, Load
+from gdl.domain.requirements.of_facts import architecture_of
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines.registry import get
 from gdl.engines.vllm import compat
@@ -16,6 +19,7 @@ from gdl.hub.names import resolve
 from gdl.orchestrator.leasing.deployed_model import checked
 from gdl.settings import Install, Settings
 
+H200 = Gpu("NVIDIA H200", 143771, "9.0")
 OLDER = "570.124.06"
 """A driver of CUDA 12, whose index wheels end at 0.19.1."""
 
@@ -98,3 +102,22 @@ def test_limits() -> None:
     assert (limits.first, limits.last) == ("0.10.2", "0.27.1")
     assert limits.allow("0.27.1") and not limits.allow("0.28.0") and not limits.allow("0.9.2")
     assert "newer" in limits.needed("0.9.2") and "older" not in limits.needed("0.9.2")
+
+
+def test_an_older_release_than_recipes_ask_for_is_noted() -> None:
+    older = make_plan("minimax-m2.7", gpu_host(*[H200] * 8, driver=OLDER, disk_free_gib=900.0))
+    assert older.summary.startswith("vllm 0.19.1 ")
+    assert "recipes ask for vLLM 0.20.0 with minimax-m2.7" in older.notes
+    newer = make_plan("minimax-m2.7", gpu_host(*[H200] * 8, disk_free_gib=900.0))
+    assert not any("recipes" in note for note in newer.notes)
+
+
+def test_a_gpu_too_old_for_the_weights_is_no_offer() -> None:
+    facts = resolve("gpt-oss-20b").facts
+    architecture = architecture_of(facts)
+    assert architecture is not None
+    for name, capability, fits in (("Tesla T4", (7, 5), False), ("L4", (8, 9), True)):
+        gpu = GpuKind(name, 22.0, capability)
+        found = get("vllm").memory.allocation(architecture, Load(context=4096, sequences=1), gpu)
+        assert found.fits == fits, found.words
+        assert fits or "MXFP4 weights need compute capability 8.0" in found.words

@@ -34,6 +34,7 @@ from gdl.engines.vllm import (
     templates,
 )
 from gdl.engines.vllm.compat import Choice
+from gdl.engines.vllm.compat_table import parse
 from gdl.engines.vllm.flags import TRUST
 from gdl.engines.vllm.memory import VllmMemory
 from gdl.engines.vllm.recipes import knows, recipe_of
@@ -173,7 +174,7 @@ class VllmEngine:
                 ),
                 otherwise=other,
                 capabilities=with_flags.capabilities,
-                notes=with_flags.notes,
+                notes=(*with_flags.notes, *_advice(model, chosen)),
             )
 
         second = plan.otherwise(host, model, choice, settings, limits)
@@ -208,6 +209,14 @@ def _summary(choice: Choice, capabilities: Capabilities, settings: Settings) -> 
     on = f"; {capabilities.words}" if capabilities.words else ""
     base = "" if capabilities.chat else "; a base model, asked by completions"
     return f"{choice.distribution} {choice.version}{build} {way}{on}{base}"
+
+
+def _advice(model: Model, choice: Choice) -> tuple[str, ...]:
+    """What to know of a release that knows the model, and is older than recipes ask for."""
+    advised = recipe_of(model).advised_vllm
+    if parse(choice.version) >= parse(advised):
+        return ()
+    return (f"recipes ask for vLLM {advised} with {model.served_name}",)
 
 
 def _check_release(limits: Limits, wanted: str) -> None:

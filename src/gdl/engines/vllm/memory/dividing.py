@@ -5,12 +5,15 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from gdl.domain.requirements.allocation import GpuKind
 from gdl.domain.requirements.architecture import Architecture
 from gdl.domain.requirements.layers import AttentionLayer, CacheKind, CompressedLayer, Layer
 from gdl.domain.requirements.quantization import FULL_BITS
 
 SIZES = (1, 2, 4, 8, 16)
 """Groups of GPUs that are tried."""
+LEAST_CAPABILITY = {"mxfp4": (8, 0)}
+"""Of formats that need more than vLLM itself, by their names in `gdl.domain.requirements`."""
 
 
 def refusal(model: Architecture, gpus: int) -> str:
@@ -24,6 +27,17 @@ def refusal(model: Architecture, gpus: int) -> str:
         if why := _layer(layer, gpus):
             return why
     return _matrices(model, gpus)
+
+
+def too_old(model: Architecture, gpu: GpuKind) -> str:
+    """Why a GPU cannot compute with weights in that format, or "": `get_min_capability` of vLLM's
+    own quantization classes. Many it unpacks first, and is slower."""
+    least = LEAST_CAPABILITY.get(model.quantization.name)
+    if least is None or gpu.capability is None or gpu.capability >= least:
+        return ""
+    needed, has = (f"{major}.{minor}" for major, minor in (least, gpu.capability))
+    name = model.quantization.name.upper()
+    return f"{name} weights need compute capability {needed}, this GPU has {has}"
 
 
 def _layer(layer: Layer, gpus: int) -> str:
