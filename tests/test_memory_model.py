@@ -18,9 +18,12 @@ from gdl.domain.requirements import architecture
 from gdl.domain.requirements.allocation import GpuKind, LeverKind, Load
 from gdl.domain.requirements.architecture import Architecture
 from gdl.domain.requirements.fields import UnreadableConfigError
+from gdl.domain.requirements.gpus import of_listing
+from gdl.domain.requirements.of_facts import architecture_of
 from gdl.domain.requirements.weights import loaded_bytes
 from gdl.engines.vllm.memory import VllmMemory
 from gdl.engines.vllm.memory.model import cache
+from gdl.hub import names
 
 DATA = Path(__file__).parent / "data"
 HUB = sorted(DATA.glob("hub/*/config.json"))
@@ -217,3 +220,31 @@ def test_an_unknown_kind_of_model_is_counted_plainly_and_says_so() -> None:
     assert not model.known
     found = VllmMemory().allocation(model, Load(), H100)
     assert found.guessed and found.source.startswith("ZeppelinForCausalLM is not known here")
+
+
+# -- what a start on a real GPU said -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "gpu", "load", "tokens"),
+    [
+        # vLLM's own line: "GPU KV cache size: 460,496 tokens, Maximum concurrency for 131,072
+        # tokens per request: 3.51x".
+        ("llama-3.1-8b", of_listing("H100", 80), Load(131072, 1), 460_496),
+        # The recipe of Qwen3.8-27B-FP8 for two RTX 5090.
+        (
+            "qwen3.8-27b:fp8",
+            of_listing("RTX 5090", 32),
+            Load(262144, 1, tensor_parallel=2),
+            377_456,
+        ),
+    ],
+)
+def test_the_tokens_that_a_real_server_had_room_for(
+    name: str, gpu: GpuKind, load: Load, tokens: int
+) -> None:
+    model = architecture_of(names.resolve(name).facts)
+    assert model is not None
+    found = VllmMemory().allocation(model, load, gpu)
+    free = found.usable_bytes - found.weights_bytes - found.overhead_bytes
+    assert free / found.kv_bytes * load.context == pytest.approx(tokens, rel=0.05)

@@ -48,7 +48,7 @@ def test_the_reason_names_what_is_short_and_what_would_help() -> None:
     rows = ranked(OfferQuery(context=32768, concurrency=2))
     assert list(rows) == ["three", "big", "small", "one"]
     why = rows["one"].excluded
-    assert why is not None and why.endswith("GB short per GPU; FP8 cache fits; 2 x 22k fits")
+    assert why is not None and why.endswith("GB short per GPU; FP8 cache fits; 2 x 23k fits")
     assert rows["one"].exclusion == "vram"
     # No single change makes twelve gigabytes hold it, but more of them do.
     assert str(rows["small"].excluded).endswith("GB short per GPU; 4 such GPUs fit")
@@ -88,7 +88,7 @@ def test_a_name_alone_is_a_guess_for_all_gpus_together() -> None:
         ("NVIDIA GeForce RTX 4090", 23, 23.6, (8, 9)),
         ("RTX_4090", 25.8, 23.6, (8, 9)),
         ("RTX 4090", 48, 47.3, (8, 9)),
-        ("H100_SXM", 80, 78.5, (9, 0)),
+        ("H100_SXM", 80, 79.2, (9, 0)),
         ("A100 PCIE", 40, 39.4, (8, 0)),
         ("RTX 5090", 32, 31.4, (12, 0)),
         ("Radeon Something", 16, 15.8, None),

@@ -24,6 +24,8 @@ _MOST_KEYS = 4096
 _SCALED_ALREADY = {"su", "longrope", "llama3", "yarn", "deepseek_yarn", "deepseek_llama_scaling"}
 """Ways of stretching positions that `max_position_embeddings` includes."""
 _STATES_ALONE = 2048
+_QUANTIZED = 0.8
+"""Files smaller than this share of 16 bits a number hold fewer."""
 _LENGTHS = (
     "max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length",
     "max_target_positions", "max_sequence_length", "max_seq_length", "seq_len",
@@ -79,6 +81,12 @@ class Architecture:
     def sparse(self) -> bool:
         """Its attention picks the tokens that it reads."""
         return any(layer.kind is CacheKind.INDEXER for layer, _ in self.counted_layers)
+
+    @property
+    def quantized(self) -> bool:
+        """As the checkpoint says, or as the sizes of its files do."""
+        full = 2 * self.numbers
+        return bool(self.quantization.name) or 0 < self.stored_bytes < _QUANTIZED * full
 
     @property
     def numbers(self) -> int:

@@ -126,7 +126,7 @@ def _levers(
     if sequences:
         words = f"{sequences} x {in_words(load.context)} fits"
         yield Lever(LeverKind.SEQUENCES, str(sequences), words)
-    full_weights = not (load.quantization or model.quantization.name) and able(_FP8_WEIGHTS)
+    full_weights = not (load.quantization or model.quantized) and able(_FP8_WEIGHTS)
     if full_weights and fits(replace(load, quantization="fp8")):
         yield Lever(LeverKind.QUANTIZATION, "fp8", "FP8 weights fit")
     for gpus in tp_allowed:

@@ -9,7 +9,9 @@ from gdl.domain.requirements.allocation import GpuKind
 
 _VISIBLE = 0.985
 """Of the memory that nvidia-smi tells, what a program sees: the driver keeps some hundred MiB
-(RTX 4090: 23.6 of 24.0 GiB, H100: 79.2 of 79.6, RTX 5090: 31.4 of 31.8)."""
+(RTX 4090: 23.6 of 24.0 GiB, L4: 22.2 of 22.5, RTX 5090: 31.4 of 31.8)."""
+_VISIBLE_HBM = 0.995
+"""Likewise, of Hopper's and Blackwell's data centre cards (H100: 79.2 of 79.6 GiB)."""
 _NEAR = 0.12
 """A card whose listed memory is further off than this share is another one."""
 
@@ -68,7 +70,7 @@ _CARDS: tuple[tuple[str, tuple[int, ...], tuple[int, int]], ...] = (
 
 def of_driver(name: str, memory_mib: float, capability: tuple[int, int] | None = None) -> GpuKind:
     """A GPU as its driver told of it."""
-    return GpuKind(name, memory_mib / 1024 * _VISIBLE, capability or _capability(name))
+    return _seen(name, memory_mib, capability or _capability(name))
 
 
 @lru_cache(maxsize=4096)
@@ -80,9 +82,14 @@ def of_listing(name: str, vram_gb: float) -> GpuKind:
         if part in plain:
             nearest = min(sizes, key=lambda mib: abs(mib / 1024 - vram_gb))
             if not vram_gb or abs(nearest / 1024 - vram_gb) <= _NEAR * vram_gb:
-                return GpuKind(name, nearest / 1024 * _VISIBLE, capability)
-            return GpuKind(name, vram_gb * _VISIBLE, capability)
-    return GpuKind(name, vram_gb * _VISIBLE)
+                return _seen(name, nearest, capability)
+            return _seen(name, vram_gb * 1024, capability)
+    return _seen(name, vram_gb * 1024, None)
+
+
+def _seen(name: str, memory_mib: float, capability: tuple[int, int] | None) -> GpuKind:
+    share = _VISIBLE_HBM if capability is not None and capability[0] in (9, 10) else _VISIBLE
+    return GpuKind(name, memory_mib / 1024 * share, capability)
 
 
 def _capability(name: str) -> tuple[int, int] | None:

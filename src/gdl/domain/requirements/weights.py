@@ -24,7 +24,7 @@ def loaded_bytes(
 ) -> int:
     """On each of so many GPUs. quantization: made while loading, one of ONLINE_BITS."""
     form = model.quantization
-    online = 0.0 if form.name else ONLINE_BITS.get(quantization, 0.0)
+    online = 0.0 if model.quantized else ONLINE_BITS.get(quantization, 0.0)
     parts = [part for part in model.parts if not (part.tower and language_only)]
     counted = sum(_bytes(part, form, gpus, online) for part in parts)
     if not model.stored_bytes:

@@ -1,4 +1,11 @@
-"""What vLLM takes beside weights and cache. Estimates: these depend on kernels and releases."""
+"""What vLLM takes beside weights and cache. Estimates: these depend on kernels and releases.
+
+Held against what servers said of themselves at the start. Llama-3.1-8B on an H100 (0.32 or 0.33):
+1.44 GiB for activations, 0.3 outside of PyTorch, 0.23 for graphs, 460 496 tokens of cache (here
+456 572). Qwen2.5-7B on one (0.11): 1.97, 0.07 and 0.67 GiB. A model of 0.7 B on 24 GiB: 0.25 for
+activations. Four GPUs of a group: 0.95 outside of PyTorch each. Qwen3.8-27B-FP8 on two RTX 5090:
+377 456 tokens (here 385 920).
+"""
 
 from __future__ import annotations
 
@@ -9,10 +16,11 @@ from gdl.engines.vllm.memory import defaults
 _MIB = 1 << 20
 _CONTEXT = 300 * _MIB
 """What CUDA, cuBLAS and the kernels hold outside of PyTorch's memory."""
-_COMMUNICATION = 400 * _MIB
+_COMMUNICATION = 650 * _MIB
 """NCCL's and the custom all-reduce's buffers, with several GPUs."""
-_GRAPHS, _GRAPHS_PER_LAYER = 100 * _MIB, 14 * _MIB
+_GRAPHS, _GRAPHS_PER_LAYER = 100 * _MIB, 5 * _MIB
 """Of CUDA graphs, which vLLM measures before it sizes the cache (since 0.21)."""
+_SAMPLING = 1.5
 _TOWER = 900 * _MIB
 """One step of a vision or audio tower with the largest inputs, and what it caches of them."""
 
@@ -27,8 +35,9 @@ def overhead_bytes(model: Architecture, load: Load, gpu: GpuKind) -> int:
 
 
 def _activations(model: Architecture, load: Load, gpu: GpuKind) -> int:
-    """The widest moment of a step, in 16 bits: hidden states and what a layer makes of them, or the
-    logits of every sequence in 32."""
+    """The widest moment of a step, in 16 bits: hidden states and what a layer makes of them; and
+    the logits of every sequence in 32, with what sampling makes of them. Positions are kept, too.
+    """
     tokens, tp = defaults.batch_tokens(model, load, gpu), load.tensor_parallel
     inner = max((*model.inner_sizes, 0)) // tp
     # Experts work on a copy of the hidden states for each of those that a token is routed to.
@@ -36,7 +45,7 @@ def _activations(model: Architecture, load: Load, gpu: GpuKind) -> int:
     wide = max(3 * inner, 2 * model.heads * model.head_size // tp, routed)
     step = tokens * 2 * (4 * model.hidden_size + wide)
     logits = min(defaults.most_sequences(gpu), tokens) * model.vocabulary * 4
-    return max(step, logits) + model.max_context * min(model.head_size, 256) * 2
+    return step + int(_SAMPLING * logits) + model.max_context * min(model.head_size, 256) * 2
 
 
 def _copies(model: Architecture, tp: int) -> int:
