@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from gdl.domain.model import Model
-from gdl.domain.model_facts import FactsSource, ModelFacts, RepoFile
+from gdl.domain.model_facts import FactsSource, GgufFacts, ModelFacts, RepoFile
 from gdl.domain.offers import Offer, OfferQuery, RankedOffer
 from gdl.domain.ranking import Ranking
+from gdl.domain.requirements.allocation import Load
 from gdl.domain.requirements.gpus import of_driver, of_listing
+from gdl.domain.requirements.of_facts import architecture_of
 from gdl.engines.registry import get
 from gdl.orchestrator.leasing.requirements import fits_of, needed_of
 from gdl.settings import Settings
@@ -104,3 +106,26 @@ def test_a_listing_means_the_card_that_it_names(
 
 def test_a_driver_says_more_than_a_program_sees() -> None:
     assert of_driver("NVIDIA L4", 23034).memory_gib == pytest.approx(22.2, abs=0.1)
+
+
+def test_a_gguf_file_is_sized_by_its_header_and_its_bytes() -> None:
+    header = {
+        "general.architecture": "llama",
+        "llama.block_count": 32,
+        "llama.embedding_length": 4096,
+        "llama.feed_forward_length": 14336,
+        "llama.context_length": 131072,
+        "llama.vocab_size": 128256,
+        "llama.attention.head_count": 32,
+        "llama.attention.head_count_kv": 8,
+    }
+    file = RepoFile("Llama-Q4_K_M.gguf", 4_920_000_000)
+    told = GgufFacts((file.path,), "Q4_K_M", file.size_bytes, metadata=header)
+    facts = ModelFacts("somebody/Llama-GGUF", FactsSource.HUB, files=(file,), gguf=told)
+    model = architecture_of(facts)
+    assert model is not None and model.max_context == 131072
+    found = get("vllm").memory.allocation(model, Load(8192, 4), of_listing("RTX 3060", 12))
+    assert found.weights_bytes == pytest.approx(4.92e9, rel=0.01)
+    assert found.kv_bytes == 4 * 8192 * 131072
+    # Nothing is quantized twice.
+    assert all(lever.value != "fp8" or lever.kind == "kv_fp8" for lever in found.levers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gdl.domain.model_facts import ModelFacts
+from gdl.domain.requirements import gguf
 from gdl.domain.requirements.architecture import Architecture, read
 from gdl.domain.requirements.fields import Fields
 
@@ -16,13 +17,18 @@ _KEPT: dict[int, tuple[ModelFacts, Architecture]] = {}
 def architecture_of(facts: ModelFacts | None) -> Architecture | None:
     """None where there is no configuration to go by. Raises UnreadableConfigError for one that
     cannot be. The same facts make the same object, as long as they are among the last few."""
-    if facts is None or not facts.config:
+    if facts is None:
+        return None
+    config = facts.config
+    if not config and facts.gguf is not None:
+        config = gguf.config_of(facts.gguf.metadata)
+    if not config:
         return None
     kept = _KEPT.get(id(facts))
     if kept is not None and kept[0] is facts:
         return kept[1]
     made = read(
-        facts.config,
+        config,
         quantization=facts.quantization_config or None,
         stored_bytes=_stored_bytes(facts),
     )
