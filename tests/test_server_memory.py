@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from gdl.bootstrap import open_orchestrator
 from gdl.domain import events as ev
 from gdl.domain.health import CheckStatus
 from gdl.domain.requirements.allocation import Allocation, GpuKind, Load
@@ -23,6 +24,7 @@ from gdl.domain.server_memory import (
 from gdl.engines.vllm.log import read_line
 from gdl.journal import memory
 from gdl.journal.store import Journal
+from gdl.settings import load
 
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
 DATA = Path(__file__).parent / "data"
@@ -257,3 +259,20 @@ async def test_a_journal_from_before_takes_comparisons(tmp_path: Path) -> None:
     assert len(await memory.kept(journal)) == 1
     assert [r.id for r in await journal.deployments()] == ["d1"]
     await journal.aclose()
+
+
+async def test_doctor_says_how_good_the_sizing_has_been(tmp_path: Path) -> None:
+    wanted = load(backend="local", data_dir=tmp_path)
+    async with open_orchestrator(wanted) as orchestrator:
+        assert "sizing" not in {finding.name for finding in await orchestrator.support.doctor()}
+    journal = await Journal.open(tmp_path / "journal.sqlite")
+    for number, sequences in enumerate((220.0, 222.0, 150.0)):
+        one = replace(compared(SAID, allocation(), KNOWN), model=f"a/{number}", sequences=sequences)
+        await memory.add(journal, one, f"d{number}", 1, NOW, simulated=False)
+    # What a simulated server makes up says nothing of real ones.
+    await memory.add(journal, replace(one, model="s", sequences=1.0), "d", 1, NOW, simulated=True)
+    await journal.aclose()
+    async with open_orchestrator(wanted) as orchestrator:
+        (found,) = [f for f in await orchestrator.support.doctor() if f.name == "sizing"]
+    assert found.status == "ok"
+    assert found.detail.startswith("3 models seen, KV cache within 5% in 2; worst: a/2 on 1 x")

@@ -8,13 +8,14 @@ from rich.text import Text
 
 from gdl.domain.client_snippets import Call
 from gdl.domain.deployment import DeploymentState
-from gdl.domain.health import Condition
+from gdl.domain.health import Condition, degraded
 from gdl.domain.phase import Billing, Phase
 from gdl.presentation.durations import clock_time
 from gdl.presentation.endings import money_words
 from gdl.presentation.hardware import gpus
 from gdl.presentation.lines import plain
 from gdl.presentation.money import price
+from gdl.presentation.words import sentence
 from gdl.tui.store import Followed
 from gdl.tui.widgets.failure import PanelSize, failure, past_failure
 from gdl.tui.widgets.meters import bar
@@ -90,6 +91,11 @@ def _serving(state: DeploymentState) -> Text:
     text.append(plain(state.served_name, 60), "bold")
     text.append(" at ")
     text.append(base_url(state) or "an endpoint not known yet", "bold")
+    if names := degraded(state.checks.values()):
+        text.append(f"\n! Degraded: {', '.join(names)}; 3 shows what came back", "yellow")
+    memory = state.attempt.memory if state.attempt is not None else None
+    if memory is not None and memory.words:
+        text.append(f"\n{sentence(plain(memory.words, 300))}", "dim")
     mode = state.tunnel.mode if state.tunnel else ""
     if mode == "ssh-curl":
         text.append("\nThe machine allows no forwarding: requests are run on it over SSH.", "dim")
