@@ -14,6 +14,7 @@ from gdl.domain.errors import ModelRefused
 from gdl.domain.model_facts import RepoFile
 from gdl.domain.servability import ModelKind, judge
 from gdl.hub import gguf_header
+from gdl.hub.gguf_config import config_of
 from gdl.hub.gguf_files import GgufVariant, meant, variants
 from gdl.hub.gguf_header import HeaderError, NeedMore, read
 from hub_server import (
@@ -53,6 +54,15 @@ async def test_the_quantization_that_is_named_is_the_one(hub: Running) -> None:
     assert facts.gguf.metadata["llama.block_count"] == 30
     assert facts.weights_bytes == facts.gguf.size_bytes == 145_000_000
     assert facts.chat_template == "{{ x }}"
+    assert facts.config == {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "num_hidden_layers": 30,
+        "hidden_size": 576,
+        "num_attention_heads": 9,
+        "num_key_value_heads": 3,
+        "max_position_embeddings": 8192,
+    }
     assert judge(facts).servable
     # The header alone was read, and from where the hub keeps its large files.
     assert [each.range for each in hub.hub.asked if "/cdn/" in each.path] == ["bytes=0-262143"]
@@ -126,6 +136,7 @@ async def test_a_long_vocabulary_is_not_read(hub: Running) -> None:
     facts = await hub.facts("acme/long")
     assert facts.gguf is not None
     assert (facts.gguf.metadata["llama.block_count"], facts.gguf.tensor_bytes) == (30, 0)
+    assert facts.config["vocab_size"] == 400_000
     assert [each.range for each in hub.hub.asked if "/cdn/" in each.path] == ["bytes=0-262143"]
 
 
@@ -163,6 +174,19 @@ def test_what_is_named_is_found_in_any_case() -> None:
     assert meant(found[:1], "") == GgufVariant("UD-Q3_K_XL", ("a-UD-Q3_K_XL.gguf",), 1)
 
 
+def test_of_an_architecture_that_is_not_plain_nothing_is_concluded() -> None:
+    header = dict(LLAMA_HEADER)
+    assert config_of(header)["num_hidden_layers"] == 30
+    for wrong in (
+        {"general.architecture": "deepseek2"},
+        {"general.architecture": 7},
+        {"llama.attention.head_count": [9, 9, 3]},
+        {"llama.block_count": 0},
+        {"llama.block_count": True},
+    ):
+        assert config_of({**header, **wrong}) == {}
+
+
 # -- headers -------------------------------------------------------------------------------------
 
 
@@ -198,6 +222,7 @@ def test_a_header_is_read_to_its_end() -> None:
         "wide": -7,
         "heads": [8, 4, 8],
         "names": ["a", "b"],
+        "long.length": 5000,
     }
     # 1024 numbers in 4 blocks of Q4_K (144 bytes each), and 64 of 4 bytes.
     assert (header.tensor_bytes, header.parameters, header.whole) == (4 * 144 + 256, 1088, True)

@@ -164,3 +164,26 @@ async def test_what_was_kept_serves_when_the_hub_goes_away(
         assert orchestrator.market.size(OfferQuery(model=OWN)).need is not None
         assert last(await deployed(orchestrator, spec(OWN))).outcome == "released"
     assert len(hub.paths) == before
+
+
+async def test_a_need_that_is_guessed_says_of_what(
+    tmp_path: Path, shopper: FakeShopper, hub: Running
+) -> None:
+    settings = {"endpoint": hub.url, "offline": False}
+    async with quick_orchestrator(tmp_path, shopper.url, hub=settings) as orchestrator:
+        market = orchestrator.market
+        for model in (OWN, "acme/closed", "acme/files-GGUF:Q4_K_M"):
+            await market.offers(OfferQuery(model=model))
+        others = ("org/x-7B", "org/x", "phi-4")
+        guesses = {
+            model: market.size(OfferQuery(model=model)).guess
+            for model in (OWN, "acme/closed", "acme/files-GGUF:Q4_K_M", *others)
+        }
+    assert guesses == {
+        OWN: "",
+        "acme/closed": "the size of its files",
+        "acme/files-GGUF:Q4_K_M": "",
+        "org/x-7B": "its name",
+        "org/x": "nothing: its name tells no size",
+        "phi-4": "",
+    }

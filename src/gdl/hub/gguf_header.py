@@ -87,8 +87,9 @@ class NeedMore(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """metadata: the pairs, without long lists. tensor_bytes, parameters: of all tensors, both 0
-    where the tensors were not reached. whole: the header was read to its end."""
+    """metadata: the pairs; of a long list its length alone ("KEY.length"). tensor_bytes,
+    parameters: of all tensors, both 0 where the tensors were not reached. whole: the header was
+    read to its end."""
 
     version: int
     metadata: Mapping[str, Any] = field(default_factory=dict)
@@ -103,6 +104,8 @@ class _Reader:
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.at = 0
+        self.listed = 0
+        """Items of the list that was begun last."""
 
     def take(self, size: int) -> bytes:
         end = self.at + size
@@ -141,16 +144,21 @@ def read(data: bytes, *, enough: bool = False) -> Header:
     if pairs > _MOST_PAIRS or tensors > _MOST_TENSORS:
         raise _wrong(f"{pairs} settings and {tensors} tensors")
     metadata: dict[str, Any] = {}
+    key = ""
     try:
         for _ in range(pairs):
-            key = reader.text(_LONGEST_KEY)
+            key, reader.listed = reader.text(_LONGEST_KEY), 0
             value = _value(reader, reader.number("I"))
             if value is not None:
                 metadata[key] = value
+            elif reader.listed:
+                metadata[f"{key}.length"] = reader.listed
         size, parameters = _tensors(reader, tensors)
     except NeedMore:
         if not enough:
             raise
+        if reader.listed > _KEPT_ITEMS:
+            metadata[f"{key}.length"] = reader.listed
         return Header(version, metadata)
     return Header(version, metadata, size, parameters, whole=True)
 
@@ -171,6 +179,8 @@ def _items(reader: _Reader, depth: int) -> list[Any] | None:
     kind, count = reader.number("I"), reader.number("Q")
     if count > _MOST_ITEMS or depth >= _DEEPEST:
         raise _wrong(f"a list of {count} values")
+    if not depth:
+        reader.listed = count
     code = _NUMBERS.get(kind)
     if code is not None:
         raw = reader.take(struct.calcsize("<" + code) * count)

@@ -17,7 +17,7 @@ from urllib.parse import quote
 from gdl.domain.errors import HubAway, ModelRefused, UnknownModel, UsageError
 from gdl.domain.model_facts import PICKLED, WEIGHTS, GgufFacts, ModelFacts
 from gdl.domain.model_names import HubName
-from gdl.hub import answers, gguf_files, gguf_header
+from gdl.hub import answers, gguf_config, gguf_files, gguf_header
 from gdl.hub.http import Answer, HubHttp, TooLarge
 
 _MB = 1 << 20
@@ -159,7 +159,8 @@ class RepositoryReader:
             raise ModelRefused(f"{facts.id}: {error.message}", error.hint) from None
         if header is None:
             return replace(facts, withheld=(*facts.withheld, chosen.paths[0]))
-        return replace(facts, gguf=_gguf_facts(chosen, header))
+        config = facts.config or gguf_config.config_of(header.metadata)
+        return replace(facts, config=config, gguf=_gguf_facts(chosen, header))
 
     async def _header(self, facts: ModelFacts, path: str) -> gguf_header.Header | None:
         """By reads of the file's beginning, each longer than the one before; None where the file is

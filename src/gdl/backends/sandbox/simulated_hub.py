@@ -81,7 +81,8 @@ def _gguf_files(entry: Entry) -> Mapping[str, HubFile]:
         "llama.attention.head_count_kv": entry.kv_heads,
     }
     name = entry.id.rpartition("/")[2]
-    return {
+    original = {"config.json": table(entry.config)} if entry.config else {}
+    return original | {
         f"{name}-{each}.gguf": gguf(header, round(entry.parameters_b * 1e9 * size))
         for each, size in _GGUF_BYTES.items()
     }

@@ -20,6 +20,7 @@ from gdl.cli.options import (
     QuantizationOption,
     engine_flags,
 )
+from gdl.cli.output import say
 from gdl.cli.runtime import Cli, Session, execute
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ def offers(
             # Speeds are known for some GPUs at best: without any, there is no column for them.
             speeds = any(row.usd_per_million is not None for row in ranked)
             session.output.table(_headings(speeds), [_cells(row, speeds) for row in ranked])
+        if query.model and (guess := session.orchestrator.market.size(query).guess):
+            say(f"what {query.model} takes is guessed from {guess}")
         if all(row.excluded is not None for row in ranked):
             raise NoSuitableOffer(*why_none(ranked, query))
         return exit_codes.OK

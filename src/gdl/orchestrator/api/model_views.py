@@ -105,8 +105,10 @@ class ModelDetails:
 class SizedModel:
     """What a model needs for a load. need: None when its size is not known. longest: the most
     tokens that a request to it may have, 0 when that is not known. capabilities: what it can be
-    asked for, as far as that is known beforehand."""
+    asked for, as far as that is known beforehand. guess: what the need is taken from, in words,
+    where no configuration of the model is known; else ""."""
 
     need: Need | None
     longest: int
     capabilities: Capabilities = field(default_factory=Capabilities)
+    guess: str = ""

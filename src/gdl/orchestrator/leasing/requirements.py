@@ -93,4 +93,12 @@ def sized(engine: Engine, query: OfferQuery, model: Model, settings: Settings) -
         need=needed_of(engine, model, query, settings),
         longest=known.max_context if known is not None else longest,
         capabilities=engine.capabilities(model),
+        guess="" if known is not None else _guess(model),
     )
+
+
+def _guess(model: Model) -> str:
+    """Of what the need is guessed: "its name", or the sizes of its files."""
+    if model.shape is None:
+        return "nothing: its name tells no size"
+    return "the size of its files" if model.facts and model.facts.weights_bytes else "its name"
