@@ -16,6 +16,7 @@ from cli_support import (
     UP_TO_INSTALL,
     Scenario,
     Scripted,
+    ScriptedDeployments,
     failing,
     finished,
     opener_of,
@@ -25,7 +26,7 @@ from gdl.cli.deployment_output import TextDeployment
 from gdl.cli.follower import Follower
 from gdl.cli.output import Output
 from gdl.domain import events as ev
-from gdl.domain.errors import Cancelled, GdlError, UsageError
+from gdl.domain.errors import Cancelled, GdlError, RemoteCodeNotAllowed, UsageError
 from gdl.domain.phase import Billing, Phase
 from gdl.domain.spec import DeploymentSpec
 from waiting import wait_until
@@ -105,6 +106,66 @@ def test_options_reach_the_deployment() -> None:
     assert spec.query.exclude_providers == ("a", "b")
     assert (spec.query.provider, spec.query.offer_id) == ("vastai", "o-1")
     assert (spec.query.max_price, spec.query.model) == (0.5, "m")
+
+
+def test_tools_and_the_models_own_code_are_the_users_to_decide(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decided(*options: str) -> tuple[bool, bool | None]:
+        _, scripted = play(SCENARIOS["destroy"], "deploy", "m", "--destroy", *options)
+        assert scripted.spec is not None
+        return scripted.spec.tools, scripted.spec.trust_remote_code
+
+    assert decided() == (True, None)
+    assert decided("--no-tools", "--trust-remote-code") == (False, True)
+    assert decided("--no-trust-remote-code") == (True, False)
+    monkeypatch.setenv("GDL_ENGINE__TOOLS", "false")
+    assert decided() == (False, None)
+    assert decided("--tools") == (True, None)
+
+
+@pytest.mark.parametrize(
+    ("terminal", "answer", "options", "code"),
+    [
+        (True, "y", (), 0),
+        (True, "", (), 2),
+        (True, "y", ("--no-trust-remote-code",), 2),
+        (True, "y", ("--json",), 2),
+        (False, "y", (), 2),
+        (False, "", ("--trust-remote-code",), 0),
+    ],
+)
+def test_a_models_own_code_runs_only_when_somebody_said_so(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    terminal: bool,
+    answer: str,
+    options: tuple[str, ...],
+    code: int,
+) -> None:
+    class Careful(ScriptedDeployments):
+        async def deploy(self, spec: DeploymentSpec) -> str:
+            if not spec.trust_remote_code:
+                raise RemoteCodeNotAllowed("it runs its own code", "say --trust-remote-code")
+            return await super().deploy(spec)
+
+    questions = []
+
+    async def ask(question: str) -> str:
+        questions.append(question)
+        return answer
+
+    monkeypatch.setattr("gdl.cli.commands.deploy.at_terminal", lambda: terminal)
+    monkeypatch.setattr("gdl.cli.prompt.ask", ask)
+    scripted = Scripted(SCENARIOS["destroy"])
+    scripted.deployments = scripted.resumption = Careful(scripted)
+    ended = run(("deploy", "m", "--destroy", *options), opener=opener_of(scripted))
+    assert ended == code
+    assert (scripted.spec is not None) == (code == 0)
+    assert len(questions) == (terminal and not options)
+    out, err = capsys.readouterr()
+    if code:
+        assert "it runs its own code" in out + err and "say --trust-remote-code" in out + err
 
 
 def test_the_subcommands_backend_wins_and_a_host_means_ssh() -> None:

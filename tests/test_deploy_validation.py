@@ -16,6 +16,10 @@ from gdl.domain.errors import UsageError
     [
         ("smollm2-135m", ("--api-key", "sk-mine"), "--api-key"),
         ("smollm2-135m", ("--port=9",), "--port"),
+        # As the server would understand it.
+        ("smollm2-135m", ("--api-k", "sk-mine"), "--api-key"),
+        ("smollm2-135m", ("--served_model", "mine"), "--served-model-name"),
+        ("moonshotai/Kimi-K2.6", (), "running Python code from its own repository"),
         ("gemma-2b", (), "gated"),
     ],
 )

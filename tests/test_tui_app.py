@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 from textual.binding import Binding
-from textual.widgets import Static, TabbedContent
+from textual.widgets import Checkbox, Static, TabbedContent
 
 from gdl.domain import events as ev
 from gdl.domain.benchmark import OWN_LOAD
 from gdl.domain.decisions import AfterFailure, AfterServing
-from gdl.domain.errors import BackendUnreachable, OfferGone
+from gdl.domain.errors import BackendUnreachable, OfferGone, RemoteCodeNotAllowed
 from gdl.domain.events import LogLines
 from gdl.domain.offers import Exclusion
 from gdl.domain.spec import DeploymentSpec
@@ -33,6 +33,7 @@ from tui_support import (
     KEY_FILE,
     SPEC,
     START,
+    ScriptedDeployments,
     ScriptedOrchestrator,
     make_app,
     offer,
@@ -72,6 +73,45 @@ async def test_deploys_from_the_keyboard() -> None:
     assert spec.ask_on_failure
     assert spec.query.offer_id is None, "the cheapest suitable offer is not pinned"
     assert spec.query.model == "qwen2.5-0.5b"
+
+
+async def test_tools_are_said_and_can_be_turned_off() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        await choose(pilot, "qwen2.5-0.5b")
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, DeployDialog))
+        assert "Tools: its calls of them come back parsed (hermes)" in screen_text(app)
+        app.screen.query_one("#tools", Checkbox).toggle()
+        await pilot.press("y")
+        await until(pilot, lambda: bool(orchestrator.specs))
+    assert not orchestrator.specs[0].tools
+
+
+@pytest.mark.parametrize("key", ["y", "escape"])
+async def test_a_models_own_code_is_asked_about_before_anything_is_rented(key: str) -> None:
+    app, orchestrator = make_app()
+
+    class Careful(ScriptedDeployments):
+        async def deploy(self, spec: DeploymentSpec) -> str:
+            if not spec.trust_remote_code:
+                raise RemoteCodeNotAllowed("it runs its own code", "")
+            return await super().deploy(spec)
+
+    orchestrator.deployments = orchestrator.resumption = Careful(orchestrator)
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        await choose(pilot, "qwen2.5-0.5b")
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, DeployDialog))
+        await pilot.press("y")
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        assert "it runs its own code" in screen_text(app)
+        await pilot.press(key)
+        showing = DeploymentScreen if key == "y" else OffersScreen
+        await until(pilot, lambda: isinstance(app.screen, showing))
+    assert [spec.trust_remote_code for spec in orchestrator.specs] == [True] * (key == "y")
 
 
 async def test_another_offer_than_the_cheapest_is_pinned() -> None:
