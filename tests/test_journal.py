@@ -46,7 +46,7 @@ DATA = Path(__file__).parent / "data"
 REPORT = BenchReport(
     "m", 8, 0, 1.5, 10, 20, 5.3, 13.3, Percentiles(1, 2, 3, 4), quality_total=5, errors=("x",)
 )
-MEMORY = MemoryComparison("h/m", "vLLM", "0.32.0", "RTX 3090", 1, 4096, 0, 208.0, 2.1, 18.0, 212.0)
+MEMORY = MemoryComparison("h/m", "vLLM", "0.32.0", "RTX 3090", 1, 4096, 8192, 208.0, 2.1, 18.0, 9)
 SAMPLES: list[ev.Event] = [
     ev.DeploymentPlanned(
         DeploymentSpec("tinyllama", "shopper", OfferQuery(exclude_providers=("a", "b"))), "h/m", "m"

@@ -97,6 +97,15 @@ def test_the_log_of_a_server_without_a_gpu() -> None:
     assert found.load == Load()
 
 
+def test_what_is_left_for_a_cache_is_of_no_account_where_its_size_is_given() -> None:
+    line = "non-default args: {'gpu_memory_utilization': 0.5, 'model': 'a/b'}"
+    started = told(line)
+    found = compared(SAID.then(started), allocation(), KNOWN)
+    assert found.unpredicted == "--gpu-memory-utilization is set"
+    given = compared(SAID.then(started).then(told(ON_CPU)), allocation(kv_bytes=2**25), KNOWN)
+    assert given.unpredicted == "" and given.predicted_sequences == 32.0
+
+
 def test_the_log_of_a_server_on_two_gpus() -> None:
     found = told(ON_GPU)
     assert (found.weights_gib, found.cache_gib, found.cache_given) == (
@@ -125,7 +134,7 @@ def test_the_log_of_an_old_release() -> None:
 @pytest.mark.parametrize(
     ("given", "why"),
     [
-        ("'gpu_memory_utilization': 0.5", "--gpu-memory-utilization is set"),
+        ("'enable_lora': True", "--enable-lora is set"),
         ("'speculative_config': {'method': 'mtp', 'n': 1}", "--speculative-config is set"),
         ("'kv_cache_memory_bytes': 1073741824, 'gpu_memory_utilization': 0.5", ""),
         ("'tensor_parallel_size': 99999999999999999999", ""),
@@ -214,8 +223,10 @@ def test_without_a_prediction_it_says_why(
 
 
 def test_a_reduced_context_is_said() -> None:
-    found = compared(told(ON_GPU), allocation(kv_bytes=12 * 2**30), KNOWN)
-    assert found.words.startswith("context reduced from 131,072 to 98,304 tokens; predicted 4.6 ")
+    found = compared(told(ON_GPU), allocation(kv_bytes=12 * 2**30, longest=99_840), KNOWN)
+    assert found.words.startswith(
+        "context reduced from 131,072 to 98,304 tokens, predicted 99,840; predicted 4.6 sequences"
+    )
 
 
 def test_the_track_record_counts_each_kind_of_server_once() -> None:

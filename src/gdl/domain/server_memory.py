@@ -19,15 +19,17 @@ class ServerMemory:
     """What a starting server tells of itself; None or "": it did not.
 
     release: the engine's. load: what it was started for, without context and sequences.
-    unpredicted: an argument whose effect no prediction counts. weights_gib, cache_gib: (2^30 bytes)
-    on one GPU; cache_given: the cache's size was given to it. context: tokens of the longest
-    request that it takes; sequences: as many of them fit into the cache at a time.
+    unpredicted: an argument whose effect on a sequence no prediction counts; free_unpredicted: the
+    same of what is left for the cache, where its size is not given. weights_gib, cache_gib: (2^30
+    bytes) on one GPU; cache_given: the cache's size was given to it. context: tokens of the
+    longest request that it takes; sequences: as many of them fit into the cache at a time.
     reduced_from: the context that would not fit. cache_tokens: what is in the cache at most.
     """
 
     release: str = ""
     load: Load | None = None
     unpredicted: str = ""
+    free_unpredicted: str = ""
     weights_gib: float | None = None
     cache_gib: float | None = None
     cache_given: bool = False
@@ -52,7 +54,8 @@ class MemoryComparison:
 
     engine: as people know it. gpu: one of gpu_count; "" and 0 without any. context: tokens of its
     longest request; 0: not told. sequences: of that length at a time; weights_gib, cache_gib: on
-    one GPU. predicted_*: the same, foretold; None where nothing was, and unpredicted says why.
+    one GPU. predicted_*: the same, foretold; None or 0 where nothing was, and unpredicted says why.
+    predicted_context: the longest that would fit, where the server had to find that out.
     source: what the prediction was made from; guessed: from little more than a name. asked_*: what
     the user wanted; 0: nothing in particular.
     """
@@ -67,6 +70,7 @@ class MemoryComparison:
     sequences: float | None = None
     weights_gib: float | None = None
     cache_gib: float | None = None
+    predicted_context: int = 0
     predicted_sequences: float | None = None
     predicted_weights_gib: float | None = None
     predicted_cache_gib: float | None = None
@@ -111,7 +115,9 @@ class MemoryComparison:
         """Such as "predicted 212 sequences of 4,096 tokens, vLLM says 208"."""
         parts = []
         if self.reduced_from:
-            parts.append(f"context reduced from {self.reduced_from:,} to {self.context:,} tokens")
+            foretold = f", predicted {self.predicted_context:,}" if self.predicted_context else ""
+            reduced = f"context reduced from {self.reduced_from:,} to {self.context:,} tokens"
+            parts.append(reduced + foretold)
         if self.sequences is None:
             parts.append(f"{self.engine} takes {self.context:,} tokens of context")
         elif self.predicted_sequences is not None:
@@ -124,8 +130,8 @@ class MemoryComparison:
             held = f"{_count(self.sequences)} sequences of {self.context:,} tokens"
             parts.append(f"{self.engine} says {held}{why}")
         if abs(self.weights_difference or 0.0) > TOLERANCE:
-            foretold, loaded = self.predicted_weights_gib or 0.0, self.weights_gib or 0.0
-            parts.append(f"predicted {foretold:.2f} GiB of weights, {loaded:.2f} loaded")
+            expected, loaded = self.predicted_weights_gib or 0.0, self.weights_gib or 0.0
+            parts.append(f"predicted {expected:.2f} GiB of weights, {loaded:.2f} loaded")
         return "; ".join((*parts, *((self.missing,) if self.missing else ())))
 
 
@@ -134,6 +140,7 @@ def compared(
 ) -> MemoryComparison:
     """What the server told beside the allocation, which is for one sequence of its context. known:
     who serves what on which GPUs, what was asked for, and why there is no allocation."""
+    changed = told.unpredicted or ("" if told.cache_given else told.free_unpredicted)
     made = replace(
         known,
         release=told.release,
@@ -142,7 +149,7 @@ def compared(
         sequences=told.sequences,
         weights_gib=told.weights_gib,
         cache_gib=told.cache_gib,
-        unpredicted=told.unpredicted or known.unpredicted,
+        unpredicted=changed or known.unpredicted,
     )
     if allocation is None or made.unpredicted or told.sequences is None:
         return made
@@ -156,6 +163,7 @@ def compared(
     each = allocation.kv_bytes / allocation.load.sequences
     return replace(
         made,
+        predicted_context=allocation.longest if told.reduced_from and not told.cache_given else 0,
         predicted_sequences=max(free, 0) / each,
         predicted_weights_gib=allocation.weights_bytes / 2**30,
         predicted_cache_gib=None if told.cache_given else max(free, 0) / 2**30,
@@ -199,4 +207,4 @@ def _difference(predicted: float | None, told: float | None) -> float | None:
 
 
 def _count(sequences: float) -> str:
-    return f"{sequences:,.0f}" if sequences >= 20 else f"{sequences:.1f}"
+    return f"{sequences:,.0f}" if sequences >= 100 else f"{sequences:.1f}"

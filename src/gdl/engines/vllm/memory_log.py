@@ -4,6 +4,7 @@ say the same in fewer words, or in several lines."""
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Mapping
 
 from gdl.domain.requirements.allocation import Load
 from gdl.domain.server_memory import ServerMemory
@@ -86,15 +87,19 @@ def _started_with(arguments: str) -> ServerMemory:
         language_only=given.get("language_model_only") == "True",
     )
     cache = _number(given.get("kv_cache_memory_bytes"), 0)
-    # The CPU's build has no graphs, and its cache is of a size that is given to it.
-    overhead = () if cache or given.get("device") == "cpu" else _OVERHEAD
-    unpredicted = next((name for name in given if name in _UNPREDICTED or name in overhead), "")
     return ServerMemory(
         load=load,
-        unpredicted=f"--{unpredicted.replace('_', '-')} is set" if unpredicted else "",
+        unpredicted=_first_of(_UNPREDICTED, given),
+        free_unpredicted=_first_of(_OVERHEAD, given),
         cache_gib=cache / 2**30 if cache else None,
         cache_given=bool(cache),
     )
+
+
+def _first_of(names: Collection[str], given: Mapping[str, str]) -> str:
+    """Which of the arguments was given, in words."""
+    found = next((name for name in given if name in names), "")
+    return f"--{found.replace('_', '-')} is set" if found else ""
 
 
 def _number(text: str | None, otherwise: int) -> int:

@@ -141,16 +141,15 @@ async def _told(endpoint: Endpoint, server: EngineProcess, model: str) -> Server
 def compare(deployment: Deployment, told: ServerMemory, facts: HostFacts) -> MemoryComparison:
     """What the server told beside the engine's own prediction for this machine."""
     query, info = deployment.spec.query, deployment.engine.info
+    facts_of_model = deployment.model.facts
     known = MemoryComparison(
-        model=deployment.model.location,
+        model=facts_of_model.id if facts_of_model is not None else deployment.model.location,
         engine=info.display_name,
         gpu=facts.gpus[0].name if facts.gpus else "",
         gpu_count=len(facts.gpus),
         asked_context=query.context or 0,
         asked_sequences=query.concurrency or 0,
     )
-    if told.unpredicted:
-        return compared(told, None, known)
     allocation, why = _allocation(deployment, told, facts)
     return compared(told, allocation, replace(known, unpredicted=why))
 
