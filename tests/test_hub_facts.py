@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -215,6 +216,19 @@ async def test_a_config_that_is_none_is_said(hub: Running, content: str) -> None
     hub.hub.add(text_model("acme/broken", more={"config.json": text(content)}))
     with pytest.raises(ModelRefused, match=r"config\.json of acme/broken cannot be read"):
         await hub.facts("acme/broken")
+
+
+async def test_a_config_may_be_odd_without_doing_harm(hub: Running) -> None:
+    """Nested deeply, with more names than a vocabulary has, with numbers that are none."""
+    odd = QWEN_CONFIG | {"quantization_config": {"ignore": [f"layer.{n}" for n in range(50_000)]}}
+    text_of = json.dumps(odd)[:-1] + ', "deep": ' + '{"a":' * 400 + "NaN" + "}" * 400
+    file = text(text_of + ', "lone": "\\ud800", "big": 1' + "0" * 4000 + "}")
+    hub.hub.add(text_model("acme/odd", more={"config.json": file}))
+    facts = await hub.facts("acme/odd")
+    kept = await hub.facts("acme/odd")
+    assert len(facts.quantization_config["ignore"]) == 50_000
+    assert kept.source is FactsSource.CACHED
+    assert kept.config.keys() == facts.config.keys()
 
 
 async def test_other_files_that_are_broken_tell_nothing(hub: Running) -> None:

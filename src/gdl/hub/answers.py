@@ -13,7 +13,7 @@ from gdl.hub import gguf_files
 
 _MOST_FILES = 20_000
 _MOST_TAGS = 500
-_LONGEST_LIST = 4096
+_DEEPEST = 20
 _ELEMENT_BYTES = {
     "F64": 8,
     "I64": 8,
@@ -87,17 +87,17 @@ def _found(row: Mapping[str, Any]) -> FoundModel:
     )
 
 
-def trimmed(value: Any, depth: int = 0) -> Any:
-    """JSON without its longest lists and tables, such as a vocabulary's added tokens; of these
-    nothing is ever asked. What is nested without measure ends at some depth."""
+def trimmed(value: Any, longest: int, depth: int = 0) -> Any:
+    """JSON without lists and tables of more than `longest` items, such as a vocabulary's added
+    tokens. What is nested without measure ends at some depth."""
     if isinstance(value, dict):
-        if len(value) > _LONGEST_LIST or depth > 20:
+        if len(value) > longest or depth > _DEEPEST:
             return {}
-        return {str(key): trimmed(each, depth + 1) for key, each in value.items()}
+        return {str(key): trimmed(each, longest, depth + 1) for key, each in value.items()}
     if isinstance(value, list):
-        if len(value) > _LONGEST_LIST or depth > 20:
+        if len(value) > longest or depth > _DEEPEST:
             return []
-        return [trimmed(each, depth + 1) for each in value]
+        return [trimmed(each, longest, depth + 1) for each in value]
     return value
 
 

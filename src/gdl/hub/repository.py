@@ -33,6 +33,13 @@ _LIMITS = {
     "params.json": _MB,
 }
 """Files that are read, with the most bytes that they may have."""
+_LONGEST_LIST = 4096
+_LONGEST = {
+    "config.json": 200_000,
+    "hf_quant_config.json": 200_000,
+    "quantize_config.json": 200_000,
+}
+"""Items of a list that is kept: a quantization may name every expert of every layer."""
 _INFO_LIMIT = 32 * _MB
 _HEADER_BYTES = (_MB // 4, 2 * _MB, 8 * _MB, 32 * _MB)
 """Of a GGUF file: as much is read until the header's settings, or all of it, are there."""
@@ -263,7 +270,7 @@ def _table(ident: str, name: str, body: bytes) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         data = None
     if isinstance(data, dict):
-        return answers.trimmed(data) if name != "config.json" else data
+        return answers.trimmed(data, _LONGEST.get(name, _LONGEST_LIST))
     if name != "config.json":
         return {}
     raise ModelRefused(
