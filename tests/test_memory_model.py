@@ -10,9 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gdl.domain.requirements import architecture
 from gdl.domain.requirements.allocation import GpuKind, LeverKind, Load
@@ -203,6 +206,28 @@ def test_a_hostile_configuration_is_a_named_error(changed: dict[str, Any]) -> No
     config = {**load_json(DATA / "hub/llama-3.1-8b/config.json"), **changed}
     with pytest.raises(UnreadableConfigError, match="configuration cannot be read"):
         architecture.read(config)
+
+
+_ODD: list[Any] = [
+    *(0, 1, 3, 64, -1, 10**6, 10**12, 10**30, None, True, "x", [], [1] * 32, {}, {"a": 1}, 1.5),
+    *(float("inf"), float("nan"), ["sliding_attention"] * 8, ["mamba"] * 40, [{}] * 40),
+]
+
+
+@given(st.randoms(use_true_random=False))
+@settings(max_examples=300, deadline=None)
+def test_a_configuration_is_sized_or_refused_whatever_it_holds(chance: Random) -> None:
+    config = load_json(chance.choice(HUB))
+    for _ in range(chance.choice((1, 1, 2, 4))):
+        other = load_json(chance.choice(HUB))
+        name = chance.choice([*config, *other])
+        config[name] = chance.choice([other.get(name), *_ODD])
+    try:
+        model = architecture.read(config, stored_bytes=chance.choice((0, 10**10)))
+    except UnreadableConfigError:
+        return
+    load = Load(chance.choice((1, 4096, 10**6)), tensor_parallel=chance.choice((1, 4)))
+    assert VllmMemory().allocation(model, load, chance.choice((H100, RTX_4090))).words
 
 
 def test_what_is_no_configuration_at_all() -> None:

@@ -106,7 +106,7 @@ def read(
         raise UnreadableConfigError("it is no configuration of a model")
     try:
         return _read(config, quantization, stored_bytes)
-    except (TypeError, AttributeError, OverflowError, RecursionError, IndexError) as error:
+    except (TypeError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
         raise UnreadableConfigError(f"{type(error).__name__} in it") from error
 
 

@@ -141,8 +141,11 @@ class Mixers:
             size, index_heads = config.number("index_head_dim"), config.number("index_n_heads")
             tally.linear(f"{module}.indexer.wq_b", compressed * index_heads * size, Split.NONE)
             tally.plain("indexer", hidden * (size + index_heads) + 2 * size)
-            # One byte for a number, and a scale of four for 128 of them.
-            layers.append(AttentionLayer(CacheKind.INDEXER, 1, size + size // 128 * 4, 0))
+            # One byte for a number, and a scale of four for 128 of them; GLM-5.3-Flash keeps one
+            # key for several tokens.
+            row = size + size // 128 * 4
+            pooled = max(config.number("index_kpool", default=1), 1)
+            layers.append(AttentionLayer(CacheKind.INDEXER, 1, -(-row // pooled), 0))
         return layers
 
     def _indexes(self, index: int) -> bool:

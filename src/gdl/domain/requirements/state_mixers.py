@@ -26,6 +26,14 @@ class StateMixers:
     def _linear(self, index: int) -> StateLayer:
         if (own := self._config.inner("linear_attn_config")).raw:
             return self._kda(index, own)
+        if "linear_num_heads" in self._config:
+            named = {
+                "num_heads": self._config.raw.get("linear_num_heads"),
+                "head_dim": self._config.raw.get("linear_head_dim"),
+                "short_conv_kernel_size": self._config.raw.get("linear_conv_kernel_dim"),
+                "use_full_rank_gate": True,
+            }
+            return self._kda(index, Fields(named))
         if "linear_num_value_heads" in self._config:
             return self._deltanet(index)
         return self._lightning(index)

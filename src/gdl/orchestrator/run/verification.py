@@ -12,6 +12,7 @@ from gdl.domain.errors import GdlError, VerificationError
 from gdl.domain.health import Check, CheckStatus, degraded
 from gdl.domain.host import HostFacts
 from gdl.domain.requirements.allocation import Allocation, GpuKind
+from gdl.domain.requirements.gpus import of_driver
 from gdl.domain.requirements.of_facts import architecture_of
 from gdl.domain.server_memory import (
     MemoryComparison,
@@ -180,4 +181,4 @@ def _gpu(facts: HostFacts) -> GpuKind:
     major, _, minor = smallest.compute_capability.partition(".")
     known = major.isdigit() and minor.isdigit()
     capability = (int(major), int(minor)) if known else None
-    return GpuKind(smallest.name, smallest.memory_mib / 1024, capability)
+    return of_driver(smallest.name, smallest.memory_mib, capability)

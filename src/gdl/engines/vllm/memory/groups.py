@@ -57,14 +57,9 @@ def cache_of(specs: dict[Spec, int], in_flight: int, encoder: int) -> Cache:
         return packed(_buckets(specs), in_flight, encoder)
     if unified is None:
         # Sliding windows beside MLA: pages of different size, so that they are kept in full.
-        full = next(spec.block for spec in specs if spec.kind is CacheKind.MLA)
-        growing = {spec: count for spec, count in specs.items() if spec.block}
-        per_block = sum(spec.page // spec.block * full * count for spec, count in growing.items())
-        held = [(Spec(CacheKind.FULL, full, 0), 1)]
-        states = {spec: count for spec, count in specs.items() if not spec.block}
-        if kept := sum(spec.page * spec.copies * count for spec, count in states.items()):
-            held.append((replace(next(iter(states)), copies=_up(kept, per_block)), 1))
-        return Cache(per_block, tuple(held), in_flight, encoder)
+        full = next(spec.block for spec in specs if spec.kind in LATENT)
+        per_block = sum(spec.page // spec.block * full * count for spec, count in specs.items())
+        return Cache(per_block, ((Spec(CacheKind.FULL, full, 0), 1),), in_flight, encoder)
     least, most = min(unified.values()), max(unified.values())
     size = most if most < _MANY * least else least
     groups = tuple((spec, _up(count, size)) for spec, count in unified.items())

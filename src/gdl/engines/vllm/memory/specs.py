@@ -41,7 +41,7 @@ def specs_of(model: Architecture, load: Load, gpu: GpuKind) -> dict[Spec, int]:
     if states and attention:
         # An attention block grows until its page holds a state; the state is padded to that page.
         size = 1 if model.latent else 2
-        token = size * max(model.kv_heads // tp, 1) * model.head_size * each
+        token = size * max(model.kv_heads // tp, 1) * max(model.head_size, 1) * each
         largest = max(state_bytes(state, tp) for state in states)
         unit = max(block, _LATENT_ALIGNMENT) if model.latent else block
         block = lcm(unit, 16) * -(-largest // (lcm(unit, 16) * token))
