@@ -3,9 +3,9 @@ releases know it (architectures.json).
 
 architectures.json: class of config.json -> [first release, last release]. The first is "" for what
 the oldest release looked at (0.4.1) knows already; without a last one, 0.33.0 knows it. Read in the
-model registries of the 53 releases whose source is on the package index; there is none for 0.15,
-so that "0.16.0" may be 0.15. Later releases name the last one themselves. Also there, without a
-first one: classes that 0.32 runs with the code of transformers 5.19 (`is_backend_compatible`).
+model registries of 53 releases' source and of 44 releases' wheels, which agree
+(tests/data/vllm-releases.json). Also there, without a first one: classes that 0.32 runs with the
+code of transformers 5.19 (`is_backend_compatible`).
 """
 
 from __future__ import annotations
