@@ -174,6 +174,22 @@ def test_the_load_asked_for_wins_over_the_recipe() -> None:
     assert "262144" not in line(flags) and "256" not in line(flags)
 
 
+def test_a_model_of_more_than_text_can_serve_text_alone() -> None:
+    def words(version: str, *users: str) -> Flags:
+        given = server_flags.given(users)
+        return choose(Asked(Recipe(), version, given, omitted=("image", "video")))
+
+    assert "--language-model-only" in words("0.32.0").arguments
+    assert '--limit-mm-per-prompt {"image": 0, "video": 0}' in line(words("0.16.0"))
+    assert words("0.16.0").notes == (
+        "omitted --language-model-only: vLLM 0.16.0 does not know it (0.17.0 is the first that "
+        "does)",
+    )
+    assert "--limit-mm-per-prompt image=0,video=0" in line(words("0.8.4"))
+    theirs = words("0.32.0", "--limit_mm_per_prompt.image=1")
+    assert "only" not in line(theirs) and theirs.notes == ()
+
+
 def test_a_file_of_the_users_decides_alone() -> None:
     flags = chosen(GEMMA, "0.32.0", "--config", "mine.yaml")
     assert flags.arguments == () and flags.template == ""

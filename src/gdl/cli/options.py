@@ -85,6 +85,14 @@ QuantizationOption = Annotated[
         show_default=False,
     ),
 ]
+TextOnlyOption = Annotated[
+    bool,
+    typer.Option(
+        "--text-only",
+        help="Serve text alone with a model that takes images, sound or video as well: its other "
+        "parts stay out of the GPU's memory.",
+    ),
+]
 RuntimeOption = Annotated[
     Literal["auto", "venv", "container", "binary"] | None,
     typer.Option(

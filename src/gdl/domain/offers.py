@@ -48,7 +48,8 @@ class OfferQuery:
 
     offer_ids: these offers alone, whichever is cheapest first. context: tokens a request may have;
     concurrency: requests at a time; quantization: one of `sizing.QUANTIZATIONS`, or "". They say
-    how big a machine the model needs, and reach its server. hours: to be reserved.
+    how big a machine the model needs, and reach its server. text_only: a model that takes images,
+    sound or video as well is to serve text alone, likewise. hours: to be reserved.
     """
 
     provider: str | None = None
@@ -68,6 +69,7 @@ class OfferQuery:
     concurrency: int | None = None
     quantization: str = ""
     hours: int | None = None
+    text_only: bool = False
 
     @property
     def pinned(self) -> frozenset[str]:

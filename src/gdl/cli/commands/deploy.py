@@ -19,6 +19,7 @@ from gdl.cli.options import (
     ProviderOption,
     QuantizationOption,
     RuntimeOption,
+    TextOnlyOption,
     engine_flags,
 )
 from gdl.cli.runtime import Cli, Session, at_terminal, execute
@@ -110,6 +111,7 @@ class DeployOptions:
     context: ContextOption = None
     concurrency: ConcurrencyOption = None
     quantization: QuantizationOption = None
+    text_only: TextOnlyOption = False
     engine: EngineOption = None
     tools: Annotated[
         bool | None,
@@ -269,6 +271,7 @@ def _spec(wanted: DeployOptions, session: Session) -> DeploymentSpec:
         context=wanted.context,
         concurrency=wanted.concurrency,
         quantization=wanted.quantization or "",
+        text_only=wanted.text_only,
     )
     return DeploymentSpec(
         model=wanted.model,

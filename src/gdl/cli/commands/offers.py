@@ -18,6 +18,7 @@ from gdl.cli.options import (
     MaxPriceOption,
     ProviderOption,
     QuantizationOption,
+    TextOnlyOption,
     engine_flags,
 )
 from gdl.cli.output import say
@@ -50,6 +51,7 @@ class OfferOptions:
     context: ContextOption = None
     concurrency: ConcurrencyOption = None
     quantization: QuantizationOption = None
+    text_only: TextOnlyOption = False
     engine: EngineOption = None
 
     @property
@@ -67,6 +69,7 @@ class OfferOptions:
             context=self.context,
             concurrency=self.concurrency,
             quantization=self.quantization or "",
+            text_only=self.text_only,
         )
 
 

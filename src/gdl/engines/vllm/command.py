@@ -31,6 +31,8 @@ from gdl.engines.vllm.recipes import recipe_of
 from gdl.settings import Settings
 
 _CPU_CONTEXT = 2048
+_TOWERS = {"vision_config": "image", "audio_config": "audio"}
+"""Parts of config.json -> what they are for."""
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 _OURS = {
     "--model": "name it as the model to deploy",
@@ -131,6 +133,7 @@ def chosen_flags(spec: DeploymentSpec, model: Model, choice: Choice, settings: S
             spec.tools,
             spec.trust_remote_code,
             model.chat,
+            _modalities(model) if spec.query.text_only else (),
         )
     )
     reason = templates.lacking(chosen.template, choice) if chosen.template else ""
@@ -138,6 +141,13 @@ def chosen_flags(spec: DeploymentSpec, model: Model, choice: Choice, settings: S
         return chosen
     note = f"omitted --chat-template {chosen.template}: {reason}"
     return replace(chosen, template="", notes=(*chosen.notes, note))
+
+
+def _modalities(model: Model) -> tuple[str, ...]:
+    """What it takes beside text, as far as its recipe or its configuration tells it."""
+    config = model.facts.config if model.facts is not None else {}
+    told = tuple(kind for key, kind in _TOWERS.items() if config.get(key))
+    return recipe_of(model).modalities or told
 
 
 def _by_the_load(settings: Settings, query: OfferQuery) -> frozenset[str]:

@@ -6,6 +6,7 @@ not know is omitted and said, because its server would end at once.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -29,6 +30,9 @@ _BOTH_SINCE = "0.8.4"
 (vllm/entrypoints/openai/cli_args.py: "cannot be enabled at the same time")."""
 _AUTO, _PARSER, _REASONING = "--enable-auto-tool-choice", "--tool-call-parser", "--reasoning-parser"
 _TEMPLATE = "--chat-template"
+_LANGUAGE_ONLY, _LIMIT = "--language-model-only", "--limit-mm-per-prompt"
+_LIMITS_AS_JSON = "0.8.5"
+"""Before, limits were written image=0,video=0 (nullable_kvs in vllm/engine/arg_utils.py)."""
 TRUST = "--trust-remote-code"
 
 
@@ -37,7 +41,7 @@ class Asked:
     """What the flags are for. version: of vLLM. given: the user's own flags by full name, with
     their values (`server_flags.given`); others: further flags that are decided elsewhere, such as
     by the load asked for. tools, trust_remote_code: as in DeploymentSpec. chat: the model has a
-    chat template."""
+    chat template. omitted: what it takes beside text and is not to serve."""
 
     recipe: Recipe
     version: str
@@ -46,6 +50,7 @@ class Asked:
     tools: bool = True
     trust_remote_code: bool | None = None
     chat: bool = True
+    omitted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,7 @@ class _Choosing:
         for words in _grouped(self._recipe.arguments):
             if words[0] != TRUST:
                 self._add(*words)
+        self._text_only()
         tool_parser = self._tools()
         reasoning_parser = self._reasoning(bool(tool_parser))
         self._add("--sse-keep-alive-interval", str(KEEP_ALIVE_S), wanted=False)
@@ -141,6 +147,20 @@ class _Choosing:
                 f"omitted {TRUST}: nobody allowed the model's own code to run, "
                 "without which it may not start"
             )
+
+    def _text_only(self) -> None:
+        """Without the parts that the other modalities need, where the release can omit them."""
+        modalities, version = self._asked.omitted, self._asked.version
+        if not modalities or _LANGUAGE_ONLY in self._given or _LIMIT in self._given:
+            return
+        if knows("flag", _LANGUAGE_ONLY, version):
+            self._words.append(_LANGUAGE_ONLY)
+            return
+        self._omitted(_LANGUAGE_ONLY, "flag", _LANGUAGE_ONLY)
+        none = dict.fromkeys(modalities, 0)
+        as_json = parse(version) >= parse(_LIMITS_AS_JSON)
+        limit = json.dumps(none) if as_json else ",".join(f"{each}=0" for each in none)
+        self._add(_LIMIT, limit, wanted=False)
 
     def _tools(self) -> str:
         """The name of the parser that is on, or ""."""

@@ -47,6 +47,7 @@ def allocation(host: HostFacts, model: Model, query: OfferQuery) -> Allocation |
         context=known.max_context or SHORTEST_CONTEXT,
         sequences=1,
         quantization=query.quantization,
+        language_only=query.text_only,
         tensor_parallel=parallel(len(host.gpus), model),
     )
     return _MEMORY.allocation(known, load, _smallest(host))

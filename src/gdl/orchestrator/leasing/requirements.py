@@ -40,6 +40,7 @@ def load_of(query: OfferQuery, settings: Settings) -> Load:
         context=query.context or settings.engine.max_model_len or CONTEXT,
         sequences=query.concurrency or CONCURRENCY,
         quantization=query.quantization,
+        language_only=query.text_only,
     )
 
 
