@@ -34,11 +34,7 @@ _LIMITS = {
 }
 """Files that are read, with the most bytes that they may have."""
 _LONGEST_LIST = 4096
-_LONGEST = {
-    "config.json": 200_000,
-    "hf_quant_config.json": 200_000,
-    "quantize_config.json": 200_000,
-}
+_LONGEST = dict.fromkeys(("config.json", "hf_quant_config.json", "quantize_config.json"), 200_000)
 """Items of a list that is kept: a quantization may name every expert of every layer."""
 _INFO_LIMIT = 32 * _MB
 _HEADER_BYTES = (_MB // 4, 2 * _MB, 8 * _MB, 32 * _MB)
@@ -270,7 +266,8 @@ def _table(ident: str, name: str, body: bytes) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         data = None
     if isinstance(data, dict):
-        return answers.trimmed(data, _LONGEST.get(name, _LONGEST_LIST))
+        table: Mapping[str, Any] = answers.trimmed(data, _LONGEST.get(name, _LONGEST_LIST))
+        return table
     if name != "config.json":
         return {}
     raise ModelRefused(
