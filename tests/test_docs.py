@@ -30,7 +30,9 @@ NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 COMMAND = re.compile(r"(?<![\w./-])(?:\.venv/bin/)?gdl-tui(?= |$)")
 PLACEHOLDERS = {"N": "1", "HOURS": "1", "X": "1", "USD": "1", "TOKENS": "1", "DRIVER": "570.124"}
 """What stands for a number in a page. Other capitals are texts, which any text replaces."""
-FOREIGN_OPTIONS = {"--snapshot-update"}
+FOREIGN_OPTIONS = {
+    *("--snapshot-update", "--max-model-len", "--tool-strict-level", "--sse-keep-alive-interval")
+}
 """Options of other programs that pages name without their program."""
 
 EAGER = {"--help", "--install-completion", "--show-completion", "--version"}
