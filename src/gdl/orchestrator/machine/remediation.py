@@ -81,7 +81,9 @@ class Remediation:
         auto_fix = self._machine.deployment.spec.auto_fix
         if auto_fix is False or self._by_itself >= _MOST_BY_ITSELF:
             return False
-        if auto_fix is None and remedy.kind is RemedyKind.FLAG and remedy.name in plan.server.given:
+        # A flag that is set to nothing ends in "=".
+        given = remedy.name.removesuffix("=") in plan.server.given
+        if auto_fix is None and remedy.kind is RemedyKind.FLAG and given:
             return False
         if auto_fix is None and remedy.name in _OF_THE_SYSTEM and not self._machine.rents:
             return False
