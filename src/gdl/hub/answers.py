@@ -11,6 +11,8 @@ from gdl.domain.model_facts import FactsSource, FoundModel, ModelFacts, RepoFile
 from gdl.domain.text import one_line
 from gdl.hub import gguf_files
 
+CHECK_NAME = "check its name"
+"""What helps where nothing better is known."""
 _MOST_FILES = 20_000
 _MOST_TAGS = 500
 _DEEPEST = 20

@@ -14,6 +14,7 @@ from gdl.domain.model_facts import FoundModel, ModelFacts
 from gdl.domain.model_names import HubName
 from gdl.domain.secret import Secret
 from gdl.hub import answers, names
+from gdl.hub.answers import CHECK_NAME
 from gdl.hub.facts_cache import FactsCache
 from gdl.settings import Settings
 
@@ -147,8 +148,11 @@ class Hub:
         message = unknown.message
         if was_there:
             message = f"{name.id} is no longer on the hub: deleted, or made private"
-        asked = f"did you mean {' or '.join(meant)}? " if meant else ""
-        return UnknownModel(message, asked + unknown.hint, meant)
+        if not meant:
+            return UnknownModel(message, unknown.hint)
+        more = unknown.hint.removeprefix(CHECK_NAME).removeprefix("; ")
+        hint = f"did you mean {' or '.join(meant)}? {more[:1].upper()}{more[1:]}".rstrip()
+        return UnknownModel(message, hint, meant)
 
     # -- searching -------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from gdl.domain.errors import HubAway, ModelRefused, UnknownModel, UsageError
 from gdl.domain.model_facts import PICKLED, WEIGHTS, GgufFacts, ModelFacts
 from gdl.domain.model_names import HubName
 from gdl.hub import answers, gguf_config, gguf_files, gguf_header
+from gdl.hub.answers import CHECK_NAME
 from gdl.hub.http import Answer, HubHttp, TooLarge
 
 _MB = 1 << 20
@@ -83,14 +84,14 @@ class RepositoryReader:
         if answer.code in _MISSING or (answer.status == 401 and _is_json(answer)):
             whose = "HF_TOKEN's account may not see it" if self.token else "it is private"
             more = "" if self.token else "; a private one needs HF_TOKEN"
-            raise UnknownModel(f"no model {ident} on the hub, or {whose}", f"check its name{more}")
+            raise UnknownModel(f"no model {ident} on the hub, or {whose}", f"{CHECK_NAME}{more}")
         if answer.code == "GatedRepo":
             raise ModelRefused(
                 f"{ident} is gated, and the hub tells nothing of it",
                 f"ask for access at https://huggingface.co/{ident}, then set HF_TOKEN",
             )
         if answer.status in (400, 404) and _is_json(answer):
-            raise UnknownModel(f"no model {ident} on the hub", "check its name")
+            raise UnknownModel(f"no model {ident} on the hub", CHECK_NAME)
         said = f": {answer.message}" if answer.message else ""
         raise HubAway(
             f"the model hub refuses to answer (HTTP {answer.status}{said})",
