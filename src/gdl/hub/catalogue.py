@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -101,25 +101,9 @@ class Entry:
         )
 
     def facts(self, variant: Variant | None = None) -> ModelFacts:
-        """What the catalogue knows of its repository, or of a variant's."""
-        ident, size = (self.id, self.size_gb) if variant is None else (variant.id, variant.size_gb)
-        config = dict(self.config)
-        if variant is not None:
-            config.pop("quantization_config", None)
-            if own := _data("quantizations.json").get(variant.id):
-                config["quantization_config"] = own
-        weights = () if size is None else (RepoFile("model.safetensors", round(size * 1e9)),)
-        return ModelFacts(
-            id=ident,
-            source=FactsSource.CATALOGUE,
-            told_at=datetime(self.dated.year, self.dated.month, self.dated.day, tzinfo=UTC),
-            config=config,
-            files=weights,
-            quantization_config=config.get("quantization_config", {}),
-            gated=self.gated and variant is None,
-            license=self.license,
-            base_models=() if variant is None else (("quantized", self.id),),
-        )
+        """What the catalogue knows of its repository, or of a variant's. The same object each time,
+        as what is worked out of facts is kept by them."""
+        return _facts(self, variant)
 
 
 @cache
@@ -160,6 +144,28 @@ def ids() -> tuple[str, ...]:
     """The hub ids of all models and variants."""
     return tuple(
         each for entry in entries() for each in (entry.id, *(v.id for v in entry.variants))
+    )
+
+
+@lru_cache(maxsize=1024)
+def _facts(entry: Entry, variant: Variant | None) -> ModelFacts:
+    ident, size = (entry.id, entry.size_gb) if variant is None else (variant.id, variant.size_gb)
+    config = dict(entry.config)
+    if variant is not None:
+        config.pop("quantization_config", None)
+        if own := _data("quantizations.json").get(variant.id):
+            config["quantization_config"] = own
+    weights = () if size is None else (RepoFile("model.safetensors", round(size * 1e9)),)
+    return ModelFacts(
+        id=ident,
+        source=FactsSource.CATALOGUE,
+        told_at=datetime(entry.dated.year, entry.dated.month, entry.dated.day, tzinfo=UTC),
+        config=config,
+        files=weights,
+        quantization_config=config.get("quantization_config", {}),
+        gated=entry.gated and variant is None,
+        license=entry.license,
+        base_models=() if variant is None else (("quantized", entry.id),),
     )
 
 
