@@ -9,11 +9,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gdl.bootstrap import open_orchestrator
 from gdl.domain import events as ev
 from gdl.domain.health import CheckStatus
 from gdl.domain.requirements.allocation import Allocation, GpuKind, Load
+from gdl.domain.requirements.architecture import read
 from gdl.domain.server_memory import (
     MemoryComparison,
     ServerMemory,
@@ -22,6 +25,7 @@ from gdl.domain.server_memory import (
     track_record,
 )
 from gdl.engines.vllm.log import read_line
+from gdl.engines.vllm.memory import VllmMemory
 from gdl.journal import memory
 from gdl.journal.store import Journal
 from gdl.settings import load
@@ -84,6 +88,15 @@ KNOWN = MemoryComparison("a/b", "vLLM", gpu="NVIDIA H100", gpu_count=1)
 SAID = ServerMemory(
     "0.32.0", Load(), weights_gib=16.1, cache_gib=55.0, context=4096, sequences=220.0
 )
+
+
+LLAMA = read(
+    {
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 4096,
+        "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
+        "intermediate_size": 14336, "vocab_size": 128256, "max_position_embeddings": 131072,
+    }
+)  # fmt: skip
 
 
 def test_the_log_of_a_server_without_a_gpu() -> None:
@@ -159,6 +172,23 @@ def test_arguments_that_no_prediction_counts(given: str, why: str) -> None:
 def test_a_hostile_line_is_no_harm(line: str) -> None:
     found = told(line)
     assert found.sequences is None and found.cache_gib is None
+
+
+digits = st.text("0123456789,.", max_size=14)
+
+
+@given(digits, digits, st.sampled_from(["auto", "fp8", "x'y", ""]), digits, digits)
+def test_whatever_a_log_says_the_comparison_is_made(
+    context: str, sequences: str, kv_dtype: str, gpus: str, batch: str
+) -> None:
+    said = told(
+        f"non-default args: {{'tensor_parallel_size': {gpus}, 'kv_cache_dtype': '{kv_dtype}', "
+        f"'max_num_batched_tokens': {batch}}}\n"
+        f"Maximum concurrency for {context} tokens per request: {sequences}x\n"
+    )
+    load = replace(said.load or Load(), context=said.context or 1, sequences=1)
+    made = VllmMemory().allocation(LLAMA, load, GpuKind("NVIDIA H100", 80.0, (9, 0)))
+    assert compared(said, made, KNOWN).words
 
 
 def test_a_prediction_beside_what_the_server_says() -> None:

@@ -10,7 +10,7 @@ from gdl.domain.requirements.allocation import Load
 from gdl.domain.server_memory import ServerMemory
 from gdl.engines.vllm import load_limits
 
-_COUNT = r"(?P<{name}>\d[\d,]{{0,14}})"
+_COUNT = r"(?P<{name}>\d[\d,]{{0,12}})"
 _WORTH = re.compile(
     r"KV cache|concurrency|max_model_len|oading model|oading took|LLM engine|args: "
 )
@@ -38,6 +38,7 @@ _PATTERNS = tuple(
 )
 # On the CPU: of the memory of a NUMA node.
 _GIVEN = re.compile(r"Explicitly set \(" + _GIB.format(name="cache_gib") + r"/[\d.]+\) GiB for KV")
+_MOST_GPUS = 1024
 _FRACTIONAL = frozenset({"weights_gib", "cache_gib", "sequences"})
 
 _UNPREDICTED = frozenset(
@@ -80,7 +81,7 @@ def _started_with(arguments: str) -> ServerMemory:
     load = Load(
         kv_dtype=given.get("kv_cache_dtype", "auto")[:20],
         quantization=quantization if quantization in load_limits.QUANTIZATIONS else "",
-        tensor_parallel=_number(given.get("tensor_parallel_size"), 1),
+        tensor_parallel=min(max(_number(given.get("tensor_parallel_size"), 1), 1), _MOST_GPUS),
         batch_tokens=_number(given.get("max_num_batched_tokens"), 0),
         prefix_caching=_switch(given.get("enable_prefix_caching")),
         async_scheduling=_switch(given.get("async_scheduling")),
@@ -103,7 +104,7 @@ def _first_of(names: Collection[str], given: Mapping[str, str]) -> str:
 
 
 def _number(text: str | None, otherwise: int) -> int:
-    return int(text) if text is not None and re.fullmatch(r"\d{1,15}", text) else otherwise
+    return int(text) if text is not None and re.fullmatch(r"\d{1,12}", text) else otherwise
 
 
 def _switch(text: str | None) -> bool | None:

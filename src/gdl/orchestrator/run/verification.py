@@ -119,7 +119,9 @@ async def _compare_memory(
     check = memory_check(found)
     await deployment.emit(ev.Checked(deployment.attempt, check))
     if found.cache_difference is not None:
-        await measurements.keep_memory(machine.rental, found)
+        # A disk that is full is no reason to give up a server that serves.
+        with contextlib.suppress(GdlError):
+            await measurements.keep_memory(machine.rental, found)
     if found.is_off:
         await deployment.note("the prediction was off; `gdl-tui doctor` counts how often", "info")
     return [check]
@@ -127,7 +129,7 @@ async def _compare_memory(
 
 async def _told(endpoint: Endpoint, server: EngineProcess, model: str) -> ServerMemory:
     """From the log, and from the list of models where the log does not tell the context."""
-    if server.memory.sequences is None:
+    if server.memory.load is not None and server.memory.sequences is None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LOG_S):
                 await server.ready_said.wait()
