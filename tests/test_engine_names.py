@@ -20,6 +20,13 @@ ALLOWED = {
     "engines/registry.py": "where the built-in engine is",
     "cli/commands/doctor.py": "the old name of --engine-version is understood",
     "backends/shopper/backend.py": "the service has words of its own for what runs",
+    "domain/requirements/weights.py": "whose kernels the padding is of",
+    "domain/server_memory.py": "how the comparison reads",
+    "hub/catalogue.toml": "where its figures are from",
+    # A key of `models show --json`.
+    "orchestrator/api/model_views.py": "the key min_vllm",
+    "orchestrator/leasing/model_details.py": "the key min_vllm",
+    "cli/model_page.py": "the key min_vllm",
     # A file format and the definitions of figures, whatever serves: `vllm bench serve`.
     "domain/benchmark.py": "figures are defined as that tool defines them",
     "loadgen/metrics.py": "the same",
