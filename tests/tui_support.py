@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gdl.domain import events as ev
+from gdl.domain.agent_settings import Served
 from gdl.domain.backend import BackendSource
 from gdl.domain.benchmark import (
     OWN_LOAD,
@@ -438,6 +439,9 @@ class ScriptedEndpoints:
         raise NotImplementedError
 
     async def tunnels(self) -> Sequence[TunnelRow]:
+        raise NotImplementedError
+
+    async def served(self, row: TunnelRow, path: str) -> Served:
         raise NotImplementedError
 
     async def stop_tunnel(self, row: TunnelRow) -> None:

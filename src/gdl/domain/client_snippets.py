@@ -24,6 +24,11 @@ class Call:
     model: str
     key_file: str = ""
 
+    @property
+    def root(self) -> str:
+        """The URL as Anthropic's clients want it: without /v1, which they add."""
+        return self.url.removesuffix("/v1")
+
     def lines(self, form: str, messages: Messages = QUESTION) -> str:
         """In one of `FORMATS`; KeyError for another."""
         makers = {
@@ -37,13 +42,13 @@ class Call:
     def _exports(self) -> str:
         line = f"export OPENAI_BASE_URL={shlex.quote(self.url)}"
         line += f" OPENAI_MODEL={shlex.quote(self.model)}"
-        return line + (f' OPENAI_API_KEY="{self._key_in_shell}"' if self.key_file else "")
+        return line + (f' OPENAI_API_KEY="{self.key_in_shell}"' if self.key_file else "")
 
     def _curl(self, messages: Messages) -> str:
         body = json.dumps({"model": self.model, "messages": list(messages)})
         return (
             f"curl {shlex.quote(self.url + '/chat/completions')}"
-            f' -H "Authorization: Bearer {self._key_in_shell}"'
+            f' -H "Authorization: Bearer {self.key_in_shell}"'
             f' -H "Content-Type: application/json" -d {shlex.quote(body)}'
         )
 
@@ -68,7 +73,7 @@ class Call:
         )
 
     @property
-    def _key_in_shell(self) -> str:
+    def key_in_shell(self) -> str:
         """Between double quotes."""
         return f"$(cat {shlex.quote(self.key_file)})" if self.key_file else "$OPENAI_API_KEY"
 

@@ -96,6 +96,13 @@ class EndpointClient:
         except Fault as fault:
             raise fault.without(self._key).as_error() from None
 
+    async def has(self, path: str) -> bool:
+        """Whether the server knows a path to which questions are sent. Raises VerificationError
+        when it does not answer."""
+        # A path that wants a POST answers a GET with 405, one that is not there with 404.
+        status, _ = await self._get(path)
+        return status != 404
+
     async def chat_stream(
         self,
         model: str,

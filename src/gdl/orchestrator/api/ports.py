@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from gdl.domain.agent_settings import Served
 from gdl.domain.backend import BackendSource
 from gdl.domain.benchmark import OWN_LOAD, BenchLoad, BenchReport, Measurement
 from gdl.domain.chat import ChatDone, ChatMessage, ChatPiece
@@ -230,6 +231,11 @@ class Endpoints(Protocol):
 
     async def tunnels(self) -> Sequence[TunnelRow]:
         """The tunnels that processes of their own keep open, oldest first."""
+        ...
+
+    async def served(self, row: TunnelRow, path: str) -> Served:
+        """What the endpoint at the end of such a tunnel can do for a client that asks `path`.
+        Never raises for what the network or the server does."""
         ...
 
     async def stop_tunnel(self, row: TunnelRow) -> None:

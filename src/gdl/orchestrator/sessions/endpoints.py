@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
 
+from gdl.domain.agent_settings import Served
 from gdl.domain.chat import ChatDone, ChatMessage, ChatPiece
-from gdl.domain.errors import UsageError
+from gdl.domain.engine import Capabilities
+from gdl.domain.errors import GdlError, UsageError
 from gdl.domain.health import Check, HealthSample
 from gdl.domain.phase import Phase
 from gdl.domain.readings import typical
 from gdl.domain.server_memory import memory_check
+from gdl.endpoint.client import EndpointClient
 from gdl.journal import history
 from gdl.journal.store import Journal
+from gdl.keyring.key_files import read_key
 from gdl.orchestrator.api.read_only import refuse_read_only
 from gdl.orchestrator.api.views import ReachedEndpoint, Readings, TunnelRow
 from gdl.orchestrator.endpoint import chat, health_watch
@@ -135,6 +141,26 @@ class SessionEndpoints:
 
     async def tunnels(self) -> list[TunnelRow]:
         return await self._tunnels.rows()
+
+    async def served(self, row: TunnelRow, path: str) -> Served:
+        can = await self._can(row)
+        try:
+            key = await asyncio.to_thread(read_key, Path(row.api_key_file))
+            async with aclosing(EndpointClient(row.endpoint.removesuffix("/v1"), key)) as client:
+                models = await client.models()
+                lacks_path = not await client.has(path)
+        except GdlError as error:
+            return Served(can=can, trouble=error.message)
+        return Served(models.get(row.model), can, lacks_path)
+
+    async def _can(self, row: TunnelRow) -> Capabilities | None:
+        """What the journal says that the server was started with; None: nothing."""
+        ids = (row.session_id, row.deployment_id)
+        for rental in await self._journal.rentals():
+            if (rental.session_id, rental.deployment_id) == ids:
+                planned = (await self._reconnector.told_of_server(rental)).planned
+                return None if planned is None else planned.capabilities
+        return None
 
     async def stop_tunnel(self, row: TunnelRow) -> None:
         await self._tunnels.stop(row)

@@ -1,4 +1,4 @@
-"""The OpenAI API of the simulated vLLM server: made-up answers at the speed of a real GPU.
+"""The HTTP API of the simulated vLLM server: made-up answers at the speed of a real GPU.
 
 Standard library only: it runs on the simulated machine.
 """
@@ -10,23 +10,16 @@ import contextlib
 import random
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from .vllm_http import Abort, Request, begin_stream, end_stream, event, read_request, respond
+from . import vllm_messages, vllm_responses
+from .vllm_answers import Completions, Form, Generation, error_body
+from .vllm_http import Abort, Request, begin_stream, end_stream, event, read_request, respond, send
+from .vllm_messages import Messages
 from .vllm_metrics import Metrics
-from .vllm_parsers import (
-    CONTENT,
-    NO_PARSERS,
-    Parsers,
-    Piece,
-    delta,
-    finish_reason,
-    message,
-    pieces,
-    refusal,
-    words,
-)
+from .vllm_parsers import CONTENT, NO_PARSERS, Parsers, Piece, finish_reason, pieces, refusal, words
+from .vllm_responses import Responses
 from .vllm_script import NO_TEMPLATE, Script
 
 LABEL = "(simulated)"
@@ -44,6 +37,16 @@ _ARTICLE = (
     "earlier hands had made well and repaired often so that knowledge passed on slowly but surely"
 )
 WORDS = _ARTICLE.split()
+PATHS = frozenset(
+    (
+        "/v1/chat/completions",
+        "/v1/completions",
+        vllm_messages.PATH,
+        vllm_messages.COUNT,
+        vllm_responses.PATH,
+    )
+)
+"""Those that are asked something."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class Served:
 
 
 class Api:
-    """The OpenAI API. Speed as of the GPU: a token needs all weights once, and reading them takes
+    """Its API. Speed as of the GPU: a token needs all weights once, and reading them takes
     as long as the memory's bandwidth lets it; more requests at a time slow each down a little,
     and what finds no seat waits until one is free, so the throughput grows up to that number."""
 
@@ -115,11 +118,16 @@ class Api:
             return respond(writer, 401, {"error": "Unauthorized"})
         if path == "/v1/models":
             return respond(writer, 200, {"object": "list", "data": [self._card()]})
-        if path in ("/v1/chat/completions", "/v1/completions"):
-            if request.method != "POST":
-                return respond(writer, 405, {"detail": "Method Not Allowed"})
-            return await self._generate(request, writer, chat="chat" in path)
-        return respond(writer, 404, {"detail": "Not Found"})
+        if path not in PATHS:
+            return respond(writer, 404, {"detail": "Not Found"})
+        if request.method != "POST":
+            return respond(writer, 405, {"detail": "Method Not Allowed"})
+        request, form = _understood(path, request)
+        if path == vllm_messages.COUNT:
+            count = self._prompt_tokens(request, chat=True)
+            told = {"input_tokens": count, "context_management": {"original_input_tokens": count}}
+            return respond(writer, 200, told)
+        return await self._generate(request, writer, form, chat=path != "/v1/completions")
 
     def _card(self) -> dict[str, Any]:
         return {
@@ -153,21 +161,24 @@ class Api:
             return 400, wrong
         return None
 
-    async def _generate(self, request: Request, writer: asyncio.StreamWriter, chat: bool) -> None:
+    async def _generate(
+        self, request: Request, writer: asyncio.StreamWriter, form: Form, *, chat: bool
+    ) -> None:
         if refusal := self._refusal(request.body, chat):
             status, text = refusal
-            return respond(writer, status, error_body(text, status))
+            return respond(writer, status, form.error(text, status))
         answer = self._generation(request, chat)
         async with self._seat():
             if request.json.get("stream"):
-                await self._stream(request, writer, answer)
+                await self._stream(request, writer, answer, form)
             else:
                 await asyncio.sleep(self._first_delay(answer) + self._gap() * (answer.count - 1))
-                respond(writer, 200, self._whole(answer))
+                respond(writer, 200, form.whole(answer, usage=self._script.usage))
         counts = self._metrics.counts
         counts["prompt"] += answer.prompt_tokens
         counts["generation"] += answer.count
-        counts[answer.reason] += 1
+        # An answer that calls a tool has come to its own end.
+        counts["length" if answer.reason == "length" else "stop"] += 1
         self.answered.set()
         return None
 
@@ -203,9 +214,12 @@ class Api:
             text = f"{LABEL} " + " ".join(chance.choice(WORDS) for _ in range(limit))
         tokens = self._pieces(body, text, chat)
         reason = "length" if len(tokens) > limit else finish_reason(body, tokens)
-        added = self._served.template_tokens if chat else 0
         self._number += 1
-        return Generation(chat, tokens[:limit], reason, len(prompt.split()) + added)
+        counted = self._prompt_tokens(request, chat=chat)
+        return Generation(self._number, self._served.model, tokens[:limit], reason, counted)
+
+    def _prompt_tokens(self, request: Request, *, chat: bool) -> int:
+        return len(request.prompt.split()) + (self._served.template_tokens if chat else 0)
 
     def _pieces(self, body: dict[str, Any], text: str, chat: bool) -> list[Piece]:
         if not chat:
@@ -233,7 +247,7 @@ class Api:
         return due + self._gap()
 
     async def _stream(
-        self, request: Request, writer: asyncio.StreamWriter, answer: Generation
+        self, request: Request, writer: asyncio.StreamWriter, answer: Generation, form: Form
     ) -> None:
         begin_stream(writer, self._script.content_type)
         if self._script.raw_events is not None:
@@ -241,33 +255,30 @@ class Api:
                 event(writer, payload)
             return end_stream(writer)
         began = time.perf_counter()
-        if not await self._tokens(writer, answer, began):
+        if not await self._tokens(writer, answer, form, began):
             return end_stream(writer)
         options = request.json.get("stream_options")
-        if isinstance(options, dict) and options.get("include_usage") and self._script.usage:
-            event(writer, self._head(answer.chunk) | {"choices": [], "usage": answer.usage()})
-        event(writer, "[DONE]")
+        wanted = isinstance(options, dict) and bool(options.get("include_usage"))
+        send(writer, form.end(answer, usage=wanted and self._script.usage))
         end_stream(writer)
         self._metrics.times["whole"].append(time.perf_counter() - began)
         return None
 
-    async def _tokens(self, writer: asyncio.StreamWriter, answer: Generation, began: float) -> bool:
-        """One event for each token, when it is due; False when the stream is to end early."""
+    async def _tokens(
+        self, writer: asyncio.StreamWriter, answer: Generation, form: Form, began: float
+    ) -> bool:
+        """Each token when it is due; False when the stream is to end early."""
         due = began + self._first_delay(answer)
         await asyncio.sleep(max(due - time.perf_counter(), 0))
         self._metrics.times["first"].append(time.perf_counter() - began)
-        head, last = self._head(answer.chunk), time.perf_counter()
-        if answer.chat:
-            event(writer, head | {"choices": [choice({"role": "assistant", "content": ""}, None)]})
-        for place, token in enumerate(answer.tokens):
+        last = time.perf_counter()
+        send(writer, form.begin(answer))
+        for place in range(answer.count):
             if await self._misbehaves(place, writer):
                 return False
-            ended = answer.reason if place == answer.count - 1 else None
-            said = delta(token, f"chatcmpl-tool-{self._number}")
-            one = choice(said, ended) if answer.chat else text_choice(token.text, ended)
-            event(writer, head | {"choices": [one]})
+            send(writer, form.piece(answer, place))
             due = self._next_due(due)
-            if due - time.perf_counter() > 0.001 and ended is None:
+            if due - time.perf_counter() > 0.001 and place < answer.count - 1:
                 await writer.drain()
                 await asyncio.sleep(due - time.perf_counter())
                 now = time.perf_counter()
@@ -289,60 +300,15 @@ class Api:
             event(writer, "[DONE]")
         return place in (script.error_after, script.truncate_after)
 
-    def _head(self, kind: str) -> dict[str, Any]:
-        return {
-            "id": f"{'chatcmpl' if kind.startswith('chat') else 'cmpl'}-simulated-{self._number}",
-            "object": kind,
-            "created": int(time.time()),
-            "model": self._served.model,
-        }
 
-    def _whole(self, answer: Generation) -> dict[str, Any]:
-        if answer.chat:
-            said = message(answer.tokens, f"chatcmpl-tool-{self._number}")
-            one = {"index": 0, "message": said, "logprobs": None, "finish_reason": answer.reason}
-        else:
-            one = text_choice("".join(token.text for token in answer.tokens), answer.reason)
-        body = self._head(answer.whole) | {"choices": [one]}
-        return body | ({"usage": answer.usage()} if self._script.usage else {})
-
-
-@dataclass(frozen=True)
-class Generation:
-    """An answer that is being given."""
-
-    chat: bool
-    tokens: list[Piece]
-    reason: str
-    prompt_tokens: int
-
-    @property
-    def count(self) -> int:
-        return len(self.tokens)
-
-    @property
-    def chunk(self) -> str:
-        return "chat.completion.chunk" if self.chat else "text_completion"
-
-    @property
-    def whole(self) -> str:
-        return "chat.completion" if self.chat else "text_completion"
-
-    def usage(self) -> dict[str, int]:
-        return {
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": self.count,
-            "total_tokens": self.prompt_tokens + self.count,
-        }
-
-
-def choice(said: dict[str, Any], reason: str | None) -> dict[str, Any]:
-    return {"index": 0, "delta": said, "logprobs": None, "finish_reason": reason}
-
-
-def text_choice(text: str, reason: str | None) -> dict[str, Any]:
-    return {"index": 0, "text": text, "logprobs": None, "finish_reason": reason}
-
-
-def error_body(text: str, code: int) -> dict[str, Any]:
-    return {"error": {"message": text, "type": "simulated", "param": None, "code": code}}
+def _understood(path: str, request: Request) -> tuple[Request, Form]:
+    """The chat or completion that is meant, and the form of its answer."""
+    if path in (vllm_messages.PATH, vllm_messages.COUNT):
+        form: Form = Messages()
+        chat_of = vllm_messages.chat_of
+    elif path == vllm_responses.PATH:
+        form, chat_of = Responses(request.json), vllm_responses.chat_of
+    else:
+        return request, Completions(chat="chat" in path)
+    body = chat_of(request.body) if isinstance(request.body, dict) else None
+    return replace(request, body=body), form

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,10 +75,17 @@ def begin_stream(writer: asyncio.StreamWriter, kind: str) -> None:
     writer.write(head.encode())
 
 
-def event(writer: asyncio.StreamWriter, payload: object) -> None:
+def event(writer: asyncio.StreamWriter, payload: object, name: str = "") -> None:
     text = payload if isinstance(payload, str) else json.dumps(payload)
-    data = f"data: {text}\n\n".encode()
-    writer.write(b"%x\r\n%s\r\n" % (len(data), data))
+    data = f"event: {name}\ndata: {text}\n\n" if name else f"data: {text}\n\n"
+    content = data.encode()
+    writer.write(b"%x\r\n%s\r\n" % (len(content), content))
+
+
+def send(writer: asyncio.StreamWriter, events: Iterable[tuple[str, object]]) -> None:
+    """Several, each with its name."""
+    for name, payload in events:
+        event(writer, payload, name)
 
 
 def end_stream(writer: asyncio.StreamWriter) -> None:
