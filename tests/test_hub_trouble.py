@@ -8,13 +8,18 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from gdl.domain.errors import GdlError, HubAway, ModelRefused
 from gdl.domain.model_facts import FactsSource
 from gdl.domain.model_names import HubName
+from gdl.domain.servability import ModelKind, judge
+from gdl.hub import answers
 from gdl.hub.http import HubHttp, TooLarge
 from gdl.hub.lookup import Hub
 from gdl.settings import Hub as HubSettings
@@ -178,6 +183,7 @@ async def test_sizes_that_the_hub_does_not_tell_are_bounded_all_the_same(hub: Ru
         {"id": "a/b\n\x1b[31m", "lastModified": "yesterday", "downloads": True, "gated": {}},
         {"id": "a/b", "safetensors": {"parameters": {"BF16": 1e400, "I8": -1}}, "sha": 7},
         {"id": "a/b", "tags": ["base_model:", "base_model:quantized:", None, {}]},
+        {"id": "--config/x", "sha": "../..", "cardData": {"base_model": ["--a/b", "c/../d"]}},
     ],
 )
 async def test_fields_of_another_form_are_passed_over(hub: Running, data: object) -> None:
@@ -185,7 +191,30 @@ async def test_fields_of_another_form_are_passed_over(hub: Running, data: object
     hub.hub.wrong = lambda path: Response(json.dumps(data), media_type="application/json")
     facts = await hub.facts(QWEN)
     assert facts.weights_bytes == 0
-    assert facts.id.isprintable()
+    assert facts.id in ("a/b", QWEN)
+    assert (facts.revision, facts.base_models) == ("", ())
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=12,
+)
+FIELDS = [
+    *("id", "modelId", "siblings", "tags", "cardData", "config", "gguf", "safetensors", "sha"),
+    *("downloads", "gated", "private", "lastModified", "pipeline_tag", "library_name"),
+]
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), JSON), JSON)
+def test_no_json_breaks_the_reading(data: dict[str, Any], rows: object) -> None:
+    now = datetime.now(UTC)
+    facts = answers.model_facts(data, QWEN, now)
+    assert judge(facts).kind is not ModelKind.TEXT, "nothing was given to be served"
+    answers.found_models(rows)
+    answers.found_models([data])
+    nested = {"siblings": [data], "config": data, "cardData": data, "safetensors": data}
+    answers.model_facts(nested, QWEN, now)
 
 
 async def test_no_error_names_the_token(hub: Running) -> None:

@@ -23,6 +23,11 @@ class HubName:
     quantization: str = ""
 
 
+def is_id(text: str) -> bool:
+    """Whether this is the id of a repository, as the hub allows them: no path, no option."""
+    return bool(_ID.fullmatch(text)) and ".." not in text and "--" not in text
+
+
 def page_of_hub(typed: str) -> str | None:
     """What an address of a page of the hub names, such as "org/name"; None where it is none."""
     text = typed.strip()
@@ -43,7 +48,7 @@ def hub_name(typed: str) -> HubName | None:
             "name a model: `gdl-tui models WORDS` searches the hub",
         )
     ident, _, quantization = text.partition(":")
-    if not _ID.fullmatch(ident) or ".." in ident or "--" in ident:
+    if not is_id(ident):
         return None
     if ":" in text and not _QUANTIZATION.fullmatch(quantization):
         return None

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from gdl.domain.errors import ModelRefused, RemoteCodeNotAllowed
 from gdl.domain.model_facts import GGUF, PICKLED, WEIGHTS, FactsSource, ModelFacts
+from gdl.domain.model_names import is_id
 from gdl.domain.text import one_line
 
 
@@ -166,8 +167,8 @@ def _is_adapter(facts: ModelFacts) -> bool:
 def base_of(facts: ModelFacts, relation: str = "") -> str:
     """The id of the model that this one was made from, "" where it is not told."""
     named = facts.adapter_config.get("base_model_name_or_path")
-    if relation in ("", "adapter") and isinstance(named, str) and "/" in named:
-        return one_line(named, 120)
+    if relation in ("", "adapter") and isinstance(named, str) and is_id(named):
+        return named
     for how, base in facts.base_models:
         if relation in ("", how) or not how:
             return base

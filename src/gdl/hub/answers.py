@@ -3,11 +3,13 @@ taken; a hub of another kind tells less, and that is no error."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from gdl.domain.model_facts import FactsSource, FoundModel, ModelFacts, RepoFile
+from gdl.domain.model_names import is_id
 from gdl.domain.text import one_line
 from gdl.hub import gguf_files
 
@@ -15,6 +17,7 @@ CHECK_NAME = "check its name"
 """What helps where nothing better is known."""
 _MOST_FILES = 20_000
 _MOST_TAGS = 500
+_COMMIT = re.compile(r"[0-9a-f]{7,64}")
 _DEEPEST = 20
 _ELEMENT_BYTES = {
     "F64": 8,
@@ -36,7 +39,9 @@ def model_facts(data: Mapping[str, Any], asked: str, told_at: datetime) -> Model
     """The answer of /api/models/ID, without the files that are read by themselves."""
     files = _files(data.get("siblings"))
     card = _mapping(data.get("cardData"))
-    ident = _text(data.get("id") or data.get("modelId"), 200) or asked
+    told = _text(data.get("id") or data.get("modelId"), 200)
+    ident = told if is_id(told) else asked
+    revision = _text(data.get("sha"), 64)
     config = _mapping(data.get("config"))
     tokenizer = _mapping(config.get("tokenizer_config"))
     tags = _tags(data)
@@ -44,7 +49,7 @@ def model_facts(data: Mapping[str, Any], asked: str, told_at: datetime) -> Model
         id=ident,
         asked=asked if asked != ident else "",
         source=FactsSource.HUB,
-        revision=_text(data.get("sha"), 64),
+        revision=revision if _COMMIT.fullmatch(revision) else "",
         told_at=told_at,
         # A part of config.json, for as long as the whole is not there.
         config={key: config[key] for key in ("architectures", "model_type") if key in config},
@@ -69,7 +74,8 @@ def model_facts(data: Mapping[str, Any], asked: str, told_at: datetime) -> Model
 def found_models(data: object) -> tuple[FoundModel, ...]:
     """The answer of /api/models?search=..., in its order."""
     rows = data if isinstance(data, list) else []
-    return tuple(_found(row) for row in rows if isinstance(row, dict) and _text(row.get("id"), 200))
+    named = (row for row in rows if isinstance(row, dict) and is_id(_text(row.get("id"), 200)))
+    return tuple(_found(row) for row in named)
 
 
 def _found(row: Mapping[str, Any]) -> FoundModel:
@@ -165,12 +171,12 @@ def _base_models(card: Mapping[str, Any], tags: Iterable[str]) -> tuple[tuple[st
         relation, _, ident = tag.removeprefix("base_model:").partition(":")
         if not ident:
             relation, ident = "", relation
-        if "/" in ident and (relation in _RELATIONS or ident not in found):
+        if is_id(ident) and (relation in _RELATIONS or ident not in found):
             found[ident] = relation if relation in _RELATIONS else ""
     named = card.get("base_model")
     for each in named[:20] if isinstance(named, list) else [named]:
-        if isinstance(each, str) and "/" in each:
-            found.setdefault(_text(each, 200), "")
+        if isinstance(each, str) and is_id(each):
+            found.setdefault(each, "")
     return tuple((relation, ident) for ident, relation in found.items())
 
 

@@ -26,7 +26,7 @@ _TRANSIENT = frozenset({500, 502, 503, 504})
 _PAUSE_S = 0.3
 _LONGEST_PAUSE_S = 3.0
 """A longer Retry-After is said, not waited for."""
-_CONNECT_S = 3.0
+_CONNECT_S = 5.0
 _CONNECTIONS = 8
 _LONGEST_ERROR = 1 << 16
 _RATE = re.compile(r'"\w+"\s*;\s*r\s*=\s*0\s*;\s*t\s*=\s*(\d{1,6})')

@@ -45,7 +45,7 @@ class Timeouts(BaseModel):
     release: float = Field(default=600.0, gt=0)
     """Until the backend confirms that the machine is gone."""
     hub: float = Field(default=15.0, gt=0)
-    """One request to the model hub; a connection to it has at most 3."""
+    """One request to the model hub; a connection to it has at most 5."""
 
 
 class Install(BaseModel):
