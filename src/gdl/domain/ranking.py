@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import compress, repeat
+from operator import not_
 from typing import NamedTuple
 
 from gdl.domain.judging import VRAM_TOLERANCE, Against, Exclusions, Judge
@@ -62,19 +64,6 @@ def by_total(needed_vram_gb: float | None) -> FitOf:
     return fit
 
 
-class _Entry(NamedTuple):
-    """An offer with all that does not depend on the model. machine: index of its type. whom,
-    before, after: what speaks against it, in the order in which it counts."""
-
-    offer: Offer
-    machine: int
-    whom: Against | None
-    before: Against | None
-    after: Against | None
-    cost: float
-    per_million: float | None
-
-
 class Ranking:
     """A list of offers in its order, ready to be ranked for one load after the other: how long a
     context may be changes whom the model fits, and nothing else."""
@@ -92,23 +81,37 @@ class Ranking:
         known = track_record or _NONE
         judge = Judge(query, exclusions or Exclusions(), cpu_allowed=cpu_allowed, hours=hours)
         setup, speed = known.setup_hours, known.tokens_per_s
-        machines: dict[tuple[str, int, float], int] = {}
-        self._machines: list[Offer] = []
-        self._exempt: list[bool] = []
-        self._entries: list[_Entry] = []
-        for offer in _in_order(offers, known):
+        numbers: dict[tuple[str, int, float], int] = {}
+        self._offers = _in_order(offers, known)
+        self._types: list[Offer] = []
+        """One offer of each type of machine."""
+        self._type_of: list[int] = []
+        self._costs: list[float] = []
+        self._per_million: list[float | None] = []
+        self._first: list[Against | None] = []
+        """What counts before memory does."""
+        self._last: list[Against | None] = []
+        """What counts after it."""
+        self._only_whom: list[bool] = []
+        """Nothing but an exclusion speaks against it, memory aside."""
+        for offer in self._offers:
             kind = (offer.gpu_name, offer.gpu_count, offer.vram_gb)
-            machine = machines.setdefault(kind, len(machines))
-            if machine == len(self._machines):
-                self._machines.append(offer)
-                self._exempt.append(judge.without_gpu(offer))
+            number = numbers.setdefault(kind, len(numbers))
+            if number == len(self._types):
+                self._types.append(offer)
+            self._type_of.append(number)
             price, per_million = offer.price_per_hour, None
             if speed:
                 rate = speed.get((offer.gpu_name, offer.gpu_count))
                 per_million = price / (rate * 3600) * 1e6 if rate else None
-            cost = price * (hours + setup.get(offer.provider, SETUP_HOURS))
-            against = judge.whom(offer), judge.before(offer), judge.after(offer)
-            self._entries.append(_Entry(offer, machine, *against, cost, per_million))
+            self._per_million.append(per_million)
+            self._costs.append(price * (hours + setup.get(offer.provider, SETUP_HOURS)))
+            whom, before, after = judge.whom(offer), judge.before(offer), judge.after(offer)
+            self._first.append(whom or before)
+            self._last.append(after)
+            excluded = whom is not None and whom[0] != "query"
+            self._only_whom.append(excluded and before is None and after is None)
+        self._exempt = [judge.without_gpu(offer) for offer in self._types]
 
     def ranked(self, fit_of: FitOf) -> list[RankedOffer]:
         """Suitable offers first, then the excluded ones."""
@@ -116,40 +119,33 @@ class Ranking:
             return self._ranked(fit_of)
 
     def _ranked(self, fit_of: FitOf) -> list[RankedOffer]:
+        """Column by column: long lists are ranked again and again while a slider moves."""
         fits = [
-            Fit() if exempt else fit_of(machine)
-            for machine, exempt in zip(self._machines, self._exempt, strict=True)
+            Fit() if exempt else fit_of(offer)
+            for offer, exempt in zip(self._types, self._exempt, strict=True)
         ]
-        short: list[Against | None] = [
-            ("vram", fit.reason, "", None) if fit.reason else None for fit in fits
+        short = [("vram", fit.reason, "", None) if fit.reason else None for fit in fits]
+        fit = [each is None for each in short]
+        free = [each.headroom_gb for each in fits]
+        held = [each.allocation for each in fits]
+        found = [
+            first or short[number] or last or _NOTHING
+            for first, number, last in zip(self._first, self._type_of, self._last, strict=True)
         ]
-        suitable: list[RankedOffer] = []
-        others: list[RankedOffer] = []
+        suits = [against is _NOTHING for against in found]
+        otherwise = [
+            suit or (only and fit[number])
+            for suit, only, number in zip(suits, self._only_whom, self._type_of, strict=True)
+        ]
+        types, reasons, causes, untils = zip(*found, strict=True) if found else ((), (), (), ())
+        columns = zip(
+            self._offers, reasons, types, map(free.__getitem__, self._type_of), self._costs,
+            self._per_million, untils, causes, otherwise, map(held.__getitem__, self._type_of),
+            strict=True,
+        )  # fmt: skip
         # What `RankedOffer(...)` does, in a third of the time.
-        new = tuple.__new__
-        for offer, machine, whom, before, after, cost, per_million in self._entries:
-            _, free, allocation = fits[machine]
-            found = before or short[machine] or after
-            if whom is None and found is None:
-                row = (offer, None, None, free, cost, per_million, None, "", True, allocation)
-                suitable.append(new(RankedOffer, row))
-                continue
-            kind, reason, cause, until = whom or found or _NOTHING
-            otherwise = whom is not None and whom[0] != "query" and found is None
-            why = (
-                offer,
-                reason,
-                kind,
-                free,
-                cost,
-                per_million,
-                until,
-                cause,
-                otherwise,
-                allocation,
-            )
-            others.append(new(RankedOffer, why))
-        return [*suitable, *others]
+        rows = list(map(tuple.__new__, repeat(RankedOffer), columns))
+        return [*compress(rows, suits), *compress(rows, map(not_, suits))]
 
 
 @contextmanager
@@ -166,7 +162,8 @@ def _no_collection() -> Iterator[None]:
         gc.enable()
 
 
-_NOTHING: Against = ("", "", "", None)
+_NOTHING = (None, None, "", None)
+"""Against an offer that suits: as `Against` is for one that does not."""
 
 
 def rank(

@@ -90,7 +90,7 @@ def _one_page(specs: dict[Spec, int]) -> dict[Spec, int] | None:
     page = max(spec.page for spec in specs)
     made: dict[Spec, int] = {}
     for spec, count in specs.items():
-        if spec.page == page or spec.copies or page % spec.page:
+        if spec.page == page or spec.copies or not spec.page or page % spec.page:
             if spec.page != page and spec.kind in LATENT:
                 return None
             unified = replace(spec, page=page)
