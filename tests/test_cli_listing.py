@@ -146,6 +146,26 @@ def test_findings_and_checks_that_fail_have_their_codes(scripted: Scripted) -> N
     assert gdl(scripted, "health", "x") == 6
 
 
+def test_a_degraded_check_is_told_and_no_failure(
+    scripted: Scripted, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = "predicted 212 sequences of 4,096 tokens, vLLM says 208"
+    scripted.checks = (
+        Check("inference", CheckStatus.PASSED, "fine", 12.0),
+        Check("tool_auto", CheckStatus.DEGRADED, "answered in words", 812.0),
+        Check("memory", CheckStatus.PASSED, said),
+    )
+    assert gdl(scripted, "health", "x") == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert "degraded" in rows[2] and "answered in words" in rows[2] and said in rows[3]
+    assert gdl(scripted, "health", "x", "--json") == 0
+    told = objects(capsys.readouterr().out)
+    assert [one["status"] for one in told] == ["passed", "degraded", "passed"]
+    # What must pass still decides.
+    scripted.checks = (*scripted.checks, Check("process", CheckStatus.FAILED, "ended"))
+    assert gdl(scripted, "health", "x") == 6
+
+
 def test_errors_are_two_lines_and_cleaned(capsys: pytest.CaptureFixture[str]) -> None:
     error = BackendRefused("HTTP 500: \x1b]0;title\x07boom\nbang", "try later")
     assert gdl(Scripted(Scenario((), fails=error)), "destroy", "x", "--json") == 7
