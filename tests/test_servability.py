@@ -208,6 +208,17 @@ def test_of_two_forms_the_safe_one_counts_once() -> None:
     )
 
 
+def test_without_sizes_of_files_numbers_are_counted() -> None:
+    """As by a mirror that tells no sizes."""
+    sizeless = ModelFacts(
+        "acme/model",
+        FactsSource.HUB,
+        files=(RepoFile("model.safetensors"),),
+        safetensors={"BF16": 1_000, "F32": 10, "I32": 5, "F8_E4M3": 7},
+    )
+    assert sizeless.weights_bytes == 2_000 + 40 + 20 + 7
+
+
 # -- names ---------------------------------------------------------------------------------------
 
 NAMES: dict[str, HubName | None] = {

@@ -153,8 +153,11 @@ class ModelFacts:
 
     @property
     def weights_bytes(self) -> int:
-        """Of `weight_files` together; 0 where none are known."""
-        return sum(each.size_bytes for each in self.weight_files)
+        """Of `weight_files` together; by their count of numbers where a hub tells no sizes. 0 where
+        none are known."""
+        files = self.weight_files
+        told = sum(each.size_bytes for each in files)
+        return told or (bytes_of(self.safetensors) if files else 0)
 
     @property
     def download_bytes(self) -> int:
@@ -183,6 +186,26 @@ class FoundModel:
     library: str = ""
     last_modified: datetime | None = None
     tags: tuple[str, ...] = ()
+
+
+_ELEMENT_BYTES = {
+    "F64": 8,
+    "I64": 8,
+    "U64": 8,
+    "F32": 4,
+    "I32": 4,
+    "U32": 4,
+    "F16": 2,
+    "BF16": 2,
+    "I16": 2,
+    "U16": 2,
+}
+"""Of a safetensors type; the others take one byte."""
+
+
+def bytes_of(counts: Mapping[str, int]) -> int:
+    """What so many numbers of each safetensors type take."""
+    return sum(_ELEMENT_BYTES.get(kind, 1) * count for kind, count in counts.items())
 
 
 def _without_copy(files: list[RepoFile], top: list[RepoFile]) -> tuple[RepoFile, ...]:

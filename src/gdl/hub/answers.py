@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from gdl.domain.model_facts import FactsSource, FoundModel, ModelFacts, RepoFile
+from gdl.domain.model_facts import FactsSource, FoundModel, ModelFacts, RepoFile, bytes_of
 from gdl.domain.model_names import is_id
 from gdl.domain.text import one_line
 from gdl.hub import gguf_files
@@ -19,19 +19,6 @@ _MOST_FILES = 20_000
 _MOST_TAGS = 500
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
 _DEEPEST = 20
-_ELEMENT_BYTES = {
-    "F64": 8,
-    "I64": 8,
-    "U64": 8,
-    "F32": 4,
-    "I32": 4,
-    "U32": 4,
-    "F16": 2,
-    "BF16": 2,
-    "I16": 2,
-    "U16": 2,
-}
-"""Of a safetensors type; the others take one byte."""
 _RELATIONS = ("adapter", "quantized", "finetune", "merge")
 
 
@@ -85,7 +72,7 @@ def _found(row: Mapping[str, Any]) -> FoundModel:
         id=_text(row["id"], 200),
         downloads=_whole(row.get("downloads")) or 0,
         parameters=sum(counts.values()),
-        stored_bytes=sum(_ELEMENT_BYTES.get(each, 1) * count for each, count in counts.items()),
+        stored_bytes=bytes_of(counts),
         license=_license(_mapping(row.get("cardData")), tags),
         gated=bool(row.get("gated")),
         pipeline_tag=_text(row.get("pipeline_tag"), 60),
