@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 
+import httpx
 import pytest
 
 from gdl.domain.engine import Capabilities
@@ -129,6 +130,27 @@ async def test_an_answer_without_reasoning_is_asked_for_once_more() -> None:
         assert checks["reasoning"].detail == 'answered without reasoning: "9.9"'
         again = plain.requests[-1].json["chat_template_kwargs"]
         assert again == {"enable_thinking": True, "thinking": True}
+
+
+@pytest.mark.parametrize("takes", [True, False])
+async def test_a_model_that_reasons_when_it_is_asked_to(takes: bool) -> None:
+    def handle(request: httpx.Request) -> httpx.Response:
+        wanted = "chat_template_kwargs" in json.loads(request.content)
+        if wanted and not takes:
+            return httpx.Response(400, json={"error": {"message": "not for this tokenizer"}})
+        message = {"content": "9.9", "reasoning": "let me see" if wanted else None}
+        choice = {"message": message, "finish_reason": "stop"}
+        return httpx.Response(200, json={"choices": [choice]})
+
+    client = EndpointClient("http://x", KEY, transport=httpx.MockTransport(handle))
+    (check,) = [check async for check in run_capability_checks(client, "tiny", REASONING)]
+    await client.aclose()
+    told = 'answered without reasoning: "9.9"'
+    if takes:
+        assert check.status is CheckStatus.PASSED
+        assert check.detail == f"reasons when it is asked to (enable_thinking); else {told}"
+    else:
+        assert (check.status, check.detail) == (CheckStatus.DEGRADED, told)
 
 
 async def test_reasoning_without_an_end(thinker: FakeVllm) -> None:

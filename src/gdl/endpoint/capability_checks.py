@@ -109,7 +109,10 @@ async def _reasoning(endpoint: Endpoint, model: str, can: Capabilities) -> tuple
     good, detail = _split(await _ask(endpoint, body), can)
     if good is not None:
         return good, detail
-    good, _ = _split(await _ask(endpoint, body | {"chat_template_kwargs": _THINK}), can)
+    try:
+        good, _ = _split(await _ask(endpoint, body | {"chat_template_kwargs": _THINK}), can)
+    except Fault:
+        good = False  # not every tokenizer takes such arguments
     if good:
         return True, f"reasons when it is asked to (enable_thinking); else {detail}"
     return False, detail
