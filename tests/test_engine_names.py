@@ -22,6 +22,7 @@ ALLOWED = {
     "backends/shopper/backend.py": "the service has words of its own for what runs",
     "domain/requirements/weights.py": "whose kernels the padding is of",
     "domain/server_memory.py": "how the comparison reads",
+    "domain/agent_settings.py": "what LiteLLM calls such a server",
     "hub/catalogue.toml": "where its figures are from",
     # A key of `models show --json`.
     "orchestrator/api/model_views.py": "the key min_vllm",
