@@ -129,3 +129,16 @@ def test_a_gguf_file_is_sized_by_its_header_and_its_bytes() -> None:
     assert found.kv_bytes == 4 * 8192 * 131072
     # Nothing is quantized twice.
     assert all(lever.value != "fp8" or lever.kind == "kv_fp8" for lever in found.levers)
+
+
+def test_the_users_own_arguments_count() -> None:
+    query = OfferQuery(context=32768, concurrency=2)
+
+    def suitable(*arguments: str) -> list[str]:
+        fits = fits_of(get("vllm"), LLAMA, query, Settings(), arguments)
+        return [row.offer.id for row in Ranking(OFFERS, query).ranked(fits) if not row.excluded]
+
+    assert suitable() == ["three", "big"]
+    assert suitable("--kv-cache-dtype", "fp8") == ["one", "three", "big"]
+    assert suitable("--kv-cache-dtype=fp8", "-tp", "2") == ["three"]
+    assert suitable("--max-model-len", "many", "--max-num-batched-tokens=-1") == ["three", "big"]

@@ -7,7 +7,7 @@ beside this file or a package of its own: see `gdl.engines.registry`.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -159,6 +159,10 @@ class Memory(Protocol):
 
     def tp_allowed(self, model: Architecture, load: Load) -> tuple[int, ...]:
         """The numbers of GPUs that the model can be split over, from 1 up."""
+        ...
+
+    def asked(self, load: Load, arguments: Sequence[str]) -> Load:
+        """The load with what the user's own arguments of the server say of it."""
         ...
 
 

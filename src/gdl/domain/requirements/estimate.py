@@ -7,6 +7,7 @@ by each engine's own figures, as is what it needs for every sequence whatever it
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gdl.domain.requirements.allocation import Allocation, GpuKind, Load
@@ -60,6 +61,10 @@ class MemoryModel:
     def tp_allowed(self, model: Architecture, load: Load) -> tuple[int, ...]:
         """Whatever divides the attention heads, up to 8."""
         return tuple(n for n in range(1, 9) if model.heads % n == 0)
+
+    def asked(self, load: Load, arguments: Sequence[str]) -> Load:
+        """As it is: what arguments mean is each engine's own."""
+        return load
 
     def _holding(self, model: Architecture, load: Load) -> Holding:
         weights = (model.stored_bytes or 2 * sum(p.numbers for p in model.parts)) / (

@@ -101,10 +101,14 @@ class Marketplace:
         hours: int,
         excluded: Sequence[Exclusion] = (),
         included: set[str] | frozenset[str] = frozenset(),
+        arguments: Sequence[str] = (),
     ) -> list[RankedOffer]:
         """Those offers, ranked for the model on that engine. excluded: besides those that
-        are in force for everybody; included: providers that no exclusion holds for."""
-        fits = by_total(None) if model is None else fits_of(engine, model, query, self._settings)
+        are in force for everybody; included: providers that no exclusion holds for; arguments: of
+        the deployment's own server."""
+        fits = by_total(None)
+        if model is not None:
+            fits = fits_of(engine, model, query, self._settings, arguments)
         across = await self.exclusions()
         in_force = [
             x for x in (*across, *excluded) if x.kind != "provider" or x.key not in included

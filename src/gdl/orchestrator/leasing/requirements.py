@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from gdl.domain.model import Model
@@ -34,20 +35,24 @@ def as_planned(settings: Settings, spec: DeploymentSpec) -> Settings:
     return settings.model_copy(update={"install": install})
 
 
-def load_of(query: OfferQuery, settings: Settings) -> Load:
-    """The load that offers are asked for."""
-    return Load(
+def load_of(
+    engine: Engine, query: OfferQuery, settings: Settings, arguments: Sequence[str] = ()
+) -> Load:
+    """The load that offers are asked for. arguments: of the deployment's server, besides those of
+    the settings."""
+    load = Load(
         context=query.context or settings.engine.max_model_len or CONTEXT,
         sequences=query.concurrency or CONCURRENCY,
         quantization=query.quantization,
         language_only=query.text_only,
     )
+    return engine.memory.asked(load, (*settings.engine.args, *arguments))
 
 
 def needed_of(engine: Engine, model: Model, query: OfferQuery, settings: Settings) -> Need | None:
     """What a resolved model needs, or None when its size is not known. Raises UsageError for a
     configuration that cannot be read."""
-    load = load_of(query, settings)
+    load = load_of(engine, query, settings)
     if (known := architecture_of(model.facts)) is not None and model.facts is not None:
         return together(
             engine.memory.allocation,
@@ -61,7 +66,13 @@ def needed_of(engine: Engine, model: Model, query: OfferQuery, settings: Setting
     return engine.memory.needed(model.shape, context=load.context, sequences=load.sequences)
 
 
-def fits_of(engine: Engine, model: Model, query: OfferQuery, settings: Settings) -> FitOf:
+def fits_of(
+    engine: Engine,
+    model: Model,
+    query: OfferQuery,
+    settings: Settings,
+    arguments: Sequence[str] = (),
+) -> FitOf:
     """Whether the model fits on a type of machine: by what each GPU would hold where its
     configuration is known, else by a guess of what all of them must have together. Raises
     UsageError for a configuration that cannot be read."""
@@ -69,13 +80,17 @@ def fits_of(engine: Engine, model: Model, query: OfferQuery, settings: Settings)
     if known is None:
         need = needed_of(engine, model, query, settings)
         return by_total(None if need is None else need.vram_gb)
-    load = load_of(query, settings)
+    load = load_of(engine, query, settings, arguments)
     allowed = engine.memory.tp_allowed(known, load)
 
     def fit(offer: Offer) -> Fit:
         if not offer.gpu_count:
             return Fit("no GPU")
-        gpus = max((n for n in allowed if n <= offer.gpu_count), default=1)
+        gpus = load.tensor_parallel
+        if gpus == 1:
+            gpus = max((n for n in allowed if n <= offer.gpu_count), default=1)
+        elif gpus > offer.gpu_count:
+            return Fit(f"{offer.gpu_count} of {gpus} GPUs")
         gpu = of_listing(offer.gpu_name, offer.vram_gb)
         found = engine.memory.allocation(known, replace(load, tensor_parallel=gpus), gpu)
         free = found.usable_bytes - found.weights_bytes - found.overhead_bytes - found.kv_bytes

@@ -97,6 +97,7 @@ class OfferSelection:
             None if query.model is None else deployment.model,
             engine=deployment.engine,
             hours=deployment.spec.hours,
+            arguments=deployment.spec.engine_args,
             excluded=excluded,
             included=deployment.exclusions.included
             - {x.key for x in excluded if x.scope == "aside"},

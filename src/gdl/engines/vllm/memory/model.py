@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 
@@ -13,6 +14,7 @@ from gdl.domain.requirements.layers import CompressedLayer
 from gdl.domain.requirements.shape import CONCURRENCY, CONTEXT, ModelShape, Need
 from gdl.domain.requirements.weights import loaded_bytes
 from gdl.engines.vllm.memory import compressed, defaults, dividing
+from gdl.engines.vllm.memory.arguments import asked
 from gdl.engines.vllm.memory.groups import Cache, cache_of
 from gdl.engines.vllm.memory.overhead import overhead_bytes
 from gdl.engines.vllm.memory.specs import specs_of
@@ -66,6 +68,10 @@ class VllmMemory:
     def tp_allowed(self, model: Architecture, load: Load) -> tuple[int, ...]:
         """The numbers of GPUs that the model can be split over."""
         return dividing.tp_allowed(model)
+
+    def asked(self, load: Load, arguments: Sequence[str]) -> Load:
+        """The load with what the user's own arguments of the server say of it."""
+        return asked(load, arguments)
 
 
 def cache(model: Architecture, load: Load, gpu: GpuKind) -> Cache:
