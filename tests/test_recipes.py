@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import tomllib
 from dataclasses import replace
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -173,71 +171,3 @@ def test_facts_are_not_needed() -> None:
     model = replace(names.resolve("qwen3-8b"), facts=None)
     assert recipe_of(model).tool_parser == "hermes"
     assert recipe_of(Model("x", "attached", "org/x", "x")) == Recipe()
-
-
-RELEASES = json.loads((Path(__file__).parent / "data" / "vllm-releases.json").read_text("utf-8"))
-"""What the wheels of vLLM hold, read by bench/vllm_releases.py: name -> [[first, last] ...]."""
-NEWEST = ("0.32.0", "0.33.0")
-
-
-def holds(what: str, name: str, release: str) -> bool:
-    spans = RELEASES[what].get(name, ())
-    return any(
-        parse(first) <= parse(release) and (last is None or parse(release) <= parse(last))
-        for first, last in spans
-    )
-
-
-@pytest.mark.parametrize("release", NEWEST)
-@pytest.mark.parametrize("row", RAW["recipe"], ids=lambda row: row["name"])
-def test_what_a_recipe_names_is_in_the_wheels(row: dict[str, Any], release: str) -> None:
-    for key, what in (("tool_parser", "tool_parsers"), ("reasoning_parser", "reasoning_parsers")):
-        if key in row:
-            assert holds(what, row[key], release), row[key]
-    arguments = row.get("arguments", [])
-    for flag, value in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
-        if not flag.startswith("--"):
-            continue
-        name = flag if flag in RELEASES["flags"] else flag.replace("--no-", "--", 1)
-        assert holds("flags", name, release), flag
-        for mode, what in (
-            ("--tokenizer-mode", "tokenizer_modes"),
-            ("--config-format", "config_formats"),
-            ("--load-format", "load_formats"),
-            ("--kv-cache-dtype", "kv_cache_dtypes"),
-        ):
-            if flag == mode:
-                assert holds(what, value, release), value
-
-
-BY_A_PLUGIN = {
-    "BartModel", "BartForConditionalGeneration", "Florence2ForConditionalGeneration",
-    "MBartForConditionalGeneration",
-}  # fmt: skip
-"""Named in the newest registries for a package of their own alone."""
-
-
-def test_the_first_and_last_releases_are_those_that_the_wheels_tell() -> None:
-    """Looked at independently: the table from the releases' source, this from their wheels."""
-    wheels, wrong = RELEASES["releases"], []
-    for name, (first, *last) in ARCHITECTURES.items():
-        spans = RELEASES["architectures"].get(name)
-        if spans is None:
-            # Not in a registry: run with transformers' code, or gone before the oldest wheel.
-            assert not first or parse(first) < parse(wheels[0]), name
-            continue
-        if spans[0][0] != next(each for each in wheels if parse(each) >= parse(first)):
-            wrong.append((name, first, spans))
-        if name not in BY_A_PLUGIN and (last or [None])[0] != spans[-1][1]:
-            wrong.append((name, last, spans))
-    assert wrong == []
-
-
-@pytest.mark.parametrize("row", RAW["recipe"], ids=lambda row: row["name"])
-def test_the_advised_release_has_the_parsers(row: dict[str, Any]) -> None:
-    advised = row.get("advised_vllm", "")
-    if not advised or parse(advised) < parse(RELEASES["releases"][0]):
-        return
-    for key, what in (("tool_parser", "tool_parsers"), ("reasoning_parser", "reasoning_parsers")):
-        if key in row:
-            assert holds(what, row[key], advised), (row[key], advised)
