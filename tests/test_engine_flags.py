@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from gdl.engines.registry import get
 from gdl.engines.vllm import server_flags
 from gdl.engines.vllm.compat_table import parse
 from gdl.engines.vllm.flags import Asked, Flags, choose
@@ -50,6 +52,14 @@ def test_tools_and_reasoning_are_on_where_the_model_has_them() -> None:
     assert "--reasoning-parser qwen3" in line(flags)
     assert flags.capabilities.words == "tools (hermes), reasoning (qwen3)"
     assert flags.notes == ()
+
+
+def test_a_remedy_that_turns_a_parser_off_says_so() -> None:
+    ((flag, left),) = chosen(QWEN).lessened
+    rules = tomllib.loads(get("vllm").rules())["rule"]
+    assert flag in {rule.get("apply", {}).get("name") for rule in rules}
+    assert left.words == "tools (hermes)"
+    assert chosen(MISTRAL).lessened == ()
 
 
 def test_nothing_is_on_for_a_model_of_which_nothing_is_known() -> None:

@@ -87,13 +87,15 @@ class ServerCommand:
 class Plan:
     """Everything to run on one machine. `summary`: one line, such as "x-cpu 0.32.0 by uv".
     otherwise: what to do when a step fails for good, in a way of its own. capabilities: of this
-    server, started like this. notes: what it does without, and why, a sentence each."""
+    server, started like this. lessened: (flag that a remedy may add, what it can be asked for
+    then). notes: what it does without, and why, a sentence each."""
 
     summary: str
     steps: tuple[Step, ...]
     server: ServerCommand
     otherwise: Plan | None = None
     capabilities: Capabilities = field(default_factory=Capabilities)
+    lessened: tuple[tuple[str, Capabilities], ...] = ()
     notes: tuple[str, ...] = ()
 
 

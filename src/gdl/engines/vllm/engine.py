@@ -174,6 +174,7 @@ class VllmEngine:
                 ),
                 otherwise=other,
                 capabilities=with_flags.capabilities,
+                lessened=with_flags.lessened,
                 notes=(*with_flags.notes, *_advice(model, chosen)),
             )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gdl.domain.engine import Capabilities
 from gdl.engines.vllm.compat_table import parse
@@ -64,6 +64,12 @@ class Flags:
     template: str = ""
     capabilities: Capabilities = field(default_factory=Capabilities)
     notes: tuple[str, ...] = ()
+
+    @property
+    def lessened(self) -> tuple[tuple[str, Capabilities], ...]:
+        """(flag of a remedy in rules.toml, what the server can be asked for with it)."""
+        without = replace(self.capabilities, reasoning=False, reasoning_parser="")
+        return ((f"{_REASONING}=", without),) if self.capabilities.reasoning else ()
 
 
 def choose(asked: Asked) -> Flags:

@@ -85,7 +85,10 @@ class EngineProcess:
             secret_env=plan.server.secret_env,
         )
         dep = machine.deployment
-        await dep.emit(ev.ServerPlanned(dep.attempt, plan.capabilities, plan.notes))
+        attempt = dep.state.attempt
+        applied = {one.remedy.name for one in attempt.remedies} if attempt is not None else set()
+        can = next((left for flag, left in plan.lessened if flag in applied), plan.capabilities)
+        await dep.emit(ev.ServerPlanned(dep.attempt, can, plan.notes))
         self.job = await jobs.start(machine.link, spec)
         self.watch()
         self._sampling = machine.spawn(self._sample(self.job.pid))
