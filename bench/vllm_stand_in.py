@@ -76,6 +76,8 @@ class OnMeta(TorchFunctionMode):
         called = getattr(func, "__name__", "")
         if called == "cuda":
             return args[0].to("meta")
+        if func is torch.device and isinstance(args[0], int):
+            return torch.device("cuda", args[0])
         if called == "tensor" and not isinstance(args[0], torch.Tensor):
             named["device"] = "cpu"
         elif "device" in named:
