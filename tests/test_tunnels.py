@@ -7,11 +7,15 @@ import contextlib
 import json
 import os
 import stat
+import tomllib
 from pathlib import Path
+from typing import Any
 
+import anthropic
 import httpx
 import pytest
 
+from gdl.domain.agent_settings import CLIENTS
 from gdl.orchestrator.api.views import TunnelRow
 from gdl.orchestrator.sessions.tunnels import usual_port
 from market_support import Place
@@ -61,6 +65,32 @@ async def test_a_tunnel_stays_open_while_no_program_of_ours_runs(place: Place) -
     again = await place.open()
     assert (again.endpoint, again.pid != row.pid) == (row.endpoint, True)
     assert await answer(again) == 200
+
+
+@pytest.mark.long
+async def test_coding_agents_get_what_the_endpoint_tells(place: Place) -> None:
+    row = await place.open()
+    key = Path(row.api_key_file).read_text().strip()
+    texts = {form: await place.gdl("env", "--format", form) for form in CLIENTS}
+    assert not any(key in text for text in texts.values())
+    context = json.loads(texts["opencode"])["provider"]["gdl"]["models"][row.model]["limit"]
+    assert context["output"] == context["context"] // 4
+    assert tomllib.loads(texts["codex"])["model_context_window"] == context["context"]
+    shown = 'printf "%s %s" "$ANTHROPIC_BASE_URL" "$ANTHROPIC_AUTH_TOKEN"'
+    shell = await asyncio.create_subprocess_exec(
+        *("sh", "-c", f"{texts['claude']}\n{shown}"),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    out, _ = await shell.communicate()
+    url, token = out.decode().split()
+    http = anthropic.DefaultAsyncHttpxClient(trust_env=False)
+    client = anthropic.AsyncAnthropic(
+        base_url=url, auth_token=token, api_key=None, http_client=http
+    )
+    async with client:
+        asked: Any = [{"role": "user", "content": "What is 2 + 2?"}]
+        said = await client.messages.create(model=row.model, max_tokens=32, messages=asked)
+    assert "4" in str(said.content)
 
 
 @pytest.mark.long
