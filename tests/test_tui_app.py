@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tomllib
 from typing import Any
 
 import pytest
@@ -404,6 +405,15 @@ async def test_copies_the_endpoint() -> None:
         await until(pilot, lambda: "copied export" in screen_text(app))
         await pilot.press("c")
         assert app.clipboard.startswith(f"curl {ENDPOINT}/chat/completions")
+
+
+async def test_the_palette_copies_settings_for_clients() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await show(pilot, orchestrator, to_serving)
+        found = {each.title: each.callback for each in app.get_system_commands(app.screen)}
+        found["Settings for Codex"]()
+        assert tomllib.loads(app.clipboard)["model_providers"]["gdl"]["base_url"] == ENDPOINT
 
 
 @pytest.mark.parametrize(

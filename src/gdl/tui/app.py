@@ -254,6 +254,9 @@ class GdlApp(App[None]):
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """Every action that has a name, for the palette."""
         from gdl.tui.palette_commands import commands
+        from gdl.tui.screens.base import GdlScreen
 
         yield from super().get_system_commands(screen)
         yield from commands(self, screen)
+        if isinstance(screen, GdlScreen):
+            yield from screen.palette()

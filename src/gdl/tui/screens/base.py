@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import ClassVar
 
-from textual.app import ComposeResult
+from textual.app import ComposeResult, SystemCommand
 from textual.screen import Screen
 
 from gdl.tui.context import AppContext, context_of
@@ -41,6 +42,10 @@ class GdlScreen(Screen[None]):
 
     def body(self) -> ComposeResult:
         raise NotImplementedError
+
+    def palette(self) -> Iterator[SystemCommand]:
+        """Commands of the palette that have no key."""
+        return iter(())
 
     def refresh_view(self) -> None:
         """Draw what the store holds now."""

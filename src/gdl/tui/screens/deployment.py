@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import ClassVar
 
 from textual import work
-from textual.app import ComposeResult
+from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
@@ -279,6 +279,10 @@ class DeploymentScreen(GdlScreen):
 
     def action_copy(self) -> None:
         commands.copy(self.context, self._followed)
+
+    def palette(self) -> Iterator[SystemCommand]:
+        followed = self.context.store.followed
+        return iter(()) if followed is None else commands.palette(self.context, followed)
 
     def action_copy_curl(self) -> None:
         commands.copy_curl(self.context, self._followed)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from rich.text import Text
+from textual.app import SystemCommand
 
+from gdl.domain.agent_settings import CLIENTS
 from gdl.domain.decisions import AfterFailure, AfterServing
 from gdl.domain.errors import GdlError
 from gdl.domain.money import dollars
@@ -20,7 +23,7 @@ from gdl.tui.shell import open_shell
 from gdl.tui.store import BILLS, Followed
 from gdl.tui.widgets.failure import excluded_providers, failure_report
 from gdl.tui.widgets.log_pane import LogPane
-from gdl.tui.widgets.status_panel import base_url, client_call
+from gdl.tui.widgets.status_panel import base_url, client_call, served_of
 
 # Whether they can be done
 
@@ -224,6 +227,28 @@ def copy(context: AppContext, followed: Followed) -> None:
 def copy_curl(context: AppContext, followed: Followed) -> None:
     if (way := client_call(followed.state)) is not None:
         context.copy(way.lines("curl"), "a curl line")
+
+
+def palette(context: AppContext, followed: Followed) -> Iterator[SystemCommand]:
+    """What has no key of its own: settings for clients, while there is something to use."""
+    if not followed.failed and client_call(followed.state) is not None:
+        for form, client in CLIENTS.items():
+            yield SystemCommand(
+                f"Settings for {client.title}",
+                "Copy what it needs to use this model",
+                partial(copy_settings, context, followed, form),
+            )
+
+
+def copy_settings(context: AppContext, followed: Followed, form: str) -> None:
+    """What a coding agent or proxy needs (one of `CLIENTS`), and what the server cannot do."""
+    way, client = client_call(followed.state), CLIENTS[form]
+    if way is None:
+        return
+    served = served_of(followed.state)
+    context.copy(client.settings(way, served), f"settings for {client.title}")
+    for warning in client.warnings(served):
+        context.say(warning)
 
 
 async def save_log(context: AppContext, followed: Followed, pane: LogPane) -> None:

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from rich.text import Text
 
+from gdl.domain.agent_settings import Served
 from gdl.domain.client_snippets import Call
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.health import Condition, degraded
@@ -122,6 +123,15 @@ def client_call(state: DeploymentState) -> Call | None:
     if url is None:
         return None
     return Call(url, state.served_name, state.tunnel.api_key_file if state.tunnel else "")
+
+
+def served_of(state: DeploymentState) -> Served:
+    """What the server is known to do."""
+    attempt = state.attempt
+    if attempt is None:
+        return Served()
+    context = attempt.memory.context if attempt.memory is not None else 0
+    return Served(context or None, attempt.server.capabilities if attempt.server else None)
 
 
 def _trouble(followed: Followed) -> Text:
