@@ -52,10 +52,10 @@ async def test_the_load_is_chosen_by_keys_and_reaches_the_deployment() -> None:
     async with app.run_test(size=SIZE) as pilot:
         await open_picker(pilot)
         await pilot.press(*"mistral")
-        await until(pilot, lambda: "21.4 GB VRAM: weights 14.5" in screen_text(app))
+        await until(pilot, lambda: "19.1 GB VRAM: weights 14.5" in screen_text(app))
         await pilot.press("tab", *"8192", "tab", *"2", "tab", "right", "tab", *"3")
         await until(pilot, lambda: "2 requests of 8,192 tokens" in screen_text(app))
-        assert "weights 7.6 + KV cache 2.1" in screen_text(app)
+        assert "weights 7.5 + KV cache 2.1" in screen_text(app)
         await pilot.press("enter")
         await until(pilot, lambda: orchestrator.queries[-1].model == "mistral-7b")
         asked = orchestrator.queries[-1]
