@@ -52,7 +52,8 @@ class StateLayer:
 
     heads, head_size: of the values. key_heads, key_size: of the keys; for Mamba, groups and state
     size. kernel: tokens of its convolution. conv_size: numbers of each that it takes in besides
-    values and keys. state_bytes: of a number of the state, 0: as the model's own.
+    values and keys. state_bytes: of a number of the state, 0: as the model's own. kept_inside: one
+    more state is kept, from inside a step.
     """
 
     kind: CacheKind
@@ -63,6 +64,7 @@ class StateLayer:
     kernel: int
     conv_size: int = 0
     state_bytes: int = 0
+    kept_inside: bool = False
 
 
 @dataclass(frozen=True, slots=True)

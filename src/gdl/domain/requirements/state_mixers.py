@@ -68,7 +68,9 @@ class StateMixers:
             tally.linear(f"{module}.g_proj", wide * (hidden - size) - hidden * size)
         tally.plain("conv", 3 * wide * kernel + wide + heads, Split.ALL)
         tally.plain("norm", size)
-        return StateLayer(CacheKind.KDA, heads, size, heads, size, kernel, state_bytes=4)
+        inside = own.flag("use_full_rank_gate")
+        shape = heads, size, heads, size, kernel
+        return StateLayer(CacheKind.KDA, *shape, state_bytes=4, kept_inside=inside)
 
     def _lightning(self, index: int) -> StateLayer:
         heads, module = self._heads, f"layers.{index}.self_attn"

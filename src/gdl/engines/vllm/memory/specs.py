@@ -73,9 +73,9 @@ def _state(layer: StateLayer, load: Load, tp: int, padded: int, *, alone: bool) 
     own = state_bytes(layer, tp)
     copies = 1
     if load.prefix_caching or (load.prefix_caching is None and not alone):
-        # The state at the last block's end, to be found again, and the running one; Mamba-2 may
-        # keep one more from inside a step.
-        copies = 3 if layer.kind is CacheKind.MAMBA2 else 2
+        # The state at the last block's end, to be found again, and the running one; Mamba-2 and
+        # Kimi K3's layers (vllm/models/kimi_k3/nvidia/kda.py) keep one more from inside a step.
+        copies = 3 if layer.kind is CacheKind.MAMBA2 or layer.kept_inside else 2
     return Spec(layer.kind, 0, max(own, padded), copies=copies, like=(own,))
 
 
