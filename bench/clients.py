@@ -26,7 +26,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 QUESTION = "What is 2 + 2?"
-LIMIT_S = 90
+LIMIT_S = 45
 _PROMPT = re.compile(rb'"(?:prompt|input)_tokens":\s*(\d+)')
 _PLATFORM = "linux-x64"
 
