@@ -46,7 +46,7 @@ async def walk(pilot: Pilot[int], picture: Callable[[str], None]) -> None:
     await pilot.press("enter")
     await until(pilot, "Weights")
     await pilot.press(*"tinyllama")
-    await until(pilot, "1.1 B")
+    await until(pilot, "free", "✓ fits")
     picture("1-model")
     await pilot.press("enter")
     await until(pilot, "Deploy this model")

@@ -52,10 +52,11 @@ async def test_the_load_is_chosen_by_keys_and_reaches_the_deployment() -> None:
     async with app.run_test(size=SIZE) as pilot:
         await open_picker(pilot)
         await pilot.press(*"mistral")
-        await until(pilot, lambda: "19.1 GB VRAM: weights 14.5" in screen_text(app))
-        await pilot.press("tab", *"8192", "tab", *"2", "tab", "right", "tab", *"3")
+        await until(pilot, lambda: "weights 14.5  ▓ KV cache 2.1" in screen_text(app))
+        await pilot.press("tab", "right", "tab", "tab", "left", "tab")
+        await pilot.press("tab", "tab", "tab", "right", "tab", *"3")
         await until(pilot, lambda: "2 requests of 8,192 tokens" in screen_text(app))
-        assert "weights 7.5 + KV cache 2.1" in screen_text(app)
+        assert "weights 7.5  ▓ KV cache 2.1" in screen_text(app)
         await pilot.press("enter")
         await until(pilot, lambda: orchestrator.queries[-1].model == "mistral-7b")
         asked = orchestrator.queries[-1]
@@ -78,7 +79,7 @@ async def test_a_load_that_cannot_be_is_not_taken() -> None:
     async with app.run_test(size=SIZE) as pilot:
         screen = await open_picker(pilot)
         screen.query_one("#model-name", Input).value = "tinyllama"
-        await pilot.press("tab", *"9000")
+        await pilot.press("tab", "tab", *"9000")
         await until(pilot, lambda: "tinyllama takes 2048 tokens at most" in screen_text(app))
         await pilot.press("enter")
         await pilot.pause()
@@ -108,7 +109,7 @@ async def test_weights_are_changed_by_keys_and_by_a_click() -> None:
     app, _ = make_app()
     async with app.run_test(size=SIZE) as pilot:
         screen = await open_picker(pilot)
-        cycle = screen.query_one(Cycle)
+        cycle = screen.query_one("#quantization", Cycle)
         cycle.focus()
         for key, value in (("right", "fp8"), ("space", "bitsandbytes"), ("left", "fp8")):
             await pilot.press(key)

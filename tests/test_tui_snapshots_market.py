@@ -18,9 +18,10 @@ from gdl.domain.offers import Exclusion
 from gdl.domain.session import SessionStatus
 from gdl.orchestrator.api.views import PastDeployment
 from test_tui_snapshots import Compare, at, open_deployment, picture, settle
-from tui_pilot import app_of
+from tui_pilot import app_of, shows, until
 from tui_support import (
     OFFERS,
+    ON_HUB,
     START,
     ScriptedOrchestrator,
     make_app,
@@ -95,7 +96,24 @@ async def picker(pilot: Pilot[Any]) -> None:
     screen.query_one("#context", Input).value = "16384"
     screen.query_one("#concurrency", Input).value = "8"
     await settle(pilot)
-    await pilot.press("tab", "tab", "tab", "right")
+    screen.query_one("#quantization").focus()
+    await pilot.press("right")
+    await settle(pilot)
+
+
+async def picker_finds_more_on_the_hub(pilot: Pilot[Any]) -> None:
+    await settle(pilot)
+    await pilot.press("m", *"mistral")
+    await until(pilot, shows(app_of(pilot), "hub: 3 found"))
+
+
+async def what_does_not_fit(pilot: Pilot[Any]) -> None:
+    await settle(pilot)
+    await pilot.press("m")
+    screen = pilot.app.screen
+    screen.query_one("#model-name", Input).value = "mistral-7b"
+    screen.query_one("#context", Input).value = "32768"
+    screen.query_one("#concurrency", Input).value = "8"
     await settle(pilot)
 
 
@@ -166,12 +184,20 @@ def test_dark(picture: Compare, do: Do, size: str) -> None:
 
 @pytest.mark.parametrize(
     "do",
-    [plan_of_marked, too_long_a_context, palette, doctor],
+    [plan_of_marked, what_does_not_fit, too_long_a_context, palette, doctor],
     ids=lambda do: do.__name__,
 )
 def test_small(picture: Compare, do: Do) -> None:
     app, _ = make_app(market_with_history())
     assert picture(app, terminal_size=SIZES["80x24"], run_before=do)
+
+
+@pytest.mark.parametrize("size", list(SIZES))
+def test_picker_with_the_hub(picture: Compare, size: str) -> None:
+    orchestrator = market_with_history()
+    orchestrator.on_hub = ON_HUB
+    app, _ = make_app(orchestrator)
+    assert picture(app, terminal_size=SIZES[size], run_before=picker_finds_more_on_the_hub)
 
 
 def test_details_pane(picture: Compare) -> None:

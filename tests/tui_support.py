@@ -25,7 +25,7 @@ from gdl.domain.benchmark import (
 from gdl.domain.chat import ChatDone, ChatMessage, ChatPiece
 from gdl.domain.decisions import AfterServing, Decision
 from gdl.domain.deployment import DeploymentState, apply
-from gdl.domain.errors import GdlError, UsageError
+from gdl.domain.errors import GdlError, HubAway, UsageError
 from gdl.domain.events import DeploymentFinished, Event, Recorded
 from gdl.domain.findings import Finding
 from gdl.domain.health import Check, CheckStatus, HealthSample
@@ -34,13 +34,15 @@ from gdl.domain.judging import Exclusions
 from gdl.domain.money import CostReport
 from gdl.domain.offers import Exclusion, Offer, OfferQuery, RankedOffer
 from gdl.domain.phase import Billing, Phase
-from gdl.domain.ranking import TrackRecord, rank
+from gdl.domain.ranking import FitOf, Ranking, TrackRecord, by_total
 from gdl.domain.readings import CheckRound, GpuLoad
 from gdl.domain.remedies import Remedy, RemedyKind
+from gdl.domain.requirements.allocation import Allocation
 from gdl.domain.session import Session, SessionStatus
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines.registry import get
-from gdl.orchestrator.api.model_views import ModelRow, SizedModel
+from gdl.hub.lookup import Hub
+from gdl.orchestrator.api.model_views import ModelRow, ModelVariant, SizedModel
 from gdl.orchestrator.api.views import (
     PastDeployment,
     PublicRow,
@@ -50,8 +52,10 @@ from gdl.orchestrator.api.views import (
     SessionRow,
     TunnelRow,
 )
-from gdl.orchestrator.leasing.model_lookup import found
-from gdl.orchestrator.leasing.requirements import sized
+from gdl.orchestrator.leasing.model_index import ModelIndex
+from gdl.orchestrator.leasing.model_lookup import ModelLookup, found
+from gdl.orchestrator.leasing.requirements import fits_of, sized
+from gdl.settings import Hub as HubSettings
 from gdl.settings import Settings
 from gdl.tui.app import GdlApp
 
@@ -80,6 +84,20 @@ MODELS = (
     ModelRow("mistral-7b", "mistralai/Mistral-7B-Instruct-v0.3", "hub", False, 7.25, 21.4, 39),
     ModelRow("gemma-7b", "google/gemma-7b-it", "hub", True, 8.54, 30.6, 43),
 )
+
+
+ON_HUB = (
+    ModelRow("acme/mistral-tuned-7b", "acme/mistral-tuned-7b", "hub", False, 7.25, None, None,
+             size_gb=14.5, license="apache-2.0", downloads=640, fits="yes, 1 x 32k",
+             told_by="search"),
+    ModelRow("mistralai/Mistral-Large-4", "mistralai/Mistral-Large-4", "hub", True, 123.0, None,
+             None, size_gb=246.0, license="mrl", downloads=91_300, fits="no: 228.3 GB short",
+             told_by="search"),
+    ModelRow("acme/mistral-embed", "acme/mistral-embed", "hub", False, 0.1, None, None,
+             size_gb=0.2, license="mit", downloads=29_646_527,
+             fits="no: it is for feature-extraction", told_by="search"),
+)  # fmt: skip
+"""What a hub's search finds for "mistral"."""
 
 
 def offer(id: str, gpu: str, vram: float, price: float, provider: str, **more: Any) -> Offer:
@@ -150,8 +168,11 @@ class ScriptedOrchestrator:
     def __init__(self, clock: Clock | None = None, offers: Sequence[Offer] = OFFERS) -> None:
         self.clock = clock or Clock()
         self.listed = list(offers)
-        self.engine, self.settings = get("vllm"), Settings(data_dir=Path("/nonexistent"))
+        self.engine = get("vllm")
+        self.settings = Settings(data_dir=Path("/nonexistent"), hub=HubSettings(offline=True))
         self.error: GdlError | None = None
+        self.on_hub: Sequence[ModelRow] | GdlError = HubAway("offline: the hub was not asked")
+        self.searches: list[str] = []
         self.left_out: list[Exclusion] = []
         self.sample: HealthSample | None = None
         self.gpu: GpuLoad | None = None
@@ -212,6 +233,8 @@ class ScriptedMarket:
 
     def __init__(self, o: ScriptedOrchestrator) -> None:
         self._o = o
+        lookup = ModelLookup(Hub(o.settings, o.clock))
+        self._index = ModelIndex(o.engine, lookup, o.settings)
 
     async def offers(self, query: OfferQuery) -> Sequence[RankedOffer]:
         self._o.queries.append(query)
@@ -219,17 +242,22 @@ class ScriptedMarket:
             await self._o.gate.wait()
         if self._o.error is not None:
             raise self._o.error
-        sized = self.size(query) if query.model else None
-        need = sized.need.vram_gb if sized and sized.need else None
-        left_out = Exclusions.of(self._o.left_out)
-        return rank(
+        ranking = Ranking(
             self._o.listed,
             query,
-            needed_vram_gb=need,
-            exclusions=left_out,
+            exclusions=Exclusions.of(self._o.left_out),
             hours=query.hours or 1,
             track_record=TrackRecord(tokens_per_s=self._o.speeds),
         )
+        return ranking.ranked(self._fits(query))
+
+    def _fits(self, query: OfferQuery) -> FitOf:
+        """By the real engine; nothing is known of names that cannot be."""
+        try:
+            model = found(self._o.engine, query.model or "")
+        except UsageError:
+            return by_total(None)
+        return fits_of(self._o.engine, model, query, self._o.settings)
 
     def size(self, query: OfferQuery) -> SizedModel:
         """By the real engine, without its refusal of names that cannot be."""
@@ -255,6 +283,21 @@ class ScriptedMarket:
 
     def models(self) -> Sequence[ModelRow]:
         return MODELS
+
+    async def search(self, words: str) -> Sequence[ModelRow]:
+        self._o.searches.append(words)
+        if isinstance(self._o.on_hub, GdlError):
+            raise self._o.on_hub
+        return [row for row in self._o.on_hub if words.casefold() in row.location.casefold()]
+
+    def answered(self, rows: Sequence[ModelRow]) -> AsyncGenerator[ModelRow]:
+        return self._index.answered(rows)
+
+    def variants(self, model: str) -> Sequence[ModelVariant]:
+        return self._index.variants(model)
+
+    def allocation(self, query: OfferQuery, gpu: str) -> Allocation | None:
+        return self._index.allocation(query, gpu)
 
     async def costs(self) -> CostReport:
         return CostReport(0.0)

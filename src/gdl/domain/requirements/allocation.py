@@ -46,6 +46,7 @@ class LeverKind(StrEnum):
     KV_FP8 = "kv_fp8"
     CONTEXT = "context"
     SEQUENCES = "sequences"
+    VARIANT = "variant"
     QUANTIZATION = "quantization"
     GPUS = "gpus"
 
@@ -53,7 +54,7 @@ class LeverKind(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Lever:
     """One change that makes it fit, all else as asked for. value: the tokens, the requests, the
-    quantization or the GPUs. words: such as "FP8 cache fits"."""
+    variant's id, the quantization or the GPUs. words: such as "FP8 cache fits"."""
 
     kind: LeverKind
     value: str

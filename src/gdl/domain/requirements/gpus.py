@@ -101,6 +101,15 @@ def _plain(name: str) -> str:
     return "".join(c for c in name.casefold() if c.isalnum())
 
 
+COMMON = (
+    "RTX 4090 24GB",
+    "RTX 5090 32GB",
+    "L40S 48GB",
+    "H100 80GB",
+    "H200 141GB",
+    "B200 180GB",
+)
+"""What people rent, from small to big, as `named` knows them."""
 _MEMORY = re.compile(r"(?<![\w.])(\d{1,4}(?:\.\d+)?)\s*(gb|gib|g)?$", re.IGNORECASE)
 _MOST_GIB = 2048
 

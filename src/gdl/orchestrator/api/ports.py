@@ -21,11 +21,9 @@ from gdl.domain.deployment import DeploymentState
 from gdl.domain.events import DeploymentFinished, Recorded
 from gdl.domain.findings import Finding
 from gdl.domain.health import Check, HealthSample
-from gdl.domain.money import CostReport
-from gdl.domain.offers import Exclusion, OfferQuery, RankedOffer
 from gdl.domain.phase import Phase
 from gdl.domain.spec import DeploymentSpec
-from gdl.orchestrator.api.model_views import ModelRow, SizedModel
+from gdl.orchestrator.api.market import Market
 from gdl.orchestrator.api.views import (
     PastDeployment,
     PublicRow,
@@ -35,38 +33,6 @@ from gdl.orchestrator.api.views import (
     SessionRow,
     TunnelRow,
 )
-
-
-class Market(Protocol):
-    """What could be rented, for which model, and from whom never again."""
-
-    async def offers(self, query: OfferQuery) -> Sequence[RankedOffer]:
-        """Fresh offers, ranked: suitable ones first and cheapest first, excluded ones last."""
-        ...
-
-    def models(self) -> Sequence[ModelRow]: ...
-
-    def size(self, query: OfferQuery) -> SizedModel:
-        """What the query's model needs for its context, concurrency and quantization. Raises
-        UsageError for what cannot be served on any machine."""
-        ...
-
-    async def exclusions(self) -> Sequence[Exclusion]:
-        """Those in force for coming deployments, newest first."""
-        ...
-
-    async def exclude(self, kind: str, key: str, reason: str = "") -> Exclusion:
-        """Exclude a provider, machine or offer until that is cleared. kind: those three words."""
-        ...
-
-    async def clear_exclusions(self, key: str | None = None) -> int:
-        """Forget the exclusions of a provider, machine or offer, or all; how many there were.
-        Raises UsageError when that key has none."""
-        ...
-
-    async def costs(self) -> CostReport:
-        """What was spent, by the backend's own records."""
-        ...
 
 
 class Deployments(Protocol):

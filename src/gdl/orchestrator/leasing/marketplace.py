@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import cache
 
 from gdl.backends import base as backends
 from gdl.backends.base import Backend
@@ -15,10 +16,11 @@ from gdl.domain.model import Model
 from gdl.domain.money import CostReport
 from gdl.domain.offers import Exclusion, Offer, OfferQuery, RankedOffer
 from gdl.domain.ranking import Ranking, TrackRecord, by_total
+from gdl.domain.requirements.allocation import Allocation
 from gdl.engines.base import Engine, EngineResolver
 from gdl.journal import exclusions as remembered
 from gdl.journal.store import Journal
-from gdl.orchestrator.api.model_views import ModelRow, SizedModel
+from gdl.orchestrator.api.model_views import ModelRow, ModelVariant, SizedModel
 from gdl.orchestrator.api.read_only import changing
 from gdl.orchestrator.leasing.model_index import ModelIndex
 from gdl.orchestrator.leasing.model_lookup import MAY_CHANGE, ModelLookup
@@ -52,6 +54,7 @@ class Marketplace:
         self._track_records = TrackRecords(journal, backend.name)
         self._kept: tuple[tuple[Offer, ...], tuple[object, ...], Ranking] | None = None
         self._lookup = lookup
+        self._indexes = cache(lambda name: ModelIndex(engines(name), lookup, settings))
 
     @property
     def _engine(self) -> Engine:
@@ -60,7 +63,7 @@ class Marketplace:
 
     @property
     def _index(self) -> ModelIndex:
-        return ModelIndex(self._engine, self._lookup, self._settings)
+        return self._indexes(self._settings.engine.name)
 
     # -- offers and models -----------------------------------------------------------------------
 
@@ -149,6 +152,18 @@ class Marketplace:
 
     def models(self) -> list[ModelRow]:
         return self._index.listed(fits=False)
+
+    async def search(self, words: str) -> list[ModelRow]:
+        return await self._index.search(words)
+
+    def answered(self, rows: Sequence[ModelRow]) -> AsyncGenerator[ModelRow]:
+        return self._index.answered(rows)
+
+    def variants(self, model: str) -> list[ModelVariant]:
+        return self._index.variants(model)
+
+    def allocation(self, query: OfferQuery, gpu: str) -> Allocation | None:
+        return self._index.allocation(query, gpu)
 
     def size(self, query: OfferQuery) -> SizedModel:
         model = self._lookup.kept(self._engine, query.model or "")

@@ -10,16 +10,14 @@ from gdl.domain.model import Model
 from gdl.domain.offers import OfferQuery
 from gdl.domain.requirements.allocation import Allocation, GpuKind, Load
 from gdl.domain.requirements.architecture import Architecture
-from gdl.domain.requirements.gpus import named
+from gdl.domain.requirements.gpus import COMMON, named
 from gdl.domain.requirements.of_facts import architecture_of
 from gdl.domain.requirements.shape import CONCURRENCY, CONTEXT
 from gdl.engines.base import Engine
 from gdl.orchestrator.api.model_views import GpuFit, ModelDetails, ModelVariant
-from gdl.orchestrator.leasing.model_rows import variants_of
+from gdl.orchestrator.leasing.model_variants import variants_of, with_variants
 from gdl.orchestrator.leasing.requirements import resolved
 
-GPUS = ("RTX 4090 24GB", "RTX 5090 32GB", "L40S 48GB", "H100 80GB", "H200 141GB", "B200 180GB")
-"""Told of when no GPU is named."""
 _REFERENCE = "H100 80GB"
 """Whose figures are told then: how much a cache takes depends on the GPU, too."""
 _KV_TYPES = ("auto", "bfloat16", "float16", "fp8", "fp8_e4m3", "fp8_e5m2")
@@ -63,7 +61,7 @@ def details(engine: Engine, model: Model, load: Load, gpu: GpuKind | None) -> Mo
     engine.check_load(_within(query, shaped), shaped)
     known, facts = architecture_of(model.facts), model.facts
     can, advice = engine.capabilities(model), engine.advice(model)
-    gpus = [gpu] if gpu is not None else [gpu_for(each) for each in GPUS]
+    gpus = [gpu] if gpu is not None else [gpu_for(each) for each in COMMON]
     told: Figures = _guess(engine, shaped, load)
     if known is not None:
         told = _figures(engine.memory.allocation(known, load, gpu or gpu_for(_REFERENCE)))
@@ -94,8 +92,8 @@ def details(engine: Engine, model: Model, load: Load, gpu: GpuKind | None) -> Mo
         trust_remote_code=advice.trust_remote_code,
         env=dict(advice.environment),
         min_vllm=advice.first_release,
-        variants=tuple(_variants(engine, model, load, gpu or gpu_for(GPUS[0]))),
-        fits=_fits(engine, known, load, gpus),
+        variants=tuple(_variants(engine, model, load, gpu or gpu_for(COMMON[0]))),
+        fits=_fits(engine, model, load, gpus),
     )
 
 
@@ -138,12 +136,11 @@ def _architecture(known: Architecture | None, model: Model) -> str:
     return next(iter(model.facts.architectures), "") if model.facts is not None else ""
 
 
-def _fits(
-    engine: Engine, known: Architecture | None, load: Load, gpus: Sequence[GpuKind]
-) -> tuple[GpuFit, ...]:
+def _fits(engine: Engine, model: Model, load: Load, gpus: Sequence[GpuKind]) -> tuple[GpuFit, ...]:
+    known, helped = architecture_of(model.facts), with_variants(engine, model)
     if known is None:
         return ()
-    return tuple(fit_of(engine.memory.allocation(known, load, gpu)) for gpu in gpus)
+    return tuple(fit_of(helped(engine.memory.allocation(known, load, gpu))) for gpu in gpus)
 
 
 def fit_of(found: Allocation) -> GpuFit:

@@ -10,15 +10,18 @@ from dataclasses import replace
 from gdl.domain.errors import GdlError, UsageError
 from gdl.domain.model import Model
 from gdl.domain.model_facts import FactsSource
-from gdl.domain.requirements.allocation import GpuKind, Load
+from gdl.domain.offers import OfferQuery
+from gdl.domain.requirements.allocation import Allocation, GpuKind, Load
 from gdl.domain.requirements.of_facts import architecture_of
 from gdl.engines import registry as engines
 from gdl.engines.base import Engine
-from gdl.orchestrator.api.model_views import ModelDetails, ModelRow
+from gdl.orchestrator.api.model_views import ModelDetails, ModelRow, ModelVariant
 from gdl.orchestrator.leasing import model_rows
-from gdl.orchestrator.leasing.model_details import details
+from gdl.orchestrator.leasing.model_details import details, gpu_for
 from gdl.orchestrator.leasing.model_lookup import MAY_CHANGE, ModelLookup, known
+from gdl.orchestrator.leasing.model_variants import variants_of, with_variants
 from gdl.orchestrator.leasing.open_hub import open_hub
+from gdl.orchestrator.leasing.requirements import load_of
 from gdl.settings import Settings
 
 _AT_A_TIME = 4
@@ -30,6 +33,7 @@ class ModelIndex:
 
     def __init__(self, engine: Engine, lookup: ModelLookup, settings: Settings) -> None:
         self._engine, self._lookup, self._settings = engine, lookup, settings
+        self._rows: dict[str, ModelRow] = {}
 
     def listed(self, words: str = "", *, fits: bool = True) -> list[ModelRow]:
         """The program's own list: the models whose names have all of these words. Nobody is asked.
@@ -57,15 +61,36 @@ class ModelIndex:
         return model_rows.merged(model_rows.row(self._engine, model, self._settings), found)
 
     async def answered(self, rows: Sequence[ModelRow]) -> AsyncGenerator[ModelRow]:
-        """Those rows of a search of which it is not known what fits, as the hub tells more; without
-        those that it does not answer for."""
+        """Those rows of which it is not known what fits, with that: at once where nobody has to be
+        asked, then as the hub tells more. Those that nobody answers for do not come."""
+        asked = []
+        for row in rows:
+            if row.told_by == model_rows.SEARCH:
+                if not row.fits:
+                    asked.append(row)
+                continue
+            yield self._filled(row)
+            await asyncio.sleep(0)
+        async for found in self._from_hub(asked):
+            yield found
+
+    def _filled(self, row: ModelRow) -> ModelRow:
+        if row.fits:
+            return row
+        kept = self._rows.get(row.alias)
+        if kept is None:
+            model = self._lookup.kept(self._engine, row.alias)
+            kept = self._rows[row.alias] = model_rows.row(self._engine, model, self._settings)
+        return kept
+
+    async def _from_hub(self, rows: Sequence[ModelRow]) -> AsyncGenerator[ModelRow]:
         turns = asyncio.Semaphore(_AT_A_TIME)
 
         async def ask(row: ModelRow) -> ModelRow | None:
             async with turns:
                 return await self._answer(row)
 
-        tasks = [asyncio.create_task(ask(row)) for row in rows if not row.fits]
+        tasks = [asyncio.create_task(ask(row)) for row in rows]
         try:
             for task in asyncio.as_completed(tasks):
                 if (row := await task) is not None:
@@ -98,6 +123,25 @@ class ModelIndex:
     def details(self, model: Model, load: Load, gpu: GpuKind | None) -> ModelDetails:
         """What it is and takes. Raises UsageError."""
         return details(self._engine, model, load, gpu)
+
+    def variants(self, typed: str) -> list[ModelVariant]:
+        """The same model in other formats, as the catalogue knows them. Raises UsageError."""
+        model = self._lookup.kept(self._engine, typed)
+        return [
+            ModelVariant(each.id, each.format.name, each.format.words, each.size_gb)
+            for each, _ in variants_of(model)
+        ]
+
+    def allocation(self, query: OfferQuery, gpu: str) -> Allocation | None:
+        """What one such GPU holds of the query's model under its load; None where the model's
+        configuration is not known. Raises UsageError."""
+        model = self._lookup.kept(self._engine, query.model or "")
+        known = architecture_of(model.facts)
+        if known is None:
+            return None
+        load = load_of(query, self._settings)
+        found = self._engine.memory.allocation(known, load, gpu_for(gpu))
+        return with_variants(self._engine, model)(found)
 
     def notes(self, model: Model) -> list[str]:
         """What is to be known beside the figures: where they are from if not from the hub, what

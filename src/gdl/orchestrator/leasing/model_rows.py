@@ -14,9 +14,9 @@ from gdl.domain.requirements.gpus import of_listing
 from gdl.domain.requirements.of_facts import architecture_of
 from gdl.domain.servability import writes_text
 from gdl.engines.base import Engine
-from gdl.hub import catalogue, names
-from gdl.hub.catalogue import Variant
+from gdl.hub import catalogue
 from gdl.orchestrator.api.model_views import ModelRow
+from gdl.orchestrator.leasing.model_variants import variants_of
 from gdl.orchestrator.leasing.requirements import needed_of
 from gdl.settings import Settings
 
@@ -113,15 +113,3 @@ def _most(found: Allocation) -> str:
 
 def _on_card(engine: Engine, known: Architecture, context: int) -> Allocation:
     return engine.memory.allocation(known, Load(context=context, sequences=1), _CARD)
-
-
-def variants_of(model: Model) -> list[tuple[Variant, Model]]:
-    """The same model in other formats that the catalogue knows, in its order."""
-    entry = catalogue.find(model.base or model.location)
-    if entry is None or model.source == "path":
-        return []
-    return [
-        (variant, names.of_variant(variant.id, entry[0], variant, variant.id))
-        for variant in entry[0].variants
-        if variant.id != model.location
-    ]

@@ -16,6 +16,7 @@ from gdl.domain.requirements.shape import CONCURRENCY, CONTEXT, Need, quantized
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines.base import Engine
 from gdl.orchestrator.api.model_views import SizedModel
+from gdl.orchestrator.leasing.model_variants import with_variants
 from gdl.settings import Settings
 
 
@@ -82,6 +83,7 @@ def fits_of(
         return by_total(None if need is None else need.vram_gb)
     load = load_of(engine, query, settings, arguments)
     allowed = engine.memory.tp_allowed(known, load)
+    helped = with_variants(engine, model)
 
     def fit(offer: Offer) -> Fit:
         if not offer.gpu_count:
@@ -92,7 +94,7 @@ def fits_of(
         elif gpus > offer.gpu_count:
             return Fit(f"{offer.gpu_count} of {gpus} GPUs")
         gpu = of_listing(offer.gpu_name, offer.vram_gb)
-        found = engine.memory.allocation(known, replace(load, tensor_parallel=gpus), gpu)
+        found = helped(engine.memory.allocation(known, replace(load, tensor_parallel=gpus), gpu))
         free = found.usable_bytes - found.weights_bytes - found.overhead_bytes - found.kv_bytes
         return Fit("" if found.fits else found.words, free * gpus / 1e9, found)
 

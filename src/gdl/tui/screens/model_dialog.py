@@ -1,34 +1,45 @@
-"""Which model, and for what load: what it needs is shown before anything is rented."""
+"""Which model, in which form, for what load: what it takes is shown before anything is rented."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import aclosing
+from dataclasses import replace
 from typing import ClassVar
 
 from rich.text import Text
+from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
+from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
+from textual.timer import Timer
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from gdl.domain.errors import UsageError
+from gdl.domain.errors import GdlError, HubAway, UsageError
 from gdl.domain.offers import OfferQuery
-from gdl.orchestrator.api.model_views import ModelRow, SizedModel
-from gdl.presentation.hardware import gigabytes
+from gdl.orchestrator.api.market import Market
+from gdl.orchestrator.api.model_views import ModelRow
 from gdl.presentation.lines import plain
+from gdl.tui.widgets import model_lines
 from gdl.tui.widgets.live_text import LiveText
 from gdl.tui.widgets.load_fields import Cycle, LoadFields
-from gdl.tui.widgets.offer_notes import sizing, too_much
+from gdl.tui.widgets.memory_bar import answer, memory_bar
+from gdl.tui.widgets.offer_notes import load_note, sizing, too_much
 
-SizeOf = Callable[[OfferQuery], SizedModel]
-"""What a model needs for a load. Raises UsageError for what cannot be served anywhere."""
+_PAUSE_S = 0.35
+"""After a key, before the hub is asked."""
+_LEAST = 2
+"""Characters that the hub is asked for."""
+_LOOKED_UP = 8
+"""Of what the hub's search finds, so many are looked at more closely."""
+_TYPED = "typed"
 
 
 class ModelDialog(ModalScreen[OfferQuery | None]):
-    """Choose a known model, or type any hub id or path, and say how it is to be served. Dismissed
-    with the query for its offers."""
+    """Choose a model of the program's list or of the hub, or type any hub id or path, and say how
+    it is to be served. Dismissed with the query for its offers."""
 
     AUTO_FOCUS = "#model-name"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -42,32 +53,35 @@ class ModelDialog(ModalScreen[OfferQuery | None]):
 
     def __init__(
         self,
-        models: Sequence[ModelRow],
+        market: Market,
         wanted: OfferQuery,
         hours: int,
-        size_of: SizeOf,
         quantizations: Mapping[str, float],
         *,
         blink: bool,
     ) -> None:
         super().__init__()
-        self._models, self._wanted, self._hours = models, wanted, hours
+        self._market, self._wanted, self._hours = market, wanted, hours
         self._chosen = wanted.model or ""
-        self._size_of, self._blink = size_of, blink
-        self._quantizations = quantizations
-        self._shown: list[str] = []
+        self._blink, self._quantizations = blink, quantizations
+        self._own = {row.alias: row for row in market.models()}
+        self._rows: dict[str, ModelRow] = {}
+        self._pause: Timer | None = None
 
     def compose(self) -> ComposeResult:
-        with Vertical(classes="dialog"):
-            yield Static(Text("Which model?", "bold"), classes="dialog-title")
+        with Vertical(classes="dialog -wide -models"):
+            with Horizontal(id="model-title"):
+                yield Static(Text("Which model?", "bold"), classes="dialog-title")
+                yield LiveText(id="model-note")
             name = Input(
                 self._chosen,
-                placeholder="name, hub id such as org/model, or a path on the machine",
+                placeholder="search: words, a hub id such as org/model, or a path on the machine",
                 id="model-name",
                 max_length=300,
             )
             name.cursor_blink = self._blink
             yield name
+            yield LiveText(id="model-head")
             yield OptionList(id="model-list", markup=False)
             yield LoadFields(self._wanted, self._hours, self._quantizations, blink=self._blink)
             yield LiveText(id="model-size")
@@ -80,14 +94,142 @@ class ModelDialog(ModalScreen[OfferQuery | None]):
         # Reached by the arrow keys from everywhere; Tab goes through the fields.
         self.query_one(OptionList).can_focus = False
         self._list("")
+        self._note(f"{len(self._own)} known")
+
+    def on_resize(self) -> None:
+        self.query_one("#model-head", LiveText).say(model_lines.heading(self._width))
+        for row in self._rows.values():
+            self._redraw(row)
+        self._say_size()
+
+    @property
+    def _width(self) -> int:
+        """Columns inside of the dialog, as the style sheet has it."""
+        return min(int(self.app.size.width * 0.96), 100) - 6
+
+    # The list
 
     def on_input_changed(self, event: Input.Changed) -> None:
         if event.input.id == "model-name":
-            self._list("" if event.value == self._chosen else event.value)
+            typed = "" if event.value == self._chosen else event.value.strip()
+            self._list(typed)
+            self._ask_soon(typed)
         self._say_size()
 
     def on_input_submitted(self, _event: Input.Submitted) -> None:
         self.action_take()
+
+    def _list(self, typed: str) -> None:
+        """The models of the program's own list that have these words; what was typed itself first,
+        if it is none of them."""
+        wanted = typed.casefold().split()
+        known = [
+            row
+            for row in self._own.values()
+            if all(word in f"{row.alias} {row.location}".casefold() for word in wanted)
+        ]
+        self._rows = {row.alias: row for row in known}
+        options = [self._option(row) for row in known]
+        if typed and typed not in self._rows and ("/" in typed or not known):
+            words = "as typed: a hub id or a path" if "/" in typed else "no known model"
+            options.insert(0, Option(model_lines.as_typed(typed, words, self._width), id=_TYPED))
+        listed = self.query_one(OptionList)
+        listed.clear_options()
+        listed.add_options(options)
+        if options:
+            current = self._chosen in self._rows and not typed
+            listed.highlighted = listed.get_option_index(self._chosen) if current else 0
+        self._fill(known)
+
+    def _option(self, row: ModelRow) -> Option:
+        return Option(model_lines.line(row, self._width), id=row.alias)
+
+    def _redraw(self, row: ModelRow) -> None:
+        """The line of a model of which more is known now."""
+        if row.alias in self._rows:
+            self._rows[row.alias] = row
+            listed = self.query_one(OptionList)
+            listed.replace_option_prompt(row.alias, model_lines.line(row, self._width))
+
+    @work(exclusive=True, group="models-fill")
+    async def _fill(self, rows: list[ModelRow]) -> None:
+        """Say of each whether it fits."""
+        async with aclosing(self._market.answered([row for row in rows if not row.fits])) as told:
+            async for row in told:
+                self._own[row.alias] = row
+                self._redraw(row)
+
+    # The hub
+
+    def _ask_soon(self, typed: str) -> None:
+        if self._pause is not None:
+            self._pause.stop()
+        self.workers.cancel_group(self, "models-hub")
+        self._note(f"{len(self._rows)} known")
+        if len(typed) >= _LEAST and not typed.startswith(("/", "~")):
+            self._pause = self.set_timer(_PAUSE_S, lambda: self._ask(typed))
+
+    @work(exclusive=True, group="models-hub")
+    async def _ask(self, typed: str) -> None:
+        """Add what the hub finds, then what it says of the first of them."""
+        self._note("asking the hub…")
+        try:
+            found = [row for row in await self._market.search(typed) if row.location != typed]
+        except HubAway as away:
+            self._note(f"{plain(away.message, 60)} · catalogue")
+            return
+        except GdlError as error:
+            self._note(plain(error.message, 60))
+            return
+        self._note(f"hub: {len(found)} found")
+        listed = self.query_one(OptionList)
+        for row in found:
+            if row.alias in self._rows:
+                self._redraw(self._joined(row))
+            else:
+                self._rows[row.alias] = row
+                listed.add_option(self._option(row))
+        if listed.highlighted is None and listed.option_count:
+            listed.highlighted = 0
+        typed_row = [_as_row(typed)] if "/" in typed and typed not in self._rows else []
+        closer = [*typed_row, *found[:_LOOKED_UP]]
+        async with aclosing(self._market.answered(closer)) as told:
+            async for row in told:
+                self._learn(row, typed)
+
+    def _joined(self, found: ModelRow) -> ModelRow:
+        """What we know of a model, with what the hub counts."""
+        own = self._rows[found.alias]
+        joined = replace(own, downloads=found.downloads, license=own.license or found.license)
+        self._own[found.alias] = joined
+        return joined
+
+    def _learn(self, row: ModelRow, typed: str) -> None:
+        listed = self.query_one(OptionList)
+        if row.alias == typed and typed not in self._rows:
+            told = model_lines.as_typed(typed, row.fits, self._width)
+            if not row.fits.startswith("no"):
+                told = model_lines.line(row, self._width)
+            listed.replace_option_prompt(_TYPED, told)
+        else:
+            self._redraw(row)
+        if self._model in (row.alias, row.location):
+            self._say_size()
+
+    def _note(self, words: str) -> None:
+        self.query_one("#model-note", LiveText).say(Text(words, "dim"))
+
+    # What is chosen
+
+    @property
+    def _model(self) -> str:
+        """What the highlighted line stands for, or ""."""
+        listed = self.query_one(OptionList)
+        if listed.highlighted is None:
+            return ""
+        ident = listed.get_option_at_index(listed.highlighted).id
+        typed = self.query_one("#model-name", Input).value.strip()
+        return typed if ident == _TYPED else ident or ""
 
     def on_cycle_changed(self, _event: Cycle.Changed) -> None:
         self._say_size()
@@ -106,60 +248,41 @@ class ModelDialog(ModalScreen[OfferQuery | None]):
         else:
             options.action_cursor_up()
 
-    def _list(self, typed: str) -> None:
-        """The models that contain what was typed; what was typed itself first, if it is none."""
-        typed = typed.strip()
-        wanted = typed.casefold()
-        known = [m for m in self._models if wanted in f"{m.alias} {m.location}".casefold()]
-        self._shown = [m.alias for m in known]
-        prompts = [_model_line(m) for m in known]
-        if typed and typed not in self._shown:
-            as_typed = Text(f"{plain(typed, 40)} ")
-            as_typed.append("as typed: a hub id or a path", "dim")
-            at = 0 if "/" in typed or not known else len(known)
-            self._shown.insert(at, typed)
-            prompts.insert(at, as_typed)
-        options = self.query_one(OptionList)
-        options.clear_options()
-        options.add_options([Option(prompt) for prompt in prompts])
-        if prompts:
-            current = self._chosen if self._chosen in self._shown and not typed else None
-            options.highlighted = self._shown.index(current) if current else 0
-
-    def _asked(self) -> OfferQuery:
-        at = self.query_one(OptionList).highlighted
-        model = self._shown[at] if at is not None and at < len(self._shown) else ""
-        return self.query_one(LoadFields).read(model)
-
     def _say_size(self) -> None:
-        self.query_one("#model-size", LiveText).say(self._sizing(self._asked()))
+        fields, model = self.query_one(LoadFields), self._model
+        try:
+            fields.offer_variants(self._market.variants(model) if model else ())
+            told = self._sizing(fields.read(model))
+        except UsageError as error:
+            told = too_much(error)
+        self.query_one("#model-size", LiveText).say(told)
 
     def _sizing(self, asked: OfferQuery) -> Text:
+        """The memory of one GPU as a bar, and what that means. Raises UsageError."""
         if asked.model is None:
             return Text()
-        try:
-            return sizing(self._size_of(asked), asked)
-        except UsageError as error:
-            return too_much(error)
+        sized = self._market.size(asked)
+        fields = self.query_one(LoadFields)
+        fields.show(sized.longest)
+        found = self._market.allocation(asked, fields.gpu)
+        if found is None:
+            return sizing(sized, asked)
+        text = memory_bar(found, self._width)
+        text.append("\n").append_text(answer(found))
+        return text.append_text(load_note(sized, asked))
 
     def action_take(self) -> None:
-        asked = self._asked()
+        asked = self.query_one(LoadFields).read(self._model)
         if asked.model is None:
             return
         try:
-            self._size_of(asked)
+            self._market.size(asked)
         except UsageError:
             self.app.bell()
         else:
             self.dismiss(asked)
 
 
-def _model_line(model: ModelRow) -> Text:
-    text = Text(no_wrap=True, overflow="ellipsis")
-    text.append(f"{plain(model.alias, 24):<24} ", "bold")
-    size = f"{model.parameters_b:.3g} B" if model.parameters_b is not None else "?"
-    text.append(f"{size:>7} ")
-    text.append(f"{gigabytes(model.vram_gb) if model.vram_gb is not None else '?':>8} VRAM")
-    if model.gated:
-        text.append("  needs a token", "dim")
-    return text
+def _as_row(typed: str) -> ModelRow:
+    """A model of which nothing but its id is known."""
+    return ModelRow(typed, typed, "hub", False, None, None, None, told_by="search")

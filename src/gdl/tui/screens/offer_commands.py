@@ -37,7 +37,7 @@ async def choose_model(context: AppContext, choice: OfferChoice) -> bool:
 
     market = context.orchestrator.market
     dialog = ModelDialog(
-        market.models(), choice.wanted, context.settings.hours, market.size,
+        market, choice.wanted, context.settings.hours,
         registry.info(context.settings.engine.name).quantizations,
         blink=not context.reduced_motion,
     )  # fmt: skip

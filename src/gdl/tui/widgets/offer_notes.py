@@ -46,16 +46,23 @@ def _load(sized: SizedModel, asked: OfferQuery) -> str:
 
 
 def sizing(sized: SizedModel, asked: OfferQuery) -> Text:
-    """Two lines: the sum of what fills the memory of the GPUs, and what it was counted for."""
+    """What fills the memory of the GPUs, where no more is known than a size."""
     need = sized.need
     if need is None:
         return Text("Its size is not known: the fit is not checked.\n")
-    text = Text.assemble((f"{need.vram_gb:.1f} GB VRAM", "bold"))
-    text.append(f": weights {need.weights_gb:.1f} + KV cache {need.kv_cache_gb:.1f}")
-    text.append(f" + overhead {need.overhead_gb:.1f}, in 90 % of it")
-    text.append(f"\n{_load(sized, asked)}; {need.disk_gb} GB disk", "dim")
+    text = Text("Guessed from its size: ")
+    text.append(f"{need.vram_gb:.1f} GB VRAM", "bold")
+    text.append(f" (weights {need.weights_gb:.1f}, KV cache {need.kv_cache_gb:.1f}, ")
+    text.append(f"overhead {need.overhead_gb:.1f})")
+    return text.append_text(load_note(sized, asked))
+
+
+def load_note(sized: SizedModel, asked: OfferQuery) -> Text:
+    """A line: what it was counted for."""
+    disk = f"; {sized.need.disk_gb} GB disk" if sized.need is not None else ""
+    text = Text(f"\n{_load(sized, asked)}{disk}", "dim")
     if sized.longest:
-        text.append(f"; takes {sized.longest:,} tokens at most", "dim")
+        text.append(f"; takes {sized.longest:,} tokens at most")
     return text
 
 

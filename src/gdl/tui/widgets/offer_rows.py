@@ -8,6 +8,7 @@ from rich.text import Text
 
 from gdl.domain.money import dollars
 from gdl.domain.offers import RankedOffer
+from gdl.domain.requirements.allocation import Allocation
 from gdl.presentation.durations import since
 from gdl.presentation.hardware import gpus
 from gdl.presentation.lines import plain
@@ -80,6 +81,9 @@ def _mark(ranked: RankedOffer) -> str:
 
 def fit(ranked: RankedOffer) -> str:
     """How well the model fits, or why the offer is excluded."""
+    held = ranked.allocation
+    if ranked.exclusion == "vram" and held is not None:
+        return _short(held)
     if ranked.exclusion == "vram" and ranked.headroom_gb is not None:
         return f"no, {ranked.headroom_gb:+.1f} GB"
     if ranked.excluded is not None:
@@ -88,8 +92,18 @@ def fit(ranked: RankedOffer) -> str:
         return "runs on the CPU"
     if ranked.headroom_gb is None:
         return "not known"
+    if held is not None:
+        return held.words
     word = "tight" if ranked.headroom_gb < _TIGHT_GB else "fits"
     return f"{word}, {ranked.headroom_gb:+.1f} GB"
+
+
+def _short(held: Allocation) -> str:
+    """ "no: 3.1 GB short; FP8 variant fits"."""
+    if held.refusal:
+        return f"no: {plain(held.refusal, 120)}"
+    short = f"no: {held.missing_bytes / 1e9:.1f} GB short"
+    return "; ".join((short, *(plain(lever.words, 60) for lever in held.levers[:2])))
 
 
 def details(ranked: RankedOffer, now: datetime) -> list[tuple[str, Text | str]]:

@@ -1,0 +1,119 @@
+"""The picker of models: search, variants, sliders, and the memory of one GPU."""
+
+from __future__ import annotations
+
+from textual.widgets import Input, OptionList
+
+from gdl.domain.errors import HubAway
+from gdl.tui.screens.model_dialog import ModelDialog
+from gdl.tui.screens.offers import OffersScreen
+from gdl.tui.widgets.load_fields import Cycle
+from gdl.tui.widgets.slider import Slider
+from tui_pilot import SIZE, app_of, loaded, screen_text, shows, until
+from tui_support import ON_HUB, ScriptedOrchestrator, make_app
+
+
+def with_hub() -> ScriptedOrchestrator:
+    made = ScriptedOrchestrator()
+    made.on_hub = ON_HUB
+    return made
+
+
+async def test_the_hub_is_searched_once_the_typing_pauses() -> None:
+    app, orchestrator = make_app(with_hub())
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        await pilot.press("m", *"mistral")
+        await until(pilot, shows(app_of(pilot), "hub: 3 found"))
+        assert orchestrator.searches[-1] == "mistral"
+        text = screen_text(app)
+        # The program's own model first; of the others downloads, licence, token and what fits.
+        assert text.index("mistral-7b") < text.index("acme/mistral-tuned-7b")
+        assert "91.3k" in text and "29.6M" in text and "needed" in text
+        assert "✓ 1 x 32k" in text and "✗ 228.3 GB" in text
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: orchestrator.queries[-1].model == "acme/mistral-tuned-7b")
+
+
+async def test_a_hub_that_is_away_leaves_the_catalogue_and_a_word() -> None:
+    app, orchestrator = make_app()
+    orchestrator.on_hub = HubAway("the hub does not answer")
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        await pilot.press("m", *"mistral")
+        await until(pilot, shows(app_of(pilot), "the hub does not answer · catalogue"))
+        assert "mistral-7b" in screen_text(app)
+        await pilot.press("enter")
+        await until(pilot, lambda: orchestrator.queries[-1].model == "mistral-7b")
+
+
+async def test_sliders_by_keys_and_mouse_move_the_bar_and_the_answer() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await loaded(pilot)
+        await pilot.press("m", *"mistral-7b", "tab")
+        await until(pilot, shows(app_of(pilot), "fits 14 x 4k"))
+        screen = app.screen
+        context = screen.query_one("#context-slider", Slider)
+        assert context.has_focus and context.value == 4096
+        await pilot.press("right")
+        assert screen.query_one("#context", Input).value == "8192"
+        await until(pilot, shows(app_of(pilot), "fits 7 x 8k"))
+        # As long as the model takes, and no longer.
+        await pilot.press("end")
+        assert screen.query_one("#context", Input).value == "32768"
+        await until(pilot, shows(app_of(pilot), "GB too much"))
+        assert "✗ 9." in screen_text(app) and "1 x 32k fits" in screen_text(app)
+        await pilot.click(context, offset=(0, 0))
+        assert context.value == 1024
+        await pilot.press("tab", "tab", "right")
+        assert screen.query_one("#concurrency", Input).value == "8"
+        # A bigger GPU holds it: the bar is that one's.
+        screen.query_one("#gpu", Cycle).focus()
+        await pilot.press("right", "right", "right")
+        await until(pilot, shows(app_of(pilot), "H100 80GB"))
+        await until(pilot, shows(app_of(pilot), "free"))
+        await pilot.press("enter")
+        await until(pilot, lambda: orchestrator.queries[-1].concurrency == 8)
+        assert orchestrator.queries[-1].context == 1024
+
+
+async def test_a_variant_takes_the_place_of_the_model() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        await pilot.press("m")
+        await until(pilot, lambda: isinstance(app.screen, ModelDialog))
+        app.screen.query_one("#model-name", Input).value = "Qwen/Qwen3-14B"
+        await until(pilot, shows(app_of(pilot), "variant fits"))
+        cycle = app.screen.query_one("#variant", Cycle)
+        cycle.focus()
+        await pilot.press("right")
+        assert cycle.value == "Qwen/Qwen3-14B-FP8"
+        await until(pilot, shows(app_of(pilot), "FP8, 1"))
+        await pilot.press("enter")
+        await until(pilot, lambda: orchestrator.queries[-1].model == "Qwen/Qwen3-14B-FP8")
+
+
+async def test_escape_leaves_all_as_it_was_while_the_hub_is_asked() -> None:
+    app, orchestrator = make_app(with_hub())
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        asked = len(orchestrator.queries)
+        await pilot.press("m", *"mis", "escape")
+        await until(pilot, lambda: isinstance(app.screen, OffersScreen))
+        assert len(orchestrator.queries) == asked
+
+
+async def test_offers_say_what_each_gpu_holds_and_what_would_fit() -> None:
+    app, _ = make_app()
+    async with app.run_test(size=(200, 30)) as pilot:
+        await loaded(pilot)
+        await pilot.press("m")
+        await until(pilot, lambda: isinstance(app.screen, ModelDialog))
+        app.screen.query_one("#model-name", Input).value = "Qwen/Qwen3-14B"
+        await until(pilot, lambda: app.screen.query_one(OptionList).option_count > 0)
+        await pilot.press("enter")
+        await until(pilot, shows(app_of(pilot), "fits 70 x 4k"))
+        text = screen_text(app)
+        assert "no: 10.1 GB short; FP8 variant" in text
