@@ -12,10 +12,10 @@ import pytest
 from failover_support import quick_orchestrator
 from gdl.domain.decisions import AfterFailure, AfterServing
 from gdl.domain.errors import UsageError
-from gdl.orchestrator.api import ports
+from gdl.orchestrator.api import market, ports
 
 PORTS = {
-    "market": ports.Market,
+    "market": market.Market,
     "deployments": ports.Deployments,
     "resumption": ports.Resumption,
     "sessions": ports.Sessions,
@@ -24,7 +24,7 @@ PORTS = {
     "support": ports.Support,
 }
 LEAVES_ALL_AS_IT_IS = {
-    "market": "offers models size exclusions costs",
+    "market": "offers models search answered variants size exclusions costs",
     # Whoever attached may end that again: the machine goes on as it did.
     "deployments": "attach events state active wait cancel",
     "resumption": "resumable",

@@ -37,7 +37,6 @@ from gdl.domain.phase import Billing, Phase
 from gdl.domain.ranking import FitOf, Ranking, TrackRecord, by_total
 from gdl.domain.readings import CheckRound, GpuLoad
 from gdl.domain.remedies import Remedy, RemedyKind
-from gdl.domain.requirements.allocation import Allocation
 from gdl.domain.session import Session, SessionStatus
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines.registry import get
@@ -259,15 +258,16 @@ class ScriptedMarket:
             return by_total(None)
         return fits_of(self._o.engine, model, query, self._o.settings)
 
-    def size(self, query: OfferQuery) -> SizedModel:
+    def size(self, query: OfferQuery, gpu: str = "") -> SizedModel:
         """By the real engine, without its refusal of names that cannot be."""
         try:
             model = found(self._o.engine, query.model or "")
-            return sized(self._o.engine, query, model, self._o.settings)
+            told = sized(self._o.engine, query, model, self._o.settings)
         except UsageError as error:
             if not error.message.startswith("unknown model"):
                 raise
             return SizedModel(None, 0)
+        return replace(told, allocation=self._index.allocation(query, gpu)) if gpu else told
 
     async def exclude(self, kind: str, key: str, reason: str = "") -> Exclusion:
         self._o.calls.append(("exclude", kind, key))
@@ -295,9 +295,6 @@ class ScriptedMarket:
 
     def variants(self, model: str) -> Sequence[ModelVariant]:
         return self._index.variants(model)
-
-    def allocation(self, query: OfferQuery, gpu: str) -> Allocation | None:
-        return self._index.allocation(query, gpu)
 
     async def costs(self) -> CostReport:
         return CostReport(0.0)

@@ -7,7 +7,6 @@ from typing import Protocol
 
 from gdl.domain.money import CostReport
 from gdl.domain.offers import Exclusion, OfferQuery, RankedOffer
-from gdl.domain.requirements.allocation import Allocation
 from gdl.orchestrator.api.model_views import ModelRow, ModelVariant, SizedModel
 
 
@@ -36,13 +35,9 @@ class Market(Protocol):
         """The same model in other formats, as far as that is known. Raises UsageError."""
         ...
 
-    def allocation(self, query: OfferQuery, gpu: str) -> Allocation | None:
-        """What a GPU, named as in `gdl.domain.requirements.gpus`, holds of the query's model under
-        its load. None where the model's configuration is not known. Raises UsageError."""
-        ...
-
-    def size(self, query: OfferQuery) -> SizedModel:
-        """What the query's model needs for its context, concurrency and quantization. Raises
+    def size(self, query: OfferQuery, gpu: str = "") -> SizedModel:
+        """What the query's model needs for its context, concurrency and quantization. gpu: named as
+        in `gdl.domain.requirements.gpus`; what one of them would hold is told, too. Raises
         UsageError for what cannot be served on any machine."""
         ...
 

@@ -16,7 +16,6 @@ from gdl.domain.model import Model
 from gdl.domain.money import CostReport
 from gdl.domain.offers import Exclusion, Offer, OfferQuery, RankedOffer
 from gdl.domain.ranking import Ranking, TrackRecord, by_total
-from gdl.domain.requirements.allocation import Allocation
 from gdl.engines.base import Engine, EngineResolver
 from gdl.journal import exclusions as remembered
 from gdl.journal.store import Journal
@@ -162,12 +161,10 @@ class Marketplace:
     def variants(self, model: str) -> list[ModelVariant]:
         return self._index.variants(model)
 
-    def allocation(self, query: OfferQuery, gpu: str) -> Allocation | None:
-        return self._index.allocation(query, gpu)
-
-    def size(self, query: OfferQuery) -> SizedModel:
+    def size(self, query: OfferQuery, gpu: str = "") -> SizedModel:
         model = self._lookup.kept(self._engine, query.model or "")
-        return sized(self._engine, query, model, self._settings)
+        told = sized(self._engine, query, model, self._settings)
+        return replace(told, allocation=self._index.allocation(query, gpu)) if gpu else told
 
     async def costs(self) -> CostReport:
         return await backends.costs(self._backend)

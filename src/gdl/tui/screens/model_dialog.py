@@ -261,10 +261,10 @@ class ModelDialog(ModalScreen[OfferQuery | None]):
         """The memory of one GPU as a bar, and what that means. Raises UsageError."""
         if asked.model is None:
             return Text()
-        sized = self._market.size(asked)
         fields = self.query_one(LoadFields)
+        sized = self._market.size(asked, fields.gpu)
         fields.show(sized.longest)
-        found = self._market.allocation(asked, fields.gpu)
+        found = sized.allocation
         if found is None:
             return sizing(sized, asked)
         text = memory_bar(found, self._width)
