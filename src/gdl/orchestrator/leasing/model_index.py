@@ -139,7 +139,7 @@ class ModelIndex:
         known = architecture_of(model.facts)
         if known is None:
             return None
-        load = load_of(query, self._settings)
+        load = load_of(self._engine, query, self._settings)
         found = self._engine.memory.allocation(known, load, gpu_for(gpu))
         return with_variants(self._engine, model)(found)
 
