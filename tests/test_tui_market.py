@@ -130,7 +130,7 @@ async def test_enter_without_a_model_asks_for_it_then_shows_the_plan_of_that_off
         await until(pilot, lambda: isinstance(app.screen, ModelDialog))
         await pilot.press(*"mistral", "enter")
         await until(pilot, lambda: isinstance(app.screen, DeployDialog))
-        assert "vast-102" in screen_text(app) and "fits, +" in screen_text(app)
+        assert "vast-102" in screen_text(app) and ": fits " in screen_text(app)
 
 
 # Marks
