@@ -118,6 +118,7 @@ def test_the_same_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (("qwen3-8",), "unknown model 'qwen3-8'", "qwen3-8b"),
         (("qwen3-8b", "--gpu", "Voodoo 2"), "no GPU called 'Voodoo 2'", "RTX 4090"),
+        (("qwen3-8b", "--gpu=-5GB"), "no GPU called '-5GB'", "24GB"),
         (("qwen3-8b", "--kv-cache-dtype", "fp3"), "unknown type of the KV cache 'fp3'", "fp8"),
         (("qwen3-8b", "--quantization", "fp3"), "unknown quantization 'fp3'", "fp8"),
         (("qwen3-8b", "--context", "50000"), "takes 40960 tokens at most", "shorter"),

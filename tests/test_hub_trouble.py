@@ -161,6 +161,17 @@ async def test_an_answer_without_measure_is_not_read(hub: Running) -> None:
         await http.aclose()
 
 
+async def test_a_search_without_measure_counts_as_no_answer(hub: Running, tmp_path: Path) -> None:
+    hub.hub.wrong = lambda path: Response(b"[" + b" " * 5_000_000 + b"]")
+    settings = Settings(data_dir=tmp_path, hub=HubSettings(endpoint=hub.url))
+    client = Hub(settings, lambda: datetime.now(UTC))
+    try:
+        with pytest.raises(HubAway, match="too large"):
+            await client.search("qwen3")
+    finally:
+        await client.aclose()
+
+
 async def test_sizes_that_the_hub_does_not_tell_are_bounded_all_the_same(hub: Running) -> None:
     """As of a mirror that knows no `blobs`."""
     repository = text_model("acme/liar", config={"x": "y" * 9_000_000})

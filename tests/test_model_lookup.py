@@ -152,6 +152,23 @@ async def test_with_the_hub_away_a_model_is_guessed_and_that_is_said(
     assert any("guessed from the name: the model hub" in note for note in notes), notes
 
 
+@pytest.mark.parametrize("model", ["qwen3-8b:gguf", "unsloth/Qwen3-8B-GGUF", "org/some-7B-GGUF"])
+async def test_with_the_hub_away_no_machine_is_rented_for_a_gguf_file_that_is_not_named(
+    tmp_path: Path, shopper: FakeShopper, model: str
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        async with quick_orchestrator(
+            tmp_path, shopper.url, hub={"endpoint": endpoint, "offline": False}
+        ) as orchestrator:
+            with pytest.raises(ModelRefused, match="no file of it is named") as caught:
+                await orchestrator.deployments.deploy(spec(model))
+            assert caught.value.hint.endswith("-GGUF:Q4_K_M")
+            assert shopper.sessions == {}
+            assert await orchestrator.market.offers(OfferQuery(model="qwen3-8b:Q4_K_M"))
+
+
 async def test_what_was_kept_serves_when_the_hub_goes_away(
     tmp_path: Path, shopper: FakeShopper, hub: Running
 ) -> None:

@@ -233,7 +233,7 @@ async def _whole(response: httpx.Response, limit: int, first: int | None) -> _To
     cut = _LONGEST_ERROR if response.status_code >= 400 else first
     told = headers.get("content-length", "")
     if cut is None and told.isdigit() and int(told) > limit:
-        raise _too_large(int(told), limit)
+        raise _too_large(f"{int(told) / 1e6:.0f} MB", limit)
     body = bytearray()
     # Unpacked nowhere: a small answer must not become a large one.
     async for chunk in response.aiter_raw():
@@ -242,7 +242,7 @@ async def _whole(response: httpx.Response, limit: int, first: int | None) -> _To
             del body[cut:]
             break
         if len(body) > limit:
-            raise _too_large(len(body), limit)
+            raise _too_large("no end of it", limit)
     answer = Answer(
         status=response.status_code,
         code=one_line(headers.get("x-error-code", ""), 60),
@@ -261,9 +261,9 @@ def _total(content_range: str, content_length: str) -> int:
     return int(number) if number.isdigit() else 0
 
 
-def _too_large(size: int, limit: int) -> TooLarge:
+def _too_large(size: str, limit: int) -> TooLarge:
     return TooLarge(
-        f"the model hub's answer is too large: {size / 1e6:.0f} MB where at most "
+        f"the model hub's answer is too large: {size} where at most "
         f"{limit / 1e6:.0f} MB make sense",
         "something is wrong with the repository; choose another copy of the model",
     )

@@ -162,12 +162,17 @@ class Hub:
         found = self._searches.get(key)
         if found is None:
             http = await self._http()
+            from gdl.hub.http import TooLarge
+
             asked = http.get(
                 "/api/models",
                 {"search": key[0], "limit": limit, "sort": "downloads", "expand": list(_EXPAND)},
                 limit=_SEARCH_LIMIT,
             )
-            answer = await self._remembering(asked)
+            try:
+                answer = await self._remembering(asked)
+            except TooLarge as large:
+                raise HubAway(large.message, "check HF_ENDPOINT; name a model's id") from None
             if not answer.ok:
                 raise HubAway(
                     f"the model hub does not search (HTTP {answer.status})", "name a model's id"

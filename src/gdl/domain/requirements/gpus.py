@@ -110,7 +110,7 @@ COMMON = (
     "B200 180GB",
 )
 """What people rent, from small to big, as `named` knows them."""
-_MEMORY = re.compile(r"(?<![\w.])(\d{1,4}(?:\.\d+)?)\s*(gb|gib|g)?$", re.IGNORECASE)
+_MEMORY = re.compile(r"(?<![\w.])(?<!^-)(\d{1,4}(?:\.\d+)?)\s*(gb|gib|g)?$", re.IGNORECASE)
 _MOST_GIB = 2048
 
 

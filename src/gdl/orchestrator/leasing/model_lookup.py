@@ -92,6 +92,13 @@ class ModelLookup:
         that knows its architecture."""
         if model.facts is None:
             return Judgement(ModelKind.TEXT)
+        if _lacks_file(model, model.facts):
+            return Judgement(
+                ModelKind.CHOICE,
+                f"{model.location} is a GGUF repository, no file of it is named, and the hub does "
+                "not say which it has",
+                f"name one, such as {model.location}:Q4_K_M",
+            )
         knows = None if engine is None else engine.knows
         return judge(model.facts, token=self._hub.has_token, trust=trust, knows=knows)
 
@@ -102,6 +109,14 @@ class ModelLookup:
         # What the hub has, but is no model, is told as such.
         hub_name(typed)
         return found(engine, page_of_hub(typed) or typed)
+
+
+def _lacks_file(model: Model, facts: ModelFacts) -> bool:
+    """Whether it is a repository of GGUF files, none of them named, that the hub was asked about
+    and did not tell of: a server needs the file's name."""
+    told = facts.source not in (FactsSource.NAME, FactsSource.CATALOGUE) or not facts.trouble
+    is_gguf = model.source == "hub" and model.location.casefold().endswith("gguf")
+    return is_gguf and not told and not model.file
 
 
 def _name_on_hub(model: Model) -> HubName | None:
