@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from gdl.domain.errors import GdlError, HubAway, ModelRefused
+from gdl.domain.errors import GdlError, HubAway, ModelRefused, UsageError
 from gdl.domain.model_facts import FactsSource
 from gdl.domain.model_names import HubName
 from gdl.domain.servability import ModelKind, judge
@@ -23,7 +23,7 @@ from gdl.hub import answers
 from gdl.hub.http import HubHttp, TooLarge
 from gdl.hub.lookup import Hub
 from gdl.settings import Hub as HubSettings
-from gdl.settings import Settings, Timeouts
+from gdl.settings import Settings, Timeouts, load
 from hub_server import TOKEN, Running, SimulatedHub, running_hub, text_model
 
 QWEN = "Qwen/Qwen3-0.6B"
@@ -233,3 +233,22 @@ async def test_no_error_names_the_token(hub: Running) -> None:
     with pytest.raises(GdlError) as caught:
         await hub.facts(QWEN, token=TOKEN)
     assert TOKEN not in f"{caught.value!r} {caught.value.hint} {caught.value.__context__!r}"
+
+
+@pytest.mark.parametrize("endpoint", ["http://[::1", "http://127.0.0.1:99999", "hub.example"])
+def test_an_address_that_cannot_be_is_told_at_once(
+    monkeypatch: pytest.MonkeyPatch, endpoint: str
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    with pytest.raises(UsageError, match="HF_ENDPOINT must look like"):
+        load()
+
+
+@pytest.mark.parametrize("token", ["hf_s\u00e9cret", "hf_se cret", "hf_se\ncret"])
+def test_a_token_that_cannot_be_is_told_without_it(
+    monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", token)
+    with pytest.raises(UsageError, match="characters that no token has") as caught:
+        load()
+    assert token not in f"{caught.value} {caught.value.hint}"

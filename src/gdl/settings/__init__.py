@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 import tomllib
 from collections.abc import Iterator
@@ -232,7 +233,13 @@ def _with_hub_environment(settings: Settings) -> Settings:
     """What the hub's own tools read from the environment, where nothing else says it."""
     told: dict[str, Any] = {}
     if settings.hf_token is None and os.environ.get("HF_TOKEN"):
-        told["hf_token"] = SecretStr(os.environ["HF_TOKEN"])
+        told["hf_token"] = SecretStr(os.environ["HF_TOKEN"].strip())
+    token = told.get("hf_token", settings.hf_token)
+    if token is not None and not re.fullmatch(r"[!-~]*", token.get_secret_value()):
+        raise UsageError(
+            "the model hub's token has characters that no token has",
+            "copy it again: HF_TOKEN, or hf_token in the settings",
+        )
     hub: dict[str, Any] = {}
     endpoint = os.environ.get("HF_ENDPOINT", "").strip()
     if endpoint and not settings.hub.endpoint:

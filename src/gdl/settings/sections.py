@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -12,7 +13,11 @@ from gdl.domain.spec import DEFAULT_ENGINE
 
 def checked_url(value: str) -> str:
     """An http(s) address without the slash at its end. Raises ValueError."""
-    if not re.fullmatch(r"https?://[^\s/]+(/[^\s]*)?", value):
+    try:
+        possible = urlsplit(value).port != 0
+    except ValueError:
+        possible = False
+    if not possible or not re.fullmatch(r"https?://[^\s/]+(/[^\s]*)?", value):
         raise ValueError("must look like http://host:port")
     return value.rstrip("/")
 
