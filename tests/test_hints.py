@@ -24,6 +24,7 @@ OTHER_PROGRAMS = {
     *("--tensor-parallel-size", "--chat-template"),  # vLLM's, through --engine-arg
     *("--user", "--proxy-user", "--max-time"),  # curl's
     *("--no-autoupdate", "--grace-period", "--query-gpu"),  # cloudflared's, nvidia-smi's
+    "--profile",  # codex's
 }
 
 

@@ -29,7 +29,9 @@ LEAVES_ALL_AS_IT_IS = {
     "deployments": "attach events state active wait cancel",
     "resumption": "resumable",
     "sessions": "rows watch_public public_rows",
-    "endpoints": "health watch_health readings estimates chat hold_tunnel tunnels stop_tunnel",
+    "endpoints": (
+        "health watch_health readings estimates chat hold_tunnel tunnels stop_tunnel served"
+    ),
     "benchmarks": "kept",
     "support": "doctor sources past_deployments bundle",
 }

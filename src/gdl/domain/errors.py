@@ -4,7 +4,7 @@
     ├── UsageError            a wrong argument, setting or file of the user's (exit 2)
     │   ├── UnknownModel          the hub has no such model, or none for this token
     │   └── ModelRefused          what the repository holds cannot be served
-    ├── HubAway               the model hub does not answer, or not usefully (exit 1)
+    ├── HubAway               the model hub does not answer, or not usefully (exit 7)
     ├── NoSuitableOffer       nothing left to rent (exit 3)
     │   └── ConfirmedOfferGone    what the user confirmed cannot be had at that price
     ├── MachineError          no machine could be had, or it could not be entered (exit 4)
