@@ -108,6 +108,7 @@ def test_the_wheels_data_is_what_this_release_registers(
         assert own == {n for n in read if not n.startswith("--no-")}, kind
 
 
+@pytest.mark.long
 def test_the_newest_release_knows_what_its_data_says(tmp_path: Path) -> None:
     sys.path.insert(0, str(BENCH))
     try:
@@ -122,6 +123,7 @@ def test_the_newest_release_knows_what_its_data_says(tmp_path: Path) -> None:
         assert found == recorded, kind
 
 
+@pytest.mark.long
 def test_memory_is_what_vllm_would_allocate(vllm_python: str) -> None:
     script = [sys.executable, str(BENCH / "memory_truth.py"), "--vllm", vllm_python, "--json"]
     asked = [word for name in A_FEW for word in ("--case", name)]
