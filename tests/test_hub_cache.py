@@ -11,11 +11,15 @@ import textwrap
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from gdl.domain.model_facts import FactsSource, GgufFacts, ModelFacts, RepoFile
 from gdl.hub.facts_cache import FactsCache
+from hub_server import SimulatedHub, running_hub, text_model
 
 HUB = "https://huggingface.co"
 FACTS = ModelFacts(
@@ -156,3 +160,73 @@ def test_what_is_kept_is_told_without_a_library_for_the_network() -> None:
     script = "import sys, gdl.hub.lookup; print('httpx' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "False"
+
+
+_ODD = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=5),
+    st.just("2026-11-03T12:00:00"),
+    st.just([{"path": 3}]),
+    st.lists(st.integers(), max_size=3),
+    st.dictionaries(st.text(max_size=3), st.none(), max_size=2),
+)
+
+
+def _places(value: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Where anything is inside a JSON value."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value)
+    found = [here]
+    for key, each in inside:
+        more = isinstance(each, dict | list)
+        found += _places(each, (*here, key)) if more else [(*here, key)]
+    return found
+
+
+@given(data=st.data())
+@settings(
+    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200
+)
+def test_a_file_with_anything_in_any_place_is_read_whole_or_counts_as_none(
+    tmp_path: Path, data: st.DataObject
+) -> None:
+    cache = FactsCache(tmp_path, HUB)
+    cache.put(FACTS)
+    path = cache.path(FACTS.id)
+    kept = json.loads(path.read_text())
+    *way, last = data.draw(st.sampled_from([each for each in _places(kept) if each]))
+    inside = kept
+    for step in way:
+        inside = inside[step]
+    inside[last] = data.draw(_ODD)
+    path.write_text(json.dumps(kept))
+    facts = FactsCache(tmp_path, HUB).get(FACTS.id)
+    if facts is not None:
+        # What a program does with it: its age, its size, its words, and keeping it again.
+        assert facts.told_at is None or facts.told_at <= datetime.max.replace(tzinfo=UTC)
+        assert facts.weights_bytes >= 0 and facts.download_bytes >= 0
+        assert facts.source_words.isprintable() and facts.license.isprintable()
+        cache.put(facts)
+        assert FactsCache(tmp_path, HUB).get(facts.id) is not None
+    cache.put(FACTS)
+    assert FactsCache(tmp_path, HUB).get(FACTS.id) == replace(FACTS, source=FactsSource.CACHED)
+
+
+@pytest.mark.parametrize(
+    "spoilt", [{"told_at": "2026-11-03T12:00:00"}, {"files": [{"path": 3}]}, {"id": 7}]
+)
+async def test_a_file_of_other_types_is_asked_for_anew(
+    tmp_path: Path, spoilt: dict[str, Any]
+) -> None:
+    hub = SimulatedHub.of([text_model("Qwen/Qwen3-0.6B")])
+    async with running_hub(hub, tmp_path) as running:
+        good = await running.facts("Qwen/Qwen3-0.6B")
+        path = running.client().cache.path(good.id)
+        kept = json.loads(path.read_text())
+        kept["facts"] |= spoilt
+        path.write_text(json.dumps(kept))
+        again = await running.facts(good.id)
+        assert (again.source, again.files) == (FactsSource.HUB, good.files)
+        assert (await running.facts(good.id)).source is FactsSource.CACHED

@@ -14,17 +14,15 @@ import os
 import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
-from gdl.domain.model_facts import FactsSource, GgufFacts, ModelFacts, RepoFile
+from gdl.domain.model_facts import ModelFacts
+from gdl.hub.kept_facts import FORMAT, restored
 
-_FORMAT = 1
 _LONGEST = 32 * 1024 * 1024
-_TIMES = ("told_at", "last_modified")
 _UNSAFE = re.compile(r"[^a-z0-9._-]+")
 
 
@@ -52,16 +50,16 @@ class FactsCache:
                 return seen[1]
             if stat.st_size > _LONGEST:
                 return None
-            facts = _restored(json.loads(path.read_bytes()))
+            facts = restored(json.loads(path.read_bytes()))
             self._read[path] = (stat.st_ino, stat.st_mtime_ns), facts
             return facts
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        except (OSError, ValueError, RecursionError):
             return None
 
     def put(self, facts: ModelFacts, quantization: str = "") -> None:
         """Keep an answer, under the id asked for as well as its own. A folder that cannot be
         written to is no error: the next one asks the hub again."""
-        text = json.dumps({"format": _FORMAT, "facts": asdict(facts)}, default=_plain)
+        text = json.dumps({"format": FORMAT, "facts": asdict(facts)}, default=_plain)
         for ident in {facts.id, facts.asked or facts.id}:
             with contextlib.suppress(OSError):
                 _write(self.path(ident, quantization), text)
@@ -97,22 +95,3 @@ def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"cannot be kept: {type(value).__name__}")
-
-
-def _restored(kept: Mapping[str, Any]) -> ModelFacts:
-    """Raises KeyError, ValueError, TypeError for a file of another form. Fields that this version
-    does not know are passed over, and ones that the file has not get their default."""
-    if kept["format"] != _FORMAT:
-        raise ValueError("another format")
-    known = {each.name for each in fields(ModelFacts)}
-    told: dict[str, Any] = {name: each for name, each in kept["facts"].items() if name in known}
-    for name in _TIMES:
-        told[name] = datetime.fromisoformat(told[name]) if told.get(name) else None
-    told["files"] = tuple(RepoFile(each["path"], each["size_bytes"]) for each in told["files"])
-    for name in ("variants", "tags", "withheld"):
-        told[name] = tuple(str(each) for each in told.get(name, ()))
-    told["base_models"] = tuple((str(how), str(base)) for how, base in told.get("base_models", ()))
-    gguf = told.get("gguf")
-    if gguf is not None:
-        told["gguf"] = GgufFacts(**{**gguf, "paths": tuple(gguf["paths"])})
-    return replace(ModelFacts(**told), source=FactsSource.CACHED, trouble="")
