@@ -77,7 +77,7 @@ async def test_prices_of_session_and_tokens_show_where_there_is_room() -> None:
     listed = orchestrator.market.offers
 
     async def with_speeds(query: OfferQuery) -> list[object]:
-        return [r._replace(usd_per_million=0.25) for r in await listed(query)]
+        return [r._replace(cost=r.cost._replace(usd_per_million=0.25)) for r in await listed(query)]
 
     orchestrator.market.offers = with_speeds  # type: ignore[method-assign, assignment]
     async with app.run_test(size=(120, 30)) as pilot:
@@ -93,7 +93,7 @@ async def test_prices_of_session_and_tokens_show_where_there_is_room() -> None:
 def test_an_offer_that_costs_nothing_known_has_dashes() -> None:
     now = START + timedelta(minutes=5)
     (ranked,) = rank([offer("x", "L4", 24, 0.4, "p", fetched_at=START)], OfferQuery())
-    bare = ranked._replace(session_cost=None)
+    bare = ranked._replace(cost=ranked.cost._replace(session_cost=None))
     cells = row(bare, now).cells
     assert (cells["session"], cells["million"], cells["age"]) == ("-", "-", "5 min")
     assert dict(details(bare, now))["Listed"] == "5 min"

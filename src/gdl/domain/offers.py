@@ -82,31 +82,80 @@ def dearer(price: float, confirmed: float) -> bool:
     return price > confirmed * 1.001 + 0.00005
 
 
+class OfferCost(NamedTuple):
+    """session_cost: dollars for the hours asked for and the expected set-up, usd_per_million:
+    dollars per 10^6 output tokens at the speed our own benchmarks found on such GPUs; None when
+    not known."""
+
+    session_cost: float | None = None
+    usd_per_million: float | None = None
+
+
+class Verdict(NamedTuple):
+    """What speaks against offers, the same for all that are alike. The fields are RankedOffer's."""
+
+    excluded: str | None = None
+    exclusion: str | None = None
+    headroom_gb: float | None = None
+    until: datetime | None = None
+    cause: str = ""
+    otherwise_fits: bool = True
+    allocation: Allocation | None = None
+
+
 class RankedOffer(NamedTuple):
-    """An offer and what speaks against it. A tuple, as thousands are made at each look.
+    """An offer and what speaks against it. A tuple, and a short one, as thousands are made at each
+    look: what many have in common is one object.
 
     `excluded` is the reason in words, or None.
 
     exclusion: provider | offer | machine | price | gpu | vram | count | unavailable | query |
     cuda | reliability | duration.
     headroom_gb: VRAM that the model leaves free, or None when the need is not known.
-    session_cost: dollars for the hours asked for and the expected set-up, usd_per_million: dollars
-    per 10^6 output tokens at the speed our own benchmarks found on such GPUs; None when not known.
     until: when an exclusion ends by itself. cause: the few words it is counted under.
     otherwise_fits: nothing but the exclusion of offer, machine or provider speaks against it.
     allocation: what each of its GPUs would hold, where the model's configuration is known.
     """
 
     offer: Offer
-    excluded: str | None = None
-    exclusion: str | None = None
-    headroom_gb: float | None = None
-    session_cost: float | None = None
-    usd_per_million: float | None = None
-    until: datetime | None = None
-    cause: str = ""
-    otherwise_fits: bool = True
-    allocation: Allocation | None = None
+    cost: OfferCost = OfferCost()
+    verdict: Verdict = Verdict()
+
+    @property
+    def excluded(self) -> str | None:
+        return self.verdict.excluded
+
+    @property
+    def exclusion(self) -> str | None:
+        return self.verdict.exclusion
+
+    @property
+    def headroom_gb(self) -> float | None:
+        return self.verdict.headroom_gb
+
+    @property
+    def session_cost(self) -> float | None:
+        return self.cost.session_cost
+
+    @property
+    def usd_per_million(self) -> float | None:
+        return self.cost.usd_per_million
+
+    @property
+    def until(self) -> datetime | None:
+        return self.verdict.until
+
+    @property
+    def cause(self) -> str:
+        return self.verdict.cause
+
+    @property
+    def otherwise_fits(self) -> bool:
+        return self.verdict.otherwise_fits
+
+    @property
+    def allocation(self) -> Allocation | None:
+        return self.verdict.allocation
 
 
 @dataclass(frozen=True, slots=True)

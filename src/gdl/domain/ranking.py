@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from gdl.domain.judging import VRAM_TOLERANCE, Against, Exclusions, Judge
 from gdl.domain.money import dollars
-from gdl.domain.offers import Offer, OfferQuery, RankedOffer
+from gdl.domain.offers import Offer, OfferCost, OfferQuery, RankedOffer, Verdict
 from gdl.domain.requirements.allocation import Allocation
 
 SETUP_HOURS = 0.1
@@ -82,35 +82,30 @@ class Ranking:
         judge = Judge(query, exclusions or Exclusions(), cpu_allowed=cpu_allowed, hours=hours)
         setup, speed = known.setup_hours, known.tokens_per_s
         numbers: dict[tuple[str, int, float], int] = {}
+        groups: dict[_Alike, int] = {}
         self._offers = _in_order(offers, known)
         self._types: list[Offer] = []
         """One offer of each type of machine."""
-        self._type_of: list[int] = []
-        self._costs: list[float] = []
-        self._per_million: list[float | None] = []
-        self._first: list[Against | None] = []
-        """What counts before memory does."""
-        self._last: list[Against | None] = []
-        """What counts after it."""
-        self._only_whom: list[bool] = []
-        """Nothing but an exclusion speaks against it, memory aside."""
+        self._costs: list[OfferCost] = []
+        self._group_of: list[int] = []
         for offer in self._offers:
             kind = (offer.gpu_name, offer.gpu_count, offer.vram_gb)
             number = numbers.setdefault(kind, len(numbers))
             if number == len(self._types):
                 self._types.append(offer)
-            self._type_of.append(number)
             price, per_million = offer.price_per_hour, None
             if speed:
                 rate = speed.get((offer.gpu_name, offer.gpu_count))
                 per_million = price / (rate * 3600) * 1e6 if rate else None
-            self._per_million.append(per_million)
-            self._costs.append(price * (hours + setup.get(offer.provider, SETUP_HOURS)))
+            cost = price * (hours + setup.get(offer.provider, SETUP_HOURS))
+            self._costs.append(OfferCost(cost, per_million))
             whom, before, after = judge.whom(offer), judge.before(offer), judge.after(offer)
-            self._first.append(whom or before)
-            self._last.append(after)
             excluded = whom is not None and whom[0] != "query"
-            self._only_whom.append(excluded and before is None and after is None)
+            only_whom = excluded and before is None and after is None
+            alike = (number, whom or before, after, only_whom)
+            self._group_of.append(groups.setdefault(alike, len(groups)))
+        self._groups = list(groups)
+        """Of offers that the same speaks against."""
         self._exempt = [judge.without_gpu(offer) for offer in self._types]
 
     def ranked(self, fit_of: FitOf) -> list[RankedOffer]:
@@ -119,33 +114,36 @@ class Ranking:
             return self._ranked(fit_of)
 
     def _ranked(self, fit_of: FitOf) -> list[RankedOffer]:
-        """Column by column: long lists are ranked again and again while a slider moves."""
+        """Group by group: long lists are ranked again and again while a slider moves."""
         fits = [
             Fit() if exempt else fit_of(offer)
             for offer, exempt in zip(self._types, self._exempt, strict=True)
         ]
-        short = [("vram", fit.reason, "", None) if fit.reason else None for fit in fits]
-        fit = [each is None for each in short]
-        free = [each.headroom_gb for each in fits]
-        held = [each.allocation for each in fits]
-        found = [
-            first or short[number] or last or _NOTHING
-            for first, number, last in zip(self._first, self._type_of, self._last, strict=True)
-        ]
-        suits = [against is _NOTHING for against in found]
-        otherwise = [
-            suit or (only and fit[number])
-            for suit, only, number in zip(suits, self._only_whom, self._type_of, strict=True)
-        ]
-        types, reasons, causes, untils = zip(*found, strict=True) if found else ((), (), (), ())
+        verdicts = [_verdict(group, fits[group[0]]) for group in self._groups]
+        suit = [verdict.excluded is None for verdict in verdicts]
+        suits = list(map(suit.__getitem__, self._group_of))
         columns = zip(
-            self._offers, reasons, types, map(free.__getitem__, self._type_of), self._costs,
-            self._per_million, untils, causes, otherwise, map(held.__getitem__, self._type_of),
-            strict=True,
-        )  # fmt: skip
+            self._offers, self._costs, map(verdicts.__getitem__, self._group_of), strict=True
+        )
         # What `RankedOffer(...)` does, in a third of the time.
         rows = list(map(tuple.__new__, repeat(RankedOffer), columns))
         return [*compress(rows, suits), *compress(rows, map(not_, suits))]
+
+
+_Alike = tuple[int, Against | None, Against | None, bool]
+"""(number of the type of machine; what counts before memory does, what after it; nothing but an
+exclusion speaks against it, memory aside) of an offer."""
+
+
+def _verdict(alike: _Alike, fit: Fit) -> Verdict:
+    _, first, last, only_whom = alike
+    short: Against | None = ("vram", fit.reason, "", None) if fit.reason else None
+    against = first or short or last
+    if against is None:
+        return Verdict(headroom_gb=fit.headroom_gb, allocation=fit.allocation)
+    kind, reason, cause, until = against
+    otherwise = only_whom and short is None
+    return Verdict(reason, kind, fit.headroom_gb, until, cause, otherwise, fit.allocation)
 
 
 @contextmanager
@@ -160,10 +158,6 @@ def _no_collection() -> Iterator[None]:
         yield
     finally:
         gc.enable()
-
-
-_NOTHING = (None, None, "", None)
-"""Against an offer that suits: as `Against` is for one that does not."""
 
 
 def rank(
