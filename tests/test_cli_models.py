@@ -199,3 +199,16 @@ def test_what_is_kept_is_told_without_network_and_terminal_libraries(tmp_path: P
     heavy = {"httpx", "rich", "textual", "asyncssh", "sqlite3", "gdl.bootstrap", "gdl.backends"}
     assert not modules & {*heavy, "gdl.domain.events", "gdl.orchestrator.service"}
     assert json.loads(done.stdout)["id"] == "Qwen/Qwen3-8B"
+
+
+def test_a_number_of_gpus_that_does_not_divide_the_heads_has_no_figures(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = shown(capsys, "qwen3-8b", "--tp", "3")
+    assert told["vram_gb"] is None and told["weights_gb"] is None
+    assert told["tp_allowed"][:3] == [1, 2, 4]
+    for fit in told["fits"]:
+        assert not fit["fits"] and fit["sequences"] == fit["longest"] == 0
+        assert fit["words"] == "3 GPUs cannot share 32 attention heads"
+    assert run(("models", "show", "qwen3-8b", "--tp", "3")) == 0
+    assert "3 GPUs cannot share 32 attention heads" in capsys.readouterr().out

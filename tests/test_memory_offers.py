@@ -17,7 +17,7 @@ from gdl.domain.requirements.gpus import of_driver, of_listing
 from gdl.domain.requirements.of_facts import architecture_of
 from gdl.engines.registry import get
 from gdl.orchestrator.leasing.requirements import fits_of, needed_of
-from gdl.settings import Settings
+from gdl.settings import Install, Settings
 
 CONFIG = Path(__file__).parent / "data/hub/llama-3.1-8b/config.json"
 FACTS = ModelFacts(
@@ -50,7 +50,7 @@ def test_the_reason_names_what_is_short_and_what_would_help() -> None:
     rows = ranked(OfferQuery(context=32768, concurrency=2))
     assert list(rows) == ["three", "big", "small", "one"]
     why = rows["one"].excluded
-    assert why is not None and why.endswith("GB short per GPU; FP8 cache fits; 2 x 23k fits")
+    assert why is not None and why.endswith("GB short per GPU; AWQ variant fits; FP8 cache fits")
     assert rows["one"].exclusion == "vram"
     # No single change makes twelve gigabytes hold it, but more of them do.
     assert str(rows["small"].excluded).endswith("GB short per GPU; 4 such GPUs fit")
@@ -142,3 +142,87 @@ def test_the_users_own_arguments_count() -> None:
     assert suitable("--kv-cache-dtype", "fp8") == ["one", "three", "big"]
     assert suitable("--kv-cache-dtype=fp8", "-tp", "2") == ["three"]
     assert suitable("--max-model-len", "many", "--max-num-batched-tokens=-1") == ["three", "big"]
+
+
+def test_a_gpu_that_no_release_runs_on_is_no_offer_whatever_its_memory() -> None:
+    listed = (
+        offer("pascal", "GTX 1080 Ti", 11),
+        offer("p40", "Tesla P40", 24),
+        offer("volta", "Tesla V100", 32),
+        offer("other", "Unheard Of", 24),
+    )
+    query, engine = OfferQuery(context=4096, concurrency=1), get("vllm")
+    unknown = Model("org/unknown-7b", "hub", "org/unknown-7b", "unknown")
+
+    def against(model: Model, settings: Settings) -> dict[str, str | None]:
+        rows = Ranking(listed, query).ranked(fits_of(engine, model, query, settings))
+        assert {row.exclusion for row in rows} <= {None, "unsuited", "vram"}
+        return {row.offer.id: row.excluded for row in rows}
+
+    for model in (LLAMA, unknown):
+        why = against(model, Settings())
+        assert why["pascal"] == why["p40"] == "compute capability 6.1; vLLM needs 7.0"
+        assert why["volta"] is why["other"] is None
+    newer = Settings(install=Install(version="0.32.0"))
+    assert against(LLAMA, newer)["volta"] == "compute capability 7.0; vLLM 0.32.0 needs 7.5"
+    # Of the releases that convert weights one by one, none runs on Volta.
+    made = replace(query, quantization="fp8")
+    gpu = of_listing("Tesla V100", 32)
+    assert "fp8 needs vLLM 0.20.0 or newer" in engine.gpu_refusal(gpu, Settings(), LLAMA, made)
+
+
+@pytest.mark.parametrize(
+    ("name", "capability"),
+    [
+        ("NVIDIA TITAN X (Pascal)", (6, 1)),
+        ("GTX TITAN X", (5, 2)),
+        ("Tesla P4", (6, 1)),
+        ("Tesla P100", (6, 0)),
+        ("Quadro P1000", (6, 1)),
+        ("Quadro P4000", (6, 1)),
+        ("Quadro M4000", (5, 2)),
+        ("GTX 980 Ti", (5, 2)),
+        ("Tesla K80", (3, 7)),
+        ("GTX 1660 SUPER", (7, 5)),
+        ("RTX PRO 6000", (12, 0)),
+        ("RTX A4000", (8, 6)),
+    ],
+)
+def test_old_cards_are_known_by_their_names(name: str, capability: tuple[int, int]) -> None:
+    assert of_listing(name, 0.0).capability == capability
+
+
+@pytest.mark.parametrize("quantization", ["fp8", "bitsandbytes"])
+def test_weights_are_not_quantized_on_a_gpu_that_cannot(quantization: str) -> None:
+    model, memory = architecture_of(FACTS), get("vllm").memory
+    assert model is not None
+    load = Load(4096, 1, quantization=quantization)
+    volta = memory.allocation(model, load, of_listing("Tesla V100", 32))
+    assert not volta.fits and "weights need compute capability 7.5" in volta.words
+    assert volta.sequences == volta.longest == volta.missing_bytes == 0
+    assert memory.allocation(model, load, of_listing("RTX 2080 Ti", 22)).fits
+
+
+@pytest.mark.parametrize(
+    ("config", "name", "least"),
+    [
+        ({"quant_method": "fp8"}, "FP8", 7.5),
+        ({"quant_method": "modelopt", "quant_algo": "NVFP4"}, "NVFP4", 7.5),
+        ({"quant_method": "mxfp4"}, "MXFP4", 8.0),
+        ({"quant_method": "awq", "bits": 4, "group_size": 128}, "AWQ", 7.5),
+        ({"quant_method": "gptq", "bits": 4, "group_size": 128}, "GPTQ", 7.0),
+    ],
+)
+def test_each_format_asks_for_a_gpu_that_computes_with_it(
+    config: dict[str, object], name: str, least: float
+) -> None:
+    facts = replace(FACTS, config={**FACTS.config, "quantization_config": config})
+    model = architecture_of(facts)
+    assert model is not None
+    for gpu in (of_listing("Tesla V100", 32), of_listing("T4", 16), of_listing("A100", 40)):
+        assert gpu.capability is not None
+        found = get("vllm").memory.allocation(model, Load(1024, 1), gpu)
+        has = gpu.capability[0] + gpu.capability[1] / 10
+        assert bool(found.refusal) == (has < least), (gpu, found.words)
+        if found.refusal:
+            assert found.words.startswith(f"{name} weights need compute capability {least}")

@@ -109,8 +109,8 @@ class RankedOffer(NamedTuple):
 
     `excluded` is the reason in words, or None.
 
-    exclusion: provider | offer | machine | price | gpu | vram | count | unavailable | query |
-    cuda | reliability | duration.
+    exclusion: provider | offer | machine | price | gpu | vram | unsuited | count | unavailable |
+    query | cuda | reliability | duration.
     headroom_gb: VRAM that the model leaves free, or None when the need is not known.
     until: when an exclusion ends by itself. cause: the few words it is counted under.
     otherwise_fits: nothing but the exclusion of offer, machine or provider speaks against it.

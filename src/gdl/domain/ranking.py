@@ -36,11 +36,13 @@ _NONE = TrackRecord()
 
 class Fit(NamedTuple):
     """Whether a model fits on a type of machine. reason: why it does not, in words, or "".
-    headroom_gb: what it leaves free of the GPUs' memory; None when that is not known."""
+    headroom_gb: what it leaves free of the GPUs' memory; None when that is not known.
+    against: "vram", or "unsuited" where such GPUs cannot run it, whatever their memory."""
 
     reason: str = ""
     headroom_gb: float | None = None
     allocation: Allocation | None = None
+    against: str = "vram"
 
 
 FitOf = Callable[[Offer], Fit]
@@ -137,7 +139,7 @@ exclusion speaks against it, memory aside) of an offer."""
 
 def _verdict(alike: _Alike, fit: Fit) -> Verdict:
     _, first, last, only_whom = alike
-    short: Against | None = ("vram", fit.reason, "", None) if fit.reason else None
+    short: Against | None = (fit.against, fit.reason, "", None) if fit.reason else None
     against = first or short or last
     if against is None:
         return Verdict(headroom_gb=fit.headroom_gb, allocation=fit.allocation)
@@ -215,6 +217,7 @@ def _success(success: Mapping[str, float], offer: Offer) -> float:
 _COUNTED = {
     "price": "too expensive",
     "vram": "with too little VRAM",
+    "unsuited": "whose GPUs cannot run it",
     "gpu": "with another GPU",
     "count": "with too few GPUs",
     "cuda": "with too old a driver",
@@ -271,6 +274,8 @@ def _what_helps(rows: list[RankedOffer]) -> str:
         hints.append("deploy again: what failed is excluded from this deployment only")
     if not hints and any(r.exclusion == "vram" for r in rows):
         hints.append("choose a smaller model, or allow several GPUs")
+    if not hints and any(r.exclusion == "unsuited" for r in rows):
+        hints.append("take an offer with newer GPUs, or choose another variant of the model")
     return " or ".join(hints) or "loosen the filters"
 
 

@@ -221,6 +221,18 @@ class Engine(Protocol):
         None: any will do."""
         ...
 
+    def gpu_refusal(
+        self,
+        gpu: GpuKind,
+        settings: Settings,
+        model: Model | None = None,
+        query: OfferQuery | None = None,
+    ) -> str:
+        """Why the engine cannot run on such a GPU, with that model and load, in words such as
+        "compute capability 6.1; X needs 7.0". "": it can, or nothing speaks against it as far as
+        a listing tells."""
+        ...
+
     # -- how it is installed and started ---------------------------------------------------------
 
     def first_of_all(self, settings: Settings) -> Step | None:

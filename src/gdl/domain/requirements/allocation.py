@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from gdl.domain.requirements.shape import CONCURRENCY, CONTEXT
@@ -71,7 +71,8 @@ class Allocation:
     kv_bytes: of the cache for the load. block_size: tokens of a block of the cache. sequences:
     of the load's context that fit at a time. longest: tokens of a single request that fit, at most
     what the model takes. missing_bytes: 0 where it fits. levers: empty where it fits.
-    refusal: why it cannot be split like that, or "". source: what this was worked out from, in
+    refusal: why it cannot run on such GPUs or be split over so many, whatever their memory, or "":
+    nothing fits then, and nothing is missing. source: what this was worked out from, in
     words; guessed: it was little more than a name.
     """
 
@@ -91,6 +92,10 @@ class Allocation:
     refusal: str = ""
     source: str = ""
     guessed: bool = False
+
+    def refused(self, why: str) -> Allocation:
+        """The same, where something else than memory speaks against it."""
+        return replace(self, refusal=why, sequences=0, longest=0, missing_bytes=0, levers=())
 
     @property
     def fits(self) -> bool:

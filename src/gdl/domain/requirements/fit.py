@@ -53,7 +53,7 @@ def fitted(
     free = usable_bytes - held.weights_bytes - held.overhead_bytes
     each = held.kv_bytes_of(load.context)
     missing = max(each * load.sequences - free, 0)
-    return Allocation(
+    told = Allocation(
         gpu=gpu,
         load=load,
         usable_bytes=usable_bytes,
@@ -69,10 +69,10 @@ def fitted(
         levers=tuple(_levers(model, load, gpu, usable_bytes, holding_of, tp_allowed))
         if missing and not refusal
         else (),
-        refusal=refusal,
         source="; ".join(model.notes) or "from its configuration",
         guessed=not model.known,
     )
+    return told.refused(refusal) if refusal else told
 
 
 def _sequences(held: Holding, load: Load, free: int) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from gdl.domain.errors import DeployError, UsageError
 from gdl.domain.host import HostFacts
+from gdl.domain.requirements.allocation import GpuKind
 from gdl.engines.vllm import compat_table
 from gdl.engines.vllm.compat_table import Release, parse
 from gdl.engines.vllm.release_limits import ANY, Limits
@@ -136,6 +137,26 @@ def least_cuda(install: Install, limits: Limits = ANY) -> float | None:
         if any(wheel.has(version) for version in versions)
     ]
     return float(min(majors)) if majors else None
+
+
+def gpu_refusal(gpu: GpuKind, install: Install, limits: Limits = ANY) -> str:
+    """Why neither the release asked for nor any within the limits runs on such a GPU, in words; ""
+    where one does, and where its compute capability is not known."""
+    if gpu.capability is None:
+        return ""
+    versions = [install.version] if parse(install.version) else _candidates(limits)
+    needed = [compat_table.row_of(version).min_capability for version in versions]
+    major, minor = gpu.capability
+    has = major + minor / 10
+    if not needed or has >= min(needed):
+        return ""
+    told = f"compute capability {major}.{minor}"
+    least = min(release.min_capability for release in compat_table.releases())
+    if has < least:
+        return f"{told}; vLLM needs {least}"
+    if parse(install.version):
+        return f"{told}; vLLM {install.version} needs {min(needed)}"
+    return f"{told}; {limits.needed()}, which needs {min(needed)}"
 
 
 def _candidates(limits: Limits) -> list[str]:

@@ -18,6 +18,7 @@ from gdl.domain.errors import RemoteCodeNotAllowed, UsageError
 from gdl.domain.host import HostFacts
 from gdl.domain.model import Model
 from gdl.domain.offers import OfferQuery
+from gdl.domain.requirements.allocation import GpuKind
 from gdl.domain.secret import Secret
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines.base import LogMark, Plan, Preview, Step
@@ -102,6 +103,17 @@ class VllmEngine:
         """The oldest CUDA version a machine's driver may support."""
         limits = ANY if model is None else limits_of(model, query or OfferQuery())
         return compat.least_cuda(settings.install, limits)
+
+    def gpu_refusal(
+        self,
+        gpu: GpuKind,
+        settings: Settings,
+        model: Model | None = None,
+        query: OfferQuery | None = None,
+    ) -> str:
+        """Why no release that would do runs on such a GPU, or ""."""
+        limits = ANY if model is None else limits_of(model, query or OfferQuery())
+        return compat.gpu_refusal(gpu, settings.install, limits)
 
     def capabilities(self, model: Model) -> Capabilities:
         """As the newest release can. A base model known to have no chat template is asked by

@@ -9,6 +9,7 @@ from gdl.domain.offers import OfferQuery
 from gdl.engines.base import Step
 from gdl.engines.vllm import plan, shell
 from gdl.engines.vllm.compat import Choice
+from gdl.engines.vllm.memory.dividing import LEAST_TO_QUANTIZE
 from gdl.engines.vllm.wheel_choice import capability_of
 from gdl.settings import Settings
 
@@ -16,9 +17,6 @@ QUANTIZATIONS = {"fp8": 1.05, "bitsandbytes": 0.55}
 """What vLLM can make of 16-bit weights while it loads them: bytes per parameter, scales and the
 layers that stay as they are included."""
 _MOST_AT_A_TIME = 4096
-_LEAST_CAPABILITY = {"fp8": 7.5, "bitsandbytes": 7.5}
-"""Compute capability. fp8 runs as weights alone on Turing and Ampere.
-https://docs.vllm.ai/en/latest/features/quantization/"""
 _PACKAGES = {"bitsandbytes": "bitsandbytes>=0.46.1"}
 """What vLLM does not bring itself; its image does."""
 
@@ -51,7 +49,8 @@ def require(query: OfferQuery, host: HostFacts) -> None:
         return
     if not host.has_gpu:
         raise DeployError(f"{name} needs a GPU", "omit the quantization, or take another")
-    least, has = _LEAST_CAPABILITY[name], capability_of(host)
+    (major, minor), has = LEAST_TO_QUANTIZE[name], capability_of(host)
+    least = major + minor / 10
     if has is not None and has < least:
         raise DeployError(
             f"{name} needs a GPU of compute capability {least}, this one has {has}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from gdl.domain.errors import UsageError
@@ -15,8 +14,9 @@ from gdl.domain.requirements.of_facts import architecture_of
 from gdl.domain.requirements.shape import CONCURRENCY, CONTEXT
 from gdl.engines.base import Engine
 from gdl.orchestrator.api.model_views import GpuFit, ModelDetails, ModelVariant
-from gdl.orchestrator.leasing.model_variants import variants_of, with_variants
+from gdl.orchestrator.leasing.model_variants import answers, variants_of, with_variants
 from gdl.orchestrator.leasing.requirements import resolved
+from gdl.settings import Settings
 
 _REFERENCE = "H100 80GB"
 """Whose figures are told then: how much a cache takes depends on the GPU, too."""
@@ -51,9 +51,11 @@ def gpu_for(name: str) -> GpuKind:
     return found
 
 
-def details(engine: Engine, model: Model, load: Load, gpu: GpuKind | None) -> ModelDetails:
-    """Raises UsageError for a load that cannot be on any machine, and for a configuration that
-    cannot be read."""
+def details(
+    engine: Engine, model: Model, load: Load, gpu: GpuKind | None, settings: Settings
+) -> ModelDetails:
+    """What each GPU holds is told only where such GPUs run the model at all. Raises UsageError for
+    a load that cannot be on any machine, and for a configuration that cannot be read."""
     query = OfferQuery(
         context=load.context, concurrency=load.sequences, quantization=load.quantization
     )
@@ -61,10 +63,12 @@ def details(engine: Engine, model: Model, load: Load, gpu: GpuKind | None) -> Mo
     engine.check_load(_within(query, shaped), shaped)
     known, facts = architecture_of(model.facts), model.facts
     can, advice = engine.capabilities(model), engine.advice(model)
+    helped = with_variants(engine, model)
     gpus = [gpu] if gpu is not None else [gpu_for(each) for each in COMMON]
+    answer = answers(engine, model, query, settings)
     told: Figures = _guess(engine, shaped, load)
     if known is not None:
-        told = _figures(engine.memory.allocation(known, load, gpu or gpu_for(_REFERENCE)))
+        told = _figures(answer(known, load, gpu or gpu_for(_REFERENCE)))
     weights, per_token, state, cache, overhead, vram = told
     download = facts.download_bytes / 1e9 if facts is not None and facts.download_bytes else None
     on_disk = download if download is not None else weights
@@ -92,8 +96,10 @@ def details(engine: Engine, model: Model, load: Load, gpu: GpuKind | None) -> Mo
         trust_remote_code=advice.trust_remote_code,
         env=dict(advice.environment),
         min_vllm=advice.first_release,
-        variants=tuple(_variants(engine, model, load, gpu or gpu_for(COMMON[0]))),
-        fits=_fits(engine, model, load, gpus),
+        variants=tuple(_variants(engine, model, load, gpu or gpu_for(COMMON[0]), settings)),
+        fits=()
+        if known is None
+        else tuple(fit_of(helped(answer(known, load, each))) for each in gpus),
     )
 
 
@@ -110,6 +116,8 @@ def _within(query: OfferQuery, model: Model) -> OfferQuery:
 
 
 def _figures(found: Allocation) -> Figures:
+    if found.refusal:
+        return None, None, None, None, None, None
     used = found.weights_bytes + found.overhead_bytes + found.kv_bytes
     share = found.usable_bytes / (found.gpu.memory_gib * 2**30)
     return (
@@ -136,13 +144,6 @@ def _architecture(known: Architecture | None, model: Model) -> str:
     return next(iter(model.facts.architectures), "") if model.facts is not None else ""
 
 
-def _fits(engine: Engine, model: Model, load: Load, gpus: Sequence[GpuKind]) -> tuple[GpuFit, ...]:
-    known, helped = architecture_of(model.facts), with_variants(engine, model)
-    if known is None:
-        return ()
-    return tuple(fit_of(helped(engine.memory.allocation(known, load, gpu))) for gpu in gpus)
-
-
 def fit_of(found: Allocation) -> GpuFit:
     """An allocation, as people and programs read it."""
     return GpuFit(
@@ -159,13 +160,16 @@ def fit_of(found: Allocation) -> GpuFit:
     )
 
 
-def _variants(engine: Engine, model: Model, load: Load, gpu: GpuKind) -> list[ModelVariant]:
+def _variants(
+    engine: Engine, model: Model, load: Load, gpu: GpuKind, settings: Settings
+) -> list[ModelVariant]:
     """Those that the catalogue knows, then the files of a GGUF repository."""
     plain = replace(load, quantization="")
     listed = []
     for variant, other in variants_of(model):
         known = architecture_of(other.facts)
-        fits = "" if known is None else engine.memory.allocation(known, plain, gpu).words
+        answer = answers(engine, other, OfferQuery(), settings)
+        fits = "" if known is None else answer(known, plain, gpu).words
         listed.append(
             ModelVariant(
                 variant.id, variant.format.name, variant.format.words, variant.size_gb, fits

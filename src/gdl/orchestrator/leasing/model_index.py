@@ -19,7 +19,7 @@ from gdl.orchestrator.api.model_views import ModelDetails, ModelRow, ModelVarian
 from gdl.orchestrator.leasing import model_rows
 from gdl.orchestrator.leasing.model_details import details, gpu_for
 from gdl.orchestrator.leasing.model_lookup import MAY_CHANGE, ModelLookup, known
-from gdl.orchestrator.leasing.model_variants import variants_of, with_variants
+from gdl.orchestrator.leasing.model_variants import answers, variants_of, with_variants
 from gdl.orchestrator.leasing.open_hub import open_hub
 from gdl.orchestrator.leasing.requirements import load_of
 from gdl.settings import Settings
@@ -122,7 +122,7 @@ class ModelIndex:
 
     def details(self, model: Model, load: Load, gpu: GpuKind | None) -> ModelDetails:
         """What it is and takes. Raises UsageError."""
-        return details(self._engine, model, load, gpu)
+        return details(self._engine, model, load, gpu, self._settings)
 
     def variants(self, typed: str) -> list[ModelVariant]:
         """The same model in other formats, as the catalogue knows them. Raises UsageError."""
@@ -140,7 +140,8 @@ class ModelIndex:
         if known is None:
             return None
         load = load_of(self._engine, query, self._settings)
-        found = self._engine.memory.allocation(known, load, gpu_for(gpu))
+        answer = answers(self._engine, model, query, self._settings)
+        found = answer(known, load, gpu_for(gpu))
         return with_variants(self._engine, model)(found)
 
     def notes(self, model: Model) -> list[str]:

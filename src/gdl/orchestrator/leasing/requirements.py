@@ -16,7 +16,7 @@ from gdl.domain.requirements.shape import CONCURRENCY, CONTEXT, Need, quantized
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines.base import Engine
 from gdl.orchestrator.api.model_views import SizedModel
-from gdl.orchestrator.leasing.model_variants import with_variants
+from gdl.orchestrator.leasing.model_variants import answers, with_variants
 from gdl.settings import Settings
 
 
@@ -80,10 +80,17 @@ def fits_of(
     known = architecture_of(model.facts)
     if known is None:
         need = needed_of(engine, model, query, settings)
-        return by_total(None if need is None else need.vram_gb)
+        guessed = by_total(None if need is None else need.vram_gb)
+
+        def guess(offer: Offer) -> Fit:
+            gpu = of_listing(offer.gpu_name, offer.vram_gb)
+            why = engine.gpu_refusal(gpu, settings, model, query) if offer.gpu_count else ""
+            return Fit(why, against="unsuited") if why else guessed(offer)
+
+        return guess
     load = load_of(engine, query, settings, arguments)
     allowed = engine.memory.tp_allowed(known, load)
-    helped = with_variants(engine, model)
+    answer, helped = answers(engine, model, query, settings), with_variants(engine, model)
 
     def fit(offer: Offer) -> Fit:
         if not offer.gpu_count:
@@ -94,7 +101,10 @@ def fits_of(
         elif gpus > offer.gpu_count:
             return Fit(f"{offer.gpu_count} of {gpus} GPUs")
         gpu = of_listing(offer.gpu_name, offer.vram_gb)
-        found = helped(engine.memory.allocation(known, replace(load, tensor_parallel=gpus), gpu))
+        found = answer(known, replace(load, tensor_parallel=gpus), gpu)
+        if found.refusal:
+            return Fit(found.refusal, None, found, "unsuited")
+        found = helped(found)
         free = found.usable_bytes - found.weights_bytes - found.overhead_bytes - found.kv_bytes
         return Fit("" if found.fits else found.words, free * gpus / 1e9, found)
 

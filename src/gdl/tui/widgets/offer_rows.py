@@ -82,7 +82,7 @@ def _mark(ranked: RankedOffer) -> str:
 def fit(ranked: RankedOffer) -> str:
     """How well the model fits, or why the offer is excluded."""
     held = ranked.allocation
-    if ranked.exclusion == "vram" and held is not None:
+    if ranked.exclusion in ("vram", "unsuited") and held is not None:
         return _short(held)
     if ranked.exclusion == "vram" and ranked.headroom_gb is not None:
         return f"no, {ranked.headroom_gb:+.1f} GB"
@@ -117,7 +117,7 @@ def details(ranked: RankedOffer, now: datetime) -> list[tuple[str, Text | str]]:
         ("1M tokens", _amount(ranked.usd_per_million)),
         ("GPU", gpus(offer)),
         ("VRAM", f"{offer.vram_gb:.0f} GB each, {offer.total_vram_gb:.0f} GB together"),
-        ("Fit", fit(ranked) if ranked.excluded is None or ranked.exclusion == "vram" else "-"),
+        ("Fit", fit(ranked) if ranked.exclusion in (None, "vram", "unsuited") else "-"),
         ("CUDA", f"{offer.cuda_version:.1f}" if offer.cuda_version is not None else "not said"),
         ("Place", plain(offer.location, 100) or "not said"),
         ("Reliability", _share(offer.reliability)),

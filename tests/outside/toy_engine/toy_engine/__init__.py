@@ -21,6 +21,7 @@ from gdl.domain.errors import UsageError
 from gdl.domain.host import HostFacts
 from gdl.domain.model import Model
 from gdl.domain.offers import OfferQuery
+from gdl.domain.requirements.allocation import GpuKind
 from gdl.domain.requirements.estimate import MemoryModel
 from gdl.domain.requirements.shape import ModelShape
 from gdl.domain.secret import Secret
@@ -75,6 +76,15 @@ class ToyEngine:
         self, settings: Settings, model: Model | None = None, query: OfferQuery | None = None
     ) -> float | None:
         return None
+
+    def gpu_refusal(
+        self,
+        gpu: GpuKind,
+        settings: Settings,
+        model: Model | None = None,
+        query: OfferQuery | None = None,
+    ) -> str:
+        return ""
 
     def first_of_all(self, settings: Settings) -> Step | None:
         return None

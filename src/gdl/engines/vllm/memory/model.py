@@ -62,7 +62,8 @@ class VllmMemory:
             int(defaults.UTILIZATION * gpu.memory_gib * 2**30),
             holding,
             dividing.tp_allowed(model),
-            refusal=dividing.refusal(model, load.tensor_parallel) or dividing.too_old(model, gpu),
+            refusal=dividing.refusal(model, load.tensor_parallel)
+            or dividing.too_old(model, gpu, load.quantization),
         )
 
     def tp_allowed(self, model: Architecture, load: Load) -> tuple[int, ...]:
