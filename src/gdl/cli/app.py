@@ -78,7 +78,8 @@ def run(
 
     def work() -> int:
         try:
-            build()(args=list(arguments), prog_name="gdl-tui", obj=cli)
+            app = build(arguments[0] if arguments else "")
+            app(args=list(arguments), prog_name="gdl-tui", obj=cli)
         except SystemExit as end:
             return end.code if isinstance(end.code, int) else int(end.code is not None)
         return exit_codes.OK
@@ -86,8 +87,9 @@ def run(
     return guarded(cli, work, Output(as_json=False))
 
 
-def build() -> typer.Typer:
-    """The application with every subcommand."""
+def build(named: str = "") -> typer.Typer:
+    """The application with every subcommand, or with the one of that name alone if there is one:
+    the options of all the others take longer to read than many commands do to answer."""
     app = typer.Typer(
         name="gdl-tui",
         help="Serve a large language model on a rented GPU: rent, install an engine, verify, "
@@ -98,10 +100,14 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback(invoke_without_command=True)(command(_globals))
+    groups = {"models": models.build, "exclusions": exclusions.build}
+    one = named in groups or any(function.__name__ == named for function in _COMMANDS)
     for function in _COMMANDS:
-        app.command(function.__name__)(command(function))
-    app.add_typer(models.build())
-    app.add_typer(exclusions.build())
+        if not one or function.__name__ == named:
+            app.command(function.__name__)(command(function))
+    for name, group in groups.items():
+        if not one or name == named:
+            app.add_typer(group())
     return app
 
 
