@@ -23,7 +23,7 @@ KEYS = [
     "id", "revision", "source", "architecture", "gated", "license", "weights_gb",
     "kv_bytes_per_token", "state_bytes_per_sequence", "kv_cache_gb", "overhead_gb", "vram_gb",
     "disk_gb", "download_gb", "max_context", "tp_allowed", "tool_parser", "reasoning_parser",
-    "chat_template", "trust_remote_code", "env", "min_vllm", "variants", "fits",
+    "chat_template", "trust_remote_code", "env", "min_vllm", "variants", "fits", "max_vllm",
 ]  # fmt: skip
 
 
@@ -212,3 +212,19 @@ def test_a_number_of_gpus_that_does_not_divide_the_heads_has_no_figures(
         assert fit["words"] == "3 GPUs cannot share 32 attention heads"
     assert run(("models", "show", "qwen3-8b", "--tp", "3")) == 0
     assert "3 GPUs cannot share 32 attention heads" in capsys.readouterr().out
+
+
+def test_a_gguf_repository_is_sized_once_a_file_of_it_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    variants = {each["format"]: each for each in shown(capsys, "qwen3-8b")["variants"]}
+    assert variants["gguf"]["size_gb"] is None
+    assert variants["gguf"]["fits"] == "not known until a file is named"
+    assert run(("models", "show", "qwen3-8b:Q4_K_M")) == 0
+    page = capsys.readouterr().out
+    assert "size reckoned from the bits of Q4_K_M" in page
+    assert "0.8.4 to 0.23.0" in page
+    # By the bits of its kind, and never as if it were of 16.
+    for kind, most in (("MXFP4", 15), ("UD-Q4_K_XL", 14), ("TQ1_0", 7)):
+        assert shown(capsys, f"gpt-oss-20b:{kind}")["weights_gb"] < most

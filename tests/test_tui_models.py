@@ -117,3 +117,30 @@ async def test_offers_say_what_each_gpu_holds_and_what_would_fit() -> None:
         await until(pilot, shows(app_of(pilot), "fits 70 x 4k"))
         text = screen_text(app)
         assert "no: 10.1 GB short; FP8 variant" in text
+
+
+async def test_a_gguf_repository_asks_for_one_of_its_files_before_anything_begins() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        asked = len(orchestrator.queries)
+        await pilot.press("m")
+        await until(pilot, lambda: isinstance(app.screen, ModelDialog))
+        name = app.screen.query_one("#model-name", Input)
+        name.value = "qwen3-8b:gguf"
+        await until(pilot, shows(app_of(pilot), "such as qwen3-8b:Q4_K_M"))
+        assert "no known model" not in screen_text(app) and "fits 9" not in screen_text(app)
+        await pilot.press("enter")
+        assert isinstance(app.screen, ModelDialog) and len(orchestrator.queries) == asked
+        name.value = "qwen3-8b:Q4_K_M"
+        await until(pilot, shows(app_of(pilot), "weights 5.0"))
+        await pilot.press("enter")
+        await until(pilot, lambda: orchestrator.queries[-1].model == "qwen3-8b:Q4_K_M")
+
+
+async def test_the_answer_stays_in_a_low_terminal() -> None:
+    app, _ = make_app()
+    async with app.run_test(size=(50, 15)) as pilot:
+        await loaded(pilot)
+        await pilot.press("m", *"mistral-7b")
+        await until(pilot, shows(app_of(pilot), "fits 14 x 4k"))

@@ -72,7 +72,14 @@ def _facts(told: ModelDetails, load: Load, gpu: GpuKind | None) -> Iterator[tupl
     yield "chat template", told.chat_template
     yield "its own code", "needs --trust-remote-code" if told.trust_remote_code else ""
     yield "environment", " ".join(f"{name}={value}" for name, value in told.env.items())
-    yield "needs vLLM", f"{told.min_vllm} or newer" if told.min_vllm else ""
+    yield "needs vLLM", _releases(told.min_vllm, told.max_vllm)
+
+
+def _releases(first: str, last: str) -> str:
+    """ "0.8.4 to 0.23.0", or with one end alone."""
+    if first and last:
+        return f"{first} to {last}"
+    return f"{first} or newer" if first else f"{last} or older" if last else ""
 
 
 def _gpu(load: Load, gpu: GpuKind | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gdl.domain.model_facts import ModelFacts
+from gdl.domain.model_facts import FactsSource, ModelFacts
 from gdl.domain.requirements.shape import ModelShape
 
 
@@ -41,3 +41,14 @@ class Model:
     def reference(self) -> str:
         """Hub id or path as an engine is told it: with the file of a GGUF repository."""
         return f"{self.location}:{self.file}" if self.file else self.location
+
+    @property
+    def lacks_file(self) -> bool:
+        """Whether it is a repository of GGUF files none of which is named, nor known to be the only
+        one: a server needs the file's name, and the files differ in size by a factor of eight."""
+        facts = self.facts
+        if self.source != "hub" or self.file or (facts is not None and facts.gguf is not None):
+            return False
+        if facts is None or facts.source in (FactsSource.NAME, FactsSource.CATALOGUE):
+            return self.location.casefold().endswith("gguf")
+        return len(facts.variants) > 1 and not facts.weight_files

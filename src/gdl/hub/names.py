@@ -25,9 +25,12 @@ _GGUF_BITS = {
     "IQ3_S": 3.66, "IQ3_M": 3.76, "IQ4_XS": 4.46, "IQ4_NL": 4.68, "Q2_K_S": 2.97, "Q2_K": 3.16,
     "Q3_K_S": 3.64, "Q3_K_M": 4.00, "Q3_K_L": 4.30, "Q4_0": 4.66, "Q4_K_S": 4.67, "Q4_K_M": 4.89,
     "Q5_K_S": 5.57, "Q5_K_M": 5.70, "Q6_K": 6.56, "Q8_0": 8.50, "F16": 16.0, "BF16": 16.0,
+    "F32": 16.0, "MXFP4": 4.25, "MXFP4_MOE": 4.25, "IQ1_S": 2.00, "IQ1_M": 2.15, "TQ1_0": 1.69,
+    "TQ2_0": 2.06,
 }  # fmt: skip
 """Bits a parameter of Llama-3.1-8B in each kind of file, as llama.cpp's tools/quantize/README.md
-lists them."""
+lists them; MXFP4: 4 for each and 8 for a block of 32."""
+_FAMILY = re.compile(r"\D+(\d)")
 _SIZE = re.compile(r"(?<![\w.])(?:(\d+)x)?(\d+(?:\.\d+)?)([bm])(?![a-z0-9])", re.IGNORECASE)
 _FOUR_BITS = re.compile(r"awq|gptq|int4|4bit|w4a16|nf4|bnb|nvfp4|mxfp4", re.IGNORECASE)
 _EIGHT_BITS = re.compile(r"fp8|int8|8bit|w8a8", re.IGNORECASE)
@@ -115,11 +118,22 @@ def _of_suffix(typed: str, entry: Entry, alias: str, suffix: str) -> Model:
 
 def _of_file(entry: Entry, variant: Variant, file: str) -> Model:
     """A file of a GGUF repository, its size by the bits that such files have for a parameter."""
-    bits = _GGUF_BITS.get(file.removeprefix("UD-"))
-    if bits is not None:
-        size = round(entry.parameters_b * bits / 8, 2)
-        variant = replace(variant, size_gb=size, derived=True)
+    size = round(entry.parameters_b * file_bits(file) / 8, 2)
+    variant = replace(variant, size_gb=size, derived=True)
     return replace(of_variant(variant.id, entry, variant, variant.id), file=file)
+
+
+def file_bits(file: str) -> float:
+    """Bits of a parameter in a GGUF file of that kind, once loaded. A kind that is not listed
+    counts as the largest listed one of as many bits."""
+    kind = file.upper().removeprefix("UD-")
+    if kind in _GGUF_BITS:
+        return _GGUF_BITS[kind]
+    family = _FAMILY.match(kind)
+    if family is None:
+        return 16.0
+    alike = [bits for name, bits in _GGUF_BITS.items() if name.startswith(family.group())]
+    return max(alike, default=int(family.group(1)) + 1.0)
 
 
 def _hub_id(typed: str, ident: str, suffix: str) -> Model:

@@ -156,7 +156,10 @@ def _for_gguf(recipe: Recipe, model: Model) -> Recipe:
         recipe,
         arguments=(*kept, *tokenizer),
         last_vllm=_LAST_WITH_GGUF,
-        traps=(*recipe.traps, f"vLLM reads GGUF files by itself up to {_LAST_WITH_GGUF}."),
+        traps=(
+            *recipe.traps,
+            f"vLLM reads GGUF files up to release {_LAST_WITH_GGUF} alone.",
+        ),
     )
 
 

@@ -74,7 +74,7 @@ class ModelDetails:
     """What a model is and takes; its fields are the keys of `models show --json`. Memory in GB
     (10^9) on each GPU of the group. None where nobody knows. kv_cache_gb: for the load asked for;
     vram_gb: what the GPU must have for it. env: variables of the server. min_vllm: the first
-    release of the engine that knows it, or ""."""
+    release of the engine that knows it, max_vllm: the last; "" for no limit."""
 
     id: str
     revision: str
@@ -100,6 +100,7 @@ class ModelDetails:
     min_vllm: str
     variants: tuple[ModelVariant, ...]
     fits: tuple[GpuFit, ...]
+    max_vllm: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from gdl.domain.errors import UsageError
 from gdl.domain.model import Model
+from gdl.domain.model_facts import FactsSource
 from gdl.domain.offers import OfferQuery
 from gdl.domain.requirements.allocation import Allocation, GpuKind, Load
 from gdl.domain.requirements.architecture import Architecture
@@ -20,6 +21,7 @@ from gdl.settings import Settings
 
 _REFERENCE = "H100 80GB"
 """Whose figures are told then: how much a cache takes depends on the GPU, too."""
+FILE_NEEDED = "not known until a file is named"
 _KV_TYPES = ("auto", "bfloat16", "float16", "fp8", "fp8_e4m3", "fp8_e5m2")
 
 
@@ -76,7 +78,7 @@ def details(
     return ModelDetails(
         id=model.location,
         revision="" if facts is None else facts.revision,
-        source="" if facts is None else facts.source_words,
+        source=_source(model),
         architecture=_architecture(known, model),
         gated=model.gated,
         license="" if facts is None else facts.license,
@@ -96,11 +98,22 @@ def details(
         trust_remote_code=advice.trust_remote_code,
         env=dict(advice.environment),
         min_vllm=advice.first_release,
+        max_vllm=advice.last_release,
         variants=tuple(_variants(engine, model, load, gpu or gpu_for(COMMON[0]), settings)),
         fits=()
         if known is None
         else tuple(fit_of(helped(answer(known, load, each))) for each in gpus),
     )
+
+
+def _source(model: Model) -> str:
+    """Where it is known from: what the catalogue tells of a GGUF file's size was reckoned."""
+    facts = model.facts
+    if facts is None:
+        return ""
+    if model.file and facts.source is FactsSource.CATALOGUE:
+        return f"{facts.source_words}; size reckoned from the bits of {model.file}"
+    return facts.source_words
 
 
 Figures = tuple[float | None, float | None, float | None, float | None, float | None, float | None]
@@ -170,10 +183,16 @@ def _variants(
         known = architecture_of(other.facts)
         answer = answers(engine, other, OfferQuery(), settings)
         fits = "" if known is None else answer(known, plain, gpu).words
+        fits = FILE_NEEDED if other.lacks_file else fits
         listed.append(
             ModelVariant(
                 variant.id, variant.format.name, variant.format.words, variant.size_gb, fits
             )
         )
+    return [*listed, *files_of(model)]
+
+
+def files_of(model: Model) -> list[ModelVariant]:
+    """The files of a GGUF repository, as far as the hub told of them."""
     files = () if model.facts is None else model.facts.variants
-    return [*listed, *(ModelVariant(f"{model.location}:{each}", "gguf", each) for each in files)]
+    return [ModelVariant(f"{model.location}:{each}", "gguf", each) for each in files]

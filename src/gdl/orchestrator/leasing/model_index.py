@@ -17,7 +17,7 @@ from gdl.engines import registry as engines
 from gdl.engines.base import Engine
 from gdl.orchestrator.api.model_views import ModelDetails, ModelRow, ModelVariant
 from gdl.orchestrator.leasing import model_rows
-from gdl.orchestrator.leasing.model_details import details, gpu_for
+from gdl.orchestrator.leasing.model_details import details, files_of, gpu_for
 from gdl.orchestrator.leasing.model_lookup import MAY_CHANGE, ModelLookup, known
 from gdl.orchestrator.leasing.model_variants import answers, variants_of, with_variants
 from gdl.orchestrator.leasing.open_hub import open_hub
@@ -125,11 +125,15 @@ class ModelIndex:
         return details(self._engine, model, load, gpu, self._settings)
 
     def variants(self, typed: str) -> list[ModelVariant]:
-        """The same model in other formats, as the catalogue knows them. Raises UsageError."""
+        """The same model in other formats, as the catalogue knows them; of a GGUF repository none
+        of whose files is named, those files. Raises UsageError."""
         model = self._lookup.kept(self._engine, typed)
+        if model.lacks_file:
+            return files_of(model)
         return [
             ModelVariant(each.id, each.format.name, each.format.words, each.size_gb)
-            for each, _ in variants_of(model)
+            for each, other in variants_of(model)
+            if not other.lacks_file
         ]
 
     def allocation(self, query: OfferQuery, gpu: str) -> Allocation | None:

@@ -92,7 +92,7 @@ class ModelLookup:
         that knows its architecture."""
         if model.facts is None:
             return Judgement(ModelKind.TEXT)
-        if _lacks_file(model, model.facts):
+        if model.lacks_file and not model.facts.variants:
             return Judgement(
                 ModelKind.CHOICE,
                 f"{model.location} is a GGUF repository, no file of it is named, and the hub does "
@@ -109,14 +109,6 @@ class ModelLookup:
         # What the hub has, but is no model, is told as such.
         hub_name(typed)
         return found(engine, page_of_hub(typed) or typed)
-
-
-def _lacks_file(model: Model, facts: ModelFacts) -> bool:
-    """Whether it is a repository of GGUF files, none of them named, that the hub was asked about
-    and did not tell of: a server needs the file's name."""
-    told = facts.source not in (FactsSource.NAME, FactsSource.CATALOGUE) or not facts.trouble
-    is_gguf = model.source == "hub" and model.location.casefold().endswith("gguf")
-    return is_gguf and not told and not model.file
 
 
 def _name_on_hub(model: Model) -> HubName | None:

@@ -12,6 +12,7 @@ from gdl.domain.requirements.allocation import Allocation, Load, tokens_in_words
 from gdl.domain.requirements.architecture import Architecture
 from gdl.domain.requirements.gpus import of_listing
 from gdl.domain.requirements.of_facts import architecture_of
+from gdl.domain.requirements.shape import CONCURRENCY, CONTEXT
 from gdl.domain.servability import writes_text
 from gdl.engines.base import Engine
 from gdl.hub import catalogue
@@ -22,9 +23,9 @@ from gdl.settings import Settings
 
 SEARCH = "search"
 """Who told of a row of which more can be asked."""
+NAME_A_FILE = "no: name a file, such as :Q4_K_M"
 _CARD = of_listing("RTX 4090", 24.0)
 _CONTEXT = 32_768
-_SHORT = 4096
 _SHORTEST = 1024
 
 
@@ -32,14 +33,17 @@ def row(engine: Engine, model: Model, settings: Settings, *, fits: bool = True) 
     """A line of the list of models. fits: with what it needs and whether a card of 24 GB has that,
     which takes a moment to work out."""
     can, facts, shape = engine.capabilities(model), model.facts, model.shape
+    if model.lacks_file:
+        fits, shape = False, None
     need = needed_of(engine, model, OfferQuery(), settings) if fits else None
     size = facts.weights_bytes / 1e9 if facts is not None and facts.weights_bytes else None
+    size = None if model.lacks_file else size
     return ModelRow(
         alias=model.typed,
         location=model.location,
         source=model.source,
         gated=model.gated,
-        parameters_b=None if shape is None else shape.parameters_b,
+        parameters_b=None if model.shape is None else model.shape.parameters_b,
         vram_gb=None if need is None else round(need.vram_gb, 1),
         disk_gb=None if need is None else need.disk_gb,
         chat=can.chat,
@@ -47,8 +51,8 @@ def row(engine: Engine, model: Model, settings: Settings, *, fits: bool = True) 
         size_gb=size if size is not None or shape is None else shape.files_gb,
         license="" if facts is None else facts.license,
         downloads=None if facts is None else facts.downloads,
-        max_context=0 if shape is None else shape.max_context,
-        fits=on_small_card(engine, model) if fits else "",
+        max_context=0 if model.shape is None else model.shape.max_context,
+        fits=NAME_A_FILE if model.lacks_file else on_small_card(engine, model) if fits else "",
         told_by="" if facts is None else facts.source.value,
     )
 
@@ -95,10 +99,11 @@ def on_small_card(engine: Engine, model: Model) -> str:
     found = _on_card(engine, known, _CONTEXT)
     if found.sequences or found.longest >= _SHORTEST:
         return f"yes, {_most(found)}"
-    short = _on_card(engine, known, _SHORT)
+    usual = Load(context=CONTEXT, sequences=CONCURRENCY)
+    short = engine.memory.allocation(known, usual, _CARD)
     words = f"no: {short.missing_bytes / 1e9:.1f} GB short"
     for variant, smaller in variants_of(model):
-        other = architecture_of(smaller.facts)
+        other = None if smaller.lacks_file else architecture_of(smaller.facts)
         if other is not None and _on_card(engine, other, _CONTEXT).longest >= _SHORTEST:
             return f"{words}; {variant.format.words} variant fits"
     return words

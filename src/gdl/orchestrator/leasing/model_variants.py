@@ -47,7 +47,7 @@ def with_variants(engine: Engine, model: Model) -> Callable[[Allocation], Alloca
     others = [
         (variant, known)
         for variant, other in variants_of(model)
-        if (known := architecture_of(other.facts)) is not None
+        if not other.lacks_file and (known := architecture_of(other.facts)) is not None
     ]
 
     def with_one(found: Allocation) -> Allocation:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from gdl.domain.errors import UsageError
 from gdl.domain.model import Model
 from gdl.domain.offers import Offer, OfferQuery
 from gdl.domain.ranking import Fit, FitOf, by_total
@@ -18,6 +19,9 @@ from gdl.engines.base import Engine
 from gdl.orchestrator.api.model_views import SizedModel
 from gdl.orchestrator.leasing.model_variants import answers, with_variants
 from gdl.settings import Settings
+
+_FILES_NAMED = 6
+"""Of a repository, in a line."""
 
 
 def resolved(engine: Engine, model: Model, query: OfferQuery) -> Model:
@@ -112,7 +116,17 @@ def fits_of(
 
 
 def sized(engine: Engine, query: OfferQuery, model: Model, settings: Settings) -> SizedModel:
-    """Raises UsageError for a load that cannot be on any machine."""
+    """Raises UsageError for a load that cannot be on any machine, and for a repository of GGUF
+    files none of which is named."""
+    if model.lacks_file:
+        there = model.facts.variants if model.facts is not None else ()
+        name = model.location if "/" in model.typed else model.typed.partition(":")[0]
+        usual = "Q4_K_M" if not there or "Q4_K_M" in there else there[0]
+        held = f": {', '.join(there[:_FILES_NAMED])}" if there else ""
+        raise UsageError(
+            f"name a file of {model.location}, as they differ in size{held}",
+            f"such as {name}:{usual}",
+        )
     model = resolved(engine, model, query)
     engine.check_load(query, model)
     known = architecture_of(model.facts)

@@ -35,6 +35,8 @@ _LEAST = 2
 _LOOKED_UP = 8
 """Of what the hub's search finds, so many are looked at more closely."""
 _TYPED = "typed"
+_LOW = 20
+"""Rows below which the list is cut down, so that the answer stays."""
 
 
 class ModelDialog(ModalScreen[OfferQuery | None]):
@@ -97,6 +99,7 @@ class ModelDialog(ModalScreen[OfferQuery | None]):
         self._note(f"{len(self._own)} known")
 
     def on_resize(self) -> None:
+        self.set_class(self.app.size.height < _LOW, "-low")
         self.query_one("#model-head", LiveText).say(model_lines.heading(self._width))
         for row in self._rows.values():
             self._redraw(row)
@@ -131,7 +134,9 @@ class ModelDialog(ModalScreen[OfferQuery | None]):
         self._rows = {row.alias: row for row in known}
         options = [self._option(row) for row in known]
         if typed and typed not in self._rows and ("/" in typed or not known):
-            words = "as typed: a hub id or a path" if "/" in typed else "no known model"
+            words = "as typed: a hub id or a path"
+            if "/" not in typed:
+                words = "a variant, as typed" if self._resolves(typed) else "no known model"
             options.insert(0, Option(model_lines.as_typed(typed, words, self._width), id=_TYPED))
         listed = self.query_one(OptionList)
         listed.clear_options()
@@ -140,6 +145,14 @@ class ModelDialog(ModalScreen[OfferQuery | None]):
             current = self._chosen in self._rows and not typed
             listed.highlighted = listed.get_option_index(self._chosen) if current else 0
         self._fill(known)
+
+    def _resolves(self, typed: str) -> bool:
+        """Whether it names a model, such as an alias and a format behind a colon."""
+        try:
+            self._market.variants(typed)
+        except UsageError:
+            return False
+        return True
 
     def _option(self, row: ModelRow) -> Option:
         return Option(model_lines.line(row, self._width), id=row.alias)
@@ -191,11 +204,15 @@ class ModelDialog(ModalScreen[OfferQuery | None]):
                 listed.add_option(self._option(row))
         if listed.highlighted is None and listed.option_count:
             listed.highlighted = 0
-        typed_row = [_as_row(typed)] if "/" in typed and typed not in self._rows else []
+        asked = "/" in typed or self._resolves(typed)
+        typed_row = [_as_row(typed)] if asked and typed not in self._rows else []
         closer = [*typed_row, *found[:_LOOKED_UP]]
         async with aclosing(self._market.answered(closer)) as told:
             async for row in told:
                 self._learn(row, typed)
+        async with aclosing(self._market.answered(self._offer_files(typed))) as told:
+            async for row in told:
+                self._redraw(row)
 
     def _joined(self, found: ModelRow) -> ModelRow:
         """What we know of a model, with what the hub counts."""
@@ -213,8 +230,23 @@ class ModelDialog(ModalScreen[OfferQuery | None]):
             listed.replace_option_prompt(_TYPED, told)
         else:
             self._redraw(row)
-        if self._model in (row.alias, row.location):
+        if self._model in (row.alias, row.location, typed):
             self._say_size()
+
+    def _offer_files(self, typed: str) -> list[ModelRow]:
+        """The files of the GGUF repository that was typed, as lines to choose from; those of them
+        that are looked at more closely."""
+        try:
+            found = self._market.variants(typed)
+        except UsageError:
+            return []
+        files = [_as_row(each.id) for each in found if ":" in each.id]
+        listed = self.query_one(OptionList)
+        for row in files:
+            if row.alias not in self._rows:
+                self._rows[row.alias] = row
+                listed.add_option(self._option(row))
+        return files[:_LOOKED_UP]
 
     def _note(self, words: str) -> None:
         self.query_one("#model-note", LiveText).say(Text(words, "dim"))
@@ -267,6 +299,8 @@ class ModelDialog(ModalScreen[OfferQuery | None]):
         found = sized.allocation
         if found is None:
             return sizing(sized, asked)
+        if self.has_class("-low"):
+            return answer(found).append("\n").append_text(memory_bar(found, self._width))
         text = memory_bar(found, self._width)
         text.append("\n").append_text(answer(found))
         return text.append_text(load_note(sized, asked))

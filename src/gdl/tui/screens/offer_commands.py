@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from gdl.domain.engine import Capabilities
 from gdl.domain.errors import GdlError, UsageError
 from gdl.domain.offers import OfferQuery, RankedOffer
 from gdl.domain.spec import ConfirmedOffer, DeploymentSpec
@@ -107,15 +106,19 @@ async def plan(
         context.say(f"{name} is excluded: {out.excluded}", severity="warning")
         return None
     settings, wanted = context.settings, choice.wanted
+    try:
+        sized = context.orchestrator.market.size(wanted)
+    except UsageError as error:
+        context.report(error)
+        return None
     pinned = len(offers) > 1 or offers[0] != choice.cheapest()
     attempts = len(offers) if len(offers) > 1 else settings.max_attempts
     from gdl.engines import registry
 
-    sized = _sized(context, wanted)
     dialog = DeployDialog(
         offers, wanted.model or "", needed(sized, wanted), wanted.hours or settings.hours,
         pinned=pinned, attempts=attempts,
-        capabilities=sized.capabilities if sized is not None else Capabilities(),
+        capabilities=sized.capabilities,
         tools=settings.engine.tools,
         engine=registry.info(settings.engine.name).display_name,
         max_spend=settings.max_spend,

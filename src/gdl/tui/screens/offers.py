@@ -15,7 +15,7 @@ from textual.binding import Binding, BindingType
 from textual.widgets import Input
 from textual.worker import WorkerCancelled
 
-from gdl.domain.errors import BackendUnreachable, GdlError
+from gdl.domain.errors import BackendUnreachable, GdlError, UsageError
 from gdl.domain.offers import RankedOffer
 from gdl.tui.filtering import SORTS, Listing
 from gdl.tui.offer_choice import OfferChoice
@@ -318,6 +318,10 @@ class OffersScreen(GdlScreen):
             # Only now it is known what fits.
             with contextlib.suppress(WorkerCancelled):
                 await self._load().wait()
+        if isinstance(self._error, UsageError):
+            # The model cannot be served, or not so: nothing is to begin that must fail.
+            self.context.report(self._error)
+            return
         offers = self._choice.marked or ([self.selected] if self.selected is not None else [])
         if not offers:
             return

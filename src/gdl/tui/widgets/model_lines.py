@@ -25,7 +25,7 @@ def heading(width: int) -> Text:
     name, downloads, licence = _columns(width)
     text = Text(no_wrap=True, overflow="ellipsis")
     many = "Downloads" if width >= _NARROW else "Downl."
-    text.append(f"{'Model':<{name}}{'Size':>{_SIZE}}{many:>{downloads}} ")
+    text.append(f"{'Model':<{name}}{'Files':>{_SIZE}}{many:>{downloads}} ")
     text.append(f"{'Licence':<{licence + 1}}{'Token':<{_GATED}}On 24 GB")
     return text
 
