@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -57,6 +57,7 @@ class Image:
     gb: float
 
 
+@lru_cache(maxsize=256)
 def parse(version: str) -> Version:
     """Leading numbers of a version: "580.65.06" -> (580, 65, 6); "" -> ()."""
     found = re.match(r"\d+(?:\.\d+)*", version)
