@@ -88,6 +88,11 @@ async def details(pilot: Pilot[Any]) -> None:
     await settle(pilot)
 
 
+async def hub_has_answered(pilot: Pilot[Any]) -> None:
+    """The picker asks it a moment after the last key; its answer is part of the picture."""
+    await until(pilot, shows(app_of(pilot), "the hub was not asked"))
+
+
 async def picker(pilot: Pilot[Any]) -> None:
     await settle(pilot)
     await pilot.press("m")
@@ -98,7 +103,7 @@ async def picker(pilot: Pilot[Any]) -> None:
     await settle(pilot)
     screen.query_one("#quantization").focus()
     await pilot.press("right")
-    await settle(pilot)
+    await hub_has_answered(pilot)
 
 
 async def picker_finds_more_on_the_hub(pilot: Pilot[Any]) -> None:
@@ -114,7 +119,7 @@ async def what_does_not_fit(pilot: Pilot[Any]) -> None:
     screen.query_one("#model-name", Input).value = "mistral-7b"
     screen.query_one("#context", Input).value = "32768"
     screen.query_one("#concurrency", Input).value = "8"
-    await settle(pilot)
+    await hub_has_answered(pilot)
 
 
 async def too_long_a_context(pilot: Pilot[Any]) -> None:
@@ -122,7 +127,7 @@ async def too_long_a_context(pilot: Pilot[Any]) -> None:
     await pilot.press("m")
     pilot.app.screen.query_one("#model-name", Input).value = "tinyllama"
     pilot.app.screen.query_one("#context", Input).value = "8192"
-    await settle(pilot)
+    await hub_has_answered(pilot)
 
 
 async def plan(pilot: Pilot[Any]) -> None:
