@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -228,3 +229,52 @@ def test_a_gguf_repository_is_sized_once_a_file_of_it_is_named(
     # By the bits of its kind, and never as if it were of 16.
     for kind, most in (("MXFP4", 15), ("UD-Q4_K_XL", 14), ("TQ1_0", 7)):
         assert shown(capsys, f"gpt-oss-20b:{kind}")["weights_gb"] < most
+
+
+def test_nothing_found_is_said_with_what_may_have_been_meant(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(("models", "qwen3-8")) == 0
+    capsys.readouterr()
+    assert run(("models", "qwen3-8bb")) == 0
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "nothing matches qwen3-8bb: did you mean qwen3-8b" in told.err
+    assert run(("models", "zzz", "--json")) == 0
+    assert "nothing matches zzz" in capsys.readouterr().err
+
+
+async def test_a_silent_hub_is_waited_for_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        monkeypatch.delenv("HF_HUB_OFFLINE")
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setenv("GDL_TIMEOUTS__HUB", "0.3")
+        assert await asyncio.to_thread(run, ("models", "show", "qwen3-8b")) == 0
+        told = capsys.readouterr()
+        assert "Qwen3ForCausalLM" in told.out
+        assert "does not answer within 0.3 s; this is from the program's own catalogue" in told.err
+        assert await asyncio.to_thread(run, ("models", "zzz")) == 0
+        assert "nothing matches zzz" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("typed", ["some/Thing", "/models/x"])
+def test_a_size_that_nothing_tells_is_not_called_a_guess(
+    capsys: pytest.CaptureFixture[str], typed: str
+) -> None:
+    assert run(("models", "show", typed)) == 0
+    told = capsys.readouterr()
+    assert "guessed" not in told.out + told.err
+    assert "not known" in told.out and "what it takes is not known" in told.err
+
+
+def test_a_gguf_file_by_its_path_hints_at_its_quantization(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(("models", "show", "owner/name-GGUF/name-Q5_K_M.gguf")) == 2
+    assert "owner/name-GGUF:Q5_K_M" in capsys.readouterr().err
+    assert run(("models", "show", "owner/name-GGUF/file.gguf")) == 2
+    assert "owner/name-GGUF:Q4_K_M" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from gdl.domain.errors import GdlError, HubAway, ModelRefused, UsageError
+from gdl.domain.errors import GdlError, HubAway, ModelRefused, UnknownModel, UsageError
 from gdl.domain.model_facts import FactsSource
 from gdl.domain.model_names import HubName
 from gdl.domain.servability import ModelKind, judge
@@ -222,8 +223,10 @@ def test_no_json_breaks_the_reading(data: dict[str, Any], rows: object) -> None:
     now = datetime.now(UTC)
     facts = answers.model_facts(data, QWEN, now)
     assert judge(facts).kind is not ModelKind.TEXT, "nothing was given to be served"
-    answers.found_models(rows)
-    answers.found_models([data])
+    with contextlib.suppress(HubAway):
+        answers.found_models(rows)
+    with contextlib.suppress(HubAway):
+        answers.found_models([data])
     nested = {"siblings": [data], "config": data, "cardData": data, "safetensors": data}
     answers.model_facts(nested, QWEN, now)
 
@@ -252,3 +255,38 @@ def test_a_token_that_cannot_be_is_told_without_it(
     with pytest.raises(UsageError, match="characters that no token has") as caught:
         load()
     assert token not in f"{caught.value} {caught.value.hint}"
+
+
+@pytest.mark.parametrize("shape", [{}, [1, None], "models"])
+async def test_a_search_answered_with_another_shape_is_told(hub: Running, shape: Any) -> None:
+    hub.hub.wrong = always(lambda: JSONResponse(shape))
+    with pytest.raises(HubAway, match="does not answer as one"):
+        await hub.client().search("qwen")
+
+
+async def test_all_requests_for_one_answer_share_one_limit(tmp_path: Path) -> None:
+    """Each page alone would come in time; suggestions are waited for no longer than the rest."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        slow = SimulatedHub.of([text_model(QWEN)])
+        async with running_hub(slow, tmp_path) as running:
+
+            def wrong(path: str) -> Response | None:
+                there = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+                away = path == "/api/models" or path.endswith("config.json")
+                return Response("", 307, {"location": there}) if away else None
+
+            slow.wrong = wrong
+            loop = asyncio.get_running_loop()
+            settings = running.settings().model_copy(update={"timeouts": Timeouts(hub=0.5)})
+            client = Hub(settings, lambda: datetime.now(UTC))
+            running.clients.append(client)
+            began = loop.time()
+            with pytest.raises(UnknownModel):
+                await client.facts(HubName("acme/nothing-like-it"))
+            assert loop.time() - began < 10
+            client = Hub(settings, lambda: datetime.now(UTC))
+            running.clients.append(client)
+            with pytest.raises(HubAway, match=r"does not answer within 0\.5 s"):
+                await client.facts(HubName(QWEN))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -201,6 +202,32 @@ async def test_a_need_that_is_guessed_says_of_what(
         "acme/closed": "the size of its files",
         "acme/files-GGUF:Q4_K_M": "",
         "org/x-7B": "its name",
-        "org/x": "nothing: its name tells no size",
+        "org/x": "",
         "phi-4": "",
     }
+
+
+async def test_with_the_hub_away_and_no_size_in_the_name_nothing_is_rented(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        settings = {
+            "endpoint": f"http://127.0.0.1:{taken.getsockname()[1]}",
+            "offline": False,
+        }
+        async with quick_orchestrator(tmp_path, shopper.url, hub=settings) as orchestrator:
+            with pytest.raises(UsageError, match="what some/Thing needs is not known") as caught:
+                await orchestrator.deployments.deploy(spec("some/Thing"))
+            assert "cannot be reached, and its name tells no size" in caught.value.message
+            assert "--min-vram" in caught.value.hint
+            assert shopper.sessions == {}
+            size = orchestrator.market.size(OfferQuery(model="some/Thing"))
+            assert (size.need, size.guess) == (None, "") and size.untold
+
+            # The user says it, and that nothing else did is told.
+            said = replace(spec("some/Thing"), query=OfferQuery(min_vram_gb=20.0))
+            events = await deployed(orchestrator, said)
+            notes = [each.text for each in of_type(events, ev.Noted)]
+            assert any("needs is not known: the model hub" in each for each in notes)
+            assert last(await deployed(orchestrator, spec("/models/x"))).outcome == "released"

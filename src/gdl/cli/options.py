@@ -61,6 +61,10 @@ IncludeProviderOption = Annotated[
         help="This provider again, though failures excluded it; may be repeated.",
     ),
 ]
+MinVramOption = Annotated[
+    float | None,
+    typer.Option("--min-vram", metavar="GB", min=0, help="VRAM of each GPU, at least."),
+]
 MaxPriceOption = Annotated[
     float | None,
     typer.Option("--max-price", metavar="USD", min=0.0001, help="Dollars an hour, at most."),

@@ -124,6 +124,18 @@ class ModelFacts:
                 return "guessed from the name"
 
     @property
+    def source_phrase(self) -> str:
+        """The same behind "from"."""
+        match self.source:
+            case FactsSource.HUB:
+                return "the hub"
+            case FactsSource.CATALOGUE:
+                return "the program's own catalogue"
+            case FactsSource.NAME:
+                return "the name alone"
+        return self.source_words
+
+    @property
     def architectures(self) -> tuple[str, ...]:
         """The classes that config.json names; () where it names none."""
         named = self.config.get("architectures")

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from gdl.domain.errors import HubAway
 from gdl.domain.model_facts import FactsSource, FoundModel, ModelFacts, RepoFile, bytes_of
 from gdl.domain.model_names import is_id
 from gdl.domain.text import one_line
@@ -59,8 +60,11 @@ def model_facts(data: Mapping[str, Any], asked: str, told_at: datetime) -> Model
 
 
 def found_models(data: object) -> tuple[FoundModel, ...]:
-    """The answer of /api/models?search=..., in its order."""
-    rows = data if isinstance(data, list) else []
+    """The answer of /api/models?search=..., in its order. Raises HubAway for one of another
+    shape."""
+    rows = data if isinstance(data, list) else [None]
+    if rows and not any(isinstance(row, dict) for row in rows):
+        raise HubAway("the model hub does not answer as one", "check HF_ENDPOINT")
     named = (row for row in rows if isinstance(row, dict) and is_id(_text(row.get("id"), 200)))
     return tuple(_found(row) for row in named)
 

@@ -86,8 +86,8 @@ def variants(files: Iterable[RepoFile]) -> tuple[GgufVariant, ...]:
         totals[stem] = int(split.group(2)) if split else 1
     found = [
         GgufVariant(
-            quantization=_quantization(stem) or stem.rpartition("/")[2],
-            quantization_told=bool(_quantization(stem)),
+            quantization=quantization(stem) or stem.rpartition("/")[2],
+            quantization_told=bool(quantization(stem)),
             paths=tuple(numbered[number].path for number in sorted(numbered)),
             size_bytes=sum(each.size_bytes for each in numbered.values()),
             complete=sorted(numbered) == list(range(1, totals[stem] + 1)),
@@ -97,7 +97,7 @@ def variants(files: Iterable[RepoFile]) -> tuple[GgufVariant, ...]:
     return tuple(sorted(found, key=lambda each: (each.size_bytes, each.quantization)))
 
 
-def _quantization(stem: str) -> str:
+def quantization(stem: str) -> str:
     """The last type that the path names: the file's own name, else its folder's; "" for none."""
     found = _TYPE.findall(stem)
     return str(found[-1]).upper() if found else ""

@@ -81,7 +81,7 @@ class HubHttp:
         endpoint: str,
         token: Secret | None = None,
         *,
-        timeout_s: float = 15.0,
+        timeout_s: float = 6.0,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._origin = httpx.URL(endpoint)
@@ -157,11 +157,15 @@ class HubHttp:
         except (TimeoutError, httpx.TimeoutException) as error:
             if isinstance(error, httpx.ConnectTimeout):
                 raise self._away("cannot be reached") from None
-            raise self._away(f"does not answer within {self._timeout_s:.0f} s") from None
+            raise self.silent() from None
         except (httpx.ConnectError, httpx.UnsupportedProtocol, httpx.ProxyError):
             raise self._away("cannot be reached") from None
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError):
             raise self._away("breaks its answer off") from None
+
+    def silent(self) -> HubAway:
+        """That it took longer than it may."""
+        return self._away(f"does not answer within {self._timeout_s:g} s")
 
     def _away(self, what: str) -> HubAway:
         return HubAway(

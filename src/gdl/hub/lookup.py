@@ -110,11 +110,12 @@ class Hub:
         that is refused, HubAway where nothing is kept either.
         """
         async with self._locks.setdefault(name, asyncio.Lock()):
+            until = self._until()
             kept = await asyncio.to_thread(self.cache.get, name.id, name.quantization)
             if kept is not None and not renew and not self.offline and self._is_fresh(kept):
                 return kept
             try:
-                facts = await self._asked(name, kept)
+                facts = await self._asked(name, kept, until)
             except HubAway as away:
                 if kept is None:
                     raise
@@ -122,7 +123,7 @@ class Hub:
             except UnknownModel as unknown:
                 self.cache.drop(name.id, name.quantization)
                 raise await self._with_suggestions(
-                    name, unknown, was_there=kept is not None
+                    name, unknown, until, was_there=kept is not None
                 ) from None
             await asyncio.to_thread(self.cache.put, facts, name.quantization)
             return facts
@@ -134,17 +135,21 @@ class Hub:
         age = self._clock() - facts.told_at
         return timedelta() <= age < timedelta(hours=self._settings.hub.fresh_hours)
 
-    async def _asked(self, name: HubName, kept: ModelFacts | None) -> ModelFacts:
+    async def _asked(self, name: HubName, kept: ModelFacts | None, until: float) -> ModelFacts:
         http = await self._http()
         from gdl.hub.repository import RepositoryReader
 
         reader = RepositoryReader(http, self._clock, token=self.has_token)
-        return await self._remembering(reader.read(name, kept))
+        return await self._remembering(http, reader.read(name, kept), until)
 
     async def _with_suggestions(
-        self, name: HubName, unknown: UnknownModel, *, was_there: bool
+        self, name: HubName, unknown: UnknownModel, until: float, *, was_there: bool
     ) -> UnknownModel:
-        meant = await self.suggestions(name.id)
+        try:
+            async with asyncio.timeout_at(until):
+                meant = await self.suggestions(name.id)
+        except TimeoutError:
+            meant = tuple(names.suggestions(name.id))
         message = unknown.message
         if was_there:
             message = f"{name.id} is no longer on the hub: deleted, or made private"
@@ -170,7 +175,7 @@ class Hub:
                 limit=_SEARCH_LIMIT,
             )
             try:
-                answer = await self._remembering(asked)
+                answer = await self._remembering(http, asked, self._until())
             except TooLarge as large:
                 raise HubAway(large.message, "check HF_ENDPOINT; name a model's id") from None
             if not answer.ok:
@@ -216,10 +221,19 @@ class Hub:
             )
         return self._client
 
-    async def _remembering(self, asked: Awaitable[_Told]) -> _Told:
+    def _until(self) -> float:
+        """The loop's time by which an answer that is asked for now must be there, however many
+        requests it takes."""
+        return asyncio.get_running_loop().time() + self._settings.timeouts.hub
+
+    async def _remembering(self, http: HubHttp, asked: Awaitable[_Told], until: float) -> _Told:
         """The result; that the hub is away is remembered for a while."""
         try:
-            told = await asked
+            try:
+                async with asyncio.timeout_at(until):
+                    told = await asked
+            except TimeoutError:
+                raise http.silent() from None
         except HubAway as away:
             if away.everywhere:
                 self._away = (away, self._clock() + _AWAY_FOR)

@@ -15,10 +15,11 @@ from gdl.domain.errors import UsageError
 from gdl.domain.model import Model
 from gdl.domain.model_facts import FactsSource, ModelFacts
 from gdl.domain.requirements.shape import ModelShape
-from gdl.hub import catalogue
+from gdl.hub import catalogue, gguf_files
 from gdl.hub.catalogue import Entry, Variant
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
+_GGUF_FILE = re.compile(rf"({HUB_ID.pattern})/(.+\.gguf)", re.ASCII | re.IGNORECASE)
 _GGUF_KIND = re.compile(r"(UD-)?(I?Q\d\w{0,12}|TQ\d_\d|MXFP4\w{0,6}|BF16|F16|F32)", re.IGNORECASE)
 _GGUF_BITS = {
     "IQ2_XXS": 2.38, "IQ2_XS": 2.59, "IQ2_S": 2.74, "IQ2_M": 2.93, "IQ3_XXS": 3.25, "IQ3_XS": 3.50,
@@ -55,6 +56,14 @@ def resolve(typed: str) -> Model:
     if entry is not None:
         alias = plain.casefold()
         return _of_suffix(name, entry, alias, suffix) if suffix else of_entry(entry, alias)
+    file = _GGUF_FILE.fullmatch(name)
+    if file is not None:
+        repository, path = file.groups()
+        kind = gguf_files.quantization(path.removesuffix(".gguf")) or "Q4_K_M"
+        raise UsageError(
+            f"{ascii(path)[1:61].rstrip(chr(39))} is a file of {repository}, not a model's name",
+            f"name the repository with its quantization: {repository}:{kind}",
+        )
     if HUB_ID.fullmatch(plain) and ".." not in plain:
         return _hub_id(name, plain, suffix)
     raise unknown(name)

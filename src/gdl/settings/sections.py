@@ -49,8 +49,8 @@ class Timeouts(BaseModel):
     """One request to the served model."""
     release: float = Field(default=600.0, gt=0)
     """Until the backend confirms that the machine is gone."""
-    hub: float = Field(default=15.0, gt=0)
-    """One request to the model hub; a connection to it has at most 5."""
+    hub: float = Field(default=6.0, gt=0)
+    """All that the model hub is asked for one answer; a connection to it has at most 5."""
 
 
 class Install(BaseModel):

@@ -16,6 +16,7 @@ from gdl.cli.options import (
     JsonOption,
     MarketTarget,
     MaxPriceOption,
+    MinVramOption,
     ProviderOption,
     QuantizationOption,
     RuntimeOption,
@@ -62,6 +63,7 @@ class DeployOptions:
     offer: Annotated[
         str | None, typer.Option("--offer", metavar="ID", help="This offer alone.")
     ] = None
+    min_vram: MinVramOption = None
     max_price: MaxPriceOption = None
     max_spend: Annotated[
         float | None,
@@ -267,6 +269,7 @@ def _spec(wanted: DeployOptions, session: Session) -> DeploymentSpec:
         max_price=settings.max_price,
         exclude_providers=tuple(wanted.exclude_provider or ()),
         offer_id=wanted.offer,
+        min_vram_gb=wanted.min_vram,
         model=wanted.model,
         context=wanted.context,
         concurrency=wanted.concurrency,

@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from gdl.orchestrator.api.model_views import ModelRow
     from gdl.orchestrator.leasing.model_index import ModelIndex
 
-_WAIT_S = 8.0
-"""For what the hub is asked about the models that its search finds."""
-
 
 class _WordsOrCommand(TyperGroup):
     """`models WORDS` is short for `models search WORDS`."""
@@ -69,11 +66,14 @@ def search(
 
     async def body(index: ModelIndex, output: Output) -> int:
         rows = await _found(index, " ".join(words or ()))
+        if not rows:
+            say(_nothing(index, " ".join(words or ())))
         if as_json:
             for row in rows:
                 output.json(asdict(row))
             return exit_codes.OK
-        output.table(_HEADINGS, [_cells(row) for row in rows])
+        if rows:
+            output.table(_HEADINGS, [_cells(row) for row in rows])
         say("any other hub id (owner/name) or path on the machine is taken as well")
         return exit_codes.OK
 
@@ -91,6 +91,7 @@ async def _found(index: ModelIndex, words: str) -> list[ModelRow]:
     rows = {row.location: row for row in index.listed(words)}
     if not words:
         return list(rows.values())
+    until = asyncio.get_running_loop().time() + index.hub_limit_s
     try:
         found = await index.search(words)
     except HubAway as away:
@@ -98,10 +99,18 @@ async def _found(index: ModelIndex, words: str) -> list[ModelRow]:
         return list(rows.values())
     rows |= {row.location: row for row in found}
     with suppress(TimeoutError):
-        async with asyncio.timeout(_WAIT_S), aclosing(index.answered(found)) as answers:
+        async with asyncio.timeout_at(until), aclosing(index.answered(found)) as answers:
             async for row in answers:
                 rows[row.location] = row
     return list(rows.values())
+
+
+def _nothing(index: ModelIndex, words: str) -> str:
+    from gdl.presentation.lines import plain
+
+    close = index.suggestions(words)
+    meant = f": did you mean {' or '.join(close)}?" if close else ""
+    return f"nothing matches {plain(words, 60)}{meant}"
 
 
 _HEADINGS = (

@@ -16,6 +16,7 @@ from gdl.cli.options import (
     JsonOption,
     MarketTarget,
     MaxPriceOption,
+    MinVramOption,
     ProviderOption,
     QuantizationOption,
     TextOnlyOption,
@@ -39,10 +40,7 @@ class OfferOptions:
     gpu: Annotated[
         str | None, typer.Option("--gpu", metavar="G", help="Part of the GPU's name.")
     ] = None
-    min_vram: Annotated[
-        float | None,
-        typer.Option("--min-vram", metavar="GB", min=0, help="VRAM of each GPU, at least."),
-    ] = None
+    min_vram: MinVramOption = None
     max_price: MaxPriceOption = None
     gpus: Annotated[
         int | None, typer.Option("--gpus", metavar="N", min=0, help="GPUs, at least.")
@@ -91,8 +89,11 @@ def offers(
             # Speeds are known for some GPUs at best: without any, there is no column for them.
             speeds = any(row.usd_per_million is not None for row in ranked)
             session.output.table(_headings(speeds), [_cells(row, speeds) for row in ranked])
-        if query.model and (guess := session.orchestrator.market.size(query).guess):
-            say(f"what {query.model} takes is guessed from {guess}")
+        size = session.orchestrator.market.size(query) if query.model else None
+        if size is not None and size.guess:
+            say(f"what {query.model} takes is guessed from {size.guess}")
+        elif size is not None and size.untold:
+            say(f"what {query.model} takes is not known: {size.untold}")
         if all(row.excluded is not None for row in ranked):
             raise NoSuitableOffer(*why_none(ranked, query))
         return exit_codes.OK

@@ -108,7 +108,8 @@ class SizedModel:
     """What a model needs for a load. need: None when its size is not known. longest: the most
     tokens that a request to it may have, 0 when that is not known. capabilities: what it can be
     asked for, as far as that is known beforehand. guess: what the need is taken from, in words,
-    where no configuration of the model is known; else "". allocation: what one GPU of a kind would
+    where no configuration of the model is known; else "". untold: why nothing tells the need, else
+    "". allocation: what one GPU of a kind would
     hold of it, where that was asked for and the configuration is known."""
 
     need: Need | None
@@ -116,3 +117,4 @@ class SizedModel:
     capabilities: Capabilities = field(default_factory=Capabilities)
     guess: str = ""
     allocation: Allocation | None = None
+    untold: str = ""

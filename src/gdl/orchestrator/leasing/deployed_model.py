@@ -12,7 +12,7 @@ from gdl.hub.lookup import OFFLINE
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.deployment.engine_habits import rules_of
 from gdl.orchestrator.leasing.model_lookup import ModelLookup
-from gdl.orchestrator.leasing.requirements import resolved
+from gdl.orchestrator.leasing.requirements import check_size, resolved, untold
 from gdl.settings import Settings
 
 
@@ -36,6 +36,7 @@ async def to_deploy(
     asked = None if settings.install.version else engine
     lookup.judged(found_one, engine=asked, trust=bool(spec.trust_remote_code)).check()
     model = checked(engine, spec, found_one, settings)
+    check_size(model, spec)
     if spec.query.model is None:
         # Its offers are asked for with its model in mind.
         spec = replace(spec, query=replace(spec.query, model=spec.model))
@@ -47,7 +48,11 @@ async def tell_source(deployment: Deployment) -> None:
     facts = deployment.model.facts
     if facts is None or not facts.trouble or facts.trouble == OFFLINE:
         return
+    if facts.source is FactsSource.NAME and deployment.model.shape is None:
+        why = untold(deployment.model)
+        await deployment.note(f"what {facts.id} needs is not known: {why}", "warning")
+        return
     words = f"what {facts.id} needs is {facts.source_words}"
     if facts.source is not FactsSource.NAME:
-        words = f"what {facts.id} needs is known from {facts.source_words}"
+        words = f"what {facts.id} needs is known from {facts.source_phrase}"
     await deployment.note(f"{words}: {facts.trouble}", "warning")

@@ -9,19 +9,20 @@ from dataclasses import replace
 
 from gdl.domain.errors import GdlError, UsageError
 from gdl.domain.model import Model
-from gdl.domain.model_facts import FactsSource
+from gdl.domain.model_facts import FactsSource, ModelFacts
 from gdl.domain.offers import OfferQuery
 from gdl.domain.requirements.allocation import Allocation, GpuKind, Load
 from gdl.domain.requirements.of_facts import architecture_of
 from gdl.engines import registry as engines
 from gdl.engines.base import Engine
+from gdl.hub import names
 from gdl.orchestrator.api.model_views import ModelDetails, ModelRow, ModelVariant
 from gdl.orchestrator.leasing import model_rows
 from gdl.orchestrator.leasing.model_details import details, files_of, gpu_for
 from gdl.orchestrator.leasing.model_lookup import MAY_CHANGE, ModelLookup, known
 from gdl.orchestrator.leasing.model_variants import answers, variants_of, with_variants
 from gdl.orchestrator.leasing.open_hub import open_hub
-from gdl.orchestrator.leasing.requirements import load_of
+from gdl.orchestrator.leasing.requirements import load_of, untold
 from gdl.settings import Settings
 
 _AT_A_TIME = 4
@@ -44,6 +45,15 @@ class ModelIndex:
             for model in known(self._engine)
             if _has(model, wanted)
         ]
+
+    @property
+    def hub_limit_s(self) -> float:
+        """How long the hub is waited for."""
+        return self._settings.timeouts.hub
+
+    def suggestions(self, words: str) -> list[str]:
+        """Models of the program's own list whose names look like these words, best first."""
+        return names.suggestions(words) if not self._engine.models() else []
 
     async def search(self, words: str) -> list[ModelRow]:
         """What the hub finds, most downloaded first; what is known already is told of each. Raises
@@ -154,12 +164,14 @@ class ModelIndex:
         facts, judged = model.facts, self._lookup.judged(model, engine=self._engine)
         notes = []
         if facts is not None and facts.source is not FactsSource.HUB and facts.trouble:
-            notes.append(f"{facts.trouble}; this is {facts.source_words}")
+            notes.append(f"{facts.trouble}; {_instead(model, facts)}")
         try:
             known = architecture_of(facts)
         except UsageError:
             known = None
-        if known is None:
+        if known is None and model.shape is None:
+            notes.append(f"what it takes is not known: {untold(model)}")
+        elif known is None:
             notes.append("its configuration is not known: what it takes is guessed from its size")
         elif known.notes:
             notes += known.notes
@@ -177,6 +189,12 @@ async def opened(settings: Settings) -> AsyncIterator[ModelIndex]:
         yield ModelIndex(engines.get(settings.engine.name), ModelLookup(hub), settings)
     finally:
         await hub.aclose()
+
+
+def _instead(model: Model, facts: ModelFacts) -> str:
+    if facts.source is FactsSource.NAME and model.shape is None:
+        return "nothing else tells what it is"
+    return f"this is from {facts.source_phrase}"
 
 
 def _has(model: Model, words: list[str]) -> bool:

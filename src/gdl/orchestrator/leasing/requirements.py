@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from gdl.domain.errors import UsageError
 from gdl.domain.model import Model
+from gdl.domain.model_facts import FactsSource
 from gdl.domain.offers import Offer, OfferQuery
 from gdl.domain.ranking import Fit, FitOf, by_total
 from gdl.domain.requirements.allocation import Load
@@ -136,11 +137,41 @@ def sized(engine: Engine, query: OfferQuery, model: Model, settings: Settings) -
         longest=known.max_context if known is not None else longest,
         capabilities=engine.capabilities(model),
         guess="" if known is not None else _guess(model),
+        untold=untold(model) if known is None and model.shape is None else "",
     )
+
+
+def untold(model: Model) -> str:
+    """Why nothing tells what a model without a shape needs."""
+    if model.source == "path":
+        return "it is on the machine, and its name tells no size"
+    facts = model.facts
+    trouble = facts.trouble if facts is not None else ""
+    if facts is None or facts.source is not FactsSource.NAME:
+        return "its repository tells no size"
+    return f"{trouble}, and its name tells no size" if trouble else "its name tells no size"
+
+
+def check_size(model: Model, spec: DeploymentSpec) -> None:
+    """Raises UsageError for a model of the hub of which nothing tells how much it needs, unless
+    the user says on what to serve it."""
+    query = spec.query
+    told = query.min_vram_gb or query.offer_id or query.offer_ids or spec.confirmed
+    if model.source != "hub" or model.shape is not None or told:
+        return
+    if architecture_of(model.facts) is None and _is_name_alone(model):
+        raise UsageError(
+            f"what {model.location} needs is not known: {untold(model)}",
+            "try again when the hub answers, or say on what: --min-vram GB or --offer ID",
+        )
+
+
+def _is_name_alone(model: Model) -> bool:
+    return model.facts is not None and model.facts.source is FactsSource.NAME
 
 
 def _guess(model: Model) -> str:
     """Of what the need is guessed: "its name", or the sizes of its files."""
     if model.shape is None:
-        return "nothing: its name tells no size"
+        return ""
     return "the size of its files" if model.facts and model.facts.weights_bytes else "its name"
