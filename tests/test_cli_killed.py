@@ -139,7 +139,11 @@ def test_a_terminal_that_goes_away_gives_the_machine_back(market: Market) -> Non
         return words.encode() in screen
 
     try:
-        for words, keys in (("RTX", "\r"), ("Which model", "\r"), ("Deploy this", "y")):
+        for words, keys in (
+            ("RTX", "\r"),
+            ("Which model", "tinyllama\r"),
+            ("Deploy this", "y"),
+        ):
             block_until(lambda words=words: shows(words))  # type: ignore[misc]
             screen.clear()
             os.write(near, keys.encode())
