@@ -149,7 +149,7 @@ def test_a_context_too_long_and_a_cache_too_small_are_shortened_one_after_the_ot
 def test_a_model_that_the_hub_does_not_know(machine: Machine, place: dict[str, str]) -> None:
     with hub_without_models() as url:
         place["GDL_ENGINE__ENV"] = json.dumps({"HF_ENDPOINT": url})
-        with deploying(machine, place, model="org/no-such-model") as run:
+        with deploying(machine, place, model="org/no-such-model-1B") as run:
             failed(run)
     assert rules(run) == ["unknown-model"]
 
