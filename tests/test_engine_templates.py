@@ -173,6 +173,39 @@ def test_an_index_is_asked_in_both_of_its_forms(index: Index, work: Path, write:
     assert f"{ARCHIVE} is from 127.0.0.1, its SHA-256 is right" in said
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "  The default package index (by default: <{}>) [env: UV_DEFAULT_INDEX]",
+        "  -i, --index-url <url>  Base URL of the package index (default {}). This should",
+        "  The URL of the package index (by\n          default: <{}>) [env: UV_INDEX_URL]",
+    ],
+)
+def test_where_nobody_names_an_index_the_installers_own_is_asked(
+    index: Index, work: Path, words: str
+) -> None:
+    index.pages = {
+        "/simple/vllm/": html(f"/{ARCHIVE}"),
+        f"/{ARCHIVE}": ("application/gzip", GOOD),
+    }
+    uv = work / "uv/bin/uv"
+    uv.parent.mkdir(parents=True)
+    uv.write_text(f"#!/bin/sh\ncat <<'END'\n{words.format(index.url('/simple'))}\nEND\n")
+    uv.chmod(0o755)
+    assert brought(the_step(), work)[0] == TEXT
+
+
+def test_the_real_pip_says_which_index_it_asks(work: Path) -> None:
+    step = the_step()
+    for name, text in step.files:
+        (work / name).write_text(text)
+    code = "import source_file; print(source_file.default_index())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=work, text=True, capture_output=True, check=True
+    )
+    assert done.stdout.startswith("https://") and done.stdout.rstrip().endswith("/simple")
+
+
 def test_a_folder_with_wheels_comes_first(index: Index, work: Path, tmp_path: Path) -> None:
     folder = tmp_path / "wheels"
     folder.mkdir()

@@ -3,8 +3,9 @@ MEMBER TARGET`, on the machine.
 
 The archive comes from where uv is told to find packages (UV_DEFAULT_INDEX, UV_INDEX,
 UV_FIND_LINKS, UV_NO_INDEX, UV_INSECURE_HOST, as pipconf.py exports what pip's configuration says),
-and counts only with the given SHA-256. MEMBER is a path
-within the archive's one folder; nothing else is unpacked. TARGET appears whole or not at all.
+else from the index that the installer's own help calls its default. It counts only with the given
+SHA-256. MEMBER is a path within the archive's one folder; nothing else is unpacked. TARGET appears
+whole or not at all.
 Exit status 3: the archive could not be had, or is not the one that it should be. Addresses may
 hold credentials, so only the names of hosts are printed. Needs nothing beside the standard library.
 """
@@ -17,6 +18,7 @@ import os
 import re
 import shutil
 import ssl
+import subprocess
 import sys
 import tarfile
 import tempfile
@@ -33,7 +35,12 @@ from urllib.request import (
 )
 
 MISSING = 3
-MAIN_INDEX = "https://pypi.org/simple"
+INSTALLERS = (
+    ("./uv/bin/uv", "pip", "install", "--help"),
+    (sys.executable, "-m", "pip", "install", "--help"),
+    ("python3", "-m", "pip", "install", "--help"),
+)
+DEFAULT_INDEX = re.compile(r"\(\s*(?:by\s+)?default:?\s+<?(https?://[^\s<>()]+)>?\s*\)")
 PAGE_BYTES = 32 << 20
 ARCHIVE_BYTES = 256 << 20
 MEMBER_BYTES = 1 << 20
@@ -169,13 +176,33 @@ def with_credentials(link, index):
     return link
 
 
+def default_index():
+    """What uv or pip would ask unless told otherwise, as its help says; None where neither is."""
+    for command in INSTALLERS:
+        try:
+            done = subprocess.run(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                timeout=SILENT_S,
+                env=dict(os.environ, COLUMNS="400"),
+            )
+        except (OSError, subprocess.SubprocessError):
+            continue
+        said = DEFAULT_INDEX.search(done.stdout.decode("utf-8", "replace"))
+        if said:
+            return said.group(1)
+    return None
+
+
 def places(project):
     """Every place, those of the user's own first."""
     links = [place for place in os.environ.get("UV_FIND_LINKS", "").split(",") if place]
     indexes = os.environ.get("UV_INDEX", "").split()
-    indexes.append(os.environ.get("UV_DEFAULT_INDEX") or MAIN_INDEX)
     if os.environ.get("UV_NO_INDEX", "").lower() in ("1", "true", "yes", "on"):
         indexes = []
+    else:
+        indexes += filter(None, [os.environ.get("UV_DEFAULT_INDEX") or default_index()])
     return links + [index.rstrip("/") + "/" + project + "/" for index in indexes]
 
 
