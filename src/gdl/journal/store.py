@@ -135,6 +135,16 @@ class Journal:
         returns."""
         await self._write_all(insertion("rentals", rental, verb="INSERT OR REPLACE"), *beside)
 
+    async def change(self, before: Rental, after: Rental) -> None:
+        """Write what differs between the two, of a rental that is journaled. All else stays as it
+        is there: another process may have written meanwhile, above all that it is to end."""
+        changed = [n for n in _RENTAL_FIELDS if getattr(before, n) != getattr(after, n)]
+        if changed:
+            names = ", ".join(f"{name} = ?" for name in changed)
+            cells = (_cell(getattr(after, name)) for name in changed)
+            sql = f"UPDATE rentals SET {names} WHERE intent_id = ?"  # noqa: S608 - our own names
+            await self.write(sql, (*cells, after.intent_id))
+
     async def rentals(self, backend: str | None = None, service_url: str = "") -> list[Rental]:
         """Newest first; those of one backend, as far as that service can tell of them, or all."""
         rows = await self.read("SELECT * FROM rentals ORDER BY requested_at DESC, intent_id DESC")

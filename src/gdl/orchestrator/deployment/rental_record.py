@@ -17,6 +17,8 @@ class RentalRecord:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._current: Rental | None = None
+        self._journaled = False
+        """Whether the journal has all of the current one that is ours to write."""
 
     @property
     def current(self) -> Rental | None:
@@ -30,12 +32,27 @@ class RentalRecord:
 
     def rented(self, rental: Rental) -> None:
         """In memory alone: a machine is there that has to be released, whatever a disk says."""
-        self._current = rental
+        self._current, self._journaled = rental, False
+
+    def taken_up(self, rental: Rental) -> None:
+        """One that the journal told of."""
+        self._current, self._journaled = rental, True
 
     async def save(self, rental: Rental, entry: LedgerEntry | None = None) -> None:
         """Raises GdlError when the journal does not take it; it is known in memory all the same."""
         self._current = rental
         await self._write(rental, entry)
+
+    async def change(self, rental: Rental) -> None:
+        """As `save`, of the current rental: what is the same as before is not written again, as
+        another process may have written it meanwhile."""
+        before, self._current = self._current, rental
+        if before is None or not self._journaled:
+            await self._write(rental, None)
+            return
+        self._journaled = False
+        await self._journal.change(before, rental)
+        self._journaled = True
 
     async def note(self, rental: Rental, entry: LedgerEntry | None = None) -> None:
         """As `save`, of what has happened whether or not the journal takes it; the channel tells
@@ -51,7 +68,9 @@ class RentalRecord:
         await self._write(rental, entry)
 
     async def _write(self, rental: Rental, entry: LedgerEntry | None) -> None:
+        self._journaled = False
         await self._journal.save(rental, *(() if entry is None else (ledger.statement(entry),)))
+        self._journaled = True
 
     def clear(self) -> None:
         """Nothing is rented any more, which is journaled already."""

@@ -347,4 +347,4 @@ class Machine:
             await self._link.aclose()
 
     async def save(self, rental: Rental) -> None:
-        await self.deployment.record.save(rental)
+        await self.deployment.record.change(rental)

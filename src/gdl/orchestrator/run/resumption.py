@@ -228,7 +228,7 @@ class Resumptions:
             if r.attempt < deployment.attempt and r.open and r.session_id is not None
         ]
         if each.rental is not None:
-            deployment.record.rented(each.rental)
+            deployment.record.taken_up(each.rental)
         await deployment.note(f"going on in {state.phase}, after a gdl-tui that is gone")
         await self._tell_end(deployment, each)
         where = where_it_stands(state, each.history, each.rental, self._backend.name)

@@ -94,7 +94,7 @@ class Reconnector:
 
     async def reopen(self, deployment: Deployment, rental: Rental, attempt: Attempt) -> None:
         """From a rented session to a verified endpoint again, as events of a new deployment."""
-        deployment.record.rented(rental)
+        deployment.record.taken_up(rental)
         assert rental.session_id is not None
         gpu, count = await self._gpu(rental.session_id)
         await deployment.emit(
@@ -207,11 +207,9 @@ class Reconnector:
         """The rental with the address the session has now (an embedded server changes port)."""
         ssh = session.ssh
         assert ssh is not None
-        if (rental.host, rental.port, rental.user) == (ssh.host, ssh.port, ssh.user):
-            return rental
-        rental = replace(rental, host=ssh.host, port=ssh.port, user=ssh.user)
-        await self._journal.save(rental)
-        return rental
+        now = replace(rental, host=ssh.host, port=ssh.port, user=ssh.user)
+        await self._journal.change(rental, now)
+        return now
 
     async def _api_key(self, rental: Rental) -> Secret:
         if not rental.api_key_file:
