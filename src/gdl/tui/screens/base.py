@@ -41,7 +41,8 @@ class GdlScreen(Screen[None]):
         yield KeyBar()
 
     def body(self) -> ComposeResult:
-        raise NotImplementedError
+        """What is between the bars."""
+        return ()
 
     def palette(self) -> Iterator[SystemCommand]:
         """Commands of the palette that have no key."""
