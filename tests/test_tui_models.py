@@ -144,3 +144,18 @@ async def test_the_answer_stays_in_a_low_terminal() -> None:
         await loaded(pilot)
         await pilot.press("m", *"mistral-7b")
         await until(pilot, shows(app_of(pilot), "fits 14 x 4k"))
+
+
+async def test_what_was_counted_stays_below_an_answer_of_two_lines() -> None:
+    app, _ = make_app()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await loaded(pilot)
+        await pilot.press("m")
+        await until(pilot, lambda: isinstance(app.screen, ModelDialog))
+        app.screen.query_one("#model-name", Input).value = "mistral-7b"
+        app.screen.query_one("#context", Input).value = "16384"
+        app.screen.query_one("#concurrency", Input).value = "8"
+        app.screen.query_one("#quantization").focus()
+        await pilot.press("right")
+        await until(pilot, shows(app_of(pilot), "8 requests of 16,384 tokens; 39 GB disk"))
+        await until(pilot, shows(app_of(pilot), "Esc cancels"))
