@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from textual.widgets import Input, OptionList
 
 from gdl.domain.errors import HubAway
@@ -144,6 +146,21 @@ async def test_the_answer_stays_in_a_low_terminal() -> None:
         await loaded(pilot)
         await pilot.press("m", *"mistral-7b")
         await until(pilot, shows(app_of(pilot), "fits 14 x 4k"))
+
+
+async def test_the_list_begins_with_what_fits_nearly_everywhere() -> None:
+    app, orchestrator = make_app()
+    *rest, unsized = orchestrator.market.models()
+    sized = [replace(row, size_gb=(row.parameters_b or 0.0) * 2) for row in rest]
+    orchestrator.market.models = lambda: [unsized, *reversed(sized)]  # type: ignore[method-assign]
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        await pilot.press("m")
+        await until(pilot, lambda: isinstance(app.screen, ModelDialog))
+        listed = app.screen.query_one("#model-list", OptionList)
+        there = [listed.get_option_at_index(n).id for n in range(listed.option_count)]
+        assert there == [row.alias for row in (*sized, unsized)]
+        assert listed.highlighted == 0
 
 
 async def test_what_was_counted_stays_below_an_answer_of_two_lines() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import replace
@@ -66,7 +67,7 @@ class ModelDialog(ModalScreen[OfferQuery | None]):
         self._market, self._wanted, self._hours = market, wanted, hours
         self._chosen = wanted.model or ""
         self._blink, self._quantizations = blink, quantizations
-        self._own = {row.alias: row for row in market.models()}
+        self._own = {row.alias: row for row in sorted(market.models(), key=_size)}
         self._rows: dict[str, ModelRow] = {}
         self._pause: Timer | None = None
 
@@ -315,6 +316,11 @@ class ModelDialog(ModalScreen[OfferQuery | None]):
             self.app.bell()
         else:
             self.dismiss(asked)
+
+
+def _size(row: ModelRow) -> float:
+    """By the size of its files: what is highlighted first is to fit nearly everywhere."""
+    return math.inf if row.size_gb is None else row.size_gb
 
 
 def _as_row(typed: str) -> ModelRow:
