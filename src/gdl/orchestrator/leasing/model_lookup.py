@@ -32,11 +32,13 @@ def known(engine: Engine) -> tuple[Model, ...]:
 
 
 def found(engine: Engine, typed: str) -> Model:
-    """What was typed, as a model: one of the engine's own, else as catalogue and name tell it.
-    Raises UsageError with suggestions."""
+    """What was typed, as a model: one of the engine's own, else by alias, id, page of the hub or
+    path, as catalogue and name tell it. Raises UsageError with suggestions."""
     own = engine.models()
     if not own:
-        return names.resolve(typed)
+        # What the hub has, but is no model, is told as such.
+        hub_name(typed)
+        return names.resolve(page_of_hub(typed) or typed)
     for model in own:
         if model.typed == typed:
             return model
@@ -57,7 +59,7 @@ class ModelLookup:
 
         Raises UsageError for a name that cannot be, UnknownModel with what may have been meant.
         """
-        model = self._named(engine, typed)
+        model = found(engine, typed)
         name = _name_on_hub(model)
         if name is None:
             return model
@@ -69,17 +71,12 @@ class ModelLookup:
 
     def kept(self, engine: Engine, typed: str) -> Model:
         """The same, as far as it can be told without asking anybody. Raises UsageError."""
-        model = self._named(engine, typed)
+        model = found(engine, typed)
         name = _name_on_hub(model)
         if name is None:
             return model
         facts = self._hub.kept(name)
         return _without_hub(model, name, "") if facts is None else _with_facts(model, facts)
-
-    @property
-    def offline(self) -> bool:
-        """Nobody is asked."""
-        return self._hub.offline
 
     async def search(self, words: str) -> tuple[FoundModel, ...]:
         """What the hub finds, most downloaded first. Raises HubAway."""
@@ -101,14 +98,6 @@ class ModelLookup:
             )
         knows = None if engine is None else engine.knows
         return judge(model.facts, token=self._hub.has_token, trust=trust, knows=knows)
-
-    def _named(self, engine: Engine, typed: str) -> Model:
-        """By alias, id, page of the hub, or path. Raises UsageError."""
-        if engine.models():
-            return found(engine, typed)
-        # What the hub has, but is no model, is told as such.
-        hub_name(typed)
-        return found(engine, page_of_hub(typed) or typed)
 
 
 def _name_on_hub(model: Model) -> HubName | None:
