@@ -15,8 +15,8 @@ from gdl.domain.requirements.of_facts import architecture_of
 from gdl.domain.requirements.shape import CONCURRENCY, CONTEXT
 from gdl.engines.base import Engine
 from gdl.orchestrator.api.model_views import GpuFit, ModelDetails, ModelVariant
-from gdl.orchestrator.leasing.model_variants import answers, variants_of, with_variants
-from gdl.orchestrator.leasing.requirements import resolved
+from gdl.orchestrator.leasing.model_variants import variants_of, with_variants
+from gdl.orchestrator.leasing.requirements import answers, resolved
 from gdl.settings import Settings
 
 _REFERENCE = "H100 80GB"

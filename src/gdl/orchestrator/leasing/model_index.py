@@ -20,9 +20,9 @@ from gdl.orchestrator.api.model_views import ModelDetails, ModelRow, ModelVarian
 from gdl.orchestrator.leasing import model_rows
 from gdl.orchestrator.leasing.model_details import details, files_of, gpu_for
 from gdl.orchestrator.leasing.model_lookup import MAY_CHANGE, ModelLookup, known
-from gdl.orchestrator.leasing.model_variants import answers, variants_of, with_variants
+from gdl.orchestrator.leasing.model_variants import variants_of, with_variants
 from gdl.orchestrator.leasing.open_hub import open_hub
-from gdl.orchestrator.leasing.requirements import load_of, untold
+from gdl.orchestrator.leasing.requirements import answers, load_of, untold
 from gdl.settings import Settings
 
 _AT_A_TIME = 4

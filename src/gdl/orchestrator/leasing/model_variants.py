@@ -6,14 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from gdl.domain.model import Model
-from gdl.domain.offers import OfferQuery
-from gdl.domain.requirements.allocation import Allocation, GpuKind, Lever, LeverKind, Load
-from gdl.domain.requirements.architecture import Architecture
+from gdl.domain.requirements.allocation import Allocation, Lever, LeverKind
 from gdl.domain.requirements.of_facts import architecture_of
 from gdl.engines.base import Engine
 from gdl.hub import catalogue, names
 from gdl.hub.catalogue import Variant
-from gdl.settings import Settings
 
 
 def variants_of(model: Model) -> list[tuple[Variant, Model]]:
@@ -26,20 +23,6 @@ def variants_of(model: Model) -> list[tuple[Variant, Model]]:
         for variant in entry[0].variants
         if variant.id != model.location
     ]
-
-
-def answers(
-    engine: Engine, model: Model, query: OfferQuery, settings: Settings
-) -> Callable[[Architecture, Load, GpuKind], Allocation]:
-    """What the engine's memory model answers, and a refusal where no release of it that can serve
-    the model runs on such a GPU."""
-
-    def answer(known: Architecture, load: Load, gpu: GpuKind) -> Allocation:
-        found = engine.memory.allocation(known, load, gpu)
-        why = engine.gpu_refusal(gpu, settings, model, query)
-        return found.refused(why) if why else found
-
-    return answer
 
 
 def with_variants(engine: Engine, model: Model) -> Callable[[Allocation], Allocation]:

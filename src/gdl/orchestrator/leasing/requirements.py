@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from gdl.domain.errors import UsageError
@@ -10,7 +10,8 @@ from gdl.domain.model import Model
 from gdl.domain.model_facts import FactsSource
 from gdl.domain.offers import Offer, OfferQuery
 from gdl.domain.ranking import Fit, FitOf, by_total
-from gdl.domain.requirements.allocation import Load
+from gdl.domain.requirements.allocation import Allocation, GpuKind, Load
+from gdl.domain.requirements.architecture import Architecture
 from gdl.domain.requirements.fit import together
 from gdl.domain.requirements.gpus import of_listing
 from gdl.domain.requirements.of_facts import architecture_of
@@ -18,7 +19,7 @@ from gdl.domain.requirements.shape import CONCURRENCY, CONTEXT, Need, quantized
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines.base import Engine
 from gdl.orchestrator.api.model_views import SizedModel
-from gdl.orchestrator.leasing.model_variants import answers, with_variants
+from gdl.orchestrator.leasing.model_variants import with_variants
 from gdl.settings import Settings
 
 _FILES_NAMED = 6
@@ -70,6 +71,20 @@ def needed_of(engine: Engine, model: Model, query: OfferQuery, settings: Setting
     if model.shape is None:
         return None
     return engine.memory.needed(model.shape, context=load.context, sequences=load.sequences)
+
+
+def answers(
+    engine: Engine, model: Model, query: OfferQuery, settings: Settings
+) -> Callable[[Architecture, Load, GpuKind], Allocation]:
+    """What the engine's memory model answers, and a refusal where no release of it that can serve
+    the model runs on such a GPU."""
+
+    def answer(known: Architecture, load: Load, gpu: GpuKind) -> Allocation:
+        found = engine.memory.allocation(known, load, gpu)
+        why = engine.gpu_refusal(gpu, settings, model, query)
+        return found.refused(why) if why else found
+
+    return answer
 
 
 def fits_of(
