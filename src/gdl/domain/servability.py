@@ -33,6 +33,8 @@ class ModelKind(StrEnum):
 
 _AGREED_TO = frozenset({ModelKind.PICKLED, ModelKind.OWN_CODE})
 """What stands against a model until the user takes code from its repository."""
+_MAY_CHANGE = _AGREED_TO | {ModelKind.GATED}
+"""What stands against it until the user has agreed to something, here or on the hub."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,12 @@ class Judgement:
     @property
     def servable(self) -> bool:
         return not self.what
+
+    @property
+    def final(self) -> bool:
+        """Whether it cannot be served whatever the user agrees to. Of others, offers may be looked
+        at."""
+        return not self.servable and self.kind not in _MAY_CHANGE
 
     def check(self) -> None:
         """Raise ModelRefused unless it can be served; RemoteCodeNotAllowed where the user may

@@ -22,7 +22,7 @@ from gdl.journal.store import Journal
 from gdl.orchestrator.api.model_views import ModelRow, ModelVariant, SizedModel
 from gdl.orchestrator.api.read_only import changing
 from gdl.orchestrator.leasing.model_index import ModelIndex
-from gdl.orchestrator.leasing.model_lookup import MAY_CHANGE, ModelLookup
+from gdl.orchestrator.leasing.model_lookup import ModelLookup
 from gdl.orchestrator.leasing.requirements import fits_of, resolved, sized
 from gdl.orchestrator.leasing.track_record import TrackRecords
 from gdl.settings import Settings
@@ -89,7 +89,7 @@ class Marketplace:
         judged = self._lookup.judged(
             model, engine=None if self._settings.install.version else engine
         )
-        if judged.kind not in MAY_CHANGE:
+        if judged.final:
             judged.check()
         return model
 

@@ -19,7 +19,7 @@ from gdl.hub import names
 from gdl.orchestrator.api.model_views import ModelDetails, ModelRow, ModelVariant
 from gdl.orchestrator.leasing import model_rows
 from gdl.orchestrator.leasing.model_details import details, files_of, gpu_for
-from gdl.orchestrator.leasing.model_lookup import MAY_CHANGE, ModelLookup, known
+from gdl.orchestrator.leasing.model_lookup import ModelLookup, known
 from gdl.orchestrator.leasing.model_variants import variants_of, with_variants
 from gdl.orchestrator.leasing.open_hub import open_hub
 from gdl.orchestrator.leasing.requirements import answers, load_of, untold
@@ -116,7 +116,7 @@ class ModelIndex:
         except GdlError as error:
             return replace(row, fits=f"no: {error.message}")
         judged = self._lookup.judged(model, engine=self._engine)
-        if not judged.servable and judged.kind not in MAY_CHANGE:
+        if judged.final:
             return replace(row, fits=f"no: {judged.what}")
         told = model_rows.row(self._engine, model, self._settings)
         return model_rows.merged(told, row) if told.fits else None
@@ -126,7 +126,7 @@ class ModelIndex:
         cannot be served whatever the user agrees to."""
         model = await self._lookup.find(self._engine, typed)
         judged = self._lookup.judged(model, engine=self._engine)
-        if judged.kind not in MAY_CHANGE:
+        if judged.final:
             judged.check()
         return model
 

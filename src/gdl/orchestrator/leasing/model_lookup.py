@@ -21,8 +21,6 @@ from gdl.engines.base import Engine
 from gdl.hub import names
 from gdl.hub.lookup import Hub
 
-MAY_CHANGE = frozenset({ModelKind.GATED, ModelKind.PICKLED, ModelKind.OWN_CODE})
-"""What stands against a model until the user has agreed to something: offers may be looked at."""
 _TOKENIZERS_WITH_TEMPLATE = ("tekken.json", "tokenizer.model.v3")
 
 
