@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from gdl.cli.tables import table
+from gdl.orchestrator.leasing.model_details import REFERENCE, SMALLEST
 from gdl.presentation.hardware import gigabytes
 from gdl.presentation.lines import plain
 from gdl.presentation.words import plural
@@ -37,7 +38,7 @@ def page(told: ModelDetails, load: Load, gpu: GpuKind | None) -> Iterator[str]:
         )
     if told.variants:
         yield ""
-        on = f"ON {gpu.name if gpu is not None else 'RTX 4090 24GB'}"
+        on = f"ON {SMALLEST if gpu is None else gpu.name}"
         yield from table(
             ("VARIANT", ">SIZE", on, "HUB ID"),
             [
@@ -83,7 +84,7 @@ def _releases(first: str, last: str) -> str:
 
 
 def _gpu(load: Load, gpu: GpuKind | None) -> str:
-    name = "H100 80GB" if gpu is None else gpu.name
+    name = REFERENCE if gpu is None else gpu.name
     return name if load.tensor_parallel == 1 else f"{load.tensor_parallel}x {name}, each:"
 
 

@@ -19,8 +19,10 @@ from gdl.orchestrator.leasing.model_variants import variants_of, with_variants
 from gdl.orchestrator.leasing.requirements import answers, resolved
 from gdl.settings import Settings
 
-_REFERENCE = "H100 80GB"
-"""Whose figures are told then: how much a cache takes depends on the GPU, too."""
+REFERENCE = "H100 80GB"
+"""Whose figures are told where no GPU is named: how much a cache takes depends on it, too."""
+SMALLEST = COMMON[0]
+"""On which variants are told to fit then."""
 FILE_NEEDED = "not known until a file is named"
 _KV_TYPES = ("auto", "bfloat16", "float16", "fp8", "fp8_e4m3", "fp8_e5m2")
 
@@ -70,7 +72,7 @@ def details(
     answer = answers(engine, model, query, settings)
     told: Figures = _guess(engine, shaped, load)
     if known is not None:
-        told = _figures(answer(known, load, gpu or gpu_for(_REFERENCE)))
+        told = _figures(answer(known, load, gpu or gpu_for(REFERENCE)))
     weights, per_token, state, cache, overhead, vram = told
     download = facts.download_bytes / 1e9 if facts is not None and facts.download_bytes else None
     on_disk = download if download is not None else weights
@@ -99,7 +101,7 @@ def details(
         env=dict(advice.environment),
         min_vllm=advice.first_release,
         max_vllm=advice.last_release,
-        variants=tuple(_variants(engine, model, load, gpu or gpu_for(COMMON[0]), settings)),
+        variants=tuple(_variants(engine, model, load, gpu or gpu_for(SMALLEST), settings)),
         fits=()
         if known is None
         else tuple(fit_of(helped(answer(known, load, each))) for each in gpus),
