@@ -109,8 +109,8 @@ class SizedModel:
     tokens that a request to it may have, 0 when that is not known. capabilities: what it can be
     asked for, as far as that is known beforehand. guess: what the need is taken from, in words,
     where no configuration of the model is known; else "". untold: why nothing tells the need, else
-    "". allocation: what one GPU of a kind would
-    hold of it, where that was asked for and the configuration is known."""
+    "". allocation: what one GPU of a kind would hold of it, where that was asked for and the
+    configuration is known."""
 
     need: Need | None
     longest: int

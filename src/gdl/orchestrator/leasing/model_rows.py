@@ -32,12 +32,9 @@ _SHORTEST = 1024
 def row(engine: Engine, model: Model, settings: Settings, *, fits: bool = True) -> ModelRow:
     """A line of the list of models. fits: with what it needs and whether a card of 24 GB has that,
     which takes a moment to work out."""
-    can, facts, shape = engine.capabilities(model), model.facts, model.shape
-    if model.lacks_file:
-        fits, shape = False, None
+    can, facts = engine.capabilities(model), model.facts
+    fits = fits and not model.lacks_file
     need = needed_of(engine, model, OfferQuery(), settings) if fits else None
-    size = facts.weights_bytes / 1e9 if facts is not None and facts.weights_bytes else None
-    size = None if model.lacks_file else size
     return ModelRow(
         alias=model.typed,
         location=model.location,
@@ -48,13 +45,22 @@ def row(engine: Engine, model: Model, settings: Settings, *, fits: bool = True) 
         disk_gb=None if need is None else need.disk_gb,
         chat=can.chat,
         tools=can.tools,
-        size_gb=size if size is not None or shape is None else shape.files_gb,
+        size_gb=_files_gb(model),
         license="" if facts is None else facts.license,
         downloads=None if facts is None else facts.downloads,
         max_context=0 if model.shape is None else model.shape.max_context,
         fits=NAME_A_FILE if model.lacks_file else on_small_card(engine, model) if fits else "",
         told_by="" if facts is None else facts.source.value,
     )
+
+
+def _files_gb(model: Model) -> float | None:
+    """Of what is loaded; None where no file is named, or nobody knows."""
+    if model.lacks_file:
+        return None
+    if model.facts is not None and model.facts.weights_bytes:
+        return model.facts.weights_bytes / 1e9
+    return None if model.shape is None else model.shape.files_gb
 
 
 def of_search(found: FoundModel) -> ModelRow:
@@ -96,7 +102,7 @@ def on_small_card(engine: Engine, model: Model) -> str:
         return "no: its configuration cannot be read"
     if known is None:
         return ""
-    found = _on_card(engine, known, _CONTEXT)
+    found = _on_card(engine, known)
     if found.sequences or found.longest >= _SHORTEST:
         return f"yes, {_most(found)}"
     usual = Load(context=CONTEXT, sequences=CONCURRENCY)
@@ -104,7 +110,7 @@ def on_small_card(engine: Engine, model: Model) -> str:
     words = f"no: {short.missing_bytes / 1e9:.1f} GB short"
     for variant, smaller in variants_of(model):
         other = None if smaller.lacks_file else architecture_of(smaller.facts)
-        if other is not None and _on_card(engine, other, _CONTEXT).longest >= _SHORTEST:
+        if other is not None and _on_card(engine, other).longest >= _SHORTEST:
             return f"{words}; {variant.format.words} variant fits"
     return words
 
@@ -116,5 +122,5 @@ def _most(found: Allocation) -> str:
     return f"1 x {tokens_in_words(found.longest // _SHORTEST * _SHORTEST)}"
 
 
-def _on_card(engine: Engine, known: Architecture, context: int) -> Allocation:
-    return engine.memory.allocation(known, Load(context=context, sequences=1), _CARD)
+def _on_card(engine: Engine, known: Architecture) -> Allocation:
+    return engine.memory.allocation(known, Load(context=_CONTEXT, sequences=1), _CARD)
