@@ -15,10 +15,12 @@ from gdl.domain.backend import BackendSource, BackendTraits
 from gdl.domain.benchmark import Publication
 from gdl.domain.errors import UsageError
 from gdl.domain.findings import Finding
-from gdl.domain.money import CostReport
+from gdl.domain.money import Balance, Charge, CostReport
 from gdl.domain.offers import Offer, OfferQuery
 from gdl.domain.rental import Rental
+from gdl.domain.secret import Secret
 from gdl.domain.session import RentAnswer, RentRequest, Session
+from gdl.domain.volumes import Volume
 from gdl.settings import Settings
 
 
@@ -105,6 +107,77 @@ class Publishes(Protocol):
     async def publish(self, one: Publication) -> str:
         """Leave a benchmark there; its id."""
         ...
+
+
+@runtime_checkable
+class FindsByLabel(Protocol):
+    """Its machines keep the label of the request that made them."""
+
+    async def labelled(self, label: str) -> Sequence[Session]:
+        """Every machine with that label, of whatever state, from the full unfiltered list. Empty
+        means that the request made nothing (so far)."""
+        ...
+
+
+@runtime_checkable
+class ProvesAbsence(Protocol):
+    """Can be asked whether a machine exists, in a way that proves it."""
+
+    async def absent(self, session_id: str, label: str = "") -> bool:
+        """Whether neither that id nor that label (unless "") is anywhere in the marketplace's own
+        full list, every page of it."""
+        ...
+
+
+@runtime_checkable
+class TellsBalance(Protocol):
+    async def balance(self) -> Balance:
+        """What the account has left."""
+        ...
+
+
+@runtime_checkable
+class ReportsCharges(Protocol):
+    async def charges(self, since: datetime) -> Sequence[Charge]:
+        """What was charged from then on, oldest first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SelfRelease:
+    """How a machine ends itself: an HTTPS request with a bearer key that can do nothing else.
+
+    key: the key, or None where the machine has one of its own in the variable `key_variable`.
+    ref: what `EndsFromMachine.revoke` takes afterwards; "" when there is nothing to revoke.
+    """
+
+    method: str
+    url: str
+    key: Secret | None = None
+    key_variable: str = ""
+    ref: str = ""
+
+
+@runtime_checkable
+class EndsFromMachine(Protocol):
+    """Its machines can be given what ends them, and nothing else: for the guard on the machine."""
+
+    async def self_release(self, session_id: str) -> SelfRelease: ...
+
+    async def revoke(self, ref: str) -> None:
+        """Make that key worthless. No error when it is already."""
+        ...
+
+
+@runtime_checkable
+class KeepsVolumes(Protocol):
+    async def volumes(self) -> Sequence[Volume]: ...
+
+    async def make_volume(self, offer: Offer, name: str, size_gb: int) -> Volume:
+        """A volume that machines of this offer can mount. It costs until it is deleted."""
+        ...
+
+    async def delete_volume(self, volume_id: str) -> None: ...
 
 
 async def extend(backend: Backend, session_id: str, hours: int) -> datetime | None:

@@ -16,6 +16,8 @@ class BackendTraits:
     has to be ended beforehand.
     gives_up_s: seconds after which it fails a session by itself that cannot be entered. It then
     does not look whether the machine is gone: whoever ends it earlier has the proof. 0: never.
+    takes_key: a rent request brings the public part of a key that we made
+    (`RentRequest.public_key`); otherwise the answer brings a one-time key.
     simulated: its machines are made up. Nothing is rented, and their figures are compared with
     other simulated ones alone.
     """
@@ -26,6 +28,7 @@ class BackendTraits:
     ends_processes: bool = True
     simulated: bool = False
     gives_up_s: float = 0.0
+    takes_key: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
 _CENTS_FROM = 0.1
 """Below this two decimals would hold fewer than two significant digits."""
@@ -19,6 +20,26 @@ class CostReport:
     hours_used: float = 0.0
     by_provider: dict[str, float] = field(default_factory=dict)
     note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """What an account has left, in dollars."""
+
+    credit: float
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What a marketplace charged for a machine, in dollars, over a time. kind: gpu | disk | traffic
+    | other. session_id: "" where it is not told."""
+
+    session_id: str
+    amount: float
+    since: datetime
+    until: datetime
+    kind: str = "other"
 
 
 def dollars(amount: float) -> str:

@@ -5,7 +5,7 @@ Units are in the names: `_gb` is 10^9 bytes as marketplaces use it, `_gib` is 2^
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
 
@@ -16,9 +16,32 @@ UNTOLD = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
+class OfferTerms:
+    """What a machine costs beside the hours of its GPUs, and how fast its line is, where the
+    marketplace tells.
+
+    gpu_per_hour: dollars for the machine without any disk. disk_per_gb_hour: dollars for each GB of
+    disk and hour. disk_gb: how much disk `Offer.price_per_hour` includes. most_disk_gb: as much can
+    be had. down_per_gb, up_per_gb: dollars for each GB of traffic. down_mbps, up_mbps: 10^6 bit/s.
+    bid: the least that an interruptible machine goes for now, in dollars an hour.
+    """
+
+    gpu_per_hour: float
+    disk_per_gb_hour: float = 0.0
+    disk_gb: float = 0.0
+    most_disk_gb: float | None = None
+    down_per_gb: float = 0.0
+    up_per_gb: float = 0.0
+    down_mbps: float | None = None
+    up_mbps: float | None = None
+    bid: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Offer:
-    """A machine somebody would rent out. `price_per_hour` is for the whole machine,
-    `vram_gb` per GPU as listed (often floored: a 24 GB card may say 23)."""
+    """A machine somebody would rent out. `price_per_hour` is for the whole machine, the disk of
+    `terms` included, `vram_gb` per GPU as listed (often floored: a 24 GB card may say 23).
+    `host_id` names who runs the machine, where a marketplace has many hosts."""
 
     id: str
     backend: str
@@ -36,10 +59,20 @@ class Offer:
     interruptible: bool = False
     max_duration_hours: float | None = None
     fetched_at: datetime | None = None
+    terms: OfferTerms | None = None
+    host_id: str | None = None
 
     @property
     def total_vram_gb(self) -> float:
         return self.vram_gb * max(self.gpu_count, 0)
+
+    def with_disk(self, gb: float) -> Offer:
+        """The same machine with so many GB of disk, at the price that this makes."""
+        terms = self.terms
+        if terms is None or terms.disk_gb == gb:
+            return self
+        price = terms.gpu_per_hour + gb * terms.disk_per_gb_hour
+        return replace(self, price_per_hour=price, terms=replace(terms, disk_gb=gb))
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ class Rental:
     release_requested_at: when its end was first asked for. release_requests: how often, over all
     processes. release_took_s: how long the backend took over the longest of these requests.
     error_before: the session's error text when its end was first asked for.
+    label: the rent request's, which the machine bears where the backend keeps labels.
     doubt: why it may still be billing though its end was asked for, or though nothing seemed to be
     rented; "" while there is none. ended_in_doubt: the session is over, and that proved nothing, so
     that to look at it again proves nothing either.
@@ -61,6 +62,7 @@ class Rental:
     error_before: str = ""
     doubt: str = ""
     ended_in_doubt: bool = False
+    label: str = ""
 
     @property
     def open(self) -> bool:

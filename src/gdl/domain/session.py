@@ -37,8 +37,12 @@ class SshAddress:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A rented machine as its backend tells it. `ssh` is to be used only when running. host_known:
-    the backend has told where the machine is, though it may not be entered yet."""
+    """A rented machine as its backend tells it. `ssh` is to be used only when running;
+    `ssh_alternatives` are other ways to the same machine, to be tried after it. host_known:
+    the backend has told where the machine is, though it may not be entered yet. label: the
+    request's, where the backend keeps it. outbid: somebody else pays more for an interruptible
+    machine; what was on it is lost. idle_price: dollars an hour that it costs while it does not
+    run, where that is known."""
 
     id: str
     backend: str
@@ -53,6 +57,10 @@ class Session:
     created_at: datetime | None = None
     expires_at: datetime | None = None
     host_known: bool = False
+    ssh_alternatives: tuple[SshAddress, ...] = ()
+    label: str = ""
+    outbid: bool = False
+    idle_price: float | None = None
 
     @property
     def has_machine(self) -> bool:
@@ -72,7 +80,14 @@ class Session:
 @dataclass(frozen=True, slots=True)
 class RentRequest:
     """`hours` whole hours, 1-12 on the shopper; `disk_gb` None lets the backend choose. engine: the
-    name of what will serve; log_title: how its log is called."""
+    name of what will serve; log_title: how its log is called.
+
+    label: names this request alone; a backend that keeps labels gives it to the machine.
+    public_key: of a key that we hold already, in OpenSSH's form, for backends that take one.
+    bid: the most to pay for an interruptible machine, in dollars an hour; None: on demand.
+    image: the container image to start, "" for the backend's own choice. min_cuda: the least CUDA
+    version that the machine's driver must support. volume: id of a volume to mount.
+    """
 
     offer: Offer
     consumer_id: str
@@ -81,13 +96,20 @@ class RentRequest:
     disk_gb: int | None = None
     engine: str = DEFAULT_ENGINE
     log_title: str = "engine.log"
+    label: str = ""
+    public_key: str = ""
+    bid: float | None = None
+    image: str = ""
+    min_cuda: float | None = None
+    volume: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class RentAnswer:
     """What renting answers. Exactly one of the keys is set: `private_key` is a one-time key
     that must be on disk before anything else happens; `identity_file` is a file that the user
-    (or the backend) already keeps. Both None: the user's SSH agent and default keys.
+    (or the backend) already keeps. Both None: the key whose public part the request gave, or else
+    the user's SSH agent and default keys.
     `agent_auth` allows the agent; rented machines never need it.
     config_alias: the machine's name in ~/.ssh/config. work_dir, engine_log: where our files and
     the server's log go on the machine; None leaves it to the settings."""

@@ -32,9 +32,11 @@ from gdl.settings.sections import (
     Hub,
     Install,
     Public,
+    Runpod,
     Sandbox,
     SshHost,
     Timeouts,
+    Vastai,
     checked_url,
 )
 
@@ -43,10 +45,12 @@ __all__ = [
     "Hub",
     "Install",
     "Public",
+    "Runpod",
     "Sandbox",
     "Settings",
     "SshHost",
     "Timeouts",
+    "Vastai",
     "config_file",
     "default_config_file",
     "load",
@@ -110,6 +114,8 @@ class Settings(BaseSettings):
     engine: Engine = Field(default_factory=Engine)
     hub: Hub = Field(default_factory=Hub)
     sandbox: Sandbox = Field(default_factory=Sandbox)
+    vastai: Vastai = Field(default_factory=Vastai)
+    runpod: Runpod = Field(default_factory=Runpod)
     public: Public = Field(default_factory=Public)
 
     @field_validator("keys", mode="before")

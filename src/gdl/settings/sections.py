@@ -6,7 +6,7 @@ import re
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from gdl.domain.spec import DEFAULT_ENGINE
 
@@ -168,3 +168,35 @@ class Sandbox(BaseModel):
     @classmethod
     def _http_url(cls, value: str) -> str:
         return checked_url(value) if value else value
+
+
+class Vastai(BaseModel):
+    """The marketplace Vast.ai, asked directly."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    url: str = "https://console.vast.ai"
+    """Where it answers; the paths of its interface are added."""
+    key: SecretStr | None = None
+    """API key; also taken from VAST_API_KEY, or from the files of Vast.ai's own client."""
+
+    @field_validator("url")
+    @classmethod
+    def _http_url(cls, value: str) -> str:
+        return checked_url(value)
+
+
+class Runpod(BaseModel):
+    """The marketplace RunPod, asked directly."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    url: str = "https://api.runpod.io"
+    """Where it answers; the paths of its interface are added."""
+    key: SecretStr | None = None
+    """API key; also taken from RUNPOD_API_KEY."""
+
+    @field_validator("url")
+    @classmethod
+    def _http_url(cls, value: str) -> str:
+        return checked_url(value)
