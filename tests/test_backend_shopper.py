@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from gdl.backends.service_clock import ServiceClock
 from gdl.backends.shopper.backend import ShopperBackend
-from gdl.backends.shopper.service_clock import ServiceClock
 from gdl.domain.errors import (
     BackendError,
     BackendRefused,
@@ -406,7 +406,7 @@ async def test_odd_session_ids_are_never_sent(
 async def test_reads_are_tried_again(
     fault: str, shopper: FakeShopper, backend: ShopperBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gdl.backends.shopper.api_client._FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("gdl.backends.http._FIRST_PAUSE_S", 0.01)
     soon = Http(on="inventory", answer="429", retry_after=0.01)
     wrong = soon if fault == "429" else fault
     shopper.inject("inventory", wrong, times=2)

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from gdl.backends.http import Answer, Unusable
 from gdl.backends.shopper import errors, wire
-from gdl.backends.shopper.api_client import Answer, Unusable
 from gdl.domain.errors import BackendError, RentAmbiguous
 from gdl.domain.session import RentAnswer, Session
 from gdl.domain.text import one_line

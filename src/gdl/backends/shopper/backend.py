@@ -10,11 +10,11 @@ from typing import Any
 
 import httpx
 
+from gdl.backends.http import Answer, NoAnswer, ServiceHttp
+from gdl.backends.scalars import is_session_id, read_time
+from gdl.backends.service_clock import ServiceClock
 from gdl.backends.shopper import benchmark_upload, errors, wire
 from gdl.backends.shopper.answers import AnswerReader, rent_answer
-from gdl.backends.shopper.api_client import Answer, NoAnswer, ShopperHttp
-from gdl.backends.shopper.scalars import is_session_id, read_time
-from gdl.backends.shopper.service_clock import ServiceClock
 from gdl.domain import clock
 from gdl.domain.backend import BackendTraits
 from gdl.domain.benchmark import Publication
@@ -67,8 +67,12 @@ class ShopperBackend:
         longest = math.ceil(settings.timeouts.session * _LONGER_THAN_OURS / 60)
         self._ssh_minutes = min(max(longest, 1), _MOST_SSH_MINUTES)
         self.traits = BackendTraits(gives_up_s=min(self._ssh_minutes, _STUCK_MINUTES) * 60.0)
-        self._http = ShopperHttp(
-            settings.shopper_url, settings.timeouts.http, transport, clock=self._clock
+        self._http = ServiceHttp(
+            settings.shopper_url,
+            settings.timeouts.http,
+            transport,
+            clock=self._clock,
+            words=errors.WORDS,
         )
         self.service_url = self._http.shown_url
         self._answers = AnswerReader(self.service_url)
@@ -109,7 +113,7 @@ class ShopperBackend:
         if answer.ok:
             rented = rent_answer(answer, sent_at)
             return replace(rented, session=self._clock.corrected(rented.session))
-        if answer.error() is not None:
+        if errors.own(answer) is not None:
             raise errors.rent_error(answer, request.offer.id)
         if answer.status >= 500 and answer.status != 503:
             # A gateway gave up, or the service fell over, with the request already under way.

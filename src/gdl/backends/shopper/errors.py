@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from gdl.backends.shopper.api_client import Answer, Unusable
+from gdl.backends.http import Answer, ServiceWords, Unusable
 from gdl.domain.errors import (
     BackendError,
     BackendRefused,
@@ -36,6 +36,19 @@ _OFFER_FAILED = {
 }
 _NEXT_OFFER = "take another offer, or another provider"
 
+WORDS = ServiceWords(
+    name="the shopper",
+    away="start cloud-gpu-shopper (at its start it refuses connections for up to 2 minutes), "
+    "name its address with GDL_SHOPPER_URL, or use --backend local or ssh",
+    no_answer="look at the log of cloud-gpu-shopper, then try again",
+)
+
+
+def own(answer: Answer) -> dict[str, Any] | None:
+    """The service's own error object, or None when the answer is not the service's."""
+    data = answer.mapping_or_none()
+    return data if data is not None and isinstance(data.get("error"), str) else None
+
 
 def unusable(url: str, what: str) -> BackendError:
     """An answer that is not the service's."""
@@ -47,7 +60,7 @@ def unusable(url: str, what: str) -> BackendError:
 
 def refused(answer: Answer, doing: str) -> BackendRefused:
     """The plain refusal: what was being done, the status, and the service's own words."""
-    data = answer.error()
+    data = own(answer)
     if data is not None:
         said = words(data)
     else:
@@ -88,7 +101,7 @@ def no_session(answer: Answer, session_id: str) -> GdlError:
     Only the service's own 404 says that it does not know the session: a proxy's or a wrong
     address's 404 must not pass for "the machine is gone".
     """
-    if answer.status == 404 and answer.error() is not None:
+    if answer.status == 404 and own(answer) is not None:
         return SessionGone(
             f"the backend does not know session {one_line(session_id, 80)}",
             "`gdl-tui sessions` shows what there is",
@@ -97,8 +110,8 @@ def no_session(answer: Answer, session_id: str) -> GdlError:
 
 
 def rent_error(answer: Answer, offer_id: str) -> GdlError:
-    """For a rent request that the service itself turned down (`answer.error()` is not None)."""
-    data = answer.error() or {}
+    """For a rent request that the service itself turned down (`own(answer)` is not None)."""
+    data = own(answer) or {}
     kind = data.get("error_type")
     text = " ".join(str(data.get(k, "")) for k in ("error", "message"))
     said = words(data)

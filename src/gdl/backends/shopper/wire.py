@@ -6,7 +6,6 @@ money when misread (ids, prices) is not: such a row raises ValidationError.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from gdl.backends.shopper.scalars import (
+from gdl.backends.scalars import (
     Available,
     Count,
     DollarsByName,
@@ -31,6 +30,7 @@ from gdl.backends.shopper.scalars import (
     Text,
     TextsByName,
     Time,
+    is_host,
     rows,
 )
 from gdl.domain.money import CostReport
@@ -44,10 +44,6 @@ LONGEST_SESSION = timedelta(hours=12)
 
 _MAX_PRICE = 1000.0
 _MAX_KEY = 64 * 1024
-_HOSTNAME = re.compile(
-    r"(?=.{1,253}\Z)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
-    r"(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*\.?"
-)
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 _USERS = {"tensordock": "user", "bluelobster": "ubuntu"}
 """Login names where the service does not say; root elsewhere."""
@@ -144,15 +140,6 @@ class SessionWire(_Wire):
         if not (is_host(host) and 1 <= self.ssh_port <= 65535 and _USER.fullmatch(user)):
             return None
         return SshAddress(host, self.ssh_port, user)
-
-
-def is_host(text: str) -> bool:
-    """An IP address, or something that can be a host name."""
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return _HOSTNAME.fullmatch(text) is not None
-    return True
 
 
 def real_end(created: datetime | None, expires: datetime | None) -> datetime | None:

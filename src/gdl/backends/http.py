@@ -1,7 +1,8 @@
-"""Requests to cloud-gpu-shopper, and what can be said about them when they go wrong.
+"""Requests to a marketplace's service, and what can be said about them when they go wrong.
 
 The difference that matters for a rent request: was it certainly not sent (`BackendUnreachable`),
-or may it have been acted upon (`NoAnswer`)?
+or may it have been acted upon (`NoAnswer`)? Redirects are never followed: they would turn a rent
+request into a read, and carry the key to another address.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import math
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -20,9 +21,10 @@ from typing import Any
 
 import httpx
 
-from gdl.backends.shopper.service_clock import ServiceClock
+from gdl.backends.service_clock import ServiceClock
 from gdl.domain.backoff import RETRYING, Backoff
 from gdl.domain.errors import BackendError, BackendUnreachable
+from gdl.domain.secret import Secret
 from gdl.domain.text import one_line
 
 _TRIES = 3
@@ -52,13 +54,14 @@ class NoAnswer(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole HTTP answer. retry_after: seconds, 0-3600. The body may hold a private key and is
-    therefore never shown."""
+    """A whole HTTP answer. retry_after: seconds, 0-3600. headers: by their names in lower case. The
+    body may hold a private key and is therefore never shown."""
 
     status: int
     content_type: str
     retry_after: float | None
     body: bytes = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def ok(self) -> bool:
@@ -82,18 +85,27 @@ class Answer:
             raise Unusable(f"a JSON {type(data).__name__} where an object was expected")
         return data
 
-    def error(self) -> dict[str, Any] | None:
-        """The service's own error object, or None when the answer is not the service's."""
+    def mapping_or_none(self) -> dict[str, Any] | None:
+        """The JSON object in the body, where there is one."""
         try:
-            data = self.mapping()
+            return self.mapping()
         except Unusable:
             return None
-        return data if isinstance(data.get("error"), str) else None
 
 
-class ShopperHttp:
+@dataclass(frozen=True, slots=True)
+class ServiceWords:
+    """A service in the words of errors. name: as in "the address of NAME". away: what helps when
+    nothing answers. no_answer: what helps when a read has no usable answer."""
+
+    name: str
+    away: str
+    no_answer: str
+
+
+class ServiceHttp:
     """One client for one service. `read_timeout` seconds for a whole ordinary request. clock: what
-    it learns about the service's clock."""
+    it learns about the service's clock. key: sent as a bearer token."""
 
     def __init__(
         self,
@@ -102,12 +114,15 @@ class ShopperHttp:
         transport: httpx.AsyncBaseTransport | None = None,
         *,
         clock: ServiceClock,
+        words: ServiceWords,
+        key: Secret | None = None,
     ) -> None:
         self.clock = clock
-        self._parsed = _parse(url)
+        self._words = words
+        self._parsed = _parse(url, words)
         self.shown_url = one_line(str(self._parsed.copy_with(userinfo=b"")), 200)
         self._read_timeout = read_timeout
-        self._client = _client(self._parsed, transport)
+        self._client = _client(self._parsed, transport, key)
 
     async def aclose(self) -> None:
         await self._client.aclose()
@@ -115,23 +130,37 @@ class ShopperHttp:
     async def get(
         self, path: str, params: Mapping[str, str] | None = None, *, retry: bool = True
     ) -> Answer:
-        """A read: tried up to three times while the trouble looks transient.
+        """A read, see `read`."""
+        return await self.read("GET", path, params=params, retry=retry)
+
+    async def read(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: Mapping[str, object] | None = None,
+        retry: bool = True,
+        final: Callable[[Answer], bool] | None = None,
+    ) -> Answer:
+        """A request that changes nothing: tried up to three times while the trouble looks
+        transient. final: whether an answer is one that another try would not better.
 
         Raises BackendUnreachable, or BackendError when the connection is cut each time.
         """
         pauses = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, growth=RETRYING)
         for left in reversed(range(_TRIES if retry else 1)):
             try:
-                answer = await self.send("GET", path, params=params)
+                answer = await self.send(method, path, params=params, body=body)
             except NoAnswer as missing:
                 if not left or missing.timed_out:
                     raise BackendError(
                         f"no usable answer from {self.shown_url}: {missing.what}",
-                        "look at the log of cloud-gpu-shopper, then try again",
+                        self._words.no_answer,
                     ) from None
                 wait = next(pauses)
             else:
-                if answer.status not in _TRANSIENT or not left:
+                if answer.status not in _TRANSIENT or not left or (final and final(answer)):
                     return answer
                 wait = pauses.at_least(answer.retry_after or 0.0)
                 if wait > _LONGEST_WAIT:
@@ -192,15 +221,12 @@ class ShopperHttp:
             content_type=response.headers.get("content-type", "").lower(),
             retry_after=parse_retry_after(response.headers.get("retry-after"), self.clock.theirs()),
             body=bytes(body),
+            headers={name.lower(): value for name, value in response.headers.items()},
         )
 
     def unreachable(self, timed_out: bool) -> BackendUnreachable:
         why = " (no connection in time)" if timed_out else ""
-        return BackendUnreachable(
-            f"nothing answers at {self.shown_url}{why}",
-            "start cloud-gpu-shopper (at its start it refuses connections for up to 2 minutes), "
-            "name its address with GDL_SHOPPER_URL, or use --backend local or ssh",
-        )
+        return BackendUnreachable(f"nothing answers at {self.shown_url}{why}", self._words.away)
 
 
 def parse_retry_after(value: str | None, now: datetime) -> float | None:
@@ -223,25 +249,31 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
     return min(max(seconds, 0.0), 3600.0)
 
 
-def _parse(url: str) -> httpx.URL:
+def _parse(url: str, words: ServiceWords) -> httpx.URL:
     try:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, ValueError, TypeError):
         parsed = None
     if parsed is None or parsed.scheme not in ("http", "https") or not parsed.host:
         raise BackendUnreachable(
-            "the shopper's address is not a usable URL", "it looks like http://host:port"
+            f"the address of {words.name} is not a usable URL", "it looks like http://host:port"
         )
     return parsed
 
 
-def _client(url: httpx.URL, transport: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
+def _client(
+    url: httpx.URL, transport: httpx.AsyncBaseTransport | None, key: Secret | None
+) -> httpx.AsyncClient:
     """Raises BackendUnreachable when the environment names a proxy or certificates that are of no
     use. What it names is not shown: a proxy's address may hold a password."""
+    headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+    if key is not None:
+        headers["Authorization"] = f"Bearer {key.reveal()}"
     try:
         return httpx.AsyncClient(
             transport=transport,
-            headers={"Accept": "application/json", "Accept-Encoding": "identity"},
+            headers=headers,
+            follow_redirects=False,
             verify=_tls(url.scheme),
             # A proxy from the environment cannot reach this machine's own loopback.
             trust_env=not _is_loopback(url.host),

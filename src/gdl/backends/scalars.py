@@ -1,10 +1,11 @@
-"""The scalars in cloud-gpu-shopper's answers: what is put up with, and what is not.
+"""The scalars in marketplaces' answers: what is put up with, and what is not.
 
 `Soft...` types turn what cannot be read into "not known"; the others refuse it.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import re
 from datetime import UTC, datetime
@@ -16,9 +17,23 @@ from gdl.domain.text import one_line
 
 _SESSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
+_HOSTNAME = re.compile(
+    r"(?=.{1,253}\Z)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
+    r"(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*\.?"
+)
+
 
 def is_session_id(text: str) -> bool:
     return _SESSION_ID.fullmatch(text) is not None
+
+
+def is_host(text: str) -> bool:
+    """An IP address, or something that can be a host name."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return _HOSTNAME.fullmatch(text) is not None
+    return True
 
 
 def _text(value: object) -> str:
