@@ -151,6 +151,7 @@ class Flags(TypedDict, total=False):
     sandbox: Mapping[str, object]
     timeouts: Mapping[str, float]
     hub: Mapping[str, object]
+    spending: Mapping[str, object]
 
 
 @contextlib.asynccontextmanager

@@ -81,6 +81,9 @@ SAMPLES: list[ev.Event] = [
     ev.ChoiceMade(1, "next"),
     ev.AutoFailoverSet(False),
     ev.Noted("info", "text"),
+    ev.StopAnnounced(1, NOW, "the limit is near"),
+    ev.PriceRaised(1, "s", 0.1, 0.2, NOW),
+    ev.BalanceLow("vastai", 0.4, 1800.0),
     ev.DeploymentFinished(
         "failed",
         None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,9 +14,11 @@ from failover_support import fates, offers_tried, quick_orchestrator, spec
 from gdl.cli import exit_codes
 from gdl.domain import events as ev
 from gdl.domain.decisions import AfterServing
+from gdl.domain.ledger import LedgerEntry, LedgerKind
 from gdl.domain.phase import Billing
+from gdl.journal import ledger
 from gdl.journal.store import Journal
-from gdl.orchestrator.leasing import spending
+from gdl.orchestrator.leasing import spending, spending_caps
 from shopper_support import FakeShopper, listing
 
 A_CENT_A_SECOND = 36.0
@@ -121,3 +123,59 @@ async def test_without_a_limit_nothing_ends(tmp_path: Path, shopper: FakeShopper
         await asyncio.sleep(0.5)
         await orchestrator.deployments.decide(ident, AfterServing.RELEASE)
         assert last(await told(orchestrator, ident)).error is None
+
+
+async def spend(folder: Path, dollars: float, *, backend: str = "shopper") -> None:
+    """As if another process had rented a machine a second ago, at so many dollars a second, and
+    had released it just now."""
+    journal = await Journal.open(folder / "journal.sqlite")
+    now = datetime.now(UTC)
+    for seconds, kind in ((1, LedgerKind.RENTED), (0, LedgerKind.RELEASED)):
+        at = now - timedelta(seconds=seconds)
+        entry = LedgerEntry(
+            at, kind, backend, "other", 1, "other", "s-other", "vastai", "o", dollars * 3600, ""
+        )
+        await ledger.add(journal, entry)
+    await journal.aclose()
+
+
+@pytest.mark.parametrize("period", ["day", "month"])
+async def test_nothing_is_rented_beyond_what_may_be_spent_in_a_day_or_month(
+    tmp_path: Path, shopper: FakeShopper, period: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spending, "LEAST_MINUTES", 1)
+    await spend(tmp_path, 4.5)
+    caps = {f"per_{period}": 5.0}
+    async with quick_orchestrator(tmp_path, shopper.url, spending=caps) as orchestrator:
+        end = last(await told(orchestrator, await orchestrator.deployments.deploy(spec())))
+    assert (end.outcome, end.kind, end.attempts) == ("failed", "spend_limit", ())
+    assert exit_codes.of_finished(end) == exit_codes.SPEND_LIMIT
+    now = {"day": "today", "month": "this month"}[period]
+    assert f"$4.50 of the $5.00 of {now} are spent" in str(end.error)
+    assert f"spending.per_{period}" in str(end.hint) and "local time" in str(end.hint)
+    assert shopper.sessions == {}
+
+
+async def test_a_cap_ends_what_serves_counting_what_others_spend(
+    tmp_path: Path, shopper: FakeShopper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spending_caps, "_READ_EVERY_S", 0.0)
+    async with quick_orchestrator(tmp_path, shopper.url, spending={"per_day": 5.0}) as orchestrator:
+        ident = await orchestrator.deployments.deploy(spec(after="hold"))
+        await until(orchestrator, ident, lambda e: isinstance(e, ev.Noted) and "holding" in e.text)
+        await spend(tmp_path, 4.97)
+        events = await told(orchestrator, ident)
+    end = last(events)
+    assert (end.outcome, end.billing, end.kind) == ("released", Billing.RELEASED, "spend_limit")
+    assert "of the $5.00 of today are spent" in str(end.error)
+    assert any("of today are spent: the machine is released" in text for text in words_of(events))
+    (announced,) = of_type(events, ev.StopAnnounced)
+    assert "$5.00 of today" in announced.reason
+    assert shopper.billing() == []
+
+
+async def test_simulated_money_does_not_count(tmp_path: Path, shopper: FakeShopper) -> None:
+    await spend(tmp_path, 100.0, backend="sandbox")
+    async with quick_orchestrator(tmp_path, shopper.url, spending={"per_day": 5.0}) as orchestrator:
+        end = last(await told(orchestrator, await orchestrator.deployments.deploy(spec())))
+    assert (end.outcome, end.error) == ("released", None)

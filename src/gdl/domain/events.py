@@ -11,6 +11,9 @@ from datetime import datetime
 from gdl.domain.benchmark import BenchReport
 from gdl.domain.event import Event as Event
 from gdl.domain.host import HostFacts
+from gdl.domain.money_events import BalanceLow as BalanceLow
+from gdl.domain.money_events import PriceRaised as PriceRaised
+from gdl.domain.money_events import StopAnnounced as StopAnnounced
 from gdl.domain.phase import Billing, Phase
 from gdl.domain.remedies import Remedy
 from gdl.domain.serving_events import BenchFinished as BenchFinished
@@ -302,6 +305,9 @@ EVENT_TYPES: dict[str, type[Event]] = {
     "choice_made": ChoiceMade,
     "auto_failover_set": AutoFailoverSet,
     "noted": Noted,
+    "stop_announced": StopAnnounced,
+    "price_raised": PriceRaised,
+    "balance_low": BalanceLow,
     "deployment_finished": DeploymentFinished,
 }
 TYPE_NAMES: dict[type[Event], str] = {cls: name for name, cls in EVENT_TYPES.items()}

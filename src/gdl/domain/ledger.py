@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+SIMULATED_BACKEND = "sandbox"
+"""The backend whose machines cost nothing, whatever their price."""
+
 
 class LedgerKind(StrEnum):
     """The values are journaled."""
@@ -61,6 +64,10 @@ class LedgerAccount:
     since: datetime | None
     until: datetime | None
     cost: float | None
+
+    @property
+    def simulated(self) -> bool:
+        return self.entries[0].backend == SIMULATED_BACKEND
 
     @property
     def certain(self) -> bool:

@@ -34,6 +34,7 @@ from gdl.settings.sections import (
     Public,
     Runpod,
     Sandbox,
+    Spending,
     SshHost,
     Timeouts,
     Vastai,
@@ -48,6 +49,7 @@ __all__ = [
     "Runpod",
     "Sandbox",
     "Settings",
+    "Spending",
     "SshHost",
     "Timeouts",
     "Vastai",
@@ -117,6 +119,7 @@ class Settings(BaseSettings):
     vastai: Vastai = Field(default_factory=Vastai)
     runpod: Runpod = Field(default_factory=Runpod)
     public: Public = Field(default_factory=Public)
+    spending: Spending = Field(default_factory=Spending)
 
     @field_validator("keys", mode="before")
     @classmethod

@@ -200,3 +200,14 @@ class Runpod(BaseModel):
     @classmethod
     def _http_url(cls, value: str) -> str:
         return checked_url(value)
+
+
+class Spending(BaseModel):
+    """What may be spent on rented machines, by all deployments of this computer together."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    per_day: float | None = Field(default=None, gt=0)
+    """Dollars a day, by local time."""
+    per_month: float | None = Field(default=None, gt=0)
+    """Dollars a calendar month, by local time."""

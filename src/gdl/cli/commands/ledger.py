@@ -11,14 +11,13 @@ from gdl.cli.options import JsonOption
 from gdl.cli.output import Output, say
 from gdl.cli.runtime import Cli, guarded, load_settings
 from gdl.domain import clock
+from gdl.domain.ledger import SIMULATED_BACKEND
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from gdl.domain.ledger import LedgerAccount, LedgerEntry
 
-_SIMULATED = "sandbox"
-"""The backend whose machines cost nothing, whatever their price."""
 _HEADINGS = ("WHEN", "SERVICE'S TIME", "WHAT", "SESSION", "PROVIDER", ">PRICE", ">COST", "EVIDENCE")
 
 
@@ -125,12 +124,7 @@ def _as_lines(output: Output, found: list[LedgerEntry], shown: list[LedgerAccoun
 
 def _total(accounts: list[LedgerAccount], *, simulated: bool) -> float:
     """Dollars so far, of the simulated market's machines or of the others."""
-    costs = (
-        each.cost or 0.0
-        for each in accounts
-        if (each.entries[0].backend == _SIMULATED) is simulated
-    )
-    return round(sum(costs), 6)
+    return round(sum(each.cost or 0.0 for each in accounts if each.simulated is simulated), 6)
 
 
 def _cells(one: LedgerEntry, account: LedgerAccount | None) -> tuple[Any, ...]:
@@ -146,7 +140,7 @@ def _cells(one: LedgerEntry, account: LedgerAccount | None) -> tuple[Any, ...]:
         "" if one.service_at is None else _time(one.service_at),
         one.kind.value.replace("_", " "),
         one.session_id or "",
-        one.provider + (", simulated" if one.backend == _SIMULATED else ""),
+        one.provider + (", simulated" if one.backend == SIMULATED_BACKEND else ""),
         hourly(one.price),
         cost,
         one.evidence,

@@ -9,6 +9,7 @@ from pathlib import Path
 from gdl.domain import events as ev
 from gdl.domain.decisions import AfterFailure
 from gdl.domain.deployment import DeploymentState
+from gdl.domain.errors import SpendLimitReached
 from gdl.domain.model import Model
 from gdl.domain.phase import Phase
 from gdl.domain.remedies import Remedy
@@ -40,7 +41,7 @@ class Deployment:
     for, after a disk turned out too small.
 
     confirmed: what the user was shown and took, at that price or less; confirmed_tried: one of them
-    was tried, and others may be taken. over_limit: it is being ended, as what it may cost is spent.
+    was tried, and others may be taken. over_limit: why it is being ended: what may be spent is.
 
     doubts: what may still be billing though the deployment goes on without it.
     """
@@ -61,7 +62,7 @@ class Deployment:
     disk_gb: int | None = None
     confirmed: tuple[ConfirmedOffer, ...] = ()
     confirmed_tried: bool = False
-    over_limit: bool = False
+    over_limit: SpendLimitReached | None = None
     doubts: list[Doubt] = field(default_factory=list)
     exclusions: DeploymentExclusions = field(default_factory=DeploymentExclusions)
     decisions: Decisions = field(init=False)

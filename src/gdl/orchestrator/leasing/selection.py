@@ -19,6 +19,7 @@ from gdl.orchestrator.leasing.excluding import Excluding
 from gdl.orchestrator.leasing.marketplace import Marketplace
 from gdl.orchestrator.leasing.retry import LONGEST_S, retrying
 from gdl.orchestrator.leasing.spending import refuse_over_limit
+from gdl.orchestrator.leasing.spending_caps import SpendingCaps
 from gdl.presentation.money import hourly
 from gdl.settings import Settings
 
@@ -26,7 +27,8 @@ _NEXT = "take the next offer"
 
 
 class OfferSelection:
-    """Chooses the offer of each attempt. excluding: who is excluded after a failure."""
+    """Chooses the offer of each attempt. excluding: who is excluded after a failure. caps: what may
+    be spent by all deployments together."""
 
     def __init__(
         self,
@@ -41,6 +43,7 @@ class OfferSelection:
         self._settings = settings
         self._clock = clock
         self.excluding = Excluding(backend, journal, settings, clock)
+        self.caps = SpendingCaps(journal, settings, clock, backend.traits)
 
     async def choose(self, deployment: Deployment) -> Offer:
         """What the user confirmed, or else the cheapest suitable offer, of a fresh list. Raises
@@ -61,7 +64,7 @@ class OfferSelection:
         chosen = _confirmed(deployment, ranked, suitable, query)
         if chosen is None:
             raise NoSuitableOffer(*why_none(ranked, query))
-        refuse_over_limit(deployment, chosen, self._clock())
+        await refuse_over_limit(deployment, chosen, self._clock(), self.caps)
         if any(x.key == chosen.provider for x in deployment.exclusions.aside):
             await self.excluding.take_back(deployment, chosen.provider)
         return chosen
@@ -139,7 +142,7 @@ class OfferSelection:
             raise NoSuitableOffer(
                 f"{failed.id} costs {hourly(now)} by now, it was {hourly(before)}", _NEXT
             )
-        refuse_over_limit(deployment, found, self._clock())
+        await refuse_over_limit(deployment, found, self._clock(), self.caps)
         return found
 
     async def _fresh(self, deployment: Deployment, query: OfferQuery) -> Sequence[Offer]:

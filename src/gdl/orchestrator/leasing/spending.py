@@ -1,20 +1,26 @@
-"""What a deployment may cost: by our own clock, and the price of each machine."""
+"""What a deployment may cost, alone and together with all others: by our own clock, and the price
+of each machine."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from gdl.domain import events as ev
 from gdl.domain.deployment import DeploymentState, apply
-from gdl.domain.errors import SpendLimitReached
+from gdl.domain.errors import GdlError, SpendLimitReached
 from gdl.domain.money import dollars
 from gdl.domain.offers import Offer
+from gdl.domain.phase import Billing
 from gdl.domain.rental import Rental
+from gdl.domain.spending import Cap
 from gdl.journal.store import Journal
 from gdl.orchestrator.deployment.context import Deployment
+from gdl.orchestrator.leasing.spending_caps import SpendingCaps, cap_hint, cap_words
 from gdl.presentation.money import hourly
 
 LEAST_MINUTES = 10
@@ -36,10 +42,6 @@ class Spending:
     left_s: float | None
 
     @property
-    def over(self) -> bool:
-        return self.left_s is not None and self.left_s <= 0
-
-    @property
     def words(self) -> str:
         return f"{dollars(self.spent)} of {dollars(self.limit)}"
 
@@ -58,25 +60,62 @@ def spending(deployment: Deployment, now: datetime) -> Spending | None:
     return Spending(spent, spec.max_spend, left_s)
 
 
-def refuse_over_limit(deployment: Deployment, offer: Offer, now: datetime) -> None:
+async def refuse_over_limit(
+    deployment: Deployment, offer: Offer, now: datetime, caps: SpendingCaps
+) -> None:
     """Before it is rented. Raises SpendLimitReached when the first minutes of this offer, the
     cheapest that suits, would cost more than is left."""
-    so_far = spending(deployment, now)
-    if so_far is None:
-        return
     least = offer.price_per_hour * LEAST_MINUTES / 60
-    if so_far.spent + least > so_far.limit:
+    would = (
+        f"{LEAST_MINUTES} minutes of {offer.id} at {hourly(offer.price_per_hour)} would cost"
+        f" {dollars(least)} more"
+    )
+    so_far = spending(deployment, now)
+    if so_far is not None and so_far.spent + least > so_far.limit:
         raise SpendLimitReached(
-            f"{so_far.words} are spent: {LEAST_MINUTES} minutes of {offer.id} at "
-            f"{hourly(offer.price_per_hour)} would cost {dollars(least)} more",
+            f"{so_far.words} are spent: {would}",
             "allow more with --max-spend, or take a cheaper machine",
+        )
+    for cap in await caps.now():
+        if cap.spent + least > cap.limit:
+            raise SpendLimitReached(f"{cap_words(cap)} are spent: {would}", cap_hint(cap))
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """One of the limits that would end a deployment. share: of it that is spent. left_s: until it
+    is reached."""
+
+    name: str
+    words: str
+    hint: str
+    share: float
+    left_s: float
+
+    @property
+    def reached(self) -> SpendLimitReached:
+        return SpendLimitReached(
+            f"the spending limit is reached: {self.words} are spent", self.hint
         )
 
 
-def limit_reached(so_far: Spending) -> SpendLimitReached:
-    return SpendLimitReached(
-        f"the spending limit is reached: {so_far.words} are spent", "allow more with --max-spend"
-    )
+async def _nearest(deployment: Deployment, now: datetime, caps: SpendingCaps) -> _Limit | None:
+    """The limit that is reached first while things go on as they do; None: none will be."""
+    found: list[_Limit] = []
+    own = spending(deployment, now)
+    if own is not None and own.left_s is not None:
+        hint = "allow more with --max-spend"
+        found.append(_Limit("own", own.words, hint, own.spent / own.limit, own.left_s))
+    rental = deployment.rental
+    if caps and rental is not None and rental.billing is Billing.ACTIVE:
+        near: list[Cap] = []
+        with contextlib.suppress(GdlError):  # a journal that cannot be read ends nothing
+            near = await caps.now(fresh=False)
+        for cap in near:
+            if (left_s := cap.left_s(now)) is not None:
+                share = cap.spent / cap.limit
+                found.append(_Limit(cap.period, cap_words(cap), cap_hint(cap), share, left_s))
+    return min(found, key=lambda limit: limit.left_s, default=None)
 
 
 async def carried_over(
@@ -93,36 +132,51 @@ async def carried_over(
     return state.spec.max_spend, state.spec.spent_before + sum(a.cost(now) for a in others)
 
 
-async def watch_spending(deployment: Deployment, clock: Callable[[], datetime]) -> None:
-    """Announce that the limit of a deployment comes near, and end it when it is reached. Returns at
+async def watch_spending(
+    deployment: Deployment, clock: Callable[[], datetime], caps: SpendingCaps
+) -> None:
+    """Announce that a limit of a deployment comes near, and end it when it is reached. Returns at
     once where there is none.
 
     One that goes on with an earlier one's machine may be over it from the start: that is announced,
     too, before it ends.
     """
-    told_share = told_end = False
+    if deployment.spec.max_spend is None and not caps:
+        return
+    told: set[tuple[str, str]] = set()
     grace_until: float | None = None
-    while (so_far := spending(deployment, clock())) is not None:
-        if so_far.left_s is None:
+    while True:
+        limit = await _nearest(deployment, clock(), caps)
+        if limit is None:
             await asyncio.sleep(_LOOK_S)
             continue
-        left_s = so_far.left_s
         if grace_until is None:
-            grace_until = time.monotonic() + (ANNOUNCED_S if so_far.over else 0.0)
-        left_s = max(left_s, grace_until - time.monotonic())
+            grace_until = time.monotonic() + (ANNOUNCED_S if limit.left_s <= 0 else 0.0)
+        left_s = max(limit.left_s, grace_until - time.monotonic())
         if left_s <= 0:
             break
-        end = f"the machine is released at {clock() + timedelta(seconds=left_s):%H:%M} UTC"
-        if left_s <= ANNOUNCED_S and not told_end:
-            told_share = told_end = True
-            await deployment.note(f"{so_far.words} are spent: {end}", "warning")
-        elif so_far.spent >= ANNOUNCED_SHARE * so_far.limit and not told_share:
-            told_share = True
-            await deployment.note(f"{so_far.words} are spent: {end}", "warning")
+        await _announce(deployment, limit, clock() + timedelta(seconds=left_s), left_s, told)
         await asyncio.sleep(min(max(left_s, 0.01), _LOOK_S))
-    else:
-        return
     task = deployment.task
     if task is not None and not deployment.cancelling and deployment.state.finished is None:
-        deployment.over_limit = True
+        deployment.over_limit = limit.reached
         task.cancel()
+
+
+async def _announce(
+    deployment: Deployment,
+    limit: _Limit,
+    end: datetime,
+    left_s: float,
+    told: set[tuple[str, str]],
+) -> None:
+    """At most once when much is spent, and once when the end is near. told: what was announced."""
+    near, much = (limit.name, "near"), (limit.name, "much")
+    text = f"{limit.words} are spent: the machine is released at {end:%H:%M} UTC"
+    if left_s <= ANNOUNCED_S and near not in told:
+        told |= {near, much}
+        await deployment.note(text, "warning")
+        await deployment.emit(ev.StopAnnounced(deployment.attempt, end, text))
+    elif limit.share >= ANNOUNCED_SHARE and much not in told:
+        told.add(much)
+        await deployment.note(text, "warning")

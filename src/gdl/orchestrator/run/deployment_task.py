@@ -17,6 +17,7 @@ from gdl.domain.errors import (
     GdlError,
     ReleaseUnconfirmed,
     SessionFailed,
+    SpendLimitReached,
     SshError,
     VerificationError,
 )
@@ -27,7 +28,7 @@ from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.deployment.summary import summaries
 from gdl.orchestrator.leasing.releasing import uninterrupted
 from gdl.orchestrator.leasing.selection import OfferSelection
-from gdl.orchestrator.leasing.spending import limit_reached, spending, watch_spending
+from gdl.orchestrator.leasing.spending import watch_spending
 from gdl.orchestrator.run.attempt import Attempt
 from gdl.orchestrator.run.attempt_offer import attempt_started
 from gdl.orchestrator.run.doubts import with_doubts
@@ -66,7 +67,9 @@ class DeploymentTask:
         machine rented earlier, which is then released only when that is asked for. resumed: where
         a process that is gone had come with the current attempt."""
         self._attached_only = begin is not None
-        watching = asyncio.create_task(watch_spending(self._deployment, self._clock))
+        watching = asyncio.create_task(
+            watch_spending(self._deployment, self._clock, self._selection.caps)
+        )
         try:
             if resumed is not None and resumed.phase in ENDINGS:
                 await uninterrupted(self._go_on_ending(resumed))
@@ -79,8 +82,8 @@ class DeploymentTask:
                 await self._attempts(resumed)
             await self._after_serving()
         except asyncio.CancelledError:
-            over = self._deployment.over_limit and not self._deployment.cancelling
-            await uninterrupted(self._spent() if over else self._cancelled())
+            over = None if self._deployment.cancelling else self._deployment.over_limit
+            await uninterrupted(self._cancelled() if over is None else self._spent(over))
         except GdlError as error:
             await uninterrupted(self._failed(error))
         except Exception as error:
@@ -225,7 +228,7 @@ class DeploymentTask:
         rented = dep.rental is not None and dep.rental.session_id is not None
         kept = rented and dep.spec.keep_on_failure and dep.state.phase is Phase.FAILED
         attached = self._attached_only and dep.state.phase is not Phase.STOPPING
-        attached = attached and not dep.over_limit
+        attached = attached and dep.over_limit is None
         if kept or attached or close_only:
             await attempt.close()
             return kept
@@ -249,14 +252,12 @@ class DeploymentTask:
             error = trouble
         await self._finish("cancelled", error)
 
-    async def _spent(self) -> None:
-        """What it may cost is spent: an end like any other, with its reason."""
+    async def _spent(self, error: SpendLimitReached) -> None:
+        """What may be spent is: an end like any other, with its reason."""
         dep = self._deployment
         await dep.channel.settled()
-        so_far = spending(dep, self._clock())
-        if dep.state.finished is not None or so_far is None:
+        if dep.state.finished is not None:
             return
-        error = limit_reached(so_far)
         await dep.note(f"{error.message}: the machine is released", "warning")
         stops = Phase.STOPPING in TRANSITIONS[dep.state.phase]
         await dep.enter(Phase.STOPPING if stops else Phase.CANCELLED, error.message)

@@ -1,0 +1,40 @@
+"""The events of a deployment that are about money, for whoever is to be told while they are away. A
+`Noted` beside each says the same to those who watch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from gdl.domain.event import Event
+
+
+@dataclass(frozen=True, slots=True)
+class StopAnnounced(Event):
+    """Its machine will be stopped at that time, unless somebody does something. reason: why, in a
+    sentence."""
+
+    attempt: int
+    at: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PriceRaised(Event):
+    """Its host asks for more from then on; nobody has agreed to it. Dollars an hour."""
+
+    attempt: int
+    session_id: str
+    price_per_hour: float
+    new_price_per_hour: float
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceLow(Event):
+    """What the account at a backend has left does not last long. credit: dollars. lasts_s: seconds
+    at what is billing now; None when nothing is."""
+
+    backend: str
+    credit: float
+    lasts_s: float | None = None

@@ -1,0 +1,77 @@
+"""What may be spent in a day and in a month, by every process of this computer together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from gdl.domain.backend import BackendTraits
+from gdl.domain.ledger import LedgerAccount, LedgerEntry, accounts
+from gdl.domain.money import dollars
+from gdl.domain.spending import PERIODS, Cap, costs_of, per_hour, period_of, spent_within
+from gdl.journal import ledger
+from gdl.journal.store import Journal
+from gdl.settings import Settings
+
+_READ_EVERY_S = 10.0
+"""Between two looks at what other processes wrote."""
+_NOW = {"day": "today", "month": "this month"}
+
+
+class SpendingCaps:
+    """The caps of the settings, and how near they are by the ledger. traits: of a backend. There is
+    no cap where nothing is billed, and simulated machines are counted apart from real ones."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        settings: Settings,
+        clock: Callable[[], datetime],
+        traits: BackendTraits,
+    ) -> None:
+        wanted = settings.spending
+        limits = {"day": wanted.per_day, "month": wanted.per_month}
+        self._limits = {n: most for n, most in limits.items() if most is not None and traits.bills}
+        self._journal = journal
+        self._clock = clock
+        self._simulated = traits.simulated
+        self._read_at: datetime | None = None
+        self._entries: list[LedgerEntry] = []
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._limits)
+
+    async def now(self, *, fresh: bool = True) -> list[Cap]:
+        """Each with what is spent. fresh: by the journal of this moment; else what it said a few
+        seconds ago may do. Raises GdlError."""
+        now = self._clock()
+        if not self._limits:
+            return []
+        told = await self._accounts(now, fresh=fresh)
+        costs, rate = costs_of(told, now), per_hour(told)
+        found = []
+        for period in PERIODS:
+            if (limit := self._limits.get(period)) is not None:
+                since, until = period_of(now, period)
+                spent = spent_within(costs, since, until)
+                found.append(Cap(period, limit, spent, rate, until))
+        return found
+
+    async def _accounts(self, now: datetime, *, fresh: bool) -> list[LedgerAccount]:
+        age = None if self._read_at is None else (now - self._read_at).total_seconds()
+        if fresh or age is None or not 0 <= age < _READ_EVERY_S:
+            self._entries = await ledger.entries(self._journal)
+            self._read_at = now
+        return [a for a in accounts(self._entries, now) if a.simulated is self._simulated]
+
+
+def cap_words(cap: Cap) -> str:
+    """ "$4.10 of the $5.00 of today"."""
+    return f"{dollars(cap.spent)} of the {dollars(cap.limit)} of {_NOW[cap.period]}"
+
+
+def cap_hint(cap: Cap) -> str:
+    """What helps once it is reached."""
+    resets = f"{cap.resets_at.astimezone():%d %b %H:%M}"
+    return f"raise spending.per_{cap.period} in the settings, or wait until {resets} (local time)"
