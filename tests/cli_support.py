@@ -25,12 +25,13 @@ from gdl.domain.events import DeploymentFinished, Recorded
 from gdl.domain.findings import Finding
 from gdl.domain.health import Check, CheckStatus
 from gdl.domain.host import HostFacts
-from gdl.domain.money import CostReport
+from gdl.domain.money import Balance, CostReport
 from gdl.domain.offers import Exclusion, Offer, OfferQuery, RankedOffer
 from gdl.domain.phase import Billing, Phase
 from gdl.domain.ranking import rank
 from gdl.domain.session import Session, SessionStatus
 from gdl.domain.spec import DeploymentSpec
+from gdl.domain.spending import Period, SpendingReport
 from gdl.domain.summary import AttemptSummary
 from gdl.orchestrator.api.model_views import ModelRow
 from gdl.orchestrator.api.ports import OrchestratorApi
@@ -157,7 +158,7 @@ SCENARIOS = {
 
 @dataclass
 class Scripted:
-    """As much of the six ports as the command line asks for. `calls` tells what was asked of it,
+    """As much of the ports as the command line asks for. `calls` tells what was asked of it,
     in order."""
 
     scenario: Scenario
@@ -167,6 +168,7 @@ class Scripted:
     findings: tuple[Finding, ...] = ()
     checks: tuple[Check, ...] = ()
     left_out: tuple[Exclusion, ...] = ()
+    spent: SpendingReport | None = None
     spec: DeploymentSpec | None = None
     backend_name: str = "shopper"
     keeps: bool = True
@@ -182,6 +184,7 @@ class Scripted:
         self.sessions = ScriptedSessions(self)
         self.endpoints = ScriptedEndpoints(self)
         self.benchmarks = ScriptedBenchmarks(self)
+        self.spending = ScriptedSpending(self)
         self.support = ScriptedSupport(self)
 
     def call(self, name: str) -> None:
@@ -347,6 +350,20 @@ class ScriptedBenchmarks:
     async def bench(self, ident: str, load: BenchLoad = OWN_LOAD) -> BenchReport:
         self._o.call(f"bench {ident}")
         return REPORT
+
+
+class ScriptedSpending:
+    """What was spent, as a test has set it."""
+
+    def __init__(self, o: Scripted) -> None:
+        self._o = o
+
+    async def report(self, by: Period) -> SpendingReport:
+        self._o.call(f"spending {by}")
+        return self._o.spent or SpendingReport(by, "UTC", ())
+
+    async def balances(self) -> dict[str, Balance]:
+        return {}
 
 
 class ScriptedSupport:

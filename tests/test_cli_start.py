@@ -57,8 +57,8 @@ def test_help_imports_nothing_heavy_and_tells_commands_and_exit_codes(tmp_path: 
     assert done.returncode == 0
     assert not imported(done.stderr) & {"rich", *HEAVY}
     for command in (
-        *("offers", "deploy", "sessions", "attach", "destroy", "extend", "costs", "ledger"),
-        *("health", "bench", "models", "doctor", "exclusions", "diagnose", "bundle"),
+        *("offers", "deploy", "sessions", "attach", "destroy", "extend", "costs", "spending"),
+        *("ledger", "health", "bench", "models", "doctor", "exclusions", "diagnose", "bundle"),
     ):
         assert f"\n  {command} " in done.stdout
     assert "9  a machine may still be billing" in done.stdout

@@ -31,7 +31,7 @@ from gdl.domain.findings import Finding
 from gdl.domain.health import Check, CheckStatus, HealthSample
 from gdl.domain.host import Gpu, HostFacts
 from gdl.domain.judging import Exclusions
-from gdl.domain.money import CostReport
+from gdl.domain.money import Balance, CostReport
 from gdl.domain.offers import Exclusion, Offer, OfferQuery, RankedOffer
 from gdl.domain.phase import Billing, Phase
 from gdl.domain.ranking import FitOf, Ranking, TrackRecord, by_total
@@ -39,6 +39,7 @@ from gdl.domain.readings import CheckRound, GpuLoad
 from gdl.domain.remedies import Remedy, RemedyKind
 from gdl.domain.session import Session, SessionStatus
 from gdl.domain.spec import DeploymentSpec
+from gdl.domain.spending import Period, SpendingReport
 from gdl.engines.registry import get
 from gdl.hub.lookup import Hub
 from gdl.orchestrator.api.model_views import ModelRow, ModelVariant, SizedModel
@@ -188,6 +189,8 @@ class ScriptedOrchestrator:
         self.around = list(SOURCES)
         self.said: list[ChatPiece | ChatDone] = []
         self.told: list[PastDeployment] = []
+        self.spent: dict[Period, SpendingReport] = {}
+        self.credit: dict[str, Balance] = {}
         self.speeds: dict[tuple[str, int], float] = {}
         self.history: dict[str, list[Recorded]] = {}
         self.states: dict[str, DeploymentState] = {}
@@ -197,6 +200,7 @@ class ScriptedOrchestrator:
         self.sessions = ScriptedSessions(self)
         self.endpoints = ScriptedEndpoints(self)
         self.benchmarks = ScriptedBenchmarks(self)
+        self.spending = ScriptedSpending(self)
         self.support = ScriptedSupport(self)
 
     # What tests do
@@ -525,6 +529,20 @@ class ScriptedBenchmarks:
 
     async def publish(self, ident: str, report: BenchReport, workload: str) -> str:
         raise NotImplementedError
+
+
+class ScriptedSpending:
+    """What was spent, as a test has set it."""
+
+    def __init__(self, o: ScriptedOrchestrator) -> None:
+        self._o = o
+
+    async def report(self, by: Period) -> SpendingReport:
+        self._o.calls.append(("spending", by))
+        return self._o.spent.get(by) or SpendingReport(by, "UTC", ())
+
+    async def balances(self) -> dict[str, Balance]:
+        return self._o.credit
 
 
 class ScriptedSupport:

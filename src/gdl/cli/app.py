@@ -29,6 +29,7 @@ from gdl.cli.commands.resume import resume
 from gdl.cli.commands.sandbox import sandbox
 from gdl.cli.commands.serve import serve
 from gdl.cli.commands.sessions import sessions
+from gdl.cli.commands.spending import spending
 from gdl.cli.commands.tunnel import tunnel
 from gdl.cli.option_groups import cli_of, command
 from gdl.cli.options import BackendOption, ConfigOption, HostOption, IdentityOption, MarketTarget
@@ -44,6 +45,7 @@ _COMMANDS = (
     destroy,
     extend,
     costs,
+    spending,
     ledger,
     health,
     bench,

@@ -1,4 +1,4 @@
-"""The orchestrator: the seven ports on one backend, one journal and the engines there are."""
+"""The orchestrator: the eight ports on one backend, one journal and the engines there are."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from gdl.orchestrator.leasing.model_lookup import ModelLookup
 from gdl.orchestrator.leasing.orphans import Orphans
 from gdl.orchestrator.leasing.renting import Renter
 from gdl.orchestrator.leasing.selection import OfferSelection
+from gdl.orchestrator.leasing.spending_report import SpendingReports
 from gdl.orchestrator.run.attempt import Attempt
 from gdl.orchestrator.run.registry import DeploymentRegistry
 from gdl.orchestrator.sessions.benchmarks import SessionBenchmarks
@@ -114,6 +115,7 @@ class Orchestrator:
             measurements,
             read_only=read_only,
         )
+        self.spending = SpendingReports([backend], journal, settings, clock)
         self.support = Diagnostics(backend, journal, settings, consumer_id, orphans, clock)
 
     async def aclose(self) -> None:

@@ -1,4 +1,4 @@
-"""What the terminal UI and the command line may ask for: seven ports, and nothing beside them.
+"""What the terminal UI and the command line may ask for: eight ports, and nothing beside them.
 
 All methods raise GdlError for what is expected to go wrong, and nothing else. `ident` is the id of
 a session or of its deployment, or the beginning of one.
@@ -24,6 +24,7 @@ from gdl.domain.health import Check, HealthSample
 from gdl.domain.phase import Phase
 from gdl.domain.spec import DeploymentSpec
 from gdl.orchestrator.api.market import Market
+from gdl.orchestrator.api.spending import Spending
 from gdl.orchestrator.api.views import (
     PastDeployment,
     PublicRow,
@@ -265,7 +266,7 @@ class Support(Protocol):
 
 
 class OrchestratorApi(Protocol):
-    """The seven ports, and what is to be known of the backend behind them."""
+    """The eight ports, and what is to be known of the backend behind them."""
 
     backend_name: str
     keeps: bool
@@ -292,6 +293,9 @@ class OrchestratorApi(Protocol):
 
     @property
     def benchmarks(self) -> Benchmarks: ...
+
+    @property
+    def spending(self) -> Spending: ...
 
     @property
     def support(self) -> Support: ...

@@ -1,0 +1,124 @@
+"""What was spent and what is left, over all backends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+from gdl.backends.base import Backend, ReportsCharges, TellsBalance
+from gdl.domain.errors import BackendError, GdlError
+from gdl.domain.ledger import LedgerAccount, accounts
+from gdl.domain.money import Balance
+from gdl.domain.spending import (
+    Cost,
+    Period,
+    SpendingReport,
+    charged_costs,
+    costs_of,
+    period_of,
+    spending_rows,
+    zone_words,
+)
+from gdl.journal import ledger
+from gdl.journal.store import Journal
+from gdl.orchestrator.leasing.spending_caps import SpendingCaps
+from gdl.settings import Settings
+
+_LOOK_BACK = {"day": timedelta(days=30), "month": timedelta(days=335)}
+BALANCE_HOLDS_S = 60.0
+"""For so long a balance is not asked for again."""
+
+
+class SpendingReports:
+    """See `api.spending.Spending`. backends: all that are used now; one is simulated or none is."""
+
+    def __init__(
+        self,
+        backends: Sequence[Backend],
+        journal: Journal,
+        settings: Settings,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._backends = {backend.name: backend for backend in backends}
+        self._journal = journal
+        self._clock = clock
+        self._limit_s = settings.timeouts.http
+        self._simulated = any(backend.traits.simulated for backend in backends)
+        self._caps = SpendingCaps(journal, settings, clock, backends[0].traits)
+        self._balances: dict[str, tuple[datetime, Balance]] = {}
+
+    async def report(self, by: Period) -> SpendingReport:
+        now = self._clock()
+        told = [
+            account
+            for account in accounts(await ledger.entries(self._journal), now)
+            if account.simulated is self._simulated
+        ]
+        first = period_of(now - _LOOK_BACK[by], by)[0]
+        spent = [cost for cost in costs_of(told, now) if cost.until > first]
+        charged, silent = await self._charges(spent, first)
+        rows = spending_rows(
+            spent, [cost for costs in charged.values() for cost in costs], charged, by
+        )
+        since = f"{first.astimezone():%Y-%m-%d}"[: 10 if by == "day" else 7]
+        return SpendingReport(
+            by,
+            zone_words(now),
+            tuple(row for row in rows if row.period >= since),
+            tuple(await self._caps.now()),
+            tuple(_name(account) for account in told if not account.certain),
+            dict(await self.balances()),
+            silent,
+        )
+
+    async def _charges(
+        self, spent: Sequence[Cost], first: datetime
+    ) -> tuple[dict[str, list[Cost]], dict[str, str]]:
+        """(what each backend that tells has charged, why others did not answer); from the day on
+        from which the ledger has something of theirs."""
+        charged: dict[str, list[Cost]] = {}
+        silent: dict[str, str] = {}
+
+        async def ask(name: str, backend: ReportsCharges) -> None:
+            began = [cost.since for cost in spent if cost.backend == name]
+            since = max(period_of(min(began, default=self._clock()), "day")[0], first)
+            try:
+                async with asyncio.timeout(self._limit_s):
+                    charged[name] = charged_costs(name, await backend.charges(since))
+            except TimeoutError:
+                silent[name] = f"no answer within {self._limit_s:.0f} s"
+            except GdlError as error:
+                silent[name] = error.message
+
+        telling = [(n, b) for n, b in self._backends.items() if isinstance(b, ReportsCharges)]
+        await asyncio.gather(*(ask(name, backend) for name, backend in telling))
+        return charged, silent
+
+    async def balances(self) -> dict[str, Balance]:
+        found = await asyncio.gather(*(self.balance(name) for name in self._backends))
+        return {
+            name: balance
+            for name, balance in zip(self._backends, found, strict=True)
+            if balance is not None
+        }
+
+    async def balance(self, name: str) -> Balance | None:
+        """What the account at a backend has left; None where it does not tell."""
+        backend = self._backends.get(name)
+        if not isinstance(backend, TellsBalance):
+            return None
+        known = self._balances.get(name)
+        if known is not None and abs((self._clock() - known[0]).total_seconds()) < BALANCE_HOLDS_S:
+            return known[1]
+        try:
+            async with asyncio.timeout(self._limit_s):
+                balance = await backend.balance()
+        except (BackendError, TimeoutError):
+            return None
+        self._balances[name] = self._clock(), balance
+        return balance
+
+
+def _name(account: LedgerAccount) -> str:
+    return account.session_id or f"what {account.entries[0].deployment_id} asked for"

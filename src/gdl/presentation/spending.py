@@ -1,0 +1,44 @@
+"""What was spent, in words that command line and terminal UI share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gdl.domain.money import dollars
+from gdl.domain.spending import Cap, SpendingReport, SpendingRow
+
+_NOW = {"day": "today", "month": "this month"}
+
+
+def cells(row: SpendingRow) -> tuple[str, str, str, str, str]:
+    """Period, backend, spent, charged, difference."""
+    charged = "" if row.charged is None else dollars(row.charged)
+    return row.period, row.backend, dollars(row.spent), charged, signed(row.difference)
+
+
+def signed(amount: float | None) -> str:
+    """ "+$0.12", "-$0.03"; "" for None, "$0.00" for less than half a cent."""
+    if amount is None:
+        return ""
+    if abs(amount) < 0.005:
+        return "$0.00"
+    return f"+{dollars(amount)}" if amount > 0 else dollars(amount)
+
+
+def cap_line(cap: Cap) -> str:
+    """ "$1.20 of $5.00 today, $0.40/h now"."""
+    rate = f", {dollars(cap.per_hour)}/h now" if cap.per_hour > 0 else ""
+    return f"{dollars(cap.spent)} of {dollars(cap.limit)} {_NOW[cap.period]}{rate}"
+
+
+def totals(report: SpendingReport) -> Iterator[str]:
+    """What stands below the rows: sums, caps, balances, and whose days these are."""
+    if report.rows:
+        told = "" if report.charged is None else dollars(report.charged)
+        charged = f"; marketplaces that tell charged {told}, maybe not all yet" if told else ""
+        yield f"{dollars(report.spent)} in all, by our own clock{charged}"
+    for cap in report.caps:
+        yield f"{cap_line(cap)} (spending.per_{cap.period})"
+    for name, balance in report.balances.items():
+        yield f"{name} has {dollars(balance.credit)} left"
+    yield f"{report.by}s by local time ({report.zone})"
