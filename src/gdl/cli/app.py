@@ -2,65 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, NoReturn
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from gdl.cli import exit_codes
-from gdl.cli.commands import exclusions, models
-from gdl.cli.commands.attach import attach
-from gdl.cli.commands.bench import bench
-from gdl.cli.commands.benchmarks import benchmarks
-from gdl.cli.commands.bundle import bundle
-from gdl.cli.commands.costs import costs
-from gdl.cli.commands.demo import demo
-from gdl.cli.commands.deploy import deploy
-from gdl.cli.commands.destroy import destroy
-from gdl.cli.commands.diagnose import diagnose
-from gdl.cli.commands.doctor import doctor
-from gdl.cli.commands.env import env
-from gdl.cli.commands.extend import extend
-from gdl.cli.commands.health import health
-from gdl.cli.commands.ledger import ledger
-from gdl.cli.commands.offers import OfferOptions, offers
-from gdl.cli.commands.public import public
-from gdl.cli.commands.resume import resume
-from gdl.cli.commands.sandbox import sandbox
-from gdl.cli.commands.serve import serve
-from gdl.cli.commands.sessions import sessions
-from gdl.cli.commands.spending import spending
-from gdl.cli.commands.tunnel import tunnel
 from gdl.cli.option_groups import cli_of, command
 from gdl.cli.options import BackendOption, ConfigOption, HostOption, IdentityOption, MarketTarget
 from gdl.cli.output import Output, never_fail_to_print, say
 from gdl.cli.runtime import Cli, Opener, Ui, guarded, open_orchestrator, show_ui
 
 _COMMANDS = (
-    offers,
-    deploy,
-    resume,
-    sessions,
-    attach,
-    destroy,
-    extend,
-    costs,
-    spending,
-    ledger,
-    health,
-    bench,
-    benchmarks,
-    tunnel,
-    env,
-    public,
-    doctor,
-    diagnose,
-    bundle,
-    demo,
-    sandbox,
-    serve,
+    "offers",
+    "deploy",
+    "resume",
+    "sessions",
+    "attach",
+    "destroy",
+    "extend",
+    "costs",
+    "spending",
+    "ledger",
+    "health",
+    "bench",
+    "benchmarks",
+    "tunnel",
+    "env",
+    "public",
+    "doctor",
+    "diagnose",
+    "bundle",
+    "demo",
+    "sandbox",
+    "serve",
 )
-"""In the order in which `--help` lists them; those with commands of their own come last."""
+"""In the order in which `--help` lists them; each is a function in the module of its name."""
+_GROUPS = ("models", "exclusions")
+"""Commands with commands of their own; they come last."""
 
 
 def run(
@@ -91,7 +71,7 @@ def run(
 
 def build(named: str = "") -> typer.Typer:
     """The application with every subcommand, or with the one of that name alone if there is one:
-    the options of all the others take longer to read than many commands do to answer."""
+    importing all the others takes longer than many commands do to answer."""
     app = typer.Typer(
         name="gdl-tui",
         help="Serve a large language model on a rented GPU: rent, install an engine, verify, "
@@ -102,15 +82,20 @@ def build(named: str = "") -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback(invoke_without_command=True)(command(_globals))
-    groups = {"models": models.build, "exclusions": exclusions.build}
-    one = named in groups or any(function.__name__ == named for function in _COMMANDS)
-    for function in _COMMANDS:
-        if not one or function.__name__ == named:
-            app.command(function.__name__)(command(function))
-    for name, group in groups.items():
+    one = named in _COMMANDS or named in _GROUPS
+    for name in _COMMANDS:
         if not one or name == named:
-            app.add_typer(group())
+            app.command(name)(command(_named(name, name)))
+    for name in _GROUPS:
+        if not one or name == named:
+            app.add_typer(_named(name, "build")())
     return app
+
+
+def _named(command_name: str, function: str) -> Callable[..., Any]:
+    """A function of a command's module, which is imported when it is asked for."""
+    found: Callable[..., Any] = getattr(import_module(f"gdl.cli.commands.{command_name}"), function)
+    return found
 
 
 def _globals(
@@ -146,6 +131,8 @@ def _globals(
 def _offers_and_what_next(cli: Cli) -> NoReturn:
     """The terminal UI's first screen as lines, and the commands that stand for its others: for
     screen readers, and for terminals that cannot draw."""
+    from gdl.cli.commands.offers import OfferOptions, offers
+
     say("gdl-tui deploy MODEL rents the first of these and serves it; gdl-tui models names some")
     say("gdl-tui sessions, costs, attach, destroy, health, bench: what the other screens do")
     offers(cli, OfferOptions(), MarketTarget())
