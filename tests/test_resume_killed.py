@@ -18,6 +18,7 @@ import pytest
 
 from deployment_support import SIMULATED, Simulation
 from gdl.domain import events as ev
+from gdl.domain.deployment import ACTIVE
 from gdl.domain.events import Recorded
 from gdl.journal.store import Journal
 from gdl.simulator.rented_session import Rented
@@ -192,11 +193,11 @@ def _wrong(outcome: Outcome, said: dict[str, Any], why: str) -> Outcome:
     return outcome
 
 
-async def every_event(make: Make, folder: Path, step: int = 1) -> list[Outcome]:
+async def every_event(make: Make, folder: Path) -> list[Outcome]:
     """Kills after the first event, the second, and so on until one is over before that."""
     found: list[Outcome] = []
     over = asyncio.Event()
-    numbers = iter(range(1, 500, step))
+    numbers = iter(range(1, 500))
 
     async def worker() -> None:
         while not over.is_set():
@@ -213,15 +214,16 @@ async def every_event(make: Make, folder: Path, step: int = 1) -> list[Outcome]:
 
 def judge(name: str, found: list[Outcome], capsys: pytest.CaptureFixture[str]) -> None:
     wrong = [o for o in found if o.wrong]
+    phases = Counter(o.phase for o in found)
     with capsys.disabled():
-        phases = Counter(o.phase for o in found)
         print(
             f"\n{name}: {len(found)} kills, {len(found) - len(wrong)} resumed on the same machine"
         )
         print("  " + ", ".join(f"{phase} {count}" for phase, count in phases.items()))
         for each in wrong:
             print(f"  after event {each.kill_after} ({each.event}, {each.phase}): {each.wrong}")
-    assert found
+    # Runs differ by an event or two, so a phase that is as short can be missed by all kills.
+    assert len(phases.keys() & {str(phase) for phase in ACTIVE}) >= len(ACTIVE) - 2
     assert len(wrong) <= 0.05 * len(found)
     money = ("sessions", "still billing", "keys left", "processes left")
     assert not [o for o in wrong if o.wrong.startswith(money)]
