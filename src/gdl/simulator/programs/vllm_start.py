@@ -322,6 +322,8 @@ def main(host: Host) -> None:
     options, _ = parser.parse_known_args()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: os._exit(0))
+    # Whoever started the simulator may ignore it (nohup does), and programs inherit that.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     start = Start(options, host, parser.parse_args([]))
     if start.fault.get("at") == "loop":
         restart_for_ever(options, host)
