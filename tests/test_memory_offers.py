@@ -207,6 +207,11 @@ def test_weights_are_not_quantized_on_a_gpu_that_cannot(quantization: str) -> No
     ("config", "name", "least"),
     [
         ({"quant_method": "fp8"}, "FP8", 7.5),
+        ({"quant_method": "modelopt", "quant_algo": "FP8"}, "MODELOPT-FP8", 8.0),
+        ({"quantization": {"quant_algo": "FP8"}}, "MODELOPT-FP8", 8.0),
+        ({"quant_method": "modelopt", "quant_algo": "MXFP8"}, "MXFP8", 8.0),
+        ({"quant_method": "mxfp8", "weight_block_size": [1, 32]}, "MXFP8", 8.0),
+        ({"quant_method": "fbgemm_fp8"}, "FBGEMM-FP8", 8.0),
         ({"quant_method": "modelopt", "quant_algo": "NVFP4"}, "NVFP4", 7.5),
         ({"quant_method": "mxfp4"}, "MXFP4", 8.0),
         ({"quant_method": "awq", "bits": 4, "group_size": 128}, "AWQ", 7.5),

@@ -109,11 +109,15 @@ def _form(method: str, algorithm: str, found: Fields) -> tuple[str, float, dict[
     """(name, bits of a number, block, group and packed where they are)."""
     if "NVFP4" in algorithm or method in ("modelopt-fp4", "nvfp4"):
         return "nvfp4", _BITS["NVFP4"], {"group": 16}
+    if "MXFP8" in algorithm or method == "mxfp8":
+        return "mxfp8", _BITS["MXFP8"], {}
     if "FP8" in algorithm or method in ("fp8", "fbgemm-fp8", "deepgemm-fp8"):
+        # Engines have kernels of their own for what these two toolkits write.
+        name = "modelopt-fp8" if algorithm else method.removeprefix("deepgemm-")
         sizes = found.numbers("weight_block_size")
         if sizes and sizes[0]:
-            return "fp8", 8 + 32 / sizes[0] ** 2, {"block": sizes[0]}
-        return "fp8", _BITS["MXFP8" if "MX" in algorithm else "FP8"], {}
+            return name, 8 + 32 / sizes[0] ** 2, {"block": sizes[0]}
+        return name, _BITS["FP8"], {}
     if "MIXED" in algorithm:
         return "mixed", 8.0, {}
     if method == "compressed-tensors":

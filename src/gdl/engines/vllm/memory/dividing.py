@@ -14,6 +14,9 @@ SIZES = (1, 2, 4, 8, 16)
 """Groups of GPUs that are tried."""
 LEAST_CAPABILITY = {
     "fp8": (7, 5),
+    "modelopt-fp8": (8, 0),
+    "fbgemm-fp8": (8, 0),
+    "mxfp8": (8, 0),
     "nvfp4": (7, 5),
     "mxfp4": (8, 0),
     "mixed": (7, 5),
@@ -22,7 +25,7 @@ LEAST_CAPABILITY = {
     "int8": (7, 5),
 }
 """Of formats that need more than vLLM itself, by their names in `gdl.domain.requirements`:
-`get_min_capability` of vLLM 0.32's quantization classes. fp8 and nvfp4 run as weights alone below
+`get_min_capability` of vLLM 0.33's quantization classes. fp8 and nvfp4 run as weights alone below
 8.9 and 10.0; int4 and int8 are those of compressed-tensors. gptq needs no more than vLLM."""
 LEAST_TO_QUANTIZE = {"fp8": (7, 5), "bitsandbytes": (7, 5)}
 """Of what weights are made into while they are loaded. fp8 runs as weights alone on Turing and
