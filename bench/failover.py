@@ -47,9 +47,10 @@ from gdl.domain.errors import DeployError, SshError, VerificationError
 from gdl.domain.judging import Exclusions
 from gdl.domain.offers import Exclusion, Offer, OfferQuery
 from gdl.domain.phase import Billing, Phase
-from gdl.domain.ranking import TrackRecord, rank
+from gdl.domain.ranking import rank
 from gdl.domain.session import Session
 from gdl.domain.spec import DeploymentSpec
+from gdl.domain.track_record import TrackRecord
 from gdl.orchestrator.leasing.retry import retrying
 from gdl.orchestrator.service import Orchestrator
 from gdl.settings import load

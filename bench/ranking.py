@@ -3,8 +3,9 @@
     .venv/bin/python bench/ranking.py [--offers 100000] [--rounds 12]
 
 The offers are of every type of machine that a market with 33 GPUs, 1 to 8 of each, lists. The model
-is known by its configuration, so that every type of machine gets an answer of its own. Times are
-the processor's, so that a busy machine does not count.
+is known by its configuration, so that every type of machine gets an answer of its own, and every
+offer tells what disk and traffic cost. Times are the processor's, so that a busy machine does not
+count.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import statistics
 import time
 from dataclasses import replace
 
-from gdl.domain.offers import Offer, OfferQuery
+from gdl.domain.offers import Offer, OfferQuery, OfferTerms
 from gdl.domain.ranking import Ranking
+from gdl.domain.session_price import SessionNeeds
 from gdl.engines.registry import get
 from gdl.orchestrator.leasing.model_lookup import found
 from gdl.orchestrator.leasing.requirements import fits_of, resolved
@@ -38,6 +40,9 @@ def listed(count: int) -> list[Offer]:
     made = []
     for number in range(count):
         name, vram = chance.choice(GPUS)
+        price = round(chance.uniform(0.05, 20), 3)
+        traffic, mbps = chance.choice((0.0, 0.003, 0.01, 0.02)), chance.uniform(50, 10_000)
+        terms = OfferTerms(price, 0.0002, 10, chance.uniform(50, 4000), traffic, traffic, mbps)
         made.append(
             Offer(
                 id=f"offer-{number}",
@@ -46,9 +51,11 @@ def listed(count: int) -> list[Offer]:
                 gpu_name=name,
                 gpu_count=chance.choice((1, 1, 2, 4, 8)),
                 vram_gb=float(vram),
-                price_per_hour=round(chance.uniform(0.05, 20), 3),
+                price_per_hour=price + 0.002,
                 reliability=round(chance.random(), 3),
                 cuda_version=13.0,
+                machine_id=f"machine-{number // 3}",
+                terms=terms,
             )
         )
     return made
@@ -59,7 +66,7 @@ def measured(model: str, offers: list[Offer], rounds: int) -> None:
     asked = OfferQuery(model=model, concurrency=4, max_price=15.0)
     known = resolved(engine, found(engine, model), asked)
     began = time.process_time()
-    ranking = Ranking(offers, asked)
+    ranking = Ranking(offers, asked, needs=SessionNeeds(disk_gb=70, download_gb=39.0))
     prepared = time.process_time() - began
     seconds = []
     for number in range(rounds):

@@ -263,12 +263,12 @@ async def test_experience_shows_in_the_next_ranking(tmp_path: Path, shopper: Fak
     async with quick_orchestrator(tmp_path, shopper.url, pause=0.02) as orchestrator:
         before = (await orchestrator.market.offers(OfferQuery(model="tinyllama")))[0]
         assert before.usd_per_million is None
-        assert before.session_cost == pytest.approx(0.10 * 1.1)
+        assert before.session_price == pytest.approx(0.10 * 1.1)
         await deployed(orchestrator, spec(bench=True))
     async with quick_orchestrator(tmp_path, shopper.url) as orchestrator:
         first = (await orchestrator.market.offers(OfferQuery(model="tinyllama")))[0]
         assert first.usd_per_million == pytest.approx(0.10 / 3600 / 900 * 1e6)
-        assert first.session_cost == pytest.approx(0.10, rel=0.01)
+        assert first.session_price == pytest.approx(0.10, rel=0.01)
         other = (await orchestrator.market.offers(OfferQuery(model="phi-2")))[0]
         assert other.usd_per_million is None
 

@@ -93,7 +93,7 @@ async def test_prices_of_session_and_tokens_show_where_there_is_room() -> None:
 def test_an_offer_that_costs_nothing_known_has_dashes() -> None:
     now = START + timedelta(minutes=5)
     (ranked,) = rank([offer("x", "L4", 24, 0.4, "p", fetched_at=START)], OfferQuery())
-    bare = ranked._replace(cost=ranked.cost._replace(session_cost=None))
+    bare = ranked._replace(cost=ranked.cost._replace(session_price=None))
     cells = row(bare, now).cells
     assert (cells["session"], cells["million"], cells["age"]) == ("-", "-", "5 min")
     assert dict(details(bare, now))["Listed"] == "5 min"

@@ -34,12 +34,13 @@ from gdl.domain.judging import Exclusions
 from gdl.domain.money import Balance, CostReport
 from gdl.domain.offers import Exclusion, Offer, OfferQuery, RankedOffer
 from gdl.domain.phase import Billing, Phase
-from gdl.domain.ranking import FitOf, Ranking, TrackRecord, by_total
+from gdl.domain.ranking import FitOf, Ranking, by_total
 from gdl.domain.readings import CheckRound, GpuLoad
 from gdl.domain.remedies import Remedy, RemedyKind
 from gdl.domain.session import Session, SessionStatus
 from gdl.domain.spec import DeploymentSpec
 from gdl.domain.spending import Period, SpendingReport
+from gdl.domain.track_record import TrackRecord
 from gdl.engines.registry import get
 from gdl.hub.lookup import Hub
 from gdl.orchestrator.api.model_views import ModelRow, ModelVariant, SizedModel

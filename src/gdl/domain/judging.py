@@ -96,6 +96,9 @@ class Judge:
         longest = offer.max_duration_hours
         if longest is not None and longest < self._hours:
             return "duration", f"for {longest:.0f} h at most", "", None
+        terms = offer.terms
+        if terms is not None and (most := terms.most_disk_gb) is not None and terms.disk_gb > most:
+            return "disk", f"{most:.0f} GB disk at most, {terms.disk_gb:.0f} needed", "", None
         if query.max_price is not None and offer.price_per_hour > query.max_price:
             return self._too_dear
         return None

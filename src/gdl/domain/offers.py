@@ -5,12 +5,16 @@ Units are in the names: `_gb` is 10^9 bytes as marketplaces use it, `_gib` is 2^
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
 
 from gdl.domain.requirements.allocation import Allocation
+from gdl.domain.session_price import SessionPrice
 
+ORDERS = ("session", "price")
+"""By the price of the whole session, or of an hour."""
 UNTOLD = "unknown"
 """Stands for a name that a backend does not tell, such as that of an offer's provider."""
 
@@ -103,6 +107,9 @@ class OfferQuery:
     quantization: str = ""
     hours: int | None = None
     text_only: bool = False
+    order: str = ""
+    """By what the cheapest is chosen, one of ORDERS; "": by the session's price where a market
+    tells what there is to pay beside the hours, else by the hour's."""
 
     @property
     def pinned(self) -> frozenset[str]:
@@ -116,12 +123,13 @@ def dearer(price: float, confirmed: float) -> bool:
 
 
 class OfferCost(NamedTuple):
-    """session_cost: dollars for the hours asked for and the expected set-up, usd_per_million:
-    dollars per 10^6 output tokens at the speed our own benchmarks found on such GPUs; None when
-    not known."""
+    """session_price: dollars for the whole session, usd_per_million: dollars per 10^6 output tokens
+    at the speed our own benchmarks found on such GPUs; None when not known. pricing: tells the
+    session's price in parts, for the hours asked for or others."""
 
-    session_cost: float | None = None
+    session_price: float | None = None
     usd_per_million: float | None = None
+    pricing: Callable[[Offer, float | None], SessionPrice] | None = None
 
 
 class Verdict(NamedTuple):
@@ -143,7 +151,7 @@ class RankedOffer(NamedTuple):
     `excluded` is the reason in words, or None.
 
     exclusion: provider | offer | machine | price | gpu | vram | unsuited | count | unavailable |
-    query | cuda | reliability | duration.
+    query | cuda | reliability | duration | disk.
     headroom_gb: VRAM that the model leaves free, or None when the need is not known.
     until: when an exclusion ends by itself. cause: the few words it is counted under.
     otherwise_fits: nothing but the exclusion of offer, machine or provider speaks against it.
@@ -167,8 +175,14 @@ class RankedOffer(NamedTuple):
         return self.verdict.headroom_gb
 
     @property
-    def session_cost(self) -> float | None:
-        return self.cost.session_cost
+    def session_price(self) -> float | None:
+        """Dollars from the rent request to the end; `session` tells what they are for."""
+        return self.cost.session_price
+
+    def session(self, hours: float | None = None) -> SessionPrice | None:
+        """That price in parts. hours: others than those asked for."""
+        pricing = self.cost.pricing
+        return None if pricing is None else pricing(self.offer, hours)
 
     @property
     def usd_per_million(self) -> float | None:

@@ -6,7 +6,6 @@ import gc
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from itertools import compress, repeat
 from operator import not_
 from typing import NamedTuple
@@ -15,21 +14,9 @@ from gdl.domain.judging import VRAM_TOLERANCE, Against, Exclusions, Judge
 from gdl.domain.money import dollars
 from gdl.domain.offers import Offer, OfferCost, OfferQuery, RankedOffer, Verdict
 from gdl.domain.requirements.allocation import Allocation
-
-SETUP_HOURS = 0.1
-"""From rent to serving, while our own history does not know better."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrackRecord:
-    """What our own history says. setup_hours: by provider. success: share of attempts that came to
-    serve (0-1), by machine id and by provider. tokens_per_s: output tokens a second of the model
-    asked for, by GPU name and count."""
-
-    setup_hours: Mapping[str, float] = field(default_factory=dict)
-    success: Mapping[str, float] = field(default_factory=dict)
-    tokens_per_s: Mapping[tuple[str, int], float] = field(default_factory=dict)
-
+from gdl.domain.session_price import NOTHING_KNOWN, SessionNeeds
+from gdl.domain.session_pricing import SessionPricing
+from gdl.domain.track_record import TrackRecord
 
 _NONE = TrackRecord()
 
@@ -79,18 +66,21 @@ class Ranking:
         cpu_allowed: bool = False,
         hours: float = 1.0,
         track_record: TrackRecord | None = None,
+        needs: SessionNeeds = NOTHING_KNOWN,
     ) -> None:
+        """needs: of the model, for the price of the session and for disks made to order."""
         known = track_record or _NONE
         judge = Judge(query, exclusions or Exclusions(), cpu_allowed=cpu_allowed, hours=hours)
-        setup, speed = known.setup_hours, known.tokens_per_s
+        pricing, speed = SessionPricing(hours, needs, known), known.tokens_per_s
+        in_parts = pricing.price
         numbers: dict[tuple[str, int, float], int] = {}
         groups: dict[_Alike, int] = {}
-        self._offers = _in_order(offers, known)
+        self._offers, prices = _in_order(offers, query, needs, pricing, known)
         self._types: list[Offer] = []
         """One offer of each type of machine."""
         self._costs: list[OfferCost] = []
         self._group_of: list[int] = []
-        for offer in self._offers:
+        for offer, cost in zip(self._offers, prices, strict=True):
             kind = (offer.gpu_name, offer.gpu_count, offer.vram_gb)
             number = numbers.setdefault(kind, len(numbers))
             if number == len(self._types):
@@ -99,8 +89,7 @@ class Ranking:
             if speed:
                 rate = speed.get((offer.gpu_name, offer.gpu_count))
                 per_million = price / (rate * 3600) * 1e6 if rate else None
-            cost = price * (hours + setup.get(offer.provider, SETUP_HOURS))
-            self._costs.append(OfferCost(cost, per_million))
+            self._costs.append(OfferCost(cost, per_million, in_parts))
             whom, before, after = judge.whom(offer), judge.before(offer), judge.after(offer)
             excluded = whom is not None and whom[0] != "query"
             only_whom = excluded and before is None and after is None
@@ -171,10 +160,11 @@ def rank(
     cpu_allowed: bool = False,
     hours: float = 1.0,
     track_record: TrackRecord | None = None,
+    needs: SessionNeeds = NOTHING_KNOWN,
 ) -> list[RankedOffer]:
     """Suitable offers first, cheapest first (ties: reliability, then our track record, then id);
     then the excluded ones, in the same order. `needed_vram_gb` is for all GPUs of a machine
-    together, `hours` what is to be reserved."""
+    together, `hours` what is to be reserved, `needs` for the price of the session."""
     made = Ranking(
         offers,
         query,
@@ -182,30 +172,49 @@ def rank(
         cpu_allowed=cpu_allowed,
         hours=hours,
         track_record=track_record,
+        needs=needs,
     )
     return made.ranked(by_total(needed_vram_gb))
 
 
-def _in_order(offers: Iterable[Offer], known: TrackRecord) -> list[Offer]:
-    """By price and reliability; what is equal in both by our track record, then by id."""
+def _in_order(
+    offers: Iterable[Offer],
+    query: OfferQuery,
+    needs: SessionNeeds,
+    pricing: SessionPricing,
+    known: TrackRecord,
+) -> tuple[list[Offer], list[float]]:
+    """With the disk that the model needs, and what the session costs on each. By price and
+    reliability; what is equal in both by our track record, then by id."""
+    disk = needs.disk_gb
+    made = [offer.with_disk(disk) for offer in offers] if disk else list(offers)
+    prices = list(map(pricing.total, made))
+    # Where the market tells what else there is to pay, the hour's price alone says little.
+    by_session = query.order == "session" or (
+        not query.order and disk > 0 and any(offer.terms is not None for offer in made)
+    )
     # Numbers keep offers out of the comparisons.
     keyed = [
-        (offer.price_per_hour, -(offer.reliability or 0.0), number, offer)
-        for number, offer in enumerate(offers)
+        (
+            prices[number] if by_session else offer.price_per_hour,
+            -(offer.reliability or 0.0),
+            number,
+        )
+        for number, offer in enumerate(made)
     ]
     keyed.sort()
-    rows = [entry[3] for entry in keyed]
+    order = [entry[2] for entry in keyed]
     start = 0
     for end in range(1, len(keyed) + 1):
         first = keyed[start]
         if end < len(keyed) and keyed[end][0] == first[0] and keyed[end][1] == first[1]:
             continue
         if end - start > 1:
-            rows[start:end] = sorted(
-                rows[start:end], key=lambda o: (-_success(known.success, o), o.id)
+            order[start:end] = sorted(
+                order[start:end], key=lambda n: (-_success(known.success, made[n]), made[n].id)
             )
         start = end
-    return rows
+    return [made[number] for number in order], [prices[number] for number in order]
 
 
 def _success(success: Mapping[str, float], offer: Offer) -> float:
@@ -223,6 +232,7 @@ _COUNTED = {
     "cuda": "with too old a driver",
     "reliability": "not reliable enough",
     "duration": "not for so many hours",
+    "disk": "with too small a disk",
     "provider": "from excluded providers",
     "machine": "on excluded machines",
     "offer": "already failed",
@@ -274,6 +284,8 @@ def _what_helps(rows: list[RankedOffer]) -> str:
         hints.append("deploy again: what failed is excluded from this deployment only")
     if not hints and any(r.exclusion == "vram" for r in rows):
         hints.append("choose a smaller model, or allow several GPUs")
+    if not hints and any(r.exclusion == "disk" for r in rows):
+        hints.append("choose a smaller model, or another variant of it")
     if not hints and any(r.exclusion == "unsuited" for r in rows):
         hints.append("take an offer with newer GPUs, or choose another variant of the model")
     return " or ".join(hints) or "loosen the filters"

@@ -32,7 +32,7 @@ _NUMBERS: dict[str, Callable[[RankedOffer], float | None]] = {
     "rel": lambda r: None if r.offer.reliability is None else r.offer.reliability * 100,
     "conf": lambda r: None if r.offer.confidence is None else r.offer.confidence * 100,
     "fit": lambda r: r.headroom_gb,
-    "session": lambda r: r.session_cost,
+    "session": lambda r: r.session_price,
     "million": lambda r: r.usd_per_million,
 }
 _WORDS: dict[str, Callable[[RankedOffer], str]] = {
@@ -46,7 +46,7 @@ FIELDS = (*_WORDS, *_NUMBERS)
 
 SORTS: dict[str, Callable[[RankedOffer], float | str]] = {
     "price": lambda r: r.offer.price_per_hour,
-    "session": lambda r: _or_last(r.session_cost),
+    "session": lambda r: _or_last(r.session_price),
     "million": lambda r: _or_last(r.usd_per_million),
     "gpu": lambda r: f"{_squash(r.offer.gpu_name)} {r.offer.gpu_count:03}",
     "vram": lambda r: r.offer.total_vram_gb,

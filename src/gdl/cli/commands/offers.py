@@ -112,7 +112,7 @@ def _plain(row: RankedOffer) -> dict[str, Any]:
         "exclusion": row.exclusion,
         "headroom_gb": row.headroom_gb,
         "excluded_until": to_plain(row.until),
-        "session_cost": row.session_cost,
+        "session_cost": row.session_price,
         "usd_per_million": row.usd_per_million,
     }
 
@@ -141,7 +141,7 @@ def _cells(row: RankedOffer, speeds: bool) -> tuple[str, ...]:
     per_million = "" if row.usd_per_million is None else dollars(row.usd_per_million)
     return (
         hourly(offer.price_per_hour),
-        "" if row.session_cost is None else dollars(row.session_cost),
+        "" if row.session_price is None else dollars(row.session_price),
         *((per_million,) if speeds else ()),
         machine(offer, offer.vram_gb),
         "" if row.headroom_gb is None else f"{row.headroom_gb:+.0f} GB",

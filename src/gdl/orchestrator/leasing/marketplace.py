@@ -15,7 +15,8 @@ from gdl.domain.judging import Exclusions
 from gdl.domain.model import Model
 from gdl.domain.money import CostReport
 from gdl.domain.offers import Exclusion, Offer, OfferQuery, RankedOffer
-from gdl.domain.ranking import Ranking, TrackRecord, by_total
+from gdl.domain.ranking import Ranking, by_total
+from gdl.domain.track_record import TrackRecord
 from gdl.engines.base import Engine, EngineResolver
 from gdl.journal import exclusions as remembered
 from gdl.journal.store import Journal

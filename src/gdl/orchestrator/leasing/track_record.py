@@ -6,7 +6,7 @@ import time
 from collections import defaultdict
 from statistics import median
 
-from gdl.domain.ranking import TrackRecord
+from gdl.domain.track_record import TrackRecord
 from gdl.journal import history
 from gdl.journal.history import PastAttempt
 from gdl.journal.store import Journal

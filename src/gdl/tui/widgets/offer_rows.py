@@ -44,7 +44,7 @@ def row(ranked: RankedOffer, now: datetime, *, marked: bool = False) -> Row:
     cells = {
         "mark": f"{MARKED if marked else ' '}{_mark(ranked)}",
         "price": price(offer.price_per_hour),
-        "session": _amount(ranked.session_cost),
+        "session": _amount(ranked.session_price),
         "million": _amount(ranked.usd_per_million),
         "gpu": gpus(offer),
         "vram": f"{offer.vram_gb:.0f} GB" if offer.gpu_count else "-",
@@ -113,7 +113,7 @@ def details(ranked: RankedOffer, now: datetime) -> list[tuple[str, Text | str]]:
         ("Offer", plain(offer.id, 200)),
         ("Provider", plain(offer.provider, 100)),
         ("Price", hourly(offer.price_per_hour)),
-        ("Whole session", _amount(ranked.session_cost)),
+        ("Whole session", _amount(ranked.session_price)),
         ("1M tokens", _amount(ranked.usd_per_million)),
         ("GPU", gpus(offer)),
         ("VRAM", f"{offer.vram_gb:.0f} GB each, {offer.total_vram_gb:.0f} GB together"),
