@@ -144,10 +144,13 @@ class Preview:
 
 class Memory(Protocol):
     """What an engine takes of GPUs and disk for a model. disk_gb: of the installed engine, with
-    space for its download."""
+    space for its download. download_gb: what is fetched to install it."""
 
     @property
     def disk_gb(self) -> float: ...
+
+    @property
+    def download_gb(self) -> float: ...
 
     def needed(
         self, shape: ModelShape, *, context: int = CONTEXT, sequences: int = CONCURRENCY

@@ -24,6 +24,7 @@ class MemoryModel:
     utilization: share of the GPUs' memory that it claims, 0-1. fixed_gb: whatever the model is.
     activation_share: of the weights. sequence_gb: for each sequence, however long. cache_bytes:
     per number in the KV cache. disk_gb: of the installed engine, with space for its download.
+    download_gb: what is fetched to install it.
     """
 
     utilization: float = 1.0
@@ -32,6 +33,7 @@ class MemoryModel:
     sequence_gb: float = 0.0
     cache_bytes: float = 2.0
     disk_gb: float = 1.0
+    download_gb: float = 0.5
 
     def needed(
         self, shape: ModelShape, *, context: int = CONTEXT, sequences: int = CONCURRENCY

@@ -16,6 +16,7 @@ from gdl.domain.model import Model
 from gdl.domain.money import CostReport
 from gdl.domain.offers import Exclusion, Offer, OfferQuery, RankedOffer
 from gdl.domain.ranking import Ranking, by_total
+from gdl.domain.session_price import SessionNeeds
 from gdl.domain.track_record import TrackRecord
 from gdl.engines.base import Engine, EngineResolver
 from gdl.journal import exclusions as remembered
@@ -24,7 +25,7 @@ from gdl.orchestrator.api.model_views import ModelRow, ModelVariant, SizedModel
 from gdl.orchestrator.api.read_only import changing
 from gdl.orchestrator.leasing.model_index import ModelIndex
 from gdl.orchestrator.leasing.model_lookup import ModelLookup
-from gdl.orchestrator.leasing.requirements import fits_of, resolved, sized
+from gdl.orchestrator.leasing.requirements import fits_of, resolved, session_needs, sized
 from gdl.orchestrator.leasing.track_record import TrackRecords
 from gdl.settings import Settings
 
@@ -105,13 +106,16 @@ class Marketplace:
         excluded: Sequence[Exclusion] = (),
         included: set[str] | frozenset[str] = frozenset(),
         arguments: Sequence[str] = (),
+        disk_gb: int | None = None,
     ) -> list[RankedOffer]:
         """Those offers, ranked for the model on that engine. excluded: besides those that
         are in force for everybody; included: providers that no exclusion holds for; arguments: of
-        the deployment's own server."""
-        fits = by_total(None)
+        the deployment's own server; disk_gb: to ask for, where that is more than the model
+        needs."""
+        fits, needs = by_total(None), SessionNeeds(disk_gb or 0)
         if model is not None:
             fits = fits_of(engine, model, query, self._settings, arguments)
+            needs = session_needs(engine, model, query, self._settings, disk_gb)
         across = await self.exclusions()
         in_force = [
             x for x in (*across, *excluded) if x.kind != "provider" or x.key not in included
@@ -122,7 +126,7 @@ class Marketplace:
             min_cuda=query.min_cuda or engine.least_cuda(self._settings, model, query),
         )
         record = await self._track_records.of(None if model is None else model.served_name)
-        return self._ranking(offers, query, in_force, hours, record).ranked(fits)
+        return self._ranking(offers, query, in_force, hours, record, needs).ranked(fits)
 
     def _ranking(
         self,
@@ -131,10 +135,11 @@ class Marketplace:
         in_force: Sequence[Exclusion],
         hours: int,
         record: TrackRecord,
+        needs: SessionNeeds,
     ) -> Ranking:
         """The last one again when only the load is another: sliders ask for many in a row."""
         plain = replace(query, model=None, context=None, concurrency=None)
-        asked = (plain, tuple(in_force), hours, record)
+        asked = (plain, tuple(in_force), hours, record, needs)
         kept = self._kept
         rows = tuple(offers)
         if kept is not None and kept[0] == rows and kept[1] == asked:
@@ -146,6 +151,7 @@ class Marketplace:
             cpu_allowed=self._backend.traits.cpu_allowed,
             hours=hours if self._backend.traits.bills else 0,
             track_record=record,
+            needs=needs,
         )
         self._kept = rows, asked, made
         return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -92,7 +93,7 @@ class Renter:
                 self._consumer_id,
                 deployment.spec.hours,
                 deployment.model.location,
-                deployment.disk_gb,
+                _disk_gb(deployment, offer),
                 deployment.spec.engine,
                 deployment.engine.info.log_title,
             ),
@@ -277,6 +278,13 @@ class Renter:
         if not self._backend.traits.bills:
             return set()
         return {session.id for session in await self._backend.sessions()}
+
+
+def _disk_gb(deployment: Deployment, offer: Offer) -> int | None:
+    """As much as the price of the offer includes, where disks are made to order."""
+    if deployment.disk_gb is not None or offer.terms is None:
+        return deployment.disk_gb
+    return math.ceil(offer.terms.disk_gb) or None
 
 
 def _surely_not(error: BackendRefused) -> bool:

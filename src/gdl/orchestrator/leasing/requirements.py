@@ -16,6 +16,7 @@ from gdl.domain.requirements.fit import together
 from gdl.domain.requirements.gpus import of_listing
 from gdl.domain.requirements.of_facts import architecture_of
 from gdl.domain.requirements.shape import CONCURRENCY, CONTEXT, Need, quantized
+from gdl.domain.session_price import SessionNeeds
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines.base import Engine
 from gdl.orchestrator.api.model_views import SizedModel
@@ -71,6 +72,27 @@ def needed_of(engine: Engine, model: Model, query: OfferQuery, settings: Setting
     if model.shape is None:
         return None
     return engine.memory.needed(model.shape, context=load.context, sequences=load.sequences)
+
+
+def session_needs(
+    engine: Engine,
+    model: Model,
+    query: OfferQuery,
+    settings: Settings,
+    disk_gb: int | None = None,
+) -> SessionNeeds:
+    """What a resolved model makes a rented machine hold and fetch. disk_gb: to hold at least.
+    Raises UsageError for a configuration that cannot be read."""
+    need = needed_of(engine, model, query, settings)
+    disk = max(0 if need is None else need.disk_gb, disk_gb or 0)
+    if need is None or model.source == "path":
+        return SessionNeeds(disk)
+    fetched = 0.0
+    if model.facts is not None and model.facts.download_bytes:
+        fetched = model.facts.download_bytes / 1e9
+    elif model.shape is not None:
+        fetched = model.shape.files_gb
+    return SessionNeeds(disk, fetched + engine.memory.download_gb)
 
 
 def answers(

@@ -17,6 +17,7 @@ from gdl.journal.store import Journal
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.leasing.excluding import Excluding
 from gdl.orchestrator.leasing.marketplace import Marketplace
+from gdl.orchestrator.leasing.requirements import session_needs
 from gdl.orchestrator.leasing.retry import LONGEST_S, retrying
 from gdl.orchestrator.leasing.spending import refuse_over_limit
 from gdl.orchestrator.leasing.spending_caps import SpendingCaps
@@ -101,6 +102,7 @@ class OfferSelection:
             engine=deployment.engine,
             hours=deployment.spec.hours,
             arguments=deployment.spec.engine_args,
+            disk_gb=deployment.disk_gb,
             excluded=excluded,
             included=deployment.exclusions.included
             - {x.key for x in excluded if x.scope == "aside"},
@@ -146,12 +148,17 @@ class OfferSelection:
         return found
 
     async def _fresh(self, deployment: Deployment, query: OfferQuery) -> Sequence[Offer]:
-        return await retrying(
+        """As they cost with the disk that the model needs."""
+        offers = await retrying(
             lambda: self._backend.offers(query),
             deployment.progress,
             limit_s=min(LONGEST_S, self._settings.timeouts.session),
             reached=deployment.attempt > 0,
         )
+        disk_gb = session_needs(
+            deployment.engine, deployment.model, query, self._settings, deployment.disk_gb
+        ).disk_gb
+        return [offer.with_disk(disk_gb) for offer in offers] if disk_gb else offers
 
     @staticmethod
     def _allowing(deployment: Deployment) -> OfferQuery:

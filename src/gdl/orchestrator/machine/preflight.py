@@ -153,16 +153,17 @@ async def judge(
             runner,
             facts,
             deployment.engine.probe.index_page,
-            _to_fetch_gb(deployment.model, facts),
+            _to_fetch_gb(deployment, facts),
             limit_s,
         )
     for line in worth_knowing(facts, offer, rented=rented):
         await deployment.note(line, "warning")
 
 
-def _to_fetch_gb(model: Model, facts: HostFacts) -> float:
-    """Packages (some 5 GB packed, with CUDA) and weights, less what is there."""
-    packages = 0.0 if facts.engine.installed else 5.0
+def _to_fetch_gb(deployment: Deployment, facts: HostFacts) -> float:
+    """Packages and weights, less what is there."""
+    model = deployment.model
+    packages = 0.0 if facts.engine.installed else deployment.engine.memory.download_gb
     if model.shape is None or model.source != "hub":
         return packages
     return packages + max(model.shape.files_gb - facts.model_gib * 1.073741824, 0.0)

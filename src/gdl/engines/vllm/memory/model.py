@@ -21,12 +21,15 @@ from gdl.engines.vllm.memory.specs import specs_of
 
 _DISK_GB = 20.0
 """With torch and the CUDA libraries, unpacked."""
+_DOWNLOAD_GB = 8.0
+"""The same, packed: what package indexes send for vLLM on a GPU."""
 _GUESS = MemoryModel(
     utilization=0.9,
     # Activations, CUDA context and graphs.
     fixed_gb=1.2,
     activation_share=0.10,
     disk_gb=_DISK_GB,
+    download_gb=_DOWNLOAD_GB,
 )
 """For a model of which only the size is known."""
 
@@ -39,6 +42,7 @@ class VllmMemory:
     """Stateless."""
 
     disk_gb = _DISK_GB
+    download_gb = _DOWNLOAD_GB
 
     def needed(
         self, shape: ModelShape, *, context: int = CONTEXT, sequences: int = CONCURRENCY
