@@ -9,6 +9,7 @@ from pathlib import Path
 import asyncssh
 
 from gdl.domain.errors import HostKeyChanged, UsageError
+from gdl.domain.secret import Secret
 
 _HOST_KEY_ALGORITHMS = (
     "ssh-ed25519",
@@ -40,6 +41,18 @@ def load_key(file: Path) -> asyncssh.SSHKey:
         raise UsageError(
             f"{file} is not a private key that can be read", "an OpenSSH or PEM key is expected"
         ) from None
+
+
+def new_key(comment: str) -> Secret:
+    """An Ed25519 private key in OpenSSH's form, without a passphrase."""
+    key = asyncssh.generate_private_key("ssh-ed25519", comment=comment)
+    return Secret(key.export_private_key("openssh").decode())
+
+
+def public_part(file: Path) -> str:
+    """The line for `authorized_keys` of the private key in a file. Raises UsageError when it
+    cannot be used."""
+    return load_key(file).export_public_key("openssh").decode().strip()
 
 
 def host_key_algorithms(pinned: asyncssh.SSHKey | None) -> list[str]:

@@ -1,9 +1,9 @@
 """After a rent request whose answer is not known: find out whether it made a machine.
 
-The backend's sessions do not say which request made them. What is new in its list since before the
-request, has no place in the journal and fits the offer is ours, as long as no other request of the
-same consumer is under way; while one is, it is waited for. What is new and does not fit is left
-alone, and said to be in doubt.
+Where a backend keeps labels, the request's own label says. Elsewhere, what is new in its list since
+before the request, has no place in the journal and fits the offer is ours, as long as no other
+request of the same consumer is under way; while one is, it is waited for. What is new and does not
+fit is left alone, and said to be in doubt.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from gdl.journal import ledger
 from gdl.journal.store import Journal
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.leasing import process_liveness
+from gdl.orchestrator.leasing.labelled import LATE_ROW_S, LabelledRents, cannot_tell, uncertain
 from gdl.orchestrator.leasing.release_proof import Evidence, explained, unconfirmed, what_to_do
 from gdl.orchestrator.leasing.release_record import with_evidence
 from gdl.orchestrator.leasing.releasing import Releaser
@@ -36,8 +37,6 @@ from gdl.orchestrator.leasing.retry import retrying
 from gdl.settings import Settings
 
 _CLOCKS_DIFFER = timedelta(minutes=2)
-_LATE_ROW_S = 10.0
-"""How long after a missing answer a session may still turn up in the list."""
 MAY_BE_MADE = "a machine may have been made all the same"
 _FOUND = "it is in the backend's list, though the request was not answered; nobody has its key"
 _LOOK = "look at the marketplace's own console, then run `gdl-tui sessions`"
@@ -75,6 +74,7 @@ class AmbiguousRents:
         self._settings = settings
         self._releaser = releaser
         self._clock = clock
+        self.labelled = LabelledRents(backend, settings, releaser, clock)
 
     async def resolve(
         self,
@@ -85,27 +85,24 @@ class AmbiguousRents:
         why: GdlError,
         *,
         late: bool = True,
-        uncertain: bool | None = None,
+        broken: bool | None = None,
     ) -> bool:
-        """Find out what the request has made. Its key is lost, so that is destroyed. Whether
+        """Find out what the request has made, and destroy that, as its key is lost. Whether
         nothing of it is left for certain; else it is among the deployment's doubts. late: a
-        session may still turn up. uncertain: a machine may have been made whose session failed;
+        session may still turn up. broken: a machine may have been made whose session failed;
         None: as `late`. Raises ReleaseUnconfirmed when it cannot be found out."""
         if not self._backend.traits.bills:
             await self.forget(deployment, rental, why=why.message)
             return True
         await deployment.progress(f"{why.message}: asking whether a machine exists")
-        # From here on no answer is expected: other processes need not wait for one.
-        rental = replace(rental, billing=Billing.UNKNOWN)
-        entry = ledger.entry(rental, LedgerKind.RENT_UNCERTAIN, self._clock(), why.message)
-        await deployment.record.note(rental, entry)
+        rental = await uncertain(deployment, rental, why.message, self._clock())
         try:
             found = await self._named(why)
             if not found:
                 found = await self._find(deployment, rental, offer, before, late)
             proven = [await self._destroy(deployment, rental, session) for session in found]
-            uncertain = late if uncertain is None else uncertain
-            if uncertain and not found and (row := await self._broken(rental, offer, before)):
+            broken = (late if broken is None else broken) and not self.labelled.kept(rental)
+            if broken and not found and (row := await self._broken(rental, offer, before)):
                 await self._made_without_answer(deployment, rental, row)
                 return False
         except ReleaseUnconfirmed as error:
@@ -126,7 +123,7 @@ class AmbiguousRents:
             sessions = await self._backend.sessions()
             rentals = await self._journal.rentals(self._backend.name, self._backend.service_url)
         except GdlError as error:
-            raise _cannot_tell(error) from None
+            raise cannot_tell(error) from None
         taken = {r.session_id for r in rentals if r.session_id}
         new = (s for s in sessions if s.id not in before | taken and s.terminal)
         return next((s for s in new if fits(s, offer) and may_be_made(s)), None)
@@ -171,6 +168,8 @@ class AmbiguousRents:
         self, deployment: Deployment, rental: Rental, offer: Offer, before: set[str], late: bool
     ) -> tuple[Session, ...]:
         """Raises ReleaseUnconfirmed when the list cannot be had, or cannot be told apart."""
+        if self.labelled.kept(rental):
+            return await self.labelled.find(deployment, rental, late=late)
         timeouts = self._settings.timeouts
         started = time.monotonic()
         pauses = Backoff(0.2, 2.0, growth=RETRYING)
@@ -179,7 +178,7 @@ class AmbiguousRents:
             waited = time.monotonic() - started
             if sight.certain:
                 return sight.found
-            no_more = not late or waited >= min(_LATE_ROW_S, timeouts.session / 10)
+            no_more = not late or waited >= min(LATE_ROW_S, timeouts.session / 10)
             if no_more and not sight.found and not (late and sight.strange):
                 return ()
             busy = sight.in_flight if sight.found else sight.others or not no_more
@@ -200,7 +199,7 @@ class AmbiguousRents:
             )
             rentals = await self._journal.rentals(self._backend.name, self._backend.service_url)
         except GdlError as error:
-            raise _cannot_tell(error) from None
+            raise cannot_tell(error) from None
         others = [r for r in rentals if r.intent_id != rental.intent_id]
         taken = {r.session_id for r in others if r.session_id}
         new = [s for s in sessions if s.id not in before | taken and not s.terminal]
@@ -287,12 +286,6 @@ def may_be_made(session: Session) -> bool:
     """Whether a session that failed may have a machine all the same: one that nobody has told of,
     or one of which its backend has lost sight. Nobody has asked for its end."""
     return session.status is SessionStatus.FAILED and not made_nothing(session.error or "")
-
-
-def _cannot_tell(error: GdlError) -> ReleaseUnconfirmed:
-    return ReleaseUnconfirmed(
-        f"a machine may have been rented, and that cannot be found out: {error.message}", _LOOK
-    )
 
 
 def _undecided(sessions: Iterable[Session]) -> ReleaseUnconfirmed:

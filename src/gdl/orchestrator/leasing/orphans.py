@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from gdl.backends.base import Backend
+from gdl.backends.base import Backend, FindsByLabel, ProvesAbsence
 from gdl.domain.errors import GdlError, SessionGone
 from gdl.domain.judging import alike
 from gdl.domain.ledger import LedgerKind
@@ -19,8 +19,9 @@ from gdl.journal import ledger
 from gdl.journal.store import DeploymentRow, Journal
 from gdl.orchestrator.leasing import process_liveness
 from gdl.orchestrator.leasing.ambiguous import MAY_BE_MADE, may_be_made
+from gdl.orchestrator.leasing.release_record import record_of
 from gdl.orchestrator.leasing.releasing import Releaser
-from gdl.orchestrator.leasing.rental_key import answered_by
+from gdl.orchestrator.leasing.rental_key import answered_by, forget_key
 from gdl.settings import Settings
 
 _CLOCKS_DIFFER = timedelta(minutes=2)
@@ -28,6 +29,7 @@ _MOST_REQUESTS = 5
 """How often an end is asked for that is never proven."""
 _FOUND = "the program that asked is gone; the backend lists what fits its request"
 _NOTHING_CAME = "the program that asked is gone, and the backend lists nothing that came of it"
+_MADE_LATE = "its label says that a request of ours has made it, later than was expected"
 _LATE = timedelta(seconds=60)
 """A request younger than this may still be at work in the backend."""
 
@@ -53,17 +55,29 @@ class Orphans:
         asked for when they are needed. Raises GdlError when journal or backend cannot be asked."""
         if not self._backend.traits.bills:
             return []
+        by_label = isinstance(self._backend, FindsByLabel)
+        if listed is None and by_label and await self._mine():
+            listed = await self._backend.sessions()
+        if listed is not None and by_label:
+            await self._made_late(listed)
         left = await self._left_open()
         unanswered = [r for r in left if r.session_id is None]
-        unproven = [r for r in left if r.session_id is not None and r.release_requests]
-        if listed is None and (unanswered or unproven):
+        # Where absence can be proven, an end that nobody here has asked for is found out, too.
+        proves = isinstance(self._backend, ProvesAbsence)
+        unproven = [r for r in left if r.session_id is not None and (r.release_requests or proves)]
+        if listed is None and (unanswered or (unproven and not proves)):
             listed = await self._backend.sessions()
         sessions = listed or ()
         if unproven:
             by_id = {s.id: s for s in sessions}
             proven = [await self._proven(rental, by_id) for rental in unproven]
             left = await self._left_open() if any(proven) else left
-        if unanswered:
+        if unanswered and isinstance(self._backend, FindsByLabel):
+            for rental in unanswered:
+                made = await self._backend.labelled(rental.label) if rental.label else ()
+                await self._settle(rental, list(made))
+            left = await self._left_open()
+        elif unanswered:
             rentals = await self._mine()
             taken = {r.session_id for r in rentals if r.session_id}
             dead = {r.intent_id for r in unanswered}
@@ -93,12 +107,30 @@ class Orphans:
         """Whether an end that was asked for is proven by now, without asking again."""
         assert rental.session_id is not None
         session = listed.get(rental.session_id)
+        if isinstance(self._backend, ProvesAbsence):
+            return session is None and await self._releaser.look_again(rental, None)
         if session is None:
             try:
                 session = await self._backend.session(rental.session_id)
             except SessionGone:
                 session = None
         return await self._releaser.look_again(rental, session)
+
+    async def _made_late(self, listed: Sequence[Session]) -> None:
+        """What requests of ours have made after they were given up, or beside what they were known
+        to have made: their labels tell. It is looked after from here on."""
+        rentals = await self._mine()
+        taken = {r.session_id for r in rentals if r.session_id}
+        waiting = {r.label for r in rentals if r.session_id is None and r.open}
+        ours = {r.label: r for r in rentals if r.label and r.label not in waiting}
+        for session in listed:
+            rental = ours.get(session.label)
+            if rental is None or session.id in taken:
+                continue
+            found = record_of(session, self._backend, self._clock())
+            if rental.session_id is None:
+                found = await answered_by(rental, session, self._settings.keys_dir)
+            await self._write(found, LedgerKind.RENTED, _MADE_LATE, session)
 
     async def _left_open(self) -> list[Rental]:
         """Open rentals of this backend whose deployment neither runs nor was kept on purpose."""
@@ -130,7 +162,9 @@ class Orphans:
         """A request without an answer: made nothing, made one session, or nobody can say. The
         id of that one session."""
         fitting = [s for s in sessions if self._may_be(s, rental)]
-        may_be = [s for s in fitting if not s.terminal]
+        # What bears a label bills as long as it is listed, whatever its state.
+        sure = isinstance(self._backend, FindsByLabel)
+        may_be = [s for s in fitting if sure or not s.terminal]
         broken = [s for s in fitting if may_be_made(s)]
         if not may_be and broken:
             why = f"its rent request was cut off or failed ({broken[0].error}): {MAY_BE_MADE}"
@@ -141,8 +175,9 @@ class Orphans:
             if self._clock() - rental.requested_at > _LATE:
                 rental = replace(rental, billing=Billing.NONE)
                 await self._write(rental, LedgerKind.NOT_RENTED, _NOTHING_CAME)
+                await forget_key(self._settings.keys_dir, rental)
             return None
-        if len(may_be) > 1:
+        if len(may_be) > 1 and not sure:
             return None
         rental = await answered_by(rental, may_be[0], self._settings.keys_dir)
         why = f"{_FOUND}; its key is {'here' if rental.key_file else 'lost'}"
@@ -157,6 +192,8 @@ class Orphans:
         await self._journal.save(rental, ledger.statement(entry))
 
     def _may_be(self, session: Session, rental: Rental) -> bool:
+        if isinstance(self._backend, FindsByLabel):
+            return bool(rental.label) and session.label == rental.label
         if not alike(session.provider, rental.provider):
             return False
         if session.created_at is None:

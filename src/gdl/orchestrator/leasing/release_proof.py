@@ -31,6 +31,8 @@ class Evidence:
     all of it was waited for. after: the session at the last look; gone: the backend does not know
     it any more. reserved_over: its time was over. earlier_doubt: why an earlier look at it, when it
     was over already, proved nothing.
+    listed: whether a marketplace that can prove absence has it in its full list; None: nobody was
+    asked that. Nothing else counts then: there, what has stopped still bills.
     """
 
     seen: bool = False
@@ -47,6 +49,7 @@ class Evidence:
     gone: bool = False
     reserved_over: bool = False
     earlier_doubt: str = ""
+    listed: bool | None = None
 
     def look(self, session: Session) -> None:
         """One look at the session, in the order in which they are made."""
@@ -59,6 +62,8 @@ class Evidence:
     @property
     def over(self) -> bool:
         """Whether the backend says that the session is over."""
+        if self.listed is not None:
+            return not self.listed
         return self.gone or (self.after is not None and self.after.terminal)
 
 
@@ -72,6 +77,8 @@ class Verdict:
 
 def judge(evidence: Evidence) -> Verdict:
     """What the evidence proves, for a backend that bills."""
+    if evidence.listed is False:
+        return Verdict(True, "the marketplace's full list has neither it nor its label")
     if not evidence.over:
         return Verdict(False, _still(evidence))
     if not evidence.answered and not evidence.requested_before:

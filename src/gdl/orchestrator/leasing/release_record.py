@@ -57,7 +57,8 @@ def with_requests_of(rental: Rental, written: Rental) -> Rental:
 
 
 def record_of(session: Session, backend: Backend, now: datetime) -> Rental:
-    """A rental for a session that the journal does not know."""
+    """A rental for a session that the journal does not know. Without its label, which may be one
+    that others use."""
     return Rental(
         intent_id=uuid.uuid4().hex,
         deployment_id="",

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 
-from gdl.backends.base import Backend
+from gdl.backends.base import Backend, FindsByLabel, ProvesAbsence
 from gdl.domain.backoff import Backoff
 from gdl.domain.errors import BackendRefused, GdlError, SessionGone
 from gdl.domain.session import Session, SessionStatus
@@ -22,6 +22,8 @@ _LONGEST_RETRY_AFTER_S = 60.0
 _STUCK_S = 45.0
 """How long a session may be stopping after its end was asked for and that was answered."""
 _STUCK_TIMES = 2
+_ASK_AGAIN_S = 10.0
+"""How long a marketplace may list a machine as it was after its end was asked for."""
 _SAY_AGAIN_S = 4.0
 _TURN_S = 0.5
 _MACHINE_SHOWS_S = 75.0
@@ -85,11 +87,18 @@ class ReleaseRequests:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def bring_about(self, session_id: str, evidence: Evidence, tell: Tell | None) -> None:
+    async def bring_about(
+        self, session_id: str, evidence: Evidence, tell: Tell | None, label: str = ""
+    ) -> None:
         """Ask until the backend says that the session is over, or until asking is of no more use,
-        at the most for `timeouts.release`. What was seen is in the evidence. No GdlError."""
+        at the most for `timeouts.release`. What was seen is in the evidence. label: whatever else
+        bears it is to end, too. No GdlError."""
         wait = _Wait(session_id, self._settings.timeouts.release, tell)
-        work = asyncio.ensure_future(self._ask(session_id, evidence, wait))
+        if isinstance(self._backend, ProvesAbsence):
+            ending = self._until_absent(self._backend, session_id, label, evidence, wait)
+        else:
+            ending = self._ask(session_id, evidence, wait)
+        work = asyncio.ensure_future(ending)
         try:
             while not work.done() and wait.left_s > 0:
                 await asyncio.wait({work}, timeout=min(_TURN_S, max(wait.left_s, 0.01)))
@@ -140,6 +149,52 @@ class ReleaseRequests:
                 retry_after = error.retry_after or 0.0 if isinstance(error, BackendRefused) else 0.0
                 await wait.on(f"{error.message}, asking again")
             await asyncio.sleep(pauses.at_least(min(retry_after, _LONGEST_RETRY_AFTER_S)))
+
+    async def _until_absent(
+        self,
+        market: ProvesAbsence,
+        session_id: str,
+        label: str,
+        evidence: Evidence,
+        wait: _Wait,
+    ) -> None:
+        """Where what has stopped still bills: until neither the session nor its label is in the
+        marketplace's full list."""
+        pauses = Backoff(0.2, 5.0, jitter=(0.8, 1.2))
+        answered_at = 0.0
+        while True:
+            retry_after = 0.0
+            try:
+                if not answered_at:
+                    await self._request(session_id, evidence, wait)
+                    answered_at = time.monotonic()
+                evidence.listed = not await market.absent(session_id, label)
+                if not evidence.listed:
+                    return
+                evidence.trouble = ""
+                await self._still_listed(session_id, label, evidence, wait)
+                if time.monotonic() - answered_at > _ASK_AGAIN_S:
+                    answered_at = 0.0
+            except GdlError as error:
+                evidence.trouble, answered_at = error.message, 0.0
+                retry_after = error.retry_after or 0.0 if isinstance(error, BackendRefused) else 0.0
+                await wait.on(f"{error.message}, asking again")
+            await asyncio.sleep(pauses.at_least(min(retry_after, _LONGEST_RETRY_AFTER_S)))
+
+    async def _still_listed(
+        self, session_id: str, label: str, evidence: Evidence, wait: _Wait
+    ) -> None:
+        """The session is there yet, or another one that its request has made: that ends, too."""
+        try:
+            session = await self._backend.session(session_id)
+        except SessionGone:
+            await wait.on("gone, but the marketplace lists another machine of the same request")
+            if label and isinstance(self._backend, FindsByLabel):
+                for other in await self._backend.labelled(label):
+                    await self._backend.release(other.id)
+            return
+        self._saw(evidence, session)
+        await wait.on(f"it is {session.status}, waiting until it is in no list")
 
     async def _request(self, session_id: str, evidence: Evidence, wait: _Wait) -> None:
         """One request; that of an earlier wait, where it is still under way."""

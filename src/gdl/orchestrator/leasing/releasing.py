@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gdl.backends.base import Backend
+from gdl.backends.base import Backend, ProvesAbsence
 from gdl.domain import events as ev
 from gdl.domain.errors import GdlError, ReleaseUnconfirmed
 from gdl.domain.ledger import LedgerKind
@@ -94,7 +94,9 @@ class Releaser:
         rental = await self._request(with_requests_of(rental, written))
         await deployment.record.note(rental)
         evidence = evidence_of(rental, requests_now=1)
-        verdict = await self.bring_about(rental.session_id or "", evidence, deployment.progress)
+        verdict = await self.bring_about(
+            rental.session_id or "", evidence, deployment.progress, rental.label
+        )
         rental = with_evidence(rental, evidence)
         if verdict.proven:
             gone = await self._written_off(rental, verdict.why)
@@ -153,7 +155,8 @@ class Releaser:
         try:
             if first is not None and asked:
                 await first(asked[0])
-            verdict = await self.bring_about(session_id, evidence, tell)
+            label = asked[0].label if asked else ""  # never of what others have rented
+            verdict = await self.bring_about(session_id, evidence, tell, label)
         except BaseException:
             await uninterrupted(self._not_awaited(rentals, asked, evidence))
             raise
@@ -195,24 +198,28 @@ class Releaser:
 
     async def look_again(self, rental: Rental, session: Session | None) -> bool:
         """Whether an end that was asked for earlier is proven by how its session is now (None: the
-        backend does not know it). Asks nothing."""
+        backend does not know it). Where absence can be proven, that is asked for instead, and
+        proves an end that nobody here has asked for as well. Raises GdlError."""
         evidence = evidence_of(rental)
-        if session is None:
+        if isinstance(self._backend, ProvesAbsence):
+            evidence.listed = not await self._backend.absent(rental.session_id or "", rental.label)
+        elif session is None:
             evidence.gone = evidence.unknown_before = True
         else:
             evidence.look(session)
             evidence.reserved_over = session.time_over(self._clock())
         verdict = self._judge(evidence)
-        if not evidence.requested_before or not verdict.proven:
+        asked = evidence.requested_before or evidence.listed is False
+        if not asked or not verdict.proven:
             return False
         await self.save(await self._written_off(rental, verdict.why))
         return True
 
     async def bring_about(
-        self, session_id: str, evidence: Evidence, tell: Tell | None = None
+        self, session_id: str, evidence: Evidence, tell: Tell | None = None, label: str = ""
     ) -> Verdict:
-        """Ask for the end of a session, and judge what was seen of it."""
-        await self._requests.bring_about(session_id, evidence, tell)
+        """Ask for the end of a session, and of what else bears its label; judge what was seen."""
+        await self._requests.bring_about(session_id, evidence, tell, label)
         return self._judge(evidence)
 
     def _judge(self, evidence: Evidence) -> Verdict:

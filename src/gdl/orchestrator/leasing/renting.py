@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from gdl.backends.base import Backend
+from gdl.backends.base import Backend, FindsByLabel
 from gdl.domain import events as ev
 from gdl.domain.errors import (
     BackendError,
@@ -35,7 +35,13 @@ from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.leasing.ambiguous import AmbiguousRents
 from gdl.orchestrator.leasing.releasing import Releaser, uninterrupted
 from gdl.orchestrator.leasing.rent_proof import made_nothing
-from gdl.orchestrator.leasing.rental_key import host_key_path, key_path
+from gdl.orchestrator.leasing.rental_key import (
+    forget_key,
+    host_key_path,
+    key_path,
+    label_of,
+    our_key,
+)
 from gdl.orchestrator.leasing.resumed_rent import ResumedRents
 from gdl.orchestrator.leasing.retry import LONGEST_S, Retries, retrying
 from gdl.orchestrator.leasing.session_monitor import SessionMonitor
@@ -85,20 +91,25 @@ class Renter:
     async def rent(self, deployment: Deployment, offer: Offer) -> RentAnswer:
         """A rented whose key is on disk. May be cancelled at any time: whoever catches that finds
         in `deployment.rental` what is to be released."""
-        asked = _Asked(
+        intent = self._intent(deployment, offer)
+        request = RentRequest(
             offer,
-            self._intent(deployment, offer),
-            RentRequest(
-                offer,
-                self._consumer_id,
-                deployment.spec.hours,
-                deployment.model.location,
-                _disk_gb(deployment, offer),
-                deployment.spec.engine,
-                deployment.engine.info.log_title,
-            ),
-            await retrying(self._session_ids, deployment.progress, limit_s=self._limit_s),
+            self._consumer_id,
+            deployment.spec.hours,
+            deployment.model.location,
+            _disk_gb(deployment, offer),
+            deployment.spec.engine,
+            deployment.engine.info.log_title,
+            label=intent.label,
         )
+        before = await retrying(self._session_ids, deployment.progress, limit_s=self._limit_s)
+        try:
+            return await self._until_rented(deployment, _Asked(offer, intent, request, before))
+        finally:
+            if deployment.rental is None:
+                await forget_key(self._settings.keys_dir, intent)
+
+    async def _until_rented(self, deployment: Deployment, asked: _Asked) -> RentAnswer:
         retries = Retries(self._limit_s)
         while True:
             try:
@@ -108,15 +119,16 @@ class Renter:
             except BackendError as error:
                 wait = retries.pause(error)
                 if wait is None:
-                    raise _given_up(error, offer) from None
+                    raise _given_up(error, asked.offer) from None
                 await deployment.progress(
                     f"{error.message}: asking again in {wait:.1f} s (try {retries.tries + 1})"
                 )
                 await asyncio.sleep(wait)
 
     def _intent(self, deployment: Deployment, offer: Offer) -> Rental:
+        ident = uuid.uuid4().hex
         return Rental(
-            intent_id=uuid.uuid4().hex,
+            intent_id=ident,
             deployment_id=deployment.id,
             attempt=deployment.attempt,
             backend=self._backend.name,
@@ -130,6 +142,7 @@ class Renter:
             served_name=deployment.model.served_name,
             service_url=self._backend.service_url,
             engine=deployment.spec.engine,
+            label=label_of(ident),
         )
 
     async def _try(self, deployment: Deployment, asked: _Asked) -> RentAnswer | None:
@@ -140,10 +153,18 @@ class Renter:
         offer, before = asked.offer, asked.before
         # Whoever looks for a session that nobody claims goes by when it was asked for.
         rental = asked.rental = replace(asked.rental, requested_at=self._clock())
+        if self._backend.traits.takes_key:
+            _, public = await our_key(self._settings.keys_dir, rental)
+            asked.request = replace(asked.request, public_key=public)
         await self._remember(deployment, rental)
         try:
             return await self._ask(deployment, rental, asked.request)
         except RentAmbiguous as error:
+            # One that the answer names was refused or made otherwise: it is not what we want.
+            if error.session_id is None:
+                claimed = await self._claim(deployment, rental, error)
+                if claimed is not None:
+                    return claimed
             clean = await self._ambiguous.resolve(deployment, rental, offer, before, error)
             raise MachineError(
                 f"the rent request was not answered ({error.message})",
@@ -176,6 +197,9 @@ class Renter:
             # Even a refusal may be another's than the service's: one look is cheap. Where it broke
             # down over the request, who knows how far it had come.
             late = not _surely_not(error)
+            claimed = await self._claim(deployment, rental, error) if late else None
+            if claimed is not None:
+                return claimed
             clean = await self._ambiguous.resolve(
                 deployment, rental, offer, before, error, late=late
             )
@@ -184,12 +208,15 @@ class Renter:
             raise
         except MachineError as error:
             if deployment.rental is None or deployment.rental.session_id is None:
-                uncertain = not made_nothing(error.message)
+                broken = not made_nothing(error.message)
                 await self._ambiguous.resolve(
-                    deployment, rental, offer, before, error, late=False, uncertain=uncertain
+                    deployment, rental, offer, before, error, late=False, broken=broken
                 )
             raise
         except BackendError as error:
+            claimed = await self._claim(deployment, rental, error)
+            if claimed is not None:
+                return claimed
             if not await self._ambiguous.resolve(deployment, rental, offer, before, error):
                 raise MachineError(f"{error.message}; {_IN_DOUBT}", _NEXT) from None
             raise
@@ -206,12 +233,29 @@ class Renter:
     ) -> RentAnswer:
         """One rent request. Its answer is on disk and in the journal before anything else."""
         rented = await self._backend.rent(request)
+        return await self._take(deployment, rental, rented, "the backend answered")
+
+    async def _claim(
+        self, deployment: Deployment, rental: Rental, why: BackendError | RentAmbiguous
+    ) -> RentAnswer | None:
+        """What was rented though the answer did not say so, where label and key tell."""
+        session = await self._ambiguous.labelled.claim(deployment, rental, why.message)
+        if session is None:
+            return None
+        await deployment.note(f"{why.message}; session {session.id} bears its label: it is ours")
+        return await self._take(deployment, rental, RentAnswer(session), "found by its label")
+
+    async def _take(
+        self, deployment: Deployment, rental: Rental, rented: RentAnswer, how: str
+    ) -> RentAnswer:
         offered = rental.price
         # In memory first: should the disk refuse the key, the machine is still released.
         billing = Billing.ACTIVE if self._backend.traits.bills else Billing.NONE
         rental = replace(rental, session_id=rented.session.id, billing=billing, seen=True)
         deployment.record.rented(rental)
         key_file = rented.identity_file or ""
+        if self._backend.traits.takes_key and not key_file:
+            key_file = str(key_path(self._settings.keys_dir, rental))
         if rented.private_key is not None:
             path = key_path(self._settings.keys_dir, rental)
             try:
@@ -231,7 +275,7 @@ class Renter:
             price=rented.session.price_per_hour or rental.price,
         )
         session = rented.session
-        entry = self._rented(rental, session, "the backend answered, and its key is on disk")
+        entry = self._rented(rental, session, f"{how}, and its key is on disk")
         await deployment.record.save(rental, entry)
         detail = "the machine is rented" if self._backend.traits.bills else "nothing is billed"
         await deployment.emit(ev.BillingChanged(deployment.attempt, billing, session.id, detail))
@@ -275,7 +319,7 @@ class Renter:
         return ledger.entry(rental, kind, self._clock(), why, service_at=service_at)
 
     async def _session_ids(self) -> set[str]:
-        if not self._backend.traits.bills:
+        if not self._backend.traits.bills or isinstance(self._backend, FindsByLabel):
             return set()
         return {session.id for session in await self._backend.sessions()}
 

@@ -18,7 +18,7 @@ from gdl.domain.session import Session
 from gdl.journal import ledger
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.leasing.ambiguous import AmbiguousRents
-from gdl.orchestrator.leasing.rental_key import answered_by, key_path
+from gdl.orchestrator.leasing.rental_key import answered_by, forget_key, key_path
 from gdl.orchestrator.leasing.retry import LONGEST_S, retrying
 from gdl.settings import Settings
 
@@ -81,6 +81,8 @@ class ResumedRents:
         this computer, destroyed when not. None when nothing of it is left."""
         if not self._backend.traits.bills:
             return None
+        if self._ambiguous.labelled.kept(rental):
+            return await self._by_label(deployment, rental, offer)
         before = await retrying(
             lambda: self._ambiguous.before(rental),
             deployment.progress,
@@ -98,8 +100,32 @@ class ResumedRents:
         if session is None:
             await self._ambiguous.forget(deployment, rental, why=_NOTHING_CAME)
             return None
-        made = await answered_by(rental, session, self._settings.keys_dir)
         seen = "its answer reached this computer: found among the backend's sessions, with its key"
+        return await self._made(deployment, rental, session, seen)
+
+    async def _by_label(
+        self, deployment: Deployment, rental: Rental, offer: Offer
+    ) -> Rental | None:
+        """As `_answered`, where the label tells which machine it is."""
+        keys = self._settings.keys_dir
+        if await asyncio.to_thread(key_path(keys, rental).is_file):
+            session = await self._ambiguous.labelled.claim(
+                deployment, rental, "its answer did not arrive before the end"
+            )
+            if session is not None:
+                return await self._made(deployment, rental, session, "found by its label")
+        why = GdlError("the answer to the rent request did not arrive before the end")
+        clean = await self._ambiguous.resolve(deployment, rental, offer, set(), why, late=False)
+        if not clean or deployment.state.billing is Billing.RELEASED:
+            what = "it was released" if clean else "it may still be billing"
+            raise MachineError(f"what was rented cannot be entered: {what}", _NEXT)
+        await forget_key(keys, rental)
+        return None
+
+    async def _made(
+        self, deployment: Deployment, rental: Rental, session: Session, seen: str
+    ) -> Rental:
+        made = await answered_by(rental, session, self._settings.keys_dir)
         entry = ledger.entry(
             made, LedgerKind.RENTED, self._clock(), seen, service_at=session.created_at
         )

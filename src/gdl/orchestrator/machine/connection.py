@@ -20,15 +20,15 @@ from gdl.domain.errors import DeployError, GdlError, HostKeyChanged, SshAuthFail
 from gdl.domain.host import HostFacts
 from gdl.domain.rental import Rental
 from gdl.domain.secret import Secret
-from gdl.domain.session import Session, SshAddress
+from gdl.domain.session import Session
 from gdl.host.inspection import inspect_host
 from gdl.keyring.key_files import read_key, write_key
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.deployment.engine_habits import rules_of
 from gdl.orchestrator.machine import earlier_work, preflight
 from gdl.orchestrator.machine.log_file import LogFile, kept_here, skipping
+from gdl.orchestrator.machine.ways import first_link, ways_to
 from gdl.settings import Settings
-from gdl.ssh.connection import Target
 from gdl.ssh.reconnecting import Link
 from gdl.ssh.repeating import Repeating
 from gdl.ssh.tail import Chunk, follow
@@ -43,19 +43,6 @@ _KEY_SPREADS_S = 60.0
 """A marketplace key takes 10-15 s to reach its machine; after a minute it never will."""
 _SSHD_COMES_S = 120.0
 _PORTS_TRIED = 20
-
-
-def target_for(rental: Rental, settings: Settings) -> Target:
-    """How to reach the machine of a rental."""
-    return Target(
-        address=SshAddress(rental.host, rental.port, rental.user),
-        identity_file=Path(rental.key_file) if rental.key_file else None,
-        host_key_file=Path(rental.host_key_file),
-        agent_auth=rental.agent_auth,
-        connect_timeout_s=settings.timeouts.connect,
-        keepalive_s=settings.timeouts.keepalive,
-        config_alias=rental.alias or None,
-    )
 
 
 class Machine:
@@ -115,16 +102,16 @@ class Machine:
 
     async def connect(self, session: Session) -> None:
         """The first connection, which pins the host key. Raises SshError."""
-        assert session.ssh is not None
-        ssh = session.ssh
-        await self.save(replace(self.rental, host=ssh.host, port=ssh.port, user=ssh.user))
-        link = Link(target_for(self.rental, self.settings), on_state=self._link_state)
-        self._link = link
+        first = ways_to(session, self.rental)[0]
+        await self.save(replace(self.rental, host=first.host, port=first.port, user=first.user))
         started = time.monotonic()
         pauses = Backoff(0.2, 5.0)
         while True:
             try:
-                await link.connect()
+                self._link, rental = await first_link(
+                    self.rental, session, self.settings, on_state=self._link_state
+                )
+                await self.save(rental)
                 return
             except SshError as error:
                 longest_s = _KEY_SPREADS_S if isinstance(error, SshAuthFailed) else _SSHD_COMES_S

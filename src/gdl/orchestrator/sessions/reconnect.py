@@ -27,8 +27,8 @@ from gdl.keyring.key_files import read_key
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.endpoint import served_endpoint
 from gdl.orchestrator.leasing.session_monitor import RESERVE_LONGER, TIME_OVER
-from gdl.orchestrator.machine.connection import target_for
 from gdl.orchestrator.machine.earlier_work import ENGINE_JOB
+from gdl.orchestrator.machine.ways import first_link
 from gdl.orchestrator.run.attempt import Attempt
 from gdl.settings import Settings
 from gdl.ssh import jobs
@@ -147,11 +147,12 @@ class Reconnector:
         self, rental: Rental, *, on_state: Callable[[str], None] | None = None
     ) -> AsyncIterator[tuple[Link, Rental]]:
         """A connection of its own; (link, the rental with the address it has now)."""
-        rental = await self._moved(rental, await self._running(rental))
-        link = Link(target_for(rental, self._settings), on_state=on_state)
+        session = await self._running(rental)
+        link, now = await first_link(rental, session, self._settings, on_state=on_state)
         try:
-            await link.connect()
-            yield link, rental
+            # An embedded server changes its port, a marketplace the way.
+            await self._journal.change(rental, now)
+            yield link, now
         finally:
             await link.aclose()
 
@@ -202,14 +203,6 @@ class Reconnector:
                 "`gdl-tui sessions` shows what is rented",
             )
         return session
-
-    async def _moved(self, rental: Rental, session: Session) -> Rental:
-        """The rental with the address the session has now (an embedded server changes port)."""
-        ssh = session.ssh
-        assert ssh is not None
-        now = replace(rental, host=ssh.host, port=ssh.port, user=ssh.user)
-        await self._journal.change(rental, now)
-        return now
 
     async def _api_key(self, rental: Rental) -> Secret:
         if not rental.api_key_file:
