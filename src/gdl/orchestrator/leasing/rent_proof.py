@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from gdl.domain.errors import BackendRefused
+
 _NOT_MADE = re.compile(
     r"stale.inventory|no_such_ask|no available nodes found|offer not found"
     # Our own request for the same offer was faster.
@@ -26,3 +28,11 @@ def made_nothing(text: str) -> bool:
     """From the words of a refusal, or the error text of the session that it left behind. False: a
     machine may have been made, and the answer about it failed."""
     return _NOT_MADE.search(text) is not None
+
+
+def surely_not(error: BackendRefused) -> bool:
+    """Whether a refusal means that nothing was rented. A redirect, say, is no word of the service's
+    own: it may have acted already."""
+    if made_nothing(error.message):
+        return True
+    return error.status is not None and 400 <= error.status < 500 and error.status != 408

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -34,14 +32,9 @@ from gdl.keyring.key_files import write_key
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.leasing.ambiguous import AmbiguousRents
 from gdl.orchestrator.leasing.releasing import Releaser, uninterrupted
-from gdl.orchestrator.leasing.rent_proof import made_nothing
-from gdl.orchestrator.leasing.rental_key import (
-    forget_key,
-    host_key_path,
-    key_path,
-    label_of,
-    our_key,
-)
+from gdl.orchestrator.leasing.rent_proof import made_nothing, surely_not
+from gdl.orchestrator.leasing.rent_request import intent_for, request_for
+from gdl.orchestrator.leasing.rental_key import forget_key, host_key_path, key_path, our_key
 from gdl.orchestrator.leasing.resumed_rent import ResumedRents
 from gdl.orchestrator.leasing.retry import LONGEST_S, Retries, retrying
 from gdl.orchestrator.leasing.session_monitor import SessionMonitor
@@ -91,17 +84,8 @@ class Renter:
     async def rent(self, deployment: Deployment, offer: Offer) -> RentAnswer:
         """A rented whose key is on disk. May be cancelled at any time: whoever catches that finds
         in `deployment.rental` what is to be released."""
-        intent = self._intent(deployment, offer)
-        request = RentRequest(
-            offer,
-            self._consumer_id,
-            deployment.spec.hours,
-            deployment.model.location,
-            _disk_gb(deployment, offer),
-            deployment.spec.engine,
-            deployment.engine.info.log_title,
-            label=intent.label,
-        )
+        intent = intent_for(deployment, offer, self._backend, self._consumer_id, self._clock())
+        request = request_for(deployment, offer, intent)
         before = await retrying(self._session_ids, deployment.progress, limit_s=self._limit_s)
         try:
             return await self._until_rented(deployment, _Asked(offer, intent, request, before))
@@ -124,26 +108,6 @@ class Renter:
                     f"{error.message}: asking again in {wait:.1f} s (try {retries.tries + 1})"
                 )
                 await asyncio.sleep(wait)
-
-    def _intent(self, deployment: Deployment, offer: Offer) -> Rental:
-        ident = uuid.uuid4().hex
-        return Rental(
-            intent_id=ident,
-            deployment_id=deployment.id,
-            attempt=deployment.attempt,
-            backend=self._backend.name,
-            provider=offer.provider,
-            offer_id=offer.id,
-            consumer_id=self._consumer_id,
-            price=offer.price_per_hour,
-            requested_at=self._clock(),
-            billing=Billing.REQUESTED if self._backend.traits.bills else Billing.NONE,
-            model=deployment.model.location,
-            served_name=deployment.model.served_name,
-            service_url=self._backend.service_url,
-            engine=deployment.spec.engine,
-            label=label_of(ident),
-        )
 
     async def _try(self, deployment: Deployment, asked: _Asked) -> RentAnswer | None:
         """One request and what follows from its answer; None: ask again at once.
@@ -196,7 +160,7 @@ class Renter:
         except BackendRefused as error:
             # Even a refusal may be another's than the service's: one look is cheap. Where it broke
             # down over the request, who knows how far it had come.
-            late = not _surely_not(error)
+            late = not surely_not(error)
             claimed = await self._claim(deployment, rental, error) if late else None
             if claimed is not None:
                 return claimed
@@ -322,21 +286,6 @@ class Renter:
         if not self._backend.traits.bills or isinstance(self._backend, FindsByLabel):
             return set()
         return {session.id for session in await self._backend.sessions()}
-
-
-def _disk_gb(deployment: Deployment, offer: Offer) -> int | None:
-    """As much as the price of the offer includes, where disks are made to order."""
-    if deployment.disk_gb is not None or offer.terms is None:
-        return deployment.disk_gb
-    return math.ceil(offer.terms.disk_gb) or None
-
-
-def _surely_not(error: BackendRefused) -> bool:
-    """Whether a refusal means that nothing was rented. A redirect, say, is no word of the service's
-    own: it may have acted already."""
-    if made_nothing(error.message):
-        return True
-    return error.status is not None and 400 <= error.status < 500 and error.status != 408
 
 
 def _given_up(error: BackendError, offer: Offer) -> GdlError:

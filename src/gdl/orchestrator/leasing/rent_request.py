@@ -1,0 +1,60 @@
+"""What is asked of a backend for one offer, and our record of it."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from datetime import datetime
+
+from gdl.backends.base import Backend
+from gdl.domain.offers import Offer
+from gdl.domain.phase import Billing
+from gdl.domain.rental import Rental
+from gdl.domain.session import RentRequest
+from gdl.orchestrator.deployment.context import Deployment
+from gdl.orchestrator.leasing.rental_key import label_of
+
+
+def intent_for(
+    deployment: Deployment, offer: Offer, backend: Backend, consumer_id: str, now: datetime
+) -> Rental:
+    """The rental as it is journaled before anything is asked for."""
+    ident = uuid.uuid4().hex
+    return Rental(
+        intent_id=ident,
+        deployment_id=deployment.id,
+        attempt=deployment.attempt,
+        backend=backend.name,
+        provider=offer.provider,
+        offer_id=offer.id,
+        consumer_id=consumer_id,
+        price=offer.price_per_hour,
+        requested_at=now,
+        billing=Billing.REQUESTED if backend.traits.bills else Billing.NONE,
+        model=deployment.model.location,
+        served_name=deployment.model.served_name,
+        service_url=backend.service_url,
+        engine=deployment.spec.engine,
+        label=label_of(ident),
+    )
+
+
+def request_for(deployment: Deployment, offer: Offer, intent: Rental) -> RentRequest:
+    """The request of an intent, as yet without a key."""
+    return RentRequest(
+        offer,
+        intent.consumer_id,
+        deployment.spec.hours,
+        deployment.model.location,
+        _disk_gb(deployment, offer),
+        deployment.spec.engine,
+        deployment.engine.info.log_title,
+        label=intent.label,
+    )
+
+
+def _disk_gb(deployment: Deployment, offer: Offer) -> int | None:
+    """As much as the price of the offer includes, where disks are made to order."""
+    if deployment.disk_gb is not None or offer.terms is None:
+        return deployment.disk_gb
+    return math.ceil(offer.terms.disk_gb) or None
