@@ -21,7 +21,6 @@ from gdl.simulator.fault_models import (
     Operation,
     Refused,
     Stale,
-    Timing,
 )
 from gdl.simulator.listings import Listing, gpus
 from gdl.simulator.machines import HostElsewhere
@@ -29,6 +28,7 @@ from gdl.simulator.rented_session import Rented
 from gdl.simulator.scenario import Scenario
 from gdl.simulator.scripted_answers import Canned, Received
 from gdl.simulator.service import Service
+from gdl.simulator.timing import Timing
 from gdl.simulator.wire_format import Query, rfc3339
 
 _AT_ONCE = Timing(

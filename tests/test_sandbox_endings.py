@@ -13,12 +13,12 @@ from gdl.simulator.fault_models import (
     OfferFault,
     Refused,
     SlowCreate,
-    Timing,
 )
 from gdl.simulator.machines import HostElsewhere
 from gdl.simulator.market import Market
 from gdl.simulator.scenario import Scenario
 from gdl.simulator.service import Service
+from gdl.simulator.timing import Timing
 from gdl.simulator.wire_format import Json, Refusal
 from shopper_support import default_key, listing
 from virtual_time import dates_by_the_loop, in_virtual_time

@@ -12,10 +12,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gdl.simulator import fault_models
-from gdl.simulator.fault_models import Timing
 from gdl.simulator.inventory import Inventory
 from gdl.simulator.key_pool import Keys
 from gdl.simulator.rented_session import Rented
+from gdl.simulator.timing import Timing
 from gdl.simulator.wire_format import Refusal
 
 _TRIES = 10

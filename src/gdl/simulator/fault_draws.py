@@ -58,9 +58,10 @@ class Draws:
         self._always.clear()
         self._injected.clear()
 
-    def of_session(self, offer: Listing) -> OfferFaults:
-        """The faults of a session that is made now; each call is one session."""
-        found = self.of_offer(offer)
+    def of_session(self, offer: Listing, host: str = "") -> OfferFaults:
+        """The faults of a session that is made now; each call is one session. host: as for
+        `of_offer`."""
+        found = self.of_offer(offer, host)
         waiting = self._next.get("create")
         if waiting and not isinstance(waiting[0], Http):
             first = waiting.popleft()
@@ -74,9 +75,10 @@ class Draws:
         """Chance that depends on the seed and on `what` alone."""
         return random.Random(f"{self._seed}/{'/'.join(str(w) for w in what)}")  # noqa: S311
 
-    def of_offer(self, offer: Listing) -> OfferFaults:
-        """The faults of an offer, by the order of the scenario."""
-        left = self.random("offer", offer.id).random()
+    def of_offer(self, offer: Listing, host: str = "") -> OfferFaults:
+        """The faults of an offer, by the order of the scenario. host: whose they are, where one
+        offer stands for many hosts, each with a draw of its own."""
+        left = self.random("offer", host or offer.id).random()
         found = [fault for fault in self._injected if self._named(fault, offer)]
         for fault in self._offer_faults:
             if not self._named(fault, offer):

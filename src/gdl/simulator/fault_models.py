@@ -1,12 +1,12 @@
-"""The faults that a scenario may have, and how long things take."""
+"""The faults that a scenario may have."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-_VERIFIED_S = 3.0
+from gdl.simulator.timing import Part
 
 Operation = Literal[
     "health",
@@ -23,61 +23,14 @@ Operation = Literal[
     "costs",
     "benchmarks",
     "templates",
+    "ssh-key",
+    "account",
+    "api-keys",
+    "price-increases",
+    "volumes",
 ]
-"""Kinds of requests to the service."""
-
-
-class Part(BaseModel):
-    """Unknown names are errors; nothing changes once read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Timing(Part):
-    """Seconds at speed 1. The market runs about forty times as fast as a real one."""
-
-    create: float = 0.7
-    """The marketplace takes a rent request."""
-    address: float = 0.4
-    """Until the address of the machine is known."""
-    boot: float = 2.5
-    """From rented to verified over SSH."""
-    verification: float = 6.0
-    """Until the service gives up on SSH; 10 minutes on the real one."""
-    failed: float = 4.0
-    """A failed session that had a machine turns stopped; a minute on the real one."""
-    destroy: float = 0.6
-    destroy_tries: float = 7.0
-    """All tries to destroy a machine whose marketplace refuses: 275 seconds on the real one."""
-    check: float = 1.5
-    """Between two checks for sessions that are stuck; a minute on the real one."""
-    stuck: float = 15.0
-    """Age from which a session may not be stopping; 10 minutes on the real one."""
-    sweep: float = 0.0
-    """After which machines are ended that the service has forgotten: 5 minutes on a real one, 7.5
-    here; 0: never, as on one that shares its account with others."""
-    cache: float = 3.0
-    """Age at which a list of offers is fetched anew."""
-    memory: float = 90.0
-    """How long failures of an offer count, and how long three of them hide it."""
-    hang: float = 30.0
-    """A request that gets no answer is cut after that."""
-    venv: float = 0.5
-    package: float = 0.45
-    """Download of one of about eight big packages."""
-    imports: float = 2.0
-    """Python imports vLLM."""
-    weights: float = 3.0
-    """Download and reading of the model."""
-    compile: float = 1.2
-    graphs: float = 1.2
-    shutdown: float = 3.0
-    """A server whose engine was killed ends by itself."""
-
-    def verified_within(self, speed: float) -> float:
-        """Real seconds until the service gives up on SSH. However quick the market, real machines
-        need some."""
-        return max(self.verification / speed, _VERIFIED_S) if self.verification else 0.0
+"""Kinds of requests to the service, and to a marketplace: `inventory` is its search, `create` to
+rent, `sessions` the list of what is rented, `costs` its charges."""
 
 
 class _Whom(Part):
@@ -127,10 +80,12 @@ class SlowCreate(_Whom):
 
 
 class DestroyFails(_Whom):
-    """The marketplace's destroy fails, whoever asks for it. times: how often; 0: always."""
+    """The marketplace's destroy fails, whoever asks for it. times: how often; 0: always. seconds:
+    for so long from the first request on, at a marketplace spoken to directly; 0: always."""
 
     kind: Literal["destroy-fails"] = "destroy-fails"
     times: int = Field(default=0, ge=0)
+    seconds: float = Field(default=0.0, ge=0)
 
 
 class NeverReady(_Whom):
@@ -161,6 +116,51 @@ class Dies(_Whom):
     after: float = 0.5
     error: str = "instance stopped unexpectedly: exited"
     stays: bool = False
+
+
+class Falls(_Whom):
+    """At a marketplace spoken to directly: the machine gets into another state by itself, which is
+    told in the marketplace's own words. outbid: somebody else bids more for it."""
+
+    kind: Literal["falls"] = "falls"
+    to: Literal["exited", "offline", "unknown", "frozen", "stopped", "outbid"]
+    at: Literal["provisioning", "installing", "loading", "serving"] = "serving"
+    after: float = 0.5
+
+
+class ContainerFails(_Whom):
+    """The marketplace's container is created and cannot be started."""
+
+    kind: Literal["container-fails"] = "container-fails"
+    error: str = "OCI runtime create failed: runc create failed: unable to start container process"
+
+
+class NoAddress(_Whom):
+    """It runs, says a marketplace, and where it is is never told."""
+
+    kind: Literal["no-address"] = "no-address"
+
+
+class SshDead(_Whom):
+    """A marketplace tells two ways to its machine, and one of them leads nowhere, or both."""
+
+    kind: Literal["ssh-dead"] = "ssh-dead"
+    way: Literal["direct", "proxy", "both"] = "direct"
+
+
+class PriceRise(_Whom):
+    """The host raises the price of a machine that runs, by that factor."""
+
+    kind: Literal["price-rise"] = "price-rise"
+    factor: float = Field(default=1.5, gt=1)
+    after: float = 1.0
+
+
+class Listed(_Whom):
+    """A marketplace's row of the offer has other values than are true; null: no such field."""
+
+    kind: Literal["listed"] = "listed"
+    fields: dict[str, Any]
 
 
 class Misreported(_Whom):
@@ -248,9 +248,12 @@ class Http(Part):
     answer: 429 or 500 with the service's own error body; 502, 503 or 504 with a gateway's page; or
     unrouted (plain 404), timeout (no answer), garbage (HTML with status 200), empty (200 without a
     body), cut (connection reset), truncated (half the answer), short (cut off before the length
-    that was promised), incomplete (without the field `without`, its path by dots), lies (delete:
-    200, but the machine stays). made: what was asked for is done first. times: how often, 0:
-    always; skip: requests that go well before; share: of all such requests, drawn from the seed.
+    that was promised), incomplete (without the field `without`, its path by dots, `*` for each of a
+    list), nulled, renamed (that field), lies (delete: 200, but the machine stays), 301. At a
+    marketplace spoken to directly also: unauthorized (the key is unknown), expired (the key's
+    session is over), no-credit, quota (of the day's searches).
+    made: what was asked for is done first. times: how often, 0: always; skip: requests that go well
+    before; share: of all such requests, drawn from the seed.
     """
 
     kind: Literal["http"] = "http"
@@ -269,7 +272,14 @@ class Http(Part):
         "truncated",
         "short",
         "incomplete",
+        "nulled",
+        "renamed",
         "lies",
+        "301",
+        "unauthorized",
+        "expired",
+        "no-credit",
+        "quota",
     ]
     made: bool = False
     without: str = ""
@@ -290,6 +300,12 @@ OfferFault = (
     | SlowBoot
     | KeyLate
     | Dies
+    | Falls
+    | ContainerFails
+    | NoAddress
+    | SshDead
+    | PriceRise
+    | Listed
     | Misreported
     | NoDriver
     | Driver

@@ -6,14 +6,14 @@ import asyncio
 import json
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any, cast
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from gdl.simulator import billing_records
@@ -22,18 +22,15 @@ from gdl.simulator.fault_models import Http, Operation
 from gdl.simulator.market import Market
 from gdl.simulator.scripted_answers import Canned, Received, received
 from gdl.simulator.wire_format import API, Json, Query, Refusal, new_request_id, rfc3339
+from gdl.simulator.wrong_answers import Cut, WrongAnswers, needs_answer
 
 _BODY_LIMIT = 2**20
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_PAGE = b"<html><body><h1>It works!</h1></body></html>"
 _REMEMBERED = 10_000
 """Requests that are kept, to be looked at."""
-_GATEWAY = {502: "Bad Gateway", 503: "Service Temporarily Unavailable", 504: "Gateway Time-out"}
 _ERRORS = {429: "rate limit exceeded", 500: "internal server error"}
 
 Handler = Callable[[Request, Json], Awaitable[tuple[int, Json]]]
-Cut = Callable[[tuple[str, int]], None]
-"""Resets the connection of the client with that address."""
 
 
 class _Json(JSONResponse):
@@ -47,10 +44,8 @@ class Api:
         self._market = market
         self._draws = draws
         self._about = about
-        self._cut = cut
-        self._hang_s = hang_s
+        self._wrong_answers = WrongAnswers(cut, hang_s)
         self.benchmarks = billing_records.Benchmarks()
-        self._closing = asyncio.Event()
         self.requests = 0
         self.received: deque[Received] = deque(maxlen=_REMEMBERED)
         """The latest requests to the routes of the service, oldest first."""
@@ -60,7 +55,7 @@ class Api:
 
     def close(self) -> None:
         """End requests that hang, and say so at /ready."""
-        self._closing.set()
+        self._wrong_answers.closing.set()
 
     def app(self) -> Starlette:
         table: list[tuple[str, str, Operation, Handler]] = [
@@ -137,56 +132,11 @@ class Api:
         if fault.answer == "lies":
             answer = {"message": "session destroyed", "session_id": request.path_params.get("id")}
             return _Json(answer)
-        done = fault.made or fault.answer == "incomplete"
+        done = needs_answer(fault)
         good = await self._answer(request, raw, handler, ident) if done else None
-        match fault.answer:
-            case "timeout":
-                try:
-                    async with asyncio.timeout(self._hang_s):
-                        await self._closing.wait()
-                except TimeoutError:
-                    pass
-                return self._reset(request)
-            case "cut":
-                return self._reset(request)
-            case "garbage":
-                return Response(_PAGE, media_type="text/html")
-            case "empty":
-                return Response(b"", media_type=_Json.media_type)
-            case "unrouted":
-                return PlainTextResponse("404 page not found", 404)
-            case "truncated":
-                half = _whole(good)[: max(len(_whole(good)) // 2, 1)]
-                return Response(half, media_type=_Json.media_type)
-            case "short":
-                return self._cut_off(request, _whole(good))
-            case "incomplete":
-                return _without(_whole(good), fault.without)
-            case "502" | "503" | "504":
-                status = int(fault.answer)
-                page = f"<html><h1>{_GATEWAY[status]}</h1></html>"
-                return Response(page, status, media_type="text/html")
-        status = int(fault.answer)
-        error = fault.error or _ERRORS[status]
-        response = _Json(Refusal(status, error).body(ident), status)
-        if fault.retry_after is not None:
-            response.headers["Retry-After"] = f"{fault.retry_after:g}"
-        return response
-
-    def _cut_off(self, request: Request, whole: bytes) -> Response:
-        """Half of what the header promises, and the connection is reset."""
-
-        async def half() -> AsyncIterator[bytes]:
-            yield whole[: max(len(whole) // 2, 1)]
-            self._reset(request)
-
-        length = {"Content-Length": str(len(whole))}
-        return StreamingResponse(half(), headers=length, media_type=_Json.media_type)
-
-    def _reset(self, request: Request) -> Response:
-        if request.client is not None:
-            self._cut((request.client.host, request.client.port))
-        return Response(status_code=500)
+        return await self._wrong_answers.response(
+            request, fault, good, lambda one: _refused(one, ident)
+        )
 
     async def _no_route(self, request: Request, error: Exception) -> Response:
         return PlainTextResponse("404 page not found", 404)
@@ -198,7 +148,7 @@ class Api:
         return 200, {"status": "ok", "timestamp": _now(), "services": services}
 
     async def _ready(self, request: Request, body: Json) -> tuple[int, Json]:
-        ready = self.ready and not self._closing.is_set()
+        ready = self.ready and not self._wrong_answers.closing.is_set()
         return 200 if ready else 503, {"ready": ready, "timestamp": _now()}
 
     async def _inventory(self, request: Request, body: Json) -> tuple[int, Json]:
@@ -309,19 +259,11 @@ def _parsed(raw: bytes | None) -> Json:
     return cast(Json, body)
 
 
-def _whole(good: Response | None) -> bytes:
-    return bytes(good.body) if good is not None else b'{"offers": [{"id": "vastai-1"'
-
-
-def _without(whole: bytes, path: str) -> Response:
-    """The answer to a rent request, without the field at that path."""
-    body = json.loads(whole)
-    *outer, last = path.split(".")
-    inside = body
-    for name in outer:
-        inside = inside[name]
-    inside.pop(last, None)
-    return _Json(body, 201)
+def _refused(fault: Http, ident: str) -> Response:
+    """In the service's own words; what only marketplaces answer is an error of its own here."""
+    status = int(fault.answer) if fault.answer.isdigit() else 500
+    error = fault.error or _ERRORS.get(status, fault.answer)
+    return _Json(Refusal(status, error).body(ident), status)
 
 
 async def _while_connected(request: Request, work: Awaitable[tuple[int, Json]]) -> tuple[int, Json]:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from gdl.simulator.fault_models import Timing
 from gdl.simulator.listings import Listing
+from gdl.simulator.timing import Timing
 from gdl.simulator.wire_format import Json, Query, Refusal, rfc3339
 
 _CONFIDENCE = 0.994

@@ -25,6 +25,9 @@ class RentedMachine(Protocol):
     async def start(self, key: asyncssh.SSHKey) -> None:
         """Let the holder of `key` in. Raises OSError."""
 
+    def let_in(self, key: asyncssh.SSHKey) -> None:
+        """Let the holder of another key in, whose public part this is, as soon as it is there."""
+
     async def reached(self, mark: str) -> None:
         """Until what runs there is so far. mark: installing, loading or serving."""
 
@@ -38,12 +41,14 @@ MakeMachine = Callable[[Listing, OfferFaults, int | None], RentedMachine]
 
 class HostElsewhere:
     """One SSH host for all sessions, which nobody starts or ends here; it takes the key of
-    `private_key` (PEM text), which is the key of every session."""
+    `private_key` (PEM text), which is the key of every session. keys: those that marketplaces
+    were to bring to it; whoever runs it lets them in."""
 
     def __init__(self, address: str, port: int, user: str, private_key: str) -> None:
         self.address = address
         self.port = port
         self.user = user
+        self.keys: list[asyncssh.SSHKey] = []
         self._key = Key(private_key, asyncssh.import_private_key(private_key))
 
     def make(self, offer: Listing, faults: OfferFaults, disk_gb: int | None) -> RentedMachine:
@@ -51,6 +56,9 @@ class HostElsewhere:
 
     async def start(self, key: asyncssh.SSHKey) -> None:
         """It runs."""
+
+    def let_in(self, key: asyncssh.SSHKey) -> None:
+        self.keys.append(key)
 
     async def reached(self, mark: str) -> None:
         await asyncio.Event().wait()

@@ -26,7 +26,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from gdl.domain.errors import UsageError
 from gdl.domain.text import one_line
-from gdl.simulator.fault_models import Fault, Http, OfferFault, Part, Program, Server, Timing
+from gdl.simulator.fault_models import Fault, Http, OfferFault, Program, Server
+from gdl.simulator.timing import Part, Timing
 
 
 class Expect(Part):

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import socket
-import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
-
-import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from typing import Self
 
 from gdl.domain.errors import BackendError, UsageError
 from gdl.domain.text import one_line
@@ -20,16 +15,11 @@ from gdl.simulator.fault_draws import Draws, OfferFaults
 from gdl.simulator.http_api import Api
 from gdl.simulator.key_pool import KeyPool, Keys
 from gdl.simulator.listings import Listing, listings, read_rows
+from gdl.simulator.loopback_server import LoopbackServer
 from gdl.simulator.machines import HostElsewhere, MakeMachine, RentedMachine
 from gdl.simulator.market import Market
 from gdl.simulator.scenario import Scenario
 from gdl.simulator.simulated_machine import Machine
-
-LOOPBACK = "127.0.0.1"
-_GRACE_S = 3.0
-"""Seconds for requests that are being answered when the service closes."""
-_LAST_TURNS = 100
-"""Of 10 ms each, for answers that are still on their way to a client."""
 
 
 class Service:
@@ -70,20 +60,15 @@ class Service:
             "speed": speed,
             "offers": len(self.listed),
         }
-        self._connections: weakref.WeakValueDictionary[tuple[str, int], Any] = (
-            weakref.WeakValueDictionary()
-        )
+        self._server = LoopbackServer()
         self.api = Api(
-            self.market, self.draws, self._about, self._cut, scenario.timing.hang / speed
+            self.market, self.draws, self._about, self._server.cut, scenario.timing.hang / speed
         )
-        self._server: uvicorn.Server | None = None
-        self._socket: socket.socket | None = None
         self._warming: asyncio.Task[None] | None = None
 
     @property
     def url(self) -> str:
-        assert self._socket is not None, "not started"
-        return f"http://{LOOPBACK}:{self._socket.getsockname()[1]}"
+        return self._server.url
 
     async def start(self, port: int = 0) -> str:
         """Listen, and say where. Raises BackendError when the port or the folder cannot be had."""
@@ -92,7 +77,7 @@ class Service:
             if space is not None:
                 await ws.sweep(space.root)
                 await asyncio.to_thread(space.make)
-            self._socket = _listen(port)
+            self._server.listen(port)
         except OSError as error:
             if space is not None:
                 await asyncio.to_thread(space.remove)
@@ -100,21 +85,7 @@ class Service:
                 f"the sandbox cannot be started: {one_line(error.strerror or error)}",
                 f"choose another port than {port}" if port else "check the data folder",
             ) from None
-        config = uvicorn.Config(
-            self.api.app(),
-            http=_protocol(self._connections),
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="critical",
-            access_log=False,
-        )
-        # The steps of `Server.serve`, which would take over the signals of this process.
-        config.load()
-        server = uvicorn.Server(config)
-        server.lifespan = config.lifespan_class(config)
-        await server.startup(sockets=[self._socket])
-        self._server = server
+        await self._server.serve(self.api.app())
         self._warming = asyncio.create_task(self.market.keys.warm())
         return self.url
 
@@ -124,9 +95,7 @@ class Service:
         if self._warming is not None:
             await asyncio.wait({self._warming})
         await self.market.aclose()
-        server, self._server = self._server, None
-        if server is not None:
-            await _shut_down(server)
+        await self._server.aclose()
         if self._workspace is not None:
             await asyncio.to_thread(self._workspace.remove)
 
@@ -149,11 +118,6 @@ class Service:
             rng=self.draws.random("machine", offer.id),
         )
 
-    def _cut(self, client: tuple[str, int]) -> None:
-        connection = self._connections.get(client)
-        if connection is not None:
-            connection.transport.abort()
-
 
 def _offers_of(scenario: Scenario) -> tuple[Listing, ...]:
     try:
@@ -163,45 +127,3 @@ def _offers_of(scenario: Scenario) -> tuple[Listing, ...]:
             f"scenario {scenario.name}: its offers cannot be read: {one_line(error)}",
             "write rows as in the standard list",
         ) from None
-
-
-async def _shut_down(server: uvicorn.Server) -> None:
-    """As the server's own `shutdown`, which always sleeps for a tenth of a second."""
-    state = server.server_state
-    for listener in server.servers:
-        listener.close()
-    for connection in list(state.connections):
-        connection.shutdown()
-    if state.tasks:
-        await asyncio.wait(list(state.tasks), timeout=_GRACE_S)
-    for task in list(state.tasks):
-        task.cancel()
-    for _ in range(_LAST_TURNS):
-        if not state.connections:
-            return
-        await asyncio.sleep(0.01)
-    for connection in list(state.connections):
-        connection.transport.abort()
-
-
-def _listen(port: int) -> socket.socket:
-    listener = socket.socket()
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((LOOPBACK, port))
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
-def _protocol(connections: weakref.WeakValueDictionary[tuple[str, int], Any]) -> type[H11Protocol]:
-    """uvicorn's protocol, with a record of the connections, so that one of them can be cut."""
-
-    class Recorded(H11Protocol):
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            if self.client is not None:
-                connections[self.client] = self
-
-    return Recorded

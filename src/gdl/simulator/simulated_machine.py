@@ -11,7 +11,7 @@ import shlex
 import shutil
 import socket
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from gdl.simulator import fault_models
 from gdl.simulator.fault_draws import OfferFaults
 from gdl.simulator.listings import Listing
 from gdl.simulator.scenario import read_log
+from gdl.simulator.timing import Timing
 from gdl.simulator.workspace import Workspace, end_processes
 from gdl.sshd import processes
 from gdl.sshd.server import LOOPBACK, LocalServer
@@ -32,6 +33,7 @@ _USUAL_DISK_GB = 200
 class Machine:
     """Made by `start`, gone after `aclose`: processes, folder and all.
 
+    variables: what the marketplace sets in its environment.
     address, port, user: how its SSH server is reached. Its programs find the loopback of the
     machine at `address`, so that many machines can serve on the same port.
     """
@@ -41,11 +43,12 @@ class Machine:
         workspace: Workspace,
         offer: Listing,
         faults: OfferFaults,
-        timing: fault_models.Timing,
+        timing: Timing,
         *,
         speed: float,
         disk_gb: int | None,
         rng: random.Random,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         self._workspace = workspace
         self._offer = offer
@@ -54,6 +57,7 @@ class Machine:
         self._speed = speed
         self._disk_gb = disk_gb or _USUAL_DISK_GB
         self._rng = rng
+        self._variables = dict(variables or {})
         self._name = f"machine-{secrets.token_hex(6)}"
         self._server: LocalServer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -86,6 +90,17 @@ class Machine:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def let_in(self, key: asyncssh.SSHKey) -> None:
+        """Take a public key, too, once it has arrived."""
+        late = self._faults.first(fault_models.KeyLate)
+        if late is None or late.after:
+            self._spawn(self._spreads(key, self._timing.spreads + (late.after if late else 0)))
+
+    async def _spreads(self, key: asyncssh.SSHKey, after: float) -> None:
+        await asyncio.sleep(after / self._speed)
+        if self._server is not None:
+            self._server.further_keys.append(key)
 
     async def _key_arrives(self, key: asyncssh.SSHKey, after: float) -> None:
         await asyncio.sleep(after / self._speed)
@@ -157,6 +172,7 @@ class Machine:
             "PS1": f"{offer.user}@simulated-{offer.provider}:$ ",
             "SIM_ROOT": str(folder),
             processes.MARK: self._name,
+            **self._variables,
         }
 
     def _shell_facts(self, facts: dict[str, Any]) -> str:

@@ -86,7 +86,8 @@ class _Connection(asyncssh.SSHServer):
         return True
 
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
-        return key.public_data == self._server.client_key.public_data
+        taken = (self._server.client_key, *self._server.further_keys)
+        return any(key.public_data == one.public_data for one in taken)
 
     def session_requested(self) -> asyncssh.SSHServerProcess[bytes] | bool:
         return False if self._server.closing else _Command(self._server)
@@ -113,7 +114,8 @@ class _Sftp(asyncssh.SFTPServer):
 class LocalServer:
     """The server of one session. `environment` is what commands get, apart from the terminal.
     address: of 127.0.0.0/8; where it listens, and where forwarded connections to its 127.0.0.1
-    end. client_key may be changed at any time, and holds for later logins."""
+    end. client_key may be changed at any time, and holds for later logins, as
+    further_keys do."""
 
     def __init__(
         self,
@@ -129,6 +131,7 @@ class LocalServer:
         self._environment = dict(environment)
         self._host_key = host_key
         self.client_key = client_key
+        self.further_keys: list[asyncssh.SSHKey] = []
         self.connections: set[asyncssh.SSHServerConnection] = set()
         self.groups: set[int] = set()
         """Pids of running commands, each the leader of its group."""

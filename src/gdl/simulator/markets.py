@@ -1,0 +1,185 @@
+"""Stand-ins for the marketplaces that are spoken to directly, each with machines of its own.
+
+async with MarketStandIn("vastai", load("calm"), root=folder, seed=7, speed=50) as market:
+    market.url, market.key      # speaks the marketplace's protocol to whoever has the key
+    market.rented()             # ids of machines that exist and bill, whatever is said of them
+    market.bills(ident)         # what of it bills: GPU and disk
+    market.draws.inject(Stale())            # what goes wrong next; see fault_models.py
+    market.received             # what was asked
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from gdl.domain.errors import BackendError, UsageError
+from gdl.domain.text import one_line
+from gdl.simulator import workspace as ws
+from gdl.simulator.contracts import Account, Contract
+from gdl.simulator.fault_draws import Draws, OfferFaults
+from gdl.simulator.hosting import Hosting
+from gdl.simulator.listings import Listing
+from gdl.simulator.loopback_server import LoopbackServer
+from gdl.simulator.machines import HostElsewhere, RentedMachine
+from gdl.simulator.scenario import Scenario
+from gdl.simulator.scripted_answers import Received
+from gdl.simulator.simulated_machine import Machine
+from gdl.simulator.vastai import hosts as vast_hosts
+from gdl.simulator.vastai.api import VastApi
+from gdl.simulator.vastai.api_keys import ApiKeys
+from gdl.simulator.vastai.market import VastMarket
+from gdl.simulator.vastai.volumes import Volumes
+
+NAMES = ("vastai",)
+_CREDIT = 25.0
+
+
+class Bills(NamedTuple):
+    gpu: bool
+    disk: bool
+
+
+class MarketStandIn:
+    """Runs in the event loop that starts it. Closing it ends every machine, process and file.
+
+    root: the folder in which simulated markets have theirs, for machines of its own; in place of
+    them, host: the one that all who rent get. speed: how many times faster than the scenario's
+    seconds. offers: how many hosts, 0: the fixed list; or `listed`, the offers themselves.
+    key: of the account, which has `credit` dollars.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        scenario: Scenario,
+        *,
+        root: Path | None = None,
+        host: HostElsewhere | None = None,
+        seed: int = 0,
+        speed: float = 1.0,
+        offers: int = 0,
+        listed: Sequence[Listing] = (),
+        key: str = "",
+        credit: float = _CREDIT,
+    ) -> None:
+        if name not in NAMES:
+            raise UsageError(
+                f"no stand-in for {one_line(name, 40)}", f"there are {', '.join(NAMES)}"
+            )
+        self.name = name
+        self.scenario = scenario
+        self.seed = seed
+        self._speed = speed
+        self.key = key or secrets.token_hex(32)
+        self.account = Account(self.key, 1 + secrets.randbelow(900_000), credit)
+        self._host = host
+        self._workspace = ws.Workspace(root) if root is not None else None
+        self._server = LoopbackServer()
+        self.api: VastApi = self._vastai(offers, listed)
+
+    def _vastai(self, offers: int, listed: Sequence[Listing]) -> VastApi:
+        hosts = (
+            tuple(vast_hosts.of_listing(one, self.seed) for one in listed)
+            if listed
+            else vast_hosts.hosts(offers, self.seed)
+        )
+        self._begin([one.listing for one in hosts])
+        self.market = VastMarket(hosts, self.draws, self.hosting)
+        self.keys = ApiKeys(self.account)
+        volumes = Volumes(hosts, self.hosting)
+        hang_s = self.scenario.timing.hang / self._speed
+        return VastApi(self.market, self.keys, volumes, self.draws, self._server.cut, hang_s)
+
+    def _begin(self, listed: Sequence[Listing]) -> None:
+        self.draws = Draws(self.scenario, self.seed, listed)
+        self.hosting = Hosting(
+            self.scenario, self.draws, self._machine, self._variables, speed=self._speed
+        )
+
+    # -- for those who watch ---------------------------------------------------------------------
+
+    @property
+    def url(self) -> str:
+        return self._server.url
+
+    @property
+    def received(self) -> Sequence[Received]:
+        return self.api.http.received
+
+    @property
+    def contracts(self) -> Mapping[str, Contract]:
+        """All that was ever rented, by id."""
+        return self.hosting.contracts
+
+    def rented(self) -> list[str]:
+        return self.hosting.rented()
+
+    def bills(self, ident: str) -> Bills:
+        contract = self.hosting.contracts[ident]
+        return Bills(contract.gpu.on, contract.disk.on)
+
+    def arrived(self, told: Callable[[Received], Awaitable[None]] | None) -> None:
+        """Be told of each request before it is answered."""
+        self.api.http.arrived = told
+
+    # -- running ---------------------------------------------------------------------------------
+
+    async def start(self, port: int = 0) -> str:
+        """Listen, and say where. Raises BackendError when the port or the folder cannot be had."""
+        space = self._workspace
+        try:
+            if space is not None:
+                await ws.sweep(space.root)
+                await asyncio.to_thread(space.make)
+            self._server.listen(port)
+        except OSError as error:
+            if space is not None:
+                await asyncio.to_thread(space.remove)
+            raise BackendError(
+                f"the sandbox cannot be started: {one_line(error.strerror or error)}",
+                f"choose another port than {port}" if port else "check the data folder",
+            ) from None
+        await self._server.serve(self.api.app())
+        return self.url
+
+    async def aclose(self) -> None:
+        """End everything. Idempotent."""
+        self.api.http.close()
+        await self.hosting.aclose()
+        await self._server.aclose()
+        if self._workspace is not None:
+            await asyncio.to_thread(self._workspace.remove)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
+    def _machine(
+        self, offer: Listing, faults: OfferFaults, disk_gb: int, variables: Mapping[str, str]
+    ) -> RentedMachine:
+        if self._host is not None:
+            return self._host.make(offer, faults, disk_gb)
+        assert self._workspace is not None, "neither a folder for machines nor a host"
+        return Machine(
+            self._workspace,
+            offer,
+            faults,
+            self.scenario.timing,
+            speed=self._speed,
+            disk_gb=disk_gb,
+            rng=self.draws.random("machine", offer.id),
+            variables=variables,
+        )
+
+    def _variables(self, contract: Contract) -> Mapping[str, str]:
+        """What the marketplace sets on a machine, and for its curl the way to the marketplace."""
+        port = self.url.rpartition(":")[2]
+        own = {"CONTAINER_ID": contract.id, "CONTAINER_API_KEY": contract.own_key}
+        return {**own, "SIM_MARKET_PORT": port}
