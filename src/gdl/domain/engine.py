@@ -144,12 +144,15 @@ NO_PROBE = HostProbe()
 class Readiness:
     """path: where the server is asked how it is. ready: HTTP statuses that say it serves; while it
     starts, any other means "not yet". dead: those of a server that served and never will again.
-    metrics: where its figures are, or ""."""
+    metrics: where its figures are, or "". Names of such figures: at_work, which are not zero while
+    a request is; done, which move with each request."""
 
     path: str = "/health"
     ready: frozenset[int] = frozenset({200})
     dead: frozenset[int] = frozenset({503})
     metrics: str = "/metrics"
+    at_work: tuple[str, ...] = ()
+    done: tuple[str, ...] = ()
 
 
 USUAL_READINESS = Readiness()

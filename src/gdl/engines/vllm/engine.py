@@ -73,7 +73,16 @@ class VllmEngine:
 
     info = _INFO
     probe = _PROBE
-    readiness = Readiness("/health", dead=frozenset({503}))
+    readiness = Readiness(
+        "/health",
+        dead=frozenset({503}),
+        at_work=("vllm:num_requests_running", "vllm:num_requests_waiting"),
+        done=(
+            "vllm:request_success_total",
+            "vllm:prompt_tokens_total",
+            "vllm:generation_tokens_total",
+        ),
+    )
     memory = VllmMemory()
 
     def models(self) -> tuple[Model, ...]:

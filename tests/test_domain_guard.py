@@ -1,0 +1,123 @@
+"""What the guard on a machine will do when, and what it is known to have done."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from gdl.domain.guard import Guard, GuardStatus, end_words, ended_by_guard, read_status, words
+
+SINCE = datetime(2026, 11, 28, 14, 0, tzinfo=UTC)
+"""When a machine at 36 cents an hour began to cost; a dollar lasts 160 minutes and 2 cents more."""
+CAPPED = Guard("machine", SINCE, 0.36, max_spend=1.0, spent_before=0.04, installed=True)
+
+
+def at(clock: str) -> datetime:
+    return datetime.fromisoformat(f"2026-11-28T{clock}:00+00:00")
+
+
+def test_the_money_of_other_machines_counts_too() -> None:
+    assert CAPPED.limit_s == 9600
+    assert CAPPED.spent_at == at("16:40")
+    assert CAPPED.spent(at("16:40")) == pytest.approx(1.0)
+    assert replace(CAPPED, price=0.0).limit_s is None
+    assert not Guard("server", SINCE, 0.0, max_spend=1.0).wants
+    assert replace(CAPPED, spent_before=2.0).limit_s == 1, "it is over already"
+
+
+def test_what_it_will_do_is_said_in_one_line() -> None:
+    seen = replace(CAPPED, idle_minutes=30, unseen_hours=12, seen_at=at("15:00"), idle_s=1230)
+    assert words(CAPPED, at("15:00")) == "ends at $1.00, about 16:40 UTC"
+    assert words(seen, at("15:01")) == (
+        "ends at $1.00, about 16:40 UTC; idle 20 min of 30; ends after 12 h with nobody connected"
+    )
+    # What was seen long ago says nothing about now.
+    assert "ends after 30 min without a request" in words(seen, at("15:10"))
+    assert "not at work yet" in words(replace(seen, installed=False), at("15:01"))
+    assert words(replace(CAPPED, ends="server"), SINCE).endswith("ends the server alone")
+    assert "reserved time" in words(replace(CAPPED, ends="reservation"), SINCE)
+
+
+def test_the_cap_is_told_as_the_cause_of_an_end_after_it() -> None:
+    ended = ended_by_guard(CAPPED, at("22:00"))
+    assert ended is not None
+    assert end_words(ended) == "the guard ended it at 16:40 UTC: $1.00 spent"
+    assert words(ended, at("22:00")) == end_words(ended)
+    assert ended_by_guard(CAPPED, at("16:30")) is None, "it cannot have been the guard"
+
+
+def test_what_was_charged_tells_when_it_ended() -> None:
+    idle = replace(CAPPED, idle_minutes=30, seen_at=at("15:00"), idle_s=600)
+    early = ended_by_guard(idle, at("22:00"), until=at("15:05"))
+    assert early is None, "it ended before anything was due"
+    ended = ended_by_guard(idle, at("22:00"), until=at("15:50"))
+    assert ended is not None
+    assert end_words(ended) == (
+        "the guard ended it at 15:50 UTC: no request for 30 min, $0.70 spent"
+    )
+    # Without charges, the earliest possible time is told.
+    known = ended_by_guard(idle, at("22:00"))
+    assert known is not None and (known.ended, known.ended_at) == ("idle", at("15:20"))
+
+
+def test_nobody_connected_for_hours() -> None:
+    alone = Guard("machine", SINCE, 0.36, unseen_hours=2, installed=True, seen_at=at("15:00"))
+    ended = ended_by_guard(alone, at("20:00"))
+    assert ended is not None
+    assert end_words(ended) == (
+        "the guard ended it at 17:00 UTC: nobody connected for 2 h, $1.08 spent"
+    )
+
+
+def test_a_guard_that_was_never_seen_at_work_has_done_nothing() -> None:
+    assert ended_by_guard(replace(CAPPED, installed=False), at("22:00")) is None
+    assert ended_by_guard(replace(CAPPED, ends="server"), at("22:00")) is None
+
+
+STATE = """id abc
+pid 12
+counted 5000
+idle 60
+unseen 4
+served 1
+boot b1
+now 900
+wall 1800000000
+reason spend
+asked 2
+answer 429
+survives cron
+up 905
+boot_now b1
+alive 1
+"""
+
+
+def test_its_state_is_read() -> None:
+    assert read_status(STATE) == GuardStatus(
+        id="abc",
+        alive=True,
+        counted_s=5000,
+        idle_s=60,
+        unseen_s=4,
+        reason="spend",
+        asked=2,
+        answer="429",
+        survives="cron",
+        ago_s=5,
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["", "none\n", "counted \x1b[31m\nidle -4\nreason rm -rf\n", "counted " + "9" * 400]
+)
+def test_a_machine_may_say_anything(text: str) -> None:
+    read = read_status(text)
+    assert (read.counted_s, read.idle_s, read.reason, read.alive) == (0, 0, "", False)
+
+
+def test_times_of_another_boot_are_not_compared() -> None:
+    assert read_status(STATE.replace("boot_now b1", "boot_now b2")).ago_s is None
+    assert timedelta(0) <= timedelta(seconds=read_status(STATE).ago_s or 0)
