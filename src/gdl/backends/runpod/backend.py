@@ -1,0 +1,284 @@
+"""Pods rented from RunPod, by version 2 of its REST interface."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import httpx
+
+from gdl.backends.base import SelfRelease
+from gdl.backends.http import NoAnswer, ServiceHttp, Unusable
+from gdl.backends.runpod import catalogue, pod_request
+from gdl.backends.runpod.catalogue import CLOUDS, COUNTS, Kind, Listing
+from gdl.backends.runpod.charges import charges_of, report
+from gdl.backends.runpod.errors import WORDS, ErrorReader
+from gdl.backends.runpod.keys import VARIABLE, FoundKey
+from gdl.backends.runpod.pages import API, RunpodApi, gpus
+from gdl.backends.runpod.volumes import NetworkVolumes
+from gdl.backends.runpod.wire import BACKEND, ChargeWire, PodWire
+from gdl.backends.scalars import is_session_id
+from gdl.backends.service_clock import ServiceClock
+from gdl.domain import clock
+from gdl.domain.backend import BackendTraits
+from gdl.domain.errors import GdlError, OfferGone, RentAmbiguous, SessionGone
+from gdl.domain.findings import Finding
+from gdl.domain.money import Charge, CostReport
+from gdl.domain.offers import Offer, OfferQuery
+from gdl.domain.session import RentAnswer, RentRequest, Session
+from gdl.domain.text import one_line
+from gdl.domain.volumes import Volume
+from gdl.settings import Settings
+
+_UNDECIDED = frozenset({408, 425})
+"""Of the refusals those that do not say that nothing was done."""
+
+
+class RunpodBackend:
+    """The `runpod` backend. key: the account's. `transport` is a seam for callers that bring their
+    own HTTP. now: this computer's clock; the times of pods are told by it.
+
+    dropped_offers: rows of the latest catalogue that could not be trusted and were dropped.
+    """
+
+    name = BACKEND
+    traits = BackendTraits(takes_key=True)
+
+    def __init__(
+        self,
+        settings: Settings,
+        consumer_id: str,
+        key: FoundKey,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+        now: Callable[[], datetime] = clock.now,
+    ) -> None:
+        self._now = now
+        self._clock = ServiceClock(now)
+        self._consumer_id = consumer_id
+        self._timeouts = settings.timeouts
+        self._key_source = key.source
+        self._http = ServiceHttp(
+            settings.runpod.url,
+            settings.timeouts.http,
+            transport,
+            clock=self._clock,
+            words=WORDS,
+            key=key.key,
+        )
+        self.service_url = self._http.shown_url
+        self._errors = ErrorReader(self.service_url, key.key)
+        self._api = RunpodApi(self._http, self._errors)
+        self._volumes = NetworkVolumes(self._api, settings.timeouts.http)
+        self._gpu_names: dict[str, str] = {}
+        self.dropped_offers = 0
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+    # -- offers
+
+    async def offers(self, query: OfferQuery) -> Sequence[Offer]:
+        """The catalogue, once for each cloud and number of GPUs: what can be had depends on
+        both."""
+        counts = COUNTS if query.gpu_count is None else (max(query.gpu_count, 1),)
+        places = await self._places()
+        asked = [(cloud, count) for cloud in CLOUDS for count in counts]
+        rows = await asyncio.gather(*(gpus(self._api, *each) for each in asked))
+        listed = [
+            catalogue.read(found, cloud, count, places, query.min_cuda)
+            for (cloud, count), found in zip(asked, rows, strict=True)
+        ]
+        self._learn(listed)
+        return tuple(offer for each in listed for offer in each.offers)
+
+    def _learn(self, listed: Sequence[Listing]) -> None:
+        self.dropped_offers = max((each.dropped for each in listed), default=0)
+        for each in listed:
+            self._gpu_names.update(each.names)
+
+    async def _places(self) -> set[str]:
+        """Data centres where the account has volumes. Not to know them is no reason to list
+        nothing."""
+        try:
+            return {volume.place for volume in await self._volumes.all() if volume.place}
+        except GdlError:
+            return set()
+
+    # -- pods
+
+    async def rent(self, request: RentRequest) -> RentAnswer:
+        """Rent: one request, never repeated. The pod bears the request's label as its name."""
+        kind = Kind.of(request.offer.id)
+        if kind is None:
+            raise OfferGone(request.offer.id)
+        place = kind.place
+        if request.volume and not place:
+            place = await self._volumes.place_of(request.volume)
+        body = pod_request.body(request, kind, place)
+        sent_at = self._now()
+        try:
+            answer = await self._http.send(
+                "POST", f"{API}/pods", body=body, timeout=self._timeouts.rent
+            )
+        except NoAnswer as missing:
+            raise RentAmbiguous(
+                f"no answer to the rent request: {missing.what}", sent_at=sent_at
+            ) from None
+        if answer.ok:
+            try:
+                pod = PodWire.model_validate(answer.mapping())
+            except (Unusable, ValueError):
+                raise RentAmbiguous("the rent answer names no pod", sent_at=sent_at) from None
+            return RentAnswer(self._session(pod))
+        if answer.status == 429:
+            raise self._errors.refused(answer, f"rent {request.offer.id}")
+        undecided = answer.status >= 500 or answer.status in _UNDECIDED
+        if undecided or self._errors.problem(answer) is None:
+            # RunPod fell over, or another spoke for it, with the request perhaps under way.
+            raise RentAmbiguous(
+                f"the rent request ended in HTTP {answer.status} without an answer of RunPod's own",
+                sent_at=sent_at,
+            )
+        raise self._errors.rent_error(answer, request)
+
+    async def session(self, session_id: str) -> Session:
+        pod = await self._pod(session_id)
+        if pod is None:
+            raise SessionGone(
+                f"RunPod does not know pod {one_line(session_id, 80)}",
+                "`gdl-tui sessions` shows what there is",
+            )
+        return self._session(pod)
+
+    async def sessions(self) -> Sequence[Session]:
+        """The pods that this consumer rented; the account may have others."""
+        mine = [pod for pod in await self._pods() if pod.owner() in ("", self._consumer_id)]
+        found = [self._session(pod) for pod in mine]
+        began = datetime.min.replace(tzinfo=UTC)
+        return tuple(sorted(found, key=lambda s: s.created_at or began, reverse=True))
+
+    async def labelled(self, label: str) -> Sequence[Session]:
+        return tuple(self._session(pod) for pod in await self._pods() if pod.name == label)
+
+    async def absent(self, session_id: str, label: str = "") -> bool:
+        """By the whole list, and by the pod's own address: both must be without it. A pod that is
+        listed as TERMINATED is deleted."""
+        for pod in await self._pods():
+            if not pod.terminated and (pod.id == session_id or (label and pod.name == label)):
+                return False
+        if not is_session_id(session_id):
+            return True
+        shown = await self._pod(session_id)
+        return shown is None or shown.terminated
+
+    async def release(self, session_id: str) -> None:
+        if not is_session_id(session_id):
+            return
+        answer = await self._api.change("DELETE", f"/pods/{session_id}", self._timeouts.rent)
+        gone = answer.status == 404 and self._errors.problem(answer) is not None
+        if not answer.ok and not gone:
+            raise self._errors.refused(answer, f"delete pod {session_id}")
+
+    async def _pods(self) -> list[PodWire]:
+        # Strict, unlike the offers: a row dropped here could be a machine that costs money.
+        return await self._api.listed("/pods", "pods", PodWire, "list the pods")
+
+    async def _pod(self, session_id: str) -> PodWire | None:
+        """None where RunPod itself says that there is none."""
+        if not is_session_id(session_id):
+            return None
+        answer = await self._http.get(f"{API}/pods/{session_id}")
+        if answer.status == 404 and self._errors.problem(answer) is not None:
+            return None
+        pod = self._api.model(PodWire, self._api.data(answer, "show a pod"))
+        if pod.id != session_id:
+            raise self._errors.unusable("another pod than the one asked for")
+        return pod
+
+    def _session(self, pod: PodWire) -> Session:
+        session = pod.to_domain(self._gpu_names)
+        return replace(session, created_at=self._clock.ours(session.created_at))
+
+    # -- the end of a pod, from the pod itself
+
+    async def self_release(self, session_id: str) -> SelfRelease:
+        """With the key that RunPod gives to every pod, in the environment of its first process."""
+        url = f"{self.service_url.rstrip('/')}{API}/pods/{session_id}"
+        return SelfRelease("DELETE", url, key_variable=VARIABLE)
+
+    async def revoke(self, ref: str) -> None:
+        """That key ends with its pod."""
+
+    # -- volumes
+
+    async def volumes(self) -> Sequence[Volume]:
+        return await self._volumes.all()
+
+    async def make_volume(self, offer: Offer, name: str, size_gb: int) -> Volume:
+        return await self._volumes.make(offer, name, size_gb)
+
+    async def delete_volume(self, volume_id: str) -> None:
+        await self._volumes.delete(volume_id)
+
+    # -- money and health
+
+    async def charges(self, since: datetime) -> Sequence[Charge]:
+        began = since + self._clock.offset
+        params = {"startTime": began.astimezone(UTC).isoformat(), "bucketSize": "hour"}
+        rows = await self._billed(params)
+        return charges_of(rows, since, self._clock.ours)
+
+    async def costs(self) -> CostReport:
+        return report(await self._billed({"bucketSize": "day"}))
+
+    async def _billed(self, params: dict[str, str]) -> list[ChargeWire]:
+        data = await self._api.get("/billing/pods", "tell what was charged", params)
+        rows = data.get("records")
+        if not isinstance(rows, list):
+            raise self._errors.wrong_shape("a list of records")
+        return [self._api.model(ChargeWire, row) for row in rows]
+
+    async def check_key(self) -> Finding:
+        """Whether RunPod answers and takes the key. Never raises a GdlError."""
+        try:
+            pods = await self._pods()
+        except GdlError as error:
+            return Finding("runpod", "fail", error.message, error.hint)
+        mine = sum(pod.owner() == self._consumer_id for pod in pods)
+        detail = (
+            f"{self.service_url} takes the key of {self._key_source}; {len(pods)} pods,"
+            f" {mine} of them ours"
+        )
+        return Finding("runpod", "ok", one_line(detail))
+
+    async def check(self) -> Sequence[Finding]:
+        found = [await self.check_key()]
+        if found[0].status == "fail":
+            return tuple(found)
+        if self._clock.words:
+            what = f"this computer's clock is {self._clock.words}"
+            found.append(Finding("clock", "warn", what, "set it right"))
+        found.append(await self._check_offers())
+        found.append(
+            Finding(
+                "runpod balance",
+                "info",
+                "RunPod's interface does not tell what the account has left",
+                "https://console.runpod.io/user/billing shows it",
+            )
+        )
+        return tuple(found)
+
+    async def _check_offers(self) -> Finding:
+        try:
+            offers = await self.offers(OfferQuery())
+        except GdlError as error:
+            return Finding("runpod offers", "fail", error.message, error.hint)
+        available = sum(offer.available for offer in offers)
+        detail = f"{len(offers)} kinds of machines, {available} of them available"
+        if self.dropped_offers:
+            detail += f", {self.dropped_offers} more without a sane price or id"
+        return Finding("runpod offers", "ok" if available else "warn", detail)

@@ -1,0 +1,96 @@
+"""RunPod's interface: its answers' objects and whole lists, or the errors of why not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from gdl.backends.http import Answer, NoAnswer, ServiceHttp, Unusable
+from gdl.backends.runpod.errors import ErrorReader
+from gdl.backends.runpod.wire import PaginationWire
+from gdl.domain.errors import BackendError
+from gdl.domain.text import one_line
+
+API = "/v2"
+_PAGE = 100
+_MOST_PAGES = 1000
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class RunpodApi:
+    """http: to RunPod. errors: what is said when it goes wrong."""
+
+    def __init__(self, http: ServiceHttp, errors: ErrorReader) -> None:
+        self.http = http
+        self.errors = errors
+
+    async def get(
+        self, path: str, doing: str, params: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        """Raises BackendUnreachable, BackendRefused, BackendError."""
+        return self.data(await self.http.get(API + path, params), doing)
+
+    async def listed(self, path: str, rows: str, model: type[_Model], doing: str) -> list[_Model]:
+        """Every page of a list. A list that is not whole proves nothing, so that a page that cannot
+        be read is an error."""
+        found: list[_Model] = []
+        seen = {""}
+        params = {"limit": str(_PAGE)}
+        for _ in range(_MOST_PAGES):
+            data = await self.get(path, doing, params)
+            if not isinstance(data.get(rows), list):
+                raise self.errors.wrong_shape(f"a list of {rows}")
+            found += [self.model(model, row) for row in data[rows]]
+            page = self.model(PaginationWire, data.get("pagination"))
+            if not page.hasNextPage:
+                return found
+            if page.nextCursor in seen:
+                raise self.errors.wrong_shape("the next page of a list")
+            seen.add(page.nextCursor)
+            params = {"limit": str(_PAGE), "cursor": page.nextCursor}
+        raise self.errors.wrong_shape("the end of a list")
+
+    async def change(
+        self,
+        method: str,
+        path: str,
+        timeout: float,
+        body: Mapping[str, object] | None = None,
+    ) -> Answer:
+        """A request that changes something and may be repeated. No answer is an error."""
+        try:
+            return await self.http.send(method, API + path, body=body, timeout=timeout)
+        except NoAnswer as missing:
+            raise BackendError(
+                f"no usable answer from {self.http.shown_url}: {missing.what}",
+                "whether it was done is not known: look, then ask again",
+            ) from None
+
+    def data(self, answer: Answer, doing: str) -> dict[str, Any]:
+        """The object of a good answer. Raises BackendRefused, BackendError."""
+        if not answer.ok:
+            raise self.errors.refused(answer, doing)
+        try:
+            return answer.mapping()
+        except Unusable as what:
+            raise self.errors.unusable(str(what)) from None
+
+    def model(self, model: type[_Model], data: object) -> _Model:
+        try:
+            return model.model_validate(data)
+        except ValidationError as error:
+            where = ".".join(str(part) for part in error.errors(include_input=False)[0]["loc"])
+            what = model.__name__.removesuffix("Wire").lower()
+            raise self.errors.wrong_shape(f"{what} {one_line(where, 40)}".strip()) from None
+
+
+async def gpus(api: RunpodApi, cloud: str, count: int) -> list[Any]:
+    """The catalogue's rows for machines with so many GPUs on a cloud, with what can be had now."""
+    params = {"include": "AVAILABILITY", "product": "POD", "cloud": cloud, "count": str(count)}
+    data = await api.get("/catalog/gpus", "list its catalogue", params)
+    rows = data.get("gpus")
+    if not isinstance(rows, list):
+        raise api.errors.wrong_shape("a list of gpus")
+    return rows
