@@ -6,6 +6,8 @@ network and terminal libraries, and the first frame comes before all that works 
 
 from __future__ import annotations
 
+import gc
+import os
 import sys
 
 from gdl.domain import clock
@@ -26,21 +28,31 @@ def main() -> None:
 
         print(f"gdl-tui {__version__}")  # noqa: T201 - the answer itself
         return
+    # To look for plugins, pydantic would read the metadata of all that is installed.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
+    code = _run(arguments)
+    # Everything ends with the process: it need not be looked through once more.
+    gc.freeze()
+    sys.exit(code)
+
+
+def _run(arguments: list[str]) -> int:
     if not arguments and not _completing():
         from gdl.cli.output import never_fail_to_print
         from gdl.cli.runtime import Cli, open_orchestrator, show_ui
 
         never_fail_to_print()
-        sys.exit(show_ui(Cli(open_orchestrator, open_ui)))
+        return show_ui(Cli(open_orchestrator, open_ui))
+    # A start makes tens of thousands of objects and drops few of them: looking through them for
+    # garbage, at every 700th by default, is a twentieth of the time of a short command.
+    gc.set_threshold(100_000)
     from gdl.cli.app import run
 
-    sys.exit(run(arguments, open_ui=open_ui, alone=True))
+    return run(arguments, open_ui=open_ui, alone=True)
 
 
 def _completing() -> bool:
     """Whether a shell asks for completions: it passes the words in the environment."""
-    import os
-
     return "_GDL_TUI_COMPLETE" in os.environ
 
 
