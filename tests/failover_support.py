@@ -152,6 +152,7 @@ class Flags(TypedDict, total=False):
     timeouts: Mapping[str, float]
     hub: Mapping[str, object]
     spending: Mapping[str, object]
+    notify: Mapping[str, object]
 
 
 @contextlib.asynccontextmanager

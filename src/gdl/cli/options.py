@@ -119,6 +119,23 @@ def engine_flags(name: str | None, *, tools: bool | None = None) -> dict[str, An
     return {"engine": said} if said else {}
 
 
+WebhookOption = Annotated[
+    str | None,
+    typer.Option(
+        "--webhook",
+        metavar="URL",
+        help="Post JSON there when it serves, fails, is about to stop or stops, its price rises, "
+        "or a balance is low. One with a secret belongs in the settings: notify.webhook.",
+        show_default=False,
+    ),
+]
+
+
+def webhook_flags(url: str | None) -> dict[str, Any]:
+    """The settings of that option."""
+    return {} if url is None else {"notify": {"webhook": url}}
+
+
 ScenarioOption = Annotated[
     str | None,
     typer.Option(

@@ -18,6 +18,7 @@ from gdl.orchestrator.leasing.orphans import Orphans
 from gdl.orchestrator.leasing.renting import Renter
 from gdl.orchestrator.leasing.selection import OfferSelection
 from gdl.orchestrator.leasing.spending_report import SpendingReports
+from gdl.orchestrator.notify.notifier import Notifier, ways_of
 from gdl.orchestrator.run.attempt import Attempt
 from gdl.orchestrator.run.registry import DeploymentRegistry
 from gdl.orchestrator.sessions.benchmarks import SessionBenchmarks
@@ -81,6 +82,7 @@ class Orchestrator:
             make_attempt=make_attempt,
             find_rental=lookup.find,
             reopen=reconnector.reopen,
+            notifier=Notifier(ways_of(settings)),
         )
         self.resumption = self.deployments
         self.sessions = RentedSessions(

@@ -31,6 +31,7 @@ from gdl.settings.sections import (
     Engine,
     Hub,
     Install,
+    Notify,
     Public,
     Runpod,
     Sandbox,
@@ -45,6 +46,7 @@ __all__ = [
     "Engine",
     "Hub",
     "Install",
+    "Notify",
     "Public",
     "Runpod",
     "Sandbox",
@@ -120,6 +122,7 @@ class Settings(BaseSettings):
     runpod: Runpod = Field(default_factory=Runpod)
     public: Public = Field(default_factory=Public)
     spending: Spending = Field(default_factory=Spending)
+    notify: Notify = Field(default_factory=Notify)
 
     @field_validator("keys", mode="before")
     @classmethod

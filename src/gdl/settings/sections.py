@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
 from gdl.domain.spec import DEFAULT_ENGINE
 
@@ -20,6 +21,14 @@ def checked_url(value: str) -> str:
     if not possible or not re.fullmatch(r"https?://[^\s/]+(/[^\s]*)?", value):
         raise ValueError("must look like http://host:port")
     return value.rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host of an address is this computer."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class Timeouts(BaseModel):
@@ -211,3 +220,32 @@ class Spending(BaseModel):
     """Dollars a day, by local time."""
     per_month: float | None = Field(default=None, gt=0)
     """Dollars a calendar month, by local time."""
+
+
+class Notify(BaseModel):
+    """Who is told that a deployment serves, fails, is about to stop, has stopped, that its price
+    rises or a balance is low."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    webhook_http: bool = False
+    """Plain http is allowed to other computers, too."""
+    webhook: SecretStr | None = None
+    """Where JSON is posted to; it may hold a secret, and is never shown."""
+    desktop: bool = False
+    """Notifications on the desktop, by notify-send or osascript."""
+
+    @field_validator("webhook")
+    @classmethod
+    def _safe(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is None or not value.get_secret_value():
+            return None
+        url = value.get_secret_value()
+        checked_url(url)
+        if not re.fullmatch(r"[!-~]+", url):
+            raise ValueError("has characters that no address has")
+        parts = urlsplit(url)
+        plain = parts.scheme != "https" and not is_loopback(parts.hostname or "")
+        if plain and not info.data.get("webhook_http"):
+            raise ValueError("must be https, or on this computer; notify.webhook_http allows more")
+        return value

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from gdl.cli.options import JsonOption, MachineTarget, SessionArgument
+from gdl.cli.options import (
+    JsonOption,
+    MachineTarget,
+    SessionArgument,
+    WebhookOption,
+    webhook_flags,
+)
 from gdl.cli.runtime import Cli, Session, at_terminal, execute
 from gdl.domain import clock
 
 
 def attach(
-    cli: Cli, ident: SessionArgument, target: MachineTarget, as_json: JsonOption = False
+    cli: Cli,
+    *,
+    ident: SessionArgument,
+    webhook: WebhookOption = None,
+    target: MachineTarget,
+    as_json: JsonOption = False,
 ) -> NoReturn:
     """Open the tunnel to a serving machine again, until Ctrl-C.
 
@@ -41,4 +52,4 @@ def attach(
         )
         return await to_the_end(follower, deployments.attach(ident), output)
 
-    execute(cli, body, target=target, as_json=as_json)
+    execute(cli, body, target=target, as_json=as_json, flags=webhook_flags(webhook))

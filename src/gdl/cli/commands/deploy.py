@@ -21,7 +21,9 @@ from gdl.cli.options import (
     QuantizationOption,
     RuntimeOption,
     TextOnlyOption,
+    WebhookOption,
     engine_flags,
+    webhook_flags,
 )
 from gdl.cli.runtime import Cli, Session, at_terminal, execute
 from gdl.domain import clock
@@ -105,6 +107,7 @@ class DeployOptions:
             "[default: those that overrule none of your own arguments]",
         ),
     ] = None
+    webhook: WebhookOption = None
     new: Annotated[
         bool,
         typer.Option("--new", help="Another machine, beside one of an interrupted deployment."),
@@ -154,6 +157,7 @@ class DeployOptions:
             "exclude_provider_after": self.exclude_provider_after,
             "install": None if self.runtime is None else {"runtime": self.runtime},
             **engine_flags(self.engine, tools=self.tools),
+            **webhook_flags(self.webhook),
         }
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from gdl.cli import exit_codes
-from gdl.cli.options import JsonOption, MachineTarget
+from gdl.cli.options import JsonOption, MachineTarget, WebhookOption, webhook_flags
 from gdl.cli.runtime import Cli, Session, execute
 
 
@@ -22,6 +22,7 @@ def resume(
             show_default=False,
         ),
     ] = None,
+    webhook: WebhookOption = None,
     as_json: JsonOption = False,
 ) -> NoReturn:
     """Go on with a deployment whose gdl-tui was killed, on the machine that it has.
@@ -50,4 +51,5 @@ def resume(
             say("nothing to resume: no deployment was interrupted on a machine of this backend")
         return exit_codes.USAGE if rows else exit_codes.OK
 
-    execute(cli, body, target=target, as_json=as_json, changes="resumed")
+    flags = webhook_flags(webhook)
+    execute(cli, body, target=target, as_json=as_json, changes="resumed", flags=flags)

@@ -104,6 +104,10 @@ class Deployment:
     async def emit(self, event: ev.Event) -> None:
         await self.channel.emit(event)
 
+    async def tell(self, *events: ev.Event) -> None:
+        """Emit them, unless it is over: for whoever watches beside the deployment's own task."""
+        await self.channel.emit_unless_over(*events)
+
     async def enter(self, phase: Phase, detail: str = "") -> None:
         """Change the phase, unless it is the current one already."""
         if self.state.phase is not phase:

@@ -63,6 +63,17 @@ class EventChannel:
         """
         await asyncio.shield(self._emit(event))
 
+    async def emit_unless_over(self, *events: Event) -> None:
+        """The same for whoever works beside the deployment: nothing comes after its last word."""
+
+        async def emit() -> None:
+            for event in events:
+                async with self._lock:
+                    if self.state.finished is None:
+                        await self._take(event)
+
+        await asyncio.shield(emit())
+
     async def settled(self) -> None:
         """Until every event emitted so far is applied, also those whose emitter was cancelled."""
         async with self._lock:
@@ -70,15 +81,17 @@ class EventChannel:
 
     async def _emit(self, event: Event) -> None:
         async with self._lock:
-            recorded = Recorded(
-                self.state.deployment_id, self.state.last_seq + 1, self.clock(), event
-            )
-            state = apply(self.state, recorded)
-            if isinstance(event, LogLines):
-                self._bound_logs()
-            else:
-                await self._write(recorded)
-            self._publish(recorded, state)
+            await self._take(event)
+
+    async def _take(self, event: Event) -> None:
+        """With the lock held."""
+        recorded = Recorded(self.state.deployment_id, self.state.last_seq + 1, self.clock(), event)
+        state = apply(self.state, recorded)
+        if isinstance(event, LogLines):
+            self._bound_logs()
+        else:
+            await self._write(recorded)
+        self._publish(recorded, state)
 
     async def _write(self, recorded: Recorded) -> None:
         try:

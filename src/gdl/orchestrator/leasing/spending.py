@@ -175,8 +175,8 @@ async def _announce(
     text = f"{limit.words} are spent: the machine is released at {end:%H:%M} UTC"
     if left_s <= ANNOUNCED_S and near not in told:
         told |= {near, much}
-        await deployment.note(text, "warning")
-        await deployment.emit(ev.StopAnnounced(deployment.attempt, end, text))
+        announced = ev.StopAnnounced(deployment.attempt, end, text)
+        await deployment.tell(ev.Noted("warning", text), announced)
     elif limit.share >= ANNOUNCED_SHARE and much not in told:
         told.add(much)
-        await deployment.note(text, "warning")
+        await deployment.tell(ev.Noted("warning", text))

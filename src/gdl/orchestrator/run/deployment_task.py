@@ -24,6 +24,7 @@ from gdl.domain.errors import (
 from gdl.domain.health import degraded
 from gdl.domain.offers import Offer
 from gdl.domain.phase import Billing, Phase
+from gdl.domain.rental import Rental
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.deployment.summary import summaries
 from gdl.orchestrator.leasing.releasing import uninterrupted
@@ -38,6 +39,8 @@ from gdl.orchestrator.run.tries import Tries
 
 MakeAttempt = Callable[[Deployment], Attempt]
 Begin = Callable[[Attempt], Awaitable[None]]
+Reopen = Callable[[Deployment, Rental, Attempt], Awaitable[None]]
+"""From a rented session to a verified endpoint again. Raises GdlError."""
 
 
 class DeploymentTask:

@@ -35,22 +35,19 @@ from gdl.orchestrator.leasing.releasing import uninterrupted
 from gdl.orchestrator.leasing.requirements import needed_of
 from gdl.orchestrator.leasing.selection import OfferSelection
 from gdl.orchestrator.leasing.spending import carried_over
+from gdl.orchestrator.notify.notifier import Notifier
 from gdl.orchestrator.run.attempt import Attempt
-from gdl.orchestrator.run.deployment_task import Begin, DeploymentTask, MakeAttempt
+from gdl.orchestrator.run.deployment_task import Begin, DeploymentTask, MakeAttempt, Reopen
 from gdl.orchestrator.run.past import PastDeployments
 from gdl.orchestrator.run.resumed import Resumed
 from gdl.orchestrator.run.resumption import Resumptions
 from gdl.settings import Settings
 
-FindRental = Callable[[str], Awaitable[Rental]]
-"""The rental that an id names, or its beginning. Raises UsageError."""
-Reopen = Callable[[Deployment, Rental, Attempt], Awaitable[None]]
-"""From a rented session to a verified endpoint again. Raises GdlError."""
-
 
 class DeploymentRegistry:
     """See `api.ports.Deployments`. Owns the task of every deployment: it has a last word, and is
-    waited for at the end."""
+    waited for at the end. find_rental: the rental that an id names, or its beginning; raises
+    UsageError."""
 
     def __init__(
         self,
@@ -64,8 +61,9 @@ class DeploymentRegistry:
         selection: OfferSelection,
         orphans: Orphans,
         make_attempt: MakeAttempt,
-        find_rental: FindRental,
+        find_rental: Callable[[str], Awaitable[Rental]],
         reopen: Reopen,
+        notifier: Notifier,
     ) -> None:
         self.read_only = settings.read_only
         self._backend = backend
@@ -79,6 +77,7 @@ class DeploymentRegistry:
         self._make_attempt = make_attempt
         self._find_rental = find_rental
         self._reopen = reopen
+        self._notifier = notifier
         self._resumptions = Resumptions(backend, engines, journal, settings, clock, lookup)
         self._here: dict[str, Deployment] = {}
         self._attempts: dict[str, Attempt] = {}
@@ -202,6 +201,7 @@ class DeploymentRegistry:
         return deployment
 
     async def _start(self, deployment: Deployment, work: Awaitable[None]) -> None:
+        self._notifier.follow(deployment)
         deployment.task = asyncio.create_task(
             self._to_the_end(deployment, work), name=f"deployment {deployment.id}"
         )
@@ -347,3 +347,4 @@ class DeploymentRegistry:
                 tasks.append(deployment.task)
         if tasks:
             await asyncio.wait(tasks)
+        await self._notifier.aclose()
