@@ -12,11 +12,13 @@ from gdl.domain.deployment import DeploymentState
 from gdl.domain.events import Recorded
 from gdl.domain.health import CheckStatus
 from gdl.domain.money import dollars
+from gdl.domain.session_price import SessionPrice
 from gdl.presentation.durations import clock_time, duration
 from gdl.presentation.endings import outcome_words
 from gdl.presentation.hardware import host, machine
 from gdl.presentation.lines import plain
 from gdl.presentation.money import hourly
+from gdl.presentation.session_price import explained
 
 _PROGRESS_EVERY_S = 10.0
 _RELEASING_EVERY_S = 3.5
@@ -96,6 +98,8 @@ class Narrator:
                 yield f"{event.suitable} suitable offers, {event.excluded} excluded{reasons}"
             case ev.AttemptStarted():
                 yield self._bold(f"attempt {event.attempt}: {_offered(event)}")
+                if event.expected is not None:
+                    yield from _expected(event.expected)
             case ev.PhaseChanged():
                 self._progress = ""
                 detail = f"  {plain(event.detail, 200)}" if event.detail else ""
@@ -130,6 +134,11 @@ def _offered(event: ev.AttemptStarted) -> str:
         f"from {plain(event.provider, 40)}{place}, {hourly(event.price_per_hour)} "
         f"[{plain(event.offer_id, 80)}]"
     )
+
+
+def _expected(price: SessionPrice) -> Iterator[str]:
+    yield f"  the session: about {dollars(price.total)}"
+    yield from (f"    {line}" for line in explained(price))
 
 
 def _progress(event: ev.Progressed | ev.BenchProgressed) -> str:

@@ -89,6 +89,15 @@ QuantizationOption = Annotated[
         show_default=False,
     ),
 ]
+SortOption = Annotated[
+    Literal["session", "price"] | None,
+    typer.Option(
+        "--sort",
+        help="Which comes first: the cheapest for the whole session, its disk, downloads and "
+        "set-up included, or by the hour.  [default: session where a market tells all that]",
+        show_default=False,
+    ),
+]
 TextOnlyOption = Annotated[
     bool,
     typer.Option(

@@ -6,13 +6,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from gdl.domain import events as ev
+from gdl.domain.attempt_state import AttemptState, StepState
 from gdl.domain.benchmark import BenchReport, QualityAnswer
 from gdl.domain.events import Recorded
 from gdl.domain.health import Check
-from gdl.domain.host import HostFacts
 from gdl.domain.phase import Billing, Phase
 from gdl.domain.remedies import Remedy
-from gdl.domain.server_memory import MemoryComparison
 from gdl.domain.spec import DeploymentSpec
 
 ACTIVE = (
@@ -28,9 +27,6 @@ ACTIVE = (
     Phase.STOPPING,
 )
 """In the order in which a deployment passes them."""
-
-NO_MACHINE = frozenset({"offer_gone", "session_exists", "offer_taken"})
-"""Kinds of errors after which no machine was tried: somebody else has it, or a sibling of ours."""
 
 _ENDS = frozenset({Phase.FAILED, Phase.CANCELLED})
 
@@ -56,63 +52,6 @@ TRANSITIONS: dict[Phase, frozenset[Phase]] = {
 
 class IllegalTransition(ValueError):
     """A phase change that `TRANSITIONS` does not know: a defect of ours, never of the user's."""
-
-
-@dataclass(frozen=True, slots=True)
-class StepState:
-    """outcome is "" while the step runs."""
-
-    name: str
-    title: str
-    index: int
-    total: int
-    started_at: datetime
-    outcome: str = ""
-    seconds: float = 0.0
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptState:
-    """`phases` holds each phase entered with its time, in order; the last is the current one."""
-
-    number: int
-    offer_id: str
-    provider: str
-    gpu_name: str
-    gpu_count: int
-    vram_gb: float
-    price_per_hour: float
-    location: str
-    started_at: datetime
-    phases: tuple[tuple[Phase, datetime], ...] = ()
-    session_id: str | None = None
-    rented_at: datetime | None = None
-    expires_at: datetime | None = None
-    released_at: datetime | None = None
-    earlier_cost: float = 0.0
-    """Dollars, of sessions that its request had made before and that were destroyed."""
-    facts: HostFacts | None = None
-    steps: tuple[StepState, ...] = ()
-    parts: tuple[tuple[str, float], ...] = ()
-    """Each part of the work that was counted, with how far it is (0-1), in the order they began."""
-    diagnosis: ev.Diagnosed | None = None
-    remedies: tuple[ev.RemedyApplied, ...] = ()
-    server: ev.ServerPlanned | None = None
-    memory: MemoryComparison | None = None
-    failure: ev.AttemptFailed | None = None
-
-    @property
-    def had_no_machine(self) -> bool:
-        """Whether it failed because somebody else was faster."""
-        return self.failure is not None and self.failure.kind in NO_MACHINE
-
-    def cost(self, now: datetime) -> float:
-        """Dollars so far: price times the time between rent and release (or now)."""
-        if self.rented_at is None:
-            return 0.0
-        seconds = max(((self.released_at or now) - self.rented_at).total_seconds(), 0.0)
-        return self.earlier_cost + self.price_per_hour * seconds / 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +228,7 @@ def _new_attempt(event: ev.AttemptStarted, at: datetime) -> AttemptState:
         price_per_hour=event.price_per_hour,
         location=event.location,
         started_at=at,
+        expected=event.expected,
     )
 
 

@@ -24,6 +24,7 @@ from gdl.domain.serving_events import MemoryCompared as MemoryCompared
 from gdl.domain.serving_events import QualityAnswered as QualityAnswered
 from gdl.domain.serving_events import ServerPlanned as ServerPlanned
 from gdl.domain.serving_events import TunnelOpened as TunnelOpened
+from gdl.domain.session_price import SessionPrice
 from gdl.domain.spec import DeploymentSpec
 from gdl.domain.summary import AttemptSummary
 
@@ -47,6 +48,8 @@ class OffersRanked(Event):
 
 @dataclass(frozen=True, slots=True)
 class AttemptStarted(Event):
+    """expected: what the whole session is to cost; None where nobody knows."""
+
     attempt: int
     offer_id: str
     provider: str
@@ -56,6 +59,8 @@ class AttemptStarted(Event):
     price_per_hour: float
     location: str = ""
     machine_id: str = ""
+    host_id: str = ""
+    expected: SessionPrice | None = None
 
 
 @dataclass(frozen=True, slots=True)

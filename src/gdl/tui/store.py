@@ -13,9 +13,10 @@ from datetime import datetime
 from itertools import islice
 
 from gdl.domain import events as ev
+from gdl.domain.attempt_state import AttemptState
 from gdl.domain.benchmark import BenchReport
 from gdl.domain.chat import ChatDone
-from gdl.domain.deployment import AttemptState, DeploymentState, apply
+from gdl.domain.deployment import DeploymentState, apply
 from gdl.domain.events import Recorded
 from gdl.domain.health import Check
 from gdl.domain.phase import Billing, Phase

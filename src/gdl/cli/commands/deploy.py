@@ -20,6 +20,7 @@ from gdl.cli.options import (
     ProviderOption,
     QuantizationOption,
     RuntimeOption,
+    SortOption,
     TextOnlyOption,
     WebhookOption,
     engine_flags,
@@ -117,6 +118,7 @@ class DeployOptions:
     concurrency: ConcurrencyOption = None
     quantization: QuantizationOption = None
     text_only: TextOnlyOption = False
+    sort: SortOption = None
     engine: EngineOption = None
     tools: Annotated[
         bool | None,
@@ -279,6 +281,7 @@ def _spec(wanted: DeployOptions, session: Session) -> DeploymentSpec:
         concurrency=wanted.concurrency,
         quantization=wanted.quantization or "",
         text_only=wanted.text_only,
+        order=wanted.sort or "",
     )
     return DeploymentSpec(
         model=wanted.model,

@@ -19,6 +19,7 @@ from gdl.cli.options import (
     MinVramOption,
     ProviderOption,
     QuantizationOption,
+    SortOption,
     TextOnlyOption,
     engine_flags,
 )
@@ -51,6 +52,7 @@ class OfferOptions:
     quantization: QuantizationOption = None
     text_only: TextOnlyOption = False
     engine: EngineOption = None
+    sort: SortOption = None
 
     @property
     def query(self) -> OfferQuery:
@@ -68,6 +70,7 @@ class OfferOptions:
             concurrency=self.concurrency,
             quantization=self.quantization or "",
             text_only=self.text_only,
+            order=self.sort or "",
         )
 
 
@@ -113,8 +116,19 @@ def _plain(row: RankedOffer) -> dict[str, Any]:
         "headroom_gb": row.headroom_gb,
         "excluded_until": to_plain(row.until),
         "session_cost": row.session_price,
+        "session_price": _in_parts(row),
         "usd_per_million": row.usd_per_million,
     }
+
+
+def _in_parts(row: RankedOffer) -> dict[str, Any] | None:
+    """What `session_cost` is made of; None where the market tells neither disk nor traffic."""
+    from gdl.domain.serialization import to_plain
+
+    whole = row.session()
+    if whole is None or not (whole.listed or whole.charged.sessions):
+        return None
+    return {**to_plain(whole), "total": whole.total}
 
 
 def _headings(speeds: bool) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from gdl.domain.model import Model
 from gdl.domain.phase import Phase
 from gdl.domain.remedies import Remedy
 from gdl.domain.rental import Rental
+from gdl.domain.session_price import SessionPrice
 from gdl.domain.spec import ConfirmedOffer, DeploymentSpec
 from gdl.engines.base import Engine
 from gdl.orchestrator.deployment.decisions import Decisions
@@ -38,7 +39,8 @@ class Deployment:
 
     attempt: the number of the current one, from 1. tries_left: whether it is not the last that is
     made by itself. adopted: its machine was rented by a process that is gone. disk_gb: what to ask
-    for, after a disk turned out too small.
+    for, after a disk turned out too small. expected: what a session on the chosen offer is to cost,
+    where the market tells enough for that.
 
     confirmed: what the user was shown and took, at that price or less; confirmed_tried: one of them
     was tried, and others may be taken. over_limit: why it is being ended: what may be spent is.
@@ -60,6 +62,7 @@ class Deployment:
     tries_left: bool = False
     adopted: bool = False
     disk_gb: int | None = None
+    expected: SessionPrice | None = None
     confirmed: tuple[ConfirmedOffer, ...] = ()
     confirmed_tried: bool = False
     over_limit: SpendLimitReached | None = None

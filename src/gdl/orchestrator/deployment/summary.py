@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime
 
-from gdl.domain.deployment import AttemptState, DeploymentState
+from gdl.domain.attempt_state import AttemptState
+from gdl.domain.deployment import DeploymentState
 from gdl.domain.errors import GdlError
 from gdl.domain.events import DeploymentFinished
 from gdl.domain.phase import Billing, Phase

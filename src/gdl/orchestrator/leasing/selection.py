@@ -65,6 +65,8 @@ class OfferSelection:
         chosen = _confirmed(deployment, ranked, suitable, query)
         if chosen is None:
             raise NoSuitableOffer(*why_none(ranked, query))
+        priced = next((r.session() for r in suitable if r.offer is chosen), None)
+        deployment.expected = priced if priced is not None and priced.listed else None
         await refuse_over_limit(deployment, chosen, self._clock(), self.caps)
         if any(x.key == chosen.provider for x in deployment.exclusions.aside):
             await self.excluding.take_back(deployment, chosen.provider)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from gdl.domain import events as ev
 from gdl.domain.offers import Offer
+from gdl.domain.session_price import SessionPrice
 
 
-def attempt_started(number: int, offer: Offer) -> ev.AttemptStarted:
+def attempt_started(
+    number: int, offer: Offer, expected: SessionPrice | None = None
+) -> ev.AttemptStarted:
+    """expected: what the whole session is to cost."""
     return ev.AttemptStarted(
         number,
         offer.id,
@@ -17,6 +21,8 @@ def attempt_started(number: int, offer: Offer) -> ev.AttemptStarted:
         offer.price_per_hour,
         offer.location,
         offer.machine_id or "",
+        host_id=offer.host_id or "",
+        expected=expected,
     )
 
 
@@ -31,4 +37,5 @@ def offer_of(began: ev.AttemptStarted, backend: str) -> Offer:
         price_per_hour=began.price_per_hour,
         location=began.location,
         machine_id=began.machine_id or None,
+        host_id=began.host_id or None,
     )

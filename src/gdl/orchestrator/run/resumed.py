@@ -6,7 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gdl.domain import events as ev
-from gdl.domain.deployment import AttemptState, DeploymentState
+from gdl.domain.attempt_state import AttemptState
+from gdl.domain.deployment import DeploymentState
 from gdl.domain.errors import (
     Cancelled,
     DeployError,

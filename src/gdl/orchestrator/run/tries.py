@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from gdl.domain.deployment import NO_MACHINE
+from gdl.domain.attempt_state import NO_MACHINE
 from gdl.domain.errors import GdlError, OfferGone
 
 MOST_GONE = 12

@@ -10,7 +10,8 @@ from textual import events
 from textual.message import Message
 from textual.widgets import Static
 
-from gdl.domain.deployment import AttemptState, DeploymentState
+from gdl.domain.attempt_state import AttemptState
+from gdl.domain.deployment import DeploymentState
 from gdl.domain.phase import Phase
 from gdl.presentation.hardware import gpus
 from gdl.presentation.lines import plain

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
-from gdl.domain.deployment import AttemptState, DeploymentState
+from gdl.domain.attempt_state import AttemptState
+from gdl.domain.deployment import DeploymentState
 from gdl.domain.phase import Billing, Phase
 from gdl.presentation.endings import ENDED, money_words
 from gdl.presentation.hardware import gpus

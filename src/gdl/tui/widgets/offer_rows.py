@@ -13,6 +13,7 @@ from gdl.presentation.durations import since
 from gdl.presentation.hardware import gpus
 from gdl.presentation.lines import plain
 from gdl.presentation.money import hourly, price
+from gdl.presentation.session_price import explained
 from gdl.tui.widgets.keyed_table import Column, Row
 
 COLUMNS = (
@@ -114,6 +115,7 @@ def details(ranked: RankedOffer, now: datetime) -> list[tuple[str, Text | str]]:
         ("Provider", plain(offer.provider, 100)),
         ("Price", hourly(offer.price_per_hour)),
         ("Whole session", _amount(ranked.session_price)),
+        *_session(ranked),
         ("1M tokens", _amount(ranked.usd_per_million)),
         ("GPU", gpus(offer)),
         ("VRAM", f"{offer.vram_gb:.0f} GB each, {offer.total_vram_gb:.0f} GB together"),
@@ -131,6 +133,14 @@ def details(ranked: RankedOffer, now: datetime) -> list[tuple[str, Text | str]]:
     if ranked.excluded is not None:
         lines.append(("Excluded", Text(plain(ranked.excluded, 300), "bold")))
     return lines
+
+
+def _session(ranked: RankedOffer) -> list[tuple[str, Text | str]]:
+    """What the session's price is made of, where the market tells."""
+    whole = ranked.session()
+    if whole is None or not (whole.listed or whole.charged.sessions):
+        return []
+    return [("", line) for line in explained(whole)]
 
 
 def _share(value: float | None) -> str:

@@ -9,7 +9,8 @@ from datetime import datetime
 
 from rich.text import Text
 
-from gdl.domain.deployment import AttemptState, DeploymentState, StepState
+from gdl.domain.attempt_state import AttemptState, StepState
+from gdl.domain.deployment import DeploymentState
 from gdl.domain.money import dollars
 from gdl.domain.phase import Phase
 from gdl.presentation.durations import clock_time

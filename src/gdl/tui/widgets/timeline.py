@@ -8,6 +8,7 @@ from gdl.domain import events as ev
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.events import Recorded
 from gdl.domain.health import Condition
+from gdl.domain.money import dollars
 from gdl.presentation.durations import clock_time
 from gdl.presentation.hardware import machine
 from gdl.presentation.lines import plain
@@ -38,8 +39,10 @@ def event_line(recorded: Recorded, state: DeploymentState) -> tuple[str, str]:
         case ev.OffersRanked() as event:
             return f"{event.suitable} suitable, {event.excluded} excluded", ""
         case ev.AttemptStarted() as event:
+            whole = event.expected
+            about = f", about {dollars(whole.total)} in all" if whole is not None else ""
             return f"Attempt {event.attempt}: {machine(event)} from {event.provider}, " + (
-                f"{price(event.price_per_hour)}, offer {event.offer_id}"
+                f"{price(event.price_per_hour)}{about}, offer {event.offer_id}"
             ), "bold"
         case ev.PhaseChanged() as event:
             words = phase_words(event.phase, state) + (f": {event.detail}" if event.detail else "")

@@ -1,0 +1,157 @@
+"""What a session costs: as worked by hand, in the order of the offers, and in words."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gdl.domain.offers import Offer, OfferQuery, OfferTerms
+from gdl.domain.ranking import rank
+from gdl.domain.session_price import Charged, SessionNeeds
+from gdl.domain.session_pricing import SessionPricing
+from gdl.domain.track_record import TrackRecord
+from gdl.presentation.session_price import explained, learnt, parts
+
+_TABLE = Path(__file__).parent / "data" / "session-prices.tsv"
+"""Offers as markets list them, and what the session costs: worked by hand, in the last column in
+words. A dash: not told."""
+ROWS = list(csv.DictReader(_TABLE.read_text("utf-8").splitlines(), delimiter="\t"))
+
+
+def number(text: str) -> float | None:
+    return None if text == "-" else float(text)
+
+
+def listed(row: dict[str, str]) -> Offer:
+    """As the market lists it: with 10 GB of disk, which the price an hour includes."""
+    gpu, storage = float(row["gpu_per_hour"]), number(row["storage_per_gb_month"])
+    terms = None
+    if storage is not None:
+        terms = OfferTerms(
+            gpu_per_hour=gpu,
+            disk_per_gb_hour=storage / 30 / 24,
+            disk_gb=10,
+            down_per_gb=number(row["down_per_gb"]) or 0.0,
+            down_mbps=number(row["down_mbps"]),
+        )
+        gpu += 10 * terms.disk_per_gb_hour
+    return Offer(
+        id=row["name"],
+        backend="market",
+        provider="market",
+        gpu_name="RTX 3090",
+        gpu_count=1,
+        vram_gb=24,
+        price_per_hour=gpu,
+        terms=terms,
+        machine_id="machine",
+        host_id="host",
+    )
+
+
+def history(row: dict[str, str]) -> TrackRecord:
+    measured, work = number(row["machine_mbps"]), number(row["work_minutes"])
+    setup, rent = number(row["setup_minutes"]), number(row["rent_times"])
+    traffic = number(row["traffic_times"])
+    return TrackRecord(
+        setup_hours={} if setup is None else {"market": setup / 60},
+        work_hours={} if work is None else {"market": work / 60},
+        mbps={} if measured is None else {"machine": measured},
+        charged={}
+        if rent is None or traffic is None
+        else {"host": Charged(rent, traffic, "host", 3)},
+    )
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["name"])
+def test_a_session_costs_what_was_worked_by_hand(row: dict[str, str]) -> None:
+    needs = SessionNeeds(int(row["disk_gb"]), float(row["download_gb"]))
+    (ranked,) = rank(
+        [listed(row)],
+        OfferQuery(),
+        hours=float(row["hours"]),
+        needs=needs,
+        track_record=history(row),
+    )
+    whole = ranked.session()
+    assert whole is not None and ranked.session_price is not None
+    assert f"{ranked.session_price:.2f}" == row["total"] == f"{whole.total:.2f}"
+    for part in ("gpu", "disk", "traffic"):
+        assert getattr(whole, part) == pytest.approx(float(row[part]), abs=0.0001)
+    assert ranked.session_price == pytest.approx(whole.total, abs=1e-9)
+
+
+def test_twenty_kinds_of_offers_are_worked() -> None:
+    assert len(ROWS) >= 20 and len({row["name"] for row in ROWS}) == len(ROWS)
+
+
+CHEAP_HOUR = Offer(
+    "cheap-hour", "market", "market", "RTX 3090", 1, 24, 0.11,
+    terms=OfferTerms(0.11, 0.0002, 0.0, 500, 0.03, 0.03, 850),
+)  # fmt: skip
+FREE_TRAFFIC = replace(
+    CHEAP_HOUR, id="free-traffic", price_per_hour=0.20,
+    terms=OfferTerms(0.20, 0.0002, 0.0, 500, 0.0, 0.0, 850),
+)  # fmt: skip
+NEEDS = SessionNeeds(disk_gb=60, download_gb=31.0)
+
+
+def order(query: OfferQuery, needs: SessionNeeds = NEEDS) -> list[str]:
+    return [r.offer.id for r in rank([CHEAP_HOUR, FREE_TRAFFIC], query, needs=needs)]
+
+
+def test_traffic_decides_which_offer_is_the_cheapest() -> None:
+    assert order(OfferQuery()) == ["free-traffic", "cheap-hour"]
+    assert order(OfferQuery(order="session")) == ["free-traffic", "cheap-hour"]
+    assert order(OfferQuery(order="price")) == ["cheap-hour", "free-traffic"]
+    # Without a model nobody knows what is to be downloaded.
+    assert order(OfferQuery(), SessionNeeds()) == ["cheap-hour", "free-traffic"]
+
+
+def test_the_hours_price_has_the_disk_that_the_model_needs() -> None:
+    (ranked,) = rank([CHEAP_HOUR], OfferQuery(), needs=NEEDS)
+    assert ranked.offer.price_per_hour == pytest.approx(0.11 + 60 * 0.0002)
+    too_dear = rank([CHEAP_HOUR], OfferQuery(max_price=0.115), needs=NEEDS)
+    assert too_dear[0].exclusion == "price"
+
+
+def test_a_disk_that_cannot_hold_the_model_is_excluded() -> None:
+    small = replace(CHEAP_HOUR, terms=OfferTerms(0.11, 0.0002, 0.0, most_disk_gb=40))
+    (ranked,) = rank([small], OfferQuery(), needs=NEEDS)
+    assert ranked.excluded == "40 GB disk at most, 60 needed"
+
+
+def test_the_price_is_explained() -> None:
+    needs = SessionNeeds(disk_gb=70, download_gb=31.0)
+    offer = replace(
+        CHEAP_HOUR,
+        price_per_hour=0.19,
+        terms=OfferTerms(0.19, 0.00005, 0.0, 500, 0.02, 0.02, 800),
+    )
+    (ranked,) = rank([offer], OfferQuery(), needs=needs)
+    whole = ranked.session()
+    assert whole is not None
+    assert list(explained(whole)) == [
+        "$0.22 GPU, $0.0040 disk, $0.62 download of 31 GB at $0.02/GB",
+        "for 1 h and 9 min until the first token, 31 GB at 100 MB/s among them",
+        "70 GB of disk",
+    ]
+    free = replace(offer, terms=replace(offer.terms or OfferTerms(0), down_per_gb=0.0))
+    (ranked,) = rank([free], OfferQuery(), needs=needs)
+    whole = ranked.session(2.0)
+    assert whole is not None and parts(whole).endswith("free download of 31 GB")
+    assert whole.hours == pytest.approx(2 + whole.setup_hours)
+
+
+def test_what_earlier_sessions_were_charged_is_in_the_price_and_said() -> None:
+    known = TrackRecord(charged={"market": Charged(1.2, 1.2, "market", 4)})
+    pricing = SessionPricing(1.0, NEEDS, known)
+    offer = CHEAP_HOUR.with_disk(60)
+    whole = pricing.price(offer)
+    assert whole.total == pytest.approx(1.2 * whole.as_listed.total)
+    assert learnt(whole) == "20% more than listed, as 4 sessions of this market were charged"
+    assert whole.lasting(whole.hours * 2).rent == pytest.approx(2 * whole.rent)
+    assert whole.lasting(whole.hours * 2).traffic == whole.traffic
