@@ -25,6 +25,9 @@ from gdl.simulator.hosting import Hosting
 from gdl.simulator.listings import Listing
 from gdl.simulator.loopback_server import LoopbackServer
 from gdl.simulator.machines import HostElsewhere, RentedMachine
+from gdl.simulator.runpod.api import RunpodApi
+from gdl.simulator.runpod.catalog import Catalog
+from gdl.simulator.runpod.market import RunpodMarket
 from gdl.simulator.scenario import Scenario
 from gdl.simulator.scripted_answers import Received
 from gdl.simulator.simulated_machine import Machine
@@ -34,7 +37,7 @@ from gdl.simulator.vastai.api_keys import ApiKeys
 from gdl.simulator.vastai.market import VastMarket
 from gdl.simulator.vastai.volumes import Volumes
 
-NAMES = ("vastai",)
+NAMES = ("vastai", "runpod")
 _CREDIT = 25.0
 
 
@@ -48,7 +51,9 @@ class MarketStandIn:
 
     root: the folder in which simulated markets have theirs, for machines of its own; in place of
     them, host: the one that all who rent get. speed: how many times faster than the scenario's
-    seconds. offers: how many hosts, 0: the fixed list; or `listed`, the offers themselves.
+    seconds. offers: how many hosts Vast.ai has, 0: those of the fixed list; or `listed`, the
+    offers themselves. vastai, runpod: what speaks the one protocol or the other, and can be told
+    more, such as `vastai.search_quota`.
     key: of the account, which has `credit` dollars.
     """
 
@@ -79,7 +84,14 @@ class MarketStandIn:
         self._host = host
         self._workspace = ws.Workspace(root) if root is not None else None
         self._server = LoopbackServer()
-        self.api: VastApi = self._vastai(offers, listed)
+        self.vastai: VastApi | None = None
+        self.runpod: RunpodApi | None = None
+        if name == "vastai":
+            self.vastai = self._vastai(offers, listed)
+            self._http, self._app = self.vastai.http, self.vastai.app
+        else:
+            self.runpod = self._runpod()
+            self._http, self._app = self.runpod.http, self.runpod.app
 
     def _vastai(self, offers: int, listed: Sequence[Listing]) -> VastApi:
         hosts = (
@@ -88,11 +100,20 @@ class MarketStandIn:
             else vast_hosts.hosts(offers, self.seed)
         )
         self._begin([one.listing for one in hosts])
-        self.market = VastMarket(hosts, self.draws, self.hosting)
-        self.keys = ApiKeys(self.account)
+        market = VastMarket(hosts, self.draws, self.hosting)
         volumes = Volumes(hosts, self.hosting)
-        hang_s = self.scenario.timing.hang / self._speed
-        return VastApi(self.market, self.keys, volumes, self.draws, self._server.cut, hang_s)
+        keys = ApiKeys(self.account)
+        return VastApi(market, keys, volumes, self.draws, self._server.cut, self._hang_s)
+
+    def _runpod(self) -> RunpodApi:
+        catalog = Catalog(self.seed)
+        self._begin(catalog.listed)
+        market = RunpodMarket(catalog, self.draws, self.hosting)
+        return RunpodApi(market, [self.account], self.draws, self._server.cut, self._hang_s)
+
+    @property
+    def _hang_s(self) -> float:
+        return self.scenario.timing.hang / self._speed
 
     def _begin(self, listed: Sequence[Listing]) -> None:
         self.draws = Draws(self.scenario, self.seed, listed)
@@ -108,7 +129,7 @@ class MarketStandIn:
 
     @property
     def received(self) -> Sequence[Received]:
-        return self.api.http.received
+        return self._http.received
 
     @property
     def contracts(self) -> Mapping[str, Contract]:
@@ -124,7 +145,7 @@ class MarketStandIn:
 
     def arrived(self, told: Callable[[Received], Awaitable[None]] | None) -> None:
         """Be told of each request before it is answered."""
-        self.api.http.arrived = told
+        self._http.arrived = told
 
     # -- running ---------------------------------------------------------------------------------
 
@@ -143,12 +164,12 @@ class MarketStandIn:
                 f"the sandbox cannot be started: {one_line(error.strerror or error)}",
                 f"choose another port than {port}" if port else "check the data folder",
             ) from None
-        await self._server.serve(self.api.app())
+        await self._server.serve(self._app())
         return self.url
 
     async def aclose(self) -> None:
         """End everything. Idempotent."""
-        self.api.http.close()
+        self._http.close()
         await self.hosting.aclose()
         await self._server.aclose()
         if self._workspace is not None:
@@ -181,5 +202,8 @@ class MarketStandIn:
     def _variables(self, contract: Contract) -> Mapping[str, str]:
         """What the marketplace sets on a machine, and for its curl the way to the marketplace."""
         port = self.url.rpartition(":")[2]
-        own = {"CONTAINER_ID": contract.id, "CONTAINER_API_KEY": contract.own_key}
+        if self.name == "vastai":
+            own = {"CONTAINER_ID": contract.id, "CONTAINER_API_KEY": contract.own_key}
+        else:
+            own = {"RUNPOD_POD_ID": contract.id, "RUNPOD_API_KEY": contract.own_key}
         return {**own, "SIM_MARKET_PORT": port}

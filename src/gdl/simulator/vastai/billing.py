@@ -49,8 +49,8 @@ class Billing:
         ]
         rows += self._volumes.charges(account, now)
         wanted = query.get("select_filters") or {}
-        if not isinstance(wanted, dict):
-            raise VastRefusal(400, "invalid_args", "error 400/1014: select_filters")
+        if not isinstance(wanted, dict) or "day" not in wanted:
+            raise VastRefusal(400, "invalid_args", "error 400/1014: select_filters: day")
         rows = [row for row in rows if matches({**row, "day": row["end"]}, wanted, {})]
         rows.sort(key=lambda row: float(row["start"]), reverse=bool(query.get("latest_first")))
         numbered = [{**row, "id": place} for place, row in enumerate(rows)]
@@ -88,11 +88,13 @@ def _row(contract: Contract, host: Host, now: datetime) -> Json:
 
 
 def _item(kind: str, words: str, meter: Meter, now: datetime) -> Json:
+    amount = meter.dollars(now)
+    hours = amount / meter.per_hour if meter.per_hour else 0.0
     return {
         "type": kind,
         "source": None,
-        "description": f"{words} at ${meter.per_hour:.4f}/hr",
-        "amount": meter.dollars(now),
+        "description": f"{words}: {hours:.3f} hours at ${meter.per_hour:.4f}/hour",
+        "amount": amount,
         "start": meter.begun.timestamp() if meter.begun else None,
         "end": (meter.ended or now).timestamp() if meter.begun else None,
         "metadata": {},

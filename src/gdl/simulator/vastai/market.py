@@ -24,6 +24,7 @@ from gdl.simulator.vastai.hosts import Host
 from gdl.simulator.wire_format import Json
 
 _LONGEST_LABEL = 256
+_LONGEST_ONSTART = 4048
 _USUAL_DISK_GB = 10
 _RUNTYPES = frozenset({"ssh_direc", "ssh_proxy", "jupyter_direc", "jupyter_proxy", "args", "ssh"})
 _MADE_FIRST = 20_000_000
@@ -309,6 +310,8 @@ def _check(body: Json) -> None:
         raise VastRefusal(400, "invalid_args", "error 400/3102: image or template_hash_id")
     if len(str(body.get("label") or "")) > _LONGEST_LABEL:
         raise VastRefusal(400, "invalid_args", "error 400/3103: label too long")
+    if len(str(body.get("onstart") or "")) > _LONGEST_ONSTART:
+        raise VastRefusal(400, "invalid_args", "error 400/3106: onstart too long")
     runtype = str(body.get("runtype") or "ssh")
     if not set(runtype.split()) <= _RUNTYPES:
         raise VastRefusal(400, "invalid_args", f"error 400/3104: runtype {runtype}")
