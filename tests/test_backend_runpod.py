@@ -206,7 +206,11 @@ async def test_the_rent_request_is_what_the_interface_knows(runpod: FakeRunpod) 
         "entrypoint": ["/bin/sh", "-c"],
         "disk": 120,
         "ports": ["22/tcp"],
-        "env": {"PUBLIC_KEY": PUBLIC, "GDL_CONSUMER": CONSUMER},
+        "env": {
+            "PUBLIC_KEY": PUBLIC,
+            "GDL_CONSUMER": CONSUMER,
+            "GDL_PODS": f"{URL}/v2/pods",
+        },
         "cloud": "SECURE",
         "gpu": {"id": "NVIDIA GeForce RTX 4090", "count": 1, "minCudaVersion": "12.9"},
     }
@@ -387,18 +391,23 @@ async def test_an_address_that_cannot_be_one_is_none(runpod: FakeRunpod, direct:
     assert session.ssh is None and session.status is SessionStatus.PROVISIONING
 
 
-async def test_only_pods_that_we_rented_are_sessions(runpod: FakeRunpod) -> None:
+async def test_all_pods_of_the_account_are_sessions_newest_first(runpod: FakeRunpod) -> None:
     for row in (
-        pod_row("mine", createdAt="2026-11-28T12:00:00Z"),
+        pod_row("mine"),
         pod_row("newer", createdAt="2026-11-28T13:00:00Z"),
-        pod_row("users-own", name="my training", env={}),
-        pod_row("colleagues", env={"GDL_CONSUMER": "somebody"}),
-        pod_row("untold", env=None, createdAt=None),
-        pod_row("untold-other", name="comfy", env=None),
+        pod_row("users-own", name="my training", env={}, createdAt="2026-11-28T11:00:00Z"),
+        pod_row("colleagues", env={"GDL_CONSUMER": "other"}, createdAt="2026-11-28T10:00:00Z"),
+        pod_row("untold", name=None, env=None, createdAt=None),
     ):
         runpod.pods[row["id"]] = row
     found = await runpod.backend().sessions()
-    assert [session.id for session in found] == ["newer", "mine", "untold"]
+    assert [(session.id, session.consumer_id, session.label) for session in found] == [
+        ("newer", CONSUMER, "gdl-one"),
+        ("mine", CONSUMER, "gdl-one"),
+        ("users-own", "", "my training"),
+        ("colleagues", "other", "gdl-one"),
+        ("untold", "", ""),
+    ]
     # All pages were read.
     assert [r.url.params.get("cursor") for r in runpod.asked("GET", "/v2/pods")] == [None, "2", "4"]
 

@@ -28,10 +28,10 @@ class Image:
         self.notes = folder / "notes"
         for each in (self.programs, self.home, self.run.parent):
             each.mkdir(parents=True)
-        for name in ("sh", "mkdir", "chmod", "touch", "grep", "env", "cat", "sleep", "printf"):
+        for name in ("sh", "mkdir", "chmod", "touch", "grep", "env", "cat", "printf", "rm"):
             (self.programs / name).symlink_to(shutil.which(name) or f"/bin/{name}")
         self.add("ssh-keygen")
-        self.add("sleep", "exec /bin/sleep 0.05")
+        self.add("sleep", "case $1 in 3600) exec /bin/sleep 60;; *) exec /bin/sleep 0.05;; esac")
 
     def add(self, name: str, script: str = "") -> None:
         path = self.programs / name
@@ -44,19 +44,27 @@ class Image:
         """The text of an SSH server, for a package that is installed."""
         return f'#!/bin/sh\necho "sshd $*" >>{self.notes}\nexec /bin/sleep 60\n'
 
-    def start(self) -> subprocess.Popen[bytes]:
-        (script,) = sshd.command(home=str(self.home), run=str(self.run))
+    def start(self, unentered_s: float = 3600) -> subprocess.Popen[bytes]:
+        home, run = str(self.home), str(self.run)
+        (script,) = sshd.command(home=home, run=run, unentered_s=unentered_s)
         # What this computer has is not in the image.
         script = re.sub(r"/usr/(local/)?s?bin/sshd", f"{self.programs}/none", script)
         return subprocess.Popen(
             [*sshd.ENTRYPOINT, script],
-            env={"PATH": str(self.programs), sshd.KEY_VARIABLE: KEY, "RUNPOD_API_KEY": "secret"},
+            env={
+                "PATH": str(self.programs),
+                sshd.KEY_VARIABLE: KEY,
+                sshd.END_VARIABLE: "http://runpod.test/v2/pods",
+                "RUNPOD_API_KEY": "secret",
+                "RUNPOD_POD_ID": "pod1",
+            },
             cwd=self.home,
             start_new_session=True,
         )
 
     def ran(self) -> list[str]:
-        return self.notes.read_text().splitlines() if self.notes.exists() else []
+        lines = self.notes.read_text().splitlines() if self.notes.exists() else []
+        return [line for line in lines if not line.startswith("sleep ")]
 
 
 @pytest.fixture
@@ -80,7 +88,7 @@ def test_a_server_that_is_there_is_started_without_asking_anybody(image: Image) 
     image.add("sshd", "exec /bin/sleep 60")
     image.add("apt-get")
     ran = served(image)
-    assert ran[0] == "ssh-keygen -A" and not any("apt-get" in line for line in ran)
+    assert "ssh-keygen -A" in ran and not any("apt-get" in line for line in ran)
     assert "PasswordAuthentication=no" in ran[-1] and "AllowTcpForwarding=yes" in ran[-1]
     # One key may enter, whatever is in it, and nobody else may write there.
     keys = image.home / ".ssh/authorized_keys"
@@ -129,3 +137,44 @@ def test_a_server_that_ends_is_started_again(image: Image) -> None:
     finally:
         os.killpg(pod.pid, signal.SIGKILL)
         pod.wait()
+
+
+@pytest.mark.parametrize("program", ["curl", "python3"])
+def test_a_pod_that_nobody_enters_ends_itself(image: Image, program: str) -> None:
+    image.add("sshd", "exec /bin/sleep 60")
+    image.add(program, f"exec /bin/cat >>{image.home}/said")
+    pod = image.start(unentered_s=0.01)
+    try:
+        ending = f"{program} "
+        block_until(lambda: any(line.startswith(ending) for line in image.ran()), "it ends itself")
+    finally:
+        os.killpg(pod.pid, signal.SIGKILL)
+        pod.wait()
+    (first, *_) = [line for line in image.ran() if line.startswith(ending)]
+    # Its own key alone, and where no other process sees it.
+    assert "secret" not in first
+    if program == "curl":
+        assert "-X DELETE" in first and first.endswith("http://runpod.test/v2/pods/pod1")
+        assert 'header = "Authorization: Bearer secret"' in (image.home / "said").read_text()
+
+
+def test_a_pod_that_was_entered_goes_on(image: Image) -> None:
+    # The SSH server runs ~/.ssh/rc for everybody who enters.
+    image.add("sshd", f"/bin/sh {image.home}/.ssh/rc; exec /bin/sleep 60")
+    image.add("curl")
+    pod = image.start(unentered_s=0.3)
+    try:
+        block_until(lambda: (image.home / ".ssh/entered").exists(), "somebody has entered")
+        block_until(lambda: "sleep 0.3" in image.notes.read_text(), "the hour has begun")
+        with pytest.raises(subprocess.TimeoutExpired):
+            pod.wait(1)
+    finally:
+        os.killpg(pod.pid, signal.SIGKILL)
+        pod.wait()
+    assert not any(line.startswith("curl") for line in image.ran())
+
+
+def test_what_starts_with_the_machine_is_started(image: Image) -> None:
+    image.add("sshd", "exec /bin/sleep 60")
+    (image.home / "onstart.sh").write_text('echo "guard $HOME" >>../notes\n')
+    assert f"guard {image.home}" in served(image)

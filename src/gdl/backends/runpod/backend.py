@@ -69,6 +69,7 @@ class RunpodBackend:
             key=key.key,
         )
         self.service_url = self._http.shown_url
+        self._pods_url = f"{self.service_url.rstrip('/')}{API}/pods"
         self._errors = ErrorReader(self.service_url, key.key)
         self._api = RunpodApi(self._http, self._errors)
         self._volumes = NetworkVolumes(self._api, settings.timeouts.http)
@@ -117,7 +118,7 @@ class RunpodBackend:
         place = kind.place
         if request.volume and not place:
             place = await self._volumes.place_of(request.volume)
-        body = pod_request.body(request, kind, place)
+        body = pod_request.body(request, kind, place, self._pods_url)
         sent_at = self._now()
         try:
             answer = await self._http.send(
@@ -154,9 +155,9 @@ class RunpodBackend:
         return self._session(pod)
 
     async def sessions(self) -> Sequence[Session]:
-        """The pods that this consumer rented; the account may have others."""
-        mine = [pod for pod in await self._pods() if pod.owner() in ("", self._consumer_id)]
-        found = [self._session(pod) for pod in mine]
+        """All pods of the account: what others rented costs as much. Their `consumer_id` is another
+        or ""."""
+        found = [self._session(pod) for pod in await self._pods()]
         began = datetime.min.replace(tzinfo=UTC)
         return tuple(sorted(found, key=lambda s: s.created_at or began, reverse=True))
 
@@ -206,8 +207,7 @@ class RunpodBackend:
 
     async def self_release(self, session_id: str) -> SelfRelease:
         """With the key that RunPod gives to every pod, in the environment of its first process."""
-        url = f"{self.service_url.rstrip('/')}{API}/pods/{session_id}"
-        return SelfRelease("DELETE", url, key_variable=VARIABLE)
+        return SelfRelease("DELETE", f"{self._pods_url}/{session_id}", key_variable=VARIABLE)
 
     async def revoke(self, ref: str) -> None:
         """That key ends with its pod."""
@@ -247,7 +247,7 @@ class RunpodBackend:
             pods = await self._pods()
         except GdlError as error:
             return Finding("runpod", "fail", error.message, error.hint)
-        mine = sum(pod.owner() == self._consumer_id for pod in pods)
+        mine = sum(pod.owner == self._consumer_id for pod in pods)
         detail = (
             f"{self.service_url} takes the key of {self._key_source}; {len(pods)} pods,"
             f" {mine} of them ours"

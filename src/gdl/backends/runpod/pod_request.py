@@ -8,7 +8,7 @@ import uuid
 from gdl.backends.runpod import sshd
 from gdl.backends.runpod.catalogue import LISTED_DISK_GB, Kind
 from gdl.backends.runpod.volumes import MOUNT
-from gdl.backends.runpod.wire import CONSUMER_VARIABLE, LABELS
+from gdl.backends.runpod.wire import CONSUMER_VARIABLE
 from gdl.domain.session import RentRequest
 
 IMAGE = "runpod/pytorch:1.0.2-cu1281-torch280-ubuntu2404"
@@ -18,8 +18,9 @@ IMAGE_CUDA = 12.8
 _SSH_PORT = "22/tcp"
 
 
-def body(request: RentRequest, kind: Kind, place: str = "") -> dict[str, object]:
-    """The JSON of `POST /v2/pods`. place: the data centre that it must be in, "" for any."""
+def body(request: RentRequest, kind: Kind, place: str, pods: str) -> dict[str, object]:
+    """The JSON of `POST /v2/pods`. place: the data centre that it must be in, "" for any. pods: the
+    address of that request."""
     terms = request.offer.terms
     listed_gb = terms.disk_gb if terms is not None else 0.0
     least = request.min_cuda
@@ -29,7 +30,7 @@ def body(request: RentRequest, kind: Kind, place: str = "") -> dict[str, object]
     if least is not None:
         gpu["minCudaVersion"] = f"{least:.1f}"
     asked: dict[str, object] = {
-        "name": request.label or f"{LABELS}{uuid.uuid4().hex}",
+        "name": request.label or f"gdl-{uuid.uuid4().hex}",
         "image": request.image or IMAGE,
         "entrypoint": list(sshd.ENTRYPOINT),
         "cmd": sshd.command(),
@@ -38,6 +39,7 @@ def body(request: RentRequest, kind: Kind, place: str = "") -> dict[str, object]
         "env": {
             sshd.KEY_VARIABLE: request.public_key.strip(),
             CONSUMER_VARIABLE: request.consumer_id,
+            sshd.END_VARIABLE: pods,
         },
         "cloud": kind.cloud,
         "gpu": gpu,

@@ -13,13 +13,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from gdl.backends.scalars import SessionId, SoftCount, SoftDollars, Text, Time, is_host
 from gdl.domain.session import Session, SessionStatus, SshAddress
+from gdl.domain.text import one_line
 from gdl.domain.volumes import Volume
 
 BACKEND = "runpod"
 CONSUMER_VARIABLE = "GDL_CONSUMER"
 """In a pod's environment: whose it is. An account may have other pods, which are not ours."""
-LABELS = "gdl-"
-"""How the names of all pods begin that this program has made."""
 
 MONTH_H = 720.0
 """Hours for which a month's price is taken."""
@@ -84,7 +83,7 @@ class PodWire(Wire):
     status: Text = ""
     gpu: Annotated[PodGpuWire, BeforeValidator(_object)] = PodGpuWire()
     ssh: Object = Field(default_factory=dict)
-    env: Object | None = None
+    env: Object = Field(default_factory=dict)
     mounts: Object = Field(default_factory=dict)
     disk: SoftDollars = 0.0
     cost: SoftDollars = 0.0
@@ -96,13 +95,12 @@ class PodWire(Wire):
         """Whether RunPod says that it is gone for good, though it still tells of it."""
         return self.status.upper() == "TERMINATED"
 
-    def owner(self) -> str | None:
-        """Whose it is: a consumer's id, "" where that is not told of a pod that this program made,
-        None for one that it did not."""
-        told = (self.env or {}).get(CONSUMER_VARIABLE)
-        if isinstance(told, str):
-            return told
-        return "" if self.env is None and self.name.startswith(LABELS) else None
+    @property
+    def owner(self) -> str:
+        """The id of the consumer that rented it; "" where it was not this program, or that is not
+        told."""
+        told = self.env.get(CONSUMER_VARIABLE)
+        return one_line(told, 100) if isinstance(told, str) else ""
 
     def to_domain(self, gpu_names: Mapping[str, str]) -> Session:
         """gpu_names: as the catalogue shows them, by their ids."""
@@ -122,7 +120,7 @@ class PodWire(Wire):
             price_per_hour=self.cost,
             ssh=address if status is SessionStatus.RUNNING else None,
             error=_WHY.get(said),
-            consumer_id=self.owner() or "",
+            consumer_id=self.owner,
             created_at=self.createdAt,
             host_known=address is not None or bool(self.dataCenterId),
             label=self.name,
