@@ -62,17 +62,17 @@ class Catalog:
     """seed: the same one gives the same kinds, prices and places."""
 
     def __init__(self, seed: int) -> None:
-        self.kinds: dict[tuple[str, str], Kind] = {}
+        self.by_gpu: dict[tuple[str, str], Kind] = {}
         for gpu in gpus().values():
             for cloud in CLOUDS:
                 kind = _kind(gpu.name, cloud, seed)
-                self.kinds[cloud, kind.gpu_id] = kind
+                self.by_gpu[cloud, kind.gpu_id] = kind
 
     @property
     def listed(self) -> Sequence[Listing]:
         """All kinds that there are some of, for the draws of faults."""
         return [
-            one for kind in self.kinds.values() if kind.level != "NONE" for one in kind.listings
+            one for kind in self.by_gpu.values() if kind.level != "NONE" for one in kind.listings
         ]
 
     def show(self, cloud: str, count: int, include: str, product: str) -> Json:
@@ -82,11 +82,11 @@ class Catalog:
         told = include == "AVAILABILITY"
         if told and product != "POD":
             raise Problem(400, "product is required when availability is included")
-        ids = dict.fromkeys(gpu_id for _, gpu_id in self.kinds)
+        ids = dict.fromkeys(gpu_id for _, gpu_id in self.by_gpu)
         return {"gpus": [self._row(gpu_id, cloud, count, told) for gpu_id in ids]}
 
     def _row(self, gpu_id: str, cloud: str, count: int, told: bool) -> Json:
-        secure, community = self.kinds["SECURE", gpu_id], self.kinds["COMMUNITY", gpu_id]
+        secure, community = self.by_gpu["SECURE", gpu_id], self.by_gpu["COMMUNITY", gpu_id]
         gpu = secure.listings[0].gpu
         row: Json = {
             "id": gpu_id,
@@ -104,7 +104,7 @@ class Catalog:
             "maxCount": {"secure": _COUNTS[-1], "community": _COUNTS[-1]},
         }
         if told:
-            row |= _availability(self.kinds[cloud, gpu_id], count)
+            row |= _availability(self.by_gpu[cloud, gpu_id], count)
         return row
 
 

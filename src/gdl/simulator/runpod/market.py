@@ -72,7 +72,7 @@ class RunpodMarket:
         """Raises Problem. Whoever does not wait for the answer gets the pod, too."""
         pods.check(body)
         gpu, cloud = body["gpu"], body.get("cloud", "SECURE")
-        kind = self.catalog.kinds.get((cloud, gpu["id"]))
+        kind = self.catalog.by_gpu.get((cloud, gpu["id"]))
         if kind is None:
             raise Problem(422, "The request could not be read.", ["gpu.id: unknown GPU"])
         if account.credit - self.hosting.spent(account) <= 0:

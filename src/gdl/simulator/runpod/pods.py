@@ -77,12 +77,12 @@ def _wrong(body: Any, known: Mapping[str, type | tuple[type, ...]], where: str) 
     if not isinstance(body, dict):
         return [f"{where.rstrip('.')}: not an object"]
     unknown = [f"{where}{name}: unknown field" for name in body if name not in known]
-    kinds = [
+    wrong = [
         f"{where}{name}: wrong type"
         for name, value in body.items()
         if name in known and (not isinstance(value, known[name]) or isinstance(value, bool))
     ]
-    return unknown + kinds
+    return unknown + wrong
 
 
 def brings_sshd(body: Json) -> bool:
