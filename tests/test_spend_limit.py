@@ -160,6 +160,7 @@ async def test_a_cap_ends_what_serves_counting_what_others_spend(
     tmp_path: Path, shopper: FakeShopper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spending_caps, "_READ_EVERY_S", 0.0)
+    monkeypatch.setattr(spending, "ANNOUNCED_S", 0.4)
     async with quick_orchestrator(tmp_path, shopper.url, spending={"per_day": 5.0}) as orchestrator:
         ident = await orchestrator.deployments.deploy(spec(after="hold"))
         await until(orchestrator, ident, lambda e: isinstance(e, ev.Noted) and "holding" in e.text)

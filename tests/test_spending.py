@@ -24,6 +24,7 @@ from gdl.domain.money import Balance, Charge
 from gdl.domain.spending import Cap, SpendingReport, SpendingRow
 from gdl.journal import ledger
 from gdl.journal.store import Journal
+from gdl.orchestrator.leasing.budget import Budget
 from gdl.orchestrator.leasing.spending_report import SpendingReports
 from gdl.settings import Settings, load
 
@@ -58,7 +59,9 @@ class Telling:
 
 
 def reports(journal: Journal, settings: Settings, *backends: Telling) -> SpendingReports:
-    return SpendingReports([cast(Backend, b) for b in backends], journal, settings, lambda: NOON)
+    markets = [cast(Backend, b) for b in backends]
+    budget = Budget(markets, journal, settings, lambda: NOON)
+    return SpendingReports(markets, journal, settings, lambda: NOON, budget)
 
 
 async def rented(

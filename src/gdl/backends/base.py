@@ -15,7 +15,7 @@ from gdl.domain.backend import BackendSource, BackendTraits
 from gdl.domain.benchmark import Publication
 from gdl.domain.errors import UsageError
 from gdl.domain.findings import Finding
-from gdl.domain.money import Balance, Charge, CostReport
+from gdl.domain.money import Balance, Charge, CostReport, PriceRise
 from gdl.domain.offers import Offer, OfferQuery
 from gdl.domain.rental import Rental
 from gdl.domain.secret import Secret
@@ -140,6 +140,15 @@ class TellsBalance(Protocol):
 class ReportsCharges(Protocol):
     async def charges(self, since: datetime) -> Sequence[Charge]:
         """What was charged from then on, oldest first."""
+        ...
+
+
+@runtime_checkable
+class TellsPriceRises(Protocol):
+    """Its hosts may ask for more while a machine is rented."""
+
+    async def price_rises(self) -> Sequence[PriceRise]:
+        """Those that wait for an answer. Asking accepts none."""
         ...
 
 

@@ -42,6 +42,17 @@ class Charge:
     kind: str = "other"
 
 
+@dataclass(frozen=True, slots=True)
+class PriceRise:
+    """A host asks for more for a machine that is rented already, and waits for an answer. Dollars
+    an hour. at: from when on; None where it is not told."""
+
+    session_id: str
+    price_per_hour: float
+    new_price_per_hour: float
+    at: datetime | None = None
+
+
 def dollars(amount: float) -> str:
     """An amount in dollars: "$1.20", "$0.40", "$0.052", "$0.0035", "$0.00" for nothing.
 

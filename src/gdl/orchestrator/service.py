@@ -12,6 +12,7 @@ from gdl.hub.lookup import Hub
 from gdl.journal.store import Journal
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.endpoint.measurements import Measurements
+from gdl.orchestrator.leasing.budget import Budget
 from gdl.orchestrator.leasing.marketplace import Marketplace
 from gdl.orchestrator.leasing.model_lookup import ModelLookup
 from gdl.orchestrator.leasing.orphans import Orphans
@@ -68,6 +69,7 @@ class Orchestrator:
         def make_attempt(deployment: Deployment) -> Attempt:
             return attempt(deployment, backend, renter, journal, settings)
 
+        budget = Budget([backend], journal, settings, clock)
         models = ModelLookup(hub)
         self.market = Marketplace(backend, engines, journal, settings, clock, lookup=models)
         self.deployments = DeploymentRegistry(
@@ -77,7 +79,7 @@ class Orchestrator:
             settings,
             clock,
             lookup=models,
-            selection=OfferSelection(self.market, backend, journal, settings, clock),
+            selection=OfferSelection(self.market, backend, journal, settings, clock, budget),
             orphans=orphans,
             make_attempt=make_attempt,
             find_rental=lookup.find,
@@ -117,7 +119,7 @@ class Orchestrator:
             measurements,
             read_only=read_only,
         )
-        self.spending = SpendingReports([backend], journal, settings, clock)
+        self.spending = SpendingReports([backend], journal, settings, clock, budget)
         self.support = Diagnostics(backend, journal, settings, consumer_id, orphans, clock)
 
     async def aclose(self) -> None:

@@ -15,12 +15,12 @@ from gdl.domain.offers import Exclusion, Offer, OfferQuery, RankedOffer, dearer
 from gdl.domain.ranking import why_none
 from gdl.journal.store import Journal
 from gdl.orchestrator.deployment.context import Deployment
+from gdl.orchestrator.leasing.balances import TOO_LOW
+from gdl.orchestrator.leasing.budget import Budget
 from gdl.orchestrator.leasing.excluding import Excluding
 from gdl.orchestrator.leasing.marketplace import Marketplace
 from gdl.orchestrator.leasing.requirements import session_needs
 from gdl.orchestrator.leasing.retry import LONGEST_S, retrying
-from gdl.orchestrator.leasing.spending import refuse_over_limit
-from gdl.orchestrator.leasing.spending_caps import SpendingCaps
 from gdl.presentation.money import hourly
 from gdl.settings import Settings
 
@@ -28,8 +28,8 @@ _NEXT = "take the next offer"
 
 
 class OfferSelection:
-    """Chooses the offer of each attempt. excluding: who is excluded after a failure. caps: what may
-    be spent by all deployments together."""
+    """Chooses the offer of each attempt. excluding: who is excluded after a failure. budget: what
+    may be spent."""
 
     def __init__(
         self,
@@ -38,13 +38,14 @@ class OfferSelection:
         journal: Journal,
         settings: Settings,
         clock: Callable[[], datetime],
+        budget: Budget,
     ) -> None:
         self._market = market
+        self.budget = budget
         self._backend = backend
         self._settings = settings
         self._clock = clock
         self.excluding = Excluding(backend, journal, settings, clock)
-        self.caps = SpendingCaps(journal, settings, clock, backend.traits)
 
     async def choose(self, deployment: Deployment) -> Offer:
         """What the user confirmed, or else the cheapest suitable offer, of a fresh list. Raises
@@ -64,10 +65,14 @@ class OfferSelection:
         )
         chosen = _confirmed(deployment, ranked, suitable, query)
         if chosen is None:
+            unpaid = next((r for r in ranked if r.cause == TOO_LOW), None)
+            if unpaid is not None:
+                hint = f"add credit at {unpaid.offer.backend}, or take another backend"
+                raise NoSuitableOffer(unpaid.excluded or "", hint)
             raise NoSuitableOffer(*why_none(ranked, query))
         priced = next((r.session() for r in suitable if r.offer is chosen), None)
         deployment.expected = priced if priced is not None and priced.listed else None
-        await refuse_over_limit(deployment, chosen, self._clock(), self.caps)
+        await self.budget.refuse(deployment, chosen)
         if any(x.key == chosen.provider for x in deployment.exclusions.aside):
             await self.excluding.take_back(deployment, chosen.provider)
         return chosen
@@ -77,7 +82,11 @@ class OfferSelection:
     ) -> list[RankedOffer]:
         """Providers that are set aside come after all others: they suit when nothing else does."""
         exclusions = deployment.exclusions
-        always = (*exclusions.in_force, *self._dearer_than_confirmed(deployment, offers))
+        always = (
+            *exclusions.in_force,
+            *self._dearer_than_confirmed(deployment, offers),
+            *await self.budget.balances.too_dear(offers),
+        )
         ranked = await self._rank(deployment, offers, query, (*always, *exclusions.aside))
         if not exclusions.aside or any(r.excluded is None for r in ranked):
             return ranked
@@ -146,7 +155,7 @@ class OfferSelection:
             raise NoSuitableOffer(
                 f"{failed.id} costs {hourly(now)} by now, it was {hourly(before)}", _NEXT
             )
-        await refuse_over_limit(deployment, found, self._clock(), self.caps)
+        await self.budget.refuse(deployment, found)
         return found
 
     async def _fresh(self, deployment: Deployment, query: OfferQuery) -> Sequence[Offer]:

@@ -138,21 +138,22 @@ async def watch_spending(
     """Announce that a limit of a deployment comes near, and end it when it is reached. Returns at
     once where there is none.
 
-    One that goes on with an earlier one's machine may be over it from the start: that is announced,
-    too, before it ends.
+    One that goes on with an earlier one's machine may be over it from the start, and others may
+    spend much at a time: that is announced, too, before it ends.
     """
     if deployment.spec.max_spend is None and not caps:
         return
     told: set[tuple[str, str]] = set()
-    grace_until: float | None = None
+    grace_until: dict[str, float] = {}
     while True:
         limit = await _nearest(deployment, clock(), caps)
         if limit is None:
             await asyncio.sleep(_LOOK_S)
             continue
-        if grace_until is None:
-            grace_until = time.monotonic() + (ANNOUNCED_S if limit.left_s <= 0 else 0.0)
-        left_s = max(limit.left_s, grace_until - time.monotonic())
+        left_s = limit.left_s
+        if left_s <= 0 and (limit.name, "near") not in told:
+            grace_until[limit.name] = time.monotonic() + ANNOUNCED_S
+        left_s = max(left_s, grace_until.get(limit.name, 0.0) - time.monotonic())
         if left_s <= 0:
             break
         await _announce(deployment, limit, clock() + timedelta(seconds=left_s), left_s, told)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from gdl.domain.backend import BackendTraits
+from gdl.backends.base import Backend
 from gdl.domain.ledger import LedgerAccount, LedgerEntry, accounts
 from gdl.domain.money import dollars
 from gdl.domain.spending import PERIODS, Cap, costs_of, per_hour, period_of, spent_within
@@ -19,22 +19,23 @@ _NOW = {"day": "today", "month": "this month"}
 
 
 class SpendingCaps:
-    """The caps of the settings, and how near they are by the ledger. traits: of a backend. There is
-    no cap where nothing is billed, and simulated machines are counted apart from real ones."""
+    """The caps of the settings, and how near they are by the ledger. backends: those that are used.
+    There is no cap where none bills, and simulated machines are counted apart from real ones."""
 
     def __init__(
         self,
         journal: Journal,
         settings: Settings,
         clock: Callable[[], datetime],
-        traits: BackendTraits,
+        backends: Sequence[Backend],
     ) -> None:
         wanted = settings.spending
         limits = {"day": wanted.per_day, "month": wanted.per_month}
-        self._limits = {n: most for n, most in limits.items() if most is not None and traits.bills}
+        bills = any(backend.traits.bills for backend in backends)
+        self._limits = {n: most for n, most in limits.items() if most is not None and bills}
         self._journal = journal
         self._clock = clock
-        self._simulated = traits.simulated
+        self._simulated = any(backend.traits.simulated for backend in backends)
         self._read_at: datetime | None = None
         self._entries: list[LedgerEntry] = []
 

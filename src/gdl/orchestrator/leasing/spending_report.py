@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-from gdl.backends.base import Backend, ReportsCharges, TellsBalance
-from gdl.domain.errors import BackendError, GdlError
+from gdl.backends.base import Backend, ReportsCharges
+from gdl.domain.errors import GdlError
 from gdl.domain.ledger import LedgerAccount, accounts
 from gdl.domain.money import Balance
 from gdl.domain.spending import (
@@ -22,12 +22,10 @@ from gdl.domain.spending import (
 )
 from gdl.journal import ledger
 from gdl.journal.store import Journal
-from gdl.orchestrator.leasing.spending_caps import SpendingCaps
+from gdl.orchestrator.leasing.budget import Budget
 from gdl.settings import Settings
 
 _LOOK_BACK = {"day": timedelta(days=30), "month": timedelta(days=335)}
-BALANCE_HOLDS_S = 60.0
-"""For so long a balance is not asked for again."""
 
 
 class SpendingReports:
@@ -39,14 +37,14 @@ class SpendingReports:
         journal: Journal,
         settings: Settings,
         clock: Callable[[], datetime],
+        budget: Budget,
     ) -> None:
         self._backends = {backend.name: backend for backend in backends}
         self._journal = journal
         self._clock = clock
         self._limit_s = settings.timeouts.http
         self._simulated = any(backend.traits.simulated for backend in backends)
-        self._caps = SpendingCaps(journal, settings, clock, backends[0].traits)
-        self._balances: dict[str, tuple[datetime, Balance]] = {}
+        self._budget = budget
 
     async def report(self, by: Period) -> SpendingReport:
         now = self._clock()
@@ -66,7 +64,7 @@ class SpendingReports:
             by,
             zone_words(now),
             tuple(row for row in rows if row.period >= since),
-            tuple(await self._caps.now()),
+            tuple(await self._budget.caps.now()),
             tuple(_name(account) for account in told if not account.certain),
             dict(await self.balances()),
             silent,
@@ -96,28 +94,7 @@ class SpendingReports:
         return charged, silent
 
     async def balances(self) -> dict[str, Balance]:
-        found = await asyncio.gather(*(self.balance(name) for name in self._backends))
-        return {
-            name: balance
-            for name, balance in zip(self._backends, found, strict=True)
-            if balance is not None
-        }
-
-    async def balance(self, name: str) -> Balance | None:
-        """What the account at a backend has left; None where it does not tell."""
-        backend = self._backends.get(name)
-        if not isinstance(backend, TellsBalance):
-            return None
-        known = self._balances.get(name)
-        if known is not None and abs((self._clock() - known[0]).total_seconds()) < BALANCE_HOLDS_S:
-            return known[1]
-        try:
-            async with asyncio.timeout(self._limit_s):
-                balance = await backend.balance()
-        except (BackendError, TimeoutError):
-            return None
-        self._balances[name] = self._clock(), balance
-        return balance
+        return await self._budget.balances.all()
 
 
 def _name(account: LedgerAccount) -> str:

@@ -29,7 +29,6 @@ from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.deployment.summary import summaries
 from gdl.orchestrator.leasing.releasing import uninterrupted
 from gdl.orchestrator.leasing.selection import OfferSelection
-from gdl.orchestrator.leasing.spending import watch_spending
 from gdl.orchestrator.run.attempt import Attempt
 from gdl.orchestrator.run.attempt_offer import attempt_started
 from gdl.orchestrator.run.doubts import with_doubts
@@ -70,9 +69,7 @@ class DeploymentTask:
         machine rented earlier, which is then released only when that is asked for. resumed: where
         a process that is gone had come with the current attempt."""
         self._attached_only = begin is not None
-        watching = asyncio.create_task(
-            watch_spending(self._deployment, self._clock, self._selection.caps)
-        )
+        watching = asyncio.create_task(self._selection.budget.watch(self._deployment))
         try:
             if resumed is not None and resumed.phase in ENDINGS:
                 await uninterrupted(self._go_on_ending(resumed))

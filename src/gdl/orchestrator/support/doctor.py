@@ -8,15 +8,20 @@ import shutil
 from pathlib import Path
 
 from gdl.backends.base import Backend
+from gdl.domain.clock import now
 from gdl.domain.errors import GdlError
 from gdl.domain.findings import Finding
+from gdl.domain.money import dollars
 from gdl.domain.phase import Billing
 from gdl.domain.rental import Rental
 from gdl.domain.server_memory import track_record
 from gdl.journal import memory
 from gdl.journal.store import Journal
+from gdl.orchestrator.leasing.balances import Balances
 from gdl.orchestrator.leasing.orphans import Orphans, summary_or_nothing
 from gdl.orchestrator.leasing.release_proof import what_to_do
+from gdl.orchestrator.notify.desktop import program
+from gdl.orchestrator.notify.notifier import ways_of
 from gdl.settings import Settings, default_config_file
 
 
@@ -34,7 +39,35 @@ async def examine(
         hint = "`gdl-tui attach ID` or `gdl-tui destroy ID`"
         findings.append(Finding("orphans", "warn", left, hint))
     findings.extend(await backend.check())
+    findings.extend(await _balances(settings, backend))
+    findings.append(_notices(settings))
     return findings
+
+
+async def _balances(settings: Settings, backend: Backend) -> list[Finding]:
+    """What accounts have left, where that is told."""
+    found = []
+    for name, balance in (await Balances([backend], settings, now).all()).items():
+        told = f"{dollars(balance.credit)} left"
+        if balance.credit <= 0:
+            what = "nothing can be rented there"
+            found.append(
+                Finding("balance", "warn", f"{name}: {told}: {what}", f"add credit at {name}")
+            )
+        else:
+            found.append(Finding("balance", "ok", f"{name}: {told}"))
+    return found
+
+
+def _notices(settings: Settings) -> Finding:
+    """Who is told of deployments. A webhook's address may hold a secret: only its host is shown."""
+    wanted = settings.notify
+    told = [way.host for way in ways_of(settings)]
+    if wanted.desktop and program() is None:
+        hint = "install notify-send (libnotify), or use notify.webhook"
+        return Finding("notices", "warn", "this computer has no program for the desktop's", hint)
+    detail = f"to {' and '.join(told)}" if told else "nobody is told: see notify in the settings"
+    return Finding("notices", "ok" if told else "info", detail)
 
 
 def _config() -> Finding:
