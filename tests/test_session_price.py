@@ -136,8 +136,7 @@ def test_the_price_is_explained() -> None:
     assert whole is not None
     assert list(explained(whole)) == [
         "$0.22 GPU, $0.0040 disk, $0.62 download of 31 GB at $0.02/GB",
-        "for 1 h and 9 min until the first token, 31 GB at 100 MB/s among them",
-        "70 GB of disk",
+        "1 h and 9 min until the first token (31 GB at 100 MB/s), 70 GB of disk",
     ]
     free = replace(offer, terms=replace(offer.terms or OfferTerms(0), down_per_gb=0.0))
     (ranked,) = rank([free], OfferQuery(), needs=needs)
@@ -152,6 +151,6 @@ def test_what_earlier_sessions_were_charged_is_in_the_price_and_said() -> None:
     offer = CHEAP_HOUR.with_disk(60)
     whole = pricing.price(offer)
     assert whole.total == pytest.approx(1.2 * whole.as_listed.total)
-    assert learnt(whole) == "20% more than listed, as 4 sessions of this market were charged"
+    assert learnt(whole) == "20% more than listed, by what 4 sessions of this market cost"
     assert whole.lasting(whole.hours * 2).rent == pytest.approx(2 * whole.rent)
     assert whole.lasting(whole.hours * 2).traffic == whole.traffic

@@ -14,8 +14,9 @@ from textual.pilot import Pilot
 from textual.widgets import Input, OptionList
 
 from gdl.domain.errors import BackendUnreachable
-from gdl.domain.offers import Exclusion
+from gdl.domain.offers import Exclusion, OfferTerms
 from gdl.domain.session import SessionStatus
+from gdl.domain.session_price import Charged
 from gdl.orchestrator.api.views import PastDeployment
 from test_tui_snapshots import Compare, at, open_deployment, picture, settle
 from tui_pilot import app_of, shows, until
@@ -213,6 +214,35 @@ def test_details_pane(picture: Compare) -> None:
 def test_everything_of_an_offer_where_there_is_room(picture: Compare) -> None:
     app, _ = make_app(market_with_history())
     assert picture(app, terminal_size=(160, 30), run_before=offers)
+
+
+def market_that_tells_all() -> ScriptedOrchestrator:
+    """Disk, traffic and lines are listed; sessions of one provider were dearer than listed."""
+    chance = (("vastai", 0.02, 800.0), ("tensordock", 0.0, 2400.0), ("bluelobster", 0.004, 150.0))
+    terms = {name: (traffic, mbps) for name, traffic, mbps in chance}
+    offers = []
+    for one in OFFERS:
+        traffic, mbps = terms[one.provider]
+        told = OfferTerms(one.price_per_hour, 0.0002, 0.0, 400, traffic, traffic, mbps)
+        offers.append(replace(one, terms=told))
+    made = ScriptedOrchestrator(offers=offers)
+    made.charged = {"tensordock": Charged(1.08, 1.0, "market", 4)}
+    return made
+
+
+async def details_of_the_first(pilot: Pilot[Any]) -> None:
+    await model(pilot, "mistral-7b")
+    await pilot.press("d")
+    await settle(pilot)
+
+
+@pytest.mark.parametrize("size", list(SIZES))
+@pytest.mark.parametrize(
+    "do", [offers, details_of_the_first, plan, plan_of_marked], ids=lambda do: do.__name__
+)
+def test_the_price_of_the_session(picture: Compare, do: Do, size: str) -> None:
+    app, _ = make_app(market_that_tells_all())
+    assert picture(app, terminal_size=SIZES[size], run_before=do)
 
 
 @pytest.mark.parametrize("theme", ["textual-light", "high-contrast", "ansi-dark"])

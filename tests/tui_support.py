@@ -38,6 +38,7 @@ from gdl.domain.ranking import FitOf, Ranking, by_total
 from gdl.domain.readings import CheckRound, GpuLoad
 from gdl.domain.remedies import Remedy, RemedyKind
 from gdl.domain.session import Session, SessionStatus
+from gdl.domain.session_price import Charged, SessionNeeds
 from gdl.domain.spec import DeploymentSpec
 from gdl.domain.spending import Period, SpendingReport
 from gdl.domain.track_record import TrackRecord
@@ -55,7 +56,7 @@ from gdl.orchestrator.api.views import (
 )
 from gdl.orchestrator.leasing.model_index import ModelIndex
 from gdl.orchestrator.leasing.model_lookup import ModelLookup, found
-from gdl.orchestrator.leasing.requirements import fits_of, sized
+from gdl.orchestrator.leasing.requirements import fits_of, session_needs, sized
 from gdl.settings import Hub as HubSettings
 from gdl.settings import Settings
 from gdl.tui.app import GdlApp
@@ -193,6 +194,8 @@ class ScriptedOrchestrator:
         self.spent: dict[Period, SpendingReport] = {}
         self.credit: dict[str, Balance] = {}
         self.speeds: dict[tuple[str, int], float] = {}
+        self.charged: dict[str, Charged] = {}
+        """What earlier sessions were charged, by provider."""
         self.history: dict[str, list[Recorded]] = {}
         self.states: dict[str, DeploymentState] = {}
         self.changed: dict[str, asyncio.Event] = {}
@@ -251,9 +254,17 @@ class ScriptedMarket:
             query,
             exclusions=Exclusions.of(self._o.left_out),
             hours=query.hours or 1,
-            track_record=TrackRecord(tokens_per_s=self._o.speeds),
+            track_record=TrackRecord(tokens_per_s=self._o.speeds, charged=self._o.charged),
+            needs=self._needs(query),
         )
         return ranking.ranked(self._fits(query))
+
+    def _needs(self, query: OfferQuery) -> SessionNeeds:
+        try:
+            model = found(self._o.engine, query.model or "")
+        except UsageError:
+            return SessionNeeds()
+        return session_needs(self._o.engine, model, query, self._o.settings)
 
     def _fits(self, query: OfferQuery) -> FitOf:
         """By the real engine; nothing is known of names that cannot be."""

@@ -26,31 +26,32 @@ def parts(price: SessionPrice) -> str:
     return ", ".join(told)
 
 
+def times(price: SessionPrice) -> str:
+    """ "1 h and 9 min until the first token (31 GB at 100 MB/s)"."""
+    minutes = f"{max(price.setup_hours * 60, 1):.0f} min"
+    told = f"{price.hours - price.setup_hours:g} h and {minutes} until the first token"
+    if price.mbps is not None and price.download_gb:
+        told += f" ({gigabytes(price.download_gb)} at {price.mbps / MB_PER_S:.0f} MB/s)"
+    return told
+
+
 def explained(price: SessionPrice) -> Iterator[str]:
     """Lines that say what the whole of it is made of, each a phrase of its own."""
     yield parts(price)
-    asked = price.hours - price.setup_hours
-    minutes = f"{max(price.setup_hours * 60, 1):.0f} min"
-    time = f"for {asked:g} h and {minutes} until the first token"
-    if price.mbps is not None and price.download_gb:
-        rate = price.mbps / MB_PER_S
-        time += f", {gigabytes(price.download_gb)} at {rate:.0f} MB/s among them"
-    yield time
-    if price.disk_gb:
-        yield f"{gigabytes(price.disk_gb)} of disk"
+    disk = f", {gigabytes(price.disk_gb)} of disk" if price.disk_gb else ""
+    yield f"{times(price)}{disk}"
     if words := learnt(price):
         yield words
 
 
 def learnt(price: SessionPrice) -> str:
-    """What earlier sessions changed of it: "12% more than listed, as 3 sessions of this host were
-    charged"; "" where that is nothing."""
+    """What earlier sessions changed of it: "12% more than listed, by what 3 sessions of this host
+    cost"; "" where there were none."""
     charged, listed = price.charged, price.as_listed
     if not charged.sessions or listed.total <= 0:
         return ""
     more = price.total / listed.total - 1
-    was = "was" if charged.sessions == 1 else "were"
-    whose = f"as {plural(charged.sessions, 'session')} of this {charged.whose} {was} charged"
+    by = f"by what {plural(charged.sessions, 'session')} of this {charged.whose} cost"
     if abs(more) < 0.005:
-        return f"as listed, {whose}"
-    return f"{abs(more):.0%} {'more' if more > 0 else 'less'} than listed, {whose}"
+        return f"as listed, {by}"
+    return f"{abs(more):.0%} {'more' if more > 0 else 'less'} than listed, {by}"

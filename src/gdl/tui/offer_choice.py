@@ -39,9 +39,11 @@ class OfferChoice:
 
     @property
     def marked(self) -> list[RankedOffer]:
-        """Cheapest first, as they would be tried."""
-        found = [self.listing.by_key[key] for key in self._marked]
-        return sorted(found, key=lambda ranked: ranked.offer.price_per_hour)
+        """In the order of the list, as they would be tried."""
+        if not self._marked:
+            return []
+        marked = set(self._marked)
+        return [ranked for key, ranked in self.listing.by_key.items() if key in marked]
 
     def is_marked(self, key: str) -> bool:
         return key in self._marked

@@ -16,9 +16,11 @@ from textual.widgets import Button, Checkbox, Static
 from gdl.domain.engine import Capabilities
 from gdl.domain.money import dollars
 from gdl.domain.offers import RankedOffer
+from gdl.domain.session_price import SessionPrice
 from gdl.presentation.hardware import gigabytes, gpus
 from gdl.presentation.lines import plain
 from gdl.presentation.money import hourly
+from gdl.presentation.session_price import parts, times
 from gdl.tui.widgets.fields import Fields, fields_table
 from gdl.tui.widgets.load_fields import MAX_HOURS
 from gdl.tui.widgets.offer_rows import fit
@@ -93,6 +95,8 @@ class DeployDialog(ModalScreen[Choice | None]):
             with Horizontal(classes="dialog-row"):
                 yield Static("Hours", id="hours-name")
                 yield Static(id="hours-said")
+            if self._whole() is not None:
+                yield Static(id="session-said")
             yield Checkbox(words, failover, id="failover", compact=True, disabled=not failover)
             if self._capabilities.tools:
                 by = plain(self._capabilities.tool_parser, 40)
@@ -138,15 +142,29 @@ class DeployDialog(ModalScreen[Choice | None]):
         per_hour = max(prices)
         text = Text()
         text.append(f"{self._hours} h", "bold")
+        whole = self._whole()
         if per_hour <= 0:
             text.append(", free")
         else:
-            text.append(f" at {'most ' if min(prices) < per_hour else ''}{hourly(per_hour)} = ")
-            text.append(f"{dollars(per_hour * self._hours)}", "bold")
+            text.append(f" at {'most ' if min(prices) < per_hour else ''}{hourly(per_hour)}")
+            if whole is None:
+                text.append(" = ").append(f"{dollars(per_hour * self._hours)}", "bold")
             if self._max_spend is not None:
                 text.append(f", at most {dollars(self._max_spend)}", "bold")
         text.append("   + and - change the hours", "dim")
         self.query_one("#hours-said", Static).update(text)
+        if whole is not None:
+            said = Text("At most about " if len(self._offers) > 1 else "About ")
+            said.append(dollars(whole.total), "bold")
+            said.append(f": {parts(whole)}\n{times(whole)}")
+            self.query_one("#session-said", Static).update(said)
+
+    def _whole(self) -> SessionPrice | None:
+        """The session's price, of the dearest of these machines; None where no market tells what
+        there is to pay beside the hours."""
+        each = (ranked.session(self._hours) for ranked in self._offers)
+        told = [price for price in each if price is not None and price.listed]
+        return max(told, key=lambda price: price.total, default=None)
 
     def action_deploy(self) -> None:
         auto = self.query_one("#failover", Checkbox).value

@@ -22,6 +22,13 @@ def load_words(context: AppContext, wanted: OfferQuery) -> str:
     return needed(_sized(context, wanted), wanted)
 
 
+def cheapest_by(offers: Sequence[RankedOffer], wanted: OfferQuery) -> str:
+    """The column that says which is the cheapest: the whole session's where a market tells what
+    there is to pay beside the hours, as in the order that they come in."""
+    told = wanted.model is not None and any(r.offer.terms is not None for r in offers)
+    return "session" if told else "price"
+
+
 def _sized(context: AppContext, wanted: OfferQuery) -> SizedModel | None:
     try:
         return context.orchestrator.market.size(wanted) if wanted.model is not None else None

@@ -78,6 +78,7 @@ class OffersScreen(GdlScreen):
         self._shown = 0
         self._remembered = False  # whether a remembered exclusion is among the offers
         self._sorted_by, self._reverse = "price", False
+        self._order_chosen = False
         self._loaded_at: datetime | None = None
         self._loading_since: datetime | None = None
         self._error: GdlError | None = None
@@ -124,6 +125,9 @@ class OffersScreen(GdlScreen):
             if self.drawable:
                 priced = any(ranked.usd_per_million is not None for ranked in offers)
                 self.query_one(KeyedTable).hide_columns(*([] if priced else ["million"]))
+                if not self._order_chosen:
+                    self._sorted_by = commands.cheapest_by(offers, query)
+                    self.query_one(KeyedTable).mark_sorted(self._sorted_by, reverse=False)
                 self._fill()
             self.call_after_refresh(self.context.settle)
         self._loading_since = None
@@ -227,7 +231,7 @@ class OffersScreen(GdlScreen):
         return column.needed <= self.app.size.width
 
     def _order(self, key: str, *, reverse: bool) -> None:
-        self._sorted_by, self._reverse = key, reverse
+        self._sorted_by, self._reverse, self._order_chosen = key, reverse, True
         self.query_one(KeyedTable).mark_sorted(key, reverse=reverse)
         self._fill()
 
