@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,38 +21,53 @@ from gdl.domain.host import Gpu, HostFacts
 from gdl.domain.money import CostReport
 from gdl.domain.offers import Offer, OfferQuery
 from gdl.domain.session import RentRequest, Session, SessionStatus
+from gdl.keyring import ssh_keys
 from gdl.settings import Sandbox, Settings
+from gdl.simulator import markets
 from gdl.simulator.benchmark_fields import wrong_field
+from gdl.simulator.scenario import load
 from shopper_support import FakeShopper
 from waiting import wait_until
 
 
+@asynccontextmanager
+async def market(name: str, folder: Path) -> AsyncIterator[dict[str, Any]]:
+    """The settings for a backend, and what it asks; nothing of it is left rented."""
+    if name not in markets.NAMES:
+        async with FakeShopper() as shopper:
+            yield {"shopper_url": shopper.url}
+            assert not shopper.billing()
+        return
+    async with markets.MarketStandIn(name, load("calm"), root=folder, speed=1000) as asked:
+        yield {name: {"url": asked.url, "key": asked.key}}
+        assert not asked.rented()
+
+
 @pytest.fixture(params=registry.names())
 async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Backend]:
-    async with FakeShopper() as shopper:
+    async with market(request.param, tmp_path / "market") as named:
         settings = Settings(
-            shopper_url=shopper.url,
-            data_dir=tmp_path,
-            sandbox=Sandbox(scenario="calm", speed=1000),
+            data_dir=tmp_path / "data", sandbox=Sandbox(scenario="calm", speed=1000), **named
         )
         # Whoever takes a host is given one.
         context = BackendContext(settings, "me", {"host": "root@127.0.0.1:2222"})
         made = registry.create(request.param, context)
         yield made
         await made.aclose()
-        assert not shopper.billing()
 
 
-async def test_offers_rent_session_release(backend: Backend) -> None:
+async def test_offers_rent_session_release(backend: Backend, tmp_path: Path) -> None:
     offers = await backend.offers(OfferQuery())
     assert offers
     assert all(o.backend == backend.name for o in offers)
     assert len({o.id for o in offers}) == len(offers)
 
-    rented = await backend.rent(RentRequest(offers[0], "me", 1, "org/model"))
+    key = _public_key(tmp_path) if backend.traits.takes_key else ""
+    offer = next(offer for offer in offers if offer.available)
+    rented = await backend.rent(RentRequest(offer, "me", 1, "org/model", public_key=key))
     # Exactly one way in; a machine rented from strangers never sees the user's agent.
     ways = (rented.private_key is not None, rented.identity_file is not None, rented.agent_auth)
-    assert sum(ways) == 1
+    assert sum(ways) == (0 if backend.traits.takes_key else 1)
     assert not (backend.traits.bills and rented.agent_auth)
     ident = rented.session.id
 
@@ -74,6 +91,12 @@ async def test_offers_rent_session_release(backend: Backend) -> None:
         assert (await backend.session(ident)).status is SessionStatus.STOPPED
     except SessionGone:
         assert ident not in [s.id for s in await backend.sessions()]
+
+
+def _public_key(folder: Path) -> str:
+    path = folder / "id"
+    path.write_text(ssh_keys.new_key("test").reveal())
+    return ssh_keys.public_part(path)
 
 
 async def test_unknown_things(backend: Backend) -> None:

@@ -22,7 +22,7 @@ from gdl.settings import Settings
 from local_processes import processes_naming
 from outside_packages import install
 
-BUILT_IN = ["shopper", "ssh", "local", "sandbox"]
+BUILT_IN = ["shopper", "ssh", "local", "sandbox", "runpod"]
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, name: s
 
 def test_other_packages_come_after_the_built_in_backends(site: Path) -> None:
     names = registry.names()
-    assert names[:4] == BUILT_IN and "spare" in names[4:]
+    assert names[: len(BUILT_IN)] == BUILT_IN and "spare" in names[len(BUILT_IN) :]
 
 
 @pytest.mark.parametrize(

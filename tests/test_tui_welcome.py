@@ -185,7 +185,9 @@ async def test_looks_around_for_real(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ssh.write_text("Host gpu1 *.lab\n  User me\nHost *\n  Port 2222\nHost gpu2 !bad\n")
     settings = Settings(shopper_url=f"http://127.0.0.1:{free_port()}", data_dir=tmp_path)
     monkeypatch.setattr(ssh_config, "default_path", lambda: ssh)
-    shopper, hosts, local, sandbox = await registry.discover(BackendContext(settings, "me"))
+    found = await registry.discover(BackendContext(settings, "me"))
+    names = ("shopper", "ssh", "local", "sandbox")
+    shopper, hosts, local, sandbox = [s for s in found if s.backend in names]
     assert not shopper.usable and "127.0.0.1" in shopper.detail
     assert hosts.usable and hosts.hosts == ("gpu1", "gpu2")
     assert local.usable and local.detail

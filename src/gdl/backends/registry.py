@@ -27,6 +27,7 @@ _BUILT_IN = {
     "ssh": "gdl.backends.ssh.entry",
     "local": "gdl.backends.local.entry",
     "sandbox": "gdl.backends.sandbox.entry",
+    "runpod": "gdl.backends.runpod.entry",
 }
 
 

@@ -21,7 +21,7 @@ BackendOption = Annotated[
     typer.Option(
         "--backend",
         metavar="NAME",
-        help="Who lists and rents the machines: shopper, ssh, local, sandbox, or one that "
+        help="Who lists and rents the machines: shopper, runpod, ssh, local, sandbox, or one that "
         "another package brings.",
         show_default=False,
         autocompletion=backend_names,

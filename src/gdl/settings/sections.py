@@ -203,7 +203,7 @@ class Runpod(BaseModel):
     url: str = "https://api.runpod.io"
     """Where it answers; the paths of its interface are added."""
     key: SecretStr | None = None
-    """API key; also taken from RUNPOD_API_KEY."""
+    """API key; also taken from RUNPOD_API_KEY, or from the files of RunPod's own clients."""
 
     @field_validator("url")
     @classmethod

@@ -30,7 +30,7 @@ _PATTERNS = (
     (re.compile(r"([a-z][a-z0-9+.-]{0,30}://)[^\s/\"'<>]*@", re.IGNORECASE), rf"\1{REMOVED}@"),
     (
         re.compile(
-            r"\b(?:hf_|sk-|gdl-|gh[pousr]_|github_pat_|glpat-|xox[abprs]-|AKIA|AIza|r8_|npm_|pypi-)"
+            r"\b(?:hf_|sk-|gdl-|rpa_|gh[pousr]_|github_pat_|glpat-|xox[abprs]-|AKIA|AIza|r8_|npm_|pypi-)"
             r"[\w-]{12,}"
         ),
         REMOVED,
