@@ -13,6 +13,7 @@ import pytest
 from deployment_support import Simulation, deployed, last, of_type, phases, spec
 from gdl.backends import base, registry
 from gdl.backends.base import BackendContext
+from gdl.cli.runtime import Cli, load_settings, open_orchestrator
 from gdl.domain import events as ev
 from gdl.domain.backend import BackendTraits
 from gdl.domain.errors import UsageError
@@ -22,7 +23,7 @@ from gdl.settings import Settings
 from local_processes import processes_naming
 from outside_packages import install
 
-BUILT_IN = ["shopper", "ssh", "local", "sandbox", "runpod"]
+BUILT_IN = ["runpod", "shopper", "ssh", "local", "sandbox"]
 
 
 @pytest.fixture
@@ -150,3 +151,25 @@ async def test_a_backend_that_bills_without_telling_the_costs(tmp_path: Path) ->
 
     with pytest.raises(UsageError, match="the silent backend does not tell what was spent"):
         await base.costs(Silent())  # type: ignore[arg-type] # as much of one as is asked
+
+
+def test_without_a_choice_every_marketplace_with_a_key_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("GDL_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.delenv("GDL_SHOPPER_URL", raising=False)
+    cli = Cli(open_orchestrator)
+    assert load_settings(cli).backend == "shopper"
+    monkeypatch.setenv("RUNPOD_API_KEY", "rpa_0123456789")
+    assert load_settings(cli).backend == "runpod"
+    # A key that is none is told when it is used, and no reason to take another backend.
+    monkeypatch.setenv("RUNPOD_API_KEY", "no")
+    assert load_settings(cli).backend == "runpod"
+    cli.backend = "local"
+    assert load_settings(cli).backend == "local"
+    (tmp_path / "gdl-tui").mkdir()
+    (tmp_path / "gdl-tui" / "config.toml").write_text('backend = "sandbox"\n')
+    cli.backend = None
+    assert load_settings(cli).backend == "sandbox"

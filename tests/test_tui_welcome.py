@@ -83,7 +83,7 @@ async def choose(pilot: Pilot[Any], number: int, then: Callable[[], bool]) -> No
     app = pilot.app
     await until(pilot, lambda: isinstance(app.screen, WelcomeScreen))
     options = app.screen.query_one(OptionList)
-    await until(pilot, lambda: options.option_count == 4)
+    await until(pilot, lambda: options.option_count == 6)
     options.highlighted = number
     await pilot.press("enter")
     await until(pilot, then)
@@ -119,7 +119,7 @@ async def test_a_first_run_without_a_backend_offers_what_there_is(config: Path) 
         text = screen_text(app)
         assert "nothing answers at http://localhost:8080" in text
         assert "✗ cloud-gpu-shopper" in text and "✓ Sandbox" in text
-        await choose(pilot, 2, lambda: connector.asked[-1] == ("local", None))
+        await choose(pilot, 1, lambda: connector.asked[-1] == ("local", None))
         await until(pilot, lambda: isinstance(app.screen, OffersScreen))
         await until(pilot, lambda: app.screen.query_one(KeyedTable).row_count == 9)
         assert "local" in screen_text(app)
@@ -131,11 +131,11 @@ async def test_an_ssh_host_is_chosen_and_the_sandbox_is_not_remembered(config: P
     connector = Connector()
     app = connector.app()
     async with app.run_test(size=SIZE) as pilot:
-        await choose(pilot, 3, lambda: connector.asked[-1] == ("sandbox", None))
+        await choose(pilot, 2, lambda: connector.asked[-1] == ("sandbox", None))
         await until(pilot, lambda: isinstance(app.screen, OffersScreen))
         assert not config.exists()
         await pilot.press("f6")
-        await choose(pilot, 1, lambda: isinstance(app.screen, Choose))
+        await choose(pilot, 0, lambda: isinstance(app.screen, Choose))
         await pilot.press("down", "enter")
         await until(pilot, lambda: connector.asked[-1] == ("ssh", "lab"))
         await until(pilot, config.exists)
@@ -147,7 +147,7 @@ async def test_what_is_shown_is_left_out_of_later_collections(config: Path) -> N
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: isinstance(app.screen, WelcomeScreen))
         assert gc.get_freeze_count() == 0
-        await choose(pilot, 3, lambda: gc.get_freeze_count() > 0)
+        await choose(pilot, 2, lambda: gc.get_freeze_count() > 0)
         assert isinstance(app.screen, OffersScreen)
 
 
@@ -160,7 +160,7 @@ async def test_a_configuration_that_is_there_is_left_alone(config: Path) -> None
         await until(pilot, lambda: "F6 chooses where machines come from" in screen_text(app))
         assert isinstance(app.screen, OffersScreen), "somebody who has set something is not asked"
         await pilot.press("f6")
-        await choose(pilot, 2, lambda: connector.asked[-1] == ("local", None))
+        await choose(pilot, 1, lambda: connector.asked[-1] == ("local", None))
         await until(pilot, lambda: "for this run alone" in screen_text(app))
     assert config.read_text() == "# mine\n"
 
@@ -169,7 +169,7 @@ async def test_a_source_that_cannot_be_used_says_why(config: Path) -> None:
     connector = Connector()
     app = connector.app()
     async with app.run_test(size=SIZE) as pilot:
-        await choose(pilot, 0, lambda: "Not now: nothing answers" in screen_text(app))
+        await choose(pilot, 5, lambda: "Not now: nothing answers" in screen_text(app))
         connector.error = UsageError("no space [b]here[/b]", "make some")
         options = app.screen.query_one(OptionList)
         options.highlighted = 2

@@ -136,11 +136,11 @@ OFFERS = (
 
 SOURCES = (
     BackendSource(
-        "shopper",
-        False,
-        "cloud-gpu-shopper",
-        "nothing answers at http://localhost:8080",
-        also="API keys set here: VASTAI_API_KEY (Vast.ai)",
+        "vastai", False, "Vast.ai", "no key: set VAST_API_KEY, or run `vastai set api-key`"
+    ),
+    BackendSource("runpod", False, "RunPod", "no API key: set RUNPOD_API_KEY"),
+    BackendSource(
+        "shopper", False, "cloud-gpu-shopper", "nothing answers at http://localhost:8080"
     ),
     BackendSource("ssh", True, "SSH hosts", "2 in ~/.ssh/config: gpu1, lab", ("gpu1", "lab")),
     BackendSource("local", True, "This computer", "CPU (8 cores, 31 GB): small models, slowly"),

@@ -241,6 +241,8 @@ class BackendEntry:
     create: makes it; raises UsageError for options or settings that cannot be used.
     discover: what there is of it on this computer, within seconds, without changing anything.
     options: names of `BackendContext.options` that it reads, such as "host".
+    at_hand: whether it can be used here though nobody chose a backend, as its API key is there (one
+    that cannot be used counts, too: `create` then says what is wrong). Asks nobody, never raises.
 
     The module that holds it should import little: it is read to list the backends, too.
     """
@@ -248,3 +250,4 @@ class BackendEntry:
     create: Callable[[BackendContext], Backend]
     discover: Callable[[BackendContext], Awaitable[BackendSource]]
     options: frozenset[str] = frozenset()
+    at_hand: Callable[[Settings], bool] = lambda _settings: False

@@ -15,6 +15,8 @@ from gdl.domain.text import one_line
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
+    from gdl.settings import Settings
+
 GROUP = "gdl.backends"
 """The entry point group in which other packages name a `BackendEntry`."""
 _DISCOVERY_S = 8.0
@@ -23,11 +25,11 @@ _DISCOVERY_S = 8.0
 # A new one is a folder beside this file and a line here. Imported when asked for: each brings a
 # library that the others do not need.
 _BUILT_IN = {
+    "runpod": "gdl.backends.runpod.entry",
     "shopper": "gdl.backends.shopper.entry",
     "ssh": "gdl.backends.ssh.entry",
     "local": "gdl.backends.local.entry",
     "sandbox": "gdl.backends.sandbox.entry",
-    "runpod": "gdl.backends.runpod.entry",
 }
 
 
@@ -63,6 +65,12 @@ def create(name: str, context: BackendContext) -> Backend:
 def taking(option: str) -> str | None:
     """The built-in backend that reads this option."""
     return next((name for name in _BUILT_IN if option in entry(name).options), None)
+
+
+def at_hand(settings: Settings) -> list[str]:
+    """The built-in backends that can be used here though nobody chose one, in the order of
+    `names`."""
+    return [name for name in _BUILT_IN if entry(name).at_hand(settings)]
 
 
 async def discover(context: BackendContext) -> list[BackendSource]:

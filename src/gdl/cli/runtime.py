@@ -113,6 +113,8 @@ def load_settings(
     settings = settings_module.load(
         cli.config, backend=backend, read_only=cli.read_only or None, **(flags or {})
     )
+    if "backend" not in settings.model_fields_set and (at_hand := registry.at_hand(settings)):
+        settings = settings.model_copy(update={"backend": ",".join(at_hand)})
     entry = registry.entry(settings.backend)
     if "scenario" in options and "scenario" not in entry.options:
         raise UsageError(

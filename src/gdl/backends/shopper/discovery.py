@@ -13,12 +13,12 @@ from gdl.settings import Settings
 _ANSWER_S = 5.0
 _TITLE = "cloud-gpu-shopper"
 _KEYS = {
-    "Vast.ai": ("VASTAI_API_KEY", "VAST_API_KEY"),
+    "Vast.ai": ("VASTAI_API_KEY",),
     "TensorDock": ("TENSORDOCK_API_TOKEN", "TENSORDOCK_AUTH_ID"),
     "Blue Lobster": ("BLUELOBSTER_API_KEY",),
-    "RunPod": ("RUNPOD_API_KEY",),
 }
-"""Variables that hold the marketplaces' API keys. Only their names are ever read out."""
+"""Variables in which this service alone looks for marketplaces' API keys. Only their names are ever
+read out."""
 
 
 async def discover(settings: Settings, consumer_id: str) -> BackendSource:
@@ -36,13 +36,11 @@ async def discover(settings: Settings, consumer_id: str) -> BackendSource:
 
 
 def api_keys(environment: Mapping[str, str]) -> str:
-    """Which marketplaces' API keys are set here, for the service that rents from them."""
+    """Which marketplaces' API keys are set here for the service that rents from them, or ""."""
     names = [
         f"{name} ({market})"
         for market, all_names in _KEYS.items()
         for name in all_names
         if environment.get(name)
     ]
-    return (
-        f"API keys set here: {', '.join(names)}" if names else "no marketplace's API key set here"
-    )
+    return f"API keys for it set here: {', '.join(names)}" if names else ""

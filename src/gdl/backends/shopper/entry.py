@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gdl.backends.base import Backend, BackendContext, BackendEntry
 from gdl.domain.backend import BackendSource
+from gdl.settings import Settings
 
 
 def _create(context: BackendContext) -> Backend:
@@ -18,4 +19,9 @@ async def _discover(context: BackendContext) -> BackendSource:
     return await discovery.discover(context.settings, context.consumer_id)
 
 
-ENTRY = BackendEntry(_create, _discover)
+def _at_hand(settings: Settings) -> bool:
+    """Somebody said where it is."""
+    return "shopper_url" in settings.model_fields_set
+
+
+ENTRY = BackendEntry(_create, _discover, at_hand=_at_hand)

@@ -58,15 +58,15 @@ class WelcomeScreen(ModalScreen[None]):
     async def action_look(self) -> None:
         self._note("Looking around…")
         try:
-            self._sources = tuple(await self.context.orchestrator.support.sources())
+            found = await self.context.orchestrator.support.sources()
         except GdlError as error:
             self._note(f"✗ {error.message}\n{error.hint}")
             return
+        self._sources = tuple(sorted(found, key=lambda source: not source.usable))
         options = self.query_one(OptionList)
         options.clear_options()
         options.add_options(Option(_words(source), disabled=False) for source in self._sources)
-        usable = [n for n, source in enumerate(self._sources) if source.usable]
-        options.highlighted = usable[0] if usable else None
+        options.highlighted = 0 if self._sources and self._sources[0].usable else None
         options.focus()
         there = self.context.config_file
         kept = f"{there} is kept as it is" if there.is_file() else f"and remembers it in {there}"
