@@ -107,7 +107,7 @@ class Hosting:
         if await self._falls(contract, {"provisioning"}):
             return
         slow = faults.first(fault_models.SlowBoot)
-        jitter = 0.8 + 0.4 * self._draws.random("jitter", contract.id).random()
+        jitter = 0.8 + 0.4 * self._draws.random("jitter", contract.offer.id).random()
         await self.pause(slow.after if slow else timing.boot * jitter)
         contract.state, contract.message = State.RUNNING, "success, running"
         contract.started = contract.started or datetime.now(UTC)
