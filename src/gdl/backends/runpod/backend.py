@@ -165,15 +165,16 @@ class RunpodBackend:
         return tuple(self._session(pod) for pod in await self._pods() if pod.name == label)
 
     async def absent(self, session_id: str, label: str = "") -> bool:
-        """By the whole list, and by the pod's own address: both must be without it. A pod that is
-        listed as TERMINATED is deleted."""
+        """By the whole list, and by the pod's own address: both must be without it. One that is
+        listed as TERMINATED may yet be ending: its address tells."""
+        ending = {session_id} if is_session_id(session_id) else set()
         for pod in await self._pods():
-            if not pod.terminated and (pod.id == session_id or (label and pod.name == label)):
-                return False
-        if not is_session_id(session_id):
-            return True
-        shown = await self._pod(session_id)
-        return shown is None or shown.terminated
+            if pod.id == session_id or (label and pod.name == label):
+                if not pod.terminated:
+                    return False
+                ending.add(pod.id)
+        shown = await asyncio.gather(*(self._pod(ident) for ident in sorted(ending)))
+        return not any(shown)
 
     async def release(self, session_id: str) -> None:
         if not is_session_id(session_id):
