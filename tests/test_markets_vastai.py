@@ -109,6 +109,14 @@ async def test_a_machine_is_rented_entered_both_ways_and_gone(tmp_path: Path) ->
         assert again.status_code == 404 and again.json()["error"] == "no_such_instance"
 
 
+async def test_a_script_at_the_start_lets_a_key_in(tmp_path: Path) -> None:
+    script = f"mkdir -p ~/.ssh && echo '{public_key()}' >> ~/.ssh/authorized_keys"
+    async with stand_in("vastai", root=tmp_path, speed=20) as (_, client):
+        ident = (await rent(client, onstart=script)).json()["new_contract"]
+        row = await becomes(client, ident, "running")
+        assert "GPU 0" in await on_machine(row["ssh_host"], row["ssh_port"], "nvidia-smi -L")
+
+
 async def on_machine(host: str, port: int, command: str) -> str:
     async def entered() -> bool:
         try:

@@ -72,6 +72,8 @@ class VastApi:
             )
             for method, path, operation, category, endpoint, handler in self._endpoints()
         ]
+        names = self.http.endpoint("inventory", self._gpu_names)
+        routes.append(Route(f"{V0}/gpu_names/unique/", names, methods=["GET"]))
         app = Starlette(routes=routes, exception_handlers={404: _no_route, 405: _no_route})
         app.router.redirect_slashes = False
         return app
@@ -169,6 +171,10 @@ class VastApi:
 
     async def _search(self, asked: Asked) -> Json:
         return {"offers": self._market.search(asked.body)}
+
+    async def _gpu_names(self, request: Request, raw: bytes) -> Response:
+        """The one thing that is told without a key."""
+        return JSONResponse({"gpu_names": self._market.gpu_names()})
 
     async def _search_asks(self, asked: Asked) -> Json:
         return {"offers": self._market.search(asked.body.get("q") or {})}

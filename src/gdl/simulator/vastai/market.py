@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+import re
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -27,6 +29,7 @@ _LONGEST_LABEL = 256
 _LONGEST_ONSTART = 4048
 _USUAL_DISK_GB = 10
 _RUNTYPES = frozenset({"ssh_direc", "ssh_proxy", "jupyter_direc", "jupyter_proxy", "args", "ssh"})
+_PUBLIC_KEY = re.compile(r"ssh-(?:ed25519|rsa) [A-Za-z0-9+/=]{60,}")
 _MADE_FIRST = 20_000_000
 _HOUR_S = 3600.0
 
@@ -56,6 +59,9 @@ class VastMarket:
         if not isinstance(storage, int | float) or storage < 0:
             raise VastRefusal(400, "invalid_args", "error 400/1005: allocated_storage")
         return search.find(self._listed(kind, float(storage)), query)
+
+    def gpu_names(self) -> list[str]:
+        return sorted({host.listing.gpu.name for host in self.hosts.values()})
 
     def _listed(self, kind: str, storage: float) -> list[Json]:
         """All rows, as old as the marketplace's own list is at most."""
@@ -157,6 +163,7 @@ class VastMarket:
         }
         for key in account.public_keys:
             contract.keys.append(asyncssh.import_public_key(key))
+        contract.keys += _keys_within(str(body.get("onstart") or ""))
         return contract
 
     # -- what is rented --------------------------------------------------------------------------
@@ -319,6 +326,17 @@ def _check(body: Json) -> None:
         value: Any = body.get(name)
         if value is not None and (not isinstance(value, int | float) or value <= 0):
             raise VastRefusal(400, "invalid_args", f"error 400/3105: {name}")
+
+
+def _keys_within(onstart: str) -> list[asyncssh.SSHKey]:
+    """What that script, which runs as the container starts, would write among the keys let in."""
+    if "authorized_keys" not in onstart:
+        return []
+    found = []
+    for text in _PUBLIC_KEY.findall(onstart):
+        with contextlib.suppress(asyncssh.KeyImportError, ValueError):
+            found.append(asyncssh.import_public_key(text))
+    return found
 
 
 def _public_key(body: Json) -> asyncssh.SSHKey:
