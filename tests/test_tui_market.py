@@ -33,7 +33,7 @@ from gdl.tui.widgets.keyed_table import KeyedTable
 from gdl.tui.widgets.load_fields import Cycle
 from test_tui_snapshots_market import STORIES
 from tui_pilot import SIZE, app_of, choose, loaded, screen_text, selected, show, shows, until
-from tui_support import ScriptedOrchestrator, make_app, session_row, to_serving
+from tui_support import ScriptedOrchestrator, make_app, session_row, spent_so_far, to_serving
 
 # Model and load
 
@@ -439,6 +439,26 @@ async def test_the_doctor_tells_what_it_finds_from_anywhere() -> None:
         await until(pilot, lambda: isinstance(app.screen, DoctorScreen))
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, WelcomeScreen))
+
+
+async def test_spending_is_shown_by_day_and_by_month_from_anywhere() -> None:
+    orchestrator = ScriptedOrchestrator()
+    orchestrator.spent = spent_so_far()
+    app, _ = make_app(orchestrator)
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        await pilot.press("f8")
+        await until(pilot, lambda: "2026-01-02" in screen_text(app))
+        text = screen_text(app)
+        assert "$4.20 of $5.00 today, $0.40/h now" in text
+        assert "vastai" in text and "+$0.12" in text and "runpod did not tell" in text
+        assert "days by local time (CET, UTC+01:00)" in text
+        await pilot.press("m")
+        await until(pilot, lambda: "Nothing was spent." in screen_text(app))
+        await pilot.press("d")
+        await until(pilot, lambda: "2026-01-02" in screen_text(app))
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, OffersScreen))
 
 
 def test_api_keys_are_named_and_never_shown() -> None:

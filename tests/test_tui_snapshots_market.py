@@ -27,6 +27,7 @@ from tui_support import (
     ScriptedOrchestrator,
     make_app,
     session_row,
+    spent_so_far,
     to_serving,
 )
 
@@ -177,6 +178,12 @@ async def doctor(pilot: Pilot[Any]) -> None:
     await settle(pilot)
 
 
+async def spending(pilot: Pilot[Any]) -> None:
+    await settle(pilot)
+    await pilot.press("f8")
+    await settle(pilot)
+
+
 @pytest.mark.parametrize("size", list(SIZES))
 @pytest.mark.parametrize(
     "do",
@@ -196,6 +203,14 @@ def test_dark(picture: Compare, do: Do, size: str) -> None:
 def test_small(picture: Compare, do: Do) -> None:
     app, _ = make_app(market_with_history())
     assert picture(app, terminal_size=SIZES["80x24"], run_before=do)
+
+
+@pytest.mark.parametrize("size", list(SIZES))
+def test_spending(picture: Compare, size: str) -> None:
+    orchestrator = market_with_history()
+    orchestrator.spent = spent_so_far()
+    app, _ = make_app(orchestrator)
+    assert picture(app, terminal_size=SIZES[size], run_before=spending)
 
 
 @pytest.mark.parametrize("size", list(SIZES))

@@ -40,7 +40,7 @@ from gdl.domain.remedies import Remedy, RemedyKind
 from gdl.domain.session import Session, SessionStatus
 from gdl.domain.session_price import Charged, SessionNeeds
 from gdl.domain.spec import DeploymentSpec
-from gdl.domain.spending import Period, SpendingReport
+from gdl.domain.spending import Cap, Period, SpendingReport, SpendingRow
 from gdl.domain.track_record import TrackRecord
 from gdl.engines.registry import get
 from gdl.hub.lookup import Hub
@@ -575,6 +575,22 @@ class ScriptedSupport:
 
     async def bundle(self, ident: str, path: Path | None = None) -> Path:
         raise UsageError(f"no deployment {ident}", "")
+
+
+def spent_so_far() -> dict[Period, SpendingReport]:
+    """Two days on two backends, near the day's cap."""
+    rows = (
+        SpendingRow("2026-01-02", "vastai", 4.2, 4.32),
+        SpendingRow("2026-01-01", "runpod", 0.4),
+        SpendingRow("2026-01-01", "vastai", 11.07, 10.95),
+    )
+    caps = (
+        Cap("day", 5.0, 4.2, 0.4, START + timedelta(hours=12)),
+        Cap("month", 100.0, 15.67, 0.4, START + timedelta(days=30)),
+    )
+    silent = {"runpod": "the charges are not told (HTTP 503)"}
+    left = {"vastai": Balance(3.1)}
+    return {"day": SpendingReport("day", "CET, UTC+01:00", rows, caps, ("s-9",), left, silent)}
 
 
 def make_app(

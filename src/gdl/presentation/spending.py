@@ -31,13 +31,14 @@ def cap_line(cap: Cap) -> str:
     return f"{dollars(cap.spent)} of {dollars(cap.limit)} {_NOW[cap.period]}{rate}"
 
 
-def totals(report: SpendingReport) -> Iterator[str]:
-    """What stands below the rows: sums, caps, balances, and whose days these are."""
+def totals(report: SpendingReport, *, caps: bool = True) -> Iterator[str]:
+    """What stands below the rows: sums, caps (unless told elsewhere), balances, and whose days
+    these are."""
     if report.rows:
         told = "" if report.charged is None else dollars(report.charged)
         charged = f"; marketplaces that tell charged {told}, maybe not all yet" if told else ""
         yield f"{dollars(report.spent)} in all, by our own clock{charged}"
-    for cap in report.caps:
+    for cap in report.caps if caps else ():
         yield f"{cap_line(cap)} (spending.per_{cap.period})"
     for name, balance in report.balances.items():
         yield f"{name} has {dollars(balance.credit)} left"

@@ -67,6 +67,8 @@ WINDOWS = (
                 "welcome:WelcomeScreen"),
     ScreenEntry("doctor", "f7", "Doctor",
                 "Look for what would stand in the way of a deployment", "doctor:DoctorScreen"),
+    ScreenEntry("spending", "f8", "Spending", "What was spent by day or month, and what may be",
+                "spending:SpendingScreen"),
 )  # fmt: skip
 
 
