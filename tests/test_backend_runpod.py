@@ -495,7 +495,12 @@ async def test_absence_needs_the_list_and_the_pods_own_address(runpod: FakeRunpo
 
 async def test_a_404_that_is_not_runpods_own_ends_nothing(runpod: FakeRunpod) -> None:
     backend = runpod.backend()
-    for said in (answer(404, text="<html>"), answer(404, {"message": "no route"})):
+    for said in (
+        answer(404, text="<html>"),
+        answer(404, {"message": "no route"}),
+        answer(404, {"detail": "Not Found"}),
+        answer(404, {"title": "Not Found", "status": 200, "detail": "x"}),
+    ):
         runpod.next("GET", "/v2/pods/p1", said)
         with pytest.raises(BackendRefused):
             await backend.session("p1")

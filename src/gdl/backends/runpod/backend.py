@@ -180,8 +180,7 @@ class RunpodBackend:
         if not is_session_id(session_id):
             return
         answer = await self._api.change("DELETE", f"/pods/{session_id}", self._timeouts.rent)
-        gone = answer.status == 404 and self._errors.problem(answer) is not None
-        if not answer.ok and not gone:
+        if not answer.ok and not self._errors.gone(answer):
             raise self._errors.refused(answer, f"delete pod {session_id}")
 
     async def _pods(self) -> list[PodWire]:
@@ -193,7 +192,7 @@ class RunpodBackend:
         if not is_session_id(session_id):
             return None
         answer = await self._http.get(f"{API}/pods/{session_id}")
-        if answer.status == 404 and self._errors.problem(answer) is not None:
+        if self._errors.gone(answer):
             return None
         pod = self._api.model(PodWire, self._api.data(answer, "show a pod"))
         if pod.id != session_id:

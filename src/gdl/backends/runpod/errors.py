@@ -59,6 +59,13 @@ class ErrorReader:
         text = f"{said} ({'; '.join(listed[:3])})" if listed else str(said)
         return Problem(answer.status, one_line(text.replace(self.key.reveal(), "***"), 300))
 
+    def gone(self, answer: Answer) -> bool:
+        """Whether RunPod itself says that it has no such thing: all of a problem, and no 404 of a
+        proxy or of a wrong address."""
+        data = answer.mapping_or_none() or {}
+        whole = all(isinstance(data.get(name), str) for name in ("title", "detail"))
+        return answer.status == 404 and data.get("status") == 404 and whole
+
     def unusable(self, what: str) -> BackendError:
         """An answer that is not RunPod's."""
         return BackendError(f"{self.url} answered with {what}", _ADDRESS)

@@ -40,7 +40,7 @@ class NetworkVolumes:
         if not is_session_id(volume_id):
             raise unknown
         answer = await self._api.http.get(f"{API}{_PATH}/{volume_id}")
-        if answer.status == 404 and self._api.errors.problem(answer) is not None:
+        if self._api.errors.gone(answer):
             raise unknown
         data = self._api.data(answer, "show a volume")
         return self._api.model(VolumeWire, data).dataCenter
@@ -87,8 +87,7 @@ class NetworkVolumes:
         if not is_session_id(volume_id):
             return
         answer = await self._api.change("DELETE", f"{_PATH}/{volume_id}", self._timeout)
-        gone = answer.status == 404 and self._api.errors.problem(answer) is not None
-        if not answer.ok and not gone:
+        if not answer.ok and not self._api.errors.gone(answer):
             raise self._api.errors.refused(answer, f"delete volume {volume_id}")
 
     async def _place_for(self, offer: Offer) -> str:
