@@ -20,6 +20,7 @@ from gdl.domain.spending import Cap, Period, SpendingReport
 from gdl.presentation.lines import plain, plain_block
 from gdl.presentation.spending import cap_line, cells, totals
 from gdl.tui.context import context_of
+from gdl.tui.widgets.meters import bar
 from gdl.tui.widgets.scroll import Scroll
 
 _METER = 20
