@@ -13,6 +13,7 @@ from gdl.domain.events import Recorded
 from gdl.domain.health import CheckStatus
 from gdl.domain.money import dollars
 from gdl.domain.session_price import SessionPrice
+from gdl.domain.summary import AttemptSummary
 from gdl.presentation.durations import clock_time, duration
 from gdl.presentation.endings import outcome_words
 from gdl.presentation.hardware import host, machine
@@ -154,6 +155,11 @@ def _progress(event: ev.Progressed | ev.BenchProgressed) -> str:
 
 def _told_on_machine(event: ev.Event) -> Iterator[str]:
     match event:
+        case ev.SessionCharged():
+            yield (
+                f"  the market charged {dollars(event.charged)} for session"
+                f" {plain(event.session_id, 80)}, {dollars(event.expected)} expected"
+            )
         case ev.HostInspected():
             yield f"  machine: {host(event.facts)}"
         case ev.StepStarted():
@@ -219,23 +225,28 @@ def _answer(event: ev.QualityAnswered) -> Iterator[str]:
     yield f"     ({plain(verdict, 120)}{first}{speed})"
 
 
+def _attempt_cells(attempt: AttemptSummary, charged: bool) -> tuple[str | int, ...]:
+    """charged: what the market charged is told of some."""
+    said = "" if attempt.charged is None else dollars(attempt.charged)
+    return (
+        attempt.number,
+        machine(attempt),
+        attempt.provider,
+        hourly(attempt.price_per_hour),
+        attempt.phase_reached,
+        attempt.ended,
+        clock_time(attempt.seconds),
+        dollars(attempt.cost),
+        *((said,) if charged else ()),
+        attempt.reason,
+    )
+
+
 def _finished(event: ev.DeploymentFinished, state: DeploymentState, now: datetime) -> Iterator[str]:
     if event.attempts:
         yield "attempts"
-        rows = [
-            (
-                a.number,
-                machine(a),
-                a.provider,
-                hourly(a.price_per_hour),
-                a.phase_reached,
-                a.ended,
-                clock_time(a.seconds),
-                dollars(a.cost),
-                a.reason,
-            )
-            for a in event.attempts
-        ]
+        told = any(a.charged is not None for a in event.attempts)
+        rows = [_attempt_cells(a, told) for a in event.attempts]
         headings = (
             ">#",
             "MACHINE",
@@ -245,6 +256,7 @@ def _finished(event: ev.DeploymentFinished, state: DeploymentState, now: datetim
             "ENDED",
             ">TIME",
             ">COST",
+            *((">CHARGED",) if told else ()),
             "REASON",
         )
         yield from (f"  {line}" for line in table(headings, rows))

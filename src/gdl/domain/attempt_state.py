@@ -60,6 +60,11 @@ class AttemptState:
     failure: ev.AttemptFailed | None = None
     expected: SessionPrice | None = None
     """What the whole session was to cost."""
+    charged: float | None = None
+    """What the market charged for it, in dollars, once that is known."""
+    backend: str = ""
+    host: str = ""
+    """Who runs the machine, or the machine itself; "" where neither is told."""
 
     @property
     def had_no_machine(self) -> bool:
@@ -67,8 +72,11 @@ class AttemptState:
         return self.failure is not None and self.failure.kind in NO_MACHINE
 
     def cost(self, now: datetime) -> float:
-        """Dollars so far: price times the time between rent and release (or now)."""
+        """Dollars so far: price times the time between rent and release (or now), and what is
+        downloaded once that has begun."""
         if self.rented_at is None:
             return 0.0
         seconds = max(((self.released_at or now) - self.rented_at).total_seconds(), 0.0)
-        return self.earlier_cost + self.price_per_hour * seconds / 3600
+        downloads = any(phase is Phase.INSTALLING for phase, _ in self.phases)
+        traffic = self.expected.traffic if self.expected is not None and downloads else 0.0
+        return self.earlier_cost + self.price_per_hour * seconds / 3600 + traffic

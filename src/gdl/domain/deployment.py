@@ -144,6 +144,8 @@ def apply(state: DeploymentState, recorded: Recorded) -> DeploymentState:
                 expires_at=event.expires_at,
                 price_per_hour=event.price_per_hour,
             )
+        case ev.SessionCharged():
+            return _change_charged(state, event)
         case ev.SessionExtended():
             return _update(state, expires_at=event.expires_at)
         case ev.Progressed():
@@ -229,6 +231,8 @@ def _new_attempt(event: ev.AttemptStarted, at: datetime) -> AttemptState:
         location=event.location,
         started_at=at,
         expected=event.expected,
+        backend=event.backend,
+        host=event.host_id or event.machine_id,
     )
 
 
@@ -237,6 +241,14 @@ def _update(state: DeploymentState, **changes: object) -> DeploymentState:
         return state
     last = replace(state.attempts[-1], **changes)  # type: ignore[arg-type]
     return replace(state, attempts=(*state.attempts[:-1], last))
+
+
+def _change_charged(state: DeploymentState, event: ev.SessionCharged) -> DeploymentState:
+    attempts = (
+        replace(a, charged=event.charged) if a.number == event.attempt else a
+        for a in state.attempts
+    )
+    return replace(state, attempts=tuple(attempts))
 
 
 def _change_phase(state: DeploymentState, event: ev.PhaseChanged, at: datetime) -> DeploymentState:

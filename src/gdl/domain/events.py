@@ -13,6 +13,7 @@ from gdl.domain.event import Event as Event
 from gdl.domain.host import HostFacts
 from gdl.domain.money_events import BalanceLow as BalanceLow
 from gdl.domain.money_events import PriceRaised as PriceRaised
+from gdl.domain.money_events import SessionCharged as SessionCharged
 from gdl.domain.money_events import StopAnnounced as StopAnnounced
 from gdl.domain.phase import Billing, Phase
 from gdl.domain.remedies import Remedy
@@ -48,7 +49,8 @@ class OffersRanked(Event):
 
 @dataclass(frozen=True, slots=True)
 class AttemptStarted(Event):
-    """expected: what the whole session is to cost; None where nobody knows."""
+    """expected: what the whole session is to cost; None where nobody knows. backend: whose offer
+    it is; "" in journals of versions that used one at a time."""
 
     attempt: int
     offer_id: str
@@ -61,6 +63,7 @@ class AttemptStarted(Event):
     machine_id: str = ""
     host_id: str = ""
     expected: SessionPrice | None = None
+    backend: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +316,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
     "stop_announced": StopAnnounced,
     "price_raised": PriceRaised,
     "balance_low": BalanceLow,
+    "session_charged": SessionCharged,
     "deployment_finished": DeploymentFinished,
 }
 TYPE_NAMES: dict[type[Event], str] = {cls: name for name, cls in EVENT_TYPES.items()}

@@ -38,3 +38,14 @@ class BalanceLow(Event):
     backend: str
     credit: float
     lasts_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionCharged(Event):
+    """What the market charged for a session that is over, beside what was expected for the time
+    that it took; dollars."""
+
+    attempt: int
+    session_id: str
+    expected: float
+    charged: float

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class AttemptSummary:
-    """One line of what is told at the end. ended: serving | failed | cancelled | released."""
+    """One line of what is told at the end. ended: serving | failed | cancelled | released. cost: by
+    our own count; charged: by the market's, None where that is not known."""
 
     number: int
     offer_id: str
@@ -21,3 +22,4 @@ class AttemptSummary:
     reason: str
     seconds: float
     cost: float
+    charged: float | None = None

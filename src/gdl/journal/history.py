@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from gdl.domain.phase import Phase
+from gdl.domain.session_price import MB_PER_S
 from gdl.journal.store import Journal
 
 LOOK_BACK = 300
@@ -18,6 +19,7 @@ _TOLD_BY = (
     "deployment_planned",
     "attempt_started",
     "session_rented",
+    "host_inspected",
     "phase_changed",
     "attempt_failed",
     "bench_finished",
@@ -27,7 +29,9 @@ _TOLD_BY = (
 @dataclass(slots=True)
 class PastAttempt:
     """failed: the kind of the error that ended it, "" without one. setup_s: seconds from rent to
-    serving. tokens_per_s: output tokens a second that its benchmark found."""
+    serving. tokens_per_s: output tokens a second that its benchmark found. mbps: 10^6 bit/s that
+    the machine was measured to download at. download_gb: what was to be downloaded, 0 where nobody
+    knew."""
 
     model: str
     provider: str
@@ -39,6 +43,15 @@ class PastAttempt:
     failed: str = ""
     setup_s: float | None = None
     tokens_per_s: list[float] = field(default_factory=list)
+    mbps: float | None = None
+    download_gb: float = 0.0
+
+    @property
+    def work_s(self) -> float | None:
+        """Of the set-up, what was not waiting for the download; None where that is not known."""
+        if self.setup_s is None or not self.mbps or not self.download_gb:
+            return None
+        return max(self.setup_s - self.download_gb * 1000 * MB_PER_S / self.mbps, 0.0)
 
 
 async def attempts(journal: Journal, backend: str, limit: int = LOOK_BACK) -> list[PastAttempt]:
@@ -78,6 +91,7 @@ def _begun(model: str, data: dict[str, Any]) -> PastAttempt:
         str(data.get("machine_id", "")),
         str(data.get("gpu_name", "")),
         int(data.get("gpu_count", 0)),
+        download_gb=float((data.get("expected") or {}).get("download_gb", 0.0)),
     )
 
 
@@ -86,6 +100,10 @@ def _go_on(attempt: PastAttempt, kind: str, at: datetime, data: dict[str, Any]) 
         case "session_rented":
             # Attached again: its set-up was another deployment's.
             attempt.rented_at = None if data.get("since") else at
+        case "host_inspected":
+            rate = data.get("facts", {}).get("download_mb_s")
+            if isinstance(rate, int | float) and rate > 0:
+                attempt.mbps = rate * MB_PER_S
         case "phase_changed":
             attempt.served = True
             if attempt.rented_at is not None and attempt.setup_s is None:

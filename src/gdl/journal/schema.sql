@@ -134,3 +134,19 @@ CREATE TABLE IF NOT EXISTS memory_comparisons (
     comparison    TEXT NOT NULL,
     PRIMARY KEY (deployment_id, attempt)
 ) WITHOUT ROWID;
+
+-- What a session was to cost by the listing, for the time that it took, beside what the market
+-- charged for it, in dollars. charged NULL: not known yet.
+CREATE TABLE IF NOT EXISTS session_charges (
+    backend          TEXT NOT NULL,
+    session_id       TEXT NOT NULL,
+    provider         TEXT NOT NULL,
+    host             TEXT NOT NULL,
+    rented_at        TEXT NOT NULL,
+    released_at      TEXT NOT NULL,
+    expected_rent    REAL NOT NULL,
+    expected_traffic REAL NOT NULL,
+    charged_rent     REAL,
+    charged_traffic  REAL,
+    PRIMARY KEY (backend, session_id)
+) WITHOUT ROWID;

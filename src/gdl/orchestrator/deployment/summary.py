@@ -56,6 +56,7 @@ def summaries(
                     max((_until(attempt, now) - attempt.started_at).total_seconds(), 0.0), 1
                 ),
                 cost=round(cost, 6),
+                charged=attempt.charged,
             )
         )
     return tuple(lines)

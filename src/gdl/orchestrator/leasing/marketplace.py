@@ -23,6 +23,7 @@ from gdl.journal import exclusions as remembered
 from gdl.journal.store import Journal
 from gdl.orchestrator.api.model_views import ModelRow, ModelVariant, SizedModel
 from gdl.orchestrator.api.read_only import changing
+from gdl.orchestrator.leasing.charge_comparison import ChargeComparison
 from gdl.orchestrator.leasing.model_index import ModelIndex
 from gdl.orchestrator.leasing.model_lookup import ModelLookup
 from gdl.orchestrator.leasing.requirements import fits_of, resolved, session_needs, sized
@@ -55,6 +56,7 @@ class Marketplace:
         self._track_records = TrackRecords(journal, backend.name)
         self._kept: tuple[tuple[Offer, ...], tuple[object, ...], Ranking] | None = None
         self._lookup = lookup
+        self.charges = ChargeComparison([backend], journal, clock)
         self._indexes = cache(lambda name: ModelIndex(engines(name), lookup, settings))
 
     @property
@@ -72,12 +74,15 @@ class Marketplace:
         """Raises UsageError, BackendError."""
         engine = self._engine
         finding = asyncio.create_task(self._model(engine, query))
+        learning = asyncio.create_task(self.charges.catch_up())
         try:
             offers = await self._backend.offers(query)
             model = await finding
+            await learning
         finally:
             finding.cancel()
-            await asyncio.gather(finding, return_exceptions=True)
+            learning.cancel()
+            await asyncio.gather(finding, learning, return_exceptions=True)
         return await self.ranked(
             offers, query, model, engine=engine, hours=query.hours or self._settings.hours
         )

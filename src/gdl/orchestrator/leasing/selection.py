@@ -28,7 +28,8 @@ _NEXT = "take the next offer"
 
 
 class OfferSelection:
-    """Chooses the offer of each attempt. excluding: who is excluded after a failure. budget: what
+    """Chooses the offer of each attempt. excluding: who is excluded after a failure. charges: what
+    sessions were charged that are over. budget: what
     may be spent."""
 
     def __init__(
@@ -45,6 +46,7 @@ class OfferSelection:
         self._backend = backend
         self._settings = settings
         self._clock = clock
+        self.charges = market.charges
         self.excluding = Excluding(backend, journal, settings, clock)
 
     async def choose(self, deployment: Deployment) -> Offer:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Iterable
 from statistics import median
 
+from gdl.domain.session_charges import SessionCharges, learnt
 from gdl.domain.track_record import TrackRecord
-from gdl.journal import history
+from gdl.journal import history, session_charges
 from gdl.journal.history import PastAttempt
 from gdl.journal.store import Journal
 
@@ -36,24 +38,36 @@ class TrackRecords:
         self._journal = journal
         self._backend = backend
         self._attempts: list[PastAttempt] = []
+        self._charges: list[SessionCharges] = []
         self._read_at: float | None = None
 
     async def of(self, served_name: str | None) -> TrackRecord:
         """`served_name`: the model whose speed is asked for; None: no speed is told."""
         if self._read_at is None or time.monotonic() - self._read_at > _FRESH_S:
             self._attempts = await history.attempts(self._journal, self._backend)
+            self._charges = await session_charges.latest(self._journal, self._backend)
             self._read_at = time.monotonic()
-        return digest(self._attempts, served_name)
+        return digest(self._attempts, served_name, self._charges)
 
 
-def digest(attempts: list[PastAttempt], served_name: str | None) -> TrackRecord:
+def digest(
+    attempts: Iterable[PastAttempt],
+    served_name: str | None,
+    charges: Iterable[SessionCharges] = (),
+) -> TrackRecord:
     """Medians and shares. A share of few attempts is drawn towards a half."""
     setup: dict[str, list[float]] = defaultdict(list)
+    work: dict[str, list[float]] = defaultdict(list)
+    mbps: dict[str, list[float]] = defaultdict(list)
     speed: dict[tuple[str, int], list[float]] = defaultdict(list)
     served: dict[str, list[bool]] = defaultdict(list)
     for attempt in attempts:
         if attempt.setup_s is not None:
             setup[attempt.provider].append(attempt.setup_s / 3600)
+            if attempt.work_s is not None:
+                work[attempt.provider].append(attempt.work_s / 3600)
+        if attempt.mbps and attempt.machine_id:
+            mbps[attempt.machine_id].append(attempt.mbps)
         if attempt.tokens_per_s and attempt.model == served_name:
             speed[attempt.gpu_name, attempt.gpu_count].extend(attempt.tokens_per_s)
         if attempt.served or (attempt.failed and attempt.failed not in _NOT_THEIRS):
@@ -63,4 +77,7 @@ def digest(attempts: list[PastAttempt], served_name: str | None) -> TrackRecord:
         setup_hours={provider: median(hours) for provider, hours in setup.items()},
         success={key: (sum(past) + 1) / (len(past) + 2) for key, past in served.items()},
         tokens_per_s={gpu: median(rates) for gpu, rates in speed.items()},
+        work_hours={provider: median(hours) for provider, hours in work.items()},
+        mbps={machine: median(rates) for machine, rates in mbps.items()},
+        charged=learnt(charges),
     )

@@ -23,13 +23,15 @@ def attempt_started(
         offer.machine_id or "",
         host_id=offer.host_id or "",
         expected=expected,
+        backend=offer.backend,
     )
 
 
 def offer_of(began: ev.AttemptStarted, backend: str) -> Offer:
+    """backend: of an event that names none."""
     return Offer(
         id=began.offer_id,
-        backend=backend,
+        backend=began.backend or backend,
         provider=began.provider,
         gpu_name=began.gpu_name,
         gpu_count=began.gpu_count,

@@ -292,6 +292,7 @@ class DeploymentTask:
 
     async def _finish(self, outcome: str, error: GdlError | None = None) -> None:
         dep = self._deployment
+        await self._selection.charges.compare(dep)
         state = dep.state
         serving = outcome == "serving"
         latest = state.attempt

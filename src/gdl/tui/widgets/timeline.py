@@ -49,6 +49,8 @@ def event_line(recorded: Recorded, state: DeploymentState) -> tuple[str, str]:
             return sentence(words), ""
         case ev.SessionRented() as event:
             return f"Rented: session {event.session_id}", ""
+        case ev.SessionCharged() as event:
+            return f"Charged {dollars(event.charged)}, {dollars(event.expected)} expected", ""
         case ev.SessionExtended() as event:
             return f"Reserved for longer: session {event.session_id}", ""
         case ev.BillingChanged() as event:
