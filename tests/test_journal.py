@@ -32,6 +32,7 @@ from gdl.domain.rental import Rental
 from gdl.domain.secret import Secret
 from gdl.domain.serialization import to_plain
 from gdl.domain.server_memory import MemoryComparison
+from gdl.domain.session_price import Charged, SessionPrice
 from gdl.domain.spec import DeploymentSpec
 from gdl.domain.summary import AttemptSummary
 from gdl.journal import benchmarks, ledger
@@ -53,6 +54,33 @@ SAMPLES: list[ev.Event] = [
     ),
     ev.OffersRanked(3, 2, ("2 x stale",)),
     ev.AttemptStarted(1, "o", "vastai", "RTX 3090", 1, 24.0, 0.1, "Texas"),
+    ev.AttemptStarted(
+        1,
+        "o",
+        "vastai",
+        "RTX 3090",
+        1,
+        24.0,
+        0.1,
+        "Texas",
+        "m",
+        "h",
+        SessionPrice(
+            0.21,
+            0.004,
+            0.62,
+            1.1,
+            0.1,
+            70,
+            0.0002,
+            31.0,
+            0.02,
+            800.0,
+            True,
+            Charged(1.1, 1.0, "host", 2),
+        ),
+        "vastai",
+    ),
     ev.PhaseChanged(1, Phase.LOADING, "d"),
     ev.BillingChanged(1, Billing.ACTIVE, "s", "d"),
     ev.SessionRented(1, "s", "vastai", 0.1, NOW, NOW),
@@ -84,6 +112,7 @@ SAMPLES: list[ev.Event] = [
     ev.StopAnnounced(1, NOW, "the limit is near"),
     ev.PriceRaised(1, "s", 0.1, 0.2, NOW),
     ev.BalanceLow("vastai", 0.4, 1800.0),
+    ev.SessionCharged(1, "s", 0.83, 0.79),
     ev.DeploymentFinished(
         "failed",
         None,
