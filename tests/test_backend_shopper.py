@@ -406,7 +406,7 @@ async def test_odd_session_ids_are_never_sent(
 async def test_reads_are_tried_again(
     fault: str, shopper: FakeShopper, backend: ShopperBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gdl.backends.http._FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("gdl.backends.http._PAUSES", (0.01, 0.01))
     soon = Http(on="inventory", answer="429", retry_after=0.01)
     wrong = soon if fault == "429" else fault
     shopper.inject("inventory", wrong, times=2)

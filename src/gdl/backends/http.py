@@ -13,7 +13,7 @@ import json
 import math
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -22,14 +22,12 @@ from typing import Any
 import httpx
 
 from gdl.backends.service_clock import ServiceClock
-from gdl.domain.backoff import RETRYING, Backoff
 from gdl.domain.errors import BackendError, BackendUnreachable
 from gdl.domain.secret import Secret
 from gdl.domain.text import one_line
 
-_TRIES = 3
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 0.5
-"""Between two tries of a read."""
+_PAUSES = (0.2, 0.4)
+"""Seconds between the tries of a read, where nothing else is known of a service."""
 _LONGEST_WAIT = 5.0
 """A longer Retry-After is the caller's to honour, not ours to sleep through."""
 _TRANSIENT = frozenset({429, 502, 503, 504})
@@ -105,7 +103,8 @@ class ServiceWords:
 
 class ServiceHttp:
     """One client for one service. `read_timeout` seconds for a whole ordinary request. clock: what
-    it learns about the service's clock. key: sent as a bearer token."""
+    it learns about the service's clock. key: sent as a bearer token; another may take its place.
+    pauses: seconds between the tries of a read, of which there is one more."""
 
     def __init__(
         self,
@@ -116,13 +115,16 @@ class ServiceHttp:
         clock: ServiceClock,
         words: ServiceWords,
         key: Secret | None = None,
+        pauses: Sequence[float] = (),
     ) -> None:
         self.clock = clock
+        self.key = key
+        self._pauses = tuple(pauses)
         self._words = words
         self._parsed = _parse(url, words)
         self.shown_url = one_line(str(self._parsed.copy_with(userinfo=b"")), 200)
         self._read_timeout = read_timeout
-        self._client = _client(self._parsed, transport, key)
+        self._client = _client(self._parsed, transport)
 
     async def aclose(self) -> None:
         await self._client.aclose()
@@ -143,13 +145,13 @@ class ServiceHttp:
         retry: bool = True,
         final: Callable[[Answer], bool] | None = None,
     ) -> Answer:
-        """A request that changes nothing: tried up to three times while the trouble looks
-        transient. final: whether an answer is one that another try would not better.
+        """A request that changes nothing: tried again while the trouble looks transient.
 
+        final: whether an answer is one that another try would not better.
         Raises BackendUnreachable, or BackendError when the connection is cut each time.
         """
-        pauses = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, growth=RETRYING)
-        for left in reversed(range(_TRIES if retry else 1)):
+        waits = (self._pauses or _PAUSES) if retry else ()
+        for left, pause in zip(range(len(waits), -1, -1), (*waits, 0.0), strict=True):
             try:
                 answer = await self.send(method, path, params=params, body=body)
             except NoAnswer as missing:
@@ -158,11 +160,11 @@ class ServiceHttp:
                         f"no usable answer from {self.shown_url}: {missing.what}",
                         self._words.no_answer,
                     ) from None
-                wait = next(pauses)
+                wait = pause
             else:
                 if answer.status not in _TRANSIENT or not left or (final and final(answer)):
                     return answer
-                wait = pauses.at_least(answer.retry_after or 0.0)
+                wait = max(pause, answer.retry_after or 0.0)
                 if wait > _LONGEST_WAIT:
                     return answer
             await asyncio.sleep(wait)
@@ -188,6 +190,7 @@ class ServiceHttp:
             self._parsed.copy_with(path=self._parsed.path.rstrip("/") + path),
             params=dict(params) if params else None,
             json=body,
+            headers={"Authorization": f"Bearer {self.key.reveal()}"} if self.key else None,
             timeout=httpx.Timeout(seconds, connect=connect, pool=connect),
         )
         try:
@@ -261,18 +264,13 @@ def _parse(url: str, words: ServiceWords) -> httpx.URL:
     return parsed
 
 
-def _client(
-    url: httpx.URL, transport: httpx.AsyncBaseTransport | None, key: Secret | None
-) -> httpx.AsyncClient:
+def _client(url: httpx.URL, transport: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
     """Raises BackendUnreachable when the environment names a proxy or certificates that are of no
     use. What it names is not shown: a proxy's address may hold a password."""
-    headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
-    if key is not None:
-        headers["Authorization"] = f"Bearer {key.reveal()}"
     try:
         return httpx.AsyncClient(
             transport=transport,
-            headers=headers,
+            headers={"Accept": "application/json", "Accept-Encoding": "identity"},
             follow_redirects=False,
             verify=_tls(url.scheme),
             # A proxy from the environment cannot reach this machine's own loopback.

@@ -25,6 +25,7 @@ _DISCOVERY_S = 8.0
 # A new one is a folder beside this file and a line here. Imported when asked for: each brings a
 # library that the others do not need.
 _BUILT_IN = {
+    "vastai": "gdl.backends.vastai.entry",
     "runpod": "gdl.backends.runpod.entry",
     "shopper": "gdl.backends.shopper.entry",
     "ssh": "gdl.backends.ssh.entry",

@@ -86,7 +86,9 @@ class OfferQuery:
     offer_ids: these offers alone, whichever is cheapest first. context: tokens a request may have;
     concurrency: requests at a time; quantization: one of `sizing.QUANTIZATIONS`, or "". They say
     how big a machine the model needs, and reach its server. text_only: a model that takes images,
-    sound or video as well is to serve text alone, likewise. hours: to be reserved.
+    sound or video as well is to serve text alone, likewise. hours: to be reserved. interruptible:
+    machines that are lost to whoever pays more, in place of those on demand, where a marketplace
+    has both.
     """
 
     provider: str | None = None
@@ -110,6 +112,7 @@ class OfferQuery:
     order: str = ""
     """By what the cheapest is chosen, one of ORDERS; "": by the session's price where a market
     tells what there is to pay beside the hours, else by the hour's."""
+    interruptible: bool = False
 
     @property
     def pinned(self) -> frozenset[str]:

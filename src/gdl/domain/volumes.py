@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MOUNT_PATH = "/workspace"
+"""Where a volume is on the machine that it is mounted on."""
+
 
 @dataclass(frozen=True, slots=True)
 class Volume:

@@ -1,0 +1,53 @@
+"""What `doctor` says of Vast.ai."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gdl.backends.service_clock import ServiceClock
+from gdl.backends.vastai.api_client import VastHttp
+from gdl.backends.vastai.billing import Billing
+from gdl.backends.vastai.search import OfferSearch
+from gdl.domain.errors import GdlError
+from gdl.domain.findings import Finding
+from gdl.domain.money import dollars
+from gdl.domain.text import one_line
+
+_LOW = 1.0
+"""Dollars: with less, hardly a machine comes to serve."""
+
+
+async def findings(
+    http: VastHttp, billing: Billing, search: OfferSearch, clock: ServiceClock
+) -> Sequence[Finding]:
+    """The key and its account, this computer's clock, and one search."""
+    try:
+        account = await billing.account()
+    except GdlError as error:
+        return [Finding("vastai", "fail", f"{error.message} ({http.key.source})", error.hint)]
+    who = "an account" if account.id is None else f"account {account.id}"
+    detail = f"{http.shown_url} knows {who} by the key from {http.key.source}"
+    found = [Finding("vastai", "ok", one_line(detail))]
+    if account.credit is None:
+        found.append(Finding("credit", "warn", "Vast.ai does not tell what credit there is"))
+    else:
+        low = account.credit < _LOW
+        hint = "add credit at https://cloud.vast.ai/billing/" if low else ""
+        said = f"{dollars(account.credit)} of credit"
+        found.append(Finding("credit", "warn" if low else "ok", said, hint))
+    if clock.words:
+        what = f"this computer's clock is {clock.words}"
+        hint = "sessions are told by the service's clock; set this one right all the same"
+        found.append(Finding("clock", "warn", what, hint))
+    return [*found, await _searched(search)]
+
+
+async def _searched(search: OfferSearch) -> Finding:
+    try:
+        page = await search.sample()
+    except GdlError as error:
+        return Finding("offers", "fail", error.message, error.hint)
+    if page.offers:
+        cheapest = min(offer.price_per_hour for offer in page.offers)
+        return Finding("offers", "ok", f"there are offers, from {dollars(cheapest)}/h")
+    return Finding("offers", "warn", "Vast.ai lists no offers", "try again later")

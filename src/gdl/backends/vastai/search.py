@@ -1,0 +1,221 @@
+"""Offers of Vast.ai: a whole market through pages of 64, with as few searches as will do.
+
+Searches are counted for each account and day, and requests must be some time apart. A list is
+therefore kept for some minutes: rents ask for their one offer again before they are sent. Machines
+of which somebody else was faster are taken off the kept list.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+from gdl.backends.vastai import errors
+from gdl.backends.vastai.api_client import V0, VastHttp
+from gdl.backends.vastai.wire import BID_SUFFIX, OfferPage, read_offers
+from gdl.domain.errors import BackendRefused
+from gdl.domain.judging import squash
+from gdl.domain.offers import Offer, OfferQuery
+
+LISTED_DISK_GB = 50.0
+"""The disk of listed prices, where nobody says how much a model needs."""
+_PAGE = 64
+"""More rows are never sent."""
+_MOST_SEARCHES = 24
+"""For one list. The cheapest machines of every size come first, so that what a cut list lacks is
+dearer than what it has of that size."""
+_SIZES_GB = (11, 20, 40, 70, 150, 400)
+"""Bounds between sizes of machines, by the memory of all their GPUs."""
+_STEP_S = 10.0
+_LEAST_FRESH_S, _MOST_FRESH_S = 60.0, 300.0
+"""A list is fresh for so many seconds for each search that it took, within these limits: six
+searches a minute are the most."""
+_STALE = timedelta(hours=1)
+"""A list as old as that is still better than none, when there are no searches left today."""
+
+Filters = dict[str, object]
+
+
+@dataclass(slots=True)
+class _Kept:
+    """fetched_at, fresh_until: by this computer's clock."""
+
+    offers: dict[str, Offer]
+    fetched_at: datetime
+    fresh_until: datetime
+
+
+@dataclass(slots=True)
+class _Listing:
+    """A list that is being made."""
+
+    offers: dict[str, Offer] = field(default_factory=dict)
+    dropped: int = 0
+    searches: int = 0
+
+    def add(self, page: OfferPage) -> None:
+        self.searches += 1
+        self.dropped += page.dropped
+        for offer in page.offers:
+            self.offers.setdefault(offer.id, offer)
+
+
+@dataclass(slots=True)
+class _Range:
+    """One size of machines, read page by page by price. after: the price to go on from, None once
+    all is read."""
+
+    filters: Filters
+    after: float | None = 0.0
+
+
+class OfferSearch:
+    """now: this computer's clock. dropped: rows of the latest list that could not be trusted.
+    cut: whether the latest list has not all there is."""
+
+    def __init__(self, http: VastHttp, now: Callable[[], datetime]) -> None:
+        self._http = http
+        self._now = now
+        self._kept: dict[tuple[bool, str], _Kept] = {}
+        self._locks: dict[tuple[bool, str], asyncio.Lock] = {}
+        self._returns: datetime | None = None
+        self._names: tuple[str, ...] = ()
+        self.dropped = 0
+        self.cut = False
+
+    async def offers(self, query: OfferQuery) -> Sequence[Offer]:
+        """Those that the query's GPU and kind of contract allow; offers asked for by name alone.
+        Raises BackendUnreachable, BackendRefused, BackendError."""
+        if query.pinned:
+            return await self.named(query.pinned)
+        scope = (query.interruptible, squash(query.gpu or ""))
+        async with self._locks.setdefault(scope, asyncio.Lock()):
+            kept = self._kept.get(scope)
+            if kept is not None and self._now() < kept.fresh_until:
+                return tuple(kept.offers.values())
+            try:
+                kept = await self._list(query)
+            except BackendRefused:
+                if kept is None or not self.out_of_quota or self._old(kept):
+                    raise
+            self._kept[scope] = kept
+            return tuple(kept.offers.values())
+
+    async def named(self, ids: frozenset[str]) -> Sequence[Offer]:
+        """These offers as they are now, as far as they are still there."""
+        found: list[Offer] = []
+        for bid in (False, True):
+            asks = [int(ident) for each in ids if (ident := _ask_of(each, bid=bid)).isdigit()]
+            if asks:
+                page = await self._search({"ask_contract_id": {"in": sorted(asks)}}, bid=bid)
+                found += [offer for offer in page.offers if offer.id in ids]
+        return tuple(found)
+
+    async def sample(self) -> OfferPage:
+        """The cheapest few machines on demand: one search."""
+        return await self._search({}, bid=False)
+
+    def forget(self, offer_id: str) -> None:
+        """Somebody else was faster."""
+        for kept in self._kept.values():
+            kept.offers.pop(offer_id, None)
+
+    @property
+    def out_of_quota(self) -> bool:
+        return self._returns is not None and self._http.clock.theirs() < self._returns
+
+    def _old(self, kept: _Kept) -> bool:
+        return self._now() - kept.fetched_at > _STALE
+
+    # -- one list ------------------------------------------------------------------------------
+
+    async def _list(self, query: OfferQuery) -> _Kept:
+        began, bid = self._now(), query.interruptible
+        narrow = await self._of_gpu(query.gpu) if query.gpu else {}
+        listing = _Listing()
+        first = await self._search(narrow, bid=bid)
+        listing.add(first)
+        ranges = []
+        if first.rows >= _PAGE:
+            ranges = [_Range(narrow, first.last)] if narrow else _by_size()
+        while ranges and listing.searches < _MOST_SEARCHES:
+            await self._next_page(ranges[0], listing, bid=bid)
+            # One page of every size before the second of any.
+            ranges = [*ranges[1:], ranges[0]] if ranges[0].after is not None else ranges[1:]
+        self.dropped, self.cut = listing.dropped, bool(ranges)
+        fresh = min(max(_STEP_S * listing.searches, _LEAST_FRESH_S), _MOST_FRESH_S)
+        return _Kept(listing.offers, began, self._now() + timedelta(seconds=fresh))
+
+    async def _next_page(self, range_: _Range, listing: _Listing, *, bid: bool) -> None:
+        after = range_.after or 0.0
+        page = await self._search(range_.filters, bid=bid, after=after)
+        listing.add(page)
+        if page.rows < _PAGE or page.last is None:
+            range_.after = None
+        elif page.last > after:
+            range_.after = page.last
+        else:
+            # More machines at one price than a page holds: those beyond it cannot be reached.
+            range_.after = after + 1e-6
+
+    async def _of_gpu(self, gpu: str) -> Filters:
+        """A filter for the names that the marketplace has for a GPU; none where that is not known.
+        To ask for the names counts as no search."""
+        if not self._names:
+            try:
+                data = await self._http.get(f"{V0}/gpu_names/unique/", "list the names of GPUs")
+            except BackendRefused:
+                data = {}
+            names = data.get("gpu_names")
+            self._names = tuple(n for n in names if isinstance(n, str)) if names else ()
+        fitting = [name for name in self._names if squash(gpu) in squash(name)]
+        return {"gpu_name": {"in": fitting}} if fitting else {}
+
+    async def _search(self, filters: Filters, *, bid: bool, after: float = 0.0) -> OfferPage:
+        """One search: up to 64 machines, cheapest first, from the price `after` on."""
+        if self._returns is not None and self.out_of_quota:
+            raise errors.out_of_quota(self._returns, self._http.clock.theirs())
+        body: Filters = {
+            "verified": {"eq": True},
+            "external": {"eq": False},
+            "rentable": {"eq": True},
+            "rented": {"eq": False},
+            **filters,
+            "type": "bid" if bid else "on-demand",
+            "order": [["dph_base", "asc"]],
+            "limit": _PAGE,
+            "allocated_storage": LISTED_DISK_GB,
+        }
+        if after > 0:
+            # What is shown may be rounded.
+            body["dph_base"] = {"gte": after * (1 - 1e-9)}
+        answer = await self._http.read("POST", f"{V0}/bundles/", body=body)
+        if errors.quota_gone(answer):
+            now = self._http.clock.theirs()
+            self._returns = errors.quota_returns(answer, now)
+            raise errors.out_of_quota(self._returns, now)
+        return self._page(self._http.data(answer, "list its offers"), bid=bid)
+
+    def _page(self, data: Mapping[str, object], *, bid: bool) -> OfferPage:
+        try:
+            return read_offers(data, LISTED_DISK_GB, self._now(), bid=bid)
+        except (KeyError, ValueError):
+            raise self._http.wrong_shape("a list of offers") from None
+
+
+def _by_size() -> list[_Range]:
+    bounds = [gb * 1000 for gb in _SIZES_GB]
+    ranges = [_Range({"gpu_total_ram": {"lt": bounds[0]}})]
+    for low, high in pairwise(bounds):
+        ranges.append(_Range({"gpu_total_ram": {"gte": low, "lt": high}}))
+    return [*ranges, _Range({"gpu_total_ram": {"gte": bounds[-1]}})]
+
+
+def _ask_of(offer_id: str, *, bid: bool) -> str:
+    """The marketplace's own id of an offer, "" where it is not of this kind."""
+    if offer_id.endswith(BID_SUFFIX) != bid:
+        return ""
+    return offer_id.removesuffix(BID_SUFFIX)
