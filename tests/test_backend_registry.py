@@ -23,7 +23,7 @@ from gdl.settings import Settings
 from local_processes import processes_naming
 from outside_packages import install
 
-BUILT_IN = ["runpod", "shopper", "ssh", "local", "sandbox"]
+BUILT_IN = ["vastai", "runpod", "shopper", "ssh", "local", "sandbox"]
 
 
 @pytest.fixture

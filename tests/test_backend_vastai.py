@@ -36,7 +36,7 @@ from gdl.simulator.fault_models import (
 )
 from gdl.simulator.markets import MarketStandIn
 from gdl.simulator.scripted_answers import Received
-from vastai_support import LABEL, ON_DEMAND, backend_of, market, request, settings
+from vastai_support import LABEL, ON_DEMAND, api, backend_of, keys, market, request, settings
 from waiting import wait_until
 
 
@@ -147,7 +147,6 @@ async def test_offers_without_an_id_or_a_sane_price_are_dropped(
         victim = await cheapest(before)
         count = len(await before.offers(ON_DEMAND))
     stand_in.draws.inject(Listed(offers=(f"vastai-{victim.id}",), fields=fields), None)
-    stand_in.market._rows.clear()
     async with backend_of(stand_in, tmp_path) as vastai:
         offers = await vastai.offers(ON_DEMAND)
         assert victim.id not in [offer.id for offer in offers]
@@ -158,7 +157,7 @@ async def test_offers_without_an_id_or_a_sane_price_are_dropped(
 async def test_searches_that_are_used_up_are_not_asked_for_again(
     stand_in: MarketStandIn, tmp_path: Path
 ) -> None:
-    stand_in.api.search_quota = 0
+    api(stand_in).search_quota = 0
     async with backend_of(stand_in, tmp_path) as vastai:
         for _ in range(3):
             with pytest.raises(BackendRefused, match=r"they return at 00:00 UTC") as caught:
@@ -174,7 +173,7 @@ async def test_without_searches_left_the_kept_list_goes_on_and_so_do_rents(
     time = [datetime.now(UTC)]
     async with backend_of(stand_in, tmp_path, now=lambda: time[0]) as vastai:
         offer = await cheapest(vastai)
-        stand_in.api.search_quota = 0
+        api(stand_in).search_quota = 0
         time[0] += timedelta(minutes=20)
         assert offer.id in [each.id for each in await vastai.offers(ON_DEMAND)]
         rented = await vastai.rent(request(offer))
@@ -281,7 +280,6 @@ async def test_the_key_is_attached_or_the_machine_is_named(
     await vastai.release(rented.session.id)
 
     stand_in.draws.inject(Http(on="ssh-key", answer="500"), None)
-    stand_in.market._rows.clear()
     with pytest.raises(RentAmbiguous, match="does not take our key") as caught:
         await vastai.rent(request(list(await vastai.offers(ON_DEMAND))[-1]))
     assert [caught.value.session_id] == stand_in.rented()
@@ -348,7 +346,7 @@ async def test_every_dead_state_is_told_in_words_with_what_it_costs(
     rented = await vastai.rent(request(await cheapest(vastai)))
     ident = rented.session.id
     alive = await running(vastai, ident)
-    await stand_in.hosting.fall(stand_in.contracts[ident], state)  # type: ignore[arg-type]
+    await stand_in.hosting.fall(stand_in.contracts[ident], state)
     session = await vastai.session(ident)
     assert session.terminal and words in (session.error or "")
     assert session.idle_price is not None and session.idle_price > 0
@@ -471,7 +469,7 @@ async def test_a_wrong_key_is_said(stand_in: MarketStandIn, tmp_path: Path) -> N
 
 async def test_another_accounts_key_proves_nothing(stand_in: MarketStandIn, tmp_path: Path) -> None:
     other = replace(stand_in.account, key="k2", id=stand_in.account.id + 1)
-    stand_in.keys.accounts["k2"] = other
+    keys(stand_in).accounts["k2"] = other
     async with backend_of(stand_in, tmp_path) as ours:
         rented = await ours.rent(request(await cheapest(ours)))
     ident = rented.session.id
@@ -487,7 +485,7 @@ async def test_another_accounts_key_proves_nothing(stand_in: MarketStandIn, tmp_
                 await ask
     assert stand_in.rented() == [ident]
     # A new key of the same account is as good as the old one.
-    stand_in.keys.accounts["k3"] = stand_in.account
+    keys(stand_in).accounts["k3"] = stand_in.account
     async with backend_of(stand_in, tmp_path, key="k3") as again:
         assert not await again.absent(ident, LABEL)
         await again.release(ident)
@@ -517,7 +515,7 @@ async def test_a_machine_can_be_given_a_key_for_its_own_end_alone(
     first, second = await vastai.self_release(other), await vastai.self_release(other)
     # A key that nobody holds any more is worth nothing.
     assert first.ref != second.ref
-    assert [str(key.id) for key in stand_in.keys.scoped.values()] == [second.ref]
+    assert [str(key.id) for key in keys(stand_in).scoped.values()] == [second.ref]
 
 
 # -- money and volumes

@@ -17,6 +17,8 @@ from gdl.domain.session import RentRequest
 from gdl.settings import Settings, Timeouts, Vastai
 from gdl.simulator.markets import MarketStandIn
 from gdl.simulator.scenario import load
+from gdl.simulator.vastai.api import VastApi
+from gdl.simulator.vastai.api_keys import ApiKeys
 
 LABEL = "gdl-0123456789abcdef0123456789abcdef"
 PUBLIC_KEY = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode().strip()
@@ -63,3 +65,13 @@ async def backend_of(
 def request(offer: Offer, **more: object) -> RentRequest:
     told: dict[str, object] = {"label": LABEL, "public_key": PUBLIC_KEY, **more}
     return RentRequest(offer, "me", 1, "org/model", **told)  # type: ignore[arg-type]
+
+
+def api(stand_in: MarketStandIn) -> VastApi:
+    assert stand_in.vastai is not None
+    return stand_in.vastai
+
+
+def keys(stand_in: MarketStandIn) -> ApiKeys:
+    """Of all accounts of the stand-in."""
+    return api(stand_in)._keys

@@ -20,7 +20,7 @@ _MOST_PAGES = 200
 _COSTS_DAYS = 30
 _HOUR_S = 3600
 _SOURCE = "instance-"
-_KINDS = (
+_MARKS = (
     ("gpu", ("gpu",)),
     ("disk", ("disk", "storage", "volume")),
     ("traffic", ("bandwidth", "traffic", "upload", "download", "inet", "bwu", "bwd")),
@@ -165,7 +165,7 @@ def _by_kind(items: Iterable[Mapping[str, object]]) -> dict[str, float]:
         except ValidationError:
             continue
         said = read.type.lower()
-        kind = next((k for k, marks in _KINDS if any(mark in said for mark in marks)), "other")
+        kind = next((k for k, marks in _MARKS if any(mark in said for mark in marks)), "other")
         amounts[kind] = amounts.get(kind, 0.0) + read.amount
     return amounts
 
