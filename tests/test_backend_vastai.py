@@ -535,8 +535,8 @@ async def test_charges_and_price_rises(stand_in: MarketStandIn, vastai: VastaiBa
     assert await vastai.price_rises() == []
     stand_in.hosting.raise_price(stand_in.contracts[ident], 1.5)
     (rise,) = await vastai.price_rises()
-    assert rise.session_id == ident and rise.before == pytest.approx(session.price_per_hour)
-    assert rise.after > rise.before
+    assert rise.session_id == ident and rise.price_per_hour == pytest.approx(session.price_per_hour)
+    assert rise.new_price_per_hour > rise.price_per_hour
 
 
 async def test_a_volume_is_made_used_and_deleted(
