@@ -16,6 +16,7 @@ from gdl.domain.benchmark import OWN_LOAD
 from gdl.domain.decisions import AfterFailure, AfterServing
 from gdl.domain.errors import BackendUnreachable, OfferGone, RemoteCodeNotAllowed
 from gdl.domain.events import LogLines
+from gdl.domain.money import Balance
 from gdl.domain.offers import Exclusion
 from gdl.domain.spec import DeploymentSpec
 from gdl.tui.screens.bench_dialog import BenchDialog
@@ -74,6 +75,19 @@ async def test_deploys_from_the_keyboard() -> None:
     assert spec.ask_on_failure
     assert spec.query.offer_id is None, "the cheapest suitable offer is not pinned"
     assert spec.query.model == "qwen2.5-0.5b"
+
+
+async def test_a_balance_that_does_not_pay_for_the_hours_is_said_in_the_plan() -> None:
+    app, orchestrator = make_app()
+    orchestrator.credit = {"shopper": Balance(0.15)}
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        await choose(pilot, "qwen2.5-0.5b")
+        await pilot.press("enter")
+        await until(pilot, lambda: "shopper has $0.15 left" in screen_text(app))
+        assert "!" not in screen_text(app).split("shopper has $0.15 left")[0].splitlines()[-1]
+        await pilot.press("plus")
+        await until(pilot, lambda: "! shopper has $0.15 left: 2 h of it" in screen_text(app))
 
 
 async def test_tools_are_said_and_can_be_turned_off() -> None:

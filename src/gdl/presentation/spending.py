@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gdl.domain.money import dollars
+from gdl.domain.money import Balance, dollars
 from gdl.domain.spending import Cap, SpendingReport, SpendingRow
+from gdl.presentation.durations import since
 
 _NOW = {"day": "today", "month": "this month"}
 
@@ -29,6 +30,15 @@ def cap_line(cap: Cap) -> str:
     """ "$1.20 of $5.00 today, $0.40/h now"."""
     rate = f", {dollars(cap.per_hour)}/h now" if cap.per_hour > 0 else ""
     return f"{dollars(cap.spent)} of {dollars(cap.limit)} {_NOW[cap.period]}{rate}"
+
+
+def balance_line(name: str, balance: Balance, per_hour: float, hours: int) -> tuple[str, bool]:
+    """What an account has left, and whether it is too little for so many hours at that price:
+    "vastai has $3.10 left", "! vastai has $0.30 left: 45 min of it"."""
+    text = f"{name} has {dollars(balance.credit)} left"
+    if per_hour * hours <= balance.credit:
+        return text, False
+    return f"! {text}: {since(max(balance.credit, 0.0) / per_hour * 3600)} of it", True
 
 
 def totals(report: SpendingReport, *, caps: bool = True) -> Iterator[str]:

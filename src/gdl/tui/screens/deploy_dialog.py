@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from rich.text import Text
+from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
@@ -14,13 +15,16 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Checkbox, Static
 
 from gdl.domain.engine import Capabilities
-from gdl.domain.money import dollars
+from gdl.domain.errors import GdlError
+from gdl.domain.money import Balance, dollars
 from gdl.domain.offers import RankedOffer
 from gdl.domain.session_price import SessionPrice
 from gdl.presentation.hardware import gigabytes, gpus
 from gdl.presentation.lines import plain
 from gdl.presentation.money import hourly
 from gdl.presentation.session_price import parts, times
+from gdl.presentation.spending import balance_line
+from gdl.tui.context import context_of
 from gdl.tui.widgets.fields import Fields, fields_table
 from gdl.tui.widgets.load_fields import MAX_HOURS
 from gdl.tui.widgets.offer_rows import fit
@@ -77,6 +81,7 @@ class DeployDialog(ModalScreen[Choice | None]):
         self._hours, self._pinned, self._attempts = hours, pinned, attempts
         self._engine, self._max_spend = engine, max_spend
         self._capabilities, self._tools = capabilities, tools
+        self._balances: Mapping[str, Balance] = {}
 
     def compose(self) -> ComposeResult:
         several = len(self._offers) > 1
@@ -97,6 +102,7 @@ class DeployDialog(ModalScreen[Choice | None]):
                 yield Static(id="hours-said")
             if self._whole() is not None:
                 yield Static(id="session-said")
+            yield Static(id="balance-said")
             yield Checkbox(words, failover, id="failover", compact=True, disabled=not failover)
             if self._capabilities.tools:
                 by = plain(self._capabilities.tool_parser, 40)
@@ -132,10 +138,32 @@ class DeployDialog(ModalScreen[Choice | None]):
 
     def on_mount(self) -> None:
         self._say_hours()
+        self.query_one("#balance-said").display = False
+        self._ask_balances()
+
+    @work(exclusive=True, group="balances")
+    async def _ask_balances(self) -> None:
+        """Told when it is known: nobody waits for it."""
+        try:
+            self._balances = await context_of(self).orchestrator.spending.balances()
+        except GdlError:
+            return
+        self._say_balances()
+
+    def _say_balances(self) -> None:
+        lines = []
+        for name in sorted({ranked.offer.backend for ranked in self._offers}):
+            if (balance := self._balances.get(name)) is not None:
+                most = max(r.offer.price_per_hour for r in self._offers if r.offer.backend == name)
+                lines.append(balance_line(name, balance, most, self._hours))
+        said = self.query_one("#balance-said", Static)
+        said.display = bool(lines)
+        said.update(Text("\n").join(Text(line, "bold" if short else "") for line, short in lines))
 
     def action_hours(self, by: int) -> None:
         self._hours = min(max(self._hours + by, 1), MAX_HOURS)
         self._say_hours()
+        self._say_balances()
 
     def _say_hours(self) -> None:
         prices = [ranked.offer.price_per_hour for ranked in self._offers]
