@@ -13,9 +13,6 @@ from gdl.domain.findings import Finding
 from gdl.domain.money import dollars
 from gdl.domain.text import one_line
 
-_LOW = 1.0
-"""Dollars: with less, hardly a machine comes to serve."""
-
 
 async def findings(
     http: VastHttp, billing: Billing, search: OfferSearch, clock: ServiceClock
@@ -28,13 +25,6 @@ async def findings(
     who = "an account" if account.id is None else f"account {account.id}"
     detail = f"{http.shown_url} knows {who} by the key from {http.key.source}"
     found = [Finding("vastai", "ok", one_line(detail))]
-    if account.credit is None:
-        found.append(Finding("credit", "warn", "Vast.ai does not tell what credit there is"))
-    else:
-        low = account.credit < _LOW
-        hint = "add credit at https://cloud.vast.ai/billing/" if low else ""
-        said = f"{dollars(account.credit)} of credit"
-        found.append(Finding("credit", "warn" if low else "ok", said, hint))
     if clock.words:
         what = f"this computer's clock is {clock.words}"
         hint = "sessions are told by the service's clock; set this one right all the same"

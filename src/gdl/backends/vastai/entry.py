@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from gdl.backends.base import Backend, BackendContext, BackendEntry
 from gdl.domain.backend import BackendSource
+from gdl.domain.errors import UsageError
+from gdl.settings import Settings
 
 
 def _create(context: BackendContext) -> Backend:
@@ -18,4 +20,13 @@ async def _discover(context: BackendContext) -> BackendSource:
     return await discovery.discover(context.settings)
 
 
-ENTRY = BackendEntry(_create, _discover)
+def _at_hand(settings: Settings) -> bool:
+    from gdl.backends.vastai.keys import find_keys
+
+    try:
+        return bool(find_keys(settings))
+    except UsageError:
+        return True
+
+
+ENTRY = BackendEntry(_create, _discover, at_hand=_at_hand)

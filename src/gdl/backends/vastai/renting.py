@@ -45,6 +45,11 @@ def check(request: RentRequest) -> None:
             f"offer {offer.id} is on demand: a bid would make it interruptible",
             "leave the bid away, or take an interruptible offer",
         )
+    if request.volume and not request.volume.isdigit():
+        raise UsageError(
+            f"{one_line(request.volume, 60)} is not the id of a volume at Vast.ai",
+            "`gdl-tui volumes` shows them",
+        )
     most = offer.terms.most_disk_gb if offer.terms is not None else None
     if most is not None and disk_gb(request) > most:
         raise MachineError(

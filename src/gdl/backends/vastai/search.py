@@ -16,7 +16,7 @@ from itertools import pairwise
 from gdl.backends.vastai import errors
 from gdl.backends.vastai.api_client import V0, VastHttp
 from gdl.backends.vastai.wire import BID_SUFFIX, OfferPage, read_offers
-from gdl.domain.errors import BackendRefused
+from gdl.domain.errors import BackendError, BackendRefused
 from gdl.domain.judging import squash
 from gdl.domain.offers import Offer, OfferQuery
 
@@ -167,10 +167,11 @@ class OfferSearch:
         if not self._names:
             try:
                 data = await self._http.get(f"{V0}/gpu_names/unique/", "list the names of GPUs")
-            except BackendRefused:
+            except BackendError:
                 data = {}
             names = data.get("gpu_names")
-            self._names = tuple(n for n in names if isinstance(n, str)) if names else ()
+            told = names if isinstance(names, list) else []
+            self._names = tuple(name for name in told if isinstance(name, str))
         fitting = [name for name in self._names if squash(gpu) in squash(name)]
         return {"gpu_name": {"in": fitting}} if fitting else {}
 

@@ -46,7 +46,7 @@ def _contract_id(value: object) -> int:
         number = int(value)
     except (ValueError, OverflowError):
         raise ValueError("not an id") from None
-    if number != float(value) or not 0 < number < 2**63:
+    if not 0 < number < 2**63 or (isinstance(value, float) and value != number):
         raise ValueError("not an id")
     return number
 
@@ -84,7 +84,10 @@ def _amount(value: object) -> float:
     """Dollars; a credit is negative."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError("not an amount")
-    amount = float(value)
+    try:
+        amount = float(value)
+    except OverflowError:
+        raise ValueError("not an amount") from None
     if not abs(amount) < _MAX_AMOUNT:
         raise ValueError("not an amount")
     return amount
