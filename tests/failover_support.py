@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -162,11 +162,11 @@ async def quick_orchestrator(
     *,
     fate: Fate = lambda _: "",
     pause: float = 0.0,
-    on: Backend | None = None,
+    on: Backend | Sequence[Backend] = (),
     attempt: type[Attempt] | None = None,
     **flags: Unpack[Flags],
 ) -> AsyncIterator[Orchestrator]:
-    """An orchestrator on the market at `url`, or on a backend of your own."""
+    """An orchestrator on the market at `url`, or on backends of your own."""
     values: dict[str, Any] = {
         "backend": "shopper",
         "shopper_url": url or "http://127.0.0.1:9",
@@ -179,9 +179,10 @@ async def quick_orchestrator(
     journal = await Journal.open(data_dir / "journal.sqlite")
     kind = type("Quick", (QuickAttempt,), {"fate": staticmethod(fate), "pause": pause})
     consumer = consumer_id_of(settings)
+    made = on if isinstance(on, Sequence) else [on]
     orchestrator = Orchestrator(
         settings=settings,
-        backend=on or ShopperBackend(settings, consumer),
+        backends=made or [ShopperBackend(settings, consumer)],
         engines=engines.get,
         journal=journal,
         hub=Hub(settings, clock.now),

@@ -47,7 +47,8 @@ def isolate(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 @contextlib.asynccontextmanager
 async def sandbox(wanted: Settings) -> AsyncIterator[tuple[Orchestrator, SandboxBackend]]:
     async with open_orchestrator(wanted) as orchestrator:
-        backend = orchestrator._backend
+        (leasing,) = orchestrator._markets.all
+        backend = leasing.backend
         assert isinstance(backend, SandboxBackend)
         yield orchestrator, backend
 

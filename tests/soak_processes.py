@@ -227,7 +227,7 @@ async def program(folder: Path, url: str, seed: int, *, real: bool) -> AsyncIter
     journal = await Journal.open(folder / "journal.sqlite")
     orchestrator = Orchestrator(
         settings=settings,
-        backend=SandboxBackend(settings, consumer),
+        backends=[SandboxBackend(settings, consumer)],
         engines=engines.get,
         journal=journal,
         hub=Hub(settings, clock.now),

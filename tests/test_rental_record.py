@@ -137,7 +137,7 @@ async def test_an_address_of_a_session_leaves_a_release_of_another_process(
         return session
 
     backend = cast(Any, SimpleNamespace(session=answer))
-    reconnector = Reconnector(backend, registry.get, journal, Settings(), lambda: NOW)
+    reconnector = Reconnector(lambda _: backend, registry.get, journal, Settings(), lambda: NOW)
     with pytest.raises(GdlError):
         async with reconnector.entered(rental):
             pass

@@ -179,5 +179,5 @@ def test_whom_the_journal_excludes_is_excluded_again() -> None:
     )
     assert [(x.kind, x.key) for x in exclusions.in_force] == [("machine", "m-1")]
     assert [x.key for x in exclusions.aside] == ["vast"]
-    assert exclusions.failed_hosts("vast") == 2
+    assert exclusions.failed_hosts(("shopper", "provider", "vast")) == 2
     assert exclusions.included == {"dock"}

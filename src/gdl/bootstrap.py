@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from gdl.backends import registry as backends
-from gdl.backends.base import BackendContext
+from gdl.backends.base import Backend, BackendContext
 from gdl.engines import registry as engines
 from gdl.journal.consumer_id import consumer_id_of
 from gdl.journal.store import Journal
@@ -48,24 +48,28 @@ async def open_sandbox(settings: Settings, port: int) -> AsyncIterator[str]:
 async def open_orchestrator(
     settings: Settings, *, options: Mapping[str, str] | None = None
 ) -> AsyncIterator[Orchestrator]:
-    """An orchestrator on the backend the settings name; closed on the way out, which cancels what
-    still runs and releases what was rented. `options`: of the backend, for this run alone.
+    """An orchestrator on the backends the settings name; closed on the way out, which cancels what
+    still runs and releases what was rented. `options`: of the backends, for this run alone.
 
     Raises UsageError, GdlError.
     """
-    entry = backends.entry(settings.backend)
+    entries = [backends.entry(name) for name in settings.backends]
     consumer_id = await asyncio.to_thread(consumer_id_of, settings)
     journal = await Journal.open(settings.data_dir / "journal.sqlite")
+    made: list[Backend] = []
     try:
         rentals = await journal.rentals()
-        ours = [r for r in rentals if r.backend == settings.backend and r.open]
-        backend = entry.create(BackendContext(settings, consumer_id, options or {}, ours))
+        for name, entry in zip(settings.backends, entries, strict=True):
+            ours = [r for r in rentals if r.backend == name and r.open]
+            made.append(entry.create(BackendContext(settings, consumer_id, options or {}, ours)))
     except BaseException:
+        for backend in made:
+            await backend.aclose()
         await journal.aclose()
         raise
     orchestrator = Orchestrator(
         settings=settings,
-        backend=backend,
+        backends=made,
         engines=engines.get,
         journal=journal,
         hub=open_hub(settings),

@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 
 from gdl.domain.backend import BackendSource, BackendTraits
 from gdl.domain.benchmark import Publication
-from gdl.domain.errors import UsageError
+from gdl.domain.errors import BackendError, UsageError
 from gdl.domain.findings import Finding
 from gdl.domain.money import Balance, Charge, CostReport, PriceRise
 from gdl.domain.offers import Offer, OfferQuery
@@ -204,6 +204,38 @@ async def costs(backend: Backend) -> CostReport:
     raise UsageError(
         f"the {backend.name} backend does not tell what was spent",
         "`gdl-tui sessions` shows what each session costs by our own count",
+    )
+
+
+async def costs_of_all(backends: Sequence[Backend]) -> CostReport:
+    """What was spent at all of them together. Raises as `costs` where none tells."""
+    if len(backends) == 1:
+        return await costs(backends[0])
+    told: dict[str, CostReport] = {}
+    silent: list[str] = []
+    for backend in backends:
+        try:
+            told[backend.name] = await costs(backend)
+        except (BackendError, UsageError) as error:
+            silent.append(error.message)
+    if not told:
+        raise UsageError(
+            "none of these backends tells what was spent",
+            "`gdl-tui spending` shows what each session costs by our own count",
+        )
+    by_provider: dict[str, float] = {}
+    for name, report in told.items():
+        parts = report.by_provider or {name: report.total}
+        for provider, amount in parts.items():
+            key = provider if provider == name else f"{name}: {provider}"
+            by_provider[key] = by_provider.get(key, 0.0) + amount
+    notes = [report.note for report in told.values() if report.note] + silent
+    return CostReport(
+        sum(report.total for report in told.values()),
+        session_count=sum(report.session_count for report in told.values()),
+        hours_used=sum(report.hours_used for report in told.values()),
+        by_provider=by_provider,
+        note="; ".join(notes),
     )
 
 

@@ -214,7 +214,11 @@ def _closing(
 def _change_exclusions(
     state: DeploymentState, event: ev.ExclusionSet | ev.ExclusionLifted
 ) -> DeploymentState:
-    kept = tuple(x for x in state.exclusions if (x.kind, x.key) != (event.kind, event.key))
+    kept = tuple(
+        x
+        for x in state.exclusions
+        if (x.kind, x.key) != (event.kind, event.key) or event.backend not in ("", x.backend)
+    )
     added = (event,) if isinstance(event, ev.ExclusionSet) else ()
     return replace(state, exclusions=(*kept, *added))
 

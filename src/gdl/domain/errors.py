@@ -86,8 +86,8 @@ class NoSuitableOffer(GdlError):
 
 class ConfirmedOfferGone(NoSuitableOffer):
     """alternative: the id of what could be rented in its place, if anything; price_per_hour: its
-    price, which the user has not confirmed. provider: of the offer that was confirmed, "" when that
-    is not listed."""
+    price, which the user has not confirmed. provider, backend: of the offer that was confirmed, ""
+    when that is not listed."""
 
     def __init__(
         self,
@@ -97,11 +97,13 @@ class ConfirmedOfferGone(NoSuitableOffer):
         alternative: str | None = None,
         price_per_hour: float = 0.0,
         provider: str = "",
+        backend: str = "",
     ) -> None:
         super().__init__(message, hint)
         self.alternative = alternative
         self.price_per_hour = price_per_hour
         self.provider = provider
+        self.backend = backend
 
 
 class MachineError(GdlError):

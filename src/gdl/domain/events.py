@@ -196,8 +196,9 @@ class AttemptFailed(Event):
 @dataclass(frozen=True, slots=True)
 class ExclusionSet(Event):
     """Somebody is excluded from here on; `until` None: as long as the deployment, or until it is
-    cleared. kind: offer | machine | provider. remembered: other deployments exclude it, too.
-    aside: a provider that is taken when nothing else suits, and comes back by itself then."""
+    cleared. kind: offer | machine | host | provider | backend. remembered: other deployments
+    exclude it, too. aside: a host, provider or backend that is taken when nothing else suits, and
+    comes back by itself then. backend: as of AttemptStarted."""
 
     attempt: int
     kind: str
@@ -206,16 +207,19 @@ class ExclusionSet(Event):
     until: datetime | None = None
     remembered: bool = False
     aside: bool = False
+    backend: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ExclusionLifted(Event):
-    """Somebody is included in this deployment again: by the user, or for the reason told."""
+    """Somebody is included in this deployment again: by the user, or for the reason told.
+    backend: as of AttemptStarted."""
 
     attempt: int
     kind: str
     key: str
     reason: str = ""
+    backend: str = ""
 
 
 @dataclass(frozen=True, slots=True)

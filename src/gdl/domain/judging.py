@@ -23,18 +23,18 @@ class Exclusions:
     offers: Mapping[str, str | Exclusion] = field(default_factory=dict)
     providers: Mapping[str, str | Exclusion] = field(default_factory=dict)
     machines: Mapping[str, str | Exclusion] = field(default_factory=dict)
+    hosts: Mapping[str, str | Exclusion] = field(default_factory=dict)
+    backends: Mapping[str, str | Exclusion] = field(default_factory=dict)
 
     @classmethod
     def of(cls, exclusions: Iterable[Exclusion]) -> Exclusions:
         """By kind and key; of two for the same key the later one counts."""
         by_kind: dict[str, dict[str, str | Exclusion]] = {
-            "offer": {},
-            "provider": {},
-            "machine": {},
+            kind: {} for kind in ("offer", "provider", "machine", "host", "backend")
         }
         for each in exclusions:
             by_kind[each.kind][each.key] = each
-        return cls(by_kind["offer"], by_kind["provider"], by_kind["machine"])
+        return cls(*by_kind.values())
 
 
 class Judge:
@@ -50,6 +50,8 @@ class Judge:
             exclusions.offers
             or exclusions.providers
             or exclusions.machines
+            or exclusions.hosts
+            or exclusions.backends
             or query.exclude_providers
         )
         self._cpu_allowed = cpu_allowed
@@ -115,6 +117,12 @@ class Judge:
             why = exclusions.machines.get(offer.machine_id)
             if why is not None:
                 return _told("machine", why)
+        if exclusions.hosts and offer.host_id is not None:
+            why = exclusions.hosts.get(offer.host_id)
+            if why is not None:
+                return _told("host", why)
+        if exclusions.backends and (why := exclusions.backends.get(offer.backend)) is not None:
+            return _told("backend", why)
         return None
 
     def _against_type(self, offer: Offer) -> Against | None:

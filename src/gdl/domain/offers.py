@@ -153,11 +153,11 @@ class RankedOffer(NamedTuple):
 
     `excluded` is the reason in words, or None.
 
-    exclusion: provider | offer | machine | price | gpu | vram | unsuited | count | unavailable |
-    query | cuda | reliability | duration | disk.
+    exclusion: provider | offer | machine | host | backend | price | gpu | vram | unsuited | count |
+    unavailable | query | cuda | reliability | duration | disk.
     headroom_gb: VRAM that the model leaves free, or None when the need is not known.
     until: when an exclusion ends by itself. cause: the few words it is counted under.
-    otherwise_fits: nothing but the exclusion of offer, machine or provider speaks against it.
+    otherwise_fits: nothing but the exclusion of who offers it speaks against it.
     allocation: what each of its GPUs would hold, where the model's configuration is known.
     """
 
@@ -212,10 +212,11 @@ class RankedOffer(NamedTuple):
 class Exclusion:
     """Who is excluded, why, and until when.
 
-    kind: offer | machine | provider. cause: the few words it is counted under ("stale").
-    until: None lasts until it is cleared. scope: deployment (ends with it) | aside (a provider
-    that this deployment takes when nothing else suits) | remembered (across restarts) | user (asked
-    for by the user, across restarts).
+    kind: offer | machine | host | provider | backend. cause: the few words it is counted under
+    ("stale"). until: None lasts until it is cleared. scope: deployment (ends with it) | aside (a
+    host, provider or backend that this deployment takes when nothing else suits) | remembered
+    (across restarts) | user (asked for by the user, across restarts). backend: whose offers it is
+    about; another's provider of the same name is another.
     """
 
     kind: str
@@ -226,6 +227,24 @@ class Exclusion:
     cause: str = ""
     scope: str = "remembered"
     backend: str = ""
+
+    @property
+    def subject(self) -> tuple[str, str, str]:
+        """Who is excluded: (backend, kind, key)."""
+        return self.backend, self.kind, self.key
+
+    def covers(self, offer: Offer) -> bool:
+        """Whether it is about this offer."""
+        if self.backend not in ("", offer.backend):
+            return False
+        named = {
+            "offer": offer.id,
+            "machine": offer.machine_id,
+            "host": offer.host_id,
+            "provider": offer.provider,
+            "backend": offer.backend,
+        }
+        return named.get(self.kind) == self.key
 
     def holds(self, now: datetime) -> bool:
         return self.until is None or now < self.until

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gc
+import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import compress, repeat
 from operator import not_
@@ -177,6 +178,19 @@ def rank(
     return made.ranked(by_total(needed_vram_gb))
 
 
+def merged(lists: Sequence[list[RankedOffer]], *, by_session: bool) -> list[RankedOffer]:
+    """Ranked lists of several backends as one: suitable offers first, then the excluded ones, both
+    in the order that each list has. by_session: the price that they are ordered by."""
+
+    def place(row: RankedOffer) -> tuple[float, float]:
+        price = row.session_price if by_session else row.offer.price_per_hour
+        return price or 0.0, -(row.offer.reliability or 0.0)
+
+    suit = [[row for row in rows if row.excluded is None] for rows in lists]
+    rest = [[row for row in rows if row.excluded is not None] for rows in lists]
+    return [*heapq.merge(*suit, key=place), *heapq.merge(*rest, key=place)]
+
+
 def _in_order(
     offers: Iterable[Offer],
     query: OfferQuery,
@@ -223,6 +237,7 @@ def _success(success: Mapping[str, float], offer: Offer) -> float:
     return by_machine if by_machine is not None else success.get(offer.provider, 0.5)
 
 
+_OF_OWN = ("offer", "machine", "host")
 _COUNTED = {
     "price": "too expensive",
     "vram": "with too little VRAM",
@@ -235,6 +250,8 @@ _COUNTED = {
     "disk": "with too small a disk",
     "provider": "from excluded providers",
     "machine": "on excluded machines",
+    "host": "of excluded hosts",
+    "backend": "of excluded backends",
     "offer": "already failed",
     "unavailable": "not available",
     "query": "not asked for",
@@ -273,7 +290,7 @@ def _what_helps(rows: list[RankedOffer]) -> str:
     if providers:
         names = " ".join(f"--include-provider {name}" for name in providers)
         hints.append(f"include provider {', '.join(providers)} (`{names}`, or u)")
-    remembered = [r for r in shut_out if r.exclusion in ("offer", "machine") and r.until]
+    remembered = [r for r in shut_out if r.exclusion in _OF_OWN and r.until]
     if remembered and not hints:
         soonest = min(r.until for r in remembered if r.until is not None)
         hints.append(

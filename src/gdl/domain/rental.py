@@ -65,6 +65,11 @@ class Rental:
     label: str = ""
 
     @property
+    def subject(self) -> tuple[str, str | None]:
+        """What it is about: (backend, session)."""
+        return self.backend, self.session_id
+
+    @property
     def open(self) -> bool:
         """Whether there may still be something of ours to release."""
         billed = self.billing in (Billing.REQUESTED, Billing.ACTIVE, Billing.UNKNOWN)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -15,6 +16,8 @@ from gdl.journal.store import Journal
 LOOK_BACK = 300
 """Deployments that are looked at: machines and providers change."""
 
+_USED = "instr(',' || backend || ',', ',' || ? || ',') > 0"
+"""Of a deployment that used one of several backends, too."""
 _TOLD_BY = (
     "deployment_planned",
     "attempt_started",
@@ -31,7 +34,7 @@ class PastAttempt:
     """failed: the kind of the error that ended it, "" without one. setup_s: seconds from rent to
     serving. tokens_per_s: output tokens a second that its benchmark found. mbps: 10^6 bit/s that
     the machine was measured to download at. download_gb: what was to be downloaded, 0 where nobody
-    knew."""
+    knew. backend: whose offer it was on, "" where there was one alone."""
 
     model: str
     provider: str
@@ -45,6 +48,7 @@ class PastAttempt:
     tokens_per_s: list[float] = field(default_factory=list)
     mbps: float | None = None
     download_gb: float = 0.0
+    backend: str = ""
 
     @property
     def work_s(self) -> float | None:
@@ -55,11 +59,11 @@ class PastAttempt:
 
 
 async def attempts(journal: Journal, backend: str, limit: int = LOOK_BACK) -> list[PastAttempt]:
-    """The attempts of the latest deployments, in no promised order."""
+    """The attempts on one backend of the latest deployments that used it, in no promised order."""
     marks = ", ".join("?" for _ in _TOLD_BY)
     rows = await journal.read(
         "SELECT deployment_id, type, at, payload FROM events WHERE deployment_id IN"  # noqa: S608 - our names
-        " (SELECT id FROM deployments WHERE backend = ? ORDER BY created_at DESC LIMIT ?)"
+        f" (SELECT id FROM deployments WHERE {_USED} ORDER BY created_at DESC LIMIT ?)"
         f" AND type IN ({marks}) AND (type <> 'phase_changed' OR payload LIKE '%\"SERVING\"%')"
         " ORDER BY deployment_id, seq",
         (backend, limit, *_TOLD_BY),
@@ -67,7 +71,9 @@ async def attempts(journal: Journal, backend: str, limit: int = LOOK_BACK) -> li
     by_deployment: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
     for row in rows:
         by_deployment[row["deployment_id"]].append((row["type"], row["at"], row["payload"]))
-    return [attempt for events in by_deployment.values() for attempt in _attempts_of(events)]
+    found = [attempt for events in by_deployment.values() for attempt in _attempts_of(events)]
+    # Where several were used, each attempt says whose it was.
+    return [attempt for attempt in found if attempt.backend in ("", backend)]
 
 
 def _attempts_of(events: list[tuple[str, str, str]]) -> list[PastAttempt]:
@@ -92,6 +98,7 @@ def _begun(model: str, data: dict[str, Any]) -> PastAttempt:
         str(data.get("gpu_name", "")),
         int(data.get("gpu_count", 0)),
         download_gb=float((data.get("expected") or {}).get("download_gb", 0.0)),
+        backend=str(data.get("backend", "")),
     )
 
 
@@ -123,19 +130,20 @@ _PASSED = (
 
 
 async def phase_times(
-    journal: Journal, backend: str, without: str, limit: int = LOOK_BACK
+    journal: Journal, backends: Sequence[str], without: str, limit: int = LOOK_BACK
 ) -> list[tuple[str, dict[Phase, float]]]:
     """(model, seconds by phase) of earlier attempts: of phases that were passed, not of those in
     which they failed. without: a deployment that does not count."""
+    used = " OR ".join(_USED for _ in backends)
     rows = await journal.read(
-        "SELECT deployment_id, type, at, json_extract(payload, '$.phase') AS phase,"
+        "SELECT deployment_id, type, at, json_extract(payload, '$.phase') AS phase,"  # noqa: S608 - our text
         " json_extract(payload, '$.served_name') AS model,"
         " json_extract(payload, '$.since') AS since FROM events WHERE deployment_id IN"
-        " (SELECT id FROM deployments WHERE backend = ? AND id <> ?"
+        f" (SELECT id FROM deployments WHERE ({used}) AND id <> ?"
         " ORDER BY created_at DESC LIMIT ?)"
         " AND type IN ('deployment_planned', 'attempt_started', 'session_rented', 'phase_changed')"
         " ORDER BY deployment_id, seq",
-        (backend, without, limit),
+        (*backends, without, limit),
     )
     found: list[tuple[str, dict[Phase, float]]] = []
     model, entered = "", ("", "")

@@ -1,8 +1,8 @@
-"""The orchestrator: the eight ports on one backend, one journal and the engines there are."""
+"""The orchestrator: the eight ports on the backends of a run, one journal, all engines."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from gdl.backends.base import Backend, Publishes
@@ -14,9 +14,8 @@ from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.endpoint.measurements import Measurements
 from gdl.orchestrator.leasing.budget import Budget
 from gdl.orchestrator.leasing.marketplace import Marketplace
+from gdl.orchestrator.leasing.markets import Markets
 from gdl.orchestrator.leasing.model_lookup import ModelLookup
-from gdl.orchestrator.leasing.orphans import Orphans
-from gdl.orchestrator.leasing.renting import Renter
 from gdl.orchestrator.leasing.selection import OfferSelection
 from gdl.orchestrator.leasing.spending_report import SpendingReports
 from gdl.orchestrator.notify.notifier import Notifier, ways_of
@@ -43,7 +42,7 @@ class Orchestrator:
         self,
         *,
         settings: Settings,
-        backend: Backend,
+        backends: Sequence[Backend],
         engines: EngineResolver,
         journal: Journal,
         hub: Hub,
@@ -51,36 +50,36 @@ class Orchestrator:
         clock: Callable[[], datetime] = steady_now,
         attempt: Callable[..., Attempt] = Attempt,
     ) -> None:
-        self.backend_name, self.keeps = backend.name, backend.traits.outlives_program
-        self.publishes = isinstance(backend, Publishes)
-        self.simulated = backend.traits.simulated
-        self._backend = backend
+        markets = self._markets = Markets(backends, journal, settings, consumer_id, clock)
+        self.backend_name = markets.name
+        self.keeps = any(each.outlives_program for each in markets.all)
+        self.publishes = any(isinstance(backend, Publishes) for backend in backends)
+        self.simulated = markets.simulated
         self._journal = journal
         self._hub = hub
         read_only = settings.read_only
-        renter = Renter(backend, journal, settings, consumer_id, clock)
-        self._releaser = renter.releaser
-        orphans = Orphans(backend, journal, settings, renter.releaser, clock)
-        measurements = Measurements(journal, clock, simulated=backend.traits.simulated)
-        lookup = SessionLookup(backend, journal, orphans, clock)
-        reconnector = Reconnector(backend, engines, journal, settings, clock)
+        measurements = Measurements(journal, clock, simulated=markets.simulated)
+        lookup = SessionLookup(markets, journal, clock)
+        reconnector = Reconnector(
+            lambda name: markets.of(name).backend, engines, journal, settings, clock
+        )
         tunnels = Tunnels(lookup, reconnector, settings)
 
-        def make_attempt(deployment: Deployment) -> Attempt:
-            return attempt(deployment, backend, renter, journal, settings)
+        def make_attempt(deployment: Deployment, name: str) -> Attempt:
+            there = markets.of(name)
+            return attempt(deployment, there.backend, there.renter, journal, settings)
 
-        budget = Budget([backend], journal, settings, clock)
+        budget = Budget(backends, journal, settings, clock)
         models = ModelLookup(hub)
-        self.market = Marketplace(backend, engines, journal, settings, clock, lookup=models)
+        self.market = Marketplace(markets, engines, journal, settings, clock, lookup=models)
         self.deployments = DeploymentRegistry(
-            backend,
+            markets,
             engines,
             journal,
             settings,
             clock,
             lookup=models,
-            selection=OfferSelection(self.market, backend, journal, settings, clock, budget),
-            orphans=orphans,
+            selection=OfferSelection(self.market, markets, journal, settings, clock, budget),
             make_attempt=make_attempt,
             find_rental=lookup.find,
             reopen=reconnector.reopen,
@@ -88,11 +87,9 @@ class Orchestrator:
         )
         self.resumption = self.deployments
         self.sessions = RentedSessions(
-            backend,
+            markets,
             journal,
             self.deployments,
-            renter.releaser,
-            orphans,
             lookup,
             reconnector,
             tunnels,
@@ -101,7 +98,7 @@ class Orchestrator:
             read_only=read_only,
         )
         self.endpoints = SessionEndpoints(
-            backend.name,
+            markets.names,
             journal,
             self.deployments,
             lookup,
@@ -111,7 +108,7 @@ class Orchestrator:
             read_only=read_only,
         )
         self.benchmarks = SessionBenchmarks(
-            backend,
+            markets,
             self.deployments,
             lookup,
             reconnector,
@@ -119,12 +116,11 @@ class Orchestrator:
             measurements,
             read_only=read_only,
         )
-        self.spending = SpendingReports([backend], journal, settings, clock, budget)
-        self.support = Diagnostics(backend, journal, settings, consumer_id, orphans, clock)
+        self.spending = SpendingReports(backends, journal, settings, clock, budget)
+        self.support = Diagnostics(markets, journal, settings, consumer_id, clock)
 
     async def aclose(self) -> None:
         await self.deployments.aclose()
-        await self._releaser.aclose()
-        await self._backend.aclose()
+        await self._markets.aclose()
         await self._hub.aclose()
         await self._journal.aclose()

@@ -82,7 +82,8 @@ class Settings(BaseSettings):
     )
 
     backend: str = "shopper"
-    """Who lists and rents the machines: a name that the backends' registry knows."""
+    """Who lists and rents the machines: a name that the backends' registry knows, or several,
+    separated by commas, whose offers are one table."""
     shopper_url: str = "http://localhost:8080"
     """Where cloud-gpu-shopper answers."""
     consumer_id: str = ""
@@ -134,6 +135,17 @@ class Settings(BaseSettings):
     @classmethod
     def _http_url(cls, value: str) -> str:
         return checked_url(value)
+
+    @field_validator("backend")
+    @classmethod
+    def _each_once(cls, value: str) -> str:
+        names = [name.strip() for name in value.split(",")]
+        return ",".join(dict.fromkeys(names))
+
+    @cached_property
+    def backends(self) -> tuple[str, ...]:
+        """The names in `backend`."""
+        return tuple(self.backend.split(","))
 
     @cached_property
     def keys_dir(self) -> Path:

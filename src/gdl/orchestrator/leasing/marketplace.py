@@ -8,14 +8,13 @@ from dataclasses import replace
 from datetime import datetime
 from functools import cache
 
-from gdl.backends import base as backends
-from gdl.backends.base import Backend
+from gdl.backends.base import costs_of_all
 from gdl.domain.errors import UsageError
 from gdl.domain.judging import Exclusions
 from gdl.domain.model import Model
 from gdl.domain.money import CostReport
 from gdl.domain.offers import Exclusion, Offer, OfferQuery, RankedOffer
-from gdl.domain.ranking import Ranking, by_total
+from gdl.domain.ranking import Ranking, by_total, merged
 from gdl.domain.session_price import SessionNeeds
 from gdl.domain.track_record import TrackRecord
 from gdl.engines.base import Engine, EngineResolver
@@ -24,13 +23,14 @@ from gdl.journal.store import Journal
 from gdl.orchestrator.api.model_views import ModelRow, ModelVariant, SizedModel
 from gdl.orchestrator.api.read_only import changing
 from gdl.orchestrator.leasing.charge_comparison import ChargeComparison
+from gdl.orchestrator.leasing.markets import Leasing, Markets
 from gdl.orchestrator.leasing.model_index import ModelIndex
 from gdl.orchestrator.leasing.model_lookup import ModelLookup
 from gdl.orchestrator.leasing.requirements import fits_of, resolved, session_needs, sized
 from gdl.orchestrator.leasing.track_record import TrackRecords
 from gdl.settings import Settings
 
-EXCLUDABLE = ("provider", "machine", "offer")
+EXCLUDABLE = ("provider", "host", "machine", "offer")
 
 
 class Marketplace:
@@ -38,7 +38,7 @@ class Marketplace:
 
     def __init__(
         self,
-        backend: Backend,
+        markets: Markets,
         engines: EngineResolver,
         journal: Journal,
         settings: Settings,
@@ -47,16 +47,16 @@ class Marketplace:
         lookup: ModelLookup,
     ) -> None:
         self.read_only = settings.read_only
-        self._backend = backend
+        self._markets = markets
         self._engines = engines
         self._journal = journal
         self._settings = settings
         self._clock = clock
         self._began = clock()
-        self._track_records = TrackRecords(journal, backend.name)
-        self._kept: tuple[tuple[Offer, ...], tuple[object, ...], Ranking] | None = None
+        self._track_records = {name: TrackRecords(journal, name) for name in markets.names}
+        self._kept: dict[str, tuple[tuple[Offer, ...], tuple[object, ...], Ranking]] = {}
         self._lookup = lookup
-        self.charges = ChargeComparison([backend], journal, clock)
+        self.charges = ChargeComparison(markets.backends, journal, clock)
         self._indexes = cache(lambda name: ModelIndex(engines(name), lookup, settings))
 
     @property
@@ -76,7 +76,7 @@ class Marketplace:
         finding = asyncio.create_task(self._model(engine, query))
         learning = asyncio.create_task(self.charges.catch_up())
         try:
-            offers = await self._backend.offers(query)
+            offers = await self._markets.offers(query)
             model = await finding
             await learning
         finally:
@@ -125,16 +125,28 @@ class Marketplace:
         in_force = [
             x for x in (*across, *excluded) if x.kind != "provider" or x.key not in included
         ]
+        if not query.order and self._markets.several:
+            # One order for all of them, as each list alone would choose it.
+            priced = needs.disk_gb > 0 and any(offer.terms is not None for offer in offers)
+            query = replace(query, order="session" if priced else "price")
         query = replace(
             query,
             min_reliability=query.min_reliability or self._settings.min_reliability,
             min_cuda=query.min_cuda or engine.least_cuda(self._settings, model, query),
         )
-        record = await self._track_records.of(None if model is None else model.served_name)
-        return self._ranking(offers, query, in_force, hours, record, needs).ranked(fits)
+        lists = []
+        for each in self._markets.all:
+            theirs = [x for x in in_force if x.backend in ("", each.name)]
+            listed = [o for o in offers if o.backend == each.name]
+            served_name = None if model is None else model.served_name
+            record = await self._track_records[each.name].of(served_name)
+            ranking = self._ranking(each, listed, query, theirs, hours, record, needs)
+            lists.append(ranking.ranked(fits))
+        return lists[0] if len(lists) == 1 else merged(lists, by_session=query.order == "session")
 
     def _ranking(
         self,
+        leasing: Leasing,
         offers: Sequence[Offer],
         query: OfferQuery,
         in_force: Sequence[Exclusion],
@@ -145,7 +157,7 @@ class Marketplace:
         """The last one again when only the load is another: sliders ask for many in a row."""
         plain = replace(query, model=None, context=None, concurrency=None)
         asked = (plain, tuple(in_force), hours, record, needs)
-        kept = self._kept
+        kept = self._kept.get(leasing.name)
         rows = tuple(offers)
         if kept is not None and kept[0] == rows and kept[1] == asked:
             return kept[2]
@@ -153,12 +165,12 @@ class Marketplace:
             offers,
             query,
             exclusions=Exclusions.of(in_force),
-            cpu_allowed=self._backend.traits.cpu_allowed,
-            hours=hours if self._backend.traits.bills else 0,
+            cpu_allowed=leasing.backend.traits.cpu_allowed,
+            hours=hours if leasing.bills else 0,
             track_record=record,
             needs=needs,
         )
-        self._kept = rows, asked, made
+        self._kept[leasing.name] = rows, asked, made
         return made
 
     def models(self) -> list[ModelRow]:
@@ -179,23 +191,27 @@ class Marketplace:
         return replace(told, allocation=self._index.allocation(query, gpu)) if gpu else told
 
     async def costs(self) -> CostReport:
-        return await backends.costs(self._backend)
+        return await costs_of_all([each.backend for each in self._markets.all])
 
     # -- exclusions ------------------------------------------------------------------------------
 
     async def exclusions(self) -> list[Exclusion]:
         """Those in force for every deployment, newest first. Raises GdlError."""
-        found = await remembered.in_force(self._journal, self._backend.name, self._clock())
-        if not self._backend.traits.bills:
+        found = [x for each in self._markets.all for x in await self._exclusions_of(each)]
+        return sorted(found, key=lambda x: x.since, reverse=True)
+
+    async def _exclusions_of(self, leasing: Leasing) -> list[Exclusion]:
+        found = await remembered.in_force(self._journal, leasing.name, self._clock())
+        if not leasing.bills:
             # A failure says nothing about a machine of the user's own for long.
             return [x for x in found if x.scope == "user"]
-        if self._backend.traits.outlives_program:
+        if leasing.backend.traits.outlives_program:
             return found
         # A market that began with this process knows nothing of the failures of an earlier one.
         return [x for x in found if x.scope == "user" or x.since >= self._began]
 
     @changing("exclude")
-    async def exclude(self, kind: str, key: str, reason: str = "") -> Exclusion:
+    async def exclude(self, kind: str, key: str, reason: str = "", backend: str = "") -> Exclusion:
         """By the user's own choice, until it is cleared. Raises UsageError."""
         if kind not in EXCLUDABLE:
             raise UsageError(
@@ -210,16 +226,20 @@ class Marketplace:
             self._clock(),
             cause=f"{kind} excluded by you" if kind != "provider" else f"{key} excluded by you",
             scope="user",
-            backend=self._backend.name,
         )
-        await remembered.remember(self._journal, exclusion)
-        return exclusion
+        names = [self._markets.of(backend).name] if backend else self._markets.names
+        made = [replace(exclusion, backend=name) for name in names]
+        for one in made:
+            await remembered.remember(self._journal, one)
+        return made[0]
 
     @changing("clear exclusions")
     async def clear_exclusions(self, key: str | None = None) -> int:
         """Raises UsageError when the key has none."""
         await remembered.tidy(self._journal, self._clock())
-        cleared = await remembered.clear(self._journal, self._backend.name, key)
+        cleared = 0
+        for name in self._markets.names:
+            cleared += await remembered.clear(self._journal, name, key)
         if key is not None and not cleared:
             raise UsageError(f"no exclusion of {key[:80]}", "`gdl-tui exclusions` lists them")
         return cleared

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from gdl.backends.base import Backend
 from gdl.domain import events as ev
 from gdl.domain.errors import ConfirmedOfferGone, NoSuitableOffer
 from gdl.domain.money import dollars
@@ -19,6 +18,7 @@ from gdl.orchestrator.leasing.balances import TOO_LOW
 from gdl.orchestrator.leasing.budget import Budget
 from gdl.orchestrator.leasing.excluding import Excluding
 from gdl.orchestrator.leasing.marketplace import Marketplace
+from gdl.orchestrator.leasing.markets import Markets
 from gdl.orchestrator.leasing.requirements import session_needs
 from gdl.orchestrator.leasing.retry import LONGEST_S, retrying
 from gdl.presentation.money import hourly
@@ -35,7 +35,7 @@ class OfferSelection:
     def __init__(
         self,
         market: Marketplace,
-        backend: Backend,
+        markets: Markets,
         journal: Journal,
         settings: Settings,
         clock: Callable[[], datetime],
@@ -43,11 +43,11 @@ class OfferSelection:
     ) -> None:
         self._market = market
         self.budget = budget
-        self._backend = backend
+        self._markets = markets
         self._settings = settings
         self._clock = clock
         self.charges = market.charges
-        self.excluding = Excluding(backend, journal, settings, clock)
+        self.excluding = Excluding(markets, journal, settings, clock)
 
     async def choose(self, deployment: Deployment) -> Offer:
         """What the user confirmed, or else the cheapest suitable offer, of a fresh list. Raises
@@ -75,14 +75,15 @@ class OfferSelection:
         priced = next((r.session() for r in suitable if r.offer is chosen), None)
         deployment.expected = priced if priced is not None and priced.listed else None
         await self.budget.refuse(deployment, chosen)
-        if any(x.key == chosen.provider for x in deployment.exclusions.aside):
-            await self.excluding.take_back(deployment, chosen.provider)
+        for aside in deployment.exclusions.aside:
+            if aside.covers(chosen):
+                await self.excluding.take_back(deployment, aside)
         return chosen
 
     async def _ranked(
         self, deployment: Deployment, offers: Sequence[Offer], query: OfferQuery
     ) -> list[RankedOffer]:
-        """Providers that are set aside come after all others: they suit when nothing else does."""
+        """Who is set aside comes after all others: they suit when nothing else does."""
         exclusions = deployment.exclusions
         always = (
             *exclusions.in_force,
@@ -93,12 +94,12 @@ class OfferSelection:
         if not exclusions.aside or any(r.excluded is None for r in ranked):
             return ranked
         ranked = await self._rank(deployment, offers, query, always)
-        suitable = [r.offer.provider for r in ranked if r.excluded is None]
+        suitable = [r.offer for r in ranked if r.excluded is None]
         if not suitable:
             return ranked
         # Of several, the one of which the fewest hosts failed; the first is the cheapest.
-        first = min(suitable, key=exclusions.failed_hosts)
-        others = [x for x in exclusions.aside if x.key != first]
+        first = min(suitable, key=exclusions.failures_of)
+        others = [x for x in exclusions.aside if not x.covers(first)]
         return await self._rank(deployment, offers, query, (*always, *others))
 
     async def _rank(
@@ -134,7 +135,7 @@ class OfferSelection:
                 self._clock(),
                 cause="dearer than confirmed",
                 scope="deployment",
-                backend=self._backend.name,
+                backend=offer.backend,
             )
             for offer in offers
             if (said := prices.get(offer.id)) is not None and dearer(offer.price_per_hour, said)
@@ -163,15 +164,23 @@ class OfferSelection:
     async def _fresh(self, deployment: Deployment, query: OfferQuery) -> Sequence[Offer]:
         """As they cost with the disk that the model needs."""
         offers = await retrying(
-            lambda: self._backend.offers(query),
+            lambda: self._markets.offers(query),
             deployment.progress,
             limit_s=min(LONGEST_S, self._settings.timeouts.session),
             reached=deployment.attempt > 0,
         )
+        await self._tell_away(deployment)
         disk_gb = session_needs(
             deployment.engine, deployment.model, query, self._settings, deployment.disk_gb
         ).disk_gb
         return [offer.with_disk(disk_gb) for offer in offers] if disk_gb else offers
+
+    async def _tell_away(self, deployment: Deployment) -> None:
+        """Each backend once that does not answer while others do."""
+        for name, why in self._markets.away.items():
+            if name not in deployment.told_away:
+                deployment.told_away.add(name)
+                await deployment.note(f"{name} is away: {why}", "warning")
 
     @staticmethod
     def _allowing(deployment: Deployment) -> OfferQuery:
@@ -211,4 +220,5 @@ def _confirmed(
         alternative=first.id if first is not None else None,
         price_per_hour=first.price_per_hour if first is not None else 0.0,
         provider=listed[0].offer.provider if listed else "",
+        backend=listed[0].offer.backend if listed else "",
     )

@@ -36,7 +36,8 @@ from gdl.orchestrator.run.next_offer import NextOffer
 from gdl.orchestrator.run.resumed import ENDINGS, Resumed, reach_for_release
 from gdl.orchestrator.run.tries import Tries
 
-MakeAttempt = Callable[[Deployment], Attempt]
+MakeAttempt = Callable[[Deployment, str], Attempt]
+"""An attempt of a deployment on the backend of that name."""
 Begin = Callable[[Attempt], Awaitable[None]]
 Reopen = Callable[[Deployment, Rental, Attempt], Awaitable[None]]
 """From a rented session to a verified endpoint again. Raises GdlError."""
@@ -64,10 +65,13 @@ class DeploymentTask:
         self._current: Attempt | None = None
         self._attached_only = False
 
-    async def run(self, begin: Begin | None = None, *, resumed: Resumed | None = None) -> None:
+    async def run(
+        self, begin: Begin | None = None, *, resumed: Resumed | None = None, backend: str = ""
+    ) -> None:
         """`begin` replaces the attempts with something that ends in a serving attempt on a
         machine rented earlier, which is then released only when that is asked for. resumed: where
-        a process that is gone had come with the current attempt."""
+        a process that is gone had come with the current attempt. backend: of what `begin` goes on
+        with."""
         self._attached_only = begin is not None
         watching = asyncio.create_task(self._selection.budget.watch(self._deployment))
         try:
@@ -75,7 +79,7 @@ class DeploymentTask:
                 await uninterrupted(self._go_on_ending(resumed))
                 return
             if begin is not None:
-                await self._attached(begin)
+                await self._attached(begin, backend)
             elif resumed is not None and resumed.serves:
                 await self._serve_again(resumed)
             else:
@@ -115,7 +119,7 @@ class DeploymentTask:
                 dep.attempt += 1
                 await dep.emit(attempt_started(dep.attempt, offer, dep.expected))
             taken_up, resumed = resumed, None
-            self._current = self._make_attempt(dep)
+            self._current = self._make_attempt(dep, offer.backend)
             try:
                 if taken_up is not None:
                     await taken_up.take_up(dep, self._current)
@@ -159,10 +163,10 @@ class DeploymentTask:
             await self._selection.excluding.exclude_offer(dep, offer, error)
         return error
 
-    async def _attached(self, begin: Begin) -> None:
+    async def _attached(self, begin: Begin, backend: str) -> None:
         dep = self._deployment
         dep.attempt = max(dep.attempt, 1)
-        self._current = self._make_attempt(dep)
+        self._current = self._make_attempt(dep, backend)
         try:
             await begin(self._current)
         except GdlError as error:
@@ -180,12 +184,12 @@ class DeploymentTask:
     async def _serve_again(self, resumed: Resumed) -> None:
         """A machine that served is not released because it cannot be reached from here now."""
         self._attached_only = True
-        await self._attached(partial(resumed.take_up, self._deployment))
+        await self._attached(partial(resumed.take_up, self._deployment), resumed.offer.backend)
         self._attached_only = False
 
     async def _go_on_ending(self, resumed: Resumed) -> None:
         dep = self._deployment
-        self._current = self._make_attempt(dep)
+        self._current = self._make_attempt(dep, resumed.offer.backend)
         await reach_for_release(dep, self._current)
         if resumed.phase is Phase.CANCELLED:
             await self._cancelled()

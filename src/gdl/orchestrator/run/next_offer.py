@@ -59,7 +59,7 @@ class NextOffer:
             "waiting for a choice: next offer, or the same once more", reason=_told(error)
         )
         if choice is AfterFailure.EXCLUDE and error.provider:
-            await self._selection.excluding.exclude_provider(dep, error.provider)
+            await self._selection.excluding.exclude_provider(dep, error.provider, error.backend)
         elif choice is AfterFailure.NEXT and error.alternative is not None:
             dep.confirmed = (ConfirmedOffer(error.alternative, error.price_per_hour),)
 
@@ -75,7 +75,9 @@ class NextOffer:
                     reason=reason,
                 )
             if choice is AfterFailure.EXCLUDE and failed is not None:
-                await self._selection.excluding.exclude_provider(dep, failed.provider)
+                await self._selection.excluding.exclude_provider(
+                    dep, failed.provider, failed.backend
+                )
             if choice is not AfterFailure.RETRY or failed is None:
                 return None
             try:

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import partial
 
-from gdl.backends.base import Backend
 from gdl.domain import events as ev
 from gdl.domain.decisions import AfterFailure, AfterServing, Decision
 from gdl.domain.deployment import DeploymentState
@@ -29,8 +28,8 @@ from gdl.orchestrator.deployment.rental_record import RentalRecord
 from gdl.orchestrator.deployment.summary import broken_off
 from gdl.orchestrator.leasing import process_liveness
 from gdl.orchestrator.leasing.deployed_model import tell_source, to_deploy
+from gdl.orchestrator.leasing.markets import Markets
 from gdl.orchestrator.leasing.model_lookup import ModelLookup
-from gdl.orchestrator.leasing.orphans import Orphans, summary_or_nothing
 from gdl.orchestrator.leasing.releasing import uninterrupted
 from gdl.orchestrator.leasing.requirements import needed_of
 from gdl.orchestrator.leasing.selection import OfferSelection
@@ -38,6 +37,7 @@ from gdl.orchestrator.leasing.spending import carried_over
 from gdl.orchestrator.notify.notifier import Notifier
 from gdl.orchestrator.run.attempt import Attempt
 from gdl.orchestrator.run.deployment_task import Begin, DeploymentTask, MakeAttempt, Reopen
+from gdl.orchestrator.run.left_open import tell_left_open
 from gdl.orchestrator.run.past import PastDeployments
 from gdl.orchestrator.run.resumed import Resumed
 from gdl.orchestrator.run.resumption import Resumptions
@@ -51,7 +51,7 @@ class DeploymentRegistry:
 
     def __init__(
         self,
-        backend: Backend,
+        markets: Markets,
         engines: EngineResolver,
         journal: Journal,
         settings: Settings,
@@ -59,26 +59,24 @@ class DeploymentRegistry:
         *,
         lookup: ModelLookup,
         selection: OfferSelection,
-        orphans: Orphans,
         make_attempt: MakeAttempt,
         find_rental: Callable[[str], Awaitable[Rental]],
         reopen: Reopen,
         notifier: Notifier,
     ) -> None:
         self.read_only = settings.read_only
-        self._backend = backend
+        self._markets = markets
         self._engines = engines
         self._journal = journal
         self._settings = settings
         self._clock = clock
         self._lookup = lookup
         self._selection = selection
-        self._orphans = orphans
         self._make_attempt = make_attempt
         self._find_rental = find_rental
         self._reopen = reopen
         self._notifier = notifier
-        self._resumptions = Resumptions(backend, engines, journal, settings, clock, lookup)
+        self._resumptions = Resumptions(markets, engines, journal, settings, clock, lookup)
         self._here: dict[str, Deployment] = {}
         self._attempts: dict[str, Attempt] = {}
         self._past = PastDeployments(journal, clock)
@@ -102,22 +100,23 @@ class DeploymentRegistry:
     async def deploy(self, spec: DeploymentSpec) -> str:
         engine = self._engines(spec.engine)
         spec, model = await to_deploy(engine, spec, self._lookup, self._settings)
-        deployment = await self._add(spec, engine, model)
+        deployment = await self._add(spec, engine, model, self._markets.name)
         await tell_source(deployment)
         await self._start(deployment, self._run_telling_orphans(deployment))
         return deployment.id
 
     async def attach(self, ident: str) -> str:
         rental = await self._find_rental(ident)
-        if (active := self.with_session(rental.session_id)) is not None:
+        if (active := self.with_session(rental.backend, rental.session_id)) is not None:
             return active.id
         for row in await self.resumable():
-            if row.session_id == rental.session_id and row.phase is not Phase.SERVING:
+            same = (row.deployment_id, row.session_id) == (rental.deployment_id, rental.session_id)
+            if same and row.phase is not Phase.SERVING:
                 return await self.resume(row.deployment_id)
         max_spend, spent_before = await carried_over(self._journal, rental, self._clock())
         spec = DeploymentSpec(
             model=rental.served_name,
-            backend=self._backend.name,
+            backend=rental.backend,
             bench=False,
             after="hold",
             engine=rental.engine,
@@ -125,24 +124,19 @@ class DeploymentRegistry:
             spent_before=spent_before,
         )
         model = Model(rental.served_name, "attached", rental.model, rental.served_name)
-        deployment = await self._add(spec, self._engines(rental.engine), model)
+        engine = self._engines(rental.engine)
+        deployment = await self._add(spec, engine, model, rental.backend)
         begin = partial(self._reopen, deployment, rental)
-        await self._start(deployment, self._run(deployment, begin))
+        await self._start(deployment, self._run(deployment, begin, backend=rental.backend))
         return deployment.id
 
     async def _run_telling_orphans(self, deployment: Deployment) -> None:
-        telling = asyncio.create_task(self._tell_orphans(deployment))
+        telling = asyncio.create_task(tell_left_open(deployment, self._markets))
         try:
             await self._run(deployment)
         finally:
             telling.cancel()
             await asyncio.gather(telling, return_exceptions=True)
-
-    async def _tell_orphans(self, deployment: Deployment) -> None:
-        if left := await summary_or_nothing(self._orphans):
-            await deployment.note(f"{left}; `gdl-tui attach ID` or `gdl-tui destroy ID`", "warning")
-            with contextlib.suppress(GdlError):
-                await self._orphans.ask_again()
 
     async def _run(
         self,
@@ -150,24 +144,27 @@ class DeploymentRegistry:
         begin: Begin | None = None,
         *,
         resumed: Resumed | None = None,
+        backend: str = "",
     ) -> None:
         task = DeploymentTask(
             deployment,
             self._attempt_of,
             self._selection,
             self._clock,
-            rents=self._backend.traits.bills,
+            rents=self._markets.bill,
         )
         try:
-            await task.run(begin, resumed=resumed)
+            await task.run(begin, resumed=resumed, backend=backend)
         finally:
             self._attempts.pop(deployment.id, None)
 
-    def _attempt_of(self, deployment: Deployment) -> Attempt:
-        attempt = self._attempts[deployment.id] = self._make_attempt(deployment)
+    def _attempt_of(self, deployment: Deployment, backend: str) -> Attempt:
+        attempt = self._attempts[deployment.id] = self._make_attempt(deployment, backend)
         return attempt
 
-    async def _add(self, spec: DeploymentSpec, engine: Engine, model: Model) -> Deployment:
+    async def _add(
+        self, spec: DeploymentSpec, engine: Engine, model: Model, backend: str
+    ) -> Deployment:
         """Planned and journaled. Raises GdlError when the journal does not take it."""
         now = self._clock()
         ident = f"{now:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
@@ -186,7 +183,7 @@ class DeploymentRegistry:
                 ident,
                 now,
                 model.served_name,
-                self._backend.name,
+                backend,
                 "",
                 os.getpid(),
                 process_liveness.mark(os.getpid()),
@@ -219,7 +216,7 @@ class DeploymentRegistry:
         await deployment.channel.settled()
         state = deployment.state
         if state.finished is None:
-            rents = self._backend.traits.bills
+            rents = self._markets.bill
             await deployment.emit(broken_off(state, self._clock(), rents=rents))
         finished = deployment.state.finished
         with contextlib.suppress(GdlError):
@@ -256,11 +253,11 @@ class DeploymentRegistry:
     def active(self) -> Sequence[str]:
         return [d.id for d in self._here.values() if d.state.finished is None]
 
-    def with_session(self, session_id: str | None) -> Deployment | None:
+    def with_session(self, backend: str, session_id: str | None) -> Deployment | None:
         """The one that works on a session at this moment."""
         for deployment in self._here.values():
             rental = deployment.rental
-            there = rental is not None and rental.session_id == session_id
+            there = rental is not None and rental.subject == (backend, session_id)
             if there and deployment.state.finished is None:
                 return deployment
         return None
@@ -293,9 +290,11 @@ class DeploymentRegistry:
     async def decide(self, deployment_id: str, decision: Decision) -> None:
         if decision is not AfterServing.KEEP:
             refuse_read_only(self, "deciding")
-        elif not self._backend.traits.outlives_program:
-            raise UsageError("the machines of this backend end with this program", "release it")
         deployment = self._running(deployment_id)
+        rental = deployment.rental
+        ends = rental is not None and not self._markets.of(rental.backend).outlives_program
+        if decision is AfterServing.KEEP and ends:
+            raise UsageError("the machines of this backend end with this program", "release it")
         if decision is AfterFailure.FIX and deployment.state.offered is None:
             raise UsageError(
                 f"deployment {deployment_id} has no remedy to apply on its machine",

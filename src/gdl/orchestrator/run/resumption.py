@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from gdl.backends.base import Backend
 from gdl.domain import events as ev
 from gdl.domain.deployment import DeploymentState, apply
 from gdl.domain.errors import GdlError, UsageError
@@ -25,6 +24,7 @@ from gdl.orchestrator.deployment.exclusions import restore
 from gdl.orchestrator.deployment.rental_record import RentalRecord
 from gdl.orchestrator.leasing import process_liveness
 from gdl.orchestrator.leasing.deployed_model import checked
+from gdl.orchestrator.leasing.markets import Markets
 from gdl.orchestrator.leasing.model_lookup import ModelLookup
 from gdl.orchestrator.leasing.requirements import as_planned
 from gdl.orchestrator.run.resumed import ENDINGS, Resumed, where_it_stands
@@ -58,6 +58,12 @@ class Interrupted:
         return [r for r in self.rentals if r.attempt == number]
 
     @property
+    def backend(self) -> str:
+        """Of what the events tell that name none: then there was one."""
+        rental = self.rental or self.closed
+        return rental.backend if rental is not None else self.row.backend
+
+    @property
     def session_id(self) -> str | None:
         rental = self.rental
         return rental.session_id if rental is not None else None
@@ -66,14 +72,14 @@ class Interrupted:
 class Resumptions:
     def __init__(
         self,
-        backend: Backend,
+        markets: Markets,
         engines: EngineResolver,
         journal: Journal,
         settings: Settings,
         clock: Callable[[], datetime],
         lookup: ModelLookup,
     ) -> None:
-        self._backend = backend
+        self._markets = markets
         self._engines = engines
         self._journal = journal
         self._settings = settings
@@ -88,7 +94,7 @@ class Resumptions:
         return [
             self._row(each)
             for each in await self._with_machines()
-            if each.session_id is None or not await self._over(each.session_id)
+            if not await self._over(each.rental)
         ]
 
     async def _with_machines(self) -> list[Interrupted]:
@@ -113,7 +119,7 @@ class Resumptions:
             what = "several deployments" if found else "no deployment"
             raise UsageError(f"{ident} names {what}", "`gdl-tui resume` lists what can be resumed")
         row = found[0]
-        if row.backend != self._backend.name:
+        if not self._in_reach(row, rentals):
             raise UsageError(
                 f"deployment {row.id} is on the {row.backend} backend",
                 f"add --backend {row.backend}",
@@ -146,7 +152,15 @@ class Resumptions:
             )
 
     async def _mine(self) -> list[Rental]:
-        return await self._journal.rentals(self._backend.name, self._backend.service_url)
+        return await self._markets.rentals()
+
+    def _in_reach(self, row: DeploymentRow, rentals: list[Rental]) -> bool:
+        """Whether what it has rented is on a backend of this run; without anything, whether all of
+        its own are."""
+        if any(r.deployment_id == row.id and r.open for r in rentals):
+            return True
+        names = row.backend.split(",")
+        return all(self._markets.get(name) is not None for name in names)
 
     async def _read(self, row: DeploymentRow, rentals: list[Rental]) -> Interrupted:
         history = tuple(await self._journal.events(row.id))
@@ -163,9 +177,12 @@ class Resumptions:
         others = [h for h in holders if h.id != each.row.id]
         return any(process_liveness.holds(h) for h in others)
 
-    async def _over(self, session_id: str) -> bool:
+    async def _over(self, rental: Rental | None) -> bool:
+        if rental is None or rental.session_id is None:
+            return False
         try:
-            return (await self._backend.session(session_id)).terminal
+            backend = self._markets.of(rental.backend).backend
+            return (await backend.session(rental.session_id)).terminal
         except GdlError:
             return False
 
@@ -184,8 +201,12 @@ class Resumptions:
             price_per_hour=rental.price if rental is not None else 0.0,
             since=since or each.row.created_at,
             ending=_ends(state, rental),
-            cost=round(state.cost(self._clock()), 6) if self._backend.traits.bills else 0.0,
+            cost=round(state.cost(self._clock()), 6) if self._bills(each) else 0.0,
         )
+
+    def _bills(self, each: Interrupted) -> bool:
+        leasing = self._markets.get(each.backend)
+        return self._markets.bill if leasing is None else leasing.bills
 
     # -- taking over -----------------------------------------------------------------------------
 
@@ -202,9 +223,8 @@ class Resumptions:
         model = self._lookup.kept(engine, spec.model)
         model = checked(engine, spec, model, as_planned(self._settings, spec))
         if each.rental is not None:
-            await (
-                self._backend.sessions()
-            )  # before it is ours, as without an answer nothing goes on
+            # Before it is ours, as without an answer nothing goes on.
+            await self._markets.of(each.rental.backend).backend.sessions()
         mark = process_liveness.claim_mark(os.getpid(), self._clock())
         if not await claim_deployment(self._journal, row, os.getpid(), mark):
             raise UsageError(
@@ -221,7 +241,7 @@ class Resumptions:
             auto_failover=state.auto_failover,
         )
         deployment.attempt = state.attempt.number if state.attempt is not None else 0
-        restore(deployment.exclusions, each.history, self._backend.name)
+        restore(deployment.exclusions, each.history, each.backend)
         deployment.doubts += [
             Doubt(r.session_id, r.provider, r.doubt or "its release was not confirmed")
             for r in each.rentals
@@ -231,7 +251,7 @@ class Resumptions:
             deployment.record.taken_up(each.rental)
         await deployment.note(f"going on in {state.phase}, after a gdl-tui that is gone")
         await self._tell_end(deployment, each)
-        where = where_it_stands(state, each.history, each.rental, self._backend.name)
+        where = where_it_stands(state, each.history, each.rental, each.backend)
         return deployment, where
 
     async def _tell_end(self, deployment: Deployment, each: Interrupted) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from gdl.backends import base as backends
-from gdl.backends.base import Backend
 from gdl.domain.benchmark import OWN_LOAD, BenchLoad, BenchReport, Measurement, own_workload
 from gdl.loadgen import report as reports_of
 from gdl.loadgen.bench_session import LoadOptions, connected
@@ -16,6 +15,7 @@ from gdl.loadgen.workload import BUILTIN, Length, Workload
 from gdl.orchestrator.api.read_only import changing
 from gdl.orchestrator.api.views import ReachedEndpoint
 from gdl.orchestrator.endpoint.measurements import Measurements
+from gdl.orchestrator.leasing.markets import Markets
 from gdl.orchestrator.run.registry import DeploymentRegistry
 from gdl.orchestrator.sessions.endpoints import SessionEndpoints
 from gdl.orchestrator.sessions.lookup import SessionLookup
@@ -33,7 +33,7 @@ class SessionBenchmarks:
 
     def __init__(
         self,
-        backend: Backend,
+        markets: Markets,
         registry: DeploymentRegistry,
         lookup: SessionLookup,
         reconnector: Reconnector,
@@ -43,7 +43,7 @@ class SessionBenchmarks:
         read_only: bool,
     ) -> None:
         self.read_only = read_only
-        self._backend = backend
+        self._markets = markets
         self._registry = registry
         self._lookup = lookup
         self._reconnector = reconnector
@@ -92,7 +92,7 @@ class SessionBenchmarks:
     async def publish(self, ident: str, report: BenchReport, workload: str) -> str:
         rental = await self._lookup.find(ident)
         one = await self._measurements.publication(rental, report, workload)
-        return await backends.publish(self._backend, one)
+        return await backends.publish(self._markets.of(rental.backend).backend, one)
 
     async def kept(self, model: str | None = None, gpu: str | None = None) -> list[Measurement]:
         return await self._measurements.kept(model, gpu)

@@ -35,7 +35,7 @@ class SessionEndpoints:
 
     def __init__(
         self,
-        backend_name: str,
+        backend_names: Sequence[str],
         journal: Journal,
         registry: DeploymentRegistry,
         lookup: SessionLookup,
@@ -46,7 +46,7 @@ class SessionEndpoints:
         read_only: bool,
     ) -> None:
         self.read_only = read_only
-        self._backend_name = backend_name
+        self._backend_names = tuple(backend_names)
         self._journal = journal
         self._registry = registry
         self._lookup = lookup
@@ -100,7 +100,7 @@ class SessionEndpoints:
         return Readings(live.health, live.gpu, tuple(live.rounds))
 
     async def estimates(self, deployment_id: str) -> Mapping[Phase, float]:
-        past = await history.phase_times(self._journal, self._backend_name, deployment_id)
+        past = await history.phase_times(self._journal, self._backend_names, deployment_id)
         return typical(past, self._registry.state(deployment_id).served_name)
 
     # -- the way to them -------------------------------------------------------------------------

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from gdl.backends.base import Backend
+from gdl.backends.base import Backend, ProvesAbsence
 from gdl.domain.errors import BackendError, GdlError, UsageError
 from gdl.domain.id_matching import matching
 from gdl.domain.phase import Billing
@@ -13,64 +14,86 @@ from gdl.domain.rental import Rental
 from gdl.domain.session import Session, SessionStatus
 from gdl.journal.store import Journal
 from gdl.orchestrator.api.views import SessionRow
-from gdl.orchestrator.leasing.orphans import Orphans
+from gdl.orchestrator.leasing.markets import Leasing, Markets
 
 
 class SessionLookup:
     def __init__(
         self,
-        backend: Backend,
+        markets: Markets,
         journal: Journal,
-        orphans: Orphans,
         clock: Callable[[], datetime],
     ) -> None:
-        self._backend = backend
+        self._markets = markets
         self._journal = journal
-        self._orphans = orphans
         self._clock = clock
+        self.away: dict[str, str] = {}
+        """Backends that did not answer when their sessions were last asked for, and why."""
 
     # -- listing ---------------------------------------------------------------------------------
 
     async def rows(self) -> list[SessionRow]:
-        """Everything this consumer has rented, ours or not; then what only our journal knows."""
-        try:
-            listed = await self._backend.sessions()
-        except BackendError as error:
+        """Everything this consumer has rented, ours or not, backend by backend; then what only our
+        journal knows. Raises BackendError when none of the backends answers; of one of several, the
+        journal tells."""
+        answers = await asyncio.gather(
+            *(each.backend.sessions() for each in self._markets.all), return_exceptions=True
+        )
+        listed: list[SessionRow] = []
+        unlisted: list[SessionRow] = []
+        away: dict[str, BackendError] = {}
+        for each, answer in zip(self._markets.all, answers, strict=True):
+            if isinstance(answer, BackendError):
+                away[each.name] = answer
+                unlisted += [self._row(_unknown(r, answer), r) for r in await _rented(each)]
+            elif isinstance(answer, BaseException):
+                raise answer
+            else:
+                known, unknown = await self._rows_of(each, answer)
+                listed, unlisted = listed + known, unlisted + unknown
+        self.away = {name: error.message for name, error in away.items()}
+        if len(away) == len(self._markets.all):
+            error = next(iter(away.values()))
             await self._tell_unseen(error)
-            raise
-        await self._orphans.settle(listed)
-        rentals = await self._mine()
+            raise error
+        return listed + unlisted
+
+    async def _rows_of(
+        self, leasing: Leasing, listed: Sequence[Session]
+    ) -> tuple[list[SessionRow], list[SessionRow]]:
+        """Of one backend: what it lists, and what it does not."""
+        try:
+            await leasing.orphans.settle(listed)
+        except BackendError:  # it has just answered: what is settled can wait
+            if not self._markets.several:
+                raise
+        rentals = await leasing.rentals()
         by_session = {r.session_id: r for r in reversed(rentals) if r.session_id}
         rows = [self._row(session, by_session.get(session.id)) for session in listed]
         known = {session.id for session in listed}
         unlisted = [r for r in rentals if r.session_id and r.session_id not in known and r.open]
-        return rows + [self._row(await self._ask(rental), rental) for rental in unlisted]
+        return rows, [self._row(await self._ask(rental), rental) for rental in unlisted]
 
     async def _tell_unseen(self, error: BackendError) -> None:
-        """What the backend cannot be asked about goes on billing: our journal knows its name."""
-        rented = [r.session_id for r in await self._mine() if r.session_id and r.open]
-        if rented and self._backend.traits.bills:
+        """What a backend cannot be asked about goes on billing: our journal knows its name."""
+        rented = [
+            rental.session_id or ""
+            for each in self._markets.all
+            if each.bills
+            for rental in await _rented(each)
+        ]
+        if rented:
             error.message += f"; by our own journal still rented: {', '.join(rented[:5])}"
-
-    async def _mine(self) -> list[Rental]:
-        return await self._journal.rentals(self._backend.name, self._backend.service_url)
 
     async def _ask(self, rental: Rental) -> Session:
         """The session of a rental, or a stand-in that says that nobody knows."""
-        assert rental.session_id is not None
         try:
-            return await self._backend.session(rental.session_id)
+            return await self._backend(rental).session(rental.session_id or "")
         except GdlError as error:
-            return Session(
-                id=rental.session_id,
-                backend=rental.backend,
-                provider=rental.provider,
-                status=SessionStatus.UNKNOWN,
-                price_per_hour=rental.price,
-                error=error.message,
-                consumer_id=rental.consumer_id,
-                created_at=rental.requested_at,
-            )
+            return _unknown(rental, error)
+
+    def _backend(self, of: Rental | Session) -> Backend:
+        return self._markets.of(of.backend).backend
 
     def _row(self, session: Session, rental: Rental | None) -> SessionRow:
         began = session.created_at or (rental.requested_at if rental else None)
@@ -87,20 +110,23 @@ class SessionLookup:
             deployment_id=rental.deployment_id if rental else None,
             model=rental.served_name if rental else None,
             endpoint=None,
-            cost=round(price * hours, 6) if self._backend.traits.bills else 0.0,
+            cost=round(price * hours, 6) if self._backend(session).traits.bills else 0.0,
             billing=billing,
             doubt=_doubt(session, rental) if unsure else "",
         )
 
     def _billing(self, session: Session, rental: Rental | None) -> str:
-        if not self._backend.traits.bills:
+        backend = self._backend(session)
+        if not backend.traits.bills:
             return str(Billing.NONE)
+        # Where only absence proves an end, what is listed bills, whatever its state.
+        over = session.terminal and not isinstance(backend, ProvesAbsence)
         if rental is not None and rental.billing is not Billing.NONE:
-            if rental.billing is Billing.ACTIVE and session.terminal:
+            if rental.billing is Billing.ACTIVE and over:
                 # Ended without our asking: the backend may be wrong about that.
                 return str(Billing.UNKNOWN)
             return str(rental.billing)
-        return str(Billing.RELEASED if session.terminal else Billing.ACTIVE)
+        return str(Billing.RELEASED if over else Billing.ACTIVE)
 
     # -- finding ---------------------------------------------------------------------------------
 
@@ -110,7 +136,7 @@ class SessionLookup:
         found = matching(ident, rows, lambda row: (row.session.id, row.deployment_id))
         if ident not in (r.session.id for r in found):
             found = [r for r in found if not r.session.terminal] or found
-        if len({r.session.id for r in found}) == 1:
+        if len({(r.session.backend, r.session.id) for r in found}) == 1:
             return found[0]
         if not found:
             await self._refuse_elsewhere(ident)
@@ -119,7 +145,9 @@ class SessionLookup:
     async def _refuse_elsewhere(self, ident: str) -> None:
         """Raises UsageError for a session that only another service can tell of."""
         for rental in matching(ident, await self._journal.rentals(), _ids):
-            if rental.open and rental.service_url not in ("", self._backend.service_url):
+            leasing = self._markets.get(rental.backend)
+            url = "" if leasing is None else leasing.backend.service_url
+            if rental.open and rental.service_url not in ("", url):
                 raise UsageError(
                     f"session {rental.session_id} was rented through {rental.service_url}",
                     f"ask that one: --backend {rental.backend}, with its address",
@@ -128,10 +156,10 @@ class SessionLookup:
     async def _refuse_keyless(self, ident: str) -> None:
         """Raises UsageError for a session that is rented to us by another computer, or whose key
         did not arrive: it is listed, and cannot be entered from here."""
-        try:
-            listed = await self._backend.sessions()
-        except BackendError:
-            return
+        answers = await asyncio.gather(
+            *(each.backend.sessions() for each in self._markets.all), return_exceptions=True
+        )
+        listed = [s for answer in answers if not isinstance(answer, BaseException) for s in answer]
         for session in matching(ident, listed, lambda each: (each.id,)):
             if not session.terminal:
                 raise UsageError(
@@ -139,25 +167,48 @@ class SessionLookup:
                     f"`gdl-tui destroy {session.id}` releases it; its key is where it was rented",
                 )
 
-    async def rentals_of(self, session_id: str) -> list[Rental]:
+    async def rentals_of(self, session: Session) -> list[Rental]:
         """Those of one session that we have not released yet."""
-        return [r for r in await self._mine() if r.session_id == session_id and r.open]
+        return [r for r in await self._all_of(session) if r.open]
 
-    async def released(self, session_id: str) -> bool:
+    async def released(self, session: Session) -> bool:
         """Whether the journal says that it is proven to be gone."""
-        ours = [r for r in await self._mine() if r.session_id == session_id]
+        ours = await self._all_of(session)
         return bool(ours) and not any(r.open for r in ours)
+
+    async def _all_of(self, session: Session) -> list[Rental]:
+        rentals = await self._markets.of(session.backend).rentals()
+        return [r for r in rentals if r.session_id == session.id]
 
     async def find(self, ident: str) -> Rental:
         """The rental of a session whose key we hold."""
-        open_ones = [r for r in await self._mine() if r.session_id and r.open]
+        open_ones = [r for r in await self._markets.rentals() if r.session_id and r.open]
         found = matching(ident, open_ones, _ids)
-        if len({r.session_id for r in found}) != 1:
+        if len({r.subject for r in found}) != 1:
             if not found:
                 await self._refuse_keyless(ident)
             listed = [r.session_id or "" for r in found]
             raise _not_one(ident, listed, [r.session_id or "" for r in open_ones])
         return found[0]
+
+
+async def _rented(leasing: Leasing) -> list[Rental]:
+    """What is rented there by the journal."""
+    return [r for r in await leasing.rentals() if r.session_id and r.open]
+
+
+def _unknown(rental: Rental, why: GdlError) -> Session:
+    """Stands in for a session of which nobody tells."""
+    return Session(
+        id=rental.session_id or "",
+        backend=rental.backend,
+        provider=rental.provider,
+        status=SessionStatus.UNKNOWN,
+        price_per_hour=rental.price,
+        error=why.message,
+        consumer_id=rental.consumer_id,
+        created_at=rental.requested_at,
+    )
 
 
 def _doubt(session: Session, rental: Rental | None) -> str:

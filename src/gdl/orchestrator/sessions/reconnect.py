@@ -28,7 +28,7 @@ from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.endpoint import served_endpoint
 from gdl.orchestrator.leasing.session_monitor import RESERVE_LONGER, TIME_OVER
 from gdl.orchestrator.machine.earlier_work import ENGINE_JOB
-from gdl.orchestrator.machine.ways import first_link
+from gdl.orchestrator.machine.ways import first_link, ways_to
 from gdl.orchestrator.run.attempt import Attempt
 from gdl.settings import Settings
 from gdl.ssh import jobs
@@ -76,17 +76,18 @@ class ToldOfServer:
 
 
 class Reconnector:
-    """All methods raise GdlError when the session does not run or cannot be entered."""
+    """All methods raise GdlError when the session does not run or cannot be entered. backend_of:
+    the backend of that name; raises UsageError."""
 
     def __init__(
         self,
-        backend: Backend,
+        backend_of: Callable[[str], Backend],
         engines: EngineResolver,
         journal: Journal,
         settings: Settings,
         clock: Callable[[], datetime],
     ) -> None:
-        self._backend = backend
+        self._backend_of = backend_of
         self._engines = engines
         self._journal = journal
         self._settings = settings
@@ -96,10 +97,11 @@ class Reconnector:
         """From a rented session to a verified endpoint again, as events of a new deployment."""
         deployment.record.taken_up(rental)
         assert rental.session_id is not None
-        gpu, count = await self._gpu(rental.session_id)
+        gpu, count = await self._gpu(rental)
         await deployment.emit(
             ev.AttemptStarted(
-                1, rental.offer_id, rental.provider, gpu, count, 0.0, rental.price, rental.host
+                *(1, rental.offer_id, rental.provider, gpu, count, 0.0, rental.price, rental.host),
+                backend=rental.backend,
             )
         )
         await deployment.enter(Phase.RENTING, f"session {rental.session_id} is rented already")
@@ -148,10 +150,13 @@ class Reconnector:
     ) -> AsyncIterator[tuple[Link, Rental]]:
         """A connection of its own; (link, the rental with the address it has now)."""
         session = await self._running(rental)
-        link, now = await first_link(rental, session, self._settings, on_state=on_state)
+        # An embedded server changes its port, a marketplace the way that leads there.
+        first = ways_to(session, rental)[0]
+        moved = replace(rental, host=first.host, port=first.port, user=first.user)
+        await self._journal.change(rental, moved)
+        link, now = await first_link(moved, session, self._settings, on_state=on_state)
         try:
-            # An embedded server changes its port, a marketplace the way.
-            await self._journal.change(rental, now)
+            await self._journal.change(moved, now)
             yield link, now
         finally:
             await link.aclose()
@@ -173,27 +178,30 @@ class Reconnector:
                 with contextlib.suppress(GdlError):
                     await endpoint.aclose()
 
-    async def over(self, session_id: str) -> str:
+    async def over(self, rental: Rental) -> str:
         """Why a session is over, by its backend's word; "" when it is not, or nobody knows."""
         try:
-            session = await self._backend.session(session_id)
+            session = await self._session(rental)
         except SessionGone as gone:
             return gone.message
         except GdlError:
             return ""
-        return f"session {session_id} is {session.status}" if session.terminal else ""
+        return f"session {session.id} is {session.status}" if session.terminal else ""
 
-    async def _gpu(self, session_id: str) -> tuple[str, int]:
+    async def _session(self, rental: Rental) -> Session:
+        assert rental.session_id is not None
+        return await self._backend_of(rental.backend).session(rental.session_id)
+
+    async def _gpu(self, rental: Rental) -> tuple[str, int]:
         """Name and number of a machine's GPUs, as far as its backend tells."""
         try:
-            session = await self._backend.session(session_id)
+            session = await self._session(rental)
         except GdlError:
             return "", 0
         return session.gpu_name, session.gpu_count
 
     async def _running(self, rental: Rental) -> Session:
-        assert rental.session_id is not None
-        session = await self._backend.session(rental.session_id)
+        session = await self._session(rental)
         if session.time_over(self._clock()):
             raise MachineError(f"session {session.id} is over: {TIME_OVER}", RESERVE_LONGER)
         if session.status is not SessionStatus.RUNNING or session.ssh is None:

@@ -10,7 +10,6 @@ from dataclasses import replace
 from datetime import datetime
 
 from gdl.backends import base as backends
-from gdl.backends.base import Backend
 from gdl.domain import events as ev
 from gdl.domain.errors import GdlError, MachineError, SessionGone, SshError, UsageError
 from gdl.domain.ledger import LedgerKind
@@ -22,8 +21,7 @@ from gdl.journal.store import Journal
 from gdl.orchestrator.api.read_only import changing
 from gdl.orchestrator.api.views import PublicRow, SessionRow
 from gdl.orchestrator.endpoint.unpublish import LIMIT_S, unpublish
-from gdl.orchestrator.leasing.orphans import Orphans
-from gdl.orchestrator.leasing.releasing import Releaser
+from gdl.orchestrator.leasing.markets import Markets
 from gdl.orchestrator.run.registry import DeploymentRegistry
 from gdl.orchestrator.sessions import shell
 from gdl.orchestrator.sessions.lookup import SessionLookup
@@ -38,11 +36,9 @@ class RentedSessions:
 
     def __init__(
         self,
-        backend: Backend,
+        markets: Markets,
         journal: Journal,
         registry: DeploymentRegistry,
-        releaser: Releaser,
-        orphans: Orphans,
         lookup: SessionLookup,
         reconnector: Reconnector,
         tunnels: Tunnels,
@@ -52,11 +48,9 @@ class RentedSessions:
         read_only: bool,
     ) -> None:
         self.read_only = read_only
-        self._backend = backend
+        self._markets = markets
         self._journal = journal
         self._registry = registry
-        self._releaser = releaser
-        self._orphans = orphans
         self._lookup = lookup
         self._reconnector = reconnector
         self._tunnels = tunnels
@@ -74,21 +68,23 @@ class RentedSessions:
     @changing("extend")
     async def extend(self, ident: str, hours: int) -> datetime | None:
         row = await self._lookup.row(ident)
-        rentals = await self._lookup.rentals_of(row.session.id)
+        rentals = await self._lookup.rentals_of(row.session)
+        backend = self._markets.of(row.session.backend).backend
         await self._extended(rentals, f"asking for {hours} more hours")
         try:
-            until = await backends.extend(self._backend, row.session.id, hours)
+            until = await backends.extend(backend, row.session.id, hours)
         except GdlError as error:
             await self._extended(rentals, f"not extended: {error.message}")
             raise
         ends = "it has no end" if until is None else f"reserved until {until:%Y-%m-%d %H:%M} UTC"
         await self._extended(rentals, ends)
-        if (active := self._registry.with_session(row.session.id)) is not None:
+        active = self._registry.with_session(row.session.backend, row.session.id)
+        if active is not None:
             await active.emit(ev.SessionExtended(active.attempt, row.session.id, until))
         return until
 
     async def _extended(self, rentals: list[Rental], evidence: str) -> None:
-        if self._backend.traits.bills and rentals:
+        if rentals and self._markets.of(rentals[0].backend).bills:
             one = ledger.entry(rentals[0], LedgerKind.EXTENDED, self._clock(), evidence)
             await ledger.add(self._journal, one)
 
@@ -124,9 +120,9 @@ class RentedSessions:
     async def destroy(self, ident: str, tell: Callable[[str], None] | None = None) -> SessionRow:
         row = await self._lookup.row(ident)
         over = row.session.terminal and row.billing == Billing.RELEASED
-        if over and (not row.session.error or await self._lookup.released(row.session.id)):
+        if over and (not row.session.error or await self._lookup.released(row.session)):
             return row
-        active = self._registry.with_session(row.session.id)
+        active = self._registry.with_session(row.session.backend, row.session.id)
         finished = None if active is None else await self._registry.end(active)
         # An attached deployment only closes its tunnel when it is cancelled.
         if finished is None or finished.billing not in (Billing.NONE, Billing.RELEASED):
@@ -140,21 +136,28 @@ class RentedSessions:
     async def confirm_gone(self, ident: str) -> SessionRow:
         row = await self._lookup.row(ident)
         session = row.session
-        if await self._lookup.released(session.id):
+        if await self._lookup.released(session):
             return row
-        asked = any(r.release_requests for r in await self._lookup.rentals_of(session.id))
+        asked = any(r.release_requests for r in await self._lookup.rentals_of(session))
         goes_on = session.status not in (SessionStatus.STOPPING, SessionStatus.UNKNOWN)
         if goes_on and not session.terminal and not asked:
             raise UsageError(
                 f"session {session.id} is {session.status}, and nobody has asked for its end",
                 f"`gdl-tui destroy {session.id}` without --seen-gone asks for it",
             )
-        await self._releaser.seen_gone(session.id, session)
+        await self._markets.of(session.backend).releaser.seen_gone(session.id, session)
         return await self._released(row)
 
     @changing("asking for an end")
     async def ask_again(self) -> None:
-        await self._orphans.ask_again()
+        trouble: GdlError | None = None
+        for each in self._markets.all:
+            try:
+                await each.orphans.ask_again()
+            except GdlError as error:
+                trouble = trouble or error
+        if trouble is not None:
+            raise trouble
 
     async def _release(self, session: Session, tell: Callable[[str], None] | None) -> None:
         """Release a session and wait for the proof. Raises ReleaseUnconfirmed."""
@@ -163,8 +166,9 @@ class RentedSessions:
             if tell is not None:
                 tell(text)
 
-        first = self._unpublish if self._backend.traits.bills else self._stop_server
-        await self._releaser.release_session(session.id, told, session=session, first=first)
+        there = self._markets.of(session.backend)
+        first = self._unpublish if there.bills else self._stop_server
+        await there.releaser.release_session(session.id, told, session=session, first=first)
 
     async def _unpublish(self, rental: Rental) -> None:
         """End what is public on a machine that goes anyway, as far as it can be reached."""
@@ -184,7 +188,7 @@ class RentedSessions:
                 for job in await jobs.running_jobs(link, entered.work_dir):
                     await jobs.stop(link, job)
         except SshError as error:
-            if not self._backend.traits.ends_processes:
+            if not self._markets.of(rental.backend).backend.traits.ends_processes:
                 raise MachineError(
                     f"the server on {rental.host} could not be ended: {error.message}",
                     error.hint,
@@ -192,9 +196,10 @@ class RentedSessions:
 
     async def _released(self, row: SessionRow) -> SessionRow:
         """The row as it is after the end."""
+        there = self._markets.of(row.session.backend)
         try:
-            session = await self._backend.session(row.session.id)
+            session = await there.backend.session(row.session.id)
         except SessionGone:
             session = replace(row.session, status=SessionStatus.STOPPED, ssh=None)
-        billing = Billing.RELEASED if self._backend.traits.bills else Billing.NONE
+        billing = Billing.RELEASED if there.bills else Billing.NONE
         return replace(row, session=session, billing=str(billing), doubt="")

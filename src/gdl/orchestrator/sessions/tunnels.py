@@ -24,6 +24,7 @@ from typing import IO
 from gdl.domain import clock
 from gdl.domain.backoff import Backoff
 from gdl.domain.errors import ForwardRefused, GdlError, SshError, UsageError
+from gdl.domain.rental import Rental
 from gdl.orchestrator.api.views import TunnelRow
 from gdl.orchestrator.sessions.lookup import SessionLookup
 from gdl.orchestrator.sessions.reconnect import Reconnector
@@ -143,9 +144,9 @@ class Tunnels:
             )
             await asyncio.to_thread(_write, file, record)
             opened(_row(record))
-            return await self._watch(link, session_id)
+            return await self._watch(link, entered)
 
-    async def _watch(self, link: Link, session_id: str) -> str:
+    async def _watch(self, link: Link, rental: Rental) -> str:
         """Ask the backend when the connection is gone, and now and then."""
         asked_at = time.monotonic()
         while True:
@@ -153,7 +154,7 @@ class Tunnels:
             if link.connected and time.monotonic() - asked_at < _ASK_S:
                 continue
             asked_at = time.monotonic()
-            if over := await self._reconnector.over(session_id):
+            if over := await self._reconnector.over(rental):
                 return over
             with contextlib.suppress(SshError, TimeoutError):
                 async with asyncio.timeout(_RECONNECT_S):

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from gdl.backends import registry
-from gdl.backends.base import Backend, BackendContext
+from gdl.backends.base import BackendContext
 from gdl.domain.backend import BackendSource
 from gdl.domain.findings import Finding
 from gdl.domain.phase import Billing
@@ -16,7 +16,7 @@ from gdl.domain.rental import Rental
 from gdl.journal.store import Journal
 from gdl.orchestrator.api.views import PastDeployment
 from gdl.orchestrator.leasing import process_liveness
-from gdl.orchestrator.leasing.orphans import Orphans
+from gdl.orchestrator.leasing.markets import Markets
 from gdl.orchestrator.support import bundle, doctor
 from gdl.settings import Settings
 
@@ -26,22 +26,20 @@ class Diagnostics:
 
     def __init__(
         self,
-        backend: Backend,
+        markets: Markets,
         journal: Journal,
         settings: Settings,
         consumer_id: str,
-        orphans: Orphans,
         clock: Callable[[], datetime],
     ) -> None:
-        self._backend = backend
+        self._markets = markets
         self._journal = journal
         self._settings = settings
         self._consumer_id = consumer_id
-        self._orphans = orphans
         self._clock = clock
 
     async def doctor(self) -> Sequence[Finding]:
-        return await doctor.examine(self._settings, self._backend, self._journal, self._orphans)
+        return await doctor.examine(self._settings, self._markets, self._journal)
 
     async def sources(self) -> Sequence[BackendSource]:
         return await registry.discover(BackendContext(self._settings, self._consumer_id))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from gdl.backends.base import Backend
@@ -18,36 +19,36 @@ from gdl.domain.server_memory import track_record
 from gdl.journal import memory
 from gdl.journal.store import Journal
 from gdl.orchestrator.leasing.balances import Balances
-from gdl.orchestrator.leasing.orphans import Orphans, summary_or_nothing
+from gdl.orchestrator.leasing.markets import Markets
+from gdl.orchestrator.leasing.orphans import summary_or_nothing
 from gdl.orchestrator.leasing.release_proof import what_to_do
 from gdl.orchestrator.notify.desktop import program
 from gdl.orchestrator.notify.notifier import ways_of
 from gdl.settings import Settings, default_config_file
 
 
-async def examine(
-    settings: Settings, backend: Backend, journal: Journal, orphans: Orphans
-) -> list[Finding]:
+async def examine(settings: Settings, markets: Markets, journal: Journal) -> list[Finding]:
     """All findings; never raises a GdlError."""
     findings = [_config(), await asyncio.to_thread(_data_dir, settings.data_dir)]
     findings.append(_token(settings))
     findings.append(_ssh())
-    left = await summary_or_nothing(orphans)
+    left = [said for each in markets.all if (said := await summary_or_nothing(each.orphans))]
     findings.append(await _rented(journal))
-    findings.extend(await _sizing(journal, simulated=backend.traits.simulated))
+    findings.extend(await _sizing(journal, simulated=markets.simulated))
     if left:
         hint = "`gdl-tui attach ID` or `gdl-tui destroy ID`"
-        findings.append(Finding("orphans", "warn", left, hint))
-    findings.extend(await backend.check())
-    findings.extend(await _balances(settings, backend))
+        findings.append(Finding("orphans", "warn", "; ".join(left), hint))
+    for checked in await asyncio.gather(*(each.backend.check() for each in markets.all)):
+        findings.extend(checked)
+    findings.extend(await _balances(settings, markets.backends))
     findings.append(_notices(settings))
     return findings
 
 
-async def _balances(settings: Settings, backend: Backend) -> list[Finding]:
+async def _balances(settings: Settings, backends: Sequence[Backend]) -> list[Finding]:
     """What accounts have left, where that is told."""
     found = []
-    for name, balance in (await Balances([backend], settings, now).all()).items():
+    for name, balance in (await Balances(backends, settings, now).all()).items():
         told = f"{dollars(balance.credit)} left"
         if balance.credit <= 0:
             what = "nothing can be rented there"
