@@ -164,6 +164,9 @@ def test_without_a_choice_every_marketplace_with_a_key_is_taken(
     assert load_settings(cli).backend == "shopper"
     monkeypatch.setenv("RUNPOD_API_KEY", "rpa_0123456789")
     assert load_settings(cli).backend == "runpod"
+    monkeypatch.setenv("VAST_API_KEY", "0123456789abcdef")
+    assert registry.at_hand(Settings()) == ["vastai", "runpod"]
+    monkeypatch.delenv("VAST_API_KEY")
     # A key that is none is told when it is used, and no reason to take another backend.
     monkeypatch.setenv("RUNPOD_API_KEY", "no")
     assert load_settings(cli).backend == "runpod"

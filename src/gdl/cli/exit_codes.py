@@ -47,6 +47,7 @@ BY_KIND: dict[str, int] = {
     "insufficient_disk": NO_MACHINE,
     "rent_ambiguous": NO_MACHINE,
     "session_failed": NO_MACHINE,
+    "outbid": NO_MACHINE,
     "session_gone": NO_MACHINE,
     "ssh": NO_MACHINE,
     "host_key_changed": NO_MACHINE,

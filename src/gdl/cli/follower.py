@@ -154,6 +154,8 @@ class Follower:
                 self._issue(recorded.deployment_id, _Command.KEEP)
         elif isinstance(recorded.event, ev.PhaseChanged):
             self._holds = False
+        elif isinstance(recorded.event, ev.AttemptStarted):
+            self._announced = False  # another machine, and so another endpoint
         if self._closed is not None:
             return
         try:

@@ -98,6 +98,25 @@ SortOption = Annotated[
         show_default=False,
     ),
 ]
+InterruptibleOption = Annotated[
+    bool,
+    typer.Option(
+        "--interruptible",
+        help="Machines that are cheaper and lost to whoever bids more, in place of those on "
+        "demand.",
+    ),
+]
+BidOption = Annotated[
+    float | None,
+    typer.Option(
+        "--bid",
+        metavar="USD",
+        min=0.0001,
+        help="Dollars an hour for an interruptible machine without its disk, at most: a tenth over "
+        "the least that it goes for is bid.",
+        show_default=False,
+    ),
+]
 TextOnlyOption = Annotated[
     bool,
     typer.Option(
@@ -126,6 +145,12 @@ def engine_flags(name: str | None, *, tools: bool | None = None) -> dict[str, An
     given = {"name": name, "tools": tools}
     said = {key: value for key, value in given.items() if value is not None}
     return {"engine": said} if said else {}
+
+
+def check_bid(interruptible: bool, bid: float | None) -> None:
+    """Raises BadParameter for a bid on machines on demand."""
+    if bid is not None and not interruptible:
+        raise typer.BadParameter("--bid is for --interruptible machines")
 
 
 WebhookOption = Annotated[

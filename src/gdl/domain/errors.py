@@ -14,6 +14,7 @@
     │   ├── InsufficientDisk      ask again with a bigger disk
     │   ├── RentAmbiguous         no answer arrived: a machine may exist
     │   ├── SessionFailed         the session failed before it could be entered
+    │   │   └── Outbid            somebody pays more for an interruptible machine
     │   ├── SessionGone           the backend does not know this session
     │   └── SshError              connecting, authenticating, forwarding or running failed
     │       ├── HostKeyChanged        the pinned host key does not match
@@ -165,6 +166,10 @@ class SessionFailed(MachineError):
     kind = "session_failed"
 
 
+class Outbid(SessionFailed):
+    kind = "outbid"
+
+
 class SessionGone(MachineError):
     kind = "session_gone"
 
@@ -251,6 +256,7 @@ def of_kind(kind: str, message: str, hint: str) -> GdlError:
         NoSuitableOffer,
         MachineError,
         SessionFailed,
+        Outbid,
         SessionGone,
         SshError,
         HostKeyChanged,

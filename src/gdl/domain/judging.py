@@ -59,6 +59,8 @@ class Judge:
         self._pinned = query.pinned
         self._by_machine_type: dict[tuple[str, str, int, float], Against | None] = {}
         self._too_dear: Against = ("price", f"over {dollars(query.max_price or 0)}/h", "", None)
+        words = f"goes for more than your bid of {dollars(query.bid or 0)}/h"
+        self._over_bid: Against = ("price", words, "over the bid", None)
 
     def whom(self, offer: Offer) -> Against | None:
         """Against this very offer: who rents it out, and what happened before."""
@@ -73,6 +75,10 @@ class Judge:
         for."""
         if not offer.available:
             return "unavailable", "listed as not available", "", None
+        if offer.interruptible or self._query.interruptible:
+            against = self._against_way(offer)
+            if against is not None:
+                return against
         # A long list holds few types of machines.
         machine = (offer.provider, offer.gpu_name, offer.gpu_count, offer.vram_gb)
         try:
@@ -103,6 +109,18 @@ class Judge:
             return "disk", f"{most:.0f} GB disk at most, {terms.disk_gb:.0f} needed", "", None
         if query.max_price is not None and offer.price_per_hour > query.max_price:
             return self._too_dear
+        return None
+
+    def _against_way(self, offer: Offer) -> Against | None:
+        """What speaks against how it is rented: on demand, or by a bid until somebody bids more."""
+        if not self._query.interruptible:
+            return "query", "interruptible: lost to whoever bids more", "interruptible", None
+        if not offer.interruptible:
+            return "query", "on demand", "on demand", None
+        if offer.terms is None or offer.terms.bid is None:
+            return "query", "takes no bids", "", None
+        if self._query.bid is not None and offer.terms.bid > self._query.bid:
+            return self._over_bid
         return None
 
     def _excluded(self, offer: Offer) -> Against | None:

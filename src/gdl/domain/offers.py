@@ -15,6 +15,8 @@ from gdl.domain.session_price import SessionPrice
 
 ORDERS = ("session", "price")
 """By the price of the whole session, or of an hour."""
+_OVER_LEAST = 1.1
+"""Whoever bids the least is the first to lose the machine."""
 UNTOLD = "unknown"
 """Stands for a name that a backend does not tell, such as that of an offer's provider."""
 
@@ -75,8 +77,20 @@ class Offer:
         terms = self.terms
         if terms is None or terms.disk_gb == gb:
             return self
-        price = terms.gpu_per_hour + gb * terms.disk_per_gb_hour
-        return replace(self, price_per_hour=price, terms=replace(terms, disk_gb=gb))
+        return self._priced(replace(terms, disk_gb=gb))
+
+    def bidding(self, most: float) -> Offer:
+        """An interruptible machine at what is bid for it: a tenth over the least that it goes for
+        now, `most` dollars an hour for its GPUs at most. It costs what is bid."""
+        terms = self.terms
+        if not self.interruptible or terms is None or terms.bid is None:
+            return self
+        bid = round(max(min(terms.bid * _OVER_LEAST, most), terms.bid), 4)
+        return self._priced(replace(terms, gpu_per_hour=bid))
+
+    def _priced(self, terms: OfferTerms) -> Offer:
+        price = terms.gpu_per_hour + terms.disk_gb * terms.disk_per_gb_hour
+        return replace(self, price_per_hour=price, terms=terms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +102,7 @@ class OfferQuery:
     how big a machine the model needs, and reach its server. text_only: a model that takes images,
     sound or video as well is to serve text alone, likewise. hours: to be reserved. interruptible:
     machines that are lost to whoever pays more, in place of those on demand, where a marketplace
-    has both.
+    has both. bid: dollars an hour for one of these without its disk, at most.
     """
 
     provider: str | None = None
@@ -113,6 +127,7 @@ class OfferQuery:
     """By what the cheapest is chosen, one of ORDERS; "": by the session's price where a market
     tells what there is to pay beside the hours, else by the hour's."""
     interruptible: bool = False
+    bid: float | None = None
 
     @property
     def pinned(self) -> frozenset[str]:

@@ -202,6 +202,8 @@ def _in_order(
     reliability; what is equal in both by our track record, then by id."""
     disk = needs.disk_gb
     made = [offer.with_disk(disk) for offer in offers] if disk else list(offers)
+    if query.bid is not None:
+        made = [offer.bidding(query.bid) for offer in made]
     prices = list(map(pricing.total, made))
     # Where the market tells what else there is to pay, the hour's price alone says little.
     by_session = query.order == "session" or (

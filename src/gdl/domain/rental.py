@@ -22,6 +22,7 @@ class Rental:
     processes. release_took_s: how long the backend took over the longest of these requests.
     error_before: the session's error text when its end was first asked for.
     label: the rent request's, which the machine bears where the backend keeps labels.
+    bid: dollars an hour that were bid for it; None: it is on demand.
     doubt: why it may still be billing though its end was asked for, or though nothing seemed to be
     rented; "" while there is none. ended_in_doubt: the session is over, and that proved nothing, so
     that to look at it again proves nothing either.
@@ -63,6 +64,7 @@ class Rental:
     doubt: str = ""
     ended_in_doubt: bool = False
     label: str = ""
+    bid: float | None = None
 
     @property
     def subject(self) -> tuple[str, str | None]:

@@ -215,6 +215,7 @@ _LATER_COLUMNS = (
     ("rentals", "doubt", "TEXT NOT NULL DEFAULT ''"),
     ("rentals", "ended_in_doubt", "INTEGER NOT NULL DEFAULT 0"),
     ("rentals", "label", "TEXT NOT NULL DEFAULT ''"),
+    ("rentals", "bid", "REAL"),
 )
 """What a journal of an earlier version lacks: table, column, and its declaration, whose default is
 what that version's rows mean."""

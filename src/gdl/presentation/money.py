@@ -17,3 +17,9 @@ def price(per_hour: float) -> str:
 def hourly(per_hour: float) -> str:
     """The same where nothing else says it: "$0.131/h", "free"."""
     return f"{price(per_hour)}/h" if per_hour > 0 else "free"
+
+
+def interruptible_words(bid: float | None) -> str:
+    """What the prices of interruptible machines are, and what becomes of the machines."""
+    shown = "prices are the least bids" if bid is None else f"{hourly(bid)} is bid at most"
+    return f"interruptible machines, each lost to whoever bids more: {shown}"

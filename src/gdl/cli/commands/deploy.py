@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from gdl.cli.options import (
+    BidOption,
     ConcurrencyOption,
     ContextOption,
     EngineOption,
     ExcludeProviderOption,
     IncludeProviderOption,
+    InterruptibleOption,
     JsonOption,
     MarketTarget,
     MaxPriceOption,
@@ -23,6 +25,7 @@ from gdl.cli.options import (
     SortOption,
     TextOnlyOption,
     WebhookOption,
+    check_bid,
     engine_flags,
     webhook_flags,
 )
@@ -119,6 +122,8 @@ class DeployOptions:
     quantization: QuantizationOption = None
     text_only: TextOnlyOption = False
     sort: SortOption = None
+    interruptible: InterruptibleOption = False
+    bid: BidOption = None
     engine: EngineOption = None
     tools: Annotated[
         bool | None,
@@ -173,6 +178,7 @@ def deploy(
     """
     if wanted.destroy and wanted.keep:
         raise typer.BadParameter("--destroy and --keep exclude each other")
+    check_bid(wanted.interruptible, wanted.bid)
 
     async def body(session: Session) -> int:
         from gdl.cli.deployment_output import JsonDeployment, TextDeployment
@@ -282,6 +288,8 @@ def _spec(wanted: DeployOptions, session: Session) -> DeploymentSpec:
         quantization=wanted.quantization or "",
         text_only=wanted.text_only,
         order=wanted.sort or "",
+        interruptible=wanted.interruptible,
+        bid=wanted.bid,
     )
     return DeploymentSpec(
         model=wanted.model,

@@ -9,10 +9,12 @@ import typer
 
 from gdl.cli import exit_codes
 from gdl.cli.options import (
+    BidOption,
     ConcurrencyOption,
     ContextOption,
     EngineOption,
     ExcludeProviderOption,
+    InterruptibleOption,
     JsonOption,
     MarketTarget,
     MaxPriceOption,
@@ -21,6 +23,7 @@ from gdl.cli.options import (
     QuantizationOption,
     SortOption,
     TextOnlyOption,
+    check_bid,
     engine_flags,
 )
 from gdl.cli.output import say
@@ -53,6 +56,8 @@ class OfferOptions:
     text_only: TextOnlyOption = False
     engine: EngineOption = None
     sort: SortOption = None
+    interruptible: InterruptibleOption = False
+    bid: BidOption = None
 
     @property
     def query(self) -> OfferQuery:
@@ -71,6 +76,8 @@ class OfferOptions:
             quantization=self.quantization or "",
             text_only=self.text_only,
             order=self.sort or "",
+            interruptible=self.interruptible,
+            bid=self.bid,
         )
 
 
@@ -78,10 +85,12 @@ def offers(
     cli: Cli, wanted: OfferOptions, target: MarketTarget, as_json: JsonOption = False
 ) -> NoReturn:
     """List offers: cheapest first, excluded ones last with the reason."""
+    check_bid(wanted.interruptible, wanted.bid)
 
     async def body(session: Session) -> int:
         from gdl.domain.errors import NoSuitableOffer
         from gdl.domain.ranking import why_none
+        from gdl.presentation.money import interruptible_words
 
         query = replace(wanted.query, max_price=session.settings.max_price)
         ranked = await session.orchestrator.market.offers(query)
@@ -92,6 +101,8 @@ def offers(
             # Speeds are known for some GPUs at best: without any, there is no column for them.
             speeds = any(row.usd_per_million is not None for row in ranked)
             session.output.table(_headings(speeds), [_cells(row, speeds) for row in ranked])
+        if query.interruptible:
+            say(interruptible_words(query.bid))
         size = session.orchestrator.market.size(query) if query.model else None
         if size is not None and size.guess:
             say(f"what {query.model} takes is guessed from {size.guess}")

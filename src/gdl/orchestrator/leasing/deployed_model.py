@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from gdl.domain.errors import UsageError
 from gdl.domain.model import Model
 from gdl.domain.model_facts import FactsSource
 from gdl.domain.spec import DeploymentSpec
@@ -15,10 +16,14 @@ from gdl.orchestrator.leasing.model_lookup import ModelLookup
 from gdl.orchestrator.leasing.requirements import check_size, resolved, untold
 from gdl.settings import Settings
 
+BID = "say with --bid USD what an hour may cost at most"
+
 
 def checked(engine: Engine, spec: DeploymentSpec, model: Model, settings: Settings) -> Model:
     """The model of a spec. Raises UsageError for what cannot work on any machine, before money is
     spent; so are rules for failures that cannot be read."""
+    if spec.query.interruptible and spec.query.bid is None:
+        raise UsageError("an interruptible machine goes to whoever bids for it", BID)
     model = resolved(engine, model, spec.query)
     check_runtime(engine.info, settings)
     engine.check(spec, model, settings)

@@ -36,6 +36,7 @@ def intent_for(
         service_url=backend.service_url,
         engine=deployment.spec.engine,
         label=label_of(ident),
+        bid=_bid(deployment, offer),
     )
 
 
@@ -50,6 +51,7 @@ def request_for(deployment: Deployment, offer: Offer, intent: Rental) -> RentReq
         deployment.spec.engine,
         deployment.engine.info.log_title,
         label=intent.label,
+        bid=intent.bid,
     )
 
 
@@ -58,3 +60,10 @@ def _disk_gb(deployment: Deployment, offer: Offer) -> int | None:
     if deployment.disk_gb is not None or offer.terms is None:
         return deployment.disk_gb
     return math.ceil(offer.terms.disk_gb) or None
+
+
+def _bid(deployment: Deployment, offer: Offer) -> float | None:
+    """What is bid for an interruptible machine: its offer has the price that this makes. None where
+    none was asked for, whatever the offer is: such a request may make a machine on demand alone."""
+    wanted = deployment.spec.query.interruptible and offer.interruptible
+    return offer.terms.gpu_per_hour if wanted and offer.terms is not None else None

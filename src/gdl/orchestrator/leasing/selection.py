@@ -162,7 +162,7 @@ class OfferSelection:
         return found
 
     async def _fresh(self, deployment: Deployment, query: OfferQuery) -> Sequence[Offer]:
-        """As they cost with the disk that the model needs."""
+        """As they cost with the disk that the model needs, and with what is bid for them."""
         offers = await retrying(
             lambda: self._markets.offers(query),
             deployment.progress,
@@ -173,7 +173,9 @@ class OfferSelection:
         disk_gb = session_needs(
             deployment.engine, deployment.model, query, self._settings, deployment.disk_gb
         ).disk_gb
-        return [offer.with_disk(disk_gb) for offer in offers] if disk_gb else offers
+        if disk_gb:
+            offers = [offer.with_disk(disk_gb) for offer in offers]
+        return offers if query.bid is None else [offer.bidding(query.bid) for offer in offers]
 
     async def _tell_away(self, deployment: Deployment) -> None:
         """Each backend once that does not answer while others do."""

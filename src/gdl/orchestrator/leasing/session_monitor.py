@@ -14,6 +14,7 @@ from gdl.domain.errors import (
     BackendRefused,
     Cancelled,
     GdlError,
+    Outbid,
     SessionFailed,
     SessionGone,
 )
@@ -26,6 +27,7 @@ from gdl.presentation.durations import clock_time
 from gdl.settings import Settings
 
 _NEXT = "the next offer may do better"
+_BID_MORE = "the next offer may last longer, or bid more, or take a machine on demand"
 TIME_OVER = "its reserved time was over"
 RESERVE_LONGER = "reserve longer with --hours, or extend a session with `gdl-tui extend`"
 _EARLIER, _AT_LEAST = 0.9, 0.5
@@ -34,6 +36,9 @@ backend does not look whether the machine is gone then; but not much earlier."""
 _AWAY_S = 180.0
 """How long a backend may be away while a machine is awaited: one that restarts after a crash may
 find its port taken for two minutes."""
+_LOOK_S = 5.0
+"""Between two looks at an interruptible machine: one that stands still is noticed by its connection
+after most of a minute."""
 _WATCH_S = 0.5
 """After the connection is lost: until the backend is asked what became of the machine."""
 
@@ -106,14 +111,27 @@ class SessionMonitor:
         pauses = Backoff(_WATCH_S, 5.0)
         nothing = GdlError("the machine is there")
         while True:
-            await out_of_reach.wait()
-            await asyncio.sleep(next(pauses))
-            if not out_of_reach.is_set():
-                pauses.reset()
-                continue
+            if not await self._time_to_look(deployment, out_of_reach):
+                await asyncio.sleep(next(pauses))
+                if not out_of_reach.is_set():
+                    pauses.reset()
+                    continue
             found = await self.real_cause(deployment, nothing)
             if found is not nothing:
                 return found
+
+    @staticmethod
+    async def _time_to_look(deployment: Deployment, out_of_reach: asyncio.Event) -> bool:
+        """Wait until there is reason to ask. True: the machine is interruptible, and was not looked
+        at for some seconds; False: it is out of reach."""
+        rental = deployment.rental
+        often = rental is not None and rental.bid is not None
+        try:
+            async with asyncio.timeout(_LOOK_S if often else None):
+                await out_of_reach.wait()
+        except TimeoutError:
+            return True
+        return False
 
     async def real_cause(
         self, deployment: Deployment, error: GdlError, *, cut: bool = True
@@ -145,6 +163,8 @@ class SessionMonitor:
         rental = deployment.rental
         if rental is not None and (elsewhere := await self._destroyed_elsewhere(rental)):
             return elsewhere
+        if session.outbid:
+            return Outbid(f"{what}{session.error or 'somebody else bids more for it'}", _BID_MORE)
         if session.time_over(self._clock()):
             return SessionFailed(f"{what}{TIME_OVER}", RESERVE_LONGER)
         said = session.error or "no reason given"

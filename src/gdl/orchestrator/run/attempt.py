@@ -86,7 +86,8 @@ class Attempt:
         """To SERVING, benchmark included. Raises a GdlError that says why not."""
         dep = self._deployment
         self.offer = offer
-        await dep.enter(Phase.RENTING, f"{offer.gpu_name} at {hourly(offer.price_per_hour)}")
+        until = ", until somebody bids more" if offer.interruptible else ""
+        await dep.enter(Phase.RENTING, f"{offer.gpu_name} at {hourly(offer.price_per_hour)}{until}")
         rented = await self.renter.rent(dep, offer)
         session = await self.renter.monitor.wait_running(dep, rented.session)
         await self.while_it_lives(self.set_up(session))

@@ -15,6 +15,7 @@ from gdl.domain.deployment import TRANSITIONS
 from gdl.domain.errors import (
     DeployError,
     GdlError,
+    Outbid,
     ReleaseUnconfirmed,
     SessionFailed,
     SpendLimitReached,
@@ -199,22 +200,36 @@ class DeploymentTask:
     # -- after it serves -------------------------------------------------------------------------
 
     async def _after_serving(self) -> None:
-        dep, attempt = self._deployment, self._current
-        assert attempt is not None
+        dep = self._deployment
         keep = dep.spec.after == "keep"
         if dep.spec.after == "hold":
-            try:
-                keep = await attempt.hold() is AfterServing.KEEP
-            except (DeployError, SessionFailed, SshError, VerificationError) as error:
-                cause = await attempt.real_cause(error)
-                await self._tell_failure(cause)
-                raise cause from None
+            keep = await self._hold() is AfterServing.KEEP
         if keep:
-            await attempt.close()
+            assert self._current is not None
+            await self._current.close()
             await uninterrupted(self._finish("serving"))
             return
         await dep.enter(Phase.STOPPING)
         await uninterrupted(self._stop())
+
+    async def _hold(self) -> AfterServing:
+        """Until the user decides. An interruptible machine that is lost to a higher bid is replaced
+        by the next one, within what may be spent."""
+        dep = self._deployment
+        while True:
+            attempt = self._current
+            assert attempt is not None
+            try:
+                return await attempt.hold()
+            except (DeployError, SessionFailed, SshError, VerificationError) as error:
+                cause = await attempt.real_cause(error)
+                moves_on = isinstance(cause, Outbid) and dep.auto_failover
+                if not moves_on or attempt.offer is None or self._attached_only:
+                    await self._tell_failure(cause)
+                    raise cause from None
+            await dep.note(f"{cause.message}: the next offer is taken", "warning")
+            await self._attempt_failed(attempt.offer, cause)
+            await self._attempts()
 
     async def _stop(self) -> None:
         """To the end without a gap in which a cancellation would make another end of it."""
