@@ -11,13 +11,15 @@ import httpx
 from gdl.backends.base import SelfRelease
 from gdl.backends.http import NoAnswer
 from gdl.backends.service_clock import ServiceClock
-from gdl.backends.vastai import api_client, errors, renting, wire
+from gdl.backends.vastai import api_client, errors, renting
 from gdl.backends.vastai.accounts import Account, Accounts
 from gdl.backends.vastai.api_client import V0, VastHttp
 from gdl.backends.vastai.billing import Billing
 from gdl.backends.vastai.checkup import findings
+from gdl.backends.vastai.fields import BACKEND, PROVIDER
 from gdl.backends.vastai.instances import Instances, newest_first, segment
 from gdl.backends.vastai.keys import NO_KEY_HINT, find_keys
+from gdl.backends.vastai.offer_wire import BID_SUFFIX
 from gdl.backends.vastai.search import OfferSearch
 from gdl.backends.vastai.self_release import EndKeys
 from gdl.backends.vastai.volumes import Volumes
@@ -54,7 +56,7 @@ class VastaiBackend:
     A machine is the account's, whoever rented it: all of them are listed, and can be released.
     """
 
-    name = wire.BACKEND
+    name = BACKEND
     traits = BackendTraits(takes_key=True)
 
     def __init__(
@@ -108,7 +110,7 @@ class VastaiBackend:
         await self._accounts.note(await self._own_account(), label=request.label)
         self._public_keys[request.label] = request.public_key
         sent_at = self._now()
-        ask = request.offer.id.removesuffix(wire.BID_SUFFIX)
+        ask = request.offer.id.removesuffix(BID_SUFFIX)
         if not ask.isdigit():
             raise OfferGone(request.offer.id)
         try:
@@ -179,7 +181,7 @@ class VastaiBackend:
             pending = Session(
                 id=made,
                 backend=self.name,
-                provider=wire.PROVIDER,
+                provider=PROVIDER,
                 status=SessionStatus.PROVISIONING,
                 gpu_name=offer.gpu_name,
                 gpu_count=offer.gpu_count,

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from gdl.backends.scalars import Text
 from gdl.backends.vastai import wire
 from gdl.backends.vastai.api_client import V0, VastHttp
+from gdl.backends.vastai.fields import PROVIDER, Amount, ContractId, Epoch, SoftPrice, Wire
 from gdl.domain.money import Balance, Charge, CostReport, PriceRise
 
 _PAGE = 100
@@ -29,29 +30,29 @@ _MARKS = (
 _CENTS = 1e-6
 
 
-class _ItemWire(wire.Wire):
+class _ItemWire(Wire):
     type: Text = ""
-    amount: wire.Amount
+    amount: Amount
 
 
 class _ChargeWire(_ItemWire):
     """One contract over some days. The items that its amount is made of may be missing."""
 
     source: Text = ""
-    start: wire.Epoch = None
-    end: wire.Epoch = None
+    start: Epoch = None
+    end: Epoch = None
     items: Any = None
 
 
-class _RiseWire(wire.Wire):
+class _RiseWire(Wire):
     """Prices of one GPU, and of one GB of disk, for each second; null where it stays."""
 
-    contract_id: wire.ContractId
-    old_gpu_costpersec: wire.SoftPrice = None
-    new_gpu_costpersec: wire.SoftPrice = None
-    old_disk_ram_costpersec: wire.SoftPrice = None
-    new_disk_ram_costpersec: wire.SoftPrice = None
-    contract_end_date: wire.Epoch = None
+    contract_id: ContractId
+    old_gpu_costpersec: SoftPrice = None
+    new_gpu_costpersec: SoftPrice = None
+    old_disk_ram_costpersec: SoftPrice = None
+    new_disk_ram_costpersec: SoftPrice = None
+    contract_end_date: Epoch = None
 
 
 class Billing:
@@ -131,7 +132,7 @@ class Billing:
         return CostReport(
             total=total,
             session_count=len({c.session_id for c in charges if c.session_id}),
-            by_provider={wire.PROVIDER: total},
+            by_provider={PROVIDER: total},
             note=f"as Vast.ai charged the whole account in the last {_COSTS_DAYS} days"
             + (f": {parts}" if parts else ""),
         )

@@ -15,7 +15,7 @@ from itertools import pairwise
 
 from gdl.backends.vastai import errors
 from gdl.backends.vastai.api_client import V0, VastHttp
-from gdl.backends.vastai.wire import BID_SUFFIX, OfferPage, read_offers
+from gdl.backends.vastai.offer_wire import BID_SUFFIX, OfferPage, read_offers
 from gdl.domain.errors import BackendError, BackendRefused
 from gdl.domain.judging import squash
 from gdl.domain.offers import Offer, OfferQuery
