@@ -51,7 +51,9 @@ class Billing:
         wanted = query.get("select_filters") or {}
         if not isinstance(wanted, dict) or "day" not in wanted:
             raise VastRefusal(400, "invalid_args", "error 400/1014: select_filters: day")
-        rows = [row for row in rows if matches({**row, "day": row["end"]}, wanted, {})]
+        days = wanted["day"]
+        others = {name: test for name, test in wanted.items() if name != "day"}
+        rows = [row for row in rows if _within(row, days) and matches(row, others, {})]
         rows.sort(key=lambda row: float(row["start"]), reverse=bool(query.get("latest_first")))
         numbered = [{**row, "id": place} for place, row in enumerate(rows)]
         limit = min(int(query.get("limit") or _USUAL), _MOST)
@@ -65,6 +67,12 @@ class Billing:
             "total": len(rows),
             "next_token": token,
         }
+
+
+def _within(row: Json, days: Json) -> bool:
+    """Whether some of it falls into that time."""
+    since, until = days.get("gte", 0), days.get("lte", float("inf"))
+    return bool(row["end"] >= since and row["start"] <= until)
 
 
 def _row(contract: Contract, host: Host, now: datetime) -> Json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import operator
 import re
@@ -60,20 +61,23 @@ def _passes(value: Any, name: str, test: Any) -> bool:
             raise VastRefusal(400, "invalid_args", f"error 400/1003: {name}: operator {kind}")
         if name == "driver_version" and not _THREE_PARTS.fullmatch(str(wanted)):
             raise VastRefusal(400, "invalid_args", f"error 400/1004: {name}: {wanted}")
-        left, right = (
-            (_version(value), _version(wanted))
-            if name == "driver_version"
-            else (
-                value,
-                wanted,
-            )
-        )
+        left, right = _comparable(value, wanted, name)
         try:
             if not _TEST[kind](left, right):
                 return False
         except TypeError:
             return False
     return True
+
+
+def _comparable(value: Any, wanted: Any, name: str) -> tuple[Any, Any]:
+    """As the official client sends them: numbers are texts, too."""
+    if name == "driver_version":
+        return _version(value), _version(wanted)
+    if isinstance(value, int | float) and isinstance(wanted, str):
+        with contextlib.suppress(ValueError):
+            return value, float(wanted)
+    return value, wanted
 
 
 def _version(text: Any) -> tuple[int, ...]:
