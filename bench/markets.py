@@ -1,7 +1,7 @@
 """A thousand deployments on a stand-in marketplace: does each end well, is nothing left rented?
 
     .venv/bin/python bench/markets.py vastai|runpod [--runs 1000] [--seed 1] [--attempts 12]
-        [--hosts 2000] [--json FILE]
+        [--hosts 600] [--json FILE]
 
 Every deployment has a marketplace of its own, which speaks the real protocol (scenario `hosts`, its
 faults drawn from the seed), its own journal, and the real backend and orchestrator. The machines
@@ -227,7 +227,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--attempts", type=int, default=12)
-    parser.add_argument("--hosts", type=int, default=2000)
+    parser.add_argument("--hosts", type=int, default=600)
     parser.add_argument("--scenario", default="hosts")
     parser.add_argument("--speed", type=float, default=100.0)
     parser.add_argument("--at-once", type=int, default=8)

@@ -38,6 +38,8 @@ class Draws:
         self._next: dict[Operation, deque[Http | OfferFault]] = {}
         self._always: dict[Operation, Http] = {}
         self._injected: list[OfferFault] = []
+        self.version = 0
+        """Changes with what is injected for all offers."""
 
     # -- faults that are injected, which come before those of the scenario
 
@@ -51,12 +53,14 @@ class Draws:
             self._always[operation] = fault
         else:
             self._injected.insert(0, fault)
+            self.version += 1
 
     def heal(self) -> None:
         """Forget what was injected."""
         self._next.clear()
         self._always.clear()
         self._injected.clear()
+        self.version += 1
 
     def of_session(self, offer: Listing, host: str = "") -> OfferFaults:
         """The faults of a session that is made now; each call is one session. host: as for
@@ -90,6 +94,10 @@ class Draws:
                     continue
             found.append(fault)
         return OfferFaults(found)
+
+    def may(self, kind: type[OfferFault]) -> bool:
+        """Whether any offer can have such a fault."""
+        return any(isinstance(fault, kind) for fault in (*self._injected, *self._offer_faults))
 
     def _named(self, fault: OfferFault, offer: Listing) -> bool:
         if fault.provider and fault.provider != offer.provider:

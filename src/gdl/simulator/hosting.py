@@ -73,6 +73,9 @@ class Hosting:
     def taken(self, offer_id: str) -> bool:
         return any(c.offer.id == offer_id and not c.gone for c in self.contracts.values())
 
+    def taken_ids(self) -> frozenset[str]:
+        return frozenset(c.offer.id for c in self.contracts.values() if not c.gone)
+
     def spent(self, account: Account) -> float:
         now = datetime.now(UTC)
         return sum(c.dollars(now) for c in self.contracts.values() if c.account is account)

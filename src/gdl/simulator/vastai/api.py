@@ -170,14 +170,14 @@ class VastApi:
     # -- offers and instances --------------------------------------------------------------------
 
     async def _search(self, asked: Asked) -> Json:
-        return {"offers": self._market.search(asked.body)}
+        return {"offers": self._market.offers.search(asked.body)}
 
     async def _gpu_names(self, request: Request, raw: bytes) -> Response:
         """The one thing that is told without a key."""
-        return JSONResponse({"gpu_names": self._market.gpu_names()})
+        return JSONResponse({"gpu_names": self._market.offers.gpu_names()})
 
     async def _search_asks(self, asked: Asked) -> Json:
-        return {"offers": self._market.search(asked.body.get("q") or {})}
+        return {"offers": self._market.offers.search(asked.body.get("q") or {})}
 
     async def _rent(self, asked: Asked) -> Json:
         return await self._market.rent(asked.account, int(asked.id), asked.body)

@@ -8,7 +8,7 @@ from gdl.simulator.contracts import Account, Contract, Meter
 from gdl.simulator.vastai.errors import VastRefusal
 from gdl.simulator.vastai.hosts import Host
 from gdl.simulator.vastai.market import VastMarket
-from gdl.simulator.vastai.search import matches, page
+from gdl.simulator.vastai.search import chosen, page
 from gdl.simulator.vastai.volumes import Volumes
 from gdl.simulator.wire_format import Json
 
@@ -53,7 +53,7 @@ class Billing:
             raise VastRefusal(400, "invalid_args", "error 400/1014: select_filters: day")
         days = wanted["day"]
         others = {name: test for name, test in wanted.items() if name != "day"}
-        rows = [row for row in rows if _within(row, days) and matches(row, others, {})]
+        rows = [row for row in chosen(rows, others, {}) if _within(row, days)]
         rows.sort(key=lambda row: float(row["start"]), reverse=bool(query.get("latest_first")))
         numbered = [{**row, "id": place} for place, row in enumerate(rows)]
         limit = min(int(query.get("limit") or _USUAL), _MOST)

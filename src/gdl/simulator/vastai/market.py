@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import random
 import re
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,6 +22,7 @@ from gdl.simulator.vastai.errors import (
     no_such_instance,
 )
 from gdl.simulator.vastai.hosts import Host
+from gdl.simulator.vastai.offers import Offers
 from gdl.simulator.wire_format import Json
 
 _LONGEST_LABEL = 256
@@ -35,52 +35,18 @@ _HOUR_S = 3600.0
 
 
 class VastMarket:
-    """Offers and instances."""
+    """Instances; `offers` are what there is to be rented."""
 
     def __init__(self, hosts: Sequence[Host], draws: Draws, hosting: Hosting) -> None:
         self.hosts = {host.ask_id: host for host in hosts}
         self._draws = draws
         self.hosting = hosting
-        self._rows: dict[tuple[str, float], tuple[float, list[Json]]] = {}
+        self.offers = Offers(self.hosts, draws, hosting)
         # Not from the seed: who keeps a journal must never meet the same id in two markets.
         self._next_id = _MADE_FIRST + random.SystemRandom().randrange(10_000_000)
 
     def host_of(self, contract: Contract) -> Host:
         return self.hosts[int(contract.offer.provider_id)]
-
-    # -- offers ----------------------------------------------------------------------------------
-
-    def search(self, query: Json) -> list[Json]:
-        """Raises VastRefusal."""
-        kind = str(query.get("type", "on-demand"))
-        if kind not in ("on-demand", "ask", "bid", "reserved"):
-            raise VastRefusal(400, "invalid_args", f"error 400/1001: type {kind}")
-        storage = query.get("allocated_storage", 5.0)
-        if not isinstance(storage, int | float) or storage < 0:
-            raise VastRefusal(400, "invalid_args", "error 400/1005: allocated_storage")
-        return search.find(self._listed(kind, float(storage)), query)
-
-    def gpu_names(self) -> list[str]:
-        return sorted({host.listing.gpu.name for host in self.hosts.values()})
-
-    def _listed(self, kind: str, storage: float) -> list[Json]:
-        """All rows, as old as the marketplace's own list is at most."""
-        age = self.hosting.timing.cache / self.hosting.speed
-        fetched, rows = self._rows.get((kind, storage), (0.0, []))
-        if not fetched or time.monotonic() - fetched > age:
-            rows = [self._row(host, kind, storage) for host in self.hosts.values()]
-            self._rows[kind, storage] = (time.monotonic(), rows)
-        return rows
-
-    def _row(self, host: Host, kind: str, storage: float) -> Json:
-        row = host.row(storage, kind, self.hosting.taken(host.listing.id))
-        listed = self._draws.of_offer(host.listing).first(fault_models.Listed)
-        for name, value in (listed.fields if listed else {}).items():
-            if value is None:
-                row.pop(name, None)
-            else:
-                row[name] = value
-        return row
 
     # -- renting ---------------------------------------------------------------------------------
 
@@ -109,7 +75,7 @@ class VastMarket:
         contract.faults = faults
         stale = faults.first(fault_models.Stale)
         if stale is not None or self.hosting.taken(host.listing.id):
-            self._rows.clear()
+            self.offers.found_taken()
             if not body.get("cancel_unavail"):
                 return self._stopped_instance(contract)
             raise _unavailable(ask_id, stale.form if stale else "503")
@@ -179,7 +145,7 @@ class VastMarket:
         """One page of the account's instances. Raises VastRefusal."""
         wanted = query.get("select_filters") or {}
         rows = [self.row(one) for one in self.hosting.of(account)]
-        rows = [row for row in rows if search.matches(row, wanted, {})]
+        rows = search.chosen(rows, wanted, {})
         order = query.get("order_by") or [{"col": "id", "dir": "asc"}]
         search.ordered(rows, [(str(each["col"]), str(each.get("dir", "asc"))) for each in order])
         limit = query.get("limit") or search.MOST_INSTANCES

@@ -7,7 +7,8 @@ import contextlib
 import json
 import operator
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from gdl.simulator.vastai.errors import VastRefusal
@@ -18,7 +19,9 @@ MOST_ROWS = 64
 MOST_INSTANCES = 25
 """Of one page of the list of what is rented."""
 
-_TEST: dict[str, Callable[[Any, Any], bool]] = {
+Test = Callable[[Any, Any], bool]
+
+_TEST: dict[str, Test] = {
     "eq": operator.eq,
     "neq": operator.ne,
     "gt": operator.gt,
@@ -39,45 +42,52 @@ def find(rows: Iterable[Json], query: Json) -> list[Json]:
     """The rows of a search, at most MOST_ROWS. Raises VastRefusal."""
     wanted = {name: test for name, test in query.items() if name not in _NO_FILTERS}
     # An offer is not found by its `id`, which counts bundles.
-    rows = [row for row in rows if "id" not in wanted and matches(row, wanted, _INSTEAD)]
-    ordered(rows, [(str(col), str(way)) for col, way in query.get("order") or []])
+    found = [] if "id" in wanted else chosen(rows, wanted, _INSTEAD)
+    ordered(found, [(str(col), str(way)) for col, way in query.get("order") or []])
     limit = query.get("limit")
     most = MOST_ROWS if not isinstance(limit, int) or limit < 1 else min(limit, MOST_ROWS)
-    return rows[:most]
+    return found[:most]
 
 
-def matches(row: Json, wanted: Json, instead: dict[str, str]) -> bool:
-    """Raises VastRefusal for a query that is wrong in itself."""
-    return all(
-        _passes(row.get(instead.get(name, name)), name, test) for name, test in wanted.items()
-    )
+def chosen(rows: Iterable[Json], wanted: Json, instead: Mapping[str, str]) -> list[Json]:
+    """Those that pass all tests. instead: the column that is looked at in place of another. Raises
+    VastRefusal for a query that is wrong in itself."""
+    tests = [
+        (instead.get(name, name), *read)
+        for name, operators in wanted.items()
+        for read in _tests(name, operators)
+    ]
+    return [row for row in rows if all(_passes(row.get(col), *test) for col, *test in tests)]
 
 
-def _passes(value: Any, name: str, test: Any) -> bool:
-    if not isinstance(test, dict):
+def _tests(name: str, operators: Any) -> Iterator[tuple[Test, Any]]:
+    if not isinstance(operators, dict):
         raise VastRefusal(400, "invalid_args", f"error 400/1002: {name}: no operator")
-    for kind, wanted in test.items():
+    for kind, value in operators.items():
         if kind not in _TEST:
             raise VastRefusal(400, "invalid_args", f"error 400/1003: {name}: operator {kind}")
-        if name == "driver_version" and not _THREE_PARTS.fullmatch(str(wanted)):
-            raise VastRefusal(400, "invalid_args", f"error 400/1004: {name}: {wanted}")
-        left, right = _comparable(value, wanted, name)
-        try:
-            if not _TEST[kind](left, right):
-                return False
-        except TypeError:
-            return False
-    return True
+        test = _TEST[kind]
+        if name == "driver_version":
+            if not _THREE_PARTS.fullmatch(str(value)):
+                raise VastRefusal(400, "invalid_args", f"error 400/1004: {name}: {value}")
+            yield partial(_by_version, test), _version(value)
+        else:
+            yield test, value
 
 
-def _comparable(value: Any, wanted: Any, name: str) -> tuple[Any, Any]:
-    """As the official client sends them: numbers are texts, too."""
-    if name == "driver_version":
-        return _version(value), _version(wanted)
-    if isinstance(value, int | float) and isinstance(wanted, str):
+def _passes(value: Any, test: Test, wanted: Any) -> bool:
+    if isinstance(wanted, str) and isinstance(value, int | float):
+        # As the official client sends them: numbers are texts, too.
         with contextlib.suppress(ValueError):
-            return value, float(wanted)
-    return value, wanted
+            wanted = float(wanted)
+    try:
+        return test(value, wanted)
+    except TypeError:
+        return False
+
+
+def _by_version(test: Test, value: Any, wanted: Any) -> bool:
+    return test(_version(value), wanted)
 
 
 def _version(text: Any) -> tuple[int, ...]:
