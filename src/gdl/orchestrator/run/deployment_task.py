@@ -7,7 +7,6 @@ import traceback
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 
 from gdl.domain import events as ev
 from gdl.domain.decisions import AfterFailure, AfterServing
@@ -33,6 +32,7 @@ from gdl.orchestrator.leasing.selection import OfferSelection
 from gdl.orchestrator.run.attempt import Attempt
 from gdl.orchestrator.run.attempt_offer import attempt_started
 from gdl.orchestrator.run.doubts import with_doubts
+from gdl.orchestrator.run.internal_error import write_trace
 from gdl.orchestrator.run.next_offer import NextOffer
 from gdl.orchestrator.run.resumed import ENDINGS, Resumed, reach_for_release
 from gdl.orchestrator.run.tries import Tries
@@ -291,8 +291,7 @@ class DeploymentTask:
 
     async def _broken(self, error: Exception, trace: str) -> None:
         """A defect of ours: written down, and then an end like any other."""
-        path = self._deployment.log_dir / "internal-error.txt"
-        await asyncio.to_thread(_write_text, path, trace)
+        path = await write_trace(self._deployment.log_dir, trace)
         what = f"internal error: {type(error).__name__}: {error}"
         await self._failed(GdlError(what, f"details: {path}"))
 
@@ -341,11 +340,3 @@ class DeploymentTask:
                 degraded=degraded(state.checks.values()),
             )
         )
-
-
-def _write_text(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path.write_text(text, encoding="utf-8")
-    except OSError:
-        return

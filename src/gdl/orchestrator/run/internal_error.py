@@ -1,0 +1,21 @@
+"""What a defect of ours leaves behind for whoever looks into it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+
+async def write_trace(folder: Path, trace: str) -> Path:
+    """The file with it; it need not be there, should the disk refuse it."""
+    path = folder / "internal-error.txt"
+    await asyncio.to_thread(_write, path, trace)
+    return path
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.write_text(text, encoding="utf-8")
+    except OSError:
+        return
