@@ -18,6 +18,8 @@ class BackendTraits:
     does not look whether the machine is gone: whoever ends it earlier has the proof. 0: never.
     takes_key: a rent request brings the public part of a key that we made
     (`RentRequest.public_key`); otherwise the answer brings a one-time key.
+    takes_image: a rent request may name the container image that the machine starts
+    (`RentRequest.image`). pulls_free: its GPUs are not billed while that image is fetched.
     simulated: its machines are made up. Nothing is rented, and their figures are compared with
     other simulated ones alone.
     """
@@ -29,6 +31,8 @@ class BackendTraits:
     simulated: bool = False
     gives_up_s: float = 0.0
     takes_key: bool = False
+    takes_image: bool = False
+    pulls_free: bool = False
 
 
 @dataclass(frozen=True, slots=True)

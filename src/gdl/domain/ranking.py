@@ -16,7 +16,7 @@ from gdl.domain.money import dollars
 from gdl.domain.offers import Offer, OfferCost, OfferQuery, RankedOffer, Verdict
 from gdl.domain.requirements.allocation import Allocation
 from gdl.domain.session_price import NOTHING_KNOWN, SessionNeeds
-from gdl.domain.session_pricing import SessionPricing
+from gdl.domain.session_pricing import ImageOf, SessionPricing
 from gdl.domain.track_record import TrackRecord
 
 _NONE = TrackRecord()
@@ -68,11 +68,15 @@ class Ranking:
         hours: float = 1.0,
         track_record: TrackRecord | None = None,
         needs: SessionNeeds = NOTHING_KNOWN,
+        image_of: ImageOf | None = None,
+        pulls_free: bool = False,
     ) -> None:
-        """needs: of the model, for the price of the session and for disks made to order."""
+        """needs: of the model, for the price of the session and for disks made to order. image_of,
+        pulls_free: as of SessionPricing."""
         known = track_record or _NONE
         judge = Judge(query, exclusions or Exclusions(), cpu_allowed=cpu_allowed, hours=hours)
-        pricing, speed = SessionPricing(hours, needs, known), known.tokens_per_s
+        pricing = SessionPricing(hours, needs, known, image_of, pulls_free=pulls_free)
+        speed = known.tokens_per_s
         in_parts = pricing.price
         numbers: dict[tuple[str, int, float], int] = {}
         groups: dict[_Alike, int] = {}

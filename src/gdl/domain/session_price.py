@@ -20,11 +20,12 @@ MB_PER_S = 8.0
 @dataclass(frozen=True, slots=True)
 class SessionNeeds:
     """What a machine of nobody's has to have and to fetch for a model, in GB (10^9). disk_gb: 0
-    where that is not known. download_gb: of the model's files, and of the engine's packages or
-    image."""
+    where that is not known. download_gb: of the model's files, and of the engine's packages;
+    packages_gb: of these alone, which no image that has the engine needs."""
 
     disk_gb: int = 0
     download_gb: float = 0.0
+    packages_gb: float = 0.0
 
 
 NOTHING_KNOWN = SessionNeeds()
@@ -48,9 +49,10 @@ AS_LISTED = Charged()
 @dataclass(frozen=True, slots=True)
 class SessionPrice:
     """A session's price in dollars. hours: that are paid for, setup_hours of them until the first
-    token. mbps: 10^6 bit/s that the download is expected to come at, None where that is not known.
-    listed: whether the market tells of disk and traffic; without it they are not in the price.
-    charged: is in the price already.
+    token; free_hours: of the set-up, what is not paid for. mbps: 10^6 bit/s that the download is
+    expected to come at, None where that is not known. listed: whether the market tells of disk and
+    traffic; without it they are not in the price. charged: is in the price already. image: the
+    container image that the engine is to come in, "" where it is installed.
     """
 
     gpu: float
@@ -65,6 +67,8 @@ class SessionPrice:
     mbps: float | None = None
     listed: bool = False
     charged: Charged = AS_LISTED
+    free_hours: float = 0.0
+    image: str = ""
 
     @property
     def total(self) -> float:

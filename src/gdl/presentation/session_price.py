@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from gdl.domain.money import dollars
 from gdl.domain.session_price import MB_PER_S, SessionPrice
 from gdl.presentation.hardware import gigabytes
+from gdl.presentation.lines import plain
 from gdl.presentation.words import plural
 
 
@@ -29,7 +30,8 @@ def parts(price: SessionPrice) -> str:
 def times(price: SessionPrice) -> str:
     """ "1 h and 9 min until the first token (31 GB at 100 MB/s)"."""
     minutes = f"{max(price.setup_hours * 60, 1):.0f} min"
-    told = f"{price.hours - price.setup_hours:g} h and {minutes} until the first token"
+    asked = price.hours - price.setup_hours + price.free_hours
+    told = f"{asked:g} h and {minutes} until the first token"
     if price.mbps is not None and price.download_gb:
         told += f" ({gigabytes(price.download_gb)} at {price.mbps / MB_PER_S:.0f} MB/s)"
     return told
@@ -40,6 +42,8 @@ def explained(price: SessionPrice) -> Iterator[str]:
     yield parts(price)
     disk = f", {gigabytes(price.disk_gb)} of disk" if price.disk_gb else ""
     yield f"{times(price)}{disk}"
+    if price.image:
+        yield f"the engine comes in the image {plain(price.image, 200)}"
     if words := learnt(price):
         yield words
 

@@ -44,7 +44,7 @@ class RunpodBackend:
     """
 
     name = BACKEND
-    traits = BackendTraits(takes_key=True)
+    traits = BackendTraits(takes_key=True, takes_image=True)
 
     def __init__(
         self,

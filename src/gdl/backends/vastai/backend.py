@@ -57,7 +57,7 @@ class VastaiBackend:
     """
 
     name = BACKEND
-    traits = BackendTraits(takes_key=True)
+    traits = BackendTraits(takes_key=True, takes_image=True, pulls_free=True)
 
     def __init__(
         self,

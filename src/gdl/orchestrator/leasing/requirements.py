@@ -92,7 +92,8 @@ def session_needs(
         fetched = model.facts.download_bytes / 1e9
     elif model.shape is not None:
         fetched = model.shape.files_gb
-    return SessionNeeds(disk, fetched + engine.memory.download_gb)
+    packages = engine.memory.download_gb
+    return SessionNeeds(disk, fetched + packages, packages)
 
 
 def answers(
