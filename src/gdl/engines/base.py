@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from gdl.domain.engine import (
     Advice,
@@ -19,6 +19,7 @@ from gdl.domain.engine import (
     HostProbe,
     Readiness,
 )
+from gdl.domain.engine_image import EngineImage
 from gdl.domain.errors import UsageError
 from gdl.domain.host import HostFacts
 from gdl.domain.model import Model
@@ -277,6 +278,23 @@ class Engine(Protocol):
     def rules(self) -> str:
         """What goes wrong with this engine alone, in the form of gdl/diagnosis/rules.toml; asked
         before the rules there. "": nothing is known."""
+        ...
+
+
+@runtime_checkable
+class HasImage(Protocol):
+    """What some engines have, too: a container image to rent a machine with."""
+
+    def image_for(
+        self,
+        gpu: GpuKind,
+        cuda: float | None,
+        settings: Settings,
+        model: Model,
+        query: OfferQuery,
+    ) -> EngineImage | None:
+        """The image for machines with such GPUs whose driver supports that CUDA version (None: not
+        told), on which `plan` then finds the engine. None: there is none that will do."""
         ...
 
 

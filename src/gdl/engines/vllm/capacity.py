@@ -33,7 +33,11 @@ def require_disk(host: HostFacts, model: Model, choice: Choice) -> None:
     if choice.image:
         on_disk = 0.0 if choice.image in host.images else compat_table.image().gb
     else:
-        on_disk = 0.0 if host.engine.installed else _INSTALL_GB["gpu" if choice.on_gpu else "cpu"]
+        on_disk = (
+            0.0
+            if host.engine.installed or choice.own
+            else _INSTALL_GB["gpu" if choice.on_gpu else "cpu"]
+        )
     if model.source != "path":
         on_disk += max(1.05 * files - host.model_gib * _GB_PER_GIB, 0.0)
     free = host.disk_free_gib * _GB_PER_GIB

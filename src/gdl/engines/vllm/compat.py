@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gdl.domain.errors import DeployError, UsageError
 from gdl.domain.host import HostFacts
@@ -32,7 +32,8 @@ class Choice:
     """What to install. `ways` are tried in order. torch: "" when the table does not know the
     release. cuda: "12.9", or "" on the CPU. python: least and greatest, both inclusive.
     half: the GPU has no bfloat16. image: the container image to run instead of installing
-    anything, or ""."""
+    anything, or "". own: the Python that has this release, as the machine itself is a container of
+    such an image; or ""."""
 
     distribution: str
     version: str
@@ -43,6 +44,7 @@ class Choice:
     python: tuple[str, str]
     half: bool = False
     image: str = ""
+    own: str = ""
 
     @property
     def on_gpu(self) -> bool:
@@ -64,7 +66,7 @@ def for_cpu(install: Install, limits: Limits = ANY) -> Choice:
     row = compat_table.raw()["cpu"]
     version = install.version or row["version"]
     if install.version:
-        _check_asked(version, limits)
+        check_asked(version, limits)
     elif not limits.allow(version):
         raise DeployError(
             f"{limits.needed(version)}, for the CPU there is {version}",
@@ -89,7 +91,7 @@ def for_gpu(host: HostFacts, install: Install, limits: Limits = ANY) -> Choice:
     check_architecture(host)
     wanted = install.version
     if wanted:
-        _check_asked(wanted, limits)
+        check_asked(wanted, limits)
         return _choice(compat_table.row_of(wanted), wanted, host, install)
     _refuse_hopeless(host)
     from_assets: Choice | None = None
@@ -114,16 +116,21 @@ def for_image(host: HostFacts, install: Install, limits: Limits = ANY) -> Choice
     limits that fits. Raises DeployError when none does."""
     check_architecture(host)
     if install.version:
-        _check_asked(install.version, limits)
-        return _image_choice(compat_table.row_of(install.version), install.version, host)
+        check_asked(install.version, limits)
+        return image_choice(compat_table.row_of(install.version), install.version, host)
     _refuse_hopeless(host)
     error: DeployError | None = None
     for version in _candidates(limits):
         try:
-            return _image_choice(compat_table.row_of(version), version, host)
+            return image_choice(compat_table.row_of(version), version, host)
         except DeployError as reason:
             error = error or reason
     raise limits.explained(error)
+
+
+def of_own(choice: Choice, python: str) -> Choice:
+    """The image's release, where the machine is a container of it: `python` has it."""
+    return replace(choice, image="", own=python)
 
 
 def least_cuda(install: Install, limits: Limits = ANY) -> float | None:
@@ -167,7 +174,7 @@ def _candidates(limits: Limits) -> list[str]:
     return sorted(found, key=parse, reverse=True)
 
 
-def _check_asked(version: str, limits: Limits) -> None:
+def check_asked(version: str, limits: Limits) -> None:
     """Raises UsageError for what is no version, DeployError for one that will not do."""
     _check_version(version)
     if not limits.allow(version):
@@ -237,7 +244,8 @@ def _choice(release: Release, version: str, host: HostFacts, install: Install) -
     )
 
 
-def _image_choice(release: Release, version: str, host: HostFacts) -> Choice:
+def image_choice(release: Release, version: str, host: HostFacts) -> Choice:
+    """The image of that release. Raises DeployError where it does not run there."""
     capability, image = capability_of(host), compat_table.image()
     _check_capability(capability, max(release.min_capability, image.min_capability), version)
     if parse(version) < parse(image.first):

@@ -49,12 +49,13 @@ class Wheel:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """The releases' container images. gb: 10^9 bytes on disk."""
+    """The releases' container images. gb: 10^9 bytes on disk; packed_gb: to be fetched."""
 
     name: str
     first: str
     min_capability: float
     gb: float
+    packed_gb: float
 
 
 @lru_cache(maxsize=256)
@@ -108,7 +109,7 @@ def wheels() -> tuple[Wheel, ...]:
 @cache
 def image() -> Image:
     row = raw()["image"]
-    return Image(row["name"], row["first"], row["min_capability"], row["gb"])
+    return Image(row["name"], row["first"], row["min_capability"], row["gb"], row["packed_gb"])
 
 
 def driver_floor(cuda: str) -> str:

@@ -14,7 +14,8 @@ from gdl.domain.engine import (
     Readiness,
     Runtime,
 )
-from gdl.domain.errors import RemoteCodeNotAllowed, UsageError
+from gdl.domain.engine_image import EngineImage
+from gdl.domain.errors import DeployError, RemoteCodeNotAllowed, UsageError
 from gdl.domain.host import HostFacts
 from gdl.domain.model import Model
 from gdl.domain.offers import OfferQuery
@@ -31,6 +32,7 @@ from gdl.engines.vllm import (
     metrics,
     plan,
     preview,
+    ready_image,
     server_flags,
     templates,
 )
@@ -63,7 +65,9 @@ _PROBE = HostProbe(
     script="""\
 for f in "$GDL_DIR"/venv/lib/python3*/site-packages/vllm; do
   if [ -d "$f" ]; then echo installed=1; fi
-done""",
+done
+"""
+    + ready_image.PROBE,
     index_page="vllm",
 )
 
@@ -124,6 +128,17 @@ class VllmEngine:
         limits = ANY if model is None else limits_of(model, query or OfferQuery())
         return compat.gpu_refusal(gpu, settings.install, limits)
 
+    def image_for(
+        self,
+        gpu: GpuKind,
+        cuda: float | None,
+        settings: Settings,
+        model: Model,
+        query: OfferQuery,
+    ) -> EngineImage | None:
+        """The container image with the release that would be installed on such a machine."""
+        return ready_image.image_for(gpu, cuda, settings.install, limits_of(model, query))
+
     def capabilities(self, model: Model) -> Capabilities:
         """As the newest release can. A base model known to have no chat template is asked by
         completions; unknown models are taken to have one."""
@@ -172,14 +187,19 @@ class VllmEngine:
         for settings or arguments that cannot be."""
         load_limits.require(spec.query, host)
         limits = limits_of(model, spec.query)
-        choice = plan.choose(host, settings, cpu_allowed=cpu_allowed, limits=limits)
+        own = ready_image.choose(host, settings, limits)
+        choice = own or plan.choose(host, settings, cpu_allowed=cpu_allowed, limits=limits)
         capacity.require(host, model, choice, spec.query)
 
         def made(chosen: Choice, other: Plan | None) -> Plan:
             with_flags = command.chosen_flags(spec, model, chosen, settings)
             return Plan(
                 summary=_summary(chosen, with_flags.capabilities, settings),
-                steps=plan.steps(host, model, chosen, settings)
+                steps=(
+                    ready_image.steps(chosen, settings) + plan.model_steps(model, settings)
+                    if chosen.own
+                    else plan.steps(host, model, chosen, settings)
+                )
                 + load_limits.steps(spec.query, chosen, settings)
                 + templates.steps(with_flags.template, chosen, settings),
                 server=command.command(
@@ -199,10 +219,15 @@ class VllmEngine:
                 notes=(*with_flags.notes, *_advice(model, chosen)),
             )
 
-        second = plan.otherwise(host, model, choice, settings, limits)
         try:
+            second: Choice | None
+            if own is not None:
+                second = plan.choose(host, settings, cpu_allowed=cpu_allowed, limits=limits)
+                capacity.require_disk(host, model, second)
+            else:
+                second = plan.otherwise(host, model, choice, settings, limits)
             last = made(second, None) if second is not None else None
-        except UsageError:
+        except (DeployError, UsageError):
             # What only a container cannot do (mount a path with a comma) is no reason to stop.
             last = None
         return made(choice, last)
@@ -228,6 +253,8 @@ def _summary(choice: Choice, capabilities: Capabilities, settings: Settings) -> 
     tool = "pip" if settings.install.installer == "pip" else "uv"
     build = f" (CUDA {choice.cuda})" if choice.on_gpu else ""
     way = f"in container {choice.image}" if choice.image else f"by {tool}"
+    if choice.own:
+        way = "of the machine's image"
     on = f"; {capabilities.words}" if capabilities.words else ""
     base = "" if capabilities.chat else "; a base model, asked by completions"
     return f"{choice.distribution} {choice.version}{build} {way}{on}{base}"

@@ -118,9 +118,14 @@ def steps(host: HostFacts, model: Model, choice: Choice, settings: Settings) -> 
         made.insert(0, _uv(settings))
     if not choice.on_gpu:
         made.append(_text_only(timeout))
-    if model.source != "hub":
-        made.append(_packaged(model, settings) if model.source == "packaged" else _path(model))
-    return tuple(made)
+    return (*made, *model_steps(model, settings))
+
+
+def model_steps(model: Model, settings: Settings) -> tuple[Step, ...]:
+    """What the server does not fetch by itself."""
+    if model.source == "hub":
+        return ()
+    return (_packaged(model, settings) if model.source == "packaged" else _path(model),)
 
 
 def first_of_all(settings: Settings) -> Step | None:
