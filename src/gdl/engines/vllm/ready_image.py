@@ -82,7 +82,7 @@ def steps(choice: Choice, settings: Settings) -> tuple[Step, ...]:
     script = f"""{shell.PREAMBLE}\
 rm -rf ./venv
 {own} -m venv --system-site-packages --without-pip ./venv && {shell.PYTHON} -c '' || {{
-    # Some images leave that module out.
+    # Some images come without that module.
     rm -rf ./venv
     mkdir -p ./venv/bin
     {wrapper}
