@@ -1,6 +1,6 @@
 """RunPod's interface, scripted, without a network: what a test says is what is answered.
 
-runpod = FakeRunpod()
+runpod = FakeRunpod(tmp_path)
 runpod.next("POST", "/v2/pods", Lost())
 backend = runpod.backend()
 """
@@ -11,6 +11,7 @@ import itertools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -122,8 +123,10 @@ def unreachable(request: httpx.Request) -> httpx.Response:
 
 @dataclass
 class FakeRunpod:
-    """gpus: the catalogue. pods, volumes: by id. page: rows on a page of a list."""
+    """data_dir: of the backends that ask it. gpus: the catalogue. pods, volumes: by id. page: rows
+    on a page of a list."""
 
+    data_dir: Path
     gpus: list[Any] = field(default_factory=lambda: [gpu_row()])
     pods: dict[str, dict[str, Any]] = field(default_factory=dict)
     volumes: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -131,12 +134,15 @@ class FakeRunpod:
     page: int = 2
     received: list[httpx.Request] = field(default_factory=list)
     _scripted: dict[tuple[str, str], list[Scripted]] = field(default_factory=dict)
+    _keys: set[str] = field(default_factory=set)
     _ids: Any = field(default_factory=lambda: itertools.count(1))
 
-    def backend(self) -> RunpodBackend:
-        settings = Settings(runpod=Runpod(url=URL, key=SecretStr(KEY)))
-        key = FoundKey(Secret(KEY), "the settings")
-        return RunpodBackend(settings, CONSUMER, key, transport=httpx.MockTransport(self._answer))
+    def backend(self, key: str = KEY) -> RunpodBackend:
+        """key: another one of an account, perhaps another account's."""
+        self._keys.add(key)
+        settings = Settings(runpod=Runpod(url=URL, key=SecretStr(key)), data_dir=self.data_dir)
+        found = FoundKey(Secret(key), "the settings")
+        return RunpodBackend(settings, CONSUMER, found, transport=httpx.MockTransport(self._answer))
 
     def next(self, method: str, path: str, *answers: Scripted, made: bool = False) -> None:
         """What the next requests of that kind are answered with. made: they are acted upon all the
@@ -165,7 +171,7 @@ class FakeRunpod:
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         self.received.append(request)
-        if request.headers.get("authorization") != f"Bearer {KEY}":
+        if request.headers.get("authorization") not in {f"Bearer {key}" for key in self._keys}:
             return problem(401, "missing bearer token")(request)
         queue = self._scripted.get((request.method, request.url.path))
         return queue.pop(0)(request) if queue else self._act(request)

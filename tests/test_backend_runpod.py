@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -41,8 +42,8 @@ PUBLIC = "ssh-ed25519 AAAAC3Nza gdl"
 
 
 @pytest.fixture
-def runpod() -> FakeRunpod:
-    return FakeRunpod()
+def runpod(tmp_path: Path) -> FakeRunpod:
+    return FakeRunpod(tmp_path)
 
 
 async def offer_of(runpod: FakeRunpod, ident: str = "") -> Offer:

@@ -12,9 +12,10 @@ from gdl.backends import base
 from gdl.backends.base import BackendContext
 from gdl.backends.runpod import discovery, keys
 from gdl.backends.runpod.entry import ENTRY
-from gdl.domain.errors import BackendError, UsageError
+from gdl.domain.errors import BackendError, BackendRefused, GdlError, UsageError
 from gdl.domain.money import Charge
 from gdl.domain.offers import Offer, OfferQuery
+from gdl.domain.session import RentRequest
 from gdl.settings import Runpod, Settings
 from runpod_support import KEY, FakeRunpod, answer, cut, gpu_row, pod_row, problem
 
@@ -22,8 +23,8 @@ OTHER = "rpa_OTHERKEY987654321"
 
 
 @pytest.fixture
-def runpod() -> FakeRunpod:
-    return FakeRunpod()
+def runpod(tmp_path: Path) -> FakeRunpod:
+    return FakeRunpod(tmp_path)
 
 
 # -- the key
@@ -132,6 +133,62 @@ async def test_doctor_on_a_wrong_key_and_an_empty_catalogue(runpod: FakeRunpod) 
     runpod.next("GET", "/v2/catalog/gpus", *[answer(200, {"gpus": None})] * 8)
     told = {finding.name: finding.status for finding in await runpod.backend().check()}
     assert told["runpod offers"] == "fail"
+
+
+# -- another key
+
+RENTED = RentRequest(
+    Offer("runpod-secure-1x-NVIDIA_GeForce_RTX_4090", "runpod", "runpod", "RTX 4090", 1, 24, 0.7),
+    "me",
+    1,
+    "org/model",
+    label="gdl-one",
+)
+
+
+async def test_another_accounts_key_proves_no_absence(runpod: FakeRunpod) -> None:
+    pod = (await runpod.backend().rent(RENTED)).session.id
+    theirs, runpod.pods = runpod.pods, {}
+    other = runpod.backend(OTHER)
+    # Neither by its id nor by its label, whatever is asked.
+    for ask in (
+        lambda: other.absent(pod, "gdl-one"),
+        lambda: other.absent("", "gdl-one"),
+        lambda: other.session(pod),
+        lambda: other.release(pod),
+    ):
+        with pytest.raises(BackendRefused, match="another key"):
+            await ask()
+    # What this program did not rent is another matter.
+    assert await other.absent("gone", "gdl-two")
+    runpod.pods = theirs
+    await runpod.backend().release(pod)
+    assert await runpod.backend().absent(pod, "gdl-one")
+
+
+async def test_a_new_key_of_the_same_account_is_known_by_what_it_lists(runpod: FakeRunpod) -> None:
+    pod = (await runpod.backend().rent(RENTED)).session.id
+    renewed = runpod.backend(OTHER)
+    assert [session.id for session in await renewed.sessions()] == [pod]
+    await renewed.release(pod)
+    assert await renewed.absent(pod, "gdl-one")
+
+
+async def test_a_new_key_that_could_end_a_pod_is_its_accounts(runpod: FakeRunpod) -> None:
+    pod = (await runpod.backend().rent(RENTED)).session.id
+    renewed = runpod.backend(OTHER)
+    await renewed.release(pod)
+    assert await renewed.absent(pod)
+
+
+async def test_nothing_is_rented_without_a_note_of_the_key(
+    runpod: FakeRunpod, tmp_path: Path
+) -> None:
+    runpod.data_dir = tmp_path / "file"
+    runpod.data_dir.write_text("")
+    with pytest.raises(GdlError, match="cannot write"):
+        await runpod.backend().rent(RENTED)
+    assert runpod.pods == {}
 
 
 # -- charges

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import httpx
 
+from gdl.backends.accounts import Account, Accounts, fingerprint
 from gdl.backends.base import SelfRelease
 from gdl.backends.http import NoAnswer, ServiceHttp, Unusable
 from gdl.backends.runpod import catalogue, pod_request
@@ -72,6 +73,9 @@ class RunpodBackend:
         self._pods_url = f"{self.service_url.rstrip('/')}{API}/pods"
         self._errors = ErrorReader(self.service_url, key.key)
         self._api = RunpodApi(self._http, self._errors)
+        # Its interface does not tell whose the key is.
+        self._account = Account(fingerprint(key.key))
+        self._accounts = Accounts(settings.data_dir, self.name, "RunPod", VARIABLE)
         self._volumes = NetworkVolumes(self._api, settings.timeouts.http)
         self._gpu_names: dict[str, str] = {}
         self.dropped_offers = 0
@@ -119,6 +123,7 @@ class RunpodBackend:
         if request.volume and not place:
             place = await self._volumes.place_of(request.volume)
         body = pod_request.body(request, kind, place, self._pods_url)
+        await self._accounts.note(self._account, label=request.label)
         sent_at = self._now()
         try:
             answer = await self._http.send(
@@ -133,6 +138,7 @@ class RunpodBackend:
                 pod = PodWire.model_validate(answer.mapping())
             except (Unusable, ValueError):
                 raise RentAmbiguous("the rent answer names no pod", sent_at=sent_at) from None
+            await self._accounts.note(self._account, label=request.label, session_id=pod.id)
             return RentAnswer(self._session(pod))
         if answer.status == 429:
             raise self._errors.refused(answer, f"rent {request.offer.id}")
@@ -148,6 +154,7 @@ class RunpodBackend:
     async def session(self, session_id: str) -> Session:
         pod = await self._pod(session_id)
         if pod is None:
+            await self._accounts.check(session_id, "", self._own_account)
             raise SessionGone(
                 f"RunPod does not know pod {one_line(session_id, 80)}",
                 "`gdl-tui sessions` shows what there is",
@@ -173,6 +180,7 @@ class RunpodBackend:
                 if not pod.terminated:
                     return False
                 ending.add(pod.id)
+        await self._accounts.check(session_id, label, self._own_account)
         shown = await asyncio.gather(*(self._pod(ident) for ident in sorted(ending)))
         return not any(shown)
 
@@ -180,12 +188,21 @@ class RunpodBackend:
         if not is_session_id(session_id):
             return
         answer = await self._api.change("DELETE", f"/pods/{session_id}", self._timeouts.rent)
-        if not answer.ok and not self._errors.gone(answer):
+        if self._errors.gone(answer):
+            await self._accounts.check(session_id, "", self._own_account)
+        elif not answer.ok:
             raise self._errors.refused(answer, f"delete pod {session_id}")
+        else:
+            await self._accounts.seen(self._account, [(session_id, "")])
 
     async def _pods(self) -> list[PodWire]:
         # Strict, unlike the offers: a row dropped here could be a machine that costs money.
-        return await self._api.listed("/pods", "pods", PodWire, "list the pods")
+        pods = await self._api.listed("/pods", "pods", PodWire, "list the pods")
+        await self._accounts.seen(self._account, ((pod.id, pod.name) for pod in pods))
+        return pods
+
+    async def _own_account(self) -> Account:
+        return self._account
 
     async def _pod(self, session_id: str) -> PodWire | None:
         """None where RunPod itself says that there is none."""

@@ -8,17 +8,17 @@ from datetime import datetime
 
 import httpx
 
+from gdl.backends.accounts import Account, Accounts
 from gdl.backends.base import SelfRelease
 from gdl.backends.http import NoAnswer
 from gdl.backends.service_clock import ServiceClock
 from gdl.backends.vastai import api_client, errors, renting
-from gdl.backends.vastai.accounts import Account, Accounts
 from gdl.backends.vastai.api_client import V0, VastHttp
 from gdl.backends.vastai.billing import Billing
 from gdl.backends.vastai.checkup import findings
 from gdl.backends.vastai.fields import BACKEND, PROVIDER
 from gdl.backends.vastai.instances import Instances, newest_first, segment
-from gdl.backends.vastai.keys import NO_KEY_HINT, find_keys
+from gdl.backends.vastai.keys import NO_KEY_HINT, VARIABLE, find_keys
 from gdl.backends.vastai.offer_wire import BID_SUFFIX
 from gdl.backends.vastai.search import OfferSearch
 from gdl.backends.vastai.self_release import EndKeys
@@ -83,7 +83,7 @@ class VastaiBackend:
             pauses=pauses,
         )
         self.service_url = self._http.shown_url
-        self._accounts = Accounts(settings.data_dir)
+        self._accounts = Accounts(settings.data_dir, self.name, "Vast.ai", VARIABLE)
         self._account: Account | None = None
         self._instances = Instances(self._http)
         self._search = OfferSearch(self._http, now)

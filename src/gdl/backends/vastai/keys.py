@@ -6,13 +6,13 @@ and ends after some time; the account's is then used in its place.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from gdl.backends.accounts import fingerprint
 from gdl.domain.errors import UsageError
 from gdl.domain.secret import Secret
 from gdl.settings import Settings
@@ -37,8 +37,8 @@ class FoundKey:
 
     @property
     def fingerprint(self) -> str:
-        """Tells keys apart without telling them: 16 hexadecimal digits of a SHA-256."""
-        return hashlib.sha256(self.secret.reveal().encode()).hexdigest()[:16]
+        """Tells keys apart without telling them."""
+        return fingerprint(self.secret)
 
 
 def find_keys(settings: Settings, environment: Mapping[str, str] | None = None) -> list[FoundKey]:

@@ -1,4 +1,4 @@
-"""With which account each machine was rented.
+"""With which account of a marketplace each machine was rented.
 
 Another account's key sees none of our machines. That a machine is in no list, or that its id is
 unknown, proves that it is gone only where the list is that of the account which rented it. So it is
@@ -8,16 +8,17 @@ written down, before the request goes out, which account asks.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gdl.domain.errors import BackendRefused, GdlError
+from gdl.domain.secret import Secret
 
-_FILE = "vastai-accounts.jsonl"
 _MOST_BYTES = 4 * 1024 * 1024
 
 
@@ -36,11 +37,23 @@ class Account:
         return True if self.key == other.key else None
 
 
-class Accounts:
-    """One file in the data folder: a line for each request, and for each machine that one made."""
+def fingerprint(key: Secret) -> str:
+    """Tells keys apart without telling them: 16 hexadecimal digits of a SHA-256."""
+    return hashlib.sha256(key.reveal().encode()).hexdigest()[:16]
 
-    def __init__(self, data_dir: Path) -> None:
-        self._path = data_dir / _FILE
+
+class Accounts:
+    """One file in the data folder: a line for each request, and for each machine that one made.
+
+    backend: its name; the file has it. market: how the marketplace is called. variable: that of the
+    environment that holds its key.
+    """
+
+    def __init__(self, data_dir: Path, backend: str, market: str, variable: str) -> None:
+        self._path = data_dir / f"{backend}-accounts.jsonl"
+        self._market = market
+        self._variable = variable
+        self._seen: set[tuple[str, str]] = set()
 
     async def note(self, account: Account, *, label: str = "", session_id: str = "") -> None:
         """Raises GdlError when the disk does not take it."""
@@ -69,9 +82,19 @@ class Accounts:
                 "use the key it was rented with, or one that may read the account's data",
             )
         raise BackendRefused(
-            f"{what} was rented from another Vast.ai account than the one whose key is used now",
-            "set VAST_API_KEY to a key of that account: this one cannot see the machine",
+            f"{what} was rented from another {self._market} account than the one whose key is used"
+            " now",
+            f"set {self._variable} to a key of that account: this one cannot see the machine",
         )
+
+    async def seen(self, account: Account, machines: Iterable[tuple[str, str]]) -> None:
+        """The account's list has these machines, each an id and a label: whichever key rented them,
+        it was this account's. Raises GdlError when the disk does not take it."""
+        for session_id, label in set(machines) - self._seen:
+            then = await self.of(session_id, label)
+            if then is not None and then.same_as(account) is None:
+                await self.note(account, label=label, session_id=session_id)
+            self._seen.add((session_id, label))
 
     def _append(self, line: str) -> None:
         try:
