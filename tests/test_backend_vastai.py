@@ -127,6 +127,8 @@ async def test_one_offer_is_asked_for_by_its_own_id(
     assert [each.id for each in found] == [offer.id]
     one = asked(stand_in, "POST", "/bundles/")[before:]
     assert [each["ask_contract_id"] for each in one] == [{"in": [int(offer.id)]}]
+    # What cannot be an id asks for nothing.
+    assert await vastai.offers(OfferQuery(offer_ids=("²", "x", "-1", ""))) == ()
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,8 @@ def said(status: int, **body: object) -> httpx.Response:
         (said(403, msg="no"), BackendRefused, None),
         (said(404, msg="Session expired. Please log in again."), BackendRefused, None),
         (httpx.Response(404, text="<html>"), BackendRefused, None),
+        # A proxy's words say nothing about an offer: what was made is looked for.
+        (httpx.Response(404, text="upstream unavailable"), BackendRefused, None),
         (httpx.Response(301, headers={"Location": "/x"}), BackendRefused, None),
         (httpx.Response(429, text="API requests too frequent"), BackendRefused, None),
     ],

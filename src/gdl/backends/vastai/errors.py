@@ -98,7 +98,8 @@ def offer_gone(answer: Answer) -> bool:
     offers it any more."""
     if answer.status == 410:
         return True
-    return (answer.ok or answer.status in (400, 404, 409)) and bool(_GONE.search(words(answer)))
+    told = own(answer) and (answer.ok or answer.status in (400, 404, 409))
+    return told and bool(_GONE.search(words(answer)))
 
 
 def about_request(answer: Answer) -> bool:

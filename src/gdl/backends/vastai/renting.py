@@ -45,7 +45,7 @@ def check(request: RentRequest) -> None:
             f"offer {offer.id} is on demand: a bid would make it interruptible",
             "leave the bid away, or take an interruptible offer",
         )
-    if request.volume and not request.volume.isdigit():
+    if request.volume and not request.volume.isdecimal():
         raise UsageError(
             f"{one_line(request.volume, 60)} is not the id of a volume at Vast.ai",
             "`gdl-tui volumes` shows them",

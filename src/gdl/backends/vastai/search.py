@@ -108,7 +108,7 @@ class OfferSearch:
         """These offers as they are now, as far as they are still there."""
         found: list[Offer] = []
         for bid in (False, True):
-            asks = [int(ident) for each in ids if (ident := _ask_of(each, bid=bid)).isdigit()]
+            asks = [int(ident) for each in ids if (ident := _ask_of(each, bid=bid)).isdecimal()]
             if asks:
                 page = await self._search({"ask_contract_id": {"in": sorted(asks)}}, bid=bid)
                 found += [offer for offer in page.offers if offer.id in ids]
