@@ -7,9 +7,9 @@ import uuid
 
 from gdl.backends.runpod import sshd
 from gdl.backends.runpod.catalogue import LISTED_DISK_GB, Kind
-from gdl.backends.runpod.volumes import MOUNT
 from gdl.backends.runpod.wire import CONSUMER_VARIABLE
 from gdl.domain.session import RentRequest
+from gdl.domain.volumes import MOUNT_PATH
 
 IMAGE = "runpod/pytorch:1.0.2-cu1281-torch280-ubuntu2404"
 """RunPod's own, which its hosts keep ready: Python, a compiler for CUDA and an SSH server."""
@@ -45,7 +45,7 @@ def body(request: RentRequest, kind: Kind, place: str, pods: str) -> dict[str, o
         "gpu": gpu,
     }
     if request.volume:
-        asked["mounts"] = {"network": [{"volumeId": request.volume, "path": MOUNT}]}
+        asked["mounts"] = {"network": [{"volumeId": request.volume, "path": MOUNT_PATH}]}
     if place:
         asked["dataCenterIds"] = [place]
     return asked

@@ -14,8 +14,6 @@ from gdl.domain.offers import Offer
 from gdl.domain.text import one_line
 from gdl.domain.volumes import Volume
 
-MOUNT = "/workspace"
-"""Where a pod has its volume."""
 _LEAST_GB, _MOST_GB = 10, 4096
 _PATH = "/network-volumes"
 
