@@ -120,6 +120,7 @@ class Tally:
     twice: list[str] = field(default_factory=list)
     hung: list[int] = field(default_factory=list)
     nameless: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
     ends: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
@@ -187,6 +188,8 @@ async def _count(
     served = last is not None and last.ended == "released" and last.phase_reached == "SERVING"
     tally.served += served
     tally.ends["served" if served else end.kind or "nameless"] += 1
+    if not served:
+        tally.failed.append(f"{seed}: {len(end.attempts)} attempts, {end.kind}: {end.error}")
     if not served and (not end.kind or not end.error or "internal" in end.error):
         tally.nameless.append(f"{seed}: {end.error}")
     for contract in market.contracts.values():
@@ -252,6 +255,7 @@ def main() -> int:
         "rented_twice": tally.twice,
         "hung": tally.hung,
         "without_a_name": tally.nameless,
+        "not_served": tally.failed,
     }
     for name, value in figures.items():
         print(f"{name:>18}  {value}")
