@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from gdl.backends import registry as backends
 from gdl.backends.base import Backend, BackendContext
@@ -42,6 +42,38 @@ async def open_sandbox(settings: Settings, port: int) -> AsyncIterator[str]:
         yield await service.start(port)
     finally:
         await service.aclose()
+
+
+@asynccontextmanager
+async def open_markets(
+    settings: Settings, names: Sequence[str], port: int
+) -> AsyncIterator[Mapping[str, str]]:
+    """Stand-ins for these marketplaces on 127.0.0.1, as `settings.sandbox` describes them: the
+    environment variables with which the backends of the same names find them, and their keys. The
+    first has that port, each other one the next; 0: free ones. Leaving ends all their machines.
+
+    Raises UsageError for an unknown scenario, BackendError when one cannot be started.
+    """
+    from gdl.backends.sandbox.stand_in import HOSTS
+    from gdl.simulator.markets import KEY_VARIABLES, MarketStandIn
+    from gdl.simulator.scenario import load
+
+    wanted = settings.sandbox
+    variables: dict[str, str] = {}
+    async with AsyncExitStack() as stack:
+        for place, name in enumerate(names):
+            market = MarketStandIn(
+                name,
+                load(wanted.scenario),
+                root=settings.data_dir / "sandbox",
+                seed=wanted.seed,
+                speed=wanted.speed,
+                offers=wanted.offers or HOSTS,
+            )
+            stack.push_async_callback(market.aclose)
+            variables[f"GDL_{name.upper()}__URL"] = await market.start(port and port + place)
+            variables[KEY_VARIABLES[name]] = market.key
+        yield variables
 
 
 @asynccontextmanager

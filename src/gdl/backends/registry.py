@@ -32,6 +32,11 @@ _BUILT_IN = {
     "local": "gdl.backends.local.entry",
     "sandbox": "gdl.backends.sandbox.entry",
 }
+_STAND_INS = {
+    "sandbox-vastai": "gdl.backends.sandbox.vastai_entry",
+    "sandbox-runpod": "gdl.backends.sandbox.runpod_entry",
+}
+"""Found by name, and not among `names`: `gdl-tui demo --market` is the way there."""
 
 
 def names() -> list[str]:
@@ -41,7 +46,7 @@ def names() -> list[str]:
 
 def entry(name: str) -> BackendEntry:
     """Raises UsageError when there is none of that name, or when its package is broken."""
-    module = _BUILT_IN.get(name)
+    module = _BUILT_IN.get(name) or _STAND_INS.get(name)
     if module is not None:
         found = importlib.import_module(module).ENTRY
         assert isinstance(found, BackendEntry)

@@ -190,6 +190,28 @@ OffersOption = Annotated[
     int | None,
     typer.Option("--offers", metavar="N", min=0, max=100_000, help="Offers to list."),
 ]
+STAND_INS = ("vastai", "runpod")
+"""The marketplaces that the sandbox stands in for."""
+
+
+def _stand_ins(text: str | None) -> str | None:
+    wanted = [] if text is None else text.split(",")
+    if any(name not in STAND_INS for name in wanted) or len(set(wanted)) < len(wanted):
+        raise typer.BadParameter(f"name {' or '.join(STAND_INS)}, or both separated by a comma")
+    return text
+
+
+StandInOption = Annotated[
+    str | None,
+    typer.Option(
+        "--market",
+        metavar="NAMES",
+        help="Stand in for these marketplaces, thousands of hosts with the faults of real ones: "
+        "vastai, runpod, or vastai,runpod.",
+        callback=_stand_ins,
+        show_default=False,
+    ),
+]
 SessionArgument = Annotated[
     str,
     typer.Argument(

@@ -8,8 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-SIMULATED_BACKEND = "sandbox"
-"""The backend whose machines cost nothing, whatever their price."""
+_SIMULATED = "sandbox"
+
+
+def is_simulated(backend: str) -> bool:
+    """Whether its machines cost nothing, whatever their price: the sandbox, and those marketplaces
+    that it stands in for ("sandbox-vastai")."""
+    return backend.partition("-")[0] == _SIMULATED
 
 
 class LedgerKind(StrEnum):
@@ -67,7 +72,7 @@ class LedgerAccount:
 
     @property
     def simulated(self) -> bool:
-        return self.entries[0].backend == SIMULATED_BACKEND
+        return is_simulated(self.entries[0].backend)
 
     @property
     def certain(self) -> bool:

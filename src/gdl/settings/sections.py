@@ -168,7 +168,7 @@ class Sandbox(BaseModel):
     speed: float = Field(default=1.0, ge=0.1, le=1000)
     """How many times faster than usual simulated time passes."""
     offers: int = Field(default=0, ge=0, le=100_000)
-    """Offers to list; 0: the usual sixty."""
+    """Offers to list; 0: the usual sixty, or a thousand hosts of a marketplace."""
     url: str = ""
     """A sandbox that runs already (`gdl-tui sandbox`); empty: one in this process, which ends
     with it."""

@@ -33,8 +33,11 @@ class LoopbackServer:
         assert self._socket is not None, "not started"
         return f"http://{LOOPBACK}:{self._socket.getsockname()[1]}"
 
-    def listen(self, port: int = 0) -> None:
-        """Raises OSError."""
+    def listen(self, port: int = 0, listener: socket.socket | None = None) -> None:
+        """listener: has its address already. Raises OSError."""
+        if listener is not None:
+            self._socket = listener
+            return
         listener = socket.socket()
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

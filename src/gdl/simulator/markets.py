@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -38,6 +39,8 @@ from gdl.simulator.vastai.market import VastMarket
 from gdl.simulator.vastai.volumes import Volumes
 
 NAMES = ("vastai", "runpod")
+KEY_VARIABLES = {"vastai": "VAST_API_KEY", "runpod": "RUNPOD_API_KEY"}
+"""Where the marketplaces' own clients look for a key."""
 _CREDIT = 25.0
 
 
@@ -149,14 +152,15 @@ class MarketStandIn:
 
     # -- running ---------------------------------------------------------------------------------
 
-    async def start(self, port: int = 0) -> str:
-        """Listen, and say where. Raises BackendError when the port or the folder cannot be had."""
+    async def start(self, port: int = 0, *, listener: socket.socket | None = None) -> str:
+        """Listen, at a socket that has its address already or at this port, and say where. Raises
+        BackendError when the port or the folder cannot be had."""
         space = self._workspace
         try:
             if space is not None:
                 await ws.sweep(space.root)
                 await asyncio.to_thread(space.make)
-            self._server.listen(port)
+            self._server.listen(port, listener)
         except OSError as error:
             if space is not None:
                 await asyncio.to_thread(space.remove)

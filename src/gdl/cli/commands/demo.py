@@ -6,14 +6,17 @@ from typing import NoReturn
 
 import typer
 
-from gdl.cli.options import SandboxOptions, Target
+from gdl.cli.options import SandboxOptions, StandInOption, Target
 from gdl.cli.output import say
 from gdl.cli.runtime import SIMULATED, Cli, show_ui
 
 
-def demo(cli: Cli, sandbox: SandboxOptions) -> NoReturn:
+def demo(cli: Cli, *, market: StandInOption = None, sandbox: SandboxOptions) -> NoReturn:
     """Open the terminal UI on simulated machines: nothing is rented."""
     # A market of its own, whatever backend is set.
     cli.host = cli.identity = None
     say(SIMULATED)
-    raise typer.Exit(show_ui(cli, Target("sandbox"), {"sandbox": {"url": "", **sandbox.given}}))
+    backend = "sandbox"
+    if market:
+        backend = ",".join(f"sandbox-{name}" for name in market.split(","))
+    raise typer.Exit(show_ui(cli, Target(backend), {"sandbox": {"url": "", **sandbox.given}}))

@@ -11,7 +11,7 @@ from gdl.cli.options import JsonOption
 from gdl.cli.output import Output, say
 from gdl.cli.runtime import Cli, guarded, load_settings
 from gdl.domain import clock
-from gdl.domain.ledger import SIMULATED_BACKEND
+from gdl.domain.ledger import is_simulated
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -140,7 +140,7 @@ def _cells(one: LedgerEntry, account: LedgerAccount | None) -> tuple[Any, ...]:
         "" if one.service_at is None else _time(one.service_at),
         one.kind.value.replace("_", " "),
         one.session_id or "",
-        one.provider + (", simulated" if one.backend == SIMULATED_BACKEND else ""),
+        one.provider + (", simulated" if is_simulated(one.backend) else ""),
         hourly(one.price),
         cost,
         one.evidence,

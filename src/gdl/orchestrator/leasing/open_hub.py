@@ -5,19 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gdl.domain import clock
+from gdl.domain.ledger import is_simulated
 from gdl.hub.lookup import Hub
 from gdl.settings import Settings
 
 if TYPE_CHECKING:
     import httpx
 
-SIMULATED = "sandbox"
-"""The backend whose market is simulated, its hub included."""
-
 
 def open_hub(settings: Settings) -> Hub:
     """To be closed. Whoever names a hub of their own gets that one on every market."""
-    simulated = _simulated if settings.backend == SIMULATED else None
+    simulated = _simulated if is_simulated(settings.backends[0]) else None
     return Hub(settings, clock.now, simulated=simulated)
 
 

@@ -1,0 +1,21 @@
+"""How the registry knows the `sandbox-vastai` backend."""
+
+from __future__ import annotations
+
+from gdl.backends.base import Backend, BackendContext, BackendEntry
+from gdl.backends.sandbox.entry import with_scenario
+from gdl.domain.backend import BackendSource
+
+
+def _create(context: BackendContext) -> Backend:
+    from gdl.backends.sandbox.markets import SimulatedVastai
+
+    return SimulatedVastai(with_scenario(context))
+
+
+async def _discover(context: BackendContext) -> BackendSource:
+    words = "a simulated marketplace: nothing is rented, nothing costs"
+    return BackendSource("sandbox-vastai", True, "Vast.ai (simulated)", words)
+
+
+ENTRY = BackendEntry(_create, _discover, frozenset({"scenario"}))
