@@ -206,8 +206,7 @@ StandInOption = Annotated[
     typer.Option(
         "--market",
         metavar="NAMES",
-        help="Stand in for these marketplaces, thousands of hosts with the faults of real ones: "
-        "vastai, runpod, or vastai,runpod.",
+        help="Stand in for these marketplaces of many hosts: vastai, runpod, or vastai,runpod.",
         callback=_stand_ins,
         show_default=False,
     ),
