@@ -480,6 +480,7 @@ async def test_another_accounts_key_proves_nothing(stand_in: MarketStandIn, tmp_
         for ask in (
             theirs.absent(ident, ""),
             theirs.absent("", LABEL),
+            theirs.labelled(LABEL),
             theirs.session(ident),
             theirs.release(ident),
         ):

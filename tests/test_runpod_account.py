@@ -154,6 +154,7 @@ async def test_another_accounts_key_proves_no_absence(runpod: FakeRunpod) -> Non
     for ask in (
         lambda: other.absent(pod, "gdl-one"),
         lambda: other.absent("", "gdl-one"),
+        lambda: other.labelled("gdl-one"),
         lambda: other.session(pod),
         lambda: other.release(pod),
     ):
@@ -161,6 +162,7 @@ async def test_another_accounts_key_proves_no_absence(runpod: FakeRunpod) -> Non
             await ask()
     # What this program did not rent is another matter.
     assert await other.absent("gone", "gdl-two")
+    assert await other.labelled("gdl-two") == ()
     runpod.pods = theirs
     await runpod.backend().release(pod)
     assert await runpod.backend().absent(pod, "gdl-one")

@@ -169,7 +169,11 @@ class RunpodBackend:
         return tuple(sorted(found, key=lambda s: s.created_at or began, reverse=True))
 
     async def labelled(self, label: str) -> Sequence[Session]:
-        return tuple(self._session(pod) for pod in await self._pods() if pod.name == label)
+        found = tuple(self._session(pod) for pod in await self._pods() if pod.name == label)
+        if not found:
+            # Another account's list would say that the request made nothing.
+            await self._accounts.check("", label, self._own_account)
+        return found
 
     async def absent(self, session_id: str, label: str = "") -> bool:
         """By the whole list, and by the pod's own address: both must be without it. One that is

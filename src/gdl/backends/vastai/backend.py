@@ -236,6 +236,9 @@ class VastaiBackend:
         """Those of that label. They are given the key of the request where this process sent it:
         nobody has heard its answer."""
         found = [s for s in await self.sessions() if label and s.label == label]
+        if not found:
+            # Another account's list would say that the request made nothing.
+            await self._accounts.check("", label, self._own_account)
         key = self._public_keys.get(label, "")
         for session in found:
             try:
