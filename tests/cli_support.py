@@ -171,6 +171,7 @@ class Scripted:
     spent: SpendingReport | None = None
     spec: DeploymentSpec | None = None
     backend_name: str = "shopper"
+    away: dict[str, str] = field(default_factory=dict)
     keeps: bool = True
     simulated: bool = False
     history: list[Recorded] = field(default_factory=list)
@@ -212,6 +213,10 @@ class ScriptedMarket:
 
     def __init__(self, o: Scripted) -> None:
         self._o = o
+
+    @property
+    def away(self) -> dict[str, str]:
+        return self._o.away
 
     async def offers(self, query: OfferQuery) -> Sequence[RankedOffer]:
         self._o.call("offers")
@@ -309,6 +314,10 @@ class ScriptedSessions:
 
     def __init__(self, o: Scripted) -> None:
         self._o = o
+
+    @property
+    def away(self) -> dict[str, str]:
+        return self._o.away
 
     async def rows(self) -> Sequence[SessionRow]:
         self._o.call("sessions")

@@ -136,8 +136,8 @@ class FakeMarket:
 
     async def check(self) -> Sequence[Finding]:
         if self.away:
-            return [Finding("fail", self.name, f"nothing answers at {self.name}")]
-        return [Finding("ok", self.name, "answers")]
+            return [Finding(self.name, "fail", f"nothing answers at {self.name}")]
+        return [Finding(self.name, "ok", "answers")]
 
     async def aclose(self) -> None:
         await asyncio.sleep(0)

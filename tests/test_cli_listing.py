@@ -50,6 +50,8 @@ def objects(text: str) -> list[dict[str, object]]:
         (("deploy", "m", "--max-attempts", "0"), "--max-attempts"),
         (("deploy", "m", "--destroy", "--keep"), "--keep"),
         (("--backend", "nosuch", "offers"), "nosuch"),
+        (("--backend", "local,runpd", "offers"), "did you mean runpod?"),
+        (("--backend", "local,", "offers"), "unknown backend (empty)"),
         (("offers", "--max-price", "cheap"), "--max-price"),
         (("extend", "x", "0"), "HOURS"),
         (("nosuch",), "nosuch"),
@@ -121,6 +123,20 @@ def test_sessions_show_price_and_time_left(
     assert gdl(scripted, "sessions", "--json") == 0
     (answer,) = objects(capsys.readouterr().out)
     assert (answer["id"], answer["billing"], answer["ours"]) == ("sess-1", "active", True)
+
+
+def test_several_backends_are_told_apart_and_one_that_is_away_is_said(
+    scripted: Scripted, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scripted.backend_name = "shopper,vastai"
+    scripted.away = {"vastai": "nothing answers at console.vast.ai"}
+    for command, market in (("sessions", "shopper"), ("offers", "")):
+        assert gdl(scripted, command) == 0
+        out, err = capsys.readouterr()
+        assert err == "warning: vastai is away: nothing answers at console.vast.ai\n"
+        if market:
+            heading, row = out.splitlines()
+            assert (heading.split()[0], row.split()[0]) == ("MARKET", market)
 
 
 def test_the_other_lists(scripted: Scripted, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tomllib
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -33,6 +34,7 @@ from tui_pilot import SIZE, caught_up, choose, ended, loaded, screen_text, selec
 from tui_support import (
     ENDPOINT,
     KEY_FILE,
+    OFFERS,
     SPEC,
     START,
     ScriptedDeployments,
@@ -179,6 +181,27 @@ async def test_excludes_a_provider_and_brings_it_back() -> None:
         await pilot.press("u")
         await until(pilot, lambda: orchestrator.queries[-1].exclude_providers == ())
         await until(pilot, lambda: "provider vastai" not in screen_text(app))
+
+
+async def test_a_host_is_excluded_where_a_marketplace_has_thousands() -> None:
+    there = replace(OFFERS[0], provider="vastai", backend="vastai", host_id="h7")
+    app, orchestrator = make_app(ScriptedOrchestrator(offers=[there]))
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        await pilot.press("x")
+        await until(pilot, lambda: ("exclude", "host", "h7") in orchestrator.calls)
+        await until(pilot, lambda: "host excluded by you" in screen_text(app))
+
+
+async def test_the_header_names_all_backends_and_which_is_away() -> None:
+    made = ScriptedOrchestrator()
+    made.backend_name = "vastai,runpod"
+    app, orchestrator = make_app(made)
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        assert "vastai, runpod" in screen_text(app)
+        orchestrator.away = {"vastai": "nothing answers"}
+        await until(pilot, lambda: "vastai away, runpod" in screen_text(app))
 
 
 async def test_a_remembered_exclusion_is_cleared_on_its_row() -> None:

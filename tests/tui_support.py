@@ -193,6 +193,7 @@ class ScriptedOrchestrator:
         self.told: list[PastDeployment] = []
         self.spent: dict[Period, SpendingReport] = {}
         self.credit: dict[str, Balance] = {}
+        self.away: dict[str, str] = {}
         self.speeds: dict[tuple[str, int], float] = {}
         self.charged: dict[str, Charged] = {}
         """What earlier sessions were charged, by provider."""
@@ -243,6 +244,10 @@ class ScriptedMarket:
         lookup = ModelLookup(Hub(o.settings, o.clock))
         self._index = ModelIndex(o.engine, lookup, o.settings)
 
+    @property
+    def away(self) -> Mapping[str, str]:
+        return self._o.away
+
     async def offers(self, query: OfferQuery) -> Sequence[RankedOffer]:
         self._o.queries.append(query)
         if self._o.gate is not None:
@@ -285,7 +290,7 @@ class ScriptedMarket:
             return SizedModel(None, 0)
         return replace(told, allocation=self._index.allocation(query, gpu)) if gpu else told
 
-    async def exclude(self, kind: str, key: str, reason: str = "") -> Exclusion:
+    async def exclude(self, kind: str, key: str, reason: str = "", backend: str = "") -> Exclusion:
         self._o.calls.append(("exclude", kind, key))
         made = Exclusion(kind, key, reason or f"{kind} excluded by you", START, scope="user")
         self._o.left_out.append(made)
@@ -403,6 +408,10 @@ class ScriptedSessions:
 
     def __init__(self, o: ScriptedOrchestrator) -> None:
         self._o = o
+
+    @property
+    def away(self) -> Mapping[str, str]:
+        return self._o.away
 
     async def rows(self) -> Sequence[SessionRow]:
         if self._o.error is not None:

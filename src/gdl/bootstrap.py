@@ -94,19 +94,19 @@ async def open_orchestrator(
         for name, entry in zip(settings.backends, entries, strict=True):
             ours = [r for r in rentals if r.backend == name and r.open]
             made.append(entry.create(BackendContext(settings, consumer_id, options or {}, ours)))
+        orchestrator = Orchestrator(
+            settings=settings,
+            backends=made,
+            engines=engines.get,
+            journal=journal,
+            hub=open_hub(settings),
+            consumer_id=consumer_id,
+        )
     except BaseException:
         for backend in made:
             await backend.aclose()
         await journal.aclose()
         raise
-    orchestrator = Orchestrator(
-        settings=settings,
-        backends=made,
-        engines=engines.get,
-        journal=journal,
-        hub=open_hub(settings),
-        consumer_id=consumer_id,
-    )
     try:
         yield orchestrator
     finally:

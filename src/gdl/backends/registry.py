@@ -68,6 +68,13 @@ def create(name: str, context: BackendContext) -> Backend:
     return entry(name).create(context)
 
 
+def options_of(backends: str) -> frozenset[str]:
+    """What can be given for this run alone to one of these backends, which are separated by commas.
+    Raises as `entry`."""
+    each = (entry(name.strip()).options for name in backends.split(","))
+    return frozenset[str]().union(*each)
+
+
 def taking(option: str) -> str | None:
     """The built-in backend that reads this option."""
     return next((name for name in _BUILT_IN if option in entry(name).options), None)

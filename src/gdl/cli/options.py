@@ -20,9 +20,9 @@ BackendOption = Annotated[
     str | None,
     typer.Option(
         "--backend",
-        metavar="NAME",
-        help="Who lists and rents the machines: shopper, runpod, ssh, local, sandbox, or one that "
-        "another package brings.",
+        metavar="NAME[,NAME]",
+        help="Who lists and rents the machines: vastai, runpod, shopper, ssh, local, sandbox, one "
+        "that another package brings, or several of them, as in vastai,runpod.",
         show_default=False,
         autocompletion=backend_names,
     ),

@@ -9,7 +9,7 @@ import os
 import shutil
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from gdl.cli import exit_codes
@@ -123,6 +123,14 @@ def say(text: str) -> None:
     with contextlib.suppress(OSError, ValueError):
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
+
+
+def say_away(away: Mapping[str, str]) -> None:
+    """Backends that do not answer while others do, on stderr."""
+    from gdl.presentation.lines import plain
+
+    for name, why in away.items():
+        say(f"warning: {plain(name, 40)} is away: {plain(why, 300)}")
 
 
 def coloured() -> bool:

@@ -104,7 +104,7 @@ def load_settings(
     # An empty one is a mistake to be told, not a wish for another backend.
     if "host" in options:
         taking = registry.taking("host")
-        if backend is not None and "host" not in registry.entry(backend).options:
+        if backend is not None and "host" not in registry.options_of(backend):
             raise UsageError(
                 f"--host names a machine of the {taking} backend, not of {backend}",
                 f"use --backend {taking}",
@@ -115,8 +115,8 @@ def load_settings(
     )
     if "backend" not in settings.model_fields_set and (at_hand := registry.at_hand(settings)):
         settings = settings.model_copy(update={"backend": ",".join(at_hand)})
-    entry = registry.entry(settings.backend)
-    if "scenario" in options and "scenario" not in entry.options:
+    known = registry.options_of(settings.backend)
+    if "scenario" in options and "scenario" not in known:
         raise UsageError(
             f"--scenario is for simulated machines, not for the {settings.backend} backend",
             f"use --backend {registry.taking('scenario')}",

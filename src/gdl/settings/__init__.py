@@ -142,7 +142,7 @@ class Settings(BaseSettings):
         names = [name.strip() for name in value.split(",")]
         return ",".join(dict.fromkeys(names))
 
-    @cached_property
+    @property
     def backends(self) -> tuple[str, ...]:
         """The names in `backend`."""
         return tuple(self.backend.split(","))

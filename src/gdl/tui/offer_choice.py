@@ -82,5 +82,10 @@ def remembered_key(ranked: RankedOffer) -> str | None:
     """The key under which the exclusion of an offer is remembered, beyond one deployment; None
     when it is no such one."""
     offer = ranked.offer
-    keys = {"offer": offer.id, "machine": offer.machine_id, "provider": offer.provider}
+    keys = {
+        "offer": offer.id,
+        "machine": offer.machine_id,
+        "host": offer.host_id,
+        "provider": offer.provider,
+    }
     return keys.get(ranked.exclusion or "")

@@ -15,7 +15,7 @@ from gdl.cli.runtime import Cli, Session, execute
 if TYPE_CHECKING:
     from gdl.domain.offers import Exclusion
 
-Kind = Literal["provider", "machine", "offer"]
+Kind = Literal["provider", "host", "machine", "offer"]
 
 
 def exclusions(context: typer.Context, target: Target, as_json: JsonOption = False) -> None:
@@ -30,8 +30,12 @@ def exclusions(context: typer.Context, target: Target, as_json: JsonOption = Fal
             for exclusion in found:
                 session.output.json(exclusion)
         elif found:
-            headings = ("KIND", "KEY", "UNTIL", "REASON")
-            session.output.table(headings, [_cells(exclusion) for exclusion in found])
+            headings: tuple[str, ...] = ("KIND", "KEY", "UNTIL", "REASON")
+            cells = [_cells(exclusion) for exclusion in found]
+            if "," in session.orchestrator.backend_name:
+                headings = ("MARKET", *headings)
+                cells = [(x.backend, *c) for x, c in zip(found, cells, strict=True)]
+            session.output.table(headings, cells)
         else:
             say("nothing is excluded")
         return exit_codes.OK
@@ -49,13 +53,13 @@ def clear(
     *,
     key: Annotated[
         str | None,
-        typer.Argument(metavar="KEY", help="Provider, machine or offer.", show_default=False),
+        typer.Argument(metavar="KEY", help="Provider, host, machine or offer.", show_default=False),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
     target: Target,
     as_json: JsonOption = False,
 ) -> NoReturn:
-    """Include a provider, machine or offer again, or all of them."""
+    """Include a provider, host, machine or offer again, or all of them."""
     if (key is None) != everything:
         raise typer.BadParameter("name a KEY, or say --all")
 
@@ -73,13 +77,13 @@ def clear(
 def add(
     cli: Cli,
     *,
-    kind: Annotated[Kind, typer.Argument(metavar="KIND", help="provider, machine or offer.")],
+    kind: Annotated[Kind, typer.Argument(metavar="KIND", help="provider, host, machine or offer.")],
     key: Annotated[str, typer.Argument(metavar="KEY", help="Its name or id.", show_default=False)],
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why.")] = "",
     target: Target,
     as_json: JsonOption = False,
 ) -> NoReturn:
-    """Exclude a provider, machine or offer until that is cleared."""
+    """Exclude a provider, host, machine or offer, on all backends in use, until that is cleared."""
 
     async def body(session: Session) -> int:
         from gdl.presentation.lines import plain

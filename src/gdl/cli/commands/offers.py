@@ -26,7 +26,7 @@ from gdl.cli.options import (
     check_bid,
     engine_flags,
 )
-from gdl.cli.output import say
+from gdl.cli.output import say, say_away
 from gdl.cli.runtime import Cli, Session, execute
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ def offers(
 
         query = replace(wanted.query, max_price=session.settings.max_price)
         ranked = await session.orchestrator.market.offers(query)
+        say_away(session.orchestrator.market.away)
         if as_json:
             for row in ranked:
                 session.output.json(_plain(row))

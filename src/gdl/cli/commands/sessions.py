@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from gdl.cli import exit_codes
 from gdl.cli.options import JsonOption, MachineTarget
-from gdl.cli.output import say
+from gdl.cli.output import say, say_away
 from gdl.cli.runtime import Cli, Session, execute
 from gdl.domain import clock
 
@@ -29,12 +29,18 @@ def sessions(cli: Cli, target: MachineTarget, as_json: JsonOption = False) -> No
         from gdl.presentation.lines import plain
 
         rows = await session.orchestrator.sessions.rows()
+        say_away(session.orchestrator.sessions.away)
         if as_json:
             for row in rows:
                 session.output.json(session_to_plain(row))
         elif rows:
             now = clock.now()
-            session.output.table(_HEADINGS, [_cells(row, now) for row in rows])
+            several = "," in session.orchestrator.backend_name
+            headings = ("MARKET", *_HEADINGS) if several else _HEADINGS
+            cells = [_cells(row, now) for row in rows]
+            if several:
+                cells = [(r.session.backend, *c) for r, c in zip(rows, cells, strict=True)]
+            session.output.table(headings, cells)
             for row in rows:
                 if row.doubt:
                     say(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Protocol
 
 from gdl.domain.money import CostReport
@@ -12,6 +12,11 @@ from gdl.orchestrator.api.model_views import ModelRow, ModelVariant, SizedModel
 
 class Market(Protocol):
     """What could be rented, for which model, and from whom never again."""
+
+    @property
+    def away(self) -> Mapping[str, str]:
+        """The backends that did not answer when offers were last asked for, and why."""
+        ...
 
     async def offers(self, query: OfferQuery) -> Sequence[RankedOffer]:
         """Fresh offers, ranked: suitable ones first and cheapest first, excluded ones last."""
@@ -45,8 +50,9 @@ class Market(Protocol):
         """Those in force for coming deployments, newest first."""
         ...
 
-    async def exclude(self, kind: str, key: str, reason: str = "") -> Exclusion:
-        """Exclude a provider, machine or offer until that is cleared. kind: those three words."""
+    async def exclude(self, kind: str, key: str, reason: str = "", backend: str = "") -> Exclusion:
+        """Exclude a provider, host, machine or offer until that is cleared. kind: those four words.
+        backend: whose, "" for all in use."""
         ...
 
     async def clear_exclusions(self, key: str | None = None) -> int:

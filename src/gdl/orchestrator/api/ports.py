@@ -102,6 +102,12 @@ class Resumption(Protocol):
 class Sessions(Protocol):
     """What is rented, in whichever process it was."""
 
+    @property
+    def away(self) -> Mapping[str, str]:
+        """The backends that did not answer when sessions were last asked for, and why: what the
+        journal knows of them is listed."""
+        ...
+
     async def rows(self) -> Sequence[SessionRow]:
         """Everything this consumer has rented, then what only our journal knows."""
         ...
@@ -269,12 +275,13 @@ class OrchestratorApi(Protocol):
     """The eight ports, and what is to be known of the backend behind them."""
 
     backend_name: str
+    """As in the settings; several are separated by commas."""
     keeps: bool
-    """Whether machines can go on serving when this program ends."""
+    """Whether machines of any backend can go on serving when this program ends."""
     publishes: bool
-    """Whether the backend takes benchmarks for others to see."""
+    """Whether any backend takes benchmarks for others to see."""
     simulated: bool
-    """Whether the backend's machines are made up."""
+    """Whether the machines are made up."""
 
     @property
     def market(self) -> Market: ...

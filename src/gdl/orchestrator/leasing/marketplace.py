@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cache
@@ -67,6 +67,10 @@ class Marketplace:
     @property
     def _index(self) -> ModelIndex:
         return self._indexes(self._settings.engine.name)
+
+    @property
+    def away(self) -> Mapping[str, str]:
+        return self._markets.away
 
     # -- offers and models -----------------------------------------------------------------------
 

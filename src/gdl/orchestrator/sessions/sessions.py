@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime
@@ -56,6 +56,10 @@ class RentedSessions:
         self._tunnels = tunnels
         self._public_urls = public_urls
         self._clock = clock
+
+    @property
+    def away(self) -> Mapping[str, str]:
+        return self._lookup.away
 
     async def rows(self) -> list[SessionRow]:
         tunnels = {row.session_id: row.endpoint for row in await self._tunnels.rows()}

@@ -60,6 +60,8 @@ class GdlScreen(Screen[None]):
         while the app takes its widgets down."""
         if self.drawable:
             self.query_one(CostBar).show(self.context.store.bills(self.now), self.now)
+            there = self.context.orchestrator
+            self.query_one(TopBar).show({*there.market.away, *there.sessions.away})
             self.refresh_view()
 
     def on_mount(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gdl.domain.errors import GdlError, UsageError
-from gdl.domain.offers import OfferQuery, RankedOffer
+from gdl.domain.offers import Offer, OfferQuery, RankedOffer
 from gdl.domain.spec import ConfirmedOffer, DeploymentSpec
 from gdl.presentation.words import plural
 from gdl.tui.context import AppContext
@@ -55,24 +55,38 @@ async def choose_model(context: AppContext, choice: OfferChoice) -> bool:
 
 
 async def exclude(context: AppContext, choice: OfferChoice, selected: RankedOffer | None) -> bool:
-    """The marked offers until somebody includes them again, or the selected offer's provider for
-    this run; whether something is excluded now that was not before."""
+    """The marked offers until somebody includes them again, or who runs the selected one: its host
+    likewise where a marketplace tells it, as that has thousands; else its provider for this run.
+    Whether something is excluded now that was not before."""
     if marked := choice.marked:
-        return await _exclude_offers(context, [ranked.offer.id for ranked in marked])
+        return await _exclude_offers(context, [ranked.offer for ranked in marked])
+    if selected is not None and selected.offer.host_id is not None:
+        return await _exclude_host(context, selected.offer)
     if selected is None or not choice.exclude_provider(selected.offer.provider):
         return False
     context.say(f"{selected.offer.provider} is excluded · u includes it")
     return True
 
 
-async def _exclude_offers(context: AppContext, ids: Sequence[str]) -> bool:
+async def _exclude_host(context: AppContext, offer: Offer) -> bool:
+    host = offer.host_id or ""
     try:
-        for ident in ids:
-            await context.orchestrator.market.exclude("offer", ident)
+        await context.orchestrator.market.exclude("host", host, backend=offer.backend)
     except GdlError as error:
         context.report(error)
         return False
-    context.say(f"{plural(len(ids), 'offer')} excluded · u on a row includes it")
+    context.say(f"host {host} of {offer.provider} is excluded · u on a row includes it")
+    return True
+
+
+async def _exclude_offers(context: AppContext, offers: Sequence[Offer]) -> bool:
+    try:
+        for each in offers:
+            await context.orchestrator.market.exclude("offer", each.id, backend=each.backend)
+    except GdlError as error:
+        context.report(error)
+        return False
+    context.say(f"{plural(len(offers), 'offer')} excluded · u on a row includes it")
     return True
 
 

@@ -29,7 +29,7 @@ from gdl.tui.widgets.live_text import LiveText
 from gdl.tui.widgets.offer_rows import COLUMNS, details, row
 
 REFRESH_EVERY_S = 60.0
-REMEMBERED = ("offer", "machine", "provider")
+REMEMBERED = ("offer", "machine", "host", "provider")
 """Exclusions of these that may outlive a deployment."""
 
 

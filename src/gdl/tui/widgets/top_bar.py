@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
@@ -27,18 +29,34 @@ class ScreenTab(Static):
 
 
 class TopBar(Horizontal):
-    """Screens on the left, backend and read-only notice on the right."""
+    """Screens on the left, backends and read-only notice on the right."""
 
     def __init__(self, mode: str, backend: str, *, read_only: bool) -> None:
         super().__init__()
-        self._mode, self._backend, self._read_only = mode, backend, read_only
+        self._mode, self._read_only = mode, read_only
+        self._backends = backend.split(",")
+        self._shown: frozenset[str] = frozenset()
 
     def compose(self) -> ComposeResult:
         for entry in MAIN_SCREENS:
             yield ScreenTab(entry, active=entry.name == self._mode)
+        yield Static(self._where(), id="where")
+
+    def show(self, away: Collection[str]) -> None:
+        """Say which backends do not answer."""
+        now = frozenset(away)
+        if now != self._shown:
+            self._shown = now
+            self.query_one("#where", Static).update(self._where())
+
+    def _where(self) -> Text:
         text = Text(no_wrap=True, overflow="ellipsis", justify="right")
         if self._read_only:
             text.append("read-only", "bold")
             text.append(" · ")
-        text.append(plain(self._backend, 20))
-        yield Static(text, id="where")
+        for number, name in enumerate(self._backends):
+            text.append(", " if number else "")
+            text.append(plain(name, 20))
+            if name in self._shown and len(self._backends) > 1:
+                text.append(" away", "bold red")
+        return text
