@@ -13,7 +13,7 @@ from fake_market import FakeMarket, offer
 from gdl.domain import events as ev
 from gdl.domain.errors import BackendRefused, MachineError, RentAmbiguous
 from gdl.domain.phase import Billing
-from gdl.domain.session import RentRequest, SessionStatus
+from gdl.domain.session import RentAnswer, RentRequest, SessionStatus
 from gdl.journal.store import DeploymentRow
 from gdl.keyring.ssh_keys import public_part
 
@@ -68,6 +68,25 @@ async def test_request_that_made_nothing_is_not_made_twice_on_one_offer(tmp_path
         events = await deployed(orchestrator, spec("vastai"))
     assert last(events).outcome == "released"
     assert [r.offer.id for r in there.requests] == ["a1", "a2"]
+    assert there.rented == {}
+
+
+async def test_a_price_that_the_rent_answer_did_not_tell_is_held_to_the_offers(
+    tmp_path: Path,
+) -> None:
+    class Untold(FakeMarket):
+        async def rent(self, request: RentRequest) -> RentAnswer:
+            made = (await super().rent(request)).session
+            self.rented[made.id] = replace(made, price_per_hour=0.9)
+            waiting = replace(made, status=SessionStatus.PROVISIONING, ssh=None, price_per_hour=0.0)
+            return RentAnswer(waiting)
+
+    there = Untold("vastai", offer("a1", "vastai"))
+    async with quick_orchestrator(tmp_path, on=there) as orchestrator:
+        events = await deployed(orchestrator, spec("vastai"))
+    assert last(events).outcome == "failed" and last(events).billing is Billing.RELEASED
+    (attempt,) = last(events).attempts
+    assert attempt.reason == "the machine costs $0.900/h, its offer said $0.300/h"
     assert there.rented == {}
 
 

@@ -252,12 +252,7 @@ class Renter:
                 session.expires_at,
             )
         )
-        price = session.price_per_hour
-        if dearer(price, offered):
-            raise MachineError(
-                f"the machine costs {hourly(price)}, its offer said {hourly(offered)}",
-                "that was not agreed to, and it is released",
-            )
+        refuse_dearer(session, offered)
         return rented
 
     async def _remember(self, deployment: Deployment, rental: Rental) -> None:
@@ -286,6 +281,17 @@ class Renter:
         if not self._backend.traits.bills or isinstance(self._backend, FindsByLabel):
             return set()
         return {session.id for session in await self._backend.sessions()}
+
+
+def refuse_dearer(session: Session, offered: float) -> None:
+    """Raises MachineError for a machine that costs more dollars an hour than its offer said. One
+    whose price is not told (yet) passes."""
+    price = session.price_per_hour
+    if dearer(price, offered):
+        raise MachineError(
+            f"the machine costs {hourly(price)}, its offer said {hourly(offered)}",
+            "that was not agreed to, and it is released",
+        )
 
 
 def _given_up(error: BackendError, offer: Offer) -> GdlError:

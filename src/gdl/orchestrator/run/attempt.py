@@ -31,7 +31,7 @@ from gdl.orchestrator.endpoint import health_watch, served_endpoint
 from gdl.orchestrator.endpoint.measurements import Measurements
 from gdl.orchestrator.endpoint.unpublish import unpublish
 from gdl.orchestrator.leasing.blame import blame_for
-from gdl.orchestrator.leasing.renting import Renter
+from gdl.orchestrator.leasing.renting import Renter, refuse_dearer
 from gdl.orchestrator.leasing.requirements import as_planned
 from gdl.orchestrator.machine import install, preflight
 from gdl.orchestrator.machine.connection import Machine
@@ -90,6 +90,8 @@ class Attempt:
         await dep.enter(Phase.RENTING, f"{offer.gpu_name} at {hourly(offer.price_per_hour)}{until}")
         rented = await self.renter.rent(dep, offer)
         session = await self.renter.monitor.wait_running(dep, rented.session)
+        # The answer to the rent request may have told no price.
+        refuse_dearer(session, offer.price_per_hour)
         await self.while_it_lives(self.set_up(session))
         await self.while_it_lives(self.benchmark_if_wanted())
 
