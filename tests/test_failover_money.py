@@ -461,7 +461,7 @@ async def test_a_cancel_while_a_defect_is_written_down_still_gives_back(
             self.go_on.wait(20)
 
     slow = Slow()
-    monkeypatch.setattr("gdl.orchestrator.run.deployment_task._write_text", slow)
+    monkeypatch.setattr("gdl.orchestrator.run.internal_error._write", slow)
     async with quick_orchestrator(tmp_path, shopper.url, fate=breaks) as orchestrator:
         ident = await orchestrator.deployments.deploy(spec())
         async with asyncio.timeout(20):

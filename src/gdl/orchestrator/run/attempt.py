@@ -90,7 +90,6 @@ class Attempt:
         await dep.enter(Phase.RENTING, f"{offer.gpu_name} at {hourly(offer.price_per_hour)}{until}")
         rented = await self.renter.rent(dep, offer)
         session = await self.renter.monitor.wait_running(dep, rented.session)
-        # The answer to the rent request may have told no price.
         refuse_dearer(session, offer.price_per_hour)
         await self.while_it_lives(self.set_up(session))
         await self.while_it_lives(self.benchmark_if_wanted())
