@@ -110,6 +110,8 @@ class SpecFields(TypedDict, total=False):
     include_providers: tuple[str, ...]
     confirmed: tuple[ConfirmedOffer, ...]
     max_spend: float | None
+    idle_minutes: float | None
+    unseen_hours: float | None
 
 
 def spec(

@@ -48,18 +48,17 @@ def test_the_cap_is_told_as_the_cause_of_an_end_after_it() -> None:
     assert ended_by_guard(CAPPED, at("16:30")) is None, "it cannot have been the guard"
 
 
-def test_what_was_charged_tells_when_it_ended() -> None:
+def test_requests_after_the_last_look_may_have_put_the_end_off() -> None:
     idle = replace(CAPPED, idle_minutes=30, seen_at=at("15:00"), idle_s=600)
-    early = ended_by_guard(idle, at("22:00"), until=at("15:05"))
-    assert early is None, "it ended before anything was due"
-    ended = ended_by_guard(idle, at("22:00"), until=at("15:50"))
-    assert ended is not None
+    assert ended_by_guard(idle, at("15:10")) is None, "it ended before anything was due"
+    ended = ended_by_guard(idle, at("22:00"))
+    assert ended is not None and (ended.ended, ended.ended_at) == ("idle", at("15:20"))
     assert end_words(ended) == (
-        "the guard ended it at 15:50 UTC: no request for 30 min, $0.70 spent"
+        "the guard ended it at 15:20 UTC or later: no request for 30 min, at least $0.52 spent"
     )
-    # Without charges, the earliest possible time is told.
-    known = ended_by_guard(idle, at("22:00"))
-    assert known is not None and (known.ended, known.ended_at) == ("idle", at("15:20"))
+    # Nothing that was on the machine of one's own cost anything.
+    server = Guard("server", SINCE, idle_minutes=30, ended="idle", ended_at=at("15:20"))
+    assert end_words(server) == ("the guard stopped the server at 15:20 UTC: no request for 30 min")
 
 
 def test_nobody_connected_for_hours() -> None:

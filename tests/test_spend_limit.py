@@ -111,9 +111,10 @@ async def test_whoever_goes_on_with_the_machine_goes_on_with_the_limit(
     assert end.outcome == "serving" and len(end.attempts) == 2
     journal = await Journal.open(tmp_path / "journal.sqlite")
     rental = next(r for r in await journal.rentals() if r.session_id == end.session_id)
-    limit, before = await spending.carried_over(journal, rental, datetime.now(UTC))
+    limits = await spending.carried_over(journal, rental, datetime.now(UTC))
     await journal.aclose()
-    assert limit == 1.0 and before == pytest.approx(end.attempts[0].cost, abs=1e-4)
+    assert limits["max_spend"] == 1.0
+    assert limits["spent_before"] == pytest.approx(end.attempts[0].cost, abs=1e-4)
 
 
 async def test_without_a_limit_nothing_ends(tmp_path: Path, shopper: FakeShopper) -> None:

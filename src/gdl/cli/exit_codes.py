@@ -63,6 +63,7 @@ BY_KIND: dict[str, int] = {
     "cancelled": CANCELLED,
     "release_unconfirmed": STILL_BILLING,
     "spend_limit": SPEND_LIMIT,
+    "guard_ended": SPEND_LIMIT,
 }
 """Error kinds as `gdl.domain.errors` names them; an unknown one is an internal error."""
 

@@ -165,6 +165,34 @@ WebhookOption = Annotated[
 ]
 
 
+IdleOption = Annotated[
+    float | None,
+    typer.Option(
+        "--idle",
+        metavar="MINUTES",
+        min=1,
+        help="End the machine after so many minutes without a request, also while this computer is "
+        "off.",
+    ),
+]
+UnseenOption = Annotated[
+    float | None,
+    typer.Option(
+        "--unseen",
+        metavar="HOURS",
+        min=0.02,
+        help="End the machine after so many hours in which no gdl-tui was connected to it.",
+    ),
+]
+
+
+def guard_flags(idle: float | None, unseen: float | None) -> dict[str, Any]:
+    """What these options set."""
+    told = {"idle_minutes": idle, "unseen_hours": unseen}
+    told = {name: value for name, value in told.items() if value is not None}
+    return {"guard": told} if told else {}
+
+
 def webhook_flags(url: str | None) -> dict[str, Any]:
     """The settings of that option."""
     return {} if url is None else {"notify": {"webhook": url}}

@@ -271,7 +271,7 @@ def _change_billing(
     attempt = state.attempt
     released = event.billing in (Billing.RELEASED, Billing.NONE)
     if released and attempt is not None and attempt.rented_at is not None:
-        return _update(state, released_at=at)
+        return _update(state, released_at=event.ended_at or at)
     return state
 
 

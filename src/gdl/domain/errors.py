@@ -249,6 +249,12 @@ class SpendLimitReached(GdlError):
     kind = "spend_limit"
 
 
+class GuardEnded(SpendLimitReached):
+    """The guard on the machine has ended it, as it was told to."""
+
+    kind = "guard_ended"
+
+
 def of_kind(kind: str, message: str, hint: str) -> GdlError:
     """The error that an event tells of, as far as it can be told."""
     plain = (
@@ -271,6 +277,7 @@ def of_kind(kind: str, message: str, hint: str) -> GdlError:
         Cancelled,
         ReleaseUnconfirmed,
         SpendLimitReached,
+        GuardEnded,
     )
     for each in plain:
         if each.kind == kind:

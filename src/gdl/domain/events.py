@@ -75,10 +75,13 @@ class PhaseChanged(Event):
 
 @dataclass(frozen=True, slots=True)
 class BillingChanged(Event):
+    """ended_at: when the machine ceased to cost, if that was before now."""
+
     attempt: int
     billing: Billing
     session_id: str | None = None
     detail: str = ""
+    ended_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,8 @@ class Guard:
     max_spend: dollars, of which spent_before went elsewhere; since, price: when the machine began
     to cost, and dollars an hour. idle_minutes: without a request; unseen_hours: without one of our
     programs connected. None: no such limit.
-    ref: what is to be revoked once the machine is gone.
+    method, url, key_variable: the request by which the machine ends itself, and what holds its key
+    there; see SelfRelease. ref: what is to be revoked once the machine is gone.
     installed: it was seen at work on the machine. seen_at: when it was last asked; idle_s: how long
     there had been no request then. survives: what starts it with the machine again, "" for nothing.
     ended: why it has ended the machine ("spend", "idle", "unseen"), "" while it has not. ended_at:
@@ -39,6 +40,9 @@ class Guard:
     spent_before: float = 0.0
     idle_minutes: float | None = None
     unseen_hours: float | None = None
+    method: str = ""
+    url: str = ""
+    key_variable: str = ""
     ref: str = ""
     installed: bool = False
     seen_at: datetime | None = None
@@ -135,18 +139,17 @@ def read_status(text: str) -> GuardStatus:
 _REASONS = ("spend", "idle", "unseen")
 
 
-def ended_by_guard(guard: Guard, now: datetime, until: datetime | None = None) -> Guard | None:
+def ended_by_guard(guard: Guard, now: datetime) -> Guard | None:
     """The guard of a machine that is gone without our asking, with why and when it has ended it;
-    None when it cannot have been the guard. until: when the marketplace's charges end, or None."""
+    None when it cannot have been the guard. What is due first has ended it: the time is exact, but
+    for requests that came after the last look. What marketplaces charge does not tell: that comes
+    late, and by the hour."""
     if not guard.installed or guard.ends != "machine":
         return None
-    end = until if until is not None else now
-    may_be = [(at, why) for at, why in guard.due() if at <= end + LATE]
+    may_be = [(at, why) for at, why in guard.due() if at <= now + LATE]
     if not may_be:
         return None
     at, why = may_be[0]
-    if until is not None and why != "spend":
-        at = max(at, until)
     return replace(guard, ended=why, ended_at=min(at, now))
 
 
@@ -160,11 +163,12 @@ def end_words(guard: Guard) -> str:
     what = "stopped the server" if guard.ends == "server" else "ended it"
     if guard.ended == "spend":
         return f"the guard {what} at {when}: {spent} spent"
-    why = (
-        f"no request for {_minutes(guard.idle_minutes)}"
-        if guard.ended == "idle"
-        else f"nobody connected for {_hours(guard.unseen_hours)}"
-    )
+    why = f"nobody connected for {_hours(guard.unseen_hours)}"
+    if guard.ended == "idle":
+        why = f"no request for {_minutes(guard.idle_minutes)}"
+        if guard.ends == "machine":
+            # Requests may have come after we looked last.
+            return f"the guard {what} at {when} or later: {why}, at least {spent} spent"
     money = f", {spent} spent" if guard.price > 0 else ""
     return f"the guard {what} at {when}: {why}{money}"
 

@@ -38,6 +38,8 @@ class DeploymentSpec:
     include_providers: included again as the deployment begins.
     max_spend: dollars that all attempts together may cost. spent_before: of these, what was spent
     before this deployment began, when it goes on with an earlier one's machine.
+    idle_minutes, unseen_hours: without a request, and without one of our programs connected, after
+    which a guard on the machine ends it; None: never.
     tools: the server parses calls of tools, where the model's are known. trust_remote_code: the
     model's own Python code may run on the machine; None: nobody was asked.
     """
@@ -61,5 +63,7 @@ class DeploymentSpec:
     include_providers: tuple[str, ...] = ()
     max_spend: float | None = None
     spent_before: float = 0.0
+    idle_minutes: float | None = None
+    unseen_hours: float | None = None
     tools: bool = True
     trust_remote_code: bool | None = None

@@ -101,6 +101,12 @@ CREATE TABLE IF NOT EXISTS public_endpoints (
     since      TEXT NOT NULL
 ) WITHOUT ROWID;
 
+-- What guards a rented machine; guard: as JSON.
+CREATE TABLE IF NOT EXISTS guards (
+    intent_id TEXT PRIMARY KEY,
+    guard     TEXT NOT NULL
+) WITHOUT ROWID;
+
 -- What happened to money; entries are added, and never changed. service_at: by the backend's clock.
 CREATE TABLE IF NOT EXISTS ledger (
     id            INTEGER PRIMARY KEY,

@@ -29,6 +29,7 @@ from pydantic_settings import (
 from gdl.domain.errors import UsageError
 from gdl.settings.sections import (
     Engine,
+    Guard,
     Hub,
     Install,
     Notify,
@@ -44,6 +45,7 @@ from gdl.settings.sections import (
 
 __all__ = [
     "Engine",
+    "Guard",
     "Hub",
     "Install",
     "Notify",
@@ -118,6 +120,7 @@ class Settings(BaseSettings):
     install: Install = Field(default_factory=Install)
     engine: Engine = Field(default_factory=Engine)
     hub: Hub = Field(default_factory=Hub)
+    guard: Guard = Field(default_factory=Guard)
     sandbox: Sandbox = Field(default_factory=Sandbox)
     vastai: Vastai = Field(default_factory=Vastai)
     runpod: Runpod = Field(default_factory=Runpod)

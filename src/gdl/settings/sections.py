@@ -179,6 +179,19 @@ class Sandbox(BaseModel):
         return checked_url(value) if value else value
 
 
+class Guard(BaseModel):
+    """What ends a machine while nobody watches it; see docs/deploying.md."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    enabled: bool = True
+    """A guard is put on machines that have a limit: max_spend, or one of these."""
+    idle_minutes: float | None = Field(default=None, ge=1)
+    """Minutes without a request after which the machine ends itself."""
+    unseen_hours: float | None = Field(default=None, gt=0)
+    """Hours without a gdl-tui connected to it after which the machine ends itself."""
+
+
 class Vastai(BaseModel):
     """The marketplace Vast.ai, asked directly."""
 

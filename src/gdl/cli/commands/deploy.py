@@ -13,6 +13,7 @@ from gdl.cli.options import (
     ContextOption,
     EngineOption,
     ExcludeProviderOption,
+    IdleOption,
     IncludeProviderOption,
     InterruptibleOption,
     JsonOption,
@@ -24,9 +25,11 @@ from gdl.cli.options import (
     RuntimeOption,
     SortOption,
     TextOnlyOption,
+    UnseenOption,
     WebhookOption,
     check_bid,
     engine_flags,
+    guard_flags,
     webhook_flags,
 )
 from gdl.cli.runtime import Cli, Session, at_terminal, execute
@@ -80,6 +83,8 @@ class DeployOptions:
             help="Dollars in all, for every attempt and as long as it serves; then it is released.",
         ),
     ] = None
+    idle: IdleOption = None
+    unseen: UnseenOption = None
     hours: Annotated[
         int | None, typer.Option("--hours", metavar="N", min=1, max=12, help="Hours to reserve.")
     ] = None
@@ -159,6 +164,7 @@ class DeployOptions:
         return {
             "max_price": self.max_price,
             "max_spend": self.max_spend,
+            **guard_flags(self.idle, self.unseen),
             "hours": self.hours,
             "max_attempts": self.max_attempts,
             "exclude_provider_after": self.exclude_provider_after,
@@ -300,6 +306,8 @@ def _spec(wanted: DeployOptions, session: Session) -> DeploymentSpec:
         exclude_provider_after=settings.exclude_provider_after,
         include_providers=tuple(wanted.include_provider or ()),
         max_spend=settings.max_spend,
+        idle_minutes=settings.guard.idle_minutes,
+        unseen_hours=settings.guard.unseen_hours,
         bench=wanted.bench,
         after=wanted.after,
         engine_args=tuple(wanted.engine_arg or ()),

@@ -42,6 +42,8 @@ def sessions(cli: Cli, target: MachineTarget, as_json: JsonOption = False) -> No
                 cells = [(r.session.backend, *c) for r, c in zip(rows, cells, strict=True)]
             session.output.table(headings, cells)
             for row in rows:
+                if row.guard:
+                    say(f"{plain(row.session.id)}: {plain(row.guard, 200)}")
                 if row.doubt:
                     say(
                         f"warning: {plain(row.session.id)} may still be billing:"
@@ -70,6 +72,7 @@ def session_to_plain(row: SessionRow) -> dict[str, Any]:
         "cost": row.cost,
         "billing": row.billing,
         "doubt": row.doubt,
+        "guard": row.guard,
     }
 
 

@@ -18,7 +18,8 @@ class SessionRow:
     """A session and what we know of it. ours: its key is in our journal, or was until it ended.
     `cost` in dollars, from price and time. state: the backend's word, or "unknown" when the
     backend cannot be asked. public: its address on the internet, as last seen; None without one.
-    doubt: why it may still be billing though it is over or its end was asked for; "" if none."""
+    doubt: why it may still be billing though it is over or its end was asked for; "" if none.
+    guard: what the guard on it will do when, or has done, in words; "" without one."""
 
     session: Session
     ours: bool
@@ -29,6 +30,7 @@ class SessionRow:
     billing: str
     public: str | None = None
     doubt: str = ""
+    guard: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,8 @@ from gdl.domain.phase import Billing, Phase
 from gdl.domain.summary import AttemptSummary
 from gdl.presentation.endings import money_words, reason_words
 
+_LIMITS = ("spend_limit", "guard_ended")
+"""Kinds of errors that tell why what served was released."""
 _NO_PROGRESS = frozenset({Phase.FAILED, Phase.CANCELLED, Phase.STOPPING, Phase.STOPPED})
 
 
@@ -35,7 +37,7 @@ def summaries(
         reason = attempt.failure.message if attempt.failure else ""
         if not reason and last:
             usual = reason_words(ended, state.billing, reached)
-            says = error is not None and (ended == "failed" or error.kind == "spend_limit")
+            says = error is not None and (ended == "failed" or error.kind in _LIMITS)
             reason = error.message if error is not None and says else usual
         if not last and attempt.session_id in doubts:
             reason = f"{reason}; {money_words(Billing.UNKNOWN)}".removeprefix("; ")

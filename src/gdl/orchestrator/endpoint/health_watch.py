@@ -86,7 +86,9 @@ async def watch(
                         ev.HealthChanged(deployment.attempt, sample.condition, sample.reason)
                     )
                 well = healthy if changed else well
-                due = news or time.monotonic() - checked_at >= RECHECK_S
+                # Where a guard waits for requests to stop, our own are not to be among them.
+                again = deployment.spec.idle_minutes is None
+                due = news or (again and time.monotonic() - checked_at >= RECHECK_S)
                 if due and healthy and (checking is None or checking.done()):
                     # Beside the samples: a check may hang for longer than a sample may wait.
                     checked_at = time.monotonic()

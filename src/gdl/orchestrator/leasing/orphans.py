@@ -19,6 +19,7 @@ from gdl.journal import ledger
 from gdl.journal.store import DeploymentRow, Journal
 from gdl.orchestrator.leasing import process_liveness
 from gdl.orchestrator.leasing.ambiguous import MAY_BE_MADE, may_be_made
+from gdl.orchestrator.leasing.guarded_ends import settle_guarded
 from gdl.orchestrator.leasing.release_record import record_of
 from gdl.orchestrator.leasing.releasing import Releaser
 from gdl.orchestrator.leasing.rental_key import answered_by, forget_key
@@ -55,6 +56,7 @@ class Orphans:
         asked for when they are needed. Raises GdlError when journal or backend cannot be asked."""
         if not self._backend.traits.bills:
             return []
+        await settle_guarded(self._releaser, await self._mine())
         by_label = isinstance(self._backend, FindsByLabel)
         if listed is None and by_label and await self._mine():
             listed = await self._backend.sessions()

@@ -7,12 +7,12 @@ import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any, TypeVar
 
 from gdl.backends.base import Backend, ProvesAbsence
 from gdl.domain import events as ev
 from gdl.domain.errors import GdlError, ReleaseUnconfirmed
+from gdl.domain.guard import end_words
 from gdl.domain.ledger import LedgerKind
 from gdl.domain.phase import Billing
 from gdl.domain.rental import Rental
@@ -20,6 +20,7 @@ from gdl.domain.session import Session
 from gdl.journal import ledger, public_endpoints
 from gdl.journal.store import Journal
 from gdl.orchestrator.deployment.context import Deployment, Doubt
+from gdl.orchestrator.leasing.guards import Guards
 from gdl.orchestrator.leasing.release_proof import (
     Evidence,
     Verdict,
@@ -35,6 +36,7 @@ from gdl.orchestrator.leasing.release_record import (
     with_requests_of,
 )
 from gdl.orchestrator.leasing.release_requests import ReleaseRequests, Tell
+from gdl.orchestrator.leasing.rental_key import forget_files
 from gdl.settings import Settings
 
 T = TypeVar("T")
@@ -75,9 +77,11 @@ class Releaser:
         self._settings = settings
         self._clock = clock
         self._requests = ReleaseRequests(backend, settings, clock)
+        self.guards = Guards(backend, journal, clock)
 
     async def aclose(self) -> None:
         await self._requests.aclose()
+        await self.guards.aclose()
 
     # -- for a deployment ----------------------------------------------------------------------
 
@@ -89,7 +93,9 @@ class Releaser:
         written = await self._written(rental)
         if written.released_at is not None:
             await deployment.record.note(written)
-            await self._tell_released(deployment, written, "another gdl-tui has released it")
+            ended = await self.guards.of(written)
+            by = end_words(ended) if ended is not None else ""
+            await self._tell_released(deployment, written, by or "another gdl-tui has released it")
             return
         rental = await self._request(with_requests_of(rental, written))
         await deployment.record.note(rental)
@@ -111,7 +117,9 @@ class Releaser:
 
     async def _tell_released(self, deployment: Deployment, rental: Rental, why: str) -> None:
         await deployment.emit(
-            ev.BillingChanged(rental.attempt, rental.billing, rental.session_id, why)
+            ev.BillingChanged(
+                rental.attempt, rental.billing, rental.session_id, why, rental.released_at
+            )
         )
 
     async def doubt(
@@ -212,7 +220,8 @@ class Releaser:
         asked = evidence.requested_before or evidence.listed is False
         if not asked or not verdict.proven:
             return False
-        await self.save(await self._written_off(rental, verdict.why))
+        unasked = not evidence.requested_before
+        await self.save(await self._written_off(rental, verdict.why, unasked=unasked))
         return True
 
     async def bring_about(
@@ -286,34 +295,37 @@ class Releaser:
             asked = written.release_requests > rental.release_requests
         return written.released_at is not None or asked
 
-    async def _written_off(self, rental: Rental, why: str) -> Rental:
+    async def _written_off(self, rental: Rental, why: str, *, unasked: bool = False) -> Rental:
         """The rental of a session that is gone. Its keys, which open nothing any more, go too. A
-        key that the user named stays, also where it is the one of another rental."""
-        await self.enter(rental, LedgerKind.RELEASED, why)
-        ours = self._settings.keys_dir
-        for name in (rental.key_file, rental.api_key_file, rental.host_key_file):
-            path = Path(name)
-            if name and path.parent == ours and path.name.startswith(rental.intent_id):
-                await asyncio.to_thread(_remove, path)
+        key that the user named stays, also where it is the one of another rental. unasked: nobody
+        here had asked for its end, so that its guard may have."""
+        at = self._clock()
+        if unasked and (ended := await self.guards.end_of(rental)) is not None:
+            at, why = ended.ended_at or at, f"{end_words(ended)}; {why}"
+        await self.enter(rental, LedgerKind.RELEASED, why, at)
+        await asyncio.to_thread(forget_files, self._settings.keys_dir, rental)
+        self.guards.revoke_later(rental)
         with contextlib.suppress(GdlError):
             await public_endpoints.forget(self._journal, rental.session_id or "")
         return replace(
             rental,
             billing=Billing.RELEASED if self._backend.traits.bills else Billing.NONE,
-            released_at=self._clock(),
+            released_at=at,
             key_file="",
             api_key_file="",
             doubt="",
             ended_in_doubt=False,
         )
 
-    async def enter(self, rental: Rental, kind: LedgerKind, evidence: str) -> None:
+    async def enter(
+        self, rental: Rental, kind: LedgerKind, evidence: str, at: datetime | None = None
+    ) -> None:
         """Into the ledger, where something is billed at all. A machine is released also when that
-        cannot be written."""
+        cannot be written. at: when it was, if not now."""
         if not self._backend.traits.bills:
             return
         with contextlib.suppress(GdlError):
-            one = ledger.entry(rental, kind, self._clock(), evidence)
+            one = ledger.entry(rental, kind, at or self._clock(), evidence)
             await ledger.add(self._journal, one)
 
     async def save(self, rental: Rental) -> None:
@@ -333,10 +345,3 @@ class Releaser:
             )
         provider = rental.provider if rental else ""
         return unconfirmed(ident, provider, explained(evidence, verdict))
-
-
-def _remove(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:
-        return

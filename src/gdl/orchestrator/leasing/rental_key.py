@@ -60,3 +60,12 @@ async def answered_by(rental: Rental, session: Session, keys_dir: Path) -> Renta
         key_file=str(key) if there else "",
         host_key_file=str(host_key_path(keys_dir, rental)) if there else "",
     )
+
+
+def forget_files(keys_dir: Path, rental: Rental) -> None:
+    """Remove the key files of a rental whose machine is gone, as far as they are ours."""
+    for name in (rental.key_file, rental.api_key_file, rental.host_key_file):
+        path = Path(name)
+        if name and path.parent == keys_dir and path.name.startswith(rental.intent_id):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)

@@ -79,7 +79,7 @@ class Renter:
         self.monitor = SessionMonitor(backend, settings, self.releaser, clock)
         self._ambiguous = AmbiguousRents(backend, journal, settings, self.releaser, clock)
         self._takeover = Takeover(backend, journal, self.releaser, clock)
-        self.resumed = ResumedRents(backend, settings, self._ambiguous, clock)
+        self.resumed = ResumedRents(backend, settings, self._ambiguous, self.releaser, clock)
 
     async def rent(self, deployment: Deployment, offer: Offer) -> RentAnswer:
         """A rented whose key is on disk. May be cancelled at any time: whoever catches that finds

@@ -18,6 +18,8 @@ from gdl.domain.session import Session
 from gdl.journal import ledger
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.leasing.ambiguous import AmbiguousRents
+from gdl.orchestrator.leasing.guarded_ends import ended_by_guard
+from gdl.orchestrator.leasing.releasing import Releaser
 from gdl.orchestrator.leasing.rental_key import answered_by, forget_key, key_path
 from gdl.orchestrator.leasing.retry import LONGEST_S, retrying
 from gdl.settings import Settings
@@ -32,11 +34,13 @@ class ResumedRents:
         backend: Backend,
         settings: Settings,
         ambiguous: AmbiguousRents,
+        releaser: Releaser,
         clock: Callable[[], datetime],
     ) -> None:
         self._backend = backend
         self._settings = settings
         self._ambiguous = ambiguous
+        self._releaser = releaser
         self._clock = clock
 
     async def take_up(self, deployment: Deployment, offer: Offer) -> Session | None:
@@ -59,6 +63,8 @@ class ResumedRents:
                 limit_s=min(LONGEST_S, self._settings.timeouts.session),
             )
         except SessionGone as gone:
+            if (ended := await ended_by_guard(self._releaser, rental)) is not None:
+                raise ended from None
             raise SessionFailed(f"the machine is gone: {gone.message}", _NEXT) from None
         await self._tell(deployment, rental, session)
         if not session.terminal and not await self._enters(rental):

@@ -21,6 +21,7 @@ from gdl.domain.errors import (
 from gdl.domain.rental import Rental
 from gdl.domain.session import Session, SessionStatus
 from gdl.orchestrator.deployment.context import Deployment
+from gdl.orchestrator.leasing.guarded_ends import ended_by_guard
 from gdl.orchestrator.leasing.releasing import Releaser
 from gdl.orchestrator.leasing.retry import overloaded
 from gdl.presentation.durations import clock_time
@@ -149,7 +150,8 @@ class SessionMonitor:
         try:
             session = await self._backend.session(rental.session_id)
         except SessionGone as gone:
-            return SessionFailed(f"the machine is gone: {gone.message}", _NEXT)
+            ended = await ended_by_guard(self._releaser, rental)
+            return ended or SessionFailed(f"the machine is gone: {gone.message}", _NEXT)
         except GdlError:
             return error
         if session.terminal or session.status is SessionStatus.STOPPING:
@@ -165,6 +167,8 @@ class SessionMonitor:
             return elsewhere
         if session.outbid:
             return Outbid(f"{what}{session.error or 'somebody else bids more for it'}", _BID_MORE)
+        if rental is not None and (ended := await ended_by_guard(self._releaser, rental)):
+            return ended
         if session.time_over(self._clock()):
             return SessionFailed(f"{what}{TIME_OVER}", RESERVE_LONGER)
         said = session.error or "no reason given"

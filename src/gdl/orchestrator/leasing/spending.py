@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypedDict
 
 from gdl.domain import events as ev
 from gdl.domain.deployment import DeploymentState, apply
@@ -118,18 +119,31 @@ async def _nearest(deployment: Deployment, now: datetime, caps: SpendingCaps) ->
     return min(found, key=lambda limit: limit.left_s, default=None)
 
 
-async def carried_over(
-    journal: Journal, rental: Rental, now: datetime
-) -> tuple[float | None, float]:
-    """(the limit of the deployment that rented this machine, dollars that its other machines cost).
-    Whoever goes on with the machine goes on with both."""
+class Limits(TypedDict):
+    """Of a deployment, as in `DeploymentSpec`."""
+
+    max_spend: float | None
+    spent_before: float
+    idle_minutes: float | None
+    unseen_hours: float | None
+
+
+async def carried_over(journal: Journal, rental: Rental, now: datetime) -> Limits:
+    """The limits of the deployment that rented this machine, with the dollars that its other
+    machines cost. Whoever goes on with the machine goes on with them."""
     state = DeploymentState(rental.deployment_id)
     for recorded in await journal.events(rental.deployment_id):
         state = apply(state, recorded)
-    if state.spec is None or state.spec.max_spend is None:
-        return None, 0.0
-    others = [a for a in state.attempts if a.session_id != rental.session_id]
-    return state.spec.max_spend, state.spec.spent_before + sum(a.cost(now) for a in others)
+    limits = Limits(max_spend=None, spent_before=0.0, idle_minutes=None, unseen_hours=None)
+    if state.spec is None:
+        return limits
+    limits["idle_minutes"] = state.spec.idle_minutes
+    limits["unseen_hours"] = state.spec.unseen_hours
+    if state.spec.max_spend is not None:
+        others = [a for a in state.attempts if a.session_id != rental.session_id]
+        limits["max_spend"] = state.spec.max_spend
+        limits["spent_before"] = state.spec.spent_before + sum(a.cost(now) for a in others)
+    return limits
 
 
 async def watch_spending(

@@ -21,6 +21,7 @@ _NOT_THEIRS = frozenset(
             "session_exists",
             "offer_taken",
             "spend_limit",
+            "guard_ended",
             "usage",
             "cancelled",
             "error",

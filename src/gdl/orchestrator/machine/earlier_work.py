@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from gdl.domain.errors import DeployError
 from gdl.orchestrator.deployment.context import Deployment
+from gdl.orchestrator.machine.guard import GUARD_JOB
 from gdl.ssh import jobs
 from gdl.ssh.reconnecting import Link
 
@@ -52,5 +53,7 @@ async def refuse_server(deployment: Deployment, link: Link, earlier: EarlierServ
 async def end_all(deployment: Deployment, link: Link, work_dir: str) -> None:
     """On a machine taken over from a process that is gone: end what it had started."""
     for job in await jobs.running_jobs(link, work_dir):
+        if job.name == GUARD_JOB:
+            continue  # the machine is guarded all the time
         await deployment.note(f"ending an earlier {job.name} (pid {job.pid})")
         await jobs.stop(link, job)

@@ -12,7 +12,6 @@ import shlex
 from functools import cache
 from importlib import resources
 
-from gdl.backends.base import SelfRelease
 from gdl.domain.engine import Readiness
 from gdl.domain.errors import GdlError, SshError
 from gdl.domain.guard import Guard, GuardStatus, read_status
@@ -22,6 +21,8 @@ from gdl.domain.text import one_line
 from gdl.ssh import job_scripts, jobs
 
 GUARD_JOB = "guard"
+TICK_S = 5
+"""Between two looks of the program."""
 _CALL_S = 30.0
 _URL = re.compile(r"https?://[!-~]{1,500}")
 _WORD = re.compile(r"[A-Za-z0-9_]{1,60}")
@@ -68,30 +69,29 @@ def version() -> str:
     return hashlib.sha256(program().encode()).hexdigest()[:12]
 
 
-def settings_of(
-    guard: Guard, rental: Rental, readiness: Readiness, way: SelfRelease | None, billed_s: int
-) -> str:
-    """What the program is told. way: how the machine ends itself; None: what we run there is ended.
-    billed_s: seconds that the machine has cost money, by our clock. Raises GdlError for a way that
-    nobody could go."""
+def settings_of(guard: Guard, rental: Rental, readiness: Readiness, billed_s: int = 0) -> str:
+    """What the program is told. billed_s: seconds that the machine has cost money, by our clock.
+    Raises GdlError for a request that nobody could send."""
+    stops = guard.ends == "server"
     lines = {
         "id": _checked(_WORD, rental.intent_id, "intent"),
-        "end": "stop" if way is None else "request",
+        "end": "stop" if stops else "request",
         "billed_s": str(max(billed_s, 0)),
+        "tick_s": str(TICK_S),
     }
-    if way is None:
+    if stops:
         lines["jobs"] = f"{rental.work_dir}/jobs"
     else:
-        lines["method"] = _checked(_WORD, way.method, "method")
-        lines["url"] = _checked(_URL, way.url, "address")
+        lines["method"] = _checked(_WORD, guard.method, "method")
+        lines["url"] = _checked(_URL, guard.url, "address")
         lines["persist"] = "1"
-        if way.key_variable:
-            lines["key_variable"] = _checked(_WORD, way.key_variable, "variable")
+        if guard.key_variable:
+            lines["key_variable"] = _checked(_WORD, guard.key_variable, "variable")
     if guard.limit_s is not None:
         lines["limit_s"] = str(guard.limit_s)
     if guard.unseen_hours is not None:
         lines["unseen_s"] = str(max(round(guard.unseen_hours * 3600), 1))
-    if guard.idle_minutes is not None and readiness.metrics and rental.engine_port:
+    if guard.idle_minutes is not None and readiness.done and rental.engine_port:
         lines["idle_s"] = str(max(round(guard.idle_minutes * 60), 1))
         lines["metrics"] = f"http://127.0.0.1:{rental.engine_port}{readiness.metrics}"
         lines["gauges"] = " ".join(readiness.at_work)

@@ -17,6 +17,7 @@ from gdl.orchestrator.deployment.engine_habits import cache_exports
 from gdl.orchestrator.machine import install_script, process_sampler
 from gdl.orchestrator.machine.connection import TAIL_KEPT, Machine
 from gdl.orchestrator.machine.install_watch import InstallWatch
+from gdl.settings import Settings
 from gdl.ssh import jobs
 from gdl.ssh.tail import Chunk
 
@@ -98,6 +99,13 @@ class Ahead:
         """End it, and leave nothing of it running."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+
+
+def begun_ahead(machine: Machine, settings: Settings) -> Ahead | None:
+    """What every installation begins with, while the machine is looked at. Not on a rented one: its
+    download rate is measured meanwhile."""
+    step = machine.deployment.engine.first_of_all(settings)
+    return None if step is None or machine.rents else Ahead(machine, step)
 
 
 class _Run:

@@ -38,6 +38,7 @@ from gdl.orchestrator.machine.connection import Machine
 from gdl.orchestrator.machine.earlier_work import EarlierServer
 from gdl.orchestrator.machine.engine_process import EngineProcess
 from gdl.orchestrator.machine.remediation import Remediation
+from gdl.orchestrator.run.guarding import Guarding
 from gdl.orchestrator.run.verification import verify
 from gdl.presentation.money import hourly
 from gdl.settings import Settings
@@ -70,6 +71,7 @@ class Attempt:
         self.endpoint: served_endpoint.Endpoint | None = None
         self.machine = Machine(deployment, settings, rents=backend.traits.bills)
         self.server = EngineProcess(self.machine)
+        self.guarding = Guarding(self.machine, renter.releaser.guards, settings)
         self.remediation = Remediation(
             self.machine,
             no_offer_helps=lambda error, rule: blame_for(error, self.machine.rules, rule).ends,
@@ -125,14 +127,19 @@ class Attempt:
     async def set_up(self, session: Session) -> None:
         """From a running session to SERVING."""
         await self._deployment.enter(Phase.CONNECTING, str(session.ssh))
-        await self.machine.connect(session)
+        await self.connect(session)
         await self.from_preflight()
+
+    async def connect(self, session: Session) -> None:
+        """The first connection, and what guards the machine from then on. Raises SshError."""
+        await self.machine.connect(session)
+        self.guarding.begin()
 
     async def from_preflight(self) -> None:
         """From a machine that is connected to SERVING."""
         dep = self._deployment
         await dep.enter(Phase.PREFLIGHT)
-        ahead = self._ahead()
+        ahead = install.begun_ahead(self.machine, self._settings)
         try:
             facts = await self.machine.inspect()
             await preflight.judge(
@@ -147,14 +154,6 @@ class Attempt:
         finally:
             if ahead is not None:
                 await ahead.cancel()
-
-    def _ahead(self) -> install.Ahead | None:
-        """What every installation begins with, while the machine is looked at. Not on a rented
-        one: its download rate is measured meanwhile."""
-        step = self._engine.first_of_all(self._settings)
-        if step is None or self.backend.traits.bills:
-            return None
-        return install.Ahead(self.machine, step)
 
     async def _serve(self, ahead: install.Ahead | None) -> None:
         plan, api_key = self.make_plan(await self.machine.make_api_key())
@@ -316,7 +315,8 @@ class Attempt:
     async def real_cause(self, error: GdlError) -> GdlError:
         """The error, or that the machine itself is gone, when that is known."""
         cut = self.machine.out_of_reach.is_set() or isinstance(error, SshError)
-        return await self.renter.monitor.real_cause(self._deployment, error, cut=cut)
+        ended = await self.guarding.ended()
+        return ended or await self.renter.monitor.real_cause(self._deployment, error, cut=cut)
 
     async def release(self) -> None:
         """Release the machine and wait for the proof. Raises ReleaseUnconfirmed."""
@@ -328,6 +328,7 @@ class Attempt:
             # Nobody destroys this machine: our server has to be ended by ourselves.
             try:
                 await self.server.stop()
+                await self.guarding.remove()
             except SshError as error:
                 trouble = error
         try:

@@ -14,9 +14,11 @@ from gdl.domain.deployment import TRANSITIONS
 from gdl.domain.errors import (
     DeployError,
     GdlError,
+    GuardEnded,
     Outbid,
     ReleaseUnconfirmed,
     SessionFailed,
+    SessionGone,
     SpendLimitReached,
     SshError,
     VerificationError,
@@ -42,6 +44,8 @@ MakeAttempt = Callable[[Deployment, str], Attempt]
 Begin = Callable[[Attempt], Awaitable[None]]
 Reopen = Callable[[Deployment, Rental, Attempt], Awaitable[None]]
 """From a rented session to a verified endpoint again. Raises GdlError."""
+
+_MACHINE_MAY_BE_GONE = (SshError, DeployError, VerificationError)
 
 
 class DeploymentTask:
@@ -89,6 +93,9 @@ class DeploymentTask:
         except asyncio.CancelledError:
             over = None if self._deployment.cancelling else self._deployment.over_limit
             await uninterrupted(self._cancelled() if over is None else self._spent(over))
+        except GuardEnded as error:
+            self._deployment.over_limit = error
+            await uninterrupted(self._spent(error))
         except GdlError as error:
             await uninterrupted(self._failed(error))
         except Exception as error:
@@ -144,10 +151,7 @@ class DeploymentTask:
         """Tell, note whom to exclude, release the machine; the error as it is now known.
         Raises it when no other offer can help, unless the user has chosen to try."""
         dep = self._deployment
-        if (
-            isinstance(error, SshError | DeployError | VerificationError)
-            and self._current is not None
-        ):
+        if isinstance(error, _MACHINE_MAY_BE_GONE) and self._current is not None:
             error = await self._current.real_cause(error)
         if dep.state.attempt is None or dep.state.attempt.failure is None:
             await self._tell_failure(error)
@@ -171,14 +175,17 @@ class DeploymentTask:
         try:
             await begin(self._current)
         except GdlError as error:
+            if isinstance(error, SessionGone | DeployError) and self._current is not None:
+                error = await self._current.real_cause(error)
             await self._tell_failure(error)
-            raise
+            raise error from None
 
     async def _tell_failure(self, error: GdlError) -> None:
-        dep = self._deployment
-        await dep.emit(
-            ev.AttemptFailed(dep.attempt, dep.state.phase, error.kind, error.message, error.hint)
-        )
+        """Raises the error where it is none: a guard has done what it was told to."""
+        if isinstance(error, GuardEnded):
+            raise error
+        dep, phase = self._deployment, self._deployment.state.phase
+        await dep.emit(ev.AttemptFailed(dep.attempt, phase, error.kind, error.message, error.hint))
 
     # -- after a process that is gone ------------------------------------------------------------
 
@@ -277,7 +284,8 @@ class DeploymentTask:
         await dep.channel.settled()
         if dep.state.finished is not None:
             return
-        await dep.note(f"{error.message}: the machine is released", "warning")
+        gone = isinstance(error, GuardEnded)
+        await dep.note(error.message + ("" if gone else ": the machine is released"), "warning")
         stops = Phase.STOPPING in TRANSITIONS[dep.state.phase]
         await dep.enter(Phase.STOPPING if stops else Phase.CANCELLED, error.message)
         try:

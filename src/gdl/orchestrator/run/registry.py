@@ -113,15 +113,14 @@ class DeploymentRegistry:
             same = (row.deployment_id, row.session_id) == (rental.deployment_id, rental.session_id)
             if same and row.phase is not Phase.SERVING:
                 return await self.resume(row.deployment_id)
-        max_spend, spent_before = await carried_over(self._journal, rental, self._clock())
+        limits = await carried_over(self._journal, rental, self._clock())
         spec = DeploymentSpec(
             model=rental.served_name,
             backend=rental.backend,
             bench=False,
             after="hold",
             engine=rental.engine,
-            max_spend=max_spend,
-            spent_before=spent_before,
+            **limits,
         )
         model = Model(rental.served_name, "attached", rental.model, rental.served_name)
         engine = self._engines(rental.engine)

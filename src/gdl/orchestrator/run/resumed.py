@@ -12,6 +12,7 @@ from gdl.domain.errors import (
     Cancelled,
     DeployError,
     GdlError,
+    GuardEnded,
     ReleaseUnconfirmed,
     SshError,
     of_kind,
@@ -77,7 +78,7 @@ async def _to_serving(deployment: Deployment, attempt: Attempt, session: Session
     if phase is Phase.RENTING:
         await deployment.enter(Phase.CONNECTING, str(session.ssh))
     await deployment.progress(f"connecting to {session.ssh} again")
-    await machine.connect(session)
+    await attempt.connect(session)
     await _end_what_was_begun_ahead(deployment, attempt)
     facts = known.facts if known is not None else None
     if facts is None or phase in (Phase.RENTING, Phase.CONNECTING, Phase.PREFLIGHT):
@@ -145,9 +146,14 @@ async def reach_for_release(deployment: Deployment, attempt: Attempt) -> None:
 
 
 def where_it_stands(
-    state: DeploymentState, history: tuple[Recorded, ...], rental: Rental | None, backend: str
+    state: DeploymentState,
+    history: tuple[Recorded, ...],
+    rental: Rental | None,
+    backend: str,
+    by_guard: str = "",
 ) -> Resumed | None:
-    """None before the first attempt. rental: what is open of the current attempt."""
+    """None before the first attempt. rental: what is open of the current attempt. by_guard: how its
+    machine's guard has ended it, in words, or ""."""
     current = state.attempt
     if current is None:
         return None
@@ -158,7 +164,7 @@ def where_it_stands(
     )
     phase = current.phases[-1][0] if current.phases else Phase.PLANNED
     earlier = [error for a in state.attempts[:-1] if (error := _failed_with(a)) is not None]
-    failure = _failed_with(current) or _gone_meanwhile(current, phase, rental)
+    failure = _failed_with(current) or _gone_meanwhile(current, phase, rental, by_guard)
     return Resumed(offer_of(began, backend), phase, tuple(earlier), failure)
 
 
@@ -167,9 +173,13 @@ def _failed_with(attempt: AttemptState) -> GdlError | None:
     return None if failed is None else of_kind(failed.kind, failed.message, failed.hint)
 
 
-def _gone_meanwhile(attempt: AttemptState, phase: Phase, rental: Rental | None) -> GdlError | None:
+def _gone_meanwhile(
+    attempt: AttemptState, phase: Phase, rental: Rental | None, by_guard: str
+) -> GdlError | None:
     if phase in ENDINGS or attempt.session_id is None or rental is not None:
         return None
+    if by_guard:
+        return GuardEnded(by_guard, "deploy again")
     return Cancelled(
         f"session {attempt.session_id} was released since the interruption", "deploy again"
     )

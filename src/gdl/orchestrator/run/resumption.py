@@ -11,10 +11,12 @@ from gdl.domain import events as ev
 from gdl.domain.deployment import DeploymentState, apply
 from gdl.domain.errors import GdlError, UsageError
 from gdl.domain.events import Recorded
+from gdl.domain.guard import end_words
 from gdl.domain.id_matching import matching
 from gdl.domain.phase import Billing
 from gdl.domain.rental import Rental
 from gdl.engines.base import EngineResolver
+from gdl.journal import guards
 from gdl.journal.claims import claim_deployment
 from gdl.journal.store import DeploymentRow, Journal
 from gdl.orchestrator.api.views import ResumableDeployment
@@ -251,7 +253,9 @@ class Resumptions:
             deployment.record.taken_up(each.rental)
         await deployment.note(f"going on in {state.phase}, after a gdl-tui that is gone")
         await self._tell_end(deployment, each)
-        where = where_it_stands(state, each.history, each.rental, each.backend)
+        where = where_it_stands(
+            state, each.history, each.rental, each.backend, await self._by_guard(each)
+        )
         return deployment, where
 
     async def _tell_end(self, deployment: Deployment, each: Interrupted) -> None:
@@ -261,9 +265,19 @@ class Resumptions:
         if each.rental is None and closed is not None and not over:
             await deployment.emit(
                 ev.BillingChanged(
-                    closed.attempt, closed.billing, closed.session_id, "as the journal has it"
+                    closed.attempt,
+                    closed.billing,
+                    closed.session_id,
+                    "as the journal has it",
+                    closed.released_at,
                 )
             )
+
+    async def _by_guard(self, each: Interrupted) -> str:
+        """What its guard has done, where the machine is gone by that; else ""."""
+        closed = each.closed if each.rental is None else None
+        guard = await guards.of_rental(self._journal, closed.intent_id) if closed else None
+        return end_words(guard) if guard is not None else ""
 
 
 def _ends(state: DeploymentState, rental: Rental | None) -> bool:

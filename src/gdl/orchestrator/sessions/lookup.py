@@ -15,6 +15,7 @@ from gdl.domain.session import Session, SessionStatus
 from gdl.journal.store import Journal
 from gdl.orchestrator.api.views import SessionRow
 from gdl.orchestrator.leasing.markets import Leasing, Markets
+from gdl.orchestrator.sessions.guarded import refuse_ended, with_guards
 
 
 class SessionLookup:
@@ -72,7 +73,8 @@ class SessionLookup:
         rows = [self._row(session, by_session.get(session.id)) for session in listed]
         known = {session.id for session in listed}
         unlisted = [r for r in rentals if r.session_id and r.session_id not in known and r.open]
-        return rows, [self._row(await self._ask(rental), rental) for rental in unlisted]
+        unseen = [self._row(await self._ask(rental), rental) for rental in unlisted]
+        return await with_guards(self._journal, rentals, rows, unseen, self._clock())
 
     async def _tell_unseen(self, error: BackendError) -> None:
         """What a backend cannot be asked about goes on billing: our journal knows its name."""
@@ -186,6 +188,7 @@ class SessionLookup:
         found = matching(ident, open_ones, _ids)
         if len({r.subject for r in found}) != 1:
             if not found:
+                await refuse_ended(self._journal, ident, await self._markets.rentals())
                 await self._refuse_keyless(ident)
             listed = [r.session_id or "" for r in found]
             raise _not_one(ident, listed, [r.session_id or "" for r in open_ones])

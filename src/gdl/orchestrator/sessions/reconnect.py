@@ -123,7 +123,7 @@ class Reconnector:
                 )
             )
         await deployment.enter(Phase.CONNECTING, str(session.ssh))
-        await attempt.machine.connect(session)
+        await attempt.connect(session)
         await attempt.server.adopt()
         tunnel = await attempt.open_endpoint(await self._api_key(rental))
         await deployment.emit(tunnel)

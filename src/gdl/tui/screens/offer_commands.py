@@ -159,6 +159,8 @@ async def plan(
             ConfirmedOffer(ranked.offer.id, ranked.offer.price_per_hour) for ranked in offers
         ),
         max_spend=settings.max_spend,
+        idle_minutes=settings.guard.idle_minutes,
+        unseen_hours=settings.guard.unseen_hours,
         after="hold",
         auto_failover=confirmed.auto_failover,
         ask_on_failure=True,

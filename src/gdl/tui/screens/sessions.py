@@ -188,6 +188,8 @@ class SessionsScreen(GdlScreen):
                     f"! {plain(row.session.id, 40)} may still be billing:"
                     f" {plain(row.doubt, 200)} · D asks or settles it"
                 )
+            if row.guard:
+                notes.append(f"  {plain(row.session.id, 40)}: {plain(row.guard, 200)}")
             if row.public is not None:
                 at = rows_of.public_at(row.public)
                 notes.append(f"! {plain(row.session.id, 40)} is public: {at} · P ends that")

@@ -100,6 +100,7 @@ def session_fields(row: SessionRow, cost: float, now: datetime) -> Fields:
         ("Status", f"{found.status.value}, billing: {plain(row.billing, 20)}"),
         *([("In doubt", plain(row.doubt, 300))] if row.doubt else []),
         ("Ends in", ends),
+        *([("Guard", plain(row.guard, 200))] if row.guard else []),
         *([("Endpoint", plain(row.endpoint, 100))] if row.endpoint else []),
         *([("Public", public_at(row.public))] if row.public is not None else []),
         *([("Error", plain(found.error, 300))] if found.error else []),

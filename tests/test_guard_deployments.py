@@ -1,0 +1,135 @@
+"""Guards on the machines of deployments: real shells on simulated machines of a marketplace, and on
+an SSH host of one's own."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployment_support import Simulation, deployed, last, of_type, spec
+from gdl.bootstrap import open_orchestrator
+from gdl.domain import events as ev
+from gdl.domain.ledger import accounts
+from gdl.domain.offers import OfferQuery
+from gdl.domain.phase import Billing
+from gdl.journal import guards, ledger
+from gdl.journal.store import Journal
+from gdl.orchestrator.machine import guard as program
+from gdl.orchestrator.run import guarding
+from gdl.orchestrator.service import Orchestrator
+from gdl.settings import Settings, load
+from gdl.simulator.markets import MarketStandIn
+from gdl.simulator.scenario import load as load_scenario
+from sandbox_support import isolate
+from waiting import wait_until
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "TICK_S", 1)
+    monkeypatch.setattr(guarding, "LOOK_EVERY_S", 0.3)
+
+
+@contextlib.asynccontextmanager
+async def market(folder: Path) -> AsyncIterator[tuple[Settings, MarketStandIn]]:
+    async with MarketStandIn(
+        "runpod", load_scenario("calm"), root=folder / "market", speed=100.0
+    ) as runpod:
+        yield (
+            load(
+                backend="runpod",
+                data_dir=folder / "data",
+                runpod={"url": runpod.url, "key": runpod.key},
+                timeouts={"install": 30, "start": 30, "session": 30, "http": 5, "release": 40},
+            ),
+            runpod,
+        )
+
+
+async def served(orchestrator: Orchestrator, **more: Any) -> list[ev.Recorded]:
+    query = OfferQuery(model="qwen3-0.6b", min_vram_gb=20)
+    return await deployed(orchestrator, spec("runpod", model="qwen3-0.6b", query=query, **more))
+
+
+def notes(events: list[ev.Recorded]) -> list[str]:
+    return [one.text for one in of_type(events, ev.Noted)]
+
+
+async def test_a_kept_machine_that_nobody_sees_ends_itself_and_the_end_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    isolate(monkeypatch, tmp_path)
+    async with market(tmp_path) as (settings, runpod):
+        async with open_orchestrator(settings) as orchestrator:
+            events = await served(orchestrator, after="keep", unseen_hours=0.001)
+            end = last(events)
+            assert end.outcome == "serving", notes(events)
+            assert [n for n in notes(events) if n.startswith("the guard on the machine: ends")]
+            (row,) = await orchestrator.sessions.rows()
+            assert row.guard == "ends after 0.001 h with nobody connected"
+        # This computer is closed; the account's key was never on the machine.
+        await wait_until(lambda: not runpod.rented(), "the machine has ended itself")
+        async with open_orchestrator(settings) as orchestrator:
+            (row,) = await orchestrator.sessions.rows()
+            assert (row.session.status.value, row.billing) == ("stopped", str(Billing.RELEASED))
+            assert row.guard.startswith("the guard ended it at ")
+            assert "nobody connected for 0.001 h" in row.guard
+            assert row.cost > 0
+            with pytest.raises(Exception, match="is over: the guard ended it"):
+                await orchestrator.deployments.attach(row.session.id)
+    journal = await Journal.open(tmp_path / "data" / "journal.sqlite")
+    (rental,) = await journal.rentals()
+    guard = await guards.of_rental(journal, rental.intent_id)
+    assert guard is not None and rental.released_at == guard.ended_at and not rental.open
+    (account,) = accounts(await ledger.entries(journal), guard.ended_at or rental.requested_at)
+    assert account.certain and account.until == guard.ended_at
+    await journal.aclose()
+
+
+async def test_without_a_limit_there_is_no_guard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    isolate(monkeypatch, tmp_path)
+    async with market(tmp_path) as (settings, _), open_orchestrator(settings) as orchestrator:
+        events = await served(orchestrator)
+        assert last(events).outcome == "released"
+        assert not [n for n in notes(events) if "guard" in n]
+    journal = await Journal.open(tmp_path / "data" / "journal.sqlite")
+    assert await guards.known(journal) == {}
+    await journal.aclose()
+
+
+# -- a machine of one's own ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def sim(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Simulation:
+    simulation = Simulation(monkeypatch, tmp_path)
+    engine = {"port": simulation.settings().engine.port, "log": str(tmp_path / "vllm.log")}
+    simulation.flags = {"backend": "ssh", "engine": engine}
+    return simulation
+
+
+async def test_a_server_that_nobody_asks_is_stopped_and_not_started_again(
+    sim: Simulation, tmp_path: Path
+) -> None:
+    async with sim.machine() as ((host, port, user), key):
+        identity = tmp_path / "id"
+        identity.write_text(key)
+        identity.chmod(0o600)
+        where = {"host": f"{user}@{host}:{port}", "identity": str(identity)}
+        async with open_orchestrator(sim.settings(), options=where) as orchestrator:
+            events = await deployed(orchestrator, spec("ssh", after="hold", idle_minutes=0.1))
+    end = last(events)
+    assert (end.outcome, end.kind, end.billing) == ("released", "guard_ended", Billing.NONE)
+    assert str(end.error).startswith("the guard stopped the server at ")
+    assert "no request for 0.1 min" in str(end.error)
+    assert [n for n in notes(events) if "the guard ends the machine at" in n]
+    assert of_type(events, ev.StopAnnounced)
+    work = tmp_path / "home" / ".gdl-tui"
+    assert not (work / "guard").exists() and not (work / "jobs" / "guard").exists()
+    assert not (work / "jobs" / "engine").exists()
