@@ -38,9 +38,9 @@ from gdl.orchestrator.machine.connection import Machine
 from gdl.orchestrator.machine.earlier_work import EarlierServer
 from gdl.orchestrator.machine.engine_process import EngineProcess
 from gdl.orchestrator.machine.remediation import Remediation
+from gdl.orchestrator.run.attempt_offer import words
 from gdl.orchestrator.run.guarding import Guarding
 from gdl.orchestrator.run.verification import verify
-from gdl.presentation.money import hourly
 from gdl.settings import Settings
 from gdl.ssh.repeating import Repeating
 
@@ -88,8 +88,7 @@ class Attempt:
         """To SERVING, benchmark included. Raises a GdlError that says why not."""
         dep = self._deployment
         self.offer = offer
-        until = ", until somebody bids more" if offer.interruptible else ""
-        await dep.enter(Phase.RENTING, f"{offer.gpu_name} at {hourly(offer.price_per_hour)}{until}")
+        await dep.enter(Phase.RENTING, words(offer))
         rented = await self.renter.rent(dep, offer)
         session = await self.renter.monitor.wait_running(dep, rented.session)
         refuse_dearer(session, offer.price_per_hour)

@@ -1,10 +1,11 @@
-"""The offer of an attempt, as its event tells it."""
+"""The offer of an attempt, as its events tell it."""
 
 from __future__ import annotations
 
 from gdl.domain import events as ev
 from gdl.domain.offers import Offer
 from gdl.domain.session_price import SessionPrice
+from gdl.presentation.money import hourly
 
 
 def attempt_started(
@@ -41,3 +42,9 @@ def offer_of(began: ev.AttemptStarted, backend: str) -> Offer:
         machine_id=began.machine_id or None,
         host_id=began.host_id or None,
     )
+
+
+def words(offer: Offer) -> str:
+    """What is being rented: "RTX 4090 at $0.289/h"."""
+    until = ", until somebody bids more" if offer.interruptible else ""
+    return f"{offer.gpu_name} at {hourly(offer.price_per_hour)}{until}"

@@ -30,6 +30,8 @@ from gdl.tui.widgets.load_fields import MAX_HOURS
 from gdl.tui.widgets.offer_rows import fit
 from gdl.tui.widgets.scroll import Scroll
 
+_UNTIL = "somebody bids more: what is on it is lost then"
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -129,6 +131,7 @@ class DeployDialog(ModalScreen[Choice | None]):
             *model,
             ("Machine", Text.assemble((machine, "bold"), f": {fit(ranked)}")),
             ("From", f"{plain(offer.provider, 40)}, {place}"),
+            *((("Until", Text(_UNTIL, "yellow")),) if offer.interruptible else ()),
             ("Offer", plain(offer.id, 80)),
             (
                 "Then",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gdl.domain.errors import GdlError, UsageError
@@ -15,6 +17,9 @@ from gdl.tui.widgets.offer_notes import needed
 
 if TYPE_CHECKING:
     from gdl.orchestrator.api.model_views import SizedModel
+
+_USUAL_BID = 0.5
+"""Dollars an hour, as long as nobody knows what kind of machine is needed."""
 
 
 def load_words(context: AppContext, wanted: OfferQuery) -> str:
@@ -51,6 +56,27 @@ async def choose_model(context: AppContext, choice: OfferChoice) -> bool:
     if chosen is None or chosen == choice.wanted:
         return False
     choice.wanted = chosen
+    return True
+
+
+async def choose_interruptible(
+    context: AppContext, choice: OfferChoice, selected: RankedOffer | None
+) -> bool:
+    """Ask for a bid and go over to interruptible machines, or back to those on demand; whether
+    something else is wanted now."""
+    from gdl.tui.screens.bid_dialog import BidDialog
+
+    wanted = choice.wanted
+    if wanted.interruptible:
+        choice.wanted = replace(wanted, interruptible=False, bid=None)
+        return True
+    # Nobody bids more than the same machine costs on demand.
+    fits = selected if wanted.model is not None else None
+    usual = fits.offer.price_per_hour if fits is not None else 0.0
+    bid = await context.ask(BidDialog(math.ceil(usual * 100) / 100 or _USUAL_BID))
+    if bid is None:
+        return False
+    choice.wanted = replace(wanted, interruptible=True, bid=bid)
     return True
 
 

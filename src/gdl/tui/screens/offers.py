@@ -66,6 +66,8 @@ class OffersScreen(GdlScreen):
         Binding("r", "refresh", "Refresh", id="offers.refresh", tooltip="Ask for fresh offers"),
         Binding("o", "sort", "Sort", id="offers.sort",
                 tooltip="Sort by the next column; a click on its header does, too"),
+        Binding("i", "interruptible", "Interruptible", id="offers.interruptible",
+                tooltip="Cheaper machines that are lost to whoever bids more, or back on demand"),
         Binding("O", "reverse", "Reverse the order", show=False, id="offers.reverse",
                 tooltip="The same column the other way round"),
         Binding("escape", "clear", "Clear", show=False, id="offers.clear",
@@ -77,6 +79,7 @@ class OffersScreen(GdlScreen):
         self._choice = OfferChoice()
         self._shown = 0
         self._remembered = False  # whether a remembered exclusion is among the offers
+        self._takes_bids = False  # whether any of them can be had for a bid
         self._sorted_by, self._reverse = "price", False
         self._order_chosen = False
         self._loaded_at: datetime | None = None
@@ -121,6 +124,7 @@ class OffersScreen(GdlScreen):
         else:
             self._choice.take(await asyncio.to_thread(Listing(offers).prepare))
             self._error, self._loaded_at = None, self.now
+            self._takes_bids = any((terms := r.offer.terms) and terms.bid for r in offers)
             self._remembered = any(ranked.exclusion in REMEMBERED for ranked in offers)
             if self.drawable:
                 priced = any(ranked.usd_per_million is not None for ranked in offers)
@@ -163,7 +167,7 @@ class OffersScreen(GdlScreen):
     def refresh_view(self) -> None:
         wanted = self._choice.wanted
         need = commands.load_words(self.context, wanted)
-        self.query_one("#model-line", LiveText).say(notes.model_line(wanted.model or "", need))
+        self.query_one("#model-line", LiveText).say(notes.model_line(wanted, need))
         self._show_details()
         self.query_one("#counts", LiveText).say(self._counts())
         note = self._note()
@@ -241,6 +245,8 @@ class OffersScreen(GdlScreen):
             return self._remembered
         if action in ("deploy", "details", "exclude", "mark") and not self._shown:
             return False
+        if action == "interruptible" and not self._takes_bids:
+            return self._choice.wanted.interruptible
         if action in ("filter", "sort", "reverse") and not len(self._choice.listing):
             return False
         if action == "filter" and line is not None and line.has_focus:
@@ -312,6 +318,13 @@ class OffersScreen(GdlScreen):
             self.action_refresh()
 
     @work(exclusive=True, group="dialog")
+    async def action_interruptible(self) -> None:
+        if await commands.choose_interruptible(self.context, self._choice, self.selected):
+            self._unmark_all()
+            self.query_one(KeyedTable).to_top()
+            self.action_refresh()
+
+    @work(exclusive=True, group="dialog")
     async def action_deploy(self) -> None:
         if self.context.read_only:
             self.context.say("this run is read-only: nothing is rented", severity="warning")
@@ -319,7 +332,9 @@ class OffersScreen(GdlScreen):
         if self._choice.wanted.model is None:
             if not await commands.choose_model(self.context, self._choice):
                 return
-            # Only now it is known what fits.
+            # Only now it is known what fits. Who went to no row means the best one.
+            if self.query_one(KeyedTable).cursor_row == 0:
+                self.query_one(KeyedTable).to_top()
             with contextlib.suppress(WorkerCancelled):
                 await self._load().wait()
         if isinstance(self._error, UsageError):

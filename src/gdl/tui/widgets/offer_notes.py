@@ -13,13 +13,18 @@ from gdl.orchestrator.api.model_views import SizedModel
 from gdl.presentation.durations import age
 from gdl.presentation.hardware import gigabytes
 from gdl.presentation.lines import plain
+from gdl.presentation.money import hourly
 from gdl.presentation.words import plural
 
 
-def model_line(model: str, need: str) -> Text:
-    """The chosen model and what it needs, or how to choose one."""
+def model_line(wanted: OfferQuery, need: str) -> Text:
+    """The chosen model and what it needs, or how to choose one. What interruptible machines are is
+    said before: they are not to be taken for others."""
     text = Text(no_wrap=True, overflow="ellipsis")
-    if not model:
+    if wanted.interruptible:
+        bid = "" if wanted.bid is None else f", {hourly(wanted.bid)} bid at most"
+        text.append(f"Interruptible{bid} (i: on demand) · ", "bold yellow")
+    if not (model := wanted.model):
         text.append("No model chosen: ", "bold")
         text.append("m chooses one, then Enter on an offer deploys it")
         return text
