@@ -124,7 +124,7 @@ def unreachable(request: httpx.Request) -> httpx.Response:
 @dataclass
 class FakeRunpod:
     """data_dir: of the backends that ask it. gpus: the catalogue. pods, volumes: by id. page: rows
-    on a page of a list."""
+    on a page of a list. everything: what all requests are answered with."""
 
     data_dir: Path
     gpus: list[Any] = field(default_factory=lambda: [gpu_row()])
@@ -132,6 +132,7 @@ class FakeRunpod:
     volumes: dict[str, dict[str, Any]] = field(default_factory=dict)
     records: list[dict[str, Any]] = field(default_factory=list)
     page: int = 2
+    everything: Scripted | None = None
     received: list[httpx.Request] = field(default_factory=list)
     _scripted: dict[tuple[str, str], list[Scripted]] = field(default_factory=dict)
     _keys: set[str] = field(default_factory=set)
@@ -171,6 +172,8 @@ class FakeRunpod:
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         self.received.append(request)
+        if self.everything is not None:
+            return self.everything(request)
         if request.headers.get("authorization") not in {f"Bearer {key}" for key in self._keys}:
             return problem(401, "missing bearer token")(request)
         queue = self._scripted.get((request.method, request.url.path))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from gdl.backends import base
 from gdl.backends.runpod.catalogue import Kind
@@ -550,3 +554,72 @@ async def test_a_host_that_answers_for_another_pod_is_not_believed(runpod: FakeR
     runpod.next("GET", "/v2/pods/p1", lambda r: httpx.Response(200, json=pod_row("p2")))
     with pytest.raises(BackendError, match="another pod"):
         await runpod.backend().session("p1")
+
+
+# -- anything at all
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(min_value=10**30, max_value=10**400)
+    | st.floats()
+    | st.text(max_size=20)
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner),
+    max_leaves=6,
+)
+_NAMES = """
+    pods gpus networkVolumes records dataCenters pagination hasNextPage nextCursor id name status
+    env ssh direct host port username gpu count mounts persistent size disk cost createdAt
+    dataCenterId price secure community maxCount memory availability cudaVersions version available
+    manufacturer title detail errors podId startTime endTime totalAmount gpuAmount diskAmount dataCenter
+"""
+NAMES = st.sampled_from(_NAMES.split())
+BODIES = st.dictionaries(NAMES, VALUES | st.lists(st.dictionaries(NAMES, VALUES), max_size=3))
+LISTED = ("pods", "gpus", "networkVolumes", "records", "dataCenters")
+
+
+@hypothesis_settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    status=st.sampled_from([200, 200, 200, 201, 400, 404, 500]), body=BODIES, whole=st.booleans()
+)
+async def test_whatever_is_answered_is_an_answer_or_an_expected_error(
+    status: int, body: dict[str, Any], whole: bool, tmp_path: Path
+) -> None:
+    if whole:
+        # As far as its rows.
+        rows = {name: body[name] if isinstance(body.get(name), list) else [] for name in LISTED}
+        body = {**body, **rows, "pagination": {"hasNextPage": False, "nextCursor": None}}
+    text = json.dumps(body)
+    runpod = FakeRunpod(tmp_path)
+    backend = runpod.backend()
+    runpod.everything = lambda _: httpx.Response(status, text=text)
+    offer = Offer(Kind("SECURE", 1, "GPU").offer_id, "runpod", "runpod", "GPU", 1, 24, 1.0)
+    for ask in (
+        backend.offers(OfferQuery()),
+        backend.rent(request_for(offer)),
+        backend.rent(request_for(offer, volume="v1")),
+        backend.sessions(),
+        backend.session("p1"),
+        backend.labelled("gdl-intent1"),
+        backend.absent("p1", "gdl-intent1"),
+        backend.release("p1"),
+        backend.charges(datetime(2026, 1, 1, tzinfo=UTC)),
+        backend.costs(),
+        backend.volumes(),
+        backend.make_volume(offer, "w", 10),
+        backend.delete_volume("v1"),
+        backend.self_release("p1"),
+    ):
+        try:
+            await ask
+        except GdlError as error:
+            assert error.message.isprintable() and len(error.message) < 1000
+    for finding in await backend.check():
+        assert finding.detail.isprintable()
+    await backend.aclose()
