@@ -575,7 +575,8 @@ _NAMES = """
     pods gpus networkVolumes records dataCenters pagination hasNextPage nextCursor id name status
     env ssh direct host port username gpu count mounts persistent size disk cost createdAt
     dataCenterId price secure community maxCount memory availability cudaVersions version available
-    manufacturer title detail errors podId startTime endTime totalAmount gpuAmount diskAmount dataCenter
+    manufacturer title detail errors podId startTime endTime totalAmount gpuAmount diskAmount
+    dataCenter
 """
 NAMES = st.sampled_from(_NAMES.split())
 BODIES = st.dictionaries(NAMES, VALUES | st.lists(st.dictionaries(NAMES, VALUES), max_size=3))
