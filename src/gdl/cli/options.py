@@ -134,6 +134,16 @@ RuntimeOption = Annotated[
         show_default=False,
     ),
 ]
+ImageOption = Annotated[
+    str | None,
+    typer.Option(
+        "--image",
+        metavar="NAME",
+        help="Container image that the rented machine starts, where its market lets one choose; "
+        "none: the market's usual one.  [default: one that has the engine, where that costs less]",
+        show_default=False,
+    ),
+]
 EngineOption = Annotated[
     str | None,
     typer.Option("--engine", metavar="NAME", help="What serves the model.", show_default=False),

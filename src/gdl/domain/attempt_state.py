@@ -63,6 +63,8 @@ class AttemptState:
     charged: float | None = None
     """What the market charged for it, in dollars, once that is known."""
     backend: str = ""
+    image: str = ""
+    """The container image that was asked for."""
     host: str = ""
     """Who runs the machine, or the machine itself; "" where neither is told."""
 

@@ -236,6 +236,7 @@ def _new_attempt(event: ev.AttemptStarted, at: datetime) -> AttemptState:
         started_at=at,
         expected=event.expected,
         backend=event.backend,
+        image=event.image,
         host=event.host_id or event.machine_id,
     )
 

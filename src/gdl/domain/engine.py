@@ -127,9 +127,10 @@ def plain_facts(values: Mapping[str, Sequence[str]]) -> EngineFacts:
 @dataclass(frozen=True, slots=True)
 class HostProbe:
     """script: POSIX shell that prints `key=value` lines, within a few seconds and whatever the
-    machine lacks; "$GDL_DIR" is the work folder. read: makes facts of them; what comes from a
-    machine may be anything, 200 characters a value at most. index_page: the project on the package
-    index that the installation downloads most of, or "": how fast that comes is measured.
+    machine lacks; "$GDL_DIR" is the work folder, "$GDL_IMAGE" the container image that the machine
+    was rented with, or "". read: makes facts of them; what comes from a machine may be anything,
+    200 characters a value at most. index_page: the project on the package index that the
+    installation downloads most of, or "": how fast that comes is measured.
     """
 
     script: str = ""

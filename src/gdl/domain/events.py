@@ -50,7 +50,8 @@ class OffersRanked(Event):
 @dataclass(frozen=True, slots=True)
 class AttemptStarted(Event):
     """expected: what the whole session is to cost; None where nobody knows. backend: whose offer
-    it is; "" in journals of versions that used one at a time."""
+    it is; "" in journals of versions that used one at a time. image: the container image that is
+    asked for, "" for the market's usual one."""
 
     attempt: int
     offer_id: str
@@ -64,6 +65,7 @@ class AttemptStarted(Event):
     host_id: str = ""
     expected: SessionPrice | None = None
     backend: str = ""
+    image: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from gdl.domain.engine_image import EngineImage
+
 MB_PER_S = 8.0
 """10^6 bit/s that make 10^6 bytes a second."""
 
@@ -52,7 +54,7 @@ class SessionPrice:
     token; free_hours: of the set-up, what is not paid for. mbps: 10^6 bit/s that the download is
     expected to come at, None where that is not known. listed: whether the market tells of disk and
     traffic; without it they are not in the price. charged: is in the price already. image: the
-    container image that the engine is to come in, "" where it is installed.
+    container image that the engine is to come in, None where it is installed.
     """
 
     gpu: float
@@ -68,7 +70,7 @@ class SessionPrice:
     listed: bool = False
     charged: Charged = AS_LISTED
     free_hours: float = 0.0
-    image: str = ""
+    image: EngineImage | None = None
 
     @property
     def total(self) -> float:

@@ -38,7 +38,7 @@ class _Way(NamedTuple):
     free_hours: float
     download_gb: float
     mbps: float | None
-    image: str = ""
+    image: EngineImage | None = None
 
 
 class SessionPricing:
@@ -127,12 +127,12 @@ class SessionPricing:
         known, model_gb = self._known, self._needs.download_gb - self._needs.packages_gb
         gb = model_gb + image.download_gb
         if mbps is None and (whole := known.image_setup_hours.get(offer.provider)) is not None:
-            return _Way(whole, 0.0, gb, None, image.name)
+            return _Way(whole, 0.0, gb, None, image)
         mbps = USUAL_MBPS if mbps is None else mbps
         pull = _hours(image.download_gb, min(mbps, MOST_PULL_MBPS))
         work = known.image_work_hours.get(offer.provider, IMAGE_WORK_HOURS)
         hours = work + pull + _hours(model_gb, mbps)
-        return _Way(hours, pull if self._pulls_free else 0.0, gb, mbps, image.name)
+        return _Way(hours, pull if self._pulls_free else 0.0, gb, mbps, image)
 
     def _mbps(self, offer: Offer) -> float | None:
         """10^6 bit/s: as measured on that machine, else as listed."""

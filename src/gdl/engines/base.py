@@ -297,6 +297,11 @@ class HasImage(Protocol):
         told), on which `plan` then finds the engine. None: there is none that will do."""
         ...
 
+    def cuda_of_image(self, name: str) -> float | None:
+        """The least CUDA version that a driver must support for such an image; None: any will do,
+        or the image is none of the engine's own."""
+        ...
+
 
 EngineResolver = Callable[[str], Engine]
 """An engine by name. Raises UsageError for one that is not there."""

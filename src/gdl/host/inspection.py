@@ -100,19 +100,23 @@ async def inspect_host(
     measure: bool = False,
     probe: HostProbe = NO_PROBE,
     hub_id: str = "",
+    image: str = "",
 ) -> HostFacts:
     """What the machine is, without changing it (but for making the work folder, mode 0700).
 
     measure: the download rate as well, within the same round trip and three seconds; a machine
     without a network, or without curl, is no error. hub_id: a model to look for among those
-    downloaded before. probe: what to look for on behalf of the
-    engine. Raises SshError when the answer is not what the script prints: then what
-    answers is no shell one can work with.
+    downloaded before. image: that the machine was rented with, where it was chosen. probe: what to
+    look for on behalf of the engine; its script finds that name as "$GDL_IMAGE".
+
+    Raises SshError when the answer is not what the script prints: then what answers is no shell one
+    can work with.
     """
     folder = shlex.quote(work_dir)
     head = f"umask 077; mkdir -p {folder} || exit 73; GDL_DIR={folder}; export GDL_DIR\n"
     cached = f"models--{hub_id.replace('/', '--')}" if hub_id else ""
     head += f"GDL_MODEL={shlex.quote(cached)}\nGDL_LOCKS={shlex.quote(' '.join(_DPKG_LOCKS))}\n"
+    head += f"GDL_IMAGE={shlex.quote(image)}\n"
     reads = download.script(probe.index_page) if measure else ""
     begin, _, rest = _SCRIPT.replace("GDL_ENGINE_PROBE", probe.script or ":").partition(
         "\nwithin()"

@@ -34,7 +34,8 @@ class PastAttempt:
     """failed: the kind of the error that ended it, "" without one. setup_s: seconds from rent to
     serving. tokens_per_s: output tokens a second that its benchmark found. mbps: 10^6 bit/s that
     the machine was measured to download at. download_gb: what was to be downloaded, 0 where nobody
-    knew. backend: whose offer it was on, "" where there was one alone."""
+    knew. backend: whose offer it was on, "" where there was one alone. image: the container
+    image that it was rented with, "" for the market's usual one."""
 
     model: str
     provider: str
@@ -49,6 +50,7 @@ class PastAttempt:
     mbps: float | None = None
     download_gb: float = 0.0
     backend: str = ""
+    image: str = ""
 
     @property
     def work_s(self) -> float | None:
@@ -99,6 +101,7 @@ def _begun(model: str, data: dict[str, Any]) -> PastAttempt:
         int(data.get("gpu_count", 0)),
         download_gb=float((data.get("expected") or {}).get("download_gb", 0.0)),
         backend=str(data.get("backend", "")),
+        image=str(data.get("image", "")),
     )
 
 

@@ -42,8 +42,8 @@ def explained(price: SessionPrice) -> Iterator[str]:
     yield parts(price)
     disk = f", {gigabytes(price.disk_gb)} of disk" if price.disk_gb else ""
     yield f"{times(price)}{disk}"
-    if price.image:
-        yield f"the engine comes in the image {plain(price.image, 200)}"
+    if price.image is not None:
+        yield f"the engine comes in the image {plain(price.image.name, 200)}"
     if words := learnt(price):
         yield words
 

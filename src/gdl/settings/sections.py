@@ -75,6 +75,10 @@ class Install(BaseModel):
     """Where the engine runs. venv: an environment of its own on the machine. container: its own
     image, by docker. binary: a program that needs neither, where an engine has one. auto: the
     environment, and the image where that fails and docker works."""
+    image: str = Field(default="auto", pattern=r"^[A-Za-z0-9][A-Za-z0-9_./:@-]{0,254}$")
+    """The container image that a rented machine starts, where its market lets one choose. auto: the
+    engine's own where that costs less to the first token than an install, else the market's usual
+    one; none: always that one; else the name of an image, such as "vllm/vllm-openai:v0.32.0"."""
     find_links: tuple[str, ...] = ()
     """Folders or pages with wheels, as pip's --find-links. The machine's own pip configuration
     is honoured in any case."""

@@ -42,6 +42,8 @@ NAMES = ("vastai", "runpod")
 KEY_VARIABLES = {"vastai": "VAST_API_KEY", "runpod": "RUNPOD_API_KEY"}
 """Where the marketplaces' own clients look for a key."""
 _CREDIT = 25.0
+_WITH_VLLM = "vllm/vllm-openai:v"
+"""Images that bring the release that is named after it."""
 
 
 class Bills(NamedTuple):
@@ -210,4 +212,7 @@ class MarketStandIn:
             own = {"CONTAINER_ID": contract.id, "CONTAINER_API_KEY": contract.own_key}
         else:
             own = {"RUNPOD_POD_ID": contract.id, "RUNPOD_API_KEY": contract.own_key}
+        image = str(contract.values.get("image") or "")
+        if image.startswith(_WITH_VLLM):
+            own["SIM_IMAGE_VLLM"] = image.removeprefix(_WITH_VLLM)
         return {**own, "SIM_MARKET_PORT": port}

@@ -14,6 +14,7 @@ from gdl.cli.options import (
     EngineOption,
     ExcludeProviderOption,
     IdleOption,
+    ImageOption,
     IncludeProviderOption,
     InterruptibleOption,
     JsonOption,
@@ -122,6 +123,7 @@ class DeployOptions:
         typer.Option("--new", help="Another machine, beside one of an interrupted deployment."),
     ] = False
     runtime: RuntimeOption = None
+    image: ImageOption = None
     context: ContextOption = None
     concurrency: ConcurrencyOption = None
     quantization: QuantizationOption = None
@@ -159,6 +161,11 @@ class DeployOptions:
         return "destroy" if self.destroy else "keep" if self.keep else "hold"
 
     @property
+    def _install(self) -> dict[str, str]:
+        given = {"runtime": self.runtime, "image": self.image}
+        return {name: value for name, value in given.items() if value is not None}
+
+    @property
     def flags(self) -> dict[str, Any]:
         """What of it overrides a setting."""
         return {
@@ -168,7 +175,7 @@ class DeployOptions:
             "hours": self.hours,
             "max_attempts": self.max_attempts,
             "exclude_provider_after": self.exclude_provider_after,
-            "install": None if self.runtime is None else {"runtime": self.runtime},
+            "install": self._install or None,
             **engine_flags(self.engine, tools=self.tools),
             **webhook_flags(self.webhook),
         }

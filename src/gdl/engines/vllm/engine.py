@@ -139,6 +139,10 @@ class VllmEngine:
         """The container image with the release that would be installed on such a machine."""
         return ready_image.image_for(gpu, cuda, settings.install, limits_of(model, query))
 
+    def cuda_of_image(self, name: str) -> float | None:
+        """The least CUDA version for one of vLLM's own images."""
+        return ready_image.cuda_of(name)
+
     def capabilities(self, model: Model) -> Capabilities:
         """As the newest release can. A base model known to have no chat template is asked by
         completions; unknown models are taken to have one."""

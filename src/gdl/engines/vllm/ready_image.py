@@ -17,14 +17,13 @@ from gdl.engines.vllm.compat import Choice
 from gdl.engines.vllm.release_limits import Limits
 from gdl.settings import Install, Settings
 
-# Only in a container: the Python of a machine that is the user's own is not ours to build upon.
+# Only where the image was chosen: any other Python is not ours to build upon.
 PROBE = """\
-if [ -e /.dockerenv ] || [ -e /run/.containerenv ] \\
-    || grep -qs -e docker -e containerd -e kubepods /proc/1/cgroup; then
+if [ -n "${GDL_IMAGE-}" ]; then
   for p in python3 /usr/bin/python3 /opt/venv/bin/python3; do
     p=$(command -v "$p" 2>/dev/null) || continue
-    v=$(within 20 "$p" -c 'from importlib.metadata import version; print(version("vllm"))' \\
-      2>/dev/null) || continue
+    v=$(within 20 "$p" -c 'from importlib.metadata import version
+print(version("vllm"))') || continue
     echo "own=$p $v"
     break
   done
@@ -56,6 +55,12 @@ def image_for(
     if cuda is not None and cuda < needed:
         return None  # the container would not start: its image asks for such a driver
     return EngineImage(choice.image, compat_table.image().packed_gb, needed)
+
+
+def cuda_of(name: str) -> float | None:
+    """Of the toolkit in one of the releases' images; None for any other image."""
+    found = re.fullmatch(re.escape(compat_table.image().name) + r":v(\d+(?:\.\d+)+)", name)
+    return float(compat_table.row_of(found[1]).cuda) if found else None
 
 
 def choose(host: HostFacts, settings: Settings, limits: Limits) -> Choice | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from gdl.domain import events as ev
 from gdl.domain.decisions import AfterFailure
 from gdl.domain.deployment import DeploymentState
+from gdl.domain.engine_image import EngineImage
 from gdl.domain.errors import SpendLimitReached
 from gdl.domain.model import Model
 from gdl.domain.phase import Phase
@@ -40,7 +41,8 @@ class Deployment:
     attempt: the number of the current one, from 1. tries_left: whether it is not the last that is
     made by itself. adopted: its machine was rented by a process that is gone. disk_gb: what to ask
     for, after a disk turned out too small. expected: what a session on the chosen offer is to cost,
-    where the market tells enough for that.
+    where the market tells enough for that. image: to start its machine with, None for the market's
+    usual one. min_cuda: the least CUDA version that its driver must support.
 
     confirmed: what the user was shown and took, at that price or less; confirmed_tried: one of them
     was tried, and others may be taken. over_limit: why it is being ended: what may be spent is.
@@ -64,6 +66,8 @@ class Deployment:
     adopted: bool = False
     disk_gb: int | None = None
     expected: SessionPrice | None = None
+    image: EngineImage | None = None
+    min_cuda: float | None = None
     confirmed: tuple[ConfirmedOffer, ...] = ()
     confirmed_tried: bool = False
     over_limit: SpendLimitReached | None = None

@@ -16,6 +16,7 @@ from gdl.domain.money import CostReport
 from gdl.domain.offers import Exclusion, Offer, OfferQuery, RankedOffer
 from gdl.domain.ranking import Ranking, by_total, merged
 from gdl.domain.session_price import SessionNeeds
+from gdl.domain.session_pricing import ImageOf
 from gdl.domain.track_record import TrackRecord
 from gdl.engines.base import Engine, EngineResolver
 from gdl.journal import exclusions as remembered
@@ -23,6 +24,8 @@ from gdl.journal.store import Journal
 from gdl.orchestrator.api.model_views import ModelRow, ModelVariant, SizedModel
 from gdl.orchestrator.api.read_only import changing
 from gdl.orchestrator.leasing.charge_comparison import ChargeComparison
+from gdl.orchestrator.leasing.image_choice import check as check_image
+from gdl.orchestrator.leasing.image_choice import image_of, least_cuda
 from gdl.orchestrator.leasing.markets import Leasing, Markets
 from gdl.orchestrator.leasing.model_index import ModelIndex
 from gdl.orchestrator.leasing.model_lookup import ModelLookup
@@ -116,11 +119,13 @@ class Marketplace:
         included: set[str] | frozenset[str] = frozenset(),
         arguments: Sequence[str] = (),
         disk_gb: int | None = None,
+        images: bool = True,
     ) -> list[RankedOffer]:
         """Those offers, ranked for the model on that engine. excluded: besides those that
         are in force for everybody; included: providers that no exclusion holds for; arguments: of
         the deployment's own server; disk_gb: to ask for, where that is more than the model
-        needs."""
+        needs; images: machines may be rented with one that has the engine."""
+        check_image(self._settings, [each.backend.traits for each in self._markets.all])
         fits, needs = by_total(None), SessionNeeds(disk_gb or 0)
         if model is not None:
             fits = fits_of(engine, model, query, self._settings, arguments)
@@ -136,7 +141,9 @@ class Marketplace:
         query = replace(
             query,
             min_reliability=query.min_reliability or self._settings.min_reliability,
-            min_cuda=query.min_cuda or engine.least_cuda(self._settings, model, query),
+            min_cuda=query.min_cuda
+            or least_cuda(engine, self._settings)
+            or engine.least_cuda(self._settings, model, query),
         )
         lists = []
         for each in self._markets.all:
@@ -144,7 +151,10 @@ class Marketplace:
             listed = [o for o in offers if o.backend == each.name]
             served_name = None if model is None else model.served_name
             record = await self._track_records[each.name].of(served_name)
-            ranking = self._ranking(each, listed, query, theirs, hours, record, needs)
+            image_for = None
+            if model is not None and images:
+                image_for = image_of(engine, model, query, self._settings, each.backend.traits)
+            ranking = self._ranking(each, listed, query, theirs, hours, record, needs, image_for)
             lists.append(ranking.ranked(fits))
         return lists[0] if len(lists) == 1 else merged(lists, by_session=query.order == "session")
 
@@ -157,10 +167,11 @@ class Marketplace:
         hours: int,
         record: TrackRecord,
         needs: SessionNeeds,
+        image_for: ImageOf | None,
     ) -> Ranking:
         """The last one again when only the load is another: sliders ask for many in a row."""
-        plain = replace(query, model=None, context=None, concurrency=None)
-        asked = (plain, tuple(in_force), hours, record, needs)
+        plain = replace(query, context=None, concurrency=None)
+        asked = (plain, tuple(in_force), hours, record, needs, image_for is None)
         kept = self._kept.get(leasing.name)
         rows = tuple(offers)
         if kept is not None and kept[0] == rows and kept[1] == asked:
@@ -173,6 +184,8 @@ class Marketplace:
             hours=hours if leasing.bills else 0,
             track_record=record,
             needs=needs,
+            image_of=image_for,
+            pulls_free=leasing.backend.traits.pulls_free,
         )
         self._kept[leasing.name] = rows, asked, made
         return made

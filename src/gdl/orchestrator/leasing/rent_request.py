@@ -51,6 +51,8 @@ def request_for(deployment: Deployment, offer: Offer, intent: Rental) -> RentReq
         deployment.spec.engine,
         deployment.engine.info.log_title,
         label=intent.label,
+        image="" if deployment.image is None else deployment.image.name,
+        min_cuda=deployment.min_cuda,
         bid=intent.bid,
     )
 

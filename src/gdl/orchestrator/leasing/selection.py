@@ -17,6 +17,7 @@ from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.leasing.balances import TOO_LOW
 from gdl.orchestrator.leasing.budget import Budget
 from gdl.orchestrator.leasing.excluding import Excluding
+from gdl.orchestrator.leasing.image_choice import start_failed
 from gdl.orchestrator.leasing.marketplace import Marketplace
 from gdl.orchestrator.leasing.markets import Markets
 from gdl.orchestrator.leasing.requirements import session_needs
@@ -74,6 +75,11 @@ class OfferSelection:
             raise NoSuitableOffer(*why_none(ranked, query))
         priced = next((r.session() for r in suitable if r.offer is chosen), None)
         deployment.expected = priced if priced is not None and priced.listed else None
+        image = deployment.image = priced.image if priced is not None else None
+        deployment.min_cuda = image.cuda if image is not None else None
+        if deployment.min_cuda is None:
+            engine, model = deployment.engine, deployment.model
+            deployment.min_cuda = engine.least_cuda(self._settings, model, query)
         await self.budget.refuse(deployment, chosen)
         for aside in deployment.exclusions.aside:
             if aside.covers(chosen):
@@ -117,6 +123,7 @@ class OfferSelection:
             hours=deployment.spec.hours,
             arguments=deployment.spec.engine_args,
             disk_gb=deployment.disk_gb,
+            images=not start_failed(deployment.state) or self._settings.install.image != "auto",
             excluded=excluded,
             included=deployment.exclusions.included
             - {x.key for x in excluded if x.scope == "aside"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from statistics import median
 
 from gdl.domain.session_charges import SessionCharges, learnt
@@ -57,16 +57,22 @@ def digest(
     charges: Iterable[SessionCharges] = (),
 ) -> TrackRecord:
     """Medians and shares. A share of few attempts is drawn towards a half."""
-    setup: dict[str, list[float]] = defaultdict(list)
-    work: dict[str, list[float]] = defaultdict(list)
+    setup: dict[bool, dict[str, list[float]]] = {
+        by_image: defaultdict(list) for by_image in (False, True)
+    }
+    work: dict[bool, dict[str, list[float]]] = {
+        by_image: defaultdict(list) for by_image in (False, True)
+    }
+    by_images: dict[str, list[bool]] = defaultdict(list)
     mbps: dict[str, list[float]] = defaultdict(list)
     speed: dict[tuple[str, int], list[float]] = defaultdict(list)
     served: dict[str, list[bool]] = defaultdict(list)
     for attempt in attempts:
         if attempt.setup_s is not None:
-            setup[attempt.provider].append(attempt.setup_s / 3600)
+            by_image = bool(attempt.image)
+            setup[by_image][attempt.provider].append(attempt.setup_s / 3600)
             if attempt.work_s is not None:
-                work[attempt.provider].append(attempt.work_s / 3600)
+                work[by_image][attempt.provider].append(attempt.work_s / 3600)
         if attempt.mbps and attempt.machine_id:
             mbps[attempt.machine_id].append(attempt.mbps)
         if attempt.tokens_per_s and attempt.model == served_name:
@@ -74,11 +80,24 @@ def digest(
         if attempt.served or (attempt.failed and attempt.failed not in _NOT_THEIRS):
             for key in filter(None, (attempt.machine_id, attempt.provider)):
                 served[key].append(attempt.served)
+            if attempt.image:
+                by_images[attempt.provider].append(attempt.served)
     return TrackRecord(
-        setup_hours={provider: median(hours) for provider, hours in setup.items()},
-        success={key: (sum(past) + 1) / (len(past) + 2) for key, past in served.items()},
+        setup_hours=_medians(setup[False]),
+        success=_shares(served),
         tokens_per_s={gpu: median(rates) for gpu, rates in speed.items()},
-        work_hours={provider: median(hours) for provider, hours in work.items()},
-        mbps={machine: median(rates) for machine, rates in mbps.items()},
+        work_hours=_medians(work[False]),
+        image_setup_hours=_medians(setup[True]),
+        image_work_hours=_medians(work[True]),
+        image_success=_shares(by_images),
+        mbps=_medians(mbps),
         charged=learnt(charges),
     )
+
+
+def _medians(found: Mapping[str, list[float]]) -> dict[str, float]:
+    return {key: median(values) for key, values in found.items()}
+
+
+def _shares(found: Mapping[str, list[bool]]) -> dict[str, float]:
+    return {key: (sum(past) + 1) / (len(past) + 2) for key, past in found.items()}

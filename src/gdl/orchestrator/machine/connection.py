@@ -153,6 +153,7 @@ class Machine:
                     measure=self.rents and first,
                     probe=dep.engine.probe,
                     hub_id=dep.model.location if dep.model.source == "hub" else "",
+                    image=dep.state.attempt.image if dep.state.attempt else "",
                 ),
                 dep.progress,
                 fresh=self.rents and not dep.adopted,

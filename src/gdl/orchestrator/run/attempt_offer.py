@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from gdl.domain import events as ev
+from gdl.domain.engine_image import EngineImage
 from gdl.domain.offers import Offer
 from gdl.domain.session_price import SessionPrice
 from gdl.presentation.money import hourly
 
 
 def attempt_started(
-    number: int, offer: Offer, expected: SessionPrice | None = None
+    number: int,
+    offer: Offer,
+    expected: SessionPrice | None = None,
+    image: EngineImage | None = None,
 ) -> ev.AttemptStarted:
-    """expected: what the whole session is to cost."""
+    """expected: what the whole session is to cost; image: that is asked for."""
     return ev.AttemptStarted(
         number,
         offer.id,
@@ -25,6 +29,7 @@ def attempt_started(
         host_id=offer.host_id or "",
         expected=expected,
         backend=offer.backend,
+        image="" if image is None else image.name,
     )
 
 

@@ -125,7 +125,7 @@ class DeploymentTask:
             dep.tries_left = tries.left > 1
             if resumed is None:
                 dep.attempt += 1
-                await dep.emit(attempt_started(dep.attempt, offer, dep.expected))
+                await dep.emit(attempt_started(dep.attempt, offer, dep.expected, dep.image))
             taken_up, resumed = resumed, None
             self._current = self._make_attempt(dep, offer.backend)
             try:

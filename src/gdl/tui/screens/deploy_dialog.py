@@ -135,9 +135,15 @@ class DeployDialog(ModalScreen[Choice | None]):
             ("Offer", plain(offer.id, 80)),
             (
                 "Then",
-                f"install {self._engine}, load the model, verify it, measure it, keep it serving",
+                f"{self._begin(ranked)}, load the model, verify it, measure it, keep it serving",
             ),
         ]
+
+    def _begin(self, ranked: RankedOffer) -> str:
+        whole = ranked.session()
+        if whole is None or whole.image is None:
+            return f"install {self._engine}"
+        return f"start {plain(whole.image.name, 60)}"
 
     def on_mount(self) -> None:
         self._say_hours()
