@@ -139,11 +139,11 @@ class DeployDialog(ModalScreen[Choice | None]):
             ),
         ]
 
-    def _begin(self, ranked: RankedOffer) -> str:
+    def _then(self, ranked: RankedOffer) -> str:
         whole = ranked.session()
-        if whole is None or whole.image is None:
-            return f"install {self._engine}"
-        return f"start {plain(whole.image.name, 60)}"
+        image = whole.image if whole is not None else None
+        begin = f"install {self._engine}" if image is None else f"start {plain(image.name, 60)}"
+        return f"{begin}, load the model, verify it, measure it, keep it serving"
 
     def on_mount(self) -> None:
         self._say_hours()
