@@ -133,10 +133,7 @@ class DeployDialog(ModalScreen[Choice | None]):
             ("From", f"{plain(offer.provider, 40)}, {place}"),
             *((("Until", Text(_UNTIL, "yellow")),) if offer.interruptible else ()),
             ("Offer", plain(offer.id, 80)),
-            (
-                "Then",
-                f"{self._begin(ranked)}, load the model, verify it, measure it, keep it serving",
-            ),
+            ("Then", self._then(ranked)),
         ]
 
     def _then(self, ranked: RankedOffer) -> str:
