@@ -79,7 +79,8 @@ class Accounts:
         if same is None:
             raise BackendRefused(
                 f"whether {what} is gone cannot be told: it was rented with another key",
-                "use the key it was rented with, or one that may read the account's data",
+                f"set {self._variable} to that key; or look at {self._market}'s console, and say"
+                " `gdl-tui destroy ID --seen-gone`",
             )
         raise BackendRefused(
             f"{what} was rented from another {self._market} account than the one whose key is used"
