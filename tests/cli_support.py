@@ -33,9 +33,11 @@ from gdl.domain.session import Session, SessionStatus
 from gdl.domain.spec import DeploymentSpec
 from gdl.domain.spending import Period, SpendingReport
 from gdl.domain.summary import AttemptSummary
+from gdl.domain.volumes import Volume
 from gdl.orchestrator.api.model_views import ModelRow
 from gdl.orchestrator.api.ports import OrchestratorApi
 from gdl.orchestrator.api.views import PastDeployment, ResumableDeployment, SessionRow
+from gdl.orchestrator.api.volumes import VolumeList
 
 ID = "20260101-120000-abcdef"
 REPORT = BenchReport(
@@ -169,6 +171,7 @@ class Scripted:
     checks: tuple[Check, ...] = ()
     left_out: tuple[Exclusion, ...] = ()
     spent: SpendingReport | None = None
+    kept_volumes: VolumeList = field(default_factory=VolumeList)
     spec: DeploymentSpec | None = None
     backend_name: str = "shopper"
     away: dict[str, str] = field(default_factory=dict)
@@ -186,6 +189,7 @@ class Scripted:
         self.endpoints = ScriptedEndpoints(self)
         self.benchmarks = ScriptedBenchmarks(self)
         self.spending = ScriptedSpending(self)
+        self.volumes = ScriptedVolumes(self)
         self.support = ScriptedSupport(self)
 
     def call(self, name: str) -> None:
@@ -359,6 +363,31 @@ class ScriptedBenchmarks:
     async def bench(self, ident: str, load: BenchLoad = OWN_LOAD) -> BenchReport:
         self._o.call(f"bench {ident}")
         return REPORT
+
+
+class ScriptedVolumes:
+    """The volumes that a test has set."""
+
+    def __init__(self, o: Scripted) -> None:
+        self._o = o
+        self.keeps = True
+
+    async def list(self) -> VolumeList:
+        return self._o.kept_volumes
+
+    async def find(self, ident: str) -> Volume:
+        for row in self._o.kept_volumes.rows:
+            if ident in (row.volume.id, row.volume.name):
+                return row.volume
+        raise UsageError(f"no volume {ident}", "`gdl-tui volumes` lists them")
+
+    async def make(self, offer_id: str, name: str, size_gb: int) -> Volume:
+        self._o.call(f"make {name} {size_gb} {offer_id}")
+        return Volume("v-9", "vastai", name, size_gb, 0.01, "11")
+
+    async def delete(self, ident: str) -> Volume:
+        self._o.call(f"delete {ident}")
+        return await self.find(ident)
 
 
 class ScriptedSpending:

@@ -17,7 +17,9 @@ from textual.widgets import Input
 
 from gdl.backends.shopper.discovery import api_keys
 from gdl.domain.errors import ReleaseUnconfirmed
+from gdl.domain.volumes import Volume
 from gdl.orchestrator.api.views import SessionRow
+from gdl.orchestrator.api.volumes import VolumeList, VolumeRow
 from gdl.tui import keymap_check
 from gdl.tui.app import GdlApp
 from gdl.tui.screens.deploy_dialog import DeployDialog
@@ -439,6 +441,23 @@ async def test_the_doctor_tells_what_it_finds_from_anywhere() -> None:
         await until(pilot, lambda: isinstance(app.screen, DoctorScreen))
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, WelcomeScreen))
+
+
+async def test_volumes_are_told_of_with_the_sessions_used_or_not() -> None:
+    orchestrator = ScriptedOrchestrator()
+    volume = Volume("7", "vastai", "cache", 50, 0.01, "11")
+    orchestrator.kept_volumes = VolumeList((VolumeRow(volume, True),))
+    app, _ = make_app(orchestrator)
+    told = "volume cache: 50 GB at vastai, $0.010/h, used by nobody"
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        await pilot.press("4")
+        await until(pilot, lambda: told in screen_text(app))
+        assert "Nothing is rented." in screen_text(app)
+        orchestrator.rows = [session_row("s-1", ours=True)]
+        await pilot.press("r")
+        await until(pilot, lambda: "Nothing is rented." not in screen_text(app))
+        assert told in screen_text(app)
 
 
 async def test_spending_is_shown_by_day_and_by_month_from_anywhere() -> None:

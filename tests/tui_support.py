@@ -42,6 +42,7 @@ from gdl.domain.session_price import Charged, SessionNeeds
 from gdl.domain.spec import DeploymentSpec
 from gdl.domain.spending import Cap, Period, SpendingReport, SpendingRow
 from gdl.domain.track_record import TrackRecord
+from gdl.domain.volumes import Volume
 from gdl.engines.registry import get
 from gdl.hub.lookup import Hub
 from gdl.orchestrator.api.model_views import ModelRow, ModelVariant, SizedModel
@@ -54,6 +55,7 @@ from gdl.orchestrator.api.views import (
     SessionRow,
     TunnelRow,
 )
+from gdl.orchestrator.api.volumes import VolumeList
 from gdl.orchestrator.leasing.model_index import ModelIndex
 from gdl.orchestrator.leasing.model_lookup import ModelLookup, found
 from gdl.orchestrator.leasing.requirements import fits_of, session_needs, sized
@@ -194,6 +196,7 @@ class ScriptedOrchestrator:
         self.spent: dict[Period, SpendingReport] = {}
         self.credit: dict[str, Balance] = {}
         self.away: dict[str, str] = {}
+        self.kept_volumes = VolumeList()
         self.speeds: dict[tuple[str, int], float] = {}
         self.charged: dict[str, Charged] = {}
         """What earlier sessions were charged, by provider."""
@@ -206,6 +209,7 @@ class ScriptedOrchestrator:
         self.endpoints = ScriptedEndpoints(self)
         self.benchmarks = ScriptedBenchmarks(self)
         self.spending = ScriptedSpending(self)
+        self.volumes = ScriptedVolumes(self)
         self.support = ScriptedSupport(self)
 
     # What tests do
@@ -549,6 +553,26 @@ class ScriptedBenchmarks:
         raise NotImplementedError
 
     async def publish(self, ident: str, report: BenchReport, workload: str) -> str:
+        raise NotImplementedError
+
+
+class ScriptedVolumes:
+    """The volumes that a test has set."""
+
+    def __init__(self, o: ScriptedOrchestrator) -> None:
+        self._o = o
+        self.keeps = True
+
+    async def list(self) -> VolumeList:
+        return self._o.kept_volumes
+
+    async def find(self, ident: str) -> Volume:
+        raise UsageError(f"no volume {ident}", "")
+
+    async def make(self, offer_id: str, name: str, size_gb: int) -> Volume:
+        raise NotImplementedError
+
+    async def delete(self, ident: str) -> Volume:
         raise NotImplementedError
 
 

@@ -37,6 +37,7 @@ class HostFacts:
     gpu_memory_used_mib: by everybody, on all GPUs. download_mb_s: 10^6 bytes a second from where
     packages and models come from, None when it was not or could not be measured. engine:
     what the engine's own probe found. model_gib: what of the model was downloaded before.
+    volume_free_gib: on the volume that was asked for, None where none is mounted.
     """
 
     os: str
@@ -63,6 +64,7 @@ class HostFacts:
     download_mb_s: float | None = None
     engine: EngineFacts = NOT_INSTALLED
     model_gib: float = 0.0
+    volume_free_gib: float | None = None
 
     @property
     def has_gpu(self) -> bool:

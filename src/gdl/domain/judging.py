@@ -59,6 +59,14 @@ class Judge:
         self._pinned = query.pinned
         self._by_machine_type: dict[tuple[str, str, int, float], Against | None] = {}
         self._too_dear: Against = ("price", f"over {dollars(query.max_price or 0)}/h", "", None)
+        volume = query.volume
+        where = f"{volume.backend}, {volume.place}" if volume and volume.place else "elsewhere"
+        self._cannot_mount: Against = (
+            "volume",
+            f"cannot mount the volume {volume.name if volume else ''} ({where})",
+            "cannot mount the volume",
+            None,
+        )
         words = f"goes for more than your bid of {dollars(query.bid or 0)}/h"
         self._over_bid: Against = ("price", words, "over the bid", None)
 
@@ -75,6 +83,9 @@ class Judge:
         for."""
         if not offer.available:
             return "unavailable", "listed as not available", "", None
+        volume = self._query.volume
+        if volume and not volume.mounts_at(offer.backend, offer.machine_id, offer.location):
+            return self._cannot_mount
         if offer.interruptible or self._query.interruptible:
             against = self._against_way(offer)
             if against is not None:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from gdl.domain.requirements.allocation import Allocation
 from gdl.domain.session_price import SessionPrice
+from gdl.domain.volumes import Volume
 
 ORDERS = ("session", "price")
 """By the price of the whole session, or of an hour."""
@@ -118,6 +119,8 @@ class OfferQuery:
     min_cuda: float | None = None
     """The least CUDA version the driver must support; offers that do not tell theirs pass."""
     offer_ids: tuple[str, ...] = ()
+    volume: Volume | None = None
+    """Machines that can mount it, alone."""
     context: int | None = None
     concurrency: int | None = None
     quantization: str = ""
@@ -169,7 +172,7 @@ class RankedOffer(NamedTuple):
     `excluded` is the reason in words, or None.
 
     exclusion: provider | offer | machine | host | backend | price | gpu | vram | unsuited | count |
-    unavailable | query | cuda | reliability | duration | disk.
+    unavailable | query | cuda | reliability | duration | disk | volume.
     headroom_gb: VRAM that the model leaves free, or None when the need is not known.
     until: when an exclusion ends by itself. cause: the few words it is counted under.
     otherwise_fits: nothing but the exclusion of who offers it speaks against it.

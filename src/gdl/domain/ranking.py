@@ -309,6 +309,8 @@ def _what_helps(rows: list[RankedOffer]) -> str:
         hints.append("choose a smaller model, or allow several GPUs")
     if not hints and any(r.exclusion == "disk" for r in rows):
         hints.append("choose a smaller model, or another variant of it")
+    if not hints and any(r.exclusion == "volume" for r in rows):
+        hints.append("wait until a machine there is free, or do without --volume")
     if not hints and any(r.exclusion == "unsuited" for r in rows):
         hints.append("take an offer with newer GPUs, or choose another variant of the model")
     return " or ".join(hints) or "loosen the filters"

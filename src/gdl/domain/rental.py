@@ -22,6 +22,7 @@ class Rental:
     processes. release_took_s: how long the backend took over the longest of these requests.
     error_before: the session's error text when its end was first asked for.
     label: the rent request's, which the machine bears where the backend keeps labels.
+    volume: id of the volume that it has mounted; "" for none.
     bid: dollars an hour that were bid for it; None: it is on demand.
     doubt: why it may still be billing though its end was asked for, or though nothing seemed to be
     rented; "" while there is none. ended_in_doubt: the session is over, and that proved nothing, so
@@ -65,6 +66,7 @@ class Rental:
     ended_in_doubt: bool = False
     label: str = ""
     bid: float | None = None
+    volume: str = ""
 
     @property
     def subject(self) -> tuple[str, str | None]:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Literal
 
-from gdl.domain.ledger import LedgerAccount
+from gdl.domain.ledger import LedgerAccount, LedgerEntry, accounts
 from gdl.domain.money import Balance, Charge
+from gdl.domain.volumes import VolumeRecord
 
 Period = Literal["day", "month"]
 PERIODS: tuple[Period, ...] = ("day", "month")
@@ -88,6 +89,32 @@ class SpendingReport:
         """Dollars, of those that tell; None when none does."""
         told = [row.charged for row in self.rows if row.charged is not None]
         return sum(told) if told else None
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """All that the journal knows to have cost. accounts: of the sessions. per_hour: dollars an hour
+    of what goes on costing."""
+
+    accounts: tuple[LedgerAccount, ...]
+    costs: tuple[Cost, ...]
+    per_hour: float
+
+
+def tally(
+    entries: Iterable[LedgerEntry],
+    volumes: Iterable[VolumeRecord],
+    now: datetime,
+    *,
+    simulated: bool,
+) -> Tally:
+    """Sessions and volumes. simulated: those that cost nothing, whatever their price, and nothing
+    else; False: all others."""
+    told = tuple(one for one in accounts(entries, now) if one.simulated is simulated)
+    kept = [one for one in volumes if one.volume_id is not None and not simulated]
+    idle = (Cost(v.backend, v.requested_at, v.gone_at or now, v.cost(now)) for v in kept)
+    rate = per_hour(told) + sum(v.price_per_hour for v in kept if v.open)
+    return Tally(told, (*costs_of(told, now), *idle), rate)
 
 
 def costs_of(accounts: Iterable[LedgerAccount], now: datetime) -> list[Cost]:

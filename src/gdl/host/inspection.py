@@ -64,6 +64,9 @@ for f in /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes; 
 done
 echo "ram_bytes=$(sysctl -n hw.memsize 2>/dev/null)"
 echo "disk_kib=$(df -Pk "$GDL_DIR" 2>/dev/null | awk 'NR==2 {print $4}')"
+if [ -n "$GDL_MOUNTED" ]; then
+  echo "volume_kib=$(df -Pk "$GDL_VOLUME" 2>/dev/null | awk 'NR==2 {print $4}')"
+fi
 if [ -d /dev/shm ]; then echo "shm_kib=$(df -Pk /dev/shm 2>/dev/null | awk 'NR==2 {print $2}')"; fi
 echo "libc=$(getconf GNU_LIBC_VERSION 2>/dev/null)"
 for f in /lib/ld-musl-*; do if [ -e "$f" ]; then echo "libc=musl"; fi; done
@@ -101,6 +104,7 @@ async def inspect_host(
     probe: HostProbe = NO_PROBE,
     hub_id: str = "",
     image: str = "",
+    exports: str = "",
 ) -> HostFacts:
     """What the machine is, without changing it (but for making the work folder, mode 0700).
 
@@ -111,9 +115,14 @@ async def inspect_host(
 
     Raises SshError when the answer is not what the script prints: then what answers is no shell one
     can work with.
+    downloaded before. probe: what to look for on behalf of the engine. exports: shell that sets
+    variables first, such as where a volume is (GDL_VOLUME, once GDL_MOUNTED is set). Raises
+    SshError when the answer is not what the script prints: then what answers is no shell one can
+    work with.
     """
     folder = shlex.quote(work_dir)
     head = f"umask 077; mkdir -p {folder} || exit 73; GDL_DIR={folder}; export GDL_DIR\n"
+    head += exports
     cached = f"models--{hub_id.replace('/', '--')}" if hub_id else ""
     head += f"GDL_MODEL={shlex.quote(cached)}\nGDL_LOCKS={shlex.quote(' '.join(_DPKG_LOCKS))}\n"
     head += f"GDL_IMAGE={shlex.quote(image)}\n"
@@ -158,6 +167,7 @@ def parse_facts(text: str, probe: HostProbe = NO_PROBE) -> HostFacts:
         cpu_count=int(_number(first("cpus"))),
         ram_gib=round(_ram_gib(values), 1),
         disk_free_gib=round(_number(first("disk_kib")) / 2**20, 1),
+        volume_free_gib=_volume_gib(values),
         pythons=tuple(sorted(pythons, key=_version, reverse=True)),
         gpus=gpus,
         driver=driver,
@@ -188,6 +198,11 @@ def _pairs(rows: list[str]) -> dict[str, list[str]]:
         if equals:
             found.setdefault(key.strip(), []).append(value)
     return found
+
+
+def _volume_gib(values: dict[str, list[str]]) -> float | None:
+    told = values.get("volume_kib")
+    return round(_number(told[0]) / 2**20, 1) if told else None
 
 
 def _ram_gib(values: dict[str, list[str]]) -> float:

@@ -156,3 +156,18 @@ CREATE TABLE IF NOT EXISTS session_charges (
     charged_traffic  REAL,
     PRIMARY KEY (backend, session_id)
 ) WITHOUT ROWID;
+
+-- Volumes, written before they are asked for. volume_id NULL: whether it was made is not known.
+-- gone_at: deleted, or never made.
+CREATE TABLE IF NOT EXISTS volumes (
+    intent_id      TEXT PRIMARY KEY,
+    backend        TEXT NOT NULL,
+    service_url    TEXT NOT NULL DEFAULT '',
+    name           TEXT NOT NULL,
+    size_gb        REAL NOT NULL,
+    place          TEXT NOT NULL DEFAULT '',
+    price_per_hour REAL NOT NULL DEFAULT 0,
+    requested_at   TEXT NOT NULL,
+    volume_id      TEXT,
+    gone_at        TEXT
+) WITHOUT ROWID;

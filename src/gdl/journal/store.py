@@ -216,6 +216,7 @@ _LATER_COLUMNS = (
     ("rentals", "ended_in_doubt", "INTEGER NOT NULL DEFAULT 0"),
     ("rentals", "label", "TEXT NOT NULL DEFAULT ''"),
     ("rentals", "bid", "REAL"),
+    ("rentals", "volume", "TEXT NOT NULL DEFAULT ''"),
 )
 """What a journal of an earlier version lacks: table, column, and its declaration, whose default is
 what that version's rows mean."""

@@ -1,4 +1,4 @@
-"""The orchestrator: the eight ports on the backends of a run, one journal, all engines."""
+"""The orchestrator: the nine ports on the backends of a run, one journal, all engines."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from gdl.orchestrator.sessions.public_url import PublicUrls
 from gdl.orchestrator.sessions.reconnect import Reconnector
 from gdl.orchestrator.sessions.sessions import RentedSessions
 from gdl.orchestrator.sessions.tunnels import Tunnels
+from gdl.orchestrator.sessions.volumes import KeptVolumes
 from gdl.orchestrator.support.diagnostics import Diagnostics
 from gdl.settings import Settings
 
@@ -116,6 +117,7 @@ class Orchestrator:
             measurements,
             read_only=read_only,
         )
+        self.volumes = KeptVolumes(backends, journal, clock, read_only=read_only)
         self.spending = SpendingReports(backends, journal, settings, clock, budget)
         self.support = Diagnostics(markets, journal, settings, consumer_id, clock)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from gdl.domain.money import Balance, dollars
 from gdl.domain.spending import Cap, SpendingReport, SpendingRow
+from gdl.domain.volumes import Volume
 from gdl.presentation.durations import since
+from gdl.presentation.money import hourly
 
 _NOW = {"day": "today", "month": "this month"}
 
@@ -39,6 +41,14 @@ def balance_line(name: str, balance: Balance, per_hour: float, hours: int) -> tu
     if per_hour * hours <= balance.credit:
         return text, False
     return f"! {text}: {since(max(balance.credit, 0.0) / per_hour * 3600)} of it", True
+
+
+def volume_line(volume: Volume, used_by: Sequence[str]) -> str:
+    """What a volume costs, and whether anybody uses it: "volume cache: 50 GB at vastai, $0.010/h,
+    used by nobody"."""
+    users = ", ".join(used_by) or "nobody"
+    size = f"{volume.size_gb:.0f} GB at {volume.backend}"
+    return f"volume {volume.name}: {size}, {hourly(volume.price_per_hour)}, used by {users}"
 
 
 def totals(report: SpendingReport, *, caps: bool = True) -> Iterator[str]:

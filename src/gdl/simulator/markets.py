@@ -15,7 +15,7 @@ import secrets
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from gdl.domain.errors import BackendError, UsageError
 from gdl.domain.text import one_line
@@ -215,4 +215,17 @@ class MarketStandIn:
         image = str(contract.values.get("image") or "")
         if image.startswith(_WITH_VLLM):
             own["SIM_IMAGE_VLLM"] = image.removeprefix(_WITH_VLLM)
-        return {**own, "SIM_MARKET_PORT": port}
+        return {**own, **self._mount(contract), "SIM_MARKET_PORT": port}
+
+    def _mount(self, contract: Contract) -> Mapping[str, str]:
+        """Where the machine has its volume: in a folder that outlives it. No process of ours can
+        mount anything at /workspace, as the marketplace does."""
+        asked: Mapping[str, Any] = contract.values
+        network = (asked.get("mounts") or {}).get("network") or [{}]
+        info = asked.get("volume_info") or {}
+        ident = info.get("volume_id") or network[0].get("volumeId")
+        if not ident or self._workspace is None:
+            return {}
+        folder = self._workspace.path / "volumes" / str(ident)
+        folder.mkdir(parents=True, exist_ok=True)
+        return {"GDL_VOLUME": str(folder)}

@@ -15,6 +15,7 @@ from itertools import pairwise
 
 from gdl.backends.vastai import errors
 from gdl.backends.vastai.api_client import V0, VastHttp
+from gdl.backends.vastai.fields import BACKEND
 from gdl.backends.vastai.offer_wire import BID_SUFFIX, OfferPage, read_offers
 from gdl.domain.errors import BackendError, BackendRefused
 from gdl.domain.judging import squash
@@ -79,8 +80,8 @@ class OfferSearch:
     def __init__(self, http: VastHttp, now: Callable[[], datetime]) -> None:
         self._http = http
         self._now = now
-        self._kept: dict[tuple[bool, str], _Kept] = {}
-        self._locks: dict[tuple[bool, str], asyncio.Lock] = {}
+        self._kept: dict[tuple[bool, str, str], _Kept] = {}
+        self._locks: dict[tuple[bool, str, str], asyncio.Lock] = {}
         self._returns: datetime | None = None
         self._names: tuple[str, ...] = ()
         self.dropped = 0
@@ -91,7 +92,7 @@ class OfferSearch:
         Raises BackendUnreachable, BackendRefused, BackendError."""
         if query.pinned:
             return await self.named(query.pinned)
-        scope = (query.interruptible, squash(query.gpu or ""))
+        scope = (query.interruptible, squash(query.gpu or ""), _machine_of(query))
         async with self._locks.setdefault(scope, asyncio.Lock()):
             kept = self._kept.get(scope)
             if kept is not None and self._now() < kept.fresh_until:
@@ -135,6 +136,9 @@ class OfferSearch:
     async def _list(self, query: OfferQuery) -> _Kept:
         began, bid = self._now(), query.interruptible
         narrow = await self._of_gpu(query.gpu) if query.gpu else {}
+        if machine := _machine_of(query):
+            # It may be none of the cheapest.
+            narrow = {**narrow, "machine_id": {"eq": int(machine)}}
         listing = _Listing()
         first = await self._search(narrow, bid=bid)
         listing.add(first)
@@ -213,6 +217,13 @@ def _by_size() -> list[_Range]:
     for low, high in pairwise(bounds):
         ranges.append(_Range({"gpu_total_ram": {"gte": low, "lt": high}}))
     return [*ranges, _Range({"gpu_total_ram": {"gte": bounds[-1]}})]
+
+
+def _machine_of(query: OfferQuery) -> str:
+    """The machine whose volume is to be mounted; "" for any."""
+    volume = query.volume
+    ours = volume is not None and volume.backend == BACKEND and volume.place.isdigit()
+    return volume.place if ours and volume is not None else ""
 
 
 def _ask_of(offer_id: str, *, bid: bool) -> str:

@@ -118,6 +118,15 @@ class DeployOptions:
         ),
     ] = None
     webhook: WebhookOption = None
+    volume: Annotated[
+        str | None,
+        typer.Option(
+            "--volume",
+            metavar="NAME|ID",
+            help="Keep weights and compile caches on this volume (see `gdl-tui volumes`): machines "
+            "that can mount it, alone.",
+        ),
+    ] = None
     new: Annotated[
         bool,
         typer.Option("--new", help="Another machine, beside one of an interrupted deployment."),
@@ -207,6 +216,9 @@ def deploy(
             watch=as_json,
         )
         spec = _spec(wanted, session)
+        if wanted.volume is not None:
+            volume = await session.orchestrator.volumes.find(wanted.volume)
+            spec = replace(spec, query=replace(spec.query, volume=volume))
         if not wanted.new:
             interrupted = await _to_resume(session, wanted.model)
             if interrupted is not None:

@@ -27,6 +27,7 @@ def sessions(cli: Cli, target: MachineTarget, as_json: JsonOption = False) -> No
     async def body(session: Session) -> int:
 
         from gdl.presentation.lines import plain
+        from gdl.presentation.spending import volume_line
 
         rows = await session.orchestrator.sessions.rows()
         say_away(session.orchestrator.sessions.away)
@@ -53,6 +54,9 @@ def sessions(cli: Cli, target: MachineTarget, as_json: JsonOption = False) -> No
                     say(f"warning: {plain(row.session.id)} is public: {plain(row.public)}")
         else:
             say("no sessions")
+        if not as_json and session.orchestrator.volumes.keeps:
+            for kept in (await session.orchestrator.volumes.list()).rows:
+                say(plain(volume_line(kept.volume, kept.used_by), 200))
         return exit_codes.OK
 
     execute(cli, body, target=target, as_json=as_json)

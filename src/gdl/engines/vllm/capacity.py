@@ -38,8 +38,17 @@ def require_disk(host: HostFacts, model: Model, choice: Choice) -> None:
             if host.engine.installed or choice.own
             else _INSTALL_GB["gpu" if choice.on_gpu else "cpu"]
         )
+    weights = 0.0
     if model.source != "path":
-        on_disk += max(1.05 * files - host.model_gib * _GB_PER_GIB, 0.0)
+        weights = max(1.05 * files - host.model_gib * _GB_PER_GIB, 0.0)
+    if host.volume_free_gib is None:
+        on_disk += weights
+    elif host.volume_free_gib * _GB_PER_GIB < weights:
+        raise DeployError(
+            f"{host.volume_free_gib * _GB_PER_GIB:.0f} of {math.ceil(weights)} GB free on the"
+            " volume",
+            "make a bigger one, or do without --volume",
+        )
     free = host.disk_free_gib * _GB_PER_GIB
     if free < on_disk:
         raise DeployError(

@@ -1,4 +1,4 @@
-"""What the terminal UI and the command line may ask for: eight ports, and nothing beside them.
+"""What the terminal UI and the command line may ask for: nine ports, and nothing beside them.
 
 All methods raise GdlError for what is expected to go wrong, and nothing else. `ident` is the id of
 a session or of its deployment, or the beginning of one.
@@ -34,6 +34,7 @@ from gdl.orchestrator.api.views import (
     SessionRow,
     TunnelRow,
 )
+from gdl.orchestrator.api.volumes import Volumes
 
 
 class Deployments(Protocol):
@@ -272,7 +273,7 @@ class Support(Protocol):
 
 
 class OrchestratorApi(Protocol):
-    """The eight ports, and what is to be known of the backend behind them."""
+    """The nine ports, and what is to be known of the backend behind them."""
 
     backend_name: str
     """As in the settings; several are separated by commas."""
@@ -303,6 +304,9 @@ class OrchestratorApi(Protocol):
 
     @property
     def spending(self) -> Spending: ...
+
+    @property
+    def volumes(self) -> Volumes: ...
 
     @property
     def support(self) -> Support: ...

@@ -7,12 +7,15 @@ import shlex
 from gdl.diagnosis.rule_engine import RuleSet, rule_set
 from gdl.domain.engine import EngineInfo
 from gdl.domain.errors import UsageError
+from gdl.domain.volumes import MOUNT_PATH, Volume
 from gdl.engines.base import Engine
 
 SESSION_CACHE = "GDL_SESSION_CACHE"
 USER_CACHE = "GDL_USER_CACHE"
+VOLUME = "GDL_VOLUME"
 """Variables of a machine's environment, where its backend has such folders: one that goes with the
-session, and one that serves the next as well."""
+session, one that serves the next as well, and where a volume is mounted, if not at its usual
+place."""
 
 
 def rules_of(engine: Engine) -> RuleSet:
@@ -26,10 +29,31 @@ def rules_of(engine: Engine) -> RuleSet:
         ) from None
 
 
-def cache_exports(info: EngineInfo) -> str:
+def volume_exports(volume: Volume | None) -> str:
+    """POSIX shell that lets weights and lasting caches be kept on a volume, where it is mounted as
+    its backend said: GDL_MOUNTED is set then. Nothing without one."""
+    if volume is None:
+        return ""
+    return f"""\
+GDL_MOUNTED=
+if [ -n "${VOLUME}" ]; then GDL_MOUNTED=1; else
+  {VOLUME}={MOUNT_PATH}
+  at=$(df -Pk {MOUNT_PATH} 2>/dev/null | awk 'NR==2 {{print $6}}')
+  if [ "$at" = {MOUNT_PATH} ]; then GDL_MOUNTED=1; fi
+fi
+if [ -n "$GDL_MOUNTED" ] && mkdir -p "${VOLUME}/gdl-tui"; then
+  unset HF_HUB_CACHE
+  HF_HOME="${VOLUME}/gdl-tui/huggingface"; {USER_CACHE}="${VOLUME}/gdl-tui"
+  export {VOLUME} HF_HOME {USER_CACHE}
+else GDL_MOUNTED=; fi
+"""
+
+
+def cache_exports(info: EngineInfo, volume: Volume | None = None) -> str:
     """POSIX shell that tells the engine where to keep what it works out, as far as the machine has
-    such folders. What the user set himself for a lasting one stays."""
-    lines = []
+    such folders; on a volume where there is one. What the user set himself for a lasting one
+    stays."""
+    lines = [volume_exports(volume)]
     for each in info.caches:
         name, folder = each.name, shlex.quote(each.folder)
         if each.lasting:

@@ -20,6 +20,7 @@ def intent_for(
 ) -> Rental:
     """The rental as it is journaled before anything is asked for."""
     ident = uuid.uuid4().hex
+    volume = deployment.spec.query.volume
     return Rental(
         intent_id=ident,
         deployment_id=deployment.id,
@@ -37,6 +38,7 @@ def intent_for(
         engine=deployment.spec.engine,
         label=label_of(ident),
         bid=_bid(deployment, offer),
+        volume="" if volume is None else volume.id,
     )
 
 
@@ -54,6 +56,7 @@ def request_for(deployment: Deployment, offer: Offer, intent: Rental) -> RentReq
         image="" if deployment.image is None else deployment.image.name,
         min_cuda=deployment.min_cuda,
         bid=intent.bid,
+        volume=intent.volume,
     )
 
 

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from gdl.backends.base import Backend
-from gdl.domain.ledger import LedgerAccount, LedgerEntry, accounts
+from gdl.domain.ledger import LedgerEntry
 from gdl.domain.money import dollars
-from gdl.domain.spending import PERIODS, Cap, costs_of, per_hour, period_of, spent_within
-from gdl.journal import ledger
+from gdl.domain.spending import PERIODS, Cap, Tally, period_of, spent_within, tally
+from gdl.domain.volumes import VolumeRecord
+from gdl.journal import ledger, volumes
 from gdl.journal.store import Journal
 from gdl.settings import Settings
 
@@ -38,6 +39,7 @@ class SpendingCaps:
         self._simulated = any(backend.traits.simulated for backend in backends)
         self._read_at: datetime | None = None
         self._entries: list[LedgerEntry] = []
+        self._volumes: list[VolumeRecord] = []
 
     def __bool__(self) -> bool:
         """Whether there are any."""
@@ -49,22 +51,22 @@ class SpendingCaps:
         now = self._clock()
         if not self._limits:
             return []
-        told = await self._accounts(now, fresh=fresh)
-        costs, rate = costs_of(told, now), per_hour(told)
+        told = await self._tally(now, fresh=fresh)
         found = []
         for period in PERIODS:
             if (limit := self._limits.get(period)) is not None:
                 since, until = period_of(now, period)
-                spent = spent_within(costs, since, until)
-                found.append(Cap(period, limit, spent, rate, until))
+                spent = spent_within(told.costs, since, until)
+                found.append(Cap(period, limit, spent, told.per_hour, until))
         return found
 
-    async def _accounts(self, now: datetime, *, fresh: bool) -> list[LedgerAccount]:
+    async def _tally(self, now: datetime, *, fresh: bool) -> Tally:
         age = None if self._read_at is None else (now - self._read_at).total_seconds()
         if fresh or age is None or not 0 <= age < _READ_EVERY_S:
             self._entries = await ledger.entries(self._journal)
+            self._volumes = await volumes.known(self._journal)
             self._read_at = now
-        return [a for a in accounts(self._entries, now) if a.simulated is self._simulated]
+        return tally(self._entries, self._volumes, now, simulated=self._simulated)
 
 
 def cap_words(cap: Cap) -> str:

@@ -8,19 +8,19 @@ from datetime import datetime, timedelta
 
 from gdl.backends.base import Backend, ReportsCharges
 from gdl.domain.errors import GdlError
-from gdl.domain.ledger import LedgerAccount, accounts
+from gdl.domain.ledger import LedgerAccount
 from gdl.domain.money import Balance
 from gdl.domain.spending import (
     Cost,
     Period,
     SpendingReport,
     charged_costs,
-    costs_of,
     period_of,
     spending_rows,
+    tally,
     zone_words,
 )
-from gdl.journal import ledger
+from gdl.journal import ledger, volumes
 from gdl.journal.store import Journal
 from gdl.orchestrator.leasing.budget import Budget
 from gdl.settings import Settings
@@ -48,13 +48,10 @@ class SpendingReports:
 
     async def report(self, by: Period) -> SpendingReport:
         now = self._clock()
-        told = [
-            account
-            for account in accounts(await ledger.entries(self._journal), now)
-            if account.simulated is self._simulated
-        ]
+        entries, kept = await ledger.entries(self._journal), await volumes.known(self._journal)
+        told = tally(entries, kept, now, simulated=self._simulated)
         first = period_of(now - _LOOK_BACK[by], by)[0]
-        spent = [cost for cost in costs_of(told, now) if cost.until > first]
+        spent = [cost for cost in told.costs if cost.until > first]
         charged, silent = await self._charges(spent, first)
         rows = spending_rows(
             spent, [cost for costs in charged.values() for cost in costs], charged, by
@@ -65,7 +62,7 @@ class SpendingReports:
             zone_words(now),
             tuple(row for row in rows if row.period >= since),
             tuple(await self._budget.caps.now()),
-            tuple(_name(account) for account in told if not account.certain),
+            tuple(_name(account) for account in told.accounts if not account.certain),
             dict(await self.balances()),
             silent,
         )

@@ -24,7 +24,7 @@ from gdl.domain.session import Session
 from gdl.host.inspection import inspect_host
 from gdl.keyring.key_files import read_key, write_key
 from gdl.orchestrator.deployment.context import Deployment
-from gdl.orchestrator.deployment.engine_habits import rules_of
+from gdl.orchestrator.deployment.engine_habits import rules_of, volume_exports
 from gdl.orchestrator.machine import earlier_work, preflight
 from gdl.orchestrator.machine.log_file import LogFile, kept_here, skipping
 from gdl.orchestrator.machine.ways import first_link, ways_to
@@ -154,6 +154,7 @@ class Machine:
                     probe=dep.engine.probe,
                     hub_id=dep.model.location if dep.model.source == "hub" else "",
                     image=dep.state.attempt.image if dep.state.attempt else "",
+                    exports=volume_exports(dep.spec.query.volume),
                 ),
                 dep.progress,
                 fresh=self.rents and not dep.adopted,

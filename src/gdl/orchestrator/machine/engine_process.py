@@ -77,10 +77,11 @@ class EngineProcess:
         self.hopeless = self.trouble = None
         self._tail.clear()
         self._progress = StartupProgress(time.monotonic())
+        exports = cache_exports(self._engine.info, machine.deployment.spec.query.volume)
         spec = jobs.JobSpec(
             name=ENGINE_JOB,
             workdir=machine.rental.work_dir,
-            script=cache_exports(self._engine.info) + plan.server.script,
+            script=exports + plan.server.script,
             log=plan.server.log,
             secret_env=plan.server.secret_env,
         )

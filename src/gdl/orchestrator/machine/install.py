@@ -293,7 +293,8 @@ class _Run:
 
 
 def _exports(machine: Machine) -> str:
-    return cache_exports(machine.deployment.engine.info)
+    dep = machine.deployment
+    return cache_exports(dep.engine.info, dep.spec.query.volume)
 
 
 async def _stop(machine: Machine, job: jobs.Job) -> None:

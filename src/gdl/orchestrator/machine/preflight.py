@@ -12,6 +12,7 @@ from gdl.domain.host import CommandRunner, HostFacts
 from gdl.domain.model import Model
 from gdl.domain.offers import Offer
 from gdl.domain.promises import broken_promise
+from gdl.domain.volumes import MOUNT_PATH
 from gdl.host import download
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.machine.download_rate import SLOW_MB_S
@@ -145,6 +146,16 @@ async def judge(
 ) -> None:
     """Leave a machine that is not what its listing said, that others use, or that will never have
     downloaded everything. On a machine of one's own, say so and go on. Raises DeployError."""
+    if (volume := deployment.spec.query.volume) is not None:
+        if facts.volume_free_gib is None:
+            raise DeployError(
+                f"the volume {volume.name} is not mounted at {MOUNT_PATH}",
+                "take the next offer, or do without --volume",
+            )
+        await deployment.note(
+            f"weights and caches are kept on the volume {volume.name},"
+            f" {facts.volume_free_gib:.0f} GiB free"
+        )
     if rented and offer is not None:
         refuse_less_than_listed(offer, facts)
         if not deployment.adopted:

@@ -13,8 +13,10 @@ from textual.binding import Binding, BindingType
 
 from gdl.domain.errors import GdlError
 from gdl.orchestrator.api.views import PastDeployment, SessionRow
+from gdl.orchestrator.api.volumes import VolumeRow
 from gdl.presentation.durations import age
 from gdl.presentation.lines import plain
+from gdl.presentation.spending import volume_line
 from gdl.presentation.words import plural
 from gdl.tui.screens import session_commands as commands
 from gdl.tui.screens.base import GdlScreen
@@ -70,6 +72,7 @@ class SessionsScreen(GdlScreen):
         self._error: GdlError | None = None
         self._loading = False
         self._past: tuple[PastDeployment, ...] = ()
+        self._volumes: tuple[VolumeRow, ...] = ()
         self._marked: list[str] = []
         """Session ids, in the order in which they were marked."""
         self._publishing: set[str] = set()
@@ -101,6 +104,8 @@ class SessionsScreen(GdlScreen):
         try:
             self._past = tuple(await orchestrator.support.past_deployments())
             self.context.store.list_sessions(await orchestrator.sessions.rows(), self.now)
+            if orchestrator.volumes.keeps:
+                self._volumes = (await orchestrator.volumes.list()).rows
             self._error = None
         except GdlError as error:
             self._error = error
@@ -173,8 +178,9 @@ class SessionsScreen(GdlScreen):
             return text
         if store.sessions_at is None:
             return Text("Asking for sessions…")
+        kept = [plain(volume_line(v.volume, v.used_by), 120) for v in self._volumes]
         if not store.sessions:
-            return Text("Nothing is rented. 1 shows the offers.")
+            return Text("\n".join(["Nothing is rented. 1 shows the offers.", *kept]))
         notes = []
         unknown = [r for r in store.sessions if not r.ours and not r.session.terminal]
         if unknown:
@@ -193,7 +199,7 @@ class SessionsScreen(GdlScreen):
             if row.public is not None:
                 at = rows_of.public_at(row.public)
                 notes.append(f"! {plain(row.session.id, 40)} is public: {at} · P ends that")
-        return Text("\n".join(notes), "bold")
+        return Text("\n".join(notes), "bold").append("\n".join(["", *kept] if notes else kept))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action in _ON_A_SESSION:
