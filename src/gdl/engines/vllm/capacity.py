@@ -41,7 +41,8 @@ def require_disk(host: HostFacts, model: Model, choice: Choice) -> None:
     weights = 0.0
     if model.source != "path":
         weights = max(1.05 * files - host.model_gib * _GB_PER_GIB, 0.0)
-    if host.volume_free_gib is None:
+    if host.volume_free_gib is None or choice.image:
+        # A container of the machine's docker has its own home on the disk.
         on_disk += weights
     elif host.volume_free_gib * _GB_PER_GIB < weights:
         raise DeployError(
