@@ -111,14 +111,11 @@ async def inspect_host(
     measure: the download rate as well, within the same round trip and three seconds; a machine
     without a network, or without curl, is no error. hub_id: a model to look for among those
     downloaded before. image: that the machine was rented with, where it was chosen. probe: what to
-    look for on behalf of the engine; its script finds that name as "$GDL_IMAGE".
+    look for on behalf of the engine; its script finds that name as "$GDL_IMAGE". exports: shell
+    that sets variables first, such as where a volume is (GDL_VOLUME, once GDL_MOUNTED is set).
 
     Raises SshError when the answer is not what the script prints: then what answers is no shell one
     can work with.
-    downloaded before. probe: what to look for on behalf of the engine. exports: shell that sets
-    variables first, such as where a volume is (GDL_VOLUME, once GDL_MOUNTED is set). Raises
-    SshError when the answer is not what the script prints: then what answers is no shell one can
-    work with.
     """
     folder = shlex.quote(work_dir)
     head = f"umask 077; mkdir -p {folder} || exit 73; GDL_DIR={folder}; export GDL_DIR\n"
