@@ -163,6 +163,16 @@ def check_bid(interruptible: bool, bid: float | None) -> None:
         raise typer.BadParameter("--bid is for --interruptible machines")
 
 
+VolumeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--volume",
+        metavar="NAME|ID",
+        help="Keep weights and compile caches on this volume (see `gdl-tui volumes`): machines "
+        "that can mount it, alone.",
+        show_default=False,
+    ),
+]
 WebhookOption = Annotated[
     str | None,
     typer.Option(

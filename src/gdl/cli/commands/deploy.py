@@ -27,6 +27,7 @@ from gdl.cli.options import (
     SortOption,
     TextOnlyOption,
     UnseenOption,
+    VolumeOption,
     WebhookOption,
     check_bid,
     engine_flags,
@@ -118,15 +119,7 @@ class DeployOptions:
         ),
     ] = None
     webhook: WebhookOption = None
-    volume: Annotated[
-        str | None,
-        typer.Option(
-            "--volume",
-            metavar="NAME|ID",
-            help="Keep weights and compile caches on this volume (see `gdl-tui volumes`): machines "
-            "that can mount it, alone.",
-        ),
-    ] = None
+    volume: VolumeOption = None
     new: Annotated[
         bool,
         typer.Option("--new", help="Another machine, beside one of an interrupted deployment."),
