@@ -7,12 +7,15 @@ import json
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
 from engine_support import cpu_host, gpu_host, make_plan
+from gdl.domain.engine import EngineFacts
+from gdl.domain.host import Gpu, HostFacts
 from gdl.domain.remedies import Remedy, RemedyKind
 from gdl.engines.base import Plan, Step
 from gdl.engines.vllm import shell
@@ -72,6 +75,63 @@ def start(plan: Plan, work: Path, **env: str) -> tuple[list[str], dict[str, str]
     assert done.returncode == 0, done.stderr
     arguments, environment = json.loads((work / "shown.json").read_text())
     return arguments, environment
+
+
+# -- the image that a machine is a container of ----------------------------------------------------
+
+
+def of_image(python: Path, version: str = "0.32.0") -> HostFacts:
+    told = EngineFacts(told=(("own", f"{python} {version}"),))
+    return replace(gpu_host(Gpu("NVIDIA H100", 81559, "9.0")), engine=told, disk_free_gib=30.0)
+
+
+@pytest.mark.parametrize("in_environment", [False, True])
+def test_the_images_python_gets_an_environment_on_top(work: Path, in_environment: bool) -> None:
+    """Whether the image keeps vLLM with its Python, or in an environment of its own, which another
+    one on top of it would not see."""
+    python = work.parent / "image" / "bin" / "python3"
+    if in_environment:
+        subprocess.run(
+            [sys.executable, "-m", "venv", "--without-pip", python.parents[1]], check=True
+        )
+        (packages,) = (work.parent / "image" / "lib").glob("python3*/site-packages")
+    else:
+        packages = work.parent / "image" / "packages"
+        program(python, f'#!/bin/sh\nPYTHONPATH={packages} exec {sys.executable} "$@"\n')
+    (packages / "vllm-0.32.0.dist-info").mkdir(parents=True)
+    (packages / "vllm-0.32.0.dist-info" / "METADATA").write_text("Name: vllm\nVersion: 0.32.0\n")
+    plan = make_plan("qwen3-0.6b", of_image(python))
+    (only,) = plan.steps
+    assert "of the machine's image" in plan.summary and only.check is not None
+    assert run(only.check, work).returncode != 0
+    put(only.files, work)
+    done = run(only.script, work)
+    assert done.returncode == 0, done.stderr
+    assert run(only.check, work).returncode == 0
+    if in_environment:
+        assert "exec" in (work / "venv/bin/python").read_text()
+    # Should the image be broken, it is installed as usual.
+    assert plan.otherwise is not None
+    assert "install" in [each.name for each in plan.otherwise.steps]
+
+
+@pytest.mark.parametrize(
+    ("told", "install"),
+    [
+        ("/usr/bin/python3 0.32.0", {"version": "0.30.0"}),
+        ("/usr/bin/python3 0.32.0", {"python": "3.12"}),
+        ("/usr/bin/python3; touch pwned 0.32.0", {}),
+        ("python3 0.32.0", {}),
+        ("/usr/bin/python3 newest", {}),
+        ("/usr/bin/python3 0.0.1", {}),
+    ],
+)
+def test_what_the_image_has_is_not_always_what_is_wanted(told: str, install: Any) -> None:
+    host = replace(
+        gpu_host(Gpu("NVIDIA H100", 81559, "9.0")), engine=EngineFacts(told=(("own", told),))
+    )
+    plan = make_plan("qwen3-0.6b", host, install=Install(**install))
+    assert "install" in [each.name for each in plan.steps]
 
 
 # -- the server ----------------------------------------------------------------------------------

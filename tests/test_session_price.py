@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import csv
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from gdl.backends.runpod import catalogue
+from gdl.backends.vastai.offer_wire import read_offers
+from gdl.domain.engine_image import EngineImage
 from gdl.domain.offers import Offer, OfferQuery, OfferTerms
 from gdl.domain.ranking import rank
 from gdl.domain.session_price import Charged, SessionNeeds
 from gdl.domain.session_pricing import SessionPricing
 from gdl.domain.track_record import TrackRecord
+from gdl.journal.history import PastAttempt
+from gdl.orchestrator.leasing.track_record import digest
 from gdl.presentation.session_price import explained, learnt, parts
 
 _TABLE = Path(__file__).parent / "data" / "session-prices.tsv"
-"""Offers as markets list them, and what the session costs: worked by hand, in the last column in
-words. A dash: not told."""
+"""Offers with the figures of the markets' own rows, and what the session costs: worked by hand, in
+the last column in words. A dash: not told."""
 ROWS = list(csv.DictReader(_TABLE.read_text("utf-8").splitlines(), delimiter="\t"))
 
 
@@ -26,30 +33,41 @@ def number(text: str) -> float | None:
 
 
 def listed(row: dict[str, str]) -> Offer:
-    """As the market lists it: with 10 GB of disk, which the price an hour includes."""
-    gpu, storage = float(row["gpu_per_hour"]), number(row["storage_per_gb_month"])
-    terms = None
-    if storage is not None:
-        terms = OfferTerms(
-            gpu_per_hour=gpu,
-            disk_per_gb_hour=storage / 30 / 24,
-            disk_gb=10,
-            down_per_gb=number(row["down_per_gb"]) or 0.0,
-            down_mbps=number(row["down_mbps"]),
-        )
-        gpu += 10 * terms.disk_per_gb_hour
-    return Offer(
-        id=row["name"],
-        backend="market",
-        provider="market",
-        gpu_name="RTX 3090",
-        gpu_count=1,
-        vram_gb=24,
-        price_per_hour=gpu,
-        terms=terms,
-        machine_id="machine",
-        host_id="host",
-    )
+    """As the market's own rows are read, with the disk that they are listed with."""
+    if row["market"] == "runpod":
+        kind = {
+            "id": "NVIDIA GeForce RTX 3090",
+            "name": "RTX 3090",
+            "manufacturer": "NVIDIA",
+            "memory": 24,
+            "community": True,
+            "secure": False,
+            "price": {"community": float(row["gpu_per_hour"])},
+            "maxCount": {"community": 1},
+            "availability": "HIGH",
+        }
+        (offer,) = catalogue.read([kind], "COMMUNITY", 1, ()).offers
+        return offer
+    if row["market"] == "vastai":
+        bid = row["name"].startswith("interruptible")
+        told = {
+            "id": 1,
+            "ask_contract_id": 1,
+            "machine_id": 7,
+            "host_id": 8,
+            "gpu_name": "RTX 3090",
+            "num_gpus": 1,
+            "gpu_ram": 24576,
+            "min_bid" if bid else "dph_base": float(row["gpu_per_hour"]),
+            "storage_cost": float(row["storage_per_gb_month"]),
+            "inet_down_cost": float(row["down_per_gb"]),
+            "inet_down": float(row["down_mbps"]),
+            "disk_space": 4000.0,
+        }
+        page = read_offers({"offers": [told]}, 10, datetime.now(UTC), bid=bid)
+        return page.offers[0]
+    price = float(row["gpu_per_hour"])
+    return Offer(row["name"], "shopper", "tensordock", "RTX 3090", 1, 24, price)
 
 
 def history(row: dict[str, str]) -> TrackRecord:
@@ -57,12 +75,10 @@ def history(row: dict[str, str]) -> TrackRecord:
     setup, rent = number(row["setup_minutes"]), number(row["rent_times"])
     traffic = number(row["traffic_times"])
     return TrackRecord(
-        setup_hours={} if setup is None else {"market": setup / 60},
-        work_hours={} if work is None else {"market": work / 60},
-        mbps={} if measured is None else {"machine": measured},
-        charged={}
-        if rent is None or traffic is None
-        else {"host": Charged(rent, traffic, "host", 3)},
+        setup_hours={} if setup is None else {row["market"]: setup / 60},
+        work_hours={} if work is None else {row["market"]: work / 60},
+        mbps={} if measured is None else {"7": measured},
+        charged={} if rent is None or traffic is None else {"8": Charged(rent, traffic, "host", 3)},
     )
 
 
@@ -154,3 +170,60 @@ def test_what_earlier_sessions_were_charged_is_in_the_price_and_said() -> None:
     assert learnt(whole) == "20% more than listed, by what 4 sessions of this market cost"
     assert whole.lasting(whole.hours * 2).rent == pytest.approx(2 * whole.rent)
     assert whole.lasting(whole.hours * 2).traffic == whole.traffic
+
+
+def test_what_history_says_is_kept_apart_for_images_and_installs() -> None:
+    def past(**more: Any) -> PastAttempt:
+        return PastAttempt("m", "vastai", "7", "RTX 3090", 1, served=True, **more)
+
+    known = digest(
+        [
+            past(setup_s=600.0, mbps=800.0, download_gb=30.0),  # 300 s of it for the download
+            past(setup_s=900.0, mbps=400.0, download_gb=20.0),  # 400 s
+            past(setup_s=420.0, mbps=800.0, download_gb=30.0, image="vllm/vllm-openai:v0.32.0"),
+            PastAttempt("m", "vastai", "9", "RTX 3090", 1, failed="ssh", image="vllm:v0.32.0"),
+        ],
+        "m",
+    )
+    assert known.setup_hours == {"vastai": pytest.approx(750 / 3600)}
+    assert known.work_hours == {"vastai": pytest.approx(400 / 3600)}
+    assert known.image_work_hours == {"vastai": pytest.approx(120 / 3600)}
+    assert known.image_success == {"vastai": pytest.approx(0.5)}
+    assert known.mbps == {"7": pytest.approx(800.0)}
+
+
+IMAGE = EngineImage("vllm/vllm-openai:v0.32.0", 10.0, 13.0)
+WITH_PACKAGES = SessionNeeds(disk_gb=60, download_gb=31.0, packages_gb=8.0)
+
+
+@pytest.mark.parametrize(
+    ("mbps", "traffic", "pulls_free", "by_image"),
+    [
+        (1600.0, 0.0, False, True),  # a fast line: what is saved is the install
+        (100.0, 0.0, False, False),  # a slow one: 2 GB more take longer than that
+        (100.0, 0.0, True, True),  # the GPUs are not paid for while the image comes
+        (1600.0, 0.03, False, False),  # 2 GB more cost six cents
+    ],
+)
+def test_the_image_or_an_install(
+    mbps: float, traffic: float, pulls_free: bool, by_image: bool
+) -> None:
+    terms = OfferTerms(0.30, 0.0002, 60, 500, traffic, traffic, mbps)
+    offer = replace(CHEAP_HOUR, price_per_hour=0.30 + 60 * 0.0002, terms=terms)
+    pricing = SessionPricing(
+        1.0, WITH_PACKAGES, TrackRecord(), lambda _: IMAGE, pulls_free=pulls_free
+    )
+    whole = pricing.price(offer)
+    assert (whole.image == IMAGE) is by_image
+    assert whole.download_gb == (33.0 if by_image else 31.0)
+    assert pricing.total(offer) == pytest.approx(whole.total)
+    without = SessionPricing(1.0, WITH_PACKAGES, TrackRecord()).price(offer)
+    assert whole.total <= without.total
+
+
+def test_images_that_did_not_serve_are_not_asked_for_again() -> None:
+    offer = replace(CHEAP_HOUR, terms=OfferTerms(0.30, 0.0, 60, 500, 0.0, 0.0, 1600.0))
+    poor = TrackRecord(image_success={"market": 0.25})
+    assert SessionPricing(1.0, WITH_PACKAGES, poor, lambda _: IMAGE).price(offer).image is None
+    named = replace(IMAGE, asked_for=True)
+    assert SessionPricing(1.0, WITH_PACKAGES, poor, lambda _: named).price(offer).image == named

@@ -83,22 +83,24 @@ def steps(choice: Choice, settings: Settings) -> tuple[Step, ...]:
     """An environment on top of that Python, in which it is started like one that was installed:
     what a repair installs stays in it."""
     own, timeout = shlex.quote(choice.own), settings.timeouts.install
-    wrapper = f"printf '#!/bin/sh\\nexec %s \"$@\"\\n' {own} > {shell.PYTHON}"
-    script = f"""{shell.PREAMBLE}\
-rm -rf ./venv
-{own} -m venv --system-site-packages --without-pip ./venv && {shell.PYTHON} -c '' || {{
-    # Some images come without that module.
-    rm -rf ./venv
-    mkdir -p ./venv/bin
-    {wrapper}
-    chmod 755 {shell.PYTHON}
-}}
-"""
     code = f"""
 import sys
 from importlib.metadata import version
 sys.exit(version("vllm").partition("+")[0] != "{choice.version}")
 """
-    check = f"{shell.is_current('launch.py')} && {shell.python(code)} 2>/dev/null"
+    there = f"{shell.python(code)} 2>/dev/null"
+    wrapper = f"printf '#!/bin/sh\\nexec %s \"$@\"\\n' {own} > {shell.PYTHON}"
+    # Some images come without that module; of an environment it would take the one below it.
+    script = f"""{shell.PREAMBLE}\
+rm -rf ./venv
+{own} -m venv --system-site-packages --without-pip ./venv || :
+if ! {there}; then
+    rm -rf ./venv
+    mkdir -p ./venv/bin
+    {wrapper}
+    chmod 755 {shell.PYTHON}
+fi
+"""
+    check = f"{shell.is_current('launch.py')} && {there}"
     put = (shell.remote_file("launch.py"), shell.remote_file("pipconf.py"))
     return (Step("image", f"Use the image's vLLM {choice.version}", script, timeout, check, put),)

@@ -65,11 +65,13 @@ async def refuse_over_limit(
     deployment: Deployment, offer: Offer, now: datetime, caps: SpendingCaps
 ) -> None:
     """Before it is rented. Raises SpendLimitReached when the first minutes of this offer, the
-    cheapest that suits, would cost more than is left."""
-    least = offer.price_per_hour * LEAST_MINUTES / 60
+    cheapest that suits, and what is downloaded in them, would cost more than is left."""
+    expected = deployment.expected
+    traffic = expected.traffic if expected is not None else 0.0
+    least = offer.price_per_hour * LEAST_MINUTES / 60 + traffic
     would = (
-        f"{LEAST_MINUTES} minutes of {offer.id} at {hourly(offer.price_per_hour)} would cost"
-        f" {dollars(least)} more"
+        f"{LEAST_MINUTES} minutes of {offer.id} at {hourly(offer.price_per_hour)}"
+        f"{' and its downloads' if traffic else ''} would cost {dollars(least)} more"
     )
     so_far = spending(deployment, now)
     if so_far is not None and so_far.spent + least > so_far.limit:
