@@ -20,14 +20,17 @@ from gdl.domain.secret import Secret
 from gdl.domain.session import RentAnswer, RentRequest, Session
 from gdl.settings import Settings
 
-_SIMULATED = BackendTraits(takes_key=True, simulated=True, outlives_program=False)
+
+def _simulated(traits: BackendTraits) -> BackendTraits:
+    """The marketplace's, as far as its stand-in has them."""
+    return replace(traits, simulated=True, outlives_program=False)
 
 
 class SimulatedVastai(VastaiBackend):
     """The `sandbox-vastai` backend."""
 
     name = f"{NAME}-vastai"
-    traits = _SIMULATED
+    traits = _simulated(VastaiBackend.traits)
 
     def __init__(self, settings: Settings) -> None:
         self._stand_in = StandInTransport("vastai", settings)
@@ -62,7 +65,7 @@ class SimulatedRunpod(RunpodBackend):
     """The `sandbox-runpod` backend."""
 
     name = f"{NAME}-runpod"
-    traits = _SIMULATED
+    traits = _simulated(RunpodBackend.traits)
 
     def __init__(self, settings: Settings, consumer_id: str) -> None:
         self._stand_in = StandInTransport("runpod", settings)
