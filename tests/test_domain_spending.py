@@ -64,13 +64,19 @@ def test_months_have_their_own_lengths() -> None:
 
 def test_what_was_charged_stands_beside_our_own_count() -> None:
     ours = [Cost("vastai", LATE, LATE + timedelta(minutes=20), 0.2), Cost("ours", LATE, LATE, 0.1)]
-    theirs = charged_costs("vastai", [Charge("1", 0.23, LATE, LATE, "gpu")])
+    theirs = charged_costs("vastai", [Charge("1", 0.23, LATE, LATE, "gpu")], LATE)
     gpu, own = spending_rows(ours, theirs, ["vastai"], "day", zone=BERLIN)[::-1]
     assert (gpu.backend, gpu.charged) == ("vastai", 0.23)
     assert gpu.difference == pytest.approx(0.03)
     assert (own.backend, own.charged, own.difference) == ("ours", None, None)
     (unknown,) = spending_rows([], theirs, ["vastai"], "day", zone=BERLIN)
     assert (unknown.spent, unknown.charged) == (0.0, 0.23)  # rented elsewhere with the same account
+
+
+def test_a_charge_for_a_day_that_is_not_over_is_none_for_the_next() -> None:
+    day = Charge("1", 0.2, LATE - timedelta(hours=1), LATE + timedelta(hours=23), "gpu")
+    rows = spending_rows([], charged_costs("vastai", [day], LATE), ["vastai"], "day", zone=BERLIN)
+    assert [(row.period, row.charged) for row in rows] == [("2026-11-27", 0.2)]
 
 
 def test_the_ledger_says_what_sessions_cost_and_what_they_go_on_costing() -> None:

@@ -61,7 +61,7 @@ def notice_of(state: DeploymentState, recorded: ev.Recorded) -> Notice | None:
     event = recorded.event
     match event:
         case ev.PhaseChanged(phase=Phase.SERVING):
-            return _notice(state, recorded, NoticeKind.SERVING, "it serves")
+            return _notice(state, recorded, NoticeKind.SERVING, _serves(state))
         case ev.ChoiceAwaited():
             failed = state.attempt.failure if state.attempt is not None else None
             why = f"{failed.message}; " if failed is not None else ""
@@ -88,6 +88,14 @@ def notice_of(state: DeploymentState, recorded: ev.Recorded) -> Notice | None:
             return _end(state, recorded, event)
         case _:
             return None
+
+
+def _serves(state: DeploymentState) -> str:
+    attempt = state.attempt
+    if attempt is None or not attempt.gpu_name:
+        return "it serves"
+    price = f" at {dollars(attempt.price_per_hour)}/h" if attempt.price_per_hour else ""
+    return f"it serves on {max(attempt.gpu_count, 1)}x {attempt.gpu_name}{price}"
 
 
 def _end(

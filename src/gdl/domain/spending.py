@@ -127,8 +127,11 @@ def costs_of(accounts: Iterable[LedgerAccount], now: datetime) -> list[Cost]:
     ]
 
 
-def charged_costs(backend: str, charges: Iterable[Charge]) -> list[Cost]:
-    return [Cost(backend, one.since, one.until, one.amount) for one in charges]
+def charged_costs(backend: str, charges: Iterable[Charge], now: datetime) -> list[Cost]:
+    """What a marketplace charged until now: its days and hours need not be over."""
+    return [
+        Cost(backend, one.since, max(min(one.until, now), one.since), one.amount) for one in charges
+    ]
 
 
 def per_hour(accounts: Iterable[LedgerAccount]) -> float:

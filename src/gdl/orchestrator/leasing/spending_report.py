@@ -80,7 +80,8 @@ class SpendingReports:
             since = max(period_of(min(began, default=self._clock()), "day")[0], first)
             try:
                 async with asyncio.timeout(self._limit_s):
-                    charged[name] = charged_costs(name, await backend.charges(since))
+                    told = await backend.charges(since)
+                charged[name] = charged_costs(name, told, self._clock())
             except TimeoutError:
                 silent[name] = f"no answer within {self._limit_s:.0f} s"
             except GdlError as error:
