@@ -17,7 +17,7 @@ from gdl.domain import events as ev
 from gdl.domain.errors import UsageError
 from gdl.domain.offers import Offer, OfferQuery, OfferTerms
 from gdl.domain.phase import Billing, Phase
-from gdl.domain.ranking import rank
+from gdl.domain.ranking import rank, why_none
 from gdl.domain.spec import DeploymentSpec
 from gdl.orchestrator.leasing import session_monitor
 from gdl.orchestrator.service import Orchestrator
@@ -65,7 +65,12 @@ def test_the_two_kinds_are_never_taken_for_each_other() -> None:
     assert usual["demand"] is None and "lost to whoever bids more" in str(usual["bid"])
     wanted = rank(offers, OfferQuery(interruptible=True, bid=0.5))
     reasons = {r.offer.id: r.excluded for r in wanted}
-    assert reasons["bid"] is None and reasons["demand"] == "on demand"
+    assert reasons["bid"] is None and "demand" not in reasons
+    none = why_none(rank(offers[1:2], QUERY), QUERY)
+    assert none == (
+        "no suitable offers: no interruptible machine is listed",
+        "omit --interruptible",
+    )
     assert reasons["dear"] == "goes for more than your bid of $0.50/h"
     assert round(wanted[0].offer.price_per_hour, 4) == 0.23
     # Somebody else's market, that takes no bids.
@@ -109,7 +114,7 @@ async def test_without_a_bid_nothing_is_rented(tmp_path: Path) -> None:
 
 async def test_outbid_while_it_is_set_up_the_next_one_is_taken(tmp_path: Path) -> None:
     async with market(tmp_path) as (orchestrator, vastai):
-        vastai.draws.inject(Falls(to="outbid", at="installing"), 1)
+        vastai.draws.inject(Falls(to="outbid", at="loading"), 1)
         events = await deployed_by(orchestrator, spec("vastai", model=MODEL, query=QUERY))
         assert (last(events).outcome, last(events).billing) == ("released", Billing.RELEASED)
         (failed,) = of_type(events, ev.AttemptFailed)

@@ -86,10 +86,8 @@ class Judge:
         volume = self._query.volume
         if volume and not volume.mounts_at(offer.backend, offer.machine_id, offer.location):
             return self._cannot_mount
-        if offer.interruptible or self._query.interruptible:
-            against = self._against_way(offer)
-            if against is not None:
-                return against
+        if offer.interruptible and (against := self._against_way(offer)) is not None:
+            return against
         # A long list holds few types of machines.
         machine = (offer.provider, offer.gpu_name, offer.gpu_count, offer.vram_gb)
         try:
@@ -123,11 +121,9 @@ class Judge:
         return None
 
     def _against_way(self, offer: Offer) -> Against | None:
-        """What speaks against how it is rented: on demand, or by a bid until somebody bids more."""
+        """What speaks against an interruptible machine."""
         if not self._query.interruptible:
             return "query", "interruptible: lost to whoever bids more", "interruptible", None
-        if not offer.interruptible:
-            return "query", "on demand", "on demand", None
         if offer.terms is None or offer.terms.bid is None:
             return "query", "takes no bids", "", None
         if self._query.bid is not None and offer.terms.bid > self._query.bid:

@@ -205,6 +205,9 @@ def _in_order(
     """With the disk that the model needs, and what the session costs on each. By price and
     reliability; what is equal in both by our track record, then by id."""
     disk = needs.disk_gb
+    if query.interruptible:
+        # What a market without them lists instead is nothing that was asked for.
+        offers = [offer for offer in offers if offer.interruptible]
     made = [offer.with_disk(disk) for offer in offers] if disk else list(offers)
     if query.bid is not None:
         made = [offer.bidding(query.bid) for offer in made]
@@ -273,6 +276,8 @@ def counted(ranked: Iterable[RankedOffer]) -> str:
 def why_none(ranked: Iterable[RankedOffer], query: OfferQuery) -> tuple[str, str]:
     """(what happened, what would help) for a list in which nothing suits."""
     rows = list(ranked)
+    if not rows and query.interruptible:
+        return "no suitable offers: no interruptible machine is listed", "omit --interruptible"
     if not rows:
         return "no suitable offers: the backend lists none", "try again later, or another backend"
     pinned = query.pinned
