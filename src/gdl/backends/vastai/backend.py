@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
@@ -43,9 +43,6 @@ from gdl.domain.text import one_line
 from gdl.domain.volumes import Volume
 from gdl.presentation.money import hourly
 from gdl.settings import Settings
-
-_KEY_PAUSES_S = (1.0, 2.0, 4.0)
-"""Between the tries to attach a key to a machine that was just made."""
 
 
 class VastaiBackend:
@@ -91,6 +88,9 @@ class VastaiBackend:
         self._end_keys = EndKeys(self._http)
         self._volumes = Volumes(self._http)
         self._public_keys: dict[str, str] = {}
+        """Of rent requests, by label."""
+        self._keyless: dict[str, str] = {}
+        """The keys of machines that do not have them yet, by session."""
 
     async def aclose(self) -> None:
         await self._http.aclose()
@@ -129,8 +129,9 @@ class VastaiBackend:
         except OfferGone:
             self._search.forget(request.offer.id)
             raise
-        self._search.forget(request.offer.id)
-        await self._accounts.note(await self._own_account(), session_id=made)
+        self._search.took(request.offer.id)
+        with contextlib.suppress(GdlError):  # the label is noted
+            await self._accounts.note(await self._own_account(), session_id=made)
         return await self._rented(made, request, sent_at)
 
     async def _quote_again(self, request: RentRequest) -> None:
@@ -163,17 +164,10 @@ class VastaiBackend:
             )
 
     async def _rented(self, made: str, request: RentRequest, sent_at: datetime) -> RentAnswer:
-        """The machine with its key attached. Raises RentAmbiguous, with its id, for one that would
-        never let us in."""
-        try:
-            await self._attach(made, request.public_key)
-        except GdlError as error:
-            raise RentAmbiguous(
-                f"instance {made} was made, and does not take our key: {error.message}",
-                sent_at=sent_at,
-                session_id=made,
-            ) from None
-        offer = request.offer
+        """The machine, as far as it can be looked at."""
+        if request.public_key:
+            self._keyless[made] = request.public_key
+        await self._attach(made)
         try:
             return RentAnswer(await self.session(made))
         except GdlError:
@@ -183,35 +177,34 @@ class VastaiBackend:
                 backend=self.name,
                 provider=PROVIDER,
                 status=SessionStatus.PROVISIONING,
-                gpu_name=offer.gpu_name,
-                gpu_count=offer.gpu_count,
+                gpu_name=request.offer.gpu_name,
+                gpu_count=request.offer.gpu_count,
                 created_at=sent_at,
                 host_known=True,
                 label=request.label,
             )
             return RentAnswer(pending)
 
-    async def _attach(self, session_id: str, public_key: str) -> None:
-        if not public_key:
+    async def _attach(self, session_id: str) -> None:
+        """Let our key in, where that is to be done yet. It also comes with the request for the
+        machine; so what goes wrong is no more than a reason to try again at the next look."""
+        key = self._keyless.get(session_id)
+        if key is None:
             return
         path = f"{V0}/instances/{segment(session_id)}/ssh/"
-        for pause in (*_KEY_PAUSES_S, None):
-            try:
-                answer = await self._http.change("POST", path, body={"ssh_key": public_key})
-                if not answer.ok and "already" in errors.words(answer).lower():
-                    return
+        with contextlib.suppress(BackendError):
+            answer = await self._http.change("POST", path, body={"ssh_key": key})
+            if not (answer.status == 400 and "already" in errors.words(answer).lower()):
                 self._http.data(answer, f"attach our key to instance {session_id}")
-                return
-            except BackendError:
-                if pause is None:
-                    raise
-                await asyncio.sleep(pause)
+            self._keyless.pop(session_id, None)
 
     # -- sessions
 
     async def session(self, session_id: str) -> Session:
+        await self._attach(session_id)
         found = await self._instances.one(session_id)
         if found is None:
+            self._keyless.pop(session_id, None)
             await self._accounts.check(session_id, "", self._own_account)
             raise SessionGone(
                 f"Vast.ai does not know instance {one_line(session_id, 80)}",
@@ -239,12 +232,12 @@ class VastaiBackend:
         if not found:
             # Another account's list would say that the request made nothing.
             await self._accounts.check("", label, self._own_account)
-        key = self._public_keys.get(label, "")
+            return found
+        key = self._public_keys.pop(label, "")
         for session in found:
-            try:
-                await self._attach(session.id, "" if session.terminal else key)
-            except GdlError:
-                continue  # it also came with the request itself
+            if key and not session.terminal:
+                self._keyless[session.id] = key
+                await self._attach(session.id)
         return found
 
     async def absent(self, session_id: str, label: str = "") -> bool:
@@ -257,13 +250,18 @@ class VastaiBackend:
     async def _own_account(self) -> Account:
         """Of the key in use. Its number is asked for once; a key may not be allowed to."""
         key = self._http.key.fingerprint
-        if self._account is None or self._account.key != key or self._account.user is None:
-            try:
-                number = (await self._billing.account()).id
-            except GdlError:
-                number = None
-            self._account = Account(key, number)
-        return self._account
+        if self._account is not None and self._account.key == key:
+            return self._account
+        try:
+            found = Account(key, (await self._billing.account()).id)
+        except BackendRefused as error:
+            found = Account(key)
+            if error.status not in (401, 403):
+                return found
+        except GdlError:
+            return Account(key)
+        self._account = found
+        return found
 
     async def balance(self) -> Balance:
         return await self._billing.balance()

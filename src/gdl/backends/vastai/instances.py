@@ -18,8 +18,6 @@ from gdl.domain.text import one_line
 
 _PAGE = 25
 _MOST_PAGES = 400
-_TRIES = 3
-"""A list is read again when it has fewer rows than the service counts: machines come and go."""
 
 
 class Instances:
@@ -50,14 +48,6 @@ class Instances:
     async def all(self) -> list[InstanceWire]:
         """Every instance of the account, in whatever state, from a list without filters: all pages
         of it, or an error. So what is not in it does not exist."""
-        for _ in range(_TRIES):
-            rows, counted = await self._pages()
-            if counted is None or len(rows) >= counted:
-                return list(rows.values())
-        raise self._http.wrong_shape(f"{counted} instances are counted, {len(rows)} listed: some")
-
-    async def _pages(self) -> tuple[dict[int, InstanceWire], int | None]:
-        """(instances by id, how many the service says that there are)."""
         found: dict[int, InstanceWire] = {}
         params = {
             "select_filters": "{}",
@@ -73,7 +63,9 @@ class Instances:
             found |= {row.id: row for row in map(self._read, rows)}
             token = data.get("next_token")
             if not token:
-                return found, _count(data)
+                if len(rows) in (0, _PAGE) and _count(data) > len(found):
+                    raise self._http.wrong_shape(f"some of {_count(data)} instances")
+                return list(found.values())
             if not isinstance(token, str) or token in seen:
                 raise self._http.wrong_shape("the next page of instances")
             seen.add(token)
@@ -112,6 +104,7 @@ def newest_first(sessions: list[Session]) -> list[Session]:
     return sorted(sessions, key=lambda s: int(s.id), reverse=True)
 
 
-def _count(data: Mapping[str, Any]) -> int | None:
+def _count(data: Mapping[str, Any]) -> int:
+    """How many the service says that there are, 0 where it does not say."""
     total = data.get("total_instances")
-    return total if isinstance(total, int) and not isinstance(total, bool) else None
+    return total if isinstance(total, int) and not isinstance(total, bool) else 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 
@@ -23,6 +23,7 @@ from gdl.domain.offers import Offer, OfferQuery
 
 LISTED_DISK_GB = 50.0
 """The disk of listed prices, where nobody says how much a model needs."""
+_TOO_MANY = 429
 _PAGE = 64
 """More rows are never sent."""
 _MOST_SEARCHES = 24
@@ -91,7 +92,9 @@ class OfferSearch:
         """Those that the query's GPU and kind of contract allow; offers asked for by name alone.
         Raises BackendUnreachable, BackendRefused, BackendError."""
         if query.pinned:
-            return await self.named(query.pinned)
+            kept_ones = [self._fresh(ident) for ident in query.pinned]
+            listed = [offer for offer in kept_ones if offer is not None]
+            return listed if len(listed) == len(kept_ones) else await self.named(query.pinned)
         scope = (query.interruptible, squash(query.gpu or ""), _machine_of(query))
         async with self._locks.setdefault(scope, asyncio.Lock()):
             kept = self._kept.get(scope)
@@ -124,6 +127,19 @@ class OfferSearch:
         for kept in self._kept.values():
             kept.offers.pop(offer_id, None)
 
+    def took(self, offer_id: str) -> None:
+        """We were."""
+        for kept in self._kept.values():
+            if (offer := kept.offers.get(offer_id)) is not None:
+                kept.offers[offer_id] = replace(offer, available=False)
+
+    def _fresh(self, offer_id: str) -> Offer | None:
+        """An offer of a list that is fresh."""
+        for kept in self._kept.values():
+            if offer_id in kept.offers and self._now() < kept.fresh_until:
+                return kept.offers[offer_id]
+        return None
+
     @property
     def out_of_quota(self) -> bool:
         return self._returns is not None and self._http.clock.theirs() < self._returns
@@ -146,7 +162,12 @@ class OfferSearch:
         if first.rows >= _PAGE:
             ranges = [_Range(narrow, first.last)] if narrow else _by_size()
         while ranges and listing.searches < _MOST_SEARCHES:
-            await self._next_page(ranges[0], listing, bid=bid)
+            try:
+                await self._next_page(ranges[0], listing, bid=bid)
+            except BackendRefused as error:
+                if error.status != _TOO_MANY:
+                    raise
+                break  # what is there already is better than nothing, and than all of it again
             # One page of every size before the second of any.
             ranges = [*ranges[1:], ranges[0]] if ranges[0].after is not None else ranges[1:]
         self.dropped, self.cut = listing.dropped, bool(ranges)

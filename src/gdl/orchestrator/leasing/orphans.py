@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from gdl.backends.base import Backend, FindsByLabel, ProvesAbsence
-from gdl.domain.errors import GdlError, SessionGone
+from gdl.domain.errors import BackendRefused, GdlError, SessionGone
 from gdl.domain.judging import alike
 from gdl.domain.ledger import LedgerKind
 from gdl.domain.phase import Billing
@@ -110,7 +110,10 @@ class Orphans:
         assert rental.session_id is not None
         session = listed.get(rental.session_id)
         if isinstance(self._backend, ProvesAbsence):
-            return session is None and await self._releaser.look_again(rental, None)
+            try:
+                return session is None and await self._releaser.look_again(rental, None)
+            except BackendRefused:
+                return False  # another account's machine, say: it stays open
         if session is None:
             try:
                 session = await self._backend.session(rental.session_id)
