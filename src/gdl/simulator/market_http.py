@@ -42,7 +42,9 @@ class MarketHttp:
         self.received: deque[Received] = deque(maxlen=_REMEMBERED)
         """The latest requests, oldest first."""
         self.arrived: Callable[[Received], Awaitable[None]] | None = None
-        """Told of each request before it is answered."""
+        """Told of each request before it is acted upon."""
+        self.answered: Callable[[Received], Awaitable[None]] | None = None
+        """Told of each request that was acted upon, before its answer is sent."""
         self.canned: Canned | None = None
 
     def close(self) -> None:
@@ -68,6 +70,8 @@ class MarketHttp:
             else:
                 good = await answer(request, raw) if needs_answer(fault) else None
                 response = await self._wrong.response(request, fault, good, self._refused)
+            if self.answered is not None:
+                await self.answered(asked)
             response.headers["Date"] = format_datetime(datetime.now(UTC), usegmt=True)
             return response
 

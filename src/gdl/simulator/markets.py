@@ -149,8 +149,12 @@ class MarketStandIn:
         return Bills(contract.gpu.on, contract.disk.on)
 
     def arrived(self, told: Callable[[Received], Awaitable[None]] | None) -> None:
-        """Be told of each request before it is answered."""
+        """Be told of each request before it is acted upon."""
         self._http.arrived = told
+
+    def answered(self, told: Callable[[Received], Awaitable[None]] | None) -> None:
+        """Be told of each request that was acted upon, before its answer is sent."""
+        self._http.answered = told
 
     # -- running ---------------------------------------------------------------------------------
 
