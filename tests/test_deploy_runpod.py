@@ -4,7 +4,7 @@ what money may do when things go wrong. The marketplace is the stand-in, with re
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,22 @@ from gdl.domain.offers import OfferQuery
 from gdl.domain.phase import Billing
 from gdl.orchestrator.service import Orchestrator
 from gdl.settings import load
-from gdl.simulator.fault_models import Http, Operation, Stale
+from gdl.simulator.fault_models import (
+    ContainerFails,
+    DestroyFails,
+    Falls,
+    Http,
+    NoAddress,
+    OfferFault,
+    Operation,
+    Stale,
+)
 from gdl.simulator.markets import MarketStandIn
 from gdl.simulator.scenario import load as load_scenario
 from sandbox_support import isolate
 
 SPEED = 100.0
+_LIMITS = {"install": 30, "start": 30, "session": 30, "http": 5, "release": 40}
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +42,9 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @contextlib.asynccontextmanager
-async def market(folder: Path, **flags: Any) -> AsyncIterator[tuple[Orchestrator, MarketStandIn]]:
+async def market(
+    folder: Path, *, timeouts: Mapping[str, float] | None = None, **flags: Any
+) -> AsyncIterator[tuple[Orchestrator, MarketStandIn]]:
     async with MarketStandIn(
         "runpod", load_scenario("calm"), root=folder / "market", speed=SPEED
     ) as runpod:
@@ -40,7 +52,7 @@ async def market(folder: Path, **flags: Any) -> AsyncIterator[tuple[Orchestrator
             backend="runpod",
             data_dir=folder / "data",
             runpod={"url": runpod.url, "key": runpod.key},
-            timeouts={"install": 30, "start": 30, "session": 30, "http": 5, "release": 40},
+            timeouts={**_LIMITS, **(timeouts or {})},
             **flags,
         )
         async with open_orchestrator(settings) as orchestrator:
@@ -99,6 +111,31 @@ async def test_a_kind_that_is_sold_out_is_passed_over(tmp_path: Path) -> None:
         events = await deployed(orchestrator)
         assert last(events).outcome == "released", words(events)
         assert rents(runpod) == 2 and len(runpod.contracts) == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        NoAddress(),
+        ContainerFails(),
+        Falls(to="exited", at="provisioning"),
+        Falls(to="unknown", at="loading"),
+        DestroyFails(seconds=1, cheapest=(1,)),
+    ],
+    ids=lambda fault: f"{fault.kind}-{getattr(fault, 'at', '')}",
+)
+async def test_a_pod_that_is_no_use_is_released_and_the_next_one_serves(
+    tmp_path: Path, fault: OfferFault
+) -> None:
+    limits = {"session": 3, "connect": 1, "command": 5, "stall": 5}
+    async with market(tmp_path, timeouts=limits) as (orchestrator, runpod):
+        runpod.draws.inject(fault, 1)
+        events = await deployed(orchestrator)
+        end = last(events)
+        assert (end.outcome, end.billing) == ("released", Billing.RELEASED), words(events)
+        # Each was released before the next was rented, and none is listed any more.
+        assert all(pod.gone for pod in runpod.contracts.values())
+        assert len(runpod.contracts) == (1 if isinstance(fault, DestroyFails) else 2)
 
 
 @pytest.mark.parametrize(

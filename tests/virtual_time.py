@@ -51,6 +51,9 @@ class VirtualClock:
     def perf_counter(self) -> float:
         return self.selector.now
 
+    def monotonic(self) -> float:
+        return self.selector.now
+
     def process_time(self) -> float:
         return 0.0
 

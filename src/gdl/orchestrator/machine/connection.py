@@ -41,7 +41,9 @@ TAIL_KEPT = 4000
 
 _KEY_SPREADS_S = 60.0
 """A marketplace key takes 10-15 s to reach its machine; after a minute it never will."""
-_SSHD_COMES_S = 120.0
+_SSHD_COMES_S, _SSHD_FETCHED_S = 120.0, 300.0
+"""Until there is an SSH server; the second where the image was chosen for its engine: it may have
+none, so that one is installed first."""
 _PORTS_TRIED = 20
 
 
@@ -114,7 +116,9 @@ class Machine:
                 await self.save(rental)
                 return
             except SshError as error:
-                longest_s = _KEY_SPREADS_S if isinstance(error, SshAuthFailed) else _SSHD_COMES_S
+                longest_s = _SSHD_COMES_S if self.deployment.image is None else _SSHD_FETCHED_S
+                if isinstance(error, SshAuthFailed):
+                    longest_s = _KEY_SPREADS_S
                 waited = time.monotonic() - started
                 if not self.rents or waited > longest_s or isinstance(error, HostKeyChanged):
                     raise
