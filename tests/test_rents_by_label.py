@@ -192,3 +192,26 @@ async def test_machine_that_ended_by_itself_is_written_off(tmp_path: Path) -> No
         assert await orchestrator.sessions.rows() == []
     async with journal_of(tmp_path) as journal:
         assert [r.billing for r in await journal.rentals()] == [Billing.RELEASED]
+
+
+async def test_machine_that_is_made_after_its_request_was_given_up_is_destroyed(
+    tmp_path: Path,
+) -> None:
+    there = market("a2")
+    there.loses_answer(acted=False)
+    late: list[RentRequest] = []
+
+    async def make_late(request: RentRequest) -> None:
+        """With the second request, what the first had asked for appears."""
+        if late:
+            there.make(late[0])
+        late.append(request)
+
+    there.before_rent = make_late
+    async with quick_orchestrator(tmp_path, on=there, timeouts=TIMEOUTS) as orchestrator:
+        events = await deployed(orchestrator, spec("vastai"))
+    assert last(events).outcome == "released"
+    assert len(there.ever) == 2
+    assert there.rented == {}
+    async with journal_of(tmp_path) as journal:
+        assert {r.billing for r in await journal.rentals()} == {Billing.RELEASED}

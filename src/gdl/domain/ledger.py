@@ -92,13 +92,13 @@ def accounts(entries: Iterable[LedgerEntry], now: datetime) -> list[LedgerAccoun
     """In the order in which they began. An intent whose session became known is that session's."""
     entries = list(entries)
     sessions: dict[str, str] = {}
-    grouped: dict[str, list[LedgerEntry]] = {}
+    grouped: dict[tuple[str, str], list[LedgerEntry]] = {}
     for one in entries:
         if one.session_id is not None:
             sessions[one.intent_id] = one.session_id
     for one in entries:
         key = one.session_id or sessions.get(one.intent_id) or one.intent_id
-        grouped.setdefault(key, []).append(one)
+        grouped.setdefault((one.backend, key), []).append(one)
     return [_account(group, now) for group in grouped.values()]
 
 

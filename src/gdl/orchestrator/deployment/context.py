@@ -47,6 +47,8 @@ class Deployment:
     confirmed: what the user was shown and took, at that price or less; confirmed_tried: one of them
     was tried, and others may be taken. over_limit: why it is being ended: what may be spent is.
 
+    unanswered: requests that seem to have made nothing, and could not be answered.
+
     doubts: what may still be billing though the deployment goes on without it. told_away: backends
     of which its user knows that they do not answer.
     """
@@ -73,6 +75,7 @@ class Deployment:
     over_limit: SpendLimitReached | None = None
     doubts: list[Doubt] = field(default_factory=list)
     told_away: set[str] = field(default_factory=set)
+    unanswered: list[Rental] = field(default_factory=list)
     exclusions: DeploymentExclusions = field(default_factory=DeploymentExclusions)
     decisions: Decisions = field(init=False)
     readings: LiveReadings = field(init=False)

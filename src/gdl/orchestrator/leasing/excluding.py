@@ -95,18 +95,25 @@ class Excluding:
 
     async def exclude_provider(self, deployment: Deployment, provider: str, backend: str) -> None:
         """Because its user said so, for this deployment."""
-        await self._exclude(
-            deployment,
-            Exclusion(
-                "provider",
-                provider,
-                f"provider {provider} excluded by you",
-                self._clock(),
-                cause=f"{provider} excluded by you",
-                scope="deployment",
-                backend=backend,
-            ),
-        )
+        await self._exclude_by_user(deployment, backend, "provider", provider)
+
+    async def exclude_source(self, deployment: Deployment, offer: Offer) -> None:
+        """Who runs an offer's machine, because the user said so: its host where a marketplace tells
+        it, as that has thousands; else its provider."""
+        if offer.host_id is None:
+            await self.exclude_provider(deployment, offer.provider, offer.backend)
+        else:
+            await self._exclude_by_user(deployment, offer.backend, "host", offer.host_id)
+
+    async def _exclude_by_user(
+        self, deployment: Deployment, backend: str, kind: str, key: str
+    ) -> None:
+        called = key if kind == "provider" else f"{kind} {key}"
+        out = Exclusion(
+            kind, key, f"{kind} {key} excluded by you", self._clock(),
+            cause=f"{called} excluded by you", scope="deployment", backend=backend,
+        )  # fmt: skip
+        await self._exclude(deployment, out)
 
     # -- hosts, providers and backends -----------------------------------------------------------
 

@@ -63,15 +63,23 @@ class LabelledRents:
                 )
             except GdlError as error:
                 raise cannot_tell(error) from None
-            if found or time.monotonic() >= until:
+            if found:
                 return tuple(found)
+            if time.monotonic() >= until:
+                if late:
+                    deployment.unanswered.append(rental)
+                return ()
             await asyncio.sleep(next(pauses))
+
+    def claims(self, rental: Rental) -> bool:
+        """Whether what a request has made can be used though its answer did not come."""
+        return self.kept(rental) and self._backend.traits.takes_key
 
     async def claim(self, deployment: Deployment, rental: Rental, why: str) -> Session | None:
         """The machine of a request without an answer, where its label tells and we hold its key:
         it can be used. Of several, one; the others are destroyed. None: there is none. Raises
         ReleaseUnconfirmed when that cannot be found out."""
-        if not self.kept(rental) or not self._backend.traits.takes_key:
+        if not self.claims(rental):
             return None
         await deployment.progress(f"{why}: asking for a machine with its label")
         rental = await uncertain(deployment, rental, why, self._clock())

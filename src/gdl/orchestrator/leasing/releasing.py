@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, TypeVar
 
 from gdl.backends.base import Backend, ProvesAbsence
 from gdl.domain import events as ev
@@ -37,29 +36,10 @@ from gdl.orchestrator.leasing.release_record import (
 )
 from gdl.orchestrator.leasing.release_requests import ReleaseRequests, Tell
 from gdl.orchestrator.leasing.rental_key import forget_files
+from gdl.orchestrator.leasing.uninterrupted import uninterrupted
 from gdl.settings import Settings
 
-T = TypeVar("T")
-
 _USER_SAW = "the user looked at the marketplace's own console: it is not there"
-
-
-async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
-    """Await `work` to its end even when we are cancelled meanwhile, and more than once; then the
-    cancellation goes on, or the ReleaseUnconfirmed that `work` ended with, which matters more.
-    Only for work that is bounded in time by itself."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        while not task.done():
-            try:
-                await asyncio.wait({task})
-            except asyncio.CancelledError:
-                continue
-        if not task.cancelled() and isinstance(task.exception(), ReleaseUnconfirmed):
-            return task.result()
-        raise
 
 
 class Releaser:
@@ -195,9 +175,8 @@ class Releaser:
 
     async def settle(self, session_id: str, why: str) -> None:
         """Write off whatever the journal holds of a session that is gone. why: what proves it."""
-        for rental in await self._journal.rentals():
-            if rental.session_id == session_id and rental.open:
-                await self.save(await self._written_off(rental, why))
+        for rental in await self._open_of(session_id):
+            await self.save(await self._written_off(rental, why))
 
     async def seen_gone(self, session_id: str, session: Session | None = None) -> None:
         """The user has looked at the marketplace's own console, and it is not there."""
@@ -256,10 +235,14 @@ class Releaser:
     async def _rentals_of(self, session_id: str, session: Session | None) -> list[Rental]:
         """Our open ones of a session; one that is made for it where the journal has none, so that
         it is looked after."""
-        found = [r for r in await self._journal.rentals() if r.session_id == session_id and r.open]
+        found = await self._open_of(session_id)
         if found or session is None or not self._backend.traits.bills:
             return found
         return [record_of(session, self._backend, self._clock())]
+
+    async def _open_of(self, session_id: str) -> list[Rental]:
+        subject = (self._backend.name, session_id)
+        return [r for r in await self._journal.rentals() if r.subject == subject and r.open]
 
     async def _request(self, rental: Rental, *, save: bool = False) -> Rental:
         """The end is being asked for: journaled before the request goes out."""

@@ -31,7 +31,7 @@ from gdl.journal.store import Journal
 from gdl.keyring.key_files import write_key
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.leasing.ambiguous import AmbiguousRents
-from gdl.orchestrator.leasing.releasing import Releaser, uninterrupted
+from gdl.orchestrator.leasing.releasing import Releaser
 from gdl.orchestrator.leasing.rent_proof import made_nothing, surely_not
 from gdl.orchestrator.leasing.rent_request import intent_for, request_for
 from gdl.orchestrator.leasing.rental_key import forget_key, host_key_path, key_path, our_key
@@ -39,6 +39,7 @@ from gdl.orchestrator.leasing.resumed_rent import ResumedRents
 from gdl.orchestrator.leasing.retry import LONGEST_S, Retries, retrying
 from gdl.orchestrator.leasing.session_monitor import SessionMonitor
 from gdl.orchestrator.leasing.takeover import Takeover
+from gdl.orchestrator.leasing.uninterrupted import uninterrupted
 from gdl.presentation.money import hourly
 from gdl.settings import Settings
 
@@ -125,11 +126,14 @@ class Renter:
             return await self._ask(deployment, rental, asked.request)
         except RentAmbiguous as error:
             # One that the answer names was refused or made otherwise: it is not what we want.
-            if error.session_id is None:
+            looked = error.session_id is None and self._ambiguous.labelled.claims(rental)
+            if looked:
                 claimed = await self._claim(deployment, rental, error)
                 if claimed is not None:
                     return claimed
-            clean = await self._ambiguous.resolve(deployment, rental, offer, before, error)
+            clean = await self._ambiguous.resolve(
+                deployment, rental, offer, before, error, late=not looked
+            )
             raise MachineError(
                 f"the rent request was not answered ({error.message})",
                 f"{'nothing is left rented' if clean else _IN_DOUBT}; the next offer is tried",
@@ -161,9 +165,9 @@ class Renter:
             # Even a refusal may be another's than the service's: one look is cheap. Where it broke
             # down over the request, who knows how far it had come.
             late = not surely_not(error)
-            claimed = await self._claim(deployment, rental, error) if late else None
-            if claimed is not None:
+            if late and (claimed := await self._claim(deployment, rental, error)) is not None:
                 return claimed
+            late = late and not self._ambiguous.labelled.claims(rental)
             clean = await self._ambiguous.resolve(
                 deployment, rental, offer, before, error, late=late
             )
@@ -181,7 +185,10 @@ class Renter:
             claimed = await self._claim(deployment, rental, error)
             if claimed is not None:
                 return claimed
-            if not await self._ambiguous.resolve(deployment, rental, offer, before, error):
+            late = not self._ambiguous.labelled.claims(rental)
+            if not await self._ambiguous.resolve(
+                deployment, rental, offer, before, error, late=late
+            ):
                 raise MachineError(f"{error.message}; {_IN_DOUBT}", _NEXT) from None
             raise
         except GdlError:

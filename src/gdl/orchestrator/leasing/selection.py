@@ -18,6 +18,7 @@ from gdl.orchestrator.leasing.balances import TOO_LOW
 from gdl.orchestrator.leasing.budget import Budget
 from gdl.orchestrator.leasing.excluding import Excluding
 from gdl.orchestrator.leasing.image_choice import start_failed
+from gdl.orchestrator.leasing.late_machines import end_late_machines
 from gdl.orchestrator.leasing.marketplace import Marketplace
 from gdl.orchestrator.leasing.markets import Markets
 from gdl.orchestrator.leasing.requirements import session_needs
@@ -55,6 +56,7 @@ class OfferSelection:
         ConfirmedOfferGone, NoSuitableOffer with what would help, SpendLimitReached, or BackendError
         when the list cannot be had."""
         query = self._allowing(deployment)
+        await end_late_machines(deployment, self._markets)
         offers = await self._fresh(deployment, query)
         ranked = await self._ranked(deployment, offers, query)
         suitable = [r for r in ranked if r.excluded is None]
@@ -183,6 +185,12 @@ class OfferSelection:
         if disk_gb:
             offers = [offer.with_disk(disk_gb) for offer in offers]
         return offers if query.bid is None else [offer.bidding(query.bid) for offer in offers]
+
+    async def close(self, deployment: Deployment) -> None:
+        """Before its last word: release what its requests have made late, and compare what was
+        charged with what was expected."""
+        await end_late_machines(deployment, self._markets)
+        await self.charges.compare(deployment)
 
     async def _tell_away(self, deployment: Deployment) -> None:
         """Each backend once that does not answer while others do."""

@@ -50,7 +50,8 @@ class Takeover:
         """A rented on the session when its key is ours and nobody uses it; None when its key is
         lost. Raises SessionExists when it is to be left alone."""
         rentals = await self._journal.rentals()
-        owned = next((r for r in rentals if r.session_id == error.session_id and r.open), None)
+        subject = (self._backend.name, error.session_id)
+        owned = next((r for r in rentals if r.subject == subject and r.open), None)
         if owned is None:
             await self._refuse_in_flight(rentals, intent, error)
             return None
@@ -138,7 +139,7 @@ class Takeover:
         """Our record of the session, else a new one: of no deployment, as nobody knows who asked
         for it. The intent goes on to be what is rented next."""
         for rental in reversed(await self._journal.rentals()):
-            if rental.session_id == session_id and rental.open:
+            if rental.subject == (self._backend.name, session_id) and rental.open:
                 return rental
         found = replace(
             intent,

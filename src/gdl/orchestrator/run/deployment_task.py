@@ -29,8 +29,8 @@ from gdl.domain.phase import Billing, Phase
 from gdl.domain.rental import Rental
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.deployment.summary import summaries
-from gdl.orchestrator.leasing.releasing import uninterrupted
 from gdl.orchestrator.leasing.selection import OfferSelection
+from gdl.orchestrator.leasing.uninterrupted import uninterrupted
 from gdl.orchestrator.run.attempt import Attempt
 from gdl.orchestrator.run.attempt_offer import attempt_started
 from gdl.orchestrator.run.doubts import with_doubts
@@ -318,7 +318,7 @@ class DeploymentTask:
 
     async def _finish(self, outcome: str, error: GdlError | None = None) -> None:
         dep = self._deployment
-        await self._selection.charges.compare(dep)
+        await self._selection.close(dep)
         state = dep.state
         serving = outcome == "serving"
         latest = state.attempt

@@ -12,7 +12,7 @@ from gdl.domain import events as ev
 from gdl.domain.errors import GdlError, GuardEnded, SshError
 from gdl.domain.guard import CLOCK_FORMAT, Guard, GuardStatus, end_words, words
 from gdl.orchestrator.leasing.guards import Guards
-from gdl.orchestrator.leasing.releasing import uninterrupted
+from gdl.orchestrator.leasing.uninterrupted import uninterrupted
 from gdl.orchestrator.machine import guard as program
 from gdl.orchestrator.machine.connection import Machine
 from gdl.settings import Settings

@@ -75,9 +75,7 @@ class NextOffer:
                     reason=reason,
                 )
             if choice is AfterFailure.EXCLUDE and failed is not None:
-                await self._selection.excluding.exclude_provider(
-                    dep, failed.provider, failed.backend
-                )
+                await self._selection.excluding.exclude_source(dep, failed)
             if choice is not AfterFailure.RETRY or failed is None:
                 return None
             try:

@@ -30,10 +30,10 @@ from gdl.orchestrator.leasing import process_liveness
 from gdl.orchestrator.leasing.deployed_model import tell_source, to_deploy
 from gdl.orchestrator.leasing.markets import Markets
 from gdl.orchestrator.leasing.model_lookup import ModelLookup
-from gdl.orchestrator.leasing.releasing import uninterrupted
 from gdl.orchestrator.leasing.requirements import needed_of
 from gdl.orchestrator.leasing.selection import OfferSelection
 from gdl.orchestrator.leasing.spending import carried_over
+from gdl.orchestrator.leasing.uninterrupted import uninterrupted
 from gdl.orchestrator.notify.notifier import Notifier
 from gdl.orchestrator.run.attempt import Attempt
 from gdl.orchestrator.run.deployment_task import Begin, DeploymentTask, MakeAttempt, Reopen

@@ -19,7 +19,7 @@ from gdl.journal.public_endpoints import PublicEndpoint
 from gdl.journal.store import Journal
 from gdl.orchestrator.api.views import PublicRow
 from gdl.orchestrator.endpoint import cloudflared
-from gdl.orchestrator.leasing.releasing import uninterrupted
+from gdl.orchestrator.leasing.uninterrupted import uninterrupted
 from gdl.orchestrator.sessions.lookup import SessionLookup
 from gdl.orchestrator.sessions.reconnect import Reconnection, Reconnector
 from gdl.settings import Settings

@@ -24,7 +24,7 @@ from gdl.journal import volumes as journaled
 from gdl.journal.store import Journal
 from gdl.orchestrator.api.read_only import changing
 from gdl.orchestrator.api.volumes import VolumeList, VolumeRow
-from gdl.orchestrator.leasing.releasing import uninterrupted
+from gdl.orchestrator.leasing.uninterrupted import uninterrupted
 
 _STILL_COMING = timedelta(minutes=10)
 """For so long a volume whose request was not answered may still appear."""

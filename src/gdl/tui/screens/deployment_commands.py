@@ -112,9 +112,12 @@ async def next_offer(context: AppContext, followed: Followed) -> None:
 
 
 async def exclude(context: AppContext, followed: Followed) -> None:
-    """Take the next offer, and none of this provider."""
+    """Take the next offer, and none of this provider, or of its host on a marketplace of many."""
     attempt = followed.state.attempt
     name = attempt.provider if attempt else "the provider"
+    # A marketplace asked directly is named as its backend.
+    if attempt is not None and attempt.host and attempt.provider == attempt.backend:
+        name = f"host {attempt.host} of {name}"
     ident = followed.state.deployment_id
     going = context.orchestrator.deployments.decide(ident, AfterFailure.EXCLUDE)
     context.do(going, f"{name} is excluded here: looking for another offer")
