@@ -14,6 +14,7 @@ from deployment_support import deployed as deployed_by
 from deployment_support import last, of_type, spec, told, until
 from gdl.bootstrap import open_orchestrator
 from gdl.domain import events as ev
+from gdl.domain.clock import now
 from gdl.domain.errors import UsageError
 from gdl.domain.offers import Offer, OfferQuery, OfferTerms
 from gdl.domain.phase import Billing, Phase
@@ -25,6 +26,7 @@ from gdl.settings import load
 from gdl.simulator.fault_models import Falls
 from gdl.simulator.markets import MarketStandIn
 from gdl.simulator.scenario import load as load_scenario
+from gdl.tui.widgets import session_rows
 from sandbox_support import isolate
 
 SPEED = 100.0
@@ -157,3 +159,19 @@ async def test_outbid_while_it_serves_it_moves_on_by_itself(
         notes = [note.text for note in of_type(events, ev.Noted)]
         assert any("the next offer is taken" in text and "outbid" in text for text in notes), notes
         assert [a.kind for a in of_type(events, ev.AttemptFailed)] == ["outbid"]
+
+
+async def test_a_kept_machine_that_is_lost_is_told_with_what_it_costs_on(tmp_path: Path) -> None:
+    async with market(tmp_path) as (orchestrator, vastai):
+        wanted = DeploymentSpec(MODEL, "vastai", QUERY, bench=False, after="keep", max_attempts=1)
+        end = last(await told(orchestrator, await orchestrator.deployments.deploy(wanted)))
+        assert end.outcome == "serving" and end.session_id is not None
+        await vastai.hosting.fall(vastai.contracts[end.session_id], "outbid")
+        (row,) = await orchestrator.sessions.rows()
+        assert (row.status, row.billing, row.idle) == ("outbid", "active", True)
+        # Its disk alone, which is less than the machine was.
+        assert row.session.idle_price == row.price_per_hour < row.session.price_per_hour
+        assert row.cost > 0
+        shown = session_rows.session(row, row.cost, now(), marked=False)
+        assert shown.cells["status"] == "! outbid" and shown.style == ""
+        await orchestrator.sessions.destroy(end.session_id)

@@ -45,6 +45,9 @@ def sessions(cli: Cli, target: MachineTarget, as_json: JsonOption = False) -> No
             for row in rows:
                 if row.guard:
                     say(f"{plain(row.session.id)}: {plain(row.guard, 200)}")
+                if row.idle:
+                    ident, why = plain(row.session.id), plain(row.session.error or "it is over")
+                    say(f"warning: {ident}: {why}; `gdl-tui destroy {ident}` ends it")
                 if row.doubt:
                     say(
                         f"warning: {plain(row.session.id)} may still be billing:"
@@ -89,11 +92,11 @@ def _cells(row: SessionRow, now: datetime) -> tuple[str, ...]:
     session = row.session
     return (
         session.id,
-        session.status.value,
+        row.status,
         row.billing,
         session.provider,
         machine(session),
-        hourly(session.price_per_hour),
+        hourly(row.price_per_hour),
         dollars(row.cost),
         hours_left(session.expires_at, now) if session.expires_at and not session.terminal else "",
         row.model or "",

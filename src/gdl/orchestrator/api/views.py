@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gdl.domain.health import HealthSample
-from gdl.domain.phase import Phase
+from gdl.domain.phase import Billing, Phase
 from gdl.domain.readings import CheckRound, GpuLoad
 from gdl.domain.secret import Secret
 from gdl.domain.session import Session
@@ -31,6 +31,21 @@ class SessionRow:
     public: str | None = None
     doubt: str = ""
     guard: str = ""
+
+    @property
+    def idle(self) -> bool:
+        """It runs no more, and costs money until it is released: its disk at least."""
+        return self.session.terminal and self.billing == Billing.ACTIVE
+
+    @property
+    def price_per_hour(self) -> float:
+        """Dollars as it is now."""
+        idle = self.session.idle_price if self.idle else None
+        return self.session.price_per_hour if idle is None else idle
+
+    @property
+    def status(self) -> str:
+        return "outbid" if self.session.outbid else self.session.status.value
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,7 +103,9 @@ class SessionLookup:
         hours = 0.0
         billing = self._billing(session, rental)
         unsure = billing == Billing.UNKNOWN
-        if began is not None and (ended is not None or unsure or not session.terminal):
+        # What is idle may have cost less for some of the time: nobody tells since when.
+        counted = unsure or not session.terminal or billing == Billing.ACTIVE
+        if began is not None and (ended is not None or counted):
             hours = max(((ended or self._clock()) - began).total_seconds(), 0.0) / 3600
         price = session.price_per_hour or (rental.price if rental else 0.0)
         return SessionRow(

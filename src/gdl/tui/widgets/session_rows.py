@@ -53,20 +53,20 @@ _OUTCOME_MARKS = {"released": "✓", "serving": "▶", "running": "▶", "failed
 def session(row: SessionRow, cost: float, now: datetime, *, marked: bool) -> Row:
     """`cost`: dollars up to now."""
     found = row.session
-    style = "bold red" if row.doubt else "dim" if found.terminal else "" if row.ours else "bold red"
+    over = found.terminal and not row.doubt and not row.idle
+    style = "bold red" if row.doubt else "dim" if over else "" if row.ours else "bold red"
     ends = "-"
     if found.expires_at is not None and not found.terminal:
         ends = hours_left(found.expires_at, now)
     name = gpu_name(found.gpu_name) or "-"
     # The key of a machine that was released is no longer kept.
-    over = found.terminal and not row.doubt
     whose = "✓ ours" if row.ours else "  -" if over else "! unknown"
     cells = {
         "whose": f"{'●' if marked else ' '}{whose}",
-        "status": f"{'!' if row.doubt else _STATUS_MARKS[found.status]} {found.status.value}",
+        "status": f"{'!' if row.doubt or row.idle else _STATUS_MARKS[found.status]} {row.status}",
         "model": plain(row.model or "-", 60),
         "gpu": f"{found.gpu_count}x {name}" if found.gpu_count > 1 else name,
-        "price": price(found.price_per_hour),
+        "price": price(row.price_per_hour),
         "cost": dollars(cost),
         "ends": ends,
         "provider": plain(found.provider, 40),
@@ -88,7 +88,7 @@ def in_short(row: SessionRow, cost: float) -> str:
 
 def session_fields(row: SessionRow, cost: float, now: datetime) -> Fields:
     found = row.session
-    per_hour = hourly(found.price_per_hour)
+    per_hour = hourly(row.price_per_hour)
     ends = hours_left(found.expires_at, now) if found.expires_at else "not said"
     gpu = gpu_name(found.gpu_name) or "no GPU"
     return [
@@ -97,7 +97,7 @@ def session_fields(row: SessionRow, cost: float, now: datetime) -> Fields:
         ("Model", plain(row.model or "not known", 100)),
         ("Machine", f"{gpu} from {plain(found.provider, 40)}"),
         ("Price", Text(f"{per_hour}, {dollars(cost)} so far", "bold")),
-        ("Status", f"{found.status.value}, billing: {plain(row.billing, 20)}"),
+        ("Status", f"{row.status}, billing: {plain(row.billing, 20)}"),
         *([("In doubt", plain(row.doubt, 300))] if row.doubt else []),
         ("Ends in", ends),
         *([("Guard", plain(row.guard, 200))] if row.guard else []),
