@@ -4,6 +4,7 @@ rent, and while something is rented."""
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,13 +13,19 @@ import pytest
 from deployment_support import last, of_type, told, until
 from failover_support import offers_tried, quick_orchestrator, spec
 from gdl.backends.shopper.backend import ShopperBackend
+from gdl.bootstrap import open_orchestrator
 from gdl.cli import exit_codes
 from gdl.domain import events as ev
 from gdl.domain.errors import BackendRefused
 from gdl.domain.money import Balance, PriceRise
+from gdl.domain.offers import OfferQuery
 from gdl.domain.phase import Billing
 from gdl.orchestrator.leasing import account_watch
 from gdl.settings import load
+from gdl.simulator.fault_models import PriceRise as Raised
+from gdl.simulator.markets import MarketStandIn
+from gdl.simulator.scenario import load as load_scenario
+from sandbox_support import isolate
 from shopper_support import FakeShopper, listing
 
 
@@ -147,3 +154,33 @@ async def test_the_end_of_the_reserved_time_is_announced(
     assert announced.at - datetime.now(UTC) < timedelta(hours=1)
     assert "the reserved time ends at" in announced.reason and "gdl-tui extend" in announced.reason
     assert last(events).billing is Billing.RELEASED
+
+
+async def test_a_host_of_vastai_that_raises_its_price_is_told_of_and_nothing_is_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    isolate(monkeypatch, tmp_path)
+    calm = load_scenario("calm")
+    scenario = calm.model_copy(update={"fault": (Raised(factor=2.0, after=0.1),)})
+    async with MarketStandIn("vastai", scenario, root=tmp_path / "market", speed=100.0) as market:
+        settings = load(
+            backend="vastai",
+            data_dir=tmp_path / "data",
+            vastai={"url": market.url, "key": market.key},
+            timeouts={"install": 30, "start": 30, "session": 30, "http": 5, "release": 40},
+        )
+        async with open_orchestrator(settings) as orchestrator:
+            query = OfferQuery(model="qwen3-0.6b", min_vram_gb=20)
+            wanted = spec(query=query, after="hold")
+            wanted = replace(wanted, model="qwen3-0.6b", backend="vastai")
+            ident = await orchestrator.deployments.deploy(wanted)
+            told_of = await until(orchestrator, ident, lambda e: isinstance(e, ev.PriceRaised))
+            await orchestrator.deployments.cancel(ident)
+            await told(orchestrator, ident)
+        assert isinstance(told_of.event, ev.PriceRaised)
+        (contract,) = market.contracts.values()
+        assert contract.rise is not None and contract.rise.answered == "" and contract.gone
+        paths = [
+            r.path for r in market.received if "price-increase" in r.path and r.method != "GET"
+        ]
+        assert paths == []

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from cli_support import SCENARIOS, Scripted, opener_of
+from cli_support import SCENARIOS, Scripted, offer, opener_of
 from deployment_support import deployed, last, of_type, spec, told, until
 from gdl.bootstrap import open_orchestrator
 from gdl.cli.app import run
@@ -295,3 +295,15 @@ def test_they_are_made_deleted_and_deployed_on_by_name(
     assert run(["deploy", "m", "--destroy", "--volume", "none"], opener=opener) == 2
     for words in (["make", "x", "--size", "9", "--offer", "o"], ["delete", "cache"]):
         assert run(["--read-only", "volumes", *words], opener=opener) == 2
+
+
+def test_one_is_made_for_a_deployment_where_the_cheapest_machine_is(
+    scripted: Scripted, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scripted.offered = (offer("dear", 2.0), offer("cheap", 0.3))
+    words = ["deploy", "m", "--destroy", "--volume", "none", "--volume-size", "60"]
+    assert run(words, opener=opener_of(scripted)) == 0
+    assert "make none 60 cheap" in scripted.calls
+    assert "volume none is made at vastai, 11: $0.010/h" in capsys.readouterr().err
+    assert scripted.spec is not None and scripted.spec.query.volume is not None
+    assert scripted.spec.query.volume.name == "none"

@@ -173,6 +173,17 @@ VolumeOption = Annotated[
         show_default=False,
     ),
 ]
+VolumeSizeOption = Annotated[
+    int | None,
+    typer.Option(
+        "--volume-size",
+        metavar="GB",
+        min=1,
+        max=4096,
+        help="Make the volume of --volume where there is none of that name.",
+        show_default=False,
+    ),
+]
 WebhookOption = Annotated[
     str | None,
     typer.Option(

@@ -28,6 +28,7 @@ from gdl.cli.options import (
     TextOnlyOption,
     UnseenOption,
     VolumeOption,
+    VolumeSizeOption,
     WebhookOption,
     check_bid,
     engine_flags,
@@ -40,7 +41,6 @@ from gdl.domain import clock
 if TYPE_CHECKING:
     from gdl.cli.output import Output
     from gdl.domain.errors import GdlError
-    from gdl.domain.events import Recorded
     from gdl.domain.spec import DeploymentSpec
     from gdl.orchestrator.api.ports import Deployments
 
@@ -120,6 +120,7 @@ class DeployOptions:
     ] = None
     webhook: WebhookOption = None
     volume: VolumeOption = None
+    volume_size: VolumeSizeOption = None
     new: Annotated[
         bool,
         typer.Option("--new", help="Another machine, beside one of an interrupted deployment."),
@@ -200,6 +201,7 @@ def deploy(
         from gdl.cli.follower import Follower, to_the_end
         from gdl.cli.prompt import ask
         from gdl.cli.resuming import follow_resumed
+        from gdl.cli.volume_for import volume_for
 
         output, deployments = session.output, session.orchestrator.deployments
         follower = Follower(
@@ -210,7 +212,7 @@ def deploy(
         )
         spec = _spec(wanted, session)
         if wanted.volume is not None:
-            volume = await session.orchestrator.volumes.find(wanted.volume)
+            volume = await volume_for(session, wanted.volume, wanted.volume_size, spec.query)
             spec = replace(spec, query=replace(spec.query, volume=volume))
         if not wanted.new:
             interrupted = await _to_resume(session, wanted.model)
@@ -221,9 +223,10 @@ def deploy(
         return await to_the_end(follower, start, output)
 
     def never_began(error: GdlError, output: Output) -> None:
+        from gdl.cli.never_began import never_began_event
         from gdl.domain.serialization import recorded_to_plain
 
-        output.json(recorded_to_plain(_never_began(wanted.model, error)))
+        output.json(recorded_to_plain(never_began_event(wanted.model, error)))
 
     execute(
         cli,
@@ -328,23 +331,3 @@ def _spec(wanted: DeployOptions, session: Session) -> DeploymentSpec:
         tools=settings.engine.tools,
         trust_remote_code=wanted.trust_remote_code,
     )
-
-
-def _never_began(model: str, error: GdlError) -> Recorded:
-    """The last line of a deployment that had no other: it failed before its first event."""
-
-    from gdl.domain.events import DeploymentFinished, Recorded
-    from gdl.domain.phase import Billing
-
-    finished = DeploymentFinished(
-        outcome="cancelled" if error.kind == "cancelled" else "failed",
-        endpoint=None,
-        model=model,
-        session_id=None,
-        billing=Billing.NONE,
-        attempts=(),
-        error=error.message,
-        hint=error.hint,
-        kind=error.kind,
-    )
-    return Recorded("", 1, clock.now(), finished)
