@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import stat
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 from deployment_support import GONE_PID, deployed, last, of_type, spec
@@ -187,6 +188,9 @@ async def test_machine_that_ended_by_itself_is_written_off(tmp_path: Path) -> No
         await orchestrator.deployments.wait(ident)
     async with journal_of(tmp_path) as journal:
         await journal.set_outcome(ident, "interrupted", 0)
+        (rental,) = await journal.rentals()
+        long_ago = rental.requested_at - timedelta(minutes=5)
+        await journal.save(replace(rental, requested_at=long_ago))
     there.rented.clear()
     async with quick_orchestrator(tmp_path, on=there) as orchestrator:
         assert await orchestrator.sessions.rows() == []
@@ -215,3 +219,34 @@ async def test_machine_that_is_made_after_its_request_was_given_up_is_destroyed(
     assert there.rented == {}
     async with journal_of(tmp_path) as journal:
         assert {r.billing for r in await journal.rentals()} == {Billing.RELEASED}
+
+
+async def test_machine_that_the_list_does_not_have_yet_is_not_written_off(tmp_path: Path) -> None:
+    """Its program was killed right after the answer, and the marketplace's list comes late."""
+    there = market()
+    async with quick_orchestrator(tmp_path, on=there) as orchestrator:
+        ident = await orchestrator.deployments.deploy(spec("vastai", after="keep"))
+        await orchestrator.deployments.wait(ident)
+    async with journal_of(tmp_path) as journal:
+        await journal.set_outcome(ident, "interrupted", 0)
+    late = dict(there.rented)
+    there.rented.clear()
+    async with quick_orchestrator(tmp_path, on=there) as orchestrator:
+        (row,) = await orchestrator.sessions.rows()
+        assert row.billing == Billing.ACTIVE
+        there.rented.update(late)
+        await orchestrator.sessions.destroy(row.session.id)
+    assert there.rented == {}
+
+
+async def test_machine_that_is_listed_again_after_its_release_bills(tmp_path: Path) -> None:
+    there = market()
+    async with quick_orchestrator(tmp_path, on=there) as orchestrator:
+        await deployed(orchestrator, spec("vastai"))
+        assert await orchestrator.sessions.rows() == []
+        there.rented[there.ever[0].id] = there.ever[0]
+        (row,) = await orchestrator.sessions.rows()
+        assert row.billing == Billing.ACTIVE
+        await orchestrator.sessions.destroy(row.session.id)
+        assert await orchestrator.sessions.rows() == []
+    assert there.rented == {}

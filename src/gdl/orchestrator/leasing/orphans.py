@@ -31,6 +31,7 @@ _MOST_REQUESTS = 5
 _FOUND = "the program that asked is gone; the backend lists what fits its request"
 _NOTHING_CAME = "the program that asked is gone, and the backend lists nothing that came of it"
 _MADE_LATE = "its label says that a request of ours has made it, later than was expected"
+_LISTED_AGAIN = "it was in no list of the marketplace, and now it is: it was not gone"
 _LATE = timedelta(seconds=60)
 """A request younger than this may still be at work in the backend."""
 
@@ -62,6 +63,8 @@ class Orphans:
             listed = await self._backend.sessions()
         if listed is not None and by_label:
             await self._made_late(listed)
+        if listed is not None and isinstance(self._backend, ProvesAbsence):
+            await self._listed_again(listed)
         left = await self._left_open()
         unanswered = [r for r in left if r.session_id is None]
         # Where absence can be proven, an end that nobody here has asked for is found out, too.
@@ -110,8 +113,12 @@ class Orphans:
         assert rental.session_id is not None
         session = listed.get(rental.session_id)
         if isinstance(self._backend, ProvesAbsence):
+            # What was just made may be missing from the list; whose end was asked for may not.
+            early = self._clock() - rental.requested_at < _LATE and not rental.release_requests
+            if session is not None or early:
+                return False
             try:
-                return session is None and await self._releaser.look_again(rental, None)
+                return await self._releaser.look_again(rental, None)
             except BackendRefused:
                 return False  # another account's machine, say: it stays open
         if session is None:
@@ -136,6 +143,17 @@ class Orphans:
             if rental.session_id is None:
                 found = await answered_by(rental, session, self._settings.keys_dir)
             await self._write(found, LedgerKind.RENTED, _MADE_LATE, session)
+
+    async def _listed_again(self, listed: Sequence[Session]) -> None:
+        """A machine that was in no list, and was released by that, is in the list again: it bills,
+        whatever was said of it."""
+        there = {s.id: s for s in listed}
+        for rental in await self._mine():
+            session = there.get(rental.session_id or "")
+            if session is None or rental.billing is not Billing.RELEASED:
+                continue
+            rental = replace(rental, billing=Billing.ACTIVE, released_at=None)
+            await self._write(rental, LedgerKind.RELEASE_UNCERTAIN, _LISTED_AGAIN, session)
 
     async def _left_open(self) -> list[Rental]:
         """Open rentals of this backend whose deployment neither runs nor was kept on purpose."""
