@@ -18,7 +18,7 @@ from gdl.domain.deployment import DeploymentState, apply
 from gdl.domain.errors import BackendUnreachable
 from gdl.domain.money import Charge
 from gdl.domain.offers import Offer, OfferQuery, OfferTerms
-from gdl.domain.session_charges import SessionCharges, learnt, with_charges
+from gdl.domain.session_charges import SessionCharges, complete, learnt, with_charges
 from gdl.journal import session_charges
 from gdl.presentation.session_price import learnt as learnt_words
 from gdl.settings import load
@@ -41,24 +41,27 @@ def charge(amount: float, kind: str, *, until: datetime = ENDED.released_at) -> 
     return Charge("s-1", amount, NOON, until, kind)
 
 
-def test_charges_count_once_they_reach_to_the_end() -> None:
+def test_charges_are_all_once_they_reach_to_the_end() -> None:
     now = ENDED.released_at + timedelta(minutes=5)
     first_hour = charge(0.25, "gpu", until=NOON + timedelta(hours=1))
-    assert with_charges(ENDED, [first_hour], now).charged is None
+    assert not complete(ENDED, [first_hour], now)
     rows = [first_hour, charge(0.24, "gpu"), charge(0.02, "disk"), charge(0.93, "traffic")]
-    known = with_charges(ENDED, rows, now)
+    assert complete(ENDED, rows, now)
+    known = with_charges(ENDED, rows)
     assert known.charged_rent == pytest.approx(0.51)
     assert known.charged_traffic == pytest.approx(0.93)
-    # An hour that is not over may cost more yet; a day later nothing more will come.
-    open_hour = charge(0.30, "gpu", until=now + timedelta(minutes=50))
-    assert with_charges(ENDED, [open_hour], now).charged is None
-    assert with_charges(ENDED, [open_hour], now + timedelta(days=2)).charged == 0.30
+    # A day that is not over may cost more yet; two days later nothing more will come.
+    open_day = charge(0.30, "gpu", until=now + timedelta(hours=9))
+    assert not complete(ENDED, [open_day], now)
+    assert complete(ENDED, [open_day], now + timedelta(days=2))
+    assert with_charges(ENDED, [open_day]).charged == 0.30, "so far"
     others = replace(charge(9.0, "gpu"), session_id="s-2")
-    assert with_charges(ENDED, [others], now).charged is None
+    assert with_charges(ENDED, [others]).charged is None
+    assert not complete(ENDED, [others], now + timedelta(days=2))
 
 
 def test_charges_without_a_kind_are_shared_out_as_expected() -> None:
-    known = with_charges(ENDED, [charge(2.24, "other")], ENDED.released_at)
+    known = with_charges(ENDED, [charge(2.24, "other")])
     assert known.charged_rent == pytest.approx(1.0)
     assert known.charged_traffic == pytest.approx(1.24)
 
@@ -81,6 +84,8 @@ class ChargingMarket(ShopperBackend):
 
     away = False
     asked = 0
+    until = timedelta()
+    """How far from now charges reach."""
 
     async def offers(self, query: OfferQuery) -> Sequence[Offer]:
         terms = OfferTerms(0.1, 0.0002, 0.0, 500, 0.02, 0.02, 800)
@@ -94,7 +99,7 @@ class ChargingMarket(ShopperBackend):
         self.asked += 1
         if self.away:
             raise BackendUnreachable("nothing answers", "try again")
-        now, found = datetime.now(UTC), []
+        now, found = datetime.now(UTC) + self.until, []
         for session in await self.sessions():
             found.append(Charge(session.id, 0.0001, since, now, "gpu"))
             found.append(Charge(session.id, 10.2 * 0.04, since, now, "traffic"))
@@ -147,6 +152,20 @@ async def test_charges_that_come_late_are_learnt_later(
     before, _ = await price(market(tmp_path, shopper), tmp_path)
     after, words = await price(market(tmp_path, shopper), tmp_path)
     assert "host" in words and after >= before
+
+
+async def test_what_is_charged_by_the_day_is_told_so_far_and_learnt_when_it_is_over(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    daily = market(tmp_path, shopper)
+    daily.until = timedelta(hours=20)
+    async with quick_orchestrator(tmp_path, on=daily) as orchestrator:
+        events = await deployed(orchestrator, spec(after="destroy"))
+    told = next(r.event for r in events if isinstance(r.event, ev.SessionCharged))
+    assert not told.final and "the market charged $0.41 so far for session" in narrated(events)
+    async with journal_of(tmp_path) as journal:
+        (row,) = await session_charges.latest(journal, "shopper")
+        assert row.charged is None
 
 
 async def test_an_attempt_that_never_served_teaches_nothing(

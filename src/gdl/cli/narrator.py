@@ -156,10 +156,10 @@ def _progress(event: ev.Progressed | ev.BenchProgressed) -> str:
 def _told_on_machine(event: ev.Event) -> Iterator[str]:
     match event:
         case ev.SessionCharged():
-            yield (
-                f"  the market charged {dollars(event.charged)} for session"
-                f" {plain(event.session_id, 80)}, {dollars(event.expected)} expected"
-            )
+            charged = f"{dollars(event.charged)}{'' if event.final else ' so far'}"
+            session = f"session {plain(event.session_id, 80)}"
+            expected = f"{dollars(event.expected)} expected"
+            yield f"  the market charged {charged} for {session}, {expected}"
         case ev.HostInspected():
             yield f"  machine: {host(event.facts)}"
         case ev.StepStarted():

@@ -43,9 +43,10 @@ class BalanceLow(Event):
 @dataclass(frozen=True, slots=True)
 class SessionCharged(Event):
     """What the market charged for a session that is over, beside what was expected for the time
-    that it took; dollars."""
+    that it took; dollars. final: that is all there will be."""
 
     attempt: int
     session_id: str
     expected: float
     charged: float
+    final: bool = True

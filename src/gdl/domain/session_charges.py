@@ -47,13 +47,11 @@ class SessionCharges:
         return self.charged_rent + self.charged_traffic
 
 
-def with_charges(row: SessionCharges, charges: Iterable[Charge], now: datetime) -> SessionCharges:
-    """The row with what was charged for it, as far as that is all there will be; as it was where
-    it is not. Charges without a kind are shared out as was expected."""
+def with_charges(row: SessionCharges, charges: Iterable[Charge]) -> SessionCharges:
+    """The row with what was charged for it so far; as it was where that is nothing. Charges without
+    a kind are shared out as was expected."""
     own = [one for one in charges if one.session_id == row.session_id]
-    last = max((one.until for one in own if one.until <= now), default=None)
-    complete = last is not None and last >= row.released_at - _LAST_MINUTE
-    if not own or not (complete or now - row.released_at > _GIVEN_UP):
+    if not own:
         return row
     rent = sum(one.amount for one in own if one.kind in ("gpu", "disk"))
     traffic = sum(one.amount for one in own if one.kind == "traffic")
@@ -64,6 +62,14 @@ def with_charges(row: SessionCharges, charges: Iterable[Charge], now: datetime) 
         charged_rent=rent + other * (1 - share),
         charged_traffic=traffic + other * share,
     )
+
+
+def complete(row: SessionCharges, charges: Iterable[Charge], now: datetime) -> bool:
+    """Whether those are all there will be: a day or an hour that is not over may cost more."""
+    own = [one.until for one in charges if one.session_id == row.session_id]
+    last = max((until for until in own if until <= now), default=None)
+    over = last is not None and last >= row.released_at - _LAST_MINUTE
+    return bool(own) and (over or now - row.released_at > _GIVEN_UP)
 
 
 def learnt(rows: Iterable[SessionCharges]) -> Mapping[str, Charged]:

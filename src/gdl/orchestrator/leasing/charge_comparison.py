@@ -13,7 +13,7 @@ from gdl.domain import events as ev
 from gdl.domain.attempt_state import AttemptState
 from gdl.domain.errors import GdlError
 from gdl.domain.phase import Phase
-from gdl.domain.session_charges import SessionCharges, with_charges
+from gdl.domain.session_charges import SessionCharges, complete, with_charges
 from gdl.journal import session_charges
 from gdl.journal.store import Journal
 from gdl.orchestrator.deployment.context import Deployment
@@ -49,10 +49,12 @@ class ChargeComparison:
                     known = await self._ask(row.backend, [row])
             except (GdlError, TimeoutError):
                 continue
-            for one in known:
+            for one, final in known:
                 if one.charged is not None:
                     await deployment.emit(
-                        ev.SessionCharged(attempt.number, one.session_id, one.expected, one.charged)
+                        ev.SessionCharged(
+                            attempt.number, one.session_id, one.expected, one.charged, final
+                        )
                     )
 
     async def catch_up(self) -> None:
@@ -72,13 +74,16 @@ class ChargeComparison:
             except (GdlError, TimeoutError):
                 continue
 
-    async def _ask(self, backend: str, rows: list[SessionCharges]) -> list[SessionCharges]:
-        """Those rows with what was charged, where that is known by now; kept in the journal."""
+    async def _ask(
+        self, backend: str, rows: list[SessionCharges]
+    ) -> list[tuple[SessionCharges, bool]]:
+        """Those rows with what was charged so far, and whether that is all. What is all is kept in
+        the journal."""
         told = await self._backends[backend].charges(min(row.rented_at for row in rows))
         charges, now = list(told), self._clock()
-        known = [with_charges(row, charges, now) for row in rows]
-        for row in known:
-            if row.charged is not None:
+        known = [(with_charges(row, charges), complete(row, charges, now)) for row in rows]
+        for row, final in known:
+            if final:
                 await session_charges.remember(self._journal, row)
         return known
 

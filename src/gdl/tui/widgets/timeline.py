@@ -50,7 +50,8 @@ def event_line(recorded: Recorded, state: DeploymentState) -> tuple[str, str]:
         case ev.SessionRented() as event:
             return f"Rented: session {event.session_id}", ""
         case ev.SessionCharged() as event:
-            return f"Charged {dollars(event.charged)}, {dollars(event.expected)} expected", ""
+            charged = f"{dollars(event.charged)}{'' if event.final else ' so far'}"
+            return f"Charged {charged}, {dollars(event.expected)} expected", ""
         case ev.SessionExtended() as event:
             return f"Reserved for longer: session {event.session_id}", ""
         case ev.BillingChanged() as event:
