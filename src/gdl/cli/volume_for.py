@@ -34,7 +34,7 @@ async def volume_for(
         try:
             made = await volumes.make(row.offer.id, ident, size_gb)
         except (UsageError, MachineError) as error:
-            trouble = error  # not every machine has room for one
+            trouble = error  # not every machine has the disk for one
             continue
         say(
             f"volume {plain(made.name)} is made at {made.backend}, {plain(made.place)}:"
