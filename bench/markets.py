@@ -218,7 +218,9 @@ async def run(args: argparse.Namespace) -> Tally:
                 traceback.print_exc()
                 tally.nameless.append(f"{seed}: {sys.exc_info()[1]!r}")
             if tally.runs % 50 == 0:
-                print(f"{tally.runs} done, {tally.served} served", file=sys.stderr, flush=True)
+                bad = f"{len(tally.left)} left, {len(tally.twice)} twice, {len(tally.hung)} hung"
+                words = f"{tally.runs} done, {tally.served} served, {bad}; {tally.failed[-1:]}"
+                print(words, file=sys.stderr, flush=True)
 
     await asyncio.gather(*(worker() for _ in range(args.at_once)))
     return tally

@@ -117,6 +117,23 @@ async def test_a_script_at_the_start_lets_a_key_in(tmp_path: Path) -> None:
         assert "GPU 0" in await on_machine(row["ssh_host"], row["ssh_port"], "nvidia-smi -L")
 
 
+async def test_what_is_left_to_run_at_the_start_runs_after_a_reboot(tmp_path: Path) -> None:
+    async with stand_in("vastai", root=tmp_path, speed=20) as (_, client):
+        ident = (await rent(client)).json()["new_contract"]
+        await client.post(f"/api/v0/instances/{ident}/ssh/", json={"ssh_key": public_key()})
+        row = await becomes(client, ident, "running")
+        way = (row["ssh_host"], row["ssh_port"])
+        await on_machine(
+            way[0], way[1], "echo kept > file; echo 'echo $CONTAINER_ID > after' >> onstart.sh"
+        )
+        assert (await client.put(f"/api/v0/instances/reboot/{ident}/", json={})).is_success
+
+        async def told() -> bool:
+            return await on_machine(way[0], way[1], "cat file after") == f"kept\n{ident}\n"
+
+        await wait_until(told)
+
+
 async def on_machine(host: str, port: int, command: str) -> str:
     async def entered() -> bool:
         try:

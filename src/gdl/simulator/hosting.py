@@ -13,8 +13,7 @@ import asyncssh
 
 from gdl.simulator import fault_models
 from gdl.simulator.contracts import Account, Contract, Rise, State
-from gdl.simulator.fault_draws import Draws, OfferFaults
-from gdl.simulator.listings import Listing
+from gdl.simulator.fault_draws import Draws
 from gdl.simulator.machines import RentedMachine
 from gdl.simulator.scenario import Scenario
 from gdl.simulator.ssh_proxy import SshProxy
@@ -22,8 +21,8 @@ from gdl.simulator.ssh_proxy import SshProxy
 NOWHERE = ("127.0.0.1", 1)
 """Nothing listens there."""
 
-MakeMachine = Callable[[Listing, OfferFaults, int, Mapping[str, str]], RentedMachine]
-"""From a host, its faults, the GB of disk, and the variables that the marketplace sets on it."""
+MakeMachine = Callable[[Contract, Mapping[str, str]], RentedMachine]
+"""From what was rented, and the variables that the marketplace sets on it."""
 
 Variables = Callable[[Contract], Mapping[str, str]]
 
@@ -123,9 +122,7 @@ class Hosting:
 
     async def _machine_starts(self, contract: Contract) -> None:
         faults = contract.faults
-        machine = self._make_machine(
-            contract.offer, faults, contract.disk_gb, self._variables(contract)
-        )
+        machine = self._make_machine(contract, self._variables(contract))
         contract.machine = machine
         await machine.start(asyncssh.generate_private_key("ssh-ed25519"))
         for key in contract.keys:
@@ -190,6 +187,11 @@ class Hosting:
         contract.keys.append(key)
         if contract.machine is not None:
             contract.machine.let_in(key)
+
+    async def reboot(self, contract: Contract) -> None:
+        """The machine starts again, with what is on its disk; it bills meanwhile."""
+        if contract.machine is not None:
+            await contract.machine.reboot()
 
     async def stop(self, contract: Contract) -> None:
         await self._ends_its_life(contract)

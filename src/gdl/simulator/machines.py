@@ -28,6 +28,9 @@ class RentedMachine(Protocol):
     def let_in(self, key: asyncssh.SSHKey) -> None:
         """Let the holder of another key in, whose public part this is, as soon as it is there."""
 
+    async def reboot(self) -> None:
+        """End what runs there, and start it again."""
+
     async def reached(self, mark: str) -> None:
         """Until what runs there is so far. mark: installing, loading or serving."""
 
@@ -59,6 +62,9 @@ class HostElsewhere:
 
     def let_in(self, key: asyncssh.SSHKey) -> None:
         self.keys.append(key)
+
+    async def reboot(self) -> None:
+        """It runs."""
 
     async def reached(self, mark: str) -> None:
         await asyncio.Event().wait()

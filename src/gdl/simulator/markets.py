@@ -21,7 +21,7 @@ from gdl.domain.errors import BackendError, UsageError
 from gdl.domain.text import one_line
 from gdl.simulator import workspace as ws
 from gdl.simulator.contracts import Account, Contract
-from gdl.simulator.fault_draws import Draws, OfferFaults
+from gdl.simulator.fault_draws import Draws
 from gdl.simulator.hosting import Hosting
 from gdl.simulator.listings import Listing
 from gdl.simulator.loopback_server import LoopbackServer
@@ -192,9 +192,8 @@ class MarketStandIn:
     async def __aexit__(self, *exc: object) -> None:
         await self.aclose()
 
-    def _machine(
-        self, offer: Listing, faults: OfferFaults, disk_gb: int, variables: Mapping[str, str]
-    ) -> RentedMachine:
+    def _machine(self, contract: Contract, variables: Mapping[str, str]) -> RentedMachine:
+        offer, faults, disk_gb = contract.offer, contract.faults, contract.disk_gb
         if self._host is not None:
             return self._host.make(offer, faults, disk_gb)
         assert self._workspace is not None, "neither a folder for machines nor a host"
@@ -207,6 +206,7 @@ class MarketStandIn:
             disk_gb=disk_gb,
             rng=self.draws.random("machine", offer.id),
             variables=variables,
+            onstart=str(contract.values.get("onstart") or ""),
         )
 
     def _variables(self, contract: Contract) -> Mapping[str, str]:

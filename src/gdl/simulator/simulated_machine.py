@@ -28,12 +28,14 @@ from gdl.sshd import processes
 from gdl.sshd.server import LOOPBACK, LocalServer
 
 _USUAL_DISK_GB = 200
+ONSTART = "onstart.sh"
 
 
 class Machine:
     """Made by `start`, gone after `aclose`: processes, folder and all.
 
-    variables: what the marketplace sets in its environment.
+    variables: what the marketplace sets in its environment. onstart: the script that it leaves
+    there, which runs whenever the machine starts again.
     address, port, user: how its SSH server is reached. Its programs find the loopback of the
     machine at `address`, so that many machines can serve on the same port.
     """
@@ -49,6 +51,7 @@ class Machine:
         disk_gb: int | None,
         rng: random.Random,
         variables: Mapping[str, str] | None = None,
+        onstart: str = "",
     ) -> None:
         self._workspace = workspace
         self._offer = offer
@@ -58,6 +61,8 @@ class Machine:
         self._disk_gb = disk_gb or _USUAL_DISK_GB
         self._rng = rng
         self._variables = dict(variables or {})
+        self._onstart = onstart
+        self._environment: dict[str, str] = {}
         self._name = f"machine-{secrets.token_hex(6)}"
         self._server: LocalServer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -72,7 +77,7 @@ class Machine:
     async def start(self, key: asyncssh.SSHKey) -> None:
         """Folder, programs and SSH server, which takes `key`. Raises OSError."""
         self.address = await asyncio.to_thread(_free_address)
-        environment = await asyncio.to_thread(self._make)
+        environment = self._environment = await asyncio.to_thread(self._make)
         host_key = asyncssh.generate_private_key("ssh-ed25519")
         late = self._faults.first(fault_models.KeyLate)
         # A key that nobody has, until the right one has arrived.
@@ -101,6 +106,23 @@ class Machine:
         await asyncio.sleep(after / self._speed)
         if self._server is not None:
             self._server.further_keys.append(key)
+
+    async def reboot(self) -> None:
+        """End what runs and cut who is connected; then what was left to run at the start runs."""
+        assert self._server is not None, "not started"
+        groups = set(self._server.groups)
+        for connection in list(self._server.connections):
+            connection.abort()
+        await end_processes(self.folder, groups)
+        await asyncio.create_subprocess_exec(
+            *("/bin/sh", ONSTART),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            cwd=self.folder / "work",
+            env=self._environment,
+            start_new_session=True,
+        )
 
     async def _key_arrives(self, key: asyncssh.SSHKey, after: float) -> None:
         await asyncio.sleep(after / self._speed)
@@ -161,6 +183,8 @@ class Machine:
         (folder / "machine.json").write_text(json.dumps(facts))
         (folder / "machine.sh").write_text(self._shell_facts(facts))
         self._write_faults(folder / "faults")
+        if self._variables:
+            (folder / "work" / ONSTART).write_text(f"#!/bin/sh\n{self._onstart}\n")
         return {
             "PATH": f"{folder / 'bin'}:{self._workspace.tools}",
             "HOME": str(folder / "work"),

@@ -178,9 +178,11 @@ class RunpodMarket:
             raise Problem(409, f"{action} is not possible while {pods.status(contract)}")
         if action == "terminate":
             self.destroy(account, ident)
-        elif action in ("stop", "restart"):
+        elif action == "stop":
             await self.hosting.stop(contract)
-        if action in ("start", "restart"):
+        elif action == "restart":
+            await self.hosting.reboot(contract)
+        else:
             self.hosting.begin(contract)
         return pods.row(contract)
 

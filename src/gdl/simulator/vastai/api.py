@@ -118,6 +118,7 @@ class VastApi:
             ("DELETE", one, "delete", write, "api.instance", self._destroy),
             ("DELETE", f"{V0}/instances/", "delete", write, "api.instances", self._destroy_many),
             ("PUT", f"{V0}/instances/bid_price/{{id}}/", "extend", write, "api.bid", self._bid),
+            ("PUT", f"{V0}/instances/reboot/{{id}}/", "extend", write, "api.reboot", self._reboot),
             ("POST", f"{one}ssh/", "ssh-key", write, "api.instance.ssh", self._attach),
             ("GET", f"{V0}/users/current/", "account", "user_read", "api.user", self._user),
             ("GET", f"{V0}/ssh/", "ssh-key", "user_read", "api.ssh", self._public_keys),
@@ -206,6 +207,10 @@ class VastApi:
 
     async def _bid(self, asked: Asked) -> Json:
         return self._market.bid(asked.account, asked.id, asked.body)
+
+    async def _reboot(self, asked: Asked) -> Json:
+        await self._market.hosting.reboot(self._market.found(asked.account, asked.id))
+        return {"success": True}
 
     async def _attach(self, asked: Asked) -> Json:
         return self._market.attach_key(asked.account, asked.id, asked.body)
