@@ -151,7 +151,7 @@ async def test_the_end_of_the_reserved_time_is_announced(
         await orchestrator.deployments.cancel(ident)
         events = await told(orchestrator, ident)
     (announced,) = of_type(events, ev.StopAnnounced)
-    assert announced.at - datetime.now(UTC) < timedelta(hours=1)
+    assert announced.ends_at - datetime.now(UTC) < timedelta(hours=1)
     assert "the reserved time ends at" in announced.reason and "gdl-tui extend" in announced.reason
     assert last(events).billing is Billing.RELEASED
 

@@ -42,6 +42,8 @@ PLANTED = {
     "pem": "PLANTEDpemLINEtwo",
     "argument": "plantedArgumentValue",
     "query": "plantedQueryValue",
+    "hook": "plantedHookPathOfATeam",
+    "market": "plantedKeyOfTheMarketplace",
 }
 LOG = f"""starting
 {PEM}Authorization: Bearer {PLANTED["bearer"]}
@@ -68,6 +70,8 @@ async def packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, s
     settings = load(
         data_dir=tmp_path,
         hf_token=PLANTED["hf"],
+        vastai={"key": PLANTED["market"]},
+        notify={"webhook": f"https://hooks.example/{PLANTED['hook']}"},
         shopper_url=f"http://u:{PLANTED['password']}@shopper.example:8080",
         install={"extra_index_url": (f"https://u:{PLANTED['password']}@pypi.example/simple",)},
         engine={
@@ -101,7 +105,11 @@ async def packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, s
         ev.AttemptStarted(1, "o-1", "vastai", "RTX 3090", 1, 24.0, 0.1),
         ev.HostInspected(1, HostFacts("Linux", "x86_64", 2, 4.0, 9.0)),
         ev.PhaseChanged(1, Phase.INSTALLING, "vllm 0.33.0 by uv"),
-        ev.Noted("info", f"told: Bearer {PLANTED['bearer']} and {PLANTED['cloud']}"),
+        ev.Noted(
+            "info",
+            f"told: Bearer {PLANTED['bearer']} and {PLANTED['cloud']}"
+            f" https://hooks.example/{PLANTED['hook']} {PLANTED['market']}",
+        ),
         ev.Diagnosed(1, "cause", "remedy", (f"HF_TOKEN={PLANTED['hf']}", PEM), "rule"),
     ]
     for number, event in enumerate(events, 1):

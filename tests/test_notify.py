@@ -10,7 +10,7 @@ import socket
 import stat
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from gdl.domain.deployment import DeploymentState, apply
 from gdl.domain.errors import UsageError
 from gdl.domain.notices import Notice, NoticeKind, notice_of
 from gdl.domain.phase import Billing, Phase
+from gdl.domain.serialization import recorded_to_plain
 from gdl.domain.spec import DeploymentSpec
 from gdl.orchestrator.notify import webhook as webhooks
 from gdl.orchestrator.notify.desktop import Desktop
@@ -292,3 +293,10 @@ def test_every_kind_has_a_value_that_receivers_know() -> None:
     assert [kind.value for kind in NoticeKind] == [
         *("serving", "failed", "about_to_stop", "stopped", "price_rise", "balance_low"),
     ]
+
+
+def test_as_json_an_event_keeps_when_it_happened() -> None:
+    for event in (ev.StopAnnounced(1, NOW, "soon"), ev.PriceRaised(1, "s", 0.1, 0.2, NOW)):
+        later = NOW + timedelta(hours=1)
+        plain = recorded_to_plain(ev.Recorded("d", 1, later, event))
+        assert plain["at"] == later.isoformat()

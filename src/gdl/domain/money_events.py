@@ -11,23 +11,23 @@ from gdl.domain.event import Event
 
 @dataclass(frozen=True, slots=True)
 class StopAnnounced(Event):
-    """Its machine will be stopped at that time, unless somebody does something. reason: why, in a
+    """Its machine will be stopped at `ends_at`, unless somebody does something. reason: why, in a
     sentence."""
 
     attempt: int
-    at: datetime
+    ends_at: datetime
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class PriceRaised(Event):
-    """Its host asks for more from then on; nobody has agreed to it. Dollars an hour."""
+    """Its host asks for more from `begins_at` on; nobody has agreed to it. Dollars an hour."""
 
     attempt: int
     session_id: str
     price_per_hour: float
     new_price_per_hour: float
-    at: datetime | None = None
+    begins_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,8 +66,8 @@ def notice_of(state: DeploymentState, recorded: ev.Recorded) -> Notice | None:
             failed = state.attempt.failure if state.attempt is not None else None
             why = f"{failed.message}; " if failed is not None else ""
             return _notice(state, recorded, NoticeKind.FAILED, f"{why}it waits for your choice")
-        case ev.StopAnnounced(at=at, reason=reason):
-            return _notice(state, recorded, NoticeKind.ABOUT_TO_STOP, reason, ends_at=at)
+        case ev.StopAnnounced(ends_at=ends, reason=reason):
+            return _notice(state, recorded, NoticeKind.ABOUT_TO_STOP, reason, ends_at=ends)
         case ev.PriceRaised():
             old, new = event.price_per_hour, event.new_price_per_hour
             return _notice(
@@ -76,7 +76,7 @@ def notice_of(state: DeploymentState, recorded: ev.Recorded) -> Notice | None:
                 NoticeKind.PRICE_RISE,
                 f"its host asks for {dollars(new)}/h in place of {dollars(old)}/h; nothing was"
                 " agreed to",
-                ends_at=event.at,
+                ends_at=event.begins_at,
                 new_price=new,
             )
         case ev.BalanceLow(backend=backend, credit=credit):

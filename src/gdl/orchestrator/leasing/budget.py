@@ -47,4 +47,11 @@ class Budget:
         account = AccountWatch(
             deployment, self._backends.get, self._journal, self.balances, self._clock
         )
-        await asyncio.gather(watch_spending(deployment, self._clock, self.caps), account.run())
+        # Apart from each other: no trouble with what is only told may end what is enforced.
+        telling = asyncio.create_task(account.run())
+        try:
+            await watch_spending(deployment, self._clock, self.caps)
+            await asyncio.wait({telling})
+        finally:
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)

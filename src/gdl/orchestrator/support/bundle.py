@@ -14,6 +14,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
 
+from pydantic import BaseModel, SecretStr
+
 from gdl import __version__
 from gdl.domain import events as ev
 from gdl.domain.errors import UsageError
@@ -90,8 +92,7 @@ def _write(
 
 def _known_secrets(settings: Settings, rentals: Sequence[Rental]) -> Iterable[str]:
     """Secrets by their text: of the settings, of the key files, and of this environment."""
-    if settings.hf_token is not None:
-        yield settings.hf_token.get_secret_value()
+    yield from _secrets_in(settings)
     sounds = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
     for name, value in (*settings.engine.env.items(), *os.environ.items()):
         if any(sound in name.upper() for sound in sounds) and not Path(value).exists():
@@ -104,6 +105,16 @@ def _known_secrets(settings: Settings, rentals: Sequence[Rental]) -> Iterable[st
                 continue
             yield text
             yield from (line for line in text.splitlines() if len(line) > 30)
+
+
+def _secrets_in(settings: BaseModel) -> Iterable[str]:
+    """Tokens, keys and addresses that may hold one, wherever in the settings they are."""
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, SecretStr):
+            yield value.get_secret_value()
+        elif isinstance(value, BaseModel):
+            yield from _secrets_in(value)
 
 
 def _summary(events: list[Recorded]) -> dict[str, Any]:
