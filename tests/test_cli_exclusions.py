@@ -10,7 +10,7 @@ import pytest
 
 from cli_support import SCENARIOS, Scripted, offer, opener_of
 from gdl.cli.app import run
-from gdl.domain.offers import Exclusion
+from gdl.domain.offers import Exclusion, OfferTerms
 
 SINCE = datetime(2026, 5, 6, 7, 8, tzinfo=UTC)
 UNTIL = datetime(2026, 5, 13, 7, 8, tzinfo=UTC)
@@ -88,3 +88,17 @@ def test_offers_show_what_a_session_will_cost(
     plain = json.loads(capsys.readouterr().out)
     assert plain["session_cost"] == pytest.approx(0.33)
     assert plain["usd_per_million"] is None and plain["excluded_until"] is None
+
+
+def test_json_tells_what_the_session_is_paid_for(
+    scripted: Scripted, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terms = OfferTerms(0.30, 0.001, 100.0, down_per_gb=0.02, down_mbps=800.0)
+    scripted.offered = (offer("told", 0.40, terms=terms), offer("untold", 0.50))
+    assert gdl(scripted, "offers", "--json", "--sort", "price") == 0
+    told, untold = map(json.loads, capsys.readouterr().out.splitlines())
+    parts = told["session_price"]
+    assert parts["gpu"] == pytest.approx(0.33) and parts["disk"] == pytest.approx(0.11)
+    assert parts["total"] == pytest.approx(told["session_cost"]) == pytest.approx(0.44)
+    assert untold["session_price"] is None and untold["session_cost"] == pytest.approx(0.55)
+    assert gdl(scripted, "offers", "--sort", "cheapness") == 2

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gdl.backends.runpod import catalogue
 from gdl.backends.vastai.offer_wire import read_offers
@@ -227,3 +229,33 @@ def test_images_that_did_not_serve_are_not_asked_for_again() -> None:
     assert SessionPricing(1.0, WITH_PACKAGES, poor, lambda _: IMAGE).price(offer).image is None
     named = replace(IMAGE, asked_for=True)
     assert SessionPricing(1.0, WITH_PACKAGES, poor, lambda _: named).price(offer).image == named
+
+
+@given(
+    price=st.floats(0.001, 100),
+    disk=st.floats(0, 0.01),
+    traffic=st.floats(0, 0.5),
+    mbps=st.none() | st.floats(0.0001, 1e9),
+    hours=st.integers(1, 100),
+    pulls_free=st.booleans(),
+    image=st.none() | st.just(IMAGE),
+)
+def test_the_whole_is_its_parts_whatever_is_listed(
+    price: float,
+    disk: float,
+    traffic: float,
+    mbps: float | None,
+    hours: int,
+    pulls_free: bool,
+    image: EngineImage | None,
+) -> None:
+    terms = OfferTerms(price, disk, 0.0, None, traffic, traffic, mbps)
+    offer = replace(CHEAP_HOUR, price_per_hour=price, terms=terms).with_disk(60)
+    pricing = SessionPricing(
+        hours, WITH_PACKAGES, TrackRecord(), lambda _: image, pulls_free=pulls_free
+    )
+    whole = pricing.price(offer)
+    assert whole.total == pytest.approx(pricing.total(offer))
+    assert whole.gpu >= price * hours * 0.999 and whole.setup_hours > 0
+    assert min(whole.gpu, whole.disk + 1e-9, whole.traffic) >= 0
+    assert all(explained(whole))
