@@ -52,6 +52,9 @@ class FakeMarket:
         self.asked: list[str] = []
         self.faults: dict[str, list[Fault]] = defaultdict(list)
         self.away = False
+        self.answers = asyncio.Event()
+        """Offers are told once it is set."""
+        self.answers.set()
         self.before_rent: Callable[[RentRequest], Awaitable[None]] | None = None
         self._numbers = count(1)
 
@@ -102,6 +105,7 @@ class FakeMarket:
     # -- what every backend can do -----------------------------------------------------------------
 
     async def offers(self, query: OfferQuery) -> Sequence[Offer]:
+        await self.answers.wait()
         self._asked("offers")
         return list(self.listed)
 

@@ -93,6 +93,16 @@ async def test_market_that_is_away_is_said_and_the_other_goes_on(tmp_path: Path)
     nothing_left(pods)
 
 
+async def test_market_that_is_silent_holds_nobody_up_for_long(tmp_path: Path) -> None:
+    vast, pods = two_markets()
+    vast.answers.clear()
+    async with quick_orchestrator(
+        tmp_path, on=[vast, pods], backend=BOTH, timeouts={**TIMEOUTS, "http": 0.2}
+    ) as orchestrator:
+        assert await listed(orchestrator) == ["r1", "r2"]
+        assert orchestrator.market.away == {"vastai": "no answer within 0.2 s"}
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -197,12 +207,14 @@ async def test_sessions_of_all_markets_even_with_one_id(tmp_path: Path) -> None:
             ("vastai", "vastai-1", True),
             ("runpod", "vastai-1", False),
         ]
-        with pytest.raises(UsageError, match="several"):
+        with pytest.raises(UsageError, match="several sessions: runpod/vastai-1, vastai/vastai-1"):
             await orchestrator.sessions.destroy("vastai-1")
-        # The deployment's own id tells which is meant.
+        # The deployment's own id tells which is meant, and so does the market's name.
         await orchestrator.sessions.destroy(ident)
         assert list(vast.rented) == []
         assert list(pods.rented) == ["vastai-1"]
+        await orchestrator.sessions.destroy("runpod/vastai-1")
+    nothing_left(vast, pods)
 
 
 async def test_sessions_of_a_market_that_is_away_are_those_of_the_journal(tmp_path: Path) -> None:

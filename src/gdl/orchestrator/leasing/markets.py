@@ -7,11 +7,12 @@ the parts of that backend. Offers of all backends make one list.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Any, TypeVar
 
 from gdl.backends.base import Backend
-from gdl.domain.errors import BackendError, UsageError
+from gdl.domain.errors import BackendError, BackendUnreachable, UsageError
 from gdl.domain.judging import squash
 from gdl.domain.offers import Offer, OfferQuery
 from gdl.domain.rental import Rental
@@ -20,6 +21,8 @@ from gdl.orchestrator.leasing.orphans import Orphans
 from gdl.orchestrator.leasing.releasing import Releaser
 from gdl.orchestrator.leasing.renting import Renter
 from gdl.settings import Settings
+
+T = TypeVar("T")
 
 
 class Leasing:
@@ -32,9 +35,11 @@ class Leasing:
         settings: Settings,
         consumer_id: str,
         clock: Callable[[], datetime],
+        *,
+        alone: bool,
     ) -> None:
         self.backend = backend
-        self.renter = Renter(backend, journal, settings, consumer_id, clock)
+        self.renter = Renter(backend, journal, settings, consumer_id, clock, alone=alone)
         self.orphans = Orphans(backend, journal, settings, self.releaser, clock)
         self._journal = journal
 
@@ -71,8 +76,12 @@ class Markets:
         consumer_id: str,
         clock: Callable[[], datetime],
     ) -> None:
-        self.all = tuple(Leasing(b, journal, settings, consumer_id, clock) for b in backends)
+        alone = len(backends) == 1
+        self.all = tuple(
+            Leasing(b, journal, settings, consumer_id, clock, alone=alone) for b in backends
+        )
         self.away: dict[str, str] = {}
+        self._answer_s = settings.timeouts.http
         self._by_name = {each.name: each for each in self.all}
         if len(self._by_name) != len(self.all):
             raise UsageError("a backend is named twice", "name each once: --backend vastai,runpod")
@@ -128,27 +137,54 @@ class Markets:
 
     async def offers(self, query: OfferQuery) -> list[Offer]:
         """Fresh offers of all that answer. Raises BackendError when none does."""
-        answers = await asyncio.gather(
-            *(each.backend.offers(query) for each in self.all), return_exceptions=True
-        )
-        found: dict[str, Sequence[Offer]] = {}
-        away: dict[str, BackendError] = {}
-        for name, answer in zip(self._by_name, answers, strict=True):
-            if isinstance(answer, BackendError):
-                away[name] = answer
-            elif isinstance(answer, BaseException):
-                raise answer
-            else:
-                found[name] = answer
+        found, away = await self.ask_all(lambda backend: backend.offers(query))
         self.away = {name: error.message for name, error in away.items()}
         if not found:
             raise next(iter(away.values()))
         return _merged(found)
 
+    async def ask_all(
+        self, ask: Callable[[Backend], Coroutine[Any, Any, T]]
+    ) -> tuple[dict[str, T], dict[str, BackendError]]:
+        """What each of them answers, and why others do not, by name. Once one has answered, the
+        others are waited for as long as one ordinary request may take. Raises what is no
+        BackendError."""
+        tasks = {each.name: asyncio.ensure_future(ask(each.backend)) for each in self.all}
+        try:
+            pending = set(tasks.values())
+            while pending and not any(_answered(task) for task in tasks.values()):
+                _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            if pending:
+                await asyncio.wait(pending, timeout=self._answer_s)
+            found: dict[str, T] = {}
+            away: dict[str, BackendError] = {}
+            for name, task in tasks.items():
+                error = task.exception() if task.done() else self._silent()
+                if error is None:
+                    found[name] = task.result()
+                elif isinstance(error, BackendError):
+                    away[name] = error
+                else:
+                    raise error
+            return found, away
+        finally:
+            for task in tasks.values():
+                task.cancel()
+            await asyncio.gather(*tasks.values(), return_exceptions=True)
+
+    def _silent(self) -> BackendUnreachable:
+        return BackendUnreachable(
+            f"no answer within {self._answer_s:g} s", "timeouts.http sets how long it is waited"
+        )
+
     async def aclose(self) -> None:
         for each in self.all:
             await each.releaser.aclose()
             await each.backend.aclose()
+
+
+def _answered(task: asyncio.Future[Any]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None
 
 
 def _merged(found: Mapping[str, Sequence[Offer]]) -> list[Offer]:

@@ -44,6 +44,8 @@ from gdl.presentation.money import hourly
 from gdl.settings import Settings
 
 _NEXT = "the next offer may do better"
+_WHERE_OTHERS_RENT_S = 15.0
+"""How long a backend is asked again that is overloaded or away, where another may rent as well."""
 _IN_DOUBT = "whether a machine was made is not known"
 
 
@@ -61,7 +63,7 @@ class _Asked:
 
 class Renter:
     """Rents for deployments. releaser: releases what it rented; monitor: asks the backend how it
-    is."""
+    is. alone: there is no other backend to rent from."""
 
     def __init__(
         self,
@@ -70,12 +72,15 @@ class Renter:
         settings: Settings,
         consumer_id: str,
         clock: Callable[[], datetime],
+        *,
+        alone: bool = True,
     ) -> None:
         self._backend = backend
         self._settings = settings
         self._consumer_id = consumer_id
         self._clock = clock
-        self._limit_s = min(LONGEST_S, settings.timeouts.session)
+        longest_s = LONGEST_S if alone else _WHERE_OTHERS_RENT_S
+        self._limit_s = min(longest_s, settings.timeouts.session)
         self.releaser = Releaser(backend, journal, settings, clock)
         self.monitor = SessionMonitor(backend, settings, self.releaser, clock)
         self._ambiguous = AmbiguousRents(backend, journal, settings, self.releaser, clock)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
@@ -37,26 +36,20 @@ class SessionLookup:
         """Everything this consumer has rented, ours or not, backend by backend; then what only our
         journal knows. Raises BackendError when none of the backends answers; of one of several, the
         journal tells."""
-        answers = await asyncio.gather(
-            *(each.backend.sessions() for each in self._markets.all), return_exceptions=True
-        )
-        listed: list[SessionRow] = []
-        unlisted: list[SessionRow] = []
-        away: dict[str, BackendError] = {}
-        for each, answer in zip(self._markets.all, answers, strict=True):
-            if isinstance(answer, BackendError):
-                away[each.name] = answer
-                unlisted += [self._row(_unknown(r, answer), r) for r in await _rented(each)]
-            elif isinstance(answer, BaseException):
-                raise answer
-            else:
-                known, unknown = await self._rows_of(each, answer)
-                listed, unlisted = listed + known, unlisted + unknown
+        answers, away = await self._markets.ask_all(lambda backend: backend.sessions())
         self.away = {name: error.message for name, error in away.items()}
-        if len(away) == len(self._markets.all):
+        if not answers:
             error = next(iter(away.values()))
             await self._tell_unseen(error)
             raise error
+        listed: list[SessionRow] = []
+        unlisted: list[SessionRow] = []
+        for each in self._markets.all:
+            if (silent := away.get(each.name)) is not None:
+                unlisted += [self._row(_unknown(r, silent), r) for r in await _rented(each)]
+            else:
+                known, unknown = await self._rows_of(each, answers[each.name])
+                listed, unlisted = listed + known, unlisted + unknown
         return listed + unlisted
 
     async def _rows_of(
@@ -137,14 +130,17 @@ class SessionLookup:
     async def row(self, ident: str) -> SessionRow:
         """The session that `ident` names: its id, its deployment's id, or the beginning of one."""
         rows = await self.rows()
-        found = matching(ident, rows, lambda row: (row.session.id, row.deployment_id))
+        found = matching(ident, rows, _names)
         if ident not in (r.session.id for r in found):
             found = [r for r in found if not r.session.terminal] or found
         if len({(r.session.backend, r.session.id) for r in found}) == 1:
             return found[0]
         if not found:
             await self._refuse_elsewhere(ident)
-        raise _not_one(ident, [r.session.id for r in found], [r.session.id for r in rows])
+        names = [r.session.id for r in found]
+        if len(set(names)) == 1:
+            names = [f"{r.session.backend}/{r.session.id}" for r in found]
+        raise _not_one(ident, names, [r.session.id for r in rows])
 
     async def _refuse_elsewhere(self, ident: str) -> None:
         """Raises UsageError for a session that only another service can tell of."""
@@ -160,10 +156,11 @@ class SessionLookup:
     async def _refuse_keyless(self, ident: str) -> None:
         """Raises UsageError for a session that is rented to us by another computer, or whose key
         did not arrive: it is listed, and cannot be entered from here."""
-        answers = await asyncio.gather(
-            *(each.backend.sessions() for each in self._markets.all), return_exceptions=True
-        )
-        listed = [s for answer in answers if not isinstance(answer, BaseException) for s in answer]
+        try:
+            answers, _ = await self._markets.ask_all(lambda backend: backend.sessions())
+        except GdlError:
+            return
+        listed = [session for answer in answers.values() for session in answer]
         for session in matching(ident, listed, lambda each: (each.id,)):
             if not session.terminal:
                 raise UsageError(
@@ -224,8 +221,14 @@ def _doubt(session: Session, rental: Rental | None) -> str:
     return "whether its end came about is not known"
 
 
-def _ids(rental: Rental) -> tuple[str | None, str]:
-    return rental.session_id, rental.deployment_id
+def _names(row: SessionRow) -> tuple[str | None, ...]:
+    """What a session is called by; two backends may have one of the same id."""
+    return row.session.id, row.deployment_id, f"{row.session.backend}/{row.session.id}"
+
+
+def _ids(rental: Rental) -> tuple[str | None, ...]:
+    named = f"{rental.backend}/{rental.session_id}" if rental.session_id else None
+    return rental.session_id, rental.deployment_id, named
 
 
 def _not_one(ident: str, found: list[str], there: list[str]) -> UsageError:
