@@ -355,7 +355,11 @@ while :; do
     look_idle
     warn
     decide
-    if [ -n "$reason" ]; then end_it; fi
+    if [ -n "$reason" ]; then
+        # Whoever sees what it brings about is to know why.
+        write_state
+        end_it
+    fi
     write_state
     nap=$tick
     if [ "$limit" -gt 0 ] && [ "$counted" -lt "$limit" ]; then

@@ -23,7 +23,9 @@ _TRY_AGAIN_S = 5.0
 _NEAR_S = 300
 _NEAR_SHARE = 0.8
 """When the end for want of requests is announced: at that share, and so many seconds before."""
-_LAST_LOOK_S = 10.0
+_LAST_LOOK_S = 40.0
+"""As long as the guard may take to end a server, and a little more."""
+_AT_IT_S = 0.3
 
 
 class Guarding:
@@ -172,6 +174,10 @@ class Guarding:
                     return None
                 work_dir = await self._machine.work_dir()
                 status = await program.look(self._machine.link, work_dir)
+                while status is not None and status.alive and status.reason:
+                    # It is at it: its word comes once all that runs here has ended.
+                    await asyncio.sleep(_AT_IT_S)
+                    status = await program.look(self._machine.link, work_dir)
                 if await self._ended_there(guard, status):
                     latest = await self._guards.of(self._machine.rental)
                     return GuardEnded(end_words(latest or guard), "deploy again")

@@ -114,7 +114,10 @@ class Resumptions:
         """By its id, its session's id, or the beginning of one. Raises UsageError for none, or one
         that cannot be resumed."""
         rentals = await self._mine()
-        sessions = {r.deployment_id: r.session_id for r in reversed(rentals) if r.open}
+        known = await guards.known(self._journal)
+        by_guard = {ident for ident, guard in known.items() if guard.ended}
+        named = [r for r in reversed(rentals) if r.open or r.intent_id in by_guard]
+        sessions = {r.deployment_id: r.session_id for r in named}
         rows = await self._journal.deployments()
         found = matching(ident, rows, lambda row: (row.id, sessions.get(row.id)))
         if len(found) != 1:
