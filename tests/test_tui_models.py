@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 
 from textual.widgets import Input, OptionList
 
 from gdl.domain.errors import HubAway
+from gdl.orchestrator.api.model_views import ModelRow
 from gdl.tui.screens.model_dialog import ModelDialog
 from gdl.tui.screens.offers import OffersScreen
 from gdl.tui.widgets.load_fields import Cycle
@@ -176,3 +179,22 @@ async def test_what_was_counted_stays_below_an_answer_of_two_lines() -> None:
         await pilot.press("right")
         await until(pilot, shows(app_of(pilot), "8 requests of 16,384 tokens; 39 GB disk"))
         await until(pilot, shows(app_of(pilot), "Esc cancels"))
+
+
+async def test_answers_that_come_while_the_picker_closes_are_for_nobody() -> None:
+    app, orchestrator = make_app()
+
+    async def answered(rows: Sequence[ModelRow]) -> AsyncGenerator[ModelRow]:
+        while True:
+            for row in rows:
+                await asyncio.sleep(0)
+                yield row
+
+    orchestrator.market.answered = answered  # type: ignore[method-assign]
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        for key in ("enter", "escape"):
+            await pilot.press("m")
+            await until(pilot, lambda: isinstance(app.screen, ModelDialog))
+            await pilot.press(key)
+            await until(pilot, lambda: isinstance(app.screen, OffersScreen))

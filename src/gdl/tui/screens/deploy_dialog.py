@@ -11,7 +11,6 @@ from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Button, Checkbox, Static
 
 from gdl.domain.engine import Capabilities
@@ -25,6 +24,7 @@ from gdl.presentation.money import hourly
 from gdl.presentation.session_price import parts, times
 from gdl.presentation.spending import balance_line
 from gdl.tui.context import context_of
+from gdl.tui.screens.modal import Modal
 from gdl.tui.widgets.fields import Fields, fields_table
 from gdl.tui.widgets.load_fields import MAX_HOURS
 from gdl.tui.widgets.offer_rows import fit
@@ -42,7 +42,7 @@ class Choice:
     tools: bool
 
 
-class DeployDialog(ModalScreen[Choice | None]):
+class DeployDialog(Modal[Choice | None]):
     """Names model, machines, hours and price; rents only when confirmed."""
 
     AUTO_FOCUS = "#cancel"

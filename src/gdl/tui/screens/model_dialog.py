@@ -13,7 +13,6 @@ from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
 from textual.timer import Timer
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
@@ -23,6 +22,7 @@ from gdl.domain.offers import OfferQuery
 from gdl.orchestrator.api.market import Market
 from gdl.orchestrator.api.model_views import ModelRow
 from gdl.presentation.lines import plain
+from gdl.tui.screens.modal import Modal
 from gdl.tui.widgets import model_lines
 from gdl.tui.widgets.live_text import LiveText
 from gdl.tui.widgets.load_fields import Cycle, LoadFields
@@ -40,7 +40,7 @@ _LOW = 20
 """Rows below which the list is cut down, so that the answer stays."""
 
 
-class ModelDialog(ModalScreen[OfferQuery | None]):
+class ModelDialog(Modal[OfferQuery | None]):
     """Choose a model of the program's list or of the hub, or type any hub id or path, and say how
     it is to be served. Dismissed with the query for its offers."""
 

@@ -10,7 +10,6 @@ from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
@@ -18,10 +17,11 @@ from gdl.domain.backend import BackendSource
 from gdl.domain.errors import GdlError
 from gdl.presentation.lines import plain, plain_block
 from gdl.tui.context import AppContext, context_of
+from gdl.tui.screens.modal import Modal
 from gdl.tui.widgets.live_text import LiveText
 
 
-class WelcomeScreen(ModalScreen[None]):
+class WelcomeScreen(Modal[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("r", "look", "Look again", id="welcome.look", tooltip="Look around once more"),
         Binding("d", "app.open('doctor')", "Doctor", id="welcome.doctor",
