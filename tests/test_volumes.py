@@ -27,10 +27,13 @@ from gdl.domain.phase import Billing
 from gdl.domain.ranking import rank, why_none
 from gdl.domain.volumes import Volume, VolumeRecord
 from gdl.engines.vllm.engine import VllmEngine
+from gdl.hub.lookup import Hub
 from gdl.journal import volumes as journaled
 from gdl.journal.store import Journal
 from gdl.orchestrator.api.volumes import VolumeList, VolumeRow
 from gdl.orchestrator.deployment.engine_habits import cache_exports
+from gdl.orchestrator.leasing.model_lookup import ModelLookup
+from gdl.orchestrator.leasing.requirements import resolved, session_needs
 from gdl.orchestrator.service import Orchestrator
 from gdl.settings import load
 from gdl.simulator.fault_models import Http
@@ -307,3 +310,14 @@ def test_one_is_made_for_a_deployment_where_the_cheapest_machine_is(
     assert "volume none is made at vastai, 11: $0.010/h" in capsys.readouterr().err
     assert scripted.spec is not None and scripted.spec.query.volume is not None
     assert scripted.spec.query.volume.name == "none"
+
+
+def test_a_machine_whose_model_is_on_a_volume_needs_less_disk(tmp_path: Path) -> None:
+    engine = VllmEngine()
+    lookup = ModelLookup(Hub(load(data_dir=tmp_path, hub={"offline": True}), lambda: NOW))
+    model = resolved(engine, lookup.kept(engine, "qwen3-32b"), OfferQuery())
+    volume = Volume("7", "vastai", "cache", 100, 0.01, "11")
+    plain = session_needs(engine, model, OfferQuery(), load())
+    mounted = session_needs(engine, model, OfferQuery(volume=volume), load())
+    assert mounted.disk_gb < 25 < 60 < plain.disk_gb
+    assert mounted.download_gb == plain.download_gb  # the first time, all of it is fetched

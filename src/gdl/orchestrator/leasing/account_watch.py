@@ -24,6 +24,8 @@ from gdl.presentation.money import hourly
 
 _LOOK_S = 60.0
 """Between two looks, each of which may ask the marketplace."""
+_RISES_EVERY = 5
+"""Hosts are asked about at every so many of these looks: that lists all that is rented there."""
 LOW_S = 3600.0
 """A balance that lasts less is low."""
 _WELL_S = 2 * LOW_S
@@ -52,6 +54,7 @@ class AccountWatch:
         self._rises: set[PriceRise] = set()
         self._end_told: datetime | None = None
         self._asked_at: datetime | None = None
+        self._looks = 0
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -61,7 +64,9 @@ class AccountWatch:
                 await self._tell_end()
                 if self._due():
                     await self._tell_balance(rental)
-                    await self._tell_rises(rental)
+                    if self._looks % _RISES_EVERY == 0:
+                        await self._tell_rises(rental)
+                    self._looks += 1
             await asyncio.sleep(min(_LOOK_S, 5.0))
 
     def _due(self) -> bool:

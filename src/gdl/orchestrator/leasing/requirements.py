@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -57,6 +58,10 @@ def load_of(
     return engine.memory.asked(load, (*settings.engine.args, *arguments))
 
 
+_SPARE_GB = 2.0
+"""On the disk beside the engine, where the model is on a volume: logs, and what a start leaves."""
+
+
 def needed_of(engine: Engine, model: Model, query: OfferQuery, settings: Settings) -> Need | None:
     """What a resolved model needs, or None when its size is not known. Raises UsageError for a
     configuration that cannot be read."""
@@ -84,7 +89,10 @@ def session_needs(
     """What a resolved model makes a rented machine hold and fetch. disk_gb: to hold at least.
     Raises UsageError for a configuration that cannot be read."""
     need = needed_of(engine, model, query, settings)
-    disk = max(0 if need is None else need.disk_gb, disk_gb or 0)
+    own = 0 if need is None else need.disk_gb
+    if need is not None and query.volume is not None:
+        own = min(own, math.ceil(engine.memory.disk_gb + _SPARE_GB))  # the model lies on that
+    disk = max(own, disk_gb or 0)
     if need is None or model.source == "path":
         return SessionNeeds(disk)
     fetched = 0.0
