@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from gdl.backends.vastai.backend import VastaiBackend
+from gdl.bootstrap import open_orchestrator
 from gdl.domain.errors import (
     BackendError,
     BackendRefused,
@@ -25,6 +26,7 @@ from gdl.domain.errors import (
 )
 from gdl.domain.offers import Offer, OfferQuery
 from gdl.domain.session import Session, SessionStatus
+from gdl.settings import load as load_settings
 from gdl.simulator.fault_models import (
     ContainerFails,
     DestroyFails,
@@ -36,6 +38,7 @@ from gdl.simulator.fault_models import (
 )
 from gdl.simulator.markets import MarketStandIn
 from gdl.simulator.scripted_answers import Received
+from sandbox_support import isolate
 from vastai_support import LABEL, ON_DEMAND, api, backend_of, keys, market, request, settings
 from waiting import wait_until
 
@@ -634,3 +637,30 @@ async def test_nothing_answers(tmp_path: Path) -> None:
     (finding,) = await vastai.check()
     assert finding.status == "fail"
     await vastai.aclose()
+
+
+# -- as the user sees it
+
+
+async def test_a_machine_that_stands_still_is_shown_as_costing_and_can_be_destroyed(
+    stand_in: MarketStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    isolate(monkeypatch, tmp_path)
+    async with backend_of(stand_in, tmp_path) as vastai:
+        ident = (await vastai.rent(request(await cheapest(vastai)))).session.id
+        await running(vastai, ident)
+    await stand_in.hosting.fall(stand_in.contracts[ident], "stopped")
+    told = load_settings(
+        backend="vastai",
+        data_dir=tmp_path / "data",
+        vastai={"url": stand_in.url, "key": stand_in.key},
+    )
+    async with open_orchestrator(told) as orchestrator:
+        (row,) = await orchestrator.sessions.rows()
+        assert row.session.terminal and row.billing == "active" and not row.ended
+        assert row.price_per_hour == row.session.idle_price
+        assert row.price_per_hour < row.session.price_per_hour
+        with pytest.raises(UsageError, match="nobody has asked for its end"):
+            await orchestrator.sessions.confirm_gone(ident)
+        assert (await orchestrator.sessions.destroy(ident)).billing == "released"
+    await is_gone(stand_in, ident)

@@ -17,6 +17,7 @@ from textual.widgets import Input
 
 from gdl.backends.shopper.discovery import api_keys
 from gdl.domain.errors import ReleaseUnconfirmed
+from gdl.domain.session import SessionStatus
 from gdl.domain.volumes import Volume
 from gdl.orchestrator.api.views import SessionRow
 from gdl.orchestrator.api.volumes import VolumeList, VolumeRow
@@ -281,6 +282,20 @@ async def test_marked_sessions_are_destroyed_after_one_question() -> None:
         assert sorted(orchestrator.calls) == [("destroy", "s-1"), ("destroy", "s-2")]
         await until(pilot, lambda: "Still billing: $0.289/h" in screen_text(app))
         assert "marked" not in screen_text(app)
+
+
+async def test_a_machine_that_stands_still_costs_and_is_destroyed_like_any_other() -> None:
+    app, orchestrator = make_app(rented())
+    row = session_row("s-1", ours=True)
+    stopped = replace(row.session, status=SessionStatus.STOPPED, error="outbid", idle_price=0.012)
+    orchestrator.rows = [replace(row, session=stopped)]
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("4")
+        await until(pilot, lambda: "Still billing: $0.012/h" in screen_text(app))
+        await pilot.press("D")
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await pilot.press("y")
+        await until(pilot, lambda: orchestrator.calls == [("destroy", "s-1")])
 
 
 async def test_a_long_list_of_what_is_destroyed_can_be_read_to_its_end() -> None:

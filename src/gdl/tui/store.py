@@ -268,7 +268,7 @@ class Store:
 
     def bills(self, now: datetime) -> list[Bill]:
         """What costs money now: our deployments first, then other sessions of ours."""
-        gone = {r.session.id for r in self.sessions if r.session.terminal and not r.doubt}
+        gone = {r.session.id for r in self.sessions if r.ended and not r.doubt}
         seen: set[str] = set()
         bills = []
         for followed in self.deployments.values():
@@ -288,11 +288,11 @@ class Store:
             bills.append(Bill(attempt.price_per_hour, cost, attempt.expires_at, certain, limit))
         for row in self.sessions:
             session = row.session
-            goes_on = row.doubt or not session.terminal
-            if session.id not in seen and goes_on and session.price_per_hour > 0:
+            goes_on = row.doubt or not row.ended
+            if session.id not in seen and goes_on and row.price_per_hour > 0:
                 bills.append(
                     Bill(
-                        session.price_per_hour,
+                        row.price_per_hour,
                         self.cost_now(row, now),
                         session.expires_at,
                         row.billing != Billing.UNKNOWN,
@@ -302,7 +302,7 @@ class Store:
 
     def cost_now(self, row: SessionRow, now: datetime) -> float:
         """The listed cost, carried on from when it was listed while the session goes on."""
-        if row.session.terminal and not row.doubt:
+        if row.ended and not row.doubt:
             return row.cost
         since = (now - self.sessions_at).total_seconds() if self.sessions_at else 0.0
-        return row.cost + row.session.price_per_hour * max(since, 0.0) / 3600
+        return row.cost + row.price_per_hour * max(since, 0.0) / 3600

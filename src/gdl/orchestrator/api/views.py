@@ -38,6 +38,13 @@ class SessionRow:
         return self.session.terminal and self.billing == Billing.ACTIVE
 
     @property
+    def ended(self) -> bool:
+        """Whether there is nothing left to ask the end of. What is idle has one, also when an
+        earlier request for it is in doubt."""
+        stands_still = self.idle or (self.doubt and self.session.idle_price is not None)
+        return self.session.terminal and not stands_still
+
+    @property
     def price_per_hour(self) -> float:
         """Dollars as it is now."""
         idle = self.session.idle_price if self.idle else None

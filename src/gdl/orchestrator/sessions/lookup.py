@@ -132,7 +132,7 @@ class SessionLookup:
         rows = await self.rows()
         found = matching(ident, rows, _names)
         if ident not in (r.session.id for r in found):
-            found = [r for r in found if not r.session.terminal] or found
+            found = [r for r in found if not r.ended] or found
         if len({(r.session.backend, r.session.id) for r in found}) == 1:
             return found[0]
         if not found:

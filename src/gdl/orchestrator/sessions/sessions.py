@@ -144,7 +144,7 @@ class RentedSessions:
             return row
         asked = any(r.release_requests for r in await self._lookup.rentals_of(session))
         goes_on = session.status not in (SessionStatus.STOPPING, SessionStatus.UNKNOWN)
-        if goes_on and not session.terminal and not asked:
+        if goes_on and not row.ended and not asked:
             raise UsageError(
                 f"session {session.id} is {session.status}, and nobody has asked for its end",
                 f"`gdl-tui destroy {session.id}` without --seen-gone asks for it",

@@ -110,7 +110,7 @@ class SessionsScreen(GdlScreen):
         except GdlError as error:
             self._error = error
         self._loading = False
-        there = {row.session.id for row in self.context.store.sessions if not row.session.terminal}
+        there = {row.session.id for row in self.context.store.sessions if not row.ended}
         self._marked = [ident for ident in self._marked if ident in there]
         self.poke()
         self.refresh_bindings()
@@ -182,7 +182,7 @@ class SessionsScreen(GdlScreen):
         if not store.sessions:
             return Text("\n".join(["Nothing is rented. 1 shows the offers.", *kept]))
         notes = []
-        unknown = [r for r in store.sessions if not r.ours and not r.session.terminal]
+        unknown = [r for r in store.sessions if not r.ours and not r.ended]
         if unknown:
             notes.append(
                 f"! {plural(len(unknown), 'machine')} not known here: rented elsewhere, or its"
@@ -244,7 +244,7 @@ class SessionsScreen(GdlScreen):
 
     def action_mark(self) -> None:
         row = self.selected
-        if row is None or row.session.terminal:
+        if row is None or row.ended:
             return
         ident = row.session.id
         if ident in self._marked:
@@ -276,13 +276,13 @@ class SessionsScreen(GdlScreen):
     @work(exclusive=True, group="dialog")
     async def action_destroy(self) -> None:
         doubtful = None if self._marked else self.selected
-        if doubtful is not None and doubtful.doubt and doubtful.session.terminal:
+        if doubtful is not None and doubtful.doubt and doubtful.ended:
             if await commands.confirm_gone(self.context, doubtful):
                 await commands.mark_gone(self.context, doubtful)
                 self.action_refresh()
             return
         found = [self._row(ident) for ident in self._marked] or [self.selected]
-        rows = [row for row in found if row is not None and not row.session.terminal]
+        rows = [row for row in found if row is not None and not row.ended]
         if not rows:
             self.context.say("it has ended already")
         elif await commands.confirm_destroy(self.context, rows):

@@ -115,8 +115,7 @@ def public_at(url: str) -> str:
 def _whose(row: SessionRow) -> str:
     if row.ours:
         return "ours"
-    ended = row.session.terminal
-    return "not told: it has ended" if ended else "unknown: its key is not here"
+    return "not told: it has ended" if row.ended else "unknown: its key is not here"
 
 
 def past_deployment(told: PastDeployment) -> Row:
