@@ -300,6 +300,17 @@ def test_they_are_made_deleted_and_deployed_on_by_name(
         assert run(["--read-only", "volumes", *words], opener=opener) == 2
 
 
+def test_offers_that_cannot_mount_it_are_listed_with_that_reason(
+    scripted: Scripted, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = replace(offer("dear", 2.0), backend="vastai", machine_id="11")
+    scripted.offered = (there, offer("cheap", 0.3))
+    assert run(["offers", "--volume", "cache"], opener=opener_of(scripted)) == 0
+    first, second = capsys.readouterr().out.splitlines()[1:]
+    assert "dear" in first and "cannot mount" not in first
+    assert "cheap" in second and "cannot mount the volume cache (vastai, 11)" in second
+
+
 def test_one_is_made_for_a_deployment_where_the_cheapest_machine_is(
     scripted: Scripted, capsys: pytest.CaptureFixture[str]
 ) -> None:

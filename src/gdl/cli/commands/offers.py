@@ -58,10 +58,18 @@ class OfferOptions:
     sort: SortOption = None
     interruptible: InterruptibleOption = False
     bid: BidOption = None
+    volume: Annotated[
+        str | None,
+        typer.Option(
+            "--volume",
+            metavar="NAME|ID",
+            help="Machines that can mount this volume.",
+        ),
+    ] = None
 
     @property
     def query(self) -> OfferQuery:
-        """All but the price: that may be a setting, too."""
+        """All but the price, which may be a setting, and the volume, which is looked up."""
         from gdl.domain.offers import OfferQuery
 
         return OfferQuery(
@@ -93,6 +101,9 @@ def offers(
         from gdl.presentation.money import interruptible_words
 
         query = replace(wanted.query, max_price=session.settings.max_price)
+        if wanted.volume is not None:
+            volume = await session.orchestrator.volumes.find(wanted.volume)
+            query = replace(query, volume=volume)
         ranked = await session.orchestrator.market.offers(query)
         say_away(session.orchestrator.market.away)
         if as_json:
