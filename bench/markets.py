@@ -1,7 +1,7 @@
 """A thousand deployments on a stand-in marketplace: does each end well, is nothing left rented?
 
     .venv/bin/python bench/markets.py vastai|runpod [--runs 1000] [--seed 1] [--attempts 12]
-        [--hosts 600] [--json FILE]
+        [--hosts 600] [--bid USD] [--json FILE]
 
 Every deployment has a marketplace of its own, which speaks the real protocol (scenario `hosts`, its
 faults drawn from the seed), its own journal, and the real backend and orchestrator. The machines
@@ -36,11 +36,13 @@ from gdl.backends import registry
 from gdl.backends.base import BackendContext
 from gdl.domain import events as ev
 from gdl.domain.errors import DeployError, SshError, VerificationError
+from gdl.domain.offers import OfferQuery
 from gdl.domain.phase import Phase
 from gdl.domain.session import Session
 from gdl.domain.spec import DeploymentSpec
 from gdl.settings import load
 from gdl.simulator import markets
+from gdl.simulator.fault_models import Falls
 from gdl.simulator.markets import MarketStandIn
 from gdl.simulator.scenario import load as load_scenario
 
@@ -48,6 +50,12 @@ MODEL = "qwen2-1.5b"
 HANG_S = 120.0
 _ENDS_S = 3.0
 """Until a machine whose end was accepted is gone."""
+
+_OUTBID = [
+    Falls(to="outbid", at=at, share=0.12, after=0.0)
+    for at in ("provisioning", "installing", "loading")
+]
+"""What becomes of a third of the interruptible machines besides."""
 
 
 class MarketAttempt(QuickAttempt):
@@ -129,6 +137,8 @@ class Tally:
 async def one(seed: int, args: argparse.Namespace, tally: Tally) -> None:
     """One deployment on a marketplace of its own."""
     scenario = load_scenario(args.scenario)
+    if args.bid is not None:
+        scenario = scenario.model_copy(update={"fault": (*scenario.fault, *_OUTBID)})
     with tempfile.TemporaryDirectory(prefix="markets-") as folder:
         async with MarketStandIn(
             args.market,
@@ -164,7 +174,12 @@ async def _deployed(
     async with quick_orchestrator(folder, on=backend, attempt=kind, **flags) as orchestrator:
         begun = time.monotonic()
         spec = DeploymentSpec(
-            MODEL, args.market, bench=False, after="destroy", max_attempts=args.attempts
+            MODEL,
+            args.market,
+            OfferQuery(interruptible=args.bid is not None, bid=args.bid),
+            bench=False,
+            after="destroy",
+            max_attempts=args.attempts,
         )
         ident = await orchestrator.deployments.deploy(spec)
         try:
@@ -232,6 +247,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--attempts", type=int, default=12)
+    parser.add_argument("--bid", type=float, help="on interruptible machines, so much at most")
     parser.add_argument("--hosts", type=int, default=600)
     parser.add_argument("--scenario", default="hosts")
     parser.add_argument("--speed", type=float, default=100.0)

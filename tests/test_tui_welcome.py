@@ -118,7 +118,7 @@ async def test_a_first_run_without_a_backend_offers_what_there_is(config: Path) 
         await until(pilot, lambda: "✓ This computer" in screen_text(app))
         text = screen_text(app)
         assert "nothing answers at http://localhost:8080" in text
-        assert "✗ cloud-gpu-shopper" in text and "✓ Sandbox" in text
+        assert "✗ Vast.ai" in text and "✓ Sandbox" in text
         await choose(pilot, 1, lambda: connector.asked[-1] == ("local", None))
         await until(pilot, lambda: isinstance(app.screen, OffersScreen))
         await until(pilot, lambda: app.screen.query_one(KeyedTable).row_count == 9)
