@@ -6,10 +6,9 @@ from __future__ import annotations
 from gdl.__main__ import main
 from gdl.orchestrator.leasing import spending
 from gdl.orchestrator.machine import guard as program
-from gdl.orchestrator.run import guarding
 
 if __name__ == "__main__":
     spending.LEAST_MINUTES = 0.01  # type: ignore[assignment]  # a part of a minute will do
     program.TICK_S = 1
-    guarding.LOOK_EVERY_S = 0.5
+    program.LOOK_EVERY_S = 0.5
     main()

@@ -10,16 +10,17 @@ from typing import Any
 
 import pytest
 
-from deployment_support import Simulation, deployed, last, of_type, spec
+from deployment_support import Simulation, deployed, last, of_type, spec, told, until
 from gdl.bootstrap import open_orchestrator
 from gdl.domain import events as ev
+from gdl.domain.errors import BackendUnreachable
 from gdl.domain.ledger import accounts
 from gdl.domain.offers import OfferQuery
 from gdl.domain.phase import Billing
+from gdl.domain.spec import DeploymentSpec
 from gdl.journal import guards, ledger
 from gdl.journal.store import Journal
 from gdl.orchestrator.machine import guard as program
-from gdl.orchestrator.run import guarding
 from gdl.orchestrator.service import Orchestrator
 from gdl.settings import Settings, load
 from gdl.simulator.markets import MarketStandIn
@@ -31,28 +32,35 @@ from waiting import wait_until
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(program, "TICK_S", 1)
-    monkeypatch.setattr(guarding, "LOOK_EVERY_S", 0.3)
+    monkeypatch.setattr(program, "LOOK_EVERY_S", 0.3)
 
 
 @contextlib.asynccontextmanager
-async def market(folder: Path) -> AsyncIterator[tuple[Settings, MarketStandIn]]:
+async def market(
+    folder: Path, name: str = "runpod"
+) -> AsyncIterator[tuple[Settings, MarketStandIn]]:
     async with MarketStandIn(
-        "runpod", load_scenario("calm"), root=folder / "market", speed=100.0
-    ) as runpod:
+        name, load_scenario("calm"), root=folder / "market", speed=100.0
+    ) as market:
+        account: dict[str, Any] = {name: {"url": market.url, "key": market.key}}
         yield (
             load(
-                backend="runpod",
+                backend=name,
                 data_dir=folder / "data",
-                runpod={"url": runpod.url, "key": runpod.key},
                 timeouts={"install": 30, "start": 30, "session": 30, "http": 5, "release": 40},
+                **account,
             ),
-            runpod,
+            market,
         )
 
 
-async def served(orchestrator: Orchestrator, **more: Any) -> list[ev.Recorded]:
+def wanted(name: str = "runpod", **more: Any) -> DeploymentSpec:
     query = OfferQuery(model="qwen3-0.6b", min_vram_gb=20)
-    return await deployed(orchestrator, spec("runpod", model="qwen3-0.6b", query=query, **more))
+    return spec(name, model="qwen3-0.6b", query=query, **more)
+
+
+async def served(orchestrator: Orchestrator, **more: Any) -> list[ev.Recorded]:
+    return await deployed(orchestrator, wanted(**more))
 
 
 def notes(events: list[ev.Recorded]) -> list[str]:
@@ -88,6 +96,72 @@ async def test_a_kept_machine_that_nobody_sees_ends_itself_and_the_end_is_told(
     (account,) = accounts(await ledger.entries(journal), guard.ended_at or rental.requested_at)
     assert account.certain and account.until == guard.ended_at
     await journal.aclose()
+
+
+def files_with(folder: Path, text: str) -> list[Path]:
+    found = []
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # of a program at work
+            if path.is_file() and not path.is_symlink() and text.encode() in path.read_bytes():
+                found.append(path)
+    return found
+
+
+async def test_the_machine_has_a_key_for_itself_alone_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    isolate(monkeypatch, tmp_path)
+    async with market(tmp_path, "vastai") as (settings, vast):
+        assert vast.vastai is not None
+        scoped = vast.vastai._keys.scoped
+        async with open_orchestrator(settings) as orchestrator:
+            ident = await orchestrator.deployments.deploy(
+                wanted("vastai", after="hold", max_spend=50.0)
+            )
+            await until(
+                orchestrator, ident, lambda e: isinstance(e, ev.Noted) and "the guard on" in e.text
+            )
+            (key,) = scoped.values()
+            (there,) = files_with(tmp_path / "market", key.key)
+            assert (there.name, there.stat().st_mode & 0o777) == ("key", 0o600)
+            assert files_with(tmp_path / "market", vast.key) == []
+            assert files_with(tmp_path / "data", key.key) == [], "it is not kept here either"
+            await until(
+                orchestrator, ident, lambda e: isinstance(e, ev.Noted) and "holding" in e.text
+            )
+            (row,) = await orchestrator.sessions.rows()
+            assert row.guard.startswith("ends at $50.00, about ")
+            await orchestrator.sessions.destroy(row.session.id)
+            assert last(await told(orchestrator, ident)).outcome == "released"
+        assert scoped == {}, "revoked, once the machine was gone"
+        assert vast.rented() == []
+
+
+async def test_a_key_that_could_not_be_revoked_is_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    isolate(monkeypatch, tmp_path)
+    async with market(tmp_path, "vastai") as (settings, vast):
+        assert vast.vastai is not None
+
+        async def refuse(ref: str) -> None:
+            raise BackendUnreachable("the service is away", "")
+
+        async with open_orchestrator(settings) as orchestrator:
+            ident = await orchestrator.deployments.deploy(
+                wanted("vastai", after="hold", max_spend=50.0)
+            )
+            await until(
+                orchestrator, ident, lambda e: isinstance(e, ev.Noted) and "holding" in e.text
+            )
+            (row,) = await orchestrator.sessions.rows()
+            for leasing in orchestrator._markets.all:
+                monkeypatch.setattr(leasing.backend, "revoke", refuse)
+            await orchestrator.sessions.destroy(row.session.id)
+        assert len(vast.vastai._keys.scoped) == 1
+        async with open_orchestrator(settings) as orchestrator:
+            assert await orchestrator.sessions.rows() == []
+        assert vast.vastai._keys.scoped == {}
 
 
 async def test_without_a_limit_there_is_no_guard(

@@ -181,3 +181,14 @@ async def test_simulated_money_does_not_count(tmp_path: Path, shopper: FakeShopp
     async with quick_orchestrator(tmp_path, shopper.url, spending={"per_day": 5.0}) as orchestrator:
         end = last(await told(orchestrator, await orchestrator.deployments.deploy(spec())))
     assert (end.outcome, end.error) == ("released", None)
+
+
+async def test_no_more_hours_are_reserved_than_the_limit_pays_for(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    async with quick_orchestrator(tmp_path, shopper.url) as orchestrator:
+        wanted = spec(after="destroy", hours=12, max_spend=2.5 * A_CENT_A_SECOND)
+        end = last(await told(orchestrator, await orchestrator.deployments.deploy(wanted)))
+    assert end.outcome == "released"
+    (request,) = shopper.seen("POST", "/api/v1/sessions")
+    assert request.body["reservation_hours"] == 3

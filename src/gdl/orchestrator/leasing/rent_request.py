@@ -13,6 +13,7 @@ from gdl.domain.rental import Rental
 from gdl.domain.session import RentRequest
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.leasing.rental_key import label_of
+from gdl.orchestrator.leasing.spending import spending
 
 
 def intent_for(
@@ -47,7 +48,7 @@ def request_for(deployment: Deployment, offer: Offer, intent: Rental) -> RentReq
     return RentRequest(
         offer,
         intent.consumer_id,
-        deployment.spec.hours,
+        _hours(deployment, intent),
         deployment.model.location,
         _disk_gb(deployment, offer),
         deployment.spec.engine,
@@ -58,6 +59,16 @@ def request_for(deployment: Deployment, offer: Offer, intent: Rental) -> RentReq
         bid=intent.bid,
         volume=intent.volume,
     )
+
+
+def _hours(deployment: Deployment, intent: Rental) -> int:
+    """No more than what may be spent pays for: where no guard can be on the machine, its reserved
+    time is what ends it."""
+    limits = spending(deployment, intent.requested_at)
+    if limits is None or intent.price <= 0:
+        return deployment.spec.hours
+    left = max(limits.limit - limits.spent, 0.0)
+    return min(deployment.spec.hours, max(math.ceil(left / intent.price - 1e-9), 1))
 
 
 def _disk_gb(deployment: Deployment, offer: Offer) -> int | None:

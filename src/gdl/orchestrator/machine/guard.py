@@ -6,8 +6,11 @@ how it works and which files it has.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 import re
+import secrets
 import shlex
 from functools import cache
 from importlib import resources
@@ -21,6 +24,8 @@ from gdl.domain.text import one_line
 from gdl.ssh import job_scripts, jobs
 
 GUARD_JOB = "guard"
+LOOK_EVERY_S = 20.0
+"""Between two signs that somebody is connected: well below what it takes for nobody."""
 TICK_S = 5
 """Between two looks of the program."""
 _CALL_S = 30.0
@@ -134,6 +139,14 @@ async def look(runner: jobs.Runner, work_dir: str, sign: str = "") -> GuardStatu
     if not result.ok or f"version {version()}" not in result.stdout.splitlines():
         return None
     return read_status(result.stdout)
+
+
+async def keep_seen(runner: jobs.Runner, work_dir: str) -> None:
+    """Let it know that somebody is connected, until this is cancelled."""
+    while True:
+        with contextlib.suppress(SshError):
+            await look(runner, work_dir, secrets.token_hex(8))
+        await asyncio.sleep(LOOK_EVERY_S)
 
 
 async def remove(runner: jobs.Runner, work_dir: str) -> None:

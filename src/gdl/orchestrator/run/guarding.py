@@ -17,8 +17,6 @@ from gdl.orchestrator.machine import guard as program
 from gdl.orchestrator.machine.connection import Machine
 from gdl.settings import Settings
 
-LOOK_EVERY_S = 20.0
-"""Well below what the guard takes for nobody connected."""
 _TRY_AGAIN_S = 5.0
 _NEAR_S = 300
 _NEAR_SHARE = 0.8
@@ -54,7 +52,7 @@ class Guarding:
         if self._guards.ends not in ("machine", "server"):
             return
         while True:
-            pause = LOOK_EVERY_S
+            pause = program.LOOK_EVERY_S
             try:
                 guard = await self._guards.wanted(self._dep, self._machine.rental)
                 if guard is not None:

@@ -22,11 +22,13 @@ from gdl.domain.server_memory import memory_check
 from gdl.domain.session import Session, SessionStatus
 from gdl.endpoint.client import EndpointClient
 from gdl.engines.base import Engine, EngineResolver
+from gdl.journal import guards
 from gdl.journal.store import Journal
 from gdl.keyring.key_files import read_key
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.endpoint import served_endpoint
 from gdl.orchestrator.leasing.session_monitor import RESERVE_LONGER, TIME_OVER
+from gdl.orchestrator.machine import guard
 from gdl.orchestrator.machine.earlier_work import ENGINE_JOB
 from gdl.orchestrator.machine.ways import first_link, ways_to
 from gdl.orchestrator.run.attempt import Attempt
@@ -170,11 +172,17 @@ class Reconnector:
             endpoint = served_endpoint.Endpoint(
                 link, rental.engine_port, key, self._settings, engine.readiness
             )
+            seen: asyncio.Task[None] | None = None
+            if await guards.of_rental(self._journal, rental.intent_id) is not None:
+                seen = asyncio.create_task(guard.keep_seen(link, rental.work_dir))
             try:
                 job = await jobs.find(link, rental.work_dir, ENGINE_JOB)
                 await endpoint.open()
                 yield Reconnection(link, rental, engine, endpoint, key, job.pid if job else None)
             finally:
+                if seen is not None:
+                    seen.cancel()
+                    await asyncio.gather(seen, return_exceptions=True)
                 with contextlib.suppress(GdlError):
                     await endpoint.aclose()
 

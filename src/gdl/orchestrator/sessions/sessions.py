@@ -16,12 +16,13 @@ from gdl.domain.ledger import LedgerKind
 from gdl.domain.phase import Billing
 from gdl.domain.rental import Rental
 from gdl.domain.session import Session, SessionStatus
-from gdl.journal import ledger, public_endpoints
+from gdl.journal import guards, ledger, public_endpoints
 from gdl.journal.store import Journal
 from gdl.orchestrator.api.read_only import changing
 from gdl.orchestrator.api.views import PublicRow, SessionRow
 from gdl.orchestrator.endpoint.unpublish import LIMIT_S, unpublish
 from gdl.orchestrator.leasing.markets import Markets
+from gdl.orchestrator.machine import guard
 from gdl.orchestrator.run.registry import DeploymentRegistry
 from gdl.orchestrator.sessions import shell
 from gdl.orchestrator.sessions.lookup import SessionLookup
@@ -191,6 +192,8 @@ class RentedSessions:
             async with self._reconnector.entered(rental) as (link, entered):
                 for job in await jobs.running_jobs(link, entered.work_dir):
                     await jobs.stop(link, job)
+                if await guards.of_rental(self._journal, rental.intent_id) is not None:
+                    await guard.remove(link, entered.work_dir)
         except SshError as error:
             if not self._markets.of(rental.backend).backend.traits.ends_processes:
                 raise MachineError(
