@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import json
 import os
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -39,7 +40,9 @@ from gdl.settings import load
 from gdl.simulator.fault_models import Http
 from gdl.simulator.markets import MarketStandIn
 from gdl.simulator.scenario import load as load_scenario
+from gdl.simulator.scripted_answers import Received
 from sandbox_support import isolate
+from waiting import wait_until
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 MODEL = "qwen3-0.6b"
@@ -332,3 +335,38 @@ def test_a_machine_whose_model_is_on_a_volume_needs_less_disk(tmp_path: Path) ->
     mounted = session_needs(engine, model, OfferQuery(volume=volume), load())
     assert mounted.disk_gb < 25 < 60 < plain.disk_gb
     assert mounted.download_gb == plain.download_gb  # the first time, all of it is fetched
+
+
+@pytest.mark.parametrize("name", MARKETS)
+async def test_one_whose_maker_is_killed_while_it_is_made_is_found_and_ours(
+    tmp_path: Path, name: str
+) -> None:
+    async with place(tmp_path, name) as at:
+        offer = await at.offer()
+        words = ("volumes", "make", "cache", "--size", "50", "--offer", offer.id, "--backend", name)
+        environment = {
+            **os.environ,
+            "GDL_DATA_DIR": str(at.data),
+            f"GDL_{name.upper()}__URL": at.market.url,
+            f"GDL_{name.upper()}__KEY": at.market.key,
+        }
+        maker = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "gdl", *words), env=environment
+        )
+
+        async def kill(request: Received) -> None:
+            if request.method in ("PUT", "POST") and request.path.rstrip("/").endswith("volumes"):
+                maker.kill()
+
+        at.market.arrived(kill)
+        assert await maker.wait() == -9
+        at.market.arrived(None)
+
+        async def there() -> bool:
+            return await at.held() == 1
+
+        await wait_until(there)
+        (row,) = (await at.orchestrator.volumes.list()).rows
+        assert row.ours and row.volume.name == "cache"
+        await at.orchestrator.volumes.delete("cache")
+        assert await at.held() == 0
