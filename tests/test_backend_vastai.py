@@ -121,6 +121,29 @@ async def test_a_list_is_fetched_again_when_it_is_no_longer_fresh(
         assert len(asked(stand_in, "POST", "/bundles/")) == 2 * before
 
 
+async def test_the_next_command_takes_the_list_of_the_last_one(
+    stand_in: MarketStandIn, tmp_path: Path
+) -> None:
+    time = [datetime.now(UTC)]
+    async with backend_of(stand_in, tmp_path, now=lambda: time[0]) as first:
+        offers = await first.offers(ON_DEMAND)
+    searches = len(asked(stand_in, "POST", "/bundles/"))
+    async with backend_of(stand_in, tmp_path, now=lambda: time[0]) as second:
+        assert list(await second.offers(ON_DEMAND)) == [
+            replace(offer, fetched_at=time[0]) for offer in offers
+        ]
+        assert len(asked(stand_in, "POST", "/bundles/")) == searches
+        # Another kind of machines is another question, and another key's lists are not ours.
+        await second.offers(OfferQuery(interruptible=True))
+        assert len(asked(stand_in, "POST", "/bundles/")) > searches
+    for file in (tmp_path / "data").glob("vastai-offers-*.json"):
+        file.write_text('{"fetched_at": 7, "offers": [{}]')
+    searches = len(asked(stand_in, "POST", "/bundles/"))
+    async with backend_of(stand_in, tmp_path, now=lambda: time[0]) as third:
+        assert len(await third.offers(ON_DEMAND)) == len(offers)
+        assert len(asked(stand_in, "POST", "/bundles/")) > searches
+
+
 async def test_requests_that_are_too_many_cut_a_list_and_do_not_lose_it(tmp_path: Path) -> None:
     async with market(tmp_path, offers=300) as big, backend_of(big, tmp_path) as vastai:
         count = 0
@@ -184,7 +207,7 @@ async def test_offers_without_an_id_or_a_sane_price_are_dropped(
         victim = await cheapest(before)
         count = len(await before.offers(ON_DEMAND))
     stand_in.draws.inject(Listed(offers=(f"vastai-{victim.id}",), fields=fields), None)
-    async with backend_of(stand_in, tmp_path) as vastai:
+    async with backend_of(stand_in, tmp_path / "later") as vastai:
         offers = await vastai.offers(ON_DEMAND)
         assert victim.id not in [offer.id for offer in offers]
         assert len(offers) == count - 1

@@ -279,7 +279,7 @@ async def test_a_storm_of_429_is_told_when_it_does_not_end(tmp_path: Path) -> No
     assert [offer.id for offer in await vastai.offers(ON_DEMAND)] == ["123"]
     await vastai.aclose()
     left[0] = 100
-    vastai = backend(handler, tmp_path)
+    vastai = backend(handler, tmp_path / "later")
     with pytest.raises(BackendRefused, match="too frequent") as caught:
         await vastai.offers(ON_DEMAND)
     assert caught.value.status == 429 and caught.value.retry_after is None

@@ -19,6 +19,7 @@ from gdl.backends.vastai.checkup import findings
 from gdl.backends.vastai.fields import BACKEND, PROVIDER
 from gdl.backends.vastai.instances import Instances, newest_first, segment
 from gdl.backends.vastai.keys import NO_KEY_HINT, VARIABLE, find_keys
+from gdl.backends.vastai.offer_file import OfferFiles
 from gdl.backends.vastai.offer_wire import BID_SUFFIX
 from gdl.backends.vastai.search import OfferSearch
 from gdl.backends.vastai.self_release import EndKeys
@@ -83,7 +84,8 @@ class VastaiBackend:
         self._accounts = Accounts(settings.data_dir, self.name, "Vast.ai", VARIABLE)
         self._account: Account | None = None
         self._instances = Instances(self._http)
-        self._search = OfferSearch(self._http, now)
+        whom = f"{self.service_url} {keys[-1].fingerprint}"
+        self._search = OfferSearch(self._http, now, OfferFiles(settings.data_dir, whom))
         self._billing = Billing(self._http, now)
         self._end_keys = EndKeys(self._http)
         self._volumes = Volumes(self._http)

@@ -1,8 +1,8 @@
 """Offers of Vast.ai: a whole market through pages of 64, with as few searches as will do.
 
 Searches are counted for each account and day, and requests must be some time apart. A list is
-therefore kept for some minutes: rents ask for their one offer again before they are sent. Machines
-of which somebody else was faster are taken off the kept list.
+therefore kept for some minutes, on disk as well, for the next command: rents ask for their one
+offer again before they are sent. Machines of which somebody else was faster are taken off it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from itertools import pairwise
 from gdl.backends.vastai import errors
 from gdl.backends.vastai.api_client import V0, VastHttp
 from gdl.backends.vastai.fields import BACKEND
+from gdl.backends.vastai.offer_file import KeptList, OfferFiles
 from gdl.backends.vastai.offer_wire import BID_SUFFIX, OfferPage, read_offers
 from gdl.domain.errors import BackendError, BackendRefused
 from gdl.domain.judging import squash
@@ -78,9 +79,12 @@ class OfferSearch:
     """now: this computer's clock. dropped: rows of the latest list that could not be trusted.
     cut: whether the latest list has not all there is."""
 
-    def __init__(self, http: VastHttp, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, http: VastHttp, now: Callable[[], datetime], files: OfferFiles | None = None
+    ) -> None:
         self._http = http
         self._now = now
+        self._files = files
         self._kept: dict[tuple[bool, str, str], _Kept] = {}
         self._locks: dict[tuple[bool, str, str], asyncio.Lock] = {}
         self._returns: datetime | None = None
@@ -101,7 +105,7 @@ class OfferSearch:
             if kept is not None and self._now() < kept.fresh_until:
                 return tuple(kept.offers.values())
             try:
-                kept = await self._list(query)
+                kept = await self._stored(scope) or await self._listed(scope, query)
             except BackendRefused:
                 if kept is None or not self.out_of_quota or self._old(kept):
                     raise
@@ -146,6 +150,23 @@ class OfferSearch:
 
     def _old(self, kept: _Kept) -> bool:
         return self._now() - kept.fetched_at > _STALE
+
+    async def _stored(self, scope: tuple[bool, str, str]) -> _Kept | None:
+        """What another process has asked for a moment ago."""
+        if self._files is None:
+            return None
+        found = await asyncio.to_thread(self._files.read, scope, self._now())
+        if found is None:
+            return None
+        return _Kept({o.id: o for o in found.offers}, found.fetched_at, found.fresh_until)
+
+    async def _listed(self, scope: tuple[bool, str, str], query: OfferQuery) -> _Kept:
+        made = await self._list(query)
+        if self._files is not None:
+            offers = tuple(made.offers.values())
+            told = KeptList(offers, made.fetched_at, made.fresh_until)
+            await asyncio.to_thread(self._files.write, scope, told)
+        return made
 
     # -- one list ------------------------------------------------------------------------------
 
