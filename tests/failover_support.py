@@ -154,6 +154,7 @@ class Flags(TypedDict, total=False):
     sandbox: Mapping[str, object]
     timeouts: Mapping[str, float]
     hub: Mapping[str, object]
+    install: Mapping[str, object]
     spending: Mapping[str, object]
     notify: Mapping[str, object]
 

@@ -12,6 +12,7 @@ import pytest
 
 from deployment_support import deployed as deployed_by
 from deployment_support import last, of_type, spec
+from failover_support import quick_orchestrator
 from gdl.bootstrap import open_orchestrator
 from gdl.domain import events as ev
 from gdl.domain.offers import OfferQuery
@@ -20,7 +21,9 @@ from gdl.settings import load
 from gdl.simulator.fault_models import ContainerFails
 from gdl.simulator.markets import MarketStandIn
 from gdl.simulator.scenario import load as load_scenario
+from market_support import OFFERS
 from sandbox_support import isolate
+from shopper_support import FakeShopper
 
 SPEED = 100.0
 QUERY = OfferQuery(model="qwen3-0.6b", min_vram_gb=20, min_cuda=13.0)
@@ -119,3 +122,13 @@ async def test_after_an_image_that_did_not_start_the_engine_is_installed(tmp_pat
         assert last(events).outcome == "released", words(events)
         first, second = images(vast)
         assert first.startswith("vllm/") and not second.startswith("vllm/")
+
+
+async def test_an_image_is_not_used_where_nobody_may_choose(tmp_path: Path) -> None:
+    async with FakeShopper(offers=OFFERS, ssh=("203.0.113.9", 22, "root")) as shopper:
+        image = {"image": "registry.example/me/cuda:12.8"}
+        async with quick_orchestrator(tmp_path, shopper.url, install=image) as orchestrator:
+            events = await deployed_by(orchestrator, spec("shopper", model="tinyllama"))
+    assert last(events).outcome == "released"
+    told = [each.text for each in of_type(events, ev.Noted) if each.level == "warning"]
+    assert any("is not started: this market lets nobody choose one" in text for text in told)

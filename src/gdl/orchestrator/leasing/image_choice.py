@@ -8,7 +8,6 @@ from functools import cache
 from gdl.domain.backend import BackendTraits
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.engine_image import EngineImage
-from gdl.domain.errors import UsageError
 from gdl.domain.model import Model
 from gdl.domain.offers import Offer, OfferQuery
 from gdl.domain.phase import Phase
@@ -29,7 +28,9 @@ def image_of(
     if not traits.takes_image or asked == "none" or settings.install.runtime == "container":
         return None
     if asked != "auto":
-        named = EngineImage(asked, UNTOLD_GB, least_cuda(engine, settings), asked_for=True)
+        named = EngineImage(
+            asked, UNTOLD_GB, least_cuda(engine, settings, [traits]), asked_for=True
+        )
         return lambda offer: named
     if not isinstance(engine, HasImage):
         return None
@@ -45,19 +46,20 @@ def image_of(
     return of
 
 
-def check(settings: Settings, traits: Iterable[BackendTraits]) -> None:
-    """Raises UsageError for an image that nobody would be asked for."""
-    named = settings.install.image not in ("auto", "none")
-    if named and not any(each.takes_image for each in traits):
-        raise UsageError(
-            f"no backend in use lets one choose the image {settings.install.image[:80]}",
-            "omit --image (install.image), or rent from vastai or runpod",
-        )
+def not_used(settings: Settings, image: EngineImage | None) -> str:
+    """What is to be said of an image that the user named and nobody is asked for; ""."""
+    named = settings.install.image
+    if named in ("auto", "none") or image is not None:
+        return ""
+    return f"the image {named[:80]} is not started: this market lets nobody choose one"
 
 
-def least_cuda(engine: Engine, settings: Settings) -> float | None:
-    """That the image which the user named asks of a driver, where that is known."""
-    return engine.cuda_of_image(settings.install.image) if isinstance(engine, HasImage) else None
+def least_cuda(engine: Engine, settings: Settings, traits: Iterable[BackendTraits]) -> float | None:
+    """That the image which the user named asks of a driver, where that is known, and the markets
+    start it."""
+    if not isinstance(engine, HasImage) or not all(each.takes_image for each in traits):
+        return None
+    return engine.cuda_of_image(settings.install.image)
 
 
 def start_failed(state: DeploymentState) -> bool:

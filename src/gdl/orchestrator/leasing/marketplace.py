@@ -24,7 +24,6 @@ from gdl.journal.store import Journal
 from gdl.orchestrator.api.model_views import ModelRow, ModelVariant, SizedModel
 from gdl.orchestrator.api.read_only import changing
 from gdl.orchestrator.leasing.charge_comparison import ChargeComparison
-from gdl.orchestrator.leasing.image_choice import check as check_image
 from gdl.orchestrator.leasing.image_choice import image_of, least_cuda
 from gdl.orchestrator.leasing.markets import Leasing, Markets
 from gdl.orchestrator.leasing.model_index import ModelIndex
@@ -125,7 +124,6 @@ class Marketplace:
         are in force for everybody; included: providers that no exclusion holds for; arguments: of
         the deployment's own server; disk_gb: to ask for, where that is more than the model
         needs; images: machines may be rented with one that has the engine."""
-        check_image(self._settings, [each.backend.traits for each in self._markets.all])
         fits, needs = by_total(None), SessionNeeds(disk_gb or 0)
         if model is not None:
             fits = fits_of(engine, model, query, self._settings, arguments)
@@ -142,7 +140,7 @@ class Marketplace:
             query,
             min_reliability=query.min_reliability or self._settings.min_reliability,
             min_cuda=query.min_cuda
-            or least_cuda(engine, self._settings)
+            or least_cuda(engine, self._settings, [b.traits for b in self._markets.backends])
             or engine.least_cuda(self._settings, model, query),
         )
         lists = []

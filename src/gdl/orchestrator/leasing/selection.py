@@ -17,7 +17,7 @@ from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.leasing.balances import TOO_LOW
 from gdl.orchestrator.leasing.budget import Budget
 from gdl.orchestrator.leasing.excluding import Excluding
-from gdl.orchestrator.leasing.image_choice import start_failed
+from gdl.orchestrator.leasing.image_choice import not_used, start_failed
 from gdl.orchestrator.leasing.late_machines import end_late_machines
 from gdl.orchestrator.leasing.marketplace import Marketplace
 from gdl.orchestrator.leasing.markets import Markets
@@ -79,6 +79,8 @@ class OfferSelection:
         deployment.expected = priced if priced is not None and priced.listed else None
         image = deployment.image = priced.image if priced is not None else None
         deployment.min_cuda = image.cuda if image is not None else None
+        if words := not_used(self._settings, image):
+            await deployment.note(words, "warning")
         if deployment.min_cuda is None:
             engine, model = deployment.engine, deployment.model
             deployment.min_cuda = engine.least_cuda(self._settings, model, query)
