@@ -250,3 +250,21 @@ async def test_machine_that_is_listed_again_after_its_release_bills(tmp_path: Pa
         await orchestrator.sessions.destroy(row.session.id)
         assert await orchestrator.sessions.rows() == []
     assert there.rented == {}
+
+
+async def test_lost_answer_whose_label_cannot_be_asked_for_is_a_doubt(tmp_path: Path) -> None:
+    there = market("a2")
+    there.loses_answer()
+    there.fails("labelled", lambda: BackendRefused("wrong key", status=401), times=100)
+    async with quick_orchestrator(tmp_path, on=there, timeouts=TIMEOUTS) as orchestrator:
+        events = await deployed(orchestrator, spec("vastai"))
+    assert (last(events).outcome, last(events).billing) == ("failed", Billing.UNKNOWN)
+    assert last(events).kind == "release_unconfirmed"
+    # Nothing is rented beside what may be there.
+    assert len(there.requests) == 1
+    there.faults.clear()
+    async with quick_orchestrator(tmp_path, on=there) as orchestrator:
+        (row,) = await orchestrator.sessions.rows()
+        assert row.ours
+        await orchestrator.sessions.destroy(row.session.id)
+    assert there.rented == {}

@@ -83,7 +83,11 @@ class LabelledRents:
             return None
         await deployment.progress(f"{why}: asking for a machine with its label")
         rental = await uncertain(deployment, rental, why, self._clock())
-        found = await self.find(deployment, rental, late=True)
+        try:
+            found = await self.find(deployment, rental, late=True)
+        except ReleaseUnconfirmed as error:
+            await self._releaser.doubt(deployment, rental, error.message)
+            raise
         ours = _usable(found)
         for other in found if ours is not None else ():
             if other is not ours:
