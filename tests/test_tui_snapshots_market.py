@@ -275,7 +275,8 @@ def rented() -> ScriptedOrchestrator:
     """A machine of ours, one whose key is lost, and one that has ended."""
     made = ScriptedOrchestrator(at(300))
     ended = session_row("s-0aa1", ours=True, gpu="NVIDIA RTX 3090")
-    ended = replace(ended, session=replace(ended.session, status=SessionStatus.STOPPED))
+    stopped = replace(ended.session, status=SessionStatus.STOPPED)
+    ended = replace(ended, session=stopped, billing="released")
     made.rows = [
         session_row("s-4f1c09aa", ours=True),
         session_row("s-unknown-77", ours=False, gpu="NVIDIA A100 SXM4"),
@@ -368,5 +369,35 @@ def test_offers_left_out_for_a_reason(picture: Compare) -> None:
         await pilot.press("G")
         await settle(pilot)
         pilot.app.clear_notifications()
+
+    assert picture(app, terminal_size=SIZES["80x24"], run_before=before)
+
+
+@pytest.mark.parametrize("shown", ["bid", "listed", "plan"])
+def test_interruptible(picture: Compare, shown: str) -> None:
+    """Asked for with a bid, listed by themselves, and told in the plan."""
+    offers = [
+        replace(
+            one,
+            id=f"{one.id}-bid",
+            interruptible=True,
+            terms=OfferTerms(one.price_per_hour, bid=one.price_per_hour, disk_per_gb_hour=0.0002),
+        )
+        for one in OFFERS
+    ]
+    app, _ = make_app(ScriptedOrchestrator(offers=[*OFFERS, *offers]))
+
+    async def before(pilot: Pilot[Any]) -> None:
+        await model(pilot, "tinyllama")
+        await pilot.press("i")
+        await settle(pilot)
+        if shown == "bid":
+            return
+        pilot.app.screen.query_one(Input).value = "0.30"
+        await pilot.press("enter")
+        await settle(pilot)
+        if shown == "plan":
+            await pilot.press("enter")
+            await settle(pilot)
 
     assert picture(app, terminal_size=SIZES["80x24"], run_before=before)
