@@ -12,7 +12,7 @@ import pytest
 from failover_support import quick_orchestrator
 from gdl.domain.decisions import AfterFailure, AfterServing
 from gdl.domain.errors import UsageError
-from gdl.orchestrator.api import market, ports
+from gdl.orchestrator.api import market, ports, spending, volumes
 
 PORTS = {
     "market": market.Market,
@@ -21,6 +21,8 @@ PORTS = {
     "sessions": ports.Sessions,
     "endpoints": ports.Endpoints,
     "benchmarks": ports.Benchmarks,
+    "spending": spending.Spending,
+    "volumes": volumes.Volumes,
     "support": ports.Support,
 }
 LEAVES_ALL_AS_IT_IS = {
@@ -33,12 +35,16 @@ LEAVES_ALL_AS_IT_IS = {
         "health watch_health readings estimates chat hold_tunnel tunnels stop_tunnel served"
     ),
     "benchmarks": "kept",
+    "spending": "report balances",
+    "volumes": "list find",
     "support": "doctor sources past_deployments bundle",
 }
 
 
 def methods(port: str) -> list[str]:
-    return [name for name in vars(PORTS[port]) if not name.startswith("_")]
+    """Properties tell, and change nothing."""
+    found = vars(PORTS[port]).items()
+    return [name for name, what in found if not name.startswith("_") and inspect.isfunction(what)]
 
 
 CHANGES = [
