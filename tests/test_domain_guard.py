@@ -7,7 +7,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gdl.domain.guard import Guard, GuardStatus, end_words, ended_by_guard, read_status, words
+from gdl.domain.guard import (
+    Guard,
+    GuardStatus,
+    end_words,
+    ended_by_guard,
+    limits,
+    read_status,
+    words,
+)
 
 SINCE = datetime(2026, 11, 28, 14, 0, tzinfo=UTC)
 """When a machine at 36 cents an hour began to cost; a dollar lasts 160 minutes and 2 cents more."""
@@ -120,3 +128,8 @@ def test_a_machine_may_say_anything(text: str) -> None:
 def test_times_of_another_boot_are_not_compared() -> None:
     assert read_status(STATE.replace("boot_now b1", "boot_now b2")).ago_s is None
     assert timedelta(0) <= timedelta(seconds=read_status(STATE).ago_s or 0)
+
+
+def test_limits_are_said_before_anything_is_rented() -> None:
+    assert limits(30, 12) == "30 min idle, 12 h unseen"
+    assert (limits(None, 0.5), limits(None, None)) == ("0.5 h unseen", "")

@@ -207,3 +207,24 @@ async def test_a_server_that_nobody_asks_is_stopped_and_not_started_again(
     work = tmp_path / "home" / ".gdl-tui"
     assert not (work / "guard").exists() and not (work / "jobs" / "guard").exists()
     assert not (work / "jobs" / "engine").exists()
+
+
+async def test_a_deployment_that_is_refused_leaves_the_guard_of_the_first(
+    sim: Simulation, tmp_path: Path
+) -> None:
+    async with sim.machine() as ((host, port, user), key):
+        identity = tmp_path / "id"
+        identity.write_text(key)
+        identity.chmod(0o600)
+        where = {"host": f"{user}@{host}:{port}", "identity": str(identity)}
+        async with open_orchestrator(sim.settings(), options=where) as orchestrator:
+            first = await deployed(orchestrator, spec("ssh", after="keep", unseen_hours=5.0))
+            assert last(first).outcome == "serving"
+        settings = tmp_path / "home" / ".gdl-tui" / "guard" / "settings"
+        before = settings.read_text()
+        async with open_orchestrator(sim.settings(), options=where) as orchestrator:
+            second = await deployed(orchestrator, spec("ssh", unseen_hours=7.0))
+            assert "earlier deployment still serves" in str(last(second).error)
+            assert settings.read_text() == before
+            await orchestrator.sessions.destroy(str(last(first).session_id))
+        assert not settings.parent.exists()

@@ -199,6 +199,15 @@ def words(guard: Guard, now: datetime) -> str:
     return "; ".join(parts)
 
 
+def limits(idle_minutes: float | None, unseen_hours: float | None) -> str:
+    """ "30 min idle, 12 h unseen"; "" without either."""
+    told = (
+        (idle_minutes, f"{_minutes(idle_minutes)} idle"),
+        (unseen_hours, f"{_hours(unseen_hours)} unseen"),
+    )
+    return ", ".join(text for limit, text in told if limit is not None)
+
+
 def _figure(value: float | None) -> str:
     return f"{value or 0:g}"
 

@@ -139,11 +139,11 @@ look_seen() {
 
 fetch() {
     # The server's own figures, on loopback.
-    if command -v curl >/dev/null 2>&1; then curl -q -s -m 5 --noproxy '*' "$metrics"
-    elif command -v wget >/dev/null 2>&1; then wget -q -T 5 -O - "$metrics"
+    if command -v curl >/dev/null 2>&1; then curl -q -s -m 15 --noproxy '*' "$metrics"
+    elif command -v wget >/dev/null 2>&1; then wget -q -T 15 -O - "$metrics"
     else python3 -c 'import sys, urllib.request as r
 o = r.build_opener(r.ProxyHandler({}))
-sys.stdout.write(o.open(sys.argv[1], timeout=5).read(4000000).decode("utf-8", "replace"))' "$metrics"
+sys.stdout.write(o.open(sys.argv[1], timeout=15).read(4000000).decode("utf-8", "replace"))' "$metrics"
     fi 2>/dev/null
 }
 

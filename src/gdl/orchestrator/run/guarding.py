@@ -40,6 +40,8 @@ class Guarding:
         """The settings that the guard has, as far as we know."""
         self._trouble = ""
         self._introduced = self._announced = False
+        self._there = False
+        """Whether a guard of this rental was put or seen on the machine."""
         self._task: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
@@ -79,6 +81,8 @@ class Guarding:
 
     async def _round(self, guard: Guard) -> None:
         machine = self._machine
+        if guard.ends == "server" and not machine.rental.engine_port:
+            return  # until then, another deployment's server may be found to run here
         work_dir = await machine.work_dir()
         status = await program.look(machine.link, work_dir, secrets.token_hex(8))
         if status is None or status.id != machine.rental.intent_id or not status.alive:
@@ -87,10 +91,11 @@ class Guarding:
             fresh = status is None or status.id != machine.rental.intent_id
             await uninterrupted(self._put(guard, work_dir, fresh=fresh))
             return
+        self._there = True
         settings = self._settings_of(guard)
         if settings != self._told:
-            now = self._settings_of(guard, self._billed(guard))
-            await program.tell(machine.link, work_dir, now)
+            # What it has counted itself is better than our clock, which may be wrong by now.
+            await program.tell(machine.link, work_dir, settings)
             self._told = settings
         guard = replace(
             guard,
@@ -109,6 +114,7 @@ class Guarding:
             guard, key = await self._guards.with_way(machine.rental, guard)
         # What changes meanwhile, such as the server's port, is told at the next look.
         settings, now = self._settings_of(guard), self._settings_of(guard, self._billed(guard))
+        self._there = True
         await program.put(machine.link, work_dir, now, key)
         self._told = settings
         guard = replace(guard, installed=True, seen_at=self._clock(), idle_s=0.0)
@@ -154,6 +160,7 @@ class Guarding:
         )
         if not over or status is None:
             return False
+        self._there = True
         if not guard.ended:
             at = self._clock() - timedelta(seconds=status.ago_s or 0)
             guard = replace(guard, ended=status.reason, ended_at=at)
@@ -188,5 +195,5 @@ class Guarding:
             await asyncio.gather(self._task, return_exceptions=True)
         if self._guards.ends != "server" or not self._machine.connected:
             return
-        if await self._guards.of(self._machine.rental) is not None:
+        if self._there:
             await program.remove(self._machine.link, self._machine.rental.work_dir)

@@ -72,16 +72,17 @@ class DeployDialog(Modal[Choice | None]):
         capabilities: Capabilities,
         tools: bool,
         max_spend: float | None = None,
+        ends_after: str = "",
     ) -> None:
         """`offers`: the machines to try, in this order; several are those that were marked.
         pinned: no other than these. load: what the model is to serve and needs, in words.
         engine: what serves it, as people know it. capabilities: what the model can be asked for.
         tools: they are wanted, unless the user says otherwise. max_spend: dollars that it may cost
-        in all."""
+        in all. ends_after: when a guard ends the machine, in a few words."""
         super().__init__()
         self._offers, self._model, self._load = offers, model, load
         self._hours, self._pinned, self._attempts = hours, pinned, attempts
-        self._engine, self._max_spend = engine, max_spend
+        self._engine, self._max_spend, self._ends_after = engine, max_spend, ends_after
         self._capabilities, self._tools = capabilities, tools
         self._balances: Mapping[str, Balance] = {}
 
@@ -185,6 +186,8 @@ class DeployDialog(Modal[Choice | None]):
                 text.append(" = ").append(f"{dollars(per_hour * self._hours)}", "bold")
             if self._max_spend is not None:
                 text.append(f", at most {dollars(self._max_spend)}", "bold")
+        if self._ends_after:
+            text.append(f"; ends after {self._ends_after}")
         text.append("   + and - change the hours", "dim")
         self.query_one("#hours-said", Static).update(text)
         if whole is not None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gdl.domain.errors import GdlError, UsageError
+from gdl.domain.guard import limits
 from gdl.domain.offers import Offer, OfferQuery, RankedOffer
 from gdl.domain.spec import ConfirmedOffer, DeploymentSpec
 from gdl.presentation.words import plural
@@ -169,6 +170,7 @@ async def plan(
         tools=settings.engine.tools,
         engine=registry.info(settings.engine.name).display_name,
         max_spend=settings.max_spend,
+        ends_after=limits(settings.guard.idle_minutes, settings.guard.unseen_hours),
     )  # fmt: skip
     confirmed = await context.ask(dialog)
     if confirmed is None:
