@@ -70,6 +70,12 @@ class Offer:
     host_id: str | None = None
 
     @property
+    def asked_directly(self) -> bool:
+        """Whether its backend is the marketplace itself, or stands in for it, and not one that
+        rents from several."""
+        return self.backend.removeprefix("sandbox-") == self.provider
+
+    @property
     def total_vram_gb(self) -> float:
         return self.vram_gb * max(self.gpu_count, 0)
 

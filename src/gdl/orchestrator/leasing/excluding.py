@@ -236,7 +236,7 @@ def _answerable(offer: Offer) -> Subject | None:
     """Who runs an offer's machine, as far as a failure speaks against them."""
     if offer.host_id is not None:
         return offer.backend, "host", offer.host_id
-    if offer.provider == offer.backend:
+    if offer.asked_directly:
         return None
     return offer.backend, "provider", offer.provider
 

@@ -192,9 +192,9 @@ def _merged(found: Mapping[str, Sequence[Offer]]) -> list[Offer]:
     of two offers with one id, which confirmations and pins go by, the first is."""
     if len(found) == 1:
         return [offer for offers in found.values() for offer in offers]
-    direct = {squash(name) for name in found}
-    offers = (offer for listed in found.values() for offer in listed)
-    return list(_once(o for o in offers if o.backend == o.provider or _plain(o) not in direct))
+    offers = [offer for listed in found.values() for offer in listed]
+    direct = {_plain(offer) for offer in offers if offer.asked_directly}
+    return list(_once(o for o in offers if o.asked_directly or _plain(o) not in direct))
 
 
 def _plain(offer: Offer) -> str:

@@ -116,7 +116,7 @@ async def exclude(context: AppContext, followed: Followed) -> None:
     attempt = followed.state.attempt
     name = attempt.provider if attempt else "the provider"
     # A marketplace asked directly is named as its backend.
-    if attempt is not None and attempt.host and attempt.provider == attempt.backend:
+    if attempt is not None and attempt.host and attempt.backend.endswith(attempt.provider):
         name = f"host {attempt.host} of {name}"
     ident = followed.state.deployment_id
     going = context.orchestrator.deployments.decide(ident, AfterFailure.EXCLUDE)
