@@ -48,6 +48,16 @@ def test_what_it_will_do_is_said_in_one_line() -> None:
     assert "reserved time" in words(replace(CAPPED, ends="reservation"), SINCE)
 
 
+def test_a_time_of_another_day_is_told_with_its_date() -> None:
+    long = replace(CAPPED, max_spend=13.0)
+    assert words(long, at("15:00")) == "ends at $13.00, about 30 Nov 02:00 UTC"
+    assert words(long, long.spent_at or SINCE) == "ends at $13.00, about 02:00 UTC"
+    ended = ended_by_guard(CAPPED, at("22:00") + timedelta(days=3))
+    assert ended is not None
+    away = "the guard ended it at 28 Nov 16:40 UTC: $1.00 spent"
+    assert words(ended, at("22:00") + timedelta(days=3)) == away
+
+
 def test_the_cap_is_told_as_the_cause_of_an_end_after_it() -> None:
     ended = ended_by_guard(CAPPED, at("22:00"))
     assert ended is not None

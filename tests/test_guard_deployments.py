@@ -23,6 +23,7 @@ from gdl.journal.store import Journal
 from gdl.orchestrator.machine import guard as program
 from gdl.orchestrator.service import Orchestrator
 from gdl.settings import Settings, load
+from gdl.simulator import fault_models as fm
 from gdl.simulator.markets import MarketStandIn
 from gdl.simulator.scenario import load as load_scenario
 from sandbox_support import isolate
@@ -135,6 +136,35 @@ async def test_the_machine_has_a_key_for_itself_alone_and_no_other(
             assert last(await told(orchestrator, ident)).outcome == "released"
         assert scoped == {}, "revoked, once the machine was gone"
         assert vast.rented() == []
+
+
+async def test_what_was_downloaded_counts_for_the_cap_of_the_guard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    isolate(monkeypatch, tmp_path)
+    async with market(tmp_path, "vastai") as (settings, vast):
+        vast.draws.inject(fm.Listed(fields={"inet_down_cost": 0.05}), None)
+        async with open_orchestrator(settings) as orchestrator:
+            deploying = wanted("vastai", after="hold", max_spend=50.0)
+            ident = await orchestrator.deployments.deploy(deploying)
+            await until(
+                orchestrator, ident, lambda e: isinstance(e, ev.Noted) and "holding" in e.text
+            )
+            state = orchestrator.deployments.state(ident)
+            assert state.attempt is not None and state.attempt.expected is not None
+            traffic = state.attempt.expected.traffic
+            assert traffic > 0.3
+
+            journal = await Journal.open(settings.data_dir / "journal.sqlite")
+
+            async def counted() -> bool:
+                (guard,) = (await guards.known(journal)).values()
+                return guard.spent_before == pytest.approx(traffic, abs=1e-6)
+
+            await wait_until(counted)
+            await journal.aclose()
+            (row,) = await orchestrator.sessions.rows()
+            await orchestrator.sessions.destroy(row.session.id)
 
 
 async def test_a_key_that_could_not_be_revoked_is_at_the_next_start(

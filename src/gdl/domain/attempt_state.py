@@ -79,6 +79,11 @@ class AttemptState:
         if self.rented_at is None:
             return 0.0
         seconds = max(((self.released_at or now) - self.rented_at).total_seconds(), 0.0)
+        return self.apart_from_time + self.price_per_hour * seconds / 3600
+
+    @property
+    def apart_from_time(self) -> float:
+        """Dollars so far that do not grow with time: of earlier sessions, and for traffic."""
         downloads = any(phase is Phase.INSTALLING for phase, _ in self.phases)
         traffic = self.expected.traffic if self.expected is not None and downloads else 0.0
-        return self.earlier_cost + self.price_per_hour * seconds / 3600 + traffic
+        return self.earlier_cost + traffic

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from gdl.domain.money import dollars
 
 CLOCK_FORMAT = "%H:%M UTC"
+_DAY_FORMAT = f"%d %b {CLOCK_FORMAT}"
 FRESH = timedelta(minutes=5)
 """For so long, what was last seen of a machine's guard is how it stands."""
 LATE = timedelta(minutes=3)
@@ -22,9 +23,9 @@ class Guard:
 
     ends: "machine" (the guard destroys it), "server" (it ends what we run there) or "reservation"
     (there is no guard on the machine: what it may cost ends with its reserved time).
-    max_spend: dollars, of which spent_before went elsewhere; since, price: when the machine began
-    to cost, and dollars an hour. idle_minutes: without a request; unseen_hours: without one of our
-    programs connected. None: no such limit.
+    max_spend: dollars, of which spent_before went elsewhere or to traffic; since, price: when the
+    machine began to cost, and dollars an hour. idle_minutes: without a request; unseen_hours:
+    without one of our programs connected. None: no such limit.
     method, url, key_variable: the request by which the machine ends itself, and what holds its key
     there; see SelfRelease. ref: what is to be revoked once the machine is gone.
     installed: it was seen at work on the machine. seen_at: when it was last asked; idle_s: how long
@@ -153,12 +154,13 @@ def ended_by_guard(guard: Guard, now: datetime) -> Guard | None:
     return replace(guard, ended=why, ended_at=min(at, now))
 
 
-def end_words(guard: Guard) -> str:
-    """ "the guard ended it at 16:41 UTC: $1.00 spent"; "" when it has not."""
+def end_words(guard: Guard, now: datetime | None = None) -> str:
+    """ "the guard ended it at 16:41 UTC: $1.00 spent"; "" when it has not. now: the day is told
+    where it is not near that."""
     at = guard.ended_at
     if not guard.ended or at is None:
         return ""
-    when = f"{at:{CLOCK_FORMAT}}"
+    when = _when(at, now or at)
     spent = dollars(guard.spent(at))
     what = "stopped the server" if guard.ends == "server" else "ended it"
     if guard.ended == "spend":
@@ -177,12 +179,12 @@ def words(guard: Guard, now: datetime) -> str:
     """What it will do when: "ends at $1.00, about 16:40 UTC; idle 20 min of 30". What it did, once
     it has."""
     if guard.ended:
-        return end_words(guard)
+        return end_words(guard, now)
     parts = []
     if guard.ends == "reservation":
         return "no guard on the machine: it ends with its reserved time"
     if guard.spent_at is not None and guard.max_spend is not None:
-        parts.append(f"ends at {dollars(guard.max_spend)}, about {guard.spent_at:{CLOCK_FORMAT}}")
+        parts.append(f"ends at {dollars(guard.max_spend)}, about {_when(guard.spent_at, now)}")
     if guard.idle_minutes is not None:
         fresh = guard.seen_at is not None and now - guard.seen_at <= FRESH
         if fresh and guard.idle_s >= 60:
@@ -206,6 +208,12 @@ def limits(idle_minutes: float | None, unseen_hours: float | None) -> str:
         (unseen_hours, f"{_hours(unseen_hours)} unseen"),
     )
     return ", ".join(text for limit, text in told if limit is not None)
+
+
+def _when(at: datetime, now: datetime) -> str:
+    """A time of day, with its date where that could be another one."""
+    near = abs(at - now) < timedelta(hours=12)
+    return f"{at:{CLOCK_FORMAT if near else _DAY_FORMAT}}"
 
 
 def _figure(value: float | None) -> str:

@@ -56,7 +56,7 @@ class Guards:
             known,
             price=attempt.price_per_hour,
             max_spend=spec.max_spend,
-            spent_before=round(spec.spent_before + others + attempt.earlier_cost, 6),
+            spent_before=round(spec.spent_before + others + attempt.apart_from_time, 6),
             idle_minutes=spec.idle_minutes or known.idle_minutes,
             unseen_hours=spec.unseen_hours or known.unseen_hours,
         )

@@ -284,7 +284,7 @@ class Releaser:
         here had asked for its end, so that its guard may have."""
         at = self._clock()
         if unasked and (ended := await self.guards.end_of(rental)) is not None:
-            at, why = ended.ended_at or at, f"{end_words(ended)}; {why}"
+            at, why = ended.ended_at or at, f"{end_words(ended, at)}; {why}"
         await self.enter(rental, LedgerKind.RELEASED, why, at)
         await asyncio.to_thread(forget_files, self._settings.keys_dir, rental)
         self.guards.revoke_later(rental)
