@@ -162,6 +162,8 @@ async def test_what_was_downloaded_counts_for_the_cap_of_the_guard(
                 return guard.spent_before == pytest.approx(traffic, abs=1e-6)
 
             await wait_until(counted)
+            fetched = [e.traffic for e in await ledger.entries(journal) if e.kind == "traffic"]
+            assert fetched == [pytest.approx(traffic)], "a day's cap counts it, too"
             await journal.aclose()
             (row,) = await orchestrator.sessions.rows()
             await orchestrator.sessions.destroy(row.session.id)

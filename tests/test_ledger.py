@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -58,6 +59,18 @@ def test_what_the_entries_of_one_request_come_to(
     assert (account.state, account.cost) == (state, cost)
     certain = state in ("not_rented", "rented", "released")
     assert account.certain is certain
+
+
+def test_what_was_fetched_costs_once_and_says_nothing_of_how_a_machine_stands() -> None:
+    def fetching(minute: int) -> LedgerEntry:
+        return replace(entry(minute, LedgerKind.TRAFFIC, "s-1"), traffic=0.25)
+
+    rented = [entry(0, LedgerKind.REQUESTED), entry(0, LedgerKind.RENTED, "s-1"), fetching(5)]
+    (account,) = accounts(rented, START + timedelta(minutes=60))
+    assert (account.state, account.cost) == ("rented", 0.85)
+    repaired = [*rented, fetching(10), entry(30, LedgerKind.RELEASED, "s-1")]
+    (account,) = accounts(repaired, START + timedelta(minutes=60))
+    assert (account.state, account.cost) == ("released", 0.55)
 
 
 async def test_a_deployment_tells_each_rent_before_it_is_asked_for(tmp_path: Path) -> None:

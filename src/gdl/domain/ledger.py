@@ -28,6 +28,8 @@ class LedgerKind(StrEnum):
     RENT_UNCERTAIN = "rent_uncertain"
     """The request may have made a machine."""
     EXTENDED = "extended"
+    TRAFFIC = "traffic"
+    """The machine begins to fetch what it is to serve, which the marketplace charges by the GB."""
     RELEASE_REQUESTED = "release_requested"
     RELEASED = "released"
     """The end is proven."""
@@ -39,7 +41,8 @@ class LedgerKind(StrEnum):
 class LedgerEntry:
     """at: by this computer's clock. service_at: by the backend's, None where it does not tell.
     price: dollars an hour. evidence: what was seen, in a sentence; for what cannot be proven, what
-    was tried. session_id: None while it is not known."""
+    was tried. session_id: None while it is not known. traffic: dollars for what is fetched from
+    then on."""
 
     at: datetime
     kind: LedgerKind
@@ -53,6 +56,7 @@ class LedgerEntry:
     price: float
     evidence: str
     service_at: datetime | None = None
+    traffic: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,10 @@ _UNCERTAIN = (
 )
 
 
+_BESIDE = (LedgerKind.EXTENDED, LedgerKind.TRAFFIC)
+"""What says nothing of how a machine stands."""
+
+
 def accounts(entries: Iterable[LedgerEntry], now: datetime) -> list[LedgerAccount]:
     """In the order in which they began. An intent whose session became known is that session's."""
     entries = list(entries)
@@ -103,7 +111,7 @@ def accounts(entries: Iterable[LedgerEntry], now: datetime) -> list[LedgerAccoun
 
 
 def _account(group: list[LedgerEntry], now: datetime) -> LedgerAccount:
-    told = [one for one in group if one.kind is not LedgerKind.EXTENDED] or group
+    told = [one for one in group if one.kind not in _BESIDE] or group
     state = told[-1].kind
     rented = [one for one in group if one.kind is LedgerKind.RENTED]
     session_id = next((one.session_id for one in reversed(group) if one.session_id), None)
@@ -114,7 +122,9 @@ def _account(group: list[LedgerEntry], now: datetime) -> LedgerAccount:
     cost: float | None = None
     if since is not None:
         price = next((one.price for one in reversed(group) if one.price), 0.0)
-        cost = round(price * max(((until or now) - since).total_seconds(), 0.0) / 3600, 6)
+        hours = max(((until or now) - since).total_seconds(), 0.0) / 3600
+        # A repair installs once more: what is there already is not fetched again.
+        cost = round(price * hours + max(one.traffic for one in group), 6)
     elif state is LedgerKind.NOT_RENTED:
         cost = 0.0
     return LedgerAccount(tuple(group), session_id, state, since, until, cost)

@@ -16,6 +16,7 @@ def entry(
     evidence: str,
     *,
     service_at: datetime | None = None,
+    traffic: float = 0.0,
 ) -> LedgerEntry:
     """An entry about a rental as it is now."""
     return LedgerEntry(
@@ -31,6 +32,7 @@ def entry(
         price=rental.price,
         evidence=evidence,
         service_at=service_at,
+        traffic=traffic,
     )
 
 
@@ -61,6 +63,7 @@ async def entries(journal: Journal) -> list[LedgerEntry]:
             price=row["price"],
             evidence=row["evidence"],
             service_at=datetime.fromisoformat(row["service_at"]) if row["service_at"] else None,
+            traffic=row["traffic"],
         )
         for row in rows
     ]

@@ -121,7 +121,8 @@ CREATE TABLE IF NOT EXISTS ledger (
     provider      TEXT NOT NULL,
     offer_id      TEXT NOT NULL,
     price         REAL NOT NULL,
-    evidence      TEXT NOT NULL
+    evidence      TEXT NOT NULL,
+    traffic       REAL NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS ledger_by_deployment ON ledger (deployment_id);
 

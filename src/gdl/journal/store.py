@@ -217,6 +217,7 @@ _LATER_COLUMNS = (
     ("rentals", "label", "TEXT NOT NULL DEFAULT ''"),
     ("rentals", "bid", "REAL"),
     ("rentals", "volume", "TEXT NOT NULL DEFAULT ''"),
+    ("ledger", "traffic", "REAL NOT NULL DEFAULT 0"),
 )
 """What a journal of an earlier version lacks: table, column, and its declaration, whose default is
 what that version's rows mean."""

@@ -124,6 +124,10 @@ class Deployment:
         """Change the phase, unless it is the current one already."""
         if self.state.phase is not phase:
             await self.emit(ev.PhaseChanged(self.attempt, phase, detail))
+            attempt = self.state.attempt
+            expected = attempt.expected if attempt is not None else None
+            if phase is Phase.INSTALLING and expected is not None:
+                await self.record.fetches(expected, self.channel.clock())
 
     async def note(self, text: str, level: str = "info") -> None:
         await self.emit(ev.Noted(level, text))

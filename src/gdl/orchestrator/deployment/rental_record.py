@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from datetime import datetime
+
 from gdl.domain.errors import GdlError
-from gdl.domain.ledger import LedgerEntry
+from gdl.domain.ledger import LedgerEntry, LedgerKind
+from gdl.domain.money import dollars
 from gdl.domain.rental import Rental
+from gdl.domain.session_price import SessionPrice
 from gdl.journal import ledger
 from gdl.journal.store import Journal
 
@@ -61,6 +66,17 @@ class RentalRecord:
             await self.save(rental, entry)
         except GdlError:
             return
+
+    async def fetches(self, expected: SessionPrice, at: datetime) -> None:
+        """The machine begins to fetch what costs something: into the ledger, whether or not the
+        journal takes it."""
+        rental = self._current
+        if rental is None or expected.traffic <= 0:
+            return
+        what = f"fetching {expected.download_gb:.0f} GB at {dollars(expected.down_per_gb)}/GB"
+        one = ledger.entry(rental, LedgerKind.TRAFFIC, at, what, traffic=expected.traffic)
+        with contextlib.suppress(GdlError):
+            await ledger.add(self._journal, one)
 
     async def settle(self, rental: Rental, entry: LedgerEntry | None = None) -> None:
         """Nothing is rented by this request. Raises GdlError when the journal does not take it."""
