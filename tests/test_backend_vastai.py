@@ -20,6 +20,7 @@ from gdl.domain.errors import (
     GdlError,
     MachineError,
     OfferGone,
+    ReleaseUnconfirmed,
     RentAmbiguous,
     SessionGone,
     UsageError,
@@ -686,4 +687,32 @@ async def test_a_machine_that_stands_still_is_shown_as_costing_and_can_be_destro
         with pytest.raises(UsageError, match="nobody has asked for its end"):
             await orchestrator.sessions.confirm_gone(ident)
         assert (await orchestrator.sessions.destroy(ident)).billing == "released"
+    await is_gone(stand_in, ident)
+
+
+async def test_what_the_market_lists_was_not_seen_gone(
+    stand_in: MarketStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    isolate(monkeypatch, tmp_path)
+    async with backend_of(stand_in, tmp_path) as vastai:
+        ident = (await vastai.rent(request(await cheapest(vastai)))).session.id
+        await running(vastai, ident)
+    told = load_settings(
+        backend="vastai",
+        data_dir=tmp_path / "data",
+        timeouts={"release": 1},
+        vastai={"url": stand_in.url, "key": stand_in.key},
+    )
+    stand_in.draws.inject(Http(on="delete", answer="500"), None)
+    async with open_orchestrator(told) as orchestrator:
+        with pytest.raises(ReleaseUnconfirmed):
+            await orchestrator.sessions.destroy(ident)
+        with pytest.raises(ReleaseUnconfirmed, match="the marketplace lists session"):
+            await orchestrator.sessions.confirm_gone(ident)
+        (row,) = await orchestrator.sessions.rows()
+        assert row.billing != "released"
+        stand_in.draws.heal()
+        lines: list[str] = []
+        assert (await orchestrator.sessions.destroy(ident, lines.append)).billing == "released"
+        assert not [line for line in lines if "another machine" in line], "there was one alone"
     await is_gone(stand_in, ident)

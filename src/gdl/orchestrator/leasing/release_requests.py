@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
 from gdl.backends.base import Backend, FindsByLabel, ProvesAbsence
@@ -188,10 +188,15 @@ class ReleaseRequests:
         try:
             session = await self._backend.session(session_id)
         except SessionGone:
-            await wait.on("gone, but the marketplace lists another machine of the same request")
+            others: Sequence[Session] = ()
             if label and isinstance(self._backend, FindsByLabel):
-                for other in await self._backend.labelled(label):
-                    await self._backend.release(other.id)
+                others = [s for s in await self._backend.labelled(label) if s.id != session_id]
+            if not others:
+                await wait.on("gone, waiting until it is in no list")
+                return
+            await wait.on("gone, but the marketplace lists another machine of the same request")
+            for other in others:
+                await self._backend.release(other.id)
             return
         self._saw(evidence, session)
         await wait.on(f"it is {session.status}, waiting until it is in no list")

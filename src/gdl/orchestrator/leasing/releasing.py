@@ -179,9 +179,24 @@ class Releaser:
             await self.save(await self._written_off(rental, why))
 
     async def seen_gone(self, session_id: str, session: Session | None = None) -> None:
-        """The user has looked at the marketplace's own console, and it is not there."""
-        for rental in await self._rentals_of(session_id, session):
+        """The user has looked at the marketplace's own console, and it is not there. Raises
+        ReleaseUnconfirmed where the marketplace has it in its list all the same."""
+        rentals = await self._rentals_of(session_id, session)
+        if await self._listed(session_id, rentals[0].label if rentals else ""):
+            raise ReleaseUnconfirmed(
+                f"the marketplace lists session {session_id}, which is billing then",
+                f"ask for its end again: `gdl-tui destroy {session_id}`",
+            )
+        for rental in rentals:
             await self.save(await self._written_off(rental, _USER_SAW))
+
+    async def _listed(self, session_id: str, label: str) -> bool:
+        """Whether a marketplace that can prove absence proves the contrary. False where it cannot
+        be asked: then the user's word is all there is."""
+        with contextlib.suppress(GdlError):
+            if isinstance(self._backend, ProvesAbsence):
+                return not await self._backend.absent(session_id, label)
+        return False
 
     async def look_again(self, rental: Rental, session: Session | None) -> bool:
         """Whether an end that was asked for earlier is proven by how its session is now (None: the
