@@ -98,6 +98,16 @@ def answering(**answers: Any) -> Handler:
     return handler
 
 
+async def test_disk_whose_price_is_not_told_is_in_the_price_all_the_same(tmp_path: Path) -> None:
+    row = {**ROW, "storage_cost": None, "dph_total": 0.31}
+    vastai = backend(answering(bundles={"offers": [row]}), tmp_path)
+    (offer,) = await vastai.offers(ON_DEMAND)
+    assert offer.terms is not None and offer.price_per_hour == pytest.approx(0.31)
+    twice = offer.with_disk(2 * offer.terms.disk_gb)
+    assert twice.price_per_hour == pytest.approx(0.32)
+    await vastai.aclose()
+
+
 def said(status: int, **body: object) -> httpx.Response:
     return httpx.Response(status, json={"success": False, **body})
 

@@ -229,6 +229,22 @@ async def test_sessions_of_a_market_that_is_away_are_those_of_the_journal(tmp_pa
         assert orchestrator.sessions.away == {"vastai": "nothing answers at vastai"}
 
 
+async def test_a_machine_of_a_market_that_is_not_asked_is_said(tmp_path: Path) -> None:
+    vast, pods = two_markets()
+    async with quick_orchestrator(tmp_path, on=[vast, pods], backend=BOTH) as orchestrator:
+        ident = await orchestrator.deployments.deploy(spec(BOTH, after="keep"))
+        await orchestrator.deployments.wait(ident)
+    # A shell in which only the other one has a key.
+    async with quick_orchestrator(tmp_path, on=pods, backend="runpod") as orchestrator:
+        assert await orchestrator.sessions.rows() == []
+        assert "vastai-1 may be billing there" in orchestrator.sessions.away["vastai"]
+    async with quick_orchestrator(tmp_path, on=vast, backend="vastai") as orchestrator:
+        await orchestrator.sessions.destroy("vastai-1")
+    async with quick_orchestrator(tmp_path, on=pods, backend="runpod") as orchestrator:
+        assert await orchestrator.sessions.rows() == []
+        assert orchestrator.sessions.away == {}
+
+
 async def test_deployment_that_was_killed_goes_on_at_the_market_it_had_rented_from(
     tmp_path: Path,
 ) -> None:

@@ -74,7 +74,11 @@ class Rental:
         return self.backend, self.session_id
 
     @property
+    def may_bill(self) -> bool:
+        """Whether it costs, or nobody knows."""
+        return self.billing in (Billing.REQUESTED, Billing.ACTIVE, Billing.UNKNOWN)
+
+    @property
     def open(self) -> bool:
         """Whether there may still be something of ours to release."""
-        billed = self.billing in (Billing.REQUESTED, Billing.ACTIVE, Billing.UNKNOWN)
-        return billed or (self.session_id is not None and self.released_at is None)
+        return self.may_bill or (self.session_id is not None and self.released_at is None)

@@ -57,7 +57,7 @@ class OfferWire(Wire):
         """The offer with so many GB of disk; None when it has no id or no sane price. bid: of a
         search for interruptible machines, whose price is the least bid."""
         ask = self.ask_contract_id or self.id
-        disk_rate = (self.storage_cost or 0.0) / HOURS_A_MONTH
+        disk_rate = self._disk_rate(disk_gb)
         gpu = self._gpu_price(disk_gb * disk_rate, bid=bid)
         if ask is None or gpu is None or self.gpu_ram is None or not 0 < self.gpu_ram < 10**7:
             return None
@@ -92,6 +92,15 @@ class OfferWire(Wire):
             terms=terms,
             host_id=None if self.host_id is None else str(self.host_id),
         )
+
+    def _disk_rate(self, disk_gb: float) -> float:
+        """Dollars for a GB and hour; where it is not told, what the price for that much disk has
+        over the one without any."""
+        if self.storage_cost is not None:
+            return self.storage_cost / HOURS_A_MONTH
+        if not self.dph_base or not self.dph_total or disk_gb <= 0:
+            return 0.0
+        return max(self.dph_total - self.dph_base, 0.0) / disk_gb
 
     def _gpu_price(self, disk: float, *, bid: bool) -> float | None:
         """Dollars an hour without any disk; a rented machine never costs nothing: a zero is a price

@@ -8,6 +8,7 @@ from datetime import datetime
 from gdl.backends.base import Backend, ProvesAbsence
 from gdl.domain.errors import BackendError, GdlError, UsageError
 from gdl.domain.id_matching import matching
+from gdl.domain.ledger import is_simulated
 from gdl.domain.phase import Billing
 from gdl.domain.rental import Rental
 from gdl.domain.session import Session, SessionStatus
@@ -28,7 +29,8 @@ class SessionLookup:
         self._journal = journal
         self._clock = clock
         self.away: dict[str, str] = {}
-        """Backends that did not answer when their sessions were last asked for, and why."""
+        """Backends that did not answer when their sessions were last asked for, and why; and those
+        that were not asked at all, where what our journal has of them may be billing."""
 
     # -- listing ---------------------------------------------------------------------------------
 
@@ -37,7 +39,8 @@ class SessionLookup:
         journal knows. Raises BackendError when none of the backends answers; of one of several, the
         journal tells."""
         answers, away = await self._markets.ask_all(lambda backend: backend.sessions())
-        self.away = {name: error.message for name, error in away.items()}
+        silent = {name: error.message for name, error in away.items()}
+        self.away = {**silent, **await self._not_asked()}
         if not answers:
             error = next(iter(away.values()))
             await self._tell_unseen(error)
@@ -45,12 +48,28 @@ class SessionLookup:
         listed: list[SessionRow] = []
         unlisted: list[SessionRow] = []
         for each in self._markets.all:
-            if (silent := away.get(each.name)) is not None:
-                unlisted += [self._row(_unknown(r, silent), r) for r in await _rented(each)]
+            if (error_of := away.get(each.name)) is not None:
+                unlisted += [self._row(_unknown(r, error_of), r) for r in await _rented(each)]
             else:
                 known, unknown = await self._rows_of(each, answers[each.name])
                 listed, unlisted = listed + known, unlisted + unknown
         return listed + unlisted
+
+    async def _not_asked(self) -> dict[str, str]:
+        """A shell without a marketplace's key, or another --backend, is to hide nothing."""
+        if self._markets.simulated:
+            return {}
+        found: dict[str, list[str]] = {}
+        for rental in await self._journal.rentals():
+            elsewhere = rental.backend not in self._markets.names
+            if elsewhere and rental.may_bill and not is_simulated(rental.backend):
+                what = rental.session_id or rental.label or rental.offer_id
+                found.setdefault(rental.backend, []).append(what)
+        return {
+            name: f"it was not asked, and {', '.join(rented)} may be billing there:"
+            f" set its key, and ask with `--backend {name}`"
+            for name, rented in found.items()
+        }
 
     async def _rows_of(
         self, leasing: Leasing, listed: Sequence[Session]
