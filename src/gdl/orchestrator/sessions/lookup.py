@@ -98,6 +98,9 @@ class SessionLookup:
         ]
         if rented:
             error.message += f"; by our own journal still rented: {', '.join(rented[:5])}"
+        for name, why in self.away.items():
+            if name not in self._markets.names:
+                error.message += f"; {name}: {why}"
 
     async def _ask(self, rental: Rental) -> Session:
         """The session of a rental, or a stand-in that says that nobody knows."""
