@@ -239,8 +239,9 @@ async def test_a_machine_of_a_market_that_is_not_asked_is_said(tmp_path: Path) -
         assert await orchestrator.sessions.rows() == []
         assert "vastai-1 may be billing there" in orchestrator.sessions.away["vastai"]
         pods.away = True
-        with pytest.raises(BackendUnreachable, match="vastai-1 may be billing there"):
+        with pytest.raises(BackendUnreachable) as silent:
             await orchestrator.sessions.rows()
+        assert "vastai-1 may be billing there" in silent.value.message
         pods.away = False
     async with quick_orchestrator(tmp_path, on=vast, backend="vastai") as orchestrator:
         await orchestrator.sessions.destroy("vastai-1")
