@@ -25,6 +25,8 @@ OTHER_PROGRAMS = {
     *("--user", "--proxy-user", "--max-time"),  # curl's
     *("--no-autoupdate", "--grace-period", "--query-gpu"),  # cloudflared's, nvidia-smi's
     "--profile",  # codex's
+    *("--app-name", "--urgency"),  # notify-send's
+    *("--configure", "--no-install-recommends", "--no-cache"),  # of the machines' package managers
 }
 
 

@@ -80,8 +80,8 @@ async def test_phases_are_read_from_the_journal_and_failed_ones_left_out(tmp_pat
             await journal.add_deployment(DeploymentRow(ident, START, "tiny", "sandbox", "", 0))
             for recorded in events:
                 await journal.append(recorded)
-        past = await history.phase_times(journal, "sandbox", "now")
-        assert await history.phase_times(journal, "shopper", "now") == []
+        past = await history.phase_times(journal, ["sandbox"], "now")
+        assert await history.phase_times(journal, ["shopper"], "now") == []
     finally:
         await journal.aclose()
     assert typical(past, "tiny") == {

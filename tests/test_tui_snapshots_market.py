@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import Input, OptionList
+from textual.widgets import Input, Input, OptionList
 
 from gdl.domain.errors import BackendUnreachable
 from gdl.domain.offers import Exclusion, OfferTerms
@@ -165,6 +165,8 @@ async def help_(pilot: Pilot[Any]) -> None:
 async def palette(pilot: Pilot[Any]) -> None:
     await settle(pilot)
     await pilot.press("ctrl+p")
+    for field in pilot.app.screen.query(Input):
+        field.cursor_blink = False  # or the picture would depend on how long it took
     await settle(pilot, lambda: any(at.option_count for at in pilot.app.screen.query(OptionList)))
     for worker in list(pilot.app.workers):
         if worker.group != "follow":

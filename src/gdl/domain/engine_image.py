@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class EngineImage:
-    """name: as a registry knows it, such as "vllm/vllm-openai:v0.32.0". download_gb: 10^9 bytes of
+    """name: as a registry knows it, "owner/name:tag". download_gb: 10^9 bytes of
     its packed layers. cuda: the least CUDA version that a driver must support for it; None: any.
     asked_for: the user named it, so that nothing is weighed."""
 
