@@ -52,7 +52,7 @@ async def walk(pilot: Pilot[int], picture: Callable[[str], None]) -> None:
     await until(pilot, "Deploy this model")
     picture("2-plan")
     await pilot.press("y")
-    await until(pilot, "attempt 3 of 3", "▶ Install", "following", limit=120)
+    await until(pilot, "attempt 3 of", "▶ Install", "following", limit=120)
     picture("3-third-offer")
     await until(pilot, "Serving", limit=120)
     picture("4-serving")

@@ -11,6 +11,7 @@ from typing import Literal
 import httpx
 import pytest
 
+from gdl.backends.base import extend
 from gdl.backends.vastai.backend import VastaiBackend
 from gdl.bootstrap import open_orchestrator
 from gdl.domain.errors import (
@@ -716,3 +717,10 @@ async def test_what_the_market_lists_was_not_seen_gone(
         assert (await orchestrator.sessions.destroy(ident, lines.append)).billing == "released"
         assert not [line for line in lines if "another machine" in line], "there was one alone"
     await is_gone(stand_in, ident)
+
+
+async def test_a_machine_that_has_no_reserved_hours_is_not_said_to_be_extended(
+    vastai: VastaiBackend,
+) -> None:
+    with pytest.raises(UsageError, match="no reserved hours to add to"):
+        await extend(vastai, "1", 1)

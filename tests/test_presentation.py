@@ -13,7 +13,7 @@ from gdl.domain.session import Session, SessionStatus
 from gdl.presentation.durations import age, clock_time, duration, hours_left, since
 from gdl.presentation.hardware import gigabytes, gpu_name, gpus, machine
 from gdl.presentation.lines import plain, plain_block, plain_line
-from gdl.presentation.money import hourly, price
+from gdl.presentation.money import hourly, in_cell, price
 from gdl.presentation.words import milliseconds, plural, sentence
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -36,6 +36,16 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 )
 def test_small_amounts_keep_two_significant_digits(amount: float, text: str) -> None:
     assert dollars(amount) == text
+
+
+def test_a_sentence_begins_with_a_capital_but_a_name_stays_as_it_is() -> None:
+    assert sentence("it serves, vLLM says") == "It serves, vLLM says"
+    assert sentence("vLLM says 293 sequences") == "vLLM says 293 sequences"
+
+
+def test_an_amount_fits_a_column_of_seven() -> None:
+    told = [in_cell(amount) for amount in (0, 0.00053, 0.00099, 0.001, 0.0035, 0.4, 999.99)]
+    assert told == ["$0.00", "<$0.001", "<$0.001", "$0.0010", "$0.0035", "$0.40", "$999.99"]
 
 
 @given(st.floats(min_value=0.0001, max_value=0.09))
@@ -72,6 +82,9 @@ def test_spans() -> None:
     assert [age(s) for s in (1, 42, 300)] == ["just now", "42 s old", "5 min old"]
     assert hours_left(NOW + timedelta(minutes=47, seconds=30), NOW) == "0:47"
     assert hours_left(NOW, NOW) == "now"
+    assert hours_left(NOW + timedelta(hours=47, minutes=59), NOW) == "47:59"
+    assert hours_left(NOW + timedelta(hours=52, minutes=19), NOW) == "2 d 4 h"
+    assert hours_left(NOW + timedelta(hours=1524, minutes=57), NOW) == "63 d"
 
 
 def _session(name: str, count: int) -> Session:

@@ -190,8 +190,16 @@ class KeepsVolumes(Protocol):
 
 
 async def extend(backend: Backend, session_id: str, hours: int) -> datetime | None:
-    """The new end of a session, or None where time does not run out."""
-    return await backend.extend(session_id, hours) if isinstance(backend, Extends) else None
+    """The new end of a session, or None where time does not run out. Raises UsageError where a
+    machine is billed until it is released: there are no hours to add to."""
+    if isinstance(backend, Extends):
+        return await backend.extend(session_id, hours)
+    if not backend.traits.bills:
+        return None
+    raise UsageError(
+        f"a machine of the {backend.name} backend has no reserved hours to add to",
+        "it goes on until it is released, or until its host's own time for it is over",
+    )
 
 
 async def costs(backend: Backend) -> CostReport:

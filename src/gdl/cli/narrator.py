@@ -106,10 +106,10 @@ class Narrator:
                 detail = f"  {plain(event.detail, 200)}" if event.detail else ""
                 yield self._bold(event.phase.value) + detail
             case ev.SessionRented():
-                ends = event.expires_at.strftime(", until %H:%M UTC") if event.expires_at else ""
+                ends = f", until {event.expires_at:%d %b %H:%M} UTC" if event.expires_at else ""
                 yield f"  session {plain(event.session_id, 80)}{ends}"
             case ev.SessionExtended():
-                ends = event.expires_at.strftime(" until %H:%M UTC") if event.expires_at else ""
+                ends = f" until {event.expires_at:%d %b %H:%M} UTC" if event.expires_at else ""
                 yield f"  session {plain(event.session_id, 80)} is reserved for longer{ends}"
             case ev.BillingChanged():
                 detail = f" ({plain(event.detail, 200)})" if event.detail else ""

@@ -19,6 +19,11 @@ def hourly(per_hour: float) -> str:
     return f"{price(per_hour)}/h" if per_hour > 0 else "free"
 
 
+def in_cell(amount: float) -> str:
+    """An amount of dollars for a column of seven: less than a tenth of a cent is "<$0.001"."""
+    return "<$0.001" if 0 < amount < 0.000995 else dollars(amount)
+
+
 def interruptible_words(bid: float | None) -> str:
     """What the prices of interruptible machines are, and what becomes of the machines."""
     shown = "prices are the least bids" if bid is None else f"{hourly(bid)} is bid at most"

@@ -16,6 +16,7 @@ def costs(cli: Cli, target: MachineTarget, as_json: JsonOption = False) -> NoRet
     async def body(session: Session) -> int:
         from gdl.domain.money import dollars
         from gdl.presentation.lines import plain
+        from gdl.presentation.words import plural
 
         report = await session.orchestrator.market.costs()
         if as_json:
@@ -26,7 +27,9 @@ def costs(cli: Cli, target: MachineTarget, as_json: JsonOption = False) -> NoRet
         ]
         rows.append(("total", f"{dollars(report.total)} {report.currency}"))
         session.output.table(("PROVIDER", ">COST"), rows)
-        session.output.line(f"{report.session_count} sessions, {report.hours_used:.2f} hours")
+        session.output.line(
+            f"{plural(report.session_count, 'session')}, {report.hours_used:.2f} hours"
+        )
         if report.note:
             say(plain(report.note))
         return exit_codes.OK

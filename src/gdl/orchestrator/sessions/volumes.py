@@ -108,7 +108,7 @@ class KeptVolumes:
                 if offer.id == offer_id:
                     return name, offer
         raise UsageError(
-            f"no offer {one_line(offer_id, 60)} at a backend that has volumes",
+            f"offer {one_line(offer_id, 60)} is not listed, or its market has no volumes",
             "`gdl-tui offers` lists them",
         )
 

@@ -13,7 +13,7 @@ from gdl.orchestrator.api.views import PastDeployment, SessionRow
 from gdl.presentation.durations import hours_left
 from gdl.presentation.hardware import gpu_name
 from gdl.presentation.lines import plain
-from gdl.presentation.money import hourly, price
+from gdl.presentation.money import hourly, in_cell, price
 from gdl.tui.widgets.keyed_table import Column, Row
 
 Fields = list[tuple[str, Text | str]]
@@ -67,7 +67,7 @@ def session(row: SessionRow, cost: float, now: datetime, *, marked: bool) -> Row
         "model": plain(row.model or "-", 60),
         "gpu": f"{found.gpu_count}x {name}" if found.gpu_count > 1 else name,
         "price": price(row.price_per_hour),
-        "cost": dollars(cost),
+        "cost": in_cell(cost),
         "ends": ends,
         "provider": plain(found.provider, 40),
         "id": plain(found.id, 60),
@@ -125,7 +125,7 @@ def past_deployment(told: PastDeployment) -> Row:
         "when": f"{told.started_at:%d %b %H:%M}",
         "outcome": f"{mark} {plain(told.outcome, 12)}",
         "model": plain(told.model, 60),
-        "cost": dollars(told.cost),
+        "cost": in_cell(told.cost),
         "billing": f"{'! ' if doubt else ''}{plain(told.billing, 10)}",
         "session": plain(told.session_id or "-", 60),
         "id": plain(told.deployment_id, 40),
