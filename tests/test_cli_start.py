@@ -176,9 +176,15 @@ def test_shells_get_their_completions(tmp_path: Path) -> None:
     done = gdl(tmp_path, **asked)
     assert (done.returncode, done.stderr) == (0, "")
     assert {"deploy", "destroy", "demo"} == set(done.stdout.split())
-    for shell in ("bash", "zsh", "fish"):
-        shown = gdl(tmp_path, "--show-completion", shell)
+    # Which shell it is would be found out from the processes above this one.
+    told = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    scripts = {
+        shell: gdl(tmp_path, "--show-completion", shell, **told)
+        for shell in ("bash", "zsh", "fish")
+    }
+    for shown in scripts.values():
         assert shown.returncode == 0 and "_GDL_TUI_COMPLETE" in shown.stdout
+    assert len({shown.stdout for shown in scripts.values()}) == 3
 
 
 def test_what_is_wrong_with_the_one_machine_is_all_that_is_said(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import Input, Input, OptionList
+from textual.widgets import Input, OptionList
 
 from gdl.domain.errors import BackendUnreachable
 from gdl.domain.offers import Exclusion, OfferTerms
