@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 
+import pytest
 from textual.widgets import Input, OptionList
 
+import tui_support
 from gdl.domain.errors import HubAway
 from gdl.orchestrator.api.model_views import ModelRow
 from gdl.tui.screens.model_dialog import ModelDialog
@@ -38,6 +40,21 @@ async def test_the_hub_is_searched_once_the_typing_pauses() -> None:
         assert "✓ 1 x 32k" in text and "✗ 228.3 GB" in text
         await pilot.press("down", "enter")
         await until(pilot, lambda: orchestrator.queries[-1].model == "acme/mistral-tuned-7b")
+
+
+async def test_an_alias_that_is_typed_to_its_end_is_meant_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    some = tui_support.MODELS[3]
+    longer = replace(some, alias="deepseek-r1-qwen3-8b")
+    monkeypatch.setattr(tui_support, "MODELS", (longer, replace(some, alias="qwen3-8b")))
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        await pilot.press("m", *"qwen3-8b")
+        await until(pilot, shows(app_of(pilot), "deepseek-r1-qwen3-8b"))
+        await pilot.press("enter")
+        await until(pilot, lambda: orchestrator.queries[-1].model == "qwen3-8b")
 
 
 async def test_a_hub_that_is_away_leaves_the_catalogue_and_a_word() -> None:

@@ -143,8 +143,8 @@ class ModelDialog(Modal[OfferQuery | None]):
         listed.clear_options()
         listed.add_options(options)
         if options:
-            current = self._chosen in self._rows and not typed
-            listed.highlighted = listed.get_option_index(self._chosen) if current else 0
+            meant = typed or self._chosen  # an alias typed to its end is meant itself
+            listed.highlighted = listed.get_option_index(meant) if meant in self._rows else 0
         self._fill(known)
 
     def _resolves(self, typed: str) -> bool:
