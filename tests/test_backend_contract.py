@@ -83,8 +83,13 @@ async def test_offers_rent_session_release(backend: Backend, tmp_path: Path) -> 
     assert session.ssh is not None
     assert not session.terminal
     assert ident in [s.id for s in await backend.sessions()]
-    end = await base.extend(backend, ident, 1)
-    assert (end is not None) == isinstance(backend, base.Extends)
+    if isinstance(backend, base.Extends):
+        assert await base.extend(backend, ident, 1) is not None
+    elif backend.traits.bills:
+        with pytest.raises(UsageError, match="no reserved hours"):
+            await base.extend(backend, ident, 1)
+    else:
+        assert await base.extend(backend, ident, 1) is None
     assert isinstance(await base.costs(backend), CostReport)
 
     await backend.release(ident)

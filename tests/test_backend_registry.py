@@ -113,7 +113,8 @@ async def test_an_outside_backend_serves_and_is_released(
         (row,) = await orchestrator.sessions.rows()
         assert row.session.id == rented.session_id and row.session.terminal
         # It cannot put off an end, and takes no benchmarks.
-        assert await orchestrator.sessions.extend(rented.session_id, 1) is None
+        with pytest.raises(UsageError, match="no reserved hours"):
+            await orchestrator.sessions.extend(rented.session_id, 1)
         assert not orchestrator.publishes
         assert (await orchestrator.market.costs()).total == 0
     assert processes_naming(rented.session_id) == []

@@ -147,6 +147,9 @@ def test_a_pod_that_nobody_enters_ends_itself(image: Image, program: str) -> Non
     try:
         ending = f"{program} "
         block_until(lambda: any(line.startswith(ending) for line in image.ran()), "it ends itself")
+        if program == "curl":
+            said = image.home / "said"
+            block_until(lambda: said.exists() and "secret" in said.read_text(), "with its key")
     finally:
         os.killpg(pod.pid, signal.SIGKILL)
         pod.wait()
