@@ -18,7 +18,7 @@ def short_count(count: int) -> str:
 
 
 def sentence(words: str) -> str:
-    """With a capital at the beginning, unless a name with capitals of its own is there; the rest as it is."""
+    """With a capital at the beginning, unless a name is there that has its own; the rest stays."""
     named = any(letter.isupper() for letter in words.split(" ", 1)[0])
     return words if named else words[:1].upper() + words[1:]
 
