@@ -89,7 +89,8 @@ class DestroyFails(_Whom):
 
 
 class NeverReady(_Whom):
-    """SSH never comes up, and the session fails."""
+    """SSH never comes up, and the session fails: `after` seconds later, without it after
+    `timing.verification`. At a marketplace spoken to directly, the machine stops by itself."""
 
     kind: Literal["never-ready"] = "never-ready"
     error: str = "SSH verification timeout"

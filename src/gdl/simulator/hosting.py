@@ -114,6 +114,12 @@ class Hosting:
         contract.state, contract.message = State.RUNNING, "success, running"
         contract.started = contract.started or datetime.now(UTC)
         contract.gpu.run(contract.gpu_price)
+        never = faults.first(fault_models.NeverReady)
+        if never is not None:
+            # Nothing leads into it meanwhile.
+            await self.pause(timing.verification if never.after is None else never.after)
+            await self.fall(contract, "exited", never.error)
+            return
         rise = faults.first(fault_models.PriceRise)
         if rise is not None:
             await self.pause(rise.after)

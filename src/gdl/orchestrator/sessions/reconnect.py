@@ -125,7 +125,7 @@ class Reconnector:
                 )
             )
         await deployment.enter(Phase.CONNECTING, str(session.ssh))
-        await attempt.connect(session)
+        await attempt.while_it_lives(attempt.connect(session))
         await attempt.server.adopt()
         tunnel = await attempt.open_endpoint(await self._api_key(rental))
         await deployment.emit(tunnel)
