@@ -129,8 +129,13 @@ A_NAMELESS_OFFER = [("nameless", 0), ("as it is", 0), ("status", 130)]
 """Nobody is named as its provider, and the answer hides that the machine was made."""
 
 
+A_REFUSAL = [("as it is", 0), ("as it is", 0), ("status", 3), ("junk field", 375)]
+"""A 400 without a word hides that the machine was made, and the list then spoils its provider."""
+
+
 @settings(max_examples=12, derandomize=True, **AT_ANY_SPEED)
 @example(A_REDIRECT)
+@example(A_REFUSAL)
 @example(A_NAMELESS_OFFER)
 @given(PLANS)
 def test_no_answer_makes_a_traceback_or_loses_a_machine(plan: list[tuple[str, int]]) -> None:

@@ -16,7 +16,7 @@ from gdl.domain.decisions import AfterServing
 from gdl.domain.errors import ReleaseUnconfirmed, UsageError
 from gdl.domain.offers import OfferQuery
 from gdl.domain.phase import Billing, Phase
-from gdl.orchestrator.machine import connection as machine_module
+from gdl.orchestrator.machine import ways as machine_module
 from gdl.ssh.reconnecting import Link
 from market_support import (
     OFFERS,

@@ -219,7 +219,8 @@ class BackendUnreachable(BackendError):
 class BackendRefused(BackendError):
     """The backend answered with an error of its own.
 
-    status: the HTTP status, if it was one; retry_after: seconds it asked us to wait.
+    status: the HTTP status, if it was one; retry_after: seconds it asked us to wait. own_words: it
+    said why, in its own form; without that, the answer may be another's.
     """
 
     kind = "backend_refused"
@@ -231,8 +232,10 @@ class BackendRefused(BackendError):
         *,
         status: int | None = None,
         retry_after: float | None = None,
+        own_words: bool = True,
     ) -> None:
         super().__init__(message, hint)
+        self.own_words = own_words
         self.status = status
         self.retry_after = retry_after
 

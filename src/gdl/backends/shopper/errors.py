@@ -74,6 +74,7 @@ def refused(answer: Answer, doing: str) -> BackendRefused:
         _hint(answer, data),
         status=answer.status,
         retry_after=answer.retry_after,
+        own_words=data is not None,
     )
 
 
