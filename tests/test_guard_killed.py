@@ -147,6 +147,7 @@ async def test_a_machine_ends_itself_when_its_computer_was_killed(
 
 
 @pytest.mark.real
+@pytest.mark.long
 async def test_on_a_real_ssh_host_too(tmp_path: Path) -> None:
     home = tmp_path / "machine"
     home.mkdir()

@@ -23,7 +23,7 @@ from gdl.simulator.markets import MarketStandIn
 from market_stand_in import public_key, stand_in
 from waiting import wait_until
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.long]
 
 OFFICIAL = {"vastai": "vastai==1.9.1", "runpod": "runpod==1.12.0"}
 
