@@ -61,7 +61,7 @@ class Telling:
 def reports(journal: Journal, settings: Settings, *backends: Telling) -> SpendingReports:
     markets = [cast(Backend, b) for b in backends]
     budget = Budget(markets, journal, settings, lambda: NOON)
-    return SpendingReports(markets, journal, settings, lambda: NOON, budget)
+    return SpendingReports(markets, settings, lambda: NOON, budget)
 
 
 async def rented(

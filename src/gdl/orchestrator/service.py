@@ -118,7 +118,7 @@ class Orchestrator:
             read_only=read_only,
         )
         self.volumes = KeptVolumes(backends, journal, clock, read_only=read_only)
-        self.spending = SpendingReports(backends, journal, settings, clock, budget)
+        self.spending = SpendingReports(backends, settings, clock, budget)
         self.support = Diagnostics(markets, journal, settings, consumer_id, clock)
 
     async def aclose(self) -> None:

@@ -51,7 +51,7 @@ class SpendingCaps:
         now = self._clock()
         if not self._limits:
             return []
-        told = await self._tally(now, fresh=fresh)
+        told = await self.tally(now, fresh=fresh)
         found = []
         for period in PERIODS:
             if (limit := self._limits.get(period)) is not None:
@@ -60,7 +60,9 @@ class SpendingCaps:
                 found.append(Cap(period, limit, spent, told.per_hour, until))
         return found
 
-    async def _tally(self, now: datetime, *, fresh: bool) -> Tally:
+    async def tally(self, now: datetime, *, fresh: bool = True) -> Tally:
+        """All that was spent until `now`, which is about this moment. fresh: as in `now`. Raises
+        GdlError."""
         age = None if self._read_at is None else (now - self._read_at).total_seconds()
         if fresh or age is None or not 0 <= age < _READ_EVERY_S:
             self._entries = await ledger.entries(self._journal)

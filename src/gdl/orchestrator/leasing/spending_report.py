@@ -17,11 +17,8 @@ from gdl.domain.spending import (
     charged_costs,
     period_of,
     spending_rows,
-    tally,
     zone_words,
 )
-from gdl.journal import ledger, volumes
-from gdl.journal.store import Journal
 from gdl.orchestrator.leasing.budget import Budget
 from gdl.settings import Settings
 
@@ -29,27 +26,23 @@ _LOOK_BACK = {"day": timedelta(days=30), "month": timedelta(days=335)}
 
 
 class SpendingReports:
-    """See `api.spending.Spending`. backends: all that are used now; one is simulated or none is."""
+    """See `api.spending.Spending`. backends: all that are used now."""
 
     def __init__(
         self,
         backends: Sequence[Backend],
-        journal: Journal,
         settings: Settings,
         clock: Callable[[], datetime],
         budget: Budget,
     ) -> None:
         self._backends = {backend.name: backend for backend in backends}
-        self._journal = journal
         self._clock = clock
         self._limit_s = settings.timeouts.http
-        self._simulated = any(backend.traits.simulated for backend in backends)
         self._budget = budget
 
     async def report(self, by: Period) -> SpendingReport:
         now = self._clock()
-        entries, kept = await ledger.entries(self._journal), await volumes.known(self._journal)
-        told = tally(entries, kept, now, simulated=self._simulated)
+        told = await self._budget.caps.tally(now)
         first = period_of(now - _LOOK_BACK[by], by)[0]
         spent = [cost for cost in told.costs if cost.until > first]
         charged, silent = await self._charges(spent, first)
@@ -61,7 +54,7 @@ class SpendingReports:
             by,
             zone_words(now),
             tuple(row for row in rows if row.period >= since),
-            tuple(await self._budget.caps.now()),
+            tuple(await self._budget.caps.now(fresh=False)),
             tuple(_name(account) for account in told.accounts if not account.certain),
             dict(await self.balances()),
             silent,
