@@ -3,7 +3,7 @@ end it, and what proves that it ended."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -79,6 +79,16 @@ class LedgerAccount:
         return is_simulated(self.entries[0].backend)
 
     @property
+    def name(self) -> str:
+        """For people."""
+        return self.session_id or f"what {self.entries[0].deployment_id} asked for"
+
+    @property
+    def price(self) -> float:
+        """Dollars an hour, as last told."""
+        return _price(self.entries)
+
+    @property
     def certain(self) -> bool:
         """Whether it is known how it stands: not rented, billing or released."""
         return self.state not in _UNCERTAIN
@@ -121,10 +131,13 @@ def _account(group: list[LedgerEntry], now: datetime) -> LedgerAccount:
     until = told[-1].at if state is LedgerKind.RELEASED else None
     cost: float | None = None
     if since is not None:
-        price = next((one.price for one in reversed(group) if one.price), 0.0)
         hours = max(((until or now) - since).total_seconds(), 0.0) / 3600
         # A repair installs once more: what is there already is not fetched again.
-        cost = round(price * hours + max(one.traffic for one in group), 6)
+        cost = round(_price(group) * hours + max(one.traffic for one in group), 6)
     elif state is LedgerKind.NOT_RENTED:
         cost = 0.0
     return LedgerAccount(tuple(group), session_id, state, since, until, cost)
+
+
+def _price(entries: Sequence[LedgerEntry]) -> float:
+    return next((one.price for one in reversed(entries) if one.price), 0.0)

@@ -136,11 +136,7 @@ def charged_costs(backend: str, charges: Iterable[Charge], now: datetime) -> lis
 
 def per_hour(accounts: Iterable[LedgerAccount]) -> float:
     """Dollars an hour of all that is billing, or may be."""
-    return sum(
-        next((one.price for one in reversed(account.entries) if one.price), 0.0)
-        for account in accounts
-        if account.since is not None and account.until is None
-    )
+    return sum(one.price for one in accounts if one.since is not None and one.until is None)
 
 
 def spending_rows(

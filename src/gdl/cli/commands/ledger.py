@@ -118,8 +118,7 @@ def _as_lines(output: Output, found: list[LedgerEntry], shown: list[LedgerAccoun
     output.line(total)
     for each in shown:
         if not each.certain:
-            what = each.session_id or f"what {each.entries[0].deployment_id} asked for"
-            say(f"in doubt: {plain(what)} may be billing; the entries say what was tried")
+            say(f"in doubt: {plain(each.name)} may be billing; the entries say what was tried")
 
 
 def _total(accounts: list[LedgerAccount], *, simulated: bool) -> float:

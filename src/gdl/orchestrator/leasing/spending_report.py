@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 
 from gdl.backends.base import Backend, ReportsCharges
 from gdl.domain.errors import GdlError
-from gdl.domain.ledger import LedgerAccount
 from gdl.domain.money import Balance
 from gdl.domain.spending import (
     Cost,
@@ -55,7 +54,7 @@ class SpendingReports:
             zone_words(now),
             tuple(row for row in rows if row.period >= since),
             tuple(await self._budget.caps.now(fresh=False)),
-            tuple(_name(account) for account in told.accounts if not account.certain),
+            tuple(account.name for account in told.accounts if not account.certain),
             dict(await self.balances()),
             silent,
         )
@@ -86,7 +85,3 @@ class SpendingReports:
 
     async def balances(self) -> dict[str, Balance]:
         return await self._budget.balances.all()
-
-
-def _name(account: LedgerAccount) -> str:
-    return account.session_id or f"what {account.entries[0].deployment_id} asked for"
