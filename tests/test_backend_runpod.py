@@ -309,15 +309,19 @@ async def test_a_refused_rent_request_has_made_nothing(
     assert detail in caught.value.message and caught.value.message.isprintable()
     if kind is BackendRefused:
         assert isinstance(caught.value, BackendRefused) and caught.value.status == status
+        assert caught.value.own_words
 
 
 async def test_too_many_requests_say_when_to_come_again(runpod: FakeRunpod) -> None:
     offer = await offer_of(runpod)
     headers = {"retry-after": "12"}
-    for said in (problem(429, "rate limit exceeded", **headers), answer(429, text="x", **headers)):
+    own = problem(429, "rate limit exceeded", **headers)
+    for said in (own, answer(429, text="x", **headers)):
         runpod.next("POST", "/v2/pods", said)
         with pytest.raises(BackendRefused) as caught:
             await runpod.backend().rent(request_for(offer))
+        # What another says does not tell that nothing was made.
+        assert caught.value.own_words == (said is own)
         assert caught.value.retry_after == 12 and "12 s" in caught.value.hint
 
 

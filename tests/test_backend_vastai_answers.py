@@ -172,6 +172,29 @@ async def test_every_answer_to_a_rent_request_is_something(
     await vastai.aclose()
 
 
+@pytest.mark.parametrize(
+    ("answer", "own_words"),
+    [
+        (said(401, msg="Invalid user key"), True),
+        (said(400, error="insufficient_credit"), True),
+        (httpx.Response(429, text="API requests too frequent"), True),
+        (httpx.Response(429, text="<html>too many"), False),
+        (httpx.Response(429), False),
+        (httpx.Response(404, text="upstream unavailable"), False),
+        (httpx.Response(400, json={}), False),
+        (httpx.Response(400), False),
+    ],
+)
+async def test_only_the_services_own_words_say_that_nothing_was_made(
+    answer: httpx.Response, own_words: bool, tmp_path: Path
+) -> None:
+    vastai = backend(answering(asks=answer), tmp_path)
+    with pytest.raises(BackendRefused) as caught:
+        await vastai.rent(request(OFFER))
+    assert caught.value.own_words is own_words
+    await vastai.aclose()
+
+
 async def test_a_rented_machine_that_cannot_be_looked_at_is_rented(tmp_path: Path) -> None:
     vastai = backend(answering(instance=said(500, error="x")), tmp_path)
     rented = await vastai.rent(request(OFFER))

@@ -65,9 +65,14 @@ class Answer:
     def ok(self) -> bool:
         return 200 <= self.status < 300
 
+    @property
+    def is_page(self) -> bool:
+        """Whether it is HTML, which no service here speaks: something between has answered."""
+        return "html" in self.content_type or self.body.lstrip()[:1] == b"<"
+
     def mapping(self) -> dict[str, Any]:
         """The JSON object in the body. Raises Unusable, without quoting the body."""
-        if "html" in self.content_type or self.body.lstrip()[:1] == b"<":
+        if self.is_page:
             raise Unusable("an HTML page instead of JSON")
         if not self.body.strip():
             raise Unusable("an empty body instead of JSON")
@@ -82,6 +87,14 @@ class Answer:
         if not isinstance(data, dict):
             raise Unusable(f"a JSON {type(data).__name__} where an object was expected")
         return data
+
+    def flaw(self) -> str:
+        """What the body is instead of a JSON object, in a few words; "" where it is one."""
+        try:
+            self.mapping()
+        except Unusable as what:
+            return str(what)
+        return ""
 
     def mapping_or_none(self) -> dict[str, Any] | None:
         """The JSON object in the body, where there is one."""

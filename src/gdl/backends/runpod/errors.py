@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from gdl.backends.http import Answer, ServiceWords, Unusable
+from gdl.backends.http import Answer, ServiceWords
 from gdl.domain.errors import BackendError, BackendRefused, GdlError, MachineError, OfferGone
 from gdl.domain.secret import Secret
 from gdl.domain.session import RentRequest
@@ -79,12 +79,16 @@ class ErrorReader:
     def refused(self, answer: Answer, doing: str) -> BackendRefused:
         """The plain refusal: what was being done, the status, and RunPod's own words."""
         problem = self.problem(answer)
-        said = problem.said if problem is not None else _shape(answer)
+        said = problem.said if problem is not None else answer.flaw() or "without saying why"
         message = f"RunPod refused to {doing} (HTTP {answer.status}): {said}"
         if problem is not None and answer.status == 402:
             message = f"the RunPod account has not enough credit to {doing} (HTTP 402): {said}"
         return BackendRefused(
-            message, _hint(answer, problem), status=answer.status, retry_after=answer.retry_after
+            message,
+            _hint(answer, problem),
+            status=answer.status,
+            retry_after=answer.retry_after,
+            own_words=problem is not None,
         )
 
     def rent_error(self, answer: Answer, request: RentRequest) -> GdlError:
@@ -109,14 +113,6 @@ class ErrorReader:
                 "take another offer, or a key that may write pods",
             )
         return self.refused(answer, f"rent {offer_id}")
-
-
-def _shape(answer: Answer) -> str:
-    try:
-        answer.mapping()
-    except Unusable as what:
-        return str(what)
-    return "without saying why"
 
 
 def _hint(answer: Answer, problem: Problem | None) -> str:

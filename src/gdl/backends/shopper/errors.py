@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from gdl.backends.http import Answer, ServiceWords, Unusable
+from gdl.backends.http import Answer, ServiceWords
 from gdl.domain.errors import (
     BackendError,
     BackendRefused,
@@ -61,14 +61,7 @@ def unusable(url: str, what: str) -> BackendError:
 def refused(answer: Answer, doing: str) -> BackendRefused:
     """The plain refusal: what was being done, the status, and the service's own words."""
     data = own(answer)
-    if data is not None:
-        said = words(data)
-    else:
-        try:
-            answer.mapping()
-            said = "without saying why"
-        except Unusable as reason:
-            said = str(reason)
+    said = words(data) if data is not None else answer.flaw() or "without saying why"
     return BackendRefused(
         f"cloud-gpu-shopper refused to {doing} (HTTP {answer.status}): {said}",
         _hint(answer, data),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
-from gdl.backends.http import Answer, ServiceWords, Unusable
+from gdl.backends.http import Answer, ServiceWords
 from gdl.domain.errors import BackendError, BackendRefused
 from gdl.domain.text import one_line
 
@@ -38,15 +38,18 @@ def words(answer: Answer) -> str:
     if data is not None:
         said = [data[name] for name in _RELEVANT if isinstance(data.get(name), str) and data[name]]
         return one_line(": ".join(dict.fromkeys(said)), 300)
-    if "html" in answer.content_type or answer.body.lstrip()[:1] == b"<":
+    if answer.is_page:
         return "an HTML page"
     return one_line(answer.body[:1000].decode("utf-8", "replace"), 200)
 
 
 def own(answer: Answer) -> bool:
-    """Whether an error is the service's own, and not that of something between."""
+    """Whether an error is the service's own, and not that of something between. Too many requests
+    it tells in plain text."""
     data = answer.mapping_or_none()
-    return data is not None and any(name in data for name in (*_RELEVANT, "success"))
+    if data is None:
+        return answer.status == 429 and not answer.is_page and bool(answer.body.strip())
+    return any(name in data for name in (*_RELEVANT, "success"))
 
 
 def session_over(answer: Answer) -> bool:
@@ -124,6 +127,7 @@ def refused(answer: Answer, doing: str) -> BackendRefused:
         _hint(answer, said),
         status=answer.status,
         retry_after=answer.retry_after,
+        own_words=own(answer),
     )
 
 
@@ -146,12 +150,3 @@ def _hint(answer: Answer, said: str) -> str:
     if 300 <= answer.status < 400 or not own(answer):
         return "is that the address of Vast.ai? check GDL_VASTAI__URL"
     return "correct the request as Vast.ai says"
-
-
-def what_came(answer: Answer) -> str:
-    """A good answer that cannot be used, in a few words."""
-    try:
-        answer.mapping()
-    except Unusable as what:
-        return str(what)
-    return "JSON that is not its interface's"

@@ -131,7 +131,7 @@ def _without_contract(
     if errors.offer_gone(answer) and (success is False or not answer.ok):
         return OfferGone(offer_id)
     if answer.ok and success is not False:
-        what = errors.what_came(answer)
+        what = answer.flaw() or "JSON that is not its interface's"
         return RentAmbiguous(f"the rent request was answered with {what}", sent_at=sent_at)
     if answer.status >= 500:
         said = errors.words(answer)
