@@ -51,7 +51,8 @@ _IN_DOUBT = "whether a machine was made is not known"
 
 @dataclass(slots=True)
 class _Asked:
-    """One offer being rented: what is asked for, and which ways out were taken already."""
+    """One offer being rented: what is asked for, and which ways out were taken already. before:
+    the ids that the backend listed before anything was asked for."""
 
     offer: Offer
     rental: Rental
@@ -120,7 +121,6 @@ class Renter:
 
         After a BackendError nothing of this request is rented.
         """
-        offer, before = asked.offer, asked.before
         # Whoever looks for a session that nobody claims goes by when it was asked for.
         rental = asked.rental = replace(asked.rental, requested_at=self._clock())
         if self._backend.traits.takes_key:
@@ -130,79 +130,103 @@ class Renter:
         try:
             return await self._ask(deployment, rental, asked.request)
         except RentAmbiguous as error:
-            # One that the answer names was refused or made otherwise: it is not what we want.
-            looked = error.session_id is None and self._ambiguous.labelled.claims(rental)
-            if looked:
-                claimed = await self._claim(deployment, rental, error)
-                if claimed is not None:
-                    return claimed
-            clean = await self._ambiguous.resolve(
-                deployment, rental, offer, before, error, late=not looked
-            )
-            raise MachineError(
-                f"the rent request was not answered ({error.message})",
-                f"{'nothing is left rented' if clean else _IN_DOUBT}; the next offer is tried",
-            ) from None
+            return await self._not_answered(deployment, asked, error)
         except InsufficientDisk as error:
-            # The row it leaves behind would block the next request.
-            await self._ambiguous.resolve(deployment, rental, offer, before, error, late=False)
-            if asked.bigger_disk:
-                raise MachineError(error.message, "the next offer is tried") from None
-            asked.bigger_disk = True
-            asked.request = replace(asked.request, disk_gb=error.recommended_gb)
-            deployment.disk_gb = error.recommended_gb
-            await deployment.note(f"{error.message}: asking again for {error.recommended_gb} GB")
+            await self._with_bigger_disk(deployment, asked, error)
             return None
         except SessionExists as error:
-            await self._ambiguous.forget(deployment, rental, why=error.message)
-            rented = await self._takeover.adopt(deployment, rental, error)
-            if rented is not None:
-                return rented
-            if asked.way_cleared:
-                raise
-            await self._takeover.clear(deployment, rental, error)
-            asked.way_cleared = True
-            return None
+            return await self._from_earlier(deployment, asked, error)
         except (OfferGone, OfferTaken, BackendUnreachable) as error:
             await self._ambiguous.forget(deployment, rental, why=error.message)
             raise
-        except BackendRefused as error:
-            # Even a refusal may be another's than the service's: one look is cheap. Where it broke
-            # down over the request, who knows how far it had come.
-            late = not surely_not(error)
-            if late and (claimed := await self._claim(deployment, rental, error)) is not None:
-                return claimed
-            late = late and not self._ambiguous.labelled.claims(rental)
-            clean = await self._ambiguous.resolve(
-                deployment, rental, offer, before, error, late=late
-            )
-            if not clean:  # the same offer again might be a second machine
-                raise MachineError(f"{error.message}; {_IN_DOUBT}", _NEXT) from None
-            raise
         except MachineError as error:
-            if deployment.rental is None or deployment.rental.session_id is None:
+            if not _known_rented(deployment):
                 broken = not made_nothing(error.message)
-                await self._ambiguous.resolve(
-                    deployment, rental, offer, before, error, late=False, broken=broken
-                )
+                await self._resolve(deployment, asked, error, late=False, broken=broken)
             raise
         except BackendError as error:
-            claimed = await self._claim(deployment, rental, error)
-            if claimed is not None:
-                return claimed
-            late = not self._ambiguous.labelled.claims(rental)
-            if not await self._ambiguous.resolve(
-                deployment, rental, offer, before, error, late=late
-            ):
-                raise MachineError(f"{error.message}; {_IN_DOUBT}", _NEXT) from None
-            raise
+            return await self._failed(deployment, asked, error)
         except GdlError:
             raise  # of our own journal or disk: `deployment.rental` tells what was rented
         except Exception as error:
-            if deployment.rental is None or deployment.rental.session_id is None:
+            if not _known_rented(deployment):
                 why = GdlError(f"internal error: {type(error).__name__}")
-                await self._ambiguous.resolve(deployment, rental, offer, before, why)
+                await self._resolve(deployment, asked, why, late=True)
             raise
+
+    async def _not_answered(
+        self, deployment: Deployment, asked: _Asked, error: RentAmbiguous
+    ) -> RentAnswer:
+        """What the request has made, where that can be used; else raises MachineError."""
+        # One that the answer names was refused or made otherwise: it is not what we want.
+        looked = error.session_id is None and self._ambiguous.labelled.claims(asked.rental)
+        if looked:
+            claimed = await self._claim(deployment, asked.rental, error)
+            if claimed is not None:
+                return claimed
+        clean = await self._resolve(deployment, asked, error, late=not looked)
+        raise MachineError(
+            f"the rent request was not answered ({error.message})",
+            f"{'nothing is left rented' if clean else _IN_DOUBT}; the next offer is tried",
+        ) from None
+
+    async def _failed(
+        self, deployment: Deployment, asked: _Asked, error: BackendError
+    ) -> RentAnswer:
+        """What the request has made all the same, where that can be used; else raises the error,
+        or MachineError where something may be left of it."""
+        # Even a refusal may be another's than the service's: one look is cheap. Where it broke
+        # down over the request, who knows how far it had come.
+        late = not (isinstance(error, BackendRefused) and surely_not(error))
+        if late and (claimed := await self._claim(deployment, asked.rental, error)) is not None:
+            return claimed
+        late = late and not self._ambiguous.labelled.claims(asked.rental)
+        if not await self._resolve(deployment, asked, error, late=late):
+            # The same offer again might be a second machine.
+            raise MachineError(f"{error.message}; {_IN_DOUBT}", _NEXT) from None
+        raise error
+
+    async def _with_bigger_disk(
+        self, deployment: Deployment, asked: _Asked, error: InsufficientDisk
+    ) -> None:
+        """Ask for that from now on. Raises MachineError when that was done before."""
+        # The row it leaves behind would block the next request.
+        await self._resolve(deployment, asked, error, late=False)
+        if asked.bigger_disk:
+            raise MachineError(error.message, "the next offer is tried") from None
+        asked.bigger_disk = True
+        asked.request = replace(asked.request, disk_gb=error.recommended_gb)
+        deployment.disk_gb = error.recommended_gb
+        await deployment.note(f"{error.message}: asking again for {error.recommended_gb} GB")
+
+    async def _from_earlier(
+        self, deployment: Deployment, asked: _Asked, error: SessionExists
+    ) -> RentAnswer | None:
+        """The session that was there already, where it is ours to use; None once it is out of the
+        way. Raises SessionExists when it stays there."""
+        await self._ambiguous.forget(deployment, asked.rental, why=error.message)
+        rented = await self._takeover.adopt(deployment, asked.rental, error)
+        if rented is not None:
+            return rented
+        if asked.way_cleared:
+            raise error
+        await self._takeover.clear(deployment, asked.rental, error)
+        asked.way_cleared = True
+        return None
+
+    async def _resolve(
+        self,
+        deployment: Deployment,
+        asked: _Asked,
+        why: GdlError,
+        *,
+        late: bool,
+        broken: bool | None = None,
+    ) -> bool:
+        """See `AmbiguousRents.resolve`."""
+        return await self._ambiguous.resolve(
+            deployment, asked.rental, asked.offer, asked.before, why, late=late, broken=broken
+        )
 
     async def _ask(
         self, deployment: Deployment, rental: Rental, request: RentRequest
@@ -304,6 +328,11 @@ def refuse_dearer(session: Session, offered: float) -> None:
             f"the machine costs {hourly(price)}, its offer said {hourly(offered)}",
             "that was not agreed to, and it is released",
         )
+
+
+def _known_rented(deployment: Deployment) -> bool:
+    """Whether it is known by now what was rented."""
+    return deployment.rental is not None and deployment.rental.session_id is not None
 
 
 def _given_up(error: BackendError, offer: Offer) -> GdlError:
