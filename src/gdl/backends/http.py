@@ -9,20 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import json
-import math
 import ssl
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 import httpx
 
+from gdl.backends.answer import Answer, parse_retry_after
 from gdl.backends.service_clock import ServiceClock
-from gdl.domain.errors import BackendError, BackendUnreachable
+from gdl.domain.errors import BackendError, BackendUnreachable, RentAmbiguous
 from gdl.domain.secret import Secret
 from gdl.domain.text import one_line
 
@@ -37,10 +34,6 @@ _MAX_CONNECT_S = 10.0
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 
 
-class Unusable(Exception):
-    """An answer came that is not what the interface promises; the text says what it was."""
-
-
 class NoAnswer(Exception):
     """The request may have been acted upon, and no whole answer came back."""
 
@@ -48,60 +41,6 @@ class NoAnswer(Exception):
         super().__init__(what)
         self.what = what
         self.timed_out = timed_out
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A whole HTTP answer. retry_after: seconds, 0-3600. headers: by their names in lower case. The
-    body may hold a private key and is therefore never shown."""
-
-    status: int
-    content_type: str
-    retry_after: float | None
-    body: bytes = field(repr=False)
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-
-    @property
-    def ok(self) -> bool:
-        return 200 <= self.status < 300
-
-    @property
-    def is_page(self) -> bool:
-        """Whether it is HTML, which no service here speaks: something between has answered."""
-        return "html" in self.content_type or self.body.lstrip()[:1] == b"<"
-
-    def mapping(self) -> dict[str, Any]:
-        """The JSON object in the body. Raises Unusable, without quoting the body."""
-        if self.is_page:
-            raise Unusable("an HTML page instead of JSON")
-        if not self.body.strip():
-            raise Unusable("an empty body instead of JSON")
-        try:
-            data = json.loads(self.body)
-        except (UnicodeDecodeError, RecursionError):
-            raise Unusable("something that is not JSON") from None
-        except ValueError:
-            looks = self.body.lstrip()[:1] in (b"{", b"[")
-            kind = "JSON that is cut off or broken" if looks else "text that is not JSON"
-            raise Unusable(f"{kind} ({len(self.body)} bytes)") from None
-        if not isinstance(data, dict):
-            raise Unusable(f"a JSON {type(data).__name__} where an object was expected")
-        return data
-
-    def flaw(self) -> str:
-        """What the body is instead of a JSON object, in a few words; "" where it is one."""
-        try:
-            self.mapping()
-        except Unusable as what:
-            return str(what)
-        return ""
-
-    def mapping_or_none(self) -> dict[str, Any] | None:
-        """The JSON object in the body, where there is one."""
-        try:
-            return self.mapping()
-        except Unusable:
-            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +95,9 @@ class ServiceHttp:
         params: Mapping[str, str] | None = None,
         body: Mapping[str, object] | None = None,
         retry: bool = True,
-        final: Callable[[Answer], bool] | None = None,
     ) -> Answer:
         """A request that changes nothing: tried again while the trouble looks transient.
 
-        final: whether an answer is one that another try would not better.
         Raises BackendUnreachable, or BackendError when the connection is cut each time.
         """
         waits = (self._pauses or _PAUSES) if retry else ()
@@ -175,7 +112,7 @@ class ServiceHttp:
                     ) from None
                 wait = pause
             else:
-                if answer.status not in _TRANSIENT or not left or (final and final(answer)):
+                if answer.status not in _TRANSIENT or not left or self._final(answer):
                     return answer
                 wait = max(pause, answer.retry_after or 0.0)
                 if wait > _LONGEST_WAIT:
@@ -192,10 +129,66 @@ class ServiceHttp:
         body: Mapping[str, object] | None = None,
         timeout: float | None = None,
     ) -> Answer:
-        """One request, once. `timeout`: seconds for all of it (default: the read time-out).
+        """One request, once; again alone where nothing came of it but that another key is needed.
+        `timeout`: seconds for all of it (default: the read time-out).
 
         Raises BackendUnreachable when it was certainly not sent, NoAnswer when it may have been.
         """
+        while True:
+            answer = await self._send(method, path, params, body, timeout)
+            if not self._another_key(answer):
+                return answer
+
+    async def change(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: Mapping[str, object] | None = None,
+        timeout: float | None = None,
+    ) -> Answer:
+        """A request that changes something and may be repeated. No answer is a BackendError."""
+        try:
+            return await self.send(method, path, params=params, body=body, timeout=timeout)
+        except NoAnswer as missing:
+            raise BackendError(
+                f"no usable answer from {self.shown_url}: {missing.what}",
+                "whether it was done is not known: look, then ask again",
+            ) from None
+
+    async def rent(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, object],
+        *,
+        timeout: float,
+        sent_at: datetime,
+    ) -> Answer:
+        """A request for a machine, never repeated. No answer is a RentAmbiguous."""
+        try:
+            return await self.send(method, path, body=body, timeout=timeout)
+        except NoAnswer as missing:
+            what = f"no answer to the rent request: {missing.what}"
+            raise RentAmbiguous(what, sent_at=sent_at) from None
+
+    def _final(self, answer: Answer) -> bool:
+        """Whether an answer to a read is one that another try would not better."""
+        return False
+
+    def _another_key(self, answer: Answer) -> bool:
+        """Whether the answer turns down the key alone, and another has taken its place."""
+        return False
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str] | None,
+        body: Mapping[str, object] | None,
+        timeout: float | None,
+    ) -> Answer:
         seconds = self._read_timeout if timeout is None else timeout
         connect = min(seconds, _MAX_CONNECT_S)
         request = self._client.build_request(
@@ -243,26 +236,6 @@ class ServiceHttp:
     def unreachable(self, timed_out: bool) -> BackendUnreachable:
         why = " (no connection in time)" if timed_out else ""
         return BackendUnreachable(f"nothing answers at {self.shown_url}{why}", self._words.away)
-
-
-def parse_retry_after(value: str | None, now: datetime) -> float | None:
-    """Seconds (0-3600) of a Retry-After header: a number or an HTTP date, which counts from `now`
-    by the service's clock; None when unreadable."""
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            then = parsedate_to_datetime(value)
-        except (ValueError, TypeError, OverflowError):
-            return None
-        if then.tzinfo is None:
-            then = then.replace(tzinfo=UTC)
-        seconds = (then - now).total_seconds()
-    if math.isnan(seconds):
-        return None
-    return min(max(seconds, 0.0), 3600.0)
 
 
 def _parse(url: str, words: ServiceWords) -> httpx.URL:

@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 import httpx
 
 from gdl.backends.accounts import Account, Accounts, fingerprint
+from gdl.backends.answer import Unusable
 from gdl.backends.base import SelfRelease
-from gdl.backends.http import NoAnswer, ServiceHttp, Unusable
+from gdl.backends.http import ServiceHttp
 from gdl.backends.runpod import catalogue, pod_request
 from gdl.backends.runpod.catalogue import CLOUDS, COUNTS, Kind, Listing
 from gdl.backends.runpod.charges import charges_of, report
@@ -125,14 +126,9 @@ class RunpodBackend:
         body = pod_request.body(request, kind, place, self._pods_url)
         await self._accounts.note(self._account, label=request.label)
         sent_at = self._now()
-        try:
-            answer = await self._http.send(
-                "POST", f"{API}/pods", body=body, timeout=self._timeouts.rent
-            )
-        except NoAnswer as missing:
-            raise RentAmbiguous(
-                f"no answer to the rent request: {missing.what}", sent_at=sent_at
-            ) from None
+        answer = await self._http.rent(
+            "POST", f"{API}/pods", body, timeout=self._timeouts.rent, sent_at=sent_at
+        )
         if answer.ok:
             try:
                 pod = PodWire.model_validate(answer.mapping())
@@ -191,7 +187,9 @@ class RunpodBackend:
     async def release(self, session_id: str) -> None:
         if not is_session_id(session_id):
             return
-        answer = await self._api.change("DELETE", f"/pods/{session_id}", self._timeouts.rent)
+        answer = await self._http.change(
+            "DELETE", f"{API}/pods/{session_id}", timeout=self._timeouts.rent
+        )
         if self._errors.gone(answer):
             await self._accounts.check(session_id, "", self._own_account)
         elif not answer.ok:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from gdl.backends.http import Answer, ServiceWords
+from gdl.backends.answer import Answer
+from gdl.backends.http import ServiceWords
 from gdl.domain.errors import BackendError, BackendRefused, GdlError, MachineError, OfferGone
 from gdl.domain.secret import Secret
 from gdl.domain.session import RentRequest

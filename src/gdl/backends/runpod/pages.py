@@ -7,11 +7,10 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from gdl.backends.http import Answer, NoAnswer, ServiceHttp, Unusable
+from gdl.backends.answer import Answer, Unusable, misfit
+from gdl.backends.http import ServiceHttp
 from gdl.backends.runpod.errors import ErrorReader
 from gdl.backends.runpod.wire import PaginationWire
-from gdl.domain.errors import BackendError
-from gdl.domain.text import one_line
 
 API = "/v2"
 _PAGE = 100
@@ -52,22 +51,6 @@ class RunpodApi:
             params = {"limit": str(_PAGE), "cursor": page.nextCursor}
         raise self.errors.wrong_shape("the end of a list")
 
-    async def change(
-        self,
-        method: str,
-        path: str,
-        timeout: float,
-        body: Mapping[str, object] | None = None,
-    ) -> Answer:
-        """A request that changes something and may be repeated. No answer is an error."""
-        try:
-            return await self.http.send(method, API + path, body=body, timeout=timeout)
-        except NoAnswer as missing:
-            raise BackendError(
-                f"no usable answer from {self.http.shown_url}: {missing.what}",
-                "whether it was done is not known: look, then ask again",
-            ) from None
-
     def data(self, answer: Answer, doing: str) -> dict[str, Any]:
         """The object of a good answer. Raises BackendRefused, BackendError."""
         if not answer.ok:
@@ -81,9 +64,7 @@ class RunpodApi:
         try:
             return model.model_validate(data)
         except ValidationError as error:
-            where = ".".join(str(part) for part in error.errors(include_input=False)[0]["loc"])
-            what = model.__name__.removesuffix("Wire").lower()
-            raise self.errors.wrong_shape(f"{what} {one_line(where, 40)}".strip()) from None
+            raise self.errors.wrong_shape(misfit(model, error)) from None
 
 
 async def gpus(api: RunpodApi, cloud: str, count: int) -> list[Any]:

@@ -84,7 +84,9 @@ class NetworkVolumes:
         """No error when there is none."""
         if not is_session_id(volume_id):
             return
-        answer = await self._api.change("DELETE", f"{_PATH}/{volume_id}", self._timeout)
+        answer = await self._api.http.change(
+            "DELETE", f"{API}{_PATH}/{volume_id}", timeout=self._timeout
+        )
         if not answer.ok and not self._api.errors.gone(answer):
             raise self._api.errors.refused(answer, f"delete volume {volume_id}")
 

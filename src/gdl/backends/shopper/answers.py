@@ -9,11 +9,10 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from gdl.backends.http import Answer, Unusable
+from gdl.backends.answer import Answer, Unusable, misfit
 from gdl.backends.shopper import errors, wire
 from gdl.domain.errors import BackendError, RentAmbiguous
 from gdl.domain.session import RentAnswer, Session
-from gdl.domain.text import one_line
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -53,9 +52,7 @@ class AnswerReader:
         try:
             return model.model_validate(data)
         except ValidationError as error:
-            where = ".".join(str(p) for p in error.errors(include_input=False)[0]["loc"])
-            what = model.__name__.removesuffix("Wire").lower()
-            raise self.wrong_shape(f"{what} {one_line(where, 40)}".strip()) from None
+            raise self.wrong_shape(misfit(model, error)) from None
 
     def wrong_shape(self, what: str) -> BackendError:
         return errors.unusable(

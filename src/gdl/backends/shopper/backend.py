@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from gdl.backends.http import Answer, NoAnswer, ServiceHttp
+from gdl.backends.http import ServiceHttp
 from gdl.backends.scalars import is_session_id, read_time
 from gdl.backends.service_clock import ServiceClock
 from gdl.backends.shopper import benchmark_upload, errors, wire
@@ -19,7 +19,6 @@ from gdl.domain import clock
 from gdl.domain.backend import BackendTraits
 from gdl.domain.benchmark import Publication
 from gdl.domain.errors import (
-    BackendError,
     GdlError,
     RentAmbiguous,
     SessionGone,
@@ -99,17 +98,13 @@ class ShopperBackend:
     async def rent(self, request: RentRequest) -> RentAnswer:
         """Rent. The private key in the answer exists nowhere else."""
         sent_at = self._now()
-        try:
-            answer = await self._http.send(
-                "POST",
-                f"{_API}/sessions",
-                body=self._rent_body(request),
-                timeout=self._timeouts.rent,
-            )
-        except NoAnswer as missing:
-            raise RentAmbiguous(
-                f"no answer to the rent request: {missing.what}", sent_at=sent_at
-            ) from None
+        answer = await self._http.rent(
+            "POST",
+            f"{_API}/sessions",
+            self._rent_body(request),
+            timeout=self._timeouts.rent,
+            sent_at=sent_at,
+        )
         if answer.ok:
             rented = rent_answer(answer, sent_at)
             return replace(rented, session=self._clock.corrected(rented.session))
@@ -156,17 +151,17 @@ class ShopperBackend:
         """Destroy. Raises BackendRefused while the service cannot confirm it: ask again then."""
         if not is_session_id(session_id):
             return
-        answer = await self._change("DELETE", f"/sessions/{session_id}", self._timeouts.rent)
+        answer = await self._http.change(
+            "DELETE", f"{_API}/sessions/{session_id}", timeout=self._timeouts.rent
+        )
         if answer.ok:
             self._answers.data(answer, "destroy a session")
         elif not isinstance(errors.no_session(answer, session_id), SessionGone):
             raise errors.refused(answer, f"destroy session {session_id}")
 
     async def extend(self, session_id: str, hours: int) -> datetime | None:
-        path = f"/sessions/{_session_segment(session_id)}/extend"
-        answer = await self._change(
-            "POST", path, self._timeouts.http, body={"additional_hours": hours}
-        )
+        path = f"{_API}/sessions/{_session_segment(session_id)}/extend"
+        answer = await self._http.change("POST", path, body={"additional_hours": hours})
         if not answer.ok:
             raise errors.no_session(answer, session_id)
         data = self._answers.data(answer, "extend a session")
@@ -188,8 +183,8 @@ class ShopperBackend:
         return self._answers.model(wire.CostWire, data).to_domain()
 
     async def publish(self, one: Publication) -> str:
-        answer = await self._change(
-            "POST", "/benchmarks", self._timeouts.http, body=benchmark_upload.body(one)
+        answer = await self._http.change(
+            "POST", f"{_API}/benchmarks", body=benchmark_upload.body(one)
         )
         data = self._answers.data(answer, "take a benchmark").get("benchmark")
         return self._answers.model(wire.BenchmarkWire, data).id
@@ -255,18 +250,6 @@ class ShopperBackend:
         if not answer.ok:
             raise errors.no_session(answer, session_id)
         return self._answers.data(answer, "show a session")
-
-    async def _change(
-        self, method: str, path: str, timeout: float, body: Mapping[str, object] | None = None
-    ) -> Answer:
-        """A request that changes something and may be repeated. No answer is an error."""
-        try:
-            return await self._http.send(method, _API + path, body=body, timeout=timeout)
-        except NoAnswer as missing:
-            raise BackendError(
-                f"no usable answer from {self._http.shown_url}: {missing.what}",
-                "whether it was done is not known: ask for the session, then again",
-            ) from None
 
 
 def _session_segment(session_id: str) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from gdl.backends.http import Answer, ServiceWords
+from gdl.backends.answer import Answer
+from gdl.backends.http import ServiceWords
 from gdl.domain.errors import (
     BackendError,
     BackendRefused,

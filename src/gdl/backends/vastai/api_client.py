@@ -7,7 +7,8 @@ from typing import Any
 
 import httpx
 
-from gdl.backends.http import Answer, NoAnswer, ServiceHttp, Unusable
+from gdl.backends.answer import Answer, Unusable
+from gdl.backends.http import ServiceHttp
 from gdl.backends.service_clock import ServiceClock
 from gdl.backends.vastai import errors
 from gdl.backends.vastai.keys import FoundKey
@@ -19,7 +20,7 @@ PAUSES = (0.5, 1.0, 2.0)
 is not told."""
 
 
-class VastHttp:
+class VastHttp(ServiceHttp):
     """keys: those to be used, best first, see `find_keys`."""
 
     def __init__(
@@ -33,8 +34,7 @@ class VastHttp:
         pauses: Sequence[float] = PAUSES,
     ) -> None:
         self._keys = list(keys)
-        self.clock = clock
-        self._http = ServiceHttp(
+        super().__init__(
             url,
             read_timeout,
             transport,
@@ -43,72 +43,18 @@ class VastHttp:
             key=self._keys[0].secret,
             pauses=pauses,
         )
-        self.shown_url = self._http.shown_url
 
     @property
-    def key(self) -> FoundKey:
+    def found_key(self) -> FoundKey:
         """The one in use."""
         return self._keys[0]
 
-    async def aclose(self) -> None:
-        await self._http.aclose()
-
-    async def get(
+    async def get_data(
         self, path: str, doing: str, params: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
         """The object of a good answer to a read. Raises BackendUnreachable, BackendRefused,
         BackendError."""
-        return self.data(await self.read("GET", path, params=params), doing)
-
-    async def read(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: Mapping[str, str] | None = None,
-        body: Mapping[str, object] | None = None,
-    ) -> Answer:
-        """Any answer to a read, tried again while the trouble looks transient."""
-        while True:
-            answer = await self._http.read(
-                method, path, params=params, body=body, final=errors.quota_gone
-            )
-            if not self._next_key(answer):
-                return answer
-
-    async def send(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: Mapping[str, str] | None = None,
-        body: Mapping[str, object] | None = None,
-        timeout: float | None = None,
-    ) -> Answer:
-        """One request, once; again alone where the key of a session that is over was refused.
-        Raises as `ServiceHttp.send`."""
-        while True:
-            answer = await self._http.send(method, path, params=params, body=body, timeout=timeout)
-            if not self._next_key(answer):
-                return answer
-
-    async def change(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: Mapping[str, str] | None = None,
-        body: Mapping[str, object] | None = None,
-        timeout: float | None = None,
-    ) -> Answer:
-        """A request that changes something and may be repeated. No answer is a BackendError."""
-        try:
-            return await self.send(method, path, params=params, body=body, timeout=timeout)
-        except NoAnswer as missing:
-            raise BackendError(
-                f"no usable answer from {self.shown_url}: {missing.what}",
-                "whether it was done is not known: look, then ask again",
-            ) from None
+        return self.data(await self.get(path, params), doing)
 
     def data(self, answer: Answer, doing: str) -> dict[str, Any]:
         """The object of a good answer. Raises BackendRefused, also for a good status whose object
@@ -128,11 +74,13 @@ class VastHttp:
             self.shown_url, f"JSON that is not its interface's ({what} missing or wrong)"
         )
 
-    def _next_key(self, answer: Answer) -> bool:
-        """Whether the request is to be sent again with another key: that of a two-factor session
-        was refused, so that nothing came of it."""
-        if len(self._keys) < 2 or not self.key.passing or not errors.session_over(answer):
+    def _final(self, answer: Answer) -> bool:
+        return errors.quota_gone(answer)
+
+    def _another_key(self, answer: Answer) -> bool:
+        """The key of a two-factor session ends; the account's own comes after it."""
+        if len(self._keys) < 2 or not self.found_key.passing or not errors.session_over(answer):
             return False
         self._keys.pop(0)
-        self._http.key = self.key.secret
+        self.key = self.found_key.secret
         return True

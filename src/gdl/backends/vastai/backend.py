@@ -10,7 +10,6 @@ import httpx
 
 from gdl.backends.accounts import Account, Accounts
 from gdl.backends.base import SelfRelease
-from gdl.backends.http import NoAnswer
 from gdl.backends.service_clock import ServiceClock
 from gdl.backends.vastai import api_client, errors, renting
 from gdl.backends.vastai.api_client import V0, VastHttp
@@ -32,7 +31,6 @@ from gdl.domain.errors import (
     GdlError,
     MachineError,
     OfferGone,
-    RentAmbiguous,
     SessionGone,
     UsageError,
 )
@@ -115,17 +113,13 @@ class VastaiBackend:
         ask = request.offer.id.removesuffix(BID_SUFFIX)
         if not ask.isdigit():
             raise OfferGone(request.offer.id)
-        try:
-            answer = await self._http.send(
-                "PUT",
-                f"{V0}/asks/{ask}/",
-                body=renting.body(request),
-                timeout=self._timeouts.rent,
-            )
-        except NoAnswer as missing:
-            raise RentAmbiguous(
-                f"no answer to the rent request: {missing.what}", sent_at=sent_at
-            ) from None
+        answer = await self._http.rent(
+            "PUT",
+            f"{V0}/asks/{ask}/",
+            renting.body(request),
+            timeout=self._timeouts.rent,
+            sent_at=sent_at,
+        )
         try:
             made = renting.contract_of(answer, request.offer.id, sent_at)
         except OfferGone:
@@ -251,7 +245,7 @@ class VastaiBackend:
 
     async def _own_account(self) -> Account:
         """Of the key in use. Its number is asked for once; a key may not be allowed to."""
-        key = self._http.key.fingerprint
+        key = self._http.found_key.fingerprint
         if self._account is not None and self._account.key == key:
             return self._account
         try:

@@ -63,7 +63,7 @@ class Billing:
         self._now = now
 
     async def account(self) -> wire.AccountWire:
-        data = await self._http.get(f"{V0}/users/current/", "tell of the account")
+        data = await self._http.get_data(f"{V0}/users/current/", "tell of the account")
         try:
             return wire.AccountWire.model_validate(data)
         except ValidationError:
@@ -89,7 +89,7 @@ class Billing:
         found: list[Charge] = []
         seen: set[str] = set()
         for _ in range(_MOST_PAGES):
-            data = await self._http.get(f"{V0}/charges/", "list the charges", params)
+            data = await self._http.get_data(f"{V0}/charges/", "list the charges", params)
             rows = data.get("results")
             if not isinstance(rows, list):
                 raise self._http.wrong_shape("a list of charges")
@@ -139,7 +139,7 @@ class Billing:
 
     async def price_rises(self, instances: Sequence[wire.InstanceWire]) -> list[PriceRise]:
         """Of these machines alone, those that their hosts want more for."""
-        data = await self._http.get(
+        data = await self._http.get_data(
             f"{V0}/instances/pending-price-increases/", "list the price rises"
         )
         rows = data.get("pending_price_increases")

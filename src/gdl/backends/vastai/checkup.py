@@ -21,9 +21,9 @@ async def findings(
     try:
         account = await billing.account()
     except GdlError as error:
-        return [Finding("vastai", "fail", f"{error.message} ({http.key.source})", error.hint)]
+        return [Finding("vastai", "fail", f"{error.message} ({http.found_key.source})", error.hint)]
     who = "an account" if account.id is None else f"account {account.id}"
-    detail = f"{http.shown_url} knows {who} by the key from {http.key.source}"
+    detail = f"{http.shown_url} knows {who} by the key from {http.found_key.source}"
     found = [Finding("vastai", "ok", one_line(detail))]
     if clock.words:
         what = f"this computer's clock is {clock.words}"

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
-from gdl.backends.http import Answer, ServiceWords
+from gdl.backends.answer import Answer
+from gdl.backends.http import ServiceWords
 from gdl.domain.errors import BackendError, BackendRefused
 from gdl.domain.text import one_line
 

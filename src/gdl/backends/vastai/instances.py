@@ -56,7 +56,7 @@ class Instances:
         }
         seen: set[str] = set()
         for _ in range(_MOST_PAGES):
-            data = await self._http.get(f"{V1}/instances/", "list the instances", params)
+            data = await self._http.get_data(f"{V1}/instances/", "list the instances", params)
             rows = data.get("instances")
             if not isinstance(rows, list):
                 raise self._http.wrong_shape("a list of instances")

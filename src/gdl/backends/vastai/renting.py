@@ -7,7 +7,7 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
-from gdl.backends.http import Answer, Unusable
+from gdl.backends.answer import Answer, Unusable
 from gdl.backends.vastai import errors, wire
 from gdl.backends.vastai.search import LISTED_DISK_GB
 from gdl.domain.errors import GdlError, MachineError, OfferGone, RentAmbiguous, UsageError

@@ -212,7 +212,9 @@ class OfferSearch:
         To ask for the names counts as no search."""
         if not self._names:
             try:
-                data = await self._http.get(f"{V0}/gpu_names/unique/", "list the names of GPUs")
+                data = await self._http.get_data(
+                    f"{V0}/gpu_names/unique/", "list the names of GPUs"
+                )
             except BackendError:
                 data = {}
             names = data.get("gpu_names")

@@ -58,7 +58,7 @@ class EndKeys:
     async def _revoke_named(self, name: str) -> None:
         """Those of that name, as far as that can be done."""
         try:
-            data = await self._http.get(_KEYS, "list the keys")
+            data = await self._http.get_data(_KEYS, "list the keys")
             rows = data.get("apikeys")
             for row in rows if isinstance(rows, list) else ():
                 if isinstance(row, dict) and name in (row.get("name"), row.get("key_name")):

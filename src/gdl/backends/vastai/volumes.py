@@ -25,7 +25,7 @@ class Volumes:
 
     async def all(self) -> list[Volume]:
         params = {"owner": "me", "type": "local_volume"}
-        data = await self._http.get(_PATH, "list the volumes", params)
+        data = await self._http.get_data(_PATH, "list the volumes", params)
         rows = data.get("volumes")
         if not isinstance(rows, list):
             raise self._http.wrong_shape("a list of volumes")
