@@ -4,7 +4,7 @@ an end, ends without a proof. Nothing is destroyed here whose end nobody has ask
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -59,45 +59,44 @@ class Orphans:
             return []
         await settle_guarded(self._releaser, await self._mine())
         by_label = isinstance(self._backend, FindsByLabel)
+        proves = isinstance(self._backend, ProvesAbsence)
         if listed is None and by_label and await self._mine():
             listed = await self._backend.sessions()
         if listed is not None and by_label:
             await self._made_late(listed)
-        if listed is not None and isinstance(self._backend, ProvesAbsence):
+        if listed is not None and proves:
             await self._listed_again(listed)
         left = await self._left_open()
         unanswered = [r for r in left if r.session_id is None]
         # Where absence can be proven, an end that nobody here has asked for is found out, too.
-        proves = isinstance(self._backend, ProvesAbsence)
         unproven = [r for r in left if r.session_id is not None and (r.release_requests or proves)]
         if listed is None and (unanswered or (unproven and not proves)):
             listed = await self._backend.sessions()
-        sessions = listed or ()
-        if unproven:
-            by_id = {s.id: s for s in sessions}
-            proven = [await self._proven(rental, by_id) for rental in unproven]
-            left = await self._left_open() if any(proven) else left
-        if unanswered and isinstance(self._backend, FindsByLabel):
+        by_id = {s.id: s for s in listed or ()}
+        proven = [await self._proven(rental, by_id) for rental in unproven]
+        await self._settle_all(unanswered, by_id.values())
+        return await self._left_open() if unanswered or any(proven) else left
+
+    async def _settle_all(self, unanswered: Sequence[Rental], listed: Iterable[Session]) -> None:
+        """What became of requests without an answer."""
+        if isinstance(self._backend, FindsByLabel):
             for rental in unanswered:
                 made = await self._backend.labelled(rental.label) if rental.label else ()
                 await self._settle(rental, list(made))
-            left = await self._left_open()
-        elif unanswered:
-            rentals = await self._mine()
-            taken = {r.session_id for r in rentals if r.session_id}
-            dead = {r.intent_id for r in unanswered}
-            # A live request waits for its answer: what is new may be its own.
-            in_flight = {
-                r.provider
-                for r in rentals
-                if r.billing is Billing.REQUESTED and not r.session_id and r.intent_id not in dead
-            }
-            for rental in unanswered:
-                if not any(alike(rental.provider, other) for other in in_flight):
-                    found = await self._settle(rental, [s for s in sessions if s.id not in taken])
-                    taken |= {found} if found else set()
-            left = await self._left_open()
-        return left
+            return
+        rentals = await self._mine() if unanswered else []
+        taken = {r.session_id for r in rentals if r.session_id}
+        dead = {r.intent_id for r in unanswered}
+        # A live request waits for its answer: what is new may be its own.
+        in_flight = {
+            r.provider
+            for r in rentals
+            if r.billing is Billing.REQUESTED and not r.session_id and r.intent_id not in dead
+        }
+        for rental in unanswered:
+            if not any(alike(rental.provider, other) for other in in_flight):
+                found = await self._settle(rental, [s for s in listed if s.id not in taken])
+                taken |= {found} if found else set()
 
     async def ask_again(self) -> None:
         """Ask once more for the ends that dead processes asked for and that are not proven."""
