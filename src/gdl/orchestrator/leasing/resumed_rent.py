@@ -96,11 +96,8 @@ class ResumedRents:
         )
         key = key_path(self._settings.keys_dir, rental)
         if not await asyncio.to_thread(key.is_file):
-            why = GdlError("the answer to the rent request did not arrive before the end")
-            clean = await self._ambiguous.resolve(deployment, rental, offer, before, why)
-            if not clean or deployment.state.billing is Billing.RELEASED:
-                what = "it was released" if clean else "it may still be billing"
-                raise MachineError(f"the key of what was rented never came here: {what}", _NEXT)
+            useless = "the key of what was rented never came here"
+            await self._end_it(deployment, rental, offer, before, useless, late=True)
             return None
         session = await self._ambiguous.made_by(deployment, rental, offer, before)
         if session is None:
@@ -113,20 +110,34 @@ class ResumedRents:
         self, deployment: Deployment, rental: Rental, offer: Offer
     ) -> Rental | None:
         """As `_answered`, where the label tells which machine it is."""
-        keys = self._settings.keys_dir
-        if await asyncio.to_thread(key_path(keys, rental).is_file):
+        if await asyncio.to_thread(key_path(self._settings.keys_dir, rental).is_file):
             session = await self._ambiguous.labelled.claim(
                 deployment, rental, "its answer did not arrive before the end"
             )
             if session is not None:
                 return await self._made(deployment, rental, session, "found by its label")
+        useless = "what was rented cannot be entered"
+        await self._end_it(deployment, rental, offer, set(), useless, late=False)
+        return None
+
+    async def _end_it(
+        self,
+        deployment: Deployment,
+        rental: Rental,
+        offer: Offer,
+        before: set[str],
+        useless: str,
+        *,
+        late: bool,
+    ) -> None:
+        """See `AmbiguousRents.resolve`. Raises MachineError unless the request had made nothing.
+        useless: why what it made is of no use."""
         why = GdlError("the answer to the rent request did not arrive before the end")
-        clean = await self._ambiguous.resolve(deployment, rental, offer, set(), why, late=False)
+        clean = await self._ambiguous.resolve(deployment, rental, offer, before, why, late=late)
         if not clean or deployment.state.billing is Billing.RELEASED:
             what = "it was released" if clean else "it may still be billing"
-            raise MachineError(f"what was rented cannot be entered: {what}", _NEXT)
-        await forget_key(keys, rental)
-        return None
+            raise MachineError(f"{useless}: {what}", _NEXT)
+        await forget_key(self._settings.keys_dir, rental)
 
     async def _made(
         self, deployment: Deployment, rental: Rental, session: Session, seen: str
