@@ -10,14 +10,13 @@ from gdl.backends.base import Backend, TellsBalance
 from gdl.domain.errors import BackendError
 from gdl.domain.money import Balance, dollars
 from gdl.domain.offers import Exclusion, Offer
+from gdl.orchestrator.leasing.spending import LEAST_MINUTES
 from gdl.presentation.durations import since
 from gdl.presentation.money import hourly
 from gdl.settings import Settings
 
 HOLDS_S = 60.0
 """For so long an answer is not asked for again."""
-LEAST_MINUTES = 10
-"""What a balance must pay at least, for an offer to be rented."""
 TOO_LOW = "balance too low"
 """The cause of exclusions for that."""
 _LONGEST_S = 10.0

@@ -48,8 +48,7 @@ class Guards:
         attempt = state.attempt
         if not self.ends or attempt is None or attempt.rented_at is None:
             return None
-        before = await journaled.of_rental(self._journal, rental.intent_id)
-        known = before or Guard(self.ends, attempt.rented_at)
+        known = await self.of(rental) or Guard(self.ends, attempt.rented_at)
         now = self._clock()
         others = sum(each.cost(now) for each in state.attempts[:-1])
         guard = replace(

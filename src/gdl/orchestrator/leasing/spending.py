@@ -25,7 +25,8 @@ from gdl.orchestrator.leasing.spending_caps import SpendingCaps, cap_hint, cap_w
 from gdl.presentation.money import hourly
 
 LEAST_MINUTES = 10
-"""What a machine is rented for at least: less than that comes to nothing."""
+"""What a machine is rented for at least: less than that comes to nothing. Limits and balances must
+pay for it."""
 _LOOK_S = 1.0
 """Between two looks at what is spent."""
 ANNOUNCED_SHARE = 0.8
