@@ -204,6 +204,15 @@ async def test_the_header_names_all_backends_and_which_is_away() -> None:
         await until(pilot, lambda: "vastai away, runpod" in screen_text(app))
 
 
+async def test_a_header_that_is_too_long_is_cut_with_a_sign() -> None:
+    made = ScriptedOrchestrator()
+    made.backend_name = "sandbox-vastai,sandbox-runpod"
+    app, _ = make_app(made)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await loaded(pilot)
+        assert "sandbox-vastai, sandbox-…" in screen_text(app)
+
+
 async def test_a_remembered_exclusion_is_cleared_on_its_row() -> None:
     orchestrator = ScriptedOrchestrator()
     orchestrator.left_out = [Exclusion("machine", "m-vast-101", "failed: no driver", START)]
