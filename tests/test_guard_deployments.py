@@ -80,6 +80,7 @@ async def test_a_kept_machine_that_nobody_sees_ends_itself_and_the_end_is_told(
             assert [n for n in notes(events) if n.startswith("the guard on the machine: ends")]
             (row,) = await orchestrator.sessions.rows()
             assert row.guard == "ends after 0.001 h with nobody connected"
+            assert not row.extends, "no hours are reserved there"
         # This computer is closed; the account's key was never on the machine.
         await wait_until(lambda: not runpod.rented(), "the machine has ended itself")
         async with open_orchestrator(settings) as orchestrator:

@@ -73,7 +73,7 @@ async def test_a_session_without_its_key_is_listed_and_said_to_be_without(
     session_id = await shopper.rent_elsewhere("vastai-101")
     async with quick_orchestrator(tmp_path, shopper.url) as orchestrator:
         (row,) = await orchestrator.sessions.rows()
-        assert row.session.id == session_id and not row.ours
+        assert row.session.id == session_id and not row.ours and row.extends
         with pytest.raises(UsageError) as caught:
             await orchestrator.deployments.attach(session_id[:8])
         assert "its key is not on this computer" in caught.value.message

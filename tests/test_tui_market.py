@@ -390,6 +390,19 @@ async def test_extends_after_naming_the_price() -> None:
         await until(pilot, lambda: "ends in 1:30" in screen_text(app))
 
 
+async def test_no_hour_is_offered_where_a_session_has_no_end_to_put_off() -> None:
+    app, orchestrator = make_app(rented())
+    orchestrator.rows[0] = replace(orchestrator.rows[0], extends=False)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await to_sessions(pilot)
+        await until(pilot, lambda: "+1 hour" not in screen_text(app))
+        await pilot.press("e")
+        await pilot.pause()
+        assert isinstance(app.screen, SessionsScreen) and orchestrator.calls == []
+        await pilot.press("j")
+        await until(pilot, lambda: "+1 hour" in screen_text(app))
+
+
 async def test_a_shell_on_a_session_of_ours_alone() -> None:
     app, orchestrator = make_app(rented())
     async with app.run_test(size=SIZE, notifications=True) as pilot:

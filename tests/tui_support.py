@@ -881,8 +881,9 @@ def session_row(ident: str, *, ours: bool, gpu: str = "NVIDIA RTX 4090") -> Sess
         expires_at=START + timedelta(minutes=107),
     )
     return SessionRow(
-        session, ours, "d-9" if ours else None, "tinyllama" if ours else None, None, 0.14, "active"
-    )
+        session, ours, "d-9" if ours else None, "tinyllama" if ours else None, None, 0.14, "active",
+        extends=True,
+    )  # fmt: skip
 
 
 def measured(

@@ -19,7 +19,8 @@ class SessionRow:
     `cost` in dollars, from price and time. state: the backend's word, or "unknown" when the
     backend cannot be asked. public: its address on the internet, as last seen; None without one.
     doubt: why it may still be billing though it is over or its end was asked for; "" if none.
-    guard: what the guard on it will do when, or has done, in words; "" without one."""
+    guard: what the guard on it will do when, or has done, in words; "" without one.
+    extends: whether it has an end that can be put off."""
 
     session: Session
     ours: bool
@@ -31,6 +32,7 @@ class SessionRow:
     public: str | None = None
     doubt: str = ""
     guard: str = ""
+    extends: bool = False
 
     @property
     def idle(self) -> bool:

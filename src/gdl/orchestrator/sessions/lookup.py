@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from gdl.backends.base import Backend, ProvesAbsence
+from gdl.backends.base import Backend, Extends, ProvesAbsence
 from gdl.domain.errors import BackendError, GdlError, UsageError
 from gdl.domain.id_matching import matching
 from gdl.domain.ledger import is_simulated
@@ -132,6 +132,7 @@ class SessionLookup:
             cost=round(price * hours, 6) if self._backend(session).traits.bills else 0.0,
             billing=billing,
             doubt=_doubt(session, rental) if unsure else "",
+            extends=isinstance(self._backend(session), Extends) and not session.terminal,
         )
 
     def _billing(self, session: Session, rental: Rental | None) -> str:

@@ -208,6 +208,8 @@ class SessionsScreen(GdlScreen):
             row = self.selected if self.drawable else None
             if action in ("shell", "public") and row is not None and not row.ours:
                 return False
+            if action == "extend" and row is not None and not row.extends:
+                return False
         return super().check_action(action, parameters)
 
     def on_descendant_focus(self) -> None:
