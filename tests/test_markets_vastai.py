@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,13 @@ async def becomes(client: httpx.AsyncClient, ident: int, status: str) -> dict[st
     await wait_until(there)
     row: dict[str, Any] = await show(client, ident)
     return row
+
+
+async def entered(client: httpx.AsyncClient) -> tuple[int, dict[str, Any]]:
+    """Rent a machine that takes our key: (id, row) once it runs."""
+    ident: int = (await rent(client)).json()["new_contract"]
+    await client.post(f"/api/v0/instances/{ident}/ssh/", json={"ssh_key": public_key()})
+    return ident, await becomes(client, ident, "running")
 
 
 async def test_thousands_of_hosts_are_found_in_pages_of_64_by_their_price() -> None:
@@ -119,9 +127,7 @@ async def test_a_script_at_the_start_lets_a_key_in(tmp_path: Path) -> None:
 
 async def test_what_is_left_to_run_at_the_start_runs_after_a_reboot(tmp_path: Path) -> None:
     async with stand_in("vastai", root=tmp_path, speed=20) as (_, client):
-        ident = (await rent(client)).json()["new_contract"]
-        await client.post(f"/api/v0/instances/{ident}/ssh/", json={"ssh_key": public_key()})
-        row = await becomes(client, ident, "running")
+        ident, row = await entered(client)
         way = (row["ssh_host"], row["ssh_port"])
         await on_machine(
             way[0], way[1], "echo kept > file; echo 'echo $CONTAINER_ID > after' >> onstart.sh"
@@ -132,6 +138,20 @@ async def test_what_is_left_to_run_at_the_start_runs_after_a_reboot(tmp_path: Pa
             return await on_machine(way[0], way[1], "cat file after") == f"kept\n{ident}\n"
 
         await wait_until(told)
+
+
+async def test_machines_do_not_meet_in_tmp(tmp_path: Path) -> None:
+    """Where the engine's log is, unless settings say."""
+    async with stand_in("vastai", root=tmp_path / "a folder", speed=20) as (_, client):
+        ways = []
+        for name in ("first", "second"):
+            _, row = await entered(client)
+            ways.append((row["ssh_host"], row["ssh_port"]))
+            script = f'set -- /tmp/of-{tmp_path.name}.log {name}\necho "$2" > "$1"'
+            await on_machine(*ways[-1], shlex.join(["sh", "-c", script]))
+        said = [await on_machine(*way, f"cat /tmp/of-{tmp_path.name}.log") for way in ways]
+        assert said == ["first\n", "second\n"]
+    assert not Path(f"/tmp/of-{tmp_path.name}.log").exists()
 
 
 async def on_machine(host: str, port: int, command: str) -> str:
@@ -155,9 +175,7 @@ async def on_machine(host: str, port: int, command: str) -> str:
 async def test_one_of_the_two_ways_may_be_dead(tmp_path: Path, way: Any) -> None:
     fault = fm.SshDead(way=way)
     async with stand_in("vastai", fault, root=tmp_path, speed=20) as (_, client):
-        ident = (await rent(client)).json()["new_contract"]
-        await client.post(f"/api/v0/instances/{ident}/ssh/", json={"ssh_key": public_key()})
-        row = await becomes(client, ident, "running")
+        _, row = await entered(client)
         direct = (row["public_ipaddr"], int(row["ports"]["22/tcp"][0]["HostPort"]))
         proxy = (row["ssh_host"], row["ssh_port"])
         dead, alive = (direct, proxy) if way == "direct" else (proxy, direct)

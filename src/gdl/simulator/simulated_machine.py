@@ -21,11 +21,12 @@ import asyncssh
 from gdl.simulator import fault_models
 from gdl.simulator.fault_draws import OfferFaults
 from gdl.simulator.listings import Listing
+from gdl.simulator.machine_server import MachineServer
 from gdl.simulator.scenario import read_log
 from gdl.simulator.timing import Timing
 from gdl.simulator.workspace import Workspace, end_processes
 from gdl.sshd import processes
-from gdl.sshd.server import LOOPBACK, LocalServer
+from gdl.sshd.server import LOOPBACK
 
 _USUAL_DISK_GB = 200
 ONSTART = "onstart.sh"
@@ -64,7 +65,7 @@ class Machine:
         self._onstart = onstart
         self._environment: dict[str, str] = {}
         self._name = f"machine-{secrets.token_hex(6)}"
-        self._server: LocalServer | None = None
+        self._server: MachineServer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.address = LOOPBACK
         self.user = offer.user
@@ -83,7 +84,7 @@ class Machine:
         # A key that nobody has, until the right one has arrived.
         first = asyncssh.generate_private_key("ssh-ed25519") if late else key
         work = self.folder / "work"
-        self._server = LocalServer(work, environment, host_key, first, address=self.address)
+        self._server = MachineServer(work, environment, host_key, first, address=self.address)
         await self._server.start()
         if late and late.after:
             self._spawn(self._key_arrives(key, late.after))
