@@ -10,22 +10,20 @@ async with MarketStandIn("vastai", load("calm"), root=folder, seed=7, speed=50) 
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from gdl.domain.errors import BackendError, UsageError
+from gdl.domain.errors import UsageError
 from gdl.domain.text import one_line
-from gdl.simulator import workspace as ws
 from gdl.simulator.contracts import Account, Contract
 from gdl.simulator.fault_draws import Draws
 from gdl.simulator.hosting import Hosting
 from gdl.simulator.listings import Listing
-from gdl.simulator.loopback_server import LoopbackServer
 from gdl.simulator.machines import HostElsewhere, RentedMachine
+from gdl.simulator.market_server import MarketServer
 from gdl.simulator.runpod.api import RunpodApi
 from gdl.simulator.runpod.catalog import Catalog
 from gdl.simulator.runpod.market import RunpodMarket
@@ -87,8 +85,7 @@ class MarketStandIn:
         self.key = key or secrets.token_hex(32)
         self.account = Account(self.key, 1 + secrets.randbelow(900_000), credit)
         self._host = host
-        self._workspace = ws.Workspace(root) if root is not None else None
-        self._server = LoopbackServer()
+        self._server = MarketServer(root)
         self.vastai: VastApi | None = None
         self.runpod: RunpodApi | None = None
         if name == "vastai":
@@ -161,29 +158,13 @@ class MarketStandIn:
     async def start(self, port: int = 0, *, listener: socket.socket | None = None) -> str:
         """Listen, at a socket that has its address already or at this port, and say where. Raises
         BackendError when the port or the folder cannot be had."""
-        space = self._workspace
-        try:
-            if space is not None:
-                await ws.sweep(space.root)
-                await asyncio.to_thread(space.make)
-            self._server.listen(port, listener)
-        except OSError as error:
-            if space is not None:
-                await asyncio.to_thread(space.remove)
-            raise BackendError(
-                f"the sandbox cannot be started: {one_line(error.strerror or error)}",
-                f"choose another port than {port}" if port else "check the data folder",
-            ) from None
-        await self._server.serve(self._app())
-        return self.url
+        return await self._server.start(self._app(), port, listener)
 
     async def aclose(self) -> None:
         """End everything. Idempotent."""
         self._http.close()
         await self.hosting.aclose()
         await self._server.aclose()
-        if self._workspace is not None:
-            await asyncio.to_thread(self._workspace.remove)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -196,9 +177,8 @@ class MarketStandIn:
         offer, faults, disk_gb = contract.offer, contract.faults, contract.disk_gb
         if self._host is not None:
             return self._host.make(offer, faults, disk_gb)
-        assert self._workspace is not None, "neither a folder for machines nor a host"
         return Machine(
-            self._workspace,
+            self._server.workspace,
             offer,
             faults,
             self.scenario.timing,
@@ -228,8 +208,8 @@ class MarketStandIn:
         network = (asked.get("mounts") or {}).get("network") or [{}]
         info = asked.get("volume_info") or {}
         ident = info.get("volume_id") or network[0].get("volumeId")
-        if not ident or self._workspace is None:
+        if not ident or self._host is not None:
             return {}
-        folder = self._workspace.path / "volumes" / str(ident)
+        folder = self._server.workspace.path / "volumes" / str(ident)
         folder.mkdir(parents=True, exist_ok=True)
         return {"GDL_VOLUME": str(folder)}

@@ -8,16 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from gdl.domain.errors import BackendError, UsageError
+from gdl.domain.errors import UsageError
 from gdl.domain.text import one_line
-from gdl.simulator import workspace as ws
 from gdl.simulator.fault_draws import Draws, OfferFaults
 from gdl.simulator.http_api import Api
 from gdl.simulator.key_pool import KeyPool, Keys
 from gdl.simulator.listings import Listing, listings, read_rows
-from gdl.simulator.loopback_server import LoopbackServer
 from gdl.simulator.machines import HostElsewhere, MakeMachine, RentedMachine
 from gdl.simulator.market import Market
+from gdl.simulator.market_server import MarketServer
 from gdl.simulator.scenario import Scenario
 from gdl.simulator.simulated_machine import Machine
 
@@ -46,7 +45,6 @@ class Service:
         self._speed = speed
         self.listed = listed or _offers_of(scenario) or listings(offers, seed)
         self.draws = Draws(scenario, seed, self.listed)
-        self._workspace = ws.Workspace(root) if root is not None else None
         keys: Keys = host or KeyPool()
         make: MakeMachine = host.make if host is not None else self._machine
         self.market = Market(scenario, self.listed, self.draws, keys, make, speed=speed)
@@ -60,7 +58,7 @@ class Service:
             "speed": speed,
             "offers": len(self.listed),
         }
-        self._server = LoopbackServer()
+        self._server = MarketServer(root)
         self.api = Api(
             self.market, self.draws, self._about, self._server.cut, scenario.timing.hang / speed
         )
@@ -72,20 +70,7 @@ class Service:
 
     async def start(self, port: int = 0) -> str:
         """Listen, and say where. Raises BackendError when the port or the folder cannot be had."""
-        space = self._workspace
-        try:
-            if space is not None:
-                await ws.sweep(space.root)
-                await asyncio.to_thread(space.make)
-            self._server.listen(port)
-        except OSError as error:
-            if space is not None:
-                await asyncio.to_thread(space.remove)
-            raise BackendError(
-                f"the sandbox cannot be started: {one_line(error.strerror or error)}",
-                f"choose another port than {port}" if port else "check the data folder",
-            ) from None
-        await self._server.serve(self.api.app())
+        await self._server.start(self.api.app(), port)
         self._warming = asyncio.create_task(self.market.keys.warm())
         return self.url
 
@@ -96,8 +81,6 @@ class Service:
             await asyncio.wait({self._warming})
         await self.market.aclose()
         await self._server.aclose()
-        if self._workspace is not None:
-            await asyncio.to_thread(self._workspace.remove)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -107,9 +90,8 @@ class Service:
         await self.aclose()
 
     def _machine(self, offer: Listing, faults: OfferFaults, disk_gb: int | None) -> RentedMachine:
-        assert self._workspace is not None, "neither a folder for machines nor a host"
         return Machine(
-            self._workspace,
+            self._server.workspace,
             offer,
             faults,
             self._scenario.timing,
