@@ -220,7 +220,7 @@ class RunpodBackend:
 
     def _session(self, pod: PodWire) -> Session:
         session = pod.to_domain(self._gpu_names)
-        return replace(session, created_at=self._clock.ours(session.created_at))
+        return replace(self._clock.corrected(session), backend=self.name)
 
     # -- the end of a pod, from the pod itself
 

@@ -17,7 +17,7 @@ from gdl.domain.backend import BackendTraits
 from gdl.domain.findings import Finding
 from gdl.domain.offers import Offer, OfferQuery
 from gdl.domain.secret import Secret
-from gdl.domain.session import RentAnswer, RentRequest, Session
+from gdl.domain.session import RentAnswer, RentRequest
 from gdl.settings import Settings
 
 
@@ -42,23 +42,10 @@ class SimulatedVastai(VastaiBackend):
         return _labelled(self.name, self._stand_in, await super().offers(query))
 
     async def rent(self, request: RentRequest) -> RentAnswer:
-        return _answer(self.name, request, await super().rent(request))
-
-    async def session(self, session_id: str) -> Session:
-        return replace(await super().session(session_id), backend=self.name)
-
-    async def sessions(self) -> Sequence[Session]:
-        return _ours(self.name, await super().sessions())
-
-    async def labelled(self, label: str) -> Sequence[Session]:
-        return _ours(self.name, await super().labelled(label))
+        return _answer(request, await super().rent(request))
 
     async def check(self) -> Sequence[Finding]:
         return (_finding(self.name, self._stand_in), *await super().check())
-
-    async def aclose(self) -> None:
-        await super().aclose()
-        await self._stand_in.aclose()
 
 
 class SimulatedRunpod(RunpodBackend):
@@ -81,23 +68,10 @@ class SimulatedRunpod(RunpodBackend):
         return _labelled(self.name, self._stand_in, await super().offers(query))
 
     async def rent(self, request: RentRequest) -> RentAnswer:
-        return _answer(self.name, request, await super().rent(request))
-
-    async def session(self, session_id: str) -> Session:
-        return replace(await super().session(session_id), backend=self.name)
-
-    async def sessions(self) -> Sequence[Session]:
-        return _ours(self.name, await super().sessions())
-
-    async def labelled(self, label: str) -> Sequence[Session]:
-        return _ours(self.name, await super().labelled(label))
+        return _answer(request, await super().rent(request))
 
     async def check(self) -> Sequence[Finding]:
         return (_finding(self.name, self._stand_in), *await super().check())
-
-    async def aclose(self) -> None:
-        await super().aclose()
-        await self._stand_in.aclose()
 
 
 def _labelled(name: str, stand_in: StandInTransport, offers: Sequence[Offer]) -> Sequence[Offer]:
@@ -114,14 +88,9 @@ def _labelled(name: str, stand_in: StandInTransport, offers: Sequence[Offer]) ->
     )
 
 
-def _answer(name: str, request: RentRequest, answer: RentAnswer) -> RentAnswer:
+def _answer(request: RentRequest, answer: RentAnswer) -> RentAnswer:
     # In the work folder: the usual place would be this computer's own /tmp.
-    ours = replace(answer.session, backend=name)
-    return replace(answer, session=ours, engine_log=request.log_title)
-
-
-def _ours(name: str, sessions: Sequence[Session]) -> Sequence[Session]:
-    return tuple(replace(session, backend=name) for session in sessions)
+    return replace(answer, engine_log=request.log_title)
 
 
 def _finding(name: str, stand_in: StandInTransport) -> Finding:

@@ -21,8 +21,9 @@ HOSTS = 1000
 
 
 class StandInTransport(httpx.AsyncBaseTransport):
-    """The way to the stand-in for the marketplace `name`. url: where it answers, from the beginning
-    on; key: what it takes. id: told apart from other runs.
+    """The way to the stand-in for the marketplace `name`; the client that it is given to closes it.
+    url: where it answers, from the beginning on; key: what it takes. id: told apart from other
+    runs.
 
     Raises UsageError for an unknown scenario, OSError without a free port.
     """

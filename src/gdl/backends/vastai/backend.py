@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import httpx
@@ -23,6 +24,7 @@ from gdl.backends.vastai.offer_wire import BID_SUFFIX
 from gdl.backends.vastai.search import OfferSearch
 from gdl.backends.vastai.self_release import EndKeys
 from gdl.backends.vastai.volumes import Volumes
+from gdl.backends.vastai.wire import InstanceWire
 from gdl.domain import clock
 from gdl.domain.backend import BackendTraits
 from gdl.domain.errors import (
@@ -206,11 +208,14 @@ class VastaiBackend:
                 f"Vast.ai does not know instance {one_line(session_id, 80)}",
                 "`gdl-tui sessions` shows what there is",
             )
-        return self._clock.corrected(found.to_domain())
+        return self._session(found)
 
     async def sessions(self) -> Sequence[Session]:
         rows = await self._instances.all()
-        return newest_first([self._clock.corrected(row.to_domain()) for row in rows])
+        return newest_first([self._session(row) for row in rows])
+
+    def _session(self, row: InstanceWire) -> Session:
+        return replace(self._clock.corrected(row.to_domain()), backend=self.name)
 
     async def release(self, session_id: str) -> None:
         """Destroy, its disk included. Raises BackendRefused while the service does not."""
