@@ -31,8 +31,8 @@ def made_nothing(text: str) -> bool:
 
 
 def surely_not(error: BackendRefused) -> bool:
-    """Whether a refusal means that nothing was rented. A redirect, say, or a status without a word
-    is nothing of the service's own: it may have acted already."""
+    """Whether a refusal means that nothing was rented, or made. A redirect, say, or a status
+    without a word is nothing of the service's own: it may have acted already."""
     if not error.own_words:
         return False
     if made_nothing(error.message):

@@ -24,6 +24,7 @@ from gdl.journal import volumes as journaled
 from gdl.journal.store import Journal
 from gdl.orchestrator.api.read_only import changing
 from gdl.orchestrator.api.volumes import VolumeList, VolumeRow
+from gdl.orchestrator.leasing.rent_proof import surely_not
 from gdl.orchestrator.leasing.uninterrupted import uninterrupted
 
 _STILL_COMING = timedelta(minutes=10)
@@ -43,7 +44,6 @@ class KeptVolumes:
     ) -> None:
         self.read_only = read_only
         self._backends = {b.name: b for b in backends if isinstance(b, KeepsVolumes)}
-        self._urls = {b.name: b.service_url for b in backends}
         self._all = {b.name: b for b in backends}
         self._journal = journal
         self._clock = clock
@@ -114,7 +114,7 @@ class KeptVolumes:
 
     async def _make(self, backend: str, offer: Offer, name: str, size_gb: int) -> Volume:
         record = VolumeRecord(
-            uuid.uuid4().hex, backend, name, size_gb, self._clock(), self._urls[backend]
+            uuid.uuid4().hex, backend, name, size_gb, self._clock(), self._all[backend].service_url
         )
         await journaled.save(self._journal, record)
         try:
@@ -123,7 +123,7 @@ class KeptVolumes:
             await self._gone(record)
             raise
         except BackendRefused as error:
-            if error.status is not None and 400 <= error.status < 500 and error.status != 408:
+            if surely_not(error):
                 await self._gone(record)
             raise
         except BackendError as error:
@@ -158,10 +158,11 @@ class KeptVolumes:
 
     async def _open(self) -> Sequence[VolumeRecord]:
         """Those of the services that are asked now."""
+        asked = {(b.name, b.service_url) for b in self._all.values()}
         return [
             record
             for record in await journaled.known(self._journal)
-            if record.open and self._urls.get(record.backend) == record.service_url
+            if record.open and (record.backend, record.service_url) in asked
         ]
 
     async def _settled(
@@ -188,7 +189,7 @@ class KeptVolumes:
         return gone
 
     async def _users(self, volume: Volume) -> tuple[str, ...]:
-        rentals = await self._journal.rentals(volume.backend, self._urls[volume.backend])
+        rentals = await self._journal.rentals(volume.backend, self._all[volume.backend].service_url)
         mounted = (r for r in rentals if r.open and r.volume == volume.id)
         return tuple(r.session_id or f"of deployment {r.deployment_id}" for r in mounted)
 
