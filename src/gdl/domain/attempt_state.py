@@ -7,6 +7,7 @@ from datetime import datetime
 
 from gdl.domain import events as ev
 from gdl.domain.host import HostFacts
+from gdl.domain.money import for_time
 from gdl.domain.phase import Phase
 from gdl.domain.server_memory import MemoryComparison
 from gdl.domain.session_price import SessionPrice
@@ -73,17 +74,21 @@ class AttemptState:
         """Whether it failed because somebody else was faster."""
         return self.failure is not None and self.failure.kind in NO_MACHINE
 
+    def entered(self, phase: Phase) -> bool:
+        """Whether it has come to that phase, and be it long ago."""
+        return any(each is phase for each, _ in self.phases)
+
     def cost(self, now: datetime) -> float:
         """Dollars so far: price times the time between rent and release (or now), and what is
         downloaded once that has begun."""
         if self.rented_at is None:
             return 0.0
-        seconds = max(((self.released_at or now) - self.rented_at).total_seconds(), 0.0)
-        return self.apart_from_time + self.price_per_hour * seconds / 3600
+        until = self.released_at or now
+        return self.apart_from_time + for_time(self.price_per_hour, self.rented_at, until)
 
     @property
     def apart_from_time(self) -> float:
         """Dollars so far that do not grow with time: of earlier sessions, and for traffic."""
-        downloads = any(phase is Phase.INSTALLING for phase, _ in self.phases)
-        traffic = self.expected.traffic if self.expected is not None and downloads else 0.0
-        return self.earlier_cost + traffic
+        if self.expected is None or not self.entered(Phase.INSTALLING):
+            return self.earlier_cost
+        return self.earlier_cost + self.expected.traffic

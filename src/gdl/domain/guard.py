@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from gdl.domain.money import dollars
+from gdl.domain.money import dollars, for_time
 
 CLOCK_FORMAT = "%H:%M UTC"
 _DAY_FORMAT = f"%d %b {CLOCK_FORMAT}"
@@ -73,8 +73,7 @@ class Guard:
 
     def spent(self, at: datetime) -> float:
         """Dollars, by price and time."""
-        hours = max((at - self.since).total_seconds(), 0.0) / 3600
-        return self.spent_before + self.price * hours
+        return self.spent_before + for_time(self.price, self.since, at)
 
     def due(self) -> list[tuple[datetime, str]]:
         """Each reason to end the machine with the earliest time at which it may hold, the first

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from gdl.domain.money import for_time
+
 _SIMULATED = "sandbox"
 
 
@@ -131,9 +133,9 @@ def _account(group: list[LedgerEntry], now: datetime) -> LedgerAccount:
     until = told[-1].at if state is LedgerKind.RELEASED else None
     cost: float | None = None
     if since is not None:
-        hours = max(((until or now) - since).total_seconds(), 0.0) / 3600
         # A repair installs once more: what is there already is not fetched again.
-        cost = round(_price(group) * hours + max(one.traffic for one in group), 6)
+        traffic = max(one.traffic for one in group)
+        cost = round(for_time(_price(group), since, until or now) + traffic, 6)
     elif state is LedgerKind.NOT_RENTED:
         cost = 0.0
     return LedgerAccount(tuple(group), session_id, state, since, until, cost)

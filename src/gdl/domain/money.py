@@ -53,6 +53,12 @@ class PriceRise:
     at: datetime | None = None
 
 
+def for_time(price_per_hour: float, since: datetime, until: datetime) -> float:
+    """Dollars that a price by the hour comes to between two moments; none where `until` is the
+    earlier one."""
+    return price_per_hour * max((until - since).total_seconds(), 0.0) / 3600
+
+
 def dollars(amount: float) -> str:
     """An amount in dollars: "$1.20", "$0.40", "$0.052", "$0.0035", "$0.00" for nothing.
 

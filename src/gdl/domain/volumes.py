@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from gdl.domain.money import for_time
+
 MOUNT_PATH = "/workspace"
 """Where a volume is on the machine that it is mounted on."""
 
@@ -52,5 +54,4 @@ class VolumeRecord:
         """Dollars since it was asked for; 0 while it is not known whether it was made."""
         if self.volume_id is None:
             return 0.0
-        seconds = ((self.gone_at or now) - self.requested_at).total_seconds()
-        return self.price_per_hour * max(seconds, 0.0) / 3600
+        return for_time(self.price_per_hour, self.requested_at, self.gone_at or now)

@@ -9,11 +9,13 @@ from datetime import datetime, timedelta
 from gdl.domain.errors import UsageError
 from gdl.domain.guard import Guard, end_words, words
 from gdl.domain.id_matching import matching
+from gdl.domain.money import for_time
 from gdl.domain.rental import Rental
-from gdl.domain.session import Session, SessionStatus
+from gdl.domain.session import SessionStatus
 from gdl.journal import guards
 from gdl.journal.store import Journal
 from gdl.orchestrator.api.views import SessionRow
+from gdl.orchestrator.sessions.stand_in import stand_in
 
 _TOLD_FOR = timedelta(days=1)
 """For so long, what its guard has ended is listed among the sessions."""
@@ -69,22 +71,12 @@ def _lately(known: Mapping[str, Guard], rental: Rental, now: datetime) -> bool:
 def _row_of(rental: Rental) -> SessionRow:
     """Of a machine that is gone."""
     ended = rental.released_at or rental.requested_at
-    hours = max((ended - rental.requested_at).total_seconds(), 0.0) / 3600
-    session = Session(
-        id=rental.session_id or "",
-        backend=rental.backend,
-        provider=rental.provider,
-        status=SessionStatus.STOPPED,
-        price_per_hour=rental.price,
-        consumer_id=rental.consumer_id,
-        created_at=rental.requested_at,
-    )
     return SessionRow(
-        session=session,
+        session=stand_in(rental, SessionStatus.STOPPED),
         ours=True,
         deployment_id=rental.deployment_id,
         model=rental.served_name,
         endpoint=None,
-        cost=round(rental.price * hours, 6),
+        cost=round(for_time(rental.price, rental.requested_at, ended), 6),
         billing=str(rental.billing),
     )

@@ -9,6 +9,7 @@ from gdl.backends.base import Backend, Extends, ProvesAbsence
 from gdl.domain.errors import BackendError, GdlError, UsageError
 from gdl.domain.id_matching import matching
 from gdl.domain.ledger import is_simulated
+from gdl.domain.money import for_time
 from gdl.domain.phase import Billing
 from gdl.domain.rental import Rental
 from gdl.domain.session import Session, SessionStatus
@@ -16,6 +17,7 @@ from gdl.journal.store import Journal
 from gdl.orchestrator.api.views import SessionRow
 from gdl.orchestrator.leasing.markets import Leasing, Markets
 from gdl.orchestrator.sessions.guarded import refuse_ended, with_guards
+from gdl.orchestrator.sessions.stand_in import stand_in
 
 
 class SessionLookup:
@@ -115,21 +117,22 @@ class SessionLookup:
     def _row(self, session: Session, rental: Rental | None) -> SessionRow:
         began = session.created_at or (rental.requested_at if rental else None)
         ended = rental.released_at if rental else None
-        hours = 0.0
         billing = self._billing(session, rental)
         unsure = billing == Billing.UNKNOWN
         # What is idle may have cost less for some of the time: nobody tells since when.
         counted = unsure or not session.terminal or billing == Billing.ACTIVE
-        if began is not None and (ended is not None or counted):
-            hours = max(((ended or self._clock()) - began).total_seconds(), 0.0) / 3600
         price = session.price_per_hour or (rental.price if rental else 0.0)
+        cost = 0.0
+        costs = self._backend(session).traits.bills and (ended is not None or counted)
+        if costs and began is not None:
+            cost = for_time(price, began, ended or self._clock())
         return SessionRow(
             session=session,
             ours=rental is not None and bool(rental.key_file or rental.agent_auth or ended),
             deployment_id=rental.deployment_id if rental else None,
             model=rental.served_name if rental else None,
             endpoint=None,
-            cost=round(price * hours, 6) if self._backend(session).traits.bills else 0.0,
+            cost=round(cost, 6),
             billing=billing,
             doubt=_doubt(session, rental) if unsure else "",
             extends=isinstance(self._backend(session), Extends) and not session.terminal,
@@ -223,17 +226,8 @@ async def _rented(leasing: Leasing) -> list[Rental]:
 
 
 def _unknown(rental: Rental, why: GdlError) -> Session:
-    """Stands in for a session of which nobody tells."""
-    return Session(
-        id=rental.session_id or "",
-        backend=rental.backend,
-        provider=rental.provider,
-        status=SessionStatus.UNKNOWN,
-        price_per_hour=rental.price,
-        error=why.message,
-        consumer_id=rental.consumer_id,
-        created_at=rental.requested_at,
-    )
+    """A session of which nobody can tell now."""
+    return stand_in(rental, SessionStatus.UNKNOWN, why.message)
 
 
 def _doubt(session: Session, rental: Rental | None) -> str:

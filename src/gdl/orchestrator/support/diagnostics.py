@@ -11,6 +11,7 @@ from gdl.backends import registry
 from gdl.backends.base import BackendContext
 from gdl.domain.backend import BackendSource
 from gdl.domain.findings import Finding
+from gdl.domain.money import for_time
 from gdl.domain.phase import Billing
 from gdl.domain.rental import Rental
 from gdl.journal.store import Journal
@@ -70,7 +71,7 @@ class Diagnostics:
         if rental.billing is Billing.NONE:
             return 0.0
         end = rental.released_at or self._clock()
-        return rental.price * max((end - rental.requested_at).total_seconds(), 0.0) / 3600
+        return for_time(rental.price, rental.requested_at, end)
 
     async def bundle(self, ident: str, path: Path | None = None) -> Path:
         past = await self.past_deployments()
