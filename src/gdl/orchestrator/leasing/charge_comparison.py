@@ -92,8 +92,7 @@ def _row_of(deployment: Deployment, attempt: AttemptState) -> SessionCharges | N
     """None of one that is not over, of which no price was expected, or that ended before all was
     downloaded."""
     rented, released, expected = attempt.rented_at, attempt.released_at, attempt.expected
-    served = any(phase is Phase.SERVING for phase, _ in attempt.phases)
-    if rented is None or released is None or expected is None or not served:
+    if rented is None or released is None or expected is None or not attempt.entered(Phase.SERVING):
         return None
     took = expected.as_listed.lasting((released - rented).total_seconds() / 3600)
     return SessionCharges(

@@ -145,7 +145,7 @@ class Excluding:
         exclusions = deployment.exclusions
         if not blame.provider:
             attempt = deployment.state.attempt
-            if attempt is not None and any(p is Phase.PREFLIGHT for p, _ in attempt.phases):
+            if attempt is not None and attempt.entered(Phase.PREFLIGHT):
                 exclusions.host_entered(who)
             return
         backend, kind, key = who

@@ -69,6 +69,6 @@ def start_failed(state: DeploymentState) -> bool:
         attempt.image
         and attempt.failure is not None
         and attempt.rented_at is not None
-        and not any(phase is Phase.PREFLIGHT for phase, _ in attempt.phases)
+        and not attempt.entered(Phase.PREFLIGHT)
         for attempt in state.attempts
     )
