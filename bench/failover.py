@@ -22,15 +22,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import itertools
 import json
 import random
 import sys
 import tempfile
 import time
-import traceback
-from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -40,13 +38,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import asyncssh
 
-from failover_support import Flags, QuickAttempt, WordMachine, quick_orchestrator
+from failover_support import Flags, WordMachine, quick_orchestrator
 from gdl.backends.sandbox.backend import SandboxBackend
 from gdl.domain import events as ev
-from gdl.domain.errors import DeployError, SshError, VerificationError
 from gdl.domain.judging import Exclusions
 from gdl.domain.offers import Exclusion, Offer, OfferQuery
-from gdl.domain.phase import Billing, Phase
+from gdl.domain.phase import Billing
 from gdl.domain.ranking import rank
 from gdl.domain.session import Session
 from gdl.domain.spec import DeploymentSpec
@@ -56,6 +53,7 @@ from gdl.orchestrator.service import Orchestrator
 from gdl.settings import load
 from gdl.simulator import key_pool
 from gdl.simulator import service as service_module
+from rounds_support import FaultyAttempt, Tally, deployed, run_all
 
 MODEL = "qwen2-1.5b"
 HANG_S = 120.0
@@ -80,79 +78,27 @@ def fatal(fault: Any) -> bool:
     return fault.kind in _FATAL_ALWAYS
 
 
-class MarketAttempt(QuickAttempt):
-    """Goes wrong as the faults of its session's offer say. `backend` is set for each run."""
+class MarketAttempt(FaultyAttempt):
+    """`backend` is set for each run."""
 
     backend: SandboxBackend
-    step_s: float = 0.01
+    hang_s = HANG_S
 
-    async def set_up(self, session: Session) -> None:
-        service = self.backend.service
-        assert service is not None
-        rented = service.market.sessions[session.id]
-        machine = rented.machine
-        assert isinstance(machine, WordMachine)
-        faults = [f for f in rented.faults if fatal(f)]
-        dep = self._deployment
-        for phase, mark in (
-            (Phase.CONNECTING, ""),
-            (Phase.PREFLIGHT, ""),
-            (Phase.INSTALLING, "installing"),
-            (Phase.STARTING, ""),
-            (Phase.LOADING, "loading"),
-            (Phase.VERIFYING, "serving"),
-        ):
-            await dep.enter(phase)
-            if mark:
-                machine.mark(mark).set()
-            dies = any(f.kind == "dies" and mark and f.at == mark for f in faults)
-            await self._step(machine, HANG_S if dies else self.step_s)
-            for fault in faults:
-                await self._suffer(phase, fault)
-        await dep.enter(Phase.SERVING, "http://127.0.0.1:1/v1")
-
-    async def _step(self, machine: WordMachine, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await machine.gone.wait()
-        except TimeoutError:
-            return
-        raise SshError("the connection was lost", "the machine may be gone")
-
-    async def _suffer(self, phase: Phase, fault: Any) -> None:
-        match phase, fault.kind:
-            case Phase.PREFLIGHT, "no-driver":
-                raise DeployError("no usable GPU: nvidia-smi: not found", "take the next offer")
-            case Phase.PREFLIGHT, "driver":
-                raise DeployError("driver 440.118 is too old for vLLM 0.32.0", "another machine")
-            case Phase.CONNECTING, "key-late":
-                raise SshError("the machine does not take our key", "take the next offer")
-            case Phase.INSTALLING, "program":
-                await self._diagnosed(fault.log or "unknown", "the step failed")
-            case Phase.VERIFYING, "server" if fault.at in ("request", "sick", "template"):
-                raise VerificationError("check inference failed: HTTP 500", "see the log")
-            case Phase.LOADING, "server":
-                log = fault.logs[0] if fault.logs else "unknown"
-                await self._diagnosed(log, "the server ended")
+    def rented(self, session: Session) -> tuple[object, Sequence[Any]]:
+        assert self.backend.service is not None
+        rented = self.backend.service.market.sessions[session.id]
+        assert isinstance(rented.machine, WordMachine)
+        return rented.machine, [f for f in rented.faults if fatal(f)]
 
 
 @dataclass
-class Tally:
-    runs: int = 0
-    served: int = 0
+class FailoverTally(Tally):
     possible: int = 0
     in_order: int = 0
-    attempts: int = 0
     in_doubt: int = 0
-    left: list[int] = field(default_factory=list)
-    twice: list[int] = field(default_factory=list)
-    hung: list[int] = field(default_factory=list)
-    nameless: list[int] = field(default_factory=list)
-    ends: Counter[str] = field(default_factory=Counter)
-    seconds: list[float] = field(default_factory=list)
 
 
-async def one(seed: int, args: argparse.Namespace, tally: Tally) -> None:
+async def one(seed: int, args: argparse.Namespace, tally: FailoverTally) -> None:
     """One deployment on a market of its own."""
     with tempfile.TemporaryDirectory(prefix="failover-") as folder:
         flags: Flags = {
@@ -167,7 +113,6 @@ async def one(seed: int, args: argparse.Namespace, tally: Tally) -> None:
             Path(folder), on=backend, attempt=kind, **flags
         ) as orchestrator:
             possible, in_order = await _bounds(orchestrator, backend, args.attempts)
-            begun = time.monotonic()
             spec = DeploymentSpec(
                 MODEL,
                 "sandbox",
@@ -176,37 +121,26 @@ async def one(seed: int, args: argparse.Namespace, tally: Tally) -> None:
                 max_attempts=args.attempts,
                 exclude_provider_after=args.exclude_provider_after,
             )
-            ident = await orchestrator.deployments.deploy(spec)
-            try:
-                async with asyncio.timeout(HANG_S):
-                    end = await orchestrator.deployments.wait(ident)
-            except TimeoutError:
-                tally.hung.append(seed)
+            end = await deployed(orchestrator, spec, HANG_S, seed, tally)
+            if end is None:
                 return
-            tally.seconds.append(time.monotonic() - begun)
             _count(tally, seed, end, backend)
             tally.possible += possible
             tally.in_order += in_order
 
 
-def _count(tally: Tally, seed: int, end: ev.DeploymentFinished, backend: SandboxBackend) -> None:
+def _count(
+    tally: FailoverTally, seed: int, end: ev.DeploymentFinished, backend: SandboxBackend
+) -> None:
     assert backend.service is not None
     market = backend.service.market
-    tally.runs += 1
-    tally.attempts += len(end.attempts)
-    # One that served and was released has served, though an earlier machine is in doubt.
-    last = end.attempts[-1] if end.attempts else None
-    served = last is not None and last.ended == "released" and last.phase_reached == "SERVING"
-    tally.served += served
+    served = tally.count(seed, end)
     tally.in_doubt += served and end.kind == "release_unconfirmed"
-    tally.ends["served" if served else end.kind or "nameless"] += 1
-    if not served and (not end.kind or not end.error or "internal" in end.error):
-        tally.nameless.append(seed)
     if market.rented() and end.billing in (Billing.NONE, Billing.RELEASED):
-        tally.left.append(seed)
-    spans = sorted((s.created, s.ended) for s in market.sessions.values() if s.ssh_user and s.ended)
-    if any(ended > later for (_, ended), (later, _) in itertools.pairwise(spans)):
-        tally.twice.append(seed)
+        tally.left.append(f"{seed}: {market.rented()}")
+    sessions = market.sessions.values()
+    spans = [(s.created, s.ended) for s in sessions if s.ssh_user and s.ended]
+    tally.look_for_two_at_once(seed, end, spans)
 
 
 async def _bounds(
@@ -246,25 +180,14 @@ async def _silent(_: str) -> None:
     """Nobody is told."""
 
 
-async def run(args: argparse.Namespace) -> Tally:
+async def run(args: argparse.Namespace) -> FailoverTally:
     key = asyncssh.generate_private_key("ssh-ed25519")
     pem = key.export_private_key("pkcs8-pem").decode()
     key_pool._make = lambda: key_pool.Key(pem, key)
     patch.object(service_module, "Machine", WordMachine).start()
-    tally = Tally()
-    waiting = iter(range(args.seed, args.seed + args.runs))
-
-    async def worker() -> None:
-        for seed in waiting:
-            try:
-                await one(seed, args, tally)
-            except Exception:
-                traceback.print_exc()
-                tally.nameless.append(seed)
-            if tally.runs % 50 == 0:
-                print(f"{tally.runs} done, {tally.served} served", file=sys.stderr, flush=True)
-
-    await asyncio.gather(*(worker() for _ in range(args.at_once)))
+    tally = FailoverTally()
+    seeds = range(args.seed, args.seed + args.runs)
+    await run_all(seeds, args.at_once, tally, lambda seed: one(seed, args, tally))
     return tally
 
 
@@ -336,10 +259,9 @@ def main() -> int:
         print(f"{name:>18}  {value}")
     if args.json:
         args.json.write_text(json.dumps(figures, indent=1) + "\n")
-    wrong = tally.left or tally.twice or tally.hung or tally.nameless
     bound = tally.possible if args.attempts >= ENOUGH_ATTEMPTS else tally.in_order
     below = (bound - tally.served) / runs > ALLOWED_SHARE
-    return 1 if wrong or below or best > RANK_MS else 0
+    return 1 if tally.wrong or below or best > RANK_MS else 0
 
 
 if __name__ == "__main__":

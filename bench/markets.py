@@ -78,7 +78,7 @@ def main() -> int:
         print(f"{name:>18}  {value}")
     if args.json:
         args.json.write_text(json.dumps(figures, indent=1) + "\n")
-    return 1 if tally.left or tally.twice or tally.hung or tally.nameless else 0
+    return 1 if tally.wrong else 0
 
 
 if __name__ == "__main__":
