@@ -9,9 +9,10 @@ from datetime import datetime
 
 from gdl.backends.base import Backend, FindsByLabel, ProvesAbsence
 from gdl.domain.backoff import Backoff
-from gdl.domain.errors import BackendRefused, GdlError, SessionGone
+from gdl.domain.errors import GdlError, SessionGone
 from gdl.domain.session import Session, SessionStatus
 from gdl.orchestrator.leasing.release_proof import Evidence
+from gdl.orchestrator.leasing.retry import wished_s
 from gdl.presentation.durations import clock_time
 from gdl.settings import Settings
 
@@ -146,7 +147,7 @@ class ReleaseRequests:
                 return
             except GdlError as error:
                 evidence.trouble, answered_at = error.message, 0.0
-                retry_after = error.retry_after or 0.0 if isinstance(error, BackendRefused) else 0.0
+                retry_after = wished_s(error)
                 await wait.on(f"{error.message}, asking again")
             await asyncio.sleep(pauses.at_least(min(retry_after, _LONGEST_RETRY_AFTER_S)))
 
@@ -177,7 +178,7 @@ class ReleaseRequests:
                     answered_at = 0.0
             except GdlError as error:
                 evidence.trouble, answered_at = error.message, 0.0
-                retry_after = error.retry_after or 0.0 if isinstance(error, BackendRefused) else 0.0
+                retry_after = wished_s(error)
                 await wait.on(f"{error.message}, asking again")
             await asyncio.sleep(pauses.at_least(min(retry_after, _LONGEST_RETRY_AFTER_S)))
 

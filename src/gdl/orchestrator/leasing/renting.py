@@ -36,7 +36,7 @@ from gdl.orchestrator.leasing.rent_proof import made_nothing, surely_not
 from gdl.orchestrator.leasing.rent_request import intent_for, request_for
 from gdl.orchestrator.leasing.rental_key import forget_key, host_key_path, key_path, our_key
 from gdl.orchestrator.leasing.resumed_rent import ResumedRents
-from gdl.orchestrator.leasing.retry import LONGEST_S, Retries, retrying
+from gdl.orchestrator.leasing.retry import LONGEST_S, retrying
 from gdl.orchestrator.leasing.session_monitor import SessionMonitor
 from gdl.orchestrator.leasing.takeover import Takeover
 from gdl.orchestrator.leasing.uninterrupted import uninterrupted
@@ -101,20 +101,16 @@ class Renter:
                 await forget_key(self._settings.keys_dir, intent)
 
     async def _until_rented(self, deployment: Deployment, asked: _Asked) -> RentAnswer:
-        retries = Retries(self._limit_s)
-        while True:
-            try:
+        async def ask() -> RentAnswer:
+            while True:
                 rented = await uninterrupted(self._try(deployment, asked))
                 if rented is not None:
                     return rented
-            except BackendError as error:
-                wait = retries.pause(error)
-                if wait is None:
-                    raise _given_up(error, asked.offer) from None
-                await deployment.progress(
-                    f"{error.message}: asking again in {wait:.1f} s (try {retries.tries + 1})"
-                )
-                await asyncio.sleep(wait)
+
+        try:
+            return await retrying(ask, deployment.progress, limit_s=self._limit_s)
+        except BackendError as error:
+            raise _given_up(error, asked.offer) from None
 
     async def _try(self, deployment: Deployment, asked: _Asked) -> RentAnswer | None:
         """One request and what follows from its answer; None: ask again at once.

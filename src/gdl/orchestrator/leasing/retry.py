@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from gdl.domain.backoff import RETRYING, Backoff
-from gdl.domain.errors import BackendError, BackendRefused, BackendUnreachable
+from gdl.domain.errors import BackendError, BackendRefused, BackendUnreachable, GdlError
 
 T = TypeVar("T")
 Tell = Callable[[str], Awaitable[None]]
@@ -34,9 +34,8 @@ class Retries:
         self.tries += 1
         if not self._worth_it(error, reached):
             return None
-        retry_after = error.retry_after if isinstance(error, BackendRefused) else None
         # As the backend wishes, and not all at the same moment.
-        wait = self._pauses.at_least((retry_after or 0.0) * random.uniform(1.0, 1.1))  # noqa: S311
+        wait = self._pauses.at_least(wished_s(error) * random.uniform(1.0, 1.1))  # noqa: S311
         return wait if time.monotonic() + wait < self._deadline else None
 
     def _worth_it(self, error: BackendError, reached: bool) -> bool:
@@ -45,6 +44,11 @@ class Retries:
         if isinstance(error, BackendUnreachable):
             return reached
         return self.tries < _GARBLED_TRIES
+
+
+def wished_s(error: GdlError) -> float:
+    """Seconds that a backend's answer asks to be left alone for; 0 where it does not."""
+    return error.retry_after or 0.0 if isinstance(error, BackendRefused) else 0.0
 
 
 def overloaded(error: BackendError) -> bool:

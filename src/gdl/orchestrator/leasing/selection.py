@@ -31,8 +31,7 @@ _NEXT = "take the next offer"
 
 class OfferSelection:
     """Chooses the offer of each attempt. excluding: who is excluded after a failure. charges: what
-    sessions were charged that are over. budget: what
-    may be spent."""
+    sessions were charged that are over. budget: what may be spent."""
 
     def __init__(
         self,

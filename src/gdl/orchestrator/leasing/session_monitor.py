@@ -11,7 +11,6 @@ from gdl.backends.base import Backend
 from gdl.domain.backoff import Backoff
 from gdl.domain.errors import (
     BackendError,
-    BackendRefused,
     Cancelled,
     GdlError,
     Outbid,
@@ -23,7 +22,7 @@ from gdl.domain.session import Session, SessionStatus
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.leasing.guarded_ends import ended_by_guard
 from gdl.orchestrator.leasing.releasing import Releaser
-from gdl.orchestrator.leasing.retry import overloaded
+from gdl.orchestrator.leasing.retry import overloaded, wished_s
 from gdl.presentation.durations import clock_time
 from gdl.settings import Settings
 
@@ -87,7 +86,7 @@ class SessionMonitor:
                 raise SessionFailed(f"the machine is gone: {error.message}", _NEXT) from None
             except BackendError as error:
                 trouble = error.message
-                retry_after = error.retry_after or 0.0 if isinstance(error, BackendRefused) else 0.0
+                retry_after = wished_s(error)
                 if overloaded(error):
                     answered = time.monotonic()
                 if time.monotonic() - answered > min(_AWAY_S, limit):
