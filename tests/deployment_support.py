@@ -24,6 +24,7 @@ from gdl.domain.offers import OfferQuery
 from gdl.domain.phase import Phase
 from gdl.domain.session import RentRequest
 from gdl.domain.spec import ConfirmedOffer, DeploymentSpec
+from gdl.orchestrator.api.ports import OrchestratorApi
 from gdl.orchestrator.service import Orchestrator
 from gdl.settings import Settings, load
 from local_ports import free_port
@@ -145,7 +146,9 @@ def phases(events: list[Recorded]) -> list[Phase]:
     return [e.phase for e in of_type(events, PhaseChanged)]
 
 
-async def until(orchestrator: Orchestrator, ident: str, holds: Callable[[Event], bool]) -> Recorded:
+async def until(
+    orchestrator: OrchestratorApi, ident: str, holds: Callable[[Event], bool]
+) -> Recorded:
     """The first event for which `holds`."""
     async with asyncio.timeout(30):
         async for recorded in orchestrator.deployments.events(ident):
