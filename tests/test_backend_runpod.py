@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from any_answers import bodies
 from gdl.backends import base
 from gdl.backends.runpod.catalogue import Kind
 from gdl.domain.errors import (
@@ -562,19 +563,6 @@ async def test_a_host_that_answers_for_another_pod_is_not_believed(runpod: FakeR
 
 # -- anything at all
 
-SCALARS = (
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.integers(min_value=10**30, max_value=10**400)
-    | st.floats()
-    | st.text(max_size=20)
-)
-VALUES = st.recursive(
-    SCALARS,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner),
-    max_leaves=6,
-)
 _NAMES = """
     pods gpus networkVolumes records dataCenters pagination hasNextPage nextCursor id name status
     env ssh direct host port username gpu count mounts persistent size disk cost createdAt
@@ -582,8 +570,7 @@ _NAMES = """
     manufacturer title detail errors podId startTime endTime totalAmount gpuAmount diskAmount
     dataCenter
 """
-NAMES = st.sampled_from(_NAMES.split())
-BODIES = st.dictionaries(NAMES, VALUES | st.lists(st.dictionaries(NAMES, VALUES), max_size=3))
+BODIES = bodies(_NAMES.split())
 LISTED = ("pods", "gpus", "networkVolumes", "records", "dataCenters")
 
 

@@ -15,6 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from any_answers import bodies
 from gdl.backends.vastai.backend import VastaiBackend
 from gdl.backends.vastai.discovery import discover
 from gdl.backends.vastai.keys import find_keys
@@ -405,27 +406,13 @@ async def test_discovery_asks_nobody_without_a_key(
 
 # -- anything at all
 
-SCALARS = (
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.integers(min_value=10**30, max_value=10**400)
-    | st.floats()
-    | st.text(max_size=20)
-)
-VALUES = st.recursive(
-    SCALARS,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner),
-    max_leaves=6,
-)
 _NAMES = """
     offers instances next_token total_instances success error msg new_contract id key results amount
     items type start end source credit volumes disk_space machine_id gpu_names ports dph_base label
     dph_total gpu_ram num_gpus status_msg actual_status start_date is_bid contract_id
     pending_price_increases new_gpu_costpersec old_gpu_costpersec
 """
-NAMES = st.sampled_from(_NAMES.split())
-BODIES = st.dictionaries(NAMES, VALUES | st.lists(st.dictionaries(NAMES, VALUES), max_size=3))
+BODIES = bodies(_NAMES.split())
 
 
 @hypothesis_settings(

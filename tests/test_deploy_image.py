@@ -3,8 +3,6 @@ marketplaces are the stand-ins, with real SSH machines."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +11,16 @@ import pytest
 from deployment_support import deployed as deployed_by
 from deployment_support import last, of_type, spec
 from failover_support import quick_orchestrator
-from gdl.bootstrap import open_orchestrator
 from gdl.domain import events as ev
 from gdl.domain.offers import OfferQuery
 from gdl.orchestrator.service import Orchestrator
-from gdl.settings import load
 from gdl.simulator.fault_models import ContainerFails
 from gdl.simulator.markets import MarketStandIn
-from gdl.simulator.scenario import load as load_scenario
 from market_support import OFFERS
+from marketplace_support import market, words
 from sandbox_support import isolate
 from shopper_support import FakeShopper
 
-SPEED = 100.0
 QUERY = OfferQuery(model="qwen3-0.6b", min_vram_gb=20, min_cuda=13.0)
 """With a driver that the newest images start on."""
 
@@ -35,32 +30,8 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     isolate(monkeypatch, tmp_path)
 
 
-@contextlib.asynccontextmanager
-async def market(
-    name: str, folder: Path, **install: Any
-) -> AsyncIterator[tuple[Orchestrator, MarketStandIn]]:
-    async with MarketStandIn(
-        name, load_scenario("calm"), root=folder / "market", speed=SPEED
-    ) as stand_in:
-        marketplace: dict[str, Any] = {name: {"url": stand_in.url, "key": stand_in.key}}
-        settings = load(
-            backend=name,
-            data_dir=folder / "data",
-            timeouts={"install": 30, "start": 30, "session": 30, "http": 5, "release": 40},
-            install=install,
-            **marketplace,
-        )
-        async with open_orchestrator(settings) as orchestrator:
-            yield orchestrator, stand_in
-        assert stand_in.rented() == []
-
-
 async def deployed(orchestrator: Orchestrator, name: str, **more: Any) -> list[ev.Recorded]:
     return await deployed_by(orchestrator, spec(name, model="qwen3-0.6b", query=QUERY, **more))
-
-
-def words(events: list[ev.Recorded]) -> str:
-    return "\n".join(str(recorded.event) for recorded in events)
 
 
 def images(stand_in: MarketStandIn) -> list[str]:
@@ -89,7 +60,7 @@ async def test_where_pulls_are_free_the_image_that_has_the_engine_is_taken(tmp_p
 
 
 async def test_the_user_may_want_the_usual_image(tmp_path: Path) -> None:
-    async with market("vastai", tmp_path, image="none") as (orchestrator, vast):
+    async with market("vastai", tmp_path, install={"image": "none"}) as (orchestrator, vast):
         events = await deployed(orchestrator, "vastai")
         assert last(events).outcome == "released", words(events)
         (image,) = images(vast)
@@ -99,7 +70,7 @@ async def test_the_user_may_want_the_usual_image(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["vastai", "runpod"])
 async def test_an_image_that_the_user_names_is_started(tmp_path: Path, name: str) -> None:
     own = "registry.example/me/cuda:12.8"
-    async with market(name, tmp_path, image=own) as (orchestrator, stand_in):
+    async with market(name, tmp_path, install={"image": own}) as (orchestrator, stand_in):
         events = await deployed(orchestrator, name)
         assert last(events).outcome == "released", words(events)
         # There is no engine in it, so that it is installed as usual.
@@ -108,7 +79,7 @@ async def test_an_image_that_the_user_names_is_started(tmp_path: Path, name: str
 
 async def test_the_engine_of_a_named_image_is_used(tmp_path: Path) -> None:
     own = "vllm/vllm-openai:v0.30.0"  # with CUDA 13.0, which the machine's driver must support
-    async with market("runpod", tmp_path, image=own) as (orchestrator, runpod):
+    async with market("runpod", tmp_path, install={"image": own}) as (orchestrator, runpod):
         events = await deployed(orchestrator, "runpod")
         assert last(events).outcome == "released", words(events)
         assert images(runpod) == [own] and steps(events) == ["image"]

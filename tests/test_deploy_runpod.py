@@ -3,21 +3,13 @@ what money may do when things go wrong. The marketplace is the stand-in, with re
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from deployment_support import deployed as deployed_by
-from deployment_support import last, of_type, spec
-from gdl.bootstrap import open_orchestrator
+from deployment_support import last, of_type
 from gdl.domain import events as ev
-from gdl.domain.offers import OfferQuery
 from gdl.domain.phase import Billing
-from gdl.orchestrator.service import Orchestrator
-from gdl.settings import load
 from gdl.simulator.fault_models import (
     ContainerFails,
     DestroyFails,
@@ -25,15 +17,11 @@ from gdl.simulator.fault_models import (
     Http,
     NoAddress,
     OfferFault,
-    Operation,
     Stale,
 )
 from gdl.simulator.markets import MarketStandIn
-from gdl.simulator.scenario import load as load_scenario
+from marketplace_support import deployed, market, words
 from sandbox_support import isolate
-
-SPEED = 100.0
-_LIMITS = {"install": 30, "start": 30, "session": 30, "http": 5, "release": 40}
 
 
 @pytest.fixture(autouse=True)
@@ -41,42 +29,13 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     isolate(monkeypatch, tmp_path)
 
 
-@contextlib.asynccontextmanager
-async def market(
-    folder: Path, *, timeouts: Mapping[str, float] | None = None, **flags: Any
-) -> AsyncIterator[tuple[Orchestrator, MarketStandIn]]:
-    async with MarketStandIn(
-        "runpod", load_scenario("calm"), root=folder / "market", speed=SPEED
-    ) as runpod:
-        settings = load(
-            backend="runpod",
-            data_dir=folder / "data",
-            runpod={"url": runpod.url, "key": runpod.key},
-            timeouts={**_LIMITS, **(timeouts or {})},
-            **flags,
-        )
-        async with open_orchestrator(settings) as orchestrator:
-            yield orchestrator, runpod
-        assert runpod.rented() == []
-
-
-async def deployed(orchestrator: Orchestrator, **more: Any) -> list[ev.Recorded]:
-    query = OfferQuery(model="qwen3-0.6b", min_vram_gb=20)
-    return await deployed_by(orchestrator, spec("runpod", model="qwen3-0.6b", query=query, **more))
-
-
-def words(events: list[ev.Recorded]) -> str:
-    """All that was told."""
-    return "\n".join(str(recorded.event) for recorded in events)
-
-
 def rents(runpod: MarketStandIn) -> int:
     return sum(r.method == "POST" and r.path == "/v2/pods" for r in runpod.received)
 
 
 async def test_from_the_catalogue_to_a_served_model_and_a_proven_release(tmp_path: Path) -> None:
-    async with market(tmp_path) as (orchestrator, runpod):
-        events = await deployed(orchestrator, bench=True)
+    async with market("runpod", tmp_path) as (orchestrator, runpod):
+        events = await deployed(orchestrator, "runpod", bench=True)
         end = last(events)
         assert (end.outcome, end.billing) == ("released", Billing.RELEASED), words(events)
         (rented,) = of_type(events, ev.SessionRented)
@@ -97,18 +56,18 @@ async def test_from_the_catalogue_to_a_served_model_and_a_proven_release(tmp_pat
     ],
 )
 async def test_a_pod_whose_rent_answer_did_not_arrive_is_used(tmp_path: Path, answer: Http) -> None:
-    async with market(tmp_path) as (orchestrator, runpod):
+    async with market("runpod", tmp_path) as (orchestrator, runpod):
         runpod.draws.inject(answer, 1)
-        events = await deployed(orchestrator)
+        events = await deployed(orchestrator, "runpod")
         assert last(events).outcome == "released", words(events)
         # One pod, found by its label, served; nothing was rented twice.
         assert rents(runpod) == 1 and len(runpod.contracts) == 1
 
 
 async def test_a_kind_that_is_sold_out_is_passed_over(tmp_path: Path) -> None:
-    async with market(tmp_path) as (orchestrator, runpod):
+    async with market("runpod", tmp_path) as (orchestrator, runpod):
         runpod.draws.inject(Stale(), 1)
-        events = await deployed(orchestrator)
+        events = await deployed(orchestrator, "runpod")
         assert last(events).outcome == "released", words(events)
         assert rents(runpod) == 2 and len(runpod.contracts) == 1
 
@@ -128,9 +87,9 @@ async def test_a_pod_that_is_no_use_is_released_and_the_next_one_serves(
     tmp_path: Path, fault: OfferFault
 ) -> None:
     limits = {"session": 3, "connect": 1, "command": 5, "stall": 5}
-    async with market(tmp_path, timeouts=limits) as (orchestrator, runpod):
+    async with market("runpod", tmp_path, timeouts=limits) as (orchestrator, runpod):
         runpod.draws.inject(fault, 1)
-        events = await deployed(orchestrator)
+        events = await deployed(orchestrator, "runpod")
         end = last(events)
         assert (end.outcome, end.billing) == ("released", Billing.RELEASED), words(events)
         # Each was released before the next was rented, and none is listed any more.
@@ -138,35 +97,10 @@ async def test_a_pod_that_is_no_use_is_released_and_the_next_one_serves(
         assert len(runpod.contracts) == (1 if isinstance(fault, DestroyFails) else 2)
 
 
-@pytest.mark.parametrize(
-    ("on", "answer"),
-    [
-        ("create", "429"),
-        ("create", "500"),
-        ("sessions", "garbage"),
-        ("sessions", "truncated"),
-        ("session", "503"),
-        ("session", "cut"),
-        ("delete", "cut"),
-        ("delete", "500"),
-        ("delete", "lies"),
-        ("inventory", "503"),
-    ],
-)
-async def test_requests_that_go_wrong_cost_nothing(
-    tmp_path: Path, on: Operation, answer: str
-) -> None:
-    async with market(tmp_path) as (orchestrator, runpod):
-        runpod.draws.inject(Http.model_validate({"on": on, "answer": answer}), 1)
-        events = await deployed(orchestrator)
-        assert last(events).outcome == "released", words(events)
-        assert len(runpod.contracts) == 1
-
-
 async def test_without_credit_nothing_is_tried_twice(tmp_path: Path) -> None:
-    async with market(tmp_path) as (orchestrator, runpod):
+    async with market("runpod", tmp_path) as (orchestrator, runpod):
         runpod.account.credit = 0.0
-        events = await deployed(orchestrator)
+        events = await deployed(orchestrator, "runpod")
         end = last(events)
         assert end.outcome == "failed" and end.billing in (Billing.NONE, None)
         assert "not enough credit" in words(events)
@@ -174,8 +108,8 @@ async def test_without_credit_nothing_is_tried_twice(tmp_path: Path) -> None:
 
 
 async def test_a_key_that_is_refused_says_so(tmp_path: Path) -> None:
-    async with market(tmp_path) as (orchestrator, runpod):
+    async with market("runpod", tmp_path) as (orchestrator, runpod):
         runpod.account.expired = True
-        events = await deployed(orchestrator)
+        events = await deployed(orchestrator, "runpod")
         assert last(events).outcome == "failed"
         assert "HTTP 401" in words(events) and rents(runpod) == 0

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from deployment_support import deployed as deployed_by
 from deployment_support import last, of_type, spec, told, until
-from gdl.bootstrap import open_orchestrator
 from gdl.domain import events as ev
 from gdl.domain.clock import now
 from gdl.domain.errors import UsageError
@@ -21,15 +17,12 @@ from gdl.domain.phase import Billing, Phase
 from gdl.domain.ranking import rank, why_none
 from gdl.domain.spec import DeploymentSpec
 from gdl.orchestrator.leasing import session_monitor
-from gdl.orchestrator.service import Orchestrator
-from gdl.settings import load
 from gdl.simulator.fault_models import Falls
 from gdl.simulator.markets import MarketStandIn
-from gdl.simulator.scenario import load as load_scenario
 from gdl.tui.widgets import session_rows
+from marketplace_support import market
 from sandbox_support import isolate
 
-SPEED = 100.0
 MODEL = "qwen3-0.6b"
 QUERY = OfferQuery(model=MODEL, min_vram_gb=20, interruptible=True, bid=2.0)
 
@@ -80,29 +73,12 @@ def test_the_two_kinds_are_never_taken_for_each_other() -> None:
     assert rank([other], OfferQuery(interruptible=True, bid=1.0))[0].excluded == "takes no bids"
 
 
-@contextlib.asynccontextmanager
-async def market(folder: Path, **flags: Any) -> AsyncIterator[tuple[Orchestrator, MarketStandIn]]:
-    async with MarketStandIn(
-        "vastai", load_scenario("calm"), root=folder / "market", speed=SPEED
-    ) as vastai:
-        settings = load(
-            backend="vastai",
-            data_dir=folder / "data",
-            vastai={"url": vastai.url, "key": vastai.key},
-            timeouts={"install": 30, "start": 30, "session": 30, "http": 5, "release": 40},
-            **flags,
-        )
-        async with open_orchestrator(settings) as orchestrator:
-            yield orchestrator, vastai
-        assert vastai.rented() == []
-
-
 def bids(vastai: MarketStandIn) -> list[float | None]:
     return [contract.bid for contract in vastai.contracts.values()]
 
 
 async def test_without_a_bid_nothing_is_rented(tmp_path: Path) -> None:
-    async with market(tmp_path) as (orchestrator, vastai):
+    async with market("vastai", tmp_path) as (orchestrator, vastai):
         query = replace(QUERY, bid=None)
         with pytest.raises(UsageError, match="whoever bids") as caught:
             await orchestrator.deployments.deploy(spec("vastai", model=MODEL, query=query))
@@ -115,7 +91,7 @@ async def test_without_a_bid_nothing_is_rented(tmp_path: Path) -> None:
 
 
 async def test_outbid_while_it_is_set_up_the_next_one_is_taken(tmp_path: Path) -> None:
-    async with market(tmp_path) as (orchestrator, vastai):
+    async with market("vastai", tmp_path) as (orchestrator, vastai):
         vastai.draws.inject(Falls(to="outbid", at="loading"), 1)
         events = await deployed_by(orchestrator, spec("vastai", model=MODEL, query=QUERY))
         assert (last(events).outcome, last(events).billing) == ("released", Billing.RELEASED)
@@ -128,7 +104,7 @@ async def test_outbid_while_it_serves_it_moves_on_by_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session_monitor, "_LOOK_S", 0.3)
-    async with market(tmp_path) as (orchestrator, vastai):
+    async with market("vastai", tmp_path) as (orchestrator, vastai):
         wanted = DeploymentSpec(
             MODEL, "vastai", QUERY, bench=False, after="hold", max_attempts=1, max_spend=5.0
         )
@@ -162,7 +138,7 @@ async def test_outbid_while_it_serves_it_moves_on_by_itself(
 
 
 async def test_a_kept_machine_that_is_lost_is_told_with_what_it_costs_on(tmp_path: Path) -> None:
-    async with market(tmp_path) as (orchestrator, vastai):
+    async with market("vastai", tmp_path) as (orchestrator, vastai):
         wanted = DeploymentSpec(MODEL, "vastai", QUERY, bench=False, after="keep", max_attempts=1)
         end = last(await told(orchestrator, await orchestrator.deployments.deploy(wanted)))
         assert end.outcome == "serving" and end.session_id is not None
