@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
+from gdl.domain.findings import Finding
 from gdl.domain.session import Session
 
 _AGREE = timedelta(seconds=5)
@@ -61,11 +62,18 @@ class ServiceClock:
             expires_at=self.ours(session.expires_at),
         )
 
-    @property
-    def words(self) -> str:
-        """Such as "30 min behind the service's"; "" while they agree."""
+    def findings(self) -> Sequence[Finding]:
+        """For `doctor`: one where this computer's clock is wrong."""
         if not self.offset:
-            return ""
+            return ()
         minutes = abs(self.offset).total_seconds() / 60
         shown = f"{minutes:.0f} min" if minutes >= 2 else f"{minutes * 60:.0f} s"
-        return f"{shown} {'behind' if self.offset > timedelta() else 'ahead of'} the service's"
+        side = "behind" if self.offset > timedelta() else "ahead of"
+        return (
+            Finding(
+                "clock",
+                "warn",
+                f"this computer's clock is {shown} {side} the service's",
+                "sessions are told by the service's clock; set this one right all the same",
+            ),
+        )

@@ -277,9 +277,7 @@ class RunpodBackend:
         found = [await self.check_key()]
         if found[0].status == "fail":
             return tuple(found)
-        if self._clock.words:
-            what = f"this computer's clock is {self._clock.words}"
-            found.append(Finding("clock", "warn", what, "set it right"))
+        found += self._clock.findings()
         found.append(await self._check_offers())
         found.append(
             Finding(

@@ -218,10 +218,7 @@ class ShopperBackend:
                 "" if fine else "look at the log of cloud-gpu-shopper",
             )
         ]
-        if self._clock.words:
-            what = f"this computer's clock is {self._clock.words}"
-            hint = "sessions are told by the service's clock; set this one right all the same"
-            found.append(Finding("clock", "warn", what, hint))
+        found += self._clock.findings()
         if not await self.ready():
             hint = "it is shutting down or still starting: nothing can be rented"
             found.append(Finding("shopper ready", "fail", "not ready", hint))

@@ -297,4 +297,4 @@ class VastaiBackend:
     # -- health
 
     async def check(self) -> Sequence[Finding]:
-        return await findings(self._http, self._billing, self._search, self._clock)
+        return await findings(self._http, self._billing, self._search)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gdl.backends.service_clock import ServiceClock
 from gdl.backends.vastai.api_client import VastHttp
 from gdl.backends.vastai.billing import Billing
 from gdl.backends.vastai.search import OfferSearch
@@ -14,9 +13,7 @@ from gdl.domain.money import dollars
 from gdl.domain.text import one_line
 
 
-async def findings(
-    http: VastHttp, billing: Billing, search: OfferSearch, clock: ServiceClock
-) -> Sequence[Finding]:
+async def findings(http: VastHttp, billing: Billing, search: OfferSearch) -> Sequence[Finding]:
     """The key and its account, this computer's clock, and one search."""
     try:
         account = await billing.account()
@@ -24,12 +21,8 @@ async def findings(
         return [Finding("vastai", "fail", f"{error.message} ({http.found_key.source})", error.hint)]
     who = "an account" if account.id is None else f"account {account.id}"
     detail = f"{http.shown_url} knows {who} by the key from {http.found_key.source}"
-    found = [Finding("vastai", "ok", one_line(detail))]
-    if clock.words:
-        what = f"this computer's clock is {clock.words}"
-        hint = "sessions are told by the service's clock; set this one right all the same"
-        found.append(Finding("clock", "warn", what, hint))
-    return [*found, await _searched(search)]
+    key = Finding("vastai", "ok", one_line(detail))
+    return [key, *http.clock.findings(), await _searched(search)]
 
 
 async def _searched(search: OfferSearch) -> Finding:
