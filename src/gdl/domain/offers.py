@@ -105,11 +105,11 @@ class OfferQuery:
     """What the user wants. None means "do not care".
 
     offer_ids: these offers alone, whichever is cheapest first. context: tokens a request may have;
-    concurrency: requests at a time; quantization: one of `sizing.QUANTIZATIONS`, or "". They say
-    how big a machine the model needs, and reach its server. text_only: a model that takes images,
-    sound or video as well is to serve text alone, likewise. hours: to be reserved. interruptible:
-    machines that are lost to whoever pays more, in place of those on demand, where a marketplace
-    has both. bid: dollars an hour for one of these without its disk, at most.
+    concurrency: requests at a time; quantization: one of `EngineInfo.quantizations`, or "". They
+    say how big a machine the model needs, and reach its server. text_only: a model that takes
+    images, sound or video as well is to serve text alone, likewise. hours: to be reserved.
+    interruptible: machines that are lost to whoever pays more, in place of those on demand, where a
+    marketplace has both. bid: dollars an hour for one of these without its disk, at most.
     """
 
     provider: str | None = None
