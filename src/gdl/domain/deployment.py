@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import reduce
 
 from gdl.domain import events as ev
 from gdl.domain.attempt_state import AttemptState, StepState
@@ -104,6 +106,11 @@ class DeploymentState:
 
 _NOTES_KEPT = 200
 _ANSWERS_KEPT = 50
+
+
+def replayed(deployment_id: str, history: Iterable[Recorded]) -> DeploymentState:
+    """The state after all of its events. Raises as `apply`."""
+    return reduce(apply, history, DeploymentState(deployment_id))
 
 
 def apply(state: DeploymentState, recorded: Recorded) -> DeploymentState:

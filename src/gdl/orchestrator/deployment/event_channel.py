@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from gdl.domain.deployment import DeploymentState, apply
+from gdl.domain.deployment import DeploymentState, apply, replayed
 from gdl.domain.errors import GdlError
 from gdl.domain.events import DeploymentFinished, Event, LogLines, Noted, Recorded
 from gdl.journal.store import Journal
@@ -45,8 +45,7 @@ class EventChannel:
     ) -> EventChannel:
         """A channel that begins with what the journal holds."""
         channel = cls(deployment_id, journal, clock)
-        for recorded in history:
-            channel.state = apply(channel.state, recorded)
+        channel.state = replayed(deployment_id, history)
         channel._history = list(history)
         return channel
 

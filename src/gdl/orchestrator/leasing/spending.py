@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import TypedDict
 
 from gdl.domain import events as ev
-from gdl.domain.deployment import DeploymentState, apply
+from gdl.domain.deployment import replayed
 from gdl.domain.errors import GdlError, SpendLimitReached
 from gdl.domain.money import dollars
 from gdl.domain.offers import Offer
@@ -134,9 +134,7 @@ class Limits(TypedDict):
 async def carried_over(journal: Journal, rental: Rental, now: datetime) -> Limits:
     """The limits of the deployment that rented this machine, with the dollars that its other
     machines cost. Whoever goes on with the machine goes on with them."""
-    state = DeploymentState(rental.deployment_id)
-    for recorded in await journal.events(rental.deployment_id):
-        state = apply(state, recorded)
+    state = replayed(rental.deployment_id, await journal.events(rental.deployment_id))
     limits = Limits(max_spend=None, spent_before=0.0, idle_minutes=None, unseen_hours=None)
     if state.spec is None:
         return limits

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from gdl.domain import events as ev
-from gdl.domain.deployment import DeploymentState, apply
+from gdl.domain.deployment import DeploymentState, replayed
 from gdl.domain.errors import GdlError, UsageError
 from gdl.domain.events import Recorded
 from gdl.domain.guard import end_words
@@ -169,12 +169,8 @@ class Resumptions:
 
     async def _read(self, row: DeploymentRow, rentals: list[Rental]) -> Interrupted:
         history = tuple(await self._journal.events(row.id))
-        state = DeploymentState(row.id)
-        for recorded in history:
-            state = apply(state, recorded)
-        return Interrupted(
-            row, history, state, tuple(r for r in rentals if r.deployment_id == row.id)
-        )
+        own = tuple(r for r in rentals if r.deployment_id == row.id)
+        return Interrupted(row, history, replayed(row.id, history), own)
 
     async def _in_hand(self, each: Interrupted) -> bool:
         """Whether another deployment works on its machine, or left it serving on purpose."""
