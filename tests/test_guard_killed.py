@@ -35,7 +35,7 @@ LASTS_S = 45
 class Computer:
     """The one that rents; it can be killed."""
 
-    def __init__(self, folder: Path, market: MarketStandIn) -> None:
+    def __init__(self, folder: Path, market: MarketStandIn, **more: str) -> None:
         self.folder = folder
         self._name = market.name
         prefix = f"GDL_{market.name.upper()}"
@@ -44,6 +44,7 @@ class Computer:
             f"{prefix}__KEY": market.key,
             "GDL_TIMEOUTS__HTTP": "5",
             "TERM": "dumb",
+            **more,
         }
 
     async def run(self, *words: str) -> tuple[int, str]:
@@ -155,7 +156,8 @@ async def test_on_a_real_ssh_host_too(tmp_path: Path) -> None:
         keys = tmp_path / "sshd" / "authorized_keys"
         host = HostElsewhere(sshd.host, sshd.port, sshd.user, sshd.identity.read_text())
         async with MarketStandIn("vastai", load_scenario("calm"), host=host, speed=100.0) as market:
-            computer = Computer(tmp_path, market)
+            # Other tests may be on this host, too.
+            computer = Computer(tmp_path, market, GDL_ENGINE__LOG=str(home / "vllm.log"))
 
             async def let_in() -> None:
                 """As the marketplace would: what is attached to a machine opens it."""
@@ -167,6 +169,7 @@ async def test_on_a_real_ssh_host_too(tmp_path: Path) -> None:
             letting = asyncio.create_task(let_in())
             try:
                 await killed_then_told(computer, market, "0")
+                assert market.rented() == [] and len(market.contracts) == 1
             finally:
                 letting.cancel()
         for job in (home / ".gdl-tui" / "jobs").glob("*/pid"):
