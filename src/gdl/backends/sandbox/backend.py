@@ -100,8 +100,7 @@ class SandboxBackend:
 
     async def rent(self, request: RentRequest) -> RentAnswer:
         rented = await (await self._ready()).rent(request)
-        # In the work folder: the usual place would be this computer's own /tmp.
-        return replace(rented, session=self._ours(rented.session), engine_log=request.log_title)
+        return replace(rented, session=self._ours(rented.session))
 
     def _ours(self, session: Session) -> Session:
         return replace(session, backend=self.name)
