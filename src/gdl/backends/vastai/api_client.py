@@ -56,6 +56,28 @@ class VastHttp(ServiceHttp):
         BackendError."""
         return self.data(await self.get(path, params), doing)
 
+    async def pages(
+        self, path: str, rows: str, what: str, params: Mapping[str, str], most: int
+    ) -> list[dict[str, Any]]:
+        """Every page of a list, at least one, each with its `rows`. A list that is not whole proves
+        nothing, so that a page that cannot be read, or more than `most`, is an error."""
+        found: list[dict[str, Any]] = []
+        seen: set[str] = set()
+        asked = dict(params)
+        for _ in range(most):
+            data = await self.get_data(path, f"list the {what}", asked)
+            if not isinstance(data.get(rows), list):
+                raise self.wrong_shape(f"a list of {what}")
+            found.append(data)
+            token = data.get("next_token")
+            if not token:
+                return found
+            if not isinstance(token, str) or token in seen:
+                raise self.wrong_shape(f"the next page of {what}")
+            seen.add(token)
+            asked["after_token"] = token
+        raise self.wrong_shape(f"the end of the {what}")
+
     def data(self, answer: Answer, doing: str) -> dict[str, Any]:
         """The object of a good answer. Raises BackendRefused, also for a good status whose object
         says `success: false`, or BackendError."""

@@ -86,23 +86,10 @@ class Billing:
             "limit": str(_PAGE),
             "format": "tree",
         }
-        found: list[Charge] = []
-        seen: set[str] = set()
-        for _ in range(_MOST_PAGES):
-            data = await self._http.get_data(f"{V0}/charges/", "list the charges", params)
-            rows = data.get("results")
-            if not isinstance(rows, list):
-                raise self._http.wrong_shape("a list of charges")
-            for row in rows:
-                found += self._read(row)
-            token = data.get("next_token")
-            if not token:
-                return sorted(found, key=lambda c: (c.since, c.session_id))
-            if not isinstance(token, str) or token in seen:
-                break
-            seen.add(token)
-            params["after_token"] = token
-        raise self._http.wrong_shape("the next page of charges")
+        path = f"{V0}/charges/"
+        pages = await self._http.pages(path, "results", "charges", params, _MOST_PAGES)
+        found = [charge for page in pages for row in page["results"] for charge in self._read(row)]
+        return sorted(found, key=lambda c: (c.since, c.session_id))
 
     def _read(self, row: object) -> Iterator[Charge]:
         """One for each kind of what a contract was charged for."""

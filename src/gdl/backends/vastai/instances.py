@@ -48,29 +48,19 @@ class Instances:
     async def all(self) -> list[InstanceWire]:
         """Every instance of the account, in whatever state, from a list without filters: all pages
         of it, or an error. So what is not in it does not exist."""
-        found: dict[int, InstanceWire] = {}
         params = {
             "select_filters": "{}",
             "order_by": json.dumps([{"col": "id", "dir": "asc"}]),
             "limit": str(_PAGE),
         }
-        seen: set[str] = set()
-        for _ in range(_MOST_PAGES):
-            data = await self._http.get_data(f"{V1}/instances/", "list the instances", params)
-            rows = data.get("instances")
-            if not isinstance(rows, list):
-                raise self._http.wrong_shape("a list of instances")
-            found |= {row.id: row for row in map(self._read, rows)}
-            token = data.get("next_token")
-            if not token:
-                if len(rows) in (0, _PAGE) and _count(data) > len(found):
-                    raise self._http.wrong_shape(f"some of {_count(data)} instances")
-                return list(found.values())
-            if not isinstance(token, str) or token in seen:
-                raise self._http.wrong_shape("the next page of instances")
-            seen.add(token)
-            params["after_token"] = token
-        raise self._http.wrong_shape("the end of the instances")
+        path = f"{V1}/instances/"
+        pages = await self._http.pages(path, "instances", "instances", params, _MOST_PAGES)
+        rows = (self._read(row) for page in pages for row in page["instances"])
+        found = {row.id: row for row in rows}
+        last = pages[-1]
+        if len(last["instances"]) in (0, _PAGE) and _count(last) > len(found):
+            raise self._http.wrong_shape(f"some of {_count(last)} instances")
+        return list(found.values())
 
     async def destroy(self, session_id: str) -> bool:
         """Ask for its end; whether the account had such an instance."""
