@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from statistics import median
 
+from gdl.domain.attempt_state import NO_MACHINE
 from gdl.domain.session_charges import SessionCharges, learnt
 from gdl.domain.track_record import TrackRecord
 from gdl.journal import history, session_charges
@@ -14,21 +15,16 @@ from gdl.journal.history import PastAttempt
 from gdl.journal.store import Journal
 
 _FRESH_S = 60.0
-_NOT_THEIRS = frozenset(
-    {
-        *(
-            "offer_gone",
-            "session_exists",
-            "offer_taken",
-            "spend_limit",
-            "guard_ended",
-            "usage",
-            "cancelled",
-            "error",
-        ),
-        *("backend", "backend_unreachable", "backend_refused"),
-    }
-)
+_NOT_THEIRS = NO_MACHINE | {
+    "spend_limit",
+    "guard_ended",
+    "usage",
+    "cancelled",
+    "error",
+    "backend",
+    "backend_unreachable",
+    "backend_refused",
+}
 """Failures that say nothing about a machine: it was never had, or the trouble was elsewhere."""
 
 
@@ -57,12 +53,9 @@ def digest(
     charges: Iterable[SessionCharges] = (),
 ) -> TrackRecord:
     """Medians and shares. A share of few attempts is drawn towards a half."""
-    setup: dict[bool, dict[str, list[float]]] = {
-        by_image: defaultdict(list) for by_image in (False, True)
-    }
-    work: dict[bool, dict[str, list[float]]] = {
-        by_image: defaultdict(list) for by_image in (False, True)
-    }
+    # With an image that has the engine (True), and installed (False).
+    setup: Mapping[bool, dict[str, list[float]]] = {way: defaultdict(list) for way in (False, True)}
+    work: Mapping[bool, dict[str, list[float]]] = {way: defaultdict(list) for way in (False, True)}
     by_images: dict[str, list[bool]] = defaultdict(list)
     mbps: dict[str, list[float]] = defaultdict(list)
     speed: dict[tuple[str, int], list[float]] = defaultdict(list)
