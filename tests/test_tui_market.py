@@ -396,6 +396,7 @@ async def test_no_hour_is_offered_where_a_session_has_no_end_to_put_off() -> Non
     async with app.run_test(size=(120, 40)) as pilot:
         await to_sessions(pilot)
         await until(pilot, lambda: "+1 hour" not in screen_text(app))
+        assert "f8 Spending" in screen_text(app)
         await pilot.press("e")
         await pilot.pause()
         assert isinstance(app.screen, SessionsScreen) and orchestrator.calls == []

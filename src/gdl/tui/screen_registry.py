@@ -44,11 +44,12 @@ class ScreenEntry:
         """A new screen. arguments: what its class takes; nothing for a main screen."""
         return self.load()(*arguments)
 
-    def binding(self, action: str) -> Binding:
-        """Runs this action of the application with the name of the screen."""
+    def binding(self, action: str, *, show: bool = False) -> Binding:
+        """Runs this action of the application with the name of the screen. show: in the line of
+        keys."""
         return Binding(
             self.key, f"{action}({self.name!r})", self.long_title or self.title,
-            show=False, id=f"app.{self.name}", tooltip=self.tooltip,
+            show=show, id=f"app.{self.name}", tooltip=self.tooltip,
         )  # fmt: skip
 
 

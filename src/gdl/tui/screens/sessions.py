@@ -18,6 +18,7 @@ from gdl.presentation.durations import age
 from gdl.presentation.lines import plain
 from gdl.presentation.spending import volume_line
 from gdl.presentation.words import plural
+from gdl.tui.screen_registry import window
 from gdl.tui.screens import session_commands as commands
 from gdl.tui.screens.base import GdlScreen
 from gdl.tui.screens.dialogs import Details
@@ -63,6 +64,7 @@ class SessionsScreen(GdlScreen):
         Binding("y", "copy_id", "Copy", show=False, id="sessions.copy",
                 tooltip="Copy the public address, or the tunnel's endpoint, or the session's id"),
         Binding("r", "refresh", "Refresh", id="sessions.refresh", tooltip="List again"),
+        window("spending").binding("app.open", show=True),
         Binding("escape", "back", "Back", show=False, id="sessions.back",
                 tooltip="Clear the marks, then go back to the offers"),
     ]  # fmt: skip
