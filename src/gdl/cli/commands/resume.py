@@ -48,7 +48,8 @@ def resume(
             session.output.lines(table_of(rows))
             say("several can be resumed: name one")
         else:
-            say("nothing to resume: no deployment was interrupted on a machine of this backend")
+            here = session.orchestrator.backend_name.replace(",", " or ")
+            say(f"nothing to resume: no deployment was interrupted on a machine of {here}")
         return exit_codes.USAGE if rows else exit_codes.OK
 
     flags = webhook_flags(webhook)
