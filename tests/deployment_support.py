@@ -93,6 +93,15 @@ class Simulation:
             await backend.release(rented.session.id)
             await backend.aclose()
 
+    @contextlib.asynccontextmanager
+    async def own_machine(self) -> AsyncIterator[tuple[str, Path]]:
+        """(user@host:port, identity file) of a machine that one has already."""
+        async with self.machine() as ((host, port, user), key):
+            identity = self.folder / "id"
+            identity.write_text(key)
+            identity.chmod(0o600)
+            yield f"{user}@{host}:{port}", identity
+
 
 class SpecFields(TypedDict, total=False):
     """What a deployment may ask for besides model and backend; see DeploymentSpec."""

@@ -33,18 +33,8 @@ def sim(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Simulation:
     return simulation
 
 
-@contextlib.asynccontextmanager
-async def my_machine(sim: Simulation) -> AsyncIterator[tuple[str, Path]]:
-    """(user@host:port, identity file) of a machine with an SSH server."""
-    async with sim.machine() as ((host, port, user), key):
-        identity = sim.folder / "id"
-        identity.write_text(key)
-        identity.chmod(0o600)
-        yield f"{user}@{host}:{port}", identity
-
-
 async def test_a_machine_of_ones_own_is_used_and_left_tidy(sim: Simulation) -> None:
-    async with my_machine(sim) as (host, identity):
+    async with sim.own_machine() as (host, identity):
         where = {"host": host, "identity": str(identity)}
         async with open_orchestrator(sim.settings(), options=where) as orchestrator:
             events = await deployed(orchestrator, spec("ssh", bench=True))
@@ -64,7 +54,7 @@ async def test_a_machine_of_ones_own_is_used_and_left_tidy(sim: Simulation) -> N
 
 
 async def test_a_kept_server_is_found_without_naming_the_host_again(sim: Simulation) -> None:
-    async with my_machine(sim) as (host, identity):
+    async with sim.own_machine() as (host, identity):
         where = {"host": host, "identity": str(identity)}
         async with open_orchestrator(sim.settings(), options=where) as orchestrator:
             end = last(await deployed(orchestrator, spec("ssh", after="keep")))
@@ -82,7 +72,7 @@ async def test_a_kept_server_is_found_without_naming_the_host_again(sim: Simulat
 
 
 async def test_a_second_deployment_on_a_busy_machine_is_refused(sim: Simulation) -> None:
-    async with my_machine(sim) as (host, identity):
+    async with sim.own_machine() as (host, identity):
         where = {"host": host, "identity": str(identity)}
         async with open_orchestrator(sim.settings(), options=where) as orchestrator:
             first = last(await deployed(orchestrator, spec("ssh", after="keep")))
@@ -109,7 +99,7 @@ async def test_what_is_done_ahead_ends_when_the_machine_is_left(sim: Simulation)
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         engine = {**sim.flags["engine"], "port": taken.getsockname()[1]}  # type: ignore[dict-item]
-        async with my_machine(sim) as (host, identity):
+        async with sim.own_machine() as (host, identity):
             where = {"host": host, "identity": str(identity)}
             async with open_orchestrator(
                 sim.settings(engine=engine), options=where
@@ -121,7 +111,7 @@ async def test_what_is_done_ahead_ends_when_the_machine_is_left(sim: Simulation)
 
 async def test_what_a_killed_server_left_is_ended_and_nobody_elses(sim: Simulation) -> None:
     sim.server("orphan")
-    async with my_machine(sim) as (host, identity):
+    async with sim.own_machine() as (host, identity):
         where = {"host": host, "identity": str(identity)}
         async with open_orchestrator(sim.settings(), options=where) as orchestrator:
             await deployed(orchestrator, spec("ssh", after="keep"))

@@ -224,11 +224,8 @@ def sim(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Simulation:
 async def test_a_server_that_nobody_asks_is_stopped_and_not_started_again(
     sim: Simulation, tmp_path: Path
 ) -> None:
-    async with sim.machine() as ((host, port, user), key):
-        identity = tmp_path / "id"
-        identity.write_text(key)
-        identity.chmod(0o600)
-        where = {"host": f"{user}@{host}:{port}", "identity": str(identity)}
+    async with sim.own_machine() as (host, identity):
+        where = {"host": host, "identity": str(identity)}
         async with open_orchestrator(sim.settings(), options=where) as orchestrator:
             events = await deployed(orchestrator, spec("ssh", after="hold", idle_minutes=0.1))
     end = last(events)
@@ -245,11 +242,8 @@ async def test_a_server_that_nobody_asks_is_stopped_and_not_started_again(
 async def test_a_deployment_that_is_refused_leaves_the_guard_of_the_first(
     sim: Simulation, tmp_path: Path
 ) -> None:
-    async with sim.machine() as ((host, port, user), key):
-        identity = tmp_path / "id"
-        identity.write_text(key)
-        identity.chmod(0o600)
-        where = {"host": f"{user}@{host}:{port}", "identity": str(identity)}
+    async with sim.own_machine() as (host, identity):
+        where = {"host": host, "identity": str(identity)}
         async with open_orchestrator(sim.settings(), options=where) as orchestrator:
             first = await deployed(orchestrator, spec("ssh", after="keep", unseen_hours=5.0))
             assert last(first).outcome == "serving"
