@@ -254,10 +254,7 @@ class RunpodBackend:
         return report(await self._billed({"bucketSize": "day"}))
 
     async def _billed(self, params: dict[str, str]) -> list[ChargeWire]:
-        data = await self._api.get("/billing/pods", "tell what was charged", params)
-        rows = data.get("records")
-        if not isinstance(rows, list):
-            raise self._errors.wrong_shape("a list of records")
+        rows = await self._api.rows("/billing/pods", "records", "tell what was charged", params)
         return [self._api.model(ChargeWire, row) for row in rows]
 
     async def check_key(self) -> Finding:

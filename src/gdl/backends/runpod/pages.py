@@ -25,11 +25,17 @@ class RunpodApi:
         self.http = http
         self.errors = errors
 
-    async def get(
+    async def _get(
         self, path: str, doing: str, params: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
         """Raises BackendUnreachable, BackendRefused, BackendError."""
         return self.data(await self.http.get(API + path, params), doing)
+
+    async def rows(
+        self, path: str, rows: str, doing: str, params: Mapping[str, str] | None = None
+    ) -> list[Any]:
+        """Those of a list that has no pages."""
+        return self._rows(await self._get(path, doing, params), rows)
 
     async def listed(self, path: str, rows: str, model: type[_Model], doing: str) -> list[_Model]:
         """Every page of a list. A list that is not whole proves nothing, so that a page that cannot
@@ -38,10 +44,8 @@ class RunpodApi:
         seen = {""}
         params = {"limit": str(_PAGE)}
         for _ in range(_MOST_PAGES):
-            data = await self.get(path, doing, params)
-            if not isinstance(data.get(rows), list):
-                raise self.errors.wrong_shape(f"a list of {rows}")
-            found += [self.model(model, row) for row in data[rows]]
+            data = await self._get(path, doing, params)
+            found += [self.model(model, row) for row in self._rows(data, rows)]
             page = self.model(PaginationWire, data.get("pagination"))
             if not page.hasNextPage:
                 return found
@@ -50,6 +54,12 @@ class RunpodApi:
             seen.add(page.nextCursor)
             params = {"limit": str(_PAGE), "cursor": page.nextCursor}
         raise self.errors.wrong_shape("the end of a list")
+
+    def _rows(self, data: Mapping[str, Any], name: str) -> list[Any]:
+        rows = data.get(name)
+        if not isinstance(rows, list):
+            raise self.errors.wrong_shape(f"a list of {name}")
+        return rows
 
     def data(self, answer: Answer, doing: str) -> dict[str, Any]:
         """The object of a good answer. Raises BackendRefused, BackendError."""
@@ -70,8 +80,4 @@ class RunpodApi:
 async def gpus(api: RunpodApi, cloud: str, count: int) -> list[Any]:
     """The catalogue's rows for machines with so many GPUs on a cloud, with what can be had now."""
     params = {"include": "AVAILABILITY", "product": "POD", "cloud": cloud, "count": str(count)}
-    data = await api.get("/catalog/gpus", "list its catalogue", params)
-    rows = data.get("gpus")
-    if not isinstance(rows, list):
-        raise api.errors.wrong_shape("a list of gpus")
-    return rows
+    return await api.rows("/catalog/gpus", "gpus", "list its catalogue", params)

@@ -117,9 +117,6 @@ class NetworkVolumes:
         return {}
 
     async def _with_volumes(self) -> set[str]:
-        told = await self._api.get("/catalog/datacenters", "list its data centres")
-        rows = told.get("dataCenters")
-        if not isinstance(rows, list):
-            raise self._api.errors.wrong_shape("a list of dataCenters")
+        rows = await self._api.rows("/catalog/datacenters", "dataCenters", "list its data centres")
         having = (row for row in rows if isinstance(row, dict) and row.get("networkVolumeTypes"))
         return {str(row.get("id")) for row in having}
