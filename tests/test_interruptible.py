@@ -17,6 +17,7 @@ from gdl.domain.phase import Billing, Phase
 from gdl.domain.ranking import rank, why_none
 from gdl.domain.spec import DeploymentSpec
 from gdl.orchestrator.leasing import session_monitor
+from gdl.presentation.money import hourly
 from gdl.simulator.fault_models import Falls
 from gdl.simulator.markets import MarketStandIn
 from gdl.tui.widgets import session_rows
@@ -148,6 +149,7 @@ async def test_a_kept_machine_that_is_lost_is_told_with_what_it_costs_on(tmp_pat
         # Its disk alone, which is less than the machine was.
         assert row.session.idle_price == row.price_per_hour < row.session.price_per_hour
         assert row.cost > 0
+        assert hourly(row.price_per_hour) in session_rows.in_short(row, row.cost)
         shown = session_rows.session(row, row.cost, now(), marked=False)
         assert shown.cells["status"] == "! outbid" and shown.style == ""
         await orchestrator.sessions.destroy(end.session_id)

@@ -45,7 +45,7 @@ async def confirm_destroy(context: AppContext, rows: Sequence[SessionRow]) -> bo
             (plain(row.session.id, 20), in_short(row, cost))
             for row, cost in zip(rows, costs, strict=True)
         ]
-        per_hour = sum(row.session.price_per_hour for row in rows)
+        per_hour = sum(row.price_per_hour for row in rows)
         told = f"{hourly(per_hour)}, {dollars(sum(costs))} so far"
         fields = [*each, ("Together", Text(told, "bold"))]
     answer = await context.ask(Confirm(title, fields, note, "Destroy", destroys=True))

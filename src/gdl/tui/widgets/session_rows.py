@@ -81,7 +81,7 @@ def in_short(row: SessionRow, cost: float) -> str:
     what = plain(row.model or ("" if row.ours else "unknown"), 24)
     gpu = gpu_name(found.gpu_name) or "no GPU"
     return (
-        f"{gpu} from {plain(found.provider, 20)}, {hourly(found.price_per_hour)}, "
+        f"{gpu} from {plain(found.provider, 20)}, {hourly(row.price_per_hour)}, "
         f"{dollars(cost)} so far{f' ({what})' if what else ''}"
     )
 
