@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar
 
-from rich.text import Text
-from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
-from textual.widgets import Button, Input, Static
+from textual.widget import Widget
+from textual.widgets import Input
 
 from gdl.domain.benchmark import BenchLoad
-from gdl.tui.widgets.live_text import LiveText
+from gdl.tui.screens.fields_dialog import FieldsDialog, field
 
 _FIELDS = (
     ("requests", "Requests", "in all, after five short questions", 1000),
@@ -22,7 +20,7 @@ _FIELDS = (
 """Name in BenchLoad, title, what it means, the most that may be asked for."""
 
 
-class BenchDialog(ModalScreen[BenchLoad | None]):
+class BenchDialog(FieldsDialog[BenchLoad]):
     """The load to run, or None. Opens with the last one; Enter runs it."""
 
     AUTO_FOCUS = "#bench-requests"
@@ -34,52 +32,25 @@ class BenchDialog(ModalScreen[BenchLoad | None]):
         Binding("down", "app.focus_next", "Next", show=False, id="bench.next",
                 tooltip="The line or button below"),
     ]  # fmt: skip
+    TITLE_WORDS = "Run the benchmark"
+    NOTE = "Nothing is rented for it."
+    YES = "Run"
 
     def __init__(self, load: BenchLoad) -> None:
         super().__init__()
         self._load = load
 
-    def compose(self) -> ComposeResult:
-        with Vertical(classes="dialog"):
-            yield Static(Text("Run the benchmark", "bold"), classes="dialog-title")
-            for name, title, words, _most in _FIELDS:
-                with Horizontal(classes="bench-row"):
-                    yield Static(Text(title), classes="bench-name")
-                    yield Input(
-                        str(getattr(self._load, name)), type="integer", max_length=4,
-                        id=f"bench-{name}",
-                    )  # fmt: skip
-                    yield Static(Text(words, "dim"), classes="bench-words")
-            yield LiveText(id="bench-said", classes="dialog-note")
-            with Horizontal(classes="dialog-buttons"):
-                yield Button("Run (Enter)", id="yes", variant="primary")
-                yield Button("Cancel (Esc)", id="cancel")
+    def fields(self) -> Iterator[Widget]:
+        for name, title, words, _most in _FIELDS:
+            last = str(getattr(self._load, name))
+            line = Input(last, type="integer", max_length=4, id=f"bench-{name}")
+            yield field(title, line, words)
 
-    def on_mount(self) -> None:
-        for line in self.query(Input):
-            line.cursor_blink = False
-
-    def on_input_changed(self) -> None:
-        self._say("")
-
-    def on_input_submitted(self) -> None:
-        self.action_answer(True)
-
-    def on_button_pressed(self, event: Button.Pressed) -> None:
-        self.action_answer(event.button.id == "yes")
-
-    def action_answer(self, answer: bool) -> None:
-        if not answer:
-            self.dismiss(None)
-            return
+    def typed(self) -> BenchLoad:
         values: dict[str, int] = {}
         for name, title, _words, most in _FIELDS:
             typed = self.query_one(f"#bench-{name}", Input).value
             values[name] = int(typed) if typed.isdecimal() else 0
             if not 1 <= values[name] <= most:
-                self._say(f"{title}: a whole number from 1 to {most}")
-                return
-        self.dismiss(BenchLoad(**values))
-
-    def _say(self, words: str) -> None:
-        self.query_one("#bench-said", LiveText).say(words or "Nothing is rented for it.")
+                raise ValueError(f"{title}: a whole number from 1 to {most}")
+        return BenchLoad(**values)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 from rich.text import Text
-from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
-from textual.widgets import Button, Input, Static
+from textual.widget import Widget
+from textual.widgets import Input, Static
 
-from gdl.tui.widgets.live_text import LiveText
+from gdl.tui.screens.fields_dialog import FieldsDialog, field
 
 _MOST = 1000.0
 _WORDS = (
@@ -21,7 +20,7 @@ _WORDS = (
 )
 
 
-class BidDialog(ModalScreen[float | None]):
+class BidDialog(FieldsDialog[float]):
     """Dollars an hour, or None."""
 
     AUTO_FOCUS = "#bid"
@@ -29,49 +28,26 @@ class BidDialog(ModalScreen[float | None]):
         Binding("escape", "answer(False)", "Cancel", id="bid.cancel",
                 tooltip="Back to machines on demand"),
     ]  # fmt: skip
+    TITLE_WORDS = "Interruptible machines"
+    NOTE = "Nothing is rented by this."
+    YES = "Show them"
 
     def __init__(self, usual: float) -> None:
         """usual: what is proposed."""
         super().__init__()
         self._usual = usual
 
-    def compose(self) -> ComposeResult:
-        with Vertical(classes="dialog"):
-            yield Static(Text("Interruptible machines", "bold"), classes="dialog-title")
-            yield Static(Text(_WORDS))
-            with Horizontal(classes="bench-row"):
-                yield Static(Text("At most"), classes="bench-name")
-                yield Input(f"{self._usual:.2f}", type="number", max_length=7, id="bid")
-                yield Static(Text("dollars an hour", "dim"), classes="bench-words")
-            yield LiveText(id="bid-said", classes="dialog-note")
-            with Horizontal(classes="dialog-buttons"):
-                yield Button("Show them (Enter)", id="yes", variant="primary")
-                yield Button("Cancel (Esc)", id="cancel")
+    def fields(self) -> Iterator[Widget]:
+        yield Static(Text(_WORDS))
+        line = Input(f"{self._usual:.2f}", type="number", max_length=7, id="bid")
+        yield field("At most", line, "dollars an hour")
 
-    def on_mount(self) -> None:
-        self.query_one(Input).cursor_blink = False
-
-    def on_input_changed(self) -> None:
-        self._say("")
-
-    def on_input_submitted(self) -> None:
-        self.action_answer(True)
-
-    def on_button_pressed(self, event: Button.Pressed) -> None:
-        self.action_answer(event.button.id == "yes")
-
-    def action_answer(self, answer: bool) -> None:
-        if not answer:
-            self.dismiss(None)
-            return
+    def typed(self) -> float:
+        wrong = f"a number over 0, {_MOST:.0f} at most"
         try:
             bid = float(self.query_one(Input).value)
         except ValueError:
-            bid = 0.0
-        if 0 < bid <= _MOST:
-            self.dismiss(bid)
-        else:
-            self._say(f"a number over 0, {_MOST:.0f} at most")
-
-    def _say(self, words: str) -> None:
-        self.query_one("#bid-said", LiveText).say(words or "Nothing is rented by this.")
+            raise ValueError(wrong) from None
+        if not 0 < bid <= _MOST:
+            raise ValueError(wrong)
+        return bid
