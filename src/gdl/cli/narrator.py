@@ -18,7 +18,7 @@ from gdl.presentation.durations import clock_time, duration
 from gdl.presentation.endings import outcome_words
 from gdl.presentation.hardware import host, machine
 from gdl.presentation.lines import plain
-from gdl.presentation.money import hourly
+from gdl.presentation.money import charge, hourly
 from gdl.presentation.session_price import explained
 
 _PROGRESS_EVERY_S = 10.0
@@ -156,7 +156,7 @@ def _progress(event: ev.Progressed | ev.BenchProgressed) -> str:
 def _told_on_machine(event: ev.Event) -> Iterator[str]:
     match event:
         case ev.SessionCharged():
-            charged = f"{dollars(event.charged)}{'' if event.final else ' so far'}"
+            charged = charge(event.charged, final=event.final)
             session = f"session {plain(event.session_id, 80)}"
             expected = f"{dollars(event.expected)} expected"
             yield f"  the market charged {charged} for {session}, {expected}"

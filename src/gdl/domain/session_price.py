@@ -77,6 +77,11 @@ class SessionPrice:
         return self.gpu + self.disk + self.traffic
 
     @property
+    def itemized(self) -> bool:
+        """Whether there is more to tell of it than an hour's price times the hours."""
+        return self.listed or bool(self.charged.sessions)
+
+    @property
     def rent(self) -> float:
         """What grows by the hour."""
         return self.gpu + self.disk

@@ -24,6 +24,11 @@ def in_cell(amount: float) -> str:
     return "<$0.001" if 0 < amount < 0.000995 else dollars(amount)
 
 
+def charge(amount: float, *, final: bool) -> str:
+    """What a market charged: "$0.62", "$0.62 so far" as long as more may come."""
+    return dollars(amount) if final else f"{dollars(amount)} so far"
+
+
 def interruptible_words(bid: float | None) -> str:
     """What the prices of interruptible machines are, and what becomes of the machines."""
     shown = "prices are the least bids" if bid is None else f"{hourly(bid)} is bid at most"

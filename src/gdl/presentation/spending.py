@@ -37,10 +37,14 @@ def cap_line(cap: Cap) -> str:
 def balance_line(name: str, balance: Balance, per_hour: float, hours: int) -> tuple[str, bool]:
     """What an account has left, and whether it is too little for so many hours at that price:
     "vastai has $3.10 left", "! vastai has $0.30 left: 45 min of it"."""
-    text = f"{name} has {dollars(balance.credit)} left"
+    text = _left(name, balance)
     if per_hour * hours <= balance.credit:
         return text, False
     return f"! {text}: {since(max(balance.credit, 0.0) / per_hour * 3600)} of it", True
+
+
+def _left(name: str, balance: Balance) -> str:
+    return f"{name} has {dollars(balance.credit)} left"
 
 
 def volume_line(volume: Volume, used_by: Sequence[str]) -> str:
@@ -61,5 +65,5 @@ def totals(report: SpendingReport, *, caps: bool = True) -> Iterator[str]:
     for cap in report.caps if caps else ():
         yield f"{cap_line(cap)} (spending.per_{cap.period})"
     for name, balance in report.balances.items():
-        yield f"{name} has {dollars(balance.credit)} left"
+        yield _left(name, balance)
     yield f"{report.by}s by local time ({report.zone})"

@@ -149,7 +149,7 @@ def _in_parts(row: RankedOffer) -> dict[str, Any] | None:
     from gdl.domain.serialization import to_plain
 
     whole = row.session()
-    if whole is None or not (whole.listed or whole.charged.sessions):
+    if whole is None or not whole.itemized:
         return None
     return {**to_plain(whole), "total": whole.total}
 

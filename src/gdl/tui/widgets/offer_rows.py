@@ -138,7 +138,7 @@ def details(ranked: RankedOffer, now: datetime) -> list[tuple[str, Text | str]]:
 def _session(ranked: RankedOffer) -> list[tuple[str, Text | str]]:
     """What the session's price is made of, where the market tells."""
     whole = ranked.session()
-    if whole is None or not (whole.listed or whole.charged.sessions):
+    if whole is None or not whole.itemized:
         return []
     return [("", line) for line in explained(whole)]
 

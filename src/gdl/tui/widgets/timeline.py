@@ -12,7 +12,7 @@ from gdl.domain.money import dollars
 from gdl.presentation.durations import clock_time
 from gdl.presentation.hardware import machine
 from gdl.presentation.lines import plain
-from gdl.presentation.money import price
+from gdl.presentation.money import charge, price
 from gdl.presentation.words import sentence
 from gdl.tui.store import Followed
 from gdl.tui.widgets.phase_rail import phase_words
@@ -50,7 +50,7 @@ def event_line(recorded: Recorded, state: DeploymentState) -> tuple[str, str]:
         case ev.SessionRented() as event:
             return f"Rented: session {event.session_id}", ""
         case ev.SessionCharged() as event:
-            charged = f"{dollars(event.charged)}{'' if event.final else ' so far'}"
+            charged = charge(event.charged, final=event.final)
             return f"Charged {charged}, {dollars(event.expected)} expected", ""
         case ev.SessionExtended() as event:
             return f"Reserved for longer: session {event.session_id}", ""
