@@ -44,12 +44,12 @@ class ScreenEntry:
         """A new screen. arguments: what its class takes; nothing for a main screen."""
         return self.load()(*arguments)
 
-    def binding(self, action: str, *, show: bool = False) -> Binding:
+    def binding(self, action: str, *, show: bool = False, owner: str = "app") -> Binding:
         """Runs this action of the application with the name of the screen. show: in the line of
-        keys."""
+        keys. owner: whose binding it is, the first part of its id; no two share one."""
         return Binding(
             self.key, f"{action}({self.name!r})", self.long_title or self.title,
-            show=show, id=f"app.{self.name}", tooltip=self.tooltip,
+            show=show, id=f"{owner}.{self.name}", tooltip=self.tooltip,
         )  # fmt: skip
 
 

@@ -64,7 +64,7 @@ class SessionsScreen(GdlScreen):
         Binding("y", "copy_id", "Copy", show=False, id="sessions.copy",
                 tooltip="Copy the public address, or the tunnel's endpoint, or the session's id"),
         Binding("r", "refresh", "Refresh", id="sessions.refresh", tooltip="List again"),
-        window("spending").binding("app.open", show=True),
+        window("spending").binding("app.open", show=True, owner="sessions"),
         Binding("escape", "back", "Back", show=False, id="sessions.back",
                 tooltip="Clear the marks, then go back to the offers"),
     ]  # fmt: skip
