@@ -1,4 +1,4 @@
-"""A real OpenSSH server on a high loopback port, with keys and configuration of its own."""
+"""A real OpenSSH server on a high port, on loopback, with keys and configuration of its own."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Sshd:
 
 
 @contextlib.contextmanager
-def real_sshd(folder: Path, *options: str) -> Iterator[Sshd]:
+def real_sshd(folder: Path, *options: str, address: str = "127.0.0.1") -> Iterator[Sshd]:
     """Start one; `options` are lines of sshd_config. Ended by its pid."""
     assert shutil.which("ssh-keygen") and Path(SSHD).exists(), "install openssh-server"
     folder.mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ def real_sshd(folder: Path, *options: str) -> Iterator[Sshd]:
         )
     shutil.copy(folder / "id.pub", folder / "authorized_keys")
     lines = [
-        f"ListenAddress 127.0.0.1:{port}",
+        f"ListenAddress {address}:{port}",
         f"HostKey {folder / 'host_key'}",
         f"AuthorizedKeysFile {folder / 'authorized_keys'}",
         f"PidFile {folder / 'pid'}",
@@ -64,18 +64,18 @@ def real_sshd(folder: Path, *options: str) -> Iterator[Sshd]:
     log = (folder / "log").open("wb")
     process = subprocess.Popen([SSHD, "-D", "-e", "-f", folder / "config"], stderr=log)
     try:
-        _wait_listening(port, process, folder / "log")
-        yield Sshd("127.0.0.1", port, getpass.getuser(), folder / "id", process.pid)
+        _wait_listening((address, port), process, folder / "log")
+        yield Sshd(address, port, getpass.getuser(), folder / "id", process.pid)
     finally:
         process.terminate()
         process.wait(10)
         log.close()
 
 
-def _wait_listening(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_listening(address: tuple[str, int], process: subprocess.Popen[bytes], log: Path) -> None:
     def listens() -> bool:
         assert process.poll() is None, log.read_text()
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        with contextlib.suppress(OSError), socket.create_connection(address, 1):
             return True
         return False
 
