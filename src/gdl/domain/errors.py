@@ -20,7 +20,8 @@
     │       ├── HostKeyChanged        the pinned host key does not match
     │       ├── SshAuthFailed         the machine does not take our key
     │       ├── ForwardRefused        the machine allows no port forwarding
-    │       └── CommandTimeout        a remote command ran over its time
+    │       ├── CommandTimeout        a remote command ran over its time
+    │       └── Disconnected          the connection ended meanwhile; another one can be made
     ├── DeployError           install or start failed on the machine (exit 5)
     ├── VerificationError     it started, but does not answer properly (exit 6)
     ├── BackendError          the backend gave an answer nobody can use (exit 7)
@@ -192,6 +193,10 @@ class ForwardRefused(SshError):
 
 class CommandTimeout(SshError):
     kind = "command_timeout"
+
+
+class Disconnected(SshError):
+    """The connection ended under what was done over it, or there was none any more."""
 
 
 class DeployError(GdlError):

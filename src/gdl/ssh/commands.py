@@ -13,7 +13,7 @@ from typing import cast
 import asyncssh
 
 from gdl.domain.backoff import RETRYING, Backoff
-from gdl.domain.errors import CommandTimeout, SshError
+from gdl.domain.errors import CommandTimeout, Disconnected, SshError
 from gdl.domain.text import one_line
 
 OUTPUT_LIMIT = 4 * 1024 * 1024
@@ -25,6 +25,8 @@ _KILL_S = 5.0
 
 OnData = Callable[[bytes, bool], None]
 """Called with each piece of output; True: it is from standard error."""
+OnStart = Callable[[asyncssh.SSHClientChannel[bytes]], None]
+"""Called with a command's channel once it runs; output of it may have come before."""
 
 
 class _Session(asyncssh.SSHClientSession[bytes]):
@@ -97,26 +99,37 @@ class Executor:
         self._kills: set[asyncio.Task[None]] = set()
 
     async def execute(
-        self, command: str, on_data: OnData, *, timeout: float, input: bytes | None = None
+        self,
+        command: str,
+        on_data: OnData,
+        *,
+        timeout: float | None,
+        input: bytes | None = None,
+        on_start: OnStart | None = None,
     ) -> int:
         """Run `command` in /bin/sh, hand its output to `on_data`, and return its exit status
         (-N when signal N ended it).
 
-        Raises CommandTimeout after `timeout` seconds (its channel is closed then), SshError when
-        the connection is lost or the machine does not run the command.
+        on_start: its input stays open, for whoever is given the channel; the command is one that
+        ends by itself once its input does.
+
+        Raises CommandTimeout after `timeout` seconds (its channel is closed then), Disconnected,
+        and SshError when the machine does not run the command.
         """
         try:
             async with asyncio.timeout(timeout):
                 async with self._slots:
-                    return await self._execute(command, on_data, input)
+                    return await self._execute(command, on_data, input, on_start)
         except TimeoutError:
             raise CommandTimeout(
-                f"a command on {self._label} took longer than {timeout:g} s: "
+                f"a command on {self._label} took longer than {timeout or 0:g} s: "
                 f"{one_line(command, 80)}",
                 "the machine may be busy or stuck; try again or raise the time-out",
             ) from None
 
-    async def _execute(self, command: str, on_data: OnData, input: bytes | None) -> int:
+    async def _execute(
+        self, command: str, on_data: OnData, input: bytes | None, on_start: OnStart | None
+    ) -> int:
         word = f"gdl-{secrets.token_hex(4)}"
         out, err = Unmark(word), Unmark(word)
 
@@ -136,12 +149,15 @@ class Executor:
             with contextlib.suppress(OSError):
                 if input:
                     chan.write(input)
-                chan.write_eof()
+                if on_start is None:
+                    chan.write_eof()
+                else:
+                    on_start(chan)
             # Shielded: a time-out would end the future too, and so hide that the command runs.
             problem = await asyncio.shield(session.ended)
         finally:
             if not session.ended.done():
-                self._end(chan, out.pid)
+                self._end(chan, out.pid if on_start is None else 0)
         status = chan.get_returncode()
         if problem is not None or (status is None and self._conn.is_closed()):
             raise self.connection_error(problem)
@@ -183,9 +199,9 @@ class Executor:
             await asyncio.sleep(next(pauses))
         raise AssertionError("unreachable")
 
-    def connection_error(self, error: Exception | None) -> SshError:
+    def connection_error(self, error: Exception | None) -> Disconnected:
         detail = one_line(str(error), 200) if error is not None else "connection closed"
-        return SshError(
+        return Disconnected(
             f"the SSH connection to {self._label} was lost: {detail}", "it is made again"
         )
 

@@ -9,7 +9,7 @@ from types import TracebackType
 import asyncssh
 
 from gdl.domain.host import CommandResult
-from gdl.ssh.commands import OUTPUT_LIMIT, Bounded, Executor
+from gdl.ssh.commands import OUTPUT_LIMIT, Bounded, Executor, OnData, OnStart
 from gdl.ssh.dial import Dialled, Target, dial
 from gdl.ssh.files import RemoteFiles
 from gdl.ssh.forward import Forward, probe_port
@@ -118,6 +118,11 @@ class Connection:
             return await self._executor.execute(command, collect, timeout=timeout)
         finally:
             hand_on()
+
+    async def hold(self, command: str, on_data: OnData, on_start: OnStart) -> int:
+        """Run a command that ends when its input does, for as long as it takes: `on_start` gets
+        its channel, `on_data` its output as it comes. Returns the exit status as `run` does."""
+        return await self._executor.execute(command, on_data, timeout=None, on_start=on_start)
 
     async def put_text(self, path: str, text: str, mode: int = 0o600) -> None:
         """Write a file (UTF-8): 0600 from its first byte on, then `mode`, then renamed into

@@ -12,7 +12,7 @@ from typing import cast
 
 import asyncssh
 
-from gdl.domain.errors import ForwardRefused, SshError
+from gdl.domain.errors import Disconnected, ForwardRefused, SshError
 
 LOOPBACK = "127.0.0.1"
 
@@ -34,7 +34,7 @@ async def probe_port(conn: asyncssh.SSHClientConnection, port: int, timeout: flo
             chan, _ = await conn.create_connection(_Probe, LOOPBACK, port)
     except asyncssh.ChannelOpenError as error:
         if conn.is_closed():
-            raise SshError("the SSH connection was lost", "it is made again") from None
+            raise Disconnected("the SSH connection was lost", "it is made again") from None
         if error.code in _PROHIBITED:
             raise ForwardRefused(
                 "the machine does not allow port forwarding",
@@ -44,7 +44,7 @@ async def probe_port(conn: asyncssh.SSHClientConnection, port: int, timeout: flo
     except TimeoutError:
         raise SshError(f"no answer about port {port} within {timeout:g} s", "try again") from None
     except (asyncssh.Error, OSError) as error:
-        raise SshError(f"the SSH connection was lost: {error}", "it is made again") from None
+        raise Disconnected(f"the SSH connection was lost: {error}", "it is made again") from None
     chan.abort()
     return True
 
