@@ -105,7 +105,7 @@ class RemoteFiles:
             raise self._stuck() from None
         except (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath):
             return b"", 0
-        except (asyncssh.SFTPDisconnected, asyncssh.SFTPNoConnection) as error:
+        except (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection) as error:
             self._sftp = None
             raise self._executor.connection_error(error) from None
         except asyncssh.SFTPError as error:
