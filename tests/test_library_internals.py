@@ -17,6 +17,7 @@ import asyncssh
 import httpx
 import pytest
 import uvicorn
+from asyncssh.auth import ClientAuth
 from textual.app import App, ComposeResult
 from textual.geometry import Size
 from textual.message_pump import MessagePump
@@ -61,6 +62,42 @@ async def test_asyncssh_sends_all_packets_by_a_method_that_can_be_replaced(tmp_p
     assert ignore in kinds, (
         "asyncssh no longer sends an empty message before others: _spare_ignores can go"
     )
+
+
+async def test_asyncssh_logs_in_by_methods_that_can_be_replaced(tmp_path: Path) -> None:
+    """For `LoginAhead` in ssh/login.py, which sends at once what these send one after the other."""
+    done: list[str] = []
+
+    class Watching(asyncssh.SSHClient):
+        def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
+            def watch(name: str) -> None:
+                call = getattr(conn, name)
+
+                def noted(*words: Any, **more: Any) -> Any:
+                    done.append(name)
+                    return call(*words, **more)
+
+                vars(conn)[name] = noted
+
+            for name in ("send_service_request", "try_next_auth", "send_userauth_packet"):
+                watch(name)
+            request = conn._get_userauth_request_packet(b"publickey", (b"more",))
+            assert request[:1] == b"\x32" and request.endswith(b"\0\0\0\x09publickeymore")
+            assert conn._auth is None
+
+    async with serving(tmp_path) as server:
+        conn = await asyncssh.connect(
+            "127.0.0.1", server.port, username="u", known_hosts=None, config=None,
+            client_keys=[server.client_key], agent_path=None, client_factory=Watching,
+        )  # fmt: skip
+        conn.close()
+        await conn.wait_closed()
+    asking = ["send_service_request", "try_next_auth", "send_userauth_packet"]
+    # Without a key first, which is refused; then whether the key would do; then signed.
+    assert done == [*asking, "try_next_auth", "send_userauth_packet", "send_userauth_packet"], (
+        "asyncssh logs in in another way now: look at LoginAhead"
+    )
+    assert list(inspect.signature(ClientAuth.__init__).parameters) == ["self", "conn", "method"]
 
 
 async def test_asyncssh_tells_what_an_alias_stands_for(tmp_path: Path) -> None:

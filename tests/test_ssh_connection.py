@@ -211,8 +211,8 @@ async def test_input_arrives_and_ends(conn: Connection, server: SshServer) -> No
     text = "geheim ✓\n" * 50_000
     result = await conn.run("wc -c; ! read more", input=text)
     assert result.ok and int(result.stdout) == len(text.encode())
-    (command,) = server.commands
-    assert "wc -c" in command and "geheim" not in command
+    assert "wc -c" in server.commands[0]
+    assert not any("geheim" in command for command in server.commands)
 
 
 async def test_input_that_nobody_reads(conn: Connection) -> None:
@@ -275,7 +275,7 @@ async def test_stream_hands_on_batches_in_order(conn: Connection) -> None:
 
 async def test_cipher_is_aes_gcm(conn: Connection, server: SshServer) -> None:
     await conn.run("true")
-    assert server.ciphers == ["aes128-gcm@openssh.com"]
+    assert set(server.ciphers) == {"aes128-gcm@openssh.com"}
 
 
 # -- files ---------------------------------------------------------------------------------------

@@ -109,12 +109,6 @@ def _umask() -> int:
     return mask
 
 
-async def test_start_is_one_round_trip(link: Link, server: SshServer, work: Path) -> None:
-    before = len(server.commands)
-    await jobs.start(link, _spec(work, "true", files=(("a", "x" * 50_000),)))
-    assert len(server.commands) == before + 1
-
-
 @pytest.mark.parametrize("text", HOSTILE)
 async def test_hostile_names(link: Link, tmp_path: Path, text: str) -> None:
     pwned = Path("/tmp/gdl-pwned")

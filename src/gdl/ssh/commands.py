@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
-import secrets
 import shlex
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, cast
 
 import asyncssh
 
 from gdl.domain.backoff import RETRYING, Backoff
 from gdl.domain.errors import CommandTimeout, Disconnected, SshError
 from gdl.domain.text import one_line
+from gdl.ssh import waiting_shell
+from gdl.ssh.output import NOISE_LIMIT, Unmark
 
-OUTPUT_LIMIT = 4 * 1024 * 1024
-"""Bytes kept of each of a command's two streams; what comes after is dropped."""
-
-_NOISE_LIMIT = 64 * 1024
 _OPEN_TRIES = 8
 _KILL_S = 5.0
+_SPARES = 2
+"""Shells that wait for a command each."""
 
 OnData = Callable[[bytes, bool], None]
 """Called with each piece of output; True: it is from standard error."""
@@ -30,64 +29,43 @@ OnStart = Callable[[asyncssh.SSHClientChannel[bytes]], None]
 
 
 class _Session(asyncssh.SSHClientSession[bytes]):
-    def __init__(self, on_data: OnData) -> None:
-        self._on_data = on_data
+    def __init__(self) -> None:
+        self._on_data: OnData | None = None
+        self._early: list[tuple[bytes, bool]] = []
         self.ended: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
 
+    def take(self, on_data: OnData) -> None:
+        """Hand on what came so far, and what comes."""
+        self._on_data = on_data
+        for data, is_error in self._early:
+            on_data(data, is_error)
+        self._early.clear()
+
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
-        self._on_data(data, datatype == asyncssh.EXTENDED_DATA_STDERR)
+        is_error = datatype == asyncssh.EXTENDED_DATA_STDERR
+        if self._on_data is not None:
+            self._on_data(data, is_error)
+        elif sum(len(early) for early, _ in self._early) < NOISE_LIMIT:
+            self._early.append((data, is_error))
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.ended.done():
             self.ended.set_result(exc)
 
 
-class Unmark:
-    """Drops everything up to a mark: what login scripts print before our command starts.
+@dataclass(slots=True)
+class _Shell:
+    """A session in which a command runs, or a shell that waits for one (waiting_shell.py). word:
+    what its mark has."""
 
-    The mark is RS, a word, a space, the pid of the command's shell, RS.
-    """
-
-    def __init__(self, word: str) -> None:
-        self._mark = re.compile(b"\x1e%s ([0-9]+)\x1e" % word.encode())
-        self._held = b""
-        self.pid = 0
-
-    def feed(self, data: bytes) -> bytes:
-        if self.pid:
-            return data
-        self._held += data
-        found = self._mark.search(self._held)
-        if found is None:
-            self._held = self._held[-_NOISE_LIMIT:]
-            return b""
-        rest = self._held[found.end() :]
-        self._held, self.pid = b"", int(found[1])
-        return rest
-
-    @property
-    def noise(self) -> str:
-        """What came instead of the mark, fit for an error message."""
-        return one_line(self._held.decode("utf-8", "replace"), 300)
-
-
-class Bounded:
-    """The first OUTPUT_LIMIT bytes of a stream."""
-
-    def __init__(self) -> None:
-        self._data = bytearray()
-
-    def add(self, data: bytes) -> None:
-        space = OUTPUT_LIMIT - len(self._data)
-        if space > 0:
-            self._data += data[:space]
-
-    def value(self) -> bytes:
-        return bytes(self._data)
+    word: str
+    chan: asyncssh.SSHClientChannel[bytes]
+    session: _Session
 
 
 class Executor:
-    """Runs commands on one connection, at most eight at a time.
+    """Runs commands on one connection, at most seven at a time, and keeps shells that wait for the
+    next ones.
 
     OpenSSH allows ten sessions on a connection by default; SFTP takes one.
     """
@@ -95,8 +73,11 @@ class Executor:
     def __init__(self, conn: asyncssh.SSHClientConnection, label: str) -> None:
         self._conn = conn
         self._label = label
-        self._slots = asyncio.Semaphore(8)
-        self._kills: set[asyncio.Task[None]] = set()
+        self._slots = asyncio.Semaphore(7)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting: list[_Shell] = []
+        self._preparing = 0
+        self._spares = _SPARES
 
     async def execute(
         self,
@@ -130,20 +111,38 @@ class Executor:
     async def _execute(
         self, command: str, on_data: OnData, input: bytes | None, on_start: OnStart | None
     ) -> int:
-        word = f"gdl-{secrets.token_hex(4)}"
-        out, err = Unmark(word), Unmark(word)
+        shell = self._take()
+        self._prepare()
+        if shell is not None:
+            handed = f"{command}\n{shell.word}\n".encode("utf-8", "surrogateescape")
+            status = await self._run_in(shell, on_data, handed + (input or b""), on_start)
+            if status is not None:
+                return status
+            # It had ended before it could read its command.
+        shell = await self._begin(command)
+        status = await self._run_in(shell, on_data, input or b"", on_start, fresh=True)
+        assert status is not None
+        return status
+
+    async def _run_in(
+        self,
+        shell: _Shell,
+        on_data: OnData,
+        input: bytes,
+        on_start: OnStart | None,
+        *,
+        fresh: bool = False,
+    ) -> int | None:
+        """The exit status of what runs in a shell. fresh: it has its command already. Otherwise
+        None when the shell ended without beginning with it."""
+        chan, session = shell.chan, shell.session
+        out, err = Unmark(shell.word), Unmark(shell.word)
 
         def sift(data: bytes, is_error: bool) -> None:
             if rest := (err if is_error else out).feed(data):
                 on_data(rest, is_error)
 
-        # Whatever the login shell is, the command meets a POSIX one. In the mark's source its
-        # control characters are written out, so a shell that echoes its commands cannot fake it.
-        sign = f"printf '\\036{word} %s\\036' $$"
-        starter = shlex.quote(f'{sign}; {sign} >&2; exec /bin/sh -c "$1"')
-        chan, session = await self._open(
-            f"exec /bin/sh -c {starter} sh {shlex.quote(command)}", sift
-        )
+        session.take(sift)
         try:
             # A command that ended before it read its input is no error; its status tells the rest.
             with contextlib.suppress(OSError):
@@ -159,6 +158,8 @@ class Executor:
             if not session.ended.done():
                 self._end(chan, out.pid if on_start is None else 0)
         status = chan.get_returncode()
+        if not fresh and not out.pid:
+            return None
         if problem is not None or (status is None and self._conn.is_closed()):
             raise self.connection_error(problem)
         if not out.pid:
@@ -173,22 +174,68 @@ class Executor:
             )
         return status
 
-    async def _open(
-        self, line: str, on_data: OnData
-    ) -> tuple[asyncssh.SSHClientChannel[bytes], _Session]:
+    async def _begin(self, command: str) -> _Shell:
+        """Run a command in a session of its own."""
+        word = waiting_shell.new_word()
+        # Whatever the login shell is, the command meets a POSIX one. In the mark's source its
+        # control characters are written out, so a shell that echoes its commands cannot fake it.
+        sign = f"printf '\\036{word} %s\\036' $$"
+        starter = shlex.quote(f'{sign}; {sign} >&2; exec /bin/sh -c "$1"')
+        chan, session = await self._open(f"exec /bin/sh -c {starter} sh {shlex.quote(command)}")
+        return _Shell(word, chan, session)
+
+    # -- shells that wait ------------------------------------------------------------------------
+
+    def _take(self) -> _Shell | None:
+        while self._waiting:
+            shell = self._waiting.pop(0)
+            if not shell.session.ended.done():
+                return shell
+        return None
+
+    def _prepare(self) -> None:
+        """Have shells wait for the next commands."""
+        for _ in range(self._spares - len(self._waiting) - self._preparing):
+            self._preparing += 1
+            self._spawn(self._have_one_wait(), "ssh-prepare")
+
+    async def _have_one_wait(self) -> None:
+        word = waiting_shell.new_word()
+        try:
+            chan, session = await self._conn.create_session(
+                _Session, waiting_shell.program(word), encoding=None
+            )
+        except asyncssh.ChannelOpenError:
+            # The machine is short of sessions: they are for the commands alone.
+            self.spare_sessions()
+        except (asyncssh.Error, OSError):
+            return  # whoever has a command for it will see
+        else:
+            self._waiting.append(_Shell(word, chan, cast(_Session, session)))
+        finally:
+            self._preparing -= 1
+
+    def spare_sessions(self) -> bool:
+        """Keep no shells waiting from now on; whether there were any."""
+        self._spares, waiting = 0, self._waiting
+        self._waiting = []
+        for shell in waiting:
+            shell.chan.abort()
+        return bool(waiting)
+
+    async def _open(self, line: str) -> tuple[asyncssh.SSHClientChannel[bytes], _Session]:
         """A session channel that runs `line`. A machine short of sessions is asked again."""
         pauses = Backoff(0.05, 1.0, growth=RETRYING)
         for attempt in range(_OPEN_TRIES):
             if self._conn.is_closed():
                 raise self.connection_error(None)
             try:
-                chan, session = await self._conn.create_session(
-                    lambda: _Session(on_data), line, encoding=None
-                )
+                chan, session = await self._conn.create_session(_Session, line, encoding=None)
                 return chan, cast(_Session, session)
             except asyncssh.ChannelOpenError as error:
                 if self._conn.is_closed():
                     raise self.connection_error(error) from None
+                self.spare_sessions()
                 if attempt == _OPEN_TRIES - 1:
                     raise SshError(
                         f"{self._label} opens no session: {one_line(str(error), 200)}",
@@ -215,22 +262,25 @@ class Executor:
         chan.abort()
         if not pid or self._conn.is_closed():
             return
-        task = asyncio.create_task(self._kill(pid), name="ssh-kill")
-        self._kills.add(task)
-        task.add_done_callback(self._kills.discard)
+        self._spawn(self._kill(pid), "ssh-kill")
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _kill(self, pid: int) -> None:
         line = f"kill -TERM -{pid} 2>/dev/null || kill -TERM {pid}"
         with contextlib.suppress(SshError, TimeoutError):
             async with asyncio.timeout(_KILL_S):
-                chan, session = await self._open(f"exec /bin/sh -c '{line}'", lambda *_: None)
+                chan, session = await self._open(f"exec /bin/sh -c '{line}'")
                 try:
                     await asyncio.shield(session.ended)
                 finally:
                     chan.abort()
 
     async def aclose(self) -> None:
-        tasks = list(self._kills)
+        tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -9,10 +9,11 @@ from types import TracebackType
 import asyncssh
 
 from gdl.domain.host import CommandResult
-from gdl.ssh.commands import OUTPUT_LIMIT, Bounded, Executor, OnData, OnStart
+from gdl.ssh.commands import Executor, OnData, OnStart
 from gdl.ssh.dial import Dialled, Target, dial
 from gdl.ssh.files import RemoteFiles
 from gdl.ssh.forward import Forward, probe_port
+from gdl.ssh.output import OUTPUT_LIMIT, Bounded
 
 __all__ = ["OUTPUT_LIMIT", "Connection", "Forward", "Target"]
 

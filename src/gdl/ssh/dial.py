@@ -20,6 +20,7 @@ from gdl.keyring.ssh_keys import (
     read_pin,
     write_pin,
 )
+from gdl.ssh.login import LoginAhead, signs_alone
 
 _CIPHERS = (
     # AES-GCM is the fastest by far where the processor helps; the rest is for older servers.
@@ -60,13 +61,20 @@ class Target:
 
 
 class Client(asyncssh.SSHClient):
-    """Holds the host to its pinned key, and remembers why the connection ended."""
+    """Holds the host to its pinned key, and remembers why the connection ended. key: to log in with
+    at once; None: as the library does it."""
 
-    def __init__(self, pinned: asyncssh.SSHKey | None) -> None:
+    def __init__(self, pinned: asyncssh.SSHKey | None, key: asyncssh.SSHKey | None = None) -> None:
         self._pinned = pinned
+        self._key = key
+        self.login: LoginAhead | None = None
         self.offered: asyncssh.SSHKey | None = None
         self.mismatch = False
         self.reason = ""
+
+    def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
+        if self._key is not None:
+            self.login = LoginAhead(conn, self._key)
 
     def validate_host_public_key(
         self, host: str, addr: str, port: int, key: asyncssh.SSHKey
@@ -122,12 +130,20 @@ async def _dial(
     pinned = await asyncio.to_thread(read_pin, target.host_key_file)
     client = Client(pinned)
     try:
-        keywords = await _options(target, client, pinned)
+        keywords = await _options(target, pinned)
         jumps = keywords.pop("jumps", "")
         if tunnel is None and jumps:
             tunnel = await _jump(target, jumps, hops)
         keywords["tunnel"] = tunnel
-        conn = await asyncssh.connect(**keywords)
+        keys = keywords.get("client_keys", [])
+        client = Client(pinned, keys[0] if len(keys) == 1 and signs_alone(keys[0]) else None)
+        try:
+            conn = await asyncssh.connect(client_factory=lambda: client, **keywords)
+        except (asyncssh.Error, OSError) as error:
+            if not _puts_up_badly(error, client):
+                raise
+            client = Client(pinned)
+            conn = await asyncssh.connect(client_factory=lambda: client, **keywords)
     except GdlError:
         raise
     except (asyncssh.Error, asyncssh.KeyImportError, OSError, ValueError) as error:
@@ -143,6 +159,14 @@ async def _dial(
         conn.abort()
         raise
     return Dialled(conn, client, key.get_fingerprint(), tuple(hops))
+
+
+def _puts_up_badly(error: Exception, client: Client) -> bool:
+    """Whether a server that was sent everything at once hung up in place of an answer: one that is
+    peculiar is asked the slow way."""
+    if client.login is None or not client.login.sent or client.mismatch:
+        return False
+    return not isinstance(error, asyncssh.PermissionDenied)
 
 
 def _spare_ignores(conn: asyncssh.SSHClientConnection) -> None:
@@ -193,14 +217,11 @@ async def _jump(
     return tunnel
 
 
-async def _options(
-    target: Target, client: Client, pinned: asyncssh.SSHKey | None
-) -> dict[str, Any]:
+async def _options(target: Target, pinned: asyncssh.SSHKey | None) -> dict[str, Any]:
     """Arguments for asyncssh.connect, and "jumps" where the configuration names jump hosts.
     Nothing is taken from the user's files unless an alias asks for it."""
     keywords: dict[str, Any] = {
         "host": target.config_alias or target.address.host,
-        "client_factory": lambda: client,
         "known_hosts": lambda host, addr, port: ([], [], []),
         "x509_trusted_certs": None,
         "server_host_key_algs": host_key_algorithms(pinned),

@@ -14,7 +14,8 @@ import asyncssh
 
 from gdl.domain.errors import CommandTimeout, SshError
 from gdl.domain.text import one_line
-from gdl.ssh.commands import Bounded, Executor
+from gdl.ssh.commands import Executor
+from gdl.ssh.output import Bounded
 
 _SFTP_START_S = 8.0
 """A login script that prints breaks SFTP without an error; after this long it is given up."""

@@ -1,0 +1,111 @@
+"""A link on which round trips are counted: what has been said is held until nobody says more, and
+is then delivered at once. So nobody can answer what has not arrived, and what does not depend on
+each other travels together, as over a long way; no clock measures it.
+
+A busy machine can only add to the count, by tearing apart what belongs together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+QUIET_S = 0.05
+"""This long without a byte, and whoever has an answer has said it."""
+
+
+@dataclass(eq=False)
+class _Connection:
+    """held: what is on its way; None: the end."""
+
+    client: asyncio.StreamWriter
+    server: asyncio.StreamWriter | None = None
+    up: list[bytes | None] = field(default_factory=list)
+    down: list[bytes | None] = field(default_factory=list)
+
+
+class CountingLink:
+    """`port` leads to another port on this machine. round_trips: deliveries to the far side. TCP's
+    own, before anything is said, is not among them."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._to = (host, port)
+        self._connections: list[_Connection] = []
+        self._said = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.round_trips = 0
+        self.port = 0
+
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = _Connection(writer)
+        self._connections.append(connection)
+        await self._listen(reader, connection.up)
+
+    async def _listen(self, reader: asyncio.StreamReader, held: list[bytes | None]) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(2**18):
+                held.append(data)
+                self._said.set()
+        held.append(None)
+        self._said.set()
+
+    async def deliver(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self._said.wait()
+            while self._said.is_set():
+                self._said.clear()
+                await asyncio.sleep(QUIET_S)
+            self.round_trips += any(any(each.up) for each in self._connections)
+            for each in list(self._connections):
+                await self._hand_over(each)
+
+    async def _hand_over(self, connection: _Connection) -> None:
+        if connection.server is None:
+            # The far side hears of a connection when its first word arrives, and speaks no sooner.
+            reader, connection.server = await asyncio.open_connection(*self._to)
+            self.spawn(self._listen(reader, connection.down))
+        for held, writer in (
+            (connection.up, connection.server),
+            (connection.down, connection.client),
+        ):
+            for data in held:
+                if data is not None:
+                    writer.write(data)
+                else:
+                    writer.close()
+            held.clear()
+        if connection.server.is_closing() and connection.client.is_closing():
+            self._connections.remove(connection)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def aclose(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for connection in self._connections:
+            connection.client.close()
+            if connection.server is not None:
+                connection.server.close()
+
+
+@contextlib.asynccontextmanager
+async def counting_link(host: str, port: int) -> AsyncIterator[CountingLink]:
+    """One that leads to `host`:`port`."""
+    link = CountingLink(host, port)
+    server = await asyncio.start_server(link.accept, "127.0.0.1", 0)
+    link.port = server.sockets[0].getsockname()[1]
+    link.spawn(link.deliver())
+    try:
+        yield link
+    finally:
+        server.close()
+        await link.aclose()

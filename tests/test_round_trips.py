@@ -1,0 +1,65 @@
+"""How many round trips things cost, on a link that counts them: distance is paid for by each."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from counting_link import CountingLink, counting_link
+from gdl.domain.session import SshAddress
+from gdl.ssh import jobs
+from gdl.ssh.jobs import JobSpec
+from gdl.ssh.reconnecting import Link
+from ssh_server import LOOPBACK, SshServer, serving
+from waiting import wait_until
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[SshServer]:
+    async with serving(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+async def far(server: SshServer) -> AsyncIterator[CountingLink]:
+    async with counting_link(LOOPBACK, server.port) as link:
+        yield link
+
+
+@pytest.fixture
+async def link(server: SshServer, far: CountingLink) -> AsyncIterator[Link]:
+    target = server.target(address=SshAddress(LOOPBACK, far.port, "tester"))
+    link = Link(target)
+    yield link
+    await link.aclose()
+
+
+async def test_a_connection(link: Link, far: CountingLink) -> None:
+    """Names and algorithms, the exchange of keys, the login: the protocol needs each of them."""
+    await link.connect()
+    assert far.round_trips == 3
+
+
+async def test_commands(link: Link, far: CountingLink, server: SshServer) -> None:
+    """The first opens its session; those that follow find a shell that waits for them."""
+    await link.connect()
+    before = far.round_trips
+    assert (await link.run("echo one")).stdout == "one\n"
+    assert far.round_trips - before <= 2
+    await wait_until(lambda: len(server.commands) >= 3, "shells wait")
+    for word in ("two", "three"):
+        before = far.round_trips
+        assert (await link.run("cat", input=word)).stdout == word
+        assert far.round_trips - before == 1
+
+
+async def test_a_job(link: Link, far: CountingLink, server: SshServer, tmp_path: Path) -> None:
+    await link.connect()
+    await link.run("true")
+    await wait_until(lambda: len(server.commands) >= 3, "shells wait")
+    before = far.round_trips
+    spec = JobSpec("work", str(tmp_path / "work"), "true", files=(("a", "x" * 50_000),))
+    await jobs.start(link, spec)
+    assert far.round_trips - before == 1
