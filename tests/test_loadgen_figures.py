@@ -439,8 +439,8 @@ def test_a_reader_is_told_what_to_know() -> None:
     assert (
         notes(outcome())[0] == "1 x truncated: the answer broke off: its stream ended before [DONE]"
     )
-    told = " ".join(notes(outcome(Strain(1.0, 0.95, 0.1, 0.1), "TLS: measured through httpx")))
-    assert "95% of a core" in told and "TLS" in told and "500 ms late" in told
+    told = " ".join(notes(outcome(Strain(1.0, 0.95, 0.1, 0.1), "a proxy: measured through httpx")))
+    assert "95% of a core" in told and "a proxy" in told and "500 ms late" in told
     late = Strain(0.1, 0.1, 25.0, 30.0)
     assert "25 ms late" in late.limited and CALM.limited == ""
     assert ("Requests", "3 completed, 2 failed") in rows(outcome(), CONTEXT)

@@ -11,6 +11,7 @@ One word is one token.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from dataclasses import dataclass
 from typing import Self
 
@@ -29,7 +30,7 @@ def _lives_on() -> None:
 @dataclass
 class FakeVllm(Script):
     """See Script for what can be ordered. connections: as many as there have been. parsers: what it
-    was started with."""
+    was started with. tls: how it speaks TLS; None: plain HTTP."""
 
     model: str = "tiny"
     api_key: str = ""
@@ -39,10 +40,11 @@ class FakeVllm(Script):
     token_delay_s: float | None = 0.0
     connections: int = 0
     parsers: Parsers = NO_PARSERS
+    tls: ssl.SSLContext | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'http' if self.tls is None else 'https'}://127.0.0.1:{self.port}"
 
     async def start(self) -> None:
         served = Served(
@@ -61,7 +63,9 @@ class FakeVllm(Script):
         )
         self._api = Api(served, self)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, limit=2**20)
+        self._server = await asyncio.start_server(
+            self._accept, "127.0.0.1", self.port, limit=2**20, ssl=self.tls
+        )
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def aclose(self) -> None:

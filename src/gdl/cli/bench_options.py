@@ -26,6 +26,17 @@ class EndpointOptions:
     model: Annotated[
         str | None, typer.Option("--model", metavar="M", help="Default: the first it lists.")
     ] = None
+    cacert: Annotated[
+        Path | None,
+        typer.Option(
+            "--cacert",
+            metavar="FILE",
+            help="Certificates to trust instead of the system's (or SSL_CERT_FILE).",
+        ),
+    ] = None
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Do not check the server's certificate.")
+    ] = False
 
 
 @dataclass(frozen=True, slots=True)

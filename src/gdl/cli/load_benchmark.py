@@ -25,6 +25,7 @@ from gdl.domain.benchmark import BenchReport
 from gdl.domain.errors import Cancelled, UsageError
 from gdl.domain.secret import Secret
 from gdl.endpoint.protocol import CHAT, COMPLETIONS
+from gdl.endpoint.tls import TlsOptions
 from gdl.loadgen.bench_session import LoadOptions, connected
 from gdl.loadgen.load import LoadShape, Outcome
 from gdl.loadgen.metrics import Slo
@@ -51,6 +52,7 @@ class _Job:
     limits: Limits
     sweep: int | None
     results: ResultOptions
+    tls: TlsOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,7 @@ def _understood(wanted: BenchOptions) -> _Job:
         limits=Limits(request_s=wanted.limits.timeout),
         sweep=traffic.max_concurrency if traffic.sweep else None,
         results=wanted.results,
+        tls=TlsOptions(wanted.endpoint.cacert, wanted.endpoint.insecure),
     )
 
 
@@ -191,7 +194,7 @@ def _workload(prompts: PromptOptions) -> Workload:
 async def _measure(job: _Job, url: str, key: Secret, context: Context, output: Output) -> _Measured:
     _allow_many_connections()
     say(f"warming up {plain(shown(url), 200)} ...")
-    async with connected(url, key, job.request_template, job.options, job.limits) as bench:
+    async with connected(url, key, job.request_template, job.options, job.limits, job.tls) as bench:
         if job.sweep is not None:
             swept = await bench.sweep(job.sweep, _say_point)
             load_results.swept(swept, job.results, context, output)

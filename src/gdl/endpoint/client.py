@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 from httpx_sse import EventSource
@@ -28,6 +30,7 @@ from gdl.endpoint.protocol import (
     served_models,
     status_fault,
 )
+from gdl.endpoint.tls import no_trust_context, tls_context, tls_error_in, tls_fault
 
 __all__ = ["EndpointClient", "StreamResult"]
 
@@ -43,8 +46,9 @@ class EndpointClient:
     """An OpenAI-compatible endpoint at `base_url`, such as http://127.0.0.1:PORT.
 
     readiness: where the server is asked how it is. timeout_s bounds every request as a whole.
-    Proxies in the environment are ignored: the endpoint is on this machine's loopback. mode:
-    "chat", or "completions" once the model has turned out to have no chat template.
+    Proxies in the environment are ignored: the endpoint is on this machine's loopback, unless
+    `proxy` names one. context: of TLS; None: whom the system trusts. mode: "chat", or
+    "completions" once the model has turned out to have no chat template.
     """
 
     def __init__(
@@ -54,6 +58,8 @@ class EndpointClient:
         *,
         readiness: Readiness = USUAL_READINESS,
         timeout_s: float = 120.0,
+        context: ssl.SSLContext | None = None,
+        proxy: str | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
@@ -64,11 +70,17 @@ class EndpointClient:
         headers = {b"Accept-Encoding": b"identity"}
         if api_key:
             headers[b"Authorization"] = f"Bearer {api_key.reveal()}".encode()
+        if transport is None:
+            # To read the system's certificates takes longer than all else here.
+            trusted = context or (
+                tls_context() if self.base_url.startswith("https:") else no_trust_context()
+            )
+            transport = httpx.AsyncHTTPTransport(verify=trusted, proxy=proxy, trust_env=False)
         self._http = httpx.AsyncClient(
             base_url=self.base_url,
             headers=headers,
             timeout=httpx.Timeout(timeout_s, connect=min(_QUICK_S, timeout_s)),
-            transport=_Bounded(transport or httpx.AsyncHTTPTransport(trust_env=False)),
+            transport=_Bounded(transport),
             trust_env=False,
         )
 
@@ -200,6 +212,9 @@ class EndpointClient:
                 "the server is overloaded or hangs: look at its log and at the GPU",
             ) from None
         except (httpx.HTTPError, OSError) as error:
+            if (tls := tls_error_in(error)) is not None:
+                where = urlsplit(self.base_url).netloc.rpartition("@")[2]
+                raise tls_fault(tls, where) from None
             raise _transport_fault(error) from None
 
 

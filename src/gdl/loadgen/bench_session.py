@@ -6,13 +6,16 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
+from gdl.domain.errors import VerificationError
 from gdl.domain.secret import Secret
+from gdl.endpoint.client import EndpointClient
+from gdl.endpoint.tls import USUAL_TLS, TlsOptions, speaks_tls, tls_context, wants_tls
 from gdl.loadgen.load import LoadShape, Outcome, Progress, run_load, warm_up
 from gdl.loadgen.metrics import Slo
 from gdl.loadgen.request_template import RequestTemplate
 from gdl.loadgen.sweep import Point, Swept, sweep
 from gdl.loadgen.transport import Limits, Transport
-from gdl.loadgen.transport_factory import transport_for
+from gdl.loadgen.transport_factory import parsed, proxy_for, transport_for
 from gdl.loadgen.workload import Workload
 
 _PER_POINT = 8
@@ -89,30 +92,48 @@ async def connected(
     request_template: RequestTemplate,
     options: LoadOptions,
     limits: Limits | None = None,
+    tls: TlsOptions = USUAL_TLS,
 ) -> AsyncIterator[Bench]:
     """A Bench whose endpoint has answered the warm-up. An empty model name is filled in from
-    /v1/models. Raises UsageError for a bad URL or data set, VerificationError when the endpoint
-    does not answer."""
-    transport = transport_for(url, key, limits or Limits())
+    /v1/models. Raises UsageError for a bad URL, data set or file of certificates,
+    VerificationError when the endpoint does not answer."""
+    transport = transport_for(url, key, limits or Limits(), tls)
     try:
-        if not request_template.model:
-            request_template = replace(request_template, model=await first_model(url, key))
-        # Not the prompts that are timed: a prefix cache would answer those.
-        first = replace(options.workload, seed=options.workload.seed - 1)
-        request_template = await warm_up(
-            transport, request_template, first.conversations(max(options.warmup, 1)), key
-        )
+        try:
+            if not request_template.model:
+                name = await first_model(url, key, tls)
+                request_template = replace(request_template, model=name)
+            # Not the prompts that are timed: a prefix cache would answer those.
+            first = replace(options.workload, seed=options.workload.seed - 1)
+            request_template = await warm_up(
+                transport, request_template, first.conversations(max(options.warmup, 1)), key
+            )
+        except VerificationError:
+            await _refuse_plain_http_for_tls(url)
+            raise
         yield Bench(transport, request_template, key, options)
     finally:
         await transport.aclose()
 
 
-async def first_model(url: str, key: Secret) -> str:
-    """The first model that the endpoint lists. Raises VerificationError."""
-    from gdl.domain.errors import VerificationError
-    from gdl.endpoint.client import EndpointClient
+async def _refuse_plain_http_for_tls(url: str) -> None:
+    """What a server of TLS says to plain HTTP, if anything, seldom tells what is wrong."""
+    parts = parsed(url)
+    if parts.scheme == "http" and proxy_for(parts) is None:
+        host, port = parts.hostname or "", parts.port or 80
+        if await speaks_tls(host, port):
+            raise wants_tls(parts.netloc.rpartition("@")[2]).as_error() from None
 
-    client = EndpointClient(url.rstrip("/").removesuffix("/v1"), key)
+
+async def first_model(url: str, key: Secret, tls: TlsOptions = USUAL_TLS) -> str:
+    """The first model that the endpoint lists. Raises VerificationError."""
+    parts = parsed(url)
+    client = EndpointClient(
+        url.rstrip("/").removesuffix("/v1"),
+        key,
+        context=tls_context(tls) if parts.scheme == "https" else None,
+        proxy=proxy_for(parts),
+    )
     try:
         models = await client.models()
     finally:

@@ -34,8 +34,8 @@ class Sample:
     when it was due, so that a server that falls behind cannot hide it. ttft: to the first chunk
     with choices, None without one. latency: to the last of them (E2EL); to the failure when there
     was one. itls: the gaps between them. Token counts are the server's (`usage`), None without.
-    error: one line, "" on success; kind: its stable name (connect, timeout, http_NNN, truncated,
-    protocol, stalled, stream, empty).
+    error: one line, "" on success; kind: its stable name (connect, tls, timeout, http_NNN,
+    truncated, protocol, stalled, stream, empty); hint: what helps, "" when nothing is known.
     """
 
     start: float
@@ -48,6 +48,7 @@ class Sample:
     text: str = ""
     error: str = ""
     kind: str = ""
+    hint: str = ""
     tag: int = 0
 
     @property
@@ -98,6 +99,7 @@ def decode(exchange: Exchange, key: Secret, *, with_text: bool = False) -> Sampl
         text=block("".join(answer.text), TEXT_LIMIT),
         error=(fault.message or fault.kind) if fault else "",
         kind=fault.kind if fault else "",
+        hint=fault.hint if fault else "",
         tag=exchange.tag,
     )
 

@@ -137,8 +137,9 @@ class HttpConnection(asyncio.Protocol):
         self._descriptor = transport.get_extra_info("socket").fileno()
         self.usable = True
 
-    def data_received(self, data: bytes) -> None:
-        now = perf_counter()
+    def data_received(self, data: bytes, at: float | None = None) -> None:
+        """at: when it came, where that is known already."""
+        now = perf_counter() if at is None else at
         if self.exchange is None:
             self.close()  # it speaks without being asked
             return
@@ -221,6 +222,7 @@ class HttpConnection(asyncio.Protocol):
         self.exchange = exchange
         self.used += 1
         written = 0
+        request = self.sealed(request)
         exchange.sent = perf_counter()
         # Past the transport, which may put a write off to the end of the loop's turn.
         if transport.get_write_buffer_size() == 0:
@@ -233,6 +235,10 @@ class HttpConnection(asyncio.Protocol):
                 return
         if written < len(request):
             transport.write(request[written:])
+
+    def sealed(self, request: bytes) -> bytes:
+        """The request as it goes over the wire."""
+        return request
 
     def last_read(self) -> float | None:
         """When the last bytes came; None before the first of the body: only headers may be there

@@ -1,9 +1,10 @@
-"""The way for TLS and proxies: httpx. It charges its own scheduling to the server, which at many
+"""The way through proxies: httpx. It charges its own scheduling to the server, which at many
 streams is tens of milliseconds of TTFT, so a result that was measured through it says so."""
 
 from __future__ import annotations
 
 import asyncio
+import ssl
 from time import perf_counter
 from urllib.parse import urlsplit
 
@@ -11,6 +12,7 @@ import httpx
 
 from gdl.domain.secret import Secret
 from gdl.endpoint.protocol import Fault
+from gdl.endpoint.tls import no_trust_context
 from gdl.loadgen.http_connection import ANSWER_LIMIT, Exchange
 from gdl.loadgen.transport import Done, Limits, base_path, connect_fault
 
@@ -29,6 +31,7 @@ class HttpxTransport:
         note: str,
         *,
         trust_env: bool,
+        verify: ssl.SSLContext | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         parts = urlsplit(url)
@@ -47,6 +50,7 @@ class HttpxTransport:
         self._http = httpx.AsyncClient(
             headers=headers,
             trust_env=trust_env,
+            verify=verify or no_trust_context(),
             transport=transport,
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
             timeout=httpx.Timeout(

@@ -29,6 +29,8 @@ _BATCH = 64
 _OPEN_CONNECTIONS = 64
 _MOST_CONNECTIONS = 4096
 _HINT = "`--model` must be what the server serves; its log tells more"
+_OF_THE_MODEL = ("http_400", "http_404", "http_422")
+_LOG_HINT = "the server's log tells more"
 
 Progress = Callable[[int, int], None]
 """Called with (requests ended, requests in all)."""
@@ -76,7 +78,8 @@ async def warm_up(
         refused = any(lacks_chat_template(e.status, refusal_text(e, key)) for e in ended)
         if request_template.mode != CHAT or not refused:
             first = samples[0]
-            raise VerificationError(f"no request succeeded: {first.error}", _HINT)
+            hint = first.hint or (_HINT if first.kind in _OF_THE_MODEL else _LOG_HINT)
+            raise VerificationError(f"no request succeeded: {first.error}", hint)
         request_template = request_template.plainly()
 
 

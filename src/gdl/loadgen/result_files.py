@@ -192,7 +192,7 @@ def notes(outcome: Outcome) -> list[str]:
     figures, strain = outcome.figures, outcome.strain
     found = list(figures.error_lines)
     if outcome.note:
-        found.append(f"{outcome.note}, whose own time is in these figures")
+        found.append(outcome.note)
     if strain.limited:
         found.append(f"{strain.limited}: these figures are its limit, not the server's")
     if figures.late_ms is not None and figures.late_ms > 5:

@@ -1,10 +1,11 @@
-"""Plain HTTP/1.1 over connections of our own, opened beforehand: the exact way to measure."""
+"""HTTP/1.1 over connections of our own, opened beforehand: the exact way to measure."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Coroutine
 from time import perf_counter
 from typing import Any
@@ -12,7 +13,9 @@ from urllib.parse import SplitResult
 
 from gdl.domain.secret import Secret
 from gdl.endpoint.protocol import Fault
+from gdl.endpoint.tls import handshake_cut
 from gdl.loadgen.http_connection import Exchange, HttpConnection
+from gdl.loadgen.tls_connection import TlsConnection
 from gdl.loadgen.transport import Done, Limits, base_path, connect_fault
 
 _LOOK_EVERY_S = 0.05
@@ -21,15 +24,24 @@ _AFTER_DONE_S = 1.0
 
 
 class SocketTransport:
-    """Plain HTTP/1.1. One timer looks after all connections, so that no read has to."""
+    """HTTP/1.1, over TLS where there is a context for it. One timer looks after all connections,
+    so that no read has to."""
 
     name = "asyncio"
-    note = ""
     elastic = False
 
-    def __init__(self, parts: SplitResult, key: Secret, limits: Limits) -> None:
+    def __init__(
+        self,
+        parts: SplitResult,
+        key: Secret,
+        limits: Limits,
+        context: ssl.SSLContext | None = None,
+        note: str = "",
+    ) -> None:
+        self.note = note
+        self._context = context
         self._host = parts.hostname or ""
-        self._port = parts.port or 80
+        self._port = parts.port or (80 if context is None else 443)
         self._where = parts.netloc.rpartition("@")[2]
         self._base = base_path(parts)
         self._key = key
@@ -77,31 +89,55 @@ class SocketTransport:
                 for problem in made:
                     if isinstance(problem, BaseException):
                         raise problem
-        except (OSError, TimeoutError) as error:
-            raise connect_fault(error, self._where).as_error() from None
+        except Fault as fault:
+            raise fault.as_error() from None
 
     async def _first(self) -> HttpConnection:
-        """The first connection settles which of the host's addresses is used."""
+        """The first connection settles which of the host's addresses is used. Raises Fault."""
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(self._limits.connect_s):
-            found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-        problem: Exception = OSError("no address")
+        try:
+            async with asyncio.timeout(self._limits.connect_s):
+                found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        except (OSError, TimeoutError) as error:
+            raise connect_fault(error, self._where) from None
+        problem = Fault("connect", f"{self._where} has no address")
         for _, _, _, _, address in found:
             self._address = (str(address[0]), int(address[1]))
             try:
                 return await self._connect()
-            except (OSError, TimeoutError) as error:
-                problem = error
+            except Fault as fault:
+                problem = fault
         self._address = None
         raise problem
 
     async def _connect(self) -> HttpConnection:
-        assert self._address is not None
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(self._limits.connect_s):
-            _, connection = await loop.create_connection(
-                lambda: HttpConnection(self._finished, self._gone), *self._address
-            )
+        """Raises Fault."""
+        loop, context, address = asyncio.get_running_loop(), self._context, self._address
+        assert address is not None
+        try:
+            async with asyncio.timeout(self._limits.connect_s):
+                if context is None:
+                    _, plain = await loop.create_connection(
+                        lambda: HttpConnection(self._finished, self._gone), *address
+                    )
+                    return plain
+                _, secure = await loop.create_connection(
+                    lambda: TlsConnection(self._finished, self._gone, context, self._host), *address
+                )
+            return await self._secured(secure)
+        except (OSError, TimeoutError) as error:
+            raise connect_fault(error, self._where) from None
+
+    async def _secured(self, connection: TlsConnection) -> HttpConnection:
+        try:
+            async with asyncio.timeout(self._limits.connect_s):
+                await connection.secured()
+        except (ConnectionError, TimeoutError):
+            connection.close()
+            raise handshake_cut(self._where) from None
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def send(self, exchange: Exchange, request: bytes, done: Done) -> None:
@@ -120,8 +156,8 @@ class SocketTransport:
         began = perf_counter()
         try:
             connection = await self._connect()
-        except (OSError, TimeoutError) as error:
-            exchange.fault = connect_fault(error, self._where)
+        except Fault as fault:
+            exchange.fault = fault
             exchange.sent, exchange.ended = began, perf_counter()
             done(exchange)
             return
@@ -161,7 +197,7 @@ class SocketTransport:
 
     async def _open_spare(self) -> None:
         try:
-            with contextlib.suppress(OSError, TimeoutError):
+            with contextlib.suppress(Fault):
                 self._idle.insert(0, await self._connect())
         finally:
             self._opening -= 1

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import ssl
+import errno
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import SplitResult
 
 from gdl.endpoint.protocol import Fault
+from gdl.endpoint.tls import tls_error_in, tls_fault
 from gdl.loadgen.http_connection import Exchange
 
 Done = Callable[[Exchange], None]
 
 _REFUSED_HINT = "is the server running, and is the address right?"
+_FILES_HINT = "raise the limit (`ulimit -Hn`), or ask for fewer requests at a time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,8 @@ def connect_fault(error: Exception, where: str) -> Fault:
         return Fault("connect", f"no connection to {where} in time", _REFUSED_HINT)
     if isinstance(error, ConnectionRefusedError):
         return Fault("connect", f"connection to {where} refused", _REFUSED_HINT)
-    if isinstance(error, ssl.SSLError):
-        return Fault("connect", f"TLS with {where} failed: {error}", _REFUSED_HINT)
+    if (tls := tls_error_in(error)) is not None:
+        return tls_fault(tls, where)
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return Fault("connect", "this computer allows no more open files", _FILES_HINT)
     return Fault("connect", f"cannot connect to {where}: {error}", _REFUSED_HINT)

@@ -46,6 +46,10 @@ def bench(
         raise typer.BadParameter("name a session, or an endpoint with --url (one of them)")
     if sum((traffic.concurrency is not None, traffic.rate is not None, traffic.sweep)) > 1:
         raise typer.BadParameter("--concurrency, --rate and --sweep exclude each other")
+    if ident is not None and (endpoint.cacert is not None or endpoint.insecure):
+        raise typer.BadParameter("--cacert and --insecure are for --url: a session has a tunnel")
+    if endpoint.cacert is not None and endpoint.insecure:
+        raise typer.BadParameter("--cacert and --insecure exclude each other")
     if results.publish and ident is None:
         raise typer.BadParameter("--publish is for sessions: name one")
     wanted = BenchOptions(ident or "", endpoint, traffic, prompts, limits, results)
