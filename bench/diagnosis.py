@@ -20,7 +20,7 @@ from gdl.engines.registry import get
 TESTS = Path(__file__).resolve().parent.parent / "tests" / "data"
 LOGS = Path(simulator.__file__).parent / "logs"
 ORDINARY = (TESTS / "engine" / "start-cpu.log").read_text().splitlines()
-RULES = rule_set(get("vllm").rules())
+RULES = rule_set(("vllm", get("vllm").rules()))
 LINES = 10_000
 SEEDS = 5
 MEGABYTES = 100

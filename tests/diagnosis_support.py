@@ -8,7 +8,7 @@ from gdl.diagnosis import rule_engine
 from gdl.diagnosis.rule_engine import rule_set
 from gdl.engines.registry import get
 
-RULES = rule_set(get("vllm").rules())
+RULES = rule_set(("vllm", get("vllm").rules()))
 rules = RULES.rules
 diagnose = partial(rule_engine.diagnose, RULES)
 by_id = partial(rule_engine.by_id, RULES)

@@ -50,7 +50,8 @@ PHRASES = re.compile(
 )
 
 ORDINARY = re.compile(
-    r"page faults|fell off the bus|pictures? of the (README|docs)|"
+    r"page faults|f(ell|allen) off the bus|bus error|chains? of exceptions|"
+    r"pictures? of the (README|docs)|further information visit|"
     # Fields of files and prompts, in quotes or as they are sent.
     r'"carrier"|"pace"|"Books"|mended often',
     re.IGNORECASE,

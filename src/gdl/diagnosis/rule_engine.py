@@ -1,18 +1,34 @@
-"""From a log to a cause and a remedy (rules.toml, and an engine's own rules)."""
+"""From a log to a cause and a remedy (rules.toml, and an engine's own rules).
+
+    decoding -> attention -> prefixes -> tracebacks, reading -> matching -> here
+
+Bytes become lines; of a long log only those of interest are looked at closely; lines lose their
+prefixes and become records; rules are asked about records; the best match is told.
+"""
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from gdl.diagnosis.rules import BROAD, GENERIC, SPECIFIC, VALUE_CHARS, Rule, RuleSet, rule_set
-from gdl.diagnosis.scan import Found, Scanner, clean
+from gdl.diagnosis.attention import Attention
+from gdl.diagnosis.decoding import Decoder
+from gdl.diagnosis.headline import headline, root, where
+from gdl.diagnosis.matching import Match, Matches, matches
+from gdl.diagnosis.prefixes import LINE
+from gdl.diagnosis.reading import read
+from gdl.diagnosis.records import Log, Record, Stage
+from gdl.diagnosis.rules import GENERIC, SPECIFIC, VALUE_CHARS, Rule, RuleSet, rule_set
 from gdl.domain.remedies import Remedy, RemedyKind
+from gdl.domain.text import flat
 
 _READ_ON = "Read the log (`gdl-tui bundle ID` packs all of it), or take the next offer."
 _EVIDENCE_LINES = 5
 _EVIDENCE_CHARS = 300
+_LAST_LINES = 4
+_CONSIDERED = 40
 
 __all__ = ["Diagnosis", "Rule", "RuleSet", "Scanner", "by_id", "diagnose", "explain", "rule_set"]
 
@@ -20,11 +36,29 @@ _NEXT = Remedy(RemedyKind.NEXT)
 
 
 @dataclass(frozen=True, slots=True)
+class Candidate:
+    """A rule that was considered. lines: the first and the last of what it was asked about. why:
+    what spoke against it, or "" for the one that was chosen."""
+
+    rule: str
+    lines: tuple[int, int]
+    text: str
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Diagnosis:
     """rule: its id, "unknown" or "signal-N". evidence: at most 5 lines of at most 300 characters.
     confidence: "high", "medium" or "low". kind: what sort of remedy (rules.toml), or "".
     action: the remedy as an object. known: whether a cause was found: no guess from a line that
-    only says that something failed."""
+    only says that something failed.
+
+    headline: the root error in the log's own words, "" for a log without one. where: the module it
+    was raised in. program, version: whose log it is. stage: the last sign of progress before the
+    error. state: "failed", "healthy" (it served, and nothing went wrong after) or "unfinished".
+    lines: the first and the last of the record that the rule holds for, from 1; (0, 0) without one.
+    considered: for `--explain`.
+    """
 
     rule: str
     cause: str
@@ -34,6 +68,43 @@ class Diagnosis:
     kind: str = ""
     action: Remedy = _NEXT
     known: bool = True
+    headline: str = ""
+    where: str = ""
+    program: str = ""
+    version: str = ""
+    stage: str = ""
+    state: str = "failed"
+    lines: tuple[int, int] = (0, 0)
+    considered: tuple[Candidate, ...] = ()
+
+
+class Scanner:
+    """Takes a log of any length piece by piece, as it is in its file."""
+
+    def __init__(self, rules: RuleSet, phase: str = "") -> None:
+        self.rules = rules
+        self.phase = phase
+        self._decoder = Decoder()
+        self._attention = Attention(
+            ((text, words) for text, words, _ in rules.texts),
+            (stage.text for stage in rules.stages),
+        )
+
+    def feed(self, data: bytes) -> None:
+        """The next piece; lines may be cut anywhere."""
+        for piece in self._decoder.feed(data):
+            self._attention.feed(piece)
+
+    def read_text(self, text: str) -> None:
+        """A piece that is text already."""
+        self._attention.feed(text.encode("utf-8", "replace"))
+
+    def end(self) -> Log:
+        """What was read; nothing can be fed any more."""
+        for piece in self._decoder.end():
+            self._attention.feed(piece)
+        self._attention.end()
+        return _staged(self.rules, read(self._attention.lines(), self._attention.count))
 
 
 def diagnose(
@@ -44,27 +115,50 @@ def diagnose(
     Never raises, whatever the lines hold. For logs of any length there is a Scanner and `explain`.
     """
     scanner = Scanner(rules, phase)
-    text = "\n".join(clean(line) for line in lines)
-    scanner.feed(text.encode("utf-8", "replace"))
+    scanner.read_text("\n".join(line[: 4 * LINE] for line in lines))
     return explain(scanner, exit_status)
 
 
-def explain(scanner: Scanner, exit_status: int | None = None) -> Diagnosis:
-    """What a log that was read to its end says.
+def _staged(rules: RuleSet, log: Log) -> Log:
+    """With the signs of progress that its engine's rules tell of."""
+    for line in log.lines:
+        for stage in rules.stages:
+            if stage.text in line.text:
+                log.stages.append(Stage(line.number, stage.name, stage.fraction))
+                break
+    return log
 
-    The earliest specific match wins over any broader one; then the signal; then the last error,
-    said to be unexplained.
-    """
-    scanner.end()
-    for tier in (SPECIFIC, BROAD):
-        if tier in scanner.found:
-            return _from_rule(scanner.found[tier])
-    by_signal = _from_signal(scanner, exit_status)
-    if by_signal is not None:
-        return by_signal
-    if GENERIC in scanner.found:
-        return _from_generic(scanner.found[GENERIC])
-    return _unknown(scanner, exit_status)
+
+def explain(scanner: Scanner, exit_status: int | None = None) -> Diagnosis:
+    """What a log that was read to its end says."""
+    return explained(scanner.rules, scanner.end(), exit_status, scanner.phase)
+
+
+def explained(rules: RuleSet, log: Log, exit_status: int | None, phase: str) -> Diagnosis:
+    """The best match of a specific rule, else of a broad one; then the signal; then the root error,
+    said to be unexplained."""
+    all_matches = matches(rules, log, phase)
+    wrappers = {id(m.record) for m in all_matches.found if m.rule.tier == GENERIC}
+    record = root(log, wrappers)
+    best = next((m for m in all_matches.found if m.rule.tier < GENERIC), None)
+    if best is not None:
+        found = _from_match(best, log)
+    else:
+        signal = _from_signal(log, exit_status)
+        found = signal or _unexplained(all_matches, log, record, exit_status)
+    stands = best.record if best is not None else record
+    record = record or stands
+    return replace(
+        found,
+        headline=_cut(headline(record), _EVIDENCE_CHARS),
+        where=where(record),
+        program=log.program,
+        version=log.version,
+        stage=_stage_before(log, stands),
+        state=_state(log, all_matches, record),
+        lines=(stands.line.number, stands.last.number) if stands is not None else (0, 0),
+        considered=_considered(all_matches, best),
+    )
 
 
 def by_id(rules: RuleSet, rule_id: str, evidence: Sequence[str] = (), **values: str) -> Diagnosis:
@@ -94,22 +188,88 @@ def _made(
     )
 
 
-def _from_rule(found: Found) -> Diagnosis:
-    rule, groups = found.rule, found.match.groupdict()
-    values = {**rule.unnamed, **{k: _value(k, v) for k, v in groups.items() if v}}
+def _from_match(best: Match, log: Log) -> Diagnosis:
+    rule = best.rule
+    values = {**rule.unnamed, **{k: _value(k, v) for k, v in best.groups.items() if v}}
     confidence = "high" if rule.sure and rule.tier == SPECIFIC else "medium"
-    return _made(rule, values, found.lines, confidence, groups)
+    return _made(rule, values, _lines_of(best.record, log), confidence, best.groups)
 
 
-def _from_generic(found: Found) -> Diagnosis:
-    """The line itself explains nothing: show the last error that stands above it."""
-    if not found.above:
-        return _from_rule(found)
-    rule = found.rule
-    cause = f"{rule.cause.rstrip('.')}; the last error above it: {_cut(found.above, VALUE_CHARS)}"
-    evidence = _shown([found.above, found.match.string])
-    action = rule.action({})
-    return Diagnosis(rule.id, cause, rule.remedy, evidence, "low", rule.kind, action, known=False)
+def _lines_of(record: Record, log: Log) -> list[str]:
+    """The record's own lines, and as many of its stream around it as are shown."""
+    own = [each for each in log.lines if each.stream == record.stream]
+    numbers = [each.number for each in own]
+    first = bisect_left(numbers, record.line.number)
+    return [each.raw for each in own[max(0, first - 1) : first + _EVIDENCE_LINES]]
+
+
+def _unexplained(found: Matches, log: Log, record: Record | None, status: int | None) -> Diagnosis:
+    """Nothing but wrappers, or nothing at all: the root error says most."""
+    generic = next((m.rule for m in found.found if m.rule.tier == GENERIC), None)
+    said = _cut(headline(record), VALUE_CHARS)
+    last = [each for each in log.lines if each.text.strip()][-_LAST_LINES:]
+    evidence = _lines_of(record, log)[1:] if record is not None else []
+    evidence += [each.raw for each in last if each.raw not in evidence]
+    if generic is not None:
+        cause = generic.cause
+        if said:
+            cause = f"{cause.rstrip('.')}; the last error above it: {said}"
+        action = generic.action({})
+        return Diagnosis(
+            generic.id, cause, generic.remedy, _shown(evidence), "low", generic.kind, action, False
+        )
+    if said:
+        cause = f"Not a known failure; the last error is: {said}"
+    elif last:
+        cause = f"Not a known failure; the last line is: {_cut(last[-1].text.strip(), VALUE_CHARS)}"
+    else:
+        ended = "" if status is None else f" with status {status}"
+        cause = f"Not a known failure; it ended{ended} without a word."
+    return Diagnosis("unknown", cause, _READ_ON, _shown(evidence), known=False)
+
+
+def _stage_before(log: Log, record: Record | None) -> str:
+    reached = [s for s in log.stages if record is None or s.number <= record.last.number]
+    return reached[-1].name if reached else ""
+
+
+def _state(log: Log, found: Matches, record: Record | None) -> str:
+    if record is not None or any(match.rule.tier < GENERIC for match in found.found):
+        return "failed"
+    served = bool(log.stages) and log.stages[-1].fraction >= 1
+    return "healthy" if served else "unfinished"
+
+
+def _considered(found: Matches, best: Match | None) -> tuple[Candidate, ...]:
+    """The chosen one, then what it was preferred to, then what did not apply; each rule once."""
+    rows: dict[str, Candidate] = {}
+    for match in found.found:
+        why = "" if match is best else _why_less(match, best)
+        rows.setdefault(match.rule.id, _candidate(match.rule, match.record, why))
+    for dropped in found.dropped:
+        rows.setdefault(dropped.rule.id, _candidate(dropped.rule, dropped.record, dropped.why))
+    return tuple(rows.values())[:_CONSIDERED]
+
+
+def _candidate(rule: Rule, record: Record, why: str) -> Candidate:
+    lines = (record.line.number, record.last.number)
+    return Candidate(rule.id, lines, _cut(record.text, _EVIDENCE_CHARS), why)
+
+
+def _why_less(match: Match, best: Match | None) -> str:
+    if match.rule.tier == GENERIC:
+        return "it says only that something failed"
+    if best is None or match.rule.tier > best.rule.tier:
+        return "it is broad, and a specific cause was found"
+    if match.rule.id in best.rule.over:
+        return f"{best.rule.id} says more than this"
+    if match.record.level < best.record.level:
+        return "only a warning says so"
+    if match.survived and not best.survived:
+        return "the server came up in spite of it"
+    if match.record.incident == best.record.incident:
+        return "the other says more of the same error"
+    return "another error came before it"
 
 
 _SIGNALS = {
@@ -138,7 +298,7 @@ _SIGNALS = {
 }
 
 
-def _from_signal(scanner: Scanner, exit_status: int | None) -> Diagnosis | None:
+def _from_signal(log: Log, exit_status: int | None) -> Diagnosis | None:
     if exit_status is None:
         return None
     signal = -exit_status if exit_status < 0 else exit_status - 128
@@ -149,22 +309,8 @@ def _from_signal(scanner: Scanner, exit_status: int | None) -> Diagnosis | None:
     )
     # A crash may have been bad luck; a process that was killed will be killed again.
     action = Remedy(RemedyKind.RESTART if signal == 11 else RemedyKind.NEXT)
-    return Diagnosis(
-        f"signal-{signal}", cause, remedy, _shown(scanner.last[-2:]), "medium", kind, action
-    )
-
-
-def _unknown(scanner: Scanner, exit_status: int | None) -> Diagnosis:
-    last, filled = scanner.error, scanner.last
-    if last:
-        cause = f"Not a known failure; the last error is: {_cut(last, VALUE_CHARS)}"
-    elif filled:
-        cause = f"Not a known failure; the last line is: {_cut(filled[-1].strip(), VALUE_CHARS)}"
-    else:
-        ended = "" if exit_status is None else f" with status {exit_status}"
-        cause = f"Not a known failure; it ended{ended} without a word."
-    evidence = [*([last] if last else []), *[line for line in filled if line.strip() != last]]
-    return Diagnosis("unknown", cause, _READ_ON, _shown(evidence), known=False)
+    last = [each.raw for each in log.lines if each.text.strip()][-2:]
+    return Diagnosis(f"signal-{signal}", cause, remedy, _shown(last), "medium", kind, action)
 
 
 def _value(name: str, text: str) -> str:
@@ -181,7 +327,7 @@ def _fill(template: str, values: Mapping[str, str]) -> str:
 
 
 def _shown(lines: Sequence[str]) -> tuple[str, ...]:
-    kept = [clean(line).strip() for line in lines]
+    kept = [flat(line, _EVIDENCE_CHARS).strip() for line in lines]
     return tuple(_cut(line, _EVIDENCE_CHARS) for line in kept if line)[:_EVIDENCE_LINES]
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property, lru_cache
 from importlib.resources import files
 from typing import Any
 
 from gdl.diagnosis.literals import required
+from gdl.diagnosis.records import Level
 from gdl.domain.remedies import Remedy, RemedyKind
 
 SPECIFIC, BROAD, GENERIC = 1, 2, 3
+"""Tiers: a cause; one only where nothing specific is told; words that are never a cause."""
 VALUE_CHARS = 160
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,39}")
 """What of a log may become part of a command: nothing that a shell or an option could misread."""
@@ -29,20 +31,39 @@ _OTHERWISE = {
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One entry of rules.toml. place: of two that match a line, the lower one counts. pattern None:
-    told by behaviour, never by a line."""
+    """One entry of rules.toml, which describes its keys. pattern None: told by behaviour, never by
+    a log. engine: whose rule it is, "" for one that holds for every machine."""
 
     id: str
-    place: int
     pattern: re.Pattern[str] | None
     cause: str
     remedy: str
     kind: str
     tier: int = SPECIFIC
     sure: bool = True
+    engine: str = ""
+    error: re.Pattern[str] | None = None
+    frame: re.Pattern[str] | None = None
+    near: re.Pattern[str] | None = None
+    also: re.Pattern[str] | None = None
+    unless: re.Pattern[str] | None = None
+    programs: frozenset[str] = frozenset()
     phases: frozenset[str] = frozenset()
+    versions: str = ""
+    level: Level = Level.ERROR
+    over: frozenset[str] = frozenset()
     unnamed: Mapping[str, str] = field(default_factory=dict)
     apply: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def specificity(self) -> int:
+        """How much a log must say for this rule to hold: letters of plain text that its pattern
+        needs, and 20 for each condition more."""
+        if self.pattern is None:
+            return 0
+        letters = min(len(text) for text, _ in required(self.pattern.pattern))
+        more = (self.error, self.frame, self.near, self.also, self.programs, self.versions)
+        return letters + 20 * sum(bool(each) for each in more)
 
     @property
     def generic(self) -> bool:
@@ -75,20 +96,31 @@ def _share(part: str, whole: str) -> str:
     return f"{int(share * 100) / 100:.2f}" if 1 / 3 <= share < 1 else ""
 
 
+@dataclass(frozen=True, slots=True)
+class StageMark:
+    """A text by which a log shows how far a start is. fraction: 0 where it begins, 1 where it
+    serves."""
+
+    text: str
+    name: str
+    fraction: float
+
+
 @dataclass(frozen=True, eq=False)
 class RuleSet:
-    """Rules that are asked together, in the order of their places."""
+    """Rules that are asked together; their order means nothing."""
 
     rules: tuple[Rule, ...]
+    stages: tuple[StageMark, ...] = ()
 
     def get(self, rule_id: str) -> Rule | None:
         return next((rule for rule in self.rules if rule.id == rule_id), None)
 
     @cached_property
-    def texts(self) -> tuple[tuple[bytes, tuple[bytes, ...], Rule], ...]:
+    def texts(self) -> tuple[tuple[str, tuple[str, ...], Rule], ...]:
         """(text, its words, rule), for each alternative of each rule."""
         return tuple(
-            (text.encode(), tuple(word.encode() for word in words), rule)
+            (text, words, rule)
             for rule in self.rules
             if rule.pattern is not None
             for text, words in required(rule.pattern.pattern)
@@ -96,35 +128,51 @@ class RuleSet:
 
 
 @lru_cache(maxsize=16)
-def rule_set(*engines: str) -> RuleSet:
-    """What holds for every machine, after the rules of these engines (texts in the form of
-    rules.toml), which know their own logs better.
+def rule_set(*engines: tuple[str, str]) -> RuleSet:
+    """What holds for every machine, and the rules of these engines: (name, text in the form of
+    rules.toml) of each.
 
     Raises ValueError for a text that is no such file, or a pattern that cannot be looked for.
     """
     general = files("gdl.diagnosis").joinpath("rules.toml").read_text("utf-8")
     try:
-        rows = [row for text in (*engines, general) for row in tomllib.loads(text).get("rule", ())]
-        made = RuleSet(tuple(_rule(row, place) for place, row in enumerate(rows)))
+        parsed = [(name, tomllib.loads(text)) for name, text in (*engines, ("", general))]
+        made = RuleSet(
+            tuple(_rule(row, name) for name, file in parsed for row in file.get("rule", ())),
+            tuple(StageMark(**row) for _, file in parsed for row in file.get("stage", ())),
+        )
         _ = made.texts
     except (KeyError, TypeError, AttributeError, re.error, tomllib.TOMLDecodeError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from None
     return made
 
 
-def _rule(row: Mapping[str, Any], place: int) -> Rule:
+def _rule(row: Mapping[str, Any], engine: str) -> Rule:
     if row["kind"] not in _OTHERWISE:
         raise ValueError(f"unknown kind {row['kind']!r} of rule {row['id']!r}")
+    if unknown := row.keys() - _KEYS:
+        raise ValueError(f"unknown key {min(unknown)!r} of rule {row['id']!r}")
+    patterns = {
+        name: re.compile(row[name]) if row.get(name) else None
+        for name in ("pattern", "error", "frame", "near", "also", "unless")
+    }
     return Rule(
         id=row["id"],
-        place=place,
-        pattern=re.compile(row["pattern"]) if row["pattern"] else None,
         cause=row["cause"],
         remedy=row["remedy"],
         kind=row["kind"],
         tier=row.get("tier", SPECIFIC),
         sure=row.get("sure", True),
+        engine=row.get("engine", engine),
+        programs=frozenset(row.get("programs", ())),
         phases=frozenset(row.get("phases", ())),
+        versions=row.get("versions", ""),
+        level=Level[row.get("level", "error").upper()],
+        over=frozenset(row.get("over", ())),
         unnamed=row.get("unnamed", {}),
         apply=row.get("apply", {}),
+        **patterns,
     )
+
+
+_KEYS = {each.name for each in fields(Rule)}

@@ -65,7 +65,7 @@ def _read(file: str) -> Diagnosis:
         stream = sys.stdin.buffer if file == "-" else Path(file).open("rb")  # noqa: SIM115
         with stream:
             _refuse_device(stream)
-            while not scanner.done and (data := stream.read(_PIECE)):
+            while data := stream.read(_PIECE):
                 scanner.feed(data)
     except OSError as error:
         raise UsageError(
@@ -84,7 +84,7 @@ def _rules() -> RuleSet:
     texts = []
     for name in registry.names():
         try:
-            text = registry.get(name).rules()
+            text = (name, registry.get(name).rules())
             rule_set(text)
         except (UsageError, ValueError) as error:
             say(f"the rules of engine {plain(name, 60)} are skipped: {plain(error, 300)}")

@@ -21,7 +21,7 @@ place."""
 def rules_of(engine: Engine) -> RuleSet:
     """What its failures are explained by. Raises UsageError when its own rules cannot be read."""
     try:
-        return rule_set(engine.rules())
+        return rule_set((engine.info.name, engine.rules()))
     except ValueError as error:
         raise UsageError(
             f"the diagnosis rules of {engine.info.display_name} cannot be read: {error}",

@@ -1,0 +1,164 @@
+"""Whose words a line, a traceback or a whole log is."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+from gdl.diagnosis.records import Record
+
+_LINES = (
+    (
+        "ssh",
+        r"^(?:ssh|scp|sftp|rsync|ssh_\w+|kex_\w+|client_loop|mux_\w+)\b(?:: |\()|"
+        r"^\S+@\S+: Permission denied|^Host key |^channel \d+: open failed|banner exchange|"
+        r"^(?:Connection|Disconnected|Received disconnect) \S* ?(?:closed|reset|from)|^debug\d: |"
+        r"^Load key |^Warning: Permanently added|UNPROTECTED PRIVATE KEY|asyncssh|"
+        r"REMOTE HOST IDENTIFICATION|^(?:remote )?port forwarding failed",
+    ),
+    (
+        "docker",
+        r"Error response from daemon|OCI runtime|^docker: |nvidia-container-cli|containerd|"
+        r"failed to create (?:shim|task)|^runc|dockerd|ERROR: failed to solve",
+    ),
+    (
+        "uv",
+        r"^\s*[×╰├│▶]|^error: (?:Failed to |Request failed|No solution|The requested interpreter|"
+        r"unexpected argument)|\bUV_[A-Z_]+\b|^\s*uv (?:pip|venv)|"
+        r"^hint: .*`--(?:index|pre|torch)",
+    ),
+    (
+        "pip",
+        r"pip\._(?:internal|vendor)|Could not find a version that satisfies|"
+        r"No matching distribution|Could not install packages|pip's dependency resolver|"
+        r"subprocess-exited-with-error|metadata-generation-failed|externally-managed-environment|"
+        r"Failed building wheel|^\s*Looking in indexes|Failed to build installable wheels|"
+        r"ResolutionImpossible",
+    ),
+    ("apt", r"/var/lib/dpkg|^E: |^dpkg: |apt-get"),
+    (
+        "kernel",
+        r"oom-kill|Out of memory: Killed|Xid|NVRM|segfault at|fallen off the bus|oom_reaper|"
+        r"Memory cgroup out of memory",
+    ),
+    (
+        "nccl",
+        r"NCCL (?:WARN|INFO|error|Error|version)|nccl(?:System|Internal|Unhandled)|"
+        r"ProcessGroupNCCL|Watchdog caught",
+    ),
+    (
+        "shell",
+        r"^(?:/bin/|/usr/bin/)?(?:ba|da|z)?sh: |: line \d+: |: command not found|^Killed$|"
+        r"^Aborted|\(core dumped\)|^Segmentation fault|^Bus error|^Illegal instruction",
+    ),
+    ("hub", r"huggingface(?:_hub|\.co)|hf_xet|\bCAS\b|gated repo|HF_(?:TOKEN|HUB|ENDPOINT)|hf\.co"),
+    (
+        "market",
+        r"no_such_ask|No available nodes|API requests too frequent|instance_vanished|"
+        r"SSH verification timeout|instance stopped unexpectedly|permanent SSH error",
+    ),
+)
+_BY_LINE = tuple((name, re.compile(pattern)) for name, pattern in _LINES)
+_BY_PATH = (
+    ("hub", "huggingface_hub/"),
+    ("hub", "transformers/utils/hub.py"),
+    ("pip", "pip/_internal"),
+    ("pip", "pip/_vendor"),
+    ("transformers", "transformers/"),
+    ("torch", "torch/"),
+    ("triton", "triton/"),
+    ("flashinfer", "flashinfer/"),
+    ("ssh", "asyncssh/"),
+    ("vllm", "vllm/"),
+    ("sglang", "sglang/"),
+)
+_ENGINES = (
+    (
+        "vllm",
+        re.compile(
+            r"\bvllm\b|\(?(?:EngineCore|APIServer|VllmWorker|Worker_(?:TP|PP|DP))|"
+            r"multiproc_executor\.py|\[core\.py:|gpu_model_runner|VLLM_[A-Z]+",
+            re.IGNORECASE,
+        ),
+    ),
+    (
+        "sglang",
+        re.compile(r"\bsglang\b|\bsgl_kernel\b|ServerArgs\(|\bscheduler_\w+\.py|SGLANG_[A-Z]+"),
+    ),
+    (
+        "llamacpp",
+        re.compile(
+            r"llama_(?:model|context|init|kv)\w*|\bggml_\w+|llama-server|\bsrv +\w+:|"
+            r"\bslot +\w+:|llama\.cpp|common_init_from_params|build_info: "
+        ),
+    ),
+)
+_VERSIONS = (
+    (
+        "vllm",
+        re.compile(
+            r"LLM engine \(v?(?P<v>\d[\w.+]*)\)|vLLM (?:API )?server version v?(?P<w>\d[\w.+]*)|"
+            r"\bvllm(?:==|-| version: ?|@v?)(?P<x>\d+\.\d+\.\d+[\w.+]*)|"
+            r"verified vllm (?P<y>\d[\w.+]*)"
+        ),
+    ),
+    ("sglang", re.compile(r"\bsglang(?:==|-| version: ?| v)(?P<v>\d+\.\d+[\w.+]*)")),
+    ("llamacpp", re.compile(r"build(?:_info)?: +b?(?P<v>\d+)[ -]")),
+)
+_DIGITS = dict.fromkeys(range(ord("0"), ord("9") + 1))
+
+
+def words_of(text: str) -> frozenset[str]:
+    """Whose words a text is."""
+    return frozenset(name for name, pattern in _BY_LINE if pattern.search(text))
+
+
+def programs_of(record: Record, words: frozenset[str]) -> frozenset[str]:
+    """Whose a record is, as far as it tells by itself. words: `words_of` its text."""
+    names = set(words)
+    if record.module:
+        names |= {name for name, _ in _BY_PATH if record.module.split(".")[0].startswith(name)}
+        if record.module.startswith("huggingface_hub"):
+            names.add("hub")
+    for frame in record.frames:
+        names |= {name for name, path in _BY_PATH if path in frame.path}
+    return frozenset(names)
+
+
+def shape_of(text: str) -> str:
+    """A line without its digits: what most lines of a log share with others."""
+    return text.translate(_DIGITS)
+
+
+class Recognizer:
+    """Counts what engines and their versions a log shows, line by line."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._shapes: dict[str, list[str]] = {}
+        self.versions: dict[str, str] = {}
+
+    def take(self, line: str) -> None:
+        shape = shape_of(line)
+        names = self._shapes.get(shape)
+        if names is not None:
+            self._counts.update(names)
+            return
+        names = [name for name, pattern in _ENGINES if pattern.search(line)]
+        self._shapes[shape] = names
+        self._counts.update(names)
+        for name, pattern in _VERSIONS:
+            if name not in self.versions and (found := pattern.search(line)):
+                self.versions[name] = next(v for v in found.groups() if v).rstrip(".")
+
+    def program(self, records: Iterable[Record]) -> str:
+        """Whose log it is: the engine it shows most of, else the tool; "" when nothing tells."""
+        if self._counts:
+            return self._counts.most_common(1)[0][0]
+        tools = Counter(name for record in records for name in record.programs)
+        return tools.most_common(1)[0][0] if tools else ""
+
+    @property
+    def engines(self) -> frozenset[str]:
+        return frozenset(self._counts)

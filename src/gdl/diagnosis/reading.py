@@ -1,0 +1,85 @@
+"""From the lines of a log to records: each stream apart, tools' complaints joined."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
+
+from gdl.diagnosis.prefixes import unwrapped
+from gdl.diagnosis.programs import Recognizer, programs_of, shape_of, words_of
+from gdl.diagnosis.records import Level, Line, Log, Record
+from gdl.diagnosis.tracebacks import StreamParser
+
+_HEADS = re.compile(
+    r"\s*×\s|error: (?!subprocess-exited)|Error response from daemon|docker: |"
+    r"ERROR: failed to solve"
+)
+"""What a complaint of several lines begins with: uv's, docker's, a compiler's."""
+_MORE = re.compile(
+    r"\s*[│├╰▶╭]|\s+\S|hint: |\s*(?:[Cc]ause|Caused by)s?\b|nvidia-container-cli|\[std(?:err|out)\]"
+)
+_MORE_LINES = 40
+_WARNS = re.compile(r"^(?:\S+:\d+: )?\w*Warning: |^[Ww]arning: |^WARN(?:ING)?\b|^npm WARN")
+
+
+def read(numbered: Iterable[tuple[int, str]], total: int = 0) -> Log:
+    """Records of lines given as (number, line); the numbers may have gaps. Never raises."""
+    parsers: dict[str, StreamParser] = {}
+    recognizer = Recognizer()
+    incidents = count(1)
+    lines: list[Line] = []
+    records: list[Record] = []
+    for number, raw in numbered:
+        line = unwrapped(number, raw)
+        lines.append(line)
+        recognizer.take(raw)
+        parser = parsers.get(line.stream)
+        if parser is None:
+            parser = parsers[line.stream] = StreamParser(lambda: next(incidents))
+        records += parser.take(line)
+    for parser in parsers.values():
+        records += parser.end()
+    records += _blocks(lines, incidents)
+    words: dict[str, frozenset[str]] = {}
+    for record in records:
+        shape = shape_of(record.text)
+        if shape not in words:
+            words[shape] = words_of(record.text)
+        record.programs = programs_of(record, words[shape])
+        if not record.raised and _WARNS.match(record.text):
+            record.level = Level.WARNING
+    records.sort(key=lambda record: (record.line.number, record.part))
+    program = recognizer.program(records)
+    return Log(
+        lines,
+        records,
+        max(total, lines[-1].number if lines else 0),
+        program,
+        recognizer.versions.get(program, ""),
+        engines=recognizer.engines,
+    )
+
+
+def _blocks(lines: Sequence[Line], incidents: Iterator[int]) -> Iterator[Record]:
+    """Complaints of several lines, each as one record more."""
+    at = 0
+    while at < len(lines):
+        line = lines[at]
+        at += 1
+        if not _HEADS.match(line.text):
+            continue
+        parts = [line]
+        while at < len(lines) and len(parts) < _MORE_LINES and _goes_on(lines[at], parts[-1]):
+            parts.append(lines[at])
+            at += 1
+        if len(parts) > 1:
+            text = " ".join(" ".join(part.text.split()) for part in parts)
+            text = re.sub(r" ?[│├╰▶╭─]+▶? ?", " ", text).strip()
+            yield Record(text, line, parts[-1], Level.ERROR, next(incidents))
+
+
+def _goes_on(line: Line, before: Line) -> bool:
+    if line.number != before.number + 1 or line.stream != before.stream:
+        return False
+    return not line.text.strip() or _MORE.match(line.text) is not None

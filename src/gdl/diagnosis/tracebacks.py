@@ -1,0 +1,229 @@
+"""Tracebacks and the errors they end in, for one stream of a log.
+
+It understands chains of exceptions (`raise ... from`, or while handling one), exception groups,
+tracebacks without their beginning or end, under any prefix, and messages of several lines.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from gdl.diagnosis.records import Frame, Level, Line, Record
+
+TRACEBACK = "Traceback (most recent call last)"
+_CAUSED = "was the direct cause of the following exception"
+_DURING = "During handling of the above exception"
+_FRAME = re.compile(r'\s*File "(?P<path>[^"\n]{1,400})", line \d+(?:, in (?P<function>.*))?')
+_CUT_FRAME = re.compile(r'\s*[\w./<>-]{1,400}", line \d+, in (?P<function>\S+)\s*$')
+_CLASS = r"(?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*"
+_ENDINGS = "Error|Exception|Exit|Interrupt|Failure|Timeout|Warning|Fault|Group|Stop|Cancelled"
+_RAISED = re.compile(rf"\s*(?P<name>{_CLASS})(?:\s*:\s?(?P<text>.*))?$")
+"""What ends a traceback, in the place where it must stand."""
+_ERROR = re.compile(
+    rf"\s*(?P<name>(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:{_ENDINGS}))(?:\s*:\s?(?P<text>.*))?$"
+)
+"""An error that nothing but its name gives away."""
+_INSIDE = re.compile(
+    r"(?:^|[\s:'\"(\[>])(?P<name>(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception))"
+    r"(?::\s?|\((?=['\"]))(?P<text>.+)$"
+)
+_BARS = re.compile(r"\s*(?:\+-[+ ]?-* ?\d* ?-*|\| ?|\+ (?=Exception Group))")
+_CARETS = re.compile(r"\s*[\^~]+\s*$")
+_PYDANTIC = re.compile(r"\d+ validation errors? for (?P<model>\w+)\s*(?P<text>.*)", re.DOTALL)
+_PYDANTIC_NOISE = re.compile(
+    r"\[type=\w+(?:, input_value=.*?, input_type=\w+|[^\]]*)\]?|For further information visit \S+"
+)
+_MESSAGE_LINES = 40
+_MESSAGE = 6000
+_FRAMES = 120
+
+Fresh = Callable[[], int]
+
+
+class StreamParser:
+    """Takes the lines of one stream in order, and yields records as they are complete."""
+
+    def __init__(self, fresh: Fresh) -> None:
+        self._fresh = fresh
+        self._incident = 0
+        self._open = False
+        self._column = 0
+        self._grouped = False
+        self._frames: list[Frame] = []
+        self._begun: Line | None = None
+        self._record: Record | None = None
+        self._message: list[str] = []
+        self._blank = False
+        self._last: Record | None = None
+        self._link = ""
+
+    def take(self, line: Line) -> Iterator[Record]:
+        text = line.text
+        if self._grouped and (bars := _BARS.match(text)):
+            text = text[bars.end() :]
+        at = text.find(TRACEBACK)
+        if at >= 0:
+            yield from self._traceback(line, text, at)
+        elif _CAUSED in text or _DURING in text:
+            yield from self._close()
+            self._link = "cause" if _CAUSED in text else "context"
+        elif frame := _FRAME.match(text) or _CUT_FRAME.match(text):
+            yield from self._frame(line, text, frame)
+        elif self._open:
+            yield from self._inside(line, text)
+        elif self._record is not None:
+            yield from self._message_line(line, text)
+        else:
+            yield from self._plain(line, text)
+
+    def end(self) -> Iterator[Record]:
+        yield from self._close()
+        if self._open and self._frames and self._begun is not None:
+            # Cut off before it names its error.
+            last = self._frames[-1]
+            yield self._made(self._begun, f"{last.source or last.words}", raised=True)
+        self._reset()
+
+    def _reset(self) -> None:
+        self._open, self._frames, self._begun = False, [], None
+
+    def _traceback(self, line: Line, text: str, at: int) -> Iterator[Record]:
+        yield from self._close()
+        if self._open and self._frames:
+            yield from self.end()
+        if self._link == "" or self._last is None:
+            self._incident = self._fresh()
+            self._last = None
+        self._reset()
+        self._open, self._column, self._begun = True, at, line
+        before = text[:at].strip()
+        if "Exception Group" in text:
+            self._grouped = True
+        elif len(before) > 3:
+            self._column = 0
+            yield Record(before, line, line, _level(line), self._incident, part=True)
+
+    def _frame(self, line: Line, text: str, match: re.Match[str]) -> Iterator[Record]:
+        if not self._open:
+            yield from self._close()
+            if self._link == "":
+                self._incident = self._fresh()
+            self._open, self._column, self._begun = True, 0, line
+        path = match.groupdict().get("path") or text.partition('"')[0].strip()
+        if len(self._frames) < _FRAMES:
+            self._frames.append(Frame(path, (match["function"] or "").strip()))
+        else:
+            self._frames[-1] = Frame(path, (match["function"] or "").strip())
+
+    def _inside(self, line: Line, text: str) -> Iterator[Record]:
+        """Between the frames of a traceback and its error."""
+        stripped = text.strip()
+        if not stripped or _CARETS.fullmatch(text) or stripped.startswith("[Previous line repeat"):
+            return
+        indent = len(text) - len(text.lstrip())
+        sure = _ERROR.match(text)
+        error = sure or (_RAISED.match(text) if self._frames or self._grouped else None)
+        waiting = bool(self._frames) and not self._frames[-1].source
+        if (
+            error
+            and indent <= self._column
+            and not (waiting and not sure and not self._named(text))
+        ):
+            yield from self._begin(line, error)
+        elif self._frames and (indent > self._column or waiting):
+            if waiting:
+                self._frames[-1] = replace(self._frames[-1], source=stripped[:300])
+        elif sure:
+            yield from self._begin(line, sure)
+        elif line.stamp != (self._begun.stamp if self._begun else ""):
+            yield from self.end()
+            yield from self._plain(line, text)
+        else:
+            yield from self._plain(line, text)
+
+    @staticmethod
+    def _named(text: str) -> bool:
+        return re.match(rf"{_CLASS}: ", text) is not None
+
+    def _begin(self, line: Line, error: re.Match[str]) -> Iterator[Record]:
+        yield from self._close()
+        module, _, name = error["name"].rpartition(".")
+        record = self._made(line, "", raised=True)
+        record.error, record.module = name, module
+        if self._link and self._last is not None:
+            if self._link == "cause":
+                record.cause = self._last
+            else:
+                record.context = self._last
+        self._link = ""
+        self._record, self._message, self._blank = record, [error["text"] or ""], False
+        self._reset()
+
+    def _made(self, line: Line, text: str, *, raised: bool) -> Record:
+        # What is printed through a logger of another program has the level that this one gave it.
+        level = Level.WARNING if line.level is Level.WARNING else Level.ERROR
+        frames = tuple(self._frames)
+        return Record(text, line, line, level, self._incident, frames=frames, raised=raised)
+
+    def _message_line(self, line: Line, text: str) -> Iterator[Record]:
+        record = self._record
+        assert record is not None
+        if not text.strip():
+            if self._blank:
+                yield from self._close()
+            self._blank = True
+            return
+        own = line.stamp and line.stamp != record.line.stamp
+        if own or _ERROR.match(text) or len(self._message) >= _MESSAGE_LINES:
+            yield from self._close()
+            yield from self._plain(line, text)
+            return
+        self._message.append(text.strip())
+        record.last = line
+        yield Record(text.strip(), line, line, _level(line), record.incident, part=True)
+
+    def _plain(self, line: Line, text: str) -> Iterator[Record]:
+        if not text.strip():
+            return
+        error = _ERROR.match(text)
+        if error:
+            if not self._link:
+                self._incident = self._fresh()
+            yield from self._begin(line, error)
+            return
+        level = _level(line)
+        record = Record(text.strip(), line, line, level, self._fresh())
+        if inside := _INSIDE.search(text):
+            module, _, record.error = inside["name"].rpartition(".")
+            record.module = module
+            if level is Level.INFO:
+                record.level = Level.ERROR
+        yield record
+
+    def _close(self) -> Iterator[Record]:
+        record = self._record
+        if record is None:
+            return
+        self._record = None
+        said = " ".join(" ".join(self._message).split())[:_MESSAGE]
+        name = f"{record.module}.{record.error}" if record.module else record.error
+        record.text = f"{name}: {said}" if said else name
+        first = next((part for part in self._message if part.strip()), "")
+        record.head = " ".join(f"{name}: {first}".split()) if first else name
+        if record.error.endswith("Warning"):
+            record.level = Level.WARNING
+        if record.error == "ValidationError" and (found := _PYDANTIC.match(said)):
+            words = " ".join(_PYDANTIC_NOISE.sub(" ", found["text"]).split())
+            record.text = record.head = words.replace("Value error, ", "ValueError: ", 1)
+            if words.startswith("Value error, "):
+                record.error = "ValueError"
+            else:
+                record.text = record.head = f"ValidationError: {found['model']}: {words}"
+        self._last = record
+        yield record
+
+
+def _level(line: Line) -> Level:
+    return Level.ERROR if line.level is None else line.level
