@@ -14,7 +14,7 @@ import pytest
 
 ALTERNATE = b"\x1b[?1049h"
 """The switch to the alternate screen, with which the terminal UI begins."""
-HEAVY = ("textual", "asyncssh", "httpx", "pydantic_settings", "gdl.settings", "gdl.bootstrap")
+HEAVY = ("textual", "asyncssh", "httpx", "gdl.settings", "gdl.bootstrap")
 
 
 def gdl(tmp_path: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

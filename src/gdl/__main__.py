@@ -30,6 +30,8 @@ def main() -> None:
         return
     # To look for plugins, pydantic would read the metadata of all that is installed.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
+    # None: not there. httpx would import a command line of its own, with rich and a highlighter.
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
     code = _run(arguments)
     # Everything ends with the process: it need not be looked through once more.
     gc.freeze()

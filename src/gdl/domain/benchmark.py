@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from statistics import median
 
+from gdl.domain.default_engine import DEFAULT_ENGINE
 from gdl.domain.host import HostFacts
 from gdl.domain.money import dollars
-from gdl.domain.spec import DEFAULT_ENGINE
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from gdl.domain.default_engine import DEFAULT_ENGINE
 from gdl.domain.phase import Billing
-from gdl.domain.spec import DEFAULT_ENGINE
 
 
 @dataclass(frozen=True, slots=True)

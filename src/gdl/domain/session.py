@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from gdl.domain.default_engine import DEFAULT_ENGINE
 from gdl.domain.offers import Offer
 from gdl.domain.secret import Secret
-from gdl.domain.spec import DEFAULT_ENGINE
 
 ENDS_EARLY = timedelta(seconds=60)
 """How much before its end a backend may end a session that is over."""

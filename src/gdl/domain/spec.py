@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from gdl.domain.default_engine import DEFAULT_ENGINE
 from gdl.domain.offers import OfferQuery
-
-DEFAULT_ENGINE = "vllm"
-"""What serves where nobody says it: the only engine of journals and settings that name none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gdl.domain.engine import NOTHING_MORE, Capabilities
 from gdl.domain.errors import GdlError, VerificationError
@@ -13,11 +13,13 @@ from gdl.domain.health import Check, CheckStatus
 from gdl.domain.host import CommandRunner
 from gdl.domain.text import one_line
 from gdl.endpoint.capability_checks import run_capability_checks
-from gdl.endpoint.client import EndpointClient
 from gdl.endpoint.question import Endpoint, ask
 from gdl.endpoint.ssh_curl import SshCurl
 from gdl.host.gpu import gpu_status
 from gdl.host.gpu_errors import gpu_errors
+
+if TYPE_CHECKING:
+    from gdl.endpoint.client import EndpointClient
 
 NAMES = ("gpu", "process", "health", "models", "inference")
 """The checks, in the order in which they come."""

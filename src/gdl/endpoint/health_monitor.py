@@ -5,11 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from gdl.domain.engine import USUAL_READINESS, EngineMetrics, Readiness
 from gdl.domain.errors import GdlError
 from gdl.domain.health import Condition, HealthSample
-from gdl.endpoint.client import EndpointClient
+
+if TYPE_CHECKING:
+    from gdl.endpoint.client import EndpointClient
 
 LOOK_EVERY_S = 0.4
 ANSWER_S = 1.4

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from gdl.endpoint.client import EndpointClient
+from typing import TYPE_CHECKING, TypeAlias
+
 from gdl.endpoint.protocol import StreamResult
 from gdl.endpoint.ssh_curl import SshCurl
 
-Endpoint = EndpointClient | SshCurl
+if TYPE_CHECKING:
+    from gdl.endpoint.client import EndpointClient
+
+Endpoint: TypeAlias = "EndpointClient | SshCurl"
 """Through a tunnel, or by commands on the machine."""
 
 

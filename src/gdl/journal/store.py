@@ -17,12 +17,12 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
+from gdl.domain.default_engine import DEFAULT_ENGINE
 from gdl.domain.errors import GdlError
 from gdl.domain.events import EVENT_TYPES, TYPE_NAMES, Event, Recorded
 from gdl.domain.phase import Billing
 from gdl.domain.rental import Rental
 from gdl.domain.serialization import to_plain
-from gdl.domain.spec import DEFAULT_ENGINE
 
 T = TypeVar("T")
 Statement = tuple[str, tuple[Any, ...]]

@@ -1,15 +1,20 @@
-"""Key files of the user's, and the host keys that machines are held to."""
+"""Key files of the user's, and the host keys that machines are held to.
+
+asyncssh is imported where it is used: that takes longer than most commands, which need no key.
+"""
 
 from __future__ import annotations
 
 import os
 import tempfile
 from pathlib import Path
-
-import asyncssh
+from typing import TYPE_CHECKING
 
 from gdl.domain.errors import HostKeyChanged, UsageError
 from gdl.domain.secret import Secret
+
+if TYPE_CHECKING:
+    import asyncssh
 
 _HOST_KEY_ALGORITHMS = (
     "ssh-ed25519",
@@ -23,6 +28,8 @@ _HOST_KEY_ALGORITHMS = (
 
 def load_key(file: Path) -> asyncssh.SSHKey:
     """The private key in a file. Raises UsageError when it cannot be used."""
+    import asyncssh
+
     file = file.expanduser()
     try:
         return asyncssh.read_private_key(str(file))
@@ -45,6 +52,8 @@ def load_key(file: Path) -> asyncssh.SSHKey:
 
 def new_key(comment: str) -> Secret:
     """An Ed25519 private key in OpenSSH's form, without a passphrase."""
+    import asyncssh
+
     key = asyncssh.generate_private_key("ssh-ed25519", comment=comment)
     return Secret(key.export_private_key("openssh").decode())
 
@@ -67,6 +76,8 @@ def host_key_algorithms(pinned: asyncssh.SSHKey | None) -> list[str]:
 
 def read_pin(file: Path) -> asyncssh.SSHKey | None:
     """The pinned key; None before the first use. Raises UsageError for an unreadable file."""
+    import asyncssh
+
     try:
         return asyncssh.read_public_key(str(file))
     except FileNotFoundError:

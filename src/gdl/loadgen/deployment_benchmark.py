@@ -6,11 +6,11 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from gdl.domain.benchmark import OWN_LOAD, BenchLoad, BenchReport, QualityAnswer
 from gdl.domain.errors import VerificationError
 from gdl.domain.secret import Secret
-from gdl.endpoint.client import EndpointClient
 from gdl.endpoint.question import Endpoint, ask
 from gdl.endpoint.ssh_curl import SshCurl
 from gdl.loadgen.decode import Sample
@@ -22,6 +22,9 @@ from gdl.loadgen.request_template import RequestTemplate
 from gdl.loadgen.transport import Limits
 from gdl.loadgen.transport_factory import transport_for
 from gdl.loadgen.workload import Conversation
+
+if TYPE_CHECKING:
+    from gdl.endpoint.client import EndpointClient
 
 _HINT = "the server's log tells more; `health` shows which check fails"
 

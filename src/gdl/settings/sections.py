@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
-from gdl.domain.spec import DEFAULT_ENGINE
+from gdl.domain.default_engine import DEFAULT_ENGINE
 
 
 def checked_url(value: str) -> str:

@@ -12,7 +12,7 @@ import re
 import secrets
 import shlex
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote, unquote
 
 from gdl.domain.backoff import RETRYING, Backoff
@@ -21,7 +21,9 @@ from gdl.domain.host import CommandResult
 from gdl.domain.secret import Secret
 from gdl.domain.text import one_line
 from gdl.ssh import job_scripts
-from gdl.ssh.reconnecting import Link
+
+if TYPE_CHECKING:
+    from gdl.ssh.reconnecting import Link
 
 _CALL_S = 60.0
 _SENTINEL_TRIES = 6

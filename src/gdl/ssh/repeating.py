@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from gdl.domain.errors import CommandTimeout, SshError
 from gdl.domain.host import CommandResult
-from gdl.ssh.connection import Connection
-from gdl.ssh.reconnecting import Link
+
+if TYPE_CHECKING:
+    from gdl.ssh.connection import Connection
+    from gdl.ssh.reconnecting import Link
 
 _ALIVE_S = 10.0
 

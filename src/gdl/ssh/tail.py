@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from gdl.domain.backoff import RETRYING, Backoff
 from gdl.domain.errors import CommandTimeout, HostKeyChanged, SshAuthFailed, SshError
 from gdl.ssh.line_splitter import LineSplitter
-from gdl.ssh.reconnecting import Link
+
+if TYPE_CHECKING:
+    from gdl.ssh.reconnecting import Link
 
 _READ_BYTES = 128 * 1024
 _IDLE_POLL_S = 0.5

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from gdl.domain.default_engine import DEFAULT_ENGINE
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.engine import EngineInfo
-from gdl.domain.spec import DEFAULT_ENGINE
 from gdl.engines import registry
 
 

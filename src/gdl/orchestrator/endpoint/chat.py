@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from gdl.domain.chat import ChatDone, ChatMessage, ChatPiece
-from gdl.endpoint.client import EndpointClient
 from gdl.endpoint.protocol import StreamResult
 from gdl.endpoint.ssh_curl import SshCurl
+
+if TYPE_CHECKING:
+    from gdl.endpoint.client import EndpointClient
 
 MAX_TOKENS = 512
 """Of one answer; the conversation before it takes up the context, too."""

@@ -11,12 +11,15 @@ import json
 import re
 import shlex
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from gdl.domain.errors import DeployError, SshError, UsageError
 from gdl.domain.text import one_line
 from gdl.settings import Public
 from gdl.ssh import jobs
-from gdl.ssh.reconnecting import Link
+
+if TYPE_CHECKING:
+    from gdl.ssh.reconnecting import Link
 
 JOB = "public"
 _RELEASE = "2026.7.1"

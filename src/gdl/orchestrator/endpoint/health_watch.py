@@ -6,16 +6,19 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from typing import TYPE_CHECKING
 
 from gdl.domain import events as ev
 from gdl.domain.engine import EngineMetrics
 from gdl.domain.health import Condition, HealthSample
 from gdl.domain.host import CommandRunner
-from gdl.endpoint.client import EndpointClient
 from gdl.endpoint.health_monitor import LOOK_EVERY_S, HealthMonitor, Meter, look_at, sample_of
 from gdl.host.gpu_errors import GpuWatch
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.endpoint.served_endpoint import Endpoint
+
+if TYPE_CHECKING:
+    from gdl.endpoint.client import EndpointClient
 
 DEAD_S = 30.0
 """A server whose engine is gone ends by itself within 10 s; one that does not is ended."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from gdl.domain import events as ev
 from gdl.domain.benchmark import OWN_LOAD, BenchLoad, BenchReport, QualityAnswer, own_workload
@@ -20,15 +21,16 @@ from gdl.domain.errors import (
 from gdl.domain.health import Check
 from gdl.domain.rental import Rental
 from gdl.domain.secret import Secret
-from gdl.endpoint.client import EndpointClient
 from gdl.endpoint.health_checks import run_checks, wait_ready
 from gdl.endpoint.ssh_curl import SshCurl
-from gdl.loadgen.deployment_benchmark import run_bench
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.endpoint.measurements import Measurements
 from gdl.settings import Settings
-from gdl.ssh.connection import Forward
-from gdl.ssh.reconnecting import Link
+
+if TYPE_CHECKING:
+    from gdl.endpoint.client import EndpointClient
+    from gdl.ssh.connection import Forward
+    from gdl.ssh.reconnecting import Link
 
 
 class Endpoint:
@@ -59,6 +61,8 @@ class Endpoint:
         except ForwardRefused:
             self.curl = SshCurl(self._link, self._port, self._api_key, readiness=self._readiness)
             return ev.TunnelOpened(0, f"http://127.0.0.1:{self._port}/v1", "ssh-curl")
+        from gdl.endpoint.client import EndpointClient
+
         url = f"http://127.0.0.1:{self._forward.local_port}"
         self.client = EndpointClient(
             url,
@@ -126,6 +130,8 @@ class Endpoint:
         on_progress: Callable[[int, int, float], None],
         load: BenchLoad = OWN_LOAD,
     ) -> BenchReport:
+        from gdl.loadgen.deployment_benchmark import run_bench
+
         way = self.client or self.curl
         assert way is not None
         return await run_bench(

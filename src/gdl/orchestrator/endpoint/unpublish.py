@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from gdl.domain.errors import GdlError
 from gdl.domain.rental import Rental
 from gdl.journal import public_endpoints
 from gdl.journal.store import Journal
 from gdl.orchestrator.endpoint import cloudflared
-from gdl.ssh.reconnecting import Link
+
+if TYPE_CHECKING:
+    from gdl.ssh.reconnecting import Link
 
 LIMIT_S = 15.0
 """A rented machine bills meanwhile, and its end is the end of that, too."""

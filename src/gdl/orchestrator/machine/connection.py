@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from gdl.diagnosis.rule_engine import Diagnosis, RuleSet, diagnose
 from gdl.domain import events as ev
@@ -29,9 +29,11 @@ from gdl.orchestrator.machine import earlier_work, preflight
 from gdl.orchestrator.machine.log_file import LogFile, kept_here, skipping
 from gdl.orchestrator.machine.ways import first_link, ways_to
 from gdl.settings import Settings
-from gdl.ssh.reconnecting import Link
 from gdl.ssh.repeating import Repeating
 from gdl.ssh.tail import Chunk, follow
+
+if TYPE_CHECKING:
+    from gdl.ssh.reconnecting import Link
 
 Heard = Callable[[Sequence[str]], Awaitable[None]]
 """Takes a batch of a log's lines."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from gdl.domain.errors import DeployError
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.machine.guard import GUARD_JOB
 from gdl.ssh import jobs
-from gdl.ssh.reconnecting import Link
+
+if TYPE_CHECKING:
+    from gdl.ssh.reconnecting import Link
 
 ENGINE_JOB = "engine"
 

@@ -8,6 +8,7 @@ import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from gdl.diagnosis.rule_engine import Diagnosis, RuleSet, by_id, diagnose
 from gdl.domain.errors import SshError
@@ -16,8 +17,10 @@ from gdl.host.gpu import gpu_status
 from gdl.host.killed import OutOfMemory, out_of_memory
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.ssh import jobs
-from gdl.ssh.reconnecting import Link
 from gdl.ssh.repeating import Repeating
+
+if TYPE_CHECKING:
+    from gdl.ssh.reconnecting import Link
 
 _LOOK_S = 10.0
 """A machine that answers late is not waited for with a failure untold."""

@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from gdl.diagnosis.rule_engine import Diagnosis, by_id
 from gdl.domain import events as ev
@@ -19,7 +20,9 @@ from gdl.orchestrator.machine.connection import TAIL_KEPT, Machine
 from gdl.orchestrator.machine.install_watch import InstallWatch
 from gdl.settings import Settings
 from gdl.ssh import jobs
-from gdl.ssh.tail import Chunk
+
+if TYPE_CHECKING:
+    from gdl.ssh.tail import Chunk
 
 INSTALL_JOB = "install"
 AHEAD_JOB = "ahead"

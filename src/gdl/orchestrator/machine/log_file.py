@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from gdl.ssh.reconnecting import Link
+if TYPE_CHECKING:
+    from gdl.ssh.reconnecting import Link
+
 
 _HEAD_BYTES = 4096
 """How much of a log's beginning tells it from others."""

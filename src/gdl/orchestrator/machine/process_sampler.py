@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from gdl.domain.errors import SshError
 from gdl.host import process_stats
-from gdl.ssh.reconnecting import Link
+
+if TYPE_CHECKING:
+    from gdl.ssh.reconnecting import Link
 
 _AWAY_S = 5.0
 _LONGEST_S = 7 * 24 * 3600.0

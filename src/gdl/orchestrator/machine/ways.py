@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gdl.domain.errors import HostKeyChanged, SshAuthFailed, SshError
 from gdl.domain.rental import Rental
 from gdl.domain.session import Session, SshAddress
 from gdl.settings import Settings
-from gdl.ssh.connection import Target
-from gdl.ssh.reconnecting import Link
+
+if TYPE_CHECKING:
+    from gdl.ssh.connection import Target
+    from gdl.ssh.reconnecting import Link
 
 _ONE_OF_SEVERAL_S = 8.0
 """How long one of several ways is waited for: the next may lead there at once."""
@@ -19,6 +22,9 @@ _ONE_OF_SEVERAL_S = 8.0
 
 def target_for(rental: Rental, settings: Settings) -> Target:
     """How to reach the machine of a rental."""
+    # Its library takes longer to import than most commands take in all.
+    from gdl.ssh.connection import Target
+
     return Target(
         address=SshAddress(rental.host, rental.port, rental.user),
         identity_file=Path(rental.key_file) if rental.key_file else None,
@@ -47,6 +53,8 @@ async def first_link(
 ) -> tuple[Link, Rental]:
     """A connection by the first way that leads there, and the rental with that address. The host
     key is the same by all of them. Raises SshError: of the way that came furthest."""
+    from gdl.ssh.reconnecting import Link
+
     ways = ways_to(session, rental)
     failed: SshError | None = None
     for way in ways:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-
-import httpx
 
 from gdl.domain.notices import Notice
 from gdl.domain.serialization import to_plain
 from gdl.settings.sections import is_loopback
+
+if TYPE_CHECKING:
+    import httpx
 
 VERSION = 1
 _LIMIT_S = 10.0
@@ -39,6 +40,8 @@ class Webhook:
 
     async def _try(self, body: dict[str, Any]) -> tuple[str, bool]:
         """(why not, whether to try again)."""
+        import httpx
+
         try:
             async with (
                 asyncio.timeout(_LIMIT_S),

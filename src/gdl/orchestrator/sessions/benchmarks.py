@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from gdl.backends import base as backends
 from gdl.domain.benchmark import OWN_LOAD, BenchLoad, BenchReport, Measurement, own_workload
-from gdl.loadgen import report as reports_of
-from gdl.loadgen.bench_session import LoadOptions, connected
-from gdl.loadgen.load import Outcome
-from gdl.loadgen.request_template import RequestTemplate
-from gdl.loadgen.workload import BUILTIN, Length, Workload
 from gdl.orchestrator.api.read_only import changing
 from gdl.orchestrator.api.views import ReachedEndpoint
 from gdl.orchestrator.endpoint.measurements import Measurements
@@ -21,9 +17,10 @@ from gdl.orchestrator.sessions.endpoints import SessionEndpoints
 from gdl.orchestrator.sessions.lookup import SessionLookup
 from gdl.orchestrator.sessions.reconnect import Reconnector
 
-SWEPT = f"{BUILTIN}, out 64"
-"""The workload of a sweep, as `bench ID --sweep --output-len 64` calls it."""
-_OUTPUT = Length(64, 64)
+if TYPE_CHECKING:
+    from gdl.loadgen.load import Outcome
+
+_OUTPUT_LEN = 64
 _LIMIT_S = 300.0
 """For each window of a sweep."""
 
@@ -73,7 +70,11 @@ class SessionBenchmarks:
         async with self._endpoints.reach(ident) as reached:
             reports, best, said = await _sweep(reached, most, on_point)
         if best is not None:
-            standing = await self.keep(ident, reports, SWEPT, best)
+            from gdl.loadgen.workload import BUILTIN
+
+            # As `bench ID --sweep --output-len 64` calls it.
+            workload = f"{BUILTIN}, out {_OUTPUT_LEN}"
+            standing = await self.keep(ident, reports, workload, best)
             said = f"{said}. {standing}"
         return said
 
@@ -103,6 +104,10 @@ async def _sweep(
 ) -> tuple[list[BenchReport], BenchReport | None, str]:
     """(a report for each point, the best of them, what was found in a sentence). Raises
     VerificationError when the endpoint does not answer."""
+    from gdl.loadgen import report as reports_of
+    from gdl.loadgen.bench_session import LoadOptions, connected
+    from gdl.loadgen.request_template import RequestTemplate
+    from gdl.loadgen.workload import BUILTIN, Length, Workload
 
     def report_of(outcome: Outcome) -> BenchReport:
         return reports_of.report(
@@ -113,7 +118,9 @@ async def _sweep(
             note=outcome.strain.limited or outcome.note,
         )
 
-    options = LoadOptions(Workload(BUILTIN, output_len=_OUTPUT), limit_s=_LIMIT_S)
+    options = LoadOptions(
+        Workload(BUILTIN, output_len=Length(_OUTPUT_LEN, _OUTPUT_LEN)), limit_s=_LIMIT_S
+    )
     async with connected(
         reached.url, reached.key, RequestTemplate(reached.model), options
     ) as bench:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gdl.domain.agent_settings import Served
 from gdl.domain.chat import ChatDone, ChatMessage, ChatPiece
@@ -15,7 +16,6 @@ from gdl.domain.health import Check, HealthSample
 from gdl.domain.phase import Phase
 from gdl.domain.readings import typical
 from gdl.domain.server_memory import memory_check
-from gdl.endpoint.client import EndpointClient
 from gdl.journal import history
 from gdl.journal.store import Journal
 from gdl.keyring.key_files import read_key
@@ -28,6 +28,9 @@ from gdl.orchestrator.run.verification import capabilities
 from gdl.orchestrator.sessions.lookup import SessionLookup
 from gdl.orchestrator.sessions.reconnect import Reconnector
 from gdl.orchestrator.sessions.tunnels import Tunnels
+
+if TYPE_CHECKING:
+    pass
 
 
 class SessionEndpoints:
@@ -143,6 +146,8 @@ class SessionEndpoints:
         return await self._tunnels.rows()
 
     async def served(self, row: TunnelRow, path: str) -> Served:
+        from gdl.endpoint.client import EndpointClient
+
         can = await self._can(row)
         try:
             key = await asyncio.to_thread(read_key, Path(row.api_key_file))

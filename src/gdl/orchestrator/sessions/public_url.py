@@ -7,12 +7,12 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from gdl.domain.backoff import Backoff
 from gdl.domain.errors import DeployError, GdlError, MachineError, UsageError, VerificationError
 from gdl.domain.rental import Rental
 from gdl.domain.secret import Secret
-from gdl.endpoint.client import EndpointClient
 from gdl.endpoint.ssh_curl import SshCurl
 from gdl.journal import public_endpoints
 from gdl.journal.public_endpoints import PublicEndpoint
@@ -24,7 +24,10 @@ from gdl.orchestrator.sessions.lookup import SessionLookup
 from gdl.orchestrator.sessions.reconnect import Reconnection, Reconnector
 from gdl.settings import Settings
 from gdl.ssh import jobs
-from gdl.ssh.reconnecting import Link
+
+if TYPE_CHECKING:
+    from gdl.endpoint.client import EndpointClient
+    from gdl.ssh.reconnecting import Link
 
 _ADDRESS_S = 60.0
 _FIRST_LOOK_S, _LONGEST_LOOK_S = 0.1, 1.0
@@ -160,6 +163,8 @@ def _row(one: PublicEndpoint, rental: Rental) -> PublicRow:
 
 async def _refuse_without_key(there: Reconnection) -> None:
     """Raises MachineError unless a request without a key is turned away."""
+    from gdl.endpoint.client import EndpointClient
+
     if not there.key:
         raise MachineError("the endpoint has no API key", "deploy it again: each gets one")
     none = Secret("")

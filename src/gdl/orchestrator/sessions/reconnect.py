@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gdl.backends.base import Backend
 from gdl.domain import events as ev
@@ -20,7 +21,6 @@ from gdl.domain.rental import Rental
 from gdl.domain.secret import Secret
 from gdl.domain.server_memory import memory_check
 from gdl.domain.session import Session, SessionStatus
-from gdl.endpoint.client import EndpointClient
 from gdl.engines.base import Engine, EngineResolver
 from gdl.journal import guards
 from gdl.journal.store import Journal
@@ -34,7 +34,10 @@ from gdl.orchestrator.machine.ways import first_link, ways_to
 from gdl.orchestrator.run.attempt import Attempt
 from gdl.settings import Settings
 from gdl.ssh import jobs
-from gdl.ssh.reconnecting import Link
+
+if TYPE_CHECKING:
+    from gdl.endpoint.client import EndpointClient
+    from gdl.ssh.reconnecting import Link
 
 
 @dataclass(frozen=True, slots=True)

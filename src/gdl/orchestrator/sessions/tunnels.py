@@ -19,7 +19,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from gdl.domain import clock
 from gdl.domain.backoff import Backoff
@@ -29,8 +29,10 @@ from gdl.orchestrator.api.views import TunnelRow
 from gdl.orchestrator.sessions.lookup import SessionLookup
 from gdl.orchestrator.sessions.reconnect import Reconnector
 from gdl.settings import Settings
-from gdl.ssh.connection import Forward
-from gdl.ssh.reconnecting import Link
+
+if TYPE_CHECKING:
+    from gdl.ssh.connection import Forward
+    from gdl.ssh.reconnecting import Link
 
 _FIRST_PORT, _PORTS = 21_000, 10_000
 _NEXT_PORTS = 20
