@@ -74,7 +74,8 @@ class SshServer:
         self.host_key = asyncssh.generate_private_key("ssh-ed25519")
         self.client_key = asyncssh.generate_private_key("ssh-ed25519")
         self.identity = folder / "id_ed25519"
-        self.identity.write_bytes(self.client_key.export_private_key())
+        self.identity.write_bytes(self.client_key.export_private_key("openssh"))
+        self.identity.chmod(0o600)
         self.port = 0
         self.sftp = True
         self.forwarding = True

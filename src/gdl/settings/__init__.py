@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
@@ -94,6 +94,10 @@ class Settings(BaseModel):
     """For gated models; also taken from HF_TOKEN. Reaches the machine in a file of mode 0600."""
     hosts: tuple[SshHost, ...] = ()
     """Machines of the `ssh` backend."""
+    tunnel: Literal["auto", "openssh", "built-in"] = "auto"
+    """What carries the tunnel. openssh: the computer's own ssh, which is quicker. built-in: the
+    program's own connection. auto: ssh where there is one that can enter the machine by itself.
+    While ssh cannot, the tunnel goes the built-in way in any case."""
     keys: dict[str, str] = Field(default_factory=dict)
     """Keys of the terminal UI: the id of a binding (help, `?`) -> its keys, such as "d,enter"."""
     theme: str = ""

@@ -13,6 +13,7 @@ from gdl.ssh.commands import Executor, OnData, OnStart
 from gdl.ssh.dial import Dialled, Target, dial
 from gdl.ssh.files import RemoteFiles
 from gdl.ssh.forward import Forward, probe_port
+from gdl.ssh.openssh import Way, way_of
 from gdl.ssh.output import OUTPUT_LIMIT, Bounded
 
 __all__ = ["OUTPUT_LIMIT", "Connection", "Forward", "Target"]
@@ -63,6 +64,10 @@ class Connection:
     def raw(self) -> asyncssh.SSHClientConnection:
         """asyncssh's own object, for what this package adds on top."""
         return self._conn
+
+    def openssh_way(self) -> Way | str:
+        """How the computer's own ssh gets where this connection leads; a reason if it cannot."""
+        return way_of(self.target, self._dialled)
 
     async def run(
         self, command: str, *, timeout: float = 30.0, input: str | None = None

@@ -6,7 +6,7 @@ import asyncio
 import socket
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import asyncssh
 
@@ -21,6 +21,8 @@ from gdl.keyring.ssh_keys import (
     write_pin,
 )
 from gdl.ssh.login import LoginAhead, signs_alone
+
+TunnelBy = Literal["auto", "openssh", "built-in"]
 
 _CIPHERS = (
     # AES-GCM is the fastest by far where the processor helps; the rest is for older servers.
@@ -44,6 +46,7 @@ class Target:
     host_key_file: the public host key of this machine; written on first use (0600), then binding.
     config_alias: a Host of ~/.ssh/config, which then gives host, port, user, IdentityFile and
     ProxyJump; `address` only names it.
+    tunnel: what carries forwarded ports of a Link; see settings.
     """
 
     address: SshAddress
@@ -53,6 +56,7 @@ class Target:
     connect_timeout_s: float = 20.0
     keepalive_s: float = 15.0
     config_alias: str | None = None
+    tunnel: TunnelBy = "auto"
 
     @property
     def label(self) -> str:
@@ -92,12 +96,14 @@ class Client(asyncssh.SSHClient):
 
 @dataclass(slots=True)
 class Dialled:
-    """A connection that is up, the client object it reports to, and the hops it goes through."""
+    """A connection that is up, the client object it reports to, the hops it goes through, and the
+    key files that were offered; none where the agent or the default keys were."""
 
     conn: asyncssh.SSHClientConnection
     client: Client
     fingerprint: str
     hops: tuple[asyncssh.SSHClientConnection, ...] = ()
+    identities: tuple[Path, ...] = ()
 
 
 async def dial(target: Target) -> Dialled:
@@ -132,6 +138,7 @@ async def _dial(
     try:
         keywords = await _options(target, pinned)
         jumps = keywords.pop("jumps", "")
+        identities = keywords.pop("identities")
         if tunnel is None and jumps:
             tunnel = await _jump(target, jumps, hops)
         keywords["tunnel"] = tunnel
@@ -158,7 +165,7 @@ async def _dial(
     except BaseException:
         conn.abort()
         raise
-    return Dialled(conn, client, key.get_fingerprint(), tuple(hops))
+    return Dialled(conn, client, key.get_fingerprint(), tuple(hops), identities)
 
 
 def _puts_up_badly(error: Exception, client: Client) -> bool:
@@ -218,7 +225,8 @@ async def _jump(
 
 
 async def _options(target: Target, pinned: asyncssh.SSHKey | None) -> dict[str, Any]:
-    """Arguments for asyncssh.connect, and "jumps" where the configuration names jump hosts.
+    """Arguments for asyncssh.connect, "identities", the key files that are offered, none where the
+    agent or the default keys are, and "jumps" where the configuration names jump hosts.
     Nothing is taken from the user's files unless an alias asks for it."""
     keywords: dict[str, Any] = {
         "host": target.config_alias or target.address.host,
@@ -262,6 +270,8 @@ async def _options(target: Target, pinned: asyncssh.SSHKey | None) -> dict[str, 
         if isinstance(known.tunnel, str) and known.tunnel.lower() != "none":
             keywords["jumps"] = known.tunnel
         alias_keys = list(known.config.get("IdentityFile", []))
+    named = [target.identity_file] if target.identity_file is not None else alias_keys
+    keywords["identities"] = tuple(Path(name) for name in named)
     keywords |= await _keys(target, alias_keys)
     return keywords
 

@@ -1,14 +1,15 @@
 """Local port forwarding: a listener on loopback whose connections end on the machine.
 
 The listener asks for the SSH connection each time somebody connects, so it outlives a
-connection that is cut and made again: the local port stays the same.
+connection that is cut and made again: the local port stays the same. It may hand its port to
+somebody who does the same quicker (openssh_forwards.py), and listens again when that one is gone.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Awaitable, Callable
+from typing import Literal, Protocol, cast
 
 import asyncssh
 
@@ -16,10 +17,19 @@ from gdl.domain.errors import Disconnected, ForwardRefused, SshError
 
 LOOPBACK = "127.0.0.1"
 
+_BACKLOG = 1024
+"""Connections that may wait to be accepted: a benchmark opens hundreds at once."""
+_WINDOW = 8 * 1024 * 1024
+"""Bytes of one connection that may be on their way here. asyncssh asks for more when half of it is
+used up, so that this keeps 4 MiB in flight at the least; OpenSSH has 2 MiB."""
+_PACKET = 64 * 1024
+
 _PROHIBITED = (asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, asyncssh.OPEN_UNKNOWN_CHANNEL_TYPE)
 
 Dial = Callable[[], asyncssh.SSHClientConnection | None]
 """The live connection, or None while there is none."""
+
+ForwardedBy = Literal["built-in", "openssh"]
 
 
 async def probe_port(conn: asyncssh.SSHClientConnection, port: int, timeout: float) -> bool:
@@ -53,14 +63,33 @@ class _Probe(asyncssh.SSHTCPSession[bytes]):
     """Wants to know only that the connection could be opened."""
 
 
-class Forward:
-    """A local port on 127.0.0.1 that leads to a port on the machine's loopback."""
+class Taker(Protocol):
+    """Who forwards ports, too."""
 
-    def __init__(self, dial: Dial, remote_port: int) -> None:
+    async def prepare(self) -> None: ...
+    async def open_forward(self, port: int, remote_port: int) -> None: ...
+
+
+class Forward:
+    """A local port on 127.0.0.1 that leads to a port on the machine's loopback.
+
+    on_close: called once, first thing when it is closed.
+    """
+
+    def __init__(
+        self,
+        dial: Dial,
+        remote_port: int,
+        on_close: Callable[[Forward], Awaitable[None]] | None = None,
+    ) -> None:
         self.remote_port = remote_port
         self.local_port = 0
+        self.by: ForwardedBy = "built-in"
+        """Who accepts connections now; those that are open stay where they are."""
         self._dial = dial
+        self._on_close = on_close
         self._server: asyncio.Server | None = None
+        self._closed = False
         self._ends: set[_LocalEnd] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -70,12 +99,15 @@ class Forward:
         try:
             # Not to accept at once: cut short there, asyncio would forget an open socket.
             self._server = await loop.create_server(
-                lambda: _LocalEnd(self), LOOPBACK, local_port, start_serving=False
+                lambda: _LocalEnd(self),
+                LOOPBACK,
+                local_port,
+                backlog=_BACKLOG,
+                start_serving=False,
             )
             await self._server.start_serving()
         except asyncio.CancelledError:
-            if self._server is not None:
-                self._server.close()
+            self._stop()
             raise
         except OSError as error:
             raise SshError(
@@ -83,12 +115,38 @@ class Forward:
                 "choose another local port, or 0 for any free one",
             ) from None
         self.local_port = int(self._server.sockets[0].getsockname()[1])
+        if self._closed:
+            self._stop()
+
+    async def hand_over(self, taker: Taker) -> None:
+        """Let the taker listen on the port from now on. Raises SshError when it does not: then
+        nothing has changed."""
+        await taker.prepare()
+        # Who has connected by now is accepted by the loop before the listener goes.
+        await asyncio.sleep(0)
+        if self._closed:
+            return
+        self._stop()
+        try:
+            await taker.open_forward(self.local_port, self.remote_port)
+        except BaseException:
+            await self.listen(self.local_port)
+            raise
+        self.by = "openssh"
+
+    async def take_again(self) -> None:
+        """Listen again, after the taker has ended. Raises SshError when the port is in use."""
+        if self._server is None and not self._closed:
+            await self.listen(self.local_port)
+            self.by = "built-in"
 
     async def aclose(self) -> None:
         """Stop to accept and close what is open. Idempotent."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        if self._on_close is not None and not self._closed:
+            self._closed = True
+            await self._on_close(self)
+        self._closed = True
+        self._stop()
         for end in list(self._ends):
             end.abort()
         tasks = list(self._tasks)
@@ -96,10 +154,15 @@ class Forward:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    def _stop(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
     def accepted(self, end: _LocalEnd) -> None:
         """A local connection came in: open its other end, or close it."""
         conn = self._dial()
-        if conn is None or self._server is None:
+        if conn is None or self._closed:
             end.abort()
             return
         self._ends.add(end)
@@ -112,7 +175,13 @@ class Forward:
 
     async def _open(self, conn: asyncssh.SSHClientConnection, end: _LocalEnd) -> None:
         try:
-            await conn.create_connection(lambda: _RemoteEnd(end), LOOPBACK, self.remote_port)
+            await conn.create_connection(
+                lambda: _RemoteEnd(end),
+                LOOPBACK,
+                self.remote_port,
+                window=_WINDOW,
+                max_pktsize=_PACKET,
+            )
         except (asyncssh.Error, OSError):
             # Nothing listens there yet, or the connection went: the client sees a closed socket.
             end.close()

@@ -22,6 +22,7 @@ from gdl.domain.host import CommandResult
 from gdl.ssh.connection import Connection
 from gdl.ssh.dial import Target
 from gdl.ssh.forward import Forward
+from gdl.ssh.openssh_forwards import OpenSshForwards
 
 _T = TypeVar("_T")
 
@@ -55,6 +56,7 @@ class Link:
         self._making: asyncio.Task[Connection] | None = None
         self._watch: asyncio.Task[None] | None = None
         self._forwards: set[Forward] = set()
+        self._openssh = OpenSshForwards()
         self._closed = False
 
     async def connect(self) -> Connection:
@@ -108,12 +110,19 @@ class Link:
 
     async def forward(self, remote_port: int, local_port: int = 0) -> Forward:
         """As Connection.forward, and it outlives a cut: the local port stays the same. While the
-        connection is down, who connects to the port is turned away at once."""
+        connection is down, who connects to the port is turned away at once. The computer's own ssh
+        takes the port over when it is ready, where `target.tunnel` lets it."""
         await self.repeating(lambda conn: conn.prepare_forward(remote_port))
-        forward = Forward(self._raw, remote_port)
+        forward = Forward(self._raw, remote_port, self._openssh.remove)
         await forward.listen(local_port)
         self._forwards.add(forward)
+        self._openssh.add(forward)
         return forward
+
+    @property
+    def openssh(self) -> OpenSshForwards:
+        """What the computer's own ssh does for this link."""
+        return self._openssh
 
     async def aclose(self) -> None:
         """Close forwards and connection, stop to reconnect. Idempotent."""
@@ -121,6 +130,7 @@ class Link:
         for forward in list(self._forwards):
             await forward.aclose()
         self._forwards.clear()
+        await self._openssh.aclose()
         tasks = [task for task in (self._watch, self._making) if task is not None]
         for task in tasks:
             task.cancel()
@@ -152,6 +162,7 @@ class Link:
 
     def _adopt(self, conn: Connection) -> Connection:
         self._conn = conn
+        self._openssh.connected(conn)
         if self._watch is not None:
             self._watch.cancel()
         self._watch = asyncio.create_task(self._watch_over(conn), name="ssh-watch")
@@ -161,6 +172,7 @@ class Link:
     async def _watch_over(self, conn: Connection) -> None:
         """Reconnect when the connection is cut even if nobody asks: forwards depend on it."""
         await conn.wait_closed()
+        self._openssh.cut()
         if self._closed:
             return
         try:

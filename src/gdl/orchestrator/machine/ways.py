@@ -33,6 +33,7 @@ def target_for(rental: Rental, settings: Settings) -> Target:
         connect_timeout_s=settings.timeouts.connect,
         keepalive_s=settings.timeouts.keepalive,
         config_alias=rental.alias or None,
+        tunnel=settings.tunnel,
     )
 
 
