@@ -16,7 +16,7 @@ _VICTIMS = re.compile(
 _COMPLAINT = re.compile(
     r"^(?:error|fatal|panic|abort(?:ed)?|failed|cannot|could not|unable|[×✗⨯])\b|[×✗⨯] |"
     r"\b(?:error|fatal|FAILED|ERROR|FATAL|Error|Fatal)\b ?:|\bfailed\b|\bcannot\b|\bdenied\b|"
-    r"not found\b|No such file",
+    r"\b[Ee]rror \d+\b|not found\b|No such file",
 )
 _SITE = re.compile(r".*(?:site-packages|dist-packages)/|.*/lib/python[\d.]+/")
 
@@ -26,18 +26,20 @@ def root(log: Log, wrappers: Collection[int]) -> Record | None:
     which the others followed. wrappers: id() of records that say only that something failed."""
     errors = [each for each in log.records if each.level is Level.ERROR]
     raised = [each for each in errors if each.error and not each.part]
+    told = [e for e in errors if id(e) not in wrappers and not e.raised and not e.part]
     for several in (
         [each for each in raised if not _hollow(each, wrappers)],
-        [each for each in errors if id(each) not in wrappers and _COMPLAINT.search(each.text)],
+        [each for each in told if _COMPLAINT.search(each.text)],
+        [each for each in told if each.line.level is Level.ERROR],
         [each for each in raised if id(each) not in wrappers],
-        [each for each in errors if each.raised],
     ):
         if several:
             first = several[0]
             # A tool's complaint of several lines stands beside its own first line.
             same = [each for each in several if each.line is first.line]
             return _deepest(max(same, key=lambda each: each.last.number), several)
-    return None
+    cut_off = [each for each in errors if each.raised]
+    return max(cut_off, key=lambda each: len(each.frames), default=None)
 
 
 def _deepest(first: Record, several: Sequence[Record]) -> Record:

@@ -64,7 +64,7 @@ def unwrapped(number: int, raw: str) -> Line:
     if raw.startswith("{") and (inside := _json(raw)) is not None:
         text, named = inside
         level = _level(named)
-    text = flat(text, LINE).rstrip()
+    text = flat(text.rstrip("\r\n"), LINE)
     whole = len(text)
     for _ in range(_MOST):
         found = next((m for pattern in _PREFIXES if (m := pattern.match(text))), None)

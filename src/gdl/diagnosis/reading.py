@@ -20,6 +20,8 @@ _MORE = re.compile(
     r"\s*[│├╰▶╭]|\s+\S|hint: |\s*(?:[Cc]ause|Caused by)s?\b|nvidia-container-cli|\[std(?:err|out)\]"
 )
 _MORE_LINES = 40
+_GAP = 200
+"""Lines of other streams that may stand between two of one complaint."""
 _WARNS = re.compile(r"^(?:\S+:\d+: )?\w*Warning: |^[Ww]arning: |^WARN(?:ING)?\b|^npm WARN")
 
 
@@ -40,7 +42,11 @@ def read(numbered: Iterable[tuple[int, str]], total: int = 0) -> Log:
         records += parser.take(line)
     for parser in parsers.values():
         records += parser.end()
-    records += _blocks(lines, incidents)
+    streams: dict[str, list[Line]] = {}
+    for line in lines:
+        streams.setdefault(line.stream, []).append(line)
+    for stream in streams.values():
+        records += _blocks(stream, incidents)
     words: dict[str, frozenset[str]] = {}
     for record in records:
         shape = shape_of(record.text)
@@ -80,6 +86,6 @@ def _blocks(lines: Sequence[Line], incidents: Iterator[int]) -> Iterator[Record]
 
 
 def _goes_on(line: Line, before: Line) -> bool:
-    if line.number != before.number + 1 or line.stream != before.stream:
+    if line.stamp != before.stamp or line.number > before.number + _GAP:
         return False
     return not line.text.strip() or _MORE.match(line.text) is not None

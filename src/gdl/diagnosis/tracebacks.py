@@ -18,11 +18,17 @@ _DURING = "During handling of the above exception"
 _FRAME = re.compile(r'\s*File "(?P<path>[^"\n]{1,400})", line \d+(?:, in (?P<function>.*))?')
 _CUT_FRAME = re.compile(r'\s*[\w./<>-]{1,400}", line \d+, in (?P<function>\S+)\s*$')
 _CLASS = r"(?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*"
-_ENDINGS = "Error|Exception|Exit|Interrupt|Failure|Timeout|Warning|Fault|Group|Stop|Cancelled"
-_RAISED = re.compile(rf"\s*(?P<name>{_CLASS})(?:\s*:\s?(?P<text>.*))?$")
+_ENDINGS = (
+    "Error|Exception|Exit|Interrupt|Failure|Timeout|Warning|Fault|Group|Stop|Cancelled|Expired|"
+    "NotFound|Unavailable|Refused|Disconnected|OutOfMemory"
+)
+_RAISED = re.compile(
+    r"\s*(?P<name>(?:[A-Za-z_]\w*\.)+[A-Za-z_]\w*|[A-Z]\w*)(?:\s*:\s?(?P<text>.*))?\s*$"
+)
 """What ends a traceback, in the place where it must stand."""
 _ERROR = re.compile(
-    rf"\s*(?P<name>(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:{_ENDINGS}))(?:\s*:\s?(?P<text>.*))?$"
+    rf"\s*(?P<name>(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:{_ENDINGS})|(?:[a-z_]\w*\.)+[a-z]*(?:error|timeout))"
+    r"(?:\s*:\s?(?P<text>.*))?\s*$"
 )
 """An error that nothing but its name gives away."""
 _INSIDE = re.compile(
@@ -35,6 +41,8 @@ _PYDANTIC = re.compile(r"\d+ validation errors? for (?P<model>\w+)\s*(?P<text>.*
 _PYDANTIC_NOISE = re.compile(
     r"\[type=\w+(?:, input_value=.*?, input_type=\w+|[^\]]*)\]?|For further information visit \S+"
 )
+_PROCESS = re.compile(r"Process \S+:$")
+_WIDTH = 79
 _MESSAGE_LINES = 40
 _MESSAGE = 6000
 _FRAMES = 120
@@ -175,12 +183,14 @@ class StreamParser:
                 yield from self._close()
             self._blank = True
             return
-        own = line.stamp and line.stamp != record.line.stamp
-        if own or _ERROR.match(text) or len(self._message) >= _MESSAGE_LINES:
+        if _ends(record, line) or _ERROR.match(text) or len(self._message) >= _MESSAGE_LINES:
             yield from self._close()
             yield from self._plain(line, text)
             return
-        self._message.append(text.strip())
+        if _wrapped(record.last, text):
+            self._message[-1] += text.strip()
+        else:
+            self._message.append(text.strip())
         record.last = line
         yield Record(text.strip(), line, line, _level(line), record.incident, part=True)
 
@@ -223,6 +233,18 @@ class StreamParser:
                 record.text = record.head = f"ValidationError: {found['model']}: {words}"
         self._last = record
         yield record
+
+
+def _ends(record: Record, line: Line) -> bool:
+    """Whether a line cannot be of this error's message: another of the logger's, or the header of
+    a process."""
+    return line.stamp != record.line.stamp or _PROCESS.match(line.text) is not None
+
+
+def _wrapped(before: Line, text: str) -> bool:
+    """Whether a terminal has broken a line in the middle of a word."""
+    width = len(before.prefix) + len(before.text)
+    return width >= _WIDTH and before.text[-1:].isalpha() and text[:1].islower()
 
 
 def _level(line: Line) -> Level:
