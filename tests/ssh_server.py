@@ -65,7 +65,7 @@ class _Command(asyncssh.SSHServerProcess[bytes]):
 
 class SshServer:
     """`port` stays the same over `stop` and `start`. noise: printed before each command's output,
-    as a login script would. forced: run in place of every command."""
+    as a login script would. forced: run in place of every command. path: where it has programs."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -80,6 +80,7 @@ class SshServer:
         self.sftp = True
         self.forwarding = True
         self.noise = ""
+        self.path = os.environ["PATH"]
         self.forced: str | None = None
         self.logins = 0
         self.commands: list[str] = []
@@ -145,7 +146,7 @@ class SshServer:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             cwd=self.home,
-            env={"PATH": os.environ["PATH"], "HOME": str(self.home)},
+            env={"PATH": self.path, "HOME": str(self.home)},
             start_new_session=True,
         )
         process.child = child.pid

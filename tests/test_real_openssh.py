@@ -19,7 +19,7 @@ from gdl.ssh.connection import Connection
 from gdl.ssh.dial import Target
 from gdl.ssh.jobs import JobSpec, JobStatus
 from gdl.ssh.reconnecting import Link
-from gdl.ssh.tail import follow
+from gdl.ssh.tail import Stop, follow
 from real_sshd import SSHD, Sshd, real_sshd
 from ssh_server import LOOPBACK, answering
 from waiting import wait_until
@@ -113,7 +113,7 @@ async def test_job_outlives_the_connection(link: Link, sshd: Sshd, tmp_path: Pat
     )
     spec = JobSpec("server", str(tmp_path / "w"), script, secret_env={"KEY": Secret("12345")})
     job = await jobs.start(link, spec)
-    stop = asyncio.Event()
+    stop = Stop()
     lines: list[str] = []
 
     async def read() -> None:

@@ -24,7 +24,7 @@ from gdl.domain.offers import OfferQuery
 from gdl.domain.phase import Phase
 from gdl.domain.spec import DeploymentSpec
 from gdl.ssh.reconnecting import Link
-from gdl.ssh.tail import follow
+from gdl.ssh.tail import Stop, follow
 from gdl.tui.app import GdlApp
 from gdl.tui.screens.dialogs import Confirm
 from gdl.tui.widgets.log_pane import LogPane
@@ -105,7 +105,7 @@ async def test_what_a_process_writes_is_only_text(link: Link, tmp_path: Path) ->
     app, orchestrator = make_app()
     async with app.run_test(size=SIZE) as pilot:
         ident = await show(pilot, orchestrator, to_installing)
-        stop = asyncio.Event()
+        stop = Stop()
 
         async def pump() -> None:
             async for chunk in follow(link, str(log), stop=stop):

@@ -16,6 +16,7 @@ from gdl.domain.errors import CommandTimeout, SshError
 from gdl.domain.text import one_line
 from gdl.ssh.commands import Executor
 from gdl.ssh.output import Bounded
+from gdl.ssh.remote_path import as_argument, plain
 
 _SFTP_START_S = 8.0
 """A login script that prints breaks SFTP without an error; after this long it is given up."""
@@ -37,7 +38,7 @@ class RemoteFiles:
     async def put(self, path: str, data: bytes, mode: int) -> None:
         """Write the whole file: readable by its owner alone from the first byte on, in place at
         once or not at all. The content is never part of an argument."""
-        path = _plain(path)
+        path = plain(path)
         folder, name = posixpath.split(path)
         temporary = posixpath.join(folder, f".{name[:100]}.{secrets.token_hex(6)}")
         sftp = await self._client()
@@ -95,7 +96,7 @@ class RemoteFiles:
     async def read_at(self, path: str, offset: int, limit: int) -> tuple[bytes, int]:
         """At most `limit` bytes from `offset` on, and the file's size now; (b"", 0) when there
         is no such file. An offset beyond the end gives no bytes, and the size."""
-        path = _plain(path)
+        path = plain(path)
         sftp = await self._client()
         if sftp is None:
             return await self._read_by_command(path, offset, limit)
@@ -184,14 +185,9 @@ class RemoteFiles:
             self._sftp = None
 
 
-def _plain(path: str) -> str:
-    """SFTP and commands both start in the home folder, so `~/` may simply go."""
-    return path[2:] if path.startswith("~/") and len(path) > 2 else path
-
-
 def _word(path: str) -> str:
-    """A path as one shell word that no command takes for an option."""
-    return shlex.quote(path if path.startswith("/") else f"./{path}")
+    """The same as one shell word."""
+    return shlex.quote(as_argument(path))
 
 
 async def _quietly(call: Awaitable[None]) -> None:

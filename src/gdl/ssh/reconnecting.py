@@ -70,6 +70,11 @@ class Link:
     def connected(self) -> bool:
         return self._conn is not None and not self._conn.closed
 
+    @property
+    def closed(self) -> bool:
+        """Nobody makes the connection again."""
+        return self._closed
+
     async def get(self) -> Connection:
         """A live connection, made again if needed; callers at the same time share the making.
 

@@ -1,26 +1,23 @@
-"""Following a file that grows on the machine, by byte offset."""
+"""Following a file that grows on the machine: its lines as they are written."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gdl.domain.backoff import RETRYING, Backoff
-from gdl.domain.errors import CommandTimeout, HostKeyChanged, SshAuthFailed, SshError
 from gdl.ssh.line_splitter import LineSplitter
+from gdl.ssh.log_stream import Stop, Turn
+from gdl.ssh.remote_log import RemoteLog
 
 if TYPE_CHECKING:
     from gdl.ssh.reconnecting import Link
 
-_READ_BYTES = 128 * 1024
-_IDLE_POLL_S = 0.5
+__all__ = ["Chunk", "Stop", "follow"]
+
 _PENDING_S = 0.5
-_AWAY_POLL_S = 5.0
-"""Between two tries to reach a machine that stays out of reach."""
-_LAST_READ_S = 5.0
-"""How long a reader that was told to stop still waits for the machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +26,15 @@ class Chunk:
 
     The bytes first_offset..next_offset of the file were read for it; to go on later without
     losing or repeating a byte, follow from next_offset. lines: clean and bounded, without line
-    ends. dropped: lines that came before them in this batch and were dropped.
+    ends. dropped: lines that came before them in this batch and were dropped. note: what happened
+    to the file just before what comes next, such as that it was truncated; else "".
     """
 
     lines: tuple[str, ...]
     first_offset: int
     next_offset: int
     dropped: int
+    note: str = ""
 
 
 async def follow(
@@ -43,60 +42,54 @@ async def follow(
     path: str,
     *,
     offset: int = 0,
-    stop: asyncio.Event,
+    stop: Stop,
     batch_s: float = 0.05,
     sink: Callable[[bytes], None] | None = None,
     max_lines: int = 2000,
-    endless: bool = False,
+    by_polling: bool = False,
 ) -> AsyncIterator[Chunk]:
     """The lines of a remote file from `offset` on, as they are written.
 
-    Asks every `batch_s` seconds, up to 0.5 s apart while nothing comes, and at once while more
-    is there. A file that got shorter is read from its start again; one that is missing is waited
-    for. Cuts of the connection lose and repeat nothing. Once `stop` is set, what the file holds
-    at that moment is read, its unfinished last line handed out, and it ends.
+    A line comes at once, and the next batch `batch_s` seconds later at the earliest. One that is
+    missing is waited for. A file that was truncated is read from its start again. Of one that was
+    renamed or deleted and has a successor, what is written there within the next second or so is
+    read before that; after a cut, too, where the renamed one keeps the beginning of its name. Cuts
+    of the connection, however long, lose and repeat nothing. Once `stop` is set, what the file
+    holds at that moment is read, its unfinished last line handed out, and it ends; five seconds
+    later when the machine stays out of reach.
 
     A line that does not end shows all the same: every 0.5 s at most, its state is handed out if
     it changed and it is redrawn with carriage returns or nothing else comes. It comes again when
     it is complete, unless it is the same then.
 
-    sink: gets every byte read, in order. endless: a machine that stays out of reach is waited for
-    until `stop` is set; whoever sets it knows when there is nothing to wait for. Raises SshError
-    when the file cannot be read, and, unless endless, when the machine stays out of reach.
+    sink: gets every byte read, in order. by_polling: as on a machine without GNU tail. Raises
+    SshError when the file cannot be read, the machine is another by its host key, or turns our key
+    away. Memory: some 4 MB, however much is written.
     """
     reader = _Reader(offset, sink, max_lines)
     loop = asyncio.get_running_loop()
-    pauses = Backoff(batch_s, _IDLE_POLL_S)
-    end: int | None = None
-    while True:
-        stopping = stop.is_set()
-        answer = await _read(link, path, reader.offset, stop, endless=endless)
-        if answer is None:
-            # The machine is out of reach, and nobody wants to wait for it any more.
-            data, size = b"", reader.offset
-        else:
-            data, size = answer
-        if size < reader.offset:
-            if chunk := reader.restart():
+    async with RemoteLog(link, path, offset, stop, by_polling=by_polling) as log:
+        while (piece := log.take()) is not None or not log.over:
+            now = loop.time()
+            if piece is None:
+                if chunk := reader.unfinished(now):
+                    yield chunk
+                await log.wait(reader.due_in(now))
+            elif isinstance(piece, Turn):
+                if chunk := reader.turn(piece):
+                    yield chunk
+            elif chunk := reader.take(piece, now) or reader.unfinished(now):
                 yield chunk
-            continue
-        if stopping and end is None:
-            end = size
-        if chunk := reader.take(data, loop.time()):
-            yield chunk
-        if answer is None or (end is not None and reader.offset >= end):
-            break
-        if data and reader.offset < size:
-            continue
-        if data:
-            pauses.reset()
-        pause = next(pauses)
-        if chunk := reader.unfinished(loop.time()):
-            yield chunk
-        if not stopping:
-            await _sleep(stop, pause)
+                await _pause(stop, now + batch_s - loop.time())
     if chunk := reader.finish():
         yield chunk
+
+
+async def _pause(stop: Stop, seconds: float) -> None:
+    """So many seconds, or until there is to be no more."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()
 
 
 class _Reader:
@@ -137,11 +130,21 @@ class _Reader:
         self._shown, self._shown_at = pending, now
         return self._chunk([pending])
 
-    def restart(self) -> Chunk | None:
+    def due_in(self, now: float) -> float | None:
+        """Seconds until an unfinished line shows; None while there is none that would."""
+        pending = self._splitter.pending()
+        if not pending or pending == self._shown:
+            return None
+        return max(self._fed_at, self._shown_at) + _PENDING_S - now + 0.001
+
+    def turn(self, turn: Turn) -> Chunk | None:
+        """What is left of a file that ends here, with the word about it."""
+        if not turn.restarts:
+            return Chunk((), self._handed, self._handed, 0, turn.note)
         first = self._handed
         self.offset = self._handed = 0
         lines = self._last()
-        return Chunk(tuple(lines), first, 0, 0) if lines else None
+        return Chunk(tuple(lines), first, 0, 0, turn.note) if lines or turn.note else None
 
     def finish(self) -> Chunk | None:
         lines = self._last()
@@ -156,54 +159,3 @@ class _Reader:
         first, self._handed = self._handed, self.offset
         dropped = max(0, len(lines) - self._max_lines)
         return Chunk(tuple(lines[dropped:]), first, self.offset, dropped)
-
-
-async def _read(
-    link: Link, path: str, offset: int, stop: asyncio.Event, *, endless: bool
-) -> tuple[bytes, int] | None:
-    """One read, as long as it takes; None when `stop` was set and it still does not come."""
-    task = asyncio.ensure_future(_read_through_cuts(link, path, offset, endless))
-    stopped = asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            await asyncio.wait({task}, timeout=_LAST_READ_S)
-        return task.result() if task.done() else None
-    finally:
-        for each in (task, stopped):
-            each.cancel()
-        await asyncio.gather(task, stopped, return_exceptions=True)
-
-
-async def _read_through_cuts(
-    link: Link, path: str, offset: int, endless: bool
-) -> tuple[bytes, int]:
-    pauses = Backoff(_IDLE_POLL_S, _AWAY_POLL_S, growth=RETRYING)
-    while True:
-        try:
-            return await link.read_at(path, offset, _READ_BYTES)
-        except (HostKeyChanged, SshAuthFailed):
-            raise
-        except CommandTimeout:
-            # Nothing came back in time over a connection that may be cut already: its keep-alives
-            # will tell. The same bytes are asked for again.
-            await asyncio.sleep(next(pauses))
-        except SshError:
-            if link.connected:
-                raise
-        try:
-            await link.get()
-        except (HostKeyChanged, SshAuthFailed):
-            raise
-        except SshError:
-            if not endless:
-                raise
-            await asyncio.sleep(next(pauses))
-
-
-async def _sleep(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        return

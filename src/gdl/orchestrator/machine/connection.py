@@ -30,7 +30,7 @@ from gdl.orchestrator.machine.log_file import LogFile, kept_here, skipping
 from gdl.orchestrator.machine.ways import first_link, ways_to
 from gdl.settings import Settings
 from gdl.ssh.repeating import Repeating
-from gdl.ssh.tail import Chunk, follow
+from gdl.ssh.tail import Chunk, Stop, follow
 
 if TYPE_CHECKING:
     from gdl.ssh.reconnecting import Link
@@ -264,16 +264,10 @@ class Machine:
     # -- reading ---------------------------------------------------------------------------------
 
     async def read(
-        self,
-        log: str,
-        source: str,
-        stop: asyncio.Event,
-        offset: int = 0,
-        *,
-        endless: bool = False,
+        self, log: str, source: str, stop: Stop, offset: int = 0
     ) -> AsyncIterator[Chunk]:
         """A growing remote file, batch by batch, and whole to a file on this computer, until
-        `stop` is set and everything there is was read. endless: as for `ssh.tail.follow`."""
+        `stop` is set and everything there is was read; over cuts of any length."""
         dep = self.deployment
         # Buffered appends of at most some 100 KB: quicker than a hop to another thread.
         path = dep.log_dir / f"attempt-{dep.attempt}-{source}.log"
@@ -283,20 +277,21 @@ class Machine:
             kept = await kept_here(self.link, log, path)
         with LogFile(path) as file:
             sink = skipping(file.write, kept)
-            reading = follow(self.link, log, offset=offset, stop=stop, sink=sink, endless=endless)
+            reading = follow(self.link, log, offset=offset, stop=stop, sink=sink)
             async for chunk in reading:
                 yield chunk
                 file.flush()
                 if trouble := file.trouble():
                     await dep.note(trouble, "warning")
+                if chunk.note:
+                    await dep.note(f"{source}: {chunk.note}", "warning")
 
-    async def pump(
-        self, log: str, source: str, stop: asyncio.Event, heard: Heard, offset: int = 0
-    ) -> None:
-        """What `read` gives, as events, over cuts of any length; each batch is handed to `heard`
-        once it is published."""
+    async def pump(self, log: str, source: str, stop: Stop, heard: Heard, offset: int = 0) -> None:
+        """What `read` gives, as events; each batch is handed to `heard` once it is published."""
         dep = self.deployment
-        async for chunk in self.read(log, source, stop, offset, endless=True):
+        async for chunk in self.read(log, source, stop, offset):
+            if not chunk.lines:
+                continue
             await dep.emit(
                 ev.LogLines(dep.attempt, source, chunk.lines, chunk.first_offset, chunk.dropped)
             )

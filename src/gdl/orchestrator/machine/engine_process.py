@@ -23,6 +23,7 @@ from gdl.orchestrator.machine.connection import TAIL_KEPT, Machine
 from gdl.orchestrator.machine.earlier_work import ENGINE_JOB, EarlierServer
 from gdl.orchestrator.machine.startup_progress import StartupProgress
 from gdl.ssh import jobs
+from gdl.ssh.tail import Stop
 
 STARTS = (Phase.STARTING, Phase.LOADING)
 
@@ -128,7 +129,7 @@ class EngineProcess:
 
     def watch(self, offset: int = 0) -> None:
         """Follow the log from a byte offset, and wait for the end."""
-        stop = asyncio.Event()
+        stop = Stop()
         self._reader = self._machine.spawn(self._follow(stop, offset))
         self._machine.spawn(gpu_sampler.watch(self._machine.deployment, self._machine.link, stop))
         self._ending = self._machine.spawn(self._await_end(stop))
@@ -139,7 +140,7 @@ class EngineProcess:
             await asyncio.wait({self._ending}, timeout=_NEWS_S)
             self._ending.cancel()
 
-    async def _follow(self, stop: asyncio.Event, offset: int) -> None:
+    async def _follow(self, stop: Stop, offset: int) -> None:
         assert self.job is not None
         machine = self._machine
         try:
@@ -147,7 +148,7 @@ class EngineProcess:
         except SshError as error:
             await machine.deployment.note(f"the log cannot be read: {error.message}", "warning")
 
-    async def _await_end(self, stop: asyncio.Event) -> None:
+    async def _await_end(self, stop: Stop) -> None:
         assert self.job is not None
         dep = self._machine.deployment
         while True:

@@ -7,7 +7,6 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from gdl.diagnosis.rule_engine import Diagnosis, by_id
 from gdl.domain import events as ev
@@ -20,9 +19,7 @@ from gdl.orchestrator.machine.connection import TAIL_KEPT, Machine
 from gdl.orchestrator.machine.install_watch import InstallWatch
 from gdl.settings import Settings
 from gdl.ssh import jobs
-
-if TYPE_CHECKING:
-    from gdl.ssh.tail import Chunk
+from gdl.ssh.tail import Chunk, Stop
 
 INSTALL_JOB = "install"
 AHEAD_JOB = "ahead"
@@ -184,7 +181,7 @@ class _Run:
     async def _until_over(self, job: jobs.Job) -> int | None:
         """Exit status; None when a step's time was over or the job vanished without a trace."""
         machine = self._machine
-        stop = asyncio.Event()
+        stop = Stop()
         reader = asyncio.create_task(self._read(job, stop))
         sampler = asyncio.create_task(self._watch_rate(job))
         try:
@@ -230,7 +227,7 @@ class _Run:
 
     # -- what its log tells ----------------------------------------------------------------------
 
-    async def _read(self, job: jobs.Job, stop: asyncio.Event) -> None:
+    async def _read(self, job: jobs.Job, stop: Stop) -> None:
         async for chunk in self._machine.read(job.log, "install", stop):
             await self._hear(chunk)
 
@@ -307,7 +304,7 @@ async def _stop(machine: Machine, job: jobs.Job) -> None:
             await jobs.stop(machine.link, job, grace_s=3)
 
 
-async def _read_out(reader: asyncio.Task[None], stop: asyncio.Event) -> str:
+async def _read_out(reader: asyncio.Task[None], stop: Stop) -> str:
     """Let the reader finish what is there, within bounds; what kept it from that, or ""."""
     stop.set()
     await asyncio.wait({reader}, timeout=10)
