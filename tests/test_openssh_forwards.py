@@ -19,7 +19,7 @@ import pytest
 
 from gdl.domain.errors import SshError
 from gdl.domain.session import SshAddress
-from gdl.ssh import openssh
+from gdl.ssh import openssh, openssh_forwards
 from gdl.ssh.forward import Forward
 from gdl.ssh.mux import Mux
 from gdl.ssh.openssh import OpenSsh
@@ -32,7 +32,7 @@ needs_ssh = pytest.mark.skipif(not openssh.there_is_one(), reason="this computer
 
 
 @pytest.fixture(autouse=True)
-def short_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def short_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where the temporary folders of ssh are; the path of a socket is limited."""
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         monkeypatch.setattr(tempfile, "tempdir", folder)
@@ -88,42 +88,39 @@ def process_of(link: Link) -> OpenSsh:
 
 
 @needs_ssh
-async def test_ssh_takes_the_port_over_and_nobody_notices(server: SshServer) -> None:
+async def test_ssh_listens_from_the_start(server: SshServer) -> None:
     async with answering(greet) as port, linked(server) as link:
         forward = await link.forward(port)
-        # Before ssh has connected the port leads to the machine already.
-        assert forward.by == "built-in" and await heard(forward.local_port) == b"hello"
-        stop = asyncio.Event()
-        answers: list[bytes] = []
-
-        async def ask() -> None:
-            while not stop.is_set():
-                answers.append(await heard(forward.local_port))
-
-        asking = asyncio.create_task(ask())
-        await link.openssh.settled()
         assert (forward.by, link.openssh.reason) == ("openssh", "")
-        seen = len(answers)
-        await wait_until(lambda: len(answers) > seen + 2)
-        stop.set()
-        await asking
-        assert set(answers) == {b"hello"}
+        assert await heard(forward.local_port) == b"hello"
         local = forward.local_port
+        with pytest.raises(SshError, match="cannot listen"):
+            await link.forward(port, local)
     assert await heard(local) == b""
 
 
 @needs_ssh
-async def test_what_is_open_stays_open_when_ssh_takes_over(server: SshServer) -> None:
+async def test_ssh_that_takes_long_takes_the_port_over_and_what_is_open_stays_open(
+    server: SshServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openssh_forwards, "_SOON_S", 0.0)
     async with answering(echo) as port, linked(server) as link:
         forward = await link.forward(port)
+        assert forward.by == "built-in"
         reader, writer = await asyncio.open_connection(LOOPBACK, forward.local_port)
-        await link.openssh.settled()
-        assert forward.by == "openssh"
+        await wait_until(lambda: link.openssh.process is not None and forward.by != "built-in")
         writer.write(b"still here")
         assert await reader.readexactly(10) == b"still here"
         # And the end of what one side sends is no end of what the other does.
         writer.write_eof()
         assert await reader.read() == b""
+        writer.close()
+        await writer.wait_closed()
+        other, writer = await asyncio.open_connection(LOOPBACK, forward.local_port)
+        writer.write(b"and here")
+        assert await other.readexactly(8) == b"and here"
+        writer.write_eof()
+        assert await other.read() == b""
         writer.close()
         await writer.wait_closed()
 
@@ -132,7 +129,6 @@ async def test_what_is_open_stays_open_when_ssh_takes_over(server: SshServer) ->
 async def test_when_ssh_is_killed_the_port_goes_on_and_ssh_comes_again(server: SshServer) -> None:
     async with answering(greet) as port, linked(server) as link:
         forward = await link.forward(port)
-        await link.openssh.settled()
         first = process_of(link)
         os.kill(first.pid, signal.SIGKILL)
         await wait_until(lambda: forward.by == "built-in")
@@ -149,7 +145,6 @@ async def test_a_server_that_restarts_is_entered_again_both_ways(
 ) -> None:
     async with answering(greet) as port, linked(server, tunnel=by) as link:
         forward = await link.forward(port)
-        await link.openssh.settled()
         await server.stop()
         await wait_until(lambda: not link.connected)
         await wait_until(lambda: forward.by == "built-in")
@@ -171,7 +166,6 @@ async def test_a_short_cut_of_the_line_loses_nothing(server: SshServer, by: str)
         address = SshAddress(LOOPBACK, relay.port, "tester")
         async with linked(server, tunnel=by, address=address, keepalive_s=30.0) as link:
             forward = await link.forward(port)
-            await link.openssh.settled()
             assert forward.by == by
             reader, writer = await asyncio.open_connection(LOOPBACK, forward.local_port)
             writer.write(b"before ")
@@ -200,7 +194,6 @@ async def test_a_cut_that_outlasts_every_keep_alive_heals_on_the_same_port(
             server, tunnel=by, address=address, keepalive_s=1.0, connect_timeout_s=1.0
         ) as link:
             forward = await link.forward(port)
-            await link.openssh.settled()
             assert forward.by == by
             relay.cut()
             await wait_until(lambda: not link.connected)
@@ -235,7 +228,6 @@ async def test_without_ssh_or_with_a_server_of_our_own_the_built_in_way_is_taken
         monkeypatch.setenv("PATH", "/nowhere")
     async with answering(greet) as port, linked(server, tunnel=tunnel) as link:
         forward = await link.forward(port)
-        await link.openssh.settled()
         assert forward.by == "built-in" and link.openssh.reason
         assert await heard(forward.local_port) == b"hello"
 
@@ -248,7 +240,6 @@ async def test_ssh_that_cannot_enter_is_asked_a_few_times_and_the_reason_told(
     server.identity.chmod(0o644)
     async with answering(greet) as port, linked(server) as link:
         forward = await link.forward(port)
-        await link.openssh.settled()
         assert forward.by == "built-in"
         assert "bad permissions" in link.openssh.reason
         assert await heard(forward.local_port) == b"hello"
@@ -258,7 +249,7 @@ async def test_ssh_that_cannot_enter_is_asked_a_few_times_and_the_reason_told(
 async def test_the_last_port_that_is_closed_ends_ssh(server: SshServer) -> None:
     async with answering(echo) as port, linked(server) as link:
         forwards = [await link.forward(port) for _ in range(2)]
-        await wait_until(lambda: all(forward.by == "openssh" for forward in forwards))
+        assert all(forward.by == "openssh" for forward in forwards)
         process = process_of(link)
         first, second = forwards
         await first.aclose()
@@ -294,7 +285,6 @@ async def main(port, identity, pin, to):
     link = Link(Target(address, Path(identity), Path(pin), tunnel="openssh"))
     await link.connect()
     forward = await link.forward(int(to))
-    await link.openssh.settled()
     print(forward.by, forward.local_port, link.openssh.process.pid, flush=True)
     await asyncio.Event().wait()
 

@@ -8,6 +8,7 @@ somebody who does the same quicker (openssh_forwards.py), and listens again when
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Literal, Protocol, cast
 
@@ -110,13 +111,23 @@ class Forward:
             self._stop()
             raise
         except OSError as error:
-            raise SshError(
-                f"cannot listen on {LOOPBACK}:{local_port}: {error.strerror or error}",
-                "choose another local port, or 0 for any free one",
-            ) from None
+            raise _cannot_listen(local_port, error) from None
         self.local_port = int(self._server.sockets[0].getsockname()[1])
         if self._closed:
             self._stop()
+
+    async def let_listen(self, taker: Taker, local_port: int = 0) -> None:
+        """In place of `listen`: the taker does, from the start. Raises SshError: nobody does."""
+        try:
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((LOOPBACK, local_port))
+                port = int(probe.getsockname()[1])
+        except OSError as error:
+            raise _cannot_listen(local_port, error) from None
+        await taker.open_forward(port, self.remote_port)
+        self.local_port = port
+        self.by = "openssh"
 
     async def hand_over(self, taker: Taker) -> None:
         """Let the taker listen on the port from now on. Raises SshError when it does not: then
@@ -185,6 +196,13 @@ class Forward:
         except (asyncssh.Error, OSError):
             # Nothing listens there yet, or the connection went: the client sees a closed socket.
             end.close()
+
+
+def _cannot_listen(port: int, error: OSError) -> SshError:
+    return SshError(
+        f"cannot listen on {LOOPBACK}:{port}: {error.strerror or error}",
+        "choose another local port, or 0 for any free one",
+    )
 
 
 class _LocalEnd(asyncio.Protocol):

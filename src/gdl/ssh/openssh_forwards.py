@@ -1,8 +1,8 @@
 """Which way forwarded connections take: by our own SSH connection, or by the computer's own `ssh`.
 
-A forward listens at once, on the connection that we have. Meanwhile ssh enters the machine by
-itself; when its connection stands, it takes over the ports, and when it ends, we take them again.
-Whoever uses a port notices nothing of it but the speed.
+When a forward is wanted, ssh enters the machine by itself and listens on the port; where it cannot,
+or takes too long, we do, on the connection that we have. When it ends, we listen in its place until
+it is there again. Whoever uses a port notices nothing of it but the speed.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from gdl.ssh.connection import Connection
 from gdl.ssh.forward import Forward
 from gdl.ssh.openssh import OpenSsh, Way
 
+_SOON_S = 5.0
+"""A port that is to be opened waits so long for ssh."""
 _TRIES = 3
 """In a row without success; then not before the connection is made again."""
 _FIRST_DELAY_S, _MAX_DELAY_S = 1.0, 30.0
@@ -56,17 +58,28 @@ class OpenSshForwards:
         self._in_doubt = True
         self._news.set()
 
-    def add(self, forward: Forward) -> None:
-        """Returns at once."""
-        self._forwards.add(forward)
-        self._settled.clear()
-        self._news.set()
+    def expect(self) -> None:
+        """A forward will be wanted soon: let ssh connect meanwhile. Returns at once."""
         if self._task is None or self._task.done():
+            self._settled.clear()
             self._task = asyncio.create_task(self._run(), name="openssh-forwards")
 
-    async def settled(self) -> None:
-        """Until it is known which way the forwards take."""
-        await self._settled.wait()
+    async def open(self, forward: Forward, local_port: int) -> None:
+        """Have the forward listened on, by ssh if it is ready soon: who takes a port over later
+        turns somebody away who connects in that very moment. Raises SshError when the local port
+        is taken."""
+        self.expect()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SOON_S):
+                await self._settled.wait()
+        try:
+            if self.process is None:
+                raise SshError("there is none", "")
+            await forward.let_listen(self.process, local_port)
+        except SshError:
+            await forward.listen(local_port)
+        self._forwards.add(forward)
+        self._news.set()
 
     async def remove(self, forward: Forward) -> None:
         """Nobody listens on its port then."""

@@ -115,14 +115,18 @@ class Link:
 
     async def forward(self, remote_port: int, local_port: int = 0) -> Forward:
         """As Connection.forward, and it outlives a cut: the local port stays the same. While the
-        connection is down, who connects to the port is turned away at once. The computer's own ssh
-        takes the port over when it is ready, where `target.tunnel` lets it."""
+        connection is down, who connects to the port is turned away at once. It is the computer's
+        own ssh that listens, where `target.tunnel` lets it and it can; see OpenSshForwards."""
+        self.expect_forward()
         await self.repeating(lambda conn: conn.prepare_forward(remote_port))
         forward = Forward(self._raw, remote_port, self._openssh.remove)
-        await forward.listen(local_port)
+        await self._openssh.open(forward, local_port)
         self._forwards.add(forward)
-        self._openssh.add(forward)
         return forward
+
+    def expect_forward(self) -> None:
+        """`forward` will be called soon: what it waits for is begun. Returns at once."""
+        self._openssh.expect()
 
     @property
     def openssh(self) -> OpenSshForwards:

@@ -129,6 +129,7 @@ class Reconnector:
             )
         await deployment.enter(Phase.CONNECTING, str(session.ssh))
         await attempt.while_it_lives(attempt.connect(session))
+        attempt.machine.link.expect_forward()
         await attempt.server.adopt()
         tunnel = await attempt.open_endpoint(await self._api_key(rental))
         await deployment.emit(tunnel)
@@ -179,6 +180,7 @@ class Reconnector:
             if await guards.of_rental(self._journal, rental.intent_id) is not None:
                 seen = asyncio.create_task(guard.keep_seen(link, rental.work_dir))
             try:
+                link.expect_forward()
                 job = await jobs.find(link, rental.work_dir, ENGINE_JOB)
                 await endpoint.open()
                 yield Reconnection(link, rental, engine, endpoint, key, job.pid if job else None)
