@@ -1,10 +1,11 @@
-"""What `tunnel.py` measures tunnels against, on the far side: sends in bulk, sends back, streams.
+"""What `tunnel.py` measures tunnels against, on the far side: sends, takes, echoes, streams.
 
     python bench/tunnel_server.py [--core 0]
 
-A connection says what it wants by its first line: `bulk BYTES`, `echo`, or `stream COUNT`: as many
-tokens of 350 bytes, one every 10 ms, each beginning with the moment at which it was written
-(CLOCK_MONOTONIC, which all processes of a machine share).
+A connection says what it wants by its first line: `bulk BYTES`; `sink BYTES`, answered by one byte
+when all have arrived; `echo`; or `stream COUNT`: as many tokens of 350 bytes, one every 10 ms, each
+beginning with the moment at which it was written (CLOCK_MONOTONIC, which all processes of a machine
+share).
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import asyncio
 import os
 import struct
 import time
+
+import uvloop
 
 TOKEN = 350
 GAP_S = 0.01
@@ -25,6 +28,12 @@ async def bulk(writer: asyncio.StreamWriter, size: int) -> None:
         writer.write(BLOCK[:size])
         size -= len(BLOCK)
         await writer.drain()
+
+
+async def sink(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, size: int) -> None:
+    while size > 0 and (data := await reader.read(1 << 20)):
+        size -= len(data)
+    writer.write(b".")
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -46,6 +55,8 @@ async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
         match (await reader.readline()).decode().split():
             case ["bulk", size]:
                 await bulk(writer, int(size))
+            case ["sink", size]:
+                await sink(reader, writer, int(size))
             case ["echo"]:
                 await echo(reader, writer)
             case ["stream", count]:
@@ -57,7 +68,7 @@ async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 async def serve() -> None:
-    server = await asyncio.start_server(accept, "127.0.0.1", 0, backlog=512)
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, backlog=1024, limit=1 << 21)
     print(f"ready {server.sockets[0].getsockname()[1]}", flush=True)
     await server.serve_forever()
 
@@ -68,7 +79,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.core is not None:
         os.sched_setaffinity(0, {options.core})
-    asyncio.run(serve())
+    uvloop.run(serve())
 
 
 if __name__ == "__main__":
