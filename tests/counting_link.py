@@ -36,6 +36,8 @@ class CountingLink:
         self._connections: list[_Connection] = []
         self._said = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
+        self._spoke = self._loop.time()
         self.round_trips = 0
         self.port = 0
 
@@ -59,6 +61,7 @@ class CountingLink:
             while self._said.is_set():
                 self._said.clear()
                 await asyncio.sleep(QUIET_S)
+            self._spoke = self._loop.time()
             self.round_trips += any(any(each.up) for each in self._connections)
             for each in list(self._connections):
                 await self._hand_over(each)
@@ -80,6 +83,11 @@ class CountingLink:
             held.clear()
         if connection.server.is_closing() and connection.client.is_closing():
             self._connections.remove(connection)
+
+    async def quiet(self) -> None:
+        """Until nobody has said anything for a while."""
+        while self._said.is_set() or self._loop.time() - self._spoke < 4 * QUIET_S:
+            await asyncio.sleep(QUIET_S)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

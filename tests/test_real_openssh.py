@@ -17,6 +17,7 @@ from gdl.domain.session import SshAddress
 from gdl.ssh import jobs
 from gdl.ssh.connection import Connection
 from gdl.ssh.dial import Target
+from gdl.ssh.job_watch import Watch
 from gdl.ssh.jobs import JobSpec, JobStatus
 from gdl.ssh.reconnecting import Link
 from gdl.ssh.tail import Stop, follow
@@ -121,7 +122,7 @@ async def test_job_outlives_the_connection(link: Link, sshd: Sshd, tmp_path: Pat
             lines.extend(chunk.lines)
 
     reading = asyncio.create_task(read())
-    waiting = asyncio.create_task(jobs.wait(link, job, timeout=30))
+    waiting = asyncio.create_task(Watch(link, job).wait(timeout=30))
     await wait_until(lambda: lines)
     await _cut(link, sshd)
     await wait_until(lambda: len(lines) == 3)
@@ -135,7 +136,7 @@ async def test_job_outlives_the_connection(link: Link, sshd: Sshd, tmp_path: Pat
 
 async def test_dead_group_is_noticed_within_a_second(link: Link, tmp_path: Path) -> None:
     job = await jobs.start(link, JobSpec("server", str(tmp_path / "w"), "sleep 60"))
-    waiting = asyncio.create_task(jobs.wait(link, job, timeout=30))
+    waiting = asyncio.create_task(Watch(link, job).wait(timeout=30))
     await wait_until(lambda: _sentinels(job.dir))
     os.killpg(job.pid, signal.SIGKILL)
     killed = time.monotonic()
@@ -145,7 +146,7 @@ async def test_dead_group_is_noticed_within_a_second(link: Link, tmp_path: Path)
 
 async def test_sentinel_ends_with_its_connection(link: Link, sshd: Sshd, tmp_path: Path) -> None:
     job = await jobs.start(link, JobSpec("server", str(tmp_path / "w"), "sleep 60"))
-    waiting = asyncio.create_task(jobs.wait(link, job, timeout=30))
+    waiting = asyncio.create_task(Watch(link, job).wait(timeout=30))
     await wait_until(lambda: _sentinels(job.dir))
     (old,) = _sentinels(job.dir)
     await _cut(link, sshd)

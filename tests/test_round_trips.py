@@ -10,10 +10,10 @@ import pytest
 from counting_link import CountingLink, counting_link
 from gdl.domain.session import SshAddress
 from gdl.ssh import jobs
+from gdl.ssh.job_watch import Watch
 from gdl.ssh.jobs import JobSpec
 from gdl.ssh.reconnecting import Link
 from ssh_server import LOOPBACK, SshServer, serving
-from waiting import wait_until
 
 
 @pytest.fixture
@@ -42,24 +42,36 @@ async def test_a_connection(link: Link, far: CountingLink) -> None:
     assert far.round_trips == 3
 
 
-async def test_commands(link: Link, far: CountingLink, server: SshServer) -> None:
+async def test_commands(link: Link, far: CountingLink) -> None:
     """The first opens its session; those that follow find a shell that waits for them."""
     await link.connect()
     before = far.round_trips
     assert (await link.run("echo one")).stdout == "one\n"
     assert far.round_trips - before <= 2
-    await wait_until(lambda: len(server.commands) >= 3, "shells wait")
+    await far.quiet()  # shells wait by now
     for word in ("two", "three"):
         before = far.round_trips
         assert (await link.run("cat", input=word)).stdout == word
         assert far.round_trips - before == 1
+        await far.quiet()
 
 
-async def test_a_job(link: Link, far: CountingLink, server: SshServer, tmp_path: Path) -> None:
+async def test_a_job(link: Link, far: CountingLink, tmp_path: Path) -> None:
     await link.connect()
     await link.run("true")
-    await wait_until(lambda: len(server.commands) >= 3, "shells wait")
+    await far.quiet()  # shells wait by now
     before = far.round_trips
     spec = JobSpec("work", str(tmp_path / "work"), "true", files=(("a", "x" * 50_000),))
-    await jobs.start(link, spec)
+    watch = await Watch.start(link, spec)
+    assert far.round_trips - before == 1
+    # Nobody asks for the end: the command that has started it tells of it.
+    assert (await watch.wait(timeout=10)).exit_status == 0
+    await far.quiet()
+    before = far.round_trips
+    found = await jobs.look(link, str(tmp_path / "work"), "work")
+    assert found is not None and found.job == watch.job
+    assert far.round_trips - before == 1
+    await far.quiet()
+    before = far.round_trips
+    await jobs.stop(link, watch.job, remove=True)
     assert far.round_trips - before == 1

@@ -21,7 +21,8 @@ import pytest
 
 from gdl.domain.errors import CommandTimeout, DeployError, UsageError
 from gdl.domain.secret import Secret
-from gdl.ssh import job_scripts, jobs
+from gdl.ssh import job_scripts, job_stop_script, jobs
+from gdl.ssh.job_watch import Watch
 from gdl.ssh.jobs import Job, JobSpec, JobStatus
 from gdl.ssh.reconnecting import Link
 from local_processes import alive
@@ -76,19 +77,24 @@ def _spec(
     return JobSpec("job", str(work), script, log, dict(secret_env), files)
 
 
+async def _found(link: Link, work: str, name: str) -> Job | None:
+    found = await jobs.look(link, work, name)
+    return found.job if found is not None else None
+
+
 async def test_runs_to_its_end_and_is_found_again(link: Link, work: Path) -> None:
     spec = _spec(work, "pwd\ncat part/one\nread line || echo no input\nexit 7")
     job = await jobs.start(link, replace(spec, files=(("part/one", "text\nhere"),)))
-    assert await jobs.wait(link, job, timeout=10) == JobStatus(False, 7)
+    assert await Watch(link, job).wait(timeout=10) == JobStatus(False, 7)
     assert Path(job.log).read_text() == f"{work}\ntext\nhereno input\n"
     assert await jobs.status(link, job) == JobStatus(False, 7)
-    assert await jobs.find(link, str(work), "job") == job
-    assert await jobs.find(link, str(work), "other") is None
+    assert await _found(link, str(work), "job") == job
+    assert await jobs.look(link, str(work), "other") is None
     assert await jobs.running_jobs(link, str(work)) == []
     assert stat.S_IMODE(Path(job.dir).stat().st_mode) == 0o700
     for name, mode in (("script.sh", 0o700), ("log", 0o600), ("exit", 0o600)):
         assert stat.S_IMODE((Path(job.dir) / name).stat().st_mode) == mode
-    await jobs.remove(link, job)
+    await jobs.stop(link, job, remove=True)
     assert os.listdir(work / "jobs") == []
 
 
@@ -116,10 +122,10 @@ async def test_hostile_names(link: Link, tmp_path: Path, text: str) -> None:
     work = str(tmp_path / "w" / text)
     spec = JobSpec(text, work, f"printf %s {shlex.quote(text)} > said", files=((text, text),))
     job = await jobs.start(link, spec)
-    assert (await jobs.wait(link, job, timeout=10)).exit_status == 0
+    assert (await Watch(link, job).wait(timeout=10)).exit_status == 0
     assert Path(work, "said").read_text() == text
     assert Path(work, text).read_text() == text
-    assert await jobs.find(link, work, text) == job
+    assert await _found(link, work, text) == job
     sleeper = await jobs.start(link, JobSpec(text, work, "sleep 60"))
     assert await jobs.running_jobs(link, work) == [sleeper]
     assert sleeper.name == text
@@ -130,11 +136,11 @@ async def test_hostile_names(link: Link, tmp_path: Path, text: str) -> None:
 async def test_relative_and_home_folders(link: Link, server: SshServer) -> None:
     for workdir in ("~/deep/er", "deep/er"):
         job = await jobs.start(link, JobSpec("job", workdir, "pwd", log="~/out.txt"))
-        await jobs.wait(link, job, timeout=10)
+        await Watch(link, job).wait(timeout=10)
         assert job.dir == f"{server.home}/deep/er/jobs/job"
         assert job.log == f"{server.home}/out.txt"
         assert Path(job.log).read_text() == f"{server.home}/deep/er\n"
-        assert await jobs.find(link, workdir, "job") == job
+        assert await _found(link, workdir, "job") == job
 
 
 async def test_secret_is_nowhere_to_be_seen(link: Link, server: SshServer, work: Path) -> None:
@@ -164,10 +170,10 @@ async def test_earlier_run_alive(link: Link, work: Path) -> None:
     job = await jobs.start(link, _spec(work, "sleep 60"))
     with pytest.raises(DeployError, match=f"still running .*{job.pid}"):
         await jobs.start(link, _spec(work, "echo second"))
-    assert await jobs.find(link, str(work), "job") == job
+    assert await _found(link, str(work), "job") == job
     await jobs.stop(link, job)
     second = await jobs.start(link, _spec(work, "echo second"))
-    assert await jobs.wait(link, second, timeout=10) == JobStatus(False, 0)
+    assert await Watch(link, second).wait(timeout=10) == JobStatus(False, 0)
     assert Path(second.log).read_text() == "second\n"
     # What is known of the first run was overwritten.
     assert await jobs.status(link, job) == JobStatus(False, None)
@@ -175,7 +181,7 @@ async def test_earlier_run_alive(link: Link, work: Path) -> None:
 
 async def test_new_run_forgets_the_old_one(link: Link, work: Path) -> None:
     first = await jobs.start(link, _spec(work, "echo first; exit 3"))
-    await jobs.wait(link, first, timeout=10)
+    await Watch(link, first).wait(timeout=10)
     second = await jobs.start(link, _spec(work, "sleep 60"))
     assert await jobs.status(link, second) == JobStatus(True, None)
     assert Path(second.log).read_text() == ""
@@ -188,7 +194,7 @@ async def test_log_never_goes_through_a_link(link: Link, work: Path, tmp_path: P
     log = tmp_path / "server.log"
     log.symlink_to(precious)
     job = await jobs.start(link, _spec(work, "echo mine", log=str(log)))
-    await jobs.wait(link, job, timeout=10)
+    await Watch(link, job).wait(timeout=10)
     assert precious.read_text() == "keep me"
     assert log.read_text() == "mine\n" and not log.is_symlink()
 
@@ -202,7 +208,7 @@ async def test_work_folder_that_cannot_be_made(link: Link, tmp_path: Path) -> No
 @pytest.mark.parametrize(("script", "status"), [("kill -9 $$", -9), ("exit 255", 255)])
 async def test_ends_of_the_script(link: Link, work: Path, script: str, status: int) -> None:
     job = await jobs.start(link, _spec(work, script))
-    assert (await jobs.wait(link, job, timeout=10)).exit_status == status
+    assert (await Watch(link, job).wait(timeout=10)).exit_status == status
 
 
 async def test_whole_group_killed_is_noticed_soon(
@@ -210,7 +216,7 @@ async def test_whole_group_killed_is_noticed_soon(
 ) -> None:
     job = await jobs.start(link, _spec(work, "sleep 60 & sleep 60"))
     before = len(server.commands)
-    waiting = asyncio.create_task(jobs.wait(link, job, timeout=20))
+    waiting = asyncio.create_task(Watch(link, job).wait(timeout=20))
     await wait_until(lambda: len(server.commands) > before, "the job is watched")
     os.killpg(job.pid, signal.SIGKILL)
     killed = time.monotonic()
@@ -221,7 +227,7 @@ async def test_whole_group_killed_is_noticed_soon(
 async def test_end_during_a_cut_is_not_missed(link: Link, server: SshServer, work: Path) -> None:
     job = await jobs.start(link, _spec(work, "while [ ! -e go ]; do sleep 0.02; done; exit 9"))
     before = len(server.commands)
-    waiting = asyncio.create_task(jobs.wait(link, job, timeout=20))
+    waiting = asyncio.create_task(Watch(link, job).wait(timeout=20))
     await wait_until(lambda: len(server.commands) > before, "the job is watched")
     await server.stop()
     await wait_until(lambda: not link.connected)
@@ -234,7 +240,7 @@ async def test_end_during_a_cut_is_not_missed(link: Link, server: SshServer, wor
 async def test_wait_gives_up_and_the_job_goes_on(link: Link, server: SshServer, work: Path) -> None:
     job = await jobs.start(link, _spec(work, "sleep 60"))
     with pytest.raises(CommandTimeout, match="still runs"):
-        await jobs.wait(link, job, timeout=0.2)
+        await Watch(link, job).wait(timeout=0.2)
     assert (await jobs.status(link, job)).running
     await jobs.stop(link, job)
 
@@ -274,7 +280,7 @@ async def test_stop_finds_those_who_left_the_group(link: Link, work: Path) -> No
 
 async def test_stranger_with_the_same_pid_is_left_alone(link: Link, work: Path) -> None:
     job = await jobs.start(link, _spec(work, "true"))
-    await jobs.wait(link, job, timeout=10)
+    await Watch(link, job).wait(timeout=10)
     with subprocess.Popen(["sleep", "60"], start_new_session=True) as stranger:
         (Path(job.dir) / "pid").write_text(f"{stranger.pid}\n")
         (Path(job.dir) / "exit").unlink()
@@ -313,11 +319,11 @@ async def test_without_setsid(
 
 @pytest.mark.parametrize("shell", ["dash", "bash", "busybox sh"])
 @pytest.mark.parametrize(
-    "name", ["START", "FIND", "RUNNING", "STATUS", "SENTINEL", "STOP", "WRAPPER"]
+    "name", ["START", "LOOK", "MARKED", "RUNNING", "STATUS", "SENTINEL", "STOP", "WRAPPER"]
 )
 def test_programs_parse_in_every_shell(shell: str, name: str) -> None:
     command = shell.split()
     if not shutil.which(command[0]):
         pytest.skip(f"no {command[0]} here")
-    program = getattr(job_scripts, name)
+    program = getattr(job_stop_script if name == "STOP" else job_scripts, name)
     subprocess.run([*command, "-n"], input=program.encode(), check=True, timeout=10)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gdl.domain.engine import NOTHING_MORE, Capabilities
 from gdl.domain.errors import GdlError, VerificationError
@@ -20,6 +20,8 @@ from gdl.host.gpu_errors import gpu_errors
 
 if TYPE_CHECKING:
     from gdl.endpoint.client import EndpointClient
+
+_T = TypeVar("_T")
 
 NAMES = ("gpu", "process", "health", "models", "inference")
 """The checks, in the order in which they come."""
@@ -41,25 +43,33 @@ async def run_checks(
     fallback: SshCurl | None = None,
     can: Capabilities = NOTHING_MORE,
 ) -> AsyncIterator[Check]:
-    """All checks in the order of `NAMES`, then those of what the server was started for (can),
-    each as soon as it is known. Never raises.
+    """All checks in the order of `NAMES`, asked at once, then those of what the server was started
+    for (can), each as soon as it is known. Never raises.
 
     The endpoint is asked through `client`; through `fallback` when there is no client, or when
     nothing answers it.
     """
-    yield await _check_gpu(runner, has_gpu)
-    yield await _check_process(runner, pid)
-    check, endpoint = await _check_health(client, fallback)
-    yield check
-    if endpoint is None:
-        reason = "the endpoint does not answer"
-        yield Check("models", CheckStatus.SKIPPED, reason)
-        yield Check("inference", CheckStatus.SKIPPED, reason)
-        return
-    yield await _check_models(endpoint, model)
-    if inference:
-        yield await _check_inference(endpoint, model)
-    else:
+    async with _Asked() as asked:
+        gpu = asked.now(_check_gpu(runner, has_gpu))
+        process = asked.now(_check_process(runner, pid))
+        health = asked.now(_check_health(client, fallback))
+        first = client or fallback
+        # Nothing is known of its health yet; a long way is worth the question.
+        early = () if first is None else _questions(asked, first, model, inference)
+        yield await gpu
+        yield await process
+        check, endpoint = await health
+        yield check
+        if endpoint is None:
+            reason = "the endpoint does not answer"
+            yield Check("models", CheckStatus.SKIPPED, reason)
+            yield Check("inference", CheckStatus.SKIPPED, reason)
+            return
+        if endpoint is not first:
+            early = _questions(asked, endpoint, model, inference)
+        for question in early:
+            yield await question
+    if not inference:
         yield Check("inference", CheckStatus.SKIPPED, "not asked for")
         return
     degraded = False
@@ -71,6 +81,33 @@ async def run_checks(
         again, _ = await _check_health(client, fallback)
         if again.status is CheckStatus.FAILED:
             yield again
+
+
+class _Asked:
+    """Questions that are under way; those nobody needs an answer to any more end with it."""
+
+    def __init__(self) -> None:
+        self._tasks: list[asyncio.Task[Any]] = []
+
+    def now(self, question: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
+        task = asyncio.create_task(question)
+        self._tasks.append(task)
+        return task
+
+    async def __aenter__(self) -> _Asked:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _questions(
+    asked: _Asked, endpoint: Endpoint, model: str, inference: bool
+) -> tuple[asyncio.Task[Check], ...]:
+    models = asked.now(_check_models(endpoint, model))
+    return (models, asked.now(_check_inference(endpoint, model))) if inference else (models,)
 
 
 async def wait_ready(

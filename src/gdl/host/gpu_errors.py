@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -109,11 +110,8 @@ class GpuWatch:
     async def run(self) -> None:
         """Without end; a machine that cannot be reached is somebody else's news."""
         while True:
-            try:
-                status = await gpu_status(self._runner)
-                self.take(status, await gpu_errors(self._runner))
-            except GdlError:
-                pass
+            with contextlib.suppress(GdlError):
+                self.take(*await asyncio.gather(gpu_status(self._runner), gpu_errors(self._runner)))
             await asyncio.sleep(WATCH_EVERY_S)
 
     def take(self, status: GpuStatus, worn: GpuErrors) -> None:

@@ -118,6 +118,8 @@ async def inspect_host(
     can work with.
     """
     folder = shlex.quote(work_dir)
+    if work_dir.startswith("~/"):
+        folder = f'"$HOME"{shlex.quote(work_dir[1:])}'
     head = f"umask 077; mkdir -p {folder} || exit 73; GDL_DIR={folder}; export GDL_DIR\n"
     head += exports
     cached = f"models--{hub_id.replace('/', '--')}" if hub_id else ""
@@ -128,7 +130,8 @@ async def inspect_host(
         "\nwithin()"
     )
     script = head + begin + reads + "\nwithin()" + rest
-    result = await runner.run("/bin/sh", input=script, timeout=timeout)
+    # As the command itself: what a command reads is sent a round trip after it.
+    result = await runner.run(script, timeout=timeout)
     if result.exit_status == 73:
         raise SshError(
             f"cannot make the folder {work_dir} on the machine: {_last(result.stderr)}",

@@ -130,6 +130,12 @@ class Connection:
         its channel, `on_data` its output as it comes. Returns the exit status as `run` does."""
         return await self._executor.execute(command, on_data, timeout=None, on_start=on_start)
 
+    async def talk(self, command: str, on_data: OnData, *, input: str = "") -> int:
+        """Run a command for as long as it takes: `on_data` gets its output as it comes. Returns the
+        exit status as `run` does."""
+        data = input.encode("utf-8", "surrogateescape")
+        return await self._executor.execute(command, on_data, timeout=None, input=data)
+
     async def put_text(self, path: str, text: str, mode: int = 0o600) -> None:
         """Write a file (UTF-8): 0600 from its first byte on, then `mode`, then renamed into
         place. Its folder must exist. The text never is part of an argument."""

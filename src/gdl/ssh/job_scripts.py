@@ -7,7 +7,7 @@ A dead process whose parent does not collect it (a zombie) counts as ended every
 
 from __future__ import annotations
 
-_COMMON = r"""
+COMMON = r"""
 born=
 gdl_stat() {
     # Sets born, the start time of a live process; fails when there is none of that pid.
@@ -27,7 +27,7 @@ gdl_stat() {
 }
 """
 
-_PATHS = r"""
+PATHS = r"""
 fail() { printf '%s\n' "$1" >&2; exit 1; }
 field() { printf '%s\001' "$@"; }
 absolute() {
@@ -63,12 +63,44 @@ report() {
 nap() { sleep "$1" 2>/dev/null || sleep 1; }
 """
 
+_MARKED = r"""
+marked() {
+    token=
+    { IFS= read -r token < "$1/token"; } 2>/dev/null
+    if [ -n "$token" ]; then
+        for entry in $(grep -ls "GDL_JOB=$token" /proc/[0-9]*/environ 2>/dev/null); do
+            entry=${entry#/proc/}
+            field "${entry%/environ}"
+        done
+    fi
+}
+"""
+
+# Says "." five times a second, and more often at first, because many jobs are short; then how the
+# run with pid $2 in job folder $1 ended, and its log's size then. Nobody there to hear it: the
+# write fails, and it ends.
+_WATCH = r"""
+watch() {
+    turn=0 pause=0.05
+    while state=$(report "$1" "$2"); [ "$state" = "$(field running)" ]; do
+        printf . || exit 0
+        nap $pause
+        turn=$((turn + 1))
+        if [ "$turn" -ge 20 ]; then pause=0.2; fi
+    done
+    log_of "$1"
+    size=$(wc -c < "$log") || size=0
+    printf '%s' "$state"
+    field size $size
+}
+"""
+
 WRAPPER = (
     r"""# Runs script.sh and keeps a record of it: pid and start before, exit after.
 dir=$1 work=$2 mask=$3
 umask 077
 """
-    + _COMMON
+    + COMMON
     + r"""
 cd "$work" || exit 1
 # A signal to the whole group is for the script; this shell stays to write down how it ended.
@@ -83,17 +115,19 @@ exit "$code"
 """
 )
 
-# Arguments: work folder, job name, log ("" for the default), mark, files...
+# Arguments: work folder, job name, log ("" for the default), mark, whether to stay and watch it (""
+# for no), files...
 # Input: wrapper, script, environment and the files' texts, a line with the mark after each.
 START = (
-    _COMMON
-    + _PATHS
+    COMMON
+    + PATHS
+    + _WATCH
     + r"""
 mask=$(umask)
 umask 077
 absolute "$1" "$PWD"; work=$path
-name=$2 want=$3 mark=$4
-shift 4
+name=$2 want=$3 mark=$4 stay=$5
+shift 5
 dir=$work/jobs/$name
 mkdir -p "$dir" && chmod 700 "$dir" || fail "cannot make the folder of the job"
 started() {
@@ -109,6 +143,8 @@ started() {
     done
     IFS= read -r pid < "$dir/pid"
     field started "$dir" "$log" "$pid"
+    settings=
+    if [ -n "$stay" ]; then watch "$dir" "$pid"; fi
     exit 0
 }
 token=
@@ -158,7 +194,9 @@ printf '%s\n' "$mark" > "$dir/token"
 if command -v setsid >/dev/null 2>&1; then how=setsid
 elif command -v perl >/dev/null 2>&1; then how=perl
 elif command -v python3 >/dev/null 2>&1; then how=python
-else how=nohup
+else
+    # Its group is ours, which is ended with this command.
+    how=nohup stay=
 fi
 (
     eval "$settings"
@@ -176,10 +214,12 @@ started
 """
 )
 
-# Arguments: work folder, job name.
-FIND = (
-    _COMMON
-    + _PATHS
+# Arguments: work folder, job name. The last run of a job, how it stands, and, if it has ended, the
+# processes that carry its mark in their environment.
+LOOK = (
+    COMMON
+    + PATHS
+    + _MARKED
     + r"""
 absolute "$1" "$PWD"
 dir=$path/jobs/$2
@@ -187,6 +227,10 @@ pid=
 if { IFS= read -r pid < "$dir/pid"; } 2>/dev/null; then
     log_of "$dir"
     field job "$dir" "$log" "$pid"
+    state=$(report "$dir" "$pid")
+    printf '%s' "$state"
+    if [ "$state" != "$(field running)" ]; then marked "$dir"; fi
+    field end
 else
     field none
 fi
@@ -195,8 +239,8 @@ fi
 
 # Arguments: work folder.
 RUNNING = (
-    _COMMON
-    + _PATHS
+    COMMON
+    + PATHS
     + r"""
 absolute "$1" "$PWD"
 for dir in "$path"/jobs/*; do
@@ -210,132 +254,17 @@ field end
 )
 
 # Arguments: job folder, pid.
-STATUS = _COMMON + _PATHS + 'report "$1" "$2"\n'
+STATUS = COMMON + PATHS + 'report "$1" "$2"\n'
 
-# Arguments: job folder, pid. Says "." five times a second, and more often at first, because many
-# jobs are short; then how it ended. Nobody there to hear it: the write fails, and it ends.
-SENTINEL = (
-    _COMMON
-    + _PATHS
-    + r"""
-turn=0 pause=0.05
-while state=$(report "$1" "$2"); [ "$state" = "$(field running)" ]; do
-    printf . || exit 0
-    nap $pause
-    turn=$((turn + 1))
-    if [ "$turn" -ge 20 ]; then pause=0.2; fi
-done
-printf '%s' "$state"
-"""
-)
+# Arguments: job folder, pid.
+SENTINEL = COMMON + PATHS + _WATCH + 'watch "$1" "$2"\n'
 
 # Arguments: job folder. The processes that carry the job's mark in their environment.
 MARKED = (
-    _PATHS
-    + r"""
-token=
-{ IFS= read -r token < "$1/token"; } 2>/dev/null
-if [ -n "$token" ]; then
-    for entry in $(grep -ls "GDL_JOB=$token" /proc/[0-9]*/environ 2>/dev/null); do
-        entry=${entry#/proc/}
-        field "${entry%/environ}"
-    done
-fi
+    PATHS
+    + _MARKED
+    + """
+marked "$1"
 field end
-"""
-)
-
-# Arguments: job folder, pid, tenths of a second between TERM and KILL.
-STOP = (
-    _COMMON
-    + _PATHS
-    + r"""
-dir=$1 leader=$2 grace=$3
-token= was=
-{ IFS= read -r token < "$dir/token"; } 2>/dev/null
-{ IFS= read -r was < "$dir/start"; } 2>/dev/null
-{ IFS= read -r pid < "$dir/pid"; } 2>/dev/null
-if [ "$pid" != "$leader" ]; then field gone; exit 0; fi
-table() {
-    # Live processes: pid, parent, group, session.
-    if [ -r /proc/self/stat ]; then
-        for entry in /proc/[0-9]*; do
-            { IFS= read -r gdl_line < "$entry/stat"; } 2>/dev/null || continue
-            set -- ${gdl_line##*) }
-            case $1 in Z|X|x) continue;; esac
-            printf '%s\n' "${entry#/proc/} $2 $3 $4"
-        done
-    else
-        ps -A -o pid= -o ppid= -o pgid= -o stat= | while read -r p parent group state; do
-            case $state in Z*) ;; *) printf '%s\n' "$p $parent $group $group";; esac
-        done
-    fi
-}
-members() {
-    # Sets found, all that belongs to the job, and outside, what of it left the group.
-    # The number of the leader may belong to a stranger by now; then only our token counts.
-    stranger=
-    if gdl_stat "$leader" && [ "$born" != "$was" ]; then stranger=1; fi
-    rows=$(table)
-    found=" " outside= group_lives=
-    if [ -n "$token" ] && [ -r /proc/self/environ ]; then
-        for entry in $(grep -ls "GDL_JOB=$token" /proc/[0-9]*/environ 2>/dev/null); do
-            entry=${entry#/proc/}
-            marked=" $marked ${entry%/environ} "
-        done
-    fi
-    more=1
-    while [ -n "$more" ]; do
-        more=
-        while read -r p parent group session; do
-            case $p in ""|$$) continue;; esac
-            case $found in *" $p "*) continue;; esac
-            ours=
-            if [ -z "$stranger" ]; then
-                if [ "$p" = "$leader" ] || [ "$group" = "$leader" ] || [ "$session" = "$leader" ]
-                then ours=1; fi
-            fi
-            case $found in *" $parent "*) ours=1;; esac
-            case $marked in *" $p "*) ours=1;; esac
-            if [ -n "$ours" ]; then
-                found="$found$p "
-                more=1
-                if [ "$group" = "$leader" ]; then group_lives=1; else outside="$outside $p"; fi
-            fi
-        done <<ROWS
-$rows
-ROWS
-    done
-    marked=
-    [ "$found" != " " ]
-}
-marked=
-send() {
-    if [ -n "$group_lives" ]; then kill "-$1" "-$leader" 2>/dev/null; fi
-    for p in $outside; do kill "-$1" "$p" 2>/dev/null; done
-}
-await_end() {
-    # Up to $1 turns of a tenth of a second; fails when something is left.
-    turn=0
-    while members; do
-        if [ "$turn" -ge "$1" ]; then return 1; fi
-        turn=$((turn + 1))
-        sleep 0.1 2>/dev/null || { sleep 1; turn=$((turn + 9)); }
-    done
-}
-if members; then
-    send TERM
-    if ! await_end "$grace"; then
-        send KILL
-        turns=50
-        # What is born between the look and the blow is found at the next look.
-        while ! await_end 5; do
-            send KILL
-            turns=$((turns - 5))
-            if [ "$turns" -le 0 ]; then field stuck "$found"; exit 0; fi
-        done
-    fi
-fi
-report "$dir" "$leader"
 """
 )

@@ -6,27 +6,21 @@ process began: a pid alone may have been given to another), exit (once it ended)
 
 from __future__ import annotations
 
-import asyncio
 import posixpath
 import re
 import secrets
 import shlex
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 from urllib.parse import quote, unquote
 
-from gdl.domain.backoff import RETRYING, Backoff
 from gdl.domain.errors import CommandTimeout, DeployError, SshError, UsageError
 from gdl.domain.host import CommandResult
 from gdl.domain.secret import Secret
 from gdl.domain.text import one_line
-from gdl.ssh import job_scripts
-
-if TYPE_CHECKING:
-    from gdl.ssh.reconnecting import Link
+from gdl.ssh import job_scripts, job_stop_script
 
 _CALL_S = 60.0
-_SENTINEL_TRIES = 6
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SIGNALS = range(1, 65)
 
@@ -72,10 +66,21 @@ class Job:
 @dataclass(frozen=True, slots=True)
 class JobStatus:
     """exit_status: -N when signal N ended it; None while it runs, and when it ended without a
-    trace (killed with its whole group, or the machine restarted)."""
+    trace (killed with its whole group, or the machine restarted). log_size: in bytes, at its end;
+    where nobody watched it to its end, None."""
 
     running: bool
     exit_status: int | None
+    log_size: int | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A job that was found on the machine. survivors: pids of what it left running, once ended."""
+
+    job: Job
+    status: JobStatus
+    survivors: tuple[int, ...] = ()
 
 
 async def start(runner: Runner, spec: JobSpec) -> Job:
@@ -85,6 +90,14 @@ async def start(runner: Runner, spec: JobSpec) -> Job:
     DeployError when its earlier run is still alive or it cannot be started, SshError when the
     connection is lost.
     """
+    command, input = start_command(spec)
+    result = await _repeated(runner, command, timeout=_CALL_S, input=input)
+    return started(spec, result)
+
+
+def start_command(spec: JobSpec, *, stay: bool = False) -> tuple[str, str]:
+    """What is to be run for it, and what that reads. stay: it then watches the job, and says how it
+    ended. Raises UsageError for what cannot be handed over."""
     mark = secrets.token_hex(16)
     parts = [job_scripts.WRAPPER, spec.script, _exports(spec.secret_env)]
     parts += [text for _, text in spec.files]
@@ -96,12 +109,13 @@ async def start(runner: Runner, spec: JobSpec) -> Job:
         raise UsageError("the path of a log cannot have a line break", "choose another")
     if any("\x00" in part for part in parts):
         raise UsageError(f"the script or a file of job {spec.name!r} has a NUL byte", "remove it")
-    result = await _run(
-        runner,
-        job_scripts.START,
-        [spec.workdir, _folder(spec.name), log, mark, *names],
-        input="".join(f"{part}\n{mark}\n" for part in parts),
-    )
+    arguments = [spec.workdir, _folder(spec.name), log, mark, "1" if stay else "", *names]
+    input = "".join(f"{part}\n{mark}\n" for part in parts)
+    return command_of(job_scripts.START, arguments), input
+
+
+def started(spec: JobSpec, result: CommandResult) -> Job:
+    """The job, from the answer. Raises DeployError, SshError."""
     label = one_line(spec.name, 80)
     if not result.ok:
         detail = one_line(result.stderr or "no reason given", 300)
@@ -118,12 +132,14 @@ async def start(runner: Runner, spec: JobSpec) -> Job:
     return Job(spec.name, answer[1], answer[2], _number(answer[3]))
 
 
-async def find(runner: Runner, workdir: str, name: str) -> Job | None:
+async def look(runner: Runner, workdir: str, name: str) -> Found | None:
     """The last run of a job, alive or ended; None when there was none."""
-    answer = _fields(await _ask(runner, job_scripts.FIND, [workdir, _folder(name)]))
+    answer = _fields(await _ask(runner, job_scripts.LOOK, [workdir, _folder(name)]))
     if answer[0] != "job":
         return None
-    return Job(name, answer[1], answer[2], _number(answer[3]))
+    job = Job(name, answer[1], answer[2], _number(answer[3]))
+    status, left = status_of(answer[4:])
+    return Found(job, status, tuple(_number(pid) for pid in left[: left.index("end")]))
 
 
 async def running_jobs(runner: Runner, workdir: str) -> list[Job]:
@@ -138,57 +154,7 @@ async def running_jobs(runner: Runner, workdir: str) -> list[Job]:
 
 async def status(runner: Runner, job: Job) -> JobStatus:
     """How the job stands now."""
-    return _status(_fields(await _ask(runner, job_scripts.STATUS, [job.dir, str(job.pid)])))
-
-
-async def wait(link: Link, job: Job, *, timeout: float) -> JobStatus:
-    """Until the job has ended; known within 0.2 s and a round trip, over any number of cuts.
-
-    Raises CommandTimeout after `timeout` seconds (the job runs on), SshError when the machine
-    stays out of reach.
-    """
-    try:
-        async with asyncio.timeout(timeout):
-            return await _wait(link, job)
-    except TimeoutError:
-        raise CommandTimeout(
-            f"job {one_line(job.name, 80)} still runs after {timeout:g} s",
-            "raise the time-out, or look at its log for what it waits for",
-        ) from None
-
-
-async def _wait(link: Link, job: Job) -> JobStatus:
-    command = _command(job_scripts.SENTINEL, [job.dir, str(job.pid)])
-    tries = 0
-    pauses = Backoff(0.2, 5.0, growth=RETRYING)
-    while True:
-        said = bytearray()
-
-        def hear(data: bytes, said: bytearray = said) -> None:
-            nonlocal tries
-            tries = 0
-            pauses.reset()
-            said += data.lstrip(b".")
-
-        try:
-            await link.stream(command, hear, timeout=7 * 24 * 3600.0)
-            if said.endswith(b"\x01"):
-                return _status(said[:-1].decode("utf-8", "replace").split("\x01"))
-            problem = SshError(
-                f"job {one_line(job.name, 80)} cannot be watched: "
-                f"{one_line(said.decode('utf-8', 'replace'), 200) or 'no answer'}",
-                "the machine may be out of memory or processes",
-            )
-        except SshError as error:
-            problem = error
-        if link.connected:
-            # The machine is there and does not play along: a few times may be bad luck.
-            tries += 1
-            if tries >= _SENTINEL_TRIES:
-                raise problem
-            await asyncio.sleep(next(pauses))
-        else:
-            await link.get()
+    return status_of(_fields(await _ask(runner, job_scripts.STATUS, [job.dir, str(job.pid)])))[0]
 
 
 async def survivors(runner: Runner, job: Job) -> tuple[int, ...]:
@@ -198,29 +164,39 @@ async def survivors(runner: Runner, job: Job) -> tuple[int, ...]:
     return tuple(_number(pid) for pid in answer[: answer.index("end")])
 
 
-async def stop(runner: Runner, job: Job, *, grace_s: float = 10.0) -> JobStatus:
+async def stop(
+    runner: Runner, job: Job, *, grace_s: float = 10.0, remove: bool = False
+) -> JobStatus:
     """End a job: TERM to its group and to what left the group, after `grace_s` KILL.
 
-    Returns when nothing of it is left; stopping an ended job is no error. Raises SshError when
-    the machine cannot be reached or something survives KILL.
+    remove: delete its folder then; a log elsewhere stays. Returns when nothing of it is left;
+    stopping an ended job is no error. Raises SshError when the machine cannot be reached or
+    something survives KILL.
     """
-    arguments = [job.dir, str(job.pid), str(max(0, round(grace_s * 10)))]
-    result = await _ask(runner, job_scripts.STOP, arguments, timeout=2 * grace_s + _CALL_S)
+    return await _stop(runner, job.name, job.dir, str(job.pid), grace_s, remove=remove)
+
+
+async def end(runner: Runner, workdir: str, name: str, *, grace_s: float = 10.0) -> None:
+    """As `stop`, of whatever its last run is, and its folder is deleted; no error where there is no
+    such job."""
+    await _stop(runner, name, f"{workdir}/jobs/{_folder(name)}", "", grace_s, remove=True)
+
+
+async def _stop(
+    runner: Runner, name: str, folder: str, pid: str, grace_s: float, *, remove: bool
+) -> JobStatus:
+    if remove and posixpath.basename(posixpath.dirname(folder)) != "jobs":
+        raise UsageError(f"{one_line(folder, 200)} is not the folder of a job", "")
+    arguments = [folder, pid, str(max(0, round(grace_s * 10))), "1" if remove else ""]
+    result = await _ask(runner, job_stop_script.STOP, arguments, timeout=2 * grace_s + _CALL_S)
     answer = _fields(result)
     if answer[0] == "stuck":
         pids = one_line(answer[1], 80)
         raise SshError(
-            f"job {one_line(job.name, 80)} does not end, not even by KILL (pid {pids})",
+            f"job {one_line(name, 80)} does not end, not even by KILL (pid {pids})",
             "a process that hangs in a driver needs a restart of the machine",
         )
-    return _status(answer)
-
-
-async def remove(runner: Runner, job: Job) -> None:
-    """Delete the folder of an ended job. A log elsewhere stays."""
-    if posixpath.basename(posixpath.dirname(job.dir)) != "jobs" or not job.dir.startswith("/"):
-        raise UsageError(f"{one_line(job.dir, 200)} is not the folder of a job", "")
-    await _ask(runner, 'rm -rf "$1"\n', [job.dir])
+    return status_of(answer)[0]
 
 
 def _exports(env: dict[str, Secret]) -> str:
@@ -245,20 +221,14 @@ def _folder(name: str) -> str:
     return folder
 
 
-def _command(program: str, arguments: list[str]) -> str:
+def command_of(program: str, arguments: list[str]) -> str:
     return f"set -- {' '.join(shlex.quote(word) for word in arguments)}\n{program}"
 
 
-async def _run(
-    runner: Runner,
-    program: str,
-    arguments: list[str],
-    *,
-    timeout: float = _CALL_S,
-    input: str | None = None,
+async def _repeated(
+    runner: Runner, command: str, *, timeout: float, input: str | None = None
 ) -> CommandResult:
-    """Run a program, once more when the connection is cut: none of them minds being asked twice."""
-    command = _command(program, arguments)
+    """Run a command, once more when the connection is cut: none of ours minds being asked twice."""
     try:
         return await runner.run(command, timeout=timeout, input=input)
     except CommandTimeout:
@@ -270,7 +240,7 @@ async def _run(
 async def _ask(
     runner: Runner, program: str, arguments: list[str], *, timeout: float = _CALL_S
 ) -> CommandResult:
-    result = await _run(runner, program, arguments, timeout=timeout)
+    result = await _repeated(runner, command_of(program, arguments), timeout=timeout)
     if not result.ok:
         detail = one_line(result.stderr or f"exit {result.exit_status}", 300)
         raise SshError(f"the machine cannot tell about its jobs: {detail}", "try again")
@@ -294,11 +264,12 @@ def _number(text: str) -> int:
         raise SshError(f"unexpected answer about a job: {one_line(text, 80)}", "") from None
 
 
-def _status(answer: list[str]) -> JobStatus:
+def status_of(answer: list[str]) -> tuple[JobStatus, list[str]]:
+    """What an answer says first of how a job stands, and what comes after it."""
     if answer[0] == "running":
-        return JobStatus(True, None)
+        return JobStatus(True, None), answer[1:]
     if answer[0] == "exit":
         code = _number(answer[1])
         # A shell tells of a command that signal N ended as 128 + N.
-        return JobStatus(False, 128 - code if code - 128 in _SIGNALS else code)
-    return JobStatus(False, None)
+        return JobStatus(False, 128 - code if code - 128 in _SIGNALS else code), answer[2:]
+    return JobStatus(False, None), answer[1:]

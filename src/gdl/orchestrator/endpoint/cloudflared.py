@@ -6,14 +6,13 @@ requests to a local port. Each start gets another name.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gdl.domain.errors import DeployError, SshError, UsageError
+from gdl.domain.errors import DeployError, UsageError
 from gdl.domain.text import one_line
 from gdl.settings import Public
 from gdl.ssh import jobs
@@ -193,20 +192,17 @@ async def read_log(link: Link, job: jobs.Job) -> LogReport:
 
 async def running(link: Link, work_dir: str) -> jobs.Job | None:
     """The job, when it is alive. Raises SshError."""
-    job = await jobs.find(link, work_dir, JOB)
-    return job if job is not None and (await jobs.status(link, job)).running else None
+    found = await jobs.look(link, work_dir, JOB)
+    return found.job if found is not None and found.status.running else None
 
 
 async def end(link: Link, work_dir: str) -> bool:
     """End it and remove its log; whether it ran. Raises SshError when it may still run."""
-    job = await jobs.find(link, work_dir, JOB)
-    if job is None:
+    found = await jobs.look(link, work_dir, JOB)
+    if found is None:
         return False
-    ran = (await jobs.status(link, job)).running
-    await jobs.stop(link, job, grace_s=_STOP_GRACE_S)
-    with contextlib.suppress(SshError):  # it has ended: that is what counts
-        await jobs.remove(link, job)
-    return ran
+    await jobs.stop(link, found.job, grace_s=_STOP_GRACE_S, remove=True)
+    return found.status.running
 
 
 def _set(words: dict[str, str]) -> str:

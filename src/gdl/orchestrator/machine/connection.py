@@ -25,7 +25,7 @@ from gdl.host.inspection import inspect_host
 from gdl.keyring.key_files import read_key, write_key
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.deployment.engine_habits import rules_of, volume_exports
-from gdl.orchestrator.machine import earlier_work, preflight
+from gdl.orchestrator.machine import earlier_work, engine_port, preflight
 from gdl.orchestrator.machine.log_file import LogFile, kept_here, skipping
 from gdl.orchestrator.machine.ways import first_link, ways_to
 from gdl.settings import Settings
@@ -46,7 +46,6 @@ _KEY_SPREADS_S = 60.0
 _SSHD_COMES_S, _SSHD_FETCHED_S = 120.0, 300.0
 """Until there is an SSH server; the second where the image was chosen for its engine: it may have
 none, so that one is installed first."""
-_PORTS_TRIED = 20
 
 
 class Machine:
@@ -148,13 +147,14 @@ class Machine:
     async def inspect(self) -> HostFacts:
         """Facts about the machine; refuses early what would fail late."""
         dep, settings = self.deployment, self.settings
-        work_dir = await self.work_dir()
-        before = asyncio.create_task(earlier_work.find_server(self.link, work_dir))
+        # Nothing of this waits for another's answer: they all travel together.
+        before = asyncio.create_task(earlier_work.find_server(self.link, self.folder))
+        occupied = asyncio.create_task(engine_port.occupied(self.link, settings.engine.port))
         try:
             facts = await preflight.settled(
                 lambda first: inspect_host(
                     Repeating(self.link),
-                    work_dir,
+                    self.folder,
                     timeout=settings.timeouts.command,
                     measure=self.rents and first,
                     probe=dep.engine.probe,
@@ -166,11 +166,15 @@ class Machine:
                 fresh=self.rents and not dep.adopted,
                 limit_s=settings.timeouts.start,
             )
-            earlier = await before
+            earlier, taken = await before, await occupied
         finally:
-            before.cancel()
-            await asyncio.gather(before, return_exceptions=True)
+            for task in (before, occupied):
+                task.cancel()
+            await asyncio.gather(before, occupied, return_exceptions=True)
         self._facts = facts
+        if not self.rental.work_dir:
+            await self.save(replace(self.rental, work_dir=self._below(facts.home)))
+        work_dir = self.rental.work_dir
         default_log = dep.engine.info.default_log
         engine_log = settings.engine.log or self.rental.engine_log or default_log
         await self.save(
@@ -184,8 +188,8 @@ class Machine:
         if dep.adopted:
             await earlier_work.end_all(dep, self.link, work_dir)
             earlier = await earlier_work.find_server(self.link, work_dir)
-        await earlier_work.refuse_server(dep, self.link, earlier)
-        await self._settle_port()
+        changed = await earlier_work.refuse_server(dep, self.link, earlier) or dep.adopted
+        await self._settle_port(None if changed else taken)
         return facts
 
     def recall(self, facts: HostFacts) -> None:
@@ -201,40 +205,33 @@ class Machine:
         return self.rental.work_dir
 
     async def _default_work_dir(self) -> str:
-        wanted = self.settings.install.work_dir
-        if not wanted.startswith("~/"):
-            return wanted
+        if not self.folder.startswith("~/"):
+            return self.folder
         timeout = self.settings.timeouts.command
         home = await Repeating(self.link).run('printf %s "$HOME"', timeout=timeout)
-        if not home.stdout.startswith("/"):
+        return self._below(home.stdout.strip())
+
+    @property
+    def folder(self) -> str:
+        """As `work_dir`, but as it was asked for until the machine has told where that is: with
+        `~/` for its home folder."""
+        return self.rental.work_dir or self.settings.install.work_dir
+
+    def _below(self, home: str) -> str:
+        if not self.folder.startswith("~/"):
+            return self.folder
+        if not home.startswith("/"):
             raise SshError("the machine's login has no home folder", "set GDL_INSTALL__WORK_DIR")
-        return home.stdout.strip() + wanted[1:]
+        return home + self.folder[1:]
 
-    async def _settle_port(self) -> None:
-        """The port asked for or, where nobody asked for one, the next that is free: the tunnel
-        leads to any. Raises DeployError."""
+    async def _settle_port(self, taken: bool | None) -> None:
         engine = self.settings.engine
-        wanted = engine.port
-        tried = 1 if "port" in engine.model_fields_set else _PORTS_TRIED
-        for port in range(wanted, min(wanted + tried, 65536)):
-            if await self._occupied(port):
-                continue
-            if port != wanted:
-                await self.deployment.note(
-                    f"port {wanted} on the machine is in use by others: {port} it is"
-                )
-            await self.save(replace(self.rental, engine_port=port))
-            return
-        raise DeployError(
-            f"port {wanted} on the machine is already in use",
-            f"end what listens there, or choose another: GDL_ENGINE__PORT={wanted + tried}",
-        )
-
-    async def _occupied(self, port: int) -> bool:
-        """Whether something listens there; False as well where that cannot be found out."""
-        with contextlib.suppress(SshError):
-            return await (await self.link.get()).port_open(port)
-        return False
+        port = await engine_port.choose(self.link, engine, taken)
+        if port != engine.port:
+            await self.deployment.note(
+                f"port {engine.port} on the machine is in use by others: {port} it is"
+            )
+        await self.save(replace(self.rental, engine_port=port))
 
     async def api_key(self) -> Secret:
         """The endpoint's key as it was made before, or a new one where that is not there."""

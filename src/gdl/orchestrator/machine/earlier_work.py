@@ -27,30 +27,30 @@ class EarlierServer:
 
 async def find_server(link: Link, work_dir: str) -> EarlierServer | None:
     """What is left of a server that was started on this machine before."""
-    job = await jobs.find(link, work_dir, ENGINE_JOB)
-    if job is None:
+    found = await jobs.look(link, work_dir, ENGINE_JOB)
+    if found is None:
         return None
-    if (await jobs.status(link, job)).running:
-        return EarlierServer(job, running=True)
-    return EarlierServer(job, survivors=await jobs.survivors(link, job))
+    return EarlierServer(found.job, found.status.running, found.survivors)
 
 
-async def refuse_server(deployment: Deployment, link: Link, earlier: EarlierServer | None) -> None:
+async def refuse_server(deployment: Deployment, link: Link, earlier: EarlierServer | None) -> bool:
     """Raises DeployError for one that runs. Ends what a server of ours that is gone left behind: it
     holds the port or the GPU. Told apart by the mark of its job, so nobody else's process is
-    touched."""
+    touched. Whether there was anything to end."""
     if earlier is not None and earlier.running:
         raise DeployError(
             f"an earlier deployment still serves on this machine (pid {earlier.job.pid})",
             "`gdl-tui sessions` shows it; attach to it or destroy it first",
         )
-    if earlier is not None and earlier.survivors:
-        await jobs.stop(link, earlier.job)
-        shown = ", ".join(str(pid) for pid in earlier.survivors[:8])
-        await deployment.note(
-            f"ended {len(earlier.survivors)} processes that an earlier server of ours left"
-            f" (pid {shown})"
-        )
+    if earlier is None or not earlier.survivors:
+        return False
+    await jobs.stop(link, earlier.job)
+    shown = ", ".join(str(pid) for pid in earlier.survivors[:8])
+    await deployment.note(
+        f"ended {len(earlier.survivors)} processes that an earlier server of ours left"
+        f" (pid {shown})"
+    )
+    return True
 
 
 async def end_all(deployment: Deployment, link: Link, work_dir: str) -> None:

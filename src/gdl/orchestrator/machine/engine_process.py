@@ -23,6 +23,7 @@ from gdl.orchestrator.machine.connection import TAIL_KEPT, Machine
 from gdl.orchestrator.machine.earlier_work import ENGINE_JOB, EarlierServer
 from gdl.orchestrator.machine.startup_progress import StartupProgress
 from gdl.ssh import jobs
+from gdl.ssh.job_watch import Watch
 from gdl.ssh.tail import Stop
 
 STARTS = (Phase.STARTING, Phase.LOADING)
@@ -91,8 +92,9 @@ class EngineProcess:
         applied = {one.remedy.name for one in attempt.remedies} if attempt is not None else set()
         can = next((left for flag, left in plan.lessened if flag in applied), plan.capabilities)
         await dep.emit(ev.ServerPlanned(dep.attempt, can, plan.notes))
-        self.job = await jobs.start(machine.link, spec)
-        self.watch()
+        watch = await Watch.start(machine.link, spec)
+        self.job = watch.job
+        self._follow_on(watch)
         self._sampling = machine.spawn(self._sample(self.job.pid))
 
     async def _clear_up(self, job: jobs.Job) -> None:
@@ -110,29 +112,29 @@ class EngineProcess:
         """Watch a server that a process that is gone had started, as if it had been started here:
         its log is read from the start, and its end, if it has ended, is known at once."""
         self.job = earlier.job
-        self.watch()
+        self._follow_on(Watch(self._machine.link, earlier.job))
         if earlier.running:
             self._sampling = self._machine.spawn(self._sample(earlier.job.pid))
 
     async def adopt(self) -> None:
         """Watch a server that runs already. Raises DeployError when there is none."""
         link, rental = self._machine.link, self._machine.rental
-        job = await jobs.find(link, rental.work_dir, ENGINE_JOB)
-        if job is None or not (await jobs.status(link, job)).running:
+        found = await jobs.look(link, rental.work_dir, ENGINE_JOB)
+        if found is None or not found.status.running:
             raise DeployError(
                 f"the server on session {rental.session_id} has ended",
                 f"`gdl-tui destroy {rental.session_id}` releases the machine; then deploy again",
             )
-        self.job = job
+        self.job = job = found.job
         _, size = await link.read_at(job.log, 0, 0)
-        self.watch(size)
+        self._follow_on(Watch(link, job), size)
 
-    def watch(self, offset: int = 0) -> None:
+    def _follow_on(self, watch: Watch, offset: int = 0) -> None:
         """Follow the log from a byte offset, and wait for the end."""
         stop = Stop()
         self._reader = self._machine.spawn(self._follow(stop, offset))
         self._machine.spawn(gpu_sampler.watch(self._machine.deployment, self._machine.link, stop))
-        self._ending = self._machine.spawn(self._await_end(stop))
+        self._ending = self._machine.spawn(self._await_end(stop, watch))
 
     async def _seen_to_end(self) -> None:
         """The news of the last end is in, and cannot be taken for that of the next server."""
@@ -148,13 +150,12 @@ class EngineProcess:
         except SshError as error:
             await machine.deployment.note(f"the log cannot be read: {error.message}", "warning")
 
-    async def _await_end(self, stop: Stop) -> None:
-        assert self.job is not None
-        dep = self._machine.deployment
+    async def _await_end(self, stop: Stop, watch: Watch) -> None:
+        dep, size = self._machine.deployment, None
         while True:
             try:
-                status = await jobs.wait(self._machine.link, self.job, timeout=_WATCH_S)
-                self.exit_status = status.exit_status
+                status = await watch.wait(timeout=_WATCH_S)
+                self.exit_status, size = status.exit_status, status.log_size
                 break
             except SshError as error:
                 final = isinstance(error, HostKeyChanged | SshAuthFailed)
@@ -165,7 +166,7 @@ class EngineProcess:
                 # the machine itself be gone, its backend tells.
                 await dep.note(f"the server cannot be watched now: {error.message}", "warning")
             await asyncio.sleep(_LOOK_AGAIN_S)
-        stop.set()
+        stop.set(size)
         if self._sampling is not None:
             self._sampling.cancel()
         self.ended.set()
@@ -295,5 +296,4 @@ class EngineProcess:
         """End it by its pid and remove its job's files. Raises SshError."""
         if self.job is None:
             return
-        await jobs.stop(self._machine.link, self.job)
-        await jobs.remove(self._machine.link, self.job)
+        await jobs.stop(self._machine.link, self.job, remove=True)

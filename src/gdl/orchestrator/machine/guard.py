@@ -21,7 +21,7 @@ from gdl.domain.guard import Guard, GuardStatus, read_status
 from gdl.domain.rental import Rental
 from gdl.domain.secret import Secret
 from gdl.domain.text import one_line
-from gdl.ssh import job_scripts, jobs
+from gdl.ssh import job_stop_script, jobs
 
 GUARD_JOB = "guard"
 LOOK_EVERY_S = 20.0
@@ -61,7 +61,7 @@ cd "$1/guard" && cat > settings.new && mv -f settings.new settings
 
 # Arguments: work folder.
 _REMOVE = r"""
-rm -rf "$1/guard" "$1/jobs/guard"
+rm -rf "$1/guard"
 """
 
 
@@ -112,15 +112,13 @@ async def put(runner: jobs.Runner, work_dir: str, settings: str, key: Secret | N
     Raises DeployError, SshError."""
     files = [
         ("guard/guard.sh", program()),
-        ("guard/stop.sh", job_scripts.STOP),
+        ("guard/stop.sh", job_stop_script.STOP),
         ("guard/version", f"{version()}\n"),
         ("guard/settings", settings),
     ]
     if key is not None:
         files.append(("guard/key", f"{_checked(_KEY, key.reveal(), 'key')}\n"))
-    earlier = await jobs.find(runner, work_dir, GUARD_JOB)
-    if earlier is not None:
-        await jobs.stop(runner, earlier, grace_s=1.0)
+    await jobs.end(runner, work_dir, GUARD_JOB, grace_s=1.0)
     await jobs.start(runner, jobs.JobSpec(GUARD_JOB, work_dir, _RUN, files=tuple(files)))
 
 
@@ -151,9 +149,7 @@ async def keep_seen(runner: jobs.Runner, work_dir: str) -> None:
 
 async def remove(runner: jobs.Runner, work_dir: str) -> None:
     """End it, and leave nothing of it behind. Raises SshError."""
-    job = await jobs.find(runner, work_dir, GUARD_JOB)
-    if job is not None:
-        await jobs.stop(runner, job, grace_s=1.0)
+    await jobs.end(runner, work_dir, GUARD_JOB, grace_s=1.0)
     await runner.run(_command(_REMOVE, work_dir), timeout=_CALL_S)
 
 

@@ -19,12 +19,12 @@ from gdl.orchestrator.machine.connection import TAIL_KEPT, Machine
 from gdl.orchestrator.machine.install_watch import InstallWatch
 from gdl.settings import Settings
 from gdl.ssh import jobs
+from gdl.ssh.job_watch import Watch
 from gdl.ssh.tail import Chunk, Stop
 
 INSTALL_JOB = "install"
 AHEAD_JOB = "ahead"
 _SAMPLE_S = 3.0
-_MARKS_BYTES = 64 * 1024
 _SCRIPT_BYTES = 1024 * 1024
 
 
@@ -66,17 +66,15 @@ class Ahead:
         try:
             spec = jobs.JobSpec(
                 name=AHEAD_JOB,
-                workdir=await machine.work_dir(),
+                workdir=machine.folder,
                 script=install_script.script(
-                    steps, machine.run_token, exports=_exports(machine), tidy=False
+                    steps, machine.run_token, exports=_exports(machine), ahead=True
                 ),
                 files=install_script.files(steps),
             )
-            job = await jobs.start(machine.link, spec)
-            await jobs.wait(machine.link, job, timeout=self._step.timeout_s)
-            said, _ = await machine.link.read_at(job.log, 0, _MARKS_BYTES)
-            lines = said.decode("utf-8", "replace").splitlines()
-            if install_script.Mark(1, "done") in install_script.pieces(lines, machine.run_token, 1):
+            watch = await Watch.start(machine.link, spec)
+            job = watch.job
+            if (await watch.wait(timeout=self._step.timeout_s)).exit_status == 0:
                 machine.done_ahead.add(self._step.name)
         except CommandTimeout:
             if job is not None:
@@ -145,26 +143,27 @@ class _Run:
             await machine.fail(f"{step.title} ended well, but did not work", [*self._output], None)
         await machine.fail(f"{step.title} failed", [*self._output], status)
 
-    async def _start(self, spec: jobs.JobSpec) -> jobs.Job:
+    async def _start(self, spec: jobs.JobSpec) -> Watch:
         """An installation that still runs is not started twice: the same one, of this deployment
         when its process was another, is followed; another one is waited for, as what it has done
         is not done again. Raises DeployError, SshError."""
         machine = self._machine
         try:
-            return await jobs.start(machine.link, spec)
+            return await Watch.start(machine.link, spec)
         except DeployError:
-            earlier = await jobs.find(machine.link, spec.workdir, spec.name)
-            if earlier is None or not (await jobs.status(machine.link, earlier)).running:
+            found = await jobs.look(machine.link, spec.workdir, spec.name)
+            if found is None or not found.status.running:
                 raise
+            earlier, watch = found.job, Watch(machine.link, found.job)
         what = f"an earlier installation still runs on this machine (pid {earlier.pid})"
         script, size = await machine.link.read_at(f"{earlier.dir}/script.sh", 0, _SCRIPT_BYTES)
         if size <= _SCRIPT_BYTES and script == spec.script.encode():
             await machine.deployment.note(f"{what}: following it")
             self._finished = self._done_before()
-            return earlier
+            return watch
         await machine.deployment.note(f"{what}: waiting")
-        await jobs.wait(machine.link, earlier, timeout=self._longest_s)
-        return await jobs.start(machine.link, spec)
+        await watch.wait(timeout=self._longest_s)
+        return await Watch.start(machine.link, spec)
 
     def _done_before(self) -> int:
         """How many of the first steps were done by what a process that is gone has journaled."""
@@ -178,16 +177,16 @@ class _Run:
     def _longest_s(self) -> float:
         return sum(step.timeout_s for step in self._steps) + 60
 
-    async def _until_over(self, job: jobs.Job) -> int | None:
+    async def _until_over(self, watch: Watch) -> int | None:
         """Exit status; None when a step's time was over or the job vanished without a trace."""
-        machine = self._machine
+        machine, job = self._machine, watch.job
         stop = Stop()
         reader = asyncio.create_task(self._read(job, stop))
         sampler = asyncio.create_task(self._watch_rate(job))
         try:
             async with asyncio.timeout(self._steps[0].timeout_s) as self._limit:
-                status = await jobs.wait(machine.link, job, timeout=self._longest_s)
-            if trouble := await _read_out(reader, stop):
+                status = await watch.wait(timeout=self._longest_s)
+            if trouble := await _read_out(reader, stop, status.log_size):
                 self._output.append(trouble)
             return status.exit_status
         except (CommandTimeout, TimeoutError):
@@ -304,9 +303,10 @@ async def _stop(machine: Machine, job: jobs.Job) -> None:
             await jobs.stop(machine.link, job, grace_s=3)
 
 
-async def _read_out(reader: asyncio.Task[None], stop: Stop) -> str:
-    """Let the reader finish what is there, within bounds; what kept it from that, or ""."""
-    stop.set()
+async def _read_out(reader: asyncio.Task[None], stop: Stop, size: int | None) -> str:
+    """Let the reader finish what is there, within bounds; what kept it from that, or "". size: of
+    the log at the job's end, if known."""
+    stop.set(size)
     await asyncio.wait({reader}, timeout=10)
     if reader.done() and isinstance(error := reader.exception(), SshError):
         return f"the output could not be read to its end: {error.message}"

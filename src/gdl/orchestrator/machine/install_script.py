@@ -18,8 +18,12 @@ UNSOUND = 97
 _HEAD = """\
 # Written by gdl-tui: one step after the other, each checked before and after.
 GDL_RUN={token}; export GDL_RUN
+did=
 tell() {{ printf '[gdl] step %s #{token}\\n' "$1"; }}
 """
+SKIPPED = 98
+"""Exit status of what is done ahead where it was there already."""
+
 _TIDY = "trap 'rm -f ./places' EXIT\n"
 _CHECK = """\
 check() (
@@ -39,6 +43,7 @@ else
     code=$?
     if [ "$code" -ne 0 ]; then tell '{number} failed'; exit "$code"; fi
     {after}
+    did=1
     tell '{number} done'
 fi
 """
@@ -52,12 +57,12 @@ class Mark:
     what: str
 
 
-def script(steps: Sequence[Step], token: str, *, exports: str = "", tidy: bool = True) -> str:
+def script(steps: Sequence[Step], token: str, *, exports: str = "", ahead: bool = False) -> str:
     """POSIX shell that runs the steps in order; it ends at the first that fails, with its exit
     status, or UNSOUND. token: letters and digits that no output can guess; scripts with the same
-    one may hand things on to each other. exports: POSIX shell that comes
-    first. tidy: what was handed on is removed at the end."""
-    made = [_HEAD.format(token=token), exports, _TIDY if tidy else ""]
+    one may hand things on to each other. exports: POSIX shell that comes first. ahead: more steps
+    follow in another job, so that what was handed on stays; SKIPPED where nothing was to do."""
+    made = [_HEAD.format(token=token), exports, "" if ahead else _TIDY]
     for number, step in enumerate(steps, 1):
         after = ":"
         if step.check is not None:
@@ -71,7 +76,8 @@ def script(steps: Sequence[Step], token: str, *, exports: str = "", tidy: bool =
                 after=after,
             )
         )
-    return "".join(made) + "exit 0\n"
+    end = f'[ -n "$did" ] || exit {SKIPPED}\n' if ahead else ""
+    return "".join(made) + end + "exit 0\n"
 
 
 def files(steps: Sequence[Step]) -> tuple[tuple[str, str], ...]:

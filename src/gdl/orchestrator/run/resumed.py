@@ -119,8 +119,8 @@ async def _serve_again(
 async def _end_what_was_begun_ahead(deployment: Deployment, attempt: Attempt) -> None:
     """The step that is done while the machine is looked at; the installation does it again."""
     link, work_dir = attempt.machine.link, deployment.rental.work_dir if deployment.rental else ""
-    if work_dir and (job := await jobs.find(link, work_dir, AHEAD_JOB)) is not None:
-        await jobs.stop(link, job)
+    if work_dir:
+        await jobs.end(link, work_dir, AHEAD_JOB)
 
 
 async def reach_for_release(deployment: Deployment, attempt: Attempt) -> None:
@@ -137,7 +137,8 @@ async def reach_for_release(deployment: Deployment, attempt: Attempt) -> None:
         link = attempt.machine.link
         for job in await jobs.running_jobs(link, rental.work_dir):
             await jobs.stop(link, job)
-        attempt.server.job = await jobs.find(link, rental.work_dir, ENGINE_JOB)
+        found = await jobs.look(link, rental.work_dir, ENGINE_JOB)
+        attempt.server.job = found.job if found is not None else None
     except SshError as error:
         raise ReleaseUnconfirmed(
             f"what runs on {rental.host} could not be ended: {error.message}",

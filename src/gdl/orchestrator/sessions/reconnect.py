@@ -180,10 +180,11 @@ class Reconnector:
             if await guards.of_rental(self._journal, rental.intent_id) is not None:
                 seen = asyncio.create_task(guard.keep_seen(link, rental.work_dir))
             try:
-                link.expect_forward()
-                job = await jobs.find(link, rental.work_dir, ENGINE_JOB)
-                await endpoint.open()
-                yield Reconnection(link, rental, engine, endpoint, key, job.pid if job else None)
+                found, _ = await asyncio.gather(
+                    jobs.look(link, rental.work_dir, ENGINE_JOB), endpoint.open()
+                )
+                pid = found.job.pid if found is not None else None
+                yield Reconnection(link, rental, engine, endpoint, key, pid)
             finally:
                 if seen is not None:
                     seen.cancel()
