@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from gdl.diagnosis.records import Record
+from gdl.diagnosis.rules import EngineLog
 
 _LINES = (
     (
@@ -73,39 +74,6 @@ _BY_PATH = (
     ("vllm", "vllm/"),
     ("sglang", "sglang/"),
 )
-_ENGINES = (
-    (
-        "vllm",
-        re.compile(
-            r"\bvllm\b|\(?(?:EngineCore|APIServer|VllmWorker|Worker_(?:TP|PP|DP))|"
-            r"multiproc_executor\.py|\[core\.py:|gpu_model_runner|VLLM_[A-Z]+",
-            re.IGNORECASE,
-        ),
-    ),
-    (
-        "sglang",
-        re.compile(r"\bsglang\b|\bsgl_kernel\b|ServerArgs\(|\bscheduler_\w+\.py|SGLANG_[A-Z]+"),
-    ),
-    (
-        "llamacpp",
-        re.compile(
-            r"llama_(?:model|context|init|kv)\w*|\bggml_\w+|llama-server|\bsrv +\w+:|"
-            r"\bslot +\w+:|llama\.cpp|common_init_from_params|build_info: "
-        ),
-    ),
-)
-_VERSIONS = (
-    (
-        "vllm",
-        re.compile(
-            r"LLM engine \(v?(?P<v>\d[\w.+]*)\)|vLLM (?:API )?server version v?(?P<w>\d[\w.+]*)|"
-            r"\bvllm(?:==|-| version: ?|@v?)(?P<x>\d+\.\d+\.\d+[\w.+]*)|"
-            r"verified vllm (?P<y>\d[\w.+]*)"
-        ),
-    ),
-    ("sglang", re.compile(r"\bsglang(?:==|-| version: ?| v)(?P<v>\d+\.\d+[\w.+]*)")),
-    ("llamacpp", re.compile(r"build(?:_info)?: +b?(?P<v>\d+)[ -]")),
-)
 _DIGITS = dict.fromkeys(range(ord("0"), ord("9") + 1))
 
 
@@ -132,9 +100,10 @@ def shape_of(text: str) -> str:
 
 
 class Recognizer:
-    """Counts what engines and their versions a log shows, line by line."""
+    """Counts what engines and releases a log shows, line by line."""
 
-    def __init__(self) -> None:
+    def __init__(self, logs: Sequence[EngineLog]) -> None:
+        self._logs = logs
         self._counts: Counter[str] = Counter()
         self._shapes: dict[str, list[str]] = {}
         self.versions: dict[str, str] = {}
@@ -142,21 +111,24 @@ class Recognizer:
     def take(self, line: str) -> None:
         shape = shape_of(line)
         names = self._shapes.get(shape)
-        if names is not None:
-            self._counts.update(names)
-            return
-        names = [name for name, pattern in _ENGINES if pattern.search(line)]
-        self._shapes[shape] = names
+        if names is None:
+            names = self._shapes[shape] = [log.name for log in self._logs if log.shows.search(line)]
+            for log in self._logs:
+                if log.name not in self.versions:
+                    self._version(log, line)
         self._counts.update(names)
-        for name, pattern in _VERSIONS:
-            if name not in self.versions and (found := pattern.search(line)):
-                self.versions[name] = next(v for v in found.groups() if v).rstrip(".")
+
+    def _version(self, log: EngineLog, line: str) -> None:
+        for pattern in log.versions:
+            if found := pattern.search(line):
+                self.versions[log.name] = found["version"].rstrip(".")
+                return
 
     def program(self, records: Iterable[Record]) -> str:
         """Whose log it is: the engine it shows most of, else the tool; "" when nothing tells."""
         if self._counts:
             return self._counts.most_common(1)[0][0]
-        tools = Counter(name for record in records for name in record.programs)
+        tools = Counter(name for record in records for name in sorted(record.programs))
         return tools.most_common(1)[0][0] if tools else ""
 
     @property

@@ -9,6 +9,7 @@ from itertools import count
 from gdl.diagnosis.prefixes import unwrapped
 from gdl.diagnosis.programs import Recognizer, programs_of, shape_of, words_of
 from gdl.diagnosis.records import Level, Line, Log, Record
+from gdl.diagnosis.rules import EngineLog
 from gdl.diagnosis.tracebacks import StreamParser
 
 _HEADS = re.compile(
@@ -20,15 +21,21 @@ _MORE = re.compile(
     r"\s*[│├╰▶╭]|\s+\S|hint: |\s*(?:[Cc]ause|Caused by)s?\b|nvidia-container-cli|\[std(?:err|out)\]"
 )
 _MORE_LINES = 40
+_NEXT = 3
 _GAP = 200
 """Lines of other streams that may stand between two of one complaint."""
 _WARNS = re.compile(r"^(?:\S+:\d+: )?\w*Warning: |^[Ww]arning: |^WARN(?:ING)?\b|^npm WARN")
 
 
-def read(numbered: Iterable[tuple[int, str]], total: int = 0) -> Log:
-    """Records of lines given as (number, line); the numbers may have gaps. Never raises."""
+def read(
+    numbered: Iterable[tuple[int, str]], total: int = 0, logs: Sequence[EngineLog] = ()
+) -> Log:
+    """Records of lines given as (number, line); the numbers may have gaps. Never raises.
+
+    total: lines of the whole log. logs: of the engines that it may be of.
+    """
     parsers: dict[str, StreamParser] = {}
-    recognizer = Recognizer()
+    recognizer = Recognizer(logs)
     incidents = count(1)
     lines: list[Line] = []
     records: list[Record] = []
@@ -56,6 +63,7 @@ def read(numbered: Iterable[tuple[int, str]], total: int = 0) -> Log:
         if not record.raised and _WARNS.match(record.text):
             record.level = Level.WARNING
     records.sort(key=lambda record: (record.line.number, record.part))
+    _inherit(records)
     program = recognizer.program(records)
     return Log(
         lines,
@@ -65,6 +73,17 @@ def read(numbered: Iterable[tuple[int, str]], total: int = 0) -> Log:
         recognizer.versions.get(program, ""),
         engines=recognizer.engines,
     )
+
+
+def _inherit(records: Iterable[Record]) -> None:
+    """A plain line that does not tell whose it is, is of the tool that spoke right before it."""
+    before: dict[str, Record] = {}
+    for record in records:
+        last = before.get(record.stream)
+        plain = not record.programs and not record.error and record.line.level is None
+        if plain and last is not None and record.line.number - last.last.number <= _NEXT:
+            record.programs = last.programs
+        before[record.stream] = record
 
 
 def _blocks(lines: Sequence[Line], incidents: Iterator[int]) -> Iterator[Record]:

@@ -104,7 +104,8 @@ class Scanner:
         for piece in self._decoder.end():
             self._attention.feed(piece)
         self._attention.end()
-        return _staged(self.rules, read(self._attention.lines(), self._attention.count))
+        attention = self._attention
+        return _staged(self.rules, read(attention.lines(), attention.count, self.rules.logs))
 
 
 def diagnose(
@@ -196,11 +197,16 @@ def _from_match(best: Match, log: Log) -> Diagnosis:
 
 
 def _lines_of(record: Record, log: Log) -> list[str]:
-    """The record's own lines, and as many of its stream around it as are shown."""
+    """The record's own lines; of an exception with the frame above, of a line with what stands
+    around it in its stream."""
     own = [each for each in log.lines if each.stream == record.stream]
     numbers = [each.number for each in own]
     first = bisect_left(numbers, record.line.number)
-    return [each.raw for each in own[max(0, first - 1) : first + _EVIDENCE_LINES]]
+    last = bisect_left(numbers, record.last.number)
+    begin = max(0, first - (2 if record.frames else 1))
+    end = last + 1 if record.raised else begin + _EVIDENCE_LINES
+    shown = [each.raw for each in own[begin:end] if each.text.strip(" ^~\t")]
+    return shown[:_EVIDENCE_LINES]
 
 
 def _unexplained(found: Matches, log: Log, record: Record | None, status: int | None) -> Diagnosis:
@@ -208,7 +214,7 @@ def _unexplained(found: Matches, log: Log, record: Record | None, status: int | 
     generic = next((m.rule for m in found.found if m.rule.tier == GENERIC), None)
     said = _cut(headline(record), VALUE_CHARS)
     last = [each for each in log.lines if each.text.strip()][-_LAST_LINES:]
-    evidence = _lines_of(record, log)[1:] if record is not None else []
+    evidence = _lines_of(record, log) if record is not None else []
     evidence += [each.raw for each in last if each.raw not in evidence]
     if generic is not None:
         cause = generic.cause

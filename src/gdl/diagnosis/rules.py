@@ -106,12 +106,23 @@ class StageMark:
     fraction: float
 
 
+@dataclass(frozen=True, slots=True)
+class EngineLog:
+    """How an engine's log is known. shows: searched in a line. versions: these name the release in
+    a group `version`."""
+
+    name: str
+    shows: re.Pattern[str]
+    versions: tuple[re.Pattern[str], ...] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class RuleSet:
     """Rules that are asked together; their order means nothing."""
 
     rules: tuple[Rule, ...]
     stages: tuple[StageMark, ...] = ()
+    logs: tuple[EngineLog, ...] = ()
 
     def get(self, rule_id: str) -> Rule | None:
         return next((rule for rule in self.rules if rule.id == rule_id), None)
@@ -125,6 +136,24 @@ class RuleSet:
             if rule.pattern is not None
             for text, words in required(rule.pattern.pattern)
         )
+
+    @cached_property
+    def marks(self) -> tuple[str, ...]:
+        """Texts of lines that say how far a start is, or which release it is of."""
+        versions = (
+            text
+            for log in self.logs
+            for pattern in log.versions
+            for text, _ in required(pattern.pattern)
+        )
+        return (*(stage.text for stage in self.stages), *versions)
+
+
+def _log(name: str, row: Mapping[str, Any]) -> EngineLog:
+    versions = tuple(re.compile(pattern) for pattern in row.get("versions", ()))
+    if any("version" not in pattern.groupindex for pattern in versions):
+        raise ValueError(f"a pattern of {name}'s versions has no group 'version'")
+    return EngineLog(name, re.compile(row["shows"]), versions)
 
 
 @lru_cache(maxsize=16)
@@ -140,8 +169,9 @@ def rule_set(*engines: tuple[str, str]) -> RuleSet:
         made = RuleSet(
             tuple(_rule(row, name) for name, file in parsed for row in file.get("rule", ())),
             tuple(StageMark(**row) for _, file in parsed for row in file.get("stage", ())),
+            tuple(_log(name, file["log"]) for name, file in parsed if "log" in file),
         )
-        _ = made.texts
+        _ = made.texts, made.marks
     except (KeyError, TypeError, AttributeError, re.error, tomllib.TOMLDecodeError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from None
     return made

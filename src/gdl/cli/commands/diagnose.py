@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from gdl.cli import exit_codes
+from gdl.cli.diagnosis_lines import lines
 from gdl.cli.options import JsonOption
 from gdl.cli.output import Output, say
 from gdl.cli.runtime import Cli, guarded
@@ -31,13 +33,23 @@ def diagnose(
         str,
         typer.Argument(
             metavar="FILE",
-            help="A log of a server, pip, uv or ssh; - reads stdin.",
+            help="A log of a server, pip, uv, docker or ssh, or several in one; - reads stdin.",
             show_default=False,
         ),
     ],
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Say why: which rule and lines, what else was considered, what the remedy does.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> NoReturn:
     """Say what went wrong in a log, and what helps.
+
+    Whose log it is, is seen by itself; it may be packed (gzip), UTF-16, of Docker, Kubernetes or
+    journald. --json tells everything, with or without --explain.
 
     Exit code 0: the cause is known. 1: it is not; the log's own last error is shown.
     """
@@ -48,7 +60,7 @@ def diagnose(
         if as_json:
             output.json(_plain(found))
         else:
-            output.lines(_lines(found))
+            output.lines(lines(found, shutil.get_terminal_size().columns, explain=explain))
         return exit_codes.OK if found.known else UNKNOWN
 
     raise typer.Exit(guarded(cli, work, output))
@@ -58,7 +70,6 @@ def _read(file: str) -> Diagnosis:
     """Raises UsageError when it cannot be read."""
     from gdl.diagnosis.rule_engine import Scanner, explain
     from gdl.domain.errors import UsageError
-    from gdl.presentation.lines import plain
 
     scanner = Scanner(_rules())
     try:
@@ -79,9 +90,9 @@ def _rules() -> RuleSet:
     """Those of every engine there is: nobody says whose log it is."""
     from gdl.diagnosis.rule_engine import rule_set
     from gdl.domain.errors import UsageError
-    from gdl.engines import registry
+    from gdl.engines import foreign_logs, registry
 
-    texts = []
+    texts = list(foreign_logs.rules())
     for name in registry.names():
         try:
             text = (name, registry.get(name).rules())
@@ -107,13 +118,3 @@ def _plain(found: Diagnosis) -> dict[str, object]:
     from gdl.domain.serialization import to_plain
 
     return {"type": "diagnosis", "known": found.known, **to_plain(found)}
-
-
-def _lines(found: Diagnosis) -> list[str]:
-    from gdl.presentation.lines import plain
-
-    lines = [f"cause: {plain(found.cause, 400)}", f"remedy: {plain(found.remedy, 400)}"]
-    if found.action.same_machine:
-        lines.append(f"on the same machine: {plain(found.action.words, 200)}")
-    lines.append(f"rule: {found.rule} ({found.confidence} confidence)")
-    return [*lines, *(f"  > {plain(line, 300)}" for line in found.evidence)]
