@@ -18,6 +18,7 @@ from link import why_not
 HERE = Path(__file__).resolve().parent
 PARTS: dict[str, list[str]] = {
     "tunnel": ["tunnel.py"],
+    "logs": ["distance_logs.py"],
 }
 
 

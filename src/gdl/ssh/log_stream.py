@@ -82,6 +82,8 @@ class LogStream:
         self._word = f"gdl-{secrets.token_hex(8)}"
         self._frames = Frames(self._word)
         self._expected = b""
+        self._doubtful: list[Opened | Truncated | bytes] | None = []
+        """What came before it was known to be of the right file."""
         self._end: int | None = None
         self._last = False
         self._asked = False
@@ -170,31 +172,38 @@ class LogStream:
             except ValueError as error:
                 self._told(str(error))
                 return
-            for piece in pieces:
-                if not self._ended.is_set():
-                    self._took(piece)
+            if self._doubtful is None:
+                self._take(pieces)
+            else:
+                self._doubtful += pieces
         self._look()
 
     def _told(self, line: str) -> None:
         match line.split(" "):
             case ["end", size, ("last" | "more") as word] if size.isdecimal():
                 self._end, self._last = int(size), word == "last"
+            case ["right"]:
+                pieces, self._doubtful = self._doubtful or [], None
+                self._take(pieces)
             case ["gone"]:
                 self._put(Turn("the log was removed on the machine", restarts=False))
             case _:
                 self._errors = [*self._errors[-20:], line]
 
-    def _took(self, piece: Opened | Truncated | bytes) -> None:
-        if isinstance(piece, Opened):
-            self._opened(piece)
-        elif isinstance(piece, Truncated):
-            self._restart(_TRUNCATED)
-            if self._end is not None:
-                # That was the end of what is gone.
-                self._end = None
-                self._ask()
-        else:
-            self._bytes(piece)
+    def _take(self, pieces: list[Opened | Truncated | bytes]) -> None:
+        for piece in pieces:
+            if self._ended.is_set():
+                return
+            if isinstance(piece, Opened):
+                self._opened(piece)
+            elif isinstance(piece, bytes):
+                self._bytes(piece)
+            else:
+                self._restart(_TRUNCATED)
+                if self._end is not None:
+                    # That was the end of what is gone.
+                    self._end = None
+                    self._ask()
 
     def _opened(self, file: Opened) -> None:
         place = self._place
@@ -234,6 +243,8 @@ class LogStream:
         """Whether the end is reached."""
         end, held = self._end, self._frames.held
         if self._ended.is_set() or self._expected:
+            return
+        if self._doubtful:
             return
         if end is None or self._place.offset + held < end:
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,10 +47,10 @@ async def follow(
     sink: Callable[[bytes], None] | None = None,
     max_lines: int = 2000,
     by_polling: bool = False,
-) -> AsyncIterator[Chunk]:
+) -> AsyncGenerator[Chunk, None]:
     """The lines of a remote file from `offset` on, as they are written.
 
-    A line comes at once, and the next batch `batch_s` seconds later at the earliest. One that is
+    A line comes at once, and the next few `batch_s` seconds later at the earliest. A file that is
     missing is waited for. A file that was truncated is read from its start again. Of one that was
     renamed or deleted and has a successor, what is written there within the next second or so is
     read before that; after a cut, too, where the renamed one keeps the beginning of its name. Cuts
@@ -80,7 +80,8 @@ async def follow(
                     yield chunk
             elif chunk := reader.take(piece, now) or reader.unfinished(now):
                 yield chunk
-                await _pause(stop, now + batch_s - loop.time())
+                if not log.waiting:
+                    await _pause(stop, now + batch_s - loop.time())
     if chunk := reader.finish():
         yield chunk
 

@@ -15,8 +15,9 @@ from __future__ import annotations
 # read before was read out; "lost", that file is not to be found. A truncation is told among the
 # bytes, where it happened, by a line that begins with the control character RS and the word.
 #
-# Errors: "end SIZE last|more": the file is read out at that size, and the program waits for the end
-# of its input. more: another file has its name by now. "gone": nothing has its name.
+# Errors: "right": the bytes are those of that file, which is known a moment after the first came.
+# "end SIZE last|more": the file is read out at that size, and the program waits for the end of its
+# input; more: another file has its name by now. "gone": nothing has its name.
 #
 # Input: a line asks for "end". Its end, which a lost connection brings about, ends the program.
 FOLLOW = r"""
@@ -91,6 +92,12 @@ say_end() {
     if [ "$said" != "$size $word" ]; then printf 'end %s %s\n' "$size" "$word" >&2; fi
     said="$size $word"
 }
+reads() {
+    for each in /proc/"$tail"/fd/*; do
+        if [ "$each" -ef "$fd" ]; then return 0; fi
+    done
+    return 1
+}
 absent=
 while :; do
     until choose; do
@@ -114,11 +121,23 @@ case $how$(tail --version 2>/dev/null) in
     *"GNU coreutils"*) if [ -d /proc/self/fd ] && command -v bash >/dev/null 2>&1; then gnu=1; fi;;
 esac
 if [ -n "$gnu" ]; then
-    # All that tail itself says comes under the name that it is given.
+    # All that tail itself says comes under the name that it is given. It has to open the file by a
+    # name that is no link: else it looks now and then, and does not listen.
+    real=$(readlink -f "$file" 2>/dev/null) || real=$file
     bash --norc --noprofile -c 'exec -a "$0" tail "$@"' \
-        "$mark" -s 0.1 -c "+$((start + 1))" -f "$fd" 2>&1 < /dev/null &
+        "$mark" -s 0.1 -c "+$((start + 1))" -f -- "$real" 2>&1 < /dev/null 3<&- &
     tail=$!
+    # That name may have gone to another file meanwhile.
+    tries=0
+    until reads; do
+        tries=$((tries + 1))
+        kill -0 "$tail" 2>/dev/null || exit 3
+        if [ "$tries" -gt 3000 ]; then nap short; fi
+        if [ "$tries" -gt 3020 ]; then exit 4; fi
+    done
+    printf 'right\n' >&2
 else
+    printf 'right\n' >&2
     tail -c "+$((start + 1))" <&3
 fi
 quiet=0 turns=0 gone= turn=0
