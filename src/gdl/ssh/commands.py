@@ -87,12 +87,14 @@ class Executor:
         timeout: float | None,
         input: bytes | None = None,
         on_start: OnStart | None = None,
+        long: bool = False,
     ) -> int:
         """Run `command` in /bin/sh, hand its output to `on_data`, and return its exit status
         (-N when signal N ended it).
 
         on_start: its input stays open, for whoever is given the channel; the command is one that
-        ends by itself once its input does.
+        ends by itself once its input does. long: it takes long anyway, so that the shells that wait
+        are left to others.
 
         Raises CommandTimeout after `timeout` seconds (its channel is closed then), Disconnected,
         and SshError when the machine does not run the command.
@@ -100,7 +102,8 @@ class Executor:
         try:
             async with asyncio.timeout(timeout):
                 async with self._slots:
-                    return await self._execute(command, on_data, input, on_start)
+                    shell = None if long else self._take()
+                    return await self._execute(shell, command, on_data, input or b"", on_start)
         except TimeoutError:
             raise CommandTimeout(
                 f"a command on {self._label} took longer than {timeout or 0:g} s: "
@@ -109,18 +112,22 @@ class Executor:
             ) from None
 
     async def _execute(
-        self, command: str, on_data: OnData, input: bytes | None, on_start: OnStart | None
+        self,
+        shell: _Shell | None,
+        command: str,
+        on_data: OnData,
+        input: bytes,
+        on_start: OnStart | None,
     ) -> int:
-        shell = self._take()
         self._prepare()
         if shell is not None:
             handed = f"{command}\n{shell.word}\n".encode("utf-8", "surrogateescape")
-            status = await self._run_in(shell, on_data, handed + (input or b""), on_start)
+            status = await self._run_in(shell, on_data, handed + input, on_start)
             if status is not None:
                 return status
             # It had ended before it could read its command.
         shell = await self._begin(command)
-        status = await self._run_in(shell, on_data, input or b"", on_start, fresh=True)
+        status = await self._run_in(shell, on_data, input, on_start, fresh=True)
         assert status is not None
         return status
 

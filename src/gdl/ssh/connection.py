@@ -121,7 +121,7 @@ class Connection:
                 timer = loop.call_later(_BATCH_S, hand_on)
 
         try:
-            return await self._executor.execute(command, collect, timeout=timeout)
+            return await self._executor.execute(command, collect, timeout=timeout, long=True)
         finally:
             hand_on()
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Coroutine
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from gdl.backends.base import Backend
@@ -39,6 +37,7 @@ from gdl.orchestrator.machine.earlier_work import EarlierServer
 from gdl.orchestrator.machine.engine_process import EngineProcess
 from gdl.orchestrator.machine.remediation import Remediation
 from gdl.orchestrator.run.attempt_offer import words
+from gdl.orchestrator.run.endpoint_opening import EndpointOpening
 from gdl.orchestrator.run.guarding import Guarding
 from gdl.orchestrator.run.verification import verify
 from gdl.settings import Settings
@@ -68,8 +67,8 @@ class Attempt:
         self._settings = settings = as_planned(settings, deployment.spec)
         self._journal = journal
         self.offer: Offer | None = None
-        self.endpoint: served_endpoint.Endpoint | None = None
         self.machine = Machine(deployment, settings, rents=backend.traits.bills)
+        self._opening = EndpointOpening(self.machine, settings)
         self.server = EngineProcess(self.machine)
         self.guarding = Guarding(self.machine, renter.releaser.guards, settings)
         self.remediation = Remediation(
@@ -81,7 +80,6 @@ class Attempt:
         )
         self._plan: Plan | None = None
         self._api_key: Secret | None = None
-        self._opened: ev.TunnelOpened | None = None
         self._revived = False
 
     async def run(self, offer: Offer) -> None:
@@ -156,6 +154,7 @@ class Attempt:
 
     async def _serve(self, ahead: install.Ahead | None) -> None:
         plan, api_key = self.make_plan(await self.machine.make_api_key())
+        self._opening.begin(api_key)
         await self._deployment.enter(Phase.INSTALLING, plan.summary)
         if ahead is not None:
             await ahead.done()
@@ -208,34 +207,31 @@ class Attempt:
         """Start the server, unless that was done, and wait until it is ready. Raises DeployError
         when it ends instead."""
         dep = self._deployment
-        if self.endpoint is None:
-            await self.open_endpoint(api_key)
+        self._opening.begin(api_key)
         if started is not None:
             self.server.take_up(started)
         else:
             await dep.enter(Phase.STARTING, self._engine.info.starting)
             await self.server.start(plan)
+        opened = await self.open_endpoint(api_key)
         if not await self._ready():
             await self.server.fail("the server ended before it was ready")
-        if self._opened is not None and dep.state.tunnel != self._opened:
-            await dep.emit(self._opened)
+        if dep.state.tunnel != opened:
+            await dep.emit(opened)
         await dep.enter(Phase.VERIFYING)
+
+    @property
+    def endpoint(self) -> served_endpoint.Endpoint | None:
+        """None until it is open."""
+        return self._opening.endpoint
+
+    def begin_endpoint(self, api_key: Secret) -> None:
+        """Have it opened beside other work."""
+        self._opening.begin(api_key)
 
     async def open_endpoint(self, api_key: Secret) -> ev.TunnelOpened:
         """The tunnel; the event says where it is, and is emitted once it leads somewhere."""
-        rental = self.machine.rental
-        self.endpoint = served_endpoint.Endpoint(
-            self.machine.link,
-            rental.engine_port,
-            api_key,
-            self._settings,
-            self._engine.readiness,
-        )
-        opened = await self.endpoint.open()
-        self._opened = replace(
-            opened, attempt=self._deployment.attempt, api_key_file=rental.api_key_file
-        )
-        return self._opened
+        return await self._opening.done(api_key)
 
     async def _ready(self) -> bool:
         """Whether it serves; False when there is nothing left to wait for. Raises
@@ -343,8 +339,5 @@ class Attempt:
 
     async def close(self) -> None:
         """Close the tunnel and the connection; the machine stays as it is."""
-        if self.endpoint is not None:
-            with contextlib.suppress(GdlError):
-                await self.endpoint.aclose()
-            self.endpoint = None
+        await self._opening.aclose()
         await self.machine.close()

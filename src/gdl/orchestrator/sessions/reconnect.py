@@ -129,9 +129,10 @@ class Reconnector:
             )
         await deployment.enter(Phase.CONNECTING, str(session.ssh))
         await attempt.while_it_lives(attempt.connect(session))
-        attempt.machine.link.expect_forward()
+        key = await self._api_key(rental)
+        attempt.begin_endpoint(key)
         await attempt.server.adopt()
-        tunnel = await attempt.open_endpoint(await self._api_key(rental))
+        tunnel = await attempt.open_endpoint(key)
         await deployment.emit(tunnel)
         for event in (await self.told_of_server(rental)).events:
             await deployment.emit(event)
