@@ -1,26 +1,35 @@
 """What a deployment costs beside vLLM's own start, on a machine where everything is installed.
 
-    .venv/bin/python bench/second_deploy.py [--rounds 3] [--json FILE]
+    .venv/bin/python bench/second_deploy.py [--rtt 0 150] [--rounds 3] [--json FILE]
 
-A real OpenSSH server on loopback is the machine. The first deployment installs vLLM's CPU build
-and prepares the packaged SmolLM2; the rounds after it deploy again, and their events tell where the
-time went: reaching and inspecting the machine, checking what is installed, vLLM's start, and what
-is verified once it answers. The overhead is preflight, checks, verification, and supervision: from
-the log's word that the server is up until that is acted on. Needs openssh-server, and about 2
-minutes and 1 more a round.
+A real OpenSSH server is the machine. The first deployment, on loopback, installs vLLM's CPU build
+and prepares the packaged SmolLM2; the rounds after it deploy again, in turns over each delay (over
+link.py, where it is not 0), and their events tell where the time went: reaching and inspecting the
+machine, checking what is installed, vLLM's start, what is verified once it answers, and the end.
+
+The overhead is connecting, preflight, checks, verification, and noticing: from the moment when
+vLLM has written that it is up, as seen on the machine itself, until that is acted on here. Left
+out: the start of our process, until it has an offer to take, and vLLM's own start; the end is told
+by itself. Needs openssh-server, for a delay also root and a C compiler, and about 2 minutes and 1
+more a round and delay.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
+import os
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+from link import delayed_link, why_not
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
@@ -28,36 +37,59 @@ sys.path.insert(0, str(ROOT / "tests"))
 from real_sshd import Sshd, real_sshd  # noqa: E402 - a part of the tests
 from real_support import environment, started  # noqa: E402
 
-STEPS_GOAL_S, OVERHEAD_GOAL_S = 5.0, 3.0
+OVERHEAD_GOAL_S = 3.0
 OVERHEAD = {
+    "CONNECTING": "connecting",
     "PREFLIGHT": "preflight",
     "INSTALLING": "checks of the steps",
     "VERIFYING": "verification",
-    "noticing": "supervision, until a server that is up is noticed",
+    "noticing": "a server that is up is noticed",
 }
 READY = "Application startup complete"
 LIMIT_S = 600
 
 
-def deploy(sshd: Sshd, folder: Path, place: dict[str, str]) -> dict[str, Any]:
+class Watcher:
+    """Sees when vLLM has written that it is up, where it writes. at: by the monotonic clock."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self.at = math.inf
+
+    def _look(self) -> None:
+        while not self._over.wait(0.01):
+            try:
+                if READY.encode() in self._log.read_bytes():
+                    self.at = time.monotonic()
+                    return
+            except OSError:
+                continue
+
+    def __enter__(self) -> Watcher:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+def deploy(sshd: Sshd, place: dict[str, str]) -> dict[str, Any]:
     """Seconds by phase, of the steps that were skipped, and from the process's start to serving."""
     words = ("deploy", "smollm2-135m", "--backend", "ssh", "--host", sshd.address,
              "--identity", str(sshd.identity), "--no-bench", "--destroy")  # fmt: skip
     marks: list[tuple[float, str]] = []
-    up = 0.0
     steps: dict[str, str] = {}
     begun = time.monotonic()
-    with started(place, *words) as run:
+    log = Path(place["GDL_ENGINE__LOG"])
+    log.unlink(missing_ok=True)
+    with Watcher(log) as up, started(place, *words) as run:
         while True:
             event = run.until(
-                lambda e: (
-                    e["type"] in ("phase_changed", "step_finished", "deployment_finished")
-                    or (e["type"] == "log_lines" and any(READY in line for line in e["lines"]))
-                )
+                lambda e: e["type"] in ("phase_changed", "step_finished", "deployment_finished")
             )
-            if event["type"] == "log_lines":
-                up = event["read_at"]
-                continue
             if event["type"] == "step_finished":
                 steps[event["name"]] = event["outcome"]
                 continue
@@ -67,46 +99,59 @@ def deploy(sshd: Sshd, folder: Path, place: dict[str, str]) -> dict[str, Any]:
             if event["phase"] == "SERVING":
                 break
         code, end = run.finish()
+        over = time.monotonic()
         if code != 0:
             raise SystemExit(f"exit code {code}: {end}")
     phases = {"start": marks[0][0] - begun}
     for (at, phase), (until, _) in pairwise(marks):
         phases[phase] = phases.get(phase, 0.0) + until - at
     noticed = next(at for at, phase in marks if phase == "VERIFYING")
-    phases["noticing"] = max(noticed - up, 0.0) if up else 0.0
+    phases["noticing"] = max(noticed - up.at, 0.0)
+    phases["the end"] = over - marks[-1][0]
     return {"phases": phases, "steps": steps, "serving": marks[-1][0] - begun}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rtt", type=float, nargs="*", default=[0.0, 150.0], help="ms")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
+    if any(chosen.rtt) and (why := why_not()):
+        raise SystemExit(f"no delay on this computer: {why}")
+    again: dict[float, list[dict[str, Any]]] = {rtt: [] for rtt in chosen.rtt}
     with tempfile.TemporaryDirectory(prefix="second-deploy-") as name:
         folder = Path(name)
         place = {**environment(folder), "GDL_INSTALL__WORK_DIR": str(folder / "machine")}
         place.pop("PYTHONDONTWRITEBYTECODE", None)
         with real_sshd(folder / "sshd") as sshd:
-            first = deploy(sshd, folder, place)
-            again = [deploy(sshd, folder, place) for _ in range(chosen.rounds)]
-    print(f"first deployment: serving after {first['serving']:.1f} s, steps {first['steps']}")
-    print(f"then {chosen.rounds} more, medians; steps {again[-1]['steps']}")
-    names = list(again[0]["phases"])
-    medians = {n: statistics.median(r["phases"].get(n, 0.0) for r in again) for n in names}
+            first = deploy(sshd, place)
+            print(f"first deployment: serving after {first['serving']:.1f} s, {first['steps']}")
+            for number in range(chosen.rounds):
+                for rtt, results in again.items():
+                    if not rtt:
+                        results.append(deploy(sshd, place))
+                        continue
+                    with delayed_link(folder / f"link-{rtt:g}-{number}", rtt_ms=rtt) as link:
+                        results.append(deploy(link.sshd, place))
+    load = os.getloadavg()[0]
+    print(f"then {chosen.rounds} more at each delay, medians; load {load:.1f} at the end")
+    for rtt, results in again.items():
+        tell(rtt, results)
+    if chosen.json:
+        told = {f"{rtt:g}": results for rtt, results in again.items()}
+        chosen.json.write_text(json.dumps({"first": first, "again": told}, indent=1))
+
+
+def tell(rtt: float, results: list[dict[str, Any]]) -> None:
+    print(f"round trip {rtt:g} ms; steps {results[-1]['steps']}")
+    names = list(results[0]["phases"])
+    medians = {n: statistics.median(r["phases"].get(n, 0.0) for r in results) for n in names}
     for phase, seconds in medians.items():
         print(f"  {phase:<12} {seconds:6.2f} s")
-    engine = ("STARTING", "LOADING", "noticing")
-    ours = statistics.median(
-        sum(s for phase, s in r["phases"].items() if phase not in engine) for r in again
-    )
-    steps = medians.get("INSTALLING", 0.0)
-    print(f"what is installed, checked: {steps:.2f} s (goal {STEPS_GOAL_S:.0f})")
-    print(f"all but vLLM's own start: {ours:.2f} s")
     parts = ", ".join(f"{words} {medians.get(n, 0.0):.2f}" for n, words in OVERHEAD.items())
-    overhead = statistics.median(sum(r["phases"].get(n, 0.0) for n in OVERHEAD) for r in again)
-    print(f"overhead: {overhead:.2f} s (goal {OVERHEAD_GOAL_S:.0f}): {parts}")
-    if chosen.json:
-        chosen.json.write_text(json.dumps({"first": first, "again": again}, indent=1))
+    overhead = statistics.median(sum(r["phases"].get(n, 0.0) for n in OVERHEAD) for r in results)
+    print(f"  overhead: {overhead:.2f} s (goal {OVERHEAD_GOAL_S:.0f}): {parts}")
 
 
 if __name__ == "__main__":
