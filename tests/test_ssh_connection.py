@@ -230,7 +230,7 @@ async def test_output_is_bounded(conn: Connection) -> None:
 
 async def test_time_out_ends_the_command(conn: Connection, tmp_path: Path) -> None:
     mark = tmp_path / "pid"
-    with pytest.raises(CommandTimeout, match=r"longer than 0\.2 s"):
+    with pytest.raises(CommandTimeout, match=r"longer than 1 s"):
         await conn.run(f"echo $$ > {mark}; exec sleep 60", timeout=1)
     await wait_until(lambda: not Path(f"/proc/{mark.read_text().strip()}").exists())
     assert (await conn.run("echo fine")).stdout == "fine\n"
