@@ -46,6 +46,9 @@ class Timeouts(BaseModel):
     """One SSH connection, including authentication."""
     keepalive: float = Field(default=15.0, gt=0)
     """Between two SSH keep-alives; three missed ones end the connection."""
+    away: float = Field(default=900.0, gt=0)
+    """A machine that was entered and is out of reach is waited for so long; shorter where its
+    backend says that it is gone."""
     command: float = Field(default=60.0, gt=0)
     """A short command on the machine."""
     install: float = Field(default=1800.0, gt=0)

@@ -8,6 +8,7 @@ from types import TracebackType
 
 import asyncssh
 
+from gdl.domain.errors import SshError
 from gdl.domain.host import CommandResult
 from gdl.ssh.commands import Executor, OnData, OnStart
 from gdl.ssh.dial import Dialled, Target, dial
@@ -91,6 +92,12 @@ class Connection:
             err.value().decode("utf-8", "replace"),
         )
 
+    async def run_again(
+        self, command: str, *, timeout: float = 30.0, input: str | None = None
+    ) -> CommandResult:
+        """The same as `run`: there is no other connection to repeat it on. See Link."""
+        return await self.run(command, timeout=timeout, input=input)
+
     async def stream(
         self, command: str, on_chunk: Callable[[bytes], None], *, timeout: float
     ) -> int:
@@ -170,6 +177,14 @@ class Connection:
         on the connection, servers send small packets at once, which forwarded answers need."""
         await self.port_open(remote_port)
         await self._files.warm()
+
+    async def answers(self, within_s: float = 10.0) -> bool:
+        """Whether the machine still answers; a connection on which it does not is closed."""
+        try:
+            await self.run("true", timeout=within_s)
+        except SshError:
+            await self.aclose()
+        return not self.closed
 
     async def wait_closed(self) -> None:
         """Until the connection has ended, for whatever reason."""

@@ -14,7 +14,7 @@ from typing import Literal, Protocol, cast
 
 import asyncssh
 
-from gdl.domain.errors import Disconnected, ForwardRefused, SshError
+from gdl.domain.errors import CommandTimeout, Disconnected, ForwardRefused, SshError
 
 LOOPBACK = "127.0.0.1"
 
@@ -53,7 +53,7 @@ async def probe_port(conn: asyncssh.SSHClientConnection, port: int, timeout: flo
             ) from None
         return False
     except TimeoutError:
-        raise SshError(f"no answer about port {port} within {timeout:g} s", "try again") from None
+        raise CommandTimeout(f"no answer about port {port} in {timeout:g} s", "try again") from None
     except (asyncssh.Error, OSError) as error:
         raise Disconnected(f"the SSH connection was lost: {error}", "it is made again") from None
     chan.abort()

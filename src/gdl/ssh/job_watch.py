@@ -19,6 +19,7 @@ from gdl.ssh.jobs import Job, JobSpec, JobStatus
 from gdl.ssh.output import Bounded
 
 if TYPE_CHECKING:
+    from gdl.ssh.connection import Connection
     from gdl.ssh.reconnecting import Link
 
 _START_S = 60.0
@@ -43,14 +44,7 @@ class Watch:
         """As jobs.start."""
         watch = cls(link)
         try:
-            async with asyncio.timeout(_START_S):
-                await watch._start(spec)
-        except TimeoutError:
-            await watch.aclose()
-            raise CommandTimeout(
-                f"job {one_line(spec.name, 80)} did not start within {_START_S:g} s",
-                "the machine may be busy or stuck",
-            ) from None
+            await watch._start(spec)
         except BaseException:
             await watch.aclose()
             raise
@@ -63,20 +57,26 @@ class Watch:
 
     async def _start(self, spec: JobSpec) -> None:
         command, input = jobs.start_command(spec, stay=True)
-        try:
-            status = await self._ask(command, input)
-        except CommandTimeout:
-            raise
-        except SshError:
-            # Whether it was started or not: none is started twice by asking again.
-            status = await self._ask(command, input)
+
+        async def ask(conn: Connection) -> int:
+            try:
+                async with asyncio.timeout(_START_S):
+                    return await self._ask(conn, command, input)
+            except TimeoutError:
+                await self.aclose()
+                raise CommandTimeout(
+                    f"job {one_line(spec.name, 80)} did not start within {_START_S:g} s",
+                    "the machine may be busy or stuck",
+                ) from None
+
+        # Whether it was started or not: none is started twice by asking again.
+        status = await self._link.repeating(ask)
         said, errors = self._text(self._said), self._text(self._errors)
         self._job = jobs.started(spec, CommandResult(status, said, errors))
 
-    async def _ask(self, command: str, input: str) -> int:
+    async def _ask(self, conn: Connection, command: str, input: str) -> int:
         """Until there is an answer to the start; 0, or the exit status that came without one."""
         self._said, self._errors = Bounded(), Bounded()
-        conn = await self._link.get()
         running = asyncio.create_task(conn.talk(command, self._hear, input=input), name="job-watch")
         self._running = running
         answered = asyncio.create_task(self._answered.wait())

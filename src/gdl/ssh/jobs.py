@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import quote, unquote
 
-from gdl.domain.errors import CommandTimeout, DeployError, SshError, UsageError
+from gdl.domain.errors import DeployError, SshError, UsageError
 from gdl.domain.host import CommandResult
 from gdl.domain.secret import Secret
 from gdl.domain.text import one_line
@@ -28,7 +28,7 @@ _SIGNALS = range(1, 65)
 class Runner(Protocol):
     """What a Link and a Connection have in common."""
 
-    async def run(
+    async def run_again(
         self, command: str, *, timeout: float = 30.0, input: str | None = None
     ) -> CommandResult: ...
 
@@ -86,12 +86,12 @@ class Found:
 async def start(runner: Runner, spec: JobSpec) -> Job:
     """Start a job in one round trip; an older run of it leaves no exit status and no log behind.
 
-    Asked again once when the connection is cut; it is not started twice by that. Raises
+    Asked again when the connection is cut; it is not started twice by that. Raises
     DeployError when its earlier run is still alive or it cannot be started, SshError when the
     connection is lost.
     """
     command, input = start_command(spec)
-    result = await _repeated(runner, command, timeout=_CALL_S, input=input)
+    result = await runner.run_again(command, timeout=_CALL_S, input=input)
     return started(spec, result)
 
 
@@ -225,22 +225,11 @@ def command_of(program: str, arguments: list[str]) -> str:
     return f"set -- {' '.join(shlex.quote(word) for word in arguments)}\n{program}"
 
 
-async def _repeated(
-    runner: Runner, command: str, *, timeout: float, input: str | None = None
-) -> CommandResult:
-    """Run a command, once more when the connection is cut: none of ours minds being asked twice."""
-    try:
-        return await runner.run(command, timeout=timeout, input=input)
-    except CommandTimeout:
-        raise
-    except SshError:
-        return await runner.run(command, timeout=timeout, input=input)
-
-
 async def _ask(
     runner: Runner, program: str, arguments: list[str], *, timeout: float = _CALL_S
 ) -> CommandResult:
-    result = await _repeated(runner, command_of(program, arguments), timeout=timeout)
+    # None of our programs minds being asked twice.
+    result = await runner.run_again(command_of(program, arguments), timeout=timeout)
     if not result.ok:
         detail = one_line(result.stderr or f"exit {result.exit_status}", 300)
         raise SshError(f"the machine cannot tell about its jobs: {detail}", "try again")

@@ -58,6 +58,7 @@ class Link:
         self._forwards: set[Forward] = set()
         self._openssh = OpenSshForwards()
         self._closed = False
+        self._deadline = float("inf")
 
     async def connect(self) -> Connection:
         """The first connection; one try, its errors go to the caller."""
@@ -94,6 +95,13 @@ class Link:
     ) -> CommandResult:
         """As Connection.run, on a live connection. Never repeated: raises SshError when cut."""
         return await (await self.get()).run(command, timeout=timeout, input=input)
+
+    async def run_again(
+        self, command: str, *, timeout: float = 30.0, input: str | None = None
+    ) -> CommandResult:
+        """As Connection.run, for what may be run twice; done again on a fresh connection when cut.
+        CommandTimeout: from a machine that answers otherwise."""
+        return await self.repeating(lambda conn: conn.run(command, timeout=timeout, input=input))
 
     async def stream(
         self, command: str, on_chunk: Callable[[bytes], None], *, timeout: float
@@ -133,6 +141,11 @@ class Link:
         """What the computer's own ssh does for this link."""
         return self._openssh
 
+    def hurry(self, give_up_s: float) -> None:
+        """From now on a machine that is away is waited for no longer than that."""
+        self._give_up_s = min(self._give_up_s, give_up_s)
+        self._deadline = min(self._deadline, asyncio.get_running_loop().time() + give_up_s)
+
     async def aclose(self) -> None:
         """Close forwards and connection, stop to reconnect. Idempotent."""
         self._closed = True
@@ -148,15 +161,19 @@ class Link:
             await self._conn.aclose()
 
     async def repeating(self, call: Callable[[Connection], Awaitable[_T]]) -> _T:
-        """Do what may be done twice: again on a fresh connection when the one it ran on was cut.
-        Raises SshError when the machine stays out of reach, or the connection stands all the
-        same; CommandTimeout at once."""
+        """Do what may be done twice: again on a fresh connection when the one it ran on was cut,
+        whether anybody told of that or not. Raises SshError, CommandTimeout too, when the machine
+        stays out of reach, or the connection stands all the same."""
         for _ in range(_TRIES - 1):
             conn = await self.get()
             try:
                 return await call(conn)
-            except (CommandTimeout, ForwardRefused):
+            except ForwardRefused:
                 raise
+            except CommandTimeout:
+                # A cut that nobody told of looks the same.
+                if await conn.answers():
+                    raise
             except SshError:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_CLOSES_S):
@@ -192,7 +209,7 @@ class Link:
 
     async def _reconnect(self) -> Connection:
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._give_up_s
+        self._deadline = loop.time() + self._give_up_s
         pauses = Backoff(_FIRST_DELAY_S, _MAX_DELAY_S, growth=RETRYING)
         reason = self._conn.close_reason if self._conn is not None else "not connected yet"
         if self._conn is not None:
@@ -205,7 +222,7 @@ class Link:
                 raise
             except SshError as error:
                 delay = next(pauses)
-                if loop.time() + delay > deadline:
+                if loop.time() + delay > self._deadline:
                     raise SshError(
                         f"{self.target.label} stayed out of reach for {self._give_up_s:g} s: "
                         f"{error.message}",

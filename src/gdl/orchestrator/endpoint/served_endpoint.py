@@ -17,6 +17,7 @@ from gdl.domain.errors import (
     ForwardRefused,
     GdlError,
     SshError,
+    VerificationError,
 )
 from gdl.domain.health import Check
 from gdl.domain.rental import Rental
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from gdl.endpoint.client import EndpointClient
     from gdl.ssh.connection import Forward
     from gdl.ssh.reconnecting import Link
+
+_AT_ONCE_S = 2.0
+"""Who answers within this over a connection was not cut off a moment before."""
+_HEALS_S = 20.0
 
 
 class Endpoint:
@@ -53,6 +58,21 @@ class Endpoint:
         """What stands for the connection that there is now, waited for after a cut. Raises
         SshError when the machine stays out of reach."""
         return await self._link.get()
+
+    async def was_cut(self, stood: object) -> bool:
+        """Whether the way to the server was cut, or silent for a while, since that connection
+        stood; it leads there again by then, if it ever does. Raises SshError when the machine stays
+        out of reach."""
+        conn, clock = await self._link.get(), asyncio.get_running_loop().time
+        began = clock()
+        if conn is stood and await conn.answers() and clock() - began < _AT_ONCE_S:
+            return False
+        await self._link.get()
+        # The tunnel may need a moment more.
+        never = asyncio.Event()
+        with contextlib.suppress(VerificationError):
+            await self.wait_ready(ended=never, nudge=never, timeout_s=_HEALS_S)
+        return True
 
     async def open(self) -> ev.TunnelOpened:
         """Forward a free local port. Never raises ForwardRefused: curl is the way then."""

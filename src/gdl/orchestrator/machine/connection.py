@@ -43,6 +43,7 @@ TAIL_KEPT = 4000
 
 _KEY_SPREADS_S = 60.0
 """A marketplace key takes 10-15 s to reach its machine; after a minute it never will."""
+_LEAVES_S = 120.0
 _SSHD_COMES_S, _SSHD_FETCHED_S = 120.0, 300.0
 """Until there is an SSH server; the second where the image was chosen for its engine: it may have
 none, so that one is installed first."""
@@ -324,6 +325,13 @@ class Machine:
         )
 
     # -- leaving ---------------------------------------------------------------------------------
+
+    def leave(self) -> bool:
+        """It is to be released: what is still to be done on it does not wait for it for long.
+        Returns whether it was ever connected."""
+        if self._link is not None:
+            self._link.hurry(_LEAVES_S)
+        return self.connected
 
     async def close(self) -> None:
         tasks = list(self._background)

@@ -15,6 +15,8 @@ _SLOW_FOR_S = 60.0
 _NEARLY_S = 120.0
 """What will have come by then is waited for."""
 _WINDOW_S = 12.0
+_UNSEEN_S = 30.0
+"""Samples come every few seconds."""
 
 
 class DownloadRate:
@@ -34,6 +36,10 @@ class DownloadRate:
 
     def sampled(self, net_bytes: int, now: float) -> None:
         """The machine's network traffic so far."""
+        if self._samples and now - self._samples[-1][0] > _UNSEEN_S:
+            # It was out of reach: how long it was slow is not known.
+            self._samples.clear()
+            self._slow_since = None
         self._samples.append((now, net_bytes))
         while len(self._samples) > 2 and now - self._samples[0][0] > _WINDOW_S:
             self._samples.popleft()

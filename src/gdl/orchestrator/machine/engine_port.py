@@ -18,7 +18,7 @@ _TRIED = 20
 async def occupied(link: Link, port: int) -> bool:
     """Whether something listens there; False as well where that cannot be found out."""
     with contextlib.suppress(SshError):
-        return await (await link.get()).port_open(port)
+        return await link.port_open(port)
     return False
 
 

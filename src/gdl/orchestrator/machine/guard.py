@@ -124,7 +124,7 @@ async def put(runner: jobs.Runner, work_dir: str, settings: str, key: Secret | N
 
 async def tell(runner: jobs.Runner, work_dir: str, settings: str) -> None:
     """Other settings, which hold from its next look on. Raises SshError."""
-    result = await runner.run(_command(_TELL, work_dir), timeout=_CALL_S, input=settings)
+    result = await runner.run_again(_command(_TELL, work_dir), timeout=_CALL_S, input=settings)
     if not result.ok:
         said = one_line(result.stderr or f"exit {result.exit_status}", 200)
         raise SshError(f"the guard cannot be told: {said}", "check the free space on the machine")
@@ -133,7 +133,7 @@ async def tell(runner: jobs.Runner, work_dir: str, settings: str) -> None:
 async def look(runner: jobs.Runner, work_dir: str, sign: str = "") -> GuardStatus | None:
     """How it stands; None where there is none, or one of another version. sign: tells it that
     somebody is connected, if it differs from the last one. Raises SshError."""
-    result = await runner.run(_command(_LOOK, work_dir, sign), timeout=_CALL_S)
+    result = await runner.run_again(_command(_LOOK, work_dir, sign), timeout=_CALL_S)
     if not result.ok or f"version {version()}" not in result.stdout.splitlines():
         return None
     return read_status(result.stdout)
@@ -150,7 +150,7 @@ async def keep_seen(runner: jobs.Runner, work_dir: str) -> None:
 async def remove(runner: jobs.Runner, work_dir: str) -> None:
     """End it, and leave nothing of it behind. Raises SshError."""
     await jobs.end(runner, work_dir, GUARD_JOB, grace_s=1.0)
-    await runner.run(_command(_REMOVE, work_dir), timeout=_CALL_S)
+    await runner.run_again(_command(_REMOVE, work_dir), timeout=_CALL_S)
 
 
 def _command(program: str, *arguments: str) -> str:

@@ -12,6 +12,8 @@ _BUSY_SHARE = 0.02
 """Of one processor: less than that a server needs to wait for something."""
 _NET_BYTES_PER_S = 20_000
 """Our own connection asks for the log; a download is more than this."""
+_UNSEEN_S = 30.0
+"""Samples come every few seconds."""
 _STARTS = 3
 """A server that begins for the third time will not do better the fourth."""
 
@@ -48,7 +50,8 @@ class StartupProgress:
         self.rate.sampled(stats.net_bytes, now)
         last, before = self._last, self._sampled_at
         self._last, self._sampled_at = stats, now
-        if last is None or before is None or now <= before:
+        # Of the time that nobody looked, as the machine was out of reach, nothing is known.
+        if last is None or before is None or not 0 < now - before <= _UNSEEN_S:
             self._active = now
             return
         seconds = now - before
@@ -68,7 +71,7 @@ class StartupProgress:
 
     def idle_s(self, now: float) -> float:
         """Seconds without a line and without any activity; 0 while nobody could have seen it."""
-        if self._sampled_at is None or now - self._sampled_at > 30:
+        if self._sampled_at is None or now - self._sampled_at > _UNSEEN_S:
             return 0.0
         return max(now - self._active, 0.0)
 

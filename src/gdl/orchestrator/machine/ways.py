@@ -64,7 +64,7 @@ async def first_link(
         if len(ways) > 1:
             longest_s = min(target.connect_timeout_s, _ONE_OF_SEVERAL_S)
             target = replace(target, connect_timeout_s=longest_s)
-        link = Link(target, on_state=on_state)
+        link = Link(target, on_state=on_state, give_up_s=settings.timeouts.away)
         try:
             await link.connect()
             return link, there

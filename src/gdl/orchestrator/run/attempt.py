@@ -317,7 +317,7 @@ class Attempt:
         """Release the machine and wait for the proof. Raises ReleaseUnconfirmed."""
         dep = self._deployment
         trouble: SshError | None = None
-        if dep.rental is not None and self.machine.connected:
+        if self.machine.leave() and dep.rental is not None:
             await unpublish(self.machine.link, dep.rental, self._journal)
         if not self.backend.traits.bills:
             # Nobody destroys this machine: our server has to be ended by ourselves.

@@ -46,7 +46,7 @@ async def verify(
         stands = await endpoint.connection()
         checks = await _checked(deployment, endpoint, server.pid, machine.rental.has_gpu)
         failed = any(c.name in MUST_PASS and c.status is CheckStatus.FAILED for c in checks)
-        if not failed or last or await endpoint.connection() is stands:
+        if not failed or last or not await endpoint.was_cut(stands):
             break
         await deployment.note("the connection was cut meanwhile: the checks are run again")
     deployment.readings.keep_round(checks)
