@@ -33,6 +33,7 @@ _TRACES = (
     "NCCL WARN", "Xid", "×", "╰", "cause", "hint", "Warning", "not supported", "nsupported",
     "nvalid", "issing", "unexpected", "too old", "OutOf", "ut of memory", "nterrupt", "panic",
     "raise ", "Bus error", "llegal", "lost", "reset by", "exited",
+    "terminate called", "what()", "panicked",
 )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from gdl.diagnosis.records import Level, Log, Record
 
 _VICTIMS = re.compile(
-    r"EngineDeadError|CancelledError|KeyboardInterrupt|SystemExit|BrokenPipeError|GeneratorExit|"
+    r"EngineDeadError|\w*ExceptionGroup|CancelledError|KeyboardInterrupt|SystemExit|BrokenPipeError|GeneratorExit|"
     r"ConnectionResetError|BrokenProcessPool|WorkerDiedError|ActorDiedError|RayTaskError|"
     r"ChildFailedError|CalledProcessError|EOFError|ProcessRaisedException|ProcessExitedException"
 )

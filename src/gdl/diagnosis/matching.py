@@ -55,7 +55,7 @@ class Surroundings:
         self._streams: dict[str, list[Line]] = defaultdict(list)
         self._places: dict[int, int] = {}
         for line in log.lines:
-            self._places[line.number] = len(self._streams[line.stream])
+            self._places.setdefault(line.number, len(self._streams[line.stream]))
             self._streams[line.stream].append(line)
         self._incidents: dict[int, list[Record]] = defaultdict(list)
         for record in log.records:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 
 from gdl.diagnosis.records import Level, Line
 from gdl.domain.text import flat
@@ -36,7 +37,7 @@ _PREFIXES = tuple(
         rf"(?P<level>{_LEVELS}) (?P<time>\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?) "
         r"(?P<source>\[[^\]\s]+:\d+\]|[^\]\s]+:\d+\]) ?",
         # glog, c10 and SkyPilot: `E1107 07:37:21.1 12 x.cc:12] `, `I 11-07 07:37:21 x.py:12] `.
-        r"\[?(?P<level>[DIWEF]) ?(?P<time>\d\d-?\d\d \d\d:\d\d:\d\d(?:\.\d+)?) +(?:\d+ )?"
+        r"\[?(?P<level>[DIWEF]) ?(?:(?P<time>\d?\d-?\d\d \d\d:\d\d:\d\d(?:\.\d+)?) +(?:\d+ )?)?"
         r"(?P<source>[\w./-]+:\d+)\] ?",
         # Google's, Python's, loguru's, uvicorn's, logrus's.
         rf"(?P<level>{_LEVELS}) (?P<time>{_TIME}) (?:\[[\w.]+: [^\]]{{1,80}}\] )+",
@@ -50,21 +51,33 @@ _PREFIXES = tuple(
         r"(?P<time>\d+\.\d\d\.\d{3}\.\d{3}) (?P<level>[DIWE]) ",
     )
 )
-_LOGRUS = re.compile(r'(?:time="[^"]*" )?level=(\w+) msg="((?:[^"\\]|\\.)*)"')
+_LOGRUS = re.compile(
+    r'(?:time=\S+ )?level=(\w+)(?: source=\S+)? msg="((?:[^"\\]|\\.)*)"((?: \w+=.*)?)'
+)
+_REPEATED = re.compile(r" \[repeated \d+x across cluster\].*$")
 _MOST = 10
+_PARTS = 200
 _BAD = {"E": Level.ERROR, "S": Level.ERROR, "C": Level.ERROR, "F": Level.ERROR, "P": Level.ERROR}
+_MORE = ("exc_info", "exception", "error", "err", "stack_trace")
 _TEXTS = ("log", "message", "MESSAGE", "msg", "textPayload")
 
 
-def unwrapped(number: int, raw: str) -> Line:
-    """A line without what stands before its words. Never raises, whatever the line is."""
+def unwrapped(number: int, raw: str) -> Iterator[Line]:
+    """A line without what stands before its words; several of the same number where a JSON logger
+    has put a traceback into one. Never raises, whatever the line is."""
     raw = raw[: LINE * 2].rstrip("\r\n")
-    text, streams, times, source = raw, [], "", ""
-    level: Level | None = None
-    if raw.startswith("{") and (inside := _json(raw)) is not None:
-        text, named = inside
-        level = _level(named)
-    text = flat(text.rstrip("\r\n"), LINE)
+    inside = _json(raw) if raw.startswith("{") else None
+    if inside is None:
+        yield _bare(number, raw, raw, None)
+        return
+    text, level = inside
+    for part in text.rstrip("\r\n").split("\n")[:_PARTS]:
+        yield _bare(number, raw, part, _level(level))
+
+
+def _bare(number: int, raw: str, text: str, level: Level | None) -> Line:
+    streams, times, source = [], "", ""
+    text = flat(text, LINE)
     whole = len(text)
     for _ in range(_MOST):
         found = next((m for pattern in _PREFIXES if (m := pattern.match(text))), None)
@@ -79,7 +92,9 @@ def unwrapped(number: int, raw: str) -> Line:
         text = text[found.end() :]
     cut = whole - len(text)
     if found := _LOGRUS.match(text):
-        level, text = _level(found[1]), found[2].replace('\\"', '"').replace("\\n", " ")
+        text = f"{found[2]}{found[3]}".replace('\\"', '"').replace("\\n", " ")
+        level = _level(found[1])
+    text = _REPEATED.sub("", text)
     stamp = "" if level is None else f"{level} {source or times}"
     return Line(number, raw[:LINE], text, "/".join(streams), stamp, level, raw[:cut])
 
@@ -104,7 +119,7 @@ def _json(raw: str) -> tuple[str, str] | None:
     for name in _TEXTS:
         if isinstance(row.get(name), str):
             level = row.get("level", row.get("severity", ""))
-            trace = row.get("exc_info") or row.get("exception") or ""
-            more = f" {trace}" if isinstance(trace, str) and trace else ""
+            trace = next((row[each] for each in _MORE if row.get(each)), "")
+            more = f"\n{trace}" if isinstance(trace, str) and trace else ""
             return row[name] + more, level if isinstance(level, str) else ""
     return None

@@ -25,8 +25,9 @@ _LINES = (
     ),
     (
         "uv",
-        r"^\s*[×╰├│▶]|^error: (?:Failed to |Request failed|No solution|The requested interpreter|"
-        r"unexpected argument)|\bUV_[A-Z_]+\b|^\s*uv (?:pip|venv)|"
+        r"^\s*[×╰├│▶]|^error: .* cause: |^\s+cause: |^error: (?:No interpreter |Failed to |"
+        r"Request failed|No solution|The requested interpreter|unexpected argument)|"
+        r"\bUV_[A-Z_]+\b|^\s*uv (?:pip|venv)|"
         r"^hint: .*`--(?:index|pre|torch)",
     ),
     (

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import count
 
 from gdl.diagnosis.prefixes import unwrapped
 from gdl.diagnosis.programs import Recognizer, programs_of, shape_of, words_of
 from gdl.diagnosis.records import Level, Line, Log, Record
 from gdl.diagnosis.rules import EngineLog
-from gdl.diagnosis.tracebacks import StreamParser
+from gdl.diagnosis.tracebacks import TRACEBACK, StreamParser
 
 _HEADS = re.compile(
     r"\s*×\s|error: (?!subprocess-exited)|Error response from daemon|docker: |"
@@ -20,6 +21,9 @@ _HEADS = re.compile(
 _MORE = re.compile(
     r"\s*[│├╰▶╭]|\s+\S|hint: |\s*(?:[Cc]ause|Caused by)s?\b|nvidia-container-cli|\[std(?:err|out)\]"
 )
+_CAUSE = re.compile(r"(?:╰─?[▶>─]*|[Cc]aused? ?(?:by)?:) ?")
+_HINT = re.compile(r"hint: |$")
+_BELOW = re.compile(r"nvidia-container-cli: (?:\w+ error: )?")
 _MORE_LINES = 40
 _NEXT = 3
 _GAP = 200
@@ -39,10 +43,17 @@ def read(
     incidents = count(1)
     lines: list[Line] = []
     records: list[Record] = []
-    for number, raw in numbered:
-        line = unwrapped(number, raw)
+    last, owner = None, ""
+    for line in (line for number, raw in numbered for line in unwrapped(number, raw)):
+        recognizer.take(line.raw)
+        if not line.stream and (stream := _owner(line, last, owner, parsers)):
+            # A message of several lines, of which only the first says whose it is.
+            owner = stream
+            line = replace(line, stream=stream)
+        else:
+            owner = ""
+        last = line
         lines.append(line)
-        recognizer.take(raw)
         parser = parsers.get(line.stream)
         if parser is None:
             parser = parsers[line.stream] = StreamParser(lambda: next(incidents))
@@ -52,8 +63,8 @@ def read(
     streams: dict[str, list[Line]] = {}
     for line in lines:
         streams.setdefault(line.stream, []).append(line)
-    for stream in streams.values():
-        records += _blocks(stream, incidents)
+    for each in streams.values():
+        records += _blocks(each, incidents)
     words: dict[str, frozenset[str]] = {}
     for record in records:
         shape = shape_of(record.text)
@@ -73,6 +84,16 @@ def read(
         recognizer.versions.get(program, ""),
         engines=recognizer.engines,
     )
+
+
+def _owner(line: Line, last: Line | None, owner: str, parsers: Mapping[str, StreamParser]) -> str:
+    """The stream of a line that names none itself, or ""."""
+    if last is None or line.number > last.number + 1 or TRACEBACK in line.text:
+        return ""
+    if owner:
+        return owner if parsers[owner].begun else ""
+    headed = last.stream and parsers[last.stream].headed
+    return last.stream if headed and line.text.lstrip().startswith('File "') else ""
 
 
 def _inherit(records: Iterable[Record]) -> None:
@@ -101,7 +122,21 @@ def _blocks(lines: Sequence[Line], incidents: Iterator[int]) -> Iterator[Record]
         if len(parts) > 1:
             text = " ".join(" ".join(part.text.split()) for part in parts)
             text = re.sub(r" ?[│├╰▶╭─]+▶? ?", " ", text).strip()
-            yield Record(text, line, parts[-1], Level.ERROR, next(incidents))
+            yield Record(text, line, parts[-1], Level.ERROR, next(incidents), _head(parts))
+
+
+def _head(parts: Sequence[Line]) -> str:
+    """A complaint's first words and its last cause; of docker's what the tool below it said."""
+    texts = [" ".join(part.text.split()) for part in parts]
+    if below := [text[found.start() :] for text in texts if (found := _BELOW.search(text))]:
+        return below[-1]
+    causes = [at for at, text in enumerate(texts) if at and _CAUSE.match(text)]
+    if not causes:
+        return texts[0]
+    last = _CAUSE.sub("", texts[causes[-1]])
+    if causes[-1] + 1 < len(texts) and not _HINT.match(texts[causes[-1] + 1]):
+        last += f" {texts[causes[-1] + 1]}"
+    return f"{texts[0].rstrip(':')}: {last}"
 
 
 def _goes_on(line: Line, before: Line) -> bool:

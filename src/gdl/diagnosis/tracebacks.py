@@ -10,12 +10,15 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from gdl.diagnosis.crashes import NATIVE_FRAME, Crash
 from gdl.diagnosis.records import Frame, Level, Line, Record
 
 TRACEBACK = "Traceback (most recent call last)"
 _CAUSED = "was the direct cause of the following exception"
 _DURING = "During handling of the above exception"
 _FRAME = re.compile(r'\s*File "(?P<path>[^"\n]{1,400})", line \d+(?:, in (?P<function>.*))?')
+_DUMPED_FRAME = re.compile(r'\s*File "(?P<path>[^"\n]{1,400})", line \d+ in (?P<function>\S+)')
+"""Of faulthandler, innermost first."""
 _CUT_FRAME = re.compile(r'\s*[\w./<>-]{1,400}", line \d+, in (?P<function>\S+)\s*$')
 _CLASS = r"(?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*"
 _ENDINGS = (
@@ -43,6 +46,8 @@ _PYDANTIC_NOISE = re.compile(
 )
 _PROCESS = re.compile(r"Process \S+:$")
 _WIDTH = 79
+_ODD_LINES = 3
+"""Lines that fit nowhere, after which a traceback is over."""
 _MESSAGE_LINES = 40
 _MESSAGE = 6000
 _FRAMES = 120
@@ -66,6 +71,18 @@ class StreamParser:
         self._blank = False
         self._last: Record | None = None
         self._link = ""
+        self._odd = 0
+        self._crash = Crash()
+
+    @property
+    def begun(self) -> bool:
+        """Whether a traceback has begun, or an error's message, that may go on."""
+        return self._open or self._record is not None
+
+    @property
+    def headed(self) -> bool:
+        """Whether a traceback's first line was the last that came."""
+        return self._open and not self._frames
 
     def take(self, line: Line) -> Iterator[Record]:
         text = line.text
@@ -77,6 +94,10 @@ class StreamParser:
         elif _CAUSED in text or _DURING in text:
             yield from self._close()
             self._link = "cause" if _CAUSED in text else "context"
+        elif dumped := _DUMPED_FRAME.match(text):
+            self._dumped(dumped)
+        elif NATIVE_FRAME.match(text):
+            yield from self._close()
         elif frame := _FRAME.match(text) or _CUT_FRAME.match(text):
             yield from self._frame(line, text, frame)
         elif self._open:
@@ -95,7 +116,7 @@ class StreamParser:
         self._reset()
 
     def _reset(self) -> None:
-        self._open, self._frames, self._begun = False, [], None
+        self._open, self._frames, self._begun, self._odd = False, [], None, 0
 
     def _traceback(self, line: Line, text: str, at: int) -> Iterator[Record]:
         yield from self._close()
@@ -125,6 +146,11 @@ class StreamParser:
         else:
             self._frames[-1] = Frame(path, (match["function"] or "").strip())
 
+    def _dumped(self, match: re.Match[str]) -> None:
+        last = self._record or self._last
+        if last is not None and last.error == "FatalPythonError" and len(last.frames) < _FRAMES:
+            last.frames = (Frame(match["path"], match["function"]), *last.frames)
+
     def _inside(self, line: Line, text: str) -> Iterator[Record]:
         """Between the frames of a traceback and its error."""
         stripped = text.strip()
@@ -145,10 +171,11 @@ class StreamParser:
                 self._frames[-1] = replace(self._frames[-1], source=stripped[:300])
         elif sure:
             yield from self._begin(line, sure)
-        elif line.stamp != (self._begun.stamp if self._begun else ""):
-            yield from self.end()
-            yield from self._plain(line, text)
         else:
+            self._odd += 1
+            other = line.stamp != (self._begun.stamp if self._begun else "")
+            if other or self._odd > _ODD_LINES:
+                yield from self.end()
             yield from self._plain(line, text)
 
     @staticmethod
@@ -156,8 +183,11 @@ class StreamParser:
         return re.match(rf"{_CLASS}: ", text) is not None
 
     def _begin(self, line: Line, error: re.Match[str]) -> Iterator[Record]:
+        yield from self._raise(line, error["name"], error["text"] or "")
+
+    def _raise(self, line: Line, whole: str, text: str) -> Iterator[Record]:
         yield from self._close()
-        module, _, name = error["name"].rpartition(".")
+        module, _, name = whole.rpartition(".")
         record = self._made(line, "", raised=True)
         record.error, record.module = name, module
         if self._link and self._last is not None:
@@ -166,7 +196,7 @@ class StreamParser:
             else:
                 record.context = self._last
         self._link = ""
-        self._record, self._message, self._blank = record, [error["text"] or ""], False
+        self._record, self._message, self._blank = record, [text], False
         self._reset()
 
     def _made(self, line: Line, text: str, *, raised: bool) -> Record:
@@ -202,6 +232,10 @@ class StreamParser:
             if not self._link:
                 self._incident = self._fresh()
             yield from self._begin(line, error)
+            return
+        if crash := self._crash.take(text):
+            self._incident = self._fresh()
+            yield from self._raise(line, *crash)
             return
         level = _level(line)
         record = Record(text.strip(), line, line, level, self._fresh())
