@@ -68,6 +68,7 @@ def test_the_pieces_do_not_matter(name: str, size: int) -> None:
     assert read(data, size) == diagnose(data.decode().splitlines(), exit_status=1)
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="xnetl"))
 def test_any_order_of_lines_is_told_alike_in_pieces_and_whole(drawn: str) -> None:
     lines = {
