@@ -32,7 +32,7 @@ def test_an_unknown_one_is_told_with_exit_1() -> None:
     assert b"the last error is: OddError: seven" in done.stdout
 
 
-@pytest.mark.parametrize("name", ["no-space", "ssh-key-refused", "wrong-python", "nccl"])
+@pytest.mark.parametrize("name", ["no-space", "ssh-key-refused", "wrong-python", "cuda-init"])
 def test_any_sort_of_log_from_a_pipe_as_json(name: str) -> None:
     done = diagnose("-", "--json", data=(LOGS / f"{name}.log").read_bytes())
     answer = json.loads(done.stdout)

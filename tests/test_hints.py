@@ -27,6 +27,9 @@ OTHER_PROGRAMS = {
     "--profile",  # codex's
     *("--app-name", "--urgency"),  # notify-send's
     *("--configure", "--no-install-recommends", "--no-cache"),  # of the machines' package managers
+    *("--index-strategy", "--native-tls", "--prerelease", "--torch-backend"),  # uv's
+    *("--default-timeout", "--no-build-isolation", "--pre", "--retries"),  # pip's
+    *("--dns", "--ipc", "--pids-limit", "--shm-size", "--ulimit", "--device"),  # docker's
 }
 
 
@@ -41,13 +44,26 @@ def texts() -> Iterator[tuple[str, str]]:
                     continue
                 if isinstance(node.value, str):
                     yield f"{path.relative_to(SOURCE)}:{node.lineno}", node.value
-    for path in SOURCE.rglob("rules.toml"):
-        for rule in tomllib.loads(path.read_text(encoding="utf-8"))["rule"]:
+    for path in SOURCE.glob("**/rules/*.toml"):
+        for rule in tomllib.loads(path.read_text(encoding="utf-8")).get("rule", ()):
             yield f"{path.relative_to(SOURCE)}: {rule['id']}", rule.get("remedy", "")
 
 
+def servers_flags() -> set[str]:
+    table = SOURCE / "engines" / "vllm" / "server_flags.toml"
+    return set(tomllib.loads(table.read_text(encoding="utf-8"))["flag"])
+
+
+def test_a_flag_that_a_remedy_sets_is_one_of_the_servers() -> None:
+    for path in SOURCE.glob("engines/vllm/rules/*.toml"):
+        for rule in tomllib.loads(path.read_text(encoding="utf-8")).get("rule", ()):
+            apply = rule.get("apply", {})
+            if apply.get("kind") == "flag":
+                assert apply["name"].removesuffix("=") in servers_flags(), rule["id"]
+
+
 def test_every_option_named_in_a_text_exists() -> None:
-    known = options(code) | OTHER_PROGRAMS
+    known = options(code) | OTHER_PROGRAMS | servers_flags()
     wrong = [
         f"{where}: {option}"
         for where, text in texts()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 _STANDS_FOR_ITSELF = re.compile(r"[^A-Za-z0-9]")
+_GROUP = re.compile(r"\((?:\?:|\?P<\w+>)?([^?].*)\)", re.DOTALL)
 _WORD = re.compile(r"[A-Za-z_]+")
 
 
@@ -15,16 +17,29 @@ def required(pattern: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
     Raises ValueError for an alternative without such a text. Groups, classes and repeated
     characters are passed over, so it understands every pattern and asks for less than it could.
     """
-    found = []
+    found: list[tuple[str, tuple[str, ...]]] = []
     for branch in _branches(pattern):
         texts = [
             (len(max(words, key=len)), text) for text in _runs(branch) if (words := _words(text))
         ]
         if not texts:
-            raise ValueError(f"no plain text is needed for {branch!r}")
+            # One of a group's alternatives is needed, where all of them hold a text.
+            found += _of_a_group(branch)
+            continue
         text = max(texts)[1]
         found.append((text, tuple(sorted(_words(text), key=len, reverse=True))))
     return tuple(found)
+
+
+def _of_a_group(branch: list[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    for at, piece in enumerate(branch):
+        inner = _GROUP.fullmatch(piece)
+        may_be_missing = branch[at + 1 : at + 2] and branch[at + 1][0] in "?*{"
+        if inner is None or may_be_missing:
+            continue
+        with suppress(ValueError):
+            return required(inner[1])
+    raise ValueError(f"no plain text is needed for {branch!r}")
 
 
 def _words(text: str) -> list[str]:

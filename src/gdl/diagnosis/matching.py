@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from gdl.diagnosis.records import Level, Line, Log, Record
-from gdl.diagnosis.rules import Rule, RuleSet
+from gdl.diagnosis.rules import Rule, RuleSet, folded
 
 _AROUND = 15
 """Lines of the same stream, before and after a record, that belong to its surroundings."""
@@ -123,7 +123,7 @@ def _ask(
     found = rule.pattern.search(record.text) if rule.pattern is not None else None
     if found is None:
         return
-    groups = found.groupdict()
+    groups = folded(found.groupdict())
     why = _elsewhere(rule, record, log, phase) or _conditions(rule, record, log, around, groups)
     if why:
         result.dropped.append(Dropped(rule, record, why))
@@ -161,7 +161,9 @@ def _conditions(
         if rule.near is not None:
             if (near := rule.near.search(words)) is None:
                 return "what must stand near it does not"
-            groups.update({k: v for k, v in near.groupdict().items() if v and not groups.get(k)})
+            groups.update(
+                {k: v for k, v in folded(near.groupdict()).items() if v and not groups.get(k)}
+            )
         if rule.unless is not None and rule.unless.search(words):
             return "what stands near it tells of something else"
     if rule.also is not None and not any(rule.also.search(each.text) for each in log.records):

@@ -1,4 +1,4 @@
-"""From a log to a cause and a remedy (rules.toml, and an engine's own rules).
+"""From a log to a cause and a remedy (the rules, and an engine's own).
 
     decoding -> attention -> prefixes -> tracebacks, reading -> matching -> here
 
@@ -49,7 +49,7 @@ class Candidate:
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
     """rule: its id, "unknown" or "signal-N". evidence: at most 5 lines of at most 300 characters.
-    confidence: "high", "medium" or "low". kind: what sort of remedy (rules.toml), or "".
+    confidence: "high", "medium" or "low". kind: what sort of remedy (rules/README.md), or "".
     action: the remedy as an object. known: whether a cause was found: no guess from a line that
     only says that something failed.
 
@@ -139,7 +139,8 @@ def explained(rules: RuleSet, log: Log, exit_status: int | None, phase: str) -> 
     """The best match of a specific rule, else of a broad one; then the signal; then the root error,
     said to be unexplained."""
     all_matches = matches(rules, log, phase)
-    wrappers = {id(m.record) for m in all_matches.found if m.rule.tier == GENERIC}
+    explains = {id(m.record) for m in all_matches.found if m.rule.tier < GENERIC}
+    wrappers = {id(m.record) for m in all_matches.found if m.rule.tier == GENERIC} - explains
     record = root(log, wrappers)
     best = next((m for m in all_matches.found if m.rule.tier < GENERIC), None)
     if best is not None:
@@ -191,7 +192,7 @@ def _made(
 
 def _from_match(best: Match, log: Log) -> Diagnosis:
     rule = best.rule
-    values = {**rule.unnamed, **{k: _value(k, v) for k, v in best.groups.items() if v}}
+    values = {name: _value(name, text) for name, text in rule.values(best.groups).items()}
     confidence = "high" if rule.sure and rule.tier == SPECIFIC else "medium"
     return _made(rule, values, _lines_of(best.record, log), confidence, best.groups)
 

@@ -1,4 +1,4 @@
-"""The rules: those of rules.toml, an engine's own beside them, and what one makes of a line."""
+"""The rules: those of the folder "rules", an engine's own beside them, and what one says."""
 
 from __future__ import annotations
 
@@ -10,35 +10,30 @@ from functools import cached_property, lru_cache
 from importlib.resources import files
 from typing import Any
 
+from gdl.diagnosis.actions import SORTS, action, nearest
 from gdl.diagnosis.literals import required
 from gdl.diagnosis.records import Level
-from gdl.domain.remedies import Remedy, RemedyKind
+from gdl.domain.remedies import Remedy
 
 SPECIFIC, BROAD, GENERIC = 1, 2, 3
 """Tiers: a cause; one only where nothing specific is told; words that are never a cause."""
 VALUE_CHARS = 160
-_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,39}")
-"""What of a log may become part of a command: nothing that a shell or an option could misread."""
-_OTHERWISE = {
-    "next": RemedyKind.NEXT,
-    "exclude": RemedyKind.EXCLUDE_MACHINE,
-    "fix": RemedyKind.NEXT,
-    "change": RemedyKind.NEXT,
-    "wait": RemedyKind.WAIT,
-    "stop": RemedyKind.STOP,
-}
+BLAMES = frozenset({"machine", "network", "fit", "user", "model", "client", "program"})
+"""Whose doing it is: of the machine, of its network, of the model's size against the GPUs, of what
+was asked for, of the model's files, of who sends requests, or of the installed programs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One entry of rules.toml, which describes its keys. pattern None: told by behaviour, never by
-    a log. engine: whose rule it is, "" for one that holds for every machine."""
+    """One entry of a rule file; rules/README.md describes its keys. pattern None: told by
+    behaviour, never by a log. engine: whose rule it is, "" for one that holds for every machine."""
 
     id: str
     pattern: re.Pattern[str] | None
     cause: str
     remedy: str
     kind: str
+    blame: str = "machine"
     tier: int = SPECIFIC
     sure: bool = True
     engine: str = ""
@@ -71,29 +66,15 @@ class Rule:
 
     def action(self, groups: Mapping[str, str | None]) -> Remedy:
         """The remedy as an object. groups: those of the match, as the log has them; untrusted."""
-        kind = RemedyKind(self.apply.get("kind", _OTHERWISE[self.kind]))
-        value = str(self.apply.get("value", ""))
-        if named := re.fullmatch(r"\{(\w+)\}", value):
-            value = groups.get(named[1]) or ""
-            if by := self.apply.get("divided_by"):
-                value = str(int(value[:9]) // by) if value.isdecimal() else ""
-            if of := self.apply.get("share_of"):
-                value = _share(value, groups.get(of) or "")
-            if not _SAFE.fullmatch(value) or value == "0":
-                return Remedy(_OTHERWISE[self.kind])
-        return Remedy(
-            kind, str(self.apply.get("name", "")), value, bool(self.apply.get("automatic", False))
-        )
+        return action(self.kind, self.blame, self.apply, groups)
 
-
-def _share(part: str, whole: str) -> str:
-    """ "10.5" of "23.6" as "0.42", rounded down and a little less, because it changes from moment
-    to moment; "" for less than a third, which is not worth having."""
-    try:
-        share = float(part) / float(whole) - 0.02
-    except (ValueError, ZeroDivisionError):
-        return ""
-    return f"{int(share * 100) / 100:.2f}" if 1 / 3 <= share < 1 else ""
+    def values(self, groups: Mapping[str, str | None]) -> dict[str, str]:
+        """What {name} stands for in its sentences."""
+        told = {name: text for name, text in groups.items() if text}
+        if of := self.apply.get("nearest_of"):
+            named = str(self.apply.get("value", "")).strip("{}")
+            told["nearest"] = nearest(told.get(named, ""), told.get(of, ""))
+        return {**self.unnamed, **{name: text for name, text in told.items() if text}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,14 +137,25 @@ def _log(name: str, row: Mapping[str, Any]) -> EngineLog:
     return EngineLog(name, re.compile(row["shows"]), versions)
 
 
+def folded(groups: Mapping[str, str | None]) -> dict[str, str | None]:
+    """A group that one alternative calls `name` is `name_2` in the next: both are `name`."""
+    told: dict[str, str | None] = {}
+    for name, text in groups.items():
+        base = re.sub(r"_\d$", "", name)
+        told[base] = told.get(base) or text
+    return told
+
+
 @lru_cache(maxsize=16)
 def rule_set(*engines: tuple[str, str]) -> RuleSet:
     """What holds for every machine, and the rules of these engines: (name, text in the form of
-    rules.toml) of each.
+    rules/README.md) of each.
 
     Raises ValueError for a text that is no such file, or a pattern that cannot be looked for.
     """
-    general = files("gdl.diagnosis").joinpath("rules.toml").read_text("utf-8")
+    folder = files("gdl.diagnosis").joinpath("rules")
+    names = sorted(each.name for each in folder.iterdir() if each.name.endswith(".toml"))
+    general = "\n".join(folder.joinpath(name).read_text("utf-8") for name in names)
     try:
         parsed = [(name, tomllib.loads(text)) for name, text in (*engines, ("", general))]
         made = RuleSet(
@@ -178,12 +170,12 @@ def rule_set(*engines: tuple[str, str]) -> RuleSet:
 
 
 def _rule(row: Mapping[str, Any], engine: str) -> Rule:
-    if row["kind"] not in _OTHERWISE:
-        raise ValueError(f"unknown kind {row['kind']!r} of rule {row['id']!r}")
+    if row["kind"] not in SORTS or row.get("blame", "machine") not in BLAMES:
+        raise ValueError(f"unknown kind or blame of rule {row['id']!r}")
     if unknown := row.keys() - _KEYS:
         raise ValueError(f"unknown key {min(unknown)!r} of rule {row['id']!r}")
     patterns = {
-        name: re.compile(row[name]) if row.get(name) else None
+        name: re.compile(_alternatives(row[name])) if row.get(name) else None
         for name in ("pattern", "error", "frame", "near", "also", "unless")
     }
     return Rule(
@@ -191,6 +183,7 @@ def _rule(row: Mapping[str, Any], engine: str) -> Rule:
         cause=row["cause"],
         remedy=row["remedy"],
         kind=row["kind"],
+        blame=row.get("blame", "machine"),
         tier=row.get("tier", SPECIFIC),
         sure=row.get("sure", True),
         engine=row.get("engine", engine),
@@ -203,6 +196,10 @@ def _rule(row: Mapping[str, Any], engine: str) -> Rule:
         apply=row.get("apply", {}),
         **patterns,
     )
+
+
+def _alternatives(pattern: str | list[str]) -> str:
+    return pattern if isinstance(pattern, str) else "|".join(pattern)
 
 
 _KEYS = {each.name for each in fields(Rule)}

@@ -276,7 +276,7 @@ class Engine(Protocol):
         ...
 
     def rules(self) -> str:
-        """What goes wrong with this engine alone, in the form of gdl/diagnosis/rules.toml; asked
+        """What goes wrong with this engine alone, in the form of gdl/diagnosis/rules; asked
         before the rules there. "": nothing is known."""
         ...
 

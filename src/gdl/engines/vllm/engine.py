@@ -250,7 +250,9 @@ class VllmEngine:
 
     def rules(self) -> str:
         """What goes wrong with vLLM, its wheels and what they need."""
-        return files("gdl.engines.vllm").joinpath("rules.toml").read_text("utf-8")
+        folder = files("gdl.engines.vllm").joinpath("rules")
+        names = sorted(each.name for each in folder.iterdir() if each.name.endswith(".toml"))
+        return "\n".join(folder.joinpath(name).read_text("utf-8") for name in names)
 
 
 def _summary(choice: Choice, capabilities: Capabilities, settings: Settings) -> str:

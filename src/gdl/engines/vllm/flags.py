@@ -67,7 +67,7 @@ class Flags:
 
     @property
     def lessened(self) -> tuple[tuple[str, Capabilities], ...]:
-        """(flag of a remedy in rules.toml, what the server can be asked for with it)."""
+        """(flag of a remedy in the rules, what the server can be asked for with it)."""
         without = replace(self.capabilities, reasoning=False, reasoning_parser="")
         return ((f"{_REASONING}=", without),) if self.capabilities.reasoning else ()
 

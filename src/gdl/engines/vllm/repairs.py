@@ -60,6 +60,7 @@ def scripts(choice: Choice, places: str) -> tuple[tuple[str, str], ...]:
         "vision-packages": shell.pip_uninstall(*VISION_PACKAGES),
         "transformers": places + shell.pip_install("transformers<5"),
         "numpy": places + shell.pip_install("numpy<2"),
+        "bitsandbytes": shell.pip_install("bitsandbytes>=0.46.1"),
         "fresh-environment": "rm -rf ./venv\n",
         "python-headers": _HEADERS,
     }

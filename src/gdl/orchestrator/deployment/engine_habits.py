@@ -25,7 +25,7 @@ def rules_of(engine: Engine) -> RuleSet:
     except ValueError as error:
         raise UsageError(
             f"the diagnosis rules of {engine.info.display_name} cannot be read: {error}",
-            "see gdl/diagnosis/rules.toml for their form; update or repair that engine",
+            "see gdl/diagnosis/rules/README.md for their form; update or repair that engine",
         ) from None
 
 

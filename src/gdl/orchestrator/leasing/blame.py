@@ -34,19 +34,21 @@ class Blame:
     errors: frozenset[str] = frozenset()
     rules: frozenset[str] = frozenset()
     remedies: frozenset[str] = frozenset()
+    doing: frozenset[str] = frozenset()
     text: re.Pattern[str] | None = None
     provider: bool = False
     machine_hours: float = 0.0
     offer_hours: float = 0.0
     ends: bool = False
 
-    def matches(self, error: GdlError, rule: str, kind: str) -> bool:
-        if not (self.errors or self.rules or self.remedies or self.text):
+    def matches(self, error: GdlError, rule: str, kind: str, doing: str) -> bool:
+        if not (self.errors or self.rules or self.remedies or self.doing or self.text):
             return True
         return (
             error.kind in self.errors
             or rule in self.rules
             or kind in self.remedies
+            or doing in self.doing
             or (self.text is not None and self.text.search(error.message) is not None)
         )
 
@@ -61,6 +63,7 @@ def _entries() -> tuple[Blame, ...]:
             errors=frozenset(row.get("errors", ())),
             rules=frozenset(row.get("rules", ())),
             remedies=frozenset(row.get("remedies", ())),
+            doing=frozenset(row.get("doing", ())),
             text=re.compile(row["text"]) if "text" in row else None,
             provider=row.get("provider", False),
             machine_hours=float(row.get("machine_hours", 0)),
@@ -74,14 +77,12 @@ def _entries() -> tuple[Blame, ...]:
 def blame_for(error: GdlError, rules: RuleSet, rule: str = "") -> Blame:
     """What kind of failure it was. rules: of the deployment's engine. `rule`: the diagnosis made on
     the machine, "" without one."""
-    kind = ""
     if not rule or rule == "unknown":
-        found = diagnose(rules, [error.message], phase="RENTING")
-        rule, kind = (found.rule, found.kind) if found.rule != "unknown" else ("", "")
-    else:
-        known = rules.get(rule)
-        kind = known.kind if known is not None else ""
-    return next(blame for blame in _entries() if blame.matches(error, rule, kind))
+        rule = diagnose(rules, [error.message], phase="RENTING").rule
+        rule = "" if rule == "unknown" else rule
+    known = rules.get(rule)
+    kind, doing = (known.kind, known.blame) if known is not None else ("", "")
+    return next(blame for blame in _entries() if blame.matches(error, rule, kind, doing))
 
 
 def exclusions_for(

@@ -1,0 +1,55 @@
+"""Every case of the corpus is told rightly however it is wrapped, and every rule has a case."""
+
+from __future__ import annotations
+
+import pytest
+
+from diagnosis_support import RULES
+from failure_cases import FOLDER, Case, cases, variants
+from gdl.diagnosis.actions import SORTS
+from gdl.diagnosis.rule_engine import Scanner, explain
+from gdl.diagnosis.rules import BLAMES, Rule
+from gdl.domain.remedies import RemedyKind
+from log_excerpts import LOGS
+
+CASES = cases()
+SOURCES = {"public report", "made for real", "wording"}
+ELSEWHERE = {RemedyKind.NEXT, RemedyKind.EXCLUDE_MACHINE, RemedyKind.EXCLUDE_PROVIDER}
+LEAST_CAUSES = 150
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_case_is_told_alone_framed_buried_and_interleaved(case: Case) -> None:
+    told = {}
+    for name, lines in variants(case):
+        scanner = Scanner(RULES)
+        scanner.feed(("\n".join(lines) + "\n").encode())
+        told[name] = explain(scanner, 1).rule
+    assert told == dict.fromkeys(told, case.rule)
+
+
+def test_every_rule_by_text_has_a_case_or_an_excerpt() -> None:
+    shown = {case.rule for case in CASES} | {path.stem for path in LOGS.glob("*.log")}
+    assert {rule.id for rule in RULES.rules if rule.pattern is not None} - shown == set()
+
+
+def test_every_case_names_a_rule_and_says_where_it_is_from() -> None:
+    known = {rule.id for rule in RULES.rules} | {"unknown"}
+    assert {case.rule for case in CASES} <= known
+    assert {case.source for case in CASES} <= SOURCES
+    assert all(case.lines and case.cause for case in CASES)
+    assert all(path.suffix in {".txt", ".md"} for path in FOLDER.iterdir())
+
+
+def test_there_are_many_specific_causes_and_each_has_one_id() -> None:
+    ids = [rule.id for rule in RULES.rules]
+    assert len(ids) == len(set(ids))
+    assert sum(rule.tier == 1 for rule in RULES.rules) >= LEAST_CAUSES
+
+
+@pytest.mark.parametrize("rule", RULES.rules, ids=lambda rule: rule.id)
+def test_another_offer_is_taken_only_where_a_machine_is_to_blame(rule: Rule) -> None:
+    assert rule.kind in SORTS and rule.blame in BLAMES
+    elsewhere = rule.action({}).kind in ELSEWHERE
+    assert not elsewhere or rule.blame in {"machine", "network"}
+    assert rule.over <= {each.id for each in RULES.rules}
