@@ -19,7 +19,7 @@ from gdl.ssh.output import NOISE_LIMIT, Unmark
 
 _OPEN_TRIES = 8
 _KILL_S = 5.0
-_SPARES = 2
+_SPARES = 3
 """Shells that wait for a command each."""
 
 OnData = Callable[[bytes, bool], None]
@@ -64,7 +64,7 @@ class _Shell:
 
 
 class Executor:
-    """Runs commands on one connection, at most seven at a time, and keeps shells that wait for the
+    """Runs commands on one connection, at most six at a time, and keeps shells that wait for the
     next ones.
 
     OpenSSH allows ten sessions on a connection by default; SFTP takes one.
@@ -73,7 +73,7 @@ class Executor:
     def __init__(self, conn: asyncssh.SSHClientConnection, label: str) -> None:
         self._conn = conn
         self._label = label
-        self._slots = asyncio.Semaphore(7)
+        self._slots = asyncio.Semaphore(6)
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: list[_Shell] = []
         self._preparing = 0

@@ -40,11 +40,11 @@ class Watch:
         self._job = job
 
     @classmethod
-    async def start(cls, link: Link, spec: JobSpec) -> Watch:
-        """As jobs.start."""
+    async def start(cls, link: Link, spec: JobSpec, *, open_text: bool = False) -> Watch:
+        """As jobs.start. open_text: as for jobs.start_command."""
         watch = cls(link)
         try:
-            await watch._start(spec)
+            await watch._start(spec, open_text)
         except BaseException:
             await watch.aclose()
             raise
@@ -55,8 +55,8 @@ class Watch:
         assert self._job is not None
         return self._job
 
-    async def _start(self, spec: JobSpec) -> None:
-        command, input = jobs.start_command(spec, stay=True)
+    async def _start(self, spec: JobSpec, open_text: bool) -> None:
+        command, input = jobs.start_command(spec, stay=True, open_text=open_text)
 
         async def ask(conn: Connection) -> int:
             try:

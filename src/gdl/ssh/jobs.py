@@ -95,9 +95,11 @@ async def start(runner: Runner, spec: JobSpec) -> Job:
     return started(spec, result)
 
 
-def start_command(spec: JobSpec, *, stay: bool = False) -> tuple[str, str]:
+def start_command(spec: JobSpec, *, stay: bool = False, open_text: bool = False) -> tuple[str, str]:
     """What is to be run for it, and what that reads. stay: it then watches the job, and says how it
-    ended. Raises UsageError for what cannot be handed over."""
+    ended. open_text: others on the machine may see all of it, so that nothing has to be read: a
+    session that is new is sent what it reads a round trip after its command. Raises UsageError for
+    what cannot be handed over."""
     mark = secrets.token_hex(16)
     parts = [job_scripts.WRAPPER, spec.script, _exports(spec.secret_env)]
     parts += [text for _, text in spec.files]
@@ -110,8 +112,11 @@ def start_command(spec: JobSpec, *, stay: bool = False) -> tuple[str, str]:
     if any("\x00" in part for part in parts):
         raise UsageError(f"the script or a file of job {spec.name!r} has a NUL byte", "remove it")
     arguments = [spec.workdir, _folder(spec.name), log, mark, "1" if stay else "", *names]
+    command = command_of(job_scripts.START, arguments)
     input = "".join(f"{part}\n{mark}\n" for part in parts)
-    return command_of(job_scripts.START, arguments), input
+    if open_text:
+        return f"{{\n{command}\n}} <<'end-{mark}'\n{input}end-{mark}\n", ""
+    return command, input
 
 
 def started(spec: JobSpec, result: CommandResult) -> Job:

@@ -72,7 +72,7 @@ class Ahead:
                 ),
                 files=install_script.files(steps),
             )
-            watch = await Watch.start(machine.link, spec)
+            watch = await Watch.start(machine.link, spec, open_text=True)
             job = watch.job
             if (await watch.wait(timeout=self._step.timeout_s)).exit_status == 0:
                 machine.done_ahead.add(self._step.name)
