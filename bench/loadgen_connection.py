@@ -19,7 +19,8 @@ import loadgen_server as server
 
 from gdl.domain.secret import Secret
 from gdl.loadgen.decode import decode
-from gdl.loadgen.http_connection import Exchange, HttpConnection
+from gdl.loadgen.exchange import Exchange
+from gdl.loadgen.http_connection import HttpConnection
 
 TOKENS = 128
 USAGE = {"prompt_tokens": 32, "completion_tokens": TOKENS, "total_tokens": 32 + TOKENS}

@@ -4,8 +4,11 @@ can or with a gap, and keeps a record of its own of when it did.
     python bench/loadgen_server.py --port 8000 [--core 0] [--first-ms 50 --gap-ms 10 | --burst 8]
 
 Speaks as vLLM does: /v1/models, /v1/completions and /v1/chat/completions (streamed, `max_tokens`
-tokens each, usage if asked for). GET /record: `ttfts` (request read to first token written) and
-`gaps` between tokens, in seconds, of all requests since the last look.
+tokens each, usage if asked for). GET /record: `ttfts` (from the request's arrival to the first
+token's writing), `waits` (from its arrival to its being read, which is part of that) and `gaps`
+between tokens, in seconds, of all requests since the last look. When a request arrived is told by
+the kernel (SO_TIMESTAMPNS, Linux): of a thousand that come at once, this program reads the last
+ones tens of milliseconds later, and its own clock would not know.
 """
 
 from __future__ import annotations
@@ -15,8 +18,11 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
+import socket
+import struct
+import time
 from time import perf_counter
-from typing import cast
 
 import uvloop
 from httptools import HttpRequestParser
@@ -26,6 +32,8 @@ STREAM = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
     b"transfer-encoding: chunked\r\n\r\n"
 )
+SO_TIMESTAMPNS = 35
+"""asm-generic/socket.h; Python has no name for it."""
 HEAD = {"id": "chatcmpl-0123456789abcdef0123456789abcdef", "created": 1790000000, "model": MODEL}
 
 
@@ -52,6 +60,7 @@ class Server:
         self.first_s, self.gap_s = first_s, gap_s
         self.burst = 1 if gap_s else burst
         self.ttfts: list[float] = []
+        self.waits: list[float] = []
         self.gaps: list[float] = []
         self.streams: set[Stream] = set()
         self.turning = False
@@ -75,8 +84,8 @@ class Server:
             asyncio.get_running_loop().call_soon(self.turn)
 
     def record(self) -> bytes:
-        taken = {"ttfts": self.ttfts, "gaps": self.gaps}
-        self.ttfts, self.gaps = [], []
+        taken = {"ttfts": self.ttfts, "waits": self.waits, "gaps": self.gaps}
+        self.ttfts, self.waits, self.gaps = [], [], []
         return json.dumps(taken).encode()
 
 
@@ -91,7 +100,7 @@ class Stream:
         self.token = TOKENS[chat]
         options = body.get("stream_options")
         self.usage = isinstance(options, dict) and bool(options.get("include_usage"))
-        self.read_at = self.last = connection.read_at
+        self.came_at = self.last = connection.came_at
         self.due = asyncio.get_running_loop().time() + self.server.first_s
 
     def step_later(self) -> None:
@@ -101,12 +110,12 @@ class Stream:
 
     def step(self) -> bool:
         """Write a token, or a burst; True after the last one."""
-        if self.connection.transport.is_closing():
+        if self.connection.closed:
             return True
         now = perf_counter()
         data = self.token
         if self.left == self.count:
-            self.server.ttfts.append(now - self.read_at)
+            self.server.ttfts.append(now - self.came_at)
             data = STREAM + data
         else:
             self.server.gaps.append(now - self.last)
@@ -131,21 +140,46 @@ class Stream:
         return text + chunk("[DONE]") + b"0\r\n\r\n"
 
 
-class Connection(asyncio.Protocol):
-    def __init__(self, server: Server) -> None:
+class Connection:
+    """On a socket of its own: an event loop's transport does not hand on when something came."""
+
+    def __init__(self, server: Server, accepted: socket.socket) -> None:
         self.server = server
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
-        self.descriptor = self.transport.get_extra_info("socket").fileno()
+        self.socket = accepted
+        self.descriptor = accepted.fileno()
         self.parser = HttpRequestParser(self)
-        self.waiting = b""
+        self.waiting = self.unwritten = b""
+        self.came_at = self.wait = 0.0
+        self.closed = False
+        self.loop = asyncio.get_running_loop()
+        self.loop.add_reader(self.descriptor, self.readable)
 
-    def data_received(self, data: bytes) -> None:
+    def close(self) -> None:
+        if not self.closed:
+            self.closed = True
+            self.loop.remove_reader(self.descriptor)
+            self.loop.remove_writer(self.descriptor)
+            self.socket.close()
+
+    def readable(self) -> None:
+        try:
+            data, told, _, _ = self.socket.recvmsg(65536, 64)
+        except BlockingIOError:
+            return
+        except OSError:
+            data, told = b"", []
+        if not data:
+            self.close()
+            return
         # Looked at when all that came at once is read: what one request costs is no other's delay.
         if not self.waiting:
-            self.read_at = perf_counter()
-            asyncio.get_running_loop().call_soon(self.look)
+            self.wait = 0.0
+            for _, kind, value in told:
+                if kind == SO_TIMESTAMPNS:
+                    seconds, nanos = struct.unpack("qq", value)
+                    self.wait = max((time.time_ns() - seconds * 10**9 - nanos) / 1e9, 0.0)
+            self.came_at = perf_counter() - self.wait
+            self.loop.call_soon(self.look)
         self.waiting += data
 
     def look(self) -> None:
@@ -153,13 +187,27 @@ class Connection(asyncio.Protocol):
         self.parser.feed_data(data)
 
     def write(self, data: bytes) -> None:
-        """At once: the transport would put it off to the end of the loop's turn."""
+        """At once, as far as there is room."""
+        if self.closed:
+            return
         written = 0
-        if self.transport.get_write_buffer_size() == 0:
-            with contextlib.suppress(OSError):
+        if not self.unwritten:
+            try:
                 written = os.write(self.descriptor, data)
+            except BlockingIOError:
+                pass
+            except OSError:
+                self.close()
+                return
         if written < len(data):
-            self.transport.write(data[written:])
+            if not self.unwritten:
+                self.loop.add_writer(self.descriptor, self.write_more)
+            self.unwritten += data[written:]
+
+    def write_more(self) -> None:
+        data, self.unwritten = self.unwritten, b""
+        self.loop.remove_writer(self.descriptor)
+        self.write(data)
 
     def on_message_begin(self) -> None:
         self.url, self.body = b"", b""
@@ -174,6 +222,7 @@ class Connection(asyncio.Protocol):
         path = self.url.decode().partition("?")[0]
         if path.endswith("/completions"):
             body = json.loads(self.body)
+            self.server.waits.append(self.wait)
             if body.get("stream"):
                 self.server.add(Stream(self, body, "chat" in path))
             else:
@@ -198,16 +247,25 @@ class Connection(asyncio.Protocol):
 
     def answer(self, body: bytes, status: bytes = b"200 OK") -> None:
         head = b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
-        self.transport.write(head % (status, len(body)) + body)
+        self.write(head % (status, len(body)) + body)
 
 
 async def serve(port: int, server: Server) -> None:
-    loop = asyncio.get_running_loop()
-    listening = await loop.create_server(
-        lambda: Connection(server), "127.0.0.1", port, backlog=2048
-    )
-    print(f"ready {listening.sockets[0].getsockname()[1]}", flush=True)
-    await listening.serve_forever()
+    listening = socket.create_server(("127.0.0.1", port), backlog=4096)
+    listening.setblocking(False)
+    listening.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)  # accepted sockets inherit it
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                accepted, _ = listening.accept()
+                accepted.setblocking(False)
+                accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                Connection(server, accepted)
+
+    asyncio.get_running_loop().add_reader(listening, accept)
+    print(f"ready {listening.getsockname()[1]}", flush=True)
+    await asyncio.Event().wait()
 
 
 def main() -> None:
@@ -218,6 +276,8 @@ def main() -> None:
     parser.add_argument("--gap-ms", type=float, default=0.0)
     parser.add_argument("--burst", type=int, default=1)
     options = parser.parse_args()
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     if options.core is not None:
         os.sched_setaffinity(0, {options.core})
     server = Server(options.first_ms / 1000, options.gap_ms / 1000, options.burst)

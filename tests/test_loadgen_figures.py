@@ -21,7 +21,7 @@ from gdl.domain.secret import Secret
 from gdl.endpoint.protocol import Fault
 from gdl.loadgen.charts import bars, distributions, histogram, throughputs
 from gdl.loadgen.decode import Sample, decode
-from gdl.loadgen.http_connection import Exchange
+from gdl.loadgen.exchange import Exchange
 from gdl.loadgen.load import LoadShape, Outcome
 from gdl.loadgen.metrics import Figures, Slo, Spread, figures
 from gdl.loadgen.request_template import RequestTemplate

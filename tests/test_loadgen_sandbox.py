@@ -34,7 +34,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> VirtualClock:
         monkeypatch,
         f"{BENCH}.http_connection.perf_counter",
         f"{BENCH}.socket_transport.perf_counter",
-        f"{BENCH}.load.perf_counter",
+        f"{BENCH}.load_driver.perf_counter",
         f"{BENCH}.strain.time",
         "gdl.simulator.programs.vllm_api.time",
     )

@@ -22,7 +22,7 @@ from gdl.domain.secret import Secret
 from gdl.endpoint.tls import TlsOptions, tls_context
 from gdl.loadgen.bench_session import LoadOptions, connected
 from gdl.loadgen.decode import decode
-from gdl.loadgen.http_connection import Exchange
+from gdl.loadgen.exchange import Exchange
 from gdl.loadgen.load import LoadShape, Outcome
 from gdl.loadgen.request_template import RequestTemplate
 from gdl.loadgen.tls_connection import TlsConnection

@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
+import sys
+import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from time import perf_counter
 from typing import Any
@@ -16,7 +20,8 @@ from hypothesis import strategies as st
 from gdl.domain.errors import UsageError, VerificationError
 from gdl.domain.secret import Secret
 from gdl.loadgen.decode import decode
-from gdl.loadgen.http_connection import Exchange, HttpConnection
+from gdl.loadgen.exchange import Exchange
+from gdl.loadgen.http_connection import HttpConnection
 from gdl.loadgen.httpx_transport import HttpxTransport
 from gdl.loadgen.load import LoadShape, Outcome, run_load, warm_up
 from gdl.loadgen.request_template import RequestTemplate
@@ -517,3 +522,42 @@ def test_proxies_go_through_httpx_and_say_so(monkeypatch: pytest.MonkeyPatch) ->
     for wrong in ("example.org", "ftp://x", "http://", "http://x:99999", "http://x:0"):
         with pytest.raises(UsageError):
             transport_for(wrong, KEY, USUAL)
+
+
+# -- the time of what comes while the loop is elsewhere ----------------------------------------
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells when bytes came")
+async def test_the_first_token_is_as_early_as_the_kernel_got_it() -> None:
+    """Headers, then the first token, then the rest, while this process does something else."""
+    loop, first = asyncio.get_running_loop(), threading.Event()
+    written: list[float] = []
+
+    def serve(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(HEADERS)
+            loop.call_soon_threadsafe(elsewhere)
+            assert first.wait(20)
+            event = framed(f"data: {chunk('x')}\n\n".encode())
+            written.append(perf_counter())
+            connection.sendall(event)
+            time.sleep(0.3)
+            connection.sendall(event + framed(b"data: [DONE]\n\n") + b"0\r\n\r\n")
+
+    def elsewhere() -> None:
+        first.set()
+        time.sleep(0.2)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve, args=(listening,))
+        thread.start()
+        transport = transport_for(f"http://127.0.0.1:{listening.getsockname()[1]}", KEY, USUAL)
+        outcome = await load(transport, 1, 1)
+        thread.join(20)
+    (sample,) = outcome.samples
+    assert (sample.error, len(sample.itls)) == ("", 1) and sample.ttft is not None
+    # Not when it was read, 0.2 s later.
+    came = sample.start + sample.ttft - written[0]
+    assert -0.01 < came < 0.1

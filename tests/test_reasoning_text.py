@@ -19,7 +19,7 @@ from gdl.endpoint.protocol import ChunkReader, whole_answer
 from gdl.endpoint.ssh_curl import SshCurl
 from gdl.loadgen.decode import decode
 from gdl.loadgen.deployment_benchmark import run_bench
-from gdl.loadgen.http_connection import Exchange
+from gdl.loadgen.exchange import Exchange
 from gdl.orchestrator.endpoint.chat import talk
 from gdl.simulator.programs.vllm_parsers import Parsers
 from local_shell import Shell

@@ -75,6 +75,12 @@ class TrafficOptions:
     warmup: Annotated[
         int, typer.Option("--warmup", metavar="N", min=1, max=1024, help="Untimed ones before.")
     ] = 4
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            "--processes", metavar="N", min=1, max=64, help="That send them.  [default: by load]"
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)

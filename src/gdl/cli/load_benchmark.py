@@ -137,17 +137,6 @@ def _key(name: str | None) -> Secret:
     return Secret(value)
 
 
-def _allow_many_connections() -> None:
-    """Up to what the system allows; the usual limit of open files is 1024."""
-    try:
-        import resource
-
-        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    except (ImportError, OSError, ValueError):
-        pass  # then connecting says that there are too many
-
-
 def _dataset(prompts: PromptOptions) -> str:
     return prompts.dataset or BUILTIN
 
@@ -166,7 +155,9 @@ def _understood(wanted: BenchOptions) -> _Job:
     requests = traffic.requests or _REQUESTS
     mode = COMPLETIONS if prompts.completions else CHAT
     return _Job(
-        options=LoadOptions(workload, requests, traffic.warmup, slo, wanted.limits.time_limit),
+        options=LoadOptions(
+            workload, requests, traffic.warmup, slo, wanted.limits.time_limit, traffic.processes
+        ),
         shape=shape,
         request_template=RequestTemplate(wanted.endpoint.model or "", mode, prompts.ignore_eos),
         limits=Limits(request_s=wanted.limits.timeout),
@@ -192,7 +183,6 @@ def _workload(prompts: PromptOptions) -> Workload:
 
 
 async def _measure(job: _Job, url: str, key: Secret, context: Context, output: Output) -> _Measured:
-    _allow_many_connections()
     say(f"warming up {plain(shown(url), 200)} ...")
     async with connected(url, key, job.request_template, job.options, job.limits, job.tls) as bench:
         if job.sweep is not None:

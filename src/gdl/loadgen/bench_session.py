@@ -10,13 +10,17 @@ from gdl.domain.errors import VerificationError
 from gdl.domain.secret import Secret
 from gdl.endpoint.client import EndpointClient
 from gdl.endpoint.tls import USUAL_TLS, TlsOptions, speaks_tls, tls_context, wants_tls
-from gdl.loadgen.load import LoadShape, Outcome, Progress, run_load, warm_up
+from gdl.loadgen.load import LoadShape, Outcome, run_load, warm_up
+from gdl.loadgen.load_driver import Progress
 from gdl.loadgen.metrics import Slo
+from gdl.loadgen.open_files import most_connections
 from gdl.loadgen.request_template import RequestTemplate
 from gdl.loadgen.sweep import Point, Swept, sweep
 from gdl.loadgen.transport import Limits, Transport
 from gdl.loadgen.transport_factory import parsed, proxy_for, transport_for
-from gdl.loadgen.workload import Workload
+from gdl.loadgen.worker_messages import Share
+from gdl.loadgen.workers import cores_here, measure_split, processes_for
+from gdl.loadgen.workload import Conversation, Workload
 
 _PER_POINT = 8
 _PER_STREAM = 2
@@ -25,13 +29,25 @@ _PER_STREAM = 2
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
     """requests: conversations of one load. warmup: requests before it that are not timed. limit_s:
-    for one load as a whole; None is without."""
+    for one load as a whole; None is without. processes: that send them; None: as many as it
+    takes."""
 
     workload: Workload
     requests: int = 100
     warmup: int = 4
     slo: Slo | None = None
     limit_s: float | None = 3600.0
+    processes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where the requests go, and how."""
+
+    url: str
+    key: Secret
+    limits: Limits
+    tls: TlsOptions
 
 
 class Bench:
@@ -41,12 +57,12 @@ class Bench:
         self,
         transport: Transport,
         request_template: RequestTemplate,
-        key: Secret,
+        server: Server,
         options: LoadOptions,
     ) -> None:
         self.request_template = request_template
         self._transport = transport
-        self._key = key
+        self._server = server
         self._options = options
         self._drawn = 0
 
@@ -72,16 +88,45 @@ class Bench:
     async def _run(
         self, shape: LoadShape, count: int, workload: Workload, on_progress: Progress | None
     ) -> Outcome:
+        conversations = workload.conversations(count)
+        processes = self._options.processes or processes_for(
+            shape, conversations, cores_here(), most_connections()
+        )
+        if (processes := min(processes, len(conversations))) > 1:
+            return await self._run_split(processes, shape, conversations, workload, on_progress)
         return await run_load(
             self._transport,
             self.request_template,
-            workload.conversations(count),
+            conversations,
             shape,
-            self._key,
+            self._server.key,
             slo=self._options.slo,
             seed=workload.seed,
             limit_s=self._options.limit_s,
             on_progress=on_progress,
+        )
+
+    async def _run_split(
+        self,
+        processes: int,
+        shape: LoadShape,
+        conversations: list[Conversation],
+        workload: Workload,
+        on_progress: Progress | None,
+    ) -> Outcome:
+        share = Share(
+            url=self._server.url,
+            limits=self._server.limits,
+            tls=self._server.tls,
+            request_template=self.request_template,
+            conversations=tuple(conversations),
+            concurrency=shape.concurrency,
+            due=tuple(shape.due(len(conversations), workload.seed)),
+            limit_s=self._options.limit_s,
+        )
+        measured = await measure_split(share, processes, self._server.key, on_progress)
+        return Outcome.of(
+            measured, self.request_template, shape, self._transport, self._options.slo
         )
 
 
@@ -97,7 +142,8 @@ async def connected(
     """A Bench whose endpoint has answered the warm-up. An empty model name is filled in from
     /v1/models. Raises UsageError for a bad URL, data set or file of certificates,
     VerificationError when the endpoint does not answer."""
-    transport = transport_for(url, key, limits or Limits(), tls)
+    server = Server(url, key, limits or Limits(), tls)
+    transport = transport_for(url, key, server.limits, tls)
     try:
         try:
             if not request_template.model:
@@ -111,7 +157,7 @@ async def connected(
         except VerificationError:
             await _refuse_plain_http_for_tls(url)
             raise
-        yield Bench(transport, request_template, key, options)
+        yield Bench(transport, request_template, server, options)
     finally:
         await transport.aclose()
 

@@ -19,7 +19,7 @@ from gdl.endpoint.protocol import (
     status_fault,
     token_count,
 )
-from gdl.loadgen.http_connection import Exchange
+from gdl.loadgen.exchange import Exchange
 from gdl.loadgen.sse import EventParser
 
 _ERROR_BODY = 64 * 1024

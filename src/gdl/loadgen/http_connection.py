@@ -4,12 +4,16 @@ Of the answers only the headers and the end are looked at while the clock runs. 
 taken apart (by httptools, in C) and what they say is read (`decode`) after it has stopped, so that
 reading one answer never delays the next one's time. What does not look like a stream of events in
 chunks is taken apart as it comes.
+
+Until an answer's body has begun, the kernel is asked when what is read had come (`arrival`): its
+first token is then as early as it was, however many other streams were read before it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import Callable
 from time import perf_counter
 from typing import cast
@@ -17,6 +21,8 @@ from typing import cast
 from httptools import HttpParserError, HttpResponseParser
 
 from gdl.endpoint.protocol import Fault
+from gdl.loadgen import arrival
+from gdl.loadgen.exchange import Exchange
 
 ANSWER_LIMIT = 16 * 2**20
 """Bytes of one answer; far above what any prompt asks for."""
@@ -24,70 +30,6 @@ _END = b"\r\n\r\n"
 """What every answer in chunks ends with, its trailers or last chunk, and few reads before do."""
 _DONE_AND_END = b"data: [DONE]\n\n\r\n0\r\n\r\n"
 """How a stream of events usually ends. Its payloads are JSON, which cannot hold that."""
-
-
-class Exchange:
-    """One request and the raw body of its answer. Times are `time.perf_counter`'s, in seconds.
-
-    due: when it was to be sent, in a load that follows a timetable; None otherwise. times: of each
-    read that brought something; counts: how many `pieces` of the body there were after each. reads:
-    what was read, where the framing was left for later; pieces and counts come of `unframe` then.
-    status: the HTTP status, 0 while there is none. closed: the connection ended before the answer
-    did. fault: what went wrong on the way; None does not say that the answer is a good one.
-    """
-
-    __slots__ = (
-        "closed", "counts", "due", "ended", "fault", "pieces", "reads", "retried", "sent", "status",
-        "tag", "times",
-    )  # fmt: skip
-
-    def __init__(self, tag: int = 0, due: float | None = None) -> None:
-        self.tag = tag
-        self.due = due
-        self.sent = 0.0
-        self.ended = 0.0
-        self.times: list[float] = []
-        self.counts: list[int] = []
-        self.pieces: list[bytes] = []
-        self.reads: list[bytes] = []
-        self.status = 0
-        self.closed = False
-        self.retried = False
-        self.fault: Fault | None = None
-
-    @property
-    def held(self) -> int:
-        """How many reads or pieces are kept of it."""
-        return len(self.reads) or len(self.pieces)
-
-    def drop(self) -> None:
-        """Forget what was read."""
-        self.pieces.clear()
-        self.reads.clear()
-
-    def unframe(self) -> None:
-        """Take the framing apart, where that was left for later."""
-        reads, self.reads = self.reads, []
-        if not reads:
-            return
-        body = _Body()
-        parser = HttpResponseParser(body)
-        self.pieces, self.counts = body.pieces, []
-        try:
-            for data in reads:
-                parser.feed_data(data)
-                self.counts.append(len(body.pieces))
-        except HttpParserError as error:
-            self.counts += [len(body.pieces)] * (len(reads) - len(self.counts))
-            self.fault = self.fault or Fault("protocol", f"not HTTP: {error}")
-
-
-class _Body:
-    """Collects the pieces of one body."""
-
-    def __init__(self) -> None:
-        self.pieces: list[bytes] = []
-        self.on_body = self.pieces.append
 
 
 class HttpConnection(asyncio.Protocol):
@@ -100,8 +42,8 @@ class HttpConnection(asyncio.Protocol):
 
     __slots__ = (
         "_chunked", "_complete", "_counts", "_descriptor", "_finished", "_keep", "_later",
-        "_on_close", "_parser", "_pieces", "_reads", "_size", "_times", "_transport", "_weighed",
-        "exchange", "on_body", "usable", "used",
+        "_loop", "_on_close", "_parser", "_pieces", "_reads", "_size", "_times", "_transport",
+        "_twin", "_watched", "_weighed", "exchange", "on_body", "usable", "used",
     )  # fmt: skip
 
     def __init__(
@@ -124,6 +66,9 @@ class HttpConnection(asyncio.Protocol):
         self._keep = True
         self._transport: asyncio.Transport | None = None
         self._descriptor = -1
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._twin: socket.socket | None = None
+        self._watched = False
         self._parser = HttpResponseParser(self)
         self.exchange: Exchange | None = None
         self.usable = False
@@ -135,6 +80,7 @@ class HttpConnection(asyncio.Protocol):
         # uvloop's transports are none of asyncio's classes, only like them.
         self._transport = cast(asyncio.Transport, transport)
         self._descriptor = transport.get_extra_info("socket").fileno()
+        self._twin = arrival.twin_of(self._descriptor)
         self.usable = True
 
     def data_received(self, data: bytes, at: float | None = None) -> None:
@@ -187,6 +133,9 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.usable = self._keep = False
+        self._watch_no_longer()
+        if self._twin is not None:
+            self._twin.close()
         self._descriptor = -1
         if self.exchange is not None:
             self._catch_up()
@@ -223,6 +172,7 @@ class HttpConnection(asyncio.Protocol):
         self.used += 1
         written = 0
         request = self.sealed(request)
+        self.watch()
         exchange.sent = perf_counter()
         # Past the transport, which may put a write off to the end of the loop's turn.
         if transport.get_write_buffer_size() == 0:
@@ -235,6 +185,35 @@ class HttpConnection(asyncio.Protocol):
                 return
         if written < len(request):
             transport.write(request[written:])
+
+    def watch(self) -> None:
+        """Read past the transport, for the kernel's time, until the next answer's body begins.
+        `send` sees to it; done before, its time is not a part of a burst of requests."""
+        if self._twin is not None and self._transport is not None and not self._watched:
+            self._loop = asyncio.get_running_loop()
+            self._transport.pause_reading()
+            self._loop.add_reader(self._twin, self._readable)
+            self._watched = True
+
+    def _readable(self) -> None:
+        assert self._twin is not None
+        data, waited = arrival.read(self._twin)
+        if data is None:
+            return
+        exchange = self.exchange
+        if data:
+            at = perf_counter() - waited
+            self.data_received(data, at if exchange is None else max(at, exchange.sent))
+        if not data or self._pieces or (exchange is not None and self.exchange is None):
+            # The rest, or what ended the connection, is for the transport.
+            self._watch_no_longer()
+
+    def _watch_no_longer(self) -> None:
+        if self._watched and self._twin is not None and self._loop is not None:
+            self._watched = False
+            self._loop.remove_reader(self._twin)
+            if self._transport is not None and not self._transport.is_closing():
+                self._transport.resume_reading()
 
     def sealed(self, request: bytes) -> bytes:
         """The request as it goes over the wire."""

@@ -13,7 +13,8 @@ import httpx
 from gdl.domain.secret import Secret
 from gdl.endpoint.protocol import Fault
 from gdl.endpoint.tls import no_trust_context
-from gdl.loadgen.http_connection import ANSWER_LIMIT, Exchange
+from gdl.loadgen.exchange import Exchange
+from gdl.loadgen.http_connection import ANSWER_LIMIT
 from gdl.loadgen.transport import Done, Limits, base_path, connect_fault
 
 

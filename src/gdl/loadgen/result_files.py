@@ -108,6 +108,7 @@ def _ours(outcome: Outcome, context: Context) -> dict[str, Any]:
         "generator_limited": strain.limited or None,
         "cpu_s": strain.cpu_s,
         "cpu_share": strain.cpu_share,
+        "processes": strain.processes,
         "loop_lag_p99_ms": strain.lag_p99_ms,
         "sent_late_p99_ms": figures.late_ms,
         "errors_by_kind": figures.errors,

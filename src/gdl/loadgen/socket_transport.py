@@ -14,9 +14,11 @@ from urllib.parse import SplitResult
 from gdl.domain.secret import Secret
 from gdl.endpoint.protocol import Fault
 from gdl.endpoint.tls import handshake_cut
-from gdl.loadgen.http_connection import Exchange, HttpConnection
+from gdl.loadgen.exchange import Exchange
+from gdl.loadgen.http_connection import HttpConnection
+from gdl.loadgen.open_files import most_connections
 from gdl.loadgen.tls_connection import TlsConnection
-from gdl.loadgen.transport import Done, Limits, base_path, connect_fault
+from gdl.loadgen.transport import Done, Limits, base_path, connect_fault, too_many_files
 
 _LOOK_EVERY_S = 0.05
 _AFTER_DONE_S = 1.0
@@ -72,6 +74,8 @@ class SocketTransport:
 
     async def open(self, count: int) -> None:
         """See `Transport`. The address is looked up once."""
+        if (most := most_connections()) is not None and count > most:
+            raise too_many_files(count, most).as_error()
         self._wanted = count
         self._given_up = None
         if self._timer is None:
@@ -120,6 +124,7 @@ class SocketTransport:
                     _, plain = await loop.create_connection(
                         lambda: HttpConnection(self._finished, self._gone), *address
                     )
+                    plain.watch()
                     return plain
                 _, secure = await loop.create_connection(
                     lambda: TlsConnection(self._finished, self._gone, context, self._host), *address
@@ -138,6 +143,7 @@ class SocketTransport:
         except BaseException:
             connection.close()
             raise
+        connection.watch()
         return connection
 
     def send(self, exchange: Exchange, request: bytes, done: Done) -> None:

@@ -12,7 +12,8 @@ from time import perf_counter
 
 from gdl.endpoint.protocol import Fault
 from gdl.endpoint.tls import tls_fault
-from gdl.loadgen.http_connection import Exchange, HttpConnection
+from gdl.loadgen.exchange import Exchange
+from gdl.loadgen.http_connection import HttpConnection
 
 _RECORD = 2**14
 """Bytes that a record of TLS holds at most."""

@@ -10,12 +10,12 @@ from urllib.parse import SplitResult
 
 from gdl.endpoint.protocol import Fault
 from gdl.endpoint.tls import tls_error_in, tls_fault
-from gdl.loadgen.http_connection import Exchange
+from gdl.loadgen.exchange import Exchange
 
 Done = Callable[[Exchange], None]
 
 _REFUSED_HINT = "is the server running, and is the address right?"
-_FILES_HINT = "raise the limit (`ulimit -Hn`), or ask for fewer requests at a time"
+_FILES_HINT = "raise the hard limit (`ulimit -Hn`), or ask for fewer requests at a time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,3 +74,9 @@ def connect_fault(error: Exception, where: str) -> Fault:
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         return Fault("connect", "this computer allows no more open files", _FILES_HINT)
     return Fault("connect", f"cannot connect to {where}: {error}", _REFUSED_HINT)
+
+
+def too_many_files(count: int, most: int) -> Fault:
+    """So many connections are wanted of a process that may have `most`."""
+    text = f"{count} connections are more than the limit of open files allows a process: {most}"
+    return Fault("connect", text, _FILES_HINT)
