@@ -33,6 +33,12 @@ class _Server(asyncssh.SSHServer):
     def connection_lost(self, exc: Exception | None) -> None:
         self._owner.connections.discard(self._conn)
 
+    def begin_auth(self, username: str) -> bool:
+        if self._owner.hang_ups:
+            self._owner.hang_ups -= 1
+            self._conn.abort()
+        return True
+
     def connection_requested(
         self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
     ) -> bool:
@@ -65,7 +71,8 @@ class _Command(asyncssh.SSHServerProcess[bytes]):
 
 class SshServer:
     """`port` stays the same over `stop` and `start`. noise: printed before each command's output,
-    as a login script would. forced: run in place of every command. path: where it has programs."""
+    as a login script would. forced: run in place of every command. path: where it has programs.
+    hang_ups: so many logins are answered by the end of the connection."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -80,6 +87,7 @@ class SshServer:
         self.sftp = True
         self.forwarding = True
         self.noise = ""
+        self.hang_ups = 0
         self.path = os.environ["PATH"]
         self.forced: str | None = None
         self.logins = 0

@@ -66,6 +66,31 @@ async def test_changed_host_key_is_refused(server: SshServer, kind: str) -> None
     assert target.host_key_file.read_bytes() == pinned
 
 
+async def test_a_server_that_hangs_up_on_a_login_sent_at_once_is_asked_slowly(
+    server: SshServer,
+) -> None:
+    server.hang_ups = 1
+    async with await Connection.open(server.target()) as conn:
+        assert (await conn.run("echo in")).stdout == "in\n"
+    assert server.logins == 2
+    server.hang_ups = 5
+    with pytest.raises(SshError, match="failed"):
+        await Connection.open(server.target())
+    assert server.logins == 4
+
+
+async def test_an_rsa_key_logs_in_in_the_usual_way(server: SshServer, tmp_path: Path) -> None:
+    """It signs in several ways, of which the server has to name one first."""
+    key = asyncssh.generate_private_key("ssh-rsa", key_size=2048)
+    identity = tmp_path / "id_rsa"
+    key.write_private_key(identity)
+    await server.stop()
+    server.client_key = key
+    await server.start()
+    async with await Connection.open(server.target(identity_file=identity)) as conn:
+        assert (await conn.run("echo in")).stdout == "in\n"
+
+
 async def test_refused_key_pins_nothing(server: SshServer, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.write_bytes(asyncssh.generate_private_key("ssh-ed25519").export_private_key())

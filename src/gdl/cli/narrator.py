@@ -10,8 +10,9 @@ from gdl.cli.tables import benchmark_figures, table
 from gdl.domain import events as ev
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.events import Recorded
-from gdl.domain.health import CheckStatus
+from gdl.domain.health import CheckStatus, degraded
 from gdl.domain.money import dollars
+from gdl.domain.phase import Phase
 from gdl.domain.session_price import SessionPrice
 from gdl.domain.summary import AttemptSummary
 from gdl.presentation.durations import clock_time, duration
@@ -103,6 +104,9 @@ class Narrator:
                     yield from _expected(event.expected)
             case ev.PhaseChanged():
                 self._progress = ""
+                if event.phase is Phase.STOPPING:
+                    # What a machine takes to end is no reason to wait for the news.
+                    yield from _result(state, recorded.at)
                 detail = f"  {plain(event.detail, 200)}" if event.detail else ""
                 yield self._bold(event.phase.value) + detail
             case ev.SessionRented():
@@ -223,6 +227,17 @@ def _answer(event: ev.QualityAnswered) -> Iterator[str]:
     verdict = "right" if answer.passed else f"expected {' or '.join(answer.expected)}"
     yield f"  A: {plain(answer.answer, 600)}"
     yield f"     ({plain(verdict, 120)}{first}{speed})"
+
+
+def _result(state: DeploymentState, now: datetime) -> Iterator[str]:
+    """What came of it, where it has served."""
+    checks = list(state.checks.values())
+    if not checks:
+        return
+    passed = sum(check.status is CheckStatus.PASSED for check in checks)
+    spent = f", {dollars(cost)} so far" if (cost := state.cost(now)) else ""
+    failing = f", degraded: {plain(', '.join(names), 200)}" if (names := degraded(checks)) else ""
+    yield f"result: {plain(state.served_name, 120)} served, {passed} checks passed{failing}{spent}"
 
 
 def _attempt_cells(attempt: AttemptSummary, charged: bool) -> tuple[str | int, ...]:
