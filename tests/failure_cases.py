@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,3 +121,21 @@ def ordinary(count: int, chance: random.Random) -> list[str]:
             name = f"package-{chance.randrange(999)}"
             made.append(f"Downloading {name}-1.{number}.0-py3-none-any.whl ({number % 900} kB)")
     return made
+
+
+HIGH, MEDIUM = 0.95, 0.75
+"""Above which share of what they are said for diagnoses are of that confidence."""
+
+
+def levels(told: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The confidence that rules deserve. told: (the rule that is right, the one told) of cases."""
+    right: Counter[str] = Counter()
+    said: Counter[str] = Counter()
+    for wanted, found in told:
+        said[found] += 1
+        right[found] += wanted == found
+    return {rule: level(right[rule] / count) for rule, count in said.items()}
+
+
+def level(share: float) -> str:
+    return "high" if share > HIGH else "medium" if share > MEDIUM else "unknown"

@@ -29,7 +29,7 @@ def test_a_known_cause_is_told_with_exit_0() -> None:
 def test_an_unknown_one_is_told_with_exit_1() -> None:
     done = diagnose("-", data=b"Traceback (most recent call last):\n  x\nOddError: seven\nbye\n")
     assert done.returncode == 1
-    assert b"the last error is: OddError: seven" in done.stdout
+    assert b"the program raised OddError; it says: OddError:" in done.stdout
 
 
 @pytest.mark.parametrize("name", ["no-space", "ssh-key-refused", "wrong-python", "cuda-init"])

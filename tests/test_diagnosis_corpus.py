@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from diagnosis_support import RULES
-from failure_cases import FOLDER, Case, cases, variants
+from diagnosis_support import RULES, diagnose
+from failure_cases import FOLDER, HIGH, MEDIUM, Case, cases, levels, variants
 from gdl.diagnosis.actions import SORTS
-from gdl.diagnosis.rule_engine import Scanner, explain
-from gdl.diagnosis.rules import BLAMES, Rule
+from gdl.diagnosis.rule_engine import Diagnosis, Scanner, explain
+from gdl.diagnosis.rules import BLAMES, Rule, measured
 from gdl.domain.remedies import RemedyKind
 from log_excerpts import LOGS
 
@@ -53,3 +53,20 @@ def test_another_offer_is_taken_only_where_a_machine_is_to_blame(rule: Rule) -> 
     elsewhere = rule.action({}).kind in ELSEWHERE
     assert not elsewhere or rule.blame in {"machine", "network"}
     assert rule.over <= {each.id for each in RULES.rules}
+
+
+def told_alone() -> list[tuple[Case, Diagnosis]]:
+    return [(case, diagnose(case.lines, exit_status=1)) for case in CASES]
+
+
+def test_the_confidence_of_rules_is_what_the_corpus_says() -> None:
+    deserved = levels((case.rule, found.rule) for case, found in told_alone())
+    less = {rule: what for rule, what in deserved.items() if what != "high" and rule != "unknown"}
+    assert dict(measured()) == less, "run bench/diagnosis.py --calibrate"
+
+
+def test_diagnoses_of_a_confidence_are_right_as_often_as_it_says() -> None:
+    told = told_alone()
+    for confidence, least in (("high", HIGH), ("medium", MEDIUM)):
+        right = [case.rule == found.rule for case, found in told if found.confidence == confidence]
+        assert sum(right) / len(right) > least

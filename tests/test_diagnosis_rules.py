@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from diagnosis_support import by_id, diagnose, rules
 from gdl.diagnosis.rules import Rule
+from gdl.domain.remedies import RemedyKind
 from log_excerpts import LOGS
 
 STARTED_WELL = Path(__file__).parent / "data" / "engine" / "start-cpu.log"
@@ -99,7 +100,9 @@ def test_the_unknown_is_said_to_be_unknown_with_the_last_error() -> None:
     lines = ["Traceback (most recent call last):", "  x", "foo.BarError: the flux is off", "bye"]
     found = diagnose(lines, exit_status=1)
     assert found.rule == "unknown"
-    assert found.cause == "Not a known failure; the last error is: foo.BarError: the flux is off"
+    assert found.cause == (
+        "Not a known failure: the program raised BarError; it says: foo.BarError: the flux is off"
+    )
     assert found.confidence == "low"
     assert "bye" in found.evidence
 
@@ -107,6 +110,32 @@ def test_the_unknown_is_said_to_be_unknown_with_the_last_error() -> None:
 def test_the_unknown_without_an_error_shows_the_last_line_or_the_status() -> None:
     assert "the last line is: all quiet" in diagnose(["all quiet", "", "  "]).cause
     assert "status 3 without a word" in diagnose([], exit_status=3).cause
+    assert "ends without an error" in diagnose(["Loading weights"]).cause
+
+
+def test_an_unknown_error_of_the_engine_is_told_with_its_place_stage_and_a_first_try() -> None:
+    mark = "(EngineCore pid=1) ERROR 01-01 00:00:01 [core.py:1] "
+    found = diagnose(
+        [
+            "(EngineCore pid=1) INFO 01-01 00:00:00 [gpu_model_runner.py:1] Starting to load model",
+            "Loading safetensors checkpoint shards:  25% Completed | 2/8 [00:03<00:09,  1.5s/it]",
+            f"{mark}Traceback (most recent call last):",
+            f'{mark}  File "/v/site-packages/vllm/model_executor/model_loader/b.py", line 3, in f',
+            f"{mark}    raise ValueError",
+            f"{mark}ValueError: the flux is off",
+        ]
+    )
+    assert found.rule == "unknown"
+    assert "the engine raised ValueError in the weights loader" in found.cause
+    assert "while loading the weights (2 of 8 files were)" in found.cause
+    assert found.remedy.startswith("To try first: download the model again")
+    assert found.action.kind is RemedyKind.STOP
+
+
+def test_a_healthy_log_is_called_so() -> None:
+    found = diagnose(STARTED_WELL.read_text().splitlines())
+    assert (found.rule, found.state) == ("unknown", "healthy")
+    assert "tells of no failure" in found.cause
 
 
 def test_evidence_is_bounded_and_without_control_characters() -> None:

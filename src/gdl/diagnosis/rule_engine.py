@@ -20,11 +20,12 @@ from gdl.diagnosis.matching import Match, Matches, matches
 from gdl.diagnosis.prefixes import LINE
 from gdl.diagnosis.reading import read
 from gdl.diagnosis.records import Log, Record, Stage
-from gdl.diagnosis.rules import GENERIC, SPECIFIC, VALUE_CHARS, Rule, RuleSet, rule_set
+from gdl.diagnosis.rules import GENERIC, VALUE_CHARS, Rule, RuleSet, rule_set
+from gdl.diagnosis.signals import ended_by
+from gdl.diagnosis.words import unexplained
 from gdl.domain.remedies import Remedy, RemedyKind
 from gdl.domain.text import flat
 
-_READ_ON = "Read the log (`gdl-tui bundle ID` packs all of it), or take the next offer."
 _EVIDENCE_LINES = 5
 _EVIDENCE_CHARS = 300
 _LAST_LINES = 4
@@ -33,6 +34,7 @@ _CONSIDERED = 40
 __all__ = ["Diagnosis", "Rule", "RuleSet", "Scanner", "by_id", "diagnose", "explain", "rule_set"]
 
 _NEXT = Remedy(RemedyKind.NEXT)
+_NOTHING = Remedy(RemedyKind.STOP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +144,13 @@ def explained(rules: RuleSet, log: Log, exit_status: int | None, phase: str) -> 
     explains = {id(m.record) for m in all_matches.found if m.rule.tier < GENERIC}
     wrappers = {id(m.record) for m in all_matches.found if m.rule.tier == GENERIC} - explains
     record = root(log, wrappers)
-    best = next((m for m in all_matches.found if m.rule.tier < GENERIC), None)
+    best = next((m for m in all_matches.found if _worth_telling(m.rule)), None)
     if best is not None:
         found = _from_match(best, log)
     else:
         signal = _from_signal(log, exit_status)
-        found = signal or _unexplained(all_matches, log, record, exit_status)
+        state = _state(log, all_matches, record)
+        found = signal or _unexplained(all_matches, log, record, state, exit_status)
     stands = best.record if best is not None else record
     record = record or stands
     return replace(
@@ -161,6 +164,10 @@ def explained(rules: RuleSet, log: Log, exit_status: int | None, phase: str) -> 
         lines=(stands.line.number, stands.last.number) if stands is not None else (0, 0),
         considered=_considered(all_matches, best),
     )
+
+
+def _worth_telling(rule: Rule) -> bool:
+    return rule.tier < GENERIC and rule.confidence != "unknown"
 
 
 def by_id(rules: RuleSet, rule_id: str, evidence: Sequence[str] = (), **values: str) -> Diagnosis:
@@ -193,8 +200,7 @@ def _made(
 def _from_match(best: Match, log: Log) -> Diagnosis:
     rule = best.rule
     values = {name: _value(name, text) for name, text in rule.values(best.groups).items()}
-    confidence = "high" if rule.sure and rule.tier == SPECIFIC else "medium"
-    return _made(rule, values, _lines_of(best.record, log), confidence, best.groups)
+    return _made(rule, values, _lines_of(best.record, log), rule.confidence, best.groups)
 
 
 def _lines_of(record: Record, log: Log) -> list[str]:
@@ -210,29 +216,27 @@ def _lines_of(record: Record, log: Log) -> list[str]:
     return shown[:_EVIDENCE_LINES]
 
 
-def _unexplained(found: Matches, log: Log, record: Record | None, status: int | None) -> Diagnosis:
+def _unexplained(
+    found: Matches, log: Log, record: Record | None, state: str, status: int | None
+) -> Diagnosis:
     """Nothing but wrappers, or nothing at all: the root error says most."""
     generic = next((m.rule for m in found.found if m.rule.tier == GENERIC), None)
     said = _cut(headline(record), VALUE_CHARS)
+    told = unexplained(log, record, said, _stage_before(log, record), state, status)
     last = [each for each in log.lines if each.text.strip()][-_LAST_LINES:]
     evidence = _lines_of(record, log) if record is not None else []
     evidence += [each.raw for each in last if each.raw not in evidence]
-    if generic is not None:
-        cause = generic.cause
-        if said:
-            cause = f"{cause.rstrip('.')}; the last error above it: {said}"
-        action = generic.action({})
+    if generic is None:
+        cause = _cut(told.cause, _EVIDENCE_CHARS)
         return Diagnosis(
-            generic.id, cause, generic.remedy, _shown(evidence), "low", generic.kind, action, False
+            "unknown", cause, told.remedy, _shown(evidence), action=_NOTHING, known=False
         )
-    if said:
-        cause = f"Not a known failure; the last error is: {said}"
-    elif last:
-        cause = f"Not a known failure; the last line is: {_cut(last[-1].text.strip(), VALUE_CHARS)}"
-    else:
-        ended = "" if status is None else f" with status {status}"
-        cause = f"Not a known failure; it ended{ended} without a word."
-    return Diagnosis("unknown", cause, _READ_ON, _shown(evidence), known=False)
+    cause = f"{generic.cause.rstrip('.')}; the error is: {said}" if said else generic.cause
+    remedy = told.remedy if said else generic.remedy
+    action = generic.action({})
+    return Diagnosis(
+        generic.id, cause, remedy, _shown(evidence), "low", generic.kind, action, False
+    )
 
 
 def _stage_before(log: Log, record: Record | None) -> str:
@@ -279,45 +283,20 @@ def _why_less(match: Match, best: Match | None) -> str:
     return "another error came before it"
 
 
-_SIGNALS = {
-    4: (
-        "The processor lacks an instruction that this build uses (signal 4).",
-        "Take a machine with a newer processor (AVX2 or AVX-512).",
-        "next",
-    ),
-    6: ("The process gave up by itself (signal 6).", "Read the lines above it in the log.", ""),
-    7: (
-        "A memory page could not be had (signal 7), mostly because shared memory is too small.",
-        "Give the container more shared memory, or take the next offer.",
-        "next",
-    ),
-    9: (
-        "The process was killed (signal 9), probably because memory ran out.",
-        "Take a machine with more RAM, or a smaller model.",
-        "next",
-    ),
-    11: (
-        "The process crashed (signal 11).",
-        "Start it once more; if it crashes again, choose another release of the engine.",
-        "fix",
-    ),
-    15: ("The process was asked to end (signal 15).", "Start it again.", ""),
-}
-
-
 def _from_signal(log: Log, exit_status: int | None) -> Diagnosis | None:
-    if exit_status is None:
+    told = ended_by(exit_status)
+    if told is None:
         return None
-    signal = -exit_status if exit_status < 0 else exit_status - 128
-    if not 0 < signal < 65:
-        return None
-    cause, remedy, kind = _SIGNALS.get(
-        signal, (f"The process was ended by signal {signal}.", "Read the log.", "")
-    )
-    # A crash may have been bad luck; a process that was killed will be killed again.
-    action = Remedy(RemedyKind.RESTART if signal == 11 else RemedyKind.NEXT)
     last = [each.raw for each in log.lines if each.text.strip()][-2:]
-    return Diagnosis(f"signal-{signal}", cause, remedy, _shown(last), "medium", kind, action)
+    return Diagnosis(
+        f"signal-{told.number}",
+        told.cause,
+        told.remedy,
+        _shown(last),
+        "medium",
+        told.kind,
+        told.action,
+    )
 
 
 def _value(name: str, text: str) -> str:

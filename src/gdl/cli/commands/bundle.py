@@ -9,7 +9,14 @@ import typer
 
 from gdl.cli import exit_codes
 from gdl.cli.options import JsonOption, Target
+from gdl.cli.output import say
 from gdl.cli.runtime import Cli, Session, execute
+
+_REPORT = (
+    "to report a failure that was not explained: look through the archive for what is private, "
+    "then open an issue with it; or add the excerpt of its log as a case "
+    "(tests/data/failures/README.md)"
+)
 
 
 def bundle(
@@ -36,6 +43,7 @@ def bundle(
             session.output.json({"type": "bundle", "path": str(made)})
         else:
             session.output.line(str(made))
+            say(_REPORT)
         return exit_codes.OK
 
     execute(cli, body, target=target, as_json=as_json)
