@@ -4,8 +4,8 @@
 
 Every case of tests/data/failures is read alone, in the frame that vLLM's V1 engine puts around an
 error, in the middle of a long log (10 000 lines for public reports), and said by two workers at
-once. The corpus is what the rules were written from: its figures say that nothing was lost, not how the
-diagnosis does on logs that it has not seen (bench/README.md has that, graded by others).
+once. The corpus is what the rules were written from: its figures say that nothing was lost, not how
+the diagnosis does on logs that it has not seen (bench/README.md has that, graded by others).
 
 --calibrate writes src/gdl/diagnosis/confidence.toml: the rules that are right too seldom. --quick
 omits the speed, which is that of reading long logs without a cause to their end.
