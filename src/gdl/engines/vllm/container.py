@@ -21,6 +21,7 @@ HOME = "/gdl"
 LISTEN = "0.0.0.0"  # noqa: S104 - inside; only a port of the machine's loopback leads there
 _AS = "./container-as"
 _ENV_FILE = "./container.env"
+_PROGRAMS = shell.words(shell.STARTS)
 _VLLM_UID = 2000
 """The user `vllm` of the images since 0.20; older ones take any number that has a home."""
 _COMMON = (
@@ -86,9 +87,9 @@ def _trial(host: HostFacts, model: Model, choice: Choice, timeout: float) -> Ste
     script = f"""{shell.PREAMBLE}\
 case $PWD in *,*) echo "[gdl] docker cannot mount a folder with a comma" >&2; exit 1;; esac
 mkdir -p ./container
-cp ./launch.py ./container/launch.py
+cp {_PROGRAMS} ./container/
 chmod 755 ./container
-chmod 644 ./container/launch.py
+( cd ./container && chmod 644 {_PROGRAMS} )
 if [ "$(id -u)" = 0 ]; then
     as={_VLLM_UID}:{_VLLM_UID}
     chown -R "$as" ./container
@@ -109,9 +110,9 @@ else
 fi
 printf '%s %s\\n' {shlex.quote(choice.image)} "$as" > {_AS}
 """
-    check = f"{shell.is_current('launch.py')} && {shell.is_current('container/launch.py')}"
+    check = f"{shell.starts_are_current()} && {shell.starts_are_current('container/')}"
     check += f" && grep -qF {shlex.quote(choice.image + ' ')} {_AS} 2>/dev/null"
-    put = (shell.remote_file("launch.py"),)
+    put = tuple(shell.remote_file(name) for name in shell.STARTS)
     return Step("container", "Try the container image", script, timeout, check, files=put)
 
 

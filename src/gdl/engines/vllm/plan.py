@@ -12,7 +12,7 @@ from gdl.domain.errors import DeployError, UsageError
 from gdl.domain.host import HostFacts
 from gdl.domain.model import Model
 from gdl.engines.base import Step
-from gdl.engines.vllm import capacity, compat, compat_table, container, repairs, shell
+from gdl.engines.vllm import bytecode, capacity, compat, compat_table, container, repairs, shell
 from gdl.engines.vllm.compat import Choice
 from gdl.engines.vllm.release_limits import ANY, Limits
 from gdl.engines.vllm.wheel_choice import Way
@@ -227,10 +227,12 @@ def _interpreters(host: HostFacts, choice: Choice, asked: str) -> str:
 def _install(host: HostFacts, choice: Choice, settings: Settings) -> Step:
     install = settings.install
     limits = ["--constraint", "./constraints.txt"] if choice.constraints else []
-    by_uv = _tries("uv", [(w, shell.uv_line(w, limits)) for w in choice.ways], choice, "    ")
+    without = [] if choice.on_gpu else ["--overrides", f"./{bytecode.LEFT_OUT[0]}"]
+    lines = [(way, bytecode.by_uv(way, [*limits, *without])) for way in choice.ways]
+    by_uv = _tries("uv", lines, choice, "    ")
     by_pip = _tries("pip", [(w, shell.pip_line(w, limits)) for w in choice.ways], choice)
     last = "    exit 1\n" if install.installer == "uv" else ""
-    with_uv = f"if [ -x {shell.UV} ]; then\n{by_uv}{last}fi\n"
+    with_uv = f"if [ -x {shell.UV} ]; then\n{bytecode.EARLY}{by_uv}{last}fi\n"
     script = f"""{shell.PREAMBLE}{places(settings)}\
 {_FAILED}{repairs.builds(host)}\
 {"" if install.installer == "pip" else with_uv}\
@@ -239,8 +241,10 @@ def _install(host: HostFacts, choice: Choice, settings: Settings) -> Step:
 {by_pip}\
 exit 1
 """
-    check = f"{shell.is_current('launch.py')} && {shell.python(_installed(choice))} 2>/dev/null"
-    put = [shell.remote_file("launch.py"), shell.remote_file("pipconf.py")]
+    check = f"{shell.starts_are_current()} && {shell.python(_installed(choice))} 2>/dev/null"
+    put = [shell.remote_file(name) for name in (*shell.STARTS, "pipconf.py", "bytecode.py")]
+    if not choice.on_gpu:
+        put.append(bytecode.LEFT_OUT)
     if choice.constraints:
         put.append(("constraints.txt", "".join(f"{line}\n" for line in choice.constraints)))
     title = f"Install {choice.distribution} {choice.version}"

@@ -101,6 +101,6 @@ if ! {there}; then
     chmod 755 {shell.PYTHON}
 fi
 """
-    check = f"{shell.is_current('launch.py')} && {there}"
-    put = (shell.remote_file("launch.py"), shell.remote_file("pipconf.py"))
+    check = f"{shell.starts_are_current()} && {there}"
+    put = tuple(shell.remote_file(name) for name in (*shell.STARTS, "pipconf.py"))
     return (Step("image", f"Use the image's vLLM {choice.version}", script, timeout, check, put),)

@@ -12,6 +12,8 @@ from gdl.engines.vllm.wheel_choice import Way
 
 PYTHON = "./venv/bin/python"
 UV = "./uv/bin/uv"
+STARTS = ("launch.py", "model_class.py")
+"""What the server is started by."""
 TORCH_INDEX = "https://download.pytorch.org/whl"
 
 # Without bytecode every import of vLLM compiles anew, three times slower; the other two would
@@ -44,6 +46,11 @@ def is_current(name: str) -> str:
     last = name.rpartition("/")[2]
     text = files("gdl.engines.vllm.remote").joinpath(last).read_text("utf-8")
     return f"grep -qx '# {_fingerprint(text)}' ./{name} 2>/dev/null"
+
+
+def starts_are_current(folder: str = "") -> str:
+    """A test: what the server is started by is that of this program. folder: "" or "NAME/"."""
+    return " && ".join(is_current(f"{folder}{name}") for name in STARTS)
 
 
 def _fingerprint(text: str) -> str:
@@ -89,12 +96,13 @@ def pip_uninstall(*names: str) -> str:
     )
 
 
-def uv_line(way: Way, shared: list[str]) -> str:
-    """One attempt by uv. Several indexes: the best version of all counts, as for pip."""
+def uv_line(way: Way, shared: list[str], what: str = "") -> str:
+    """One attempt by uv. Several indexes: the best version of all counts, as for pip. what: shell
+    words to install in place of what the way is for."""
     parts = [UV, "pip", "install", "--python", PYTHON, *shared]
     if way.backend:
         parts.append(f"--torch-backend={way.backend}")
-    line = words([*parts, way.requirement])
+    line = f"{words(parts)} {what or shlex.quote(way.requirement)}"
     if not way.indexes:
         return line
     more = shlex.quote(" ".join(way.indexes))

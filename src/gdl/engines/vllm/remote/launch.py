@@ -3,15 +3,31 @@
 Prints one `[gdl] verified NAME VERSION` per package, or `[gdl] import failed: NAME: ERROR` with
 the traceback and exit status 86. The imports are the server's own, so verifying costs nothing.
 With GDL_CUDA=1 in the environment the GPU has to do one tiny operation as well.
+
+A start of vLLM is mostly imports: of the server, of its engine and, on a CPU, of each worker, all
+in turn. So they run without the garbage collector, which only finds that nothing of a million new
+objects is garbage (a fifth of their time); processes that vLLM starts import this small file in
+place of the whole server; and what vLLM asks of the model's class, in a process that imports all
+of it once more, is found out beside the imports (model_class.py).
 """
 
+import ast
+import contextlib
+import gc
 import importlib
+import importlib.util
+import json
+import multiprocessing
 import os
 import runpy
+import subprocess
 import sys
 import traceback
+from pathlib import Path
 
 FAILED = 86
+SERVER = "vllm.entrypoints.openai.api_server"
+LOOK_S = 60
 
 
 def distribution_present(name):
@@ -65,19 +81,95 @@ def verify(name):
     print(f"[gdl] verified {name} {getattr(module, '__version__', '')}{note}", flush=True)
 
 
-def main(args):
+@contextlib.contextmanager
+def no_collection():
+    """What is imported is kept; to look for garbage in it is in vain."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def import_quickly(names):
+    """Import modules that would be imported in a moment anyway. What fails is told then."""
+    with no_collection(), contextlib.suppress(Exception):
+        for name in names:
+            importlib.import_module(name)
+
+
+def imports_of(name):
+    """The modules that a module imports at its top level; without running it, as it is to be run
+    as the program itself."""
+    found = []
+    with contextlib.suppress(Exception):
+        text = Path(importlib.util.find_spec(name).origin).read_text(encoding="utf-8")
+        for node in ast.parse(text).body:
+            if isinstance(node, ast.Import):
+                found += [each.name for each in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                found.append(node.module)
+    return found
+
+
+def architectures(args):
+    """The names of the model's classes: of a folder by its own config.json, else as we are told."""
+    told = os.environ.get("GDL_ARCHITECTURES", "").split()
+    with contextlib.suppress(Exception):
+        config = Path(args[args.index("--model") + 1], "config.json")
+        told = json.loads(config.read_text(encoding="utf-8"))["architectures"]
+    return told
+
+
+@contextlib.contextmanager
+def beside(args):
+    """While the body runs, a process of its own notes what vLLM will ask of the model's class. At
+    the end it is waited for: it has begun earlier than the one that would do the same."""
+    names = architectures(args)
+    program = Path(__file__).resolve().with_name("model_class.py")
+    if not names or not program.exists() or len(os.sched_getaffinity(0)) < 2:
+        yield
+        return
+    looking = subprocess.Popen(
+        [sys.executable, str(program), *names],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            looking.wait(LOOK_S)
+    finally:
+        looking.kill()
+        looking.wait()
+        looking.stdin.close()
+
+
+def verified():
+    """Whether everything can be imported; told in any case."""
     names = ["numpy", "torch", "vllm"]
     if distribution_present("torchvision"):
         names.insert(2, "torchvision")
     for name in names:
         try:
-            verify(name)
+            with no_collection():
+                verify(name)
         except BaseException as error:
             print(f"[gdl] import failed: {name}: {one_line(error)}", flush=True)
             traceback.print_exc()
+            return False
+    return True
+
+
+def main(args):
+    with beside(args):
+        if not verified():
             return FAILED
+        import_quickly(imports_of(SERVER))
     sys.argv = ["vllm", *args]
-    runpy.run_module("vllm.entrypoints.openai.api_server", run_name="__main__", alter_sys=True)
+    # This file stays `__main__` for the processes that are spawned.
+    runpy.run_module(SERVER, run_name="__main__")
     return 0
 
 
@@ -85,3 +177,7 @@ if __name__ == "__main__":
     # The folder of this script holds nothing to import.
     del sys.path[0]
     sys.exit(main(sys.argv[1:]))
+elif __name__ == "__mp_main__":
+    # A process that was spawned: it is about to import the module with what it is to do.
+    worker = "worker" in multiprocessing.current_process().name.lower()
+    import_quickly(["vllm.v1.executor.multiproc_executor" if worker else "vllm.v1.engine.core"])
