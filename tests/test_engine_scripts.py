@@ -243,7 +243,7 @@ def test_where_the_machine_has_places_of_its_own_they_come_first(
     calls = (work.parent / "uv-calls").read_text().splitlines()
     assert len(calls) == 2 and calls[0].replace(" --dry-run", "") == calls[1]
     assert first in calls[1] and ("--torch-backend" in first or "--torch-backend" not in calls[1])
-    assert "--overrides ./left-out.txt" in calls[1]
+    assert "--overrides ./unusable.txt" in calls[1]
 
 
 def test_what_is_imported_most_is_compiled_while_the_rest_comes(work: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from gdl.domain.phase import Phase
 from gdl.domain.session import SshAddress
 from gdl.engines.base import Step
 from gdl.orchestrator.machine import install_script
-from gdl.orchestrator.machine.install_script import Mark, pieces, script
+from gdl.orchestrator.machine.install_script import Beside, Mark, pieces, script
 from gdl.orchestrator.service import Orchestrator
 from gdl.ssh import jobs
 from gdl.ssh.connection import Connection, Target
@@ -83,6 +84,54 @@ def test_what_a_check_says_and_what_output_pretends_are_no_marks(tmp_path: Path)
     assert (code, told) == (0, [Mark(1, "begins"), lines, Mark(1, "done")])
 
 
+def beside(name: str, text: str, after: str, check: str | None = None) -> Step:
+    return replace(step(name, text, check), after=after)
+
+
+def test_a_step_runs_beside_others_and_is_told_in_its_turn(tmp_path: Path) -> None:
+    """The steps between begin while it runs, or this would never end."""
+    waits = "until [ -e {} ]; do sleep 0.01; done"
+    steps = (
+        step("tool", ": > tool"),
+        step("big", f": > begun; {waits.format('seen')}; echo big"),
+        step("last", "echo last"),
+        beside("model", f"{waits.format('begun')}; : > seen; echo hello; echo bye; : > m", "tool",
+               "[ -e m ]"),
+    )  # fmt: skip
+    status, told = ran(tmp_path, *steps)
+    marks = [each for each in told if isinstance(each, Mark)]
+    assert status == 0
+    assert [(m.number, m.what) for m in marks] == [
+        (n, what) for n in (1, 2, 3, 4) for what in ("begins", "done")
+    ]
+    said = [each for each in told if isinstance(each, Beside)]
+    assert said == [Beside(4, ("hello",)), Beside(4, ("bye",))]
+    assert [each for each in told if isinstance(each, tuple)] == [("big",), ("last",)]
+    assert {path.name for path in tmp_path.iterdir()} == {"tool", "begun", "seen", "m"}
+    assert Mark(4, "skipped") in ran(tmp_path, steps[2], steps[0], step("x", ":"), steps[3])[1]
+
+
+def test_a_step_beside_others_knows_when_its_turn_has_come(tmp_path: Path) -> None:
+    steps = (
+        step("big", "[ ! -e model.turn ]"),
+        beside("model", "until [ -e model.turn ]; do sleep 0.01; done", "nothing"),
+    )
+    assert ran(tmp_path, *steps)[0] == 0
+
+
+def test_that_a_step_beside_others_has_failed_is_told_at_once(tmp_path: Path) -> None:
+    waits = "until grep -qx 7 model.status 2>/dev/null; do sleep 0.01; done"
+    steps = (
+        step("big", waits),
+        beside("model", "echo no space; exit 7", "none"),
+        step("never", "touch never"),
+    )
+    status, told = ran(tmp_path, *steps)
+    assert status == 7 and not (tmp_path / "never").exists()
+    assert Mark(2, "failed") in told and Mark(2, "done") not in told
+    assert Beside(2, ("no space",)) in told
+
+
 # -- whole deployments ---------------------------------------------------------------------------
 
 
@@ -124,6 +173,26 @@ async def test_steps_are_told_in_order_even_when_their_marks_are_lost(
     lines = [line for e in of_type(events, ev.LogLines) for line in e.lines]
     assert not any("[gdl] step " in line for line in lines)
     assert sum(e.dropped for e in of_type(events, ev.LogLines)) + len(lines) > 20000
+
+
+async def test_what_fails_beside_an_installation_ends_it_and_is_the_cause(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sim = Simulation(monkeypatch, tmp_path)
+    pid = tmp_path / "installing"
+    full = "echo 'error: No space left on device (os error 28)' >&2; exit 2"
+    tools = f"*--target*) until [ -e {pid} ]; do sleep 0.02; done; {full}"
+    uv_that(tmp_path, monkeypatch, f"sleep 300 & echo $! > {pid}; wait\n;; {tools}")
+    async with sim.orchestrator(timeouts={"release": 3}) as orchestrator:
+        events = await deployed(orchestrator, spec())
+    assert last(events).outcome == "failed"
+    assert told_steps(events)[-4:] == [
+        ("install", "started"), ("install", "failed"), ("model", "started"), ("model", "failed"),
+    ]  # fmt: skip
+    ended = of_type(events, ev.StepFinished)[-2]
+    assert ended.detail == "ended, as this failed: Unpack smollm2-135m"
+    assert [e.rule for e in of_type(events, ev.Diagnosed)] == ["no-space"]
+    await wait_until(lambda: not alive(int(pid.read_text())))
 
 
 async def test_an_installation_that_still_runs_is_waited_for(
@@ -172,10 +241,10 @@ async def test_a_step_has_a_limit_of_its_own_and_leaves_nothing_running(
     sim = Simulation(monkeypatch, tmp_path)
     left = tmp_path / "left"
     uv_that(tmp_path, monkeypatch, f"sleep 300 & echo $! > {left}; wait")
-    async with sim.orchestrator(timeouts={"install": 4, "release": 3}) as orchestrator:
+    async with sim.orchestrator(timeouts={"install": 9, "release": 3}) as orchestrator:
         events = await deployed(orchestrator, spec())
     assert last(events).outcome == "failed"
     assert told_steps(events)[-2:] == [("install", "started"), ("install", "failed")]
     assert [e.rule for e in of_type(events, ev.Diagnosed)] == ["step-time-limit"]
-    assert "4 s" in of_type(events, ev.Diagnosed)[0].cause
+    assert "9 s" in of_type(events, ev.Diagnosed)[0].cause
     await wait_until(lambda: not alive(int(left.read_text())))

@@ -42,6 +42,9 @@ class Step:
     check: a quick script; exit 0 means that the step already holds and is skipped, and after the
     step it must exit 0 too. None: no check.
     files: (path relative to the work folder, text) to put in place beforehand.
+    after: name of the step after which its script begins, beside the steps that follow; ""
+    in its turn, like any other. Once its turn has come, there is a file `NAME.turn` in the work
+    folder: until then others use the line and the processors as well.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Step:
     timeout_s: float
     check: str | None = None
     files: tuple[tuple[str, str], ...] = ()
+    after: str = ""
 
 
 @dataclass(frozen=True, slots=True)

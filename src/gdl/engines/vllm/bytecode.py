@@ -21,7 +21,7 @@ _ALL = (
 )
 _PACKAGES = "torch|transformers|sympy|mpmath|networkx|numpy"
 
-LEFT_OUT = ("left-out.txt", 'triton; sys_platform == "never"\n')
+UNUSABLE = ("unusable.txt", 'triton; sys_platform == "never"\n')
 """(name in the work folder, text): what the CPU build asks for and cannot use. vLLM turns this
 Triton off at each start, as it has no backend for CPUs; it is a third of all that is unpacked."""
 

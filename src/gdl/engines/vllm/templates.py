@@ -11,7 +11,7 @@ import re
 import shlex
 
 from gdl.engines.base import Step
-from gdl.engines.vllm import plan, server_flags, shell
+from gdl.engines.vllm import package_places, server_flags, shell
 from gdl.engines.vllm.compat import Choice
 from gdl.settings import Settings
 
@@ -52,7 +52,7 @@ def steps(name: str, choice: Choice, settings: Settings) -> tuple[Step, ...]:
             path(name, choice),
         ]
     )
-    script = f"""{shell.PREAMBLE}{plan.places(settings)}\
+    script = f"""{shell.PREAMBLE}{package_places.exports(settings)}\
 mkdir -p ./templates/{choice.version}
 code=0
 {shell.PYTHON} ./source_file.py {words} || code=$?

@@ -114,6 +114,8 @@ class _Run:
         self._steps = steps
         self._token = machine.run_token
         self._output: deque[str] = deque(maxlen=TAIL_KEPT)
+        self._aside: dict[int, deque[str]] = {}
+        self._broken: int | None = None
         self._finished = 0
         self._begun = False
         self._since = time.monotonic()
@@ -135,6 +137,8 @@ class _Run:
         if self._hopeless is not None:
             await self._failed()
             await machine.give_up(self._hopeless)
+        if self._broken is not None:
+            await self._leave_for(self._broken)
         if status == 0:
             await self._reach(len(self._steps))
             return
@@ -188,9 +192,13 @@ class _Run:
                 status = await watch.wait(timeout=self._longest_s)
             if trouble := await _read_out(reader, stop, status.log_size):
                 self._output.append(trouble)
+            if status.exit_status != 0 and any(step.after for step in self._steps):
+                await _stop(machine, job)  # what ran beside the step that failed
             return status.exit_status
         except (CommandTimeout, TimeoutError):
             await jobs.stop(machine.link, job)
+            if self._broken is not None:
+                return None
             seconds = self._step.timeout_s
             self._output.append(f"ended after {seconds:.0f} s, the limit of this step")
             return None
@@ -236,12 +244,25 @@ class _Run:
             if isinstance(piece, install_script.Mark):
                 await self._marked(piece)
                 continue
-            self._output.extend(piece)
-            await dep.emit(ev.LogLines(dep.attempt, "install", piece, chunk.first_offset, dropped))
-            await self._watch.heard(piece)
+            if isinstance(piece, install_script.Beside):
+                lines, its_turn = piece.lines, self._begun and piece.number == self._finished + 1
+                aside = self._aside.setdefault(piece.number, deque(maxlen=TAIL_KEPT))
+                aside.extend(lines)
+            else:
+                lines, its_turn = piece, True
+            await dep.emit(ev.LogLines(dep.attempt, "install", lines, chunk.first_offset, dropped))
             dropped = 0
+            if its_turn:
+                self._output.extend(lines)
+                await self._watch.heard(lines)
 
     async def _marked(self, mark: install_script.Mark) -> None:
+        if mark.what == "failed" and self._steps[mark.number - 1].after and self._broken is None:
+            if self._finished < mark.number - 1 and self._limit is not None:
+                # What runs beside it is in vain.
+                self._broken = mark.number
+                self._limit.reschedule(asyncio.get_running_loop().time())
+            return
         await self._reach(mark.number - 1)
         if mark.number <= self._finished:
             return
@@ -269,6 +290,7 @@ class _Run:
         dep, step = self._machine.deployment, self._step
         self._begun, self._since = True, time.monotonic()
         self._output.clear()
+        self._output.extend(self._aside.get(self._finished + 1, ()))
         if self._limit is not None and not self._limit.expired():
             with contextlib.suppress(RuntimeError):  # it is over, and this is read afterwards
                 self._limit.reschedule(asyncio.get_running_loop().time() + step.timeout_s)
@@ -281,6 +303,15 @@ class _Run:
         seconds = round(time.monotonic() - self._since, 2)
         self._finished, self._begun = self._finished + 1, False
         await dep.emit(ev.StepFinished(dep.attempt, step.name, outcome, seconds, detail))
+
+    async def _leave_for(self, number: int) -> None:
+        """Raises DeployError for a step that has failed beside the one that was at work."""
+        step = self._steps[number - 1]
+        if self._begun:
+            await self._end("failed", f"ended, as this failed: {step.title}")
+        self._finished = number - 1
+        await self._failed()
+        await self._machine.fail(f"{step.title} failed", [*self._output], None)
 
     async def _failed(self) -> Step:
         """The step that failed, told as such."""

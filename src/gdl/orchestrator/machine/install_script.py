@@ -24,16 +24,16 @@ tell() {{ printf '[gdl] step %s #{token}\\n' "$1"; }}
 SKIPPED = 98
 """Exit status of what is done ahead where it was there already."""
 
-_TIDY = "trap 'rm -f ./places' EXIT\n"
+_TIDY = "trap 'rm -f ./places{more}' EXIT\n"
 _CHECK = """\
-check() (
+check{number}() (
 {check}
 ) </dev/null >/dev/null 2>&1
 """
 _STEP = """
 # {title}
 {check}\
-if check; then
+if check{number}; then
     tell '{number} skipped'
 else
     tell '{number} begins'
@@ -47,6 +47,40 @@ else
     tell '{number} done'
 fi
 """
+_BESIDE = """
+# Beside the following steps: {title}
+beside{number}=
+{check}\
+if ! check{number}; then
+    rm -f ./{name}.turn ./{name}.status
+    {{
+        (
+{script}
+        ) 2>&1
+        echo "$?" > ./{name}.status
+    }} | {{
+        while IFS= read -r line || [ -n "$line" ]; do
+            printf '[gdl] beside {number} #{token} %s\\n' "$line"
+        done
+        grep -qx 0 ./{name}.status || tell '{number} failed'
+    }} &
+    beside{number}=$!
+fi
+"""
+_TURN = """
+# {title}
+if [ -z "$beside{number}" ]; then
+    tell '{number} skipped'
+else
+    tell '{number} begins'
+    : > ./{name}.turn
+    wait "$beside{number}"
+    code=$(cat ./{name}.status) || code=1
+    if [ "$code" -ne 0 ]; then exit "$code"; fi
+    {after}
+    tell '{number} done'
+fi
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,27 +91,52 @@ class Mark:
     what: str
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What a step said before its turn or in it, as it runs beside others. number: from 1."""
+
+    number: int
+    lines: tuple[str, ...]
+
+
 def script(steps: Sequence[Step], token: str, *, exports: str = "", ahead: bool = False) -> str:
     """POSIX shell that runs the steps in order; it ends at the first that fails, with its exit
-    status, or UNSOUND. token: letters and digits that no output can guess; scripts with the same
-    one may hand things on to each other. exports: POSIX shell that comes first. ahead: more steps
-    follow in another job, so that what was handed on stays; SKIPPED where nothing was to do."""
-    made = [_HEAD.format(token=token), exports, "" if ahead else _TIDY]
+    status, or UNSOUND. A step that runs beside others begins after the one that it names, and is
+    waited for in its turn; that it has failed is told at once. token: letters and digits that no
+    output can guess; scripts with the same one may hand things on to each other. exports: POSIX
+    shell that comes first. ahead: more steps follow in another job, so that what was handed on
+    stays; SKIPPED where nothing was to do."""
+    aside = [step for step in steps if step.after]
+    more = "".join(f" ./{step.name}.turn ./{step.name}.status" for step in aside)
+    made = [_HEAD.format(token=token), exports, "" if ahead else _TIDY.format(more=more)]
+    begun: set[str] = set()
+    names = [step.name for step in steps]
     for number, step in enumerate(steps, 1):
-        after = ":"
-        if step.check is not None:
-            after = f"if ! check; then tell '{number} unsound'; exit {UNSOUND}; fi"
-        made.append(
-            _STEP.format(
-                title=" ".join(step.title.split()),
-                check=_CHECK.format(check=step.check if step.check is not None else "false"),
-                number=number,
-                script=step.script.rstrip("\n"),
-                after=after,
-            )
-        )
+        for other, each in enumerate(steps[number - 1 :], number):
+            # What it is to come after may be no part of this installation.
+            ready = each.after in names[: number - 1] or each.after not in names
+            if each.after and ready and each.name not in begun:
+                begun.add(each.name)
+                made.append(_filled(_BESIDE, other, each, token))
+        made.append(_filled(_TURN if step.after else _STEP, number, step, token))
     end = f'[ -n "$did" ] || exit {SKIPPED}\n' if ahead else ""
     return "".join(made) + end + "exit 0\n"
+
+
+def _filled(template: str, number: int, step: Step, token: str) -> str:
+    after = ":"
+    if step.check is not None:
+        after = f"if ! check{number}; then tell '{number} unsound'; exit {UNSOUND}; fi"
+    check = step.check if step.check is not None else "false"
+    return template.format(
+        title=" ".join(step.title.split()),
+        check=_CHECK.format(check=check, number=number),
+        number=number,
+        name=step.name,
+        script=step.script.rstrip("\n"),
+        after=after,
+        token=token,
+    )
 
 
 def files(steps: Sequence[Step]) -> tuple[tuple[str, str], ...]:
@@ -85,23 +144,31 @@ def files(steps: Sequence[Step]) -> tuple[tuple[str, str], ...]:
     return tuple(dict(pair for step in steps for pair in step.files).items())
 
 
-def pieces(lines: Sequence[str], token: str, count: int) -> Iterator[tuple[str, ...] | Mark]:
-    """The lines in order, without the marks, and the marks between them. count: of steps."""
+def pieces(
+    lines: Sequence[str], token: str, count: int
+) -> Iterator[tuple[str, ...] | Beside | Mark]:
+    """The lines in order, without the marks, and the marks between them; by themselves those of
+    steps that run beside others. count: of steps."""
     pattern = re.compile(
         rf"\[gdl\] step (\d{{1,3}}) (skipped|begins|done|failed|unsound) #{re.escape(token)}$"
     )
+    aside = re.compile(rf"\[gdl\] beside (\d{{1,3}}) #{re.escape(token)} (.*)", re.DOTALL)
     kept: list[str] = []
     for line in lines:
-        found = pattern.search(line)
-        if found is None or not 1 <= int(found[1]) <= count:
+        other = aside.match(line)
+        found = None if other else pattern.search(line)
+        rest = kept if found is None else [*kept, line[: found.start()]]
+        number = int(other[1]) if other else int(found[1]) if found else 0
+        if not 1 <= number <= count:
             kept.append(line)
             continue
-        if found.start():
-            # What came before had no line end.
-            kept.append(line[: found.start()])
-        if kept:
-            yield tuple(kept)
-            kept = []
-        yield Mark(int(found[1]), found[2])
+        # What came before a mark may have had no line end.
+        if said := tuple(rest if found is None or found.start() else kept):
+            yield said
+        kept = []
+        if other is not None:
+            yield Beside(number, (other[2],))
+        elif found is not None:
+            yield Mark(number, found[2])
     if kept:
         yield tuple(kept)

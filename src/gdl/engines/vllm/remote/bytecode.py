@@ -81,7 +81,7 @@ def main(record, roots):
         done, missing = json.loads(record.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         done, missing = [], []
-    names, known, files, lost = {*roots, *missing}, set(), {*done}, set()
+    names, known, files, absent = {*roots, *missing}, set(), {*done}, set()
     count = min(len(os.sched_getaffinity(0)), MOST_AT_ONCE)
     with multiprocessing.get_context("fork").Pool(count) as pool:
         while names:
@@ -91,12 +91,12 @@ def main(record, roots):
                 found = list(places(name))
                 wave.update(found)
                 if not found:
-                    lost.add(name)
+                    absent.add(name)
             fresh = sorted(place for place in wave if place[0] not in files)
             files.update(path for path, _ in fresh)
             names = set().union(*pool.imap_unordered(compiled, fresh, CHUNK)) - known
     print("[gdl] byte code of " + str(len(files)) + " modules is there")
-    record.write_text(json.dumps([sorted(files), sorted(lost)]), encoding="utf-8")
+    record.write_text(json.dumps([sorted(files), sorted(absent)]), encoding="utf-8")
 
 
 if __name__ == "__main__":

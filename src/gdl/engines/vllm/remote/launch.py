@@ -130,7 +130,7 @@ def beside(args):
     if not names or not program.exists() or len(os.sched_getaffinity(0)) < 2:
         yield
         return
-    looking = subprocess.Popen(
+    helper = subprocess.Popen(
         [sys.executable, str(program), *names],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
@@ -139,11 +139,11 @@ def beside(args):
     try:
         yield
         with contextlib.suppress(subprocess.TimeoutExpired):
-            looking.wait(LOOK_S)
+            helper.wait(LOOK_S)
     finally:
-        looking.kill()
-        looking.wait()
-        looking.stdin.close()
+        helper.kill()
+        helper.wait()
+        helper.stdin.close()
 
 
 def verified():
