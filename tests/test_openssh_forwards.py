@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -325,6 +326,25 @@ def alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+@pytest.mark.parametrize(
+    ("wanted", "status", "words"),
+    [("auto", "ok", "this computer's ssh (OpenSSH"), ("built-in", "info", "as set")],
+)
+@needs_ssh
+def test_doctor_says_what_carries_tunnels(
+    wanted: str, status: str, words: str, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "gdl", "doctor", "--backend", "local", "--json"],
+        capture_output=True,
+        env={**os.environ, "GDL_DATA_DIR": str(tmp_path / "data"), "GDL_TUNNEL": wanted},
+        text=True,
+    )
+    findings = [json.loads(line) for line in done.stdout.splitlines()]
+    (found,) = [each for each in findings if each.get("name") == "tunnel"]
+    assert found["status"] == status and words in found["detail"]
 
 
 # -- without ssh: what takes over is a stand-in ---------------------------------------------------

@@ -18,6 +18,7 @@ import pytest
 from gdl.domain.agent_settings import CLIENTS
 from gdl.orchestrator.api.views import TunnelRow
 from gdl.orchestrator.sessions.tunnels import usual_port
+from gdl.ssh.openssh import there_is_one
 from market_support import Place
 from waiting import wait_until
 
@@ -34,8 +35,15 @@ async def answer(row: TunnelRow, key: str | None = None) -> int | str:
 
 
 @pytest.mark.long
-async def test_a_tunnel_stays_open_while_no_program_of_ours_runs(place: Place) -> None:
+@pytest.mark.parametrize("by", ["built-in", "openssh"])
+async def test_a_tunnel_stays_open_while_no_program_of_ours_runs(
+    place: Place, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if by == "openssh" and not there_is_one():
+        pytest.skip("this computer has no ssh")
+    monkeypatch.setenv("GDL_TUNNEL", by)
     row = await place.open()
+    assert row.by == by
     assert row.endpoint == f"http://127.0.0.1:{usual_port(place.session)}/v1"
     assert await answer(row) == 200
     assert await answer(row, "wrong") == 401

@@ -178,7 +178,9 @@ def _told_on_machine(event: ev.Event) -> Iterator[str]:
             yield from (f"  {plain(reason, 300)}" for reason in event.omitted)
         case ev.TunnelOpened():
             way = {"forward": "SSH port forwarding", "ssh-curl": "curl over SSH"}
-            yield f"  endpoint {plain(event.endpoint)} ({way.get(event.mode, plain(event.mode))})"
+            by = " by this computer's ssh" if event.by == "openssh" else ""
+            said = way.get(event.mode, plain(event.mode))
+            yield f"  endpoint {plain(event.endpoint)} ({said}{by})"
         case ev.Checked(check=check):
             took = "" if check.latency_ms is None else f" in {check.latency_ms:.0f} ms"
             word = "ok" if check.status is CheckStatus.PASSED else check.status.value

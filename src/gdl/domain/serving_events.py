@@ -24,12 +24,14 @@ class ServerPlanned(Event):
 @dataclass(frozen=True, slots=True)
 class TunnelOpened(Event):
     """mode: "forward" (SSH port forwarding) or "ssh-curl" (requests run on the machine).
-    api_key_file: the file on this computer that holds the endpoint's key; "" when not told."""
+    api_key_file: the file on this computer that holds the endpoint's key; "" when not told.
+    by: what carries it, "openssh" (this computer's ssh) or "built-in"; "" when not told."""
 
     attempt: int
     endpoint: str
     mode: str
     api_key_file: str = ""
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,8 @@ class ResumableDeployment:
 @dataclass(frozen=True, slots=True)
 class TunnelRow:
     """A tunnel that a process of its own (pid) keeps open. endpoint: as OpenAI clients want it,
-    ending in /v1. api_key_file: a path on this computer."""
+    ending in /v1. api_key_file: a path on this computer. by: what carried it when it was opened,
+    "openssh" or "built-in"; "" when not told."""
 
     session_id: str
     deployment_id: str
@@ -90,6 +91,7 @@ class TunnelRow:
     api_key_file: str
     pid: int
     since: datetime
+    by: str = ""
 
 
 PUBLIC_MEANS = (

@@ -90,7 +90,7 @@ class Endpoint:
             readiness=self._readiness,
             timeout_s=self._settings.timeouts.inference,
         )
-        return ev.TunnelOpened(0, f"{url}/v1", "forward")
+        return ev.TunnelOpened(0, f"{url}/v1", "forward", by=self._forward.by)
 
     @property
     def runner(self) -> Link:

@@ -44,6 +44,8 @@ _END_S = 10.0
 
 Tell = Callable[[str], None]
 
+_BY = {"openssh": "this computer's ssh", "built-in": "gdl-tui's own connection"}
+
 
 @dataclass(frozen=True, slots=True)
 class _Record:
@@ -56,6 +58,7 @@ class _Record:
     key_file: str
     pid: int
     since: str
+    by: str = ""
 
 
 class Tunnels:
@@ -135,6 +138,8 @@ class Tunnels:
         entering = self._reconnector.entered(rental, on_state=on_state)
         async with claimed as file, entering as (link, entered):
             forward = await _forward(link, entered.engine_port, session_id, port)
+            why = f" ({link.openssh.reason})" if link.openssh.reason else ""
+            tell(f"the tunnel is carried by {_BY[forward.by]}{why}")
             record = _Record(
                 session_id,
                 entered.deployment_id,
@@ -143,6 +148,7 @@ class Tunnels:
                 entered.api_key_file,
                 os.getpid(),
                 clock.now().isoformat(),
+                forward.by,
             )
             await asyncio.to_thread(_write, file, record)
             opened(_row(record))
@@ -220,6 +226,7 @@ def _row(record: _Record) -> TunnelRow:
         api_key_file=record.key_file,
         pid=record.pid,
         since=datetime.fromisoformat(record.since),
+        by=record.by,
     )
 
 

@@ -25,6 +25,7 @@ from gdl.orchestrator.leasing.release_proof import what_to_do
 from gdl.orchestrator.notify.desktop import program
 from gdl.orchestrator.notify.notifier import ways_of
 from gdl.settings import Settings, default_config_file
+from gdl.ssh import openssh
 
 
 async def examine(settings: Settings, markets: Markets, journal: Journal) -> list[Finding]:
@@ -32,6 +33,7 @@ async def examine(settings: Settings, markets: Markets, journal: Journal) -> lis
     findings = [_config(), await asyncio.to_thread(_data_dir, settings.data_dir)]
     findings.append(_token(settings))
     findings.append(_ssh())
+    findings.append(await asyncio.to_thread(_tunnel, settings))
     left = [said for each in markets.all if (said := await summary_or_nothing(each.orphans))]
     findings.append(await _rented(journal))
     findings.extend(await _sizing(journal, simulated=markets.simulated))
@@ -101,6 +103,17 @@ def _token(settings: Settings) -> Finding:
 def _ssh() -> Finding:
     config = Path.home() / ".ssh" / "config"
     return Finding("ssh", "info", f"{config} {'found' if config.is_file() else 'not there'}")
+
+
+def _tunnel(settings: Settings) -> Finding:
+    """What carries tunnels."""
+    if settings.tunnel == "built-in":
+        return Finding("tunnel", "info", "by gdl-tui's own connection, as set")
+    if version := openssh.version():
+        return Finding("tunnel", "ok", f"by this computer's ssh ({version})")
+    status = "warn" if settings.tunnel == "openssh" else "info"
+    told = "by gdl-tui's own connection: this computer has no ssh"
+    return Finding("tunnel", status, told, "install OpenSSH's client: it is quicker")
 
 
 def _in_doubt(rental: Rental) -> str:

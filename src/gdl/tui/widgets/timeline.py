@@ -64,7 +64,8 @@ def event_line(recorded: Recorded, state: DeploymentState) -> tuple[str, str]:
             told = (*(on if event.capabilities.words else ()), *event.omitted)
             return "; ".join(told), "yellow" if event.omitted else ""
         case ev.TunnelOpened() as event:
-            return f"Endpoint {event.endpoint} ({event.mode})", ""
+            by = f", {event.by}" if event.by else ""
+            return f"Endpoint {event.endpoint} ({event.mode}{by})", ""
         case ev.HealthChanged(condition=condition, reason=reason):
             well = condition is Condition.HEALTHY
             words = "healthy again" if well else f"{condition.value}: {reason}"
