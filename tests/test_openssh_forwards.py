@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ import pytest
 from gdl.domain.errors import SshError
 from gdl.domain.session import SshAddress
 from gdl.ssh import openssh, openssh_forwards
+from gdl.ssh.backlog import lengthen
 from gdl.ssh.forward import Forward
 from gdl.ssh.mux import Mux
 from gdl.ssh.openssh import OpenSsh
@@ -345,6 +347,27 @@ def test_doctor_says_what_carries_tunnels(
     findings = [json.loads(line) for line in done.stdout.splitlines()]
     (found,) = [each for each in findings if each.get("name") == "tunnel"]
     assert found["status"] == status and words in found["detail"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux lends a child's sockets")
+def test_a_listener_of_a_child_gets_a_longer_queue() -> None:
+    code = (
+        "import socket, sys\n"
+        "server = socket.create_server(('127.0.0.1', 0), backlog=0)\n"
+        "print(server.getsockname()[1], flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe) as child:
+        assert child.stdout is not None
+        port = int(child.stdout.readline())
+        assert not lengthen(child.pid, (LOOPBACK, 1))
+        if not lengthen(child.pid, (LOOPBACK, port)):
+            pytest.skip("this system does not lend them")
+        # Nobody accepts; all are let in at once all the same.
+        waiting = [socket.create_connection((LOOPBACK, port), 0.9) for _ in range(50)]
+        for each in waiting:
+            each.close()
 
 
 # -- without ssh: what takes over is a stand-in ---------------------------------------------------

@@ -15,11 +15,10 @@ from typing import Literal, Protocol, cast
 import asyncssh
 
 from gdl.domain.errors import CommandTimeout, Disconnected, ForwardRefused, SshError
+from gdl.ssh.backlog import LENGTH
 
 LOOPBACK = "127.0.0.1"
 
-_BACKLOG = 1024
-"""Connections that may wait to be accepted: a benchmark opens hundreds at once."""
 _WINDOW = 8 * 1024 * 1024
 """Bytes of one connection that may be on their way here. asyncssh asks for more when half of it is
 used up, so that this keeps 4 MiB in flight at the least; OpenSSH has 2 MiB."""
@@ -103,7 +102,7 @@ class Forward:
                 lambda: _LocalEnd(self),
                 LOOPBACK,
                 local_port,
-                backlog=_BACKLOG,
+                backlog=LENGTH,
                 start_serving=False,
             )
             await self._server.start_serving()

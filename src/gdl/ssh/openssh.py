@@ -19,6 +19,7 @@ from pathlib import Path
 from gdl.domain.errors import SshError
 from gdl.domain.text import one_line
 from gdl.keyring.ssh_keys import host_key_algorithms
+from gdl.ssh.backlog import lengthen
 from gdl.ssh.dial import Dialled, Target
 from gdl.ssh.forward import LOOPBACK
 from gdl.ssh.mux import Mux
@@ -193,6 +194,7 @@ class OpenSsh:
         await self.prepare()
         assert self._mux is not None
         await self._mux.open_forward(LOOPBACK, port, remote_port)
+        lengthen(self.pid, (LOOPBACK, port))
 
     async def close_forward(self, port: int, remote_port: int) -> None:
         """Stop to listen; open connections stay. Raises SshError."""
