@@ -14,8 +14,9 @@ from gdl.domain import clock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping, Sequence
 
+    from gdl.cli.runtime import Cli, Load
     from gdl.orchestrator.api.ports import OrchestratorApi
     from gdl.settings import Settings
 
@@ -39,12 +40,9 @@ def main() -> None:
 
 
 def _run(arguments: list[str]) -> int:
-    if not arguments and not _completing():
-        from gdl.cli.output import never_fail_to_print
-        from gdl.cli.runtime import Cli, open_orchestrator, show_ui
-
-        never_fail_to_print()
-        return show_ui(Cli(open_orchestrator, open_ui))
+    asked = None if _completing() else asks_for_ui(arguments)
+    if asked is not None and (code := _ui_first(asked, arguments)) is not None:
+        return code
     # A start makes tens of thousands of objects and drops few of them: looking through them for
     # garbage, at every 700th by default, is a twentieth of the time of a short command.
     gc.set_threshold(100_000)
@@ -53,12 +51,109 @@ def _run(arguments: list[str]) -> int:
     return run(arguments, open_ui=open_ui, alone=True)
 
 
+_WITH_VALUE = frozenset({"--backend", "--config", "--host", "--identity"})
+_READ_ONLY = "--read-only"
+
+
+class AsksForUi:
+    """A command line that looks as if it asks for the terminal UI: global options, or the demo.
+
+    given: options by name, without what is read as nothing here. demo: whether it is the demo.
+    plain: these words say all; else they are to be read as any other command line's are, which
+    takes longer and is done behind the first frame.
+    """
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        self.given: dict[str, str] = {}
+        self.read_only = self.demo = False
+        self.plain = True
+        rest = iter(arguments)
+        for word in rest:
+            name, equals, value = word.partition("=")
+            if word == "demo":
+                self.demo, others = True, list(rest)
+                self.plain = not others
+                if any(each in ("-h", "--help") for each in others):
+                    raise ValueError("asks for help")
+            elif name in _WITH_VALUE:
+                told = value if equals else next(rest, None)
+                self.plain = self.plain and told is not None and not told.startswith("-")
+                self.given[name.lstrip("-")] = told or ""
+            elif word == _READ_ONLY:
+                self.read_only = True
+            else:
+                raise ValueError("asks for something else")
+
+    def read(self, cli: Cli) -> tuple[Settings, Mapping[str, str]]:
+        """The settings in force, and what was given for the backend. Raises UsageError."""
+        from pathlib import Path
+
+        from gdl.cli.runtime import backend_options, load_settings
+
+        config = self.given.get("config")
+        cli.config = None if config is None else Path(config)
+        cli.read_only = self.read_only
+        if self.demo:
+            cli.backend = "sandbox"
+            return load_settings(cli, flags={"sandbox": {"url": ""}}), {}
+        cli.backend = self.given.get("backend")
+        cli.host, cli.identity = self.given.get("host"), self.given.get("identity")
+        return load_settings(cli), backend_options(cli, None)
+
+
+def asks_for_ui(arguments: Sequence[str]) -> AsksForUi | None:
+    """None for a command line that asks for something else."""
+    try:
+        return AsksForUi(arguments)
+    except ValueError:
+        return None
+
+
+def _ui_first(asked: AsksForUi, arguments: Sequence[str]) -> int | None:
+    """Show the terminal UI, and read the command line behind its first frame; None where that does
+    not lead there after all, or there is no terminal: then it is to be read as any other."""
+    from gdl.cli.output import never_fail_to_print, say
+    from gdl.cli.runtime import SIMULATED, Cli, has_terminal, open_orchestrator, run_ui
+    from gdl.domain.errors import GdlError
+
+    if not has_terminal():
+        return None
+    never_fail_to_print()
+    if asked.demo:
+        say(SIMULATED)
+    elsewhere = False
+
+    def load() -> tuple[Settings, Mapping[str, str]]:
+        nonlocal elsewhere
+        if asked.plain:
+            return asked.read(cli)
+        from gdl.cli.app import NotForTheUi, asked_ui
+
+        try:
+            return asked_ui(cli, arguments)()
+        except NotForTheUi:
+            elsewhere = True
+            raise
+
+    async def show(load: Load) -> int:
+        try:
+            return await open_ui(load)
+        except GdlError:
+            if not elsewhere:
+                raise
+            return 0
+
+    cli = Cli(open_orchestrator, show)
+    code = run_ui(cli, load)
+    return None if elsewhere else code
+
+
 def _completing() -> bool:
     """Whether a shell asks for completions: it passes the words in the environment."""
     return "_GDL_TUI_COMPLETE" in os.environ
 
 
-async def open_ui(load: Callable[[], Settings], options: Mapping[str, str]) -> int:
+async def open_ui(load: Load) -> int:
     """Show the terminal UI until it is left; its exit code.
 
     What still runs then is released, also when the terminal itself goes away. Raises what
@@ -78,10 +173,9 @@ async def open_ui(load: Callable[[], Settings], options: Mapping[str, str]) -> i
     async def connect(backend: str | None, host: str | None) -> tuple[OrchestratorApi, Settings]:
         import asyncio
 
-        settings = await asyncio.to_thread(_prepare, load)
+        settings, given = await asyncio.to_thread(_prepare, load)
         from gdl.bootstrap import open_orchestrator
 
-        given = options
         if backend is not None:
             settings = settings.model_copy(update={"backend": backend})
             given = {} if host is None else {"host": host}
@@ -115,13 +209,13 @@ async def open_ui(load: Callable[[], Settings], options: Mapping[str, str]) -> i
         ignore()
 
 
-def _prepare(load: Callable[[], Settings]) -> Settings:
+def _prepare(load: Load) -> tuple[Settings, Mapping[str, str]]:
     """Import what is slow to import, beside the first frame, and read the settings."""
-    settings = load()
+    loaded = load()
     import gdl.bootstrap
     import gdl.tui.screens.offers  # noqa: F401
 
-    return settings
+    return loaded
 
 
 if __name__ == "__main__":

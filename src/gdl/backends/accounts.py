@@ -12,11 +12,11 @@ import hashlib
 import json
 import os
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gdl.domain.errors import BackendRefused, GdlError
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.secret import Secret
 
 _MOST_BYTES = 4 * 1024 * 1024

@@ -7,7 +7,7 @@ registry knows by name.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
@@ -15,6 +15,7 @@ from gdl.domain.backend import BackendSource, BackendTraits
 from gdl.domain.benchmark import Publication
 from gdl.domain.errors import BackendError, UsageError
 from gdl.domain.findings import Finding
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.money import Balance, Charge, CostReport, PriceRise
 from gdl.domain.offers import Offer, OfferQuery
 from gdl.domain.rental import Rental

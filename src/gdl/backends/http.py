@@ -12,7 +12,6 @@ import ipaddress
 import ssl
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 import httpx
@@ -20,6 +19,7 @@ import httpx
 from gdl.backends.answer import Answer, parse_retry_after
 from gdl.backends.service_clock import ServiceClock
 from gdl.domain.errors import BackendError, BackendUnreachable, RentAmbiguous
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.secret import Secret
 from gdl.domain.text import one_line
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Annotated, Any, NoReturn
@@ -12,7 +13,8 @@ from gdl.cli import exit_codes
 from gdl.cli.option_groups import cli_of, command
 from gdl.cli.options import BackendOption, ConfigOption, HostOption, IdentityOption, MarketTarget
 from gdl.cli.output import Output, never_fail_to_print, say
-from gdl.cli.runtime import Cli, Opener, Ui, guarded, open_orchestrator, show_ui
+from gdl.cli.runtime import Cli, Load, Opener, Ui, guarded, open_orchestrator, show_ui
+from gdl.domain.errors import GdlError
 
 _COMMANDS = (
     "offers",
@@ -67,6 +69,23 @@ def run(
         return exit_codes.OK
 
     return guarded(cli, work, Output(as_json=False))
+
+
+def asked_ui(cli: Cli, arguments: Sequence[str]) -> Load:
+    """What the terminal UI is to be started with by a command line that asks for it. Raises
+    NotForTheUi where the command line is wrong, or asks for something else after all."""
+    asked: list[Load] = []
+    cli.asks = asked.append
+    app = build(arguments[0] if arguments else "")
+    with contextlib.suppress(SystemExit):
+        app(args=list(arguments), prog_name="gdl-tui", obj=cli)
+    if not asked:
+        raise NotForTheUi("no terminal UI")
+    return asked[0]
+
+
+class NotForTheUi(GdlError):
+    """The command line does not lead to the terminal UI."""
 
 
 def build(named: str = "") -> typer.Typer:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from gdl.domain.lazy_dataclass import dataclass
 
 _LENGTH = "tokens: N, LOW-HIGH, or MEAN~STD"
 

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from enum import Enum
 from signal import SIGINT, Signals
 from typing import Any, Protocol
@@ -22,6 +21,7 @@ from gdl.domain.decisions import AfterServing, Decision
 from gdl.domain.deployment import DeploymentState, apply
 from gdl.domain.errors import GdlError
 from gdl.domain.events import DeploymentFinished, Recorded
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.phase import Billing, Phase
 
 Ask = Callable[[str], Awaitable[str]]

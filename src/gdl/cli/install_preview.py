@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import typer
@@ -12,6 +11,7 @@ from gdl.cli.options import engine_flags
 from gdl.cli.output import Output
 from gdl.cli.runtime import Cli, guarded, load_settings
 from gdl.domain.errors import DeployError, GdlError
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.serialization import to_plain
 from gdl.engines import registry
 from gdl.engines.base import Preview, check_runtime

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,6 +23,7 @@ from gdl.cli.signals import handled
 from gdl.domain import clock
 from gdl.domain.benchmark import BenchReport
 from gdl.domain.errors import Cancelled, UsageError
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.secret import Secret
 from gdl.endpoint.protocol import CHAT, COMPLETIONS
 from gdl.endpoint.tls import TlsOptions

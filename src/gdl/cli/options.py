@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+
+from gdl.domain.lazy_dataclass import dataclass
 
 
 def backend_names() -> list[str]:

@@ -7,12 +7,12 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from gdl.cli import exit_codes
 from gdl.cli.output import Output, OutputClosed, say
+from gdl.domain.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from gdl.cli.options import Target
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 Opener = Callable[..., AbstractAsyncContextManager["OrchestratorApi"]]
 """`opener(settings, options=...)`: an orchestrator that is closed on leaving."""
-Ui = Callable[[Callable[[], "Settings"], Mapping[str, str]], Awaitable[int]]
-"""`ui(load, options)`: shows the terminal UI; `load` reads the settings."""
+Load = Callable[[], tuple["Settings", Mapping[str, str]]]
+"""Reads the settings in force, and what was given for the backend itself for this run alone."""
+Ui = Callable[[Load], Awaitable[int]]
+"""`ui(load)`: shows the terminal UI; the exit code."""
 
 
 def open_orchestrator(
@@ -40,7 +42,8 @@ class Cli:
     """The global options, and the ways out of this layer. One per run.
 
     data_dir: where crash logs go; the settings' folder as soon as they are read. alone: this run is
-    all that its process does.
+    all that its process does. asks: the terminal UI is there already, and takes what it would be
+    started with.
     """
 
     opener: Opener
@@ -52,6 +55,7 @@ class Cli:
     identity: str | None = None
     data_dir: Path | None = None
     alone: bool = False
+    asks: Callable[[Load], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,26 +214,39 @@ def _behind(error: BaseException) -> GdlError | None:
 
 def show_ui(cli: Cli, target: Target | None = None, flags: Mapping[str, Any] | None = None) -> int:
     """Show the terminal UI until it is left; the exit code."""
+
+    def load() -> tuple[Settings, Mapping[str, str]]:
+        return load_settings(cli, target, flags), backend_options(cli, target)
+
+    if cli.asks is not None:
+        cli.asks(load)
+        return exit_codes.OK
+    return run_ui(cli, load)
+
+
+def run_ui(cli: Cli, load: Load) -> int:
+    """The same, with settings that are read once the first frame is drawn."""
     import asyncio
 
     from gdl.domain.errors import UsageError
 
     def work() -> int:
-        # The screen is drawn on stderr. textual-serve runs this program with a driver of its own.
-        streams = (sys.stdin, sys.stdout, sys.stderr)
-        seen = "TEXTUAL_DRIVER" in os.environ or all(each.isatty() for each in streams)
-        if cli.open_ui is None or not seen:
+        if cli.open_ui is None or not has_terminal():
             raise UsageError("the terminal UI needs a terminal", "see `gdl-tui --help`")
 
-        def load() -> Settings:
-            return load_settings(cli, target, flags)
-
         async def show(ui: Ui) -> int:
-            return await ui(load, backend_options(cli, target))
+            return await ui(load)
 
         return asyncio.run(show(cli.open_ui))
 
     return guarded(cli, work, Output(as_json=False))
+
+
+def has_terminal() -> bool:
+    """Whether the terminal UI can be seen. It is drawn on stderr; textual-serve runs this program
+    with a driver of its own."""
+    streams = (sys.stdin, sys.stdout, sys.stderr)
+    return "TEXTUAL_DRIVER" in os.environ or all(each.isatty() for each in streams)
 
 
 def guarded(

@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from gdl.domain.client_snippets import Call
 from gdl.domain.engine import Capabilities
+from gdl.domain.lazy_dataclass import dataclass
 
 KEY_VARIABLE = "VLLM_API_KEY"
 """Holds the endpoint's key for clients that read none from a file. Not OPENAI_API_KEY: what that

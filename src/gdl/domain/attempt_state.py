@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from gdl.domain import events as ev
 from gdl.domain.host import HostFacts
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.money import for_time
 from gdl.domain.phase import Phase
 from gdl.domain.server_memory import MemoryComparison

@@ -5,12 +5,12 @@ Units are in the names, as in `mean_ms`."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from statistics import median
 
 from gdl.domain.default_engine import DEFAULT_ENGINE
 from gdl.domain.host import HostFacts
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.money import dollars
 
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from gdl.domain.lazy_dataclass import dataclass
 
 Messages = Sequence[dict[str, str]]
 """A conversation as the API takes it."""

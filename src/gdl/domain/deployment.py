@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from functools import reduce
 
@@ -12,6 +12,7 @@ from gdl.domain.attempt_state import AttemptState, StepState
 from gdl.domain.benchmark import BenchReport, QualityAnswer
 from gdl.domain.events import Recorded
 from gdl.domain.health import Check
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.phase import Billing, Phase
 from gdl.domain.remedies import Remedy
 from gdl.domain.spec import DeploymentSpec

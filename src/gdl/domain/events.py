@@ -5,12 +5,12 @@ An event reaches its readers inside `Recorded`, which numbers it within its depl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from gdl.domain.benchmark import BenchReport
 from gdl.domain.event import Event as Event
 from gdl.domain.host import HostFacts
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.money_events import BalanceLow as BalanceLow
 from gdl.domain.money_events import PriceRaised as PriceRaised
 from gdl.domain.money_events import SessionCharged as SessionCharged

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.money import dollars, for_time
 
 CLOCK_FORMAT = "%H:%M UTC"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
+
+from gdl.domain.lazy_dataclass import dataclass
 
 
 class CheckStatus(StrEnum):

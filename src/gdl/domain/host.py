@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from gdl.domain.engine import NOT_INSTALLED, EngineFacts
+from gdl.domain.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

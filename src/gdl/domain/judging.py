@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.money import dollars
 from gdl.domain.offers import UNTOLD, Exclusion, Offer, OfferQuery
 

@@ -4,10 +4,10 @@ end it, and what proves that it ended."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.money import for_time
 
 _SIMULATED = "sandbox"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.model_facts import FactsSource, ModelFacts
 from gdl.domain.requirements.shape import ModelShape
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
+
+from gdl.domain.lazy_dataclass import dataclass
 
 WEIGHTS = (".safetensors",)
 """Endings of weight files that every engine loads."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from gdl.domain.errors import UsageError
+from gdl.domain.lazy_dataclass import dataclass
 
 _PART = r"[A-Za-z0-9](?:[\w.-]{0,94}[\w])?"
 _ID = re.compile(rf"{_PART}/{_PART}", re.ASCII)

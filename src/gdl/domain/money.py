@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
+
+from gdl.domain.lazy_dataclass import dataclass
 
 _CENTS_FROM = 0.1
 """Below this two decimals would hold fewer than two significant digits."""

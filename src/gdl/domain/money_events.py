@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from gdl.domain.event import Event
+from gdl.domain.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

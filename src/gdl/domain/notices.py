@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from gdl.domain import events as ev
 from gdl.domain.deployment import DeploymentState
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.money import dollars
 from gdl.domain.phase import Billing, Phase
 from gdl.domain.text import one_line

@@ -6,10 +6,11 @@ Units are in the names: `_gb` is 10^9 bytes as marketplaces use it, `_gib` is 2^
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
 
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.requirements.allocation import Allocation
 from gdl.domain.session_price import SessionPrice
 from gdl.domain.volumes import Volume

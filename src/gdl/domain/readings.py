@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from statistics import median
 
 from gdl.domain.health import Check
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.phase import Phase
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from gdl.domain.default_engine import DEFAULT_ENGINE
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.phase import Billing
 
 

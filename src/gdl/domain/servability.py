@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 
 from gdl.domain.errors import ModelRefused, RemoteCodeNotAllowed
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.model_facts import GGUF, PICKLED, WEIGHTS, FactsSource, ModelFacts
 from gdl.domain.model_names import is_id
 from gdl.domain.text import one_line

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 
 from gdl.domain.health import Check, CheckStatus
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.requirements.allocation import Allocation, Load
 
 TOLERANCE = 0.05

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from gdl.domain.benchmark import BenchReport, QualityAnswer
 from gdl.domain.engine import Capabilities
 from gdl.domain.event import Event
 from gdl.domain.health import Check, Condition
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.server_memory import MemoryComparison
 
 

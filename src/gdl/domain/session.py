@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from gdl.domain.default_engine import DEFAULT_ENGINE
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.offers import Offer
 from gdl.domain.secret import Secret
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.money import Charge
 from gdl.domain.session_price import Charged
 

@@ -11,9 +11,10 @@ Answers are text: what is sent from the machine is too little to count.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from gdl.domain.engine_image import EngineImage
+from gdl.domain.lazy_dataclass import dataclass
 
 MB_PER_S = 8.0
 """10^6 bit/s that make 10^6 bytes a second."""

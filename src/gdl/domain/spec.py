@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from gdl.domain.default_engine import DEFAULT_ENGINE
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.offers import OfferQuery
 
 

@@ -4,10 +4,11 @@ where none is named."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Literal
 
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.ledger import LedgerAccount, LedgerEntry, accounts
 from gdl.domain.money import Balance, Charge
 from gdl.domain.volumes import VolumeRecord

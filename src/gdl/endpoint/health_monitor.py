@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gdl.domain.engine import USUAL_READINESS, EngineMetrics, Readiness
 from gdl.domain.errors import GdlError
 from gdl.domain.health import Condition, HealthSample
+from gdl.domain.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from gdl.endpoint.client import EndpointClient

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
 from gdl.domain.chat import ChatMessage
 from gdl.domain.errors import VerificationError
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.secret import Secret
 from gdl.domain.text import block, one_line, visible
 

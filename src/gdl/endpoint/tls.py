@@ -7,10 +7,10 @@ import contextlib
 import os
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from gdl.domain.errors import UsageError
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.text import one_line
 from gdl.endpoint.protocol import Fault
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.text import one_line
 from gdl.endpoint.protocol import Fault, json_object, reasoning_of
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol, runtime_checkable
 
 from gdl.domain.engine import (
@@ -22,6 +22,7 @@ from gdl.domain.engine import (
 from gdl.domain.engine_image import EngineImage
 from gdl.domain.errors import UsageError
 from gdl.domain.host import HostFacts
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.model import Model
 from gdl.domain.offers import OfferQuery
 from gdl.domain.remedies import Remedy, RemedyKind

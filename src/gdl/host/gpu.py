@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from gdl.domain.host import CommandResult, CommandRunner
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.text import one_line
 
 _FIELDS = (

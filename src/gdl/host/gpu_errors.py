@@ -6,10 +6,10 @@ import asyncio
 import contextlib
 import re
 from collections import Counter
-from dataclasses import dataclass
 
 from gdl.domain.errors import GdlError
 from gdl.domain.host import CommandResult, CommandRunner
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.host.gpu import GpuStatus, gpu_status, number
 
 _FIELDS = ("clocks.sm", "clocks.max.sm", "ecc.errors.uncorrected.volatile.total")

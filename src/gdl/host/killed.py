@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from gdl.domain.host import CommandRunner
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.text import one_line
 
 _RECENT_S = 120

@@ -7,8 +7,8 @@ are missing it tells nothing, and nothing is concluded from that.
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
 
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.host import gpu
 
 _GPU_EVERY = 2

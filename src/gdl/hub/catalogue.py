@@ -7,14 +7,14 @@ what no size depends on; quantizations.json the `quantization_config` of variant
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cache, lru_cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
+from gdl import shipped
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.model_facts import FactsSource, ModelFacts, RepoFile
 from gdl.domain.requirements.shape import ModelShape
 
@@ -169,6 +169,9 @@ def _facts(entry: Entry, variant: Variant | None) -> ModelFacts:
     )
 
 
+_date = date.fromisoformat
+
+
 def _entry(row: Mapping[str, Any]) -> Entry:
     by_name = formats()
     return Entry(
@@ -187,9 +190,9 @@ def _entry(row: Mapping[str, Any]) -> Entry:
         chat=row.get("chat", True),
         packaged=row.get("packaged", ""),
         license=row.get("license", ""),
-        released=row.get("released"),
+        released=_date(row["released"]) if "released" in row else None,
         source=row["source"],
-        dated=row["dated"],
+        dated=_date(row["dated"]),
         verified=row["verified"],
         variants=tuple(
             Variant(
@@ -206,10 +209,10 @@ def _entry(row: Mapping[str, Any]) -> Entry:
 
 @cache
 def _raw() -> dict[str, Any]:
-    return tomllib.loads(files("gdl.hub").joinpath("catalogue.toml").read_text("utf-8"))
+    return shipped.table(__file__, "catalogue.toml")
 
 
 @cache
 def _data(name: str) -> dict[str, Any]:
-    data: dict[str, Any] = json.loads(files("gdl.hub").joinpath(name).read_text("utf-8"))
+    data: dict[str, Any] = json.loads(Path(__file__).with_name(name).read_bytes())
     return data

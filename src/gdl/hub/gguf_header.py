@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from gdl.domain.errors import GdlError
+from gdl.domain.lazy_dataclass import dataclass
 
 _MAGIC = b"GGUF"
 _BEGINNING = 24

@@ -11,12 +11,13 @@ import asyncio
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Self
 
 import httpx
 
 from gdl.domain.errors import GdlError, HubAway
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.secret import Secret
 from gdl.domain.text import one_line
 

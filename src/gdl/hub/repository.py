@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
 from gdl.domain.errors import HubAway, ModelRefused, UnknownModel, UsageError
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.model_facts import PICKLED, WEIGHTS, GgufFacts, ModelFacts
 from gdl.domain.model_names import HubName
 from gdl.hub import answers, gguf_config, gguf_files, gguf_header

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from datetime import datetime
 
 from pydantic import TypeAdapter
 
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.serialization import to_plain
 from gdl.domain.server_memory import MemoryComparison
 from gdl.journal.store import Journal, insertion

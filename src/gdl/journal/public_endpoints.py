@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.journal.store import Journal
 
 

@@ -9,9 +9,7 @@ import os
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import datetime
-from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +18,7 @@ from pydantic import TypeAdapter
 from gdl.domain.default_engine import DEFAULT_ENGINE
 from gdl.domain.errors import GdlError
 from gdl.domain.events import EVENT_TYPES, TYPE_NAMES, Event, Recorded
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.phase import Billing
 from gdl.domain.rental import Rental
 from gdl.domain.serialization import to_plain
@@ -241,7 +240,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         database.execute("PRAGMA journal_mode = WAL")
         # Money: a rent intent must survive a power cut, so every commit reaches the disk.
         database.execute("PRAGMA synchronous = FULL")
-        schema = resources.files("gdl.journal").joinpath("schema.sql").read_text("utf-8")
+        schema = Path(__file__).with_name("schema.sql").read_text("utf-8")
         database.executescript(schema)
         _grow(database)
     except BaseException:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from gdl.backends.base import Backend, Publishes
 from gdl.domain.clock import now as steady_now
@@ -19,7 +20,6 @@ from gdl.orchestrator.leasing.model_lookup import ModelLookup
 from gdl.orchestrator.leasing.selection import OfferSelection
 from gdl.orchestrator.leasing.spending_report import SpendingReports
 from gdl.orchestrator.notify.notifier import Notifier, ways_of
-from gdl.orchestrator.run.attempt import Attempt
 from gdl.orchestrator.run.registry import DeploymentRegistry
 from gdl.orchestrator.sessions.benchmarks import SessionBenchmarks
 from gdl.orchestrator.sessions.endpoints import SessionEndpoints
@@ -31,6 +31,9 @@ from gdl.orchestrator.sessions.tunnels import Tunnels
 from gdl.orchestrator.sessions.volumes import KeptVolumes
 from gdl.orchestrator.support.diagnostics import Diagnostics
 from gdl.settings import Settings
+
+if TYPE_CHECKING:
+    from gdl.orchestrator.run.attempt import Attempt
 
 
 class Orchestrator:
@@ -49,7 +52,7 @@ class Orchestrator:
         hub: Hub,
         consumer_id: str,
         clock: Callable[[], datetime] = steady_now,
-        attempt: Callable[..., Attempt] = Attempt,
+        attempt: Callable[..., Attempt] | None = None,
     ) -> None:
         markets = self._markets = Markets(backends, journal, settings, consumer_id, clock)
         self.backend_name = markets.name
@@ -68,7 +71,10 @@ class Orchestrator:
 
         def make_attempt(deployment: Deployment, name: str) -> Attempt:
             there = markets.of(name)
-            return attempt(deployment, there.backend, there.renter, journal, settings)
+            # With all that is done on machines; looking at offers needs none of it.
+            from gdl.orchestrator.run.attempt import Attempt
+
+            return (attempt or Attempt)(deployment, there.backend, there.renter, journal, settings)
 
         budget = Budget(backends, journal, settings, clock)
         models = ModelLookup(hub)

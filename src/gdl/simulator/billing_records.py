@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.simulator.benchmark_fields import wrong_field
 from gdl.simulator.wire_format import Json, Query, Refusal, rfc3339
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.simulator.listings import Listing
 from gdl.simulator.timing import Timing
 from gdl.simulator.wire_format import Json, Query, Refusal, rfc3339

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
-import asyncssh
+from gdl.domain.lazy_dataclass import dataclass
+
+if TYPE_CHECKING:
+    import asyncssh
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,5 +55,7 @@ class KeyPool:
 
 
 def _make() -> Key:
+    import asyncssh
+
     ssh = asyncssh.generate_private_key("ssh-rsa", key_size=4096)
     return Key(ssh.export_private_key("pkcs1-pem").decode(), ssh)

@@ -4,13 +4,13 @@ seed. The GPUs' figures are the makers' own; prices and places are made up, with
 from __future__ import annotations
 
 import random
-import tomllib
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from typing import Any
+
+from gdl import shipped
+from gdl.domain.lazy_dataclass import dataclass
 
 USERS = {"vastai": "root", "tensordock": "user", "bluelobster": "ubuntu"}
 """Login names by provider."""
@@ -110,7 +110,7 @@ class Listing:
 
 @cache
 def _data() -> dict[str, Any]:
-    return tomllib.loads(files(__package__).joinpath("listings.toml").read_text("utf-8"))
+    return shipped.table(__file__, "listings.toml")
 
 
 @cache

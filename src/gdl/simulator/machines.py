@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
-
-import asyncssh
+from typing import TYPE_CHECKING, Protocol
 
 from gdl.simulator.fault_draws import OfferFaults
 from gdl.simulator.key_pool import Key
 from gdl.simulator.listings import Listing
+
+if TYPE_CHECKING:
+    import asyncssh
 
 
 class RentedMachine(Protocol):
@@ -52,6 +53,8 @@ class HostElsewhere:
         self.port = port
         self.user = user
         self.keys: list[asyncssh.SSHKey] = []
+        import asyncssh
+
         self._key = Key(private_key, asyncssh.import_private_key(private_key))
 
     def make(self, offer: Listing, faults: OfferFaults, disk_gb: int | None) -> RentedMachine:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.simulator.fault_models import Operation
 
 

@@ -18,7 +18,6 @@ from gdl.simulator.machines import HostElsewhere, MakeMachine, RentedMachine
 from gdl.simulator.market import Market
 from gdl.simulator.market_server import MarketServer
 from gdl.simulator.scenario import Scenario
-from gdl.simulator.simulated_machine import Machine
 
 
 class Service:
@@ -68,11 +67,18 @@ class Service:
     def url(self) -> str:
         return self._server.url
 
-    async def start(self, port: int = 0) -> str:
-        """Listen, and say where. Raises BackendError when the port or the folder cannot be had."""
+    async def start(self, port: int = 0, *, warm: bool = True) -> str:
+        """Listen, and say where. warm: make a key before one is asked for. Raises BackendError when
+        the port or the folder cannot be had."""
         await self._server.start(self.api.app(), port)
-        self._warming = asyncio.create_task(self.market.keys.warm())
+        if warm:
+            self.warm()
         return self.url
+
+    def warm(self) -> None:
+        """Make a key before one is asked for. Idempotent."""
+        if self._warming is None:
+            self._warming = asyncio.create_task(self.market.keys.warm())
 
     async def aclose(self) -> None:
         """End everything. Idempotent."""
@@ -90,6 +96,8 @@ class Service:
         await self.aclose()
 
     def _machine(self, offer: Listing, faults: OfferFaults, disk_gb: int | None) -> RentedMachine:
+        from gdl.simulator.simulated_machine import Machine
+
         return Machine(
             self._server.workspace,
             offer,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import asyncssh
 
 from gdl.domain.errors import GdlError, SshAuthFailed, SshError, UsageError
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.session import SshAddress
 from gdl.domain.text import one_line
 from gdl.keyring.ssh_keys import (

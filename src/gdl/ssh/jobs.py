@@ -10,12 +10,13 @@ import posixpath
 import re
 import secrets
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 from urllib.parse import quote, unquote
 
 from gdl.domain.errors import DeployError, SshError, UsageError
 from gdl.domain.host import CommandResult
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.secret import Secret
 from gdl.domain.text import one_line
 from gdl.ssh import job_scripts, job_stop_script

@@ -5,7 +5,7 @@ Pure.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from gdl.domain.lazy_dataclass import dataclass
 
 _HEADER_LIMIT = 400
 

@@ -7,10 +7,10 @@ import contextlib
 import secrets
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gdl.domain.errors import SshError
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.text import one_line
 from gdl.ssh.log_frames import Frames, Opened, Truncated
 from gdl.ssh.remote_path import as_argument

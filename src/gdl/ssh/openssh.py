@@ -13,10 +13,10 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 from gdl.domain.errors import SshError
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.text import one_line
 from gdl.keyring.ssh_keys import host_key_algorithms
 from gdl.ssh.backlog import lengthen

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.ssh.line_splitter import LineSplitter
 from gdl.ssh.log_stream import Stop, Turn
 from gdl.ssh.remote_log import RemoteLog

@@ -14,10 +14,10 @@ import signal
 import sys
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from gdl.domain.backoff import Backoff
+from gdl.domain.lazy_dataclass import dataclass
 
 MARK = "GDL_LOCAL_SESSION"
 """The environment variable that every command of a session carries."""

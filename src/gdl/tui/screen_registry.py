@@ -6,13 +6,14 @@ read this: a new screen is a file of its own and one line here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from textual.binding import Binding
 from textual.screen import Screen
+
+from gdl.domain.lazy_dataclass import dataclass
 
 _FOLDER = Path(__file__).parent
 

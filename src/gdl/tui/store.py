@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from itertools import islice
 
@@ -19,6 +19,7 @@ from gdl.domain.chat import ChatDone
 from gdl.domain.deployment import DeploymentState, apply
 from gdl.domain.events import Recorded
 from gdl.domain.health import Check
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.phase import Billing, Phase
 from gdl.orchestrator.api.views import SessionRow
 from gdl.presentation.lines import plain_line

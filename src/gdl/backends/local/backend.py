@@ -16,8 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-
-import asyncssh
+from typing import TYPE_CHECKING
 
 from gdl.backends.local import session_folder, this_machine
 from gdl.backends.local.session_folder import SESSION_ID, Folder
@@ -32,9 +31,12 @@ from gdl.domain.session import RentAnswer, RentRequest, Session, SessionStatus, 
 from gdl.domain.text import one_line
 from gdl.settings import Settings
 from gdl.sshd import processes
-from gdl.sshd.server import LOOPBACK, LocalServer
+
+if TYPE_CHECKING:
+    from gdl.sshd.server import LocalServer
 
 OFFER_ID = "local"
+_LOOPBACK = "127.0.0.1"
 
 _GRACE_S = 5.0
 
@@ -101,6 +103,8 @@ class LocalBackend:
 
     async def rent(self, request: RentRequest) -> RentAnswer:
         """Make a folder and keys, and start a server. Raises MachineError when that fails."""
+        import asyncssh
+
         if request.offer.id != OFFER_ID:
             raise OfferGone(
                 one_line(request.offer.id, 100), hint=f"this backend's only offer is `{OFFER_ID}`"
@@ -128,6 +132,8 @@ class LocalBackend:
 
     async def session(self, session_id: str) -> Session:
         """The session, its server running in this process from now on."""
+        import asyncssh
+
         folder = self._folder(session_id)
         async with self._locks[session_id]:
             opened = self._open.get(session_id)
@@ -147,6 +153,9 @@ class LocalBackend:
     async def _start(self, ident: str, folder: Folder, created: datetime) -> None:
         environment = await asyncio.to_thread(session_folder.environment, ident, folder)
         host_key, client_key = await asyncio.to_thread(session_folder.read_keys, folder)
+        # Its library takes longer to import than all that is needed to list this machine.
+        from gdl.sshd.server import LocalServer
+
         server = LocalServer(folder.work, environment, host_key, client_key)
         await server.start()
         try:
@@ -166,7 +175,7 @@ class LocalBackend:
             status=SessionStatus.FAILED if error else SessionStatus.RUNNING,
             gpu_name=gpu[0],
             gpu_count=gpu[1],
-            ssh=SshAddress(LOOPBACK, opened.server.port, getpass.getuser()) if opened else None,
+            ssh=SshAddress(_LOOPBACK, opened.server.port, getpass.getuser()) if opened else None,
             error=error,
             created_at=created,
         )

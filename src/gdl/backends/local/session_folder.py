@@ -12,17 +12,20 @@ import re
 import secrets
 import shutil
 import tempfile
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import asyncssh
 import platformdirs
 
 from gdl.domain import clock
 from gdl.domain.errors import BackendError
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.text import one_line
 from gdl.sshd import processes
+
+if TYPE_CHECKING:
+    import asyncssh
 
 SESSION_ID = re.compile(r"local-[0-9a-f]{8}")
 _NOT_PASSED_ON = frozenset(
@@ -69,6 +72,8 @@ class Folder:
 
 def make(folder: Folder, created: datetime) -> None:
     """The folder with its keys. Raises OSError."""
+    import asyncssh
+
     folder.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder.path.mkdir(mode=0o700)
     folder.work.mkdir(mode=0o700)
@@ -111,6 +116,8 @@ def read_created(folder: Folder) -> datetime:
 
 
 def read_keys(folder: Folder) -> tuple[asyncssh.SSHKey, asyncssh.SSHKey]:
+    import asyncssh
+
     return (
         asyncssh.read_private_key(str(folder.host_key)),
         asyncssh.read_private_key(str(folder.client_key)),

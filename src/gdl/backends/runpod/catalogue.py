@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated
 from urllib.parse import quote, unquote
 
@@ -21,6 +21,7 @@ from pydantic import Field, ValidationError
 
 from gdl.backends.runpod.wire import BACKEND, DISK_GB_HOUR, Object, Objects, Wire, short_name
 from gdl.backends.scalars import Flag, Number, OfferId, SoftCount, Text
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.offers import Offer, OfferTerms
 
 SECURE, COMMUNITY = "SECURE", "COMMUNITY"

@@ -7,11 +7,11 @@ has another shape is another's word, a proxy's say, and tells nothing about a po
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from gdl.backends.answer import Answer
 from gdl.backends.http import ServiceWords
 from gdl.domain.errors import BackendError, BackendRefused, GdlError, MachineError, OfferGone
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.secret import Secret
 from gdl.domain.session import RentRequest
 from gdl.domain.text import one_line

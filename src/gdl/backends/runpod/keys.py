@@ -6,11 +6,11 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gdl.domain.errors import UsageError
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.secret import Secret
 from gdl.settings import Settings
 

@@ -84,13 +84,17 @@ class SandboxBackend:
             offers=sandbox.offers,
         )
         self._market = self._service.id
-        return await self._service.start()
+        return await self._service.start(warm=False)
 
     # -- the protocol ----------------------------------------------------------------------------
 
     async def offers(self, query: OfferQuery) -> Sequence[Offer]:
         shopper = await self._ready()
-        return tuple(self._labelled(offer) for offer in await shopper.offers(query))
+        found = tuple(self._labelled(offer) for offer in await shopper.offers(query))
+        if self._service is not None:
+            # Not before there is something to look at: it takes a second of processor time.
+            self._service.warm()
+        return found
 
     def _labelled(self, offer: Offer) -> Offer:
         # A simulated machine is remembered as one of this market alone: never for a real one.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from gdl.backends.answer import Answer, Unusable, misfit
 from gdl.backends.shopper import errors, wire
 from gdl.domain.errors import BackendError, RentAmbiguous
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.session import RentAnswer, Session
 
 _Model = TypeVar("_Model", bound=BaseModel)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
@@ -33,6 +32,7 @@ from gdl.backends.scalars import (
     is_host,
     rows,
 )
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.money import CostReport
 from gdl.domain.offers import UNTOLD, Offer
 from gdl.domain.secret import Secret

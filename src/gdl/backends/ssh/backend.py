@@ -10,7 +10,6 @@ import re
 import secrets
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from gdl.domain import clock
 from gdl.domain.backend import BackendTraits
 from gdl.domain.errors import OfferGone, SessionGone, UsageError
 from gdl.domain.findings import Finding
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.money import CostReport
 from gdl.domain.offers import Offer, OfferQuery
 from gdl.domain.session import RentAnswer, RentRequest, Session, SessionStatus, SshAddress

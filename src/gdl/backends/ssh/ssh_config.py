@@ -12,8 +12,9 @@ import fnmatch
 import re
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from gdl.domain.lazy_dataclass import dataclass
 
 _DEEPEST_INCLUDE = 8
 _LINE = re.compile(r"(\w+)(?:\s*=\s*|\s+)(.+)")

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from gdl.backends.accounts import fingerprint
 from gdl.domain.errors import UsageError
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.secret import Secret
 from gdl.settings import Settings
 

@@ -7,10 +7,11 @@ import contextlib
 import hashlib
 import json
 import tempfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.offers import Offer, OfferTerms
 
 _PREFIX = "vastai-offers-"

@@ -4,7 +4,6 @@ price: what would cost money when misread is not put up with."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -20,6 +19,7 @@ from gdl.backends.vastai.fields import (
     SoftPrice,
     Wire,
 )
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.offers import Offer, OfferTerms
 
 BID_SUFFIX = "-bid"

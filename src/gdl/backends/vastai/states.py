@@ -8,8 +8,7 @@ destroyed instance costs nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.money import dollars
 from gdl.domain.session import SessionStatus
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -37,6 +37,7 @@ from gdl.cli.options import (
 )
 from gdl.cli.runtime import Cli, Session, at_terminal, execute
 from gdl.domain import clock
+from gdl.domain.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from gdl.cli.output import Output

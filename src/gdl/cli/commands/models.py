@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -22,6 +22,7 @@ from gdl.cli.options import (
 )
 from gdl.cli.output import Output, say
 from gdl.cli.runtime import Cli, guarded, load_settings
+from gdl.domain.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from gdl.orchestrator.api.model_views import ModelRow

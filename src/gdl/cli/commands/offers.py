@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -28,6 +28,7 @@ from gdl.cli.options import (
 )
 from gdl.cli.output import say, say_away
 from gdl.cli.runtime import Cli, Session, execute
+from gdl.domain.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from gdl.domain.offers import OfferQuery, RankedOffer

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.requirements.shape import CONCURRENCY, CONTEXT
 
 

@@ -8,8 +8,8 @@ classes of transformers; https://huggingface.co/docs/transformers/model_doc list
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.requirements.fields import Fields, UnreadableConfigError
 
 _MOST_LAYERS = 2048

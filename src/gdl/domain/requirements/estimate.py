@@ -8,8 +8,8 @@ by each engine's own figures, as is what it needs for every sequence whatever it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.requirements.allocation import Allocation, GpuKind, Load
 from gdl.domain.requirements.architecture import Architecture
 from gdl.domain.requirements.fit import Holding, fitted

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.requirements.allocation import Allocation, GpuKind, Lever, LeverKind, Load
 from gdl.domain.requirements.allocation import tokens_in_words as in_words
 from gdl.domain.requirements.architecture import Architecture

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.requirements.fields import Fields, UnreadableConfigError
 
 _OUTPUT_GATE = ("qwen3_next", "qwen3_5", "qwen3_5_moe", "qwen4_exp", "muse_glimmer")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.requirements.fields import Fields
 
 FULL_BITS = 16.0

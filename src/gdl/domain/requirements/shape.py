@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+from gdl.domain.lazy_dataclass import dataclass
 
 CONTEXT = 4096
 """Tokens a request is counted with, while nobody says how many."""

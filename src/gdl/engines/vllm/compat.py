@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from gdl.domain.errors import DeployError, UsageError
 from gdl.domain.host import HostFacts
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.requirements.allocation import GpuKind
 from gdl.engines.vllm import compat_table
 from gdl.engines.vllm.compat_table import Release, parse

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import tomllib
-from dataclasses import dataclass
 from functools import cache, lru_cache
-from importlib.resources import files
 from typing import Any
+
+from gdl import shipped
+from gdl.domain.lazy_dataclass import dataclass
 
 Version = tuple[int, ...]
 
@@ -67,7 +67,7 @@ def parse(version: str) -> Version:
 
 @cache
 def raw() -> dict[str, Any]:
-    return tomllib.loads(files("gdl.engines.vllm").joinpath("compat.toml").read_text("utf-8"))
+    return shipped.table(__file__, "compat.toml")
 
 
 @cache

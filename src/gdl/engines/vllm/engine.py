@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
+from pathlib import Path
 
 from gdl.domain.engine import (
     Advice,
@@ -251,9 +251,8 @@ class VllmEngine:
 
     def rules(self) -> str:
         """What goes wrong with vLLM, its wheels and what they need."""
-        folder = files("gdl.engines.vllm").joinpath("rules")
-        names = sorted(each.name for each in folder.iterdir() if each.name.endswith(".toml"))
-        return "\n".join(folder.joinpath(name).read_text("utf-8") for name in names)
+        folder = Path(__file__).with_name("rules")
+        return "\n".join(path.read_text("utf-8") for path in sorted(folder.glob("*.toml")))
 
 
 def _summary(choice: Choice, capabilities: Capabilities, settings: Settings) -> str:

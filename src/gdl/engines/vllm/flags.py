@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from gdl.domain.engine import Capabilities
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.engines.vllm.compat_table import parse
 from gdl.engines.vllm.recipes import Recipe
 from gdl.engines.vllm.server_flags import Kind, ignorance, knows

@@ -4,8 +4,8 @@ so every pattern may stand anywhere in a line."""
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.engines.base import LogMark
 from gdl.engines.vllm.memory_log import read_memory
 

@@ -11,13 +11,14 @@ code of transformers 5.19 (`is_backend_compatible`).
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
+from gdl import shipped
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.model import Model
 from gdl.domain.model_facts import FactsSource, ModelFacts
 
@@ -222,11 +223,11 @@ def _marks() -> tuple[tuple[str, str], ...]:
 
 @cache
 def _architectures() -> dict[str, tuple[str, str]]:
-    text = files("gdl.engines.vllm").joinpath("architectures.json").read_text("utf-8")
+    text = Path(__file__).with_name("architectures.json").read_text("utf-8")
     return {name: (limits[0], limits[1] if len(limits) > 1 else "") for name, limits in
             json.loads(text).items()}  # fmt: skip
 
 
 @cache
 def _raw() -> dict[str, Any]:
-    return tomllib.loads(files("gdl.engines.vllm").joinpath("recipes.toml").read_text("utf-8"))
+    return shipped.table(__file__, "recipes.toml")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from gdl.domain.errors import DeployError
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.model import Model
 from gdl.domain.offers import OfferQuery
 from gdl.engines.vllm.compat_table import parse

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from functools import cache
-from importlib.resources import files
 from typing import Any, Literal
 
+from gdl import shipped
 from gdl.engines.vllm.compat_table import parse
 
 Kind = Literal["flag", "value", "tool_parser", "reasoning_parser", "template"]
@@ -15,7 +14,7 @@ Kind = Literal["flag", "value", "tool_parser", "reasoning_parser", "template"]
 
 @cache
 def _raw() -> dict[str, Any]:
-    return tomllib.loads(files("gdl.engines.vllm").joinpath("server_flags.toml").read_text("utf-8"))
+    return shipped.table(__file__, "server_flags.toml")
 
 
 @cache

@@ -6,7 +6,7 @@ import hashlib
 import shlex
 from collections.abc import Iterable
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 from gdl.engines.vllm.wheel_choice import Way
 
@@ -15,6 +15,7 @@ UV = "./uv/bin/uv"
 STARTS = ("launch.py", "model_class.py")
 """What the server is started by."""
 TORCH_INDEX = "https://download.pytorch.org/whl"
+_REMOTE = Path(__file__).parent / "remote"
 
 # Without bytecode every import of vLLM compiles anew, three times slower; the other two would
 # let packages from outside into the environment.
@@ -37,14 +38,14 @@ def python(code: str, *, interpreter: str = PYTHON) -> str:
 def remote_file(name: str) -> tuple[str, str]:
     """(name in the work folder, text) of a file that runs on the machine. Its last line tells
     its content, so that `is_current` can tell an older one."""
-    text = files("gdl.engines.vllm.remote").joinpath(name).read_text("utf-8")
+    text = _REMOTE.joinpath(name).read_text("utf-8")
     return name, f"{text}\n# {_fingerprint(text)}\n"
 
 
 def is_current(name: str) -> str:
     """A test: the file on the machine (`name`, perhaps in a folder) is the one of this program."""
     last = name.rpartition("/")[2]
-    text = files("gdl.engines.vllm.remote").joinpath(last).read_text("utf-8")
+    text = _REMOTE.joinpath(last).read_text("utf-8")
     return f"grep -qx '# {_fingerprint(text)}' ./{name} 2>/dev/null"
 
 

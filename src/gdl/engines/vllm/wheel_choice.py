@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from gdl.domain.errors import DeployError
 from gdl.domain.host import HostFacts
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.engines.vllm import compat_table
 from gdl.engines.vllm.compat_table import Release, Version, parse
 

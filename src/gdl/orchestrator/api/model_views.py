@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from gdl.domain.engine import Capabilities
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.requirements.allocation import Allocation
 from gdl.domain.requirements.shape import Need
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from gdl.domain.health import HealthSample
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.phase import Billing, Phase
 from gdl.domain.readings import CheckRound, GpuLoad
 from gdl.domain.secret import Secret

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.volumes import Volume, VolumeRecord
 
 

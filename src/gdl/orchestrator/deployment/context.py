@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from gdl.domain import events as ev
@@ -11,6 +11,7 @@ from gdl.domain.decisions import AfterFailure
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.engine_image import EngineImage
 from gdl.domain.errors import SpendLimitReached
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.model import Model
 from gdl.domain.phase import Phase
 from gdl.domain.remedies import Remedy

@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gdl.domain.errors import DeployError, UsageError
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.text import one_line
 from gdl.settings import Public
 from gdl.ssh import jobs

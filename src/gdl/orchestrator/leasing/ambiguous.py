@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from gdl.backends.base import Backend
@@ -19,6 +19,7 @@ from gdl.domain import events as ev
 from gdl.domain.backoff import RETRYING, Backoff
 from gdl.domain.errors import GdlError, ReleaseUnconfirmed, RentAmbiguous
 from gdl.domain.judging import alike
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.ledger import LedgerKind
 from gdl.domain.offers import Offer
 from gdl.domain.phase import Billing

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
-from importlib.resources import files
 
+from gdl import shipped
 from gdl.diagnosis.rule_engine import RuleSet, diagnose
 from gdl.domain.errors import (
     BackendError,
@@ -19,6 +17,7 @@ from gdl.domain.errors import (
     ReleaseUnconfirmed,
     UsageError,
 )
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.offers import Exclusion, Offer
 
 _REASON = 160
@@ -55,7 +54,7 @@ class Blame:
 
 @cache
 def _entries() -> tuple[Blame, ...]:
-    raw = tomllib.loads(files("gdl.orchestrator.leasing").joinpath("blame.toml").read_text("utf-8"))
+    raw = shipped.table(__file__, "blame.toml")
     return tuple(
         Blame(
             id=row["id"],

@@ -7,9 +7,8 @@ end was asked for, it may be made later.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from gdl.domain.errors import ReleaseUnconfirmed
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.session import Session, SessionStatus
 from gdl.orchestrator.leasing.rent_proof import creation_refused
 from gdl.presentation.durations import clock_time

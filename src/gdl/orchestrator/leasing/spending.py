@@ -7,13 +7,13 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypedDict
 
 from gdl.domain import events as ev
 from gdl.domain.deployment import replayed
 from gdl.domain.errors import GdlError, SpendLimitReached
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.money import dollars
 from gdl.domain.offers import Offer
 from gdl.domain.phase import Billing

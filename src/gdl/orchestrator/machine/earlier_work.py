@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gdl.domain.errors import DeployError
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.machine.guard import GUARD_JOB
 from gdl.ssh import jobs

@@ -7,12 +7,12 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gdl.diagnosis.rule_engine import Diagnosis, RuleSet, by_id, diagnose
 from gdl.domain.errors import SshError
 from gdl.domain.host import CommandRunner
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.host.gpu import gpu_status
 from gdl.host.killed import OutOfMemory, out_of_memory
 from gdl.orchestrator.deployment.context import Deployment

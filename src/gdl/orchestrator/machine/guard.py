@@ -13,7 +13,7 @@ import re
 import secrets
 import shlex
 from functools import cache
-from importlib import resources
+from pathlib import Path
 
 from gdl.domain.engine import Readiness
 from gdl.domain.errors import GdlError, SshError
@@ -67,7 +67,7 @@ rm -rf "$1/guard"
 
 @cache
 def program() -> str:
-    return resources.files(__package__).joinpath("guard.sh").read_text("utf-8")
+    return Path(__file__).with_name("guard.sh").read_text("utf-8")
 
 
 def version() -> str:

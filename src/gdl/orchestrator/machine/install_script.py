@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.engines.base import Step
 
 UNSOUND = 97

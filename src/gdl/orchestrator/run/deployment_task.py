@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
+from typing import TYPE_CHECKING
 
 from gdl.domain import events as ev
 from gdl.domain.decisions import AfterFailure, AfterServing
@@ -26,12 +27,11 @@ from gdl.domain.errors import (
 from gdl.domain.health import degraded
 from gdl.domain.offers import Offer
 from gdl.domain.phase import Billing, Phase
-from gdl.domain.rental import Rental
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.deployment.summary import summaries
 from gdl.orchestrator.leasing.selection import OfferSelection
 from gdl.orchestrator.leasing.uninterrupted import uninterrupted
-from gdl.orchestrator.run.attempt import Attempt
+from gdl.orchestrator.run.attempt_calls import Begin, MakeAttempt
 from gdl.orchestrator.run.attempt_offer import attempt_started
 from gdl.orchestrator.run.doubts import with_doubts
 from gdl.orchestrator.run.internal_error import write_trace
@@ -39,11 +39,8 @@ from gdl.orchestrator.run.next_offer import NextOffer
 from gdl.orchestrator.run.resumed import ENDINGS, Resumed, reach_for_release
 from gdl.orchestrator.run.tries import Tries
 
-MakeAttempt = Callable[[Deployment, str], Attempt]
-"""An attempt of a deployment on the backend of that name."""
-Begin = Callable[[Attempt], Awaitable[None]]
-Reopen = Callable[[Deployment, Rental, Attempt], Awaitable[None]]
-"""From a rented session to a verified endpoint again. Raises GdlError."""
+if TYPE_CHECKING:
+    from gdl.orchestrator.run.attempt import Attempt
 
 _MACHINE_MAY_BE_GONE = (SshError, DeployError, VerificationError)
 

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import partial
+from typing import TYPE_CHECKING
 
 from gdl.domain import events as ev
 from gdl.domain.decisions import AfterFailure, AfterServing, Decision
@@ -35,19 +36,21 @@ from gdl.orchestrator.leasing.selection import OfferSelection
 from gdl.orchestrator.leasing.spending import carried_over
 from gdl.orchestrator.leasing.uninterrupted import uninterrupted
 from gdl.orchestrator.notify.notifier import Notifier
-from gdl.orchestrator.run.attempt import Attempt
-from gdl.orchestrator.run.deployment_task import Begin, DeploymentTask, MakeAttempt, Reopen
+from gdl.orchestrator.run.attempt_calls import Begin, MakeAttempt, Reopen
+from gdl.orchestrator.run.deployment_task import DeploymentTask
 from gdl.orchestrator.run.left_open import tell_left_open
 from gdl.orchestrator.run.past import PastDeployments
 from gdl.orchestrator.run.resumed import Resumed
 from gdl.orchestrator.run.resumption import Resumptions
 from gdl.settings import Settings
 
+if TYPE_CHECKING:
+    from gdl.orchestrator.run.attempt import Attempt
+
 
 class DeploymentRegistry:
-    """See `api.ports.Deployments`. Owns the task of every deployment: it has a last word, and is
-    waited for at the end. find_rental: the rental that an id names, or its beginning; raises
-    UsageError."""
+    """See `api.ports.Deployments`. Owns every deployment's task: it has a last word, and is waited
+    for at the end. find_rental: the rental of an id or its beginning; raises UsageError."""
 
     def __init__(
         self,
@@ -80,8 +83,6 @@ class DeploymentRegistry:
         self._here: dict[str, Deployment] = {}
         self._attempts: dict[str, Attempt] = {}
         self._past = PastDeployments(journal, clock)
-
-    # -- beginning -------------------------------------------------------------------------------
 
     async def resumable(self) -> Sequence[ResumableDeployment]:
         here = set(self.active())

@@ -3,7 +3,7 @@ that the journal tells of."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from gdl.domain import events as ev
 from gdl.domain.attempt_state import AttemptState
@@ -18,6 +18,7 @@ from gdl.domain.errors import (
     of_kind,
 )
 from gdl.domain.events import Recorded
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.offers import Offer
 from gdl.domain.phase import Phase
 from gdl.domain.rental import Rental
@@ -27,9 +28,11 @@ from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.machine import earlier_work
 from gdl.orchestrator.machine.earlier_work import ENGINE_JOB, EarlierServer
 from gdl.orchestrator.machine.install import AHEAD_JOB
-from gdl.orchestrator.run.attempt import Attempt
 from gdl.orchestrator.run.attempt_offer import offer_of
 from gdl.ssh import jobs
+
+if TYPE_CHECKING:
+    from gdl.orchestrator.run.attempt import Attempt
 
 ENDINGS = frozenset({Phase.STOPPING, Phase.STOPPED, Phase.CANCELLED})
 """The user, or the deployment's own plan, had ended it: what is left to do is the release."""

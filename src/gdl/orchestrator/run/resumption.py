@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from gdl.domain import events as ev
@@ -13,6 +13,7 @@ from gdl.domain.errors import GdlError, UsageError
 from gdl.domain.events import Recorded
 from gdl.domain.guard import end_words
 from gdl.domain.id_matching import matching
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.phase import Billing
 from gdl.domain.rental import Rental
 from gdl.engines.base import EngineResolver

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from gdl.domain import events as ev
 from gdl.domain.engine import NOTHING_MORE, Capabilities
 from gdl.domain.errors import GdlError, MachineError, SessionGone
 from gdl.domain.health import Check
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.phase import Phase
 from gdl.domain.rental import Rental
 from gdl.domain.secret import Secret
@@ -31,12 +32,12 @@ from gdl.orchestrator.leasing.session_monitor import RESERVE_LONGER, TIME_OVER
 from gdl.orchestrator.machine import guard
 from gdl.orchestrator.machine.earlier_work import ENGINE_JOB
 from gdl.orchestrator.machine.ways import first_link, ways_to
-from gdl.orchestrator.run.attempt import Attempt
 from gdl.settings import Settings
 from gdl.ssh import jobs
 
 if TYPE_CHECKING:
     from gdl.endpoint.client import EndpointClient
+    from gdl.orchestrator.run.attempt import Attempt
     from gdl.ssh.reconnecting import Link
 
 

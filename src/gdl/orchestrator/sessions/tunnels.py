@@ -16,7 +16,7 @@ import time
 import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -24,6 +24,7 @@ from typing import IO, TYPE_CHECKING
 from gdl.domain import clock
 from gdl.domain.backoff import Backoff
 from gdl.domain.errors import ForwardRefused, GdlError, SshError, UsageError
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.rental import Rental
 from gdl.orchestrator.api.views import TunnelRow
 from gdl.orchestrator.sessions.lookup import SessionLookup

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from starlette.applications import Starlette
@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.simulator.hub.repositories import HubFile, Repository
 
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
+
+from gdl.domain.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

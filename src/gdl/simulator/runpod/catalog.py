@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.simulator.listings import Listing, gpus
 from gdl.simulator.runpod.errors import Problem
 from gdl.simulator.wire_format import Json

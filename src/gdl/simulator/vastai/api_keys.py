@@ -5,8 +5,9 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.simulator.contracts import Account
 from gdl.simulator.wire_format import Json
 

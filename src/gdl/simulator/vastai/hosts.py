@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass
 
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.simulator.listings import Listing, listings, standard
 from gdl.simulator.wire_format import Json
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from rich.text import Text
@@ -15,6 +14,7 @@ from textual.widgets import Button, Checkbox, Static
 
 from gdl.domain.engine import Capabilities
 from gdl.domain.errors import GdlError
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.money import Balance, dollars
 from gdl.domain.offers import RankedOffer
 from gdl.domain.session_price import SessionPrice

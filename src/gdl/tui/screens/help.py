@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from rich.table import Table
@@ -14,6 +13,7 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.tui.screens.base import GdlScreen
 from gdl.tui.widgets.scroll import Scroll
 

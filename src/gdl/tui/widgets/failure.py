@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from rich.text import Text
 
 from gdl.domain.attempt_state import AttemptState
 from gdl.domain.deployment import DeploymentState
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.phase import Billing, Phase
 from gdl.presentation.endings import ENDED, money_words
 from gdl.presentation.hardware import gpus

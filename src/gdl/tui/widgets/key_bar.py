@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from rich.style import Style
@@ -10,6 +9,8 @@ from rich.text import Text
 from textual import events
 from textual.screen import Screen
 from textual.widgets import Static
+
+from gdl.domain.lazy_dataclass import dataclass
 
 _ALWAYS = ("help", "quit", "command_palette")
 """Kept at any width, at the end; the others are hidden from the right when it is narrow."""

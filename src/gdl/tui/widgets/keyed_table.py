@@ -4,7 +4,6 @@ line, so that ten thousand rows cost no more than those in view."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from rich.cells import cell_len, set_cell_size
@@ -16,6 +15,7 @@ from textual.geometry import Region, Size
 from textual.message import Message
 from textual.strip import Strip
 
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.tui.widgets.growing_scroll import GrowingScroll
 
 

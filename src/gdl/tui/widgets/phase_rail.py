@@ -4,13 +4,13 @@ its GPUs, and what it cost."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
 from rich.text import Text
 
 from gdl.domain.attempt_state import AttemptState, StepState
 from gdl.domain.deployment import DeploymentState
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.money import dollars
 from gdl.domain.phase import Phase
 from gdl.presentation.durations import clock_time

@@ -7,8 +7,9 @@ layer needs for the length.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.requirements.layers import CacheKind
 from gdl.engines.vllm.memory.specs import GROWING, LATENT, Spec
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import lcm
 
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.requirements.allocation import GpuKind, Load
 from gdl.domain.requirements.architecture import Architecture
 from gdl.domain.requirements.layers import AttentionLayer, CacheKind, CompressedLayer, StateLayer
