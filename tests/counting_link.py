@@ -41,10 +41,10 @@ class CountingLink:
         self.round_trips = 0
         self.port = 0
 
-    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = _Connection(writer)
         self._connections.append(connection)
-        await self._listen(reader, connection.up)
+        self.spawn(self._listen(reader, connection.up))
 
     async def _listen(self, reader: asyncio.StreamReader, held: list[bytes | None]) -> None:
         with contextlib.suppress(OSError):

@@ -16,9 +16,11 @@ from gdl.domain.phase import Phase
 from gdl.domain.session import SshAddress
 from gdl.orchestrator.service import Orchestrator
 from gdl.ssh import jobs
+from gdl.ssh.dial import Target
 from gdl.ssh.job_watch import Watch
 from gdl.ssh.jobs import JobSpec
 from gdl.ssh.reconnecting import Link
+from real_sshd import real_sshd
 from ssh_server import LOOPBACK, SshServer, serving
 
 _T = TypeVar("_T")
@@ -57,6 +59,23 @@ async def test_a_connection(link: Link, far: CountingLink) -> None:
     """Names and algorithms, the exchange of keys, the login: the protocol needs each of them."""
     cost, _ = await _cost(far, link.connect())
     assert cost == 3
+
+
+@pytest.mark.real
+async def test_a_connection_to_openssh(tmp_path: Path) -> None:
+    with real_sshd(tmp_path / "sshd") as server:
+        async with counting_link(server.host, server.port) as far:
+            target = Target(
+                SshAddress(LOOPBACK, far.port, server.user), server.identity, tmp_path / "pin"
+            )
+            link = Link(target)
+            cost, _ = await _cost(far, link.connect())
+            assert cost == 3
+            cost, answer = await _cost(far, link.run("echo one"))
+            assert answer.stdout == "one\n" and cost <= 3
+            fewest = min([(await _cost(far, link.run("cat", input="word")))[0] for _ in range(5)])
+            assert fewest == 1
+            await link.aclose()
 
 
 async def test_commands(link: Link, far: CountingLink) -> None:

@@ -160,12 +160,21 @@ class RemoteFiles:
             if self._sftp is None and not self._refused:
                 try:
                     async with asyncio.timeout(_SFTP_START_S):
-                        self._sftp = await self._conn.start_sftp_client()
+                        self._sftp = await self._start()
                 except (asyncssh.Error, OSError, TimeoutError, ValueError) as error:
                     if self._conn.is_closed():
                         raise self._executor.connection_error(error) from None
                     self._refused = True
             return self._sftp
+
+    async def _start(self) -> asyncssh.SFTPClient:
+        try:
+            return await self._conn.start_sftp_client()
+        except asyncssh.ChannelOpenError:
+            # The machine may be short of sessions that shells have which wait for commands.
+            if not self._executor.spare_sessions():
+                raise
+        return await self._conn.start_sftp_client()
 
     def _failed(self, what: str, error: asyncssh.SFTPError) -> SshError:
         if self._conn.is_closed():
