@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator
 
 
 class Relay:
-    """`port` leads to `to`, on loopback. While it is cut, nothing gets through and nobody is told;
-    what was sent meanwhile arrives afterwards, as TCP sends it again."""
+    """`port` leads to port `to` of `host`. While it is cut, nothing gets through and nobody is
+    told; what was sent meanwhile arrives afterwards, as TCP sends it again."""
 
-    def __init__(self, to: int) -> None:
+    def __init__(self, to: int, host: str = "127.0.0.1") -> None:
         self.port = 0
-        self._to = to
+        self._to, self._host = to, host
         self._open = asyncio.Event()
         self._open.set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -31,7 +31,7 @@ class Relay:
         task.add_done_callback(self._tasks.discard)
         with contextlib.suppress(OSError, asyncio.CancelledError):
             await self._open.wait()
-            there, back = await asyncio.open_connection("127.0.0.1", self._to)
+            there, back = await asyncio.open_connection(self._host, self._to)
             try:
                 async with asyncio.TaskGroup() as both:
                     both.create_task(self._carry(reader, back))
@@ -57,8 +57,8 @@ class Relay:
 
 
 @contextlib.asynccontextmanager
-async def relayed(to: int) -> AsyncIterator[Relay]:
-    relay = Relay(to)
+async def relayed(to: int, host: str = "127.0.0.1") -> AsyncIterator[Relay]:
+    relay = Relay(to, host)
     server = await asyncio.start_server(relay.accept, "127.0.0.1", 0)
     relay.port = server.sockets[0].getsockname()[1]
     try:

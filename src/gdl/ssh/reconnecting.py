@@ -99,8 +99,8 @@ class Link:
     async def run_again(
         self, command: str, *, timeout: float = 30.0, input: str | None = None
     ) -> CommandResult:
-        """As Connection.run, for what may be run twice; done again on a fresh connection when cut.
-        CommandTimeout: from a machine that answers otherwise."""
+        """As Connection.run, for what may be run twice; done again on a fresh connection when cut,
+        and once when it took too long on one that stands."""
         return await self.repeating(lambda conn: conn.run(command, timeout=timeout, input=input))
 
     async def stream(
@@ -162,8 +162,9 @@ class Link:
 
     async def repeating(self, call: Callable[[Connection], Awaitable[_T]]) -> _T:
         """Do what may be done twice: again on a fresh connection when the one it ran on was cut,
-        whether anybody told of that or not. Raises SshError, CommandTimeout too, when the machine
-        stays out of reach, or the connection stands all the same."""
+        and once more when it took too long on one that stands. Raises SshError, CommandTimeout too,
+        when the machine stays out of reach, or the connection stands all the same."""
+        late = 0
         for _ in range(_TRIES - 1):
             conn = await self.get()
             try:
@@ -171,8 +172,9 @@ class Link:
             except ForwardRefused:
                 raise
             except CommandTimeout:
-                # A cut that nobody told of looks the same.
-                if await conn.answers():
+                # A cut that nobody told of looks the same, and may just be over.
+                late += 1
+                if await conn.answers() and late > 1:
                     raise
             except SshError:
                 with contextlib.suppress(TimeoutError):

@@ -16,5 +16,11 @@ class Forwarding(Awaitable[asyncssh.SSHTCPSession[bytes]]):
         self._conn, self._host, self._port = conn, host, port
 
     def __await__(self) -> Generator[Any, Any, asyncssh.SSHTCPSession[bytes]]:
-        forwarder = self._conn.forward_connection(self._host, self._port)
-        return cast("Awaitable[asyncssh.SSHTCPSession[bytes]]", forwarder).__await__()
+        return self._forwarded().__await__()
+
+    async def _forwarded(self) -> asyncssh.SSHTCPSession[bytes]:
+        forwarder = await self._conn.forward_connection(self._host, self._port)
+        if self._conn.is_closed():
+            # asyncssh forgets one that was connected a moment too late.
+            forwarder.close()
+        return cast("asyncssh.SSHTCPSession[bytes]", forwarder)
