@@ -27,14 +27,13 @@ from gdl.endpoint.ssh_curl import SshCurl
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.endpoint.measurements import Measurements
 from gdl.settings import Settings
+from gdl.ssh.silence import Silence
 
 if TYPE_CHECKING:
     from gdl.endpoint.client import EndpointClient
     from gdl.ssh.connection import Forward
     from gdl.ssh.reconnecting import Link
 
-_AT_ONCE_S = 2.0
-"""Who answers within this over a connection was not cut off a moment before."""
 _HEALS_S = 20.0
 
 
@@ -54,25 +53,16 @@ class Endpoint:
         self.client: EndpointClient | None = None
         self.curl: SshCurl | None = None
 
-    async def connection(self) -> object:
-        """What stands for the connection that there is now, waited for after a cut. Raises
-        SshError when the machine stays out of reach."""
-        return await self._link.get()
+    def silence(self) -> Silence:
+        """What notices a cut while it is entered."""
+        return Silence(self._link)
 
-    async def was_cut(self, stood: object) -> bool:
-        """Whether the way to the server was cut, or silent for a while, since that connection
-        stood; it leads there again by then, if it ever does. Raises SshError when the machine stays
-        out of reach."""
-        conn, clock = await self._link.get(), asyncio.get_running_loop().time
-        began = clock()
-        if conn is stood and await conn.answers() and clock() - began < _AT_ONCE_S:
-            return False
-        await self._link.get()
-        # The tunnel may need a moment more.
+    async def heals(self) -> None:
+        """After a cut the tunnel may need a moment more than the connection: until it leads to the
+        server again, or 20 s have passed."""
         never = asyncio.Event()
         with contextlib.suppress(VerificationError):
             await self.wait_ready(ended=never, nudge=never, timeout_s=_HEALS_S)
-        return True
 
     async def open(self) -> ev.TunnelOpened:
         """Forward a free local port. Never raises ForwardRefused: curl is the way then."""

@@ -43,11 +43,12 @@ async def verify(
     """Run every check as events, again after a cut of the connection. Raises VerificationError
     when one that must pass fails."""
     for last in (False, False, True):
-        stands = await endpoint.connection()
-        checks = await _checked(deployment, endpoint, server.pid, machine.rental.has_gpu)
-        failed = any(c.name in MUST_PASS and c.status is CheckStatus.FAILED for c in checks)
-        if not failed or last or not await endpoint.was_cut(stands):
-            break
+        async with endpoint.silence() as silence:
+            checks = await _checked(deployment, endpoint, server.pid, machine.rental.has_gpu)
+            failed = any(c.name in MUST_PASS and c.status is CheckStatus.FAILED for c in checks)
+            if not failed or last or not await silence.broken():
+                break
+        await endpoint.heals()
         await deployment.note("the connection was cut meanwhile: the checks are run again")
     deployment.readings.keep_round(checks)
     require_passed(checks)
