@@ -24,8 +24,8 @@ from relay import Relay, relayed
 from rushing_clock import RushingClock, in_rushing_time
 from waiting import wait_until
 
-CUT_S = 1.5
-"""How long a cut lasts by the world's clock."""
+LEAST_S, RATE = 1.5, 100.0
+"""A cut lasts so long by the world's clock, and a longer one passes so many times as fast."""
 MEASURING = (
     "machine.connection",
     "machine.engine_process",
@@ -63,7 +63,7 @@ class Lines:
     async def cut(self, clock: RushingClock, seconds: float) -> None:
         for relay in self._relays.values():
             relay.cut()
-        with clock.rushing(seconds / CUT_S):
+        with clock.rushing(min(seconds / LEAST_S, RATE)):
             await asyncio.sleep(seconds)
         for relay in self._relays.values():
             relay.restore()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from gdl.ssh.connection import Connection
     from gdl.ssh.reconnecting import Link
 
-_FIRST_S, _EVERY_S = 2.0, 1.0
+_FIRST_S, _EVERY_S = 4.0, 1.0
 _SILENT_S = 5.0
 """A machine answers what costs it nothing sooner, however busy it is."""
 
@@ -28,12 +28,12 @@ class Silence:
 
     async def __aenter__(self) -> Silence:
         self._conn = await self._link.get()
-        self._asking = asyncio.create_task(self._ask(self._conn), name="silence")
+        self._task = asyncio.create_task(self._ask(self._conn), name="silence")
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._asking.cancel()
-        await asyncio.gather(self._asking, return_exceptions=True)
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
 
     async def broken(self) -> bool:
         """Whether nothing came through for a while, and a connection stands again. Raises SshError
