@@ -11,21 +11,24 @@ from collections.abc import Iterable, Iterator
 
 from gdl.diagnosis.decoding import plain
 from gdl.diagnosis.prefixes import LINE
+from gdl.diagnosis.vocabulary import Vocabulary, lines_with, shape
 
 _BLOCK = 256 * 1024
-_BEFORE, _AFTER = 12, 30
-_OFTEN = 12
+_STRONG_AROUND, _WEAK_AROUND = (8, 20), (3, 6)
+"""Lines kept before and after one."""
+_OFTEN = 6
 """How often one shape is looked at with its surroundings."""
 _SHAPES = 100_000
-_HEAD_LINES, _TAIL_LINES = 6_000, 6_000
+_MARK, _TRACE, _TEXT = range(3)
+_AT_LENGTH = 4_000
+"""Interesting lines, after which mere traces of trouble count no more, and of each block only the
+first and the last lines with a text of rules do."""
+_ENDS, _HITS = 20, 60
+_HEAD_LINES, _TAIL_LINES = 5_000, 5_000
 _HEAD_BYTES, _TAIL_BYTES = 4 << 20, 4 << 20
 _FIRST_LINES, _LAST_LINES = 100, 400
-_DIGITS = b"0123456789"
-_LETTERS = (
-    bytes(code if chr(code).isalpha() or code == ord("_") else ord(" ") for code in range(128))
-    + b" " * 128
-)
 _MORE = 2 * LINE
+_STRONG_TRACES = ("Traceback (most", "Error: ", "ERROR", "CRITICAL", "atal", "terminate called")
 _TRACES = (
     "Traceback", 'File "', "rror", "ERR", "xception", "xit", "ailed", "ailure", "FAIL", "annot",
     "fatal", "Fatal", "FATAL", "enied", "refused", "imed out", "imeout", "illed", "bort",
@@ -38,24 +41,32 @@ _TRACES = (
 
 
 class Attention:
-    """Takes UTF-8 in pieces. lines: (number, line) of those to look at closely, in order."""
+    """Takes UTF-8 in pieces. lines: (number, line) of those to look at closely, in order.
 
-    def __init__(self, texts: Iterable[tuple[str, tuple[str, ...]]], marks: Iterable[str]) -> None:
-        wanted = {(text, words) for text, words in texts}
-        wanted |= {(text, tuple(text.split())) for text in _TRACES}
-        self._asked = [_shape(text, words) for text, words in sorted(wanted)]
-        self._marks = [_shape(text, tuple(text.split())) for text in marks]
+    texts: what rules look for. marks: what tells of progress; such lines are kept alone.
+    """
+
+    def __init__(self, texts: Iterable[str], marks: Iterable[str]) -> None:
+        # Later ones count: what is a rule's text is no mere trace.
+        self._kinds = {
+            text.encode(): kind
+            for kind, several in enumerate((marks, _TRACES, (*texts, *_STRONG_TRACES)))
+            for text in several
+        }
+        self._all = Vocabulary(self._kinds)
+        self._short = Vocabulary(text for text, kind in self._kinds.items() if kind != _TRACE)
         self._rest = b""
         self._return = b""
         self._skipping = False
         self._number = 0
         self._dull: set[bytes] = set()
         self._times: dict[bytes, int] = {}
+        self._opened = 0
         self._head: dict[int, bytes] = {}
         self._tail: dict[int, bytes] = {}
+        self._size = self._tail_size = 0
         self._before: list[bytes] = []
         self._until = 0
-        self._size = self._tail_size = 0
 
     @property
     def count(self) -> int:
@@ -107,7 +118,7 @@ class Attention:
     def _block(self, block: bytes) -> None:
         block = plain(block)
         lines = block.split(b"\n")
-        shapes = block.translate(None, _DIGITS).split(b"\n")
+        shapes = shape(block).split(b"\n")
         for at in range(min(_FIRST_LINES - self._number, len(lines))):
             self._keep(self._number + at + 1, lines[at])
         dull = self._dull
@@ -121,46 +132,65 @@ class Attention:
         self._before = (self._before + last)[-_LAST_LINES:]
 
     def _look(self, lines: list[bytes], shapes: list[bytes], fresh: list[int]) -> None:
-        unknown = {shapes[at] for at in fresh}
-        new = [shape for shape in unknown if shape not in self._times]
-        interesting, marks = _telling(new, self._asked, self._marks)
-        if len(self._dull) > _SHAPES:
-            self._dull.clear()
-        if len(self._times) > _SHAPES:
-            self._times.clear()
-        self._dull.update(shape for shape in new if shape not in interesting and shape not in marks)
-        opened = []
+        times = self._times
+        new = {shapes[at]: lines[at] for at in fresh if shapes[at] not in times}
+        marks, weak, strong = self._held(list(new.values()))
+        for known in (self._dull, times):
+            if len(known) > _SHAPES:
+                known.clear()
+        held = strong | weak | marks
+        self._dull |= new.keys() - held
+        opened, mild = [], []
         for at in fresh:
-            shape = shapes[at]
-            if shape in marks:
+            line = shapes[at]
+            if line not in times and line not in held:
+                continue
+            times[line] = times.get(line, 0) + 1
+            if times[line] > _OFTEN:
+                self._dull.add(line)
+            elif line in strong:
+                opened.append(at)
+            elif line in marks:
                 self._keep(self._number + at + 1, lines[at])
-            elif shape in interesting or shape in self._times:
-                times = self._times.get(shape, 0) + 1
-                self._times[shape] = times
-                if times <= _OFTEN:
-                    opened.append(at)
-                else:
-                    self._dull.add(shape)
-        self._around(lines, opened)
+            else:
+                mild.append(at)
+        self._opened += len(opened) + len(mild)
+        if self._much:
+            opened, mild = _ends(opened), []
+        wide = ((at, *_STRONG_AROUND) for at in opened)
+        self._around(lines, sorted((*wide, *((at, *_WEAK_AROUND) for at in mild))))
 
-    def _around(self, lines: list[bytes], opened: Iterable[int]) -> None:
+    @property
+    def _much(self) -> bool:
+        return self._opened > _AT_LENGTH
+
+    def _held(self, lines: list[bytes]) -> tuple[set[bytes], set[bytes], set[bytes]]:
+        """Shapes of the lines with a mark, with a mere trace, and with a text of rules."""
+        block = b"\n".join(lines)
+        held = set[bytes](), set[bytes](), set[bytes]()
+        vocabulary, most = (self._short, _HITS) if self._much else (self._all, len(lines))
+        for text in vocabulary.texts_in(block):
+            held[self._kinds[text]].update(map(shape, lines_with(block, text, most)))
+        return held
+
+    def _around(self, lines: list[bytes], opened: Iterable[tuple[int, int, int]]) -> None:
         """Keep what is around lines of interest, and what is left to keep after earlier ones."""
         kept = 0
         if self._until > self._number:
             kept = min(self._until - self._number, len(lines))
             for at in range(kept):
                 self._keep(self._number + at + 1, lines[at])
-        for at in opened:
-            first = at - _BEFORE
+        for at, before, after in opened:
+            first = at - before
             if first < 0:
                 for place, line in enumerate(self._before[first:] if self._before else ()):
                     number = self._number - len(self._before[first:]) + 1 + place
                     self._keep(number, line)
-            last = min(at + _AFTER + 1, len(lines))
+            last = min(at + after + 1, len(lines))
             for place in range(max(first, kept, 0), last):
                 self._keep(self._number + place + 1, lines[place])
             kept = max(kept, last)
-            self._until = max(self._until, self._number + at + _AFTER + 1)
+            self._until = max(self._until, self._number + at + after + 1)
 
     def _keep(self, number: int, line: bytes) -> None:
         if number in self._head or number in self._tail:
@@ -176,32 +206,6 @@ class Attention:
             self._tail_size -= len(self._tail.pop(next(iter(self._tail))))
 
 
-def _shape(text: str, words: tuple[str, ...]) -> tuple[bytes, tuple[bytes, ...]]:
-    asked = tuple(word for each in words for word in each.encode().translate(_LETTERS).split())
-    return text.encode().translate(None, _DIGITS), asked
-
-
-def _telling(
-    shapes: list[bytes],
-    asked: list[tuple[bytes, tuple[bytes, ...]]],
-    marked: list[tuple[bytes, tuple[bytes, ...]]],
-) -> tuple[set[bytes], set[bytes]]:
-    """(those that hold a text of interest, those that hold only a mark)."""
-    block = b"\n".join(shapes)
-    known = b" ".join(set(block.translate(_LETTERS).split()))
-    interesting = set(_with(block, asked, known))
-    return interesting, set(_with(block, marked, known)) - interesting
-
-
-def _with(
-    block: bytes, texts: list[tuple[bytes, tuple[bytes, ...]]], known: bytes
-) -> Iterator[bytes]:
-    for text, words in texts:
-        if not all(word in known for word in words):
-            continue
-        at = block.find(text)
-        while at >= 0:
-            begin = block.rfind(b"\n", 0, at) + 1
-            end = block.find(b"\n", at)
-            yield block[begin:end] if end >= 0 else block[begin:]
-            at = block.find(text, end) if end >= 0 else -1
+def _ends(places: list[int]) -> list[int]:
+    """The first and the last ones."""
+    return places if len(places) <= 2 * _ENDS else [*places[:_ENDS], *places[-_ENDS:]]

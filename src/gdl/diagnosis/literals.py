@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from functools import cache
 
 _STANDS_FOR_ITSELF = re.compile(r"[^A-Za-z0-9]")
 _GROUP = re.compile(r"\((?:\?:|\?P<\w+>)?([^?].*)\)", re.DOTALL)
-_WORD = re.compile(r"[A-Za-z_]+")
+_WORD = re.compile(r"[A-Za-z_]+|[^\x00-\x7f]+")
 
 
+@cache
 def required(pattern: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """(text, its words) for each alternative of a pattern: a line can match only if it holds one
-    of the texts. A word is a run of letters, and may be a part of a longer one in the line.
+    of the texts. A word is a run of letters (or of
+    characters beyond ASCII), and may be a part of a longer one in the line.
 
     Raises ValueError for an alternative without such a text. Groups, classes and repeated
     characters are passed over, so it understands every pattern and asks for less than it could.

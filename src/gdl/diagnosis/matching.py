@@ -83,23 +83,16 @@ class Surroundings:
 def matches(rules: RuleSet, log: Log, phase: str = "") -> Matches:
     """What the rules say of a log. phase: of the deployment, where one is known."""
     around, result = Surroundings(log), Matches()
-    candidates: dict[str, list[Rule]] = {}
-    for record in log.records:
-        asked = candidates.get(record.text)
-        if asked is None:
-            asked = candidates[record.text] = _candidates(rules, record.text)
-        for rule in asked:
-            _ask(rule, record, log, phase, around, result)
+    asked = rules.finder.candidates([record.text for record in log.records])
+    for place, candidates in sorted(asked.items()):
+        for rule in candidates:
+            _ask(rule, log.records[place], log, phase, around, result)
     beaten = {name for match in result.found for name in match.rule.over}
     begins: dict[int, int] = {}
     for record in log.records:
         begins.setdefault(record.incident, record.line.number)
     result.found.sort(key=lambda match: _rank(match, beaten, begins[match.record.incident]))
     return result
-
-
-def _candidates(rules: RuleSet, text: str) -> list[Rule]:
-    return list({rule.id: rule for plain, _, rule in rules.texts if plain in text}.values())
 
 
 def _rank(match: Match, beaten: set[str], begins: int) -> tuple[int | bool, ...]:

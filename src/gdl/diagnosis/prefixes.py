@@ -14,43 +14,68 @@ LINE = 4000
 """Characters of a line that are looked at."""
 _TIME = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[ ]?[+-]\d\d:?\d\d)?"
 _LEVELS = r"TRACE|DEBUG|VINFO|VVINFO|INFO|NOTICE|WARN|WARNING|ERROR|ERR|SEVERE|CRITICAL|FATAL|PANIC"
-_PREFIXES = tuple(
-    re.compile(pattern)
-    for pattern in (
-        # Terminals' clocks and containers: compose, kubectl --prefix, CRI, kubectl --timestamps.
-        r"(?P<stream>[A-Za-z][\w.-]*-\d+) +\| ?",
-        r"\[(?P<stream>pod/[^\]\s]{1,200})\] ?",
-        rf"(?P<time>{_TIME}) (?:stdout|stderr) [FP] ?",
-        # SGLang's rank stands inside the brackets of its time.
-        rf"\[(?P<time>{_TIME})(?: (?P<stream>[A-Z]{{2,6}}\d*(?: [A-Z]{{2,3}}\d+)*))?\] ?",
-        rf"(?P<time>{_TIME}) (?P<host>[\w.-]+) (?P<unit>[\w@.:/-]+)\[\d+\]: ?",
-        rf"(?P<time>{_TIME})(?: -|:)? ?",
-        # journald and syslog, and the kernel's own clock.
+_PREFIXES = (
+    # Terminals' clocks and containers: compose, kubectl --prefix, CRI, kubectl --timestamps.
+    ("Aa", r"(?P<stream>[A-Za-z][\w.-]*-\d+) +\| ?"),
+    ("[", r"\[(?P<stream>pod/[^\]\s]{1,200})\] ?"),
+    ("0", rf"(?P<time>{_TIME}) (?:stdout|stderr) [FP] ?"),
+    # SGLang's rank stands inside the brackets of its time.
+    ("[", rf"\[(?P<time>{_TIME})(?: (?P<stream>[A-Z]{{2,6}}\d*(?: [A-Z]{{2,3}}\d+)*))?\] ?"),
+    ("0", rf"(?P<time>{_TIME}) (?P<host>[\w.-]+) (?P<unit>[\w@.:/-]+)\[\d+\]: ?"),
+    ("0", rf"(?P<time>{_TIME})(?: -|:)? ?"),
+    # journald and syslog, and the kernel's own clock.
+    (
+        "A",
         r"(?P<time>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d(?:\.\d+)?) (?P<host>[\w.-]+) "
         r"(?P<unit>[\w@./:()-]+?)(?:\[\d+\])?: ?",
-        r"\[ *(?P<time>\d+\.\d{6})\] ?",
-        # Processes: vLLM, Ray, torchrun, NCCL.
-        r"\((?P<stream>(?=[^()]*\b(?:pid|rank)=)[^()]{1,120})\) ?",
-        r"\[(?P<stream>(?:rank|Rank |default|worker)? ?\d{1,4})\]:? ?(?!\s*\d+%)",
-        r"(?P<stream>[\w.-]+:\d+:\d+) \[\d+\] (?=\S)",
-        # vLLM's own logger: `ERROR 10-11 22:28:17 [core.py:710] `.
+    ),
+    ("[", r"\[ *(?P<time>\d+\.\d{6})\] ?"),
+    # Processes: vLLM, Ray, torchrun, NCCL.
+    ("(", r"\((?P<stream>(?=[^()]*\b(?:pid|rank)=)[^()]{1,120})\) ?"),
+    ("[", r"\[(?P<stream>(?:rank|Rank |default|worker)? ?\d{1,4})\]:? ?(?!\s*\d+%)"),
+    ("0Aa", r"(?P<stream>[\w.-]+:\d+:\d+) \[\d+\] (?=\S)"),
+    # vLLM's own logger: `ERROR 10-11 22:28:17 [core.py:710] `.
+    (
+        "A",
         rf"(?P<level>{_LEVELS}) (?P<time>\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?) "
         r"(?P<source>\[[^\]\s]+:\d+\]|[^\]\s]+:\d+\]) ?",
-        # glog, c10 and SkyPilot: `E1107 07:37:21.1 12 x.cc:12] `, `I 11-07 07:37:21 x.py:12] `.
+    ),
+    # glog, c10 and SkyPilot: `E1107 07:37:21.1 12 x.cc:12] `, `I 11-07 07:37:21 x.py:12] `.
+    (
+        "[A",
         r"\[?(?P<level>[DIWEF]) ?(?:(?P<time>\d?\d-?\d\d \d\d:\d\d:\d\d(?:\.\d+)?) +(?:\d+ )?)?"
         r"(?P<source>[\w./-]+:\d+)\] ?",
-        # Google's, Python's, loguru's, uvicorn's, logrus's.
-        rf"(?P<level>{_LEVELS}) (?P<time>{_TIME}) (?:\[[\w.]+: [^\]]{{1,80}}\] )+",
-        rf"(?P<level>{_LEVELS}) +(?P<source>[\w./-]+\.py:\d+):? (?:-- )?",
-        rf"\| (?P<level>{_LEVELS}) *\| (?P<source>[\w.<>]+:[\w<>.]+:\d+) - ",
-        rf"(?:- )?(?P<source>[A-Za-z_][\w.]*) - (?P<level>{_LEVELS}) - ",
-        rf"(?P<level>{_LEVELS}):(?P<source>[A-Za-z_][\w.]*):",
-        rf"(?P<level>{_LEVELS}):? {{1,6}}(?=\S)",
-        rf"\[(?P<level>(?i:{_LEVELS}))\]:? ?",
-        r"(?P<source>\[[\w./-]+\.py:\d+\]) ?",
-        r"(?P<time>\d+\.\d\d\.\d{3}\.\d{3}) (?P<level>[DIWE]) ",
-    )
+    ),
+    # Google's, Python's, loguru's, uvicorn's.
+    ("A", rf"(?P<level>{_LEVELS}) (?P<time>{_TIME}) (?:\[[\w.]+: [^\]]{{1,80}}\] )+"),
+    ("A", rf"(?P<level>{_LEVELS}) +(?P<source>[\w./-]+\.py:\d+):? (?:-- )?"),
+    ("|", rf"\| (?P<level>{_LEVELS}) *\| (?P<source>[\w.<>]+:[\w<>.]+:\d+) - "),
+    ("-Aa", rf"(?:- )?(?P<source>[A-Za-z_][\w.]*) - (?P<level>{_LEVELS}) - "),
+    ("A", rf"(?P<level>{_LEVELS}):(?P<source>[A-Za-z_][\w.]*):"),
+    ("A", rf"(?P<level>{_LEVELS}):? {{1,6}}(?=\S)"),
+    ("[", rf"\[(?P<level>(?i:{_LEVELS}))\]:? ?"),
+    ("[", r"(?P<source>\[[\w./-]+\.py:\d+\]) ?"),
+    # llama.cpp's.
+    ("0", r"(?P<time>\d+\.\d\d\.\d{3}\.\d{3}) (?P<level>[DIWE]) "),
 )
+"""(what it may begin with, pattern): 0 stands for any digit, A and a for letters."""
+_BY_START = {
+    start: tuple(re.compile(pattern) for starts, pattern in _PREFIXES if start in starts)
+    for start in "[(|-0Aa"
+}
+_NONE: tuple[re.Pattern[str], ...] = ()
+
+
+def _prefixes(text: str) -> tuple[re.Pattern[str], ...]:
+    """Those that may stand before a text."""
+    first = text[:1]
+    if first.isalpha():
+        first = "A" if first.isupper() else "a"
+    elif first.isdigit():
+        first = "0"
+    return _BY_START.get(first, _NONE)
+
+
 _LOGRUS = re.compile(
     r'(?:time=\S+ )?level=(\w+)(?: source=\S+)? msg="((?:[^"\\]|\\.)*)"((?: \w+=.*)?)'
 )
@@ -80,7 +105,7 @@ def _bare(number: int, raw: str, text: str, level: Level | None) -> Line:
     text = flat(text, LINE)
     whole = len(text)
     for _ in range(_MOST):
-        found = next((m for pattern in _PREFIXES if (m := pattern.match(text))), None)
+        found = next((m for pattern in _prefixes(text) if (m := pattern.match(text))), None)
         if found is None:
             break
         groups = found.groupdict()

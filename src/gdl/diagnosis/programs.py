@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from gdl.diagnosis.finder import Finder
 from gdl.diagnosis.records import Record
 from gdl.diagnosis.rules import EngineLog
 
@@ -25,8 +26,8 @@ _LINES = (
     ),
     (
         "uv",
-        r"^\s*[×╰├│▶]|^error: .* cause: |^\s+cause: |^error: (?:No interpreter |Failed to |"
-        r"Request failed|No solution|The requested interpreter|unexpected argument)|"
+        r"^\s*×|^\s*╰|^\s*├|^\s*│|^error: .* cause: |^\s+cause: |^error: (?:No interpreter |"
+        r"Failed to |Request failed|No solution|The requested interpreter|unexpected argument)|"
         r"\bUV_[A-Z_]+\b|^\s*uv (?:pip|venv)|"
         r"^hint: .*`--(?:index|pre|torch)",
     ),
@@ -61,7 +62,8 @@ _LINES = (
         r"SSH verification timeout|instance stopped unexpectedly|permanent SSH error",
     ),
 )
-_BY_LINE = tuple((name, re.compile(pattern)) for name, pattern in _LINES)
+_BY_LINE = {name: re.compile(pattern) for name, pattern in _LINES}
+_FINDER = Finder(_LINES)
 _BY_PATH = (
     ("hub", "huggingface_hub/"),
     ("hub", "transformers/utils/hub.py"),
@@ -75,16 +77,21 @@ _BY_PATH = (
     ("vllm", "vllm/"),
     ("sglang", "sglang/"),
 )
+_NOBODY: frozenset[str] = frozenset()
 _DIGITS = dict.fromkeys(range(ord("0"), ord("9") + 1))
 
 
-def words_of(text: str) -> frozenset[str]:
-    """Whose words a text is."""
-    return frozenset(name for name, pattern in _BY_LINE if pattern.search(text))
+def whose(texts: Sequence[str]) -> list[frozenset[str]]:
+    """Whose words each of these texts is, as far as it tells by itself."""
+    found = [_NOBODY] * len(texts)
+    for place, names in _FINDER.candidates(texts).items():
+        text = texts[place]
+        found[place] = frozenset(name for name in names if _BY_LINE[name].search(text))
+    return found
 
 
 def programs_of(record: Record, words: frozenset[str]) -> frozenset[str]:
-    """Whose a record is, as far as it tells by itself. words: `words_of` its text."""
+    """Whose a record is. words: whose its text is."""
     names = set(words)
     if record.module:
         names |= {name for name, _ in _BY_PATH if record.module.split(".")[0].startswith(name)}

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import count
 
 from gdl.diagnosis.prefixes import unwrapped
-from gdl.diagnosis.programs import Recognizer, programs_of, shape_of, words_of
+from gdl.diagnosis.programs import Recognizer, programs_of, whose
 from gdl.diagnosis.records import Level, Line, Log, Record
 from gdl.diagnosis.rules import EngineLog
 from gdl.diagnosis.tracebacks import TRACEBACK, StreamParser
@@ -65,12 +65,9 @@ def read(
         streams.setdefault(line.stream, []).append(line)
     for each in streams.values():
         records += _blocks(each, incidents)
-    words: dict[str, frozenset[str]] = {}
-    for record in records:
-        shape = shape_of(record.text)
-        if shape not in words:
-            words[shape] = words_of(record.text)
-        record.programs = programs_of(record, words[shape])
+    words = whose([record.text for record in records])
+    for record, own in zip(records, words, strict=True):
+        record.programs = programs_of(record, own)
         if not record.raised and _WARNS.match(record.text):
             record.level = Level.WARNING
     records.sort(key=lambda record: (record.line.number, record.part))

@@ -87,10 +87,7 @@ class Scanner:
         self.rules = rules
         self.phase = phase
         self._decoder = Decoder()
-        self._attention = Attention(
-            ((text, words) for text, words, _ in rules.texts),
-            (stage.text for stage in rules.stages),
-        )
+        self._attention = Attention(rules.finder.texts, rules.marks)
 
     def feed(self, data: bytes) -> None:
         """The next piece; lines may be cut anywhere."""

@@ -11,6 +11,7 @@ from importlib.resources import files
 from typing import Any
 
 from gdl.diagnosis.actions import SORTS, action, nearest
+from gdl.diagnosis.finder import Finder
 from gdl.diagnosis.literals import required
 from gdl.diagnosis.records import Level
 from gdl.domain.remedies import Remedy
@@ -23,7 +24,7 @@ BLAMES = frozenset({"machine", "network", "fit", "user", "model", "client", "pro
 was asked for, of the model's files, of who sends requests, or of the installed programs."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Rule:
     """One entry of a rule file; rules/README.md describes its keys. pattern None: told by
     behaviour, never by a log. engine: whose rule it is, "" for one that holds for every machine."""
@@ -120,14 +121,9 @@ class RuleSet:
         return next((rule for rule in self.rules if rule.id == rule_id), None)
 
     @cached_property
-    def texts(self) -> tuple[tuple[str, tuple[str, ...], Rule], ...]:
-        """(text, its words, rule), for each alternative of each rule."""
-        return tuple(
-            (text, words, rule)
-            for rule in self.rules
-            if rule.pattern is not None
-            for text, words in required(rule.pattern.pattern)
-        )
+    def finder(self) -> Finder[Rule]:
+        """Which rules a text is worth asking."""
+        return Finder((each, each.pattern.pattern) for each in self.rules if each.pattern)
 
     @cached_property
     def marks(self) -> tuple[str, ...]:
@@ -181,7 +177,7 @@ def rule_set(*engines: tuple[str, str]) -> RuleSet:
             tuple(StageMark(**row) for _, file in parsed for row in file.get("stage", ())),
             tuple(_log(name, file["log"]) for name, file in parsed if "log" in file),
         )
-        _ = made.texts, made.marks
+        _ = made.finder, made.marks
     except (KeyError, TypeError, AttributeError, re.error, tomllib.TOMLDecodeError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from None
     return made
