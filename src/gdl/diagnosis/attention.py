@@ -48,13 +48,13 @@ class Attention:
 
     def __init__(self, texts: Iterable[str], marks: Iterable[str]) -> None:
         # Later ones count: what is a rule's text is no mere trace.
-        self._kinds = {
+        self._weights = {
             text.encode(): kind
             for kind, several in enumerate((marks, _TRACES, (*texts, *_STRONG_TRACES)))
             for text in several
         }
-        self._all = Vocabulary(self._kinds)
-        self._short = Vocabulary(text for text, kind in self._kinds.items() if kind != _TRACE)
+        self._all = Vocabulary(self._weights)
+        self._short = Vocabulary(text for text, kind in self._weights.items() if kind != _TRACE)
         self._rest = b""
         self._return = b""
         self._skipping = False
@@ -170,7 +170,7 @@ class Attention:
         held = set[bytes](), set[bytes](), set[bytes]()
         vocabulary, most = (self._short, _HITS) if self._much else (self._all, len(lines))
         for text in vocabulary.texts_in(block):
-            held[self._kinds[text]].update(map(shape, lines_with(block, text, most)))
+            held[self._weights[text]].update(map(shape, lines_with(block, text, most)))
         return held
 
     def _around(self, lines: list[bytes], opened: Iterable[tuple[int, int, int]]) -> None:
