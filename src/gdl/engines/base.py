@@ -46,6 +46,8 @@ class Step:
     after: name of the step after which its script begins, beside the steps that follow; ""
     in its turn, like any other. Once its turn has come, there is a file `NAME.turn` in the work
     folder: until then others use the line and the processors as well.
+    secret_env: variables that this step alone has; they reach the machine by the connection's
+    input, never in an argument or a file.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Step:
     check: str | None = None
     files: tuple[tuple[str, str], ...] = ()
     after: str = ""
+    secret_env: dict[str, Secret] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ _LAYER = re.compile(
     r"^(?P<layer>[0-9a-f]{12}): (?P<state>Pulling fs layer|Waiting|Already exists|Downloading"
     r"|Verifying Checksum|Download complete|Extracting|Pull complete)"
 )
+_WEIGHTS = re.compile(r"^\[gdl\] weights: (?P<come>\d{1,9}) of (?P<all>\d{1,9}) MB$")
 _DONE = {"Already exists": 1.0, "Pull complete": 1.0, "Download complete": 0.6, "Extracting": 0.7}
 
 
@@ -52,7 +53,7 @@ class InstallProgress:
         if found := _TRYING.match(line):
             self._begin()
             return _mark(f"trying {found['what']}", None)
-        for read in (self._uv, self._pip, self._docker):
+        for read in (self._uv, self._pip, self._docker, _weights):
             if (mark := read(line)) is not None:
                 return mark
         return None
@@ -115,6 +116,16 @@ class InstallProgress:
         whole = sum(self._layers.values()) / count if count else None
         mark = _counted(_mark(text, whole), whole, "image")
         return replace(mark, downloading=come < count)
+
+
+def _weights(line: str) -> LogMark | None:
+    found = _WEIGHTS.match(line)
+    if found is None:
+        return None
+    come, whole = int(found["come"]) * 1e6, max(int(found["all"]), 1) * 1e6
+    share = min(come / whole, 1.0)
+    text = f"downloading: {_size(come)} of {_size(whole)} of the model"
+    return _counted(_mark(text, share, max(whole - come, 0.0)), share, "weights")
 
 
 def _mark(text: str, fraction: float | None, left: float | None = None) -> LogMark:

@@ -226,6 +226,13 @@ def _context(host: HostFacts, model: Model, choice: Choice, query: OfferQuery) -
     return min(_CPU_CONTEXT, longest or _CPU_CONTEXT)
 
 
+def _architectures(model: Model) -> list[str]:
+    """The model's classes, which are looked at beside the server's imports."""
+    told = model.facts.config.get("architectures") if model.facts is not None else None
+    names = told if isinstance(told, list | tuple) else ()
+    return [n for n in names if isinstance(n, str) and re.fullmatch(r"[A-Za-z]\w{0,99}", n, re.A)]
+
+
 def _environment(
     model: Model, choice: Choice, settings: Settings, api_key: Secret, recipe: Mapping[str, str]
 ) -> tuple[dict[str, str], dict[str, Secret]]:
@@ -239,6 +246,8 @@ def _environment(
         plain["VLLM_CPU_KVCACHE_SPACE"] = "1"
     if model.source == "hub":
         plain["HF_XET_HIGH_PERFORMANCE"] = "1"
+        if names := _architectures(model):
+            plain["GDL_ARCHITECTURES"] = " ".join(names)
         if settings.hf_token is not None:
             secret["HF_TOKEN"] = Secret(settings.hf_token.get_secret_value())
     else:

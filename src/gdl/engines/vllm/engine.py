@@ -195,6 +195,7 @@ class VllmEngine:
         own = ready_image.choose(host, settings, limits)
         choice = own or plan.choose(host, settings, cpu_allowed=cpu_allowed, limits=limits)
         capacity.require(host, model, choice, spec.query)
+        arguments = server_flags.given((*settings.engine.args, *spec.engine_args))
 
         def made(chosen: Choice, other: Plan | None) -> Plan:
             with_flags = command.chosen_flags(spec, model, chosen, settings)
@@ -203,7 +204,7 @@ class VllmEngine:
                 steps=(
                     ready_image.steps(chosen, settings) + model_files.steps(model, settings)
                     if chosen.own
-                    else plan.steps(host, model, chosen, settings)
+                    else plan.steps(host, model, chosen, settings, arguments)
                 )
                 + load_limits.steps(spec.query, chosen, settings)
                 + templates.steps(with_flags.template, chosen, settings),

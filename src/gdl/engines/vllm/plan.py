@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Collection
 
 from gdl.domain.errors import DeployError, UsageError
 from gdl.domain.host import HostFacts
@@ -116,8 +117,15 @@ def _check_python_setting(asked: str) -> None:
         )
 
 
-def steps(host: HostFacts, model: Model, choice: Choice, settings: Settings) -> tuple[Step, ...]:
-    """The installation, step by step."""
+def steps(
+    host: HostFacts,
+    model: Model,
+    choice: Choice,
+    settings: Settings,
+    arguments: Collection[str] = (),
+) -> tuple[Step, ...]:
+    """The installation, step by step. arguments: the full names of the flags that the user gives
+    the server."""
     if choice.image:
         # Before some 10 GB are pulled.
         first = model_files.steps(model, settings) if model.source == "path" else ()
@@ -128,7 +136,7 @@ def steps(host: HostFacts, model: Model, choice: Choice, settings: Settings) -> 
         made.insert(0, _uv(settings))
     if not choice.on_gpu:
         made.append(_text_only(timeout))
-    return (*made, *model_files.steps(model, settings, beside=True))
+    return (*made, *model_files.steps(model, settings, beside=True, arguments=arguments))
 
 
 def first_of_all(settings: Settings) -> Step | None:

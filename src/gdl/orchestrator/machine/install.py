@@ -131,6 +131,7 @@ class _Run:
             workdir=machine.rental.work_dir,
             script=install_script.script(self._steps, self._token, exports=_exports(self._machine)),
             files=install_script.files(self._steps),
+            secret_env={k: v for step in self._steps for k, v in step.secret_env.items()},
         )
         async with self._watch.beating():
             status = await self._until_over(await self._start(spec))

@@ -110,6 +110,7 @@ def script(steps: Sequence[Step], token: str, *, exports: str = "", ahead: bool 
     more = "".join(f" ./{step.name}.turn ./{step.name}.status" for step in aside)
     made = [_HEAD.format(token=token), exports, "" if ahead else _TIDY.format(more=more)]
     begun: set[str] = set()
+    hidden = {name for step in steps for name in step.secret_env}
     names = [step.name for step in steps]
     for number, step in enumerate(steps, 1):
         for other, each in enumerate(steps[number - 1 :], number):
@@ -117,13 +118,15 @@ def script(steps: Sequence[Step], token: str, *, exports: str = "", ahead: bool 
             ready = each.after in names[: number - 1] or each.after not in names
             if each.after and ready and each.name not in begun:
                 begun.add(each.name)
-                made.append(_filled(_BESIDE, other, each, token))
-        made.append(_filled(_TURN if step.after else _STEP, number, step, token))
+                made.append(_filled(_BESIDE, other, each, token, hidden - {*each.secret_env}))
+        template = _TURN if step.after else _STEP
+        made.append(_filled(template, number, step, token, hidden - {*step.secret_env}))
     end = f'[ -n "$did" ] || exit {SKIPPED}\n' if ahead else ""
     return "".join(made) + end + "exit 0\n"
 
 
-def _filled(template: str, number: int, step: Step, token: str) -> str:
+def _filled(template: str, number: int, step: Step, token: str, hidden: set[str]) -> str:
+    """hidden: variables of other steps alone."""
     after = ":"
     if step.check is not None:
         after = f"if ! check{number}; then tell '{number} unsound'; exit {UNSOUND}; fi"
@@ -133,7 +136,7 @@ def _filled(template: str, number: int, step: Step, token: str) -> str:
         check=_CHECK.format(check=check, number=number),
         number=number,
         name=step.name,
-        script=step.script.rstrip("\n"),
+        script=(f"unset {' '.join(sorted(hidden))}\n" if hidden else "") + step.script.rstrip("\n"),
         after=after,
         token=token,
     )
