@@ -6,9 +6,12 @@ from functools import partial
 
 from gdl.diagnosis import rule_engine
 from gdl.diagnosis.rule_engine import rule_set
+from gdl.engines import foreign_logs
 from gdl.engines.registry import get
 
 RULES = rule_set(("vllm", get("vllm").rules()))
+ALL = rule_set(("vllm", get("vllm").rules()), *foreign_logs.rules())
+"""Those that `gdl-tui diagnose` asks."""
 rules = RULES.rules
 diagnose = partial(rule_engine.diagnose, RULES)
 by_id = partial(rule_engine.by_id, RULES)

@@ -53,6 +53,9 @@ def variants(case: Case) -> Iterator[tuple[str, list[str]]]:
     """(name, lines): alone, in the frame of vLLM's V1 engine (its own failures only), in the
     middle of a long log, and of two workers whose lines alternate."""
     yield "alone", list(case.lines)
+    if case.engine not in ("", "vllm"):
+        # What is put around the others is vLLM's.
+        return
     if case.engine:
         yield "framed", framed(case.lines)
     count = MANY_LINES if case.source == "public report" else SOME_LINES

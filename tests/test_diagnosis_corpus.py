@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from diagnosis_support import RULES, diagnose
+from diagnosis_support import ALL as RULES
 from failure_cases import FOLDER, HIGH, MEDIUM, Case, cases, levels, variants
 from gdl.diagnosis.actions import SORTS
-from gdl.diagnosis.rule_engine import Diagnosis, Scanner, explain
+from gdl.diagnosis.rule_engine import Diagnosis, Scanner, diagnose, explain
 from gdl.diagnosis.rules import BLAMES, Rule, measured
 from gdl.domain.remedies import RemedyKind
 from log_excerpts import LOGS
@@ -56,7 +56,7 @@ def test_another_offer_is_taken_only_where_a_machine_is_to_blame(rule: Rule) -> 
 
 
 def told_alone() -> list[tuple[Case, Diagnosis]]:
-    return [(case, diagnose(case.lines, exit_status=1)) for case in CASES]
+    return [(case, diagnose(RULES, case.lines, exit_status=1)) for case in CASES]
 
 
 def test_the_confidence_of_rules_is_what_the_corpus_says() -> None:
