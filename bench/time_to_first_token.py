@@ -1,11 +1,13 @@
 """The same job twice: typed by hand, and with `gdl-tui deploy`. From nothing to the first token.
 
     .venv/bin/python bench/time_to_first_token.py [--rounds 1] [--json FILE]
+    .venv/bin/python bench/time_to_first_token.py --paper    # a 65 GB model, computed
 
 Both ways install vLLM's CPU build with uv, prepare the packaged SmolLM2, start the server and ask
 one question; both begin cold (empty package caches) and are repeated warm (caches filled by the
 cold run). "By hand" is what an operator would paste: the commands one after the other, then a poll
-of /health every 0.5 s. Prints seconds and the ratio; needs about 5 minutes a round.
+of /health every 0.5 s. Prints seconds, the load before each run and the ratio to the goals; needs
+about 5 minutes a round on a quiet machine.
 """
 
 from __future__ import annotations
@@ -30,7 +32,11 @@ CONVERTER = ROOT / "src/gdl/engines/vllm/remote/smollm2.py"
 PORT = 8391
 QUESTION = "What is the capital of France?"
 STATES = ("cold", "warm")
-ALLOWED_S, ALLOWED_SHARE = 5.0, 0.05
+GOALS = {"cold": 0.75, "warm": 0.9}
+"""First token of ours to that of the commands typed by hand, at most."""
+LINK_MB_S = 500 / 8
+WEIGHTS_GB, PACKAGES_GB = 65.2, 4.0
+"""gpt-oss-120b, and vLLM with PyTorch for CUDA."""
 
 
 def environment(cache: Path) -> dict[str, str]:
@@ -149,12 +155,31 @@ def with_gdl(cache: Path) -> dict[str, float]:
     return times
 
 
+def paper() -> None:
+    """Seconds for a 65 GB model on a rented machine with a link of 500 Mbit/s, which both fill;
+    what differs is what else runs meanwhile."""
+    packages, weights = PACKAGES_GB * 1000 / LINK_MB_S, WEIGHTS_GB * 1000 / LINK_MB_S
+    # As measured on this machine, one processor: imports with and without byte code, and what vLLM
+    # does once more for the model's class. Unpacking beside the download, and its tail: guessed.
+    tools, tail, cold, warm, model_class, resolve = 3.0, 6.0, 15.0, 6.5, 7.5, 3.0
+    load = WEIGHTS_GB / 2.0 + 60.0  # 2 GB/s from the page cache or disk, then compiling and graphs
+    hand = tools + resolve + packages + tail + cold + model_class + weights + load
+    # The line is idle only for the tools: weights come while packages are resolved and unpacked.
+    ours = tools + packages + weights + warm + load
+    print(f"packages {packages:.0f} s, weights {weights:.0f} s, loading and compiling {load:.0f} s")
+    print(f"by hand {hand:.0f} s, side by side {ours:.0f} s: {ours / hand:.2f}x")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--only", choices=["cold"], help="leave out the runs with filled caches")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--paper", action="store_true", help="compute a large model, run nothing")
     options = parser.parse_args()
+    if options.paper:
+        paper()
+        return
     # As an exception, so that whoever ends this early leaves no server behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     results: dict[str, list[dict[str, float]]] = {}
@@ -166,7 +191,8 @@ def main() -> None:
             for state in STATES:
                 if options.only not in (None, state):
                     break
-                times = way(cache)
+                load = os.getloadavg()[0]
+                times = way(cache) | {"load before": load}
                 results.setdefault(f"{name}, {state}", []).append(times)
                 shown = ", ".join(f"{k} {v:.1f}" for k, v in times.items())
                 print(f"{name}, {state}: {shown}", flush=True)
@@ -178,11 +204,10 @@ def main() -> None:
             statistics.median(t["first token"] for t in results[f"{name}, {state}"])
             for name in ("by hand", "gdl-tui")
         )
-        allowed = max(ALLOWED_S, ALLOWED_SHARE * hand)
-        verdict = "within" if ours - hand <= allowed else "OVER"
+        verdict = "met" if ours <= GOALS[state] * hand else "MISSED"
         print(
-            f"{state}: by hand {hand:.1f} s, gdl-tui {ours:.1f} s, difference {ours - hand:+.1f} s"
-            f" ({verdict} the {allowed:.1f} s allowed)"
+            f"{state}: by hand {hand:.1f} s, gdl-tui {ours:.1f} s: {ours / hand:.2f}x"
+            f" (at most {GOALS[state]}x: {verdict})"
         )
     if options.json:
         options.json.write_text(json.dumps(results, indent=1))
