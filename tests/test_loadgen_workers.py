@@ -210,6 +210,17 @@ async def test_the_command_line_says_how_many_there_were(tmp_path: Path) -> None
     assert json.loads(out)["p99_ttft_ms"] == result["p99_ttft_ms"]
 
 
+async def test_no_more_processes_than_requests_at_a_time() -> None:
+    async with FakeVllm() as server:
+        options = ("--url", server.url, "--requests", "6", "--json", "--processes", "4")
+        code, out, err = await gdl(*options, "--concurrency", "2")
+        assert (code, json.loads(out)["gdl"]["processes"]) == (0, 2), err
+        # One, which is warmed up by one request at a time, too.
+        server.most_running = 0
+        code, out, err = await gdl(*options, "--concurrency", "1", "--warmup", "1")
+    assert (code, json.loads(out)["gdl"]["processes"], server.most_running) == (0, 1, 1), err
+
+
 async def test_a_small_limit_of_open_files_takes_more_processes_or_is_told() -> None:
     async with FakeVllm() as server:
         options = ("--url", server.url, "--concurrency", "60", "--requests", "60", "--json")

@@ -92,7 +92,8 @@ class Bench:
         processes = self._options.processes or processes_for(
             shape, conversations, cores_here(), most_connections()
         )
-        if (processes := min(processes, len(conversations))) > 1:
+        processes = min(processes, len(conversations), shape.concurrency or processes)
+        if processes > 1:
             return await self._run_split(processes, shape, conversations, workload, on_progress)
         return await run_load(
             self._transport,

@@ -6,7 +6,8 @@ reading one answer never delays the next one's time. What does not look like a s
 chunks is taken apart as it comes.
 
 Until an answer's body has begun, the kernel is asked when what is read had come (`arrival`): its
-first token is then as early as it was, however many other streams were read before it.
+first token is then as early as it was, however many other streams were read before it. It goes on
+for a few reads if those are late, or the gap after the first token would have the lateness in it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ from gdl.loadgen.exchange import Exchange
 
 ANSWER_LIMIT = 16 * 2**20
 """Bytes of one answer; far above what any prompt asks for."""
+_LATE_S = 0.001
+"""From its arrival to its being read. A process that keeps up needs a tenth of it."""
+_MOST_WATCHED = 4
+"""Reads: the kernel's time makes each half as dear again."""
 _END = b"\r\n\r\n"
 """What every answer in chunks ends with, its trailers or last chunk, and few reads before do."""
 _DONE_AND_END = b"data: [DONE]\n\n\r\n0\r\n\r\n"
@@ -189,7 +194,9 @@ class HttpConnection(asyncio.Protocol):
     def watch(self) -> None:
         """Read past the transport, for the kernel's time, until the next answer's body begins.
         `send` sees to it; done before, its time is not a part of a burst of requests."""
-        if self._twin is not None and self._transport is not None and not self._watched:
+        if self._watched or not self.usable:
+            return
+        if self._twin is not None and self._transport is not None:
             self._loop = asyncio.get_running_loop()
             self._transport.pause_reading()
             self._loop.add_reader(self._twin, self._readable)
@@ -204,7 +211,8 @@ class HttpConnection(asyncio.Protocol):
         if data:
             at = perf_counter() - waited
             self.data_received(data, at if exchange is None else max(at, exchange.sent))
-        if not data or self._pieces or (exchange is not None and self.exchange is None):
+        begun = self._pieces and (waited < _LATE_S or len(self._times) >= _MOST_WATCHED)
+        if not data or begun or (exchange is not None and self.exchange is None):
             # The rest, or what ended the connection, is for the transport.
             self._watch_no_longer()
 
