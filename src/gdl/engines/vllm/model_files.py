@@ -81,7 +81,8 @@ def _weights(model: Model, settings: Settings, files: tuple[RepoFile, ...]) -> S
     by_uv = shell.uv_line(Way("huggingface_hub"), ["--target", tools])
     script = f"""{shell.PREAMBLE}{package_places.exports(settings)}{exports}\
 rm -rf {tools}
-if ! [ -x {shell.UV} ] || ! {by_uv}; then
+if ! [ -x {shell.UV} ] || ! {by_uv} \\
+    || ! PYTHONPATH={tools} {shell.python("import huggingface_hub")}; then
     echo "[gdl] the weights cannot be fetched beside; the server fetches them"
     exit 0
 fi
