@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# Version: OpenSSH 9.2p1
+# Behaviour: OpenSSH: small answers through `ssh -N -L` are held back; with a session open they are not.
+#
+# sshd sets TCP_NODELAY on its connection when it starts a session (a command, a shell, a subsystem),
+# and not for forwarded ports alone. Without a session, Nagle's algorithm holds each small packet of
+# the machine's back until the one before is acknowledged: tokens of a stream arrive in clumps.
+#
+# Seen: 16 streams of 350 bytes every 10 ms on loopback, on a busy machine of two cores; how late half
+# of them are read at least: 3.2 ms with -N, 1.2 ms with a session (`ssh -L ... cat`).
+set -euo pipefail
+folder=$(mktemp -d); sshd=
+trap '[ -z "$sshd" ] || kill "$sshd"; rm -rf "$folder"' EXIT
+ssh-keygen -q -t ed25519 -N "" -f "$folder/host"; ssh-keygen -q -t ed25519 -N "" -f "$folder/id"
+port=$((20000 + RANDOM % 10000)); mkdir -p /run/sshd
+printf '%s\n' "ListenAddress 127.0.0.1:$port" "HostKey $folder/host" "StrictModes no" "UsePAM no" \
+    "AuthorizedKeysFile $folder/id.pub" "PidFile $folder/pid" > "$folder/config"
+/usr/sbin/sshd -D -f "$folder/config" & sshd=$!
+cat > "$folder/measure.py" <<'P'
+import contextlib, socket, statistics, struct, subprocess, sys, threading, time
+
+STREAMS, TOKENS, SIZE = 16, 150, 350
+late = []
+
+
+def serve(wire):
+    with contextlib.suppress(OSError), wire:
+        wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for _ in range(TOKENS):
+            time.sleep(0.01)
+            wire.sendall(struct.pack("d", time.monotonic()).ljust(SIZE, b"x"))
+
+
+def accept(server):
+    while True:
+        threading.Thread(target=serve, args=(server.accept()[0],), daemon=True).start()
+
+
+def read(port):
+    with socket.create_connection(("127.0.0.1", port)) as wire:
+        for _ in range(TOKENS):
+            data = wire.recv(SIZE, socket.MSG_WAITALL)
+            late.append(time.monotonic() - struct.unpack_from("d", data)[0])
+
+
+server = socket.create_server(("127.0.0.1", 0), backlog=64)
+threading.Thread(target=accept, args=(server,), daemon=True).start()
+folder, sshd = sys.argv[1:]
+for number, (name, before, after) in enumerate((("-N", ["-N"], []), ("a session", ["-T"], ["cat"]))):
+    port = int(sshd) + 1 + number
+    words = ["ssh", "-F", "/dev/null", "-i", f"{folder}/id", "-p", sshd, *before, "-o", "LogLevel=ERROR"]
+    words += ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
+    words += ["-L", f"{port}:127.0.0.1:{server.getsockname()[1]}", "127.0.0.1", *after]
+    ssh = subprocess.Popen(words, stdin=subprocess.PIPE)
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            break
+        except OSError:
+            time.sleep(0.1)
+    late.clear()
+    readers = [threading.Thread(target=read, args=(port,)) for _ in range(STREAMS)]
+    for each in readers:
+        each.start()
+    for each in readers:
+        each.join()
+    print(f"{name}: half of the tokens are read {statistics.median(late) * 1e3:.1f} ms after or later")
+    ssh.terminate()
+    ssh.wait()
+P
+sleep 0.5
+python3 "$folder/measure.py" "$folder" "$port"
