@@ -42,6 +42,13 @@ def test_rate_and_time_left() -> None:
     assert looked(COMING, 0, 9).words == "" and looked(COMING, 80, 0).words == ""
 
 
+def test_a_machine_that_was_out_of_reach_was_not_slow_meanwhile() -> None:
+    found = looked(COMING, 4, 30)
+    found.sampled(int(120e6 + 1), 630.0)
+    found.sampled(int(132e6), 633.0)
+    assert found.words == "4.0 MB/s, 25 min left" and not found.hopeless(633.0)
+
+
 def test_a_minute_under_5_mb_s_is_hopeless_unless_it_is_nearly_there() -> None:
     assert not looked(COMING, 4, 60).hopeless(60.0)
     assert looked(COMING, 4, 66).hopeless(66.0)

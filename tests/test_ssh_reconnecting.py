@@ -11,9 +11,12 @@ import asyncssh
 import pytest
 
 from gdl.domain.errors import CommandTimeout, HostKeyChanged, SshAuthFailed, SshError
+from gdl.domain.session import SshAddress
 from gdl.ssh.connection import Connection
 from gdl.ssh.reconnecting import Link
 from gdl.ssh.repeating import Repeating
+from gdl.ssh.silence import Silence
+from relay import relayed
 from ssh_server import LOOPBACK, SshServer, answering, serving
 from waiting import wait_until
 
@@ -222,3 +225,43 @@ async def test_a_file_that_does_not_come_in_time_costs_no_connection(
     with pytest.raises(CommandTimeout):
         await link.read_at("log", 0, 10)
     assert await link.get() is before
+
+
+async def test_what_took_too_long_once_is_asked_for_again(
+    link: Link, server: SshServer, tmp_path: Path
+) -> None:
+    """An outage may have taken the time, and be over when the machine is asked if it is there."""
+    mark = tmp_path / "ran"
+    command = f"echo x >> {mark}; [ $(wc -l < {mark}) -gt 1 ] || sleep 60; echo done"
+    assert (await link.run_again(command, timeout=2)).stdout == "done\n"
+    assert mark.read_text() == "x\nx\n"
+
+
+async def test_who_is_in_a_hurry_waits_no_longer(server: SshServer, states: list[str]) -> None:
+    link = Link(server.target(), on_state=states.append, give_up_s=900)
+    await link.connect()
+    await server.stop()
+    await wait_until(lambda: len(states) > 2)
+    waiting = asyncio.create_task(link.run("true"))
+    await asyncio.sleep(0)
+    link.hurry(0.1)
+    with pytest.raises(SshError, match="out of reach"):
+        await asyncio.wait_for(waiting, 20)
+    await link.aclose()
+
+
+async def test_a_silence_that_the_connection_outlives_is_noticed(server: SshServer) -> None:
+    async with relayed(server.port) as relay:
+        link = Link(server.target(address=SshAddress(LOOPBACK, relay.port, "tester")))
+        async with Silence(link) as silence:
+            assert not await silence.broken()
+        async with Silence(link, after_s=0.0, silent_s=0.5) as silence:
+            relay.cut()
+            await asyncio.sleep(1.0)
+            relay.restore()
+            assert await silence.broken()
+        async with Silence(link) as silence:
+            await server.cut()
+            assert await silence.broken()
+            assert link.connected
+        await link.aclose()

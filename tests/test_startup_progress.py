@@ -48,6 +48,17 @@ def test_progress_never_goes_back() -> None:
     assert progress.fraction == 0.66
 
 
+def test_a_machine_that_was_out_of_reach_did_not_stall() -> None:
+    progress = StartupProgress(0.0)
+    progress.sampled(STILL, 2.0)
+    progress.sampled(STILL, 12.0)
+    assert progress.idle_s(12.0) == 10.0
+    # For ten minutes nobody could look.
+    assert progress.idle_s(600.0) == 0.0
+    progress.sampled(STILL, 612.0)
+    assert progress.idle_s(614.0) == 2.0
+
+
 BUSY = {
     "processor": {"busy_s": 100.5},
     "a child that ended": {"busy_s": 60.0},

@@ -12,17 +12,16 @@ if TYPE_CHECKING:
     from gdl.ssh.connection import Connection
     from gdl.ssh.reconnecting import Link
 
-_FIRST_S, _EVERY_S = 4.0, 1.0
-_SILENT_S = 5.0
-"""A machine answers what costs it nothing sooner, however busy it is."""
+_EVERY_S = 1.0
 
 
 class Silence:
-    """Asks a machine again and again while it is entered. Raises SshError when it is out of reach
-    at the beginning."""
+    """Asks a machine again and again while it is entered, from `after_s` on. Raises SshError when
+    it is out of reach at the beginning. silent_s: a machine answers sooner, however busy it is."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, *, after_s: float = 4.0, silent_s: float = 5.0) -> None:
         self._link = link
+        self._after_s, self._silent_s = after_s, silent_s
         self._longest_s = 0.0
         self._asked_at: float | None = None
 
@@ -43,11 +42,11 @@ class Silence:
             return True
         now = asyncio.get_running_loop().time()
         waits_s = 0.0 if self._asked_at is None else now - self._asked_at
-        return max(self._longest_s, waits_s) > _SILENT_S
+        return max(self._longest_s, waits_s) > self._silent_s
 
     async def _ask(self, conn: Connection) -> None:
         clock = asyncio.get_running_loop().time
-        await asyncio.sleep(_FIRST_S)
+        await asyncio.sleep(self._after_s)
         with contextlib.suppress(SshError):
             while True:
                 self._asked_at = clock()
