@@ -114,6 +114,7 @@ class LocalBackend:
         created = clock.now()
         async with self._locks[ident]:
             try:
+                await asyncio.to_thread(session_folder.delete_aside, self._root)
                 await asyncio.to_thread(session_folder.make, folder, created)
                 await self._start(ident, folder, created)
             except (OSError, asyncssh.Error) as error:
