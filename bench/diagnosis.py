@@ -13,10 +13,14 @@ omits the speed, which is that of reading long logs without a cause to their end
 
 from __future__ import annotations
 
+import json
 import random
+import statistics
 import sys
 import time
 from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from itertools import cycle
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,6 +36,7 @@ CONFIDENCE = ROOT / "src" / "gdl" / "diagnosis" / "confidence.toml"
 LINES = 10_000
 SEEDS = 5
 MEGABYTES = 100
+ROUNDS = 3
 
 
 def diagnosed(lines: list[str], status: int | None = 1) -> Diagnosis:
@@ -88,21 +93,65 @@ def calibrate(told: list[tuple[Case, str, Diagnosis]]) -> None:
     CONFIDENCE.write_text(f"{head}\n{''.join(rows)}")
 
 
-def speed() -> None:
+def prompts(chance: random.Random) -> Iterator[str]:
+    """Lines of which no two are alike, in words that nobody has heard of."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    words = ["".join(chance.choices(letters, k=chance.randrange(3, 9))) for _ in range(20_000)]
+    while True:
+        said = " ".join(chance.choices(words, k=15))
+        yield (
+            "(APIServer pid=1) INFO 11-01 10:00:00 [logger.py:43] Received request "
+            f"cmpl-{chance.getrandbits(128):032x}: prompt: {said!r}"
+        )
+
+
+def failing_requests(chance: random.Random) -> Iterator[str]:
+    path = "/usr/lib/python3/dist-packages"
+    while True:
+        yield "Traceback (most recent call last):"
+        yield f'  File "{path}/uvicorn/protocols/http/httptools_impl.py", line 401, in run_asgi'
+        yield "    result = await app("
+        yield f'  File "{path}/vllm/entrypoints/openai/api_server.py", line 33, in chat'
+        yield "    return await handler()"
+        yield f"ValueError: request {chance.getrandbits(64):x} is none that is understood"
+
+
+def sorts() -> Iterator[tuple[str, Iterator[str], Callable[[str], bytes]]]:
+    """(title, lines, how each is written down)."""
     chance = random.Random(1)
-    piece = ("\n".join(ordinary(LINES, chance)) + "\n").encode()
-    rounds = MEGABYTES * 10**6 // len(piece) + 1
-    megabytes = rounds * len(piece) / 1e6
-    rates = []
-    for _ in range(3):
-        scanner = Scanner(RULES)
-        # Processor time: what else runs on the machine does not count.
-        begun = time.process_time()
-        for _ in range(rounds):
-            scanner.feed(piece)
-        assert explain(scanner, 1).rule == "unknown"
-        rates.append(megabytes / (time.process_time() - begun))
-    print(f"speed: {min(rates):.0f} to {max(rates):.0f} MB/s over {megabytes:.0f} MB")
+    everyday = ordinary(LINES, chance)
+    stamp = "2026-01-01T00:00:00.000000000Z"
+    as_it_is = "{}\n".format
+    yield "ordinary lines", cycle(everyday), lambda line: as_it_is(line).encode()
+    yield "coloured", cycle(everyday), lambda line: f"\x1b[1;36m(x)\x1b[0;0m {line}\n".encode()
+    yield (
+        "of Docker", cycle(everyday),
+        lambda line: json.dumps({"log": f"{line}\n", "time": stamp}).encode() + b"\n",
+    )  # fmt: skip
+    yield "prompts, no two alike", prompts(chance), lambda line: as_it_is(line).encode()
+    yield "failing requests", failing_requests(chance), lambda line: as_it_is(line).encode()
+
+
+def speed() -> None:
+    """Whole reading, to the answer. Processor time: what else runs does not count, though it takes
+    the caches away."""
+    for title, lines, written in sorts():
+        whole = bytearray()
+        while len(whole) < MEGABYTES * 10**6:
+            whole += written(next(lines))
+        rates, begun_at = [], time.perf_counter()
+        for _ in range(ROUNDS):
+            scanner = Scanner(RULES)
+            begun = time.process_time()
+            for at in range(0, len(whole), 1 << 20):
+                scanner.feed(bytes(whole[at : at + (1 << 20)]))
+            explain(scanner, 1)
+            rates.append(len(whole) / 1e6 / (time.process_time() - begun))
+        wall = (time.perf_counter() - begun_at) / ROUNDS
+        print(
+            f"speed, {title}: {statistics.median(rates):.0f} MB/s ({min(rates):.0f} to "
+            f"{max(rates):.0f}), {len(whole) / 1e6:.0f} MB in {wall:.1f} s"
+        )
 
 
 if __name__ == "__main__":

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 
 from log_excerpts import LOGS
 
@@ -23,7 +25,8 @@ def test_a_known_cause_is_told_with_exit_0() -> None:
     lines = done.stdout.decode().splitlines()
     assert lines[0] == "cause: The context asked for is longer than the model's own."
     assert "on the same machine: start again with --max-model-len 2048" in lines
-    assert any(line.startswith("  > ") and "max_model_len" in line for line in lines)
+    assert any(line.startswith("  > ") for line in lines)
+    assert any("max_model_len" in line for line in lines)
 
 
 def test_an_unknown_one_is_told_with_exit_1() -> None:
@@ -69,3 +72,62 @@ def test_any_file_gets_an_answer(tmp_path: Path, data: bytes, code: int) -> None
     done = diagnose(str(file))
     assert done.returncode == code
     assert done.stdout.startswith(b"cause: ") and not done.stderr
+
+
+FAILED = b"""\
+(APIServer pid=1) INFO 11-01 10:00:00 [api_server.py:1] vLLM API server version 0.11.0
+(EngineCore_DP0 pid=2) ERROR 11-01 10:00:01 [core.py:7] EngineCore failed to start.
+(EngineCore_DP0 pid=2) ERROR 11-01 10:00:01 [core.py:7] Traceback (most recent call last):
+(EngineCore_DP0 pid=2) ERROR 11-01 10:00:01 [core.py:7]   File "/venv/vllm/v1/flux.py", line 3, in f
+(EngineCore_DP0 pid=2) ERROR 11-01 10:00:01 [core.py:7] OSError: [Errno 28] No space left on device
+(APIServer pid=1) RuntimeError: Engine core initialization failed. See root cause above.
+"""
+
+
+def test_explain_says_why_line_by_line() -> None:
+    done = diagnose("-", "--explain", data=FAILED)
+    said = " ".join(done.stdout.decode().split())
+    assert done.returncode == 0
+    assert "log: vllm 0.11.0" in said
+    assert "read in line 5 of the log" in said and "raised in venv.vllm.v1.flux:f" in said
+    assert "chosen: no-space, for line 5: OSError: [Errno 28]" in said
+    assert "not engine-start: it says only that something failed; line 2: EngineCore" in said
+    assert "what the remedy would do: take the next offer" in said
+    assert "not engine-start" not in diagnose("-", data=FAILED).stdout.decode()
+
+
+def test_json_carries_all_of_it() -> None:
+    answer = json.loads(diagnose("-", "--json", data=FAILED).stdout)
+    assert (answer["program"], answer["version"], answer["state"]) == ("vllm", "0.11.0", "failed")
+    assert answer["headline"] == "OSError: [Errno 28] No space left on device"
+    assert answer["lines"] == [5, 5]
+    rules = {row["rule"]: row["why"] for row in answer["considered"]}
+    assert rules["no-space"] == "" and "only that something failed" in rules["engine-start"]
+
+
+@pytest.mark.parametrize("width", [24, 60, 200])
+@pytest.mark.parametrize("text", ["x" * 3000, "word " * 700, "\u5b57" * 900, "/a/b" * 500])
+def test_no_line_is_longer_than_the_screen(width: int, text: str) -> None:
+    data = f"OSError: [Errno 28] No space left on device {text}\n".encode()
+    command = [sys.executable, "-m", "gdl", "diagnose", "-", "--explain"]
+    done = subprocess.run(
+        command,
+        input=data,
+        capture_output=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "COLUMNS": str(width)},
+    )
+    assert done.returncode == 0
+    assert max(cell_len(line) for line in done.stdout.decode().splitlines()) <= width
+
+
+def test_several_programs_in_one_file_are_told_apart() -> None:
+    fine = b"ssh: connect to host 203.0.113.7 port 22: Connection refused\n"
+    retried = b"error: Request failed after 3 retries\n  cause: Connection refused (os error 111)\n"
+    ssh = json.loads(diagnose("-", "--json", data=fine).stdout)
+    assert ssh["program"] == "ssh"
+    uv = json.loads(diagnose("-", "--json", data=retried).stdout)
+    assert uv["program"] == "uv" and "ssh" not in uv["rule"]
+    server = diagnose("-", "--json", data=FAILED + fine)
+    assert json.loads(server.stdout)["rule"] == "no-space"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -77,14 +76,42 @@ def _numbers(span: tuple[int, int]) -> str:
 
 
 def _folded(text: str, width: int) -> list[str]:
-    """Words that are longer than the screen, such as paths, are cut where it ends."""
-    begins = "    " if text.startswith("  > ") else "  "
-    rows = textwrap.wrap(
-        text,
-        width,
-        subsequent_indent=begins,
-        break_on_hyphens=False,
-        replace_whitespace=True,
-        drop_whitespace=True,
-    )
-    return rows or [""]
+    """Broken between words; words that are longer than the screen, such as paths, are cut where it
+    ends."""
+    indent = "    " if text.startswith("  > ") else "  "
+    rows: list[str] = []
+    words = text.lstrip().split(" ")
+    row = text[: len(text) - len(text.lstrip())] + words.pop(0)
+    while _cells(row) > width:
+        rows.append(_head(row, width))
+        row = indent + row[len(rows[-1]) :]
+    for word in words:
+        longer = f"{row} {word}"
+        if _cells(longer) <= width:
+            row = longer
+            continue
+        if row.strip():
+            rows.append(row)
+        rest = indent + word
+        while _cells(rest) > width:
+            head = _head(rest, width)
+            rows.append(head)
+            rest = indent + rest[len(head) :]
+        row = rest
+    return [*rows, row]
+
+
+def _cells(text: str) -> int:
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def _head(text: str, width: int) -> str:
+    """As much of it as the screen's width holds."""
+    end = width
+    while _cells(text[:end]) > width:
+        end -= 1
+    return text[:end]
