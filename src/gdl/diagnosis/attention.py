@@ -28,6 +28,8 @@ _HEAD_LINES, _TAIL_LINES = 5_000, 5_000
 _HEAD_BYTES, _TAIL_BYTES = 4 << 20, 4 << 20
 _FIRST_LINES, _LAST_LINES = 100, 400
 _MORE = 2 * LINE
+_BEGIN, _CHATTY = 48, 500
+_ALARMS = (b"rror", b"ERR", b"Traceback", b"xception", b"atal", b"illed", b"efused", b"enied")
 _STRONG_TRACES = ("Traceback (most", "Error: ", "ERROR", "CRITICAL", "atal", "terminate called")
 _TRACES = (
     "Traceback", 'File "', "rror", "ERR", "xception", "xit", "ailed", "ailure", "FAIL", "annot",
@@ -61,6 +63,8 @@ class Attention:
         self._number = 0
         self._dull: set[bytes] = set()
         self._times: dict[bytes, int] = {}
+        self._begins: dict[bytes, int] = {}
+        self._alarms: set[bytes] = set()
         self._opened = 0
         self._head: dict[int, bytes] = {}
         self._tail: dict[int, bytes] = {}
@@ -134,7 +138,8 @@ class Attention:
     def _look(self, lines: list[bytes], shapes: list[bytes], fresh: list[int]) -> None:
         times = self._times
         new = {shapes[at]: lines[at] for at in fresh if shapes[at] not in times}
-        marks, weak, strong = self._held(list(new.values()))
+        marks, weak, strong = self._held(self._without_chatter(new))
+        strong |= self._alarms
         for known in (self._dull, times):
             if len(known) > _SHAPES:
                 known.clear()
@@ -163,6 +168,21 @@ class Attention:
     @property
     def _much(self) -> bool:
         return self._opened > _AT_LENGTH
+
+    def _without_chatter(self, new: dict[bytes, bytes]) -> list[bytes]:
+        """The lines to look at for every text. Where very many lines begin alike and go on each in
+        its own words, as requests do, only a few texts are looked for: these are in `_alarms`."""
+        usual: list[bytes] = []
+        chatter: list[bytes] = []
+        for line, whole in new.items():
+            begin = line[:_BEGIN]
+            count = self._begins[begin] = self._begins.get(begin, 0) + 1
+            (chatter if count > _CHATTY else usual).append(whole)
+        if len(self._begins) > _SHAPES:
+            self._begins.clear()
+        block = b"\n".join(chatter)
+        self._alarms = {shape(line) for text in _ALARMS for line in lines_with(block, text, _HITS)}
+        return usual
 
     def _held(self, lines: list[bytes]) -> tuple[set[bytes], set[bytes], set[bytes]]:
         """Shapes of the lines with a mark, with a mere trace, and with a text of rules."""
