@@ -268,17 +268,15 @@ async def test_cancelling_leaves_none() -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 8), (signal.SIGKILL, -9)])
 async def test_they_end_with_the_one_that_started_them(number: signal.Signals, code: int) -> None:
     """By Ctrl-C in order; and when it has no time left to end them."""
-    async with FakeVllm(stall_after=1) as server:
+    async with FakeVllm() as server:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "gdl", "bench", "--url", server.url, "--concurrency", "4",
-            "--processes", "2", "--warmup", "1", "--model", "tiny", "--timeout", "600",
+            "--processes", "2", "--warmup", "1", "--model", "tiny", "--requests", "2000",
             stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
         )  # fmt: skip
-        # The warm-up is answered, what follows is not.
-        server.stall_after = None
-        await wait_until(lambda: len(server.requests) >= 1)
+        # The warm-up is answered, and what is sent from here on is not.
+        await wait_until(lambda: len(server.requests) >= 5, limit_s=60)
         server.stall_after = 1
-        await wait_until(lambda: len(server.requests) >= 5)
         workers = workers_of(process.pid)
         assert len(workers) == 2
         async with asyncio.timeout(30):
