@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from gdl.diagnosis.records import Level, Line, Log, Record
 from gdl.diagnosis.rules import Rule, RuleSet, folded
+from gdl.domain.lazy_dataclass import dataclass
 
 _AROUND = 15
 """Lines of the same stream, before and after a record, that belong to its surroundings."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from gdl.diagnosis.attention import Attention
 from gdl.diagnosis.decoding import Decoder
@@ -23,6 +23,7 @@ from gdl.diagnosis.records import Log, Record, Stage
 from gdl.diagnosis.rules import GENERIC, VALUE_CHARS, Rule, RuleSet, rule_set
 from gdl.diagnosis.signals import ended_by
 from gdl.diagnosis.words import unexplained
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.remedies import Remedy, RemedyKind
 from gdl.domain.text import flat
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from functools import cache, cached_property, lru_cache
 from importlib.resources import files
 from typing import Any
@@ -14,6 +14,7 @@ from gdl.diagnosis.actions import SORTS, action, nearest
 from gdl.diagnosis.finder import Finder
 from gdl.diagnosis.literals import required
 from gdl.diagnosis.records import Level
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.remedies import Remedy
 
 SPECIFIC, BROAD, GENERIC = 1, 2, 3

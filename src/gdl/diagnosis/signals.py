@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.remedies import Remedy, RemedyKind
 
 _HANGUP, _ARITHMETIC, _CRASH, _ASKED = 1, 8, 11, 15

@@ -4,9 +4,9 @@ the start was, and what to try first."""
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from gdl.diagnosis.records import Log, Record
+from gdl.domain.lazy_dataclass import dataclass
 
 _SHARDS = re.compile(r"Completed \| (?P<done>\d+)/(?P<all>\d+)")
 _ENGINES = frozenset({"vllm", "sglang", "llamacpp"})
