@@ -12,6 +12,7 @@ from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from gdl.backends.service_clock import ServiceClock
@@ -32,7 +33,9 @@ from gdl.domain.offers import Offer, OfferQuery
 from gdl.domain.session import RentRequest, SessionStatus, SshAddress
 from gdl.settings import Settings, Timeouts
 from gdl.simulator.fault_models import Http
+from gdl.simulator.scenario import load
 from gdl.simulator.scripted_answers import Canned
+from gdl.simulator.service import Service
 from local_ports import free_port
 from shopper_support import FakeShopper, default_key, default_offers, offer_row
 
@@ -123,7 +126,41 @@ async def test_disk_and_patience_are_sent_when_they_differ(
 
 async def test_the_list_is_asked_wide(shopper: FakeShopper, backend: ShopperBackend) -> None:
     await backend.offers(OfferQuery(provider="vastai", gpu="H100", max_price=1.0, gpu_count=2))
-    assert shopper.seen("GET", "/api/v1/inventory")[0].query == {}
+    # A page, and nothing that would narrow the list.
+    assert shopper.seen("GET", "/api/v1/inventory")[0].query == {"limit": "10000", "offset": "0"}
+
+
+async def test_a_list_of_a_hundred_thousand_offers_is_read_page_by_page(tmp_path: Path) -> None:
+    scenario = load("calm")
+    async with Service(scenario, root=tmp_path / "market", offers=100_000) as service:
+        backend = ShopperBackend(settings(service.url, tmp_path), "me")
+        found = await backend.offers(OfferQuery())
+        await backend.aclose()
+        asked = [each for each in service.api.received if each.path == "/api/v1/inventory"]
+    assert len(found) == len({offer.id for offer in found}) == 100_000
+    assert [each.query["offset"] for each in asked] == [f"{n * 10_000}" for n in range(10)]
+
+
+@pytest.mark.parametrize("told", [{}, {"total": 10**9}])
+async def test_a_service_that_never_comes_to_an_end_is_not_read_for_ever(
+    told: dict[str, int], tmp_path: Path
+) -> None:
+    row = {"provider": "vastai", "gpu_type": "H100", "gpu_count": 1, "price_per_hour": 1.0}
+    same = [{**row, "id": f"vastai-{n}"} for n in range(10_000)]
+    requests: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        requests.append(request.url.params["offset"])
+        return httpx.Response(200, json={"offers": same, **told})
+
+    backend = ShopperBackend(
+        settings("http://shopper.test", tmp_path), "me", transport=httpx.MockTransport(answer)
+    )
+    found = await backend.offers(OfferQuery())
+    await backend.aclose()
+    assert len(found) == len(same)
+    # The second page has nothing new: the service does not know of pages.
+    assert requests == ["0", "10000"]
 
 
 async def test_only_our_own_sessions(shopper: FakeShopper, backend: ShopperBackend) -> None:

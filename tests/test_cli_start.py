@@ -65,13 +65,50 @@ def test_help_imports_nothing_heavy_and_tells_commands_and_exit_codes(tmp_path: 
     assert "\x1b" not in done.stdout
 
 
-def test_the_first_frame_is_drawn_before_what_works_behind_it_is_imported(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("command", "without"),
+    [
+        (
+            ("models",),
+            {"asyncssh", "httpx", "sqlite3", "gdl.bootstrap", "gdl.orchestrator.service"},
+        ),
+        (("models", "show", "qwen3-8b"), {"asyncssh", "httpx", "sqlite3", "gdl.bootstrap"}),
+        (("benchmarks", "--backend", "local"), {"asyncssh", "httpx"}),
+        (("sessions", "--backend", "local"), {"asyncssh", "httpx"}),
+        (("offers", "--json", "--backend", "local"), {"asyncssh", "httpx"}),
+        (("offers", "--json"), {"asyncssh"}),
+    ],
+)
+def test_a_command_imports_what_it_uses(
+    command: tuple[str, ...], without: set[str], tmp_path: Path
+) -> None:
+    chosen = {"GDL_BACKEND": command[-1]} if "--backend" in command else {}
+    words = command[:-2] if chosen else command
+    done = gdl(tmp_path, *words, PYTHONPROFILEIMPORTTIME="1", **chosen)
+    modules = imported(done.stderr)
+    assert "gdl.settings" in modules, done.stderr[-500:]
+    never = {
+        # httpx's own command line, and what reads settings more slowly than needed.
+        *("httpx._main", "pydantic_settings", "rich", "textual"),
+        # What is done on machines and at endpoints.
+        *("gdl.orchestrator.run.attempt", "gdl.ssh.connection", "gdl.loadgen.load"),
+    }
+    assert not modules & (never | without)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(), ("demo",), ("demo", "--offers", "100"), ("--backend", "local"), ("--read-only",)],
+)
+def test_the_first_frame_is_drawn_before_what_works_behind_it_is_imported(
+    arguments: tuple[str, ...], tmp_path: Path
+) -> None:
     ours, far = pty.openpty()
     env = {**os.environ, "GDL_DATA_DIR": str(tmp_path / "data"), "TERM": "xterm-256color",
            "GDL_SHOPPER_URL": "http://127.0.0.1:9", "XDG_CONFIG_HOME": str(tmp_path / "config"),
            "PYTHONPROFILEIMPORTTIME": "1"}  # fmt: skip
     program = subprocess.Popen(
-        [sys.executable, "-m", "gdl"], stdin=far, stdout=far, stderr=far, env=env,
+        [sys.executable, "-m", "gdl", *arguments], stdin=far, stdout=far, stderr=far, env=env,
         start_new_session=True,
     )  # fmt: skip
     os.close(far)
@@ -88,6 +125,7 @@ def test_the_first_frame_is_drawn_before_what_works_behind_it_is_imported(tmp_pa
     assert "gdl.tui.boot" in before
     assert not before & {
         *HEAVY[1:],
+        *("typer", "pydantic", "gdl.cli.app"),
         "gdl.domain.events",
         "gdl.orchestrator.api.ports",
         "gdl.tui.store",

@@ -127,7 +127,10 @@ class Inventory:
             # answer too, until the list is fetched anew.
             found = _Fetched(time.monotonic(), self._fetch(wish))
             self._cached[key] = found
-        rows = [row for listing, row in found.rows if wish.suits(listing, row)]
+        if wish.narrows:
+            rows = [row for listing, row in found.rows if wish.suits(listing, row)]
+        else:
+            rows = [row for _, row in found.rows]
         end = None if wish.limit is None else wish.offset + wish.limit
         page = rows[wish.offset : end]
         return {"count": len(page), "offers": page, "total": len(rows)}
@@ -179,6 +182,12 @@ class _Wish:
             raise Refusal(400, "invalid limit: must be a positive integer")
         if self.offset < 0:
             raise Refusal(400, "invalid offset: must be a non-negative integer")
+
+    @property
+    def narrows(self) -> bool:
+        """Whether it asks for less than a list holds that was fetched for it."""
+        least = (self.min_vram, self.min_count, self.min_reliability, self.min_confidence)
+        return any(each is not None for each in (*least, self.min_cuda, self.max_price))
 
     def suits(self, offer: Listing, row: Json) -> bool:
         least = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from gdl.backends.answer import Answer
 from gdl.backends.http import ServiceHttp
 from gdl.backends.scalars import is_session_id, read_time
 from gdl.backends.service_clock import ServiceClock
@@ -31,6 +33,10 @@ from gdl.domain.text import one_line
 from gdl.settings import Settings
 
 _API = "/api/v1"
+_PAGE = 10_000
+"""Offers of one answer: about 5 MB."""
+_MOST_OFFERS = 200_000
+"""More are not read, whatever a service says that it has."""
 _WORKLOADS = {"vllm": "llm_vllm", "tgi": "llm_tgi"}
 """What the service calls the work of an engine; of any other it only knows that it is an LLM."""
 _SSH_MINUTES = 10
@@ -83,15 +89,32 @@ class ShopperBackend:
     # -- offers
 
     async def offers(self, query: OfferQuery) -> Sequence[Offer]:
-        """All offers there are. Nothing of `query` is sent: the service caches a narrow answer
-        and would give it to the next wide question."""
-        data = await self._read("/inventory", "list its offers")
+        """All offers there are, page by page. Nothing of `query` is sent: the service caches a
+        narrow answer and would give it to the next wide question."""
+        found: dict[str, Offer] = {}
+        dropped = 0
+        for read in range(0, _MOST_OFFERS, _PAGE):
+            page = {"limit": str(_PAGE), "offset": str(read)}
+            answer = await self._http.get(f"{_API}/inventory", page)
+            # In a thread: a page takes a tenth of a second, in which a key may be pressed.
+            listed = await asyncio.to_thread(self._page, answer)
+            dropped += listed.dropped
+            before = len(found)
+            for offer in listed.offers:
+                # Twice where the list has moved on between two pages.
+                found.setdefault(offer.id, offer)
+            whole = listed.total is not None and read + listed.rows >= listed.total
+            if whole or listed.rows < _PAGE or len(found) == before:
+                break
+        self.dropped_offers = dropped
+        return tuple(found.values())
+
+    def _page(self, answer: Answer) -> wire.OfferList:
+        data = self._answers.data(answer, "list its offers")
         try:
-            listed = wire.read_offers(data)
+            return wire.read_offers(data)
         except (KeyError, ValueError):
             raise self._answers.wrong_shape("an offer list") from None
-        self.dropped_offers = listed.dropped
-        return listed.offers
 
     # -- sessions
 

@@ -183,10 +183,13 @@ class HealthWire(_Wire):
 
 @dataclass(frozen=True, slots=True)
 class OfferList:
-    """`dropped`: rows that could not be trusted (no id, no sane price) or came twice."""
+    """dropped: rows that could not be trusted (no id, no sane price) or came twice. rows: all of
+    this page. total: of all pages, where the service tells it."""
 
     offers: tuple[Offer, ...]
     dropped: int
+    rows: int = 0
+    total: int | None = None
 
 
 def read_offers(data: Mapping[str, Any]) -> OfferList:
@@ -199,7 +202,9 @@ def read_offers(data: Mapping[str, Any]) -> OfferList:
         except ValidationError:
             continue
         offers.setdefault(offer.id, offer)
-    return OfferList(tuple(offers.values()), len(listed) - len(offers))
+    told = data.get("total")
+    total = told if isinstance(told, int) and told >= 0 else None
+    return OfferList(tuple(offers.values()), len(listed) - len(offers), len(listed), total)
 
 
 def read_key(value: object) -> Secret | None:

@@ -80,15 +80,17 @@ class Marketplace:
         """Raises UsageError, BackendError."""
         engine = self._engine
         finding = asyncio.create_task(self._model(engine, query))
-        learning = asyncio.create_task(self.charges.catch_up())
+        # Whatever the journal holds is read while the market is asked.
+        beside = [asyncio.create_task(self.charges.catch_up())]
+        beside += [asyncio.create_task(each.read()) for each in self._track_records.values()]
         try:
             offers = await self._markets.offers(query)
             model = await finding
-            await learning
+            await asyncio.gather(*beside)
         finally:
-            finding.cancel()
-            learning.cancel()
-            await asyncio.gather(finding, learning, return_exceptions=True)
+            for task in (finding, *beside):
+                task.cancel()
+            await asyncio.gather(finding, *beside, return_exceptions=True)
         return await self.ranked(
             offers, query, model, engine=engine, hours=query.hours or self._settings.hours
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -29,7 +30,9 @@ _NOT_THEIRS = NO_MACHINE | {
 
 
 class TrackRecords:
-    """Reads the history when asked, and at most once a minute."""
+    """Reads the history when asked, and at most once a minute.
+
+    It is on the journal's own thread, so that it can go on while a market is being asked."""
 
     def __init__(self, journal: Journal, backend: str) -> None:
         self._journal = journal
@@ -37,13 +40,19 @@ class TrackRecords:
         self._attempts: list[PastAttempt] = []
         self._charges: list[SessionCharges] = []
         self._read_at: float | None = None
+        self._reading = asyncio.Lock()
+
+    async def read(self) -> None:
+        """Have what is known at hand. Raises GdlError."""
+        async with self._reading:
+            if self._read_at is None or time.monotonic() - self._read_at > _FRESH_S:
+                self._attempts = await history.attempts(self._journal, self._backend)
+                self._charges = await session_charges.latest(self._journal, self._backend)
+                self._read_at = time.monotonic()
 
     async def of(self, served_name: str | None) -> TrackRecord:
         """`served_name`: the model whose speed is asked for; None: no speed is told."""
-        if self._read_at is None or time.monotonic() - self._read_at > _FRESH_S:
-            self._attempts = await history.attempts(self._journal, self._backend)
-            self._charges = await session_charges.latest(self._journal, self._backend)
-            self._read_at = time.monotonic()
+        await self.read()
         return digest(self._attempts, served_name, self._charges)
 
 

@@ -25,7 +25,6 @@ from gdl.orchestrator.leasing.release_proof import what_to_do
 from gdl.orchestrator.notify.desktop import program
 from gdl.orchestrator.notify.notifier import ways_of
 from gdl.settings import Settings, default_config_file
-from gdl.ssh import openssh
 
 
 async def examine(settings: Settings, markets: Markets, journal: Journal) -> list[Finding]:
@@ -107,6 +106,8 @@ def _ssh() -> Finding:
 
 def _tunnel(settings: Settings) -> Finding:
     """What carries tunnels."""
+    from gdl.ssh import openssh
+
     if settings.tunnel == "built-in":
         return Finding("tunnel", "info", "by gdl-tui's own connection, as set")
     if version := openssh.version():
