@@ -40,6 +40,7 @@ from pathlib import Path
 ROWS, COLUMNS = 40, 120
 ALTERNATE = b"\x1b[?1049h"
 ESCAPE = re.compile(rb"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[\[(][0-?]*[ -/]*[@-~]|\x1b[=>78]")
+COUNT = re.compile(rb"/\d+")
 HERE = Path(__file__).parent
 BIN = Path(sys.executable).parent
 EMPTY = "from textual.app import App\nApp().run()\n"
@@ -164,14 +165,21 @@ def start(runs: int, peers: dict[str, list[str]]) -> dict[str, object]:
     programs = {
         "empty Textual app": [sys.executable, "-c", EMPTY],
         "gdl-tui": [str(BIN / "gdl-tui")],
+        "gdl-tui demo": [str(BIN / "gdl-tui"), "demo"],
+        "gdl-tui --backend local": [str(BIN / "gdl-tui"), "--backend", "local"],
         **peers,
     }
     taken: dict[str, list[float]] = {name: [] for name in programs}
+    listed: dict[str, list[float]] = {name: [] for name in programs if name.startswith("gdl-tui ")}
     for _ in range(runs):
         for name, command in programs.items():
             with terminal(command) as running:
                 running.until(painted)
                 taken[name].append((time.perf_counter() - running.began) * 1000)
+                if name in listed:
+                    # From the start of the process, too: the count of offers on the screen.
+                    running.until(lambda _: COUNT.search(shown(bytes(running.output))) is not None)
+                    listed[name].append((time.perf_counter() - running.began) * 1000)
     medians = {name: round(statistics.median(values), 1) for name, values in taken.items()}
     for option in ("--version", "--help"):
         times = []
@@ -180,8 +188,14 @@ def start(runs: int, peers: dict[str, list[str]]) -> dict[str, object]:
             subprocess.run([str(BIN / "gdl-tui"), option], capture_output=True, check=True)
             times.append((time.perf_counter() - began) * 1000)
         medians[option] = round(statistics.median(times), 1)
-    ratio = round(medians["gdl-tui"] / medians["empty Textual app"], 2)
-    return {"first_paint_ms": medians, "ratio_to_empty": ratio}
+    empty = medians["empty Textual app"]
+    offers_ms = {name: round(statistics.median(values), 1) for name, values in listed.items()}
+    return {
+        "first_paint_ms": medians,
+        "first_offers_ms": offers_ms,
+        "paint_to_empty": {name: round(medians[name] / empty, 2) for name in programs},
+        "offers_to_empty": {name: round(value / empty, 2) for name, value in offers_ms.items()},
+    }
 
 
 def offers(rounds: int, count: int = 10_000) -> dict[str, object]:
