@@ -145,7 +145,8 @@ class OpenSsh:
     @classmethod
     async def start(cls, way: Way) -> OpenSsh:
         """Raises SshError when no connection comes about, with ssh's own words."""
-        folder = await asyncio.to_thread(_prepare, way)
+        # Not in a thread: cut short while one makes it, nobody would remove the folder.
+        folder = _prepare(way)
         try:
             run = asyncio.create_subprocess_exec
             pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
