@@ -17,10 +17,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 from gdl.domain.errors import UsageError
-from gdl.settings import sources
 from gdl.settings.sections import (
     Engine,
     Guard,
@@ -66,10 +72,16 @@ def _flattened(table: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{name}", value
 
 
-class Settings(BaseModel):
+class Settings(BaseSettings):
     """Everything that can be set. Frozen; secrets are SecretStr and print as asterisks."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="GDL_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
 
     backend: str = "shopper"
     """Who lists and rents the machines: a name that the backends' registry knows, or several,
@@ -150,9 +162,43 @@ class Settings(BaseModel):
     def logs_dir(self) -> Path:
         return self.data_dir / "logs"
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        toml = TomlConfigSettingsSource(settings_cls, _config_file)
+        return init_settings, _Renamed(env_settings), _Renamed(toml)
+
+
+class _Renamed(PydanticBaseSettingsSource):
+    """A source with today's names for what was called otherwise when there was one engine."""
+
+    _OLD = (("install", "vllm_version", "version"),)
+
+    def __init__(self, source: PydanticBaseSettingsSource) -> None:
+        super().__init__(source.settings_cls)
+        self._source = source
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return self._source.get_field_value(field, field_name)
+
+    def __call__(self) -> dict[str, Any]:
+        told = dict(self._source())
+        for table, old, new in self._OLD:
+            values = told.get(table)
+            if isinstance(values, dict) and old in values:
+                rest = {name: value for name, value in values.items() if name != old}
+                told[table] = {new: values[old], **rest}
+        return told
+
 
 _config_file: Path = Path()
-"""The file that was read; set by `load` alone."""
+"""The file that the next Settings() reads; set by `load` alone."""
 
 
 def default_config_file() -> Path:
@@ -200,9 +246,7 @@ def load(config: Path | None = None, **flags: Any) -> Settings:
     if config is not None and not config.is_file():
         raise UsageError(f"no configuration file {config}", "check the path after --config")
     try:
-        told = sources.merged(sources.from_environment(Settings), sources.from_file(_config_file))
-        given = {name: value for name, value in flags.items() if value is not None}
-        settings = Settings(**sources.merged(given, told))
+        settings = Settings(**{k: v for k, v in flags.items() if v is not None})
     except ValidationError as error:
         raise _explain(error) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
