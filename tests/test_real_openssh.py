@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -106,6 +107,31 @@ async def test_few_sessions_are_shared(tmp_path: Path) -> None:
         async with await Connection.open(_target(server, tmp_path)) as conn:
             results = await asyncio.gather(*(conn.run(f"sleep 0.1; echo {n}") for n in range(8)))
             assert [int(result.stdout) for result in results] == list(range(8))
+
+
+async def test_no_session_left_is_an_answer(tmp_path: Path) -> None:
+    with real_sshd(tmp_path / "sshd", "MaxSessions 1") as server:
+        async with await Connection.open(_target(server, tmp_path)) as conn:
+            began = asyncio.Event()
+            holding = asyncio.create_task(conn.talk("echo; sleep 60", lambda *_: began.set()))
+            await began.wait()
+            assert await conn.answers() and not conn.closed
+            holding.cancel()
+
+
+@pytest.mark.parametrize("shell", ["tcsh", "fish"])
+async def test_login_shells_of_other_kinds(shell: str, tmp_path: Path) -> None:
+    if (program := shutil.which(shell)) is None:
+        pytest.skip(f"{shell} is not installed")
+    # As sshd does it where that is the login shell.
+    forced = f'ForceCommand exec {program} -c "$SSH_ORIGINAL_COMMAND"'
+    command = "printf '%s|' \"it's\" '\\\\' '!x' 'ü%d'\nif :; then\n\tcat\nfi\n"
+    with real_sshd(tmp_path / "sshd", forced) as server:
+        async with await Connection.open(_target(server, tmp_path)) as conn:
+            # The first has a session of its own, one of the next a shell that waits.
+            for n in range(6):
+                result = await conn.run(command, input=f"in {n}")
+                assert result.stdout == f"it's|\\\\|!x|ü%d|in {n}", result
 
 
 async def test_job_outlives_the_connection(link: Link, sshd: Sshd, tmp_path: Path) -> None:

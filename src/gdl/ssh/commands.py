@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shlex
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, cast
@@ -184,11 +183,7 @@ class Executor:
     async def _begin(self, command: str) -> _Shell:
         """Run a command in a session of its own."""
         word = waiting_shell.new_word()
-        # Whatever the login shell is, the command meets a POSIX one. In the mark's source its
-        # control characters are written out, so a shell that echoes its commands cannot fake it.
-        sign = f"printf '\\036{word} %s\\036' $$"
-        starter = shlex.quote(f'{sign}; {sign} >&2; exec /bin/sh -c "$1"')
-        chan, session = await self._open(f"exec /bin/sh -c {starter} sh {shlex.quote(command)}")
+        chan, session = await self._open(waiting_shell.at_once(word, command))
         return _Shell(word, chan, session)
 
     # -- shells that wait ------------------------------------------------------------------------
@@ -218,17 +213,20 @@ class Executor:
         except (asyncssh.Error, OSError):
             return  # whoever has a command for it will see
         else:
-            self._waiting.append(_Shell(word, chan, cast(_Session, session)))
+            if self._spares:
+                self._waiting.append(_Shell(word, chan, cast(_Session, session)))
+            else:
+                chan.abort()  # they were needed meanwhile
         finally:
             self._preparing -= 1
 
     def spare_sessions(self) -> bool:
-        """Keep no shells waiting from now on; whether there were any."""
+        """Keep no shells waiting from now on; whether there were any, or some on their way."""
         self._spares, waiting = 0, self._waiting
         self._waiting = []
         for shell in waiting:
             shell.chan.abort()
-        return bool(waiting)
+        return bool(waiting or self._preparing)
 
     async def _open(self, line: str) -> tuple[asyncssh.SSHClientChannel[bytes], _Session]:
         """A session channel that runs `line`. A machine short of sessions is asked again."""

@@ -8,7 +8,7 @@ from types import TracebackType
 
 import asyncssh
 
-from gdl.domain.errors import SshError
+from gdl.domain.errors import CommandTimeout, Disconnected, SshError
 from gdl.domain.host import CommandResult
 from gdl.ssh.commands import Executor, OnData, OnStart
 from gdl.ssh.dial import Dialled, Target, dial
@@ -179,11 +179,14 @@ class Connection:
         await self._files.warm()
 
     async def answers(self, within_s: float = 10.0) -> bool:
-        """Whether the machine still answers; a connection on which it does not is closed."""
+        """Whether the machine still answers; a connection on which it does not is closed. That it
+        has no session left is an answer."""
         try:
             await self.run("true", timeout=within_s)
-        except SshError:
+        except (CommandTimeout, Disconnected):
             await self.aclose()
+        except SshError:
+            pass
         return not self.closed
 
     async def wait_closed(self) -> None:

@@ -19,7 +19,7 @@ class Unmark:
     """
 
     def __init__(self, word: str) -> None:
-        self._mark = re.compile(b"\x1e%s ([0-9]+)\x1e" % word.encode())
+        self._mark = re.compile(b"\x1e%s ([0-9]{1,18})\x1e" % word.encode())
         self._held = b""
         self.pid = 0
 

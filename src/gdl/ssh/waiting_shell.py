@@ -9,7 +9,10 @@ from __future__ import annotations
 import secrets
 import shlex
 
-_FIRST, _LAST = "gdl_command", "gdl_line"
+_FIRST, _LAST, _BREAK = "gdl_command", "gdl_line", "gdl_break"
+_ESCAPED = str.maketrans({"\\": "\\0134", "\n": "\\n", "!": "\\0041", "'": "\\0047"})
+"""As `printf %b` reads it back. Between single quotes csh takes no line break and expands `!`; fish
+makes one of two backslashes."""
 
 
 def program(word: str) -> str:
@@ -17,12 +20,23 @@ def program(word: str) -> str:
     line that is `word`, says its mark on both streams and becomes the command; what follows is the
     command's input. It ends with the connection."""
     sign = f"printf '\\036{word} %s\\036' $$"
+    # No line break and no `!` in it, which csh would take amiss.
     reading = (
-        f"{_FIRST}=; while LC_ALL=C IFS= read -r {_LAST}; do "
+        f"{_FIRST}=; {_BREAK}=$(printf '\\n.'); {_BREAK}=${{{_BREAK}%.}}; "
+        f"while LC_ALL=C IFS= read -r {_LAST}; do "
         f'if [ "${_LAST}" = {word} ]; then {sign}; {sign} >&2; exec /bin/sh -c "${_FIRST}"; fi; '
-        f"{_FIRST}=${_FIRST}${_LAST}'\n'; done"
+        f"{_FIRST}=${_FIRST}${_LAST}${_BREAK}; done"
     )
     return f"exec /bin/sh -c {shlex.quote(reading)}"
+
+
+def at_once(word: str, command: str) -> str:
+    """The same for a shell that has its command from the start."""
+    # In the mark's source its control characters are written out, so that a shell that echoes its
+    # commands cannot fake it.
+    sign = f"printf '\\036{word} %s\\036' $$"
+    starter = f'{sign}; {sign} >&2; exec /bin/sh -c "$(printf %b "$1")"'
+    return f"exec /bin/sh -c {shlex.quote(starter)} sh '{command.translate(_ESCAPED)}'"
 
 
 def new_word() -> str:
