@@ -245,6 +245,14 @@ async def test_wait_gives_up_and_the_job_goes_on(link: Link, server: SshServer, 
     await jobs.stop(link, job)
 
 
+async def test_who_gave_up_may_wait_again(link: Link, work: Path) -> None:
+    watch = await Watch.start(link, _spec(work, "while [ ! -e go ]; do sleep 0.05; done; exit 3"))
+    with pytest.raises(CommandTimeout, match="still runs"):
+        await watch.wait(timeout=0.2)
+    (work / "go").touch()
+    assert await watch.wait(timeout=10) == JobStatus(False, 3)
+
+
 async def test_stop_resorts_to_kill(link: Link, work: Path) -> None:
     job = await jobs.start(link, _spec(work, "trap '' TERM; echo up; while :; do sleep 0.05; done"))
     await wait_until(lambda: Path(job.log).read_text())

@@ -26,6 +26,8 @@ _START_S = 60.0
 _SENTINEL_TRIES = 6
 _LONGEST_S = 7 * 24 * 3600.0
 _STARTED_FIELDS = 4
+_SIZE_DIGITS = 18
+"""The longest number that a machine is believed, in bytes."""
 
 
 class Watch:
@@ -120,10 +122,11 @@ class Watch:
 
     async def _end(self) -> JobStatus | None:
         """What the command says of the end; None when it could not stay for that."""
-        if self._running is None:
-            return None
+        running = self._running
+        if running is None or running.cancelled():
+            return None  # such as by an earlier `wait` whose time was over
         try:
-            await self._running
+            await running
         except SshError:
             return None
         return _told(self._text(self._said).split("\x01", _STARTED_FIELDS)[-1])
@@ -173,6 +176,6 @@ def _told(text: str) -> JobStatus | None:
     """How a job ended, as whoever watched it says; None when it did not come to that."""
     status, more = jobs.status_of(text.lstrip(".").split("\x01"))
     match more:
-        case ["size", size, ""] if size.isdecimal():
+        case ["size", size, ""] if size.isdecimal() and len(size) <= _SIZE_DIGITS:
             return replace(status, log_size=int(size))
     return None
