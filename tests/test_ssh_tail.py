@@ -183,6 +183,13 @@ async def test_truncated_file_starts_over(link: Link, tmp_path: Path, by_polling
     assert follower.chunks[-1].next_offset == log.stat().st_size
 
 
+async def test_a_machine_that_speaks_another_language(
+    link: Link, server: SshServer, tmp_path: Path
+) -> None:
+    server.noise = "export LANG=C.UTF-8 LANGUAGE=de; "
+    await test_truncated_file_starts_over(link, tmp_path, by_polling=False)
+
+
 async def test_missing_file_is_waited_for(link: Link, server: SshServer, tmp_path: Path) -> None:
     follower = Follower(link, tmp_path / "never")
     await wait_until(lambda: server.commands, "it looks for the file")

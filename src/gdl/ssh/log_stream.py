@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _KNOWN_BYTES = 512
 """What was read last is asked for again by the next command: only the same file has that there."""
 _SAID_BYTES = 2000
+_DOUBTFUL_BYTES = 32 * 1024 * 1024
+"""Held until the machine says that it is of the right file, which it does at once."""
 _TRUNCATED = "the log was truncated on the machine: it is read from its start"
 
 
@@ -84,6 +86,7 @@ class LogStream:
         self._expected = b""
         self._doubtful: list[Opened | Truncated | bytes] | None = []
         """What came before it was known to be of the right file."""
+        self._doubtful_bytes = 0
         self._end: int | None = None
         self._last = False
         self._asked = False
@@ -176,11 +179,14 @@ class LogStream:
                 self._take(pieces)
             else:
                 self._doubtful += pieces
+                self._doubtful_bytes += len(data)
+                if self._doubtful_bytes > _DOUBTFUL_BYTES and self._chan is not None:
+                    self._chan.abort()
         self._look()
 
     def _told(self, line: str) -> None:
         match line.split(" "):
-            case ["end", size, ("last" | "more") as word] if size.isdecimal():
+            case ["end", size, ("last" | "more") as word] if _is_size(size):
                 self._end, self._last = int(size), word == "last"
             case ["right"]:
                 pieces, self._doubtful = self._doubtful or [], None
@@ -252,3 +258,7 @@ class LogStream:
             self._bytes(self._frames.release())
         self._place.complete = True
         self._ended.set()
+
+
+def _is_size(word: str) -> bool:
+    return word.isdecimal() and len(word) <= 18

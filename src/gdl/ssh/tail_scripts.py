@@ -30,7 +30,8 @@ trap 'asked=1' USR1
 trap 'exit 0' HUP INT TERM
 trap 'kill $tail $ear 2>/dev/null' EXIT
 exec 4<&0
-{ IFS= read -r line && kill -s USR1 $$ && cat; kill -s TERM $$; } <&4 >/dev/null 2>&1 &
+{ while IFS= read -r line; do kill -s USR1 $$ || break; done; kill -s TERM $$; } \
+    <&4 >/dev/null 2>&1 &
 ear=$!
 fail() { printf '%s\n' "$1" >&2; exit 1; }
 short=
@@ -121,10 +122,10 @@ case $how$(tail --version 2>/dev/null) in
     *"GNU coreutils"*) if [ -d /proc/self/fd ] && command -v bash >/dev/null 2>&1; then gnu=1; fi;;
 esac
 if [ -n "$gnu" ]; then
-    # All that tail itself says comes under the name that it is given. It has to open the file by a
-    # name that is no link: else it looks now and then, and does not listen.
+    # All that tail says itself comes under the name that it is given, in English. It has to open
+    # the file by a name that is no link: else it looks now and then, and does not listen.
     real=$(readlink -f "$file" 2>/dev/null) || real=$file
-    bash --norc --noprofile -c 'exec -a "$0" tail "$@"' \
+    LC_ALL=C bash --norc --noprofile -c 'exec -a "$0" tail "$@"' \
         "$mark" -s 0.1 -c "+$((start + 1))" -f -- "$real" 2>&1 < /dev/null 3<&- &
     tail=$!
     # That name may have gone to another file meanwhile.
@@ -169,6 +170,6 @@ while :; do
         turn=$(((turn + 1) % 5))
         nap short
     fi
-    if [ -n "$asked" ]; then asked=; say_end; fi
+    if [ -n "$asked" ]; then asked= said=; say_end; fi
 done
 """
