@@ -27,6 +27,7 @@ from gdl.ssh.forward import Forward
 from gdl.ssh.mux import Mux
 from gdl.ssh.openssh import OpenSsh
 from gdl.ssh.reconnecting import Link
+from local_ports import free_port
 from relay import relayed
 from ssh_server import LOOPBACK, SshServer, answering, serving
 from waiting import wait_until
@@ -387,6 +388,49 @@ async def test_a_port_that_is_not_taken_over_is_listened_on_again(server: SshSer
         with pytest.raises(SshError, match="taken"):
             await forward.hand_over(_Refuses())
         assert forward.by == "built-in" and await heard(forward.local_port) == b"hello"
+
+
+class _TakesAndIsSilent:
+    """A taker that listens, and whose answer does not come."""
+
+    def __init__(self) -> None:
+        self.listener: socket.socket | None = None
+
+    async def prepare(self) -> None:
+        return
+
+    async def open_forward(self, port: int, remote_port: int) -> None:
+        self.listener = socket.create_server((LOOPBACK, port))
+        await asyncio.Event().wait()
+
+
+async def test_a_handing_over_that_is_cut_short_ends(server: SshServer) -> None:
+    async with answering(greet) as port, linked(server, tunnel="built-in") as link:
+        forward, taker = await link.forward(port), _TakesAndIsSilent()
+        handing = asyncio.create_task(forward.hand_over(taker))
+        await wait_until(lambda: taker.listener)
+        handing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await handing
+        assert taker.listener is not None
+        taker.listener.close()
+
+
+@needs_ssh
+async def test_ports_that_are_wanted_at_once(server: SshServer) -> None:
+    async with answering(greet) as port, linked(server) as link:
+        forwards = await asyncio.gather(*(link.forward(port) for _ in range(5)))
+        assert [forward.by for forward in forwards] == ["openssh"] * 5
+        # One that was cut short leaves the others their answers.
+        process = process_of(link)
+        asking = asyncio.create_task(process.open_forward(free_port(), port))
+        await asyncio.sleep(0)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        forwards.append(await link.forward(port))
+        assert forwards[-1].by == "openssh"
+        for forward in forwards:
+            assert await heard(forward.local_port) == b"hello"
 
 
 async def test_a_closed_port_is_not_handed_over() -> None:

@@ -8,6 +8,7 @@ somebody who does the same quicker (openssh_forwards.py), and listens again when
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Literal, Protocol, cast
@@ -140,7 +141,10 @@ class Forward:
         try:
             await taker.open_forward(self.local_port, self.remote_port)
         except BaseException:
-            await self.listen(self.local_port)
+            # Should the port be taken by now, even by the taker, that is no news for who cut this
+            # short.
+            with contextlib.suppress(SshError):
+                await self.listen(self.local_port)
             raise
         self.by = "openssh"
 

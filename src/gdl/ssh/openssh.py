@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from gdl.domain.errors import SshError
@@ -141,6 +142,7 @@ class OpenSsh:
         self._said = asyncio.create_task(_last_line(process), name="ssh-errors")
         self._pings = 0
         self._mux: Mux | None = None
+        self._one_question = asyncio.Lock()
 
     @classmethod
     async def start(cls, way: Way) -> OpenSsh:
@@ -187,21 +189,33 @@ class OpenSsh:
 
     async def prepare(self) -> None:
         """What `open_forward` would otherwise wait for. Raises SshError."""
-        if self._mux is None:
-            self._mux = await Mux.open(self._folder / "s")
+        async with self._conversation():
+            pass
 
     async def open_forward(self, port: int, remote_port: int) -> None:
         """Listen on the loopback `port`. Raises SshError when it cannot."""
-        await self.prepare()
-        assert self._mux is not None
-        await self._mux.open_forward(LOOPBACK, port, remote_port)
+        async with self._conversation() as mux:
+            await mux.open_forward(LOOPBACK, port, remote_port)
         lengthen(self.pid, (LOOPBACK, port))
 
     async def close_forward(self, port: int, remote_port: int) -> None:
         """Stop to listen; open connections stay. Raises SshError."""
-        await self.prepare()
-        assert self._mux is not None
-        await self._mux.close_forward(LOOPBACK, port, remote_port)
+        async with self._conversation() as mux:
+            await mux.close_forward(LOOPBACK, port, remote_port)
+
+    @contextlib.asynccontextmanager
+    async def _conversation(self) -> AsyncIterator[Mux]:
+        """One question at a time. After one that was cut short, another conversation is begun: its
+        answer may still come."""
+        async with self._one_question:
+            if self._mux is None:
+                self._mux = await Mux.open(self._folder / "s")
+            try:
+                yield self._mux
+            except BaseException:
+                self._mux.close()
+                self._mux = None
+                raise
 
     async def answers(self, within_s: float) -> bool:
         """Whether the machine still sends back what it gets on this connection. Once at a time."""
