@@ -17,7 +17,7 @@ _LINES = (
         r"^\S+@\S+: Permission denied|^Host key |^channel \d+: open failed|banner exchange|"
         r"^(?:Connection|Disconnected|Received disconnect) \S* ?(?:closed|reset|from)|^debug\d: |"
         r"^Load key |^Warning: Permanently added|UNPROTECTED PRIVATE KEY|asyncssh|"
-        r"REMOTE HOST IDENTIFICATION|^(?:remote )?port forwarding failed",
+        r"REMOTE HOST IDENTIFICATION|paramiko|\bvia ssh: |^(?:remote )?port forwarding failed",
     ),
     (
         "docker",
@@ -74,6 +74,7 @@ _BY_PATH = (
     ("triton", "triton/"),
     ("flashinfer", "flashinfer/"),
     ("ssh", "asyncssh/"),
+    ("ssh", "paramiko/"),
     ("vllm", "vllm/"),
     ("sglang", "sglang/"),
 )
