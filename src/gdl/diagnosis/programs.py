@@ -28,7 +28,7 @@ _LINES = (
         "uv",
         r"^\s*×|^\s*╰|^\s*├|^\s*│|^error: .* cause: |^\s+cause: |^error: (?:No interpreter |"
         r"Failed to |Request failed|No solution|The requested interpreter|unexpected argument)|"
-        r"\bUV_[A-Z_]+\b|^\s*uv (?:pip|venv)|"
+        r"\bUV_[A-Z_]+\b|^error: .* \(os error \d+\) at path |^\s*uv (?:pip|venv)|"
         r"^hint: .*`--(?:index|pre|torch)",
     ),
     (
