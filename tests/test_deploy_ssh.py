@@ -23,6 +23,7 @@ from gdl.orchestrator.service import Orchestrator
 from local_processes import processes_naming
 from local_shell import put_script
 from real_sshd import SSHD, Sshd, real_sshd
+from waiting import wait_until
 
 
 @pytest.fixture
@@ -153,6 +154,26 @@ async def test_where_forwarding_is_forbidden_curl_over_ssh_does_it(
             assert state.benchmark is not None and state.benchmark.failed == 0
             await orchestrator.deployments.decide(ident, AfterServing.RELEASE)
             assert (await orchestrator.deployments.wait(ident)).outcome == "released"
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("sessions", [1, 2])
+async def test_a_machine_that_allows_few_sessions(
+    sim: Simulation, tmp_path: Path, sessions: int
+) -> None:
+    """Watching, the log and samples give way to commands, and come again: all of it is told, and
+    the server is ended."""
+    options = (
+        f"MaxSessions {sessions}",
+        f"SetEnv PATH={SIMULATED}:/usr/bin:/bin SIM_PYTHON={sys.executable}",
+    )
+    with real_sshd(tmp_path / "sshd", *options) as sshd:
+        work = {"work_dir": str(tmp_path / "machine")}
+        async with orchestrator_on(sim, sshd, install=work) as orchestrator:
+            events = await deployed(orchestrator, spec("ssh", bench=False))
+            assert last(events).outcome == "released", last(events).error
+    # Who watched it ends with its next word.
+    await wait_until(lambda: processes_naming(str(tmp_path / "machine")) == [], limit_s=10)
 
 
 @contextlib.asynccontextmanager

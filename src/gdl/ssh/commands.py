@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any, cast
 
 import asyncssh
@@ -16,10 +17,12 @@ from gdl.domain.text import one_line
 from gdl.ssh import waiting_shell
 from gdl.ssh.output import NOISE_LIMIT, Unmark
 
-_OPEN_TRIES = 8
+_OPEN_TRIES = 12
 _KILL_S = 5.0
 _SPARES = 3
 """Shells that wait for a command each."""
+_GIVE_WAY_AFTER = 3
+"""So many refusals in a row are more than sessions that are just about to end."""
 
 OnData = Callable[[bytes, bool], None]
 """Called with each piece of output; True: it is from standard error."""
@@ -62,6 +65,16 @@ class _Shell:
     session: _Session
 
 
+class _Rank(IntEnum):
+    """What gives way to what on a machine that is short of sessions. All but SHORT are begun again
+    by whoever wanted them."""
+
+    LOG = 0
+    SAMPLES = 1
+    WATCH = 2
+    SHORT = 3
+
+
 class Executor:
     """Runs commands on one connection, at most six at a time, and keeps shells that wait for the
     next ones.
@@ -75,6 +88,7 @@ class Executor:
         self._slots = asyncio.Semaphore(6)
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: list[_Shell] = []
+        self._running: dict[_Session, tuple[_Rank, asyncssh.SSHClientChannel[bytes]]] = {}
         self._preparing = 0
         self._spares = _SPARES
 
@@ -102,7 +116,11 @@ class Executor:
             async with asyncio.timeout(timeout):
                 async with self._slots:
                     shell = None if long else self._take()
-                    return await self._execute(shell, command, on_data, input or b"", on_start)
+                    rank = _Rank.SHORT if timeout is not None else _Rank.WATCH
+                    if long or on_start is not None:
+                        rank = _Rank.SAMPLES if long else _Rank.LOG
+                    words = input or b""
+                    return await self._execute(shell, command, on_data, words, on_start, rank)
         except TimeoutError:
             raise CommandTimeout(
                 f"a command on {self._label} took longer than {timeout or 0:g} s: "
@@ -117,16 +135,17 @@ class Executor:
         on_data: OnData,
         input: bytes,
         on_start: OnStart | None,
+        rank: _Rank,
     ) -> int:
         self._prepare()
         if shell is not None:
             handed = f"{command}\n{shell.word}\n".encode("utf-8", "surrogateescape")
-            status = await self._run_in(shell, on_data, handed + input, on_start)
+            status = await self._run_in(shell, on_data, handed + input, on_start, rank)
             if status is not None:
                 return status
             # It had ended before it could read its command.
-        shell = await self._begin(command)
-        status = await self._run_in(shell, on_data, input, on_start, fresh=True)
+        shell = await self._begin(command, rank)
+        status = await self._run_in(shell, on_data, input, on_start, rank, fresh=True)
         assert status is not None
         return status
 
@@ -136,6 +155,7 @@ class Executor:
         on_data: OnData,
         input: bytes,
         on_start: OnStart | None,
+        rank: _Rank,
         *,
         fresh: bool = False,
     ) -> int | None:
@@ -149,6 +169,7 @@ class Executor:
                 on_data(rest, is_error)
 
         session.take(sift)
+        self._running[session] = rank, chan
         try:
             # A command that ended before it read its input is no error; its status tells the rest.
             with contextlib.suppress(OSError):
@@ -161,6 +182,7 @@ class Executor:
             # Shielded: a time-out would end the future too, and so hide that the command runs.
             problem = await asyncio.shield(session.ended)
         finally:
+            del self._running[session]
             if not session.ended.done():
                 self._end(chan, out.pid if on_start is None else 0)
         status = chan.get_returncode()
@@ -180,10 +202,10 @@ class Executor:
             )
         return status
 
-    async def _begin(self, command: str) -> _Shell:
+    async def _begin(self, command: str, rank: _Rank) -> _Shell:
         """Run a command in a session of its own."""
         word = waiting_shell.new_word()
-        chan, session = await self._open(waiting_shell.at_once(word, command))
+        chan, session = await self._open(waiting_shell.at_once(word, command), rank)
         return _Shell(word, chan, session)
 
     # -- shells that wait ------------------------------------------------------------------------
@@ -220,18 +242,26 @@ class Executor:
         finally:
             self._preparing -= 1
 
-    def spare_sessions(self) -> bool:
-        """Keep no shells waiting from now on; whether there were any, or some on their way."""
+    def spare_sessions(self) -> None:
+        """Keep no shells waiting from now on."""
         self._spares, waiting = 0, self._waiting
         self._waiting = []
         for shell in waiting:
             shell.chan.abort()
-        return bool(waiting or self._preparing)
 
-    async def _open(self, line: str) -> tuple[asyncssh.SSHClientChannel[bytes], _Session]:
-        """A session channel that runs `line`. A machine short of sessions is asked again."""
+    @property
+    def short_of_sessions(self) -> bool:
+        """The machine has refused one before."""
+        return self._spares == 0
+
+    async def _open(
+        self, line: str, rank: _Rank = _Rank.SHORT
+    ) -> tuple[asyncssh.SSHClientChannel[bytes], _Session]:
+        """A session channel that runs `line`. A machine short of sessions is asked again: what is
+        ranked lower gives way, and the end of another short command is waited for."""
         pauses = Backoff(0.05, 1.0, growth=RETRYING)
-        for attempt in range(_OPEN_TRIES):
+        refused = 0
+        while True:
             if self._conn.is_closed():
                 raise self.connection_error(None)
             try:
@@ -241,7 +271,11 @@ class Executor:
                 if self._conn.is_closed():
                     raise self.connection_error(error) from None
                 self.spare_sessions()
-                if attempt == _OPEN_TRIES - 1:
+                if rank is not _Rank.SHORT or not self._running_short:
+                    refused += 1
+                if refused >= _GIVE_WAY_AFTER:
+                    self._let_give_way(rank)
+                if refused == _OPEN_TRIES:
                     raise SshError(
                         f"{self._label} opens no session: {one_line(str(error), 200)}",
                         "it may limit sessions (MaxSessions) or allow no commands",
@@ -249,7 +283,16 @@ class Executor:
             except (asyncssh.Error, OSError) as error:
                 raise self.connection_error(error) from None
             await asyncio.sleep(next(pauses))
-        raise AssertionError("unreachable")
+
+    @property
+    def _running_short(self) -> bool:
+        return any(rank is _Rank.SHORT for rank, _ in self._running.values())
+
+    def _let_give_way(self, rank: _Rank) -> None:
+        """Let the command give way that is ranked lowest, if there is one below `rank`."""
+        lowest = min(self._running.items(), key=lambda item: item[1][0], default=None)
+        if lowest is not None and lowest[1][0] < rank:
+            lowest[1][1].abort()
 
     def connection_error(self, error: Exception | None) -> Disconnected:
         detail = one_line(str(error), 200) if error is not None else "connection closed"

@@ -168,13 +168,13 @@ class RemoteFiles:
             return self._sftp
 
     async def _start(self) -> asyncssh.SFTPClient:
+        if self._executor.short_of_sessions:
+            raise ValueError("all of them are for commands")
         try:
             return await self._conn.start_sftp_client()
         except asyncssh.ChannelOpenError:
-            # The machine may be short of sessions that shells have which wait for commands.
-            if not self._executor.spare_sessions():
-                raise
-        return await self._conn.start_sftp_client()
+            self._executor.spare_sessions()
+            raise
 
     def _failed(self, what: str, error: asyncssh.SFTPError) -> SshError:
         if self._conn.is_closed():

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 _START_S = 60.0
 _SENTINEL_TRIES = 6
-_LONGEST_S = 7 * 24 * 3600.0
 _STARTED_FIELDS = 4
 _SIZE_DIGITS = 18
 """The longest number that a machine is believed, in bytes."""
@@ -145,14 +144,14 @@ async def _wait(link: Link, job: Job) -> JobStatus:
     while True:
         said = bytearray()
 
-        def hear(data: bytes, said: bytearray = said) -> None:
+        def hear(data: bytes, _: bool, said: bytearray = said) -> None:
             nonlocal tries
             tries = 0
             pauses.reset()
             said += data.lstrip(b".")
 
         try:
-            await link.stream(command, hear, timeout=_LONGEST_S)
+            await (await link.get()).talk(command, hear)
             if status := _told(said.decode("utf-8", "replace")):
                 return status
             problem = SshError(
