@@ -142,4 +142,7 @@ class Recognizer:
 
     @property
     def engines(self) -> frozenset[str]:
-        return frozenset(self._counts)
+        """Whose rules are asked: those of the engines that it shows, and of what is built as they
+        are."""
+        like = {name for log in self._logs if log.name in self._counts for name in log.like}
+        return frozenset(self._counts) | like

@@ -103,11 +103,12 @@ class StageMark:
 @dataclass(frozen=True, slots=True)
 class EngineLog:
     """How an engine's log is known. shows: searched in a line. versions: these name the release in
-    a group `version`."""
+    a group `version`. like: engines whose rules are asked about its logs, too."""
 
     name: str
     shows: re.Pattern[str]
     versions: tuple[re.Pattern[str], ...] = ()
+    like: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +143,7 @@ def _log(name: str, row: Mapping[str, Any]) -> EngineLog:
     versions = tuple(re.compile(pattern) for pattern in row.get("versions", ()))
     if any("version" not in pattern.groupindex for pattern in versions):
         raise ValueError(f"a pattern of {name}'s versions has no group 'version'")
-    return EngineLog(name, re.compile(row["shows"]), versions)
+    return EngineLog(name, re.compile(row["shows"]), versions, tuple(row.get("like", ())))
 
 
 def folded(groups: Mapping[str, str | None]) -> dict[str, str | None]:
