@@ -148,8 +148,10 @@ def _conditions(
     if rule.error is not None and not rule.error.fullmatch(record.error):
         return "the error is of another class"
     frames = "\n".join(frame.words for frame in record.frames)
-    if rule.frame is not None and not rule.frame.search(frames):
-        return "it was raised elsewhere"
+    if rule.frame is not None:
+        if not (raised := list(rule.frame.finditer(frames))):
+            return "it was raised elsewhere"
+        groups.update({k: v for k, v in raised[-1].groupdict().items() if v})
     if rule.near is not None or rule.unless is not None:
         words = around.of(record)
         if rule.near is not None:

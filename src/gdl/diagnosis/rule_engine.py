@@ -20,9 +20,9 @@ from gdl.diagnosis.matching import Match, Matches, matches
 from gdl.diagnosis.prefixes import LINE
 from gdl.diagnosis.reading import read
 from gdl.diagnosis.records import Log, Record, Stage
-from gdl.diagnosis.rules import GENERIC, VALUE_CHARS, Rule, RuleSet, rule_set
+from gdl.diagnosis.rules import GENERIC, PLAIN, VALUE_CHARS, Rule, RuleSet, rule_set
 from gdl.diagnosis.signals import ended_by
-from gdl.diagnosis.words import unexplained
+from gdl.diagnosis.words import first_to_try, unexplained
 from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.remedies import Remedy, RemedyKind
 from gdl.domain.text import flat
@@ -136,17 +136,20 @@ def explain(scanner: Scanner, exit_status: int | None = None) -> Diagnosis:
 
 
 def explained(rules: RuleSet, log: Log, exit_status: int | None, phase: str) -> Diagnosis:
-    """The best match of a specific rule, else of a broad one; then the signal; then the root error,
-    said to be unexplained."""
+    """The best match of a specific rule, else of a broad one; then the signal; then what the root
+    error says of itself; then that error, said to be unexplained."""
     all_matches = matches(rules, log, phase)
     explains = {id(m.record) for m in all_matches.found if m.rule.tier < GENERIC}
     wrappers = {id(m.record) for m in all_matches.found if m.rule.tier == GENERIC} - explains
     record = root(log, wrappers)
     best = next((m for m in all_matches.found if _worth_telling(m.rule)), None)
+    signal = _from_signal(log, exit_status) if best is None else None
+    if best is None and signal is None:
+        plain = (m for m in all_matches.found if m.rule.tier == PLAIN and m.record is record)
+        best = next(plain, None)
     if best is not None:
         found = _from_match(best, log)
     else:
-        signal = _from_signal(log, exit_status)
         state = _state(log, all_matches, record)
         found = signal or _unexplained(all_matches, log, record, state, exit_status)
     stands = best.record if best is not None else record
@@ -198,6 +201,8 @@ def _made(
 def _from_match(best: Match, log: Log) -> Diagnosis:
     rule = best.rule
     values = {name: _value(name, text) for name, text in rule.values(best.groups).items()}
+    values.setdefault("where", _cut(where(best.record), VALUE_CHARS) or "the program")
+    values.setdefault("first", first_to_try(best.record))
     return _made(rule, values, _lines_of(best.record, log), rule.confidence, best.groups)
 
 
@@ -266,6 +271,8 @@ def _candidate(rule: Rule, record: Record, why: str) -> Candidate:
 
 
 def _why_less(match: Match, best: Match | None) -> str:
+    if match.rule.tier == PLAIN:
+        return "it is for errors that no rule explains"
     if match.rule.tier == GENERIC:
         return "it says only that something failed"
     if best is None or match.rule.tier > best.rule.tier:

@@ -17,8 +17,9 @@ from gdl.diagnosis.records import Level
 from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.remedies import Remedy
 
-SPECIFIC, BROAD, GENERIC = 1, 2, 3
-"""Tiers: a cause; one only where nothing specific is told; words that are never a cause."""
+SPECIFIC, BROAD, GENERIC, PLAIN = 1, 2, 3, 4
+"""Tiers: a cause; one only where nothing specific is told; words that are never a cause; what the
+root error says of itself, where no cause is known."""
 VALUE_CHARS = 160
 BLAMES = frozenset({"machine", "network", "fit", "user", "model", "client", "program"})
 """Whose doing it is: of the machine, of its network, of the model's size against the GPUs, of what
@@ -68,7 +69,10 @@ class Rule:
 
     @property
     def confidence(self) -> str:
-        """ "high" (right in over 95 % of the corpus), "medium" (in over 75 %), or "unknown"."""
+        """ "high" (right in over 95 % of the corpus), "medium" (in over 75 %), or "unknown". What an
+        error says of itself is "low": nobody has looked into it."""
+        if self.tier == PLAIN:
+            return "low"
         as_measured = measured().get(self.id, "high")
         return "medium" if as_measured == "high" and not self.promises else as_measured
 

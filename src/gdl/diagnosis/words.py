@@ -104,6 +104,12 @@ def _of_an_error(log: Log, record: Record, said: str, stage: str) -> Unexplained
     return Unexplained(cause, f"To try first: {first[0].lower()}{first[1:]}. Else {_REPORT}.")
 
 
+def first_to_try(record: Record) -> str:
+    """What often helps where this was raised; without a full stop."""
+    place = _place(record)
+    return place.first if place is not None else "Correct the option or file that the error names"
+
+
 def _place(record: Record) -> _Place | None:
     """That of the innermost frame that is known."""
     for frame in reversed(record.frames):
