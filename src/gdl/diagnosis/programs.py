@@ -17,17 +17,22 @@ _LINES = (
         r"^\S+@\S+: Permission denied|^Host key |^channel \d+: open failed|banner exchange|"
         r"^(?:Connection|Disconnected|Received disconnect) \S* ?(?:closed|reset|from)|^debug\d: |"
         r"^Load key |^Warning: Permanently added|UNPROTECTED PRIVATE KEY|asyncssh|"
-        r"REMOTE HOST IDENTIFICATION|paramiko|\bvia ssh: |^(?:remote )?port forwarding failed",
+        r"REMOTE HOST IDENTIFICATION|paramiko|\bvia ssh: |^(?:remote )?port forwarding failed|"
+        r"^(?:sign_and_send_pubkey|packet_write_wait|muxclient|unix_listener|mux_client_\w+): |"
+        r"^(?:no such identity|Bad owner or permissions on|Warning: remote port forwarding)|"
+        r"authentication agent|^Timeout, server |^Bad port ",
     ),
     (
         "docker",
         r"Error response from daemon|OCI runtime|^docker: |nvidia-container-cli|containerd|"
-        r"failed to create (?:shim|task)|^runc|dockerd|ERROR: failed to solve",
+        r"failed to create (?:shim|task)|^runc|dockerd|ERROR: failed to solve|"
+        r"exec user process caused|^exec /\S+: |^error from registry",
     ),
     (
         "uv",
         r"^\s*×|^\s*╰|^\s*├|^\s*│|^error: .* cause: |^\s+cause: |^error: (?:No interpreter |"
-        r"Failed to |Request failed|No solution|The requested interpreter|unexpected argument)|"
+        r"Failed to |Request failed|No solution|The requested interpreter|unexpected argument|"
+        r"invalid value|Git |Distribution )|"
         r"\bUV_[A-Z_]+\b|^error: .* \(os error \d+\) at path |^\s*uv (?:pip|venv)|"
         r"^hint: .*`--(?:index|pre|torch)",
     ),
@@ -37,7 +42,7 @@ _LINES = (
         r"No matching distribution|Could not install packages|pip's dependency resolver|"
         r"subprocess-exited-with-error|metadata-generation-failed|externally-managed-environment|"
         r"Failed building wheel|^\s*Looking in indexes|Failed to build installable wheels|"
-        r"ResolutionImpossible",
+        r"ResolutionImpossible|^ERROR: (?:Cannot uninstall|Invalid requirement|Could not open req)",
     ),
     ("apt", r"/var/lib/dpkg|^E: |^dpkg: |apt-get"),
     (

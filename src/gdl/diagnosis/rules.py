@@ -69,8 +69,8 @@ class Rule:
 
     @property
     def confidence(self) -> str:
-        """ "high" (right in over 95 % of the corpus), "medium" (in over 75 %), or "unknown". What an
-        error says of itself is "low": nobody has looked into it."""
+        """ "high" (right in over 95 % of the corpus), "medium" (in over 75 %), or "unknown". What
+        an error says of itself is "low": nobody has looked into it."""
         if self.tier == PLAIN:
             return "low"
         as_measured = measured().get(self.id, "high")
