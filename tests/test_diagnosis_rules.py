@@ -75,7 +75,7 @@ def test_a_broad_match_yields_to_a_later_specific_one() -> None:
 
 def test_a_generic_line_shows_the_error_above_it_with_low_confidence() -> None:
     found = diagnose(excerpt("engine-start"))
-    assert "KeyError: 'model.layers.0" in found.cause
+    assert "RuntimeError: worker 0 ended its turn with 17" in found.cause
     assert found.confidence == "low"
 
 
