@@ -72,7 +72,10 @@ class Ahead:
                 ),
                 files=install_script.files(steps),
             )
-            watch = await Watch.start(machine.link, spec, open_text=True)
+            # The address of a package index may have a password in it.
+            places = machine.settings.install
+            known = not (places.extra_index_url or places.find_links)
+            watch = await Watch.start(machine.link, spec, open_text=known)
             job = watch.job
             if (await watch.wait(timeout=self._step.timeout_s)).exit_status == 0:
                 machine.done_ahead.add(self._step.name)

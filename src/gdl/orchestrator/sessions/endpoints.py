@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gdl.domain.agent_settings import Served
 from gdl.domain.chat import ChatDone, ChatMessage, ChatPiece
@@ -28,9 +27,6 @@ from gdl.orchestrator.run.verification import capabilities
 from gdl.orchestrator.sessions.lookup import SessionLookup
 from gdl.orchestrator.sessions.reconnect import Reconnector
 from gdl.orchestrator.sessions.tunnels import Tunnels
-
-if TYPE_CHECKING:
-    pass
 
 
 class SessionEndpoints:
