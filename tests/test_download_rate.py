@@ -113,7 +113,7 @@ async def test_a_rented_machine_with_a_slow_network_is_left_while_it_downloads(
     put_script(
         tools,
         "uv",
-        'case "$*" in *--help*) ;; "pip install "*)\n'
+        'case "$*" in *--help* | *--dry-run*) ;; "pip install "*)\n'
         '    echo " Downloading torch (846.8MiB)"; exec sleep 300 ;; esac\n'
         f'exec {SIMULATED / "uv"} "$@"\n',
     )

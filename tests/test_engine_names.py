@@ -36,6 +36,15 @@ ALLOWED = {
     "loadgen/result_files.py": "the same, and its file format",
     "cli/load_results.py": "that file format",
     "cli/bench_options.py": "that file format",
+    # Logs of any origin are read, also where no deployment says which engine it was.
+    "diagnosis/programs.py": "whose a traceback's files are",
+    "diagnosis/prefixes.py": "which prefixes of log lines there are",
+    "diagnosis/headline.py": "the example of a module's name",
+    "diagnosis/words.py": "which programs are engines, and a switch of one",
+    "diagnosis/rules/gpu.toml": "switches that a log or a remedy names",
+    "diagnosis/rules/host.toml": "the same",
+    "diagnosis/rules/hub.toml": "the same",
+    "engines/sglang/rules.toml": "errors that its vLLM kernels raise",
 }
 SIMULATED = "simulator/"
 """The simulated machines serve with a simulated vLLM."""
