@@ -135,7 +135,7 @@ async def test_the_orchestrator_serves_it(alone: None, tmp_path: Path) -> None:
         )
         assert sample and (sample.condition, sample.running) == (Condition.HEALTHY, 0.0)
         (rental,) = await orchestrator._journal.rentals()
-        assert (rental.engine, rental.engine_log) == ("toy", "/tmp/toy.log")
+        assert (rental.engine, rental.engine_log) == ("toy", "toy.log")
         assert (await orchestrator.deployments.attach(ident)) == ident
         await orchestrator.deployments.decide(ident, AfterServing.RELEASE)
         assert last(await told(orchestrator, ident)).outcome == "released"

@@ -104,7 +104,8 @@ class SandboxBackend:
 
     async def rent(self, request: RentRequest) -> RentAnswer:
         rented = await (await self._ready()).rent(request)
-        return replace(rented, session=self._ours(rented.session))
+        # In the work folder: the usual place would be this computer's own /tmp.
+        return replace(rented, session=self._ours(rented.session), engine_log=request.log_title)
 
     def _ours(self, session: Session) -> Session:
         return replace(session, backend=self.name)

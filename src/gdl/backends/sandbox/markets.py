@@ -17,6 +17,7 @@ from gdl.domain.backend import BackendTraits
 from gdl.domain.findings import Finding
 from gdl.domain.offers import Offer, OfferQuery
 from gdl.domain.secret import Secret
+from gdl.domain.session import RentAnswer, RentRequest
 from gdl.settings import Settings
 
 
@@ -39,6 +40,9 @@ class SimulatedVastai(VastaiBackend):
 
     async def offers(self, query: OfferQuery) -> Sequence[Offer]:
         return _labelled(self.name, self._stand_in, await super().offers(query))
+
+    async def rent(self, request: RentRequest) -> RentAnswer:
+        return _answer(request, await super().rent(request))
 
     async def check(self) -> Sequence[Finding]:
         return (_finding(self.name, self._stand_in), *await super().check())
@@ -63,6 +67,9 @@ class SimulatedRunpod(RunpodBackend):
     async def offers(self, query: OfferQuery) -> Sequence[Offer]:
         return _labelled(self.name, self._stand_in, await super().offers(query))
 
+    async def rent(self, request: RentRequest) -> RentAnswer:
+        return _answer(request, await super().rent(request))
+
     async def check(self) -> Sequence[Finding]:
         return (_finding(self.name, self._stand_in), *await super().check())
 
@@ -79,6 +86,11 @@ def _labelled(name: str, stand_in: StandInTransport, offers: Sequence[Offer]) ->
         )
         for offer in offers
     )
+
+
+def _answer(request: RentRequest, answer: RentAnswer) -> RentAnswer:
+    # In the work folder: the usual place would be this computer's own /tmp.
+    return replace(answer, engine_log=request.log_title)
 
 
 def _finding(name: str, stand_in: StandInTransport) -> Finding:
