@@ -16,7 +16,7 @@ from gdl.domain.decisions import AfterServing
 from gdl.domain.errors import ReleaseUnconfirmed, UsageError
 from gdl.domain.offers import OfferQuery
 from gdl.domain.phase import Billing, Phase
-from gdl.orchestrator.machine import ways as machine_module
+from gdl.ssh import reconnecting
 from gdl.ssh.reconnecting import Link
 from market_support import (
     OFFERS,
@@ -81,7 +81,7 @@ async def test_a_machine_kept_serving_after_attaching_is_not_taken_over(sim: Sim
 async def test_a_serving_machine_survives_a_long_outage_of_our_network(
     sim: Simulation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine_module, "Link", functools.partial(Link, give_up_s=0.3))
+    monkeypatch.setattr(reconnecting, "Link", functools.partial(Link, give_up_s=0.3))
     monkeypatch.setattr("gdl.orchestrator.machine.engine_process._LOOK_AGAIN_S", 0.1)
     async with market(sim) as (shopper, cable), sim.orchestrator() as orchestrator:
         ident = await orchestrator.deployments.deploy(spec("shopper", after="hold"))
