@@ -30,6 +30,11 @@ OTHER_PROGRAMS = {
     *("--index-strategy", "--native-tls", "--prerelease", "--torch-backend"),  # uv's
     *("--default-timeout", "--no-build-isolation", "--pre", "--retries"),  # pip's
     *("--dns", "--ipc", "--pids-limit", "--shm-size", "--ulimit", "--device"),  # docker's
+    *("--cpus", "--memory", "--network", "--privileged"),  # docker's, too
+    *("--ignore-installed", "--upgrade"),  # pip's
+    *("--from-literal", "--show-labels"),  # kubectl's
+    *("--dist-init-addr", "--mem-fraction-static"),  # SGLang's
+    *("--local-dir", "--num-gpus"),  # those of the hub's client and of Ray
 }
 
 
