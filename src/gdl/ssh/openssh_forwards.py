@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
 
 from gdl.domain.backoff import RETRYING, Backoff
 from gdl.domain.errors import SshError
@@ -33,10 +32,9 @@ _PORT_DELAY_S = 1.0
 class OpenSshForwards:
     """Keeps an ssh running for the forwards of one link, as long as there are any."""
 
-    def __init__(self, on_change: Callable[[], None] | None = None) -> None:
+    def __init__(self) -> None:
         self.reason = ""
         """Why they go by the built-in way; "" when they do not, or it is not known yet."""
-        self._on_change = on_change or (lambda: None)
         self._forwards: set[Forward] = set()
         self._conn: Connection | None = None
         self._news = asyncio.Event()
@@ -111,7 +109,7 @@ class OpenSshForwards:
             if isinstance(way, str) or failed >= _TRIES:
                 failed = 0
                 pauses.reset()
-                self._tell()
+                self._settled.set()
                 await self._next_connection(conn)
                 continue
             began = loop.time()
@@ -119,7 +117,7 @@ class OpenSshForwards:
                 await self._while_it_runs(way)
             except SshError as error:
                 self.reason = error.message
-                self._tell()
+                self._settled.set()
             if loop.time() - began > _STEADY_S:
                 failed = 0
                 pauses.reset()
@@ -136,7 +134,6 @@ class OpenSshForwards:
     async def _next_connection(self, last: Connection) -> None:
         while self._conn is last:
             self._news.clear()
-            self._settled.set()
             await self._news.wait()
 
     async def _while_it_runs(self, way: Way) -> None:
@@ -145,13 +142,12 @@ class OpenSshForwards:
         try:
             await self._hand_over(openssh)
             self.reason = ""
-            self._tell()
+            self._settled.set()
             await self._watch(openssh)
         finally:
             self.process = None
             await openssh.aclose()
             await self._take_again()
-            self._on_change()
 
     async def _hand_over(self, openssh: OpenSsh) -> None:
         for forward in list(self._forwards):
@@ -174,7 +170,6 @@ class OpenSshForwards:
                     return
                 self._in_doubt = False
                 await self._hand_over(openssh)
-                self._tell()
         finally:
             tasks = [task for task in (ended, news) if task is not None]
             for task in tasks:
@@ -190,7 +185,3 @@ class OpenSshForwards:
                 except SshError as error:
                     self.reason = error.message
                     await asyncio.sleep(_PORT_DELAY_S)
-
-    def _tell(self) -> None:
-        self._settled.set()
-        self._on_change()
