@@ -158,20 +158,19 @@ def pieces(
     aside = re.compile(rf"\[gdl\] beside (\d{{1,3}}) #{re.escape(token)} (.*)", re.DOTALL)
     kept: list[str] = []
     for line in lines:
-        other = aside.match(line)
-        found = None if other else pattern.search(line)
-        rest = kept if found is None else [*kept, line[: found.start()]]
-        number = int(other[1]) if other else int(found[1]) if found else 0
-        if not 1 <= number <= count:
+        beside = aside.match(line)
+        mark = None if beside is not None else pattern.search(line)
+        found = beside or mark
+        if found is None or not 1 <= int(found[1]) <= count:
             kept.append(line)
             continue
-        # What came before a mark may have had no line end.
-        if said := tuple(rest if found is None or found.start() else kept):
-            yield said
-        kept = []
-        if other is not None:
-            yield Beside(number, (other[2],))
-        elif found is not None:
-            yield Mark(number, found[2])
+        if mark is not None and mark.start():
+            # What came before it had no line end.
+            kept.append(line[: mark.start()])
+        if kept:
+            yield tuple(kept)
+            kept = []
+        number, said = int(found[1]), found[2]
+        yield Mark(number, said) if beside is None else Beside(number, (said,))
     if kept:
         yield tuple(kept)
