@@ -15,8 +15,8 @@ _SLOW_FOR_S = 60.0
 _NEARLY_S = 120.0
 """What will have come by then is waited for."""
 _WINDOW_S = 12.0
-_UNSEEN_S = 30.0
-"""Samples come every few seconds."""
+UNSEEN_S = 30.0
+"""Samples come every few seconds: of a longer gap nothing is known."""
 
 
 class DownloadRate:
@@ -36,7 +36,7 @@ class DownloadRate:
 
     def sampled(self, net_bytes: int, now: float) -> None:
         """The machine's network traffic so far."""
-        if self._samples and now - self._samples[-1][0] > _UNSEEN_S:
+        if self._samples and now - self._samples[-1][0] > UNSEEN_S:
             # It was out of reach: how long it was slow is not known.
             self._samples.clear()
             self._slow_since = None

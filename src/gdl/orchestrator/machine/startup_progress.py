@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gdl.engines.base import LogMark
 from gdl.host.process_stats import ProcessStats
-from gdl.orchestrator.machine.download_rate import DownloadRate
+from gdl.orchestrator.machine.download_rate import UNSEEN_S, DownloadRate
 
 _QUIET_S = 20.0
 """Without a line for so long, it is worth saying what the machine is busy with."""
@@ -12,8 +12,6 @@ _BUSY_SHARE = 0.02
 """Of one processor: less than that a server needs to wait for something."""
 _NET_BYTES_PER_S = 20_000
 """Our own connection asks for the log; a download is more than this."""
-_UNSEEN_S = 30.0
-"""Samples come every few seconds."""
 _STARTS = 3
 """A server that begins for the third time will not do better the fourth."""
 
@@ -51,7 +49,7 @@ class StartupProgress:
         last, before = self._last, self._sampled_at
         self._last, self._sampled_at = stats, now
         # Of the time that nobody looked, as the machine was out of reach, nothing is known.
-        if last is None or before is None or not 0 < now - before <= _UNSEEN_S:
+        if last is None or before is None or not 0 < now - before <= UNSEEN_S:
             self._active = now
             return
         seconds = now - before
@@ -71,7 +69,7 @@ class StartupProgress:
 
     def idle_s(self, now: float) -> float:
         """Seconds without a line and without any activity; 0 while nobody could have seen it."""
-        if self._sampled_at is None or now - self._sampled_at > _UNSEEN_S:
+        if self._sampled_at is None or now - self._sampled_at > UNSEEN_S:
             return 0.0
         return max(now - self._active, 0.0)
 
