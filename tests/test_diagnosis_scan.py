@@ -38,21 +38,20 @@ def read(data: bytes, size: int, status: int | None = 1) -> Diagnosis:
 def test_no_line_that_a_rule_matches_is_passed_over(rule: Rule, data: st.DataObject) -> None:
     assert rule.pattern is not None
     line = data.draw(st.from_regex(rule.pattern).filter(lambda text: len(text) < 400))
-    texts = required(rule.pattern.pattern)
-    assert any(text in line and all(word in text for word in words) for text, words in texts)
+    assert any(text in line for text in required(rule.pattern.pattern))
 
 
 @pytest.mark.parametrize(
     ("pattern", "found"),
     [
-        ("plain text", [("plain text", ("plain", "text"))]),
-        (r"a\.word: (x|y)+ ending\(s\)?", [(" ending(s", ("ending", "s"))]),
-        (r"[Aa]ddress (?:b|c) in use", [("ddress ", ("ddress",))]),
-        (r"colou?r|sha+de", [("colo", ("colo",)), ("sha", ("sha",))]),
-        (r"^[]a|b]*words[^]x]{2,3}", [("words", ("words",))]),
+        ("plain text", ["plain text"]),
+        (r"a\.word: (x|y)+ ending\(s\)?", [" ending(s"]),
+        (r"[Aa]ddress (?:b|c) in use", ["ddress "]),
+        (r"colou?r|sha+de", ["colo", "sha"]),
+        (r"^[]a|b]*words[^]x]{2,3}", ["words"]),
     ],
 )
-def test_the_text_a_pattern_needs(pattern: str, found: list[object]) -> None:
+def test_the_text_a_pattern_needs(pattern: str, found: list[str]) -> None:
     assert list(required(pattern)) == found
 
 

@@ -19,7 +19,7 @@ class Finder(Generic[K]):
     def __init__(self, patterns: Iterable[tuple[K, str]]) -> None:
         self._keys: dict[bytes, list[K]] = defaultdict(list)
         for key, pattern in patterns:
-            for text, _ in required(pattern):
+            for text in required(pattern):
                 self._keys[text.encode()].append(key)
         self.texts = tuple(text.decode() for text in self._keys)
         self._vocabulary = Vocabulary(self._keys)

@@ -12,29 +12,27 @@ _WORD = re.compile(r"[A-Za-z_]+|[^\x00-\x7f]+")
 
 
 @cache
-def required(pattern: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """(text, its words) for each alternative of a pattern: a line can match only if it holds one
-    of the texts. A word is a run of letters (or of
-    characters beyond ASCII), and may be a part of a longer one in the line.
+def required(pattern: str) -> tuple[str, ...]:
+    """A text for each alternative of a pattern: a line can match only if it holds one of them. Each
+    has a word: a run of letters, or of characters beyond ASCII.
 
     Raises ValueError for an alternative without such a text. Groups, classes and repeated
     characters are passed over, so it understands every pattern and asks for less than it could.
     """
-    found: list[tuple[str, tuple[str, ...]]] = []
+    found: list[str] = []
     for branch in _branches(pattern):
         texts = [
             (len(max(words, key=len)), text) for text in _runs(branch) if (words := _words(text))
         ]
-        if not texts:
+        if texts:
+            found.append(max(texts)[1])
+        else:
             # One of a group's alternatives is needed, where all of them hold a text.
             found += _of_a_group(branch)
-            continue
-        text = max(texts)[1]
-        found.append((text, tuple(sorted(_words(text), key=len, reverse=True))))
     return tuple(found)
 
 
-def _of_a_group(branch: list[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+def _of_a_group(branch: list[str]) -> tuple[str, ...]:
     for at, piece in enumerate(branch):
         inner = _GROUP.fullmatch(piece)
         may_be_missing = branch[at + 1 : at + 2] and branch[at + 1][0] in "?*{"

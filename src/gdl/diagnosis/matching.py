@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import field
 
 from gdl.diagnosis.records import Level, Line, Log, Record
@@ -204,8 +204,3 @@ _HOLDS = {
 def _numbers(version: str) -> tuple[int, ...]:
     found = re.match(r"\d+(?:\.\d+)*", version)
     return tuple(int(part[:9]) for part in found[0].split(".")) if found else ()
-
-
-def errors(log: Log) -> Sequence[Record]:
-    """Exceptions and errors that nothing is known to be above them, earliest first."""
-    return [record for record in log.records if record.level is Level.ERROR and not record.part]

@@ -59,7 +59,7 @@ class Rule:
         needs, and 20 for each condition more."""
         if self.pattern is None:
             return 0
-        letters = min(len(text) for text, _ in required(self.pattern.pattern))
+        letters = min(map(len, required(self.pattern.pattern)))
         more = (self.error, self.frame, self.near, self.also, self.programs, self.versions)
         return letters + 20 * sum(bool(each) for each in more)
 
@@ -138,7 +138,7 @@ class RuleSet:
             text
             for log in self.logs
             for pattern in log.versions
-            for text, _ in required(pattern.pattern)
+            for text in required(pattern.pattern)
         )
         return (*(stage.text for stage in self.stages), *versions)
 
