@@ -65,9 +65,9 @@ class _Shell:
     session: _Session
 
 
-class _Rank(IntEnum):
-    """What gives way to what on a machine that is short of sessions. All but SHORT are begun again
-    by whoever wanted them."""
+class Rank(IntEnum):
+    """What gives way to what on a machine that is short of sessions. All but SHORT take long, and
+    are begun again by whoever wanted them."""
 
     LOG = 0
     SAMPLES = 1
@@ -88,7 +88,7 @@ class Executor:
         self._slots = asyncio.Semaphore(6)
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: list[_Shell] = []
-        self._running: dict[_Session, tuple[_Rank, asyncssh.SSHClientChannel[bytes]]] = {}
+        self._running: dict[_Session, tuple[Rank, asyncssh.SSHClientChannel[bytes]]] = {}
         self._preparing = 0
         self._spares = _SPARES
 
@@ -98,16 +98,16 @@ class Executor:
         on_data: OnData,
         *,
         timeout: float | None,
-        input: bytes | None = None,
+        input: bytes = b"",
         on_start: OnStart | None = None,
-        long: bool = False,
+        rank: Rank = Rank.SHORT,
     ) -> int:
         """Run `command` in /bin/sh, hand its output to `on_data`, and return its exit status
         (-N when signal N ended it).
 
         on_start: its input stays open, for whoever is given the channel; the command is one that
-        ends by itself once its input does. long: it takes long anyway, so that the shells that wait
-        are left to others.
+        ends by itself once its input does. rank: SAMPLES take long anyway, so that the shells that
+        wait are left to others.
 
         Raises CommandTimeout after `timeout` seconds (its channel is closed then), Disconnected,
         and SshError when the machine does not run the command.
@@ -115,12 +115,8 @@ class Executor:
         try:
             async with asyncio.timeout(timeout):
                 async with self._slots:
-                    shell = None if long else self._take()
-                    rank = _Rank.SHORT if timeout is not None else _Rank.WATCH
-                    if long or on_start is not None:
-                        rank = _Rank.SAMPLES if long else _Rank.LOG
-                    words = input or b""
-                    return await self._execute(shell, command, on_data, words, on_start, rank)
+                    shell = None if rank is Rank.SAMPLES else self._take()
+                    return await self._execute(shell, command, on_data, input, on_start, rank)
         except TimeoutError:
             raise CommandTimeout(
                 f"a command on {self._label} took longer than {timeout or 0:g} s: "
@@ -135,7 +131,7 @@ class Executor:
         on_data: OnData,
         input: bytes,
         on_start: OnStart | None,
-        rank: _Rank,
+        rank: Rank,
     ) -> int:
         self._prepare()
         if shell is not None:
@@ -155,7 +151,7 @@ class Executor:
         on_data: OnData,
         input: bytes,
         on_start: OnStart | None,
-        rank: _Rank,
+        rank: Rank,
         *,
         fresh: bool = False,
     ) -> int | None:
@@ -202,7 +198,7 @@ class Executor:
             )
         return status
 
-    async def _begin(self, command: str, rank: _Rank) -> _Shell:
+    async def _begin(self, command: str, rank: Rank) -> _Shell:
         """Run a command in a session of its own."""
         word = waiting_shell.new_word()
         chan, session = await self._open(waiting_shell.at_once(word, command), rank)
@@ -255,7 +251,7 @@ class Executor:
         return self._spares == 0
 
     async def _open(
-        self, line: str, rank: _Rank = _Rank.SHORT
+        self, line: str, rank: Rank = Rank.SHORT
     ) -> tuple[asyncssh.SSHClientChannel[bytes], _Session]:
         """A session channel that runs `line`. A machine short of sessions is asked again: what is
         ranked lower gives way, and the end of another short command is waited for."""
@@ -271,7 +267,7 @@ class Executor:
                 if self._conn.is_closed():
                     raise self.connection_error(error) from None
                 self.spare_sessions()
-                if rank is not _Rank.SHORT or not self._running_short:
+                if rank is not Rank.SHORT or not self._running_short:
                     refused += 1
                 if refused >= _GIVE_WAY_AFTER:
                     self._let_give_way(rank)
@@ -286,9 +282,9 @@ class Executor:
 
     @property
     def _running_short(self) -> bool:
-        return any(rank is _Rank.SHORT for rank, _ in self._running.values())
+        return any(rank is Rank.SHORT for rank, _ in self._running.values())
 
-    def _let_give_way(self, rank: _Rank) -> None:
+    def _let_give_way(self, rank: Rank) -> None:
         """Let the command give way that is ranked lowest, if there is one below `rank`."""
         lowest = min(self._running.items(), key=lambda item: item[1][0], default=None)
         if lowest is not None and lowest[1][0] < rank:

@@ -10,7 +10,7 @@ import asyncssh
 
 from gdl.domain.errors import CommandTimeout, Disconnected, SshError
 from gdl.domain.host import CommandResult
-from gdl.ssh.commands import Executor, OnData, OnStart
+from gdl.ssh.commands import Executor, OnData, OnStart, Rank
 from gdl.ssh.dial import Dialled, Target, dial
 from gdl.ssh.files import RemoteFiles
 from gdl.ssh.forward import Forward, probe_port
@@ -84,7 +84,7 @@ class Connection:
             command,
             lambda data, is_error: (err if is_error else out).add(data),
             timeout=timeout,
-            input=None if input is None else input.encode("utf-8", "surrogateescape"),
+            input=(input or "").encode("utf-8", "surrogateescape"),
         )
         return CommandResult(
             status,
@@ -128,20 +128,26 @@ class Connection:
                 timer = loop.call_later(_BATCH_S, hand_on)
 
         try:
-            return await self._executor.execute(command, collect, timeout=timeout, long=True)
+            return await self._executor.execute(
+                command, collect, timeout=timeout, rank=Rank.SAMPLES
+            )
         finally:
             hand_on()
 
     async def hold(self, command: str, on_data: OnData, on_start: OnStart) -> int:
         """Run a command that ends when its input does, for as long as it takes: `on_start` gets
         its channel, `on_data` its output as it comes. Returns the exit status as `run` does."""
-        return await self._executor.execute(command, on_data, timeout=None, on_start=on_start)
+        return await self._executor.execute(
+            command, on_data, timeout=None, on_start=on_start, rank=Rank.LOG
+        )
 
     async def talk(self, command: str, on_data: OnData, *, input: str = "") -> int:
         """Run a command for as long as it takes: `on_data` gets its output as it comes. Returns the
         exit status as `run` does."""
         data = input.encode("utf-8", "surrogateescape")
-        return await self._executor.execute(command, on_data, timeout=None, input=data)
+        return await self._executor.execute(
+            command, on_data, timeout=None, input=data, rank=Rank.WATCH
+        )
 
     async def put_text(self, path: str, text: str, mode: int = 0o600) -> None:
         """Write a file (UTF-8): 0600 from its first byte on, then `mode`, then renamed into
