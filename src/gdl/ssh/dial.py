@@ -25,7 +25,7 @@ from gdl.ssh.login import LoginAhead, signs_alone
 
 TunnelBy = Literal["auto", "openssh", "built-in"]
 
-_CIPHERS = (
+CIPHERS = (
     # AES-GCM is the fastest by far where the processor helps; the rest is for older servers.
     "aes128-gcm@openssh.com",
     "aes256-gcm@openssh.com",
@@ -234,7 +234,7 @@ async def _options(target: Target, pinned: asyncssh.SSHKey | None) -> dict[str, 
         "known_hosts": lambda host, addr, port: ([], [], []),
         "x509_trusted_certs": None,
         "server_host_key_algs": host_key_algorithms(pinned),
-        "encryption_algs": list(_CIPHERS),
+        "encryption_algs": list(CIPHERS),
         "compression_algs": ["none"],
         "preferred_auth": "publickey",
         "password_auth": False,

@@ -21,7 +21,7 @@ from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.text import one_line
 from gdl.keyring.ssh_keys import host_key_algorithms
 from gdl.ssh.backlog import lengthen
-from gdl.ssh.dial import Dialled, Target
+from gdl.ssh.dial import CIPHERS, Dialled, Target
 from gdl.ssh.forward import LOOPBACK
 from gdl.ssh.mux import Mux
 
@@ -33,7 +33,6 @@ _HOLD = f"echo {_UP} && exec cat"
 that the connection is alive, and has the server send small packets at once, which it does only for
 connections with a session."""
 _ALIAS = "gdl-machine"
-_CIPHERS = "aes128-gcm@openssh.com,aes256-gcm@openssh.com,chacha20-poly1305@openssh.com,aes128-ctr"
 _ALIVE_MISSED = 3
 _START_S = 15.0
 """For the session, once the connection is made."""
@@ -93,7 +92,7 @@ def words(way: Way, folder: Path) -> list[str]:
     """The command line. `folder` holds its socket and the file `known_hosts`."""
     options = {
         "BatchMode": "yes",
-        "Ciphers": _CIPHERS,
+        "Ciphers": ",".join(CIPHERS),
         "ConnectTimeout": str(max(round(way.connect_timeout_s), 1)),
         "ControlMaster": "yes",
         "ControlPersist": "no",
