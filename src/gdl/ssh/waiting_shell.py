@@ -19,12 +19,11 @@ def program(word: str) -> str:
     """What a login shell of any kind is told. The shell that comes of it reads its command up to a
     line that is `word`, says its mark on both streams and becomes the command; what follows is the
     command's input. It ends with the connection."""
-    sign = f"printf '\\036{word} %s\\036' $$"
     # No line break and no `!` in it, which csh would take amiss.
     reading = (
         f"{_FIRST}=; {_BREAK}=$(printf '\\n.'); {_BREAK}=${{{_BREAK}%.}}; "
         f"while LC_ALL=C IFS= read -r {_LAST}; do "
-        f'if [ "${_LAST}" = {word} ]; then {sign}; {sign} >&2; exec /bin/sh -c "${_FIRST}"; fi; '
+        f'if [ "${_LAST}" = {word} ]; then {_marks(word)}exec /bin/sh -c "${_FIRST}"; fi; '
         f"{_FIRST}=${_FIRST}${_LAST}${_BREAK}; done"
     )
     return f"exec /bin/sh -c {shlex.quote(reading)}"
@@ -32,11 +31,15 @@ def program(word: str) -> str:
 
 def at_once(word: str, command: str) -> str:
     """The same for a shell that has its command from the start."""
-    # In the mark's source its control characters are written out, so that a shell that echoes its
-    # commands cannot fake it.
-    sign = f"printf '\\036{word} %s\\036' $$"
-    starter = f'{sign}; {sign} >&2; exec /bin/sh -c "$(printf %b "$1")"'
+    starter = f'{_marks(word)}exec /bin/sh -c "$(printf %b "$1")"'
     return f"exec /bin/sh -c {shlex.quote(starter)} sh '{command.translate(_ESCAPED)}'"
+
+
+def _marks(word: str) -> str:
+    """Says the mark, as output.Unmark reads it, on both streams. Its control characters are written
+    out here, so that a shell that echoes its commands cannot fake it."""
+    sign = f"printf '\\036{word} %s\\036' $$"
+    return f"{sign}; {sign} >&2; "
 
 
 def new_word() -> str:
