@@ -18,8 +18,8 @@ _PARTING = "\n---\n"
 @dataclass(frozen=True, slots=True)
 class Case:
     """rule: the id that is right. cause: in words. source: "public report", "made for real" or
-    "wording" (as the program's source has it). engine, version: as far as known. lines: of the
-    log."""
+    "wording" (as programs have it; what stands around it is made up). engine, version: as far as
+    known. lines: of the log."""
 
     name: str
     rule: str
