@@ -72,11 +72,6 @@ class Attention:
         self._before: list[bytes] = []
         self._until = 0
 
-    @property
-    def count(self) -> int:
-        """Lines so far."""
-        return self._number
-
     def feed(self, data: bytes) -> None:
         if b"\r" in data or self._return:
             # A progress bar is redrawn with carriage returns: each of its states is a line.

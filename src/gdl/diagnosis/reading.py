@@ -31,12 +31,10 @@ _GAP = 200
 _WARNS = re.compile(r"^(?:\S+:\d+: )?\w*Warning: |^[Ww]arning: |^WARN(?:ING)?\b|^npm WARN")
 
 
-def read(
-    numbered: Iterable[tuple[int, str]], total: int = 0, logs: Sequence[EngineLog] = ()
-) -> Log:
+def read(numbered: Iterable[tuple[int, str]], logs: Sequence[EngineLog] = ()) -> Log:
     """Records of lines given as (number, line); the numbers may have gaps. Never raises.
 
-    total: lines of the whole log. logs: of the engines that it may be of.
+    logs: of the engines that it may be of.
     """
     parsers: dict[str, StreamParser] = {}
     recognizer = Recognizer(logs)
@@ -76,7 +74,6 @@ def read(
     return Log(
         lines,
         records,
-        max(total, lines[-1].number if lines else 0),
         program,
         recognizer.versions.get(program, ""),
         engines=recognizer.engines,

@@ -52,11 +52,11 @@ class Record:
     """What rules are asked about: an exception, a tool's complaint, or one line.
 
     text: in one line, several lines joined by blanks. head: what of it says most in few words, ""
-    for all of it. error: the exception's class without its
-    module, or "". incident: the same for all that one failure said: a chain of exceptions, the
-    parts of a group, the lines of a tool's complaint. cause: the record that this one came from by
-    `raise ... from`; context: the one it was raised while handling. part: a line that is also in
-    another record. programs: whose words these are.
+    for all of it. error: the exception's class without its module, or "". incident: the same for
+    all that one failure said: a chain of exceptions, the parts of a group, the lines of a tool's
+    complaint. cause: the record that this one came from by `raise ... from`; context: the one it
+    was raised while handling. part: a line that is also in another record. programs: whose words
+    these are.
     """
 
     text: str
@@ -91,12 +91,12 @@ class Stage:
 
 @dataclass(slots=True)
 class Log:
-    """A log that was read to its end. lines: those that were looked at closely, in order; count: of
-    all lines. program: whose log it is ("" when nothing tells), version: the engine's."""
+    """A log that was read to its end. lines: those that were looked at closely, in order. program:
+    whose log it is ("" when nothing tells), version: the engine's. engines: those whose rules are
+    asked; none where it shows no engine."""
 
     lines: list[Line]
     records: list[Record]
-    count: int = 0
     program: str = ""
     version: str = ""
     stages: list[Stage] = field(default_factory=list)

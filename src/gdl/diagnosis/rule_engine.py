@@ -104,8 +104,7 @@ class Scanner:
         for piece in self._decoder.end():
             self._attention.feed(piece)
         self._attention.end()
-        attention = self._attention
-        return _staged(self.rules, read(attention.lines(), attention.count, self.rules.logs))
+        return _staged(self.rules, read(self._attention.lines(), self.rules.logs))
 
 
 def diagnose(

@@ -206,7 +206,7 @@ def _rule(row: Mapping[str, Any], engine: str) -> Rule:
         blame=row.get("blame", "machine"),
         tier=row.get("tier", SPECIFIC),
         sure=row.get("sure", True),
-        engine=row.get("engine", engine),
+        engine=engine,
         programs=frozenset(row.get("programs", ())),
         phases=frozenset(row.get("phases", ())),
         versions=row.get("versions", ""),
@@ -222,4 +222,4 @@ def _alternatives(pattern: str | list[str]) -> str:
     return pattern if isinstance(pattern, str) else "|".join(pattern)
 
 
-_KEYS = {each.name for each in fields(Rule)}
+_KEYS = {each.name for each in fields(Rule)} - {"engine"}
