@@ -68,6 +68,24 @@ def test_the_earliest_specific_match_wins_over_later_and_generic_ones() -> None:
     assert diagnose([*excerpt("engine-start"), *excerpt("no-space")]).rule == "no-space"
 
 
+@pytest.mark.parametrize(
+    ("error", "rule"),
+    [
+        ("ModuleNotFoundError: No module named 'vllm'", "no-vllm"),
+        ("ModuleNotFoundError: No module named 'torch'", "torch-missing"),
+        ("ModuleNotFoundError: No module named 'torch.flux'", "module-part-missing"),
+        ("RuntimeError: CUDA error: operation not permitted", "cuda-not-supported"),
+        ("RuntimeError: Error Internal", "no-quantized-kernel"),
+        ("KeyError: 'mrope_section'", "plain-key"),
+    ],
+)
+@pytest.mark.parametrize("after", [[], ["Downloading package-1.0-py3-none-any.whl (1 kB)"]])
+def test_a_line_of_another_program_after_an_error_hides_nothing(
+    error: str, rule: str, after: list[str]
+) -> None:
+    assert diagnose([error, *after], exit_status=1).rule == rule
+
+
 def test_a_broad_match_yields_to_a_later_specific_one() -> None:
     found = diagnose([*excerpt("gpu-memory"), *excerpt("too-many-sequences")])
     assert found.rule == "too-many-sequences"
