@@ -15,7 +15,7 @@ from gdl.settings import Settings
 
 
 class EndpointOpening:
-    """endpoint: once it is open. opened: the event that tells where it is."""
+    """endpoint: once it is open."""
 
     def __init__(self, machine: Machine, settings: Settings) -> None:
         self._machine = machine
@@ -23,11 +23,10 @@ class EndpointOpening:
         self._task: asyncio.Task[ev.TunnelOpened] | None = None
         self._made: Endpoint | None = None
         self.endpoint: Endpoint | None = None
-        self.opened: ev.TunnelOpened | None = None
 
     def begin(self, api_key: Secret) -> None:
         """Returns at once; once the server's port is settled. Nothing of it is done twice."""
-        if self._task is None and self.endpoint is None:
+        if self._task is None:
             self._task = asyncio.create_task(self._open(api_key), name="open-endpoint")
             # Nobody may come to wait for it; whoever does is told.
             self._task.add_done_callback(lambda task: task.cancelled() or task.exception())
@@ -36,16 +35,15 @@ class EndpointOpening:
         """Until it is open. Raises SshError; it is opened anew by the next call then."""
         if self._task is not None and self._task.done() and self._task.exception() is not None:
             await self.aclose()  # the way may have been cut then, and stand again
-        if self.opened is None:
-            self.begin(api_key)
-            assert self._task is not None
-            try:
-                self.opened = await asyncio.shield(self._task)
-                self.endpoint = self._made
-            except GdlError:
-                await self.aclose()
-                raise
-        return self.opened
+        self.begin(api_key)
+        assert self._task is not None
+        try:
+            opened = await asyncio.shield(self._task)
+        except GdlError:
+            await self.aclose()
+            raise
+        self.endpoint = self._made
+        return opened
 
     async def _open(self, api_key: Secret) -> ev.TunnelOpened:
         rental, dep = self._machine.rental, self._machine.deployment
@@ -59,7 +57,7 @@ class EndpointOpening:
         """Idempotent."""
         task, self._task = self._task, None
         made, self._made = self._made, None
-        self.endpoint = self.opened = None
+        self.endpoint = None
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
