@@ -17,7 +17,7 @@ QUANTIZATIONS = {"fp8": 1.05, "bitsandbytes": 0.55}
 """What vLLM can make of 16-bit weights while it loads them: bytes per parameter, scales and the
 layers that stay as they are included."""
 _MOST_AT_A_TIME = 4096
-_PACKAGES = {"bitsandbytes": "bitsandbytes>=0.46.1"}
+PACKAGES = {"bitsandbytes": "bitsandbytes>=0.46.1"}
 """What vLLM does not bring itself; its image does."""
 
 
@@ -60,7 +60,7 @@ def require(query: OfferQuery, host: HostFacts) -> None:
 
 def steps(query: OfferQuery, choice: Choice, settings: Settings) -> tuple[Step, ...]:
     """What is to be installed beside vLLM."""
-    package = _PACKAGES.get(query.quantization)
+    package = PACKAGES.get(query.quantization)
     if package is None or choice.image:
         return ()
     limits = "-c ./constraints.txt" if choice.constraints else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from gdl.domain.host import HostFacts
-from gdl.engines.vllm import shell
+from gdl.engines.vllm import load_limits, shell
 from gdl.engines.vllm.compat import Choice
 
 VISION_PACKAGES = ("torchvision", "torchaudio", "torchcodec")
@@ -60,7 +60,7 @@ def scripts(choice: Choice, places: str) -> tuple[tuple[str, str], ...]:
         "vision-packages": shell.pip_uninstall(*VISION_PACKAGES),
         "transformers": places + shell.pip_install("transformers<5"),
         "numpy": places + shell.pip_install("numpy<2"),
-        "bitsandbytes": shell.pip_install("bitsandbytes>=0.46.1"),
+        "bitsandbytes": places + shell.pip_install(load_limits.PACKAGES["bitsandbytes"]),
         "fresh-environment": "rm -rf ./venv\n",
         "python-headers": _HEADERS,
     }
