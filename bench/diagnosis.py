@@ -13,6 +13,7 @@ omits the speed, which is that of reading long logs without a cause to their end
 
 from __future__ import annotations
 
+import argparse
 import json
 import random
 import statistics
@@ -154,10 +155,20 @@ def speed() -> None:
         )
 
 
-if __name__ == "__main__":
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--calibrate", action="store_true", help="write confidence.toml")
+    parser.add_argument("--quick", action="store_true", help="omit the speed")
+    asked = parser.parse_args()
     everything = read_all()
     quality(everything)
-    if "--calibrate" in sys.argv[1:]:
+    if asked.calibrate:
         calibrate(everything)
-    if "--quick" not in sys.argv[1:]:
+    if not asked.quick:
         speed()
+
+
+if __name__ == "__main__":
+    main()
