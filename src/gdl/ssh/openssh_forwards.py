@@ -70,11 +70,10 @@ class OpenSshForwards:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_SOON_S):
                 await self._settled.wait()
-        try:
-            if self.process is None:
-                raise SshError("there is none", "")
-            await forward.let_listen(self.process, local_port)
-        except SshError:
+        if self.process is not None:
+            with contextlib.suppress(SshError):
+                await forward.let_listen(self.process, local_port)
+        if forward.by == "built-in":
             await forward.listen(local_port)
         self._forwards.add(forward)
         self._news.set()
