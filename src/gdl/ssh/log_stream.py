@@ -248,9 +248,7 @@ class LogStream:
     def _look(self) -> None:
         """Whether the end is reached."""
         end, held = self._end, self._frames.held
-        if self._ended.is_set() or self._expected:
-            return
-        if self._doubtful:
+        if self._ended.is_set() or self._expected or self._doubtful:
             return
         if end is None or self._place.offset + held < end:
             return
