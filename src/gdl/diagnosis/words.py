@@ -9,7 +9,6 @@ from gdl.diagnosis.records import Log, Record
 from gdl.domain.lazy_dataclass import dataclass
 
 _SHARDS = re.compile(r"Completed \| (?P<done>\d+)/(?P<all>\d+)")
-_ENGINES = frozenset({"vllm", "sglang", "llamacpp"})
 _REPORT = "`gdl-tui bundle ID` packs the whole log, and tells how to report it"
 
 
@@ -92,7 +91,7 @@ def unexplained(
 
 
 def _of_an_error(log: Log, record: Record, said: str, stage: str) -> Unexplained:
-    who = "the engine" if log.program in _ENGINES else log.program or "the program"
+    who = "the engine" if log.program in log.engines else log.program or "the program"
     place = _place(record)
     where = f" in {place.name}" if place is not None else ""
     doing = f" while {_doing(log, record, stage)}" if stage else ""
