@@ -284,8 +284,8 @@ class Engine(Protocol):
         ...
 
     def rules(self) -> str:
-        """What goes wrong with this engine alone, in the form of gdl/diagnosis/rules; asked
-        before the rules there. "": nothing is known."""
+        """What goes wrong with this engine alone, in the form of gdl/diagnosis/rules; asked about
+        no other engine's logs, beside the rules there. "": nothing is known."""
         ...
 
 
