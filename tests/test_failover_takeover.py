@@ -5,7 +5,6 @@ The shopper is the simulated service, the machines are real SSH hosts with a sim
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
 import pytest
@@ -16,8 +15,6 @@ from gdl.domain.decisions import AfterServing
 from gdl.domain.errors import ReleaseUnconfirmed, UsageError
 from gdl.domain.offers import OfferQuery
 from gdl.domain.phase import Billing, Phase
-from gdl.ssh import reconnecting
-from gdl.ssh.reconnecting import Link
 from market_support import (
     OFFERS,
     forgotten,
@@ -81,7 +78,7 @@ async def test_a_machine_kept_serving_after_attaching_is_not_taken_over(sim: Sim
 async def test_a_serving_machine_survives_a_long_outage_of_our_network(
     sim: Simulation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reconnecting, "Link", functools.partial(Link, give_up_s=0.3))
+    sim.flags["timeouts"] = {"start": 20, "install": 20, "session": 10, "release": 3, "away": 0.3}
     monkeypatch.setattr("gdl.orchestrator.machine.engine_process._LOOK_AGAIN_S", 0.1)
     async with market(sim) as (shopper, cable), sim.orchestrator() as orchestrator:
         ident = await orchestrator.deployments.deploy(spec("shopper", after="hold"))
