@@ -1,7 +1,8 @@
 """The compatibility table, what it says of every driver and GPU, and `doctor --plan`.
 
 tests/data/choices holds one line for each pair of GPU and vLLM version, a file for each driver.
-After a wanted change: GDL_UPDATE_PLANS=1 pytest tests/test_engine_compat.py, then read the diff.
+After a wanted change: GDL_TEST_UPDATE_PLANS=1 pytest tests/test_engine_compat.py, then read the
+diff.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def page(driver: str) -> str:
 def test_what_every_gpu_and_version_gets(driver: str) -> None:
     path = CHOICES / f"driver-{driver}.txt"
     made = page(driver)
-    if os.environ.get("GDL_UPDATE_PLANS"):
+    if os.environ.get("GDL_TEST_UPDATE_PLANS"):
         CHOICES.mkdir(exist_ok=True)
         path.write_text(made)
     assert made == path.read_text()

@@ -17,7 +17,7 @@ ALLOWED = {
     "domain/default_engine.py": "the engine of journals and settings that name none",
     "journal/schema.sql": "the same, for the rows of such a journal",
     "settings/sections.py": "the example of an image's name",
-    "settings/__init__.py": "the old name of install.version is understood",
+    "settings/names.py": "the old name of install.version is understood",
     "engines/registry.py": "where the built-in engine is",
     "cli/commands/doctor.py": "the old name of --engine-version is understood",
     "backends/shopper/backend.py": "the service has words of its own for what runs",

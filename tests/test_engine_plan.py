@@ -1,6 +1,6 @@
 """Plans as golden files, and the decisions behind them.
 
-After a wanted change: GDL_UPDATE_PLANS=1 pytest tests/test_engine_plan.py, then read the diff.
+After a wanted change: GDL_TEST_UPDATE_PLANS=1 pytest tests/test_engine_plan.py, then read the diff.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def golden() -> dict[str, Plan]:
 def test_golden(name: str) -> None:
     path = PLANS / f"{name}.txt"
     made = as_text(golden()[name])
-    if os.environ.get("GDL_UPDATE_PLANS"):
+    if os.environ.get("GDL_TEST_UPDATE_PLANS"):
         path.write_text(made)
     assert made == path.read_text()
 

@@ -15,13 +15,13 @@ pytestmark = [pytest.mark.long, pytest.mark.soak]
 BENCH = Path(__file__).parent.parent / "bench" / "soak.py"
 ROUNDS = 40
 SEED = 1000
-"""Of the first round; the same each time, so that a failure is the change's. GDL_SOAK_SEED names
-another one."""
+"""Of the first round; the same each time, so that a failure is the change's. GDL_TEST_SOAK_SEED
+names another one."""
 
 
 def test_trouble_of_all_kinds_loses_no_machine() -> None:
     """The seeds are printed. A round again: `bench/soak.py --seed N --rounds 1`."""
-    seed = int(os.environ.get("GDL_SOAK_SEED") or SEED)
+    seed = int(os.environ.get("GDL_TEST_SOAK_SEED") or SEED)
     done = subprocess.run(
         [
             *(sys.executable, str(BENCH), "--rounds", str(ROUNDS), "--seed", str(seed)),

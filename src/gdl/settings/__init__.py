@@ -27,6 +27,7 @@ from pydantic_settings import (
 )
 
 from gdl.domain.errors import UsageError
+from gdl.settings.names import NESTED, PREFIX, RENAMED, check_environment, explain
 from gdl.settings.sections import (
     Engine,
     Guard,
@@ -76,8 +77,8 @@ class Settings(BaseSettings):
     """Everything that can be set. Frozen; secrets are SecretStr and print as asterisks."""
 
     model_config = SettingsConfigDict(
-        env_prefix="GDL_",
-        env_nested_delimiter="__",
+        env_prefix=PREFIX,
+        env_nested_delimiter=NESTED,
         extra="forbid",
         frozen=True,
         nested_model_default_partial_update=True,
@@ -178,8 +179,6 @@ class Settings(BaseSettings):
 class _Renamed(PydanticBaseSettingsSource):
     """A source with today's names for what was called otherwise when there was one engine."""
 
-    _OLD = (("install", "vllm_version", "version"),)
-
     def __init__(self, source: PydanticBaseSettingsSource) -> None:
         super().__init__(source.settings_cls)
         self._source = source
@@ -189,7 +188,7 @@ class _Renamed(PydanticBaseSettingsSource):
 
     def __call__(self) -> dict[str, Any]:
         told = dict(self._source())
-        for table, old, new in self._OLD:
+        for table, old, new in RENAMED:
             values = told.get(table)
             if isinstance(values, dict) and old in values:
                 rest = {name: value for name, value in values.items() if name != old}
@@ -239,16 +238,18 @@ def write_first(backend: str, host: str | None = None) -> Path:
 def load(config: Path | None = None, **flags: Any) -> Settings:
     """The settings in force. `flags` given as None are left to the other sources.
 
-    Raises UsageError when the file is missing (if it was named), unreadable or wrong.
+    Raises UsageError when the file is missing (if it was named), unreadable or wrong, and for a
+    name in it or in the environment that is no setting.
     """
     global _config_file
     _config_file = config or default_config_file()
     if config is not None and not config.is_file():
         raise UsageError(f"no configuration file {config}", "check the path after --config")
+    check_environment(Settings, os.environ)
     try:
         settings = Settings(**{k: v for k, v in flags.items() if v is not None})
     except ValidationError as error:
-        raise _explain(error) from None
+        raise explain(Settings, error, _config_file) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(
             f"{_config_file} is not valid TOML: {error}", "correct the line it names"
@@ -287,15 +288,3 @@ def _with_hub_environment(settings: Settings) -> Settings:
 
 
 _TRUE = frozenset({"1", "ON", "YES", "TRUE"})
-
-
-def _explain(error: ValidationError) -> UsageError:
-    """The first thing that is wrong, without the value (it may be a secret)."""
-    first = error.errors(include_input=False, include_url=False)[0]
-    name = ".".join(str(part) for part in first["loc"]) or "settings"
-    message = str(first["msg"]).removeprefix("Value error, ")
-    known = ", ".join(Settings.model_fields)
-    hint = f"set it by flag, by GDL_{name.upper().replace('.', '__')} or in {_config_file}"
-    if first["type"] == "extra_forbidden":
-        hint = f"known settings: {known}"
-    return UsageError(f"setting {name}: {message}", hint)
