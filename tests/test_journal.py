@@ -24,6 +24,7 @@ from gdl.domain.errors import GdlError
 from gdl.domain.events import EVENT_TYPES, Recorded
 from gdl.domain.health import Check, CheckStatus, Condition
 from gdl.domain.host import Gpu, HostFacts
+from gdl.domain.launch import Launch
 from gdl.domain.ledger import LedgerKind
 from gdl.domain.offers import OfferQuery
 from gdl.domain.phase import Billing, Phase
@@ -90,7 +91,23 @@ SAMPLES: list[ev.Event] = [
     ev.StepStarted(1, "uv", "Bring uv", 1, 5),
     ev.StepFinished(1, "uv", "done", 0.3),
     ev.LogLines(1, "engine", ("a", "b"), 12, 3),
-    ev.ServerPlanned(1, Capabilities(tools=True, tool_parser="hermes"), ("omitted --x",)),
+    ev.ServerPlanned(
+        1,
+        Capabilities(tools=True, tool_parser="hermes"),
+        ("omitted --x",),
+        Launch(
+            "vllm",
+            "0.33.0",
+            ("python3", "-m", "vllm"),
+            "org/model",
+            "--model",
+            ("--dtype", "half"),
+            environment=(("A", "b"),),
+            secrets=("VLLM_API_KEY",),
+            key="VLLM_API_KEY",
+            install=("uv pip install vllm",),
+        ),
+    ),
     ev.MemoryCompared(1, MEMORY),
     ev.TunnelOpened(1, "http://127.0.0.1:1/v1", "forward"),
     ev.HealthChanged(1, Condition.DEGRADED, "no full answer within 1.4 s"),

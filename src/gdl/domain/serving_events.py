@@ -6,6 +6,7 @@ from gdl.domain.benchmark import BenchReport, QualityAnswer
 from gdl.domain.engine import Capabilities
 from gdl.domain.event import Event
 from gdl.domain.health import Check, Condition
+from gdl.domain.launch import Launch
 from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.server_memory import MemoryComparison
 
@@ -13,11 +14,13 @@ from gdl.domain.server_memory import MemoryComparison
 @dataclass(frozen=True, slots=True)
 class ServerPlanned(Event):
     """The server is about to be started like this. capabilities: what it can be asked for then.
-    omitted: what it does without though the model has it, and why, a sentence each."""
+    omitted: what it does without though the model has it, and why, a sentence each. launch: how it
+    is installed and started; None in journals before there was that, and where it is not told."""
 
     attempt: int
     capabilities: Capabilities
     omitted: tuple[str, ...] = ()
+    launch: Launch | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from gdl.domain.engine import (
 from gdl.domain.engine_image import EngineImage
 from gdl.domain.errors import UsageError
 from gdl.domain.host import HostFacts
+from gdl.domain.launch import Launch
 from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.model import Model
 from gdl.domain.offers import OfferQuery
@@ -97,7 +98,8 @@ class Plan:
     """Everything to run on one machine. `summary`: one line, such as "x-cpu 0.32.0 by uv".
     otherwise: what to do when a step fails for good, in a way of its own. capabilities: of this
     server, started like this. lessened: (flag that a remedy may add, what it can be asked for
-    then). notes: what it does without, and why, a sentence each."""
+    then). notes: what it does without, and why, a sentence each. launch: the same as data for
+    other tools; None: the engine cannot tell."""
 
     summary: str
     steps: tuple[Step, ...]
@@ -106,6 +108,7 @@ class Plan:
     capabilities: Capabilities = field(default_factory=Capabilities)
     lessened: tuple[tuple[str, Capabilities], ...] = ()
     notes: tuple[str, ...] = ()
+    launch: Launch | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,13 +60,9 @@ def command(
     names that cannot be."""
     users = (*settings.engine.args, *spec.engine_args)
     check_arguments(users)
-    given = {*server_flags.given(users), *server_flags.given(chosen.arguments)}
-    before = [
-        *_arguments(host, model, choice, settings, given, port, spec.query),
-        *chosen.arguments,
-    ]
+    before = arguments(spec, host, model, choice, settings, port, chosen)
     inside = container.model_inside(model) if choice.image else model_files.location(model)
-    plain, secret = _environment(model, choice, settings, api_key, chosen.environment)
+    plain, secret = environment(model, choice, settings, api_key, chosen.environment)
     tail = shell.words(users)
     template, found = _template(chosen.template, choice)
     mark = hashlib.sha256(
@@ -110,6 +106,22 @@ if [ -f {remedy}.args ]; then remedy="$(cat {remedy}.args)"; fi
         remembered=remedy,
         given=frozenset(server_flags.given(users)) | _by_the_load(settings, spec.query),
     )
+
+
+def arguments(
+    spec: DeploymentSpec,
+    host: HostFacts,
+    model: Model,
+    choice: Choice,
+    settings: Settings,
+    port: int,
+    chosen: Flags,
+) -> list[str]:
+    """All that is decided for the user: his own arguments come behind."""
+    users = (*settings.engine.args, *spec.engine_args)
+    given = {*server_flags.given(users), *server_flags.given(chosen.arguments)}
+    made = _arguments(host, model, choice, settings, given, port, spec.query)
+    return [*made, *chosen.arguments]
 
 
 def check_arguments(arguments: tuple[str, ...]) -> None:
@@ -233,7 +245,7 @@ def _architectures(model: Model) -> list[str]:
     return [n for n in names if isinstance(n, str) and re.fullmatch(r"[A-Za-z]\w{0,99}", n, re.A)]
 
 
-def _environment(
+def environment(
     model: Model, choice: Choice, settings: Settings, api_key: Secret, recipe: Mapping[str, str]
 ) -> tuple[dict[str, str], dict[str, Secret]]:
     """(plain, secret). Names that sound secret never stand in the script. recipe: what the model

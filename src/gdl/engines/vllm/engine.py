@@ -27,6 +27,7 @@ from gdl.engines.vllm import (
     capacity,
     command,
     compat,
+    launching,
     load_limits,
     log,
     metrics,
@@ -223,6 +224,7 @@ class VllmEngine:
                 capabilities=with_flags.capabilities,
                 lessened=with_flags.lessened,
                 notes=(*with_flags.notes, *_advice(model, chosen)),
+                launch=launching.launch(spec, host, model, chosen, settings, port, with_flags),
             )
 
         try:

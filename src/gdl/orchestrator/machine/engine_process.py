@@ -91,7 +91,7 @@ class EngineProcess:
         attempt = dep.state.attempt
         applied = {one.remedy.name for one in attempt.remedies} if attempt is not None else set()
         can = next((left for flag, left in plan.lessened if flag in applied), plan.capabilities)
-        await dep.emit(ev.ServerPlanned(dep.attempt, can, plan.notes))
+        await dep.emit(ev.ServerPlanned(dep.attempt, can, plan.notes, plan.launch))
         watch = await Watch.start(machine.link, spec)
         self.job = watch.job
         self._follow_on(watch)
