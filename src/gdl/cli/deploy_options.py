@@ -1,0 +1,173 @@
+"""The options of `gdl-tui deploy`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from gdl.cli.options import (
+    BidOption,
+    ConcurrencyOption,
+    ContextOption,
+    EngineOption,
+    ExcludeProviderOption,
+    IdleOption,
+    ImageOption,
+    IncludeProviderOption,
+    InterruptibleOption,
+    MaxPriceOption,
+    MinVramOption,
+    ProviderOption,
+    QuantizationOption,
+    RuntimeOption,
+    SortOption,
+    TextOnlyOption,
+    UnseenOption,
+    VolumeOption,
+    VolumeSizeOption,
+    WebhookOption,
+    engine_flags,
+    guard_flags,
+    webhook_flags,
+)
+from gdl.domain.lazy_dataclass import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class DeployOptions:
+    """What is to be deployed, on what, and what comes afterwards."""
+
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="Alias (see `gdl-tui models`), hub id, or path on the machine.",
+            show_default=False,
+        ),
+    ]
+    provider: ProviderOption = None
+    exclude_provider: ExcludeProviderOption = None
+    include_provider: IncludeProviderOption = None
+    exclude_provider_after: Annotated[
+        int | None,
+        typer.Option(
+            "--exclude-provider-after",
+            metavar="N",
+            min=0,
+            max=100,
+            help="Exclude a provider after SSH failures on N of its hosts in a row; 0: never.  "
+            "[default: 3]",
+        ),
+    ] = None
+    offer: Annotated[
+        str | None, typer.Option("--offer", metavar="ID", help="This offer alone.")
+    ] = None
+    min_vram: MinVramOption = None
+    max_price: MaxPriceOption = None
+    max_spend: Annotated[
+        float | None,
+        typer.Option(
+            "--max-spend",
+            metavar="USD",
+            min=0.0001,
+            help="Dollars in all, for every attempt and as long as it serves; then it is released.",
+        ),
+    ] = None
+    idle: IdleOption = None
+    unseen: UnseenOption = None
+    hours: Annotated[
+        int | None, typer.Option("--hours", metavar="N", min=1, max=12, help="Hours to reserve.")
+    ] = None
+    max_attempts: Annotated[
+        int | None,
+        typer.Option(
+            "--max-attempts",
+            metavar="N",
+            min=1,
+            max=20,
+            help="Machines to try; offers that were gone do not count.  [default: 3]",
+        ),
+    ] = None
+    bench: Annotated[
+        bool, typer.Option("--bench/--no-bench", help="Run the benchmark once it serves.")
+    ] = True
+    destroy: Annotated[
+        bool,
+        typer.Option("--destroy", help="Release after verification and benchmark."),
+    ] = False
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave it serving (and billing), and exit.")
+    ] = False
+    auto_fix: Annotated[
+        bool | None,
+        typer.Option(
+            "--auto-fix/--no-auto-fix",
+            help="Apply every remedy, or none, on the machine and go on, at most two for each.  "
+            "[default: those that overrule none of your own arguments]",
+        ),
+    ] = None
+    webhook: WebhookOption = None
+    volume: VolumeOption = None
+    volume_size: VolumeSizeOption = None
+    new: Annotated[
+        bool,
+        typer.Option("--new", help="Another machine, beside one of an interrupted deployment."),
+    ] = False
+    runtime: RuntimeOption = None
+    image: ImageOption = None
+    context: ContextOption = None
+    concurrency: ConcurrencyOption = None
+    quantization: QuantizationOption = None
+    text_only: TextOnlyOption = False
+    sort: SortOption = None
+    interruptible: InterruptibleOption = False
+    bid: BidOption = None
+    engine: EngineOption = None
+    tools: Annotated[
+        bool | None,
+        typer.Option(
+            "--tools/--no-tools",
+            help="Let the server parse the model's calls of tools, where it is known how it writes "
+            "them.  [default: tools]",
+        ),
+    ] = None
+    trust_remote_code: Annotated[
+        bool | None,
+        typer.Option(
+            "--trust-remote-code/--no-trust-remote-code",
+            help="Let Python code from the model's own repository run on the machine, or start "
+            "without it.  [default: ask, where a model needs it]",
+        ),
+    ] = None
+    engine_arg: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--engine-arg", metavar="ARG", help="Further argument for the engine; may be repeated."
+        ),
+    ] = None
+
+    @property
+    def after(self) -> str:
+        """What becomes of the machine once it serves: destroy, keep or hold."""
+        return "destroy" if self.destroy else "keep" if self.keep else "hold"
+
+    @property
+    def _install(self) -> dict[str, str]:
+        given = {"runtime": self.runtime, "image": self.image}
+        return {name: value for name, value in given.items() if value is not None}
+
+    @property
+    def flags(self) -> dict[str, Any]:
+        """What of it overrides a setting."""
+        return {
+            "max_price": self.max_price,
+            "max_spend": self.max_spend,
+            **guard_flags(self.idle, self.unseen),
+            "hours": self.hours,
+            "max_attempts": self.max_attempts,
+            "exclude_provider_after": self.exclude_provider_after,
+            "install": self._install or None,
+            **engine_flags(self.engine, tools=self.tools),
+            **webhook_flags(self.webhook),
+        }
