@@ -245,7 +245,7 @@ class Market:
         never = faults.first(fault_models.NeverReady)
         if never is not None:
             if never.after is None:
-                await asyncio.sleep(timing.verified_within(self._speed))
+                await asyncio.sleep(timing.given_up_after(self._speed))
             else:
                 await self.pause(never.after)
             kind = "auth_failed" if "auth_failed" in never.error else "ssh_timeout"
