@@ -34,7 +34,7 @@ from gdl.domain.spec import DeploymentSpec
 from gdl.domain.spending import Period, SpendingReport
 from gdl.domain.summary import AttemptSummary
 from gdl.domain.volumes import Volume
-from gdl.orchestrator.api.model_views import ModelRow
+from gdl.orchestrator.api.model_views import ModelRow, SizedModel
 from gdl.orchestrator.api.ports import OrchestratorApi
 from gdl.orchestrator.api.views import PastDeployment, ResumableDeployment, SessionRow
 from gdl.orchestrator.api.volumes import VolumeList
@@ -177,6 +177,7 @@ class Scripted:
     away: dict[str, str] = field(default_factory=dict)
     keeps: bool = True
     simulated: bool = False
+    bills: bool = False
     history: list[Recorded] = field(default_factory=list)
     state: DeploymentState = field(default_factory=lambda: DeploymentState(ID))
     more: asyncio.Event = field(default_factory=asyncio.Event)
@@ -228,6 +229,9 @@ class ScriptedMarket:
 
     def models(self) -> Sequence[ModelRow]:
         return [ModelRow("smollm2-135m", "packaged", "packaged", False, 0.135, 2.1, 20)]
+
+    def size(self, query: OfferQuery, gpu: str = "") -> SizedModel:
+        return SizedModel(None, 0)
 
     async def exclusions(self) -> Sequence[Exclusion]:
         return self._o.left_out
@@ -457,5 +461,10 @@ def opener_of(scripted: Scripted) -> Opener:
 if __name__ == "__main__":
     from gdl.cli.app import run
 
-    played = Scripted(SCENARIOS[sys.argv[1]], rows=(session_row(),))
+    played = Scripted(
+        SCENARIOS[sys.argv[1]],
+        rows=(session_row(),),
+        offered=(offer("o-1", 0.35), offer("o-2", 0.4), offer("o-3", 0.52)),
+        bills="CLI_BILLS" in os.environ,
+    )
     sys.exit(run(sys.argv[2:], opener=opener_of(played), alone=True))

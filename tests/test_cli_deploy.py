@@ -155,7 +155,7 @@ def test_a_models_own_code_runs_only_when_somebody_said_so(
         questions.append(question)
         return answer
 
-    monkeypatch.setattr("gdl.cli.commands.deploy.at_terminal", lambda: terminal)
+    monkeypatch.setattr("gdl.cli.consent.at_terminal", lambda: terminal)
     monkeypatch.setattr("gdl.cli.prompt.ask", ask)
     scripted = Scripted(SCENARIOS["destroy"])
     scripted.deployments = scripted.resumption = Careful(scripted)

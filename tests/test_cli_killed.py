@@ -53,7 +53,7 @@ class Market:
     def end(self, ident: str) -> None:
         """Have a session destroyed. What the kill cut off while it was made cannot be proven to be
         gone: whoever has looked at the market says so."""
-        words = ("destroy", ident, "--backend", "sandbox")
+        words = ("destroy", ident, "--yes", "--backend", "sandbox")
         done = gdl(self.folder, *words, GDL_SANDBOX__URL=self.url)
         if done.returncode == 9:
             assert ident not in self.rented(), done.stderr

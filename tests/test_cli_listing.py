@@ -146,7 +146,7 @@ def test_the_other_lists(scripted: Scripted, capsys: pytest.CaptureFixture[str])
         (("health", "x"), ("health", "passed", "12 ms")),
         (("bench", "x"), ("output tokens per second", "4 of 5 answers right")),
         (("extend", "x", "2"), ("x  until 2026-01-01T15:00+00:00",)),
-        (("destroy", "x"), ("sess-1  released",)),
+        (("destroy", "x", "--yes"), ("sess-1  released",)),
     ):
         assert gdl(scripted, *arguments) == 0
         out = capsys.readouterr().out
@@ -184,7 +184,7 @@ def test_a_degraded_check_is_told_and_no_failure(
 
 def test_errors_are_two_lines_and_cleaned(capsys: pytest.CaptureFixture[str]) -> None:
     error = BackendRefused("HTTP 500: \x1b]0;title\x07boom\nbang", "try later")
-    assert gdl(Scripted(Scenario((), fails=error)), "destroy", "x", "--json") == 7
+    assert gdl(Scripted(Scenario((), fails=error)), "destroy", "x", "-y", "--json") == 7
     out, err = capsys.readouterr()
     assert err.splitlines()[-2:] == ["error: HTTP 500: boom bang", "hint: try later"]
     assert objects(out)[-1]["kind"] == "backend_refused"
@@ -192,4 +192,4 @@ def test_errors_are_two_lines_and_cleaned(capsys: pytest.CaptureFixture[str]) ->
 
 def test_a_release_that_nobody_confirms_is_9() -> None:
     error = ReleaseUnconfirmed("still there", "destroy it again")
-    assert gdl(Scripted(Scenario((), fails=error)), "destroy", "x") == 9
+    assert gdl(Scripted(Scenario((), fails=error)), "destroy", "x", "-y") == 9

@@ -33,7 +33,17 @@ async def deploy(
     variables |= {KEY_VARIABLES[one.name]: one.key for one in markets}
     child = await asyncio.create_subprocess_exec(
         *(*ENTRY, "--backend", ",".join(one.name for one in markets), "deploy", "qwen3-0.6b"),
-        *("--min-vram", "20", "--max-attempts", "12", "--no-bench", "--destroy", "--json", *words),
+        *(
+            "--min-vram",
+            "20",
+            "--max-attempts",
+            "12",
+            "--no-bench",
+            "--destroy",
+            "--json",
+            "--yes",
+            *words,
+        ),
         env=environment(folder, **variables),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -4,110 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import pty
-import select
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from cli_process import PROGRAM, Start, start
 from gdl.cli.signals import handled
 from waiting import block_until, wait_until
 
-PROGRAM = Path(__file__).with_name("cli_support.py")
-LIMIT_S = 20.0
-
-
-class Running:
-    """The command line in a process of its own, read as it goes."""
-
-    def __init__(self, folder: Path, *arguments: str, terminal: bool = False) -> None:
-        self._calls = folder / "calls"
-        environment = {
-            **os.environ,
-            "CLI_CALLS": str(self._calls),
-            "GDL_DATA_DIR": str(folder / "data"),
-            "XDG_CONFIG_HOME": str(folder / "config"),
-            "NO_COLOR": "1",
-        }
-        self.terminal, far = pty.openpty() if terminal else (-1, -1)
-        self.process = subprocess.Popen(
-            [sys.executable, str(PROGRAM), *arguments],
-            stdin=far if terminal else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=far if terminal else subprocess.PIPE,
-            env=environment,
-            start_new_session=True,
-            # Under nohup it is ignored, which programs keep to.
-            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
-        )
-        if terminal:
-            os.close(far)
-        assert self.process.stdout is not None
-        self._err = self.terminal if terminal else self.process.stderr.fileno()  # type: ignore[union-attr]
-        self.told = ""
-
-    def until(self, text: str) -> None:
-        """Read stderr until it says `text`."""
-        end = time.monotonic() + LIMIT_S
-        while text not in self.told:
-            ready, _, _ = select.select([self._err], [], [], max(end - time.monotonic(), 0))
-            assert ready, f"{text!r} never came: {self.told}"
-            chunk = os.read(self._err, 65536)
-            assert chunk, f"{text!r} never came: {self.told}"
-            self.told += chunk.decode(errors="replace").replace("\r\n", "\n")
-
-    def send(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
-
-    def type(self, text: str) -> None:
-        os.write(self.terminal, text.encode())
-
-    def end(self) -> int:
-        """The exit code; fails when it does not end."""
-        try:
-            return self.process.wait(LIMIT_S)
-        except subprocess.TimeoutExpired:
-            pytest.fail(f"it did not end: {self.told}")
-
-    @property
-    def out(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.read().decode()
-
-    @property
-    def calls(self) -> list[str]:
-        return self._calls.read_text().split("\n")[:-1] if self._calls.exists() else []
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        for stream in (self.process.stdout, self.process.stderr):
-            if stream is not None:
-                stream.close()
-        if self.terminal >= 0:
-            os.close(self.terminal)
-
-
-Start = Callable[..., Running]
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    running: list[Running] = []
-
-    def begin(*arguments: str, terminal: bool = False) -> Running:
-        running.append(Running(tmp_path, *arguments, terminal=terminal))
-        return running[-1]
-
-    yield begin
-    for one in running:
-        one.close()
+__all__ = ["start"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -219,7 +128,7 @@ def test_a_full_disk_behind_stdout_is_an_error(tmp_path: Path) -> None:
 
 
 def test_destroy_interrupted_may_still_bill(start: Start) -> None:
-    run = start("stuck", "destroy", "sess-1")
+    run = start("stuck", "destroy", "sess-1", "--yes")
     run.until("releasing sess-1")
     run.send(signal.SIGINT)
     time.sleep(0.1)

@@ -95,7 +95,16 @@ async def test_a_market_that_refuses_its_key_ends_nothing(tmp_path: Path) -> Non
 def test_killed_on_the_second_market_it_goes_on_there(tmp_path: Path) -> None:
     with stand_ins(tmp_path, "--scenario", "calm") as variables:
         away = {**variables, "GDL_VASTAI__URL": "http://127.0.0.1:9"}
-        words = ("deploy", "tinyllama", "--backend", BOTH, "--destroy", "--json", "--no-bench")
+        words = (
+            "deploy",
+            "tinyllama",
+            "--backend",
+            BOTH,
+            "--destroy",
+            "--json",
+            "--no-bench",
+            "-y",
+        )
         running = subprocess.Popen(
             [*ENTRY, *words],
             stdout=subprocess.PIPE,

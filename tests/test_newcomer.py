@@ -75,7 +75,7 @@ async def test_the_plan_with_its_price_is_two_keys_away(vastai: MarketStandIn) -
 async def test_one_command_serves_a_model(
     vastai: MarketStandIn, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["deploy", "qwen3-0.6b", "--no-bench", "--destroy"]
+    arguments = ["deploy", "qwen3-0.6b", "--no-bench", "--destroy", "--yes"]
     assert await asyncio.to_thread(run, arguments, opener=open_orchestrator) == 0
     told = capsys.readouterr()
     assert "SERVING" in told.err + told.out

@@ -293,7 +293,7 @@ def test_they_are_made_deleted_and_deployed_on_by_name(
     opener = opener_of(scripted)
     assert run(["volumes", "make", "new", "--size", "80", "--offer", "o-1"], opener=opener) == 0
     assert "$0.010/h, $7.30 a month until it is deleted" in capsys.readouterr().out
-    assert run(["volumes", "delete", "cache"], opener=opener) == 0
+    assert run(["volumes", "delete", "cache", "--yes"], opener=opener) == 0
     assert {"make new 80 o-1", "delete cache"} <= set(scripted.calls)
     assert run(["deploy", "m", "--destroy", "--volume", "cache"], opener=opener) == 0
     assert scripted.spec is not None and scripted.spec.query.volume is not None
@@ -343,7 +343,7 @@ async def test_one_whose_maker_is_killed_while_it_is_made_is_found_and_ours(
 ) -> None:
     async with place(tmp_path, name) as at:
         offer = await at.offer()
-        words = ("volumes", "make", "cache", "--size", "50", "--offer", offer.id, "--backend", name)
+        words = ("volumes", "make", "cache", "--size", "50", "--offer", offer.id, "-y")
         environment = {
             **os.environ,
             "GDL_DATA_DIR": str(at.data),
@@ -351,7 +351,7 @@ async def test_one_whose_maker_is_killed_while_it_is_made_is_found_and_ours(
             f"GDL_{name.upper()}__KEY": at.market.key,
         }
         maker = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gdl", *words), env=environment
+            *(sys.executable, "-m", "gdl", "--backend", name, *words), env=environment
         )
 
         async def kill(request: Received) -> None:

@@ -168,6 +168,7 @@ class ScriptedOrchestrator:
     keeps = True
     publishes = True
     simulated = False
+    bills = True
 
     def __init__(self, clock: Clock | None = None, offers: Sequence[Offer] = OFFERS) -> None:
         self.clock = clock or Clock()

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gdl.cli.consent import YesOption
 from gdl.cli.options import (
     BidOption,
     ConcurrencyOption,
@@ -110,6 +111,14 @@ class DeployOptions:
     webhook: WebhookOption = None
     volume: VolumeOption = None
     volume_size: VolumeSizeOption = None
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Show the plan, the price and the offers that would be tried, and rent nothing.",
+        ),
+    ] = False
+    yes: YesOption = False
     new: Annotated[
         bool,
         typer.Option("--new", help="Another machine, beside one of an interrupted deployment."),

@@ -30,7 +30,32 @@ async def follow_resumed(session: Session, ident: str, *, as_json: bool) -> int:
     return await to_the_end(follower, session.orchestrator.resumption.resume(ident), output)
 
 
-async def beside(session: Session, model: str) -> ResumableDeployment | None:
+async def to_resume(session: Session, model: str) -> str | None:
+    """The id of an interrupted deployment of the same model that the user wants to go on with;
+    None without one, or when a new machine is wanted. Raises UsageError when nobody can be asked:
+    a second machine beside the first is nobody's wish."""
+    from gdl.cli.output import say
+    from gdl.cli.prompt import ask
+    from gdl.cli.runtime import at_terminal
+    from gdl.domain.errors import UsageError
+    from gdl.presentation.lines import plain
+    from gdl.presentation.resuming import machine_that_you_have
+
+    found = await _beside(session, model)
+    if found is None:
+        return None
+    what = machine_that_you_have(found, clock.now())
+    if not at_terminal():
+        raise UsageError(
+            f"{plain(found.model)} was being deployed already, on {plain(what)}",
+            f"`gdl-tui resume {found.deployment_id}` goes on with it; --new rents another machine",
+        )
+    say(f"a deployment of {plain(found.model)} was interrupted in {found.phase}")
+    answer = await ask(f"continue on {plain(what)}? [Y/n] (n rents another machine) ")
+    return None if answer in ("n", "no") else found.deployment_id
+
+
+async def _beside(session: Session, model: str) -> ResumableDeployment | None:
     """An interrupted deployment of the same model whose machine is there, or may be."""
     names = {model.casefold()}
     for row in session.orchestrator.market.models():

@@ -59,6 +59,7 @@ class Orchestrator:
         self.keeps = any(each.outlives_program for each in markets.all)
         self.publishes = any(isinstance(backend, Publishes) for backend in backends)
         self.simulated = markets.simulated
+        self.bills = markets.bill
         self._journal = journal
         self._hub = hub
         read_only = settings.read_only

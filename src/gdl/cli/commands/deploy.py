@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
+from gdl.cli.consent import consent, to_rent
 from gdl.cli.deploy_options import DeployOptions
 from gdl.cli.options import JsonOption, MarketTarget, check_bid
 from gdl.cli.runtime import Cli, Session, at_terminal, execute
-from gdl.domain import clock
 
 if TYPE_CHECKING:
     from gdl.cli.output import Output
@@ -24,6 +24,9 @@ def deploy(
 ) -> NoReturn:
     """Rent a machine, install an inference engine, serve MODEL, verify it.
 
+    Where that costs, the price is named and asked for; where nobody can be asked, --yes or a limit
+    (--max-price, --max-spend) says that it is wanted.
+
     Without --destroy or --keep the tunnel stays open until Ctrl-C, which then asks whether to
     release the machine (and releases it when nobody can be asked).
     """
@@ -35,26 +38,32 @@ def deploy(
         from gdl.cli.deployment_output import JsonDeployment, TextDeployment
         from gdl.cli.follower import Follower, to_the_end
         from gdl.cli.prompt import ask
-        from gdl.cli.resuming import follow_resumed
-        from gdl.cli.volume_for import volume_for
+        from gdl.cli.resuming import follow_resumed, to_resume
+        from gdl.cli.volume_for import with_volume
 
         output, deployments = session.output, session.orchestrator.deployments
+        spec = _spec(wanted, session)
+        if wanted.dry_run:
+            from gdl.cli import dry_run
+
+            return await dry_run.show(session, spec)
+        limited = wanted.max_price is not None or wanted.max_spend is not None
+        said = consent(yes=wanted.yes, limited=limited, as_json=as_json)
         follower = Follower(
             deployments,
             JsonDeployment(output) if as_json else TextDeployment(output),
             ask=ask if wanted.after == "hold" and at_terminal() else None,
             watch=as_json,
         )
-        spec = _spec(wanted, session)
-        if wanted.volume is not None:
-            volume = await volume_for(session, wanted.volume, wanted.volume_size, spec.query)
-            spec = replace(spec, query=replace(spec.query, volume=volume))
         if not wanted.new:
-            interrupted = await _to_resume(session, wanted.model)
+            interrupted = await to_resume(session, wanted.model)
             if interrupted is not None:
                 return await follow_resumed(session, interrupted, as_json=as_json)
-        asks = at_terminal() and not as_json
-        start = _begin(deployments, spec, asks=asks)
+        if wanted.volume is not None:
+            spec = await with_volume(session, spec, wanted.volume, wanted.volume_size, said)
+        else:
+            spec = await to_rent(session.orchestrator, spec, said)
+        start = _begin(deployments, spec, asks=said.asks)
         return await to_the_end(follower, start, output)
 
     def never_began(error: GdlError, output: Output) -> None:
@@ -68,36 +77,10 @@ def deploy(
         body,
         target=target,
         as_json=as_json,
-        changes="deployed",
+        changes="" if wanted.dry_run else "deployed",
         flags=wanted.flags,
         on_error=never_began,
     )
-
-
-async def _to_resume(session: Session, model: str) -> str | None:
-    """The id of an interrupted deployment of the same model that the user wants to go on with;
-    None without one, or when a new machine is wanted. Raises UsageError when nobody can be asked:
-    a second machine beside the first is nobody's wish."""
-
-    from gdl.cli.output import say
-    from gdl.cli.prompt import ask
-    from gdl.cli.resuming import beside
-    from gdl.domain.errors import UsageError
-    from gdl.presentation.lines import plain
-    from gdl.presentation.resuming import machine_that_you_have
-
-    found = await beside(session, model)
-    if found is None:
-        return None
-    what = machine_that_you_have(found, clock.now())
-    if not at_terminal():
-        raise UsageError(
-            f"{plain(found.model)} was being deployed already, on {plain(what)}",
-            f"`gdl-tui resume {found.deployment_id}` goes on with it; --new rents another machine",
-        )
-    say(f"a deployment of {plain(found.model)} was interrupted in {found.phase}")
-    answer = await ask(f"continue on {plain(what)}? [Y/n] (n rents another machine) ")
-    return None if answer in ("n", "no") else found.deployment_id
 
 
 async def _begin(deployments: Deployments, spec: DeploymentSpec, *, asks: bool) -> str:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from gdl.cli import exit_codes
+from gdl.cli.consent import Consent, YesOption, agreed, consent, row_of, session_words
 from gdl.cli.options import JsonOption, MachineTarget, SessionArgument
 from gdl.cli.output import say
-from gdl.cli.runtime import Cli, Session, at_terminal, execute
+from gdl.cli.runtime import Cli, Session, execute
 
 if TYPE_CHECKING:
     from gdl.orchestrator.api.ports import Sessions
@@ -19,13 +20,13 @@ def destroy(
     cli: Cli,
     *,
     ident: SessionArgument,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: YesOption = False,
     seen_gone: Annotated[
         bool,
         typer.Option(
             "--seen-gone",
             help="You looked at the marketplace's own console, and the machine is not there: its"
-            " end counts as proven. Nothing is asked.",
+            " end counts as proven. The marketplace is asked nothing.",
         ),
     ] = False,
     target: MachineTarget,
@@ -43,8 +44,8 @@ def destroy(
         from gdl.presentation.lines import plain
 
         sessions = session.orchestrator.sessions
-        if not yes and at_terminal():
-            await _confirm(sessions, ident, seen_gone=seen_gone)
+        if not (said := consent(yes=yes)).given:
+            await _confirm(sessions, ident, said, seen_gone=seen_gone)
         try:
             if seen_gone:
                 row = await sessions.confirm_gone(ident)
@@ -68,32 +69,16 @@ def destroy(
     execute(cli, body, target=target, as_json=as_json, changes="destroyed")
 
 
-async def _confirm(sessions: Sessions, ident: str, *, seen_gone: bool) -> None:
-    """Ask whether to release, naming machine and price. Raises Cancelled when not."""
-    from gdl.cli.prompt import ask
-    from gdl.domain.errors import Cancelled, GdlError
-    from gdl.domain.id_matching import matching
-    from gdl.domain.money import dollars
-    from gdl.presentation.hardware import machine
+async def _confirm(sessions: Sessions, ident: str, said: Consent, *, seen_gone: bool) -> None:
+    """Ask whether to release, naming machine and price. Raises Cancelled when not, UsageError where
+    nobody can be asked."""
     from gdl.presentation.lines import plain
-    from gdl.presentation.money import hourly
 
-    try:
-        rows = await sessions.rows()
-    except GdlError:
-        rows = ()
-    found = matching(ident, rows, lambda row: (row.session.id, row.deployment_id))
-    if len(found) != 1:
-        what = plain(ident, 80)
-    else:
-        row, session = found[0], found[0].session
-        what = (
-            f"session {session.id}: {machine(session)} from {session.provider}, "
-            f"{hourly(session.price_per_hour)}, {dollars(row.cost)} so far"
-        )
-    question = f"release {plain(what)}?"
+    row = await row_of(sessions, ident) if said.asks else None
+    what = plain(ident, 80) if row is None else plain(session_words(row))
+    question = f"release {what}?"
     if seen_gone:
-        where = plain(found[0].session.provider, 40) if len(found) == 1 else "the marketplace"
-        question = f"{plain(what)}: it is not in {where}'s own console?"
-    if await ask(f"{question} [y/N] ") not in ("y", "yes"):
-        raise Cancelled("not released", "say y, or pass --yes, to release it")
+        where = "the marketplace" if row is None else plain(row.session.provider, 40)
+        question = f"{what}: it is not in {where}'s own console?"
+    refusal = f"releasing {plain(ident, 80)} cannot be undone, and nobody can be asked"
+    await agreed(question, said, undone="not released", refusal=refusal)

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from gdl.cli import exit_codes
+from gdl.cli.consent import (
+    Consent,
+    YesOption,
+    agreed,
+    consent,
+    costs,
+    row_of,
+    session_words,
+)
 from gdl.cli.options import JsonOption, MachineTarget, SessionArgument
+from gdl.cli.output import say
 from gdl.cli.runtime import Cli, Session, execute
+from gdl.presentation.words import plural
+
+if TYPE_CHECKING:
+    from gdl.orchestrator.api.ports import OrchestratorApi
 
 
 def extend(
@@ -18,14 +32,20 @@ def extend(
         int,
         typer.Argument(metavar="HOURS", min=1, max=12, help="Hours to add.", show_default=False),
     ],
+    yes: YesOption = False,
+    *,
     target: MachineTarget,
     as_json: JsonOption = False,
 ) -> NoReturn:
-    """Reserve a machine for more hours."""
+    """Reserve a machine for more hours.
+
+    Where that costs, the price is named and asked for; --yes says that it is wanted.
+    """
 
     async def body(session: Session) -> int:
         from gdl.presentation.lines import plain
 
+        await _agree(session.orchestrator, ident, hours, consent(yes=yes, as_json=as_json))
         until = await session.orchestrator.sessions.extend(ident, hours)
         if as_json:
             session.output.json({"id": ident, "hours": hours, "expires_at": until})
@@ -36,3 +56,26 @@ def extend(
         return exit_codes.OK
 
     execute(cli, body, target=target, as_json=as_json, changes="extended")
+
+
+async def _agree(orchestrator: OrchestratorApi, ident: str, hours: int, said: Consent) -> None:
+    """Ask whether to pay for these hours. Raises Cancelled, UsageError."""
+    from gdl.domain.money import dollars
+    from gdl.presentation.lines import plain
+    from gdl.presentation.money import hourly
+
+    if said.given or not costs(orchestrator):
+        return
+    row = await row_of(orchestrator.sessions, ident)
+    if row is not None and row.session.price_per_hour <= 0:
+        return
+    more = plural(hours, "hour")
+    price = "at a price that is not known"
+    if row is not None:
+        each = row.session.price_per_hour
+        price = f"{more} more at {hourly(each)} = {dollars(each * hours)}"
+    if row is not None and said.asks:
+        say(plain(session_words(row)))
+    refusal = f"{more} more of {plain(ident, 80)} cost money, and nobody can be asked"
+    question = f"extend {plain(ident, 80)}: {price}?"
+    await agreed(question, said, undone="not extended", refusal=refusal)

@@ -109,7 +109,7 @@ def offers(
         say_away(session.orchestrator.market.away)
         if as_json:
             for row in ranked:
-                session.output.json(_plain(row))
+                session.output.json(offer_to_plain(row))
         elif ranked:
             # Speeds are known for some GPUs at best: without any, there is no column for them.
             speeds = any(row.usd_per_million is not None for row in ranked)
@@ -129,7 +129,7 @@ def offers(
     execute(cli, body, target=target, as_json=as_json, flags=flags)
 
 
-def _plain(row: RankedOffer) -> dict[str, Any]:
+def offer_to_plain(row: RankedOffer) -> dict[str, Any]:
     """The offer's own fields, then what ranking says of it; `excluded_until` in ISO 8601."""
     from gdl.domain.serialization import to_plain
 

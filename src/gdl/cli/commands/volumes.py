@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from gdl.cli import exit_codes
+from gdl.cli.consent import YesOption, agreed, consent, costs
 from gdl.cli.option_groups import cli_of, command
 from gdl.cli.options import JsonOption, Target
 from gdl.cli.output import Output, say
@@ -50,6 +51,7 @@ def make(
     offer: Annotated[
         str, typer.Option("--offer", metavar="ID", help="An offer whose machines are to mount it.")
     ],
+    yes: YesOption = False,
     target: Target,
     as_json: JsonOption = False,
 ) -> NoReturn:
@@ -60,6 +62,11 @@ def make(
         from gdl.presentation.lines import plain
         from gdl.presentation.money import hourly
 
+        if costs(session.orchestrator):
+            question = f"make a volume of {size} GB? It costs until it is deleted, used or not"
+            refusal = "a volume costs money, and nobody can be asked"
+            said = consent(yes=yes, as_json=as_json)
+            await agreed(question, said, undone="no volume was made", refusal=refusal)
         made = await session.orchestrator.volumes.make(offer, name, size)
         if as_json:
             session.output.json(made)
@@ -75,13 +82,22 @@ def make(
 
 
 def delete(
-    cli: Cli, *, ident: IdentArgument, target: Target, as_json: JsonOption = False
+    cli: Cli,
+    *,
+    ident: IdentArgument,
+    yes: YesOption = False,
+    target: Target,
+    as_json: JsonOption = False,
 ) -> NoReturn:
     """Delete a volume with all that is on it."""
 
     async def body(session: Session) -> int:
         from gdl.presentation.lines import plain
 
+        refusal = f"what is on {plain(ident, 80)} is lost then, and nobody can be asked"
+        question = f"delete the volume {plain(ident, 80)} with all that is on it?"
+        said = consent(yes=yes, as_json=as_json)
+        await agreed(question, said, undone="not deleted", refusal=refusal)
         gone = await session.orchestrator.volumes.delete(ident)
         if as_json:
             session.output.json({"deleted": gone.id, "backend": gone.backend, "name": gone.name})

@@ -283,6 +283,8 @@ class OrchestratorApi(Protocol):
     """Whether any backend takes benchmarks for others to see."""
     simulated: bool
     """Whether the machines are made up."""
+    bills: bool
+    """Whether machines of any backend are rented: paid for by the hour."""
 
     @property
     def market(self) -> Market: ...

@@ -1,0 +1,104 @@
+"""`deploy --dry-run`: what would be deployed, what it would cost, and where; nothing is rented."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gdl.cli import exit_codes
+from gdl.cli.consent import costs, price_lines, suitable_offers
+from gdl.cli.output import say
+from gdl.domain.money import dollars
+from gdl.presentation.lines import plain
+from gdl.presentation.money import hourly
+from gdl.presentation.words import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gdl.cli.runtime import Session
+    from gdl.domain.offers import RankedOffer
+    from gdl.domain.spec import DeploymentSpec
+
+_THEN = {
+    "destroy": "verify it, release the machine",
+    "keep": "verify it, leave it serving, exit",
+    "hold": "verify it, keep it serving until Ctrl-C",
+}
+
+
+async def show(session: Session, spec: DeploymentSpec) -> int:
+    """Print the plan, the price and the offers in the order in which they would be tried. Raises
+    what asking for offers raises, and NoSuitableOffer."""
+    suitable = await suitable_offers(session.orchestrator, spec)
+    tried = suitable[: spec.max_attempts]
+    output = session.output
+    if output.as_json:
+        from gdl.cli.commands.offers import offer_to_plain
+
+        output.json(
+            {
+                "type": "plan",
+                "model": spec.model,
+                "backend": spec.backend,
+                "engine": spec.engine,
+                "hours": spec.hours,
+                "max_attempts": spec.max_attempts,
+                "max_price": spec.query.max_price,
+                "max_spend": spec.max_spend,
+                "after": spec.after,
+                "suitable": len(suitable),
+                "offers": [offer_to_plain(each) for each in tried],
+            }
+        )
+        return exit_codes.OK
+    for name, text in _plan(session, spec):
+        say(f"{name:<8} {text}")
+    price = price_lines(suitable, spec) if costs(session.orchestrator) else ["nothing"]
+    for head, line in zip(("price", *[""] * len(price)), price, strict=False):
+        say(f"{head:<8} {line}")
+    others = len(suitable) - len(tried)
+    say(
+        f"offers   {plural(len(tried), 'offer')} in this order, each after the one before failed"
+        + (f"; {others} more suit" if others else "")
+    )
+    output.table((">PRICE", ">SESSION", "MACHINE", "PROVIDER", "LOCATION", "OFFER"), _rows(tried))
+    say("nothing was rented: omit --dry-run to deploy")
+    return exit_codes.OK
+
+
+def _plan(session: Session, spec: DeploymentSpec) -> list[tuple[str, str]]:
+    from gdl.engines import registry
+    from gdl.presentation.hardware import gigabytes
+
+    sized = session.orchestrator.market.size(spec.query)
+    need = "its size is not known"
+    if sized.need is not None:
+        need = f"needs {gigabytes(sized.need.vram_gb)} VRAM, {sized.need.disk_gb} GB disk"
+    engine = registry.info(spec.engine).display_name
+    bench = ", measure it" if spec.bench else ""
+    limits = [f"{plural(spec.max_attempts, 'machine')} at most"]
+    if spec.query.max_price is not None:
+        limits.append(f"none dearer than {hourly(spec.query.max_price)}")
+    if spec.max_spend is not None:
+        limits.append(f"{dollars(spec.max_spend)} in all")
+    return [
+        ("model", f"{plain(spec.model, 120)}: {need}"),
+        ("plan", f"rent, install {engine}, load the model{bench}, {_THEN[spec.after]}"),
+        ("limits", ", ".join(limits)),
+    ]
+
+
+def _rows(offers: Sequence[RankedOffer]) -> list[tuple[str, ...]]:
+    from gdl.presentation.hardware import machine
+
+    return [
+        (
+            hourly(each.offer.price_per_hour),
+            "" if each.session_price is None else dollars(each.session_price),
+            machine(each.offer, each.offer.vram_gb),
+            each.offer.provider,
+            each.offer.location,
+            each.offer.id,
+        )
+        for each in offers
+    ]

@@ -1,0 +1,142 @@
+"""Nothing is rented, extended or ended unasked: on a terminal the price is named, elsewhere the
+command line has to say that it is wanted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cli_process import Start, start
+from cli_support import SCENARIOS, Scripted, offer, opener_of, session_row
+from gdl.cli.app import run
+
+__all__ = ["start"]
+
+OFFERS = (offer("o-1", 0.35), offer("o-2", 0.4), offer("o-3", 0.52), offer("dear", 9.0))
+
+
+@pytest.fixture(autouse=True)
+def _own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GDL_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+
+def market(*, bills: bool = True, simulated: bool = False) -> Scripted:
+    """One that is paid for, unless said otherwise."""
+    rows, story = (session_row(),), SCENARIOS["destroy"]
+    return Scripted(story, offered=OFFERS, rows=rows, bills=bills, simulated=simulated)
+
+
+def play(scripted: Scripted, *words: str) -> int:
+    return run(words, opener=opener_of(scripted))
+
+
+DEPLOY = ("deploy", "smollm2-135m", "--destroy")
+
+
+def test_a_script_must_say_that_money_may_be_spent(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A limit that stands elsewhere says nothing about this command.
+    monkeypatch.setenv("GDL_MAX_PRICE", "1")
+    scripted = market()
+    assert play(scripted, *DEPLOY) == 2
+    assert "costs money, and nobody can be asked" in (told := capsys.readouterr().err)
+    assert "--yes" in told and "--max-price" in told
+    assert play(scripted, *DEPLOY, "--json") == 2
+    end = json.loads(capsys.readouterr().out)
+    assert (end["type"], end["kind"]) == ("deployment_finished", "usage")
+    assert "deploy" not in scripted.calls
+
+
+@pytest.mark.parametrize("given", [("--yes",), ("--max-price", "0.5"), ("--max-spend", "2")])
+def test_the_command_line_says_so(given: tuple[str, ...]) -> None:
+    scripted = market()
+    assert play(scripted, *DEPLOY, *given) == 0
+    assert "deploy" in scripted.calls
+    assert scripted.spec is not None
+    assert scripted.spec.query.max_price == (0.5 if given[0] == "--max-price" else None)
+
+
+@pytest.mark.parametrize(("bills", "simulated"), [(False, False), (True, True)])
+def test_where_nothing_costs_nothing_is_asked(bills: bool, simulated: bool) -> None:
+    scripted = market(bills=bills, simulated=simulated)
+    assert play(scripted, *DEPLOY) == 0
+    assert "deploy" in scripted.calls
+
+
+def test_on_a_terminal_the_price_is_named_first(start: Start) -> None:
+    asked = start("destroy", *DEPLOY, terminal=True, CLI_BILLS="1")
+    asked.until("rent it? [y/N] ")
+    assert "smollm2-135m on 1x RTX 4090 24 GB from vastai, Finland: $0.350/h" in asked.told
+    assert "$0.35 for 1 hour" in asked.told
+    assert "3 machines in all, none dearer than $0.520/h" in asked.told
+    asked.type("\n")
+    asked.until("nothing was rented")
+    assert (asked.end(), asked.calls) == (8, ["offers", "aclose"])
+
+
+def test_what_was_named_is_what_may_be_rented(start: Start) -> None:
+    asked = start("destroy", *DEPLOY, "--max-price", "0.45", terminal=True, CLI_BILLS="1")
+    asked.until("rent it? [y/N] ")
+    assert "none dearer than $0.400/h" in asked.told
+    asked.type("y\n")
+    asked.until("released: smollm2")
+    assert asked.end() == 0
+    assert asked.calls == ["offers", "deploy", "aclose"]
+
+
+def test_a_dry_run_shows_plan_price_and_offers_and_rents_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    scripted = market()
+    assert play(scripted, *DEPLOY, "--dry-run", "--max-attempts", "2", "--max-price", "0.6") == 0
+    out, err = capsys.readouterr()
+    assert [line.split()[-1] for line in out.splitlines()] == ["OFFER", "o-1", "o-2"]
+    assert "$0.35 for 1 hour" in err and "2 offers in this order" in err and "1 more suit" in err
+    assert "none dearer than $0.600/h" in err and "nothing was rented" in err
+    assert play(scripted, "--read-only", *DEPLOY, "--dry-run", "--json") == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert (plan["type"], plan["suitable"], plan["hours"]) == ("plan", 4, 1)
+    assert [each["id"] for each in plan["offers"]] == ["o-1", "o-2", "o-3"]
+    assert "deploy" not in scripted.calls
+
+
+def test_more_hours_are_asked_for_with_their_price(
+    start: Start, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scripted = market()
+    assert play(scripted, "extend", "sess-1", "2") == 2
+    assert "2 hours more of sess-1 cost money, and nobody can be asked" in capsys.readouterr().err
+    assert scripted.calls == ["sessions", "aclose"]
+    assert play(scripted, "extend", "sess-1", "2", "--yes") == 0
+    assert "extend sess-1 2" in scripted.calls
+    asked = start("destroy", "extend", "sess-1", "2", terminal=True, CLI_BILLS="1")
+    asked.until("extend sess-1: 2 hours more at $0.400/h = $0.80? [y/N] ")
+    asked.type("y\n")
+    assert (asked.end(), asked.calls) == (0, ["sessions", "extend sess-1 2", "aclose"])
+
+
+@pytest.mark.parametrize("more", [(), ("--seen-gone",), ("--json",)])
+def test_a_script_must_say_that_a_machine_may_go(
+    more: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    scripted = market()
+    assert play(scripted, "destroy", "sess-1", *more) == 2
+    assert "cannot be undone, and nobody can be asked" in (told := capsys.readouterr().err)
+    assert "pass --yes" in told
+    assert scripted.calls == ["aclose"]
+    assert play(scripted, "destroy", "sess-1", "--yes", *more) == 0
+
+
+def test_volumes_are_neither_made_nor_deleted_unasked(capsys: pytest.CaptureFixture[str]) -> None:
+    scripted = market()
+    make = ("volumes", "make", "cache", "--size", "50", "--offer", "o-1")
+    assert play(scripted, *make) == 2
+    assert "a volume costs money" in capsys.readouterr().err
+    assert play(scripted, "volumes", "delete", "cache") == 2
+    assert "what is on cache is lost then" in capsys.readouterr().err
+    assert play(scripted, *DEPLOY, "--volume", "new", "--volume-size", "50") == 2
+    assert scripted.calls == ["aclose"] * 3
