@@ -24,8 +24,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gdl.engines.vllm import shell
-from gdl.engines.vllm.wheel_choice import Way
+from gdl.engines.python import shell
+from gdl.engines.python.ways import Way
 
 PACKAGES = ("numpy", "scipy", "pandas", "transformers")
 STATES = ("cold", "warm")

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-CONVERTER = ROOT / "src/gdl/engines/vllm/remote/smollm2.py"
+CONVERTER = ROOT / "src/gdl/engines/python/remote/smollm2.py"
 PORT = 8391
 QUESTION = "What is the capital of France?"
 STATES = ("cold", "warm")

@@ -23,8 +23,9 @@ from engine_support import L4, V100, gpu_host
 from gdl.cli.app import run
 from gdl.domain.errors import DeployError, UsageError
 from gdl.domain.host import Gpu
+from gdl.engines.python import nvidia
+from gdl.engines.python.versions import PREFERRED_PYTHONS, parse, python_fits
 from gdl.engines.vllm import compat, compat_table
-from gdl.engines.vllm.compat_table import parse
 from gdl.engines.vllm.preview import line, preview
 from gdl.settings import Install, Settings
 
@@ -100,9 +101,7 @@ def test_wheel_torch_and_driver_agree_in_every_way(driver: str, gpu: str) -> Non
             built_for = int(wheel[1]) if wheel else major(row.cuda)
             asked = int(way.backend[2:-1]) if way.backend else built_for
             assert asked == built_for, way
-            floor = next(
-                r["floor"] for r in compat_table.raw()["driver"] if r["cuda"] == str(asked)
-            )
+            floor = next(r["floor"] for r in nvidia.raw()["driver"] if r["cuda"] == str(asked))
             assert parse(driver) >= parse(floor), way
             if way.backend and not wheel:
                 assert way.backend in row.torch_variants, way
@@ -157,29 +156,29 @@ def test_the_table_agrees_with_itself() -> None:
             assert not variant or variant in row.torch_variants, row
             assert not variant or int(variant[2:-1]) == major(row.cuda), row
         assert any(int(v[2:-1]) == major(row.cuda) for v in row.torch_variants), row
-        assert parse(compat_table.driver_floor(row.cuda))
+        assert parse(nvidia.driver_floor(row.cuda))
         # What runs on the oldest GPU that a release takes.
-        assert compat_table.knows(row.cuda, row.min_capability), row
-        assert any(python in _between(row.python) for python in compat.PREFERRED_PYTHONS)
+        assert nvidia.knows(row.cuda, row.min_capability), row
+        assert any(python in _between(row.python) for python in PREFERRED_PYTHONS)
         assert parse(row.glibc)[0] == 2
         needed_by_torch = [c for c in row.constraints if c.startswith("numpy")]
         assert needed_by_torch == (["numpy<2"] if parse(row.version) <= (0, 7, 3) else [])
 
 
 def _between(bounds: tuple[str, str]) -> list[str]:
-    return [v for v in compat.PREFERRED_PYTHONS if compat.python_fits(v, bounds)]
+    return [v for v in PREFERRED_PYTHONS if python_fits(v, bounds)]
 
 
 def test_the_other_wheels_have_a_torch_and_a_driver() -> None:
     for wheel in compat_table.wheels():
         assert parse(wheel.first) <= parse(wheel.last) and wheel.tags
-        assert parse(compat_table.driver_floor(wheel.cuda))
+        assert parse(nvidia.driver_floor(wheel.cuda))
         inside = [r for r in compat_table.releases() if wheel.has(r.version)]
         assert inside or wheel.first != wheel.last
         for row in inside:
             assert wheel.variant in row.torch_variants, (wheel.variant, row.version)
             assert wheel.cuda != row.cuda
-    floors = [(int(r["cuda"]), parse(r["floor"])) for r in compat_table.raw()["driver"]]
+    floors = [(int(r["cuda"]), parse(r["floor"])) for r in nvidia.raw()["driver"]]
     assert floors == sorted(floors, reverse=True)
 
 

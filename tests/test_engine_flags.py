@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from gdl.engines.python.versions import parse
 from gdl.engines.registry import get
 from gdl.engines.vllm import server_flags
-from gdl.engines.vllm.compat_table import parse
 from gdl.engines.vllm.flags import Asked, Flags, choose
 from gdl.engines.vllm.recipes import Recipe
 from gdl.engines.vllm.server_flags import Kind

@@ -30,8 +30,9 @@ from gdl.domain.errors import DeployError, GdlError, UsageError
 from gdl.domain.host import Gpu, HostFacts
 from gdl.domain.offers import OfferQuery
 from gdl.engines.base import Plan
+from gdl.engines.python.versions import parse
+from gdl.engines.python.ways import Way
 from gdl.engines.vllm import compat, compat_table
-from gdl.engines.vllm.wheel_choice import Way
 from gdl.settings import Engine, Install
 
 PLANS = Path(__file__).parent / "data" / "plans"
@@ -205,9 +206,9 @@ def test_pip_takes_a_release_for_the_python_there_is() -> None:
 
 def test_constraints_only_where_a_release_needs_them() -> None:
     for release in compat_table.releases():
-        old = compat_table.parse(release.version) <= (0, 7, 3)
+        old = parse(release.version) <= (0, 7, 3)
         assert ("numpy<2" in release.constraints) == old
-        is_before_5 = compat_table.parse(release.version) < (0, 20)
+        is_before_5 = parse(release.version) < (0, 20)
         assert any("transformers" in c for c in release.constraints) == is_before_5
 
 

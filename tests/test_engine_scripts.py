@@ -18,9 +18,11 @@ from gdl.domain.engine import EngineFacts
 from gdl.domain.host import Gpu, HostFacts
 from gdl.domain.remedies import Remedy, RemedyKind
 from gdl.engines.base import Plan, Step
-from gdl.engines.vllm import shell
+from gdl.engines.python import shell
+from gdl.engines.vllm import programs
 from gdl.settings import Engine, Install
 
+REMOTE = Path(programs.__file__).parent / "remote"
 SHOW = f"""#!{sys.executable}
 import json, os, sys
 json.dump([sys.argv[1:], dict(os.environ)], open("shown.json", "w"))
@@ -308,9 +310,9 @@ def test_a_full_disk_ends_all_ways(work: Path) -> None:
 
 
 def test_an_older_launcher_is_not_taken_for_the_current_one(work: Path) -> None:
-    test = shell.is_current("launch.py")
+    test = shell.is_current(REMOTE, "launch.py")
     assert run(test, work).returncode != 0
-    put((shell.remote_file("launch.py"),), work)
+    put((programs.remote_file("launch.py"),), work)
     assert run(test, work).returncode == 0
     (work / "launch.py").write_text("print('older')\n")
     assert run(test, work).returncode != 0
@@ -387,7 +389,7 @@ def packages(work: Path, **sources: str) -> Path:
 
 
 def launch(work: Path, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    put((shell.remote_file("launch.py"),), work)
+    put((programs.remote_file("launch.py"),), work)
     command = shlex.join([sys.executable, "./launch.py", "--model", "a b"])
     return run(command, work, PYTHONPATH=str(folder), **env)
 
@@ -449,7 +451,10 @@ def test_a_gpu_that_does_not_work_is_found_before_loading(work: Path) -> None:
 def test_the_programs_for_the_machine_are_syntax_that_old_pythons_know() -> None:
     import ast
 
-    for name in ("launch.py", "pipconf.py", "smollm2.py"):
-        _, text = shell.remote_file(name)
+    for _, text in (
+        programs.remote_file("launch.py"),
+        shell.remote_file("pipconf.py"),
+        shell.remote_file("smollm2.py"),
+    ):
         ast.parse(text, feature_version=(3, 8))
         assert len(text) < 20_000

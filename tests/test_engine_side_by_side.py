@@ -17,8 +17,8 @@ from gdl.domain.model import Model
 from gdl.domain.model_facts import FactsSource, ModelFacts, RepoFile
 from gdl.domain.secret import Secret
 from gdl.engines.base import Step
-from gdl.engines.vllm import model_files
-from gdl.engines.vllm.shell import remote_file
+from gdl.engines.vllm import plan
+from gdl.engines.vllm.programs import remote_file
 from gdl.settings import Engine, Install, Settings
 
 PARTS = tuple(RepoFile(f"model-0000{n}-of-00002.safetensors", 5_000_000_000) for n in (1, 2))
@@ -150,7 +150,7 @@ def hub_model(*files: RepoFile, **changes: Any) -> Model:
 
 
 def fetched(model: Model, settings: Settings | None = None, *arguments: str) -> Step | None:
-    made = model_files.steps(model, settings or Settings(), beside=True, arguments=arguments)
+    made = plan.model_steps(model, settings or Settings(), arguments)
     return made[0] if made else None
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from gdl.domain.model import Model
 from gdl.domain.model_facts import FactsSource, ModelFacts
-from gdl.engines.vllm.compat_table import parse
+from gdl.engines.python.versions import parse
 from gdl.engines.vllm.recipes import Recipe, recipe_of
 from gdl.hub import catalogue, names
 

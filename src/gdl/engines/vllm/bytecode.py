@@ -5,8 +5,8 @@ it compiled, where it would do so itself, one file after the other, for 10 s and
 
 from __future__ import annotations
 
-from gdl.engines.vllm import shell
-from gdl.engines.vllm.wheel_choice import Way
+from gdl.engines.python import shell
+from gdl.engines.python.ways import Way
 
 _RECORD = "./venv/bytecode.json"
 _FIRST = ("torch", "torch._dynamo", "torch._inductor.compile_fx", "transformers")

@@ -15,17 +15,8 @@ from gdl.domain.offers import OfferQuery
 from gdl.domain.secret import Secret
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines.base import ServerCommand
-from gdl.engines.vllm import (
-    container,
-    flags,
-    gpu_group,
-    model_files,
-    package_places,
-    repairs,
-    server_flags,
-    shell,
-    templates,
-)
+from gdl.engines.python import model_files, package_places, shell
+from gdl.engines.vllm import container, flags, gpu_group, repairs, server_flags, templates
 from gdl.engines.vllm.compat import Choice
 from gdl.engines.vllm.flags import Flags
 from gdl.engines.vllm.recipes import recipe_of

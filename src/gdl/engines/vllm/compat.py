@@ -9,23 +9,18 @@ from gdl.domain.errors import DeployError, UsageError
 from gdl.domain.host import HostFacts
 from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.requirements.allocation import GpuKind
+from gdl.engines.python import nvidia
+from gdl.engines.python.nvidia import capability_of, driver_of, shown_driver
+from gdl.engines.python.versions import fitting_python, parse, python_fits
+from gdl.engines.python.ways import Way
 from gdl.engines.vllm import compat_table
-from gdl.engines.vllm.compat_table import Release, parse
+from gdl.engines.vllm.compat_table import Release
 from gdl.engines.vllm.release_limits import ANY, Limits
-from gdl.engines.vllm.wheel_choice import (
-    Way,
-    capability_of,
-    check_toolkit,
-    driver_of,
-    shown_driver,
-    too_old_a_driver,
-    ways,
-)
+from gdl.engines.vllm.wheel_choice import check_toolkit, too_old_a_driver, ways
 from gdl.settings import Install
 
 _BF16_CAPABILITY = 8.0
 _ARCHITECTURES = ("", "x86_64", "amd64", "aarch64", "arm64")
-PREFERRED_PYTHONS = ("3.12", "3.11", "3.13", "3.10", "3.14", "3.9", "3.8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +45,6 @@ class Choice:
     @property
     def on_gpu(self) -> bool:
         return bool(self.cuda)
-
-
-def python_fits(version: str, bounds: tuple[str, str]) -> bool:
-    return parse(bounds[0]) <= parse(version)[:2] <= parse(bounds[1])
-
-
-def fitting_python(host: HostFacts, bounds: tuple[str, str]) -> str:
-    """The machine's own Python to use, as "3.11", or "" when none fits."""
-    there = {".".join(v.split(".")[:2]) for v in host.pythons if python_fits(v, bounds)}
-    return next((v for v in PREFERRED_PYTHONS if v in there), "")
 
 
 def for_cpu(install: Install, limits: Limits = ANY) -> Choice:
@@ -214,9 +199,7 @@ def _refuse_hopeless(host: HostFacts) -> None:
     cudas = {release.cuda for release in compat_table.releases()} | {
         w.cuda for w in compat_table.wheels()
     }
-    floors = {
-        compat_table.driver_floor(cuda) for cuda in cudas if compat_table.knows(cuda, capability)
-    }
+    floors = {nvidia.driver_floor(cuda) for cuda in cudas if nvidia.knows(cuda, capability)}
     floor = min(floors, key=parse)
     if driver_of(host) < parse(floor):
         raise DeployError(
@@ -254,7 +237,7 @@ def image_choice(release: Release, version: str, host: HostFacts) -> Choice:
             f"there is no container image of vLLM {version}", f"{image.first} has the first one"
         )
     check_toolkit(release.cuda, version, capability)
-    if driver_of(host) < parse(compat_table.driver_floor(release.cuda)):
+    if driver_of(host) < parse(nvidia.driver_floor(release.cuda)):
         raise too_old_a_driver(release, version, host)
     return Choice(
         distribution="vllm",

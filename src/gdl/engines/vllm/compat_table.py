@@ -1,15 +1,13 @@
-"""compat.toml, read: releases, wheels, drivers, GPUs, the container image."""
+"""compat.toml, read: releases, wheels, the container image."""
 
 from __future__ import annotations
 
-import re
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 
 from gdl import shipped
 from gdl.domain.lazy_dataclass import dataclass
-
-Version = tuple[int, ...]
+from gdl.engines.python.versions import parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +56,6 @@ class Image:
     packed_gb: float
 
 
-@lru_cache(maxsize=256)
-def parse(version: str) -> Version:
-    """Leading numbers of a version: "580.65.06" -> (580, 65, 6); "" -> ()."""
-    found = re.match(r"\d+(?:\.\d+)*", version)
-    return tuple(int(part) for part in found[0].split(".")) if found else ()
-
-
 @cache
 def raw() -> dict[str, Any]:
     return shipped.table(__file__, "compat.toml")
@@ -110,20 +101,3 @@ def wheels() -> tuple[Wheel, ...]:
 def image() -> Image:
     row = raw()["image"]
     return Image(row["name"], row["first"], row["min_capability"], row["gb"], row["packed_gb"])
-
-
-def driver_floor(cuda: str) -> str:
-    """The oldest driver that runs a CUDA toolkit, as NVIDIA writes it."""
-    major = cuda.partition(".")[0]
-    return next(str(row["floor"]) for row in raw()["driver"] if row["cuda"] == major)
-
-
-def knows(cuda: str, capability: float | None) -> bool:
-    """Whether a toolkit makes code for GPUs of that compute capability; None: taken to."""
-    if capability is None:
-        return True
-    for row in raw()["capability"]:
-        if capability >= row["from"]:
-            until = parse(row.get("until", ""))
-            return parse(row["cuda"]) <= parse(cuda) and (not until or parse(cuda) < until)
-    return False

@@ -13,7 +13,8 @@ from gdl.domain.errors import DeployError, UsageError
 from gdl.domain.host import HostFacts
 from gdl.domain.model import Model
 from gdl.engines.base import Step
-from gdl.engines.vllm import shell
+from gdl.engines.python import shell
+from gdl.engines.vllm import programs
 from gdl.engines.vllm.compat import Choice
 from gdl.settings import Settings
 
@@ -21,7 +22,7 @@ HOME = "/gdl"
 LISTEN = "0.0.0.0"  # noqa: S104 - inside; only a port of the machine's loopback leads there
 _AS = "./container-as"
 _ENV_FILE = "./container.env"
-_PROGRAMS = shell.words(shell.STARTS)
+_PROGRAMS = shell.words(programs.STARTS)
 _VLLM_UID = 2000
 """The user `vllm` of the images since 0.20; older ones take any number that has a home."""
 _COMMON = (
@@ -110,9 +111,9 @@ else
 fi
 printf '%s %s\\n' {shlex.quote(choice.image)} "$as" > {_AS}
 """
-    check = f"{shell.starts_are_current()} && {shell.starts_are_current('container/')}"
+    check = f"{programs.starts_are_current()} && {programs.starts_are_current('container/')}"
     check += f" && grep -qF {shlex.quote(choice.image + ' ')} {_AS} 2>/dev/null"
-    put = tuple(shell.remote_file(name) for name in shell.STARTS)
+    put = tuple(programs.remote_file(name) for name in programs.STARTS)
     return Step("container", "Try the container image", script, timeout, check, files=put)
 
 

@@ -23,6 +23,8 @@ from gdl.domain.requirements.allocation import GpuKind
 from gdl.domain.secret import Secret
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines.base import LogMark, Plan, Preview, Step
+from gdl.engines.python import environment, model_files
+from gdl.engines.python.versions import parse
 from gdl.engines.vllm import (
     capacity,
     command,
@@ -31,7 +33,6 @@ from gdl.engines.vllm import (
     load_limits,
     log,
     metrics,
-    model_files,
     plan,
     preview,
     ready_image,
@@ -39,7 +40,6 @@ from gdl.engines.vllm import (
     templates,
 )
 from gdl.engines.vllm.compat import Choice
-from gdl.engines.vllm.compat_table import parse
 from gdl.engines.vllm.flags import TRUST
 from gdl.engines.vllm.memory import VllmMemory
 from gdl.engines.vllm.recipes import knows, recipe_of
@@ -175,7 +175,7 @@ class VllmEngine:
 
     def first_of_all(self, settings: Settings) -> Step | None:
         """A step that may run before anything is known of the machine."""
-        return plan.first_of_all(settings)
+        return environment.first_of_all(settings)
 
     def plan(
         self,

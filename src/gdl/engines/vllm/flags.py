@@ -12,7 +12,7 @@ from dataclasses import field, replace
 
 from gdl.domain.engine import Capabilities
 from gdl.domain.lazy_dataclass import dataclass
-from gdl.engines.vllm.compat_table import parse
+from gdl.engines.python.versions import parse
 from gdl.engines.vllm.recipes import Recipe
 from gdl.engines.vllm.server_flags import Kind, ignorance, knows
 

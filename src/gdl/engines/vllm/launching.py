@@ -10,10 +10,11 @@ from gdl.domain.launch import Launch
 from gdl.domain.model import Model
 from gdl.domain.secret import Secret
 from gdl.domain.spec import DeploymentSpec
-from gdl.engines.vllm import command, compat, compat_table, load_limits, repairs, shell, templates
+from gdl.engines.python import shell, versions
+from gdl.engines.python.ways import Way
+from gdl.engines.vllm import command, compat_table, load_limits, repairs, templates
 from gdl.engines.vllm.compat import Choice
 from gdl.engines.vllm.flags import Flags
-from gdl.engines.vllm.wheel_choice import Way
 from gdl.settings import Settings
 
 _PROGRAM = ("python3", "-m", "vllm.entrypoints.openai.api_server")
@@ -114,13 +115,13 @@ def _image(choice: Choice) -> str:
     same = choice.on_gpu and choice.cuda == row.cuda
     if choice.image or not same:
         return choice.image
-    if compat_table.parse(choice.version) < compat_table.parse(known.first):
+    if versions.parse(choice.version) < versions.parse(known.first):
         return ""
     return f"{known.name}:v{choice.version}"
 
 
 def _python(choice: Choice) -> str:
-    return next(v for v in compat.PREFERRED_PYTHONS if compat.python_fits(v, choice.python))
+    return next(v for v in versions.PREFERRED_PYTHONS if versions.python_fits(v, choice.python))
 
 
 def _install(spec: DeploymentSpec, choice: Choice, template: str) -> tuple[str, ...]:

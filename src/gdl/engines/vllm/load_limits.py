@@ -7,10 +7,10 @@ from gdl.domain.host import HostFacts
 from gdl.domain.model import Model
 from gdl.domain.offers import OfferQuery
 from gdl.engines.base import Step
-from gdl.engines.vllm import package_places, shell
+from gdl.engines.python import package_places, shell
+from gdl.engines.python.nvidia import capability_of
 from gdl.engines.vllm.compat import Choice
 from gdl.engines.vllm.memory.dividing import LEAST_TO_QUANTIZE
-from gdl.engines.vllm.wheel_choice import capability_of
 from gdl.settings import Settings
 
 QUANTIZATIONS = {"fp8": 1.05, "bitsandbytes": 0.55}

@@ -5,28 +5,18 @@ Everything lives in the work folder: `uv/` the installer, `venv/` the environmen
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Collection
 
-from gdl.domain.errors import DeployError, UsageError
+from gdl.domain.errors import DeployError
 from gdl.domain.host import HostFacts
 from gdl.domain.model import Model
 from gdl.engines.base import Step
-from gdl.engines.vllm import (
-    bytecode,
-    capacity,
-    compat,
-    compat_table,
-    container,
-    model_files,
-    package_places,
-    repairs,
-    shell,
-)
+from gdl.engines.python import environment, model_files, package_places, shell
+from gdl.engines.python.ways import Way
+from gdl.engines.vllm import bytecode, capacity, compat, container, programs, repairs
 from gdl.engines.vllm.compat import Choice
 from gdl.engines.vllm.release_limits import ANY, Limits
-from gdl.engines.vllm.wheel_choice import Way
 from gdl.settings import Settings
 
 # Every way needs the same space, and the job's output is its log: one full disk ends them all.
@@ -40,13 +30,14 @@ failed() {
     echo "[gdl] that did not work"
 }
 """
-_ASK_MEANWHILE = """\
-# What the next step wants to know of pip.
-(
-{ask}) >/dev/null 2>&1 &
-asking=$!
-"""
-_UV_INSTALLER = "https://astral.sh/uv/install.sh"
+
+
+_ANOTHER_WAY = frozenset(
+    {"--revision", "--code-revision", "--load-format", "--download-dir", "--config-format",
+     "--ignore-patterns", "--hf-config-path", "--runner-type"}
+)  # fmt: skip
+"""Flags after which vLLM fetches other files, from elsewhere or to another place."""
+_ELSEWHERE = ("VLLM_USE_MODELSCOPE", "HF_HUB_OFFLINE", "RUNAI_STREAMER_CONCURRENCY")
 
 
 def choose(
@@ -54,7 +45,7 @@ def choose(
 ) -> Choice:
     """The vLLM for this machine, within the limits. Raises DeployError when nothing can run
     there."""
-    _check_python_setting(settings.install.python)
+    environment.check_python_setting(settings.install.python)
     if host.os.casefold().startswith(("darwin", "macos", "windows")):
         raise DeployError(
             f"vLLM runs on Linux, this machine has {host.os}",
@@ -109,14 +100,6 @@ def image_instead(
         return None
 
 
-def _check_python_setting(asked: str) -> None:
-    if asked and not re.fullmatch(r"3\.\d+(\.\d+)?|/[^\0\n]+", asked):
-        raise UsageError(
-            f"install.python is neither a version nor a path: {ascii(asked)[:60]}",
-            'write a version such as "3.12", or the absolute path of a Python',
-        )
-
-
 def steps(
     host: HostFacts,
     model: Model,
@@ -131,108 +114,23 @@ def steps(
         first = model_files.steps(model, settings) if model.source == "path" else ()
         return (*first, *container.steps(host, model, choice, settings))
     timeout = settings.timeouts.install
-    made = [_venv(host, choice, settings), _install(host, choice, settings)]
-    if settings.install.installer != "pip":
-        made.insert(0, _uv(settings))
+    made = [
+        *environment.steps(host, choice.python, settings, own_headers=choice.on_gpu),
+        _install(host, choice, settings),
+    ]
     if not choice.on_gpu:
         made.append(_text_only(timeout))
-    return (*made, *model_files.steps(model, settings, beside=True, arguments=arguments))
+    return (*made, *model_steps(model, settings, arguments))
 
 
-def first_of_all(settings: Settings) -> Step | None:
-    """The step that no plan for an environment does without, whatever the machine is."""
-    install = settings.install
-    return None if install.runtime == "container" or install.installer == "pip" else _uv(settings)
-
-
-def _uv(settings: Settings) -> Step:
-    required = settings.install.installer == "uv"
-    own = bool(settings.install.find_links or settings.install.extra_index_url)
-    otherwise = (
-        'echo "[gdl] uv could not be had" >&2\nexit 1\n'
-        if required
-        else 'echo "[gdl] uv could not be had; pip will do"\nmkdir -p ./uv\n: > ./uv/missing\n'
+def model_steps(
+    model: Model, settings: Settings, arguments: Collection[str] = ()
+) -> tuple[Step, ...]:
+    """The model's, beside an environment that is made. arguments: as above."""
+    elsewhere = bool(_ANOTHER_WAY.intersection(arguments)) or any(
+        name in settings.engine.env for name in _ELSEWHERE
     )
-    script = f"""{shell.PREAMBLE}\
-usable() {{ "$1" pip install --help 2>/dev/null | grep -q -e --torch-backend; }}
-rm -f ./uv/missing
-{package_places.exports(settings) if own else ""}\
-for there in "$(command -v uv || true)" "$HOME/.local/bin/uv" "$HOME/.cargo/bin/uv"; do
-    if [ -x "$there" ] && usable "$there"; then
-        mkdir -p ./uv/bin
-        ln -sf "$there" {shell.UV}
-        exec {shell.UV} --version
-    fi
-done
-{"" if own else _ASK_MEANWHILE.format(ask=package_places.exports(settings))}\
-if PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 python3 -m pip install --quiet --no-input \\
-    --disable-pip-version-check --upgrade --no-deps --target ./uv uv && usable {shell.UV}; then
-    {"" if own else 'wait "$asking" || :'}
-    exec {shell.UV} --version
-fi
-site={_UV_INSTALLER}
-if {{ curl -LsSf "$site" -o ./uv-install.sh || wget -qO ./uv-install.sh "$site"; }} \\
-    && UV_UNMANAGED_INSTALL="$PWD/uv/bin" sh ./uv-install.sh && usable {shell.UV}; then
-    exec {shell.UV} --version
-fi
-{otherwise}"""
-    check = f"{shell.UV} --version >/dev/null 2>&1"
-    if not required:
-        check += " || [ -e ./uv/missing ]"
-    put = (shell.remote_file("pipconf.py"),)
-    title = "Bring the installer uv"
-    return Step("uv", title, script, settings.timeouts.install, check, files=put)
-
-
-def _venv(host: HostFacts, choice: Choice, settings: Settings) -> Step:
-    low, high = choice.python
-    code = f"import sys; sys.exit(not {compat_table.parse(low)} <= sys.version_info[:2] <= "
-    code += f"{compat_table.parse(high)})"
-    asked = settings.install.python
-    script = f"""{shell.PREAMBLE}\
-fits() {{ "$1" -c {shlex.quote(code)} 2>/dev/null; }}
-if fits {shell.PYTHON}; then exit 0; fi
-rm -rf ./venv
-{"" if settings.install.installer == "pip" else _uv_venvs(host, choice, asked)}\
-for python in {_interpreters(host, choice, asked)}; do
-    fits "$python" || continue
-    "$python" -m venv ./venv && exit 0
-    rm -rf ./venv
-    PIP_USER=0 "$python" -m pip install --quiet --no-input --upgrade --target ./virtualenv \\
-        virtualenv && PYTHONPATH=./virtualenv "$python" -m virtualenv ./venv && exit 0
-done
-echo "[gdl] no Python {low} to {high} could be had" >&2
-exit 1
-"""
-    title = "Make a virtual environment"
-    check = shell.python(code) + " 2>/dev/null"
-    return Step("venv", title, script, settings.timeouts.install, check)
-
-
-def _uv_venvs(host: HostFacts, choice: Choice, asked: str) -> str:
-    """uv's Pythons carry the headers that GPU kernels are compiled with; on the CPU the machine's
-    own one needs no download."""
-    if asked:
-        ways = [("", asked)]
-    else:
-        mine = compat.fitting_python(host, choice.python)
-        bring = next(v for v in compat.PREFERRED_PYTHONS if compat.python_fits(v, choice.python))
-        ways = [("only-managed", bring)]
-        if mine:
-            ways.insert(1 if choice.on_gpu else 0, ("only-system", mine))
-    lines = []
-    for preference, version in ways:
-        setting = f"UV_PYTHON_PREFERENCE={preference} " if preference else ""
-        line = f"{setting}{shell.UV} venv --python {shlex.quote(version)} ./venv"
-        lines.append(f"    {line} && fits {shell.PYTHON} && exit 0\n    rm -rf ./venv\n")
-    return f"if [ -x {shell.UV} ]; then\n{''.join(lines)}fi\n"
-
-
-def _interpreters(host: HostFacts, choice: Choice, asked: str) -> str:
-    if asked:
-        return shlex.quote(asked if asked.startswith("/") else f"python{asked}")
-    mine = compat.fitting_python(host, choice.python)
-    return shell.words([*([f"python{mine}"] if mine else []), "python3", "python"])
+    return model_files.steps(model, settings, beside=True, elsewhere=elsewhere)
 
 
 def _install(host: HostFacts, choice: Choice, settings: Settings) -> Step:
@@ -252,8 +150,9 @@ def _install(host: HostFacts, choice: Choice, settings: Settings) -> Step:
 {by_pip}\
 exit 1
 """
-    check = f"{shell.starts_are_current()} && {shell.python(_installed(choice))} 2>/dev/null"
-    put = [shell.remote_file(name) for name in (*shell.STARTS, "pipconf.py", "bytecode.py")]
+    check = f"{programs.starts_are_current()} && {shell.python(_installed(choice))} 2>/dev/null"
+    put = [*map(programs.remote_file, (*programs.STARTS, "bytecode.py"))]
+    put.insert(2, shell.remote_file("pipconf.py"))
     if not choice.on_gpu:
         put.append(bytecode.UNUSABLE)
     if choice.constraints:

@@ -12,7 +12,8 @@ from gdl.domain.errors import DeployError
 from gdl.domain.host import Gpu, HostFacts
 from gdl.domain.requirements.allocation import GpuKind
 from gdl.engines.base import Step
-from gdl.engines.vllm import compat, compat_table, shell
+from gdl.engines.python import shell
+from gdl.engines.vllm import compat, compat_table, programs
 from gdl.engines.vllm.compat import Choice
 from gdl.engines.vllm.release_limits import Limits
 from gdl.settings import Install, Settings
@@ -101,6 +102,6 @@ if ! {there}; then
     chmod 755 {shell.PYTHON}
 fi
 """
-    check = f"{shell.starts_are_current()} && {there}"
-    put = tuple(shell.remote_file(name) for name in (*shell.STARTS, "pipconf.py"))
+    check = f"{programs.starts_are_current()} && {there}"
+    put = (*map(programs.remote_file, programs.STARTS), shell.remote_file("pipconf.py"))
     return (Step("image", f"Use the image's vLLM {choice.version}", script, timeout, check, put),)

@@ -6,7 +6,7 @@ from gdl.domain.errors import DeployError
 from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.model import Model
 from gdl.domain.offers import OfferQuery
-from gdl.engines.vllm.compat_table import parse
+from gdl.engines.python.versions import parse
 from gdl.engines.vllm.recipes import recipe_of
 
 _FIRST_TO_QUANTIZE = {"fp8": "0.20.0", "bitsandbytes": "0.10.2"}

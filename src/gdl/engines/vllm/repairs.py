@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 
 from gdl.domain.host import HostFacts
-from gdl.engines.vllm import load_limits, shell
+from gdl.engines.python import shell
+from gdl.engines.vllm import load_limits
 from gdl.engines.vllm.compat import Choice
 
 VISION_PACKAGES = ("torchvision", "torchaudio", "torchcodec")

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any, Literal
 
 from gdl import shipped
-from gdl.engines.vllm.compat_table import parse
+from gdl.engines.python.versions import parse
 
 Kind = Literal["flag", "value", "tool_parser", "reasoning_parser", "template"]
 

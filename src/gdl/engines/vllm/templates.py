@@ -11,7 +11,8 @@ import re
 import shlex
 
 from gdl.engines.base import Step
-from gdl.engines.vllm import package_places, server_flags, shell
+from gdl.engines.python import package_places, shell
+from gdl.engines.vllm import programs, server_flags
 from gdl.engines.vllm.compat import Choice
 from gdl.settings import Settings
 
@@ -62,7 +63,7 @@ if [ "$code" -ne 0 ]; then
 fi
 """
     check = f'[ -s {goal} ] || grep -qxF "${{GDL_RUN-}}" {goal}.missing 2>/dev/null'
-    put = (shell.remote_file("pipconf.py"), shell.remote_file("source_file.py"))
+    put = (shell.remote_file("pipconf.py"), programs.remote_file("source_file.py"))
     title = f"Bring the chat template {name}"
     return (Step("chat-template", title, script, _TIMEOUT_S, check, files=put),)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from gdl.domain.errors import UsageError
-from gdl.engines.vllm import shell
+from gdl.engines.python import shell
 from gdl.settings import Settings
 
 

