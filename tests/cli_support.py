@@ -420,6 +420,9 @@ class ScriptedSupport:
     async def past_deployments(self) -> Sequence[PastDeployment]:
         return ()
 
+    async def export(self, ident: str, target: str) -> str:
+        raise UsageError(f"no deployment {ident}", "")
+
     async def bundle(self, ident: str, path: Path | None = None) -> Path:
         raise UsageError(f"no deployment {ident}", "")
 

@@ -35,6 +35,7 @@ _COMMANDS = (
     "public",
     "doctor",
     "diagnose",
+    "export",
     "bundle",
     "demo",
     "sandbox",

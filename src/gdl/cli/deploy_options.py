@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import field
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,14 +19,12 @@ from gdl.cli.options import (
     IdleOption,
     ImageOption,
     IncludeProviderOption,
-    InterruptibleOption,
     MaxPriceOption,
     MinVramOption,
     ProviderOption,
     QuantizationOption,
     RuntimeOption,
     SortOption,
-    TextOnlyOption,
     UnseenOption,
     VolumeOption,
     VolumeSizeOption,
@@ -40,13 +41,23 @@ class DeployOptions:
     """What is to be deployed, on what, and what comes afterwards."""
 
     model: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="MODEL",
             help="Alias (see `gdl-tui models`), hub id, or path on the machine.",
             show_default=False,
         ),
-    ]
+    ] = None
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "-f",
+            "--file",
+            metavar="FILE",
+            help="A deployment file (TOML): what it says counts where no option says otherwise.",
+            show_default=False,
+        ),
+    ] = None
     provider: ProviderOption = None
     exclude_provider: ExcludeProviderOption = None
     include_provider: IncludeProviderOption = None
@@ -91,8 +102,11 @@ class DeployOptions:
         ),
     ] = None
     bench: Annotated[
-        bool, typer.Option("--bench/--no-bench", help="Run the benchmark once it serves.")
-    ] = True
+        bool | None,
+        typer.Option(
+            "--bench/--no-bench", help="Run the benchmark once it serves.  [default: bench]"
+        ),
+    ] = None
     destroy: Annotated[
         bool,
         typer.Option("--destroy", help="Release after verification and benchmark."),
@@ -128,9 +142,25 @@ class DeployOptions:
     context: ContextOption = None
     concurrency: ConcurrencyOption = None
     quantization: QuantizationOption = None
-    text_only: TextOnlyOption = False
+    text_only: Annotated[
+        bool | None,
+        typer.Option(
+            "--text-only/--no-text-only",
+            help="Serve text alone with a model that takes images, sound or video as well: its "
+            "other parts stay out of the GPU's memory.",
+            show_default=False,
+        ),
+    ] = None
     sort: SortOption = None
-    interruptible: InterruptibleOption = False
+    interruptible: Annotated[
+        bool | None,
+        typer.Option(
+            "--interruptible/--on-demand",
+            help="Machines that are cheaper and lost to whoever bids more, in place of those on "
+            "demand.",
+            show_default=False,
+        ),
+    ] = None
     bid: BidOption = None
     engine: EngineOption = None
     tools: Annotated[
@@ -156,10 +186,15 @@ class DeployOptions:
         ),
     ] = None
 
+    then: str = "hold"
+    """What becomes of the machine where no option says it."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What overrides the settings, and is overridden by options."""
+
     @property
     def after(self) -> str:
         """What becomes of the machine once it serves: destroy, keep or hold."""
-        return "destroy" if self.destroy else "keep" if self.keep else "hold"
+        return "destroy" if self.destroy else "keep" if self.keep else self.then
 
     @property
     def _install(self) -> dict[str, str]:
@@ -169,7 +204,7 @@ class DeployOptions:
     @property
     def flags(self) -> dict[str, Any]:
         """What of it overrides a setting."""
-        return {
+        said = {
             "max_price": self.max_price,
             "max_spend": self.max_spend,
             **guard_flags(self.idle, self.unseen),
@@ -180,3 +215,16 @@ class DeployOptions:
             **engine_flags(self.engine, tools=self.tools),
             **webhook_flags(self.webhook),
         }
+        return over(self.settings, said)
+
+
+def over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with others before them, table by table; None says nothing."""
+    made = dict(below)
+    for name, value in above.items():
+        there = made.get(name)
+        if isinstance(value, Mapping) and isinstance(there, Mapping):
+            made[name] = over(there, value)
+        elif value is not None:
+            made[name] = value
+    return made

@@ -261,9 +261,9 @@ def guarded(
     try:
         return work()
     except GdlError as error:
-        return _report(error, output, on_error)
+        return report(error, output, on_error)
     except KeyboardInterrupt:
-        return _report(Cancelled("interrupted", "run it again when you are ready"), output)
+        return report(Cancelled("interrupted", "run it again when you are ready"), output)
     except OutputClosed as closed:
         return output.abandon(closed)
     except Exception as error:
@@ -281,11 +281,12 @@ def guarded(
         return code
 
 
-def _report(
+def report(
     error: GdlError,
     output: Output,
     on_error: Callable[[GdlError, Output], None] | None = None,
 ) -> int:
+    """Tell an expected failure; the exit code that stands for it."""
     complain(error.message, error.hint)
     code = exit_codes.of_error(error)
     if not output.as_json:

@@ -40,12 +40,12 @@ def check_environment(settings: type[BaseModel], environment: Mapping[str, str])
         if _is_known(settings, place):
             continue
         message = f"{variable} in the environment: there is no such setting"
-        meant = _meant(settings, ".".join(place))
+        near = _meant(settings, ".".join(place))
         field = settings.model_fields.get(place[0])
         if field is not None and not _is_table(field.annotation):
             hint = f"unset it; {_variable(place[0])} is given in one piece, a list as JSON"
-        elif meant:
-            hint = f"did you mean {_variable(meant)}? Set that, or unset {variable}"
+        elif near:
+            hint = f"did you mean {_variable(near)}? Set that, or unset {variable}"
         else:
             hint = f"unset it; the names are {PREFIX} and one of: {_told(settings)}"
         raise UsageError(message, hint)
@@ -58,16 +58,22 @@ def explain(settings: type[BaseModel], error: ValidationError, file: Path) -> Us
     name = ".".join(str(part) for part in place) or "settings"
     where = _where(place, file)
     if first["type"] == "extra_forbidden":
-        meant = _meant(settings, name)
-        table = settings
-        for part in place[:-1]:
-            table = _below(table, part) or table
-        hint = f"did you mean {meant}?" if meant else f"there are: {_told(table)}"
+        hint = what_else(settings, place)
         return UsageError(f"{where or 'settings'}: there is no setting {name}", hint)
     message = str(first["msg"]).removeprefix("Value error, ")
     hint = f"correct it in {where}" if where else ""
     hint = hint or f"set it by flag, by {_variable(name)} or in {file}"
     return UsageError(f"setting {name}: {message}", hint)
+
+
+def what_else(settings: type[BaseModel], place: Place) -> str:
+    """A hint on what a name that is none was meant to be, or on what there is in its table."""
+    if near := _meant(settings, ".".join(str(part) for part in place)):
+        return f"did you mean {near}?"
+    table = settings
+    for part in place[:-1]:
+        table = _below(table, part) or table
+    return f"there are: {_told(table)}"
 
 
 def _where(place: Place, file: Path) -> str:

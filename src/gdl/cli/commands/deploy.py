@@ -10,7 +10,7 @@ import typer
 from gdl.cli.consent import consent, to_rent
 from gdl.cli.deploy_options import DeployOptions
 from gdl.cli.options import JsonOption, MarketTarget, check_bid
-from gdl.cli.runtime import Cli, Session, at_terminal, execute
+from gdl.cli.runtime import Cli, Session, at_terminal, execute, report
 
 if TYPE_CHECKING:
     from gdl.cli.output import Output
@@ -24,6 +24,8 @@ def deploy(
 ) -> NoReturn:
     """Rent a machine, install an inference engine, serve MODEL, verify it.
 
+    With -f what is wanted stands in a file; `gdl-tui export ID --to toml` writes one.
+
     Where that costs, the price is named and asked for; where nobody can be asked, --yes or a limit
     (--max-price, --max-spend) says that it is wanted.
 
@@ -32,7 +34,11 @@ def deploy(
     """
     if wanted.destroy and wanted.keep:
         raise typer.BadParameter("--destroy and --keep exclude each other")
-    check_bid(wanted.interruptible, wanted.bid)
+    wanted, target = _with_file(cli, wanted, target, as_json=as_json)
+    model = wanted.model
+    if model is None:
+        raise typer.BadParameter("name a MODEL, or a deployment file with -f")
+    check_bid(bool(wanted.interruptible), wanted.bid)
 
     async def body(session: Session) -> int:
         from gdl.cli.deployment_output import JsonDeployment, TextDeployment
@@ -42,12 +48,12 @@ def deploy(
         from gdl.cli.volume_for import with_volume
 
         output, deployments = session.output, session.orchestrator.deployments
-        spec = _spec(wanted, session)
+        spec = _spec(wanted, model, session)
         if wanted.dry_run:
             from gdl.cli import dry_run
 
             return await dry_run.show(session, spec)
-        limited = wanted.max_price is not None or wanted.max_spend is not None
+        limited = any(wanted.flags.get(limit) is not None for limit in ("max_price", "max_spend"))
         said = consent(yes=wanted.yes, limited=limited, as_json=as_json)
         follower = Follower(
             deployments,
@@ -56,7 +62,7 @@ def deploy(
             watch=as_json,
         )
         if not wanted.new:
-            interrupted = await to_resume(session, wanted.model)
+            interrupted = await to_resume(session, model)
             if interrupted is not None:
                 return await follow_resumed(session, interrupted, as_json=as_json)
         if wanted.volume is not None:
@@ -70,7 +76,7 @@ def deploy(
         from gdl.cli.never_began import never_began_event
         from gdl.domain.serialization import recorded_to_plain
 
-        output.json(recorded_to_plain(never_began_event(wanted.model, error)))
+        output.json(recorded_to_plain(never_began_event(model, error)))
 
     execute(
         cli,
@@ -81,6 +87,24 @@ def deploy(
         flags=wanted.flags,
         on_error=never_began,
     )
+
+
+def _with_file(
+    cli: Cli, wanted: DeployOptions, target: MarketTarget, *, as_json: bool
+) -> tuple[DeployOptions, MarketTarget]:
+    """With what the deployment file says. Ends the command where that cannot be."""
+    from gdl.cli.output import Output
+    from gdl.domain.errors import GdlError
+
+    path = wanted.file
+    if path is None:
+        return wanted, target
+    try:
+        from gdl.cli.deployment_file import with_file
+
+        return with_file(cli, wanted, target, path)
+    except GdlError as error:
+        raise typer.Exit(report(error, Output(as_json))) from None
 
 
 async def _begin(deployments: Deployments, spec: DeploymentSpec, *, asks: bool) -> str:
@@ -102,7 +126,7 @@ async def _begin(deployments: Deployments, spec: DeploymentSpec, *, asks: bool) 
     return await deployments.deploy(replace(spec, trust_remote_code=True))
 
 
-def _spec(wanted: DeployOptions, session: Session) -> DeploymentSpec:
+def _spec(wanted: DeployOptions, model: str, session: Session) -> DeploymentSpec:
     from gdl.domain.errors import UsageError
     from gdl.domain.offers import OfferQuery
     from gdl.domain.spec import DeploymentSpec
@@ -121,17 +145,17 @@ def _spec(wanted: DeployOptions, session: Session) -> DeploymentSpec:
         exclude_providers=tuple(wanted.exclude_provider or ()),
         offer_id=wanted.offer,
         min_vram_gb=wanted.min_vram,
-        model=wanted.model,
+        model=model,
         context=wanted.context,
         concurrency=wanted.concurrency,
         quantization=wanted.quantization or "",
-        text_only=wanted.text_only,
+        text_only=bool(wanted.text_only),
         order=wanted.sort or "",
-        interruptible=wanted.interruptible,
+        interruptible=bool(wanted.interruptible),
         bid=wanted.bid,
     )
     return DeploymentSpec(
-        model=wanted.model,
+        model=model,
         backend=settings.backend,
         query=query,
         hours=settings.hours,
@@ -141,7 +165,7 @@ def _spec(wanted: DeployOptions, session: Session) -> DeploymentSpec:
         max_spend=settings.max_spend,
         idle_minutes=settings.guard.idle_minutes,
         unseen_hours=settings.guard.unseen_hours,
-        bench=wanted.bench,
+        bench=wanted.bench is not False,
         after=wanted.after,
         engine_args=tuple(wanted.engine_arg or ()),
         auto_fix=wanted.auto_fix,

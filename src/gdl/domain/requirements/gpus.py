@@ -126,6 +126,13 @@ def _seen(name: str, memory_mib: float, capability: tuple[int, int] | None) -> G
     return GpuKind(name, memory_mib / 1024 * share, capability)
 
 
+def card_of(name: str) -> str:
+    """The card that a name means, in lower case without blanks, such as "rtx4090"; "" for one that
+    is not known."""
+    plain = _plain(name)
+    return next((part for part, _, _ in _CARDS if part in plain), "")
+
+
 def _capability(name: str) -> tuple[int, int] | None:
     plain = _plain(name)
     return next((capability for part, _, capability in _CARDS if part in plain), None)

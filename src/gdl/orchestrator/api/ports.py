@@ -265,6 +265,12 @@ class Support(Protocol):
         """Deployments in the journal, newest first."""
         ...
 
+    async def export(self, ident: str, target: str) -> str:
+        """A deployment as a file for another tool: its text. target: one of
+        `gdl.handover.targets.TARGETS`. Raises UsageError when there is none, or when it never came
+        to starting a server."""
+        ...
+
     async def bundle(self, ident: str, path: Path | None = None) -> Path:
         """Pack facts, plan, events, logs and settings of a deployment, every secret removed, into
         a new .tar.gz; its path. Raises UsageError when there is none, or when the file exists or

@@ -57,7 +57,7 @@ async def write(deployment_id: str, path: Path, journal: Journal, settings: Sett
 def _write(
     ident: str, path: Path, events: list[Recorded], rentals: list[Rental], settings: Settings
 ) -> Path:
-    redactor = Redactor(_known_secrets(settings, rentals))
+    redactor = Redactor(known_secrets(settings, rentals))
     parts = {
         "summary.json": _summary(events),
         "facts.json": [to_plain(e.facts) for e in _of(events, ev.HostInspected)],
@@ -90,7 +90,7 @@ def _write(
     return path
 
 
-def _known_secrets(settings: Settings, rentals: Sequence[Rental]) -> Iterable[str]:
+def known_secrets(settings: Settings, rentals: Sequence[Rental]) -> Iterable[str]:
     """Secrets by their text: of the settings, of the key files, and of this environment."""
     yield from _secrets_in(settings)
     sounds = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")

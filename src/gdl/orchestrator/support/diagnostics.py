@@ -18,7 +18,7 @@ from gdl.journal.store import Journal
 from gdl.orchestrator.api.views import PastDeployment
 from gdl.orchestrator.leasing import process_liveness
 from gdl.orchestrator.leasing.markets import Markets
-from gdl.orchestrator.support import bundle, doctor
+from gdl.orchestrator.support import bundle, doctor, export
 from gdl.settings import Settings
 
 
@@ -73,8 +73,15 @@ class Diagnostics:
         end = rental.released_at or self._clock()
         return for_time(rental.price, rental.requested_at, end)
 
-    async def bundle(self, ident: str, path: Path | None = None) -> Path:
+    async def export(self, ident: str, target: str) -> str:
+        found = await self._deployment(ident)
+        return await export.exported(found, target, self._journal, self._settings)
+
+    async def _deployment(self, ident: str) -> str:
         past = await self.past_deployments()
-        found = bundle.find(ident, [(each.deployment_id, each.session_id) for each in past])
+        return bundle.find(ident, [(each.deployment_id, each.session_id) for each in past])
+
+    async def bundle(self, ident: str, path: Path | None = None) -> Path:
+        found = await self._deployment(ident)
         chosen = path or Path(f"gdl-tui-{found}.tar.gz")
         return await bundle.write(found, chosen, self._journal, self._settings)

@@ -1,0 +1,110 @@
+"""`gdl-tui export`: hand a deployment over to another tool, or keep it as a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn
+
+import typer
+
+from gdl.cli import exit_codes
+from gdl.cli.options import JsonOption, Target
+from gdl.cli.runtime import Cli, Session, at_terminal, execute
+
+
+def export(
+    cli: Cli,
+    *,
+    ident: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID", help="Deployment or session id, or its beginning.", show_default=False
+        ),
+    ],
+    to: Annotated[
+        Literal["toml", "dstack", "skypilot", "compose", "script"],
+        typer.Option(
+            "--to",
+            help="toml: a file for `gdl-tui deploy -f`; the others: for dstack, SkyPilot, Docker "
+            "Compose, or a shell.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="Write it there, not to stdout."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the file if there is one.")
+    ] = False,
+    target: Target,
+    as_json: JsonOption = False,
+) -> NoReturn:
+    """Write how a deployment is served as a file: engine, release, flags, model, machine, price.
+
+    It tells what runs, by the journal. Secrets are named by their variables and never written.
+    """
+
+    async def body(session: Session) -> int:
+        text = await session.orchestrator.support.export(ident, to)
+        if output is not None:
+            await _write(output, text, force=force, ask=at_terminal() and not as_json)
+        if as_json:
+            path = None if output is None else str(output)
+            session.output.json({"type": "export", "to": to, "path": path, "text": text})
+        elif output is None:
+            session.output.lines(text.splitlines())
+        else:
+            session.output.line(str(output))
+        return exit_codes.OK
+
+    execute(cli, body, target=target, as_json=as_json)
+
+
+async def _write(path: Path, text: str, *, force: bool, ask: bool) -> None:
+    """A new file, or with force or consent in place of the one there: whole or not at all. Raises
+    UsageError."""
+    import asyncio
+
+    from gdl.cli.output import say
+    from gdl.cli.prompt import ask as asked
+    from gdl.domain.errors import UsageError
+    from gdl.presentation.lines import plain
+
+    if not force and await asyncio.to_thread(path.exists):
+        refused = UsageError(f"{path} exists already", "--force replaces it, -o names another file")
+        if not ask:
+            raise refused
+        say(f"{plain(str(path))} exists already")
+        if await asked("replace it? [y/N] ") not in ("y", "yes"):
+            raise refused
+    try:
+        await asyncio.to_thread(_put, path, text)
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {path}: {error.strerror}", "name another place with -o"
+        ) from None
+
+
+def _put(path: Path, text: str) -> None:
+    import os
+    import tempfile
+
+    if path.exists() and not path.is_file():
+        # Such as /dev/stdout: it takes what is written, and stays what it is.
+        path.write_text(text, "utf-8")
+        return
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, encoding="utf-8", delete=False, prefix=f".{path.name}."
+    ) as file:
+        made = Path(file.name)
+        try:
+            file.write(text)
+            file.flush()
+            mask = os.umask(0)
+            os.umask(mask)
+            made.chmod((0o777 if text.startswith("#!") else 0o666) & ~mask)
+            made.replace(path)
+        except OSError:
+            made.unlink(missing_ok=True)
+            raise

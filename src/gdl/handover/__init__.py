@@ -1,0 +1,1 @@
+"""Handing a deployment over: what runs, in the words of other tools. Pure."""

@@ -1,0 +1,95 @@
+"""A file of Docker Compose, for a machine that one has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gdl.domain.launch import Launch
+from gdl.handover import words
+from gdl.handover.running import Running
+from gdl.handover.writing import command, comment, yaml
+
+_HUB = "/root/.cache/huggingface"
+_AT = "/model"
+
+
+def written(run: Running) -> str:
+    """The file's text."""
+    head = [
+        run.title,
+        f"{' '.join(f'{name}=...' for name in run.launch.secrets)} docker compose -f FILE up -d",
+        *words.notes(run, rents=False),
+    ]
+    made: dict[str, Any] = {"services": {run.name: _service(run)}}
+    if not run.launch.local:
+        made["volumes"] = {"hub": None}
+    return "\n".join([*comment(*head), *yaml(made)]) + "\n"
+
+
+def _service(run: Running) -> dict[str, Any]:
+    launch = run.launch
+    made: dict[str, Any] = {"image": launch.image or f"python:{launch.python}"}
+    made |= _started(run)
+    secrets = {name: f"${{{name}:?is not set}}" for name in launch.secrets}
+    made["environment"] = {**secrets, **{n: _escaped(v) for n, v in launch.environment}}
+    made["ports"] = [f"127.0.0.1:{launch.port}:{launch.port}"]
+    made["volumes"] = [_volume(launch)]
+    made["healthcheck"] = _healthcheck(launch)
+    made["restart"] = "unless-stopped"
+    made["shm_size"] = "8gb"
+    if run.gpu_count:
+        device = {"driver": "nvidia", "count": run.gpu_count, "capabilities": ["gpu"]}
+        made["deploy"] = {"resources": {"reservations": {"devices": [device]}}}
+    return made
+
+
+def _started(run: Running) -> dict[str, Any]:
+    """In the engine's image as one list of words; else a shell installs it first."""
+    launch = run.launch
+    if launch.image:
+        return {"entrypoint": list(launch.program), "command": _words(launch)}
+    model = _AT if launch.local else words.model_word(launch)
+    listen = "0.0.0.0"  # noqa: S104 - inside the container
+    server = words.server(launch, image=False, model=model, host=listen, port=str(launch.port))
+    start = command(" ".join(("exec", *launch.program)), server)
+    bring = ["set -e", "pip install --quiet uv", "cd /opt"]
+    make = words.environment_lines(run, launch.python)
+    lines = [*bring, f"if [ ! -d venv ]; then {make[0]}; fi", *make[1:], start]
+    return {"command": ["sh", "-c", _escaped("\n".join(lines) + "\n")]}
+
+
+def _words(launch: Launch) -> list[str]:
+    model = _AT if launch.local else launch.model
+    listen = "0.0.0.0"  # noqa: S104 - inside the container
+    made = [launch.model_flag, model, "--host", listen, "--port", str(launch.port)]
+    made += [*launch.arguments, *launch.arguments_in_image]
+    key = [launch.key_flag, f"${{{launch.key}}}"] if launch.key_flag else []
+    return [*map(_escaped, made), *key]
+
+
+def _volume(launch: Launch) -> dict[str, Any] | str:
+    if not launch.local:
+        return f"hub:{_HUB}"
+    return {"type": "bind", "source": _escaped(launch.model), "target": _AT, "read_only": True}
+
+
+def _healthcheck(launch: Launch) -> dict[str, Any]:
+    """By the Python that is there in any case."""
+    key = f"os.environ[{launch.key!r}]" if launch.key else "''"
+    code = (
+        "import os, urllib.request as u; "
+        f"u.urlopen(u.Request('http://127.0.0.1:{launch.port}{launch.health}', "
+        f"headers={{'Authorization': 'Bearer ' + {key}}}), timeout=10)"
+    )
+    return {
+        "test": ["CMD", "python3", "-c", code],
+        "interval": "15s",
+        "timeout": "15s",
+        "retries": 3,
+        "start_period": "30m",
+    }
+
+
+def _escaped(text: str) -> str:
+    """Compose replaces variables everywhere."""
+    return text.replace("$", "$$")

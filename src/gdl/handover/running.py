@@ -1,0 +1,164 @@
+"""What is handed over: a deployment as its journal tells it."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import replace
+
+from gdl.domain.attempt_state import AttemptState
+from gdl.domain.deployment import DeploymentState
+from gdl.domain.errors import UsageError
+from gdl.domain.host import HostFacts
+from gdl.domain.launch import Launch
+from gdl.domain.lazy_dataclass import dataclass
+from gdl.domain.remedies import RemedyKind
+from gdl.domain.requirements import gpus
+from gdl.domain.spec import DeploymentSpec
+from gdl.domain.text import one_line
+
+_OWN = frozenset({"ssh", "local"})
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """name: for other tools, of lower-case letters, digits and hyphens. served_name: the model's
+    name in the API. backend: whose machine it runs on. launch: with what was found to be needed on
+    the machine. gpu: as the driver or the listing calls it, "" without one; gpu_count, gpu_gib: how
+    many, and what each has. cpus, ram_gib: of the machine; 0: not told. disk_gb: to be asked for.
+    price: dollars an hour that it costs, 0 for a machine of one's own; ceiling: the most that the
+    next one may cost, None where nothing is rented. hours: after which it is to be ended, None:
+    nobody said so. idle_minutes: likewise, without a request."""
+
+    deployment_id: str
+    name: str
+    served_name: str
+    backend: str
+    spec: DeploymentSpec
+    launch: Launch
+    gpu: str
+    gpu_count: int
+    gpu_gib: float
+    cpus: int
+    ram_gib: float
+    disk_gb: int
+    price: float
+    ceiling: float | None
+    hours: float | None
+    idle_minutes: float | None
+
+    @property
+    def machine(self) -> str:
+        """ "2x NVIDIA L4 22 GiB", or "8 CPUs"."""
+        if not self.gpu_count:
+            return f"{self.cpus} CPUs" if self.cpus else "CPUs alone"
+        size = f" {self.gpu_gib:.0f} GiB" if self.gpu_gib else ""
+        return f"{self.gpu_count}x {one_line(self.gpu, 60)}{size}"
+
+    @property
+    def title(self) -> str:
+        """What it is, in one line of a comment."""
+        engine = f"{self.launch.engine} {self.launch.version}"
+        what = f"{one_line(self.served_name, 100)} on {self.machine}, {engine}"
+        cost = f", ${self.price:.3f}/h" if self.price else ""
+        return f"{what}{cost}; deployment {one_line(self.deployment_id, 60)} of gdl-tui"
+
+
+def running(state: DeploymentState) -> Running:
+    """What the last server of a deployment is. Raises UsageError where none was ever planned."""
+    ident = one_line(state.deployment_id, 60)
+    attempt = next((a for a in reversed(state.attempts) if a.server is not None), None)
+    if state.spec is None or attempt is None or attempt.server is None:
+        raise UsageError(
+            f"deployment {ident} never came to starting a server: nothing to hand over",
+            f"`gdl-tui export {ident} --to toml` writes what was asked for",
+        )
+    launch = attempt.server.launch
+    if launch is None:
+        raise UsageError(
+            f"the journal does not tell how the server of {ident} is started",
+            "deploy once more: an engine that cannot tell, or an older gdl-tui, did this one",
+        )
+    machine = _machine_of(attempt)
+    price, spec = attempt.price_per_hour, state.spec
+    backend = attempt.backend or spec.backend
+    rented = price > 0 and backend not in _OWN
+    return Running(
+        deployment_id=state.deployment_id,
+        name=name_for_tools(state.served_name or launch.model),
+        served_name=state.served_name,
+        backend=backend,
+        spec=spec,
+        launch=with_remedies(launch, attempt),
+        gpu=machine[0],
+        gpu_count=machine[1],
+        gpu_gib=machine[2],
+        cpus=attempt.facts.cpu_count if attempt.facts else 0,
+        ram_gib=attempt.facts.ram_gib if attempt.facts else 0.0,
+        disk_gb=_disk(attempt),
+        price=price,
+        ceiling=_ceiling(spec, price) if rented else None,
+        hours=_hours(spec, price) if rented else None,
+        idle_minutes=spec.idle_minutes,
+    )
+
+
+def name_for_tools(text: str) -> str:
+    """2 to 40 characters that every tool takes for a name: it begins with a letter."""
+    plain = re.sub(r"[^a-z0-9]+", "-", text.rpartition("/")[2].lower()).strip("-")
+    plain = plain if plain[:1].isalpha() and len(plain) > 1 else f"llm-{plain or 'server'}"
+    return plain[:40].rstrip("-")
+
+
+def with_remedies(launch: Launch, attempt: AttemptState) -> Launch:
+    """With the flags and variables that this machine was found to need, the last of each."""
+    environment, notes = dict(launch.environment), launch.notes
+    for remedy in (applied.remedy for applied in attempt.remedies):
+        if remedy.kind is RemedyKind.ENV:
+            environment[remedy.name] = remedy.value
+        elif remedy.kind is RemedyKind.REPAIR:
+            notes = (*notes, f"here the installation was repaired: {remedy.name}")
+    return replace(
+        launch,
+        arguments=(*launch.arguments, *remedy_words(attempt)),
+        environment=tuple(environment.items()),
+        notes=notes,
+    )
+
+
+def remedy_words(attempt: AttemptState) -> tuple[str, ...]:
+    """The flags alone. One that is set to nothing ends in "="."""
+    flags = [a.remedy for a in attempt.remedies if a.remedy.kind is RemedyKind.FLAG]
+    words = [
+        (f"{flag.name}{flag.value}",) if flag.name.endswith("=") else (flag.name, flag.value)
+        for flag in flags
+    ]
+    return tuple(word for pair in words for word in pair if word)
+
+
+def _machine_of(attempt: AttemptState) -> tuple[str, int, float]:
+    facts: HostFacts | None = attempt.facts
+    if facts is not None and facts.gpus:
+        first = facts.gpus[0]
+        return first.name, len(facts.gpus), first.memory_mib / 1024
+    if facts is not None or attempt.gpu_count <= 0:
+        return "", 0, 0.0
+    listed = gpus.of_listing(attempt.gpu_name, attempt.vram_gb)
+    return attempt.gpu_name, attempt.gpu_count, listed.memory_gib
+
+
+def _disk(attempt: AttemptState) -> int:
+    """What was asked of the market, else enough for an engine and a model of usual size."""
+    asked = attempt.expected.disk_gb if attempt.expected is not None else 0
+    return max(math.ceil(asked or 0), 60)
+
+
+def _ceiling(spec: DeploymentSpec, price: float) -> float:
+    """What the user allowed; else what it costs, up to the next cent."""
+    asked = spec.query.max_price
+    return asked if asked is not None else math.ceil(round(price * 100, 6)) / 100
+
+
+def _hours(spec: DeploymentSpec, price: float) -> float:
+    """As long as the budget lasts; else as it was reserved for."""
+    return spec.max_spend / price if spec.max_spend is not None else float(spec.hours)

@@ -1,0 +1,57 @@
+"""A shell script for a machine that one has, which a person can read and run."""
+
+from __future__ import annotations
+
+from gdl.handover import words
+from gdl.handover.running import Running
+from gdl.handover.writing import command, comment, shell_word
+
+
+def written(run: Running) -> str:
+    """The file's text."""
+    launch = run.launch
+    secrets = " ".join(f"{name}=..." for name in launch.secrets)
+    head = comment(
+        run.title,
+        f"{secrets} sh FILE".strip(),
+        "It installs what is missing, then serves until it is ended (Ctrl-C, or its signal TERM).",
+        "Nothing here ends the machine: what it costs, it costs until you end it.",
+        *words.notes(run, rents=False),
+    )
+    done = shell_word(f"venv/.{launch.engine}-{launch.version}")
+    install = [
+        f"if [ ! -e {done} ]; then",
+        *_indented(words.BY_UV.splitlines()),
+        "    rm -rf venv",
+        *_indented(words.environment_lines(run, '"$PYTHON"')),
+        f"    : > {done}",
+        "fi",
+        ". venv/bin/activate",
+    ]
+    server = words.server(launch, image=False, model='"$MODEL"', host='"$LISTEN"', port='"$PORT"')
+    lines = [
+        "#!/bin/sh",
+        *head,
+        "set -eu",
+        "",
+        *comment("To be changed by variables of these names."),
+        f'[ -n "${{MODEL-}}" ] || MODEL={words.model_word(launch)}',
+        '[ -n "${LISTEN-}" ] || LISTEN=127.0.0.1',
+        f'[ -n "${{PORT-}}" ] || PORT={launch.port}',
+        f'[ -n "${{PYTHON-}}" ] || PYTHON={shell_word(launch.python)}',
+        f'[ -n "${{FOLDER-}}" ] || FOLDER="$HOME"/serve-{run.name}',
+        *(f': "${{{name}:?is not set}}"' for name in launch.secrets),
+        "",
+        'mkdir -p "$FOLDER"',
+        'cd "$FOLDER"',
+        *words.exports(launch),
+        "",
+        *install,
+        "",
+        command(" ".join(("exec", *launch.program)), server),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _indented(lines: list[str]) -> list[str]:
+    return [f"    {line}" for each in lines for line in each.split("\n")]
