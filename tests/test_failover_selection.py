@@ -223,6 +223,38 @@ async def test_without_anybody_to_ask_another_one_is_not_rented(
     assert end.kind == "no_suitable_offer" and end.attempts == ()
 
 
+async def test_the_next_offer_is_named_and_no_dearer_one_is_rented_in_its_place(
+    tmp_path: Path, shopper: FakeShopper
+) -> None:
+    shopper.list_offers(*MARKET[:2], listing("tensordock-301", price=0.5, machine=0))
+    fate = fates(shopper, {"vastai-101": "crash"})
+    async with quick_orchestrator(tmp_path, shopper.url, fate=fate) as orchestrator:
+        deployments = orchestrator.deployments
+        ident = await deployments.deploy(spec(auto_failover=False, ask_on_failure=True))
+        await waits(orchestrator, ident)
+        named = await deployments.next_offer(ident)
+        other = await deployments.next_offer(ident, other_source=True)
+        assert [row.offer.id for row in (named, other)] == ["vastai-102", "tensordock-301"]
+        # By the time that the user has answered, it costs more.
+        shopper.list_offers(listing("vastai-102", price=0.2, machine=102))
+        await deployments.decide(ident, AfterFailure.NEXT, max_price=named.offer.price_per_hour)
+        asked = 0
+
+        def again(event: ev.Event) -> bool:
+            nonlocal asked
+            asked += isinstance(event, ev.ChoiceAwaited)
+            return asked == 2
+
+        await until(orchestrator, ident, again)
+        assert "too expensive" in deployments.state(ident).stuck
+        assert len(shopper.seen("POST", "/api/v1/sessions")) == 1
+        # What is agreed to then holds.
+        named = await deployments.next_offer(ident)
+        await deployments.decide(ident, AfterFailure.NEXT, max_price=named.offer.price_per_hour)
+        events = await told(orchestrator, ident)
+    assert offers_tried(events) == ["vastai-101", "vastai-102"]
+
+
 # -- nothing left ----------------------------------------------------------------------------------
 
 

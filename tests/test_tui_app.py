@@ -18,7 +18,7 @@ from gdl.domain.decisions import AfterFailure, AfterServing
 from gdl.domain.errors import BackendUnreachable, OfferGone, RemoteCodeNotAllowed
 from gdl.domain.events import LogLines
 from gdl.domain.money import Balance
-from gdl.domain.offers import Exclusion
+from gdl.domain.offers import Exclusion, OfferQuery
 from gdl.domain.spec import DeploymentSpec
 from gdl.tui.screens.bench_dialog import BenchDialog
 from gdl.tui.screens.deploy_dialog import DeployDialog
@@ -365,7 +365,60 @@ async def test_a_failure_that_waits_offers_its_keys(key: str, call: tuple[Any, .
         for word in ("disk is too small", "bigger disk", "No space left", "not from vastai"):
             assert word in text
         await pilot.press(key)
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await pilot.press("y")
         await until(pilot, lambda: call in orchestrator.calls)
+
+
+@pytest.mark.parametrize(
+    ("key", "named", "agreed"),
+    [
+        ("n", ("Take the next offer?", "RTX A5000, 24 GB VRAM", "td-7", "$0.210/h or less"), 0.21),
+        ("x", ("Exclude vastai, and take another offer?", "td-7", "$0.210/h or less"), 0.21),
+        ("r", ("Rent the same machine again?", "RTX 3090 from vastai", "$0.131/h or less"), None),
+        ("a", ("Take the next offer now, and each one after it", "$0.210/h or less"), None),
+    ],
+)
+async def test_after_a_failure_nothing_is_rented_before_its_price_was_named(
+    key: str, named: tuple[str, ...], agreed: float | None
+) -> None:
+    app, orchestrator = make_app()
+    query = OfferQuery(min_vram_gb=24)
+    spec = DeploymentSpec("m", "shopper", query, auto_failover=False, ask_on_failure=True)
+    async with app.run_test(size=SIZE) as pilot:
+        await show(pilot, orchestrator, to_waiting, spec)
+        await pilot.press(key)
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        for words in named:
+            assert words in screen_text(app)
+        # Pressed once more by mistake, it is no.
+        await pilot.press("n")
+        await until(pilot, lambda: isinstance(app.screen, DeploymentScreen))
+        assert orchestrator.calls == []
+        await pilot.press(key)
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await pilot.press("y")
+        await until(pilot, lambda: bool(orchestrator.calls))
+        assert orchestrator.agreed == agreed
+
+
+async def test_without_another_offer_the_key_says_so() -> None:
+    app, orchestrator = make_app()
+    orchestrator.listed.clear()
+    async with app.run_test(size=SIZE, notifications=True) as pilot:
+        await show(pilot, orchestrator, to_waiting)
+        await pilot.press("n")
+        await until(pilot, lambda: "no suitable offers" in screen_text(app))
+        assert orchestrator.calls == []
+
+
+async def test_where_nothing_costs_the_next_one_is_taken_at_once() -> None:
+    app, orchestrator = make_app()
+    orchestrator.simulated = True
+    async with app.run_test(size=SIZE) as pilot:
+        ident = await show(pilot, orchestrator, to_waiting)
+        await pilot.press("n")
+        await until(pilot, lambda: ("decide", ident, AfterFailure.NEXT) in orchestrator.calls)
 
 
 @pytest.mark.parametrize(
@@ -383,6 +436,9 @@ async def test_a_remedy_is_one_key_away_while_the_machine_is_rented(
         assert "f start again with --max-model-len 2048" in text
         assert "still rented" in text and "longer than the model's own" in text
         await pilot.press(key)
+        if key == "n":
+            await until(pilot, lambda: isinstance(app.screen, Confirm))
+            await pilot.press("y")
         await until(pilot, lambda: call in orchestrator.calls)
 
 
@@ -392,6 +448,8 @@ async def test_without_a_remedy_for_the_machine_its_key_is_dead() -> None:
         await show(pilot, orchestrator, to_waiting, DeploymentSpec("m", "shopper"))
         await pilot.press("f")
         await pilot.press("n")
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await pilot.press("y")
         await until(pilot, lambda: bool(orchestrator.calls))
         assert orchestrator.calls == [("decide", "d-1", AfterFailure.NEXT)]
 
@@ -407,6 +465,8 @@ async def test_keys_of_a_choice_are_dead_until_it_is_to_be_made() -> None:
         orchestrator.push(ident, 92, ev.ChoiceAwaited(1))
         await until(pilot, lambda: "same machine again" in screen_text(app))
         await pilot.press("r")
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await pilot.press("y")
         await until(pilot, lambda: ("decide", ident, AfterFailure.RETRY) in orchestrator.calls)
 
 

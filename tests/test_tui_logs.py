@@ -15,6 +15,7 @@ from gdl.domain.decisions import AfterFailure
 from gdl.domain.events import LogLines as Lines
 from gdl.tui.save_file import save_text
 from gdl.tui.screens.deployment import DeploymentScreen
+from gdl.tui.screens.dialogs import Confirm
 from gdl.tui.screens.help import keys_of
 from gdl.tui.screens.offers import OffersScreen
 from gdl.tui.store import LogRing
@@ -77,6 +78,8 @@ async def test_n_is_the_screens_key_unless_something_is_searched() -> None:
         await pilot.press("slash", *"torch", "enter", "n")
         assert orchestrator.calls == []
         await pilot.press("escape", "n")
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await pilot.press("y")
         await until(pilot, lambda: ("decide", ident, AfterFailure.NEXT) in orchestrator.calls)
 
 

@@ -25,7 +25,7 @@ from gdl.domain.benchmark import (
 from gdl.domain.chat import ChatDone, ChatMessage, ChatPiece
 from gdl.domain.decisions import AfterServing, Decision
 from gdl.domain.deployment import DeploymentState, apply
-from gdl.domain.errors import GdlError, HubAway, UsageError
+from gdl.domain.errors import GdlError, HubAway, NoSuitableOffer, UsageError
 from gdl.domain.events import DeploymentFinished, Event, Recorded
 from gdl.domain.findings import Finding
 from gdl.domain.health import Check, CheckStatus, HealthSample
@@ -178,6 +178,7 @@ class ScriptedOrchestrator:
         self.error: GdlError | None = None
         self.on_hub: Sequence[ModelRow] | GdlError = HubAway("offline: the hub was not asked")
         self.searches: list[str] = []
+        self.agreed: float | None = None
         self.left_out: list[Exclusion] = []
         self.sample: HealthSample | None = None
         self.gpu: GpuLoad | None = None
@@ -391,8 +392,21 @@ class ScriptedDeployments:
         self._o.calls.append(("cancel", deployment_id))
         self._finish(deployment_id, "cancelled", Phase.CANCELLED, Billing.RELEASED)
 
-    async def decide(self, deployment_id: str, decision: Decision) -> None:
+    async def next_offer(self, deployment_id: str, *, other_source: bool = False) -> RankedOffer:
+        """The cheapest suitable one that was not tried."""
+        state = self._o.states[deployment_id]
+        tried = {attempt.offer_id for attempt in state.attempts}
+        query = state.spec.query if state.spec is not None else OfferQuery()
+        for row in await self._o.market.offers(query):
+            if row.excluded is None and row.offer.id not in tried:
+                return row
+        raise NoSuitableOffer("no suitable offers", "wait")
+
+    async def decide(
+        self, deployment_id: str, decision: Decision, *, max_price: float | None = None
+    ) -> None:
         self._o.calls.append(("decide", deployment_id, decision))
+        self._o.agreed = max_price
         if decision is AfterServing.RELEASE:
             self._finish(deployment_id, "released", Phase.STOPPED, Billing.RELEASED)
         elif decision is AfterServing.KEEP:

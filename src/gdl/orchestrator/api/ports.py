@@ -21,6 +21,7 @@ from gdl.domain.deployment import DeploymentState
 from gdl.domain.events import DeploymentFinished, Recorded
 from gdl.domain.findings import Finding
 from gdl.domain.health import Check, HealthSample
+from gdl.domain.offers import RankedOffer
 from gdl.domain.phase import Phase
 from gdl.domain.spec import DeploymentSpec
 from gdl.orchestrator.api.market import Market
@@ -69,8 +70,16 @@ class Deployments(Protocol):
         """Stop and release; returns when it was asked for, not when it is done."""
         ...
 
-    async def decide(self, deployment_id: str, decision: Decision) -> None:
-        """Answer what a deployment waits for. Raises UsageError when it does not wait for that,
+    async def next_offer(self, deployment_id: str, *, other_source: bool = False) -> RankedOffer:
+        """What the next attempt would be made on, as of now; nothing is rented. other_source: of
+        another host or provider than the latest attempt. Raises NoSuitableOffer."""
+        ...
+
+    async def decide(
+        self, deployment_id: str, decision: Decision, *, max_price: float | None = None
+    ) -> None:
+        """Answer what a deployment waits for. max_price: dollars an hour that was agreed to for the
+        attempt that follows. Raises UsageError when it does not wait for that,
         or the decision is not possible there: FIX without a remedy, KEEP on a market that ends
         with this program."""
         ...

@@ -46,7 +46,9 @@ class Deployment:
     usual one. min_cuda: the least CUDA version that its driver must support.
 
     confirmed: what the user was shown and took, at that price or less; confirmed_tried: one of them
-    was tried, and others may be taken. over_limit: why it is being ended: what may be spent is.
+    was tried, and others may be taken. ceiling: dollars an hour that its user agreed to for the
+    next attempt, beside what the query says. over_limit: why it is being ended: what may be spent
+    is.
 
     unanswered: requests that seem to have made nothing, and could not be answered.
 
@@ -73,6 +75,7 @@ class Deployment:
     min_cuda: float | None = None
     confirmed: tuple[ConfirmedOffer, ...] = ()
     confirmed_tried: bool = False
+    ceiling: float | None = None
     over_limit: SpendLimitReached | None = None
     doubts: list[Doubt] = field(default_factory=list)
     told_away: set[str] = field(default_factory=set)

@@ -54,7 +54,7 @@ class OfferSelection:
         """What the user confirmed, or else the cheapest suitable offer, of a fresh list. Raises
         ConfirmedOfferGone, NoSuitableOffer with what would help, SpendLimitReached, or BackendError
         when the list cannot be had."""
-        query = self._allowing(deployment)
+        query = self._allowing(deployment, agreed=deployment.ceiling)
         await end_late_machines(deployment, self._markets)
         offers = await self._fresh(deployment, query)
         ranked = await self._ranked(deployment, offers, query)
@@ -88,6 +88,28 @@ class OfferSelection:
             if aside.covers(chosen):
                 await self.excluding.take_back(deployment, aside)
         return chosen
+
+    async def preview(self, deployment: Deployment, other_source: bool) -> RankedOffer:
+        """What `choose` would take now in place of the offer at work, or that failed. other_source:
+        of another host, where a marketplace tells them, or provider. Raises NoSuitableOffer,
+        BackendError."""
+        query = self._allowing(deployment, agreed=None)
+        ranked = await self._ranked(deployment, await self._fresh(deployment, query), query)
+        at_work = deployment.state.attempt
+        for row in ranked:
+            offer = row.offer
+            if row.excluded is not None or (at_work and offer.id == at_work.offer_id):
+                continue
+            same = at_work is not None and (
+                offer.host_id == at_work.host
+                if offer.host_id is not None
+                else offer.provider == at_work.provider
+            )
+            if not (other_source and same):
+                return row
+        if any(row.excluded is None for row in ranked):
+            raise NoSuitableOffer("no other offer suits", "r tries the same machine again")
+        raise NoSuitableOffer(*why_none(ranked, query))
 
     async def _ranked(
         self, deployment: Deployment, offers: Sequence[Offer], query: OfferQuery
@@ -201,9 +223,13 @@ class OfferSelection:
                 await deployment.note(f"{name} is away: {why}", "warning")
 
     @staticmethod
-    def _allowing(deployment: Deployment) -> OfferQuery:
-        """The query without the providers that the user included again."""
+    def _allowing(deployment: Deployment, *, agreed: float | None) -> OfferQuery:
+        """The query without the providers that the user included again. agreed: dollars an hour
+        that no machine may cost more than, beside what the query says."""
         query = deployment.spec.query
+        if agreed is not None:
+            asked = query.max_price
+            query = replace(query, max_price=agreed if asked is None else min(asked, agreed))
         kept = tuple(p for p in query.exclude_providers if p not in deployment.exclusions.included)
         return replace(query, exclude_providers=kept)
 

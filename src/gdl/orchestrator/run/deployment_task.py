@@ -119,6 +119,7 @@ class DeploymentTask:
             if offer is None:
                 offer = await next_offer.choose(last, failed, tries)
             dep.adopted, dep.decisions.early, dep.confirmed_tried = False, None, True
+            dep.ceiling = None
             dep.tries_left = tries.left > 1
             if resumed is None:
                 dep.attempt += 1

@@ -16,6 +16,7 @@ from gdl.domain.decisions import AfterFailure, AfterServing, Decision
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.errors import GdlError, UsageError
 from gdl.domain.model import Model
+from gdl.domain.offers import RankedOffer
 from gdl.domain.phase import Phase
 from gdl.domain.rental import Rental
 from gdl.domain.spec import DeploymentSpec
@@ -37,6 +38,7 @@ from gdl.orchestrator.leasing.spending import carried_over
 from gdl.orchestrator.leasing.uninterrupted import uninterrupted
 from gdl.orchestrator.notify.notifier import Notifier
 from gdl.orchestrator.run.attempt_calls import Begin, MakeAttempt, Reopen
+from gdl.orchestrator.run.deciding import answer
 from gdl.orchestrator.run.deployment_task import DeploymentTask
 from gdl.orchestrator.run.left_open import tell_left_open
 from gdl.orchestrator.run.past import PastDeployments
@@ -287,20 +289,15 @@ class DeploymentRegistry:
 
     # -- deciding --------------------------------------------------------------------------------
 
-    async def decide(self, deployment_id: str, decision: Decision) -> None:
+    async def next_offer(self, deployment_id: str, *, other_source: bool = False) -> RankedOffer:
+        return await self._selection.preview(self._running(deployment_id), other_source)
+
+    async def decide(
+        self, deployment_id: str, decision: Decision, *, max_price: float | None = None
+    ) -> None:
         if decision is not AfterServing.KEEP:
             refuse_read_only(self, "deciding")
-        deployment = self._running(deployment_id)
-        rental = deployment.rental
-        ends = rental is not None and not self._markets.of(rental.backend).outlives_program
-        if decision is AfterServing.KEEP and ends:
-            raise UsageError("the machines of this backend end with this program", "release it")
-        if decision is AfterFailure.FIX and deployment.state.offered is None:
-            raise UsageError(
-                f"deployment {deployment_id} has no remedy to apply on its machine",
-                "retry, or take the next offer",
-            )
-        deployment.decisions.answer(decision, deployment.state.phase)
+        answer(self._running(deployment_id), self._markets, decision, max_price)
 
     @changing("including a provider")
     async def include_provider(self, deployment_id: str, provider: str) -> None:

@@ -19,6 +19,7 @@ from gdl.presentation.words import plural
 from gdl.tui.context import AppContext
 from gdl.tui.save_file import save_text
 from gdl.tui.screens.dialogs import Choose, Confirm
+from gdl.tui.screens.next_attempt import agreed_to_next, agreed_to_retry
 from gdl.tui.shell import open_shell
 from gdl.tui.store import BILLS, Followed
 from gdl.tui.widgets.failure import excluded_providers, failure_report
@@ -78,14 +79,14 @@ _AVAILABLE: dict[str, Callable[[Followed], bool]] = {
 
 async def retry(context: AppContext, followed: Followed) -> None:
     """The same machine while it waits; a new deployment after the end."""
+    state = followed.state
     if followed.trouble:
-        context.follow(followed.state.deployment_id)
-    elif followed.state.waiting:
-        going = context.orchestrator.deployments.decide(
-            followed.state.deployment_id, AfterFailure.RETRY
-        )
-        context.do(going, "trying the same machine again")
-    elif followed.state.spec is not None:
+        context.follow(state.deployment_id)
+    elif state.waiting:
+        if await agreed_to_retry(context, followed):
+            going = context.orchestrator.deployments.decide(state.deployment_id, AfterFailure.RETRY)
+            context.do(going, "trying the same machine again")
+    elif state.spec is not None:
         await _deploy_again(context, followed)
 
 
@@ -107,8 +108,12 @@ async def _deploy_again(context: AppContext, followed: Followed) -> None:
 
 
 async def next_offer(context: AppContext, followed: Followed) -> None:
-    going = context.orchestrator.deployments.decide(followed.state.deployment_id, AfterFailure.NEXT)
-    context.do(going, "looking for the next offer")
+    agreed = await agreed_to_next(context, followed, "Take the next offer?")
+    if agreed is not None:
+        going = context.orchestrator.deployments.decide(
+            followed.state.deployment_id, AfterFailure.NEXT, max_price=agreed.max_price
+        )
+        context.do(going, "looking for the next offer")
 
 
 async def exclude(context: AppContext, followed: Followed) -> None:
@@ -118,9 +123,14 @@ async def exclude(context: AppContext, followed: Followed) -> None:
     # A marketplace asked directly is named as its backend.
     if attempt is not None and attempt.host and attempt.backend.endswith(attempt.provider):
         name = f"host {attempt.host} of {name}"
-    ident = followed.state.deployment_id
-    going = context.orchestrator.deployments.decide(ident, AfterFailure.EXCLUDE)
-    context.do(going, f"{name} is excluded here: looking for another offer")
+    title = f"Exclude {plain(name, 60)}, and take another offer?"
+    agreed = await agreed_to_next(context, followed, title, other_source=True)
+    if agreed is not None:
+        ident = followed.state.deployment_id
+        going = context.orchestrator.deployments.decide(
+            ident, AfterFailure.EXCLUDE, max_price=agreed.max_price
+        )
+        context.do(going, f"{name} is excluded here: looking for another offer")
 
 
 async def include(context: AppContext, followed: Followed) -> None:
@@ -146,6 +156,11 @@ async def fix(context: AppContext, followed: Followed) -> None:
 
 async def toggle_failover(context: AppContext, followed: Followed) -> None:
     wanted = not followed.state.auto_failover
+    if wanted and followed.state.waiting:
+        # Turned on now, it takes the next one at once.
+        title = "Take the next offer now, and each one after it by itself?"
+        if await agreed_to_next(context, followed, title) is None:
+            return
     going = context.orchestrator.deployments.set_auto_failover(followed.state.deployment_id, wanted)
     context.do(going, f"automatic failover is {'on' if wanted else 'off'}")
 
