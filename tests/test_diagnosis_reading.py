@@ -341,3 +341,30 @@ def test_how_far_it_came_and_how_it_ended() -> None:
     assert diagnose(begun).state == "unfinished"
     ready = "(APIServer pid=1) INFO:     Application startup complete."
     assert diagnose([*begun, ready]).state == "healthy"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "ValueError(\"the tide is 'out'\")",
+        "ERROR 06-24 19:02:15 [engine.py:165] ValueError(\"the tide is 'out'\")",
+        '{"object":"error","message":"the tide is \'out\'","type":"ValueError","code":400}',
+        '{"error":{"code":400,"message":"the tide is \'out\'","type":"ValueError"}}',
+    ],
+)
+def test_an_error_is_told_alike_as_python_shows_it_and_as_a_server_answers_it(line: str) -> None:
+    (record,) = records(line)
+    assert (record.level, record.error) == (Level.ERROR, "ValueError")
+    assert record.text == "ValueError: the tide is 'out'"
+
+
+def test_words_printed_amid_a_traceback_are_no_source_line() -> None:
+    lines = [*FLUX[:2], "The tide must be asked for its consent.", "EOFError: nobody answers"]
+    assert "The tide must be asked for its consent." in [
+        each.text for each in records("\n".join(lines))
+    ]
+
+
+def test_what_cuda_prints_by_itself_is_an_error_of_its_own() -> None:
+    line = "CUDA error (/src/flux_launch.h:188): invalid argument"
+    assert headline([line, "RuntimeError: Engine core initialization failed."]) == line

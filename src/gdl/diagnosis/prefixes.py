@@ -141,10 +141,23 @@ def _json(raw: str) -> tuple[str, str] | None:
         return None
     if not isinstance(row, dict):
         return None
+    if (refused := _refusal(row)) is not None:
+        return refused, "ERROR"
     for name in _TEXTS:
         if isinstance(row.get(name), str):
             level = row.get("level", row.get("severity", ""))
             trace = next((row[each] for each in _MORE if row.get(each)), "")
             more = f"\n{trace}" if isinstance(trace, str) and trace else ""
             return row[name] + more, level if isinstance(level, str) else ""
+    return None
+
+
+def _refusal(row: dict[str, object]) -> str | None:
+    """What a server answers to a request that it refuses, as an error: of the OpenAI API's form,
+    bare or in "error"."""
+    inner = row.get("error")
+    refusal = inner if isinstance(inner, dict) else row
+    kind, said = refusal.get("type"), refusal.get("message")
+    if isinstance(kind, str) and isinstance(said, str) and kind.lower().endswith("error"):
+        return f"{kind}: {said}"
     return None

@@ -38,6 +38,8 @@ _INSIDE = re.compile(
     r"(?:^|[\s:'\"(\[>])(?P<name>(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception))"
     r"(?::\s?|\((?=['\"]))(?P<text>.+)$"
 )
+_REPR = re.compile(r"(?P<name>[\w.]+)\((?P<quote>['\"])(?P<text>.*)(?P=quote)\)\s*$")
+"""An error as repr() shows it, to the line's end."""
 _BARS = re.compile(r"\s*(?:\+-[+ ]?-* ?\d* ?-*|\| ?|\+ (?=Exception Group))")
 _CARETS = re.compile(r"\s*[\^~]+\s*$")
 _PYDANTIC = re.compile(r"\d+ validation errors? for (?P<model>\w+)\s*(?P<text>.*)", re.DOTALL)
@@ -63,6 +65,7 @@ class StreamParser:
         self._incident = 0
         self._open = False
         self._column = 0
+        self._indent = 0
         self._grouped = False
         self._frames: list[Frame] = []
         self._begun: Line | None = None
@@ -140,6 +143,7 @@ class StreamParser:
             if self._link == "":
                 self._incident = self._fresh()
             self._open, self._column, self._begun = True, 0, line
+        self._indent = len(text) - len(text.lstrip())
         path = match.groupdict().get("path") or text.partition('"')[0].strip()
         if len(self._frames) < _FRAMES:
             self._frames.append(Frame(path, (match["function"] or "").strip()))
@@ -166,7 +170,7 @@ class StreamParser:
             and not (waiting and not sure and not self._named(text))
         ):
             yield from self._begin(line, error)
-        elif self._frames and (indent > self._column or waiting):
+        elif self._frames and (indent > self._column or (waiting and indent >= self._indent)):
             if waiting:
                 self._frames[-1] = replace(self._frames[-1], source=stripped[:300])
         elif sure:
@@ -242,6 +246,8 @@ class StreamParser:
         if inside := _INSIDE.search(text):
             module, _, record.error = inside["name"].rpartition(".")
             record.module = module
+            if shown := _REPR.match(text, inside.start("name")):
+                record.text = f"{text[: shown.start()].lstrip()}{shown['name']}: {shown['text']}"
             if level is Level.INFO:
                 record.level = Level.ERROR
         yield record
