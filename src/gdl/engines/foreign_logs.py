@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-NAMES = ("llamacpp", "sglang")
+NAMES = ("sglang",)
 """Folders of this package that hold nothing but rules."""
 
 

@@ -16,7 +16,10 @@ from gdl.domain.text import one_line
 from gdl.engines.base import Engine
 
 GROUP = "gdl.engines"
-_BUILT_IN = {"vllm": "gdl.engines.vllm.engine:VllmEngine"}
+_BUILT_IN = {
+    "vllm": "gdl.engines.vllm.engine:VllmEngine",
+    "llamacpp": "gdl.engines.llamacpp.engine:LlamaCppEngine",
+}
 """Name -> module and class."""
 
 

@@ -36,16 +36,17 @@ def steps(
     own_headers: kernels are compiled later on, for which a Python that uv brings has the headers.
     """
     venv = _venv(host, bounds, settings, own_headers=own_headers)
-    return (venv,) if settings.install.installer == "pip" else (_uv(settings), venv)
+    return (venv,) if settings.install.installer == "pip" else (uv(settings), venv)
 
 
 def first_of_all(settings: Settings) -> Step | None:
     """The step that no plan for an environment does without, whatever the machine is."""
     install = settings.install
-    return None if install.runtime == "container" or install.installer == "pip" else _uv(settings)
+    return None if install.runtime == "container" or install.installer == "pip" else uv(settings)
 
 
-def _uv(settings: Settings) -> Step:
+def uv(settings: Settings) -> Step:
+    """Brings the installer uv, or uses one that is there."""
     required = settings.install.installer == "uv"
     own = bool(settings.install.find_links or settings.install.extra_index_url)
     otherwise = (

@@ -18,6 +18,7 @@ from gdl.domain.requirements.shape import ModelShape
 from gdl.domain.requirements.weights import loaded_bytes
 from gdl.domain.servability import Judgement, ModelKind, judge
 from gdl.engines.base import Engine
+from gdl.engines.choosing import ChoosesFile
 from gdl.hub import names
 from gdl.hub.lookup import Hub
 
@@ -26,7 +27,10 @@ _TOKENIZERS_WITH_TEMPLATE = ("tekken.json", "tokenizer.model.v3")
 
 def known(engine: Engine) -> tuple[Model, ...]:
     """The models to choose from by alias."""
-    return engine.models() or names.known()
+    if not isinstance(engine, ChoosesFile):
+        return engine.models() or names.known()
+    found = (_with_usual_file(engine, _as_gguf(model)) for model in names.known())
+    return tuple(model for model in found if model.file or model.packaged)
 
 
 def found(engine: Engine, typed: str) -> Model:
@@ -36,7 +40,8 @@ def found(engine: Engine, typed: str) -> Model:
     if not own:
         # What the hub has, but is no model, is told as such.
         hub_name(typed)
-        return names.resolve(page_of_hub(typed) or typed)
+        model = names.resolve(page_of_hub(typed) or typed)
+        return _as_gguf(model) if isinstance(engine, ChoosesFile) else model
     for model in own:
         if model.typed == typed:
             return model
@@ -63,8 +68,11 @@ class ModelLookup:
             return model
         try:
             facts = await self._hub.facts(name)
+            if file := _file_to_choose(engine, model, facts):
+                facts = await self._hub.facts(HubName(name.id, file))
+                model = _of_file(model, file)
         except HubAway as away:
-            return _without_hub(model, name, away.message)
+            return _without_hub(_with_usual_file(engine, model), name, away.message)
         return _with_facts(model, facts)
 
     def kept(self, engine: Engine, typed: str) -> Model:
@@ -74,7 +82,11 @@ class ModelLookup:
         if name is None:
             return model
         facts = self._hub.kept(name)
-        return _without_hub(model, name, "") if facts is None else _with_facts(model, facts)
+        if facts is not None and (file := _file_to_choose(engine, model, facts)):
+            facts, model = self._hub.kept(HubName(name.id, file)), _of_file(model, file)
+        if facts is None:
+            return _without_hub(_with_usual_file(engine, model), name, "")
+        return _with_facts(model, facts)
 
     async def search(self, words: str) -> tuple[FoundModel, ...]:
         """What the hub finds, most downloaded first. Raises HubAway."""
@@ -96,6 +108,39 @@ class ModelLookup:
             )
         knows = None if engine is None else engine.knows
         return judge(model.facts, token=self._hub.has_token, trust=trust, knows=knows)
+
+
+def _as_gguf(model: Model) -> Model:
+    """An alias of the catalogue as its GGUF variant, where there is one."""
+    if model.source != "hub" or "/" in model.typed or ":" in model.typed:
+        return model
+    try:
+        return replace(names.resolve(f"{model.typed}:gguf"), typed=model.typed)
+    except UsageError:
+        return model
+
+
+def _file_to_choose(engine: Engine, model: Model, facts: ModelFacts) -> str:
+    """The file of a GGUF repository to take, where the engine has to and nobody named one."""
+    if model.file or facts.gguf is not None or not isinstance(engine, ChoosesFile):
+        return ""
+    return engine.file_of(facts.variants) if facts.variants else ""
+
+
+def _with_usual_file(engine: Engine, model: Model) -> Model:
+    """The same, where nobody tells which there are."""
+    if not isinstance(engine, ChoosesFile) or not model.lacks_file:
+        return model
+    return _of_file(model, engine.file_of(()))
+
+
+def _of_file(model: Model, file: str) -> Model:
+    """As if the file had been named, but for what was typed."""
+    name = model.location if "/" in model.typed else model.typed
+    try:
+        return replace(names.resolve(f"{name}:{file}"), typed=model.typed)
+    except UsageError:
+        return replace(model, file=file)  # it is called by its file's own name
 
 
 def _name_on_hub(model: Model) -> HubName | None:

@@ -1,0 +1,106 @@
+"""The server: its command line and its environment."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shlex
+
+from gdl.domain.errors import UsageError
+from gdl.domain.model import Model
+from gdl.domain.secret import Secret
+from gdl.domain.spec import DeploymentSpec
+from gdl.engines.base import ServerCommand
+from gdl.engines.llamacpp import arguments as server_arguments
+from gdl.engines.llamacpp import environment, model_files
+from gdl.engines.llamacpp.builds import Build
+from gdl.engines.llamacpp.fitting import Fitting
+from gdl.engines.python import shell
+from gdl.settings import Settings
+
+KEY = "LLAMA_API_KEY"
+_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
+_TALKATIVE = ("--verbosity", "4")
+"""So that it tells what it holds; serve.py ends that once it serves."""
+
+
+def command(
+    spec: DeploymentSpec,
+    model: Model,
+    build: Build,
+    fitting: Fitting,
+    settings: Settings,
+    *,
+    api_key: Secret,
+    log_path: str,
+    port: int,
+) -> ServerCommand:
+    """The server to start. Raises UsageError for arguments or names that cannot be."""
+    users = (*settings.engine.args, *spec.engine_args)
+    server_arguments.check(users)
+    made = decided(model, fitting, users)
+    made += ["--host", settings.engine.host, "--port", str(port)]
+    if "--verbosity" not in server_arguments.given(users):
+        made += _TALKATIVE
+    plain, secret = variables(build, settings)
+    exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in plain.items())
+    mark = hashlib.sha256(" ".join((*made, model.reference, *users)).encode()).hexdigest()[:12]
+    remedy = f"./remedy-{mark}"
+    words = f'--model "$model" {shell.words(made)} {shell.words(users)}'.rstrip()
+    script = f"""{shell.PREAMBLE}{exports}\
+# What an earlier start of this very command was found to need.
+remedy=""
+if [ -f {remedy}.env ]; then . {remedy}.env; fi
+if [ -f {remedy}.args ]; then remedy="$(cat {remedy}.args)"; fi
+{model_files.location(model, fitting.file)}\
+exec {environment.PYTHON} ./serve.py {words} $remedy
+"""
+    return ServerCommand(
+        script=script,
+        log=log_path,
+        port=port,
+        served_name=model.served_name,
+        secret_env={KEY: api_key, **secret},
+        remembered=remedy,
+        given=frozenset(server_arguments.given(users)) | _by_the_load(spec, settings),
+    )
+
+
+def decided(model: Model, fitting: Fitting, users: tuple[str, ...]) -> list[str]:
+    """What depends on model and machine, without the address."""
+    given = server_arguments.given(users)
+    made = ["--alias", model.served_name, "--metrics"]
+    if "--parallel" not in given:
+        made += ["--parallel", str(fitting.slots)]
+    if "--ctx-size" not in given and fitting.context:
+        made += ["--ctx-size", str(fitting.context * fitting.slots)]
+    return made
+
+
+def variables(build: Build, settings: Settings) -> tuple[dict[str, str], dict[str, Secret]]:
+    """(plain, secret). Names that sound secret never stand in the script."""
+    plain, secret = {"PYTHONUNBUFFERED": "1"}, {}
+    if not build.on_gpu:
+        # Its threads wait by spinning: where others want the processor, that slows all of them
+        # down, up to fifteenfold.
+        plain["GOMP_SPINCOUNT"] = "0"
+    for name, value in settings.engine.env.items():
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or "\0" in value:
+            raise UsageError(f"engine.env: {ascii(name)[:60]} cannot be set", "A-Z, 0-9 and _ only")
+        if name == KEY:
+            hint = "a key is made for every deployment"
+            raise UsageError(f"engine.env: {KEY} cannot be set", hint)
+        if _SECRET_NAME.search(name):
+            secret[name] = Secret(value)
+        else:
+            plain[name] = value
+    return plain, secret
+
+
+def _by_the_load(spec: DeploymentSpec, settings: Settings) -> frozenset[str]:
+    """The flags that settings or the load asked for decide."""
+    decided_by = {
+        "--ctx-size": spec.query.context or settings.engine.max_model_len,
+        "--parallel": spec.query.concurrency,
+    }
+    return frozenset(flag for flag, value in decided_by.items() if value)
