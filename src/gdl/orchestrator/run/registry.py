@@ -30,6 +30,7 @@ from gdl.orchestrator.deployment.rental_record import RentalRecord
 from gdl.orchestrator.deployment.summary import broken_off
 from gdl.orchestrator.leasing import process_liveness
 from gdl.orchestrator.leasing.deployed_model import tell_source, to_deploy
+from gdl.orchestrator.leasing.engine_choice import engine_for, tell_choice
 from gdl.orchestrator.leasing.markets import Markets
 from gdl.orchestrator.leasing.model_lookup import ModelLookup
 from gdl.orchestrator.leasing.requirements import needed_of
@@ -101,9 +102,12 @@ class DeploymentRegistry:
 
     @changing("deploy")
     async def deploy(self, spec: DeploymentSpec) -> str:
-        engine = self._engines(spec.engine)
+        engine, spec, why = await engine_for(
+            spec, self._engines, self._markets, self._lookup, self._settings
+        )
         spec, model = await to_deploy(engine, spec, self._lookup, self._settings)
         deployment = await self._add(spec, engine, model, self._markets.name)
+        await tell_choice(deployment, why)
         await tell_source(deployment)
         await self._start(deployment, self._run_telling_orphans(deployment))
         return deployment.id
