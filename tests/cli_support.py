@@ -38,6 +38,7 @@ from gdl.orchestrator.api.model_views import ModelRow, SizedModel
 from gdl.orchestrator.api.ports import OrchestratorApi
 from gdl.orchestrator.api.views import PastDeployment, ResumableDeployment, SessionRow
 from gdl.orchestrator.api.volumes import VolumeList
+from scripted_fleets import ScriptedFleets
 
 ID = "20260101-120000-abcdef"
 REPORT = BenchReport(
@@ -191,6 +192,7 @@ class Scripted:
         self.benchmarks = ScriptedBenchmarks(self)
         self.spending = ScriptedSpending(self)
         self.volumes = ScriptedVolumes(self)
+        self.fleets = ScriptedFleets()
         self.support = ScriptedSupport(self)
 
     def call(self, name: str) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from fleet_samples import FLEET_SAMPLES
 from gdl import settings
 from gdl.domain import events as ev
 from gdl.domain.benchmark import BenchReport, Percentiles, QualityAnswer
@@ -50,6 +51,7 @@ REPORT = BenchReport(
 )
 MEMORY = MemoryComparison("h/m", "vLLM", "0.32.0", "RTX 3090", 1, 4096, 8192, 208.0, 2.1, 18.0, 9)
 SAMPLES: list[ev.Event] = [
+    *FLEET_SAMPLES,
     ev.DeploymentPlanned(
         DeploymentSpec("tinyllama", "shopper", OfferQuery(exclude_providers=("a", "b"))), "h/m", "m"
     ),

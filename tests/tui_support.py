@@ -62,6 +62,7 @@ from gdl.orchestrator.leasing.requirements import fits_of, session_needs, sized
 from gdl.settings import Hub as HubSettings
 from gdl.settings import Settings
 from gdl.tui.app import GdlApp
+from scripted_fleets import ScriptedFleets
 
 START = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 ENDPOINT = "http://127.0.0.1:41231/v1"
@@ -212,6 +213,7 @@ class ScriptedOrchestrator:
         self.benchmarks = ScriptedBenchmarks(self)
         self.spending = ScriptedSpending(self)
         self.volumes = ScriptedVolumes(self)
+        self.fleets = ScriptedFleets()
         self.support = ScriptedSupport(self)
 
     # What tests do

@@ -24,6 +24,7 @@ _COMMANDS = (
     "attach",
     "destroy",
     "extend",
+    "scale",
     "costs",
     "spending",
     "ledger",

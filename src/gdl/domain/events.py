@@ -9,6 +9,7 @@ from datetime import datetime
 
 from gdl.domain.benchmark import BenchReport
 from gdl.domain.event import Event as Event
+from gdl.domain.fleet_events import FLEET_EVENT_TYPES
 from gdl.domain.host import HostFacts
 from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.money_events import BalanceLow as BalanceLow
@@ -327,5 +328,6 @@ EVENT_TYPES: dict[str, type[Event]] = {
     "balance_low": BalanceLow,
     "session_charged": SessionCharged,
     "deployment_finished": DeploymentFinished,
+    **FLEET_EVENT_TYPES,
 }
 TYPE_NAMES: dict[type[Event], str] = {cls: name for name, cls in EVENT_TYPES.items()}

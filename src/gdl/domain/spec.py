@@ -18,6 +18,16 @@ class ConfirmedOffer:
 
 
 @dataclass(frozen=True, slots=True)
+class Membership:
+    """That a deployment is a replica of a fleet. generation: counts the fleet's changes of flags,
+    from 1. api_key_file: a path on this computer, of the one key that all replicas have."""
+
+    fleet: str
+    generation: int
+    api_key_file: str
+
+
+@dataclass(frozen=True, slots=True)
 class DeploymentSpec:
     """What the user asked for. `model` as typed: alias, hub id or path on the machine.
 
@@ -41,6 +51,8 @@ class DeploymentSpec:
     which a guard on the machine ends it; None: never.
     tools: the server parses calls of tools, where the model's are known. trust_remote_code: the
     model's own Python code may run on the machine; None: nobody was asked.
+    member: of which fleet it is a replica. Its `max_spend`, and the price that its query allows,
+    are then those of all replicas together.
     """
 
     model: str
@@ -66,3 +78,4 @@ class DeploymentSpec:
     unseen_hours: float | None = None
     tools: bool = True
     trust_remote_code: bool | None = None
+    member: Membership | None = None

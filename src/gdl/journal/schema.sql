@@ -172,3 +172,23 @@ CREATE TABLE IF NOT EXISTS volumes (
     volume_id      TEXT,
     gone_at        TEXT
 ) WITHOUT ROWID;
+
+-- Fleets, each with its events under its id; its replicas are deployments that name it.
+CREATE TABLE IF NOT EXISTS fleets (
+    id         TEXT PRIMARY KEY,
+    created_at TEXT NOT NULL,
+    model      TEXT NOT NULL,
+    backend    TEXT NOT NULL,
+    outcome    TEXT NOT NULL DEFAULT '',
+    owner_pid  INTEGER NOT NULL DEFAULT 0,
+    owner_mark TEXT NOT NULL DEFAULT ''
+);
+
+-- What users ask of fleets that may run in another process; what: as JSON. Taken in order.
+CREATE TABLE IF NOT EXISTS fleet_orders (
+    id       INTEGER PRIMARY KEY AUTOINCREMENT,
+    fleet_id TEXT NOT NULL,
+    at       TEXT NOT NULL,
+    what     TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS fleet_orders_by_fleet ON fleet_orders (fleet_id, id);

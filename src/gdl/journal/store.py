@@ -30,7 +30,8 @@ Statement = tuple[str, tuple[Any, ...]]
 
 @dataclass(frozen=True, slots=True)
 class DeploymentRow:
-    """owner_mark: tells the process from others that had or will have its id, "" if unknown."""
+    """owner_mark: tells the process from others that had or will have its id, "" if unknown.
+    fleet: the one that it is a replica of, "" for none."""
 
     id: str
     created_at: datetime
@@ -40,6 +41,7 @@ class DeploymentRow:
     owner_pid: int
     owner_mark: str = ""
     engine: str = DEFAULT_ENGINE
+    fleet: str = ""
 
 
 _RENTAL_FIELDS = tuple(f.name for f in dataclasses.fields(Rental))
@@ -217,6 +219,7 @@ _LATER_COLUMNS = (
     ("rentals", "bid", "REAL"),
     ("rentals", "volume", "TEXT NOT NULL DEFAULT ''"),
     ("ledger", "traffic", "REAL NOT NULL DEFAULT 0"),
+    ("deployments", "fleet", "TEXT NOT NULL DEFAULT ''"),
 )
 """What a journal of an earlier version lacks: table, column, and its declaration, whose default is
 what that version's rows mean."""
@@ -303,6 +306,7 @@ def _deployment(row: sqlite3.Row) -> DeploymentRow:
         row["owner_pid"],
         row["owner_mark"],
         row["engine"],
+        row["fleet"],
     )
 
 

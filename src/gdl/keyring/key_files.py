@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 from pathlib import Path
 
 from gdl.domain.errors import GdlError
@@ -38,6 +39,11 @@ def write_key(path: Path, secret: Secret) -> Path:
             "check free space and permissions of the data folder",
         ) from None
     return path
+
+
+def new_key() -> Secret:
+    """A key for an endpoint."""
+    return Secret(f"gdl-{secrets.token_urlsafe(24)}")
 
 
 def read_key(path: Path) -> Secret:

@@ -1,18 +1,29 @@
-"""The orchestrator: the nine ports on the backends of a run, one journal, all engines."""
+"""The orchestrator: the ten ports on the backends of a run, one journal, all engines."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gdl.backends.base import Backend, Publishes
 from gdl.domain.clock import now as steady_now
+from gdl.domain.fleet_spec import FleetSpec
 from gdl.engines.base import EngineResolver
 from gdl.hub.lookup import Hub
 from gdl.journal.store import Journal
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.endpoint.measurements import Measurements
+from gdl.orchestrator.fleet.admission import Models, models_of
+from gdl.orchestrator.fleet.benchmarks import (
+    FleetAwareBenchmarks,
+    FleetAwareEndpoints,
+    FleetBenchmarks,
+)
+from gdl.orchestrator.fleet.lookup import FleetLookup
+from gdl.orchestrator.fleet.registry import FleetRegistry
+from gdl.orchestrator.fleet.router import MakeRouter, Router
 from gdl.orchestrator.leasing.budget import Budget
 from gdl.orchestrator.leasing.marketplace import Marketplace
 from gdl.orchestrator.leasing.markets import Markets
@@ -21,8 +32,6 @@ from gdl.orchestrator.leasing.selection import OfferSelection
 from gdl.orchestrator.leasing.spending_report import SpendingReports
 from gdl.orchestrator.notify.notifier import Notifier, ways_of
 from gdl.orchestrator.run.registry import DeploymentRegistry
-from gdl.orchestrator.sessions.benchmarks import SessionBenchmarks
-from gdl.orchestrator.sessions.endpoints import SessionEndpoints
 from gdl.orchestrator.sessions.lookup import SessionLookup
 from gdl.orchestrator.sessions.public_url import PublicUrls
 from gdl.orchestrator.sessions.reconnect import Reconnector
@@ -39,7 +48,8 @@ if TYPE_CHECKING:
 class Orchestrator:
     """See `api.ports.OrchestratorApi`. One per process.
 
-    attempt: makes an Attempt; a seam for those who measure or test without machines.
+    attempt: makes an Attempt; router: a fleet's router; served_models: asks a server for its
+    models; seams for those who measure or test without machines.
     """
 
     def __init__(
@@ -53,6 +63,8 @@ class Orchestrator:
         consumer_id: str,
         clock: Callable[[], datetime] = steady_now,
         attempt: Callable[..., Attempt] | None = None,
+        router: MakeRouter | None = None,
+        served_models: Models = models_of,
     ) -> None:
         markets = self._markets = Markets(backends, journal, settings, consumer_id, clock)
         self.backend_name = markets.name
@@ -76,6 +88,11 @@ class Orchestrator:
             from gdl.orchestrator.run.attempt import Attempt
 
             return (attempt or Attempt)(deployment, there.backend, there.renter, journal, settings)
+
+        def make_router(spec: FleetSpec, key_file: Path, folder: Path) -> Router:
+            from gdl.orchestrator.fleet.router_process import RouterProcess
+
+            return RouterProcess(spec, key_file, folder, settings)
 
         budget = Budget(backends, journal, settings, clock)
         models = ModelLookup(hub)
@@ -105,7 +122,7 @@ class Orchestrator:
             clock,
             read_only=read_only,
         )
-        self.endpoints = SessionEndpoints(
+        self.endpoints = FleetAwareEndpoints(
             markets.names,
             journal,
             self.deployments,
@@ -115,7 +132,7 @@ class Orchestrator:
             measurements,
             read_only=read_only,
         )
-        self.benchmarks = SessionBenchmarks(
+        self.benchmarks = FleetAwareBenchmarks(
             markets,
             self.deployments,
             lookup,
@@ -124,11 +141,27 @@ class Orchestrator:
             measurements,
             read_only=read_only,
         )
+        found = FleetLookup(journal, self.deployments, clock)
+        of_fleets = FleetBenchmarks(found, journal, clock, simulated=markets.simulated)
+        self.endpoints.fleets = self.benchmarks.fleets = of_fleets
+        self.fleets = FleetRegistry(
+            self.deployments,
+            found,
+            journal,
+            settings,
+            clock,
+            backend_name=markets.name,
+            destroy=self.sessions.destroy,
+            benchmarks=of_fleets,
+            models=served_models,
+            make_router=router or make_router,
+        )
         self.volumes = KeptVolumes(backends, journal, clock, read_only=read_only)
         self.spending = SpendingReports(backends, settings, clock, budget)
         self.support = Diagnostics(markets, journal, settings, consumer_id, clock)
 
     async def aclose(self) -> None:
+        await self.fleets.aclose()
         await self.deployments.aclose()
         await self._markets.aclose()
         await self._hub.aclose()

@@ -30,6 +30,7 @@ from gdl.domain.errors import UsageError
 from gdl.settings.names import NESTED, PREFIX, RENAMED, check_environment, explain
 from gdl.settings.sections import (
     Engine,
+    Fleet,
     Guard,
     Hub,
     Install,
@@ -46,6 +47,7 @@ from gdl.settings.sections import (
 
 __all__ = [
     "Engine",
+    "Fleet",
     "Guard",
     "Hub",
     "Install",
@@ -126,6 +128,7 @@ class Settings(BaseSettings):
     engine: Engine = Field(default_factory=Engine)
     hub: Hub = Field(default_factory=Hub)
     guard: Guard = Field(default_factory=Guard)
+    fleet: Fleet = Field(default_factory=Fleet)
     sandbox: Sandbox = Field(default_factory=Sandbox)
     vastai: Vastai = Field(default_factory=Vastai)
     runpod: Runpod = Field(default_factory=Runpod)

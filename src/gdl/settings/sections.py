@@ -199,6 +199,22 @@ class Guard(BaseModel):
     """Hours without a gdl-tui connected to it after which the machine ends itself."""
 
 
+class Fleet(BaseModel):
+    """What spreads requests over the replicas of `gdl-tui deploy --replicas N`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    router: Literal["vllm-router", "smg"] = "vllm-router"
+    """The program; the version that this one knows is installed into an environment of its own."""
+    policy: Literal["round_robin", "random", "power_of_two", "cache_aware"] = "round_robin"
+    """How it chooses a replica for a request."""
+    program: str = Field(default="", pattern=r"^([^\x00\n]+)?$")
+    """Path of that program on this computer, where it is installed already; empty: install it."""
+    port: int = Field(default=0, ge=0, le=65535)
+    """Of the fleet's address on this computer; 0: a free one, the same for as long as the fleet
+    lasts."""
+
+
 class Vastai(BaseModel):
     """The marketplace Vast.ai, asked directly."""
 

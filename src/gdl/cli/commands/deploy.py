@@ -7,20 +7,26 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from gdl.cli.consent import consent, to_rent
+from gdl.cli.consent import Consent, consent, to_rent
 from gdl.cli.deploy_options import DeployOptions
+from gdl.cli.fleet_options import FleetOptions
 from gdl.cli.options import JsonOption, MarketTarget, check_bid
 from gdl.cli.runtime import Cli, Session, at_terminal, execute, report
 
 if TYPE_CHECKING:
     from gdl.cli.output import Output
     from gdl.domain.errors import GdlError
+    from gdl.domain.fleet_spec import FleetSpec
     from gdl.domain.spec import DeploymentSpec
     from gdl.orchestrator.api.ports import Deployments
 
 
 def deploy(
-    cli: Cli, wanted: DeployOptions, target: MarketTarget, as_json: JsonOption = False
+    cli: Cli,
+    wanted: DeployOptions,
+    fleet: FleetOptions,
+    target: MarketTarget,
+    as_json: JsonOption = False,
 ) -> NoReturn:
     """Rent a machine, install an inference engine, serve MODEL, verify it.
 
@@ -35,6 +41,8 @@ def deploy(
     if wanted.destroy and wanted.keep:
         raise typer.BadParameter("--destroy and --keep exclude each other")
     wanted, target = _with_file(cli, wanted, target, as_json=as_json)
+    if fleet.replicas is not None and wanted.volume is not None:
+        raise typer.BadParameter("--volume is mounted by one machine: not with --replicas")
     model = wanted.model
     if model is None:
         raise typer.BadParameter("name a MODEL, or a deployment file with -f")
@@ -55,6 +63,9 @@ def deploy(
             return await dry_run.show(session, spec)
         limited = any(wanted.flags.get(limit) is not None for limit in ("max_price", "max_spend"))
         said = consent(yes=wanted.yes, limited=limited, as_json=as_json)
+        if fleet.replicas is not None:
+            wish = fleet.spec(spec, session.settings)
+            return await _fleet(session, wish, said, hold=wanted.after == "hold")
         follower = Follower(
             deployments,
             JsonDeployment(output) if as_json else TextDeployment(output),
@@ -84,9 +95,17 @@ def deploy(
         target=target,
         as_json=as_json,
         changes="" if wanted.dry_run else "deployed",
-        flags=wanted.flags,
+        flags=wanted.flags | fleet.flags,
         on_error=never_began,
     )
+
+
+async def _fleet(session: Session, spec: FleetSpec, said: Consent, *, hold: bool) -> int:
+    from gdl.cli.fleet_consent import to_rent_fleet
+    from gdl.cli.fleet_follower import follow_fleet
+
+    spec = await to_rent_fleet(session.orchestrator, spec, said)
+    return await follow_fleet(session, session.orchestrator.fleets.deploy(spec), asks=hold)
 
 
 def _with_file(

@@ -43,6 +43,8 @@ def destroy(
         from gdl.domain.money import dollars
         from gdl.presentation.lines import plain
 
+        if ident.startswith("fleet"):
+            return await _destroy_fleet(session, ident, consent(yes=yes))
         sessions = session.orchestrator.sessions
         if not (said := consent(yes=yes)).given:
             await _confirm(sessions, ident, said, seen_gone=seen_gone)
@@ -67,6 +69,35 @@ def destroy(
         return exit_codes.OK
 
     execute(cli, body, target=target, as_json=as_json, changes="destroyed")
+
+
+async def _destroy_fleet(session: Session, ident: str, said: Consent) -> int:
+    """Release all replicas of a fleet, in whichever process it runs."""
+    from gdl.domain.errors import ReleaseUnconfirmed
+    from gdl.domain.fleet_orders import End
+    from gdl.domain.money import dollars
+    from gdl.presentation.fleets import summary
+    from gdl.presentation.lines import plain
+
+    fleets = session.orchestrator.fleets
+    view = await fleets.view(ident)
+    question = f"release all replicas of {view.id} ({summary(view)})?"
+    refusal = f"releasing {view.id} cannot be undone, and nobody can be asked"
+    await agreed(plain(question, 300), said, undone="not released", refusal=refusal)
+    if view.runs or view.resumable:
+        say(f"releasing {plain(view.id)} ...")
+        await fleets.order(view.id, End())
+        view = await fleets.ended(view.id)
+    if view.doubts:
+        raise ReleaseUnconfirmed(
+            f"the end of {', '.join(view.doubts)} is not proven: it may still be billing",
+            "`gdl-tui sessions` shows what is rented, `gdl-tui destroy ID` ends it",
+        )
+    if session.output.as_json:
+        session.output.json(view)
+    else:
+        session.output.line(f"{plain(view.id)}  {plain(view.outcome)}  {dollars(view.cost)} in all")
+    return exit_codes.OK
 
 
 async def _confirm(sessions: Sessions, ident: str, said: Consent, *, seen_gone: bool) -> None:

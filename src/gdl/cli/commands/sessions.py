@@ -42,6 +42,10 @@ def sessions(cli: Cli, target: MachineTarget, as_json: JsonOption = False) -> No
             if several:
                 cells = [(r.session.backend, *c) for r, c in zip(rows, cells, strict=True)]
             session.output.table(headings, cells)
+            for name in dict.fromkeys(row.fleet for row in rows if row.fleet):
+                its = [row for row in rows if row.fleet == name]
+                names = ", ".join(row.session.id for row in its)
+                say(plain(f"{name}: {names}; `gdl-tui scale {name}` shows it as a whole", 300))
             for row in rows:
                 if row.guard:
                     say(f"{plain(row.session.id)}: {plain(row.guard, 200)}")
@@ -80,6 +84,7 @@ def session_to_plain(row: SessionRow) -> dict[str, Any]:
         "billing": row.billing,
         "doubt": row.doubt,
         "guard": row.guard,
+        "fleet": row.fleet,
     }
 
 

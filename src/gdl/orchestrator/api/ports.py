@@ -1,4 +1,4 @@
-"""What the terminal UI and the command line may ask for: nine ports, and nothing beside them.
+"""What the terminal UI and the command line may ask for: ten ports, and nothing beside them.
 
 All methods raise GdlError for what is expected to go wrong, and nothing else. `ident` is the id of
 a session or of its deployment, or the beginning of one.
@@ -24,6 +24,7 @@ from gdl.domain.health import Check, HealthSample
 from gdl.domain.offers import RankedOffer
 from gdl.domain.phase import Phase
 from gdl.domain.spec import DeploymentSpec
+from gdl.orchestrator.api.fleets import Fleets
 from gdl.orchestrator.api.market import Market
 from gdl.orchestrator.api.spending import Spending
 from gdl.orchestrator.api.views import (
@@ -288,7 +289,7 @@ class Support(Protocol):
 
 
 class OrchestratorApi(Protocol):
-    """The nine ports, and what is to be known of the backend behind them."""
+    """The ten ports, and what is to be known of the backend behind them."""
 
     backend_name: str
     """As in the settings; several are separated by commas."""
@@ -324,6 +325,9 @@ class OrchestratorApi(Protocol):
 
     @property
     def volumes(self) -> Volumes: ...
+
+    @property
+    def fleets(self) -> Fleets: ...
 
     @property
     def support(self) -> Support: ...

@@ -20,7 +20,8 @@ class SessionRow:
     backend cannot be asked. public: its address on the internet, as last seen; None without one.
     doubt: why it may still be billing though it is over or its end was asked for; "" if none.
     guard: what the guard on it will do when, or has done, in words; "" without one.
-    extends: whether it has an end that can be put off."""
+    extends: whether it has an end that can be put off. fleet: the one that it is a replica of; None
+    for none."""
 
     session: Session
     ours: bool
@@ -33,6 +34,7 @@ class SessionRow:
     doubt: str = ""
     guard: str = ""
     extends: bool = False
+    fleet: str | None = None
 
     @property
     def idle(self) -> bool:

@@ -24,6 +24,7 @@ from gdl.orchestrator.deployment.event_channel import EventChannel
 from gdl.orchestrator.deployment.exclusions import DeploymentExclusions
 from gdl.orchestrator.deployment.live_readings import LiveReadings
 from gdl.orchestrator.deployment.rental_record import RentalRecord
+from gdl.orchestrator.deployment.siblings import Siblings
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,8 @@ class Deployment:
     unanswered: requests that seem to have made nothing, and could not be answered.
 
     doubts: what may still be billing though the deployment goes on without it. told_away: backends
-    of which its user knows that they do not answer.
+    of which its user knows that they do not answer. siblings: the other replicas of its fleet; None
+    for a deployment by itself.
     """
 
     id: str
@@ -81,6 +83,7 @@ class Deployment:
     told_away: set[str] = field(default_factory=set)
     unanswered: list[Rental] = field(default_factory=list)
     exclusions: DeploymentExclusions = field(default_factory=DeploymentExclusions)
+    siblings: Siblings | None = None
     decisions: Decisions = field(init=False)
     readings: LiveReadings = field(init=False)
 
@@ -88,6 +91,8 @@ class Deployment:
         self.confirmed = self.spec.confirmed
         self.decisions = Decisions(self.id)
         self.readings = LiveReadings(self.channel.clock)
+        if self.siblings is not None:
+            self.siblings.join(self.id, lambda: self.state, self.exclusions)
 
     @property
     def rental(self) -> Rental | None:

@@ -51,10 +51,13 @@ class Guards:
         known = await self.of(rental) or Guard(self.ends, attempt.rented_at)
         now = self._clock()
         others = sum(each.cost(now) for each in state.attempts[:-1])
+        max_spend, siblings = spec.max_spend, deployment.siblings
+        if siblings is not None:
+            max_spend = siblings.limit_of(deployment.id, now)
         guard = replace(
             known,
             price=attempt.price_per_hour,
-            max_spend=spec.max_spend,
+            max_spend=max_spend,
             spent_before=round(spec.spent_before + others + attempt.apart_from_time, 6),
             idle_minutes=spec.idle_minutes or known.idle_minutes,
             unseen_hours=spec.unseen_hours or known.unseen_hours,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 
 from gdl.domain import clock
-from gdl.journal.store import DeploymentRow
 
 _OUR_START = clock.now()
 _CLAIMED = "claimed "
@@ -15,8 +15,24 @@ _SLACK = timedelta(seconds=5)
 """Clocks are read in different places."""
 
 
-def runs(row: DeploymentRow) -> bool:
-    """Whether a deployment without an end is still being worked on by a live process.
+class Worked(Protocol):
+    """What one process works on: a deployment's row in the journal, or a fleet's."""
+
+    @property
+    def created_at(self) -> datetime: ...
+
+    @property
+    def outcome(self) -> str: ...
+
+    @property
+    def owner_pid(self) -> int: ...
+
+    @property
+    def owner_mark(self) -> str: ...
+
+
+def runs(row: Worked) -> bool:
+    """Whether a deployment or a fleet without an end is still being worked on by a live process.
 
     A process id alone proves nothing: after a restart (of a container, say) another process may
     have it. Its mark tells; without one, a process that started after the deployment is not it.
@@ -38,7 +54,7 @@ def runs(row: DeploymentRow) -> bool:
     return started is None or since + _SLACK >= started
 
 
-def holds(row: DeploymentRow) -> bool:
+def holds(row: Worked) -> bool:
     """Whether its machine is not to be touched by another: a live process works on it, or it was
     left serving on purpose."""
     return row.outcome == "serving" or runs(row)

@@ -68,7 +68,9 @@ def _hours(deployment: Deployment, intent: Rental) -> int:
     if limits is None or intent.price <= 0:
         return deployment.spec.hours
     left = max(limits.limit - limits.spent, 0.0)
-    return min(deployment.spec.hours, max(math.ceil(left / intent.price - 1e-9), 1))
+    siblings = deployment.siblings
+    others = 0.0 if siblings is None else siblings.price(deployment.id)
+    return min(deployment.spec.hours, max(math.ceil(left / (intent.price + others) - 1e-9), 1))
 
 
 def _disk_gb(deployment: Deployment, offer: Offer) -> int | None:

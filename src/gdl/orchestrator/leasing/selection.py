@@ -53,12 +53,21 @@ class OfferSelection:
     async def choose(self, deployment: Deployment) -> Offer:
         """What the user confirmed, or else the cheapest suitable offer, of a fresh list. Raises
         ConfirmedOfferGone, NoSuitableOffer with what would help, SpendLimitReached, or BackendError
-        when the list cannot be had."""
+        when the list cannot be had. Of the replicas of a fleet, one chooses at a time."""
+        siblings = deployment.siblings
+        if siblings is None:
+            return await self._choose(deployment)
+        async with siblings.choosing:
+            chosen = await self._choose(deployment)
+            siblings.take(deployment.id, chosen)
+            return chosen
+
+    async def _choose(self, deployment: Deployment) -> Offer:
         query = self._allowing(deployment, agreed=deployment.ceiling)
         await end_late_machines(deployment, self._markets)
         offers = await self._fresh(deployment, query)
         ranked = await self._ranked(deployment, offers, query)
-        suitable = [r for r in ranked if r.excluded is None]
+        suitable = self._spread(deployment, [r for r in ranked if r.excluded is None])
         reasons = Counter(r.excluded for r in ranked if r.excluded is not None)
         await deployment.emit(
             ev.OffersRanked(
@@ -119,6 +128,7 @@ class OfferSelection:
         always = (
             *exclusions.in_force,
             *self._dearer_than_confirmed(deployment, offers),
+            *_of_siblings(deployment, self._clock()),
             *await self.budget.balances.too_dear(offers),
         )
         ranked = await self._rank(deployment, offers, query, (*always, *exclusions.aside))
@@ -227,11 +237,30 @@ class OfferSelection:
         """The query without the providers that the user included again. agreed: dollars an hour
         that no machine may cost more than, beside what the query says."""
         query = deployment.spec.query
-        if agreed is not None:
-            asked = query.max_price
-            query = replace(query, max_price=agreed if asked is None else min(asked, agreed))
+        siblings = deployment.siblings
+        asked = query.max_price if siblings is None else siblings.price_left(deployment.id)
+        limits = [limit for limit in (asked, agreed) if limit is not None]
+        query = replace(query, max_price=min(limits, default=None))
         kept = tuple(p for p in query.exclude_providers if p not in deployment.exclusions.included)
         return replace(query, exclude_providers=kept)
+
+    def _spread(self, deployment: Deployment, suitable: list[RankedOffer]) -> Sequence[RankedOffer]:
+        """Where a fleet is spread over markets: those first on whose market the fewest of the
+        other replicas are, and among them in the order that they had."""
+        siblings = deployment.siblings
+        if siblings is None or not siblings.spread:
+            return suitable
+        several = self._markets.several
+        return sorted(
+            suitable,
+            key=lambda r: siblings.crowd(deployment.id, r.offer, by_backend=several),
+        )
+
+
+def _of_siblings(deployment: Deployment, now: datetime) -> list[Exclusion]:
+    """What the other replicas of its fleet have."""
+    siblings = deployment.siblings
+    return [] if siblings is None else siblings.exclusions(deployment.id, now)
 
 
 def _confirmed(

@@ -49,17 +49,22 @@ class Spending:
 
 
 def spending(deployment: Deployment, now: datetime) -> Spending | None:
-    """How much of its limit a deployment has spent; None without a limit."""
-    spec, state = deployment.spec, deployment.state
-    if spec.max_spend is None:
+    """How much of its limit a deployment has spent, or the fleet that it is a replica of; None
+    without a limit."""
+    spec, state, siblings = deployment.spec, deployment.state, deployment.siblings
+    limit = spec.max_spend if siblings is None else siblings.max_spend
+    if limit is None:
         return None
-    spent = spec.spent_before + state.cost(now)
+    spent, rate = spec.spent_before + state.cost(now), 0.0
+    if siblings is not None:
+        spent += siblings.cost(deployment.id, now)
+        rate = siblings.rate(deployment.id)
     attempt = state.attempt
     bills = attempt is not None and attempt.rented_at is not None and attempt.released_at is None
     left_s = None
     if attempt is not None and bills and attempt.price_per_hour > 0:
-        left_s = (spec.max_spend - spent) / attempt.price_per_hour * 3600
-    return Spending(spent, spec.max_spend, left_s)
+        left_s = (limit - spent) / (attempt.price_per_hour + rate) * 3600
+    return Spending(spent, limit, left_s)
 
 
 async def refuse_over_limit(
@@ -75,7 +80,12 @@ async def refuse_over_limit(
         f"{' and its downloads' if traffic else ''} would cost {dollars(least)} more"
     )
     so_far = spending(deployment, now)
-    if so_far is not None and so_far.spent + least > so_far.limit:
+    siblings = deployment.siblings
+    # The first minutes of another replica's machine count, though they are not over yet.
+    others = 0.0
+    if siblings is not None:
+        others = siblings.promised(deployment.id, LEAST_MINUTES / 60, now)
+    if so_far is not None and so_far.spent + others + least > so_far.limit:
         raise SpendLimitReached(
             f"{so_far.words} are spent: {would}",
             "allow more with --max-spend, or take a cheaper machine",
@@ -156,7 +166,8 @@ async def watch_spending(
     One that goes on with an earlier one's machine may be over it from the start, and others may
     spend much at a time: that is announced, too, before it ends.
     """
-    if deployment.spec.max_spend is None and not caps:
+    limited = deployment.spec.max_spend is not None or deployment.siblings is not None
+    if not limited and not caps:
         return
     told: set[tuple[str, str]] = set()
     grace_until: dict[str, float] = {}

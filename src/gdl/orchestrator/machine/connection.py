@@ -22,7 +22,7 @@ from gdl.domain.rental import Rental
 from gdl.domain.secret import Secret
 from gdl.domain.session import Session
 from gdl.host.inspection import inspect_host
-from gdl.keyring.key_files import read_key, write_key
+from gdl.keyring.key_files import new_key, read_key, write_key
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.deployment.engine_habits import rules_of, volume_exports
 from gdl.orchestrator.machine import earlier_work, engine_port, preflight
@@ -243,8 +243,13 @@ class Machine:
 
     async def make_api_key(self) -> Secret:
         """A key for the endpoint, on disk before it is used anywhere. One of an earlier deployment
-        on a machine that was taken over is replaced."""
-        key = Secret(f"gdl-{secrets.token_urlsafe(24)}")
+        on a machine that was taken over is replaced. All replicas of a fleet have one key, each a
+        copy of its own. Raises GdlError when that is not there."""
+        member = self.deployment.spec.member
+        if member is None:
+            key = new_key()
+        else:
+            key = await asyncio.to_thread(read_key, Path(member.api_key_file))
         earlier = self.rental.api_key_file
         path = self.settings.keys_dir / f"{self.rental.intent_id}-{secrets.token_hex(3)}.api"
         await asyncio.to_thread(write_key, path, key)

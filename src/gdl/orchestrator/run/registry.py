@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import uuid
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import partial
@@ -19,21 +18,19 @@ from gdl.domain.model import Model
 from gdl.domain.offers import RankedOffer
 from gdl.domain.phase import Phase
 from gdl.domain.rental import Rental
-from gdl.domain.spec import DeploymentSpec
+from gdl.domain.spec import DeploymentSpec, Membership
 from gdl.engines.base import Engine, EngineResolver
-from gdl.journal.store import DeploymentRow, Journal
+from gdl.journal.store import Journal
 from gdl.orchestrator.api.read_only import changing, refuse_read_only
 from gdl.orchestrator.api.views import ResumableDeployment
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.deployment.event_channel import EventChannel
-from gdl.orchestrator.deployment.rental_record import RentalRecord
+from gdl.orchestrator.deployment.siblings import Siblings
 from gdl.orchestrator.deployment.summary import broken_off
-from gdl.orchestrator.leasing import process_liveness
 from gdl.orchestrator.leasing.deployed_model import tell_source, to_deploy
 from gdl.orchestrator.leasing.engine_choice import engine_for, tell_choice
 from gdl.orchestrator.leasing.markets import Markets
 from gdl.orchestrator.leasing.model_lookup import ModelLookup
-from gdl.orchestrator.leasing.requirements import needed_of
 from gdl.orchestrator.leasing.selection import OfferSelection
 from gdl.orchestrator.leasing.spending import carried_over
 from gdl.orchestrator.leasing.uninterrupted import uninterrupted
@@ -43,6 +40,7 @@ from gdl.orchestrator.run.deciding import answer
 from gdl.orchestrator.run.deployment_task import DeploymentTask
 from gdl.orchestrator.run.left_open import tell_left_open
 from gdl.orchestrator.run.past import PastDeployments
+from gdl.orchestrator.run.planned import planned
 from gdl.orchestrator.run.resumed import Resumed
 from gdl.orchestrator.run.resumption import Resumptions
 from gdl.settings import Settings
@@ -84,6 +82,7 @@ class DeploymentRegistry:
         self._notifier = notifier
         self._resumptions = Resumptions(markets, engines, journal, settings, clock, lookup)
         self._here: dict[str, Deployment] = {}
+        self._fleets: dict[str, Siblings] = defaultdict(Siblings)
         self._attempts: dict[str, Attempt] = {}
         self._past = PastDeployments(journal, clock)
 
@@ -94,7 +93,10 @@ class DeploymentRegistry:
     @changing("resume")
     async def resume(self, ident: str, *, ask_on_failure: bool = False) -> str:
         found = await self._resumptions.find(ident)
-        deployment, where = await self._resumptions.take_over(found, ask_on_failure=ask_on_failure)
+        siblings = None if found.state.spec is None else self.siblings_of(found.state.spec)
+        deployment, where = await self._resumptions.take_over(
+            found, ask_on_failure=ask_on_failure, siblings=siblings
+        )
         self._here[deployment.id] = deployment
         self._past.forget(deployment.id)
         await self._start(deployment, self._run(deployment, resumed=where))
@@ -112,7 +114,8 @@ class DeploymentRegistry:
         await self._start(deployment, self._run_telling_orphans(deployment))
         return deployment.id
 
-    async def attach(self, ident: str) -> str:
+    async def attach(self, ident: str, *, member: Membership | None = None) -> str:
+        """See `api.ports.Deployments`. member: as a replica of that fleet from now on."""
         rental = await self._find_rental(ident)
         if (active := self.with_session(rental.backend, rental.session_id)) is not None:
             return active.id
@@ -127,6 +130,7 @@ class DeploymentRegistry:
             bench=False,
             after="hold",
             engine=rental.engine,
+            member=member,
             **limits,
         )
         model = Model(rental.served_name, "attached", rental.model, rental.served_name)
@@ -172,35 +176,11 @@ class DeploymentRegistry:
         self, spec: DeploymentSpec, engine: Engine, model: Model, backend: str
     ) -> Deployment:
         """Planned and journaled. Raises GdlError when the journal does not take it."""
-        now = self._clock()
-        ident = f"{now:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
-        deployment = Deployment(
-            ident,
-            spec,
-            engine,
-            model,
-            EventChannel(ident, self._journal, self._clock),
-            RentalRecord(self._journal),
-            self._settings.logs_dir / ident,
-            auto_failover=spec.auto_failover,
+        siblings = self.siblings_of(spec)
+        deployment = await planned(
+            self._journal, self._clock, self._settings, spec, engine, model, backend, siblings
         )
-        await self._journal.add_deployment(
-            DeploymentRow(
-                ident,
-                now,
-                model.served_name,
-                backend,
-                "",
-                os.getpid(),
-                process_liveness.mark(os.getpid()),
-                spec.engine,
-            )
-        )
-        need = needed_of(engine, model, spec.query, self._settings)
-        vram_gb = None if need is None else need.vram_gb
-        planned = ev.DeploymentPlanned(spec, model.location, model.served_name, vram_gb)
-        await deployment.emit(planned)
-        self._here[ident] = deployment
+        self._here[deployment.id] = deployment
         return deployment
 
     async def _start(self, deployment: Deployment, work: Awaitable[None]) -> None:
@@ -230,6 +210,13 @@ class DeploymentRegistry:
             await self._journal.set_outcome(deployment.id, outcome, 0)
 
     # -- finding ---------------------------------------------------------------------------------
+
+    def siblings(self, fleet: str) -> Siblings:
+        """What the replicas of a fleet know of each other, in this process."""
+        return self._fleets[fleet]
+
+    def siblings_of(self, spec: DeploymentSpec) -> Siblings | None:
+        return None if spec.member is None else self._fleets[spec.member.fleet]
 
     def get(self, deployment_id: str) -> Deployment | None:
         """One of this process, ended or not."""

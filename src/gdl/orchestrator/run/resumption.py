@@ -25,6 +25,7 @@ from gdl.orchestrator.deployment.context import Deployment, Doubt
 from gdl.orchestrator.deployment.event_channel import EventChannel
 from gdl.orchestrator.deployment.exclusions import restore
 from gdl.orchestrator.deployment.rental_record import RentalRecord
+from gdl.orchestrator.deployment.siblings import Siblings
 from gdl.orchestrator.leasing import process_liveness
 from gdl.orchestrator.leasing.deployed_model import checked
 from gdl.orchestrator.leasing.markets import Markets
@@ -213,7 +214,7 @@ class Resumptions:
     # -- taking over -----------------------------------------------------------------------------
 
     async def take_over(
-        self, each: Interrupted, *, ask_on_failure: bool
+        self, each: Interrupted, *, ask_on_failure: bool, siblings: Siblings | None = None
     ) -> tuple[Deployment, Resumed | None]:
         """The deployment as this process's, and where it stands. Raises UsageError when another
         process was quicker, GdlError when the backend cannot be asked: then it stays as it is."""
@@ -241,6 +242,7 @@ class Resumptions:
             RentalRecord(self._journal),
             self._settings.logs_dir / row.id,
             auto_failover=state.auto_failover,
+            siblings=siblings,
         )
         deployment.attempt = state.attempt.number if state.attempt is not None else 0
         restore(deployment.exclusions, each.history, each.backend)

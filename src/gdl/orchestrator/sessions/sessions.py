@@ -16,7 +16,7 @@ from gdl.domain.ledger import LedgerKind
 from gdl.domain.phase import Billing
 from gdl.domain.rental import Rental
 from gdl.domain.session import Session, SessionStatus
-from gdl.journal import guards, ledger, public_endpoints
+from gdl.journal import fleets, guards, ledger, public_endpoints
 from gdl.journal.store import Journal
 from gdl.orchestrator.api.read_only import changing
 from gdl.orchestrator.api.views import PublicRow, SessionRow
@@ -65,8 +65,14 @@ class RentedSessions:
     async def rows(self) -> list[SessionRow]:
         tunnels = {row.session_id: row.endpoint for row in await self._tunnels.rows()}
         public = {row.session_id: row.url for row in await self._public_urls.rows()}
+        of_fleets = await fleets.fleet_of(self._journal)
         return [
-            replace(row, endpoint=tunnels.get(row.session.id), public=public.get(row.session.id))
+            replace(
+                row,
+                endpoint=tunnels.get(row.session.id),
+                public=public.get(row.session.id),
+                fleet=of_fleets.get(row.deployment_id or ""),
+            )
             for row in await self._lookup.rows()
         ]
 

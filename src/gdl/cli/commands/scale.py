@@ -1,0 +1,163 @@
+"""`gdl-tui scale`: the size and the flags of a fleet that serves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from gdl.cli import exit_codes
+from gdl.cli.consent import YesOption, consent
+from gdl.cli.options import JsonOption, MachineTarget
+from gdl.cli.output import say
+from gdl.cli.runtime import Cli, Session, execute
+from gdl.domain.lazy_dataclass import dataclass
+
+if TYPE_CHECKING:
+    from gdl.orchestrator.api.fleets import FleetView
+
+_LOOK_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeOptions:
+    """Other flags for the replicas."""
+
+    engine_arg: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--engine-arg",
+            metavar="ARG",
+            help="Arguments for the engine in place of those it has; may be repeated. Replicas are "
+            "replaced one after the other.",
+        ),
+    ] = None
+    context: Annotated[
+        int | None,
+        typer.Option("--context", metavar="TOKENS", min=1, help="Another context, likewise."),
+    ] = None
+    concurrency: Annotated[
+        int | None,
+        typer.Option(
+            "--concurrency", metavar="N", min=1, max=4096, help="Requests at a time, likewise."
+        ),
+    ] = None
+    max_price: Annotated[
+        float | None,
+        typer.Option(
+            "--max-price", metavar="USD", min=0.0001, help="Dollars an hour, all together."
+        ),
+    ] = None
+    max_spend: Annotated[
+        float | None,
+        typer.Option("--max-spend", metavar="USD", min=0.0001, help="Dollars in all, likewise."),
+    ] = None
+
+
+def scale(
+    cli: Cli,
+    change: ChangeOptions,
+    target: MachineTarget,
+    ident: Annotated[
+        str | None,
+        typer.Argument(metavar="[ID]", help="Fleet, or its id's beginning.", show_default=False),
+    ] = None,
+    replicas: Annotated[
+        int | None,
+        typer.Argument(metavar="[N]", help="Replicas from now on.", show_default=False),
+    ] = None,
+    yes: YesOption = False,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Until it is so, or cannot be.")
+    ] = True,
+    as_json: JsonOption = False,
+) -> NoReturn:
+    """Add or release replicas of a fleet, or change its flags; without ID, list the fleets."""
+
+    async def body(session: Session) -> int:
+        from gdl.domain.errors import UsageError
+        from gdl.domain.fleet_orders import Change, Scale
+
+        fleets = session.orchestrator.fleets
+        if ident is None:
+            _list(session, await fleets.rows())
+            return exit_codes.OK
+        arguments = None if change.engine_arg is None else tuple(change.engine_arg)
+        wanted = Change(
+            arguments, change.context, change.concurrency, change.max_price, change.max_spend
+        )
+        if replicas is None and wanted == Change():
+            _list(session, [await fleets.view(ident)])
+            return exit_codes.OK
+        view = await fleets.view(ident)
+        if replicas is not None and replicas > view.wanted:
+            from gdl.cli.fleet_consent import to_grow
+
+            await to_grow(session.orchestrator, view, replicas, consent(yes=yes, as_json=as_json))
+        if wanted != Change():
+            await fleets.order(view.id, wanted)
+        if replicas is not None:
+            await fleets.order(view.id, Scale(replicas))
+        if not view.runs:
+            raise UsageError(f"no process works on {view.id}", f"`gdl-tui resume {view.id}`")
+        if wait:
+            generation = view.generation + wanted.replaces
+            return await _wait(session, view.id, replicas or view.wanted, generation)
+        say("told; the fleet reads it within a second")
+        return exit_codes.OK
+
+    execute(cli, body, target=target, as_json=as_json, changes="changed")
+
+
+async def _wait(session: Session, fleet_id: str, replicas: int, generation: int) -> int:
+    """Until so many of that generation serve, and no others; or the reason why not is known."""
+    import asyncio
+
+    from gdl.presentation.fleets import summary
+    from gdl.presentation.lines import plain
+
+    told = ""
+    while True:
+        view = await session.orchestrator.fleets.view(fleet_id)
+        said = f"{fleet_id}: {summary(view)}"
+        if view.wanted == replicas and said != told:
+            told = said
+            say(plain(said, 300))
+        alike = all(r.generation == generation for r in view.replicas)
+        there = len(view.replicas) == view.serving == replicas == view.wanted
+        if there and alike and view.generation == generation:
+            _list(session, [view])
+            return exit_codes.OK
+        if view.short and view.wanted == replicas and view.generation == generation:
+            say(f"short: {plain(view.short, 300)}")
+            return exit_codes.NO_MACHINE
+        if not view.runs:
+            say(f"the fleet has ended: {plain(view.outcome)}")
+            return exit_codes.NO_MACHINE
+        await asyncio.sleep(_LOOK_S)
+
+
+def _list(session: Session, views: list[FleetView] | object) -> None:
+    from collections.abc import Sequence
+
+    from gdl.domain.serialization import to_plain
+    from gdl.presentation.fleets import HEADINGS, cells, summary
+    from gdl.presentation.lines import plain
+
+    assert isinstance(views, Sequence)
+    if session.output.as_json:
+        for view in views:
+            session.output.json(to_plain(view))
+        return
+    if not views:
+        say("no fleets")
+    for view in views:
+        session.output.line(f"{plain(view.id)}  {plain(view.model, 80)}  {summary(view)}")
+        if view.endpoint and view.routed and view.runs:
+            session.output.line(f"  {view.endpoint}  key: {plain(view.api_key_file, 300)}")
+        if view.short:
+            session.output.line(f"  short: {plain(view.short, 300)}")
+        if not view.runs:
+            session.output.line(f"  no process works on it: `gdl-tui resume {view.id}`")
+        if view.replicas:
+            session.output.table(HEADINGS, [cells(each) for each in view.replicas])

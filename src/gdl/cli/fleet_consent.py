@@ -1,0 +1,69 @@
+"""What is asked before a fleet is rented, grows, or ends."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from gdl.cli.consent import Consent, agreed, costs, suitable_offers
+from gdl.cli.output import say
+from gdl.domain.errors import UsageError
+from gdl.domain.money import dollars
+from gdl.presentation.lines import plain
+from gdl.presentation.money import hourly
+from gdl.presentation.words import plural
+
+if TYPE_CHECKING:
+    from gdl.domain.fleet_spec import FleetSpec
+    from gdl.orchestrator.api.fleets import FleetView
+    from gdl.orchestrator.api.ports import OrchestratorApi
+
+_LOOK_AHEAD = 10
+"""As for one machine: offers whose prices make the ceiling that is agreed to."""
+
+
+async def to_rent_fleet(orchestrator: OrchestratorApi, spec: FleetSpec, said: Consent) -> FleetSpec:
+    """The fleet as it was agreed to: all of its machines together cost no more an hour than was
+    named. Raises as `to_rent`."""
+    if not costs(orchestrator) or said.given:
+        return spec
+    if not said.asks:
+        where = orchestrator.backend_name.replace(",", " and ")
+        raise UsageError(
+            f"a fleet on {where} costs money, and nobody can be asked",
+            "pass --yes, or a limit: --max-price or --max-spend, both for all replicas together",
+        )
+    suitable = await suitable_offers(orchestrator, spec.replica)
+    prices = [each.offer.price_per_hour for each in suitable]
+    if max(prices[: spec.replicas]) <= 0:
+        return spec
+    about = sum(prices[: spec.replicas]) + prices[-1] * max(spec.replicas - len(prices), 0)
+    most = max(prices[: spec.replicas + _LOOK_AHEAD]) * spec.replicas
+    asked = spec.replica.query.max_price
+    most = most if asked is None else min(most, asked)
+    model = plain(spec.replica.model, 80)
+    say(f"{plural(spec.replicas, 'replica')} of {model}: about {hourly(about)} together")
+    say(f"never more than {hourly(most)} together, also when machines are replaced")
+    if spec.replica.max_spend is not None:
+        say(f"all end when {dollars(spec.replica.max_spend)} are spent")
+    await agreed("rent them?", said, undone="nothing was rented", refusal="")
+    query = replace(spec.replica.query, max_price=most)
+    return replace(spec, replica=replace(spec.replica, query=query))
+
+
+async def to_grow(
+    orchestrator: OrchestratorApi, view: FleetView, replicas: int, said: Consent
+) -> None:
+    """Whether a fleet may have so many replicas. Raises Cancelled, UsageError."""
+    prices = [each.price_per_hour for each in view.replicas if each.price_per_hour > 0]
+    if not costs(orchestrator) or not prices:
+        return
+    more = replicas - view.wanted
+    each = sum(prices) / len(prices)
+    await agreed(
+        f"{plural(more, 'replica')} more at about {hourly(each)} each, beside"
+        f" {hourly(sum(prices))}?",
+        said,
+        undone="the fleet stays as it is",
+        refusal=f"{plural(more, 'replica')} more cost money, and nobody can be asked",
+    )

@@ -1,0 +1,78 @@
+"""Options of `deploy` for more than one machine, and the wish that they make."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from gdl.domain.lazy_dataclass import dataclass
+
+if TYPE_CHECKING:
+    from gdl.domain.fleet_spec import FleetSpec
+    from gdl.domain.spec import DeploymentSpec
+    from gdl.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class FleetOptions:
+    replicas: Annotated[
+        int | None,
+        typer.Option(
+            "--replicas",
+            metavar="N",
+            help="Serve on N machines behind one address, as a fleet: one that dies is replaced. "
+            "--max-price and --max-spend are for all of them together.",
+            show_default=False,
+        ),
+    ] = None
+    spread_markets: Annotated[
+        bool,
+        typer.Option(
+            "--spread-markets",
+            help="The next replica where the fewest are: by market, or by provider of one market.",
+        ),
+    ] = False
+    router: Annotated[
+        Literal["vllm-router", "smg"] | None,
+        typer.Option(
+            "--router",
+            help="What spreads requests over the replicas.  [default: vllm-router]",
+            show_default=False,
+        ),
+    ] = None
+    policy: Annotated[
+        Literal["round_robin", "random", "power_of_two", "cache_aware"] | None,
+        typer.Option(
+            "--policy",
+            help="How it chooses one for a request.  [default: round_robin]",
+            show_default=False,
+        ),
+    ] = None
+    if_short: Annotated[
+        Literal["keep", "release"],
+        typer.Option(
+            "--if-short",
+            help="Whether those that serve are kept when the wished number cannot be had.",
+        ),
+    ] = "keep"
+
+    @property
+    def flags(self) -> dict[str, Any]:
+        """What of it overrides a setting."""
+        given = {"router": self.router, "policy": self.policy}
+        said = {name: value for name, value in given.items() if value is not None}
+        return {"fleet": said} if said else {}
+
+    def spec(self, replica: DeploymentSpec, settings: Settings) -> FleetSpec:
+        """The wish of a fleet whose replicas are such."""
+        from gdl.domain.fleet_spec import FleetSpec
+
+        return FleetSpec(
+            replica,
+            self.replicas or 0,
+            self.spread_markets,
+            settings.fleet.router,
+            settings.fleet.policy,
+            self.if_short,
+        )

@@ -1,0 +1,360 @@
+"""Fleets on markets in memory: the wished number serves behind one address, or the reason is named;
+nothing stays rented, and nobody rents a machine twice."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from failover_support import journal_of
+from fake_market import FakeMarket, offer
+from fleet_support import (
+    FleetAttempt,
+    ListRouter,
+    Servers,
+    fleet,
+    fleet_orchestrator,
+    last,
+    market,
+    told,
+    until,
+)
+from gdl.domain import fleet_events as fe
+from gdl.domain.errors import BackendRefused, DeployError, UsageError
+from gdl.domain.events import Noted
+from gdl.domain.fleet_orders import Change, End, Scale
+from gdl.domain.health import Condition, HealthSample
+from gdl.domain.phase import Billing
+from gdl.orchestrator.service import Orchestrator
+
+serves = fe.FleetServing
+
+
+def rented_offers(where: FakeMarket) -> list[str]:
+    return [request.offer.id for request in where.requests]
+
+
+async def serving(orchestrator: Orchestrator, ident: str, replicas: int) -> None:
+    """Until so many are sent requests."""
+    async with asyncio.timeout(30):
+        async for _ in orchestrator.fleets.events(ident):
+            state = orchestrator.fleets.state(ident)
+            there = len(state.serving) == len(state.live) == replicas == state.wanted
+            if there and state.short is None:
+                return
+
+
+def attempt_of(orchestrator: Orchestrator, replica: str) -> FleetAttempt:
+    found = orchestrator.deployments.attempt(replica)
+    assert isinstance(found, FleetAttempt)
+    return found
+
+
+async def test_replicas_take_the_cheapest_machines_each_another(tmp_path: Path) -> None:
+    there, router = market(), ListRouter()
+    async with fleet_orchestrator(tmp_path, there, router=router) as orchestrator:
+        ident = await orchestrator.fleets.deploy(fleet(3))
+        await until(orchestrator, ident, lambda e: isinstance(e, serves))
+        assert sorted(rented_offers(there)) == ["vastai-0", "vastai-1", "vastai-2"]
+        view = await orchestrator.fleets.view(ident)
+        assert (view.serving, view.wanted, len(router.urls)) == (3, 3, 3)
+        assert view.price_per_hour == pytest.approx(0.6)
+        keys = {Path(r.api_key_file).read_text() for r in await orchestrator._journal.rentals()}
+        assert keys == {Path(view.api_key_file).read_text()}
+        await orchestrator.fleets.order(ident, End())
+        end = last(await told(orchestrator, ident))
+    assert (end.outcome, end.billing, there.rented) == ("released", Billing.RELEASED, {})
+    assert not Path(view.api_key_file).exists()
+
+
+async def test_one_that_dies_gets_no_request_and_is_replaced(tmp_path: Path) -> None:
+    there, router = market(), ListRouter()
+    async with fleet_orchestrator(tmp_path, there, router=router) as orchestrator:
+        ident = await orchestrator.fleets.deploy(fleet(2))
+        await until(orchestrator, ident, lambda e: isinstance(e, serves))
+        dead = orchestrator.fleets.state(ident).serving[0]
+        attempt_of(orchestrator, dead.id).server.over.set()
+        await until(orchestrator, ident, lambda e: isinstance(e, fe.ReplicaEnded))
+        assert dead.url not in router.urls
+        await serving(orchestrator, ident, 2)
+        state = orchestrator.fleets.state(ident)
+        assert dead.id not in [r.id for r in state.serving]
+        await orchestrator.fleets.order(ident, End())
+        assert last(await told(orchestrator, ident)).outcome == "released"
+    assert there.rented == {}
+
+
+async def test_one_out_of_reach_is_taken_out_and_comes_back(tmp_path: Path) -> None:
+    there, router = market(), ListRouter()
+    async with fleet_orchestrator(tmp_path, there, router=router) as orchestrator:
+        ident = await orchestrator.fleets.deploy(fleet(2))
+        await until(orchestrator, ident, lambda e: isinstance(e, serves))
+        one = orchestrator.fleets.state(ident).serving[0]
+        attempt = attempt_of(orchestrator, one.id)
+        attempt.is_seen(HealthSample(Condition.UNREACHABLE, "the SSH connection is being made"))
+        await until(orchestrator, ident, lambda e: isinstance(e, fe.ReplicaTakenOut))
+        assert one.url not in router.urls
+        attempt.is_seen(HealthSample(Condition.HEALTHY))
+        await serving(orchestrator, ident, 2)
+        assert one.url in router.urls
+        assert len(there.requests) == 2
+
+
+async def test_a_slow_server_is_better_than_none(tmp_path: Path) -> None:
+    there, router = market(), ListRouter()
+    async with fleet_orchestrator(tmp_path, there, router=router) as orchestrator:
+        ident = await orchestrator.fleets.deploy(fleet(2))
+        await until(orchestrator, ident, lambda e: isinstance(e, serves))
+        slow = HealthSample(Condition.DEGRADED, "no full answer within 1.4 s")
+        for one in orchestrator.fleets.state(ident).serving:
+            attempt_of(orchestrator, one.id).is_seen(slow)
+        await until(orchestrator, ident, lambda e: isinstance(e, fe.ReplicaTakenOut))
+        await asyncio.sleep(0.6)
+        assert len(router.urls) == 1
+
+
+async def test_it_grows_and_shrinks_while_it_serves(tmp_path: Path) -> None:
+    there, router = market(), ListRouter()
+    async with fleet_orchestrator(tmp_path, there, router=router) as orchestrator:
+        ident = await orchestrator.fleets.deploy(fleet(1))
+        await serving(orchestrator, ident, 1)
+        await orchestrator.fleets.order(ident, Scale(3))
+        await serving(orchestrator, ident, 3)
+        await orchestrator.fleets.order(ident, Scale(1))
+        await serving(orchestrator, ident, 1)
+        assert len(there.rented) == len(router.urls) == 1
+        with pytest.raises(UsageError) as refused:
+            await orchestrator.fleets.order(ident, Scale(0))
+        assert "destroy" in refused.value.hint
+
+
+async def test_other_flags_replace_one_after_the_other(tmp_path: Path) -> None:
+    there, router = market(), ListRouter()
+    async with fleet_orchestrator(tmp_path, there, router=router) as orchestrator:
+        ident = await orchestrator.fleets.deploy(fleet(2))
+        await until(orchestrator, ident, lambda e: isinstance(e, serves))
+        first = {r.id for r in orchestrator.fleets.state(ident).serving}
+        most: list[int] = []
+        least: list[int] = []
+        await orchestrator.fleets.order(ident, Change(engine_args=("--max-num-seqs", "8")))
+        async with asyncio.timeout(30):
+            async for _ in orchestrator.fleets.events(ident):
+                state = orchestrator.fleets.state(ident)
+                most.append(len(there.rented))
+                if state.generation == 2:
+                    least.append(len(router.urls))
+                    now = {r.id for r in state.live}
+                    if not now & first and len(state.serving) == 2:
+                        break
+        assert max(most) == 3 and min(least) >= 2
+        for one in now:
+            spec = orchestrator.deployments.state(one).spec
+            assert spec is not None and spec.engine_args == ("--max-num-seqs", "8")
+
+
+async def test_without_room_one_is_released_first(tmp_path: Path) -> None:
+    there = market("vastai", 0.1, 0.2)
+    async with fleet_orchestrator(tmp_path, there) as orchestrator:
+        ident = await orchestrator.fleets.deploy(fleet(2))
+        await until(orchestrator, ident, lambda e: isinstance(e, serves))
+        await orchestrator.fleets.order(ident, Change(context=1024))
+        async with asyncio.timeout(30):
+            async for _ in orchestrator.fleets.events(ident):
+                state = orchestrator.fleets.state(ident)
+                if {r.generation for r in state.serving} == {2} and len(state.serving) == 2:
+                    break
+        assert len(there.rented) == 2
+
+
+async def test_what_an_hour_may_cost_holds_for_all_together(tmp_path: Path) -> None:
+    there = market("vastai", 0.1, 0.4, 0.5, 0.6)
+    async with fleet_orchestrator(tmp_path, there) as orchestrator:
+        ident = await orchestrator.fleets.deploy(fleet(3, max_price=0.8))
+        short = (await until(orchestrator, ident, lambda e: isinstance(e, fe.FleetShort))).event
+        assert isinstance(short, fe.FleetShort)
+        await serving_at_least(orchestrator, ident, 2)
+        assert sum(s.price_per_hour for s in there.rented.values()) <= 0.8
+        assert short.kind == "no_suitable_offer"
+        # More money brings the third one.
+        await orchestrator.fleets.order(ident, Change(max_price=1.2))
+        await serving(orchestrator, ident, 3)
+        assert sum(s.price_per_hour for s in there.rented.values()) <= 1.2
+
+
+async def serving_at_least(orchestrator: Orchestrator, ident: str, replicas: int) -> None:
+    async with asyncio.timeout(30):
+        async for _ in orchestrator.fleets.events(ident):
+            if len(orchestrator.fleets.state(ident).serving) >= replicas:
+                return
+
+
+async def test_half_a_fleet_is_kept_or_released_as_asked(tmp_path: Path) -> None:
+    for if_short in ("keep", "release"):
+        there = market("vastai", 6.0, 6.0, 6.0)  # ten minutes of one cost a dollar
+        folder = tmp_path / if_short
+        folder.mkdir()
+        async with fleet_orchestrator(folder, there) as orchestrator:
+            wanted = fleet(3, max_spend=2.5, if_short=if_short)
+            ident = await orchestrator.fleets.deploy(wanted)
+            short = (await until(orchestrator, ident, lambda e: isinstance(e, fe.FleetShort))).event
+            assert isinstance(short, fe.FleetShort)
+            assert short.kind == "spend_limit" and short.final
+            if if_short == "keep":
+                await serving_at_least(orchestrator, ident, 2)
+                assert len(there.rented) == 2
+            else:
+                end = last(await told(orchestrator, ident))
+                assert (end.outcome, end.kind) == ("released", "spend_limit")
+                assert there.rented == {}
+
+
+async def test_they_are_spread_over_markets(tmp_path: Path) -> None:
+    cheap, dear = market("vastai", 0.1, 0.2, 0.3), market("runpod", 0.5, 0.6)
+    async with fleet_orchestrator(tmp_path, cheap, dear) as orchestrator:
+        wanted = fleet(3, backend="vastai,runpod", spread_markets=True)
+        ident = await orchestrator.fleets.deploy(wanted)
+        await serving(orchestrator, ident, 3)
+        assert (len(cheap.rented), len(dear.rented)) == (2, 1)
+
+
+async def test_a_kind_of_machines_serves_several(tmp_path: Path) -> None:
+    there = FakeMarket("runpod", offer("rtx-4090", "runpod", 0.3))
+    async with fleet_orchestrator(tmp_path, there) as orchestrator:
+        ident = await orchestrator.fleets.deploy(fleet(2, backend="runpod"))
+        await serving(orchestrator, ident, 2)
+        assert rented_offers(there) == ["rtx-4090", "rtx-4090"]
+
+
+async def test_each_has_its_own_failover(tmp_path: Path) -> None:
+    there = market()
+
+    def fate(session: str) -> str:
+        return "crash" if session in ("vastai-1", "vastai-2") else ""
+
+    async with fleet_orchestrator(tmp_path, there, fate=fate) as orchestrator:
+        ident = await orchestrator.fleets.deploy(fleet(2))
+        await serving(orchestrator, ident, 2)
+        assert len(orchestrator.fleets.state(ident).replicas) == 2
+        assert len(there.requests) == len(set(rented_offers(there))) == 4
+
+
+async def test_nothing_to_be_had_is_an_end_with_a_reason(tmp_path: Path) -> None:
+    there = FakeMarket("vastai")
+    async with fleet_orchestrator(tmp_path, there) as orchestrator:
+        ident = await orchestrator.fleets.deploy(fleet(3))
+        end = last(await told(orchestrator, ident))
+    assert (end.outcome, end.kind) == ("failed", "no_suitable_offer")
+    assert end.error and end.hint
+
+
+@pytest.mark.parametrize(
+    ("models", "why"),
+    [
+        ({"another": 2048}, "it serves another"),
+        ({"tinyllama": 512}, "a context of 512 tokens, 1024 were asked for"),
+    ],
+)
+async def test_one_that_serves_something_else_gets_no_request(
+    tmp_path: Path, models: dict[str, int | None], why: str
+) -> None:
+    there, router, servers = market(), ListRouter(), Servers(models)
+    async with fleet_orchestrator(tmp_path, there, router=router, servers=servers) as orchestrator:
+        ident = await orchestrator.fleets.deploy(fleet(2, context=1024))
+        refused = (
+            await until(orchestrator, ident, lambda e: isinstance(e, fe.ReplicaRefused))
+        ).event
+        assert isinstance(refused, fe.ReplicaRefused) and why in refused.reason
+        async with asyncio.timeout(30):
+            while len(router.urls) < 2:
+                await asyncio.sleep(0.05)
+        assert servers.asked[0] not in router.urls
+
+
+async def test_one_key_refused_is_told_and_replaced(tmp_path: Path) -> None:
+    there, servers = market(), Servers("HTTP 401 Unauthorized")
+    async with fleet_orchestrator(tmp_path, there, servers=servers) as orchestrator:
+        ident = await orchestrator.fleets.deploy(fleet(2))
+        refused = (
+            await until(orchestrator, ident, lambda e: isinstance(e, fe.ReplicaRefused))
+        ).event
+        assert isinstance(refused, fe.ReplicaRefused)
+        assert refused.reason == "it does not take the fleet's key"
+
+
+async def test_different_contexts_are_told(tmp_path: Path) -> None:
+    there, servers = market(), Servers({"tinyllama": 4096})
+    async with fleet_orchestrator(tmp_path, there, servers=servers) as orchestrator:
+        ident = await orchestrator.fleets.deploy(fleet(2))
+        said = (await until(orchestrator, ident, lambda e: isinstance(e, Noted))).event
+        assert isinstance(said, Noted) and "contexts of 2048 to 4096 tokens" in said.text
+        assert orchestrator.fleets.state(ident).context == 2048
+
+
+async def test_without_a_router_nothing_is_rented(tmp_path: Path) -> None:
+    there, router = market(), ListRouter()
+    router.missing = True
+    async with fleet_orchestrator(tmp_path, there, router=router) as orchestrator:
+        with pytest.raises(DeployError):
+            await orchestrator.fleets.deploy(fleet(3))
+        assert await orchestrator.fleets.rows() == []
+    assert there.requests == []
+
+
+async def test_a_router_that_dies_leaves_the_fleet_as_it_is(tmp_path: Path) -> None:
+    there, router = market(), ListRouter()
+    async with fleet_orchestrator(tmp_path, there, router=router) as orchestrator:
+        ident = await orchestrator.fleets.deploy(fleet(2))
+        await serving(orchestrator, ident, 2)
+        await router.dies()
+        state = orchestrator.fleets.state(ident)
+        assert state.router is not None and state.router.pid == 2
+        assert len(state.serving) == 2 and len(there.requests) == 2
+
+
+async def test_two_fleets_at_once_take_nothing_from_each_other(tmp_path: Path) -> None:
+    there = market()
+    async with fleet_orchestrator(tmp_path, there) as orchestrator:
+        one = await orchestrator.fleets.deploy(fleet(2))
+        two = await orchestrator.fleets.deploy(fleet(2))
+        await serving(orchestrator, one, 2)
+        await serving(orchestrator, two, 2)
+        await orchestrator.fleets.order(one, End())
+        await told(orchestrator, one)
+        assert len(orchestrator.fleets.state(two).serving) == 2
+        assert len(there.rented) == 2
+
+
+async def test_kept_replicas_are_gone_on_with(tmp_path: Path) -> None:
+    there = market()
+    async with fleet_orchestrator(tmp_path, there) as orchestrator:
+        ident = await orchestrator.fleets.deploy(fleet(2, after="keep"))
+        end = last(await told(orchestrator, ident))
+        assert (end.outcome, end.billing) == ("serving", Billing.ACTIVE)
+    assert len(there.rented) == 2
+    async with fleet_orchestrator(tmp_path, there) as orchestrator:
+        (view,) = await orchestrator.fleets.rows()
+        assert view.resumable
+
+
+async def test_the_end_of_the_program_releases_it(tmp_path: Path) -> None:
+    there = market()
+    async with fleet_orchestrator(tmp_path, there) as orchestrator:
+        ident = await orchestrator.fleets.deploy(fleet(3))
+        await until(orchestrator, ident, lambda e: isinstance(e, fe.ReplicaTakenIn))
+    assert there.rented == {}
+    async with journal_of(tmp_path) as journal:
+        assert [r for r in await journal.rentals() if r.open] == []
+
+
+async def test_an_end_that_is_not_proven_is_said(tmp_path: Path) -> None:
+    there = market()
+    async with fleet_orchestrator(tmp_path, there, timeouts={"release": 0.4}) as orchestrator:
+        ident = await orchestrator.fleets.deploy(fleet(2))
+        await serving(orchestrator, ident, 2)
+        there.fails("release", lambda: BackendRefused("not now", "later"), 100)
+        there.fails("absent", lambda: BackendRefused("not now", "later"), 100)
+        await orchestrator.fleets.order(ident, End())
+        end = last(await told(orchestrator, ident))
+    assert (end.kind, end.billing) == ("release_unconfirmed", Billing.UNKNOWN)
