@@ -9,7 +9,7 @@ from gdl.domain.events import Recorded
 from gdl.domain.fleet import FleetState, replayed_fleet
 from gdl.domain.fleet_orders import FleetOrder
 from gdl.domain.fleet_spec import FleetSpec
-from gdl.orchestrator.api.fleets import FleetView
+from gdl.domain.fleet_view import FleetView
 
 
 class ScriptedFleets:

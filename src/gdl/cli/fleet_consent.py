@@ -15,7 +15,7 @@ from gdl.presentation.words import plural
 
 if TYPE_CHECKING:
     from gdl.domain.fleet_spec import FleetSpec
-    from gdl.orchestrator.api.fleets import FleetView
+    from gdl.domain.fleet_view import FleetView
     from gdl.orchestrator.api.ports import OrchestratorApi
 
 _LOOK_AHEAD = 10

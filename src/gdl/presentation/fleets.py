@@ -16,7 +16,7 @@ from gdl.presentation.money import hourly
 from gdl.presentation.words import plural
 
 if TYPE_CHECKING:
-    from gdl.orchestrator.api.fleets import FleetView, ReplicaView
+    from gdl.domain.fleet_view import FleetView, ReplicaView
 
 HEADINGS = ("REPLICA", "STATE", "MACHINE", "PROVIDER", ">LOAD", ">TOKENS/S", ">PRICE", ">COST")
 

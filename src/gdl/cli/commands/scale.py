@@ -14,7 +14,7 @@ from gdl.cli.runtime import Cli, Session, execute
 from gdl.domain.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
-    from gdl.orchestrator.api.fleets import FleetView
+    from gdl.domain.fleet_view import FleetView
 
 _LOOK_S = 0.5
 

@@ -20,11 +20,11 @@ from gdl.domain.benchmark import (
     standing,
 )
 from gdl.domain.errors import MachineError
+from gdl.domain.fleet_view import FleetView
 from gdl.journal import benchmarks
 from gdl.journal.fleets import FleetRow
 from gdl.journal.store import Journal
 from gdl.keyring.key_files import read_key
-from gdl.orchestrator.api.fleets import FleetView
 from gdl.orchestrator.api.read_only import changing, refuse_read_only
 from gdl.orchestrator.api.views import ReachedEndpoint
 from gdl.orchestrator.fleet.lookup import FleetLookup

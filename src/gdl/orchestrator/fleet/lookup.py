@@ -8,13 +8,13 @@ from datetime import datetime
 from gdl.domain.deployment import DeploymentState, replayed
 from gdl.domain.errors import UsageError
 from gdl.domain.fleet import FleetState, Replica, replayed_fleet
+from gdl.domain.fleet_view import FleetView, ReplicaView
 from gdl.domain.health import HealthSample
 from gdl.domain.id_matching import matching
 from gdl.domain.phase import Billing
 from gdl.journal import fleets
 from gdl.journal.fleets import FleetRow
 from gdl.journal.store import Journal
-from gdl.orchestrator.api.fleets import FleetView, ReplicaView
 from gdl.orchestrator.fleet.channel import FleetChannel
 from gdl.orchestrator.leasing import process_liveness
 from gdl.orchestrator.run.registry import DeploymentRegistry

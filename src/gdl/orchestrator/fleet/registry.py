@@ -17,11 +17,11 @@ from gdl.domain.events import Recorded
 from gdl.domain.fleet import FleetState
 from gdl.domain.fleet_orders import End, FleetOrder, Scale
 from gdl.domain.fleet_spec import MOST_REPLICAS, FleetSpec
+from gdl.domain.fleet_view import FleetView
 from gdl.journal import fleets
 from gdl.journal.fleets import FleetRow
 from gdl.journal.store import Journal
 from gdl.keyring.key_files import new_key, read_key, write_key
-from gdl.orchestrator.api.fleets import FleetView
 from gdl.orchestrator.api.read_only import changing
 from gdl.orchestrator.fleet.admission import Models
 from gdl.orchestrator.fleet.benchmarks import FleetBenchmarks
