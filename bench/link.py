@@ -33,6 +33,8 @@ from real_sshd import SSHD, Sshd, real_sshd  # noqa: E402 - a part of the tests
 
 NEAR, FAR = "10.77.0.1", "10.77.0.2"
 _CLONE_NEWNET = 0x40000000
+_CONGESTION = "/proc/sys/net/ipv4/tcp_congestion_control"
+"""Of the namespace one is in."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,9 @@ def delayed_link(
         for side in sides:
             stack.callback(os.close, side)
         link = DelayedLink(process, *sides)
+        for side in (link.far, link.near):
+            with side():
+                _without_bbr()
         if ssh:
             with link.far():
                 link.serve_ssh(
@@ -160,6 +165,16 @@ def delayed_link(
                 )
         stack.enter_context(link.near())
         yield link
+
+
+def _without_bbr() -> None:
+    """Linux's default, CUBIC, whatever this computer has, or its forerunner where a namespace may
+    not choose it. BBR stops nearly all sending for a fifth of a second every ten seconds, which one
+    measurement meets and the next does not."""
+    for name in ("cubic", "reno"):
+        with contextlib.suppress(OSError):
+            Path(_CONGESTION).write_text(name)
+            return
 
 
 def _compiled(folder: Path) -> str:
