@@ -61,7 +61,7 @@ def deploy(
             from gdl.cli import dry_run
 
             return await dry_run.show(session, spec)
-        limited = any(wanted.flags.get(limit) is not None for limit in ("max_price", "max_spend"))
+        limited = wanted.max_price is not None or wanted.max_spend is not None
         said = consent(yes=wanted.yes, limited=limited, as_json=as_json)
         if fleet.replicas is not None:
             wish = fleet.spec(spec, session.settings)
