@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from cli_support import SCENARIOS, Scripted, opener_of
+from cli_support import SCENARIOS, Scripted, offer, opener_of
 from engine_support import gpu_host
 from gdl.cli.app import run
 from gdl.domain.errors import UsageError
+from gdl.domain.fleet_spec import FleetSpec
 from gdl.domain.offers import OfferQuery
 from gdl.domain.spec import DeploymentSpec
 from gdl.handover.targets import written
@@ -186,6 +187,43 @@ def test_a_name_that_nobody_knows_is_told_by_its_line(
     assert (code, spec, out) == (2, None, "") and f"{path}, {message}" in err, err
     assert deploying(path, "--json")[0] == 2
     assert json.loads(capsys.readouterr().out)["kind"] == "usage"
+
+
+def test_several_machines_are_a_fleet(tmp_path: Path) -> None:
+    path = tmp_path / "m.toml"
+    path.write_text(
+        'model = "qwen3-8b"\nreplicas = 3\nspread_markets = true\nif_short = "release"\n'
+        '[fleet]\npolicy = "random"\n'
+    )
+    fleets = Fleets()
+    assert fleets.deploying(path, "--yes") == 2, "it goes no further than the wish"
+    (wish,) = fleets.wished
+    assert (wish.replicas, wish.spread_markets, wish.if_short) == (3, True, "release")
+    assert (wish.policy, wish.replica.model) == ("random", "qwen3-8b")
+    fleets.deploying(
+        path, "--yes", "--replicas", "2", "--no-spread-markets", "--policy", "round_robin"
+    )
+    assert (fleets.wished[1].replicas, fleets.wished[1].policy) == (2, "round_robin")
+    assert not fleets.wished[1].spread_markets
+    path.write_text('model = "qwen3-8b"\nreplicas = 1\n')
+    assert deploying(path)[0] == 0, "one machine needs no router"
+
+
+class Fleets:
+    """Takes a fleet's wish, and refuses it."""
+
+    def __init__(self) -> None:
+        self.wished: list[FleetSpec] = []
+
+    def deploying(self, path: Path, *arguments: str) -> int:
+        scripted = Scripted(SCENARIOS["destroy"], offered=(offer("o", 0.4),) * 9)
+
+        async def deploy(spec: FleetSpec) -> str:
+            self.wished.append(spec)
+            raise UsageError("no", "no")
+
+        scripted.fleets.deploy = deploy  # type: ignore[method-assign]
+        return run(("deploy", "-f", str(path), *arguments), opener=opener_of(scripted))
 
 
 def test_without_a_model_nothing_is_deployed(

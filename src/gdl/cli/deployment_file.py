@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gdl.cli.deploy_options import DeployOptions
+from gdl.cli.fleet_options import FleetOptions
 from gdl.cli.options import MarketTarget
 from gdl.cli.runtime import Cli
 
@@ -14,18 +15,22 @@ if TYPE_CHECKING:
     from gdl.settings.deployment_file import Wanted
 
 _OF_THE_TARGET = ("backend", "host", "identity")
-Group = TypeVar("Group", DeployOptions, MarketTarget)
+_OF_THE_FLEET = ("replicas", "spread_markets", "if_short")
+Group = TypeVar("Group", DeployOptions, FleetOptions, MarketTarget)
 
 
 def with_file(
-    cli: Cli, wanted: DeployOptions, target: MarketTarget, path: Path
-) -> tuple[DeployOptions, MarketTarget]:
-    """Both, with what the file says where no option does. Raises UsageError, with the line."""
+    cli: Cli, wanted: DeployOptions, fleet: FleetOptions, target: MarketTarget, path: Path
+) -> tuple[DeployOptions, FleetOptions, MarketTarget]:
+    """All three, with what the file says where no option does. Raises UsageError, with the line."""
     from gdl.settings import deployment_file
 
     said = deployment_file.read(path)
     options: dict[str, Any] = dict(said.options)
     place = {name: options.pop(name) for name in _OF_THE_TARGET if name in options}
+    shared = {name: options.pop(name) for name in _OF_THE_FLEET if name in options}
+    if shared.get("replicas") == 1:
+        del shared["replicas"]  # one machine, without a router
     if any((cli.host, cli.backend, target.host, target.backend)):
         # Another place is meant than the file's, whole.
         place = {}
@@ -33,6 +38,7 @@ def with_file(
     then = options.pop("after", "hold")
     return (
         replace(_filled(wanted, options), then=then, settings=said.settings),
+        _filled(fleet, shared),
         _filled(target, place),
     )
 

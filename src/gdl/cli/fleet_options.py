@@ -27,12 +27,13 @@ class FleetOptions:
         ),
     ] = None
     spread_markets: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            "--spread-markets",
+            "--spread-markets/--no-spread-markets",
             help="The next replica where the fewest are: by market, or by provider of one market.",
+            show_default=False,
         ),
-    ] = False
+    ] = None
     router: Annotated[
         Literal["vllm-router", "smg"] | None,
         typer.Option(
@@ -50,12 +51,14 @@ class FleetOptions:
         ),
     ] = None
     if_short: Annotated[
-        Literal["keep", "release"],
+        Literal["keep", "release"] | None,
         typer.Option(
             "--if-short",
-            help="Whether those that serve are kept when the wished number cannot be had.",
+            help="Whether those that serve are kept when the wished number cannot be had.  "
+            "[default: keep]",
+            show_default=False,
         ),
-    ] = "keep"
+    ] = None
 
     @property
     def flags(self) -> dict[str, Any]:
@@ -66,13 +69,13 @@ class FleetOptions:
 
     def spec(self, replica: DeploymentSpec, settings: Settings) -> FleetSpec:
         """The wish of a fleet whose replicas are such."""
-        from gdl.domain.fleet_spec import FleetSpec
+        from gdl.domain.fleet_spec import IF_SHORT, FleetSpec
 
         return FleetSpec(
             replica,
             self.replicas or 0,
-            self.spread_markets,
+            bool(self.spread_markets),
             settings.fleet.router,
             settings.fleet.policy,
-            self.if_short,
+            self.if_short or IF_SHORT[0],
         )

@@ -15,9 +15,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gdl.domain.errors import UsageError
+from gdl.domain.fleet_spec import MOST_REPLICAS
 from gdl.domain.lazy_dataclass import dataclass
 from gdl.settings.names import line_of, what_else
-from gdl.settings.sections import Engine, Guard, Install, Timeouts
+from gdl.settings.sections import Engine, Fleet, Guard, Install, Timeouts
 
 _MOST_BYTES = 64 * 1024
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
@@ -25,7 +26,7 @@ _KEPT_ELSEWHERE = ("hf_token", "vastai", "runpod", "notify", "webhook")
 """Settings that are a secret, or hold one."""
 _SETTINGS = (
     *("max_price", "max_spend", "hours", "max_attempts", "exclude_provider_after"),
-    *("min_reliability", "engine", "install", "guard", "timeouts"),
+    *("min_reliability", "engine", "install", "guard", "timeouts", "fleet"),
 )
 
 
@@ -60,12 +61,16 @@ class DeploymentFile(BaseModel):
     volume_size: int | None = Field(default=None, ge=1, le=4096)
     bench: bool | None = None
     after: Literal["destroy", "keep", "hold"] | None = None
+    replicas: int | None = Field(default=None, ge=1, le=MOST_REPLICAS)
+    spread_markets: bool = False
+    if_short: Literal["keep", "release"] | None = None
     auto_fix: bool | None = None
     trust_remote_code: bool | None = None
     engine: Engine = Field(default_factory=Engine)
     install: Install = Field(default_factory=Install)
     guard: Guard = Field(default_factory=Guard)
     timeouts: Timeouts = Field(default_factory=Timeouts)
+    fleet: Fleet = Field(default_factory=Fleet)
 
     @model_validator(mode="after")
     def _agrees(self) -> DeploymentFile:

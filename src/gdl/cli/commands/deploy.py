@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 import typer
 
 from gdl.cli.consent import Consent, consent, to_rent
-from gdl.cli.deploy_options import DeployOptions
+from gdl.cli.deploy_options import DeployOptions, over
 from gdl.cli.fleet_options import FleetOptions
 from gdl.cli.options import JsonOption, MarketTarget, check_bid
 from gdl.cli.runtime import Cli, Session, at_terminal, execute, report
@@ -40,7 +40,7 @@ def deploy(
     """
     if wanted.destroy and wanted.keep:
         raise typer.BadParameter("--destroy and --keep exclude each other")
-    wanted, target = _with_file(cli, wanted, target, as_json=as_json)
+    wanted, fleet, target = _with_file(cli, wanted, fleet, target, as_json=as_json)
     if fleet.replicas is not None and wanted.volume is not None:
         raise typer.BadParameter("--volume is mounted by one machine: not with --replicas")
     model = wanted.model
@@ -95,7 +95,7 @@ def deploy(
         target=target,
         as_json=as_json,
         changes="" if wanted.dry_run else "deployed",
-        flags=wanted.flags | fleet.flags,
+        flags=over(wanted.flags, fleet.flags),
         on_error=never_began,
     )
 
@@ -109,19 +109,19 @@ async def _fleet(session: Session, spec: FleetSpec, said: Consent, *, hold: bool
 
 
 def _with_file(
-    cli: Cli, wanted: DeployOptions, target: MarketTarget, *, as_json: bool
-) -> tuple[DeployOptions, MarketTarget]:
+    cli: Cli, wanted: DeployOptions, fleet: FleetOptions, target: MarketTarget, *, as_json: bool
+) -> tuple[DeployOptions, FleetOptions, MarketTarget]:
     """With what the deployment file says. Ends the command where that cannot be."""
     from gdl.cli.output import Output
     from gdl.domain.errors import GdlError
 
     path = wanted.file
     if path is None:
-        return wanted, target
+        return wanted, fleet, target
     try:
         from gdl.cli.deployment_file import with_file
 
-        return with_file(cli, wanted, target, path)
+        return with_file(cli, wanted, fleet, target, path)
     except GdlError as error:
         raise typer.Exit(report(error, Output(as_json))) from None
 
