@@ -42,8 +42,7 @@ class Running:
             # Under nohup it is ignored, which programs keep to.
             preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
         )
-        if terminal:
-            os.close(far)
+        self.far = far
         assert self.process.stdout is not None
         self._err = self.terminal if terminal else self.process.stderr.fileno()  # type: ignore[union-attr]
         self.told = ""
@@ -89,6 +88,7 @@ class Running:
                 stream.close()
         if self.terminal >= 0:
             os.close(self.terminal)
+            os.close(self.far)
 
 
 Start = Callable[..., Running]

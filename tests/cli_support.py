@@ -312,6 +312,8 @@ class ScriptedDeployments:
             raise UsageError("not waiting")
         if not self._o.holding:
             raise UsageError("not held open", "cancel it instead")
+        if decision is AfterServing.KEEP and not self._o.keeps:
+            raise UsageError("the machines of this backend end with this program", "release it")
         self._o.holding = False
         if decision is AfterServing.KEEP:
             self._o.emit(finished("serving", Billing.ACTIVE))
@@ -471,5 +473,6 @@ if __name__ == "__main__":
         rows=(session_row(),),
         offered=(offer("o-1", 0.35), offer("o-2", 0.4), offer("o-3", 0.52)),
         bills="CLI_BILLS" in os.environ,
+        keeps="CLI_ENDS_WITH_IT" not in os.environ,
     )
     sys.exit(run(sys.argv[2:], opener=opener_of(played), alone=True))

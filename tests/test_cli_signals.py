@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -135,6 +136,28 @@ def test_destroy_interrupted_may_still_bill(start: Start) -> None:
     run.send(signal.SIGINT)
     run.until("hint: ")
     assert run.end() == 9
+
+
+def test_what_cannot_be_kept_is_not_offered_to_be_kept(start: Start) -> None:
+    run = start("hold", "deploy", "m", terminal=True, CLI_ENDS_WITH_IT="1")
+    run.until("press Ctrl-C to end")
+    run.send(signal.SIGINT)
+    run.until("n continue: it cannot go on without this program) ")
+    run.type("n\n")
+    run.until("holding the tunnel open; press Ctrl-C to end")
+    # Whatever was answered, a terminal that goes away ends it.
+    run.send(signal.SIGHUP)
+    assert run.end() == 0
+    assert run.calls == ["deploy", "release", "aclose"]
+
+
+def test_nobody_waits_for_a_terminal_that_takes_nothing(start: Start) -> None:
+    run = start("hold", "deploy", "m", terminal=True)
+    run.until("press Ctrl-C to end")
+    termios.tcflow(run.far, termios.TCOOFF)  # as Ctrl-S does
+    run.send(signal.SIGTERM)
+    assert run.end() == 0
+    assert run.calls == ["deploy", "release", "aclose"]
 
 
 def test_destroy_asks_with_name_and_price(start: Start) -> None:

@@ -165,7 +165,7 @@ async def open_ui(load: Load) -> int:
     from gdl import __version__
     from gdl.cli.exit_codes import CANCELLED
     from gdl.cli.release_on_exit import ReleaseOnExit
-    from gdl.cli.signals import handled, ignore
+    from gdl.cli.signals import handled, ignore, leave_now
     from gdl.tui.boot import BootApp
 
     stack = AsyncExitStack()
@@ -186,10 +186,13 @@ async def open_ui(load: Load) -> int:
             stack.push_async_exit(made.pop_all())
         return orchestrator, settings
 
-    app = BootApp(connect, clock=clock.now, version=__version__)
+    app = BootApp(connect, clock=clock.now, version=__version__, leave=lambda: leave_now(CANCELLED))
     end: ReleaseOnExit | None = None
+    stopped = False
 
     def stop(number: signal.Signals) -> None:
+        nonlocal stopped
+        stopped = True
         if end is not None:
             end.signalled(number)
         # Ctrl-C is for the shell, while one has the terminal.
@@ -204,7 +207,10 @@ async def open_ui(load: Load) -> int:
                 end = ReleaseOnExit(app.orchestrator if app.connected else None)
             if app.failure is not None:
                 raise app.failure
-            return end.exit_code(app.return_code or 0)
+            code = end.exit_code(app.return_code or 0)
+            if stopped and not app.connected:
+                leave_now(code)  # What is still being imported is waited for by nobody.
+            return code
     finally:
         ignore()
 

@@ -72,8 +72,9 @@ class Follower:
     """One deployment, from its start to its last event.
 
     attached: the machine served before, so ending means keeping it, unless the user says
-    otherwise. ask: how to ask the user; None when nobody can be asked. watch: a reader of stdout
-    that leaves ends the deployment at once, and not at the next line. quiet_s: the longest silence.
+    otherwise. may_keep: it can go on without this program. ask: how to ask the user; None when
+    nobody can be asked. watch: a reader of stdout that leaves ends the deployment at once, and not
+    at the next line. quiet_s: the longest silence.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Follower:
         *,
         attached: bool = False,
         may_release: bool = True,
+        may_keep: bool = True,
         ask: Ask | None = None,
         watch: bool = False,
         quiet_s: float = QUIET_S,
@@ -91,6 +93,7 @@ class Follower:
         self._show = show
         self._attached = attached
         self._may_release = may_release
+        self._may_keep = may_keep
         self._ask = ask
         self._watch = watch
         self._quiet_s = quiet_s
@@ -196,7 +199,9 @@ class Follower:
         while True:
             signal = await self._signals.get()
             if self._wanted is not None:
-                if signal is SIGINT:
+                # What is being released is waited for, whatever became of the terminal; for what
+                # is kept there is nothing to wait.
+                if signal is SIGINT or self._wanted is _Command.KEEP:
                     return
                 continue
             self._stop(await self._meaning(signal))
@@ -210,23 +215,25 @@ class Follower:
 
     async def _choice(self, ask: Ask) -> _Command:
         usual = _Command.KEEP if self._attached else _Command.RELEASE
-        choices = "[y/N/c]" if self._attached else "[Y/n/c]"
+        words = "[y/N/c] (y release, n keep serving, c continue)"
+        if not self._attached:
+            words = words.replace("y/N", "Y/n")
+        if not self._may_keep:
+            words = "[Y/n] (y release, n continue: it cannot go on without this program)"
         say("")
-        question = asyncio.ensure_future(
-            ask(f"release the machine? {choices} (y release, n keep serving, c continue) ")
-        )
+        question = asyncio.ensure_future(ask(f"release the machine? {words} "))
         again = asyncio.ensure_future(self._signals.get())
         try:
             await asyncio.wait({question, again}, return_when=asyncio.FIRST_COMPLETED)
-            if not question.done():
+            if again.done():
                 say("")
                 return usual
             answer = question.result()
         finally:
             await _end(question, again)
-        return {"y": _Command.RELEASE, "n": _Command.KEEP, "c": _Command.CONTINUE}.get(
-            answer[:1], usual
-        )
+        no = _Command.KEEP if self._may_keep else _Command.CONTINUE
+        meant = {"y": _Command.RELEASE, "n": no, "c": _Command.CONTINUE}
+        return meant.get(answer[:1], usual)
 
     def _stop(self, wanted: _Command) -> None:
         if self._wanted is not None:
@@ -251,11 +258,14 @@ class Follower:
                     await self._deployments.decide(ident, AfterServing.KEEP)
                 case _:
                     await self._deployments.cancel(ident)
-        except GdlError:
+        except GdlError as error:
             # It does not hold yet, or it has ended by itself, which its last event tells.
             # A keep is tried again when it does hold.
             if wanted is _Command.RELEASE:
                 await self._command_to(ident, _Command.CANCEL)
+            elif wanted is _Command.KEEP and self._holds:
+                complain(error.message, error.hint)
+                self._wanted = None
 
     async def _break_silence(self) -> None:
         while True:

@@ -118,11 +118,29 @@ def _finite(value: Any) -> Any:
     return value
 
 
+_STALLED_S = 2.0
+_stalled = False
+
+
 def say(text: str) -> None:
-    """One line of narration. A stderr that is gone costs the line, never the work."""
+    """One line of narration. A stderr that is gone, or a terminal that nobody reads, costs the
+    line, never the work."""
     with contextlib.suppress(OSError, ValueError):
-        sys.stderr.write(text + "\n")
-        sys.stderr.flush()
+        if _takes_more():
+            sys.stderr.write(text + "\n")
+            sys.stderr.flush()
+
+
+def _takes_more() -> bool:
+    """Whether the terminal on stderr takes a line now. One that is stopped (Ctrl-S, a frozen
+    window) is waited for once; whatever else stderr is, it is written to."""
+    global _stalled
+    if not sys.stderr.isatty():
+        return True
+    import select
+
+    _stalled = not select.select((), (sys.stderr,), (), 0 if _stalled else _STALLED_S)[1]
+    return not _stalled
 
 
 def say_away(away: Mapping[str, str]) -> None:

@@ -25,6 +25,7 @@ async def follow_resumed(session: Session, ident: str, *, as_json: bool) -> int:
         deployments,
         JsonDeployment(output) if as_json else TextDeployment(output, since=clock.now()),
         ask=ask if at_terminal() else None,
+        may_keep=session.orchestrator.keeps,
         watch=as_json,
     )
     return await to_the_end(follower, session.orchestrator.resumption.resume(ident), output)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import datetime
 from functools import cached_property
@@ -20,6 +22,8 @@ from gdl.tui.screen_registry import MAIN_SCREENS, WINDOWS, style_sheets, window
 
 if TYPE_CHECKING:
     from pathlib import Path, PurePath
+
+    from textual.driver import Driver
 
     from gdl.domain.spec import DeploymentSpec
     from gdl.orchestrator.api.ports import OrchestratorApi
@@ -101,6 +105,20 @@ class GdlApp(App[None]):
         self.register_theme(HIGH_CONTRAST)
         if reduced_motion:
             self.animation_level = "none"
+
+    def terminal_gone(self) -> None:
+        """Called from a thread once there is no terminal any more: the program ends as by a
+        SIGTERM."""
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def get_driver_class(self) -> type[Driver]:
+        """Textual's, but on a terminal that may go away."""
+        usual = super().get_driver_class()
+        if usual.__name__ != "LinuxDriver":
+            return usual
+        from gdl.tui.terminal import TerminalDriver
+
+        return TerminalDriver
 
     @cached_property
     def store(self) -> Store:

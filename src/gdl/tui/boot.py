@@ -48,9 +48,18 @@ class BootApp(GdlApp):
     DEFAULT_MODE = "start"
     CSS_PATH = None  # until there is something to show
 
-    def __init__(self, connect: Connect, *, clock: Callable[[], datetime], version: str) -> None:
+    def __init__(
+        self,
+        connect: Connect,
+        *,
+        clock: Callable[[], datetime],
+        version: str,
+        leave: Callable[[], object] = lambda: None,
+    ) -> None:
+        """leave: ends the process where nothing is open yet."""
         super().__init__(None, None, clock=clock, version=version)
         self._connect = connect
+        self._leave = leave
         self.failure: GdlError | None = None
 
     def get_default_screen(self) -> Screen[None]:
@@ -65,6 +74,11 @@ class BootApp(GdlApp):
         from gdl.tui import garbage_collection
 
         garbage_collection.settle()
+
+    def terminal_gone(self) -> None:
+        if not self.connected:
+            self._leave()  # what is still being imported is waited for by nobody
+        super().terminal_gone()
 
     @work(exclusive=True, group="open")
     async def _open(self) -> None:

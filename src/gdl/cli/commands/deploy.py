@@ -70,6 +70,7 @@ def deploy(
             deployments,
             JsonDeployment(output) if as_json else TextDeployment(output),
             ask=ask if wanted.after == "hold" and at_terminal() else None,
+            may_keep=session.orchestrator.keeps,
             watch=as_json,
         )
         if not wanted.new:

@@ -1,0 +1,167 @@
+"""The terminal that the screens are drawn on, which may go away or stop taking anything.
+
+Textual's own writer hands each text to a thread over a short queue. Where the terminal is gone,
+that thread ends, and where nobody reads the terminal, it waits: either way the queue is full soon,
+and whoever draws next waits for ever, with the event loop and all that is to be released. Here
+nobody waits: what a terminal does not take is dropped, and once it has gone the program is told to
+end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol, cast
+
+from textual.app import App
+from textual.drivers.linux_driver import LinuxDriver
+
+MOST_PENDING = 1_000_000
+"""Characters kept for a terminal that takes none; then they are dropped, and all is drawn again."""
+_STOP_S = 1.0
+_LOOK_MS = 500
+
+
+class TerminalOutput:
+    """Writes to a terminal from a thread. `write` never waits and never fails.
+
+    on_gone: called once, from the thread, when the terminal does not exist any more. again: called
+    from the thread when something was dropped and the terminal takes text again.
+    """
+
+    def __init__(
+        self, descriptor: int, encoding: str, on_gone: Callable[[], None], again: Callable[[], None]
+    ) -> None:
+        self._descriptor, self._encoding = descriptor, encoding
+        self._on_gone, self._again = on_gone, again
+        self._changed = threading.Condition()
+        self._pending: list[str] = []
+        self._size = 0
+        self._dropped = self._stopping = False
+        self._thread: threading.Thread | None = None
+        self.gone = False
+
+    def start(self) -> None:
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="terminal-output", daemon=True)
+        self._thread.start()
+
+    def write(self, text: str) -> None:
+        with self._changed:
+            if self.gone:
+                return
+            self._pending.append(text)
+            self._size += len(text)
+            if self._size > MOST_PENDING:
+                self._pending.clear()
+                self._size, self._dropped = 0, True
+            self._changed.notify()
+
+    def stop(self) -> bool:
+        """Write what there is, and end; False when the terminal does not take it in time."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join(_STOP_S)
+            return not self._thread.is_alive() and not self.gone
+        return not self.gone
+
+    def give_up(self) -> None:
+        """The terminal is gone."""
+        with self._changed:
+            if self.gone:
+                return
+            self.gone = True
+            self._pending.clear()
+            self._changed.notify()
+        self._on_gone()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._pending or self._stopping or self.gone)
+                if self.gone or not self._pending:
+                    return
+                text, dropped = "".join(self._pending), self._dropped
+                self._pending.clear()
+                self._size, self._dropped = 0, False
+            try:
+                self._send(text.encode(self._encoding, "backslashreplace"))
+            except OSError:
+                self.give_up()
+                return
+            if dropped:
+                self._again()
+
+    def _send(self, data: bytes) -> None:
+        # Not through a buffered file: the end of the program would wait for the lock of one.
+        left = memoryview(data)
+        while left:
+            left = left[os.write(self._descriptor, left) :]
+
+
+class EndsWithItsTerminal(Protocol):
+    """What an app on such a driver has."""
+
+    def terminal_gone(self) -> None: ...
+
+
+class TerminalDriver(LinuxDriver):
+    """Textual's driver, with that output. Once the terminal has gone, whether or not a signal tells
+    that, it calls the app's `terminal_gone`, from a thread."""
+
+    def __init__(self, app: App[Any], **more: Any) -> None:
+        super().__init__(app, **more)
+        self._when_gone = cast(EndsWithItsTerminal, app).terminal_gone
+        assert self._file is not None  # else there is no terminal, and no driver for one
+        self._output = TerminalOutput(
+            self._file.fileno(), self._file.encoding, self._terminal_gone, self._draw_again
+        )
+        self._watching = False
+
+    def write(self, data: str) -> None:
+        self._output.write(data)
+
+    def start_application_mode(self) -> None:
+        self._output.start()
+        super().start_application_mode()  # type: ignore[no-untyped-call] # has no annotations
+        if not self._watching:
+            self._watching = True
+            threading.Thread(target=self._watch, name="terminal-watch", daemon=True).start()
+
+    def close(self) -> None:
+        super().close()
+        if not self._output.stop():
+            _write_nowhere()
+
+    def _draw_again(self) -> None:
+        self._app.call_later(self._app.refresh, layout=True)
+
+    def _watch(self) -> None:
+        """Until the terminal has gone. Reading from such a one says nothing but that it is empty,
+        without end."""
+        poll = select.poll()
+        poll.register(self.fileno, 0)
+        while not self._output.gone:
+            for _descriptor, what in poll.poll(_LOOK_MS):
+                if not what & (select.POLLHUP | select.POLLERR):
+                    return  # not a kind of file that tells
+                self._output.give_up()
+
+    def _terminal_gone(self) -> None:
+        self.exit_event.set()  # ends the thread that reads
+        _write_nowhere()
+        self._when_gone()
+
+
+def _write_nowhere() -> None:
+    """What is said on the way out must not wait for a terminal that takes nothing."""
+    with contextlib.suppress(OSError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for descriptor in (1, 2):
+            os.dup2(nowhere, descriptor)
+        os.close(nowhere)
