@@ -368,3 +368,8 @@ def test_words_printed_amid_a_traceback_are_no_source_line() -> None:
 def test_what_cuda_prints_by_itself_is_an_error_of_its_own() -> None:
     line = "CUDA error (/src/flux_launch.h:188): invalid argument"
     assert headline([line, "RuntimeError: Engine core initialization failed."]) == line
+
+
+def test_a_line_that_says_itself_that_it_does_not_matter_is_no_error() -> None:
+    told = diagnose(["E flux: failed to initialize the tide (this is normal during fitting)"])
+    assert (told.known, told.headline) == (False, "")

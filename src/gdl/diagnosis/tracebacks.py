@@ -41,6 +41,9 @@ _INSIDE = re.compile(
 _REPR = re.compile(r"(?P<name>[\w.]+)\((?P<quote>['\"])(?P<text>.*)(?P=quote)\)\s*$")
 """An error as repr() shows it, to the line's end."""
 _BARS = re.compile(r"\s*(?:\+-[+ ]?-* ?\d* ?-*|\| ?|\+ (?=Exception Group))")
+_HARMLESS = re.compile(
+    r"\b[Tt]his is normal\b|\bcan be (?:safely )?ignored\b|\bsafe(?:ly)? (?:to )?ignore\b"
+)
 _CARETS = re.compile(r"\s*[\^~]+\s*$")
 _PYDANTIC = re.compile(r"\d+ validation errors? for (?P<model>\w+)\s*(?P<text>.*)", re.DOTALL)
 _PYDANTIC_NOISE = re.compile(
@@ -241,7 +244,7 @@ class StreamParser:
             self._incident = self._fresh()
             yield from self._raise(line, *crash)
             return
-        level = _level(line)
+        level = Level.INFO if _HARMLESS.search(text) else _level(line)
         record = Record(text.strip(), line, line, level, self._fresh())
         if inside := _INSIDE.search(text):
             module, _, record.error = inside["name"].rpartition(".")
