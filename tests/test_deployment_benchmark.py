@@ -170,7 +170,7 @@ def test_the_prompts() -> None:
     categories = [prompt.category for prompt in prompts.quality]
     assert categories == ["reasoning", "coding", "knowledge", "creative", "instruction"]
     knowledge = prompts.quality[2]
-    assert knowledge.prompt == "What is the capital of France?"
+    assert knowledge.prompt == "Name the capital of France."
     assert knowledge.expected == ("Paris",)
     for prompt in prompts.quality:
         assert prompt.expected and 0 < prompt.max_tokens <= 64 and len(prompt.prompt) < 100

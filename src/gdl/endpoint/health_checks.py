@@ -26,7 +26,8 @@ _T = TypeVar("_T")
 NAMES = ("gpu", "process", "health", "models", "inference")
 """The checks, in the order in which they come."""
 
-_QUESTION = "What is the capital of France?"
+_QUESTION = "Name the capital of France."
+"""Asked "What is ...?", a model of 10^8 parameters in 4 bits falls into French on some processors."""
 _ANSWER_TOKENS = 24
 _FIRST_PROBE_S = 2.0
 _LONGEST_PROBE_S = 10.0
