@@ -27,7 +27,7 @@ NAMES = ("gpu", "process", "health", "models", "inference")
 """The checks, in the order in which they come."""
 
 _QUESTION = "Name the capital of France."
-"""Asked "What is ...?", a model of 10^8 parameters in 4 bits falls into French on some processors."""
+"""Asked "What is ...?", a small model in 4 bits answers in French on some processors."""
 _ANSWER_TOKENS = 24
 _FIRST_PROBE_S = 2.0
 _LONGEST_PROBE_S = 10.0

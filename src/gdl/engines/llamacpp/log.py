@@ -51,7 +51,8 @@ _MARKS = tuple(
 _FIRST = _MARKS[1]
 """What a server says once: a second time, it was started again."""
 _CACHE = re.compile(
-    r"llama_kv_cache: size = +(?P<mib>\d{1,9}\.\d+) MiB \( *(?P<cells>\d{1,9}) cells.*"
+    r"llama_kv_cache: size = +(?P<mib>\d{1,9}\.\d+) MiB \( *(?P<cells>\d{1,9}) cells, .{1,20}/ *"
+    r"(?P<n>\d{1,5}) seqs.*"
     r"K \((?P<k>\w{1,10})\):.*V \((?P<v>\w{1,10})\):"
 )
 _SLOTS = re.compile(
@@ -85,7 +86,7 @@ def read_memory(line: str) -> ServerMemory | None:
             load=Load(kv_dtype="auto" if kv_dtype == "f16" else kv_dtype),
             cache_gib=float(found["mib"]) / 1024,
             cache_given=True,
-            cache_tokens=int(found["cells"]),
+            cache_tokens=int(found["cells"]) * int(found["n"]),
         )
     if found := _SLOTS.search(line):
         # One cache for all has space for a single request of that length.
