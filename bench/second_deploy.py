@@ -51,7 +51,10 @@ OVERHEAD = {
     "noticing": "a server that is up is noticed",
 }
 ANSWER = "the model's answer"
-_ANSWERS = re.compile(r"^vllm:e2e_request_latency_seconds_sum\S* (\S+)", re.MULTILINE)
+_ANSWERED = [
+    re.compile(rf"^vllm:e2e_request_latency_seconds_{name}\S* (\S+)", re.MULTILINE)
+    for name in ("count", "sum")
+]
 READY = "Application startup complete"
 Side = Callable[[], contextlib.AbstractContextManager[None]]
 HERE: Side = contextlib.nullcontext
@@ -60,7 +63,7 @@ HERE: Side = contextlib.nullcontext
 class Watcher:
     """Looks on where vLLM runs: when it has written that it is up, and what answering took it.
 
-    at: by the monotonic clock. answers_s: the seconds of all its answers so far, end to end."""
+    at: by the monotonic clock. answer_s: the seconds of its first answer, end to end."""
 
     def __init__(self, place: dict[str, str], side: Side) -> None:
         self._log = Path(place["GDL_ENGINE__LOG"])
@@ -69,20 +72,26 @@ class Watcher:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
         self.at = math.inf
-        self.answers_s = 0.0
+        self.answer_s = 0.0
 
     def _look(self) -> None:
         while not self._over.wait(0.01):
             with contextlib.suppress(OSError):
                 if READY.encode() in self._log.read_bytes():
                     break
+        else:
+            return
         self.at = time.monotonic()
         with self._side():
             while not self._over.wait(0.1):
                 # It is up before it listens, and gone before we are.
                 with contextlib.suppress(httpx.HTTPError):
-                    told = _ANSWERS.search(httpx.get(self._metrics, timeout=5).text)
-                    self.answers_s = float(told[1]) if told else self.answers_s
+                    text = httpx.get(self._metrics, timeout=5).text
+                    found = [pattern.search(text) for pattern in _ANSWERED]
+                    count, seconds = (float(each[1]) if each else 0.0 for each in found)
+                    if count:
+                        self.answer_s = seconds / count
+                        return
 
     def __enter__(self) -> Watcher:
         self._thread.start()
@@ -128,7 +137,7 @@ def deploy(
     noticed = next(at for at, phase in marks if phase == "VERIFYING")
     phases["noticing"] = max(noticed - up.at, 0.0)
     phases["the end"] = over - marks[-1][0]
-    phases[ANSWER] = up.answers_s
+    phases[ANSWER] = up.answer_s
     return {"phases": phases, "steps": steps, "serving": marks[-1][0] - begun}
 
 
