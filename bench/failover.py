@@ -51,8 +51,7 @@ from gdl.domain.track_record import TrackRecord
 from gdl.orchestrator.leasing.retry import retrying
 from gdl.orchestrator.service import Orchestrator
 from gdl.settings import load
-from gdl.simulator import key_pool
-from gdl.simulator import service as service_module
+from gdl.simulator import key_pool, simulated_machine
 from rounds_support import FaultyAttempt, Tally, deployed, run_all
 
 MODEL = "qwen2-1.5b"
@@ -184,7 +183,7 @@ async def run(args: argparse.Namespace) -> FailoverTally:
     key = asyncssh.generate_private_key("ssh-ed25519")
     pem = key.export_private_key("pkcs8-pem").decode()
     key_pool._make = lambda: key_pool.Key(pem, key)
-    patch.object(service_module, "Machine", WordMachine).start()
+    patch.object(simulated_machine, "Machine", WordMachine).start()
     tally = FailoverTally()
     seeds = range(args.seed, args.seed + args.runs)
     await run_all(seeds, args.at_once, tally, lambda seed: one(seed, args, tally))

@@ -79,14 +79,17 @@ class Servers:
     """What the replicas' servers say of themselves: the first one that is asked `first`, which is
     an error if it is a text, each other one that it serves the model with 2048 tokens."""
 
-    def __init__(self, first: Mapping[str, int | None] | str | None = None) -> None:
+    def __init__(
+        self, first: Mapping[str, int | None] | str | None = None, model: str = MODEL
+    ) -> None:
         self.first = first
+        self.model = model
         self.asked: list[str] = []
 
     async def ask(self, url: str, key: Secret) -> Mapping[str, int | None]:
         self.asked.append(url)
         if url != self.asked[0] or self.first is None:
-            return {MODEL: 2048}
+            return {self.model: 2048}
         if isinstance(self.first, str):
             raise VerificationError(self.first, "")
         return self.first

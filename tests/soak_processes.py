@@ -40,8 +40,7 @@ from gdl.orchestrator.run.attempt import Attempt
 from gdl.orchestrator.service import Orchestrator
 from gdl.settings import load
 from gdl.simulator import fault_models as fm
-from gdl.simulator import key_pool
-from gdl.simulator import service as service_module
+from gdl.simulator import key_pool, simulated_machine
 from gdl.simulator.market import Market
 from gdl.simulator.scenario import Scenario
 from gdl.simulator.scenario import load as load_scenario
@@ -62,7 +61,7 @@ def prepare() -> None:
     key = asyncssh.generate_private_key("ssh-ed25519")
     pem = key.export_private_key("pkcs8-pem").decode()
     key_pool._make = lambda: key_pool.Key(pem, key)
-    patch.object(service_module, "Machine", WordMachine).start()
+    patch.object(simulated_machine, "Machine", WordMachine).start()
     # Whoever resumes a deployment asks such a machine for SSH, and there is none.
     patch.object(connection, "_SSHD_COMES_S", 0.5).start()
 
@@ -123,7 +122,7 @@ def market(seed: int, folder: Path, port: int, books: Path, *, real: bool) -> No
 
     async def serve() -> None:
         if real:
-            service_module.Machine = Machine  # type: ignore[attr-defined]
+            simulated_machine.Machine = Machine  # type: ignore[misc]
         wrong = load_scenario("calm") if real else scenario(seed)
         speed = REAL_SPEED if real else SPEED
         service = Service(wrong, root=folder, seed=seed, speed=speed)

@@ -27,9 +27,17 @@ from gdl.domain.events import Noted
 from gdl.domain.fleet_orders import Change, End, Scale
 from gdl.domain.health import Condition, HealthSample
 from gdl.domain.phase import Billing
+from gdl.orchestrator.fleet import fleet_task
 from gdl.orchestrator.service import Orchestrator
 
 serves = fe.FleetServing
+
+
+@pytest.fixture(autouse=True)
+def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks more often than a fleet of real machines has to."""
+    monkeypatch.setattr(fleet_task, "_LOOK_S", 0.02)
+    monkeypatch.setattr(fleet_task, "_ORDERS_S", 0.02)
 
 
 def rented_offers(where: FakeMarket) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shlex
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from signal import SIGINT, Signals
 from typing import TYPE_CHECKING
 
@@ -32,9 +33,11 @@ _AGAIN = "(press Ctrl-C again to stop waiting; machines may then still be billin
 
 
 class FleetFollower:
-    """ask: how to ask the user; None when nobody can be asked."""
+    """ask: how to ask the user; None when nobody can be asked. since: what was before is not told
+    again."""
 
-    def __init__(self, session: Session, *, ask: Ask | None) -> None:
+    def __init__(self, session: Session, *, ask: Ask | None, since: datetime | None = None) -> None:
+        self._since = since
         self._fleets = session.orchestrator.fleets
         self._deployments = session.orchestrator.deployments
         self._output = session.output
@@ -44,7 +47,7 @@ class FleetFollower:
         self._ended_by_us = False
         self._closed: OutputClosed | None = None
         self._signals: asyncio.Queue[Signals] = asyncio.Queue()
-        self._readers: set[asyncio.Task[None]] = set()
+        self._readers: dict[str, asyncio.Task[None]] = {}
 
     async def to_the_end(self, fleet_id: str) -> int:
         """The exit code; does not return when the user would not wait for the end."""
@@ -62,7 +65,7 @@ class FleetFollower:
                     leave_now(exit_codes.STILL_BILLING)
                 reading.result()
             finally:
-                tasks = [reading, obeying, *self._readers]
+                tasks = [reading, obeying, *self._readers.values()]
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
@@ -74,8 +77,10 @@ class FleetFollower:
         async for recorded in self._fleets.events(fleet_id):
             self._state = apply_fleet(self._state, recorded)
             if isinstance(recorded.event, fe.ReplicaStarted):
-                reader = asyncio.create_task(self._read_replica(recorded.event.replica))
-                self._readers.add(reader)
+                replica = recorded.event.replica
+                if replica not in self._readers:
+                    reader = asyncio.create_task(self._read_replica(replica))
+                    self._readers[replica] = reader
             await self._shown(self._show, recorded)
 
     async def _read_replica(self, replica: str) -> None:
@@ -101,7 +106,10 @@ class FleetFollower:
             self._say(recorded, plain(event.text, 300))
         elif text := words_of(event, self._state):
             self._say(recorded, text)
-        if isinstance(event, fe.FleetServing) and not self._announced:
+        if isinstance(event, fe.FleetResumed):
+            self._announced = False
+        new = self._since is None or recorded.at >= self._since
+        if isinstance(event, fe.FleetServing) and new and not self._announced:
             self._announced = True
             self._serving()
 
@@ -115,6 +123,8 @@ class FleetFollower:
             self._say(recorded, f"  {name_of(self._state, recorded.deployment_id)}: {text}")
 
     def _say(self, recorded: Recorded, text: str) -> None:
+        if self._since is not None and recorded.at < self._since:
+            return
         since = self._state.started_at or recorded.at
         say(f"[{clock_time((recorded.at - since).total_seconds()):>7}] {text}")
 
@@ -212,9 +222,11 @@ def _code_of(finished: fe.FleetFinished, *, cancelled: bool) -> int:
     return exit_codes.CANCELLED if cancelled else exit_codes.OK
 
 
-async def follow_fleet(session: Session, start: Awaitable[str], *, asks: bool) -> int:
+async def follow_fleet(
+    session: Session, start: Awaitable[str], *, asks: bool, since: datetime | None = None
+) -> int:
     """Start a fleet, or go on with one (`start` gives its id), and follow it to its end."""
     from gdl.cli.prompt import ask
 
-    follower = FleetFollower(session, ask=ask if asks and at_terminal() else None)
+    follower = FleetFollower(session, ask=ask if asks and at_terminal() else None, since=since)
     return await follower.to_the_end(await start)

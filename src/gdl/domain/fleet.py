@@ -125,9 +125,7 @@ def apply_fleet(state: FleetState, recorded: Recorded) -> FleetState:
                 started_at=at,
             )
         case fe.FleetResumed():
-            kept = state.ending is not None and state.ending.keep
-            ending = None if kept or state.finished is not None else state.ending
-            return replace(state, finished=None, router=None, ending=ending)
+            return _resumed(state)
         case fe.FleetScaled():
             return _ordered(
                 replace(state, wanted=event.replicas, short=None, reached=False), event.order
@@ -153,6 +151,16 @@ def apply_fleet(state: FleetState, recorded: Recorded) -> FleetState:
             return replace(state, notes=(*state.notes, event)[-_NOTES_KEPT:])
         case _:
             return _apply_to_replica(state, event, at)
+
+
+def _resumed(state: FleetState) -> FleetState:
+    """What was being released is released; what was left serving is held from now on."""
+    kept = state.finished is not None or (state.ending is not None and state.ending.keep)
+    state = replace(state, finished=None, router=None, short=None, reached=False)
+    if not kept or state.spec is None:
+        return state
+    spec = replace(state.spec, replica=replace(state.spec.replica, after="hold"))
+    return replace(state, spec=spec, ending=None)
 
 
 def _ordered(state: FleetState, order: int) -> FleetState:

@@ -40,9 +40,10 @@ def resume(
         named = ident is not None and ident.startswith("fleet")
         if named or (ident is None and len(fleets) == 1):
             from gdl.cli.fleet_follower import follow_fleet
+            from gdl.domain import clock
 
             start = session.orchestrator.fleets.resume(ident or fleets[0].id)
-            return await follow_fleet(session, start, asks=True)
+            return await follow_fleet(session, start, asks=True, since=clock.now())
         if ident is not None:
             return await follow_resumed(session, ident, as_json=as_json)
         members = {replica.id for view in fleets for replica in view.replicas}

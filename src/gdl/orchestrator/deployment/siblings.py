@@ -85,6 +85,21 @@ class Siblings:
         """It is about to rent this; what it had before counts no more."""
         self._taken[ident] = taken_of(offer)
 
+    def refused(self, ident: str, why: str, now: datetime) -> None:
+        """What it serves on its machine is of no use to the fleet."""
+        if (taken := self._taken.get(ident)) is not None and taken.alone:
+            self._exclusions[ident].add(
+                Exclusion(
+                    "offer",
+                    taken.offer_id,
+                    why,
+                    now,
+                    cause="of no use to the fleet",
+                    scope="deployment",
+                    backend=taken.backend,
+                )
+            )
+
     def left(self, ident: str) -> None:
         """It is over, and has nothing any more; what it has cost still counts."""
         self._taken.pop(ident, None)

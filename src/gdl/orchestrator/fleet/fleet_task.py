@@ -72,6 +72,8 @@ class FleetTask:
         self._adopt_limits()
         try:
             await self._router.begin(port, self._told)
+            # All begin before the first one can fail: its failure alone is no end.
+            await self._match()
             while self.state.ending is None:
                 await self._round()
                 await self._pause()
@@ -107,6 +109,7 @@ class FleetTask:
         for replica in self.state.live:
             if replica.refused and not replica.leaving:
                 await self._channel.emit(fe.ReplicaLeaving(replica.id, replica.refused))
+                self._siblings.refused(replica.id, replica.refused, self._channel.clock())
                 self._failed(_of_no_use(replica.refused))
             if replica.leaving or replica.refused:
                 self._replicas.release(replica, drain=not replica.refused)

@@ -60,14 +60,17 @@ class Replicas:
         self._wake = wake
         self._tasks: dict[str, asyncio.Task[None]] = {}
         """What is being done with each replica, one thing at a time."""
-        self._starting: set[asyncio.Task[None]] = set()
+        self._starting: dict[asyncio.Task[None], list[str]] = {}
+        """Each with the id of its deployment, once it has one."""
         self._releasing: set[str] = set()
         self._contexts_told = False
         self._not_begun: list[GdlError] = []
 
     @property
     def starting(self) -> int:
-        return len(self._starting)
+        """Replicas that are begun and not among those of the fleet's state yet."""
+        known = self._channel.state.replicas
+        return sum(not any(i in known for i in ids) for ids in self._starting.values())
 
     @property
     def busy(self) -> bool:
@@ -81,17 +84,18 @@ class Replicas:
 
     def start(self, many: int, instead_of: str = "") -> None:
         for _ in range(many):
-            task = asyncio.create_task(self._start(instead_of), name="replica-start")
-            self._starting.add(task)
+            ids: list[str] = []
+            task = asyncio.create_task(self._start(instead_of, ids), name="replica-start")
+            self._starting[task] = ids
             task.add_done_callback(self._started)
 
     def _started(self, task: asyncio.Task[None]) -> None:
-        self._starting.discard(task)
+        self._starting.pop(task, None)
         self._wake()
 
-    async def _start(self, instead_of: str) -> None:
+    async def _start(self, instead_of: str, ids: list[str]) -> None:
         try:
-            await self.start_one(instead_of)
+            await self.start_one(instead_of, ids)
         except GdlError as error:
             self._not_begun.append(error)
 
@@ -100,19 +104,21 @@ class Replicas:
         found, self._not_begun = self._not_begun, []
         return found
 
-    async def start_one(self, instead_of: str = "") -> str:
-        """The id of its deployment. Raises GdlError when it cannot even begin."""
+    async def start_one(self, instead_of: str = "", ids: list[str] | None = None) -> None:
+        """ids: takes the id of its deployment before anybody else knows of it. Raises GdlError when
+        it cannot even begin."""
         state = self._channel.state
         assert state.spec is not None
         generation = state.generation
         spec = state.spec.of_member(state.fleet_id, generation, state.api_key_file)
         ident = await self._registry.deploy(spec)
+        if ids is not None:
+            ids.append(ident)
         await self._channel.emit(
             fe.ReplicaStarted(
                 ident, generation, instead_of, self._registry.state(ident).served_name
             )
         )
-        return ident
 
     # -- looking ---------------------------------------------------------------------------------
 
