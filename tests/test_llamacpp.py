@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -208,6 +210,41 @@ def test_the_key_is_in_no_script_and_its_own_arguments_win() -> None:
     assert "--parallel" not in plan.server.script and "--ctx-size" not in plan.server.script
     asked = planned(cpu_host(), query=OfferQuery(context=1024, concurrency=3))
     assert "--parallel 3 --ctx-size 3072" in asked.server.script
+
+
+DOCKER = """#!/bin/sh
+echo "$*" >> docker.log
+case $1 in create) cp container.env seen.env; echo c0ffee;; start) exit 3;; esac
+"""
+
+
+def test_its_image_runs_by_docker_and_sees_the_key_in_a_file_alone(tmp_path: Path) -> None:
+    docker: dict[str, Any] = {"docker": str(tmp_path / "docker"), "docker_gpus": True, "cuda": "12.8"}
+    plan = planned(gpu_host(A100, **docker), big(), install={"runtime": "container"})
+    assert "in container ghcr.io/ggml-org/llama.cpp:server-cuda;" in plan.summary
+    assert [step.name for step in plan.steps] == ["image"]
+    (tmp_path / "docker").write_text(DOCKER)
+    (tmp_path / "docker").chmod(0o755)
+    env = {"PATH": os.environ["PATH"], "LLAMA_API_KEY": KEY.reveal()}
+    done = subprocess.run(["sh", "-c", plan.server.script], cwd=tmp_path, env=env, check=False)
+    assert done.returncode == 3, "it ends as the server ends"
+    asked = (tmp_path / "docker.log").read_text()
+    assert "--gpus all" in asked and "--publish 127.0.0.1:8000:8000" in asked
+    assert f"--hf-repo {GGUFS} --hf-file a-Q8_0.gguf --alias chat --metrics" in asked
+    assert KEY.reveal() not in asked
+    assert (tmp_path / "seen.env").read_text() == f"LLAMA_API_KEY={KEY.reveal()}\n"
+    assert not (tmp_path / "container.env").exists()
+
+
+def test_the_image_is_the_other_way_where_docker_works() -> None:
+    docker: dict[str, Any] = {"docker": "docker", "docker_gpus": True}
+    second = planned(gpu_host(L4, cuda="13.2", **docker), big()).otherwise
+    assert second is not None and "llama.cpp:server-cuda13" in second.summary
+    assert planned(gpu_host(L4, cuda="13.2"), big()).otherwise is None
+    assert planned(gpu_host(L4, cuda="13.2", **docker)).otherwise is None, "a package's model"
+    with pytest.raises(UsageError, match="comes out of a Python package"):
+        container = load(install={"runtime": "container"})
+        ENGINE.check(SPEC, found(ENGINE, "smollm2-135m"), container)
 
 
 # -- files -------------------------------------------------------------------------------------

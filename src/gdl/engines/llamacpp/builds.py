@@ -20,8 +20,6 @@ VERSION = "2026.10.11549"
 FIRST_PYTHON = (3, 10)
 _INDEX = "https://xorbitsai.github.io/xllamacpp/whl"
 _IMAGE = "ghcr.io/ggml-org/llama.cpp"
-IMAGE_GB = 2.4
-"""Of the CUDA image, packed."""
 _GLIBC_OF_CUDA_WHEELS = (2, 35)
 _MACS = ("darwin", "macos")
 
@@ -58,7 +56,8 @@ class Build:
 
     @property
     def release(self) -> str:
-        """Of llama.cpp, such as "b11549"; the package's own version where that tells none."""
+        """Of llama.cpp, such as "b11549"; the package's own version where that tells none, and ""
+        of an image."""
         last = self.version.rpartition(".")[2]
         return f"b{last}" if len(last) > 3 else self.version
 
@@ -136,16 +135,15 @@ def _drives(driver: float | None, cuda: Cuda, *, native: bool) -> bool:
 
 
 def in_container(host: HostFacts, settings: Settings) -> Build:
-    """The project's own image with the same release. Raises DeployError where none can be run."""
+    """The project's own image: the newest, as not every release has one. Raises DeployError where
+    none can be run."""
     if not host.docker:
         raise DeployError(
             "docker does not work on this machine (no program, no daemon or no permission)",
             "omit --runtime: llama.cpp is then installed into an environment of its own",
         )
-    version = version_of(settings)
-    release = Build(version, "").release
     if not host.has_gpu:
-        return Build(version, "the processor", image=f"{_IMAGE}:server-{release}")
+        return Build("", "the processor", image=f"{_IMAGE}:server")
     if not host.docker_gpus:
         raise DeployError(
             "docker cannot pass GPUs on here: NVIDIA's container toolkit is missing",
@@ -154,8 +152,16 @@ def in_container(host: HostFacts, settings: Settings) -> Build:
     driver = _number(host.cuda)
     least = min((_number(gpu.compute_capability) or 99.0 for gpu in host.gpus), default=99.0)
     major = 13 if driver is not None and driver >= CUDAS[0].toolkit and least >= 7.5 else 12
-    image = f"{_IMAGE}:server-cuda{major}-{release}"
-    return Build(version, f"CUDA {major}", on_gpu=True, image=image)
+    image = f"{_IMAGE}:server-cuda{'13' if major == 13 else ''}"
+    return Build("", f"CUDA {major}", on_gpu=True, image=image)
+
+
+def image_like(build: Build) -> str:
+    """The image for the machines that a build of the package is for; "": there is none."""
+    if build.words == "Metal":
+        return ""
+    cuda = "-cuda13" if build.words.startswith("CUDA 13") else "-cuda" if build.on_gpu else ""
+    return f"{_IMAGE}:server{cuda}"
 
 
 def gpu_refusal(capability: tuple[int, int] | None) -> str:

@@ -7,12 +7,13 @@ import re
 import shlex
 
 from gdl.domain.errors import UsageError
+from gdl.domain.host import HostFacts
 from gdl.domain.model import Model
 from gdl.domain.secret import Secret
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines.base import ServerCommand
 from gdl.engines.llamacpp import arguments as server_arguments
-from gdl.engines.llamacpp import environment, model_files
+from gdl.engines.llamacpp import container, environment, model_files
 from gdl.engines.llamacpp.builds import Build
 from gdl.engines.llamacpp.fitting import Fitting
 from gdl.engines.python import shell
@@ -20,12 +21,13 @@ from gdl.settings import Settings
 
 KEY = "LLAMA_API_KEY"
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
-_TALKATIVE = ("--verbosity", "4")
+_TALKATIVE = "--verbosity 4"
 """So that it tells what it holds; serve.py ends that once it serves."""
 
 
 def command(
     spec: DeploymentSpec,
+    host: HostFacts,
     model: Model,
     build: Build,
     fitting: Fitting,
@@ -39,28 +41,37 @@ def command(
     users = (*settings.engine.args, *spec.engine_args)
     server_arguments.check(users)
     made = decided(model, fitting, users)
-    made += ["--host", settings.engine.host, "--port", str(port)]
-    if "--verbosity" not in server_arguments.given(users):
-        made += _TALKATIVE
+    listen = container.LISTEN if build.image else settings.engine.host
+    made += ["--host", listen, "--port", str(port)]
     plain, secret = variables(build, settings)
-    exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in plain.items())
+    secret = {KEY: api_key, **secret}
     mark = hashlib.sha256(" ".join((*made, model.reference, *users)).encode()).hexdigest()[:12]
     remedy = f"./remedy-{mark}"
-    words = f'--model "$model" {shell.words(made)} {shell.words(users)}'.rstrip()
+    tail = f"{shell.words(made)} {shell.words(users)}".rstrip() + " $remedy"
+    if build.image:
+        if model.source == "hub" and settings.hf_token is not None:
+            secret["HF_TOKEN"] = Secret(settings.hf_token.get_secret_value())
+        exports = ""
+        words = f"{shell.words(container.model_words(model, fitting.file))} {tail}"
+        address = f"{settings.engine.host}:{port}:{port}"
+        last = container.server_lines(host, model, build, plain, secret, address, words)
+    else:
+        exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in plain.items())
+        talk = "" if "--verbosity" in server_arguments.given(users) else f"{_TALKATIVE} "
+        last = model_files.location(model, fitting.file)
+        last += f'exec {environment.PYTHON} ./serve.py --model "$model" {talk}{tail}\n'
     script = f"""{shell.PREAMBLE}{exports}\
 # What an earlier start of this very command was found to need.
 remedy=""
 if [ -f {remedy}.env ]; then . {remedy}.env; fi
 if [ -f {remedy}.args ]; then remedy="$(cat {remedy}.args)"; fi
-{model_files.location(model, fitting.file)}\
-exec {environment.PYTHON} ./serve.py {words} $remedy
-"""
+{last}"""
     return ServerCommand(
         script=script,
         log=log_path,
         port=port,
         served_name=model.served_name,
-        secret_env={KEY: api_key, **secret},
+        secret_env=secret,
         remembered=remedy,
         given=frozenset(server_arguments.given(users)) | _by_the_load(spec, settings),
     )

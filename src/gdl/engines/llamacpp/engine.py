@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from gdl.domain.engine import (
@@ -14,7 +15,7 @@ from gdl.domain.engine import (
     Readiness,
     Runtime,
 )
-from gdl.domain.errors import UsageError
+from gdl.domain.errors import DeployError, UsageError
 from gdl.domain.host import HostFacts
 from gdl.domain.model import Model
 from gdl.domain.offers import OfferQuery
@@ -26,6 +27,7 @@ from gdl.engines.llamacpp import (
     arguments,
     builds,
     command,
+    container,
     environment,
     fitting,
     launching,
@@ -44,7 +46,7 @@ _INFO = EngineInfo(
     # Seconds since its start, and level.
     log_prefix=r"\s*(?:\d+\.\d\d\.\d{3}\.\d{3} [A-Z] )?",
     starting="the library is loaded, then the model",
-    runtimes=(Runtime.VENV,),
+    runtimes=(Runtime.VENV, Runtime.CONTAINER),
 )
 _PREFERRED = ("Q4_K_M", "UD-Q4_K_XL", "Q4_K_S", "Q4_0", "MXFP4", "Q5_K_M", "Q8_0")
 """The files that most people take, of those there are."""
@@ -84,6 +86,8 @@ class LlamaCppEngine:
         model_files.check(model)
         self.check_load(spec.query, model)
         builds.version_of(settings)
+        if settings.install.runtime == "container":
+            container.check(model)
         if model.gated and settings.hf_token is None:
             raise UsageError(
                 f"{model.location} is gated: it needs a Hugging Face token",
@@ -159,18 +163,50 @@ class LlamaCppEngine:
         """The plan for this machine. Raises DeployError when nothing can run there, UsageError
         for settings or arguments that cannot be."""
         build = builds.choose(host, settings, cpu_allowed=cpu_allowed)
+        first = self._plan(spec, host, model, settings, build, api_key, log_path, port)
+        try:
+            if build.image or settings.install.runtime != "auto":
+                return first
+            container.check(model)
+            image = builds.in_container(host, settings)
+            second = self._plan(spec, host, model, settings, image, api_key, log_path, port)
+        except (DeployError, UsageError):
+            return first
+        return replace(first, otherwise=second)
+
+    def _plan(
+        self,
+        spec: DeploymentSpec,
+        host: HostFacts,
+        model: Model,
+        settings: Settings,
+        build: builds.Build,
+        api_key: Secret,
+        log_path: str,
+        port: int,
+    ) -> Plan:
         users = (*settings.engine.args, *spec.engine_args)
         fits = fitting.fitting(host, model, build, spec.query, settings, users)
         can = self.capabilities(model)
         can = can if spec.tools else _without_tools(can)
         return Plan(
             summary=_summary(build, model, fits, can),
-            steps=(
+            steps=container.steps(host, model, build, settings)
+            if build.image
+            else (
                 *environment.steps(host, build, settings),
                 *model_files.steps(model, fits.file, settings),
             ),
             server=command.command(
-                spec, model, build, fits, settings, api_key=api_key, log_path=log_path, port=port
+                spec,
+                host,
+                model,
+                build,
+                fits,
+                settings,
+                api_key=api_key,
+                log_path=log_path,
+                port=port,
             ),
             capabilities=can,
             notes=fits.notes,
@@ -212,4 +248,6 @@ def _summary(build: builds.Build, model: Model, fits: fitting.Fitting, can: Capa
     layers = f"; {fits.layers} of {fits.of_layers} layers on the GPU" if fits.layers else ""
     slots = f"; {fits.slots} slots{length}"
     on = f"; {can.words}" if can.words else ""
-    return f"llama.cpp {build.release} for {build.words}{file}{slots}{layers}{on}"
+    release = f" {build.release}" if build.release else ""
+    way = f" in container {build.image}" if build.image else ""
+    return f"llama.cpp{release} for {build.words}{way}{file}{slots}{layers}{on}"

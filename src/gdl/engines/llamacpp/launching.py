@@ -35,8 +35,7 @@ def launch(
         repository = f"{model.facts.id}-GGUF"
         notes.append(f"here the file came out of {model.packaged}: name a GGUF repository of it")
     local = model.source == "path"
-    cuda = f"cuda{13 if build.words.startswith('CUDA 13') else 12}-" if build.index else ""
-    image = build.image or f"ghcr.io/ggml-org/llama.cpp:server-{cuda}{build.release}"
+    image = build.image or builds.image_like(build)
     return Launch(
         engine="llamacpp",
         version=build.version,
@@ -49,7 +48,7 @@ def launch(
         secrets=(command.KEY, *secret),
         key=command.KEY,
         port=port,
-        image="" if build.words == "Metal" else image,
+        image=image,
         own_arguments=own,
         own_environment=tuple((n, v) for n, v in settings.engine.env.items() if n in plain),
         notes=tuple(notes),

@@ -56,7 +56,7 @@ def preview(driver: str, capability: str, settings: Settings) -> Preview:
 
 def _parts(build: builds.Build | None) -> tuple[PlanPart, ...]:
     release = build.release if build is not None else ""
-    shown = f"{release} for {build.words}" if build is not None else ""
+    shown = f"{release} for {build.words}".strip() if build is not None else ""
     version = build.version if build is not None else ""
     return (
         PlanPart("llamacpp", release, "llama.cpp", shown),
