@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["market_support", "vllm_environment"]
+pytest_plugins = ["market_support", "real_vllm", "vllm_environment"]
 
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

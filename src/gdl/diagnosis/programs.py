@@ -16,7 +16,8 @@ _LINES = (
         r"^(?:ssh|scp|sftp|rsync|ssh_\w+|kex_\w+|client_loop|mux_\w+)\b(?:: |\()|"
         r"^\S+@\S+: Permission denied|^Host key |^channel \d+: open failed|banner exchange|"
         r"^(?:Connection|Disconnected|Received disconnect) \S* ?(?:closed|reset|from)|^debug\d: |"
-        r"^Load key |^Warning: Permanently added|UNPROTECTED PRIVATE KEY|asyncssh|"
+        r"^Load key |^Warning: (?:Permanently added|Identity file )|UNPROTECTED PRIVATE KEY|"
+        r"asyncssh|"
         r"REMOTE HOST IDENTIFICATION|paramiko|\bvia ssh: |^(?:remote )?port forwarding failed|"
         r"^(?:sign_and_send_pubkey|packet_write_wait|muxclient|unix_listener|mux_client_\w+): |"
         r"^(?:no such identity|Bad owner or permissions on|Warning: remote port forwarding)|"
@@ -60,7 +61,15 @@ _LINES = (
         r"^(?:/bin/|/usr/bin/)?(?:ba|da|z)?sh: |: line \d+: |: command not found|^Killed$|"
         r"^Aborted|\(core dumped\)|^Segmentation fault|^Bus error|^Illegal instruction",
     ),
-    ("hub", r"huggingface(?:_hub|\.co)|hf_xet|\bCAS\b|gated repo|HF_(?:TOKEN|HUB|ENDPOINT)|hf\.co"),
+    (
+        "hub",
+        r"huggingface(?:_hub|\.co)|hf_xet|\bCAS\b|gated repo|hf\.co|"
+        r"HF_(?:TOKEN|HUB|ENDPOINT|DEBUG)|"
+        # Its command `hf`, which tells an error without a traceback.
+        r"^Error: (?:Local entry not found|Access denied\. |Revision not found|File not found in |"
+        r"(?:Model|Dataset|Space|Repository)(?: '[^']+')? not found|"
+        r"(?:Client|Server) error '[45]\d\d |Invalid value\. |Not logged in\. |OIDC )",
+    ),
     (
         "market",
         r"no_such_ask|No available nodes|API requests too frequent|instance_vanished|"
