@@ -224,7 +224,7 @@ def test_its_image_runs_by_docker_and_sees_the_key_in_a_file_alone(tmp_path: Pat
         "docker_gpus": True,
         "cuda": "12.8",
     }
-    plan = planned(gpu_host(A100, cuda="12.8", **docker), big(), install={"runtime": "container"})
+    plan = planned(gpu_host(A100, **docker), big(), install={"runtime": "container"})
     assert "in container ghcr.io/ggml-org/llama.cpp:server-cuda;" in plan.summary
     assert [step.name for step in plan.steps] == ["image"]
     (tmp_path / "docker").write_text(DOCKER)
