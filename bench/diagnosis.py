@@ -29,10 +29,9 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from failure_cases import STARTED_WELL, Case, cases, levels, ordinary, variants  # noqa: E402
 from gdl.diagnosis.rule_engine import Diagnosis, Scanner, explain, rule_set  # noqa: E402
-from gdl.engines import foreign_logs  # noqa: E402
 from gdl.engines.registry import get, names  # noqa: E402
 
-RULES = rule_set(*((name, get(name).rules()) for name in names()), *foreign_logs.rules())
+RULES = rule_set(*((name, get(name).rules()) for name in names()))
 CONFIDENCE = ROOT / "src" / "gdl" / "diagnosis" / "confidence.toml"
 LINES = 10_000
 SEEDS = 5

@@ -6,11 +6,10 @@ from functools import partial
 
 from gdl.diagnosis import rule_engine
 from gdl.diagnosis.rule_engine import rule_set
-from gdl.engines import foreign_logs
 from gdl.engines.registry import get, names
 
 RULES = rule_set(("vllm", get("vllm").rules()))
-ALL = rule_set(*((name, get(name).rules()) for name in names()), *foreign_logs.rules())
+ALL = rule_set(*((name, get(name).rules()) for name in names()))
 """Those that `gdl-tui diagnose` asks."""
 rules = RULES.rules
 diagnose = partial(rule_engine.diagnose, RULES)

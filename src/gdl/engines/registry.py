@@ -19,6 +19,7 @@ GROUP = "gdl.engines"
 _BUILT_IN = {
     "vllm": "gdl.engines.vllm.engine:VllmEngine",
     "llamacpp": "gdl.engines.llamacpp.engine:LlamaCppEngine",
+    "sglang": "gdl.engines.sglang.engine:SglangEngine",
     "auto": "gdl.engines.auto.engine:AutoEngine",
 }
 """Name -> module and class."""

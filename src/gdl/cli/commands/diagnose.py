@@ -90,9 +90,9 @@ def _rules() -> RuleSet:
     """Those of every engine there is: nobody says whose log it is."""
     from gdl.diagnosis.rule_engine import rule_set
     from gdl.domain.errors import UsageError
-    from gdl.engines import foreign_logs, registry
+    from gdl.engines import registry
 
-    texts = list(foreign_logs.rules())
+    texts: list[tuple[str, str]] = []
     for name in registry.names():
         try:
             text = (name, registry.get(name).rules())

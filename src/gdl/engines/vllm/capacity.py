@@ -8,8 +8,10 @@ from gdl.domain.errors import DeployError
 from gdl.domain.host import HostFacts
 from gdl.domain.model import Model
 from gdl.domain.offers import OfferQuery
-from gdl.engines.vllm import compat_table, gpu_group
+from gdl.engines.python import gpu_group
+from gdl.engines.vllm import compat_table
 from gdl.engines.vllm.compat import Choice
+from gdl.engines.vllm.memory import MEMORY
 
 _GB_PER_GIB = 1.073741824
 _INSTALL_GB = {"gpu": 10.0, "cpu": 4.0}
@@ -59,7 +61,7 @@ def require_disk(host: HostFacts, model: Model, choice: Choice) -> None:
 
 
 def _require_memory(host: HostFacts, model: Model, choice: Choice, query: OfferQuery) -> None:
-    found = gpu_group.allocation(host, model, query) if choice.on_gpu else None
+    found = gpu_group.allocation(MEMORY, host, model, query) if choice.on_gpu else None
     if found is not None:
         if found.weights_bytes > found.usable_bytes:
             raise DeployError(

@@ -15,10 +15,11 @@ from gdl.domain.offers import OfferQuery
 from gdl.domain.secret import Secret
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines.base import ServerCommand
-from gdl.engines.python import model_files, package_places, shell
-from gdl.engines.vllm import container, flags, gpu_group, repairs, server_flags, templates
+from gdl.engines.python import gpu_group, model_files, package_places, shell
+from gdl.engines.vllm import container, flags, repairs, server_flags, templates
 from gdl.engines.vllm.compat import Choice
 from gdl.engines.vllm.flags import Flags
+from gdl.engines.vllm.memory import MEMORY
 from gdl.engines.vllm.recipes import recipe_of
 from gdl.settings import Settings
 
@@ -200,7 +201,7 @@ def _arguments(
         made += ["--max-num-seqs", str(query.concurrency)]
     if query.quantization and "--quantization" not in given:
         made += ["--quantization", query.quantization]
-    parallel = gpu_group.parallel(len(host.gpus), model)
+    parallel = gpu_group.parallel(MEMORY, len(host.gpus), model)
     if parallel > 1 and "--tensor-parallel-size" not in given:
         made += ["--tensor-parallel-size", str(parallel)]
     if choice.half and "--dtype" not in given:
@@ -224,7 +225,7 @@ def _context_words(
 def _context(host: HostFacts, model: Model, choice: Choice, query: OfferQuery) -> int | None:
     """Context length to ask for; None leaves it to vLLM, which takes the model's own."""
     if choice.on_gpu:
-        return gpu_group.fitting_context(host, model, query)
+        return gpu_group.fitting_context(MEMORY, host, model, query)
     longest = model.shape.max_context if model.shape is not None else 0
     return min(_CPU_CONTEXT, longest or _CPU_CONTEXT)
 

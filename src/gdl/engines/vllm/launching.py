@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import replace
-
 from gdl.domain.host import HostFacts
 from gdl.domain.launch import Launch
 from gdl.domain.model import Model
 from gdl.domain.secret import Secret
 from gdl.domain.spec import DeploymentSpec
-from gdl.engines.python import shell, versions
+from gdl.engines.python import handing_over, shell, versions
 from gdl.engines.python.ways import Way
 from gdl.engines.vllm import command, compat_table, load_limits, repairs, templates
 from gdl.engines.vllm.compat import Choice
@@ -19,8 +16,6 @@ from gdl.settings import Settings
 
 _PROGRAM = ("python3", "-m", "vllm.entrypoints.openai.api_server")
 _SOURCES = "https://raw.githubusercontent.com/vllm-project/vllm"
-_SECRET_FLAG = re.compile(r"--[\w-]*(token|secret|password|credentials?)", re.IGNORECASE)
-_USER_IN_URL = re.compile(r"(?<=://)[^/\s@]+@")
 _OURS = "GDL_"
 """Variables for our own way of starting it."""
 
@@ -35,25 +30,27 @@ def launch(
     chosen: Flags,
 ) -> Launch:
     """chosen: what `command.chosen_flags` says. Raises UsageError as `command.command` does."""
-    model, notes = _of_the_hub(model)
-    own, omitted = _without_secrets((*settings.engine.args, *spec.engine_args))
+    model, notes = handing_over.of_the_hub(model)
+    own, omitted = handing_over.without_secrets((*settings.engine.args, *spec.engine_args))
     made = command.arguments(spec, host, model, choice, settings, port, chosen)
     plain, secret = command.environment(model, choice, settings, Secret(""), chosen.environment)
     # A token of the user's is nobody's business where the model is free to be had.
     secrets = [name for name in secret if name != "HF_TOKEN" or model.gated]
     template = chosen.template
-    given = {n: _url(v) for n, v in settings.engine.env.items() if n in plain}
+    given = {n: handing_over.url(v) for n, v in settings.engine.env.items() if n in plain}
     return Launch(
         engine="vllm",
         version=choice.version,
         program=_PROGRAM,
         model=model.reference,
         model_flag="--model",
-        arguments=(*_without_address(made), *own),
+        arguments=(*handing_over.without_address(made), *own),
         arguments_in_image=("--chat-template", templates.in_image(template)) if template else (),
         arguments_installed=("--chat-template", f"./{template}") if template else (),
         local=model.source == "path",
-        environment=tuple((n, _url(v)) for n, v in plain.items() if not n.startswith(_OURS)),
+        environment=tuple(
+            (n, handing_over.url(v)) for n, v in plain.items() if not n.startswith(_OURS)
+        ),
         secrets=tuple(secrets),
         key="VLLM_API_KEY",
         port=port,
@@ -62,50 +59,8 @@ def launch(
         install=_install(spec, choice, template),
         own_arguments=own,
         own_environment=tuple(given.items()),
-        notes=(*notes, *omitted, *_places(settings)),
+        notes=(*notes, *omitted, *handing_over.places(settings)),
     )
-
-
-def _of_the_hub(model: Model) -> tuple[Model, tuple[str, ...]]:
-    """The model as others can have it: what came out of a package, from the hub."""
-    if model.source != "packaged" or model.facts is None:
-        return model, ()
-    note = f"here the weights came out of the package {model.packaged}, which has the same model"
-    return replace(model, source="hub", location=model.facts.id), (note,)
-
-
-def _without_address(arguments: list[str]) -> list[str]:
-    kept, left = [], iter(arguments)
-    for word in left:
-        if word in ("--host", "--port"):
-            next(left)
-        else:
-            kept.append(word)
-    return kept
-
-
-def _without_secrets(arguments: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(arguments, notes): without those whose values are nobody else's business."""
-    kept: list[str] = []
-    notes: list[str] = []
-    secret = False
-    for word in arguments:
-        flag = word.partition("=")[0]
-        if secret and not word.startswith("-"):
-            secret = False
-            continue
-        secret = _SECRET_FLAG.fullmatch(flag) is not None
-        if secret:
-            notes.append(f"{flag} is omitted, as its value is a secret: add it again")
-            secret = "=" not in word
-        else:
-            kept.append(_url(word))
-    return tuple(kept), tuple(notes)
-
-
-def _url(value: str) -> str:
-    """Without the name and password that an address may hold."""
-    return _USER_IN_URL.sub("", value)
 
 
 def _image(choice: Choice) -> str:
@@ -151,17 +106,3 @@ def _by_uv(way: Way, limits: list[str], more: list[str]) -> str:
     for index in way.indexes:
         words += ["--extra-index-url", index, "--index-strategy", "unsafe-best-match"]
     return shell.words([*words, way.requirement, *more])
-
-
-def _places(settings: Settings) -> tuple[str, ...]:
-    """Package places of one's own may hold passwords: they are named by their variables alone."""
-    install = settings.install
-    told = (
-        (install.extra_index_url, "UV_INDEX", "install.extra_index_url"),
-        (install.find_links, "UV_FIND_LINKS", "install.find_links"),
-    )
-    return tuple(
-        f"here packages also came from {setting}: set {variable} to the same"
-        for there, variable, setting in told
-        if there
-    )

@@ -10,7 +10,7 @@ from gdl.engines.base import Step
 from gdl.engines.python import package_places, shell
 from gdl.engines.python.nvidia import capability_of
 from gdl.engines.vllm.compat import Choice
-from gdl.engines.vllm.memory.dividing import LEAST_TO_QUANTIZE
+from gdl.engines.vllm.memory.formats import LEAST_TO_QUANTIZE
 from gdl.settings import Settings
 
 QUANTIZATIONS = {"fp8": 1.05, "bitsandbytes": 0.55}

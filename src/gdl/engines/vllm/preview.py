@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
-from gdl.domain.errors import DeployError, UsageError
-from gdl.domain.host import Gpu, HostFacts
+from gdl.domain.errors import DeployError
 from gdl.engines.base import PlanPart, Preview
+from gdl.engines.python import unseen
 from gdl.engines.vllm import plan
 from gdl.engines.vllm.compat import Choice
 from gdl.settings import Settings
-
-_NAMES = (
-    (12.0, "RTX 5090"),
-    (10.0, "B200"),
-    (9.0, "H100"),
-    (8.9, "RTX 4090"),
-    (8.6, "RTX 3090"),
-    (8.0, "A100"),
-    (7.5, "T4"),
-    (7.0, "V100"),
-    (0.0, "an older GPU"),
-)
 
 _NOTHING = tuple(
     PlanPart(key, () if key == "constraints" else "")
@@ -48,29 +35,7 @@ def preview(driver: str, capability: str, settings: Settings, *, docker: bool = 
 
     Raises UsageError for what is neither.
     """
-    shown = driver.strip().casefold()
-    if shown != "none" and not re.fullmatch(r"\d{3}(\.\d{1,4}){0,2}", shown):
-        raise UsageError(
-            f"not a driver's version: {ascii(driver)[:40]}", 'such as 570.124.06, 535 or "none"'
-        )
-    if capability and not re.fullmatch(r"\d{1,2}\.\d", capability):
-        raise UsageError(
-            f"not a compute capability: {ascii(capability)[:40]}", "such as 8.6 (an RTX 3090)"
-        )
-    gpus = (Gpu(_name(capability), 0, capability),) if shown != "none" else ()
-    host = HostFacts(
-        os="Linux",
-        arch="x86_64",
-        cpu_count=0,
-        ram_gib=0.0,
-        disk_free_gib=0.0,
-        gpus=gpus,
-        driver="" if shown == "none" else shown,
-        gpu_error="" if gpus else "nvidia-smi: not found",
-        docker="docker" if docker else "",
-        docker_gpus=docker,
-    )
-    told = Preview(shown, f"{capability} ({gpus[0].name})" if capability and gpus else "")
+    host, told = unseen.machine(driver, capability, docker=docker)
     try:
         choice = plan.choose(host, settings, cpu_allowed=False)
     except DeployError as error:
@@ -91,10 +56,6 @@ def _parts(choice: Choice) -> tuple[PlanPart, ...]:
         PlanPart("constraints", choice.constraints, "limits", " ".join(choice.constraints)),
         PlanPart("dtype", half, "dtype", f"{half} (no bfloat16)" if half else ""),
     )
-
-
-def _name(capability: str) -> str:
-    return next(name for least, name in _NAMES if float(capability or 99) >= least)
 
 
 def _ways(choice: Choice, second: Choice | None, settings: Settings) -> tuple[str, ...]:

@@ -44,8 +44,8 @@ variant_of() {
 download() {
     # $1 requirement, $2 PyTorch variant
     case $1 in
-        vllm*)
-            for package in "torch (846.8MiB)" "vllm (412.2MiB)" "nvidia-cublas (566.8MiB)" \
+        vllm* | sglang*)
+            for package in "torch (846.8MiB)" "${1%%[=@ ]*} (412.2MiB)" "nvidia-cublas (566.8MiB)" \
                 "nvidia-cudnn (674.0MiB)" "triton (148.4MiB)" "flashinfer (87.6MiB)" \
                 "transformers (11.4MiB)" "numpy (15.8MiB)"
             do
@@ -73,6 +73,12 @@ packages() {
             echo "torch==2.13.0+$2"
             echo "transformers==5.17.0"
             echo "vllm==$(version_of "$1")"
+            ;;
+        sglang*)
+            echo "numpy==2.3.5"
+            echo "torch==2.14.1+$2"
+            echo "transformers==5.19.0"
+            echo "sglang==$(version_of "$1")"
             ;;
         *) echo "$1" ;;
     esac

@@ -6,4 +6,6 @@ and the models). bench/ compares it with figures of vLLM's own code.
 
 from gdl.engines.vllm.memory.model import VllmMemory
 
-__all__ = ["VllmMemory"]
+__all__ = ["MEMORY", "VllmMemory"]
+
+MEMORY = VllmMemory()

@@ -13,7 +13,8 @@ from gdl.domain.requirements.fit import Holding, fitted
 from gdl.domain.requirements.layers import CompressedLayer
 from gdl.domain.requirements.shape import CONCURRENCY, CONTEXT, ModelShape, Need
 from gdl.domain.requirements.weights import loaded_bytes
-from gdl.engines.vllm.memory import compressed, defaults, dividing
+from gdl.engines.python import dividing
+from gdl.engines.vllm.memory import compressed, defaults, formats
 from gdl.engines.vllm.memory.arguments import asked
 from gdl.engines.vllm.memory.groups import Cache, cache_of
 from gdl.engines.vllm.memory.overhead import overhead_bytes
@@ -67,7 +68,7 @@ class VllmMemory:
             holding,
             dividing.tp_allowed(model),
             refusal=dividing.refusal(model, load.tensor_parallel)
-            or dividing.too_old(model, gpu, load.quantization),
+            or formats.too_old(model, gpu, load.quantization),
         )
 
     def tp_allowed(self, model: Architecture, load: Load) -> tuple[int, ...]:

@@ -13,31 +13,33 @@ from gdl.domain.requirements.architecture import Architecture
 from gdl.domain.requirements.gpus import of_driver
 from gdl.domain.requirements.of_facts import architecture_of
 from gdl.domain.requirements.shape import ModelShape
-from gdl.engines.vllm.memory import VllmMemory
+from gdl.engines.base import Memory
 
 SHORTEST_CONTEXT = 2048
 _STEP = 1024
 """Tokens: a length is asked for in multiples of it."""
+_SHARE = 0.9
+"""Of the GPUs, that is for weights and cache, where only a model's size is known."""
 _ACTIVATIONS_GB = 0.7
-"""Beside weights and KV cache, under vLLM's default batch, where only a model's size is known. Too
-low an estimate costs a second start, with the length that vLLM names; too high a one costs
-context."""
-_MEMORY = VllmMemory()
+"""Beside weights and KV cache, likewise. Too low an estimate costs a second start, with a shorter
+context; too high a one costs context."""
 
 
-def parallel(gpus: int, model: Model) -> int:
+def parallel(memory: Memory, gpus: int, model: Model) -> int:
     """The most GPUs that the model can be split over; by its attention heads alone, in powers of
     two, where no more is known of it."""
     known = _architecture(model)
     if known is not None:
-        return max((n for n in _MEMORY.tp_allowed(known, Load()) if n <= gpus), default=1)
+        return max((n for n in memory.tp_allowed(known, Load()) if n <= gpus), default=1)
     size = 1
     while size * 2 <= gpus and model.heads % (size * 2) == 0:
         size *= 2
     return size
 
 
-def allocation(host: HostFacts, model: Model, query: OfferQuery) -> Allocation | None:
+def allocation(
+    memory: Memory, host: HostFacts, model: Model, query: OfferQuery
+) -> Allocation | None:
     """What each GPU of this machine would hold of one request of the greatest length; None where
     the model's configuration is not known."""
     known = _architecture(model)
@@ -48,21 +50,21 @@ def allocation(host: HostFacts, model: Model, query: OfferQuery) -> Allocation |
         sequences=1,
         quantization=query.quantization,
         language_only=query.text_only,
-        tensor_parallel=parallel(len(host.gpus), model),
+        tensor_parallel=parallel(memory, len(host.gpus), model),
     )
-    return _MEMORY.allocation(known, load, _smallest(host))
+    return memory.allocation(known, load, _smallest(host))
 
 
-def fitting_context(host: HostFacts, model: Model, query: OfferQuery) -> int | None:
-    """The context that fits; None leaves it to vLLM, which takes the model's own."""
-    found = allocation(host, model, query)
+def fitting_context(memory: Memory, host: HostFacts, model: Model, query: OfferQuery) -> int | None:
+    """The context that fits; None leaves it to the engine, which takes the model's own."""
+    found = allocation(memory, host, model, query)
     if found is not None:
         return None if found.fits else _rounded(found.longest)
     shape = model.shape
     if shape is None or not shape.max_context:
         return None
     smallest = min(gpu.memory_mib for gpu in host.gpus) * 1.048576e-3
-    fitting = _tokens_that_fit(shape, smallest * parallel(len(host.gpus), model))
+    fitting = _tokens_that_fit(shape, smallest * parallel(memory, len(host.gpus), model))
     return None if fitting >= shape.max_context else _rounded(fitting)
 
 
@@ -71,9 +73,9 @@ def _rounded(tokens: int) -> int:
 
 
 def _tokens_that_fit(shape: ModelShape, memory_gb: float) -> int:
-    """Tokens of KV cache beside the weights in vLLM's 90 % of the GPUs."""
+    """Tokens of KV cache beside the weights in their share of the GPUs."""
     each = 2 * shape.layers * shape.kv_heads * shape.head_size * 2 / 1e9
-    left = 0.9 * memory_gb - 1.03 * shape.weights_gb - _ACTIVATIONS_GB
+    left = _SHARE * memory_gb - 1.03 * shape.weights_gb - _ACTIVATIONS_GB
     return max(int(left / each), 0) if each else shape.max_context
 
 
