@@ -187,9 +187,9 @@ class SglangEngine:
         for settings or arguments that cannot be."""
         environment.check_python_setting(settings.install.python)
         release = releases.choose(host, settings.install)
-        plan.require(host, model, spec.query)
-        chosen = command.choose(spec, model, settings)
         given = server_flags.given((*settings.engine.args, *spec.engine_args))
+        plan.require(host, model, spec.query, given)
+        chosen = command.choose(spec, model, settings)
         tool = "pip" if settings.install.installer == "pip" else "uv"
         on = f"; {chosen.capabilities.words}" if chosen.capabilities.words else ""
         base = "" if chosen.capabilities.chat else "; a base model, asked by completions"

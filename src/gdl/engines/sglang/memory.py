@@ -132,15 +132,15 @@ def fraction(model: Architecture, load: Load, gpu: GpuKind) -> float:
     row = next(row for row in _ROWS if memory < row.below_mib)
     chunk = max(load.batch_tokens or row.chunk, 2048)
     graphs = row.graphs_of_many if load.tensor_parallel >= 4 else row.graphs
-    captured = 1536.0 if model.latent else 8.0 * _captured(chunk)
-    rest = 512 + 1.5 * chunk + load.tensor_parallel / 8 * 1024 + 2 * graphs + captured
+    prefills = 1536.0 if model.latent else 8.0 * captured(chunk)
+    rest = 512 + 1.5 * chunk + load.tensor_parallel / 8 * 1024 + 2 * graphs + prefills
     if memory > 60 * 1024:
         rest = max(rest, 10 * 1024)
     share = max((memory - rest) / memory, 0.0)
     return share * (_VISION_SHARE if model.images and not load.language_only else 1.0)
 
 
-def _captured(most: int) -> int:
+def captured(most: int) -> int:
     """How many sizes of a prefill are captured (`generate_prefill_cuda_graph_batch_sizes`)."""
     spans = ((4, 32, 4), (48, 256, 16), (288, 512, 32), (576, 1024, 64), (1280, 4096, 256))
     sizes = [s for first, last, step in spans for s in range(first, last + 1, step)]

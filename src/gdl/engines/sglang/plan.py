@@ -24,6 +24,7 @@ from gdl.settings import Settings
 REMOTE = Path(__file__).parent / "remote"
 LAUNCH = "sglang_launch.py"
 MEMORY = SglangMemory()
+SHARE = "--mem-fraction-static"
 QUANTIZERS = {"bitsandbytes": "bitsandbytes>=0.46.1"}
 """What SGLang does not bring itself, by the quantization that needs it."""
 _GB_PER_GIB = 1.073741824
@@ -95,8 +96,11 @@ sys.exit(found[0].partition("+")[0] != {release.version!r})
     return Step("install", title, script, settings.timeouts.install, check, files=put)
 
 
-def require(host: HostFacts, model: Model, query: OfferQuery) -> None:
-    """Raises DeployError when disk or memory cannot hold the environment and the model."""
+def require(
+    host: HostFacts, model: Model, query: OfferQuery, arguments: Collection[str] = ()
+) -> None:
+    """Raises DeployError when disk or memory cannot hold the environment and the model. arguments:
+    as above; one of them may decide how much of a GPU is claimed."""
     files = model.shape.files_gb if model.shape is not None else 0.0
     if model.facts is not None and model.facts.download_bytes:
         files = model.facts.download_bytes / 1e9
@@ -119,9 +123,10 @@ def require(host: HostFacts, model: Model, query: OfferQuery) -> None:
             "take a machine with a bigger disk, or free some space",
         )
     found = gpu_group.allocation(MEMORY, host, model, query)
-    if found is not None and found.weights_bytes > found.usable_bytes:
+    if SHARE not in arguments and found is not None and found.weights_bytes > found.usable_bytes:
         raise DeployError(
             f"not enough GPU memory: {found.usable_bytes / 1e9:.1f} GB of each GPU can be used,"
             f" {model.served_name} puts {found.weights_bytes / 1e9:.1f} GB on it",
-            "take a bigger machine, a smaller model or a quantized one",
+            "take a bigger machine, a smaller or quantized model; or claim more of the GPU: "
+            f"--engine-arg={SHARE}=0.9",
         )

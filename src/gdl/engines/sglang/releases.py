@@ -13,7 +13,7 @@ from gdl.engines.python.nvidia import capability_of, driver_of, shown_driver
 from gdl.engines.python.versions import fitting_python, parse, python_fits
 from gdl.settings import Install
 
-_OTHER = "use --engine vllm, which has releases for older drivers, GPUs and the CPU"
+_OTHER = "other engines have releases for older drivers and GPUs, and for the CPU: omit --engine"
 
 
 @dataclass(frozen=True, slots=True)
