@@ -155,8 +155,8 @@ def delayed_link(
         for side in sides:
             stack.callback(os.close, side)
         link = DelayedLink(process, *sides)
-        for side in (link.far, link.near):
-            with side():
+        for enter in (link.far, link.near):
+            with enter():
                 _without_bbr()
         if ssh:
             with link.far():
