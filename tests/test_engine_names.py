@@ -36,6 +36,10 @@ ALLOWED = {
     "loadgen/result_files.py": "the same, and its file format",
     "cli/load_results.py": "that file format",
     "cli/bench_options.py": "that file format",
+    # vllm-router is a program's name; it balances servers of any engine.
+    "cli/fleet_options.py": "the name of a router",
+    "domain/fleet_spec.py": "the name of a router",
+    "orchestrator/fleet/dialects.py": "the name of a router",
     # Logs of any origin are read, also where no deployment says which engine it was.
     "diagnosis/programs.py": "whose a traceback's files are",
     "diagnosis/prefixes.py": "which prefixes of log lines there are",
