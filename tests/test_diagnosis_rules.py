@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diagnosis_support import by_id, diagnose, rules
@@ -169,6 +169,7 @@ def test_what_a_log_says_is_no_template() -> None:
     assert "--{what}{0}%s" in found.cause
 
 
+@settings(deadline=None)  # the first call makes the rules ready; speed is asked below
 @given(st.lists(st.text(max_size=80), max_size=8), st.none() | st.integers(-70, 300))
 def test_any_log_gets_an_answer(lines: list[str], status: int | None) -> None:
     found = diagnose(lines, exit_status=status)
@@ -180,9 +181,9 @@ def test_a_long_log_is_read_quickly() -> None:
     import time
 
     lines = STARTED_WELL.read_text().splitlines() * 30
-    begun = time.perf_counter()
+    begun = time.process_time()
     diagnose(lines)
-    assert time.perf_counter() - begun < 2.0
+    assert time.process_time() - begun < 2.0
 
 
 def test_diagnoses_told_by_behaviour_are_had_by_id() -> None:
