@@ -107,7 +107,7 @@ class Running:
                 start_new_session=True,
             )
 
-    def until(self, text: str, limit_s: float = 300) -> str:
+    def until(self, text: str, limit_s: float = 800) -> str:
         """Wait for a line that matches; the log so far."""
         end = time.monotonic() + limit_s
         while not re.search(text, said := self.log.read_text(errors="replace")):
@@ -116,7 +116,7 @@ class Running:
             time.sleep(0.2)
         return said
 
-    def ends(self, limit_s: float = 300) -> Told:
+    def ends(self, limit_s: float = 800) -> Told:
         return told(self.log, self.process.wait(limit_s))
 
     def so_far(self) -> Told:
@@ -145,7 +145,7 @@ def run_out(
     command: Sequence[str | Path],
     folder: Path,
     env: Mapping[str, str] | None = None,
-    limit_s: float = 300,
+    limit_s: float = 800,
 ) -> Told:
     """Run it to its end, and ask what its log says."""
     with running(command, folder, env) as program:

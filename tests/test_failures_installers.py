@@ -230,7 +230,7 @@ def test_an_environment_that_cannot_be_written(installer: Installer, tool: str) 
     inside = on_read_only(installer.venv)
     with serving(offering(wheel("engine"))) as url:
         told = installer.install(tool, "engine", index=url, inside=inside)
-    told.says("install-permission", "read-only", cause="not be written|may not write")
+    told.says("install-permission", cause=str(installer.venv), remedy="virtual environment")
 
 
 def test_a_cache_of_uv_that_cannot_be_written(installer: Installer) -> None:
@@ -238,7 +238,7 @@ def test_a_cache_of_uv_that_cannot_be_written(installer: Installer) -> None:
     cache.mkdir()
     with serving(offering(wheel("engine"))) as url:
         told = installer.install("uv", "engine", index=url, inside=on_read_only(cache))
-    told.says("uv-cache-unwritable", "read-only", cause="cannot write its cache")
+    told.says("uv-cache-unwritable", cause=str(cache), remedy="UV_CACHE_DIR")
 
 
 @_BOTH

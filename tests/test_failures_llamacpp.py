@@ -136,7 +136,7 @@ def test_a_chat_template_with_a_mistake(llama: LlamaCpp) -> None:
 
 def test_a_chat_template_that_is_not_there(llama: LlamaCpp) -> None:
     told = llama.fails("--chat-template-file", llama.folder / "none.jinja")
-    told.says("llamacpp-template", "llamacpp-argument", cause=r"template|none\.jinja")
+    told.says("llamacpp-argument-file", cause=r"none\.jinja.*--chat-template-file")
 
 
 def test_a_projector_that_is_not_there(llama: LlamaCpp) -> None:
@@ -146,7 +146,7 @@ def test_a_projector_that_is_not_there(llama: LlamaCpp) -> None:
 
 def test_an_adapter_that_is_not_there(llama: LlamaCpp) -> None:
     told = llama.fails("--lora", llama.folder / "none.gguf", "--no-warmup")
-    told.says("llamacpp-lora", cause="LoRA")
+    told.says("llamacpp-lora", "llamacpp-no-file", cause=r"LoRA|none\.gguf")
 
 
 def test_a_quantized_cache_without_flash_attention(llama: LlamaCpp) -> None:
