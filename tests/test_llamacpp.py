@@ -81,6 +81,7 @@ def test_what_it_holds_is_as_predicted() -> None:
         ("load_tensors: offloaded 21/33 layers to GPU", "21 of 33 layers on the GPU"),
         ("main: server is listening on http://0.0.0.0:8080 - starting the main loop",
          "server is up"),
+        ("srv  llama_server: listening on http://127.0.0.1:8080", "server is up"),
         ("srv    load_model: initializing, n_slots = 4, n_ctx_slot = 512, kv_unified = 'false'",
          "4 slots of 512 tokens"),
     ],
@@ -190,14 +191,15 @@ def test_a_processor_and_a_mac_take_the_usual_wheel() -> None:
         plan = planned(host)
         assert f"llama.cpp b11549 for {words}" in plan.summary
         assert "--index" not in installing(plan)
-    assert "GOMP_SPINCOUNT=0" in planned(cpu_host()).server.script
+    script = planned(cpu_host()).server.script
+    assert "GOMP_SPINCOUNT=0" in script and "--fit off" in script
     assert "GOMP_SPINCOUNT" not in planned(gpu_host(L4, cuda="12.8")).server.script
 
 
 def test_uv_is_brought_only_where_there_is_no_pip() -> None:
     names = [step.name for step in planned(cpu_host()).steps]
     assert names == ["uv", "venv", "install", "model"]
-    probed = replace(cpu_host().engine, told=(("pip", "pip 23.2.1"),))
+    probed = replace(cpu_host().engine, told=(("pip", "23.2.1"),))
     steps = planned(cpu_host(engine=probed)).steps
     assert [step.name for step in steps] == ["venv", "install", "model"]
     assert steps[-1].after == "venv", "the model comes beside the package"

@@ -81,6 +81,8 @@ def decided(model: Model, fitting: Fitting, users: tuple[str, ...]) -> list[str]
     """What depends on model and machine, without the address."""
     given = server_arguments.given(users)
     made = ["--alias", model.served_name, "--metrics"]
+    if fitting.settled and "--fit" not in given:
+        made += ["--fit", "off"]  # nothing is left to find out, which takes as long as the load
     if "--parallel" not in given:
         made += ["--parallel", str(fitting.slots)]
     if "--ctx-size" not in given and fitting.context:

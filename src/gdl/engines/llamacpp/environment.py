@@ -23,13 +23,14 @@ FILES = (shell.remote_file("pipconf.py"),)
 _REMOTE = Path(__file__).parent / "remote"
 _BUILD = f"{HOME}/build"
 """Tells which build is installed."""
+_ASK_PIP = f"import pip, sys; sys.version_info < {FIRST_PYTHON} or print(pip.__version__)"
 _FITS = f"import sys; sys.exit(sys.version_info < {FIRST_PYTHON})"
 PROBE = f"""\
 for f in "$GDL_DIR"/llamacpp/lib/python3*/site-packages/{PACKAGE}; do
   if [ -d "$f" ]; then echo installed=1; fi
 done
-if python3 -c {shlex.quote(_FITS)} 2>/dev/null \\
-    && v=$(within 20 python3 -m pip --version 2>/dev/null); then echo "pip=$v"; fi
+if v=$(within 20 python3 -c {shlex.quote(_ASK_PIP)} \\
+    2>/dev/null) && [ -n "$v" ]; then echo "pip=$v"; fi
 """
 
 
@@ -39,8 +40,12 @@ def remote_file(name: str) -> tuple[str, str]:
 
 
 def preamble(settings: Settings) -> str:
-    """What a step's script begins with, where it installs something."""
-    return f"{shell.PREAMBLE}{package_places.exports(settings)}"
+    """What a step's script begins with, where it installs something. pip knows its own places, and
+    puts files together where they are to lie: elsewhere they would be copied."""
+    own = package_places.exports(settings)
+    asked = settings.install.find_links or settings.install.extra_index_url
+    told = own if asked else f"if [ -x {shell.UV} ]; then\n{own}fi\n"
+    return f'{shell.PREAMBLE}{told}mkdir -p ./tmp\nexport TMPDIR="$PWD/tmp"\n'
 
 
 def get(

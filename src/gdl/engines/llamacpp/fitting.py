@@ -44,7 +44,8 @@ class File:
 @dataclass(frozen=True, slots=True)
 class Fitting:
     """What is served on a machine. context: of each slot, 0: the server finds out what fits.
-    layers: as many of all fit on the GPUs, by prediction; 0 without any."""
+    layers: as many of all fit on the GPUs, by prediction; 0 without any. settled: nothing is left
+    for the server to find out."""
 
     file: File
     context: int
@@ -52,6 +53,7 @@ class Fitting:
     layers: int = 0
     of_layers: int = 0
     notes: tuple[str, ...] = ()
+    settled: bool = False
 
 
 def fitting(
@@ -80,7 +82,7 @@ def fitting(
             if file != chosen:
                 told = f"{_named(chosen)} does not fit here, {_named(file)} is served instead"
                 notes = (told, *notes)
-            return replace(found, file=file, notes=notes)
+            return replace(found, file=file, notes=notes, settled=not build.on_gpu)
     split = _split(known, load, gpus, host) if gpus else None
     if split is not None:
         return replace(split, file=chosen)

@@ -44,8 +44,9 @@ _MARKS = tuple(
         (r"warming up the model", "loading", "warming up", 0.80),
         (r"n_slots = (?P<n>\d+), n_ctx_slot = (?P<c>\d+)", "loading",
          "{n} slots of {c} tokens", 0.90),
-        (r"\binit: model loaded|^main: model loaded", "loading", "model loaded", 0.97),
-        (r"\b(?:init|main): (?:server is )?listening on http", "ready", "server is up", 1.0),
+        (r"\b(?:init|main|llama_server): model loaded", "loading", "model loaded", 0.97),
+        (r"\b(?:init|main|llama_server): (?:server is )?listening on http", "ready",
+         "server is up", 1.0),
     )
 )  # fmt: skip
 _FIRST = _MARKS[1]
