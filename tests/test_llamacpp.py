@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,10 @@ from gdl.domain.spec import DeploymentSpec
 from gdl.engines import registry
 from gdl.engines.base import Plan
 from gdl.engines.choosing import ChoosesEngine
+from gdl.hub.lookup import Hub
 from gdl.orchestrator.leasing.model_lookup import ModelLookup, found
 from gdl.settings import Settings, load
+from gdl.settings.sections import Timeouts
 from hub_server import (
     LLAMA_HEADER,
     Repository,
@@ -342,6 +345,14 @@ async def hub(tmp_path: Path) -> AsyncIterator[Running]:
         yield running
 
 
+def patient(hub: Running) -> Hub:
+    """A client that waits for the hub on a busy machine, too."""
+    limits = Timeouts(hub=40)
+    made = Hub(hub.settings().model_copy(update={"timeouts": limits}), lambda: datetime.now(UTC))
+    hub.clients.append(made)
+    return made
+
+
 @pytest.mark.parametrize(
     ("typed", "file"),
     [(GGUFS, "Q4_K_M"), (f"{GGUFS}:Q8_0", "Q8_0"), ("acme/two", "Q5_0")],
@@ -349,7 +360,7 @@ async def hub(tmp_path: Path) -> AsyncIterator[Running]:
 async def test_the_file_is_the_one_named_or_the_usual_one(
     hub: Running, typed: str, file: str
 ) -> None:
-    lookup = ModelLookup(hub.client())
+    lookup = ModelLookup(patient(hub))
     model = await lookup.find(ENGINE, typed)
     assert (model.file, model.typed) == (file, typed)
     assert model.facts is not None and model.facts.gguf is not None
@@ -360,7 +371,7 @@ async def test_the_file_is_the_one_named_or_the_usual_one(
 
 
 async def test_a_repository_without_a_file_is_refused(hub: Running) -> None:
-    model = await ModelLookup(hub.client()).find(ENGINE, "acme/plain")
+    model = await ModelLookup(patient(hub)).find(ENGINE, "acme/plain")
     with pytest.raises(UsageError, match="acme/plain holds no GGUF file"):
         ENGINE.check(SPEC, model, Settings())
 
