@@ -82,7 +82,7 @@ def decided(model: Model, fitting: Fitting, users: tuple[str, ...]) -> list[str]
     given = server_arguments.given(users)
     made = ["--alias", model.served_name, "--metrics"]
     if fitting.settled and "--fit" not in given:
-        made += ["--fit", "off"]  # nothing is left to find out, which takes as long as the load
+        made += ["--fit", "off"]  # all is decided, and to look again takes as long as to load
     if "--parallel" not in given:
         made += ["--parallel", str(fitting.slots)]
     if "--ctx-size" not in given and fitting.context:
