@@ -61,6 +61,9 @@ class Siblings:
         self._members: dict[str, StateOf] = {}
         self._taken: dict[str, Taken] = {}
         self._exclusions: dict[str, DeploymentExclusions] = {}
+        self._several: set[tuple[str, str]] = set()
+        """Offers that stand for several machines, or that one machine can serve several times."""
+        self._ports: dict[str, tuple[str, int]] = {}
 
     # -- who they are ----------------------------------------------------------------------------
 
@@ -83,7 +86,9 @@ class Siblings:
 
     def take(self, ident: str, offer: Offer) -> None:
         """It is about to rent this; what it had before counts no more."""
-        self._taken[ident] = taken_of(offer)
+        self._taken[ident] = taken = taken_of(offer)
+        if not taken.alone:
+            self._several.add((taken.backend, taken.offer_id))
 
     def refused(self, ident: str, why: str, now: datetime) -> None:
         """What it serves on its machine is of no use to the fleet."""
@@ -103,6 +108,7 @@ class Siblings:
     def left(self, ident: str) -> None:
         """It is over, and has nothing any more; what it has cost still counts."""
         self._taken.pop(ident, None)
+        self._ports.pop(ident, None)
 
     def _others(self, ident: str) -> Iterator[tuple[Taken, DeploymentState]]:
         """What the others have that are not over, or may have."""
@@ -123,6 +129,7 @@ class Siblings:
             if name != ident
             for exclusion in known.in_force
             if now - exclusion.since < _LATELY
+            and (exclusion.backend, exclusion.key) not in self._several
         ]
         for taken, _ in self._others(ident):
             if not taken.alone:
@@ -141,6 +148,13 @@ class Siblings:
                         )
                     )
         return found
+
+    def ports(self, ident: str, host: str) -> frozenset[int]:
+        """Those of the others' servers on this machine."""
+        return frozenset(p for i, (h, p) in self._ports.items() if i != ident and h == host)
+
+    def promise(self, ident: str, host: str, port: int) -> None:
+        self._ports[ident] = (host, port)
 
     def crowd(self, ident: str, offer: Offer, *, by_backend: bool) -> int:
         """How many of the others are on an offer's market. by_backend: that is its backend, else

@@ -111,6 +111,9 @@ class Replicas:
         assert state.spec is not None
         generation = state.generation
         spec = state.spec.of_member(state.fleet_id, generation, state.api_key_file)
+        if (engine := self._engine()) is not None:
+            # As it was chosen for the first of them, where it was left to be chosen.
+            spec = replace(spec, engine=engine)
         ident = await self._registry.deploy(spec)
         if ids is not None:
             ids.append(ident)
@@ -119,6 +122,14 @@ class Replicas:
                 ident, generation, instead_of, self._registry.state(ident).served_name
             )
         )
+
+    def _engine(self) -> str | None:
+        """That of the replicas there are; None while there is none."""
+        for replica in self._channel.state.live:
+            deployment = self._registry.get(replica.id)
+            if deployment is not None:
+                return deployment.spec.engine
+        return None
 
     # -- looking ---------------------------------------------------------------------------------
 

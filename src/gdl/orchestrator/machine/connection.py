@@ -148,7 +148,6 @@ class Machine:
     async def inspect(self) -> HostFacts:
         """Facts about the machine; refuses early what would fail late."""
         dep, settings = self.deployment, self.settings
-        # Nothing of this waits for another's answer: they all travel together.
         before = asyncio.create_task(earlier_work.find_server(self.link, self.folder))
         occupied = asyncio.create_task(engine_port.occupied(self.link, settings.engine.port))
         try:
@@ -227,7 +226,8 @@ class Machine:
 
     async def _settle_port(self, taken: bool | None) -> None:
         engine = self.settings.engine
-        port = await engine_port.choose(self.link, engine, taken)
+        host = self.rental.host
+        port = await engine_port.settled(self.deployment, self.link, engine, taken, host)
         if port != engine.port:
             await self.deployment.note(
                 f"port {engine.port} on the machine is in use by others: {port} it is"
