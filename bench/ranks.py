@@ -129,7 +129,7 @@ class Ranks:
     def kill_worker(self, rank: int) -> None:
         """The process that computes, of a rank."""
         log = self.log(rank).read_text(errors="replace")
-        found = re.findall(rf"\(Worker_PP{rank} pid=(\d+)\)", log)
+        found = re.findall(r"\(Worker\w* pid=(\d+)\)", log)
         os.kill(int(found[-1]), signal.SIGKILL)
 
     def errors(self, rank: int) -> list[str]:
@@ -146,6 +146,10 @@ def main(python: str, model: str) -> None:
             time.sleep(1)
         told["ready_s"] = round(time.monotonic() - begun, 1)
         told["ready"] = status
+        if status != "200":
+            told["said"] = [ranks.log(rank).read_text()[-2000:] for rank in (0, 1)]
+            print(json.dumps(told, indent=2))
+            return
         told["answer"] = ranks.answer(ANSWER_S)
         ranks.kill_worker(1)
         told["rank 1, its worker killed"] = ranks.ended(1, AWAY_S)
