@@ -10,6 +10,7 @@ import compileall
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,9 @@ pytest_plugins = ["market_support", "real_vllm", "vllm_environment"]
 
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Times are shown as the clock on the wall shows them.
+os.environ["TZ"] = "UTC"
+time.tzset()
 # No test asks the real model hub; those of the hub name a server of their own.
 os.environ["HF_HUB_OFFLINE"] = "1"
 for name in ("HF_ENDPOINT", "HF_TOKEN", "VAST_API_KEY", "RUNPOD_API_KEY"):

@@ -117,7 +117,7 @@ def test_sessions_show_price_and_time_left(
 ) -> None:
     assert gdl(scripted, "sessions") == 0
     row = capsys.readouterr().out.splitlines()[1]
-    cells = ("sess-1", "running", "active", "1x RTX 4090", "$0.400/h", "0:47", "smollm2", "yes")
+    cells = ("sess-1", "running", "active", "1x RTX 4090", "$0.400/h", "0h47", "smollm2", "yes")
     for cell in cells:
         assert cell in row
     assert gdl(scripted, "sessions", "--json") == 0

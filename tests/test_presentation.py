@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gdl.domain.clock import day_and_time, time_of_day
 from gdl.domain.money import dollars
+from gdl.domain.offers import Exclusion
 from gdl.domain.session import Session, SessionStatus
 from gdl.presentation.durations import age, clock_time, duration, hours_left, since
 from gdl.presentation.hardware import gigabytes, gpu_name, gpus, machine
@@ -80,9 +83,9 @@ def test_spans() -> None:
     assert [duration(s) for s in (4.21, 65)] == ["4.2 s", "1:05"]
     assert [since(s) for s in (-1, 40, 720, 10_800)] == ["0 s", "40 s", "12 min", "3 h"]
     assert [age(s) for s in (1, 42, 300)] == ["just now", "42 s old", "5 min old"]
-    assert hours_left(NOW + timedelta(minutes=47, seconds=30), NOW) == "0:47"
+    assert hours_left(NOW + timedelta(minutes=47, seconds=30), NOW) == "0h47"
     assert hours_left(NOW, NOW) == "now"
-    assert hours_left(NOW + timedelta(hours=47, minutes=59), NOW) == "47:59"
+    assert hours_left(NOW + timedelta(hours=47, minutes=59), NOW) == "47h59"
     assert hours_left(NOW + timedelta(hours=52, minutes=19), NOW) == "2 d 4 h"
     assert hours_left(NOW + timedelta(hours=1524, minutes=57), NOW) == "63 d"
 
@@ -147,3 +150,18 @@ def test_a_log_line_keeps_its_blanks_and_of_a_progress_bar_the_last_state() -> N
     assert plain_line("    at x\t\x1b[1my") == "    at x    y"
     assert plain_line("  " + "x" * 20, 10) == "  " + "x" * 7 + "…"
     assert plain_block("one\n  two\x1b[0m") == "one\n  two"
+
+
+def test_times_are_those_of_the_clock_on_the_wall(monkeypatch: pytest.MonkeyPatch) -> None:
+    at = datetime(2026, 11, 28, 23, 30, tzinfo=UTC)
+    assert day_and_time(at) == "28 Nov 23:30 UTC"
+    try:
+        monkeypatch.setenv("TZ", "Europe/Berlin")
+        time.tzset()
+        assert time_of_day(at) == "00:30 CET"
+        assert day_and_time(at) == "29 Nov 00:30 CET"
+        told = Exclusion("host", "7", "its SSH failed", at, at)
+        assert told.words == "its SSH failed, until 29 Nov 00:30 CET"
+    finally:
+        monkeypatch.undo()
+        time.tzset()

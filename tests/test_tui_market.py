@@ -387,7 +387,7 @@ async def test_extends_after_naming_the_price() -> None:
         assert "One hour more" in screen_text(app) and "$0.289" in screen_text(app)
         await pilot.press("y")
         await until(pilot, lambda: ("extend", "s-1", 1) in orchestrator.calls)
-        await until(pilot, lambda: "ends in 1:30" in screen_text(app))
+        await until(pilot, lambda: "extended: ends in 2h47" in screen_text(app))
 
 
 async def test_no_hour_is_offered_where_a_session_has_no_end_to_put_off() -> None:
@@ -438,7 +438,7 @@ async def test_costs_go_on_between_two_looks() -> None:
         orchestrator.clock.forward(1800)
         app.touch()
         await until(pilot, lambda: screen_text(app).count("$0.28 ") == 3)
-        assert screen_text(app).count("1:17") >= 3
+        assert screen_text(app).count("1h17") >= 3
 
 
 async def test_escape_clears_marks_then_goes_back() -> None:

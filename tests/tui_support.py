@@ -474,7 +474,13 @@ class ScriptedSessions:
 
     async def extend(self, ident: str, hours: int) -> datetime | None:
         self._o.calls.append(("extend", ident, hours))
-        return self._o.clock() + timedelta(hours=hours, minutes=30)
+        for number, row in enumerate(self._o.rows):
+            if row.session.id == ident and row.session.expires_at is not None:
+                until = row.session.expires_at + timedelta(hours=hours)
+                session = replace(row.session, expires_at=until)
+                self._o.rows[number] = replace(row, session=session)
+                return until
+        return None
 
     async def shell(self, ident: str) -> Sequence[str]:
         self._o.calls.append(("shell", ident))

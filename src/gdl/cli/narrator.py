@@ -8,6 +8,7 @@ from datetime import datetime
 
 from gdl.cli.tables import benchmark_figures, table
 from gdl.domain import events as ev
+from gdl.domain.clock import day_and_time
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.events import Recorded
 from gdl.domain.health import CheckStatus, degraded
@@ -110,10 +111,10 @@ class Narrator:
                 detail = f"  {plain(event.detail, 200)}" if event.detail else ""
                 yield self._bold(event.phase.value) + detail
             case ev.SessionRented():
-                ends = f", until {event.expires_at:%d %b %H:%M} UTC" if event.expires_at else ""
+                ends = f", until {day_and_time(event.expires_at)}" if event.expires_at else ""
                 yield f"  session {plain(event.session_id, 80)}{ends}"
             case ev.SessionExtended():
-                ends = f" until {event.expires_at:%d %b %H:%M} UTC" if event.expires_at else ""
+                ends = f" until {day_and_time(event.expires_at)}" if event.expires_at else ""
                 yield f"  session {plain(event.session_id, 80)} is reserved for longer{ends}"
             case ev.BillingChanged():
                 detail = f" ({plain(event.detail, 200)})" if event.detail else ""
@@ -209,7 +210,7 @@ def _told_on_machine(event: ev.Event) -> Iterator[str]:
         case ev.ExclusionSet(aside=True):
             yield f"  {plain(event.reason, 200)}; others are tried first"
         case ev.ExclusionSet():
-            until = f" until {event.until:%d %b %H:%M} UTC" if event.until else ""
+            until = f" until {day_and_time(event.until)}" if event.until else ""
             yield f"  excluded{until}: {event.kind} {plain(event.key, 80)}"
         case ev.ExclusionLifted():
             if not event.reason:

@@ -26,3 +26,13 @@ class SteadyClock:
 
 now = SteadyClock().now
 """Of this process, UTC."""
+
+
+def time_of_day(at: datetime) -> str:
+    """As the clock on the wall of whoever reads it shows it, with its zone: "16:41 CET"."""
+    return f"{at.astimezone():%H:%M %Z}"
+
+
+def day_and_time(at: datetime) -> str:
+    """The same with its day: "28 Nov 16:41 CET"."""
+    return f"{at.astimezone():%d %b} {time_of_day(at)}"

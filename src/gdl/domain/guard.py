@@ -6,11 +6,10 @@ import math
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from gdl.domain.clock import day_and_time, time_of_day
 from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.money import dollars, for_time
 
-CLOCK_FORMAT = "%H:%M UTC"
-_DAY_FORMAT = f"%d %b {CLOCK_FORMAT}"
 FRESH = timedelta(minutes=5)
 """For so long, what was last seen of a machine's guard is how it stands."""
 LATE = timedelta(minutes=3)
@@ -213,7 +212,7 @@ def limits(idle_minutes: float | None, unseen_hours: float | None) -> str:
 def _when(at: datetime, now: datetime) -> str:
     """A time of day, with its date where that could be another one."""
     near = abs(at - now) < timedelta(hours=12)
-    return f"{at:{CLOCK_FORMAT if near else _DAY_FORMAT}}"
+    return time_of_day(at) if near else day_and_time(at)
 
 
 def _figure(value: float | None) -> str:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
 
+from gdl.domain.clock import day_and_time
 from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.requirements.allocation import Allocation
 from gdl.domain.session_price import SessionPrice
@@ -283,4 +284,4 @@ class Exclusion:
             return f"{self.reason}, until you include it"
         if self.until is None:
             return f"{self.reason}, until you clear it"
-        return f"{self.reason}, until {self.until:%d %b %H:%M} UTC"
+        return f"{self.reason}, until {day_and_time(self.until)}"

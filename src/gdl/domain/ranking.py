@@ -11,6 +11,7 @@ from itertools import compress, repeat
 from operator import not_
 from typing import NamedTuple
 
+from gdl.domain.clock import time_of_day
 from gdl.domain.judging import VRAM_TOLERANCE, Against, Exclusions, Judge
 from gdl.domain.money import dollars
 from gdl.domain.offers import Offer, OfferCost, OfferQuery, RankedOffer, Verdict
@@ -305,7 +306,7 @@ def _what_helps(rows: list[RankedOffer]) -> str:
     if remembered and not hints:
         soonest = min(r.until for r in remembered if r.until is not None)
         hints.append(
-            f"wait until {soonest:%H:%M} UTC, when the first exclusion ends"
+            f"wait until {time_of_day(soonest)}, when the first exclusion ends"
             " (`gdl-tui exclusions` shows and clears them)"
         )
     if shut_out and not hints:

@@ -19,14 +19,14 @@ def duration(seconds: float) -> str:
 
 
 def hours_left(until: datetime, now: datetime) -> str:
-    """Hours and minutes to go, "0:47"; from two days on "2 d 4 h", from ten on "63 d"; "now" when
-    the time is over."""
+    """Hours and minutes to go, which nobody takes for minutes and seconds: "0h47", "1h05"; from two
+    days on "2 d 4 h", from ten on "63 d"; "now" when the time is over."""
     left = (until - now).total_seconds()
     if left <= 0:
         return "now"
     hours, minutes = divmod(int(left) // 60, 60)
     if hours < 48:
-        return f"{hours}:{minutes:02}"
+        return f"{hours}h{minutes:02}"
     days, hours = divmod(hours, 24)
     return f"{days} d {hours} h" if days < 10 else f"{days} d"
 

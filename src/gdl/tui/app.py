@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import App, SuspendNotSupported, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.events import Key
 from textual.screen import Screen
 from textual.theme import Theme
 
@@ -81,6 +82,8 @@ class GdlApp(App[None]):
                 tooltip="Asks first while a machine is rented"),
         Binding("ctrl+q", "quit", "Quit", priority=True, id="app.quit_anywhere",
                 tooltip="Asks first while a machine is rented"),
+        Binding("ctrl+z", "suspend", "Suspend", show=False, id="app.suspend",
+                tooltip="Back to the shell until fg; not while a deployment runs"),
     ]  # fmt: skip
 
     def __init__(
@@ -260,6 +263,27 @@ class GdlApp(App[None]):
         from gdl.tui.screens.help import HelpScreen, keys_of
 
         self.push_screen(HelpScreen(keys_of(self.screen)))
+
+    def action_suspend(self) -> None:
+        """Stop this process, unless something depends on it."""
+        if self.connected and self.orchestrator.deployments.active():
+            self.say(
+                "not while a deployment runs: it would stop too, and its tunnel, but not its"
+                " billing · a second terminal is the way",
+                severity="warning",
+            )
+        elif self._driver is None or not self._driver.can_suspend:
+            self.say("a browser has no shell to go back to")
+        else:
+            self.action_suspend_process()
+
+    def on_key(self, event: Key) -> None:
+        """A key that is offered and does nothing says why."""
+        from gdl.tui.screens.base import GdlScreen
+
+        bound = self.screen.active_bindings.get(event.key)
+        if bound is not None and not bound.enabled and isinstance(self.screen, GdlScreen):
+            self.say(self.screen.why_not(bound.binding.action), severity="warning")
 
     async def action_quit(self) -> None:
         if not self.connected:

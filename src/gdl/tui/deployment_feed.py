@@ -10,16 +10,22 @@ from typing import TYPE_CHECKING
 from textual.app import App
 
 from gdl.domain.errors import GdlError, RemoteCodeNotAllowed
+from gdl.domain.events import ChoiceAwaited
 from gdl.tui.context import AppContext
 from gdl.tui.screens.base import GdlScreen
 
 if TYPE_CHECKING:
     # Not needed for the first frame.
+    from datetime import datetime
+
+    from gdl.domain.events import Recorded
     from gdl.domain.spec import DeploymentSpec
     from gdl.tui.store import Followed
 
 _REPAINT_S = 0.08
 """At most this often, however fast events come."""
+SESSIONS_EVERY_S = 60.0
+"""So often what is rented is asked for while anything costs: it may be ended from elsewhere."""
 _YIELD_AFTER = 64
 """Events folded before others on the loop get their turn."""
 
@@ -43,6 +49,7 @@ class DeploymentFeed:
         if not self._began:
             self._began = True
             self._app.set_interval(1.0, self.tick)
+            self._app.set_interval(SESSIONS_EVERY_S, self._look_while_it_costs)
         self._app.call_after_refresh(self._look_for_sessions)
         self._app.call_after_refresh(self._offer_to_resume)
 
@@ -101,12 +108,14 @@ class DeploymentFeed:
 
     async def _follow(self, followed: Followed) -> None:
         """Fold every event. A break is shown, never fatal: a machine may be billing."""
+        began = self._context.now
         try:
             count = 0
             async for recorded in self._context.orchestrator.deployments.events(
                 followed.state.deployment_id
             ):
                 followed.fold(recorded)
+                self._tell(recorded, began)
                 self.touch()
                 count += 1
                 if count % _YIELD_AFTER == 0:
@@ -116,6 +125,12 @@ class DeploymentFeed:
         except Exception as error:
             followed.trouble = f"{type(error).__name__}: {error}"
         self.touch()
+
+    def _tell(self, recorded: Recorded, began: datetime) -> None:
+        """Why what was chosen cannot be done: the panel may have said so before the key, too."""
+        event = recorded.event
+        if isinstance(event, ChoiceAwaited) and event.reason and recorded.at >= began:
+            self._context.say(event.reason, severity="warning")
 
     async def _estimate(self, followed: Followed) -> None:
         with contextlib.suppress(GdlError):
@@ -158,6 +173,10 @@ class DeploymentFeed:
     def _look_for_sessions(self) -> None:
         self._app.run_worker(self._list_sessions(), group="sessions")
         self._app.run_worker(self._ask_again(), group="unproven ends")
+
+    def _look_while_it_costs(self) -> None:
+        if self._context.store.bills(self._context.now):
+            self._app.run_worker(self._list_sessions(), group="sessions")
 
     async def _ask_again(self) -> None:
         """For the ends that earlier runs asked for and that are not proven yet."""

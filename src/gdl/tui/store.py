@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from datetime import datetime
 from itertools import islice
 
@@ -262,6 +262,13 @@ class Store:
     def list_sessions(self, rows: Sequence[SessionRow], now: datetime) -> None:
         self.sessions, self.sessions_at = tuple(rows), now
 
+    def extended(self, ident: str, until: datetime | None) -> None:
+        """A session's end has been put off."""
+        for row in self.sessions:
+            if row.session.id == ident and until is not None:
+                session = replace(row.session, expires_at=until)
+                self.replace_session(replace(row, session=session))
+
     def replace_session(self, row: SessionRow) -> None:
         self.sessions = tuple(
             row if kept.session.id == row.session.id else kept for kept in self.sessions
@@ -270,6 +277,7 @@ class Store:
     def bills(self, now: datetime) -> list[Bill]:
         """What costs money now: our deployments first, then other sessions of ours."""
         gone = {r.session.id for r in self.sessions if r.ended and not r.doubt}
+        ends = {r.session.id: r.session.expires_at for r in self.sessions}
         seen: set[str] = set()
         bills = []
         for followed in self.deployments.values():
@@ -280,13 +288,16 @@ class Store:
                 seen.add(attempt.session_id)
             if followed.state.billing not in BILLS or attempt.price_per_hour <= 0:
                 continue
-            if followed.state.finished is not None and attempt.session_id in gone:
+            if attempt.session_id in gone:
                 continue
             certain = followed.state.billing is Billing.ACTIVE
             spec = followed.state.spec
             cost = followed.state.cost(now) + (spec.spent_before if spec else 0.0)
             limit = spec.max_spend if spec else None
-            bills.append(Bill(attempt.price_per_hour, cost, attempt.expires_at, certain, limit))
+            told = (attempt.expires_at, ends.get(attempt.session_id or ""))
+            # It may have been put off from elsewhere; nothing makes it earlier.
+            until = max((each for each in told if each is not None), default=None)
+            bills.append(Bill(attempt.price_per_hour, cost, until, certain, limit))
         for row in self.sessions:
             session = row.session
             goes_on = row.doubt or not row.ended

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from gdl.backends.answer import Answer
 from gdl.backends.http import ServiceWords
+from gdl.domain.clock import time_of_day
 from gdl.domain.errors import BackendError, BackendRefused
 from gdl.domain.text import one_line
 
@@ -83,8 +84,8 @@ def out_of_quota(returns: datetime, now: datetime) -> BackendRefused:
     minutes = int(seconds // 60) + 1
     left = f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
     return BackendRefused(
-        f"today's searches of this Vast.ai account are used up; they return at {returns:%H:%M} UTC"
-        f" (in {left})",
+        "today's searches of this Vast.ai account are used up; they return at"
+        f" {time_of_day(returns)} (in {left})",
         "what is rented goes on; rent from another market until then",
         status=429,
         retry_after=max(seconds, 1.0),

@@ -44,7 +44,9 @@ def exclusions(context: typer.Context, target: Target, as_json: JsonOption = Fal
 
 
 def _cells(exclusion: Exclusion) -> tuple[str, ...]:
-    until = "cleared" if exclusion.until is None else f"{exclusion.until:%d %b %H:%M} UTC"
+    from gdl.domain.clock import day_and_time
+
+    until = "cleared" if exclusion.until is None else day_and_time(exclusion.until)
     return exclusion.kind, exclusion.key, until, exclusion.reason
 
 

@@ -52,7 +52,9 @@ def extend(
         elif until is None:
             session.output.line(f"{plain(ident)}  does not run out")
         else:
-            session.output.line(f"{plain(ident)}  until {until.isoformat(timespec='minutes')}")
+            session.output.line(
+                f"{plain(ident)}  until {until.astimezone().isoformat(timespec='minutes')}"
+            )
         return exit_codes.OK
 
     execute(cli, body, target=target, as_json=as_json, changes="extended")

@@ -63,10 +63,15 @@ def _list(session: Session, rows: Sequence[PublicRow]) -> None:
             _show(session, row)
     elif rows:
         cells = [
-            (r.session_id, r.model, r.url or "(no address yet)", f"{r.since:%Y-%m-%d %H:%M}")
+            (
+                r.session_id,
+                r.model,
+                r.url or "(no address yet)",
+                f"{r.since.astimezone():%Y-%m-%d %H:%M}",
+            )
             for r in rows
         ]
-        headings = ("SESSION", "MODEL", "ADDRESS AS LAST SEEN", "SINCE, UTC")
+        headings = ("SESSION", "MODEL", "ADDRESS AS LAST SEEN", "SINCE")
         session.output.table(headings, cells)
     else:
         say("nothing is public")

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from gdl.backends.base import Backend, TellsPriceRises
 from gdl.domain import events as ev
+from gdl.domain.clock import day_and_time, time_of_day
 from gdl.domain.errors import GdlError
 from gdl.domain.ledger import accounts
 from gdl.domain.money import PriceRise, dollars
@@ -87,8 +88,8 @@ class AccountWatch:
             return
         self._end_told = ends
         text = (
-            f"the reserved time ends at {ends:%H:%M} UTC: `gdl-tui extend {attempt.session_id} 1`"
-            " reserves an hour more"
+            f"the reserved time ends at {time_of_day(ends)}:"
+            f" `gdl-tui extend {attempt.session_id} 1` reserves an hour more"
         )
         announced = ev.StopAnnounced(attempt.number, ends, text)
         await self._deployment.tell(ev.Noted("warning", text), announced)
@@ -137,7 +138,7 @@ class AccountWatch:
 
     async def _tell_rise(self, rise: PriceRise) -> None:
         at = rise.at
-        start = f" from {at:%d %b %H:%M} UTC on" if at is not None else ""
+        start = f" from {day_and_time(at)} on" if at is not None else ""
         text = (
             f"its host asks for {hourly(rise.new_price_per_hour)}{start}, it is rented at"
             f" {hourly(rise.price_per_hour)}: nothing was accepted, which only the marketplace's"

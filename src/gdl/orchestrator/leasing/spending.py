@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import TypedDict
 
 from gdl.domain import events as ev
+from gdl.domain.clock import time_of_day
 from gdl.domain.deployment import replayed
 from gdl.domain.errors import GdlError, SpendLimitReached
 from gdl.domain.lazy_dataclass import dataclass
@@ -199,7 +200,7 @@ async def _announce(
 ) -> None:
     """At most once when much is spent, and once when the end is near. told: what was announced."""
     near, much = (limit.name, "near"), (limit.name, "much")
-    text = f"{limit.words} are spent: the machine is released at {end:%H:%M} UTC"
+    text = f"{limit.words} are spent: the machine is released at {time_of_day(end)}"
     if left_s <= ANNOUNCED_S and near not in told:
         told |= {near, much}
         announced = ev.StopAnnounced(deployment.attempt, end, text)

@@ -9,8 +9,9 @@ from dataclasses import replace
 from datetime import timedelta
 
 from gdl.domain import events as ev
+from gdl.domain.clock import time_of_day
 from gdl.domain.errors import GdlError, GuardEnded, SshError
-from gdl.domain.guard import CLOCK_FORMAT, Guard, GuardStatus, end_words, words
+from gdl.domain.guard import Guard, GuardStatus, end_words, words
 from gdl.orchestrator.leasing.guards import Guards
 from gdl.orchestrator.leasing.uninterrupted import uninterrupted
 from gdl.orchestrator.machine import guard as program
@@ -143,7 +144,7 @@ class Guarding:
                 "spend": "the spending limit is reached",
                 "unseen": "nobody was connected",
             }.get(status.reason, f"no request for {status.idle_s // 60} min")
-            text = f"{why}: the guard ends the machine at {at:{CLOCK_FORMAT}}"
+            text = f"{why}: the guard ends the machine at {time_of_day(at)}"
             await self._dep.note(text, "warning")
             await self._dep.emit(ev.StopAnnounced(self._dep.attempt, at, text))
         self._announced = near

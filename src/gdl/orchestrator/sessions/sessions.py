@@ -11,6 +11,7 @@ from datetime import datetime
 
 from gdl.backends import base as backends
 from gdl.domain import events as ev
+from gdl.domain.clock import day_and_time
 from gdl.domain.errors import GdlError, MachineError, SessionGone, SshError, UsageError
 from gdl.domain.ledger import LedgerKind
 from gdl.domain.phase import Billing
@@ -87,7 +88,7 @@ class RentedSessions:
         except GdlError as error:
             await self._extended(rentals, f"not extended: {error.message}")
             raise
-        ends = "it has no end" if until is None else f"reserved until {until:%Y-%m-%d %H:%M} UTC"
+        ends = "it has no end" if until is None else f"reserved until {day_and_time(until)}"
         await self._extended(rentals, ends)
         active = self._registry.with_session(row.session.backend, row.session.id)
         if active is not None:

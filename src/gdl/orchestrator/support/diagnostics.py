@@ -14,7 +14,7 @@ from gdl.domain.findings import Finding
 from gdl.domain.money import for_time
 from gdl.domain.phase import Billing
 from gdl.domain.rental import Rental
-from gdl.journal.store import Journal
+from gdl.journal.store import DeploymentRow, Journal
 from gdl.orchestrator.api.views import PastDeployment
 from gdl.orchestrator.leasing import process_liveness
 from gdl.orchestrator.leasing.markets import Markets
@@ -58,8 +58,7 @@ class Diagnostics:
                     model=row.model,
                     backend=row.backend,
                     started_at=row.created_at,
-                    outcome=row.outcome
-                    or ("running" if process_liveness.runs(row) else "interrupted"),
+                    outcome=_outcome(row, last),
                     billing=str(last.billing if last else Billing.NONE),
                     session_id=last.session_id if last else None,
                     cost=round(sum(map(self._cost, rentals[row.id])), 6),
@@ -85,3 +84,10 @@ class Diagnostics:
         found = await self._deployment(ident)
         chosen = path or Path(f"gdl-tui-{found}.tar.gz")
         return await bundle.write(found, chosen, self._journal, self._settings)
+
+
+def _outcome(row: DeploymentRow, last: Rental | None) -> str:
+    """last: its latest rental. What was left serving ends when its machine is released."""
+    if row.outcome == "serving" and last is not None and last.billing is Billing.RELEASED:
+        return "released"
+    return row.outcome or ("running" if process_liveness.runs(row) else "interrupted")

@@ -75,3 +75,7 @@ class GdlScreen(Screen[None]):
         if action in self.SPENDS and self.context.read_only:
             return None
         return True
+
+    def why_not(self, action: str) -> str:
+        """Why an action that is offered cannot be done now."""
+        return "this run is read-only: nothing is rented, changed or destroyed"

@@ -52,9 +52,11 @@ def _answers(followed: Followed) -> bool:
 
 
 def _can_enter(followed: Followed) -> bool:
-    state = followed.state
-    known = state.attempt is not None and state.attempt.facts is not None
-    return state.finished is None and known
+    """Its machine is known, and has not been released after a failure."""
+    state, attempt = followed.state, followed.state.attempt
+    if attempt is None or attempt.facts is None or state.finished is not None:
+        return False
+    return attempt.failure is None or state.offered is not None
 
 
 _AVAILABLE: dict[str, Callable[[Followed], bool]] = {

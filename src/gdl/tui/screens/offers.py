@@ -170,6 +170,7 @@ class OffersScreen(GdlScreen):
         self.query_one("#model-line", LiveText).say(notes.model_line(wanted, need))
         self._show_details()
         self.query_one("#counts", LiveText).say(self._counts())
+        self.query_one(KeyedTable).look_again()
         note = self._note()
         panel = self.query_one("#offers-note", LiveText)
         panel.display = bool(note)
@@ -326,8 +327,8 @@ class OffersScreen(GdlScreen):
 
     @work(exclusive=True, group="dialog")
     async def action_deploy(self) -> None:
-        if self.context.read_only:
-            self.context.say("this run is read-only: nothing is rented", severity="warning")
+        if self.context.read_only:  # by the mouse: the key says it by itself
+            self.context.say(self.why_not("deploy"), severity="warning")
             return
         if self._choice.wanted.model is None:
             if not await commands.choose_model(self.context, self._choice):

@@ -108,6 +108,8 @@ async def extend(context: AppContext, row: SessionRow) -> bool:
     except GdlError as error:
         context.report(error)
     else:
+        context.store.extended(row.session.id, until)
+        context.touch()
         left = hours_left(until, context.now) if until else "no fixed time"
         context.say(f"extended: ends in {left}")
     return True

@@ -27,7 +27,7 @@ class CostBar(LiveText):
 
 
 def cost_line(bills: list[Bill], now: datetime) -> Text:
-    """ "Still billing: $0.131/h, $0.04 so far, ends in 0:47"."""
+    """ "Still billing: $0.131/h, $0.04 so far, ends in 0h47"."""
     sure = all(bill.certain for bill in bills)
     text = Text(no_wrap=True, overflow="ellipsis")
     text.append("$ Still billing" if sure else "! May still be billing", "bold")

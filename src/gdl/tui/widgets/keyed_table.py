@@ -131,6 +131,10 @@ class KeyedTable(GrowingScroll, can_focus=True, inherit_bindings=False):
         self._refresh_if_changed(always=True)
         self.post_message(self.Highlighted())
 
+    def look_again(self) -> None:
+        """What is told of the rows in view may have changed: their ages, say."""
+        self._refresh_if_changed()
+
     def on_resize(self, _event: events.Resize) -> None:
         self._laid_out = self._layout(self.app.size.width)
         self._resize_content()

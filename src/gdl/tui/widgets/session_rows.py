@@ -7,6 +7,7 @@ from datetime import datetime
 
 from rich.text import Text
 
+from gdl.domain.clock import day_and_time
 from gdl.domain.money import dollars
 from gdl.domain.session import SessionStatus
 from gdl.orchestrator.api.views import PastDeployment, SessionRow
@@ -30,7 +31,7 @@ COLUMNS = (
     Column("id", "Session", 18, needed=100, wish=40),
 )
 HISTORY = (
-    Column("when", "Started UTC", 12),
+    Column("when", "Started", 12),
     Column("outcome", "Outcome", 13),
     Column("model", "Model", 18, wish=28),
     Column("cost", "Cost", 7, right=True),
@@ -89,7 +90,9 @@ def in_short(row: SessionRow, cost: float) -> str:
 def session_fields(row: SessionRow, cost: float, now: datetime) -> Fields:
     found = row.session
     per_hour = hourly(row.price_per_hour)
-    ends = hours_left(found.expires_at, now) if found.expires_at else "not said"
+    ends = "not said"
+    if found.expires_at:
+        ends = f"{hours_left(found.expires_at, now)}, at {day_and_time(found.expires_at)}"
     gpu = gpu_name(found.gpu_name) or "no GPU"
     return [
         ("Session", plain(found.id, 100)),
@@ -122,7 +125,7 @@ def past_deployment(told: PastDeployment) -> Row:
     doubt = told.billing == "unknown"
     mark = _OUTCOME_MARKS.get(told.outcome, "?")
     cells = {
-        "when": f"{told.started_at:%d %b %H:%M}",
+        "when": f"{told.started_at.astimezone():%d %b %H:%M}",
         "outcome": f"{mark} {plain(told.outcome, 12)}",
         "model": plain(told.model, 60),
         "cost": in_cell(told.cost),
@@ -138,7 +141,7 @@ def past_fields(told: PastDeployment) -> Fields:
         ("Deployment", plain(told.deployment_id, 100)),
         ("Model", plain(told.model, 100)),
         ("Machines", f"from {plain(told.backend, 40)}"),
-        ("Started", f"{told.started_at:%Y-%m-%d %H:%M} UTC"),
+        ("Started", f"{told.started_at.astimezone():%Y-%m-%d %H:%M %Z}"),
         ("Outcome", Text(plain(told.outcome, 40), "bold")),
         ("Session", plain(told.session_id or "none", 100)),
         ("Cost", Text(dollars(told.cost), "bold")),
