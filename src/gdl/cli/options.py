@@ -147,7 +147,12 @@ ImageOption = Annotated[
 ]
 EngineOption = Annotated[
     str | None,
-    typer.Option("--engine", metavar="NAME", help="What serves the model.", show_default=False),
+    typer.Option(
+        "--engine",
+        metavar="NAME",
+        help="What serves the model; auto: the engine that suits it and the machine.",
+        show_default=False,
+    ),
 ]
 
 

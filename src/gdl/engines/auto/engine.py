@@ -38,7 +38,7 @@ def is_gguf(model: Model) -> bool:
 class AutoEngine:
     """Answers what is asked before an engine is chosen as the likely one would. Stateless."""
 
-    info = EngineInfo("auto", "the engine that suits it")
+    info = EngineInfo("auto", "the engine")
 
     def candidates(self, model: Model, *, gpu: bool | None) -> tuple[Candidate, ...]:
         """The engines to ask, the best first."""
