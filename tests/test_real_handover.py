@@ -228,13 +228,18 @@ def over_ssh(sshd: Sshd, command: str) -> list[str]:
     return ["ssh", *quiet, *where, command]
 
 
+@pytest.mark.timeout(3600)
 def test_the_exported_script_serves_on_a_plain_host(tmp_path: Path, sshd: Sshd) -> None:
-    """Deployed, exported and released; then a person runs the script by hand."""
+    """Deployed, released and exported; then a person runs the script by hand."""
     place = environment(tmp_path)
-    work = tmp_path / "work"
-    place["GDL_INSTALL__WORK_DIR"] = str(work)
+    place["GDL_INSTALL__WORK_DIR"] = str(tmp_path / "work")
     job = ["deploy", "smollm2-135m", "--host", sshd.address, "--identity", str(sshd.identity)]
-    subprocess.run([GDL, *job, "--no-bench", "--destroy"], env=place, check=True, timeout=1200)
+    subprocess.run([GDL, *job, "--no-bench", "--destroy"], env=place, check=True, timeout=1800)
+    by_hand(tmp_path, place, sshd)
+
+
+def by_hand(tmp_path: Path, place: dict[str, str], sshd: Sshd) -> None:
+    work = Path(place["GDL_INSTALL__WORK_DIR"])
     ident = next((Path(place["GDL_DATA_DIR"]) / "logs").iterdir()).name
     script = tmp_path / "serve.sh"
     subprocess.run([GDL, "export", ident, "--to", "script", "-o", script], env=place, check=True)

@@ -71,6 +71,8 @@ WINDOWS = (
                 "Look for what would stand in the way of a deployment", "doctor:DoctorScreen"),
     ScreenEntry("spending", "f8", "Spending", "What was spent by day or month, and what may be",
                 "spending:SpendingScreen"),
+    ScreenEntry("fleet", "f9", "Fleet", "Several machines behind one address: state, load, cost",
+                "fleet:FleetScreen"),
 )  # fmt: skip
 
 

@@ -1,0 +1,215 @@
+"""A fleet in one window: what each replica does and costs, and what all do together; one more, one
+less, or all released."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.text import Text
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from gdl.domain.errors import GdlError
+from gdl.domain.fleet_orders import End, FleetOrder, Scale
+from gdl.domain.fleet_view import FleetView
+from gdl.presentation.lines import plain
+from gdl.presentation.words import plural
+from gdl.tui.context import context_of
+from gdl.tui.screens.dialogs import Confirm
+from gdl.tui.widgets import fleet_rows
+from gdl.tui.widgets.keyed_table import KeyedTable
+from gdl.tui.widgets.live_text import LiveText
+
+REFRESH_EVERY_S = 2.0
+_NONE = "There is no fleet. `gdl-tui deploy MODEL --replicas 3` makes one."
+_KEYS = "+ one more · - one less · D releases all · Enter opens one · Esc closes"
+_CHANGES = frozenset({"grow", "shrink", "release", "go_on"})
+
+
+class FleetScreen(ModalScreen[None]):
+    AUTO_FOCUS = "#replicas"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("plus,a", "grow", "One more", id="fleet.grow", tooltip="One replica more"),
+        Binding("minus,x", "shrink", "One less", id="fleet.shrink", tooltip="One replica less"),
+        Binding("D,delete", "release", "Release", id="fleet.release",
+                tooltip="Release all its machines, and wait for the proof"),
+        Binding("enter", "open", "Open", id="fleet.open", tooltip="This replica's deployment"),
+        Binding("n", "next", "Next fleet", id="fleet.next", tooltip="The next fleet"),
+        Binding("c", "go_on", "Go on", id="fleet.go_on",
+                tooltip="Go on with a fleet that no gdl-tui works on"),
+        Binding("y", "copy", "Copy", id="fleet.copy", tooltip="Copy its address"),
+        Binding("r", "look", "Look again", id="fleet.look", tooltip="Ask once more"),
+        Binding("escape,q", "dismiss", "Close", id="fleet.close", tooltip="Back"),
+    ]  # fmt: skip
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._fleets: tuple[FleetView, ...] = ()
+        self._shown = ""
+        """The id of the fleet in view."""
+        self._asked = False
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog -full"):
+            yield LiveText(id="fleet-title")
+            yield LiveText(id="fleet-told")
+            yield KeyedTable(fleet_rows.COLUMNS, id="replicas")
+            yield Static(Text(_KEYS), classes="dialog-note")
+
+    def on_mount(self) -> None:
+        self.set_interval(REFRESH_EVERY_S, self._look_if_seen)
+        self.action_look()
+
+    def _look_if_seen(self) -> None:
+        if self.app.screen is self:
+            self.action_look()
+
+    @work(exclusive=True, group="look")
+    async def action_look(self) -> None:
+        try:
+            self._fleets = tuple(await context_of(self).orchestrator.fleets.rows())
+        except GdlError as error:
+            context_of(self).report(error)
+        self._asked = True
+        self._draw()
+
+    @property
+    def _view(self) -> FleetView | None:
+        """The fleet in view: the newest, unless another was chosen."""
+        found = next((view for view in self._fleets if view.id == self._shown), None)
+        return found or next(iter(self._fleets), None)
+
+    def _draw(self) -> None:
+        title, told = (
+            self.query_one("#fleet-title", LiveText),
+            self.query_one("#fleet-told", LiveText),
+        )
+        table, view = self.query_one("#replicas", KeyedTable), self._view
+        table.display = view is not None
+        if view is None:
+            title.say(Text("Fleets", "bold"))
+            told.say(Text(_NONE if self._asked else "Asking…"))
+            return
+        title.say(fleet_rows.heading(view, self._fleets.index(view) + 1, len(self._fleets)))
+        told.say(fleet_rows.told(view))
+        by_id, now = {row.id: row for row in view.replicas}, context_of(self).now
+        table.show_rows(list(by_id), lambda key: fleet_rows.replica(by_id[key], now))
+        self.refresh_bindings()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        view = self._view
+        if action in _CHANGES and context_of(self).read_only:
+            return None
+        if action == "go_on":
+            return view is not None and view.resumable
+        if action in ("grow", "shrink"):
+            return view is not None and view.runs
+        if action == "next":
+            return len(self._fleets) > 1
+        return action not in ("release", "open", "copy") or view is not None
+
+    # What can be done
+
+    def action_next(self) -> None:
+        view = self._view
+        if view is not None:
+            place = self._fleets.index(view) + 1
+            self._shown = self._fleets[place % len(self._fleets)].id
+            self._draw()
+
+    def action_copy(self) -> None:
+        if (view := self._view) is not None and view.endpoint:
+            context_of(self).copy(f"export OPENAI_BASE_URL={view.endpoint}", "its address")
+
+    def action_open(self) -> None:
+        context, key = context_of(self), self.query_one("#replicas", KeyedTable).selected_key
+        if key is None:
+            return
+        if key in context.orchestrator.deployments.active():
+            self.dismiss()
+            context.open_deployment(key)
+        else:
+            context.say("that replica is followed where its fleet runs")
+
+    def on_keyed_table_chosen(self) -> None:
+        self.action_open()
+
+    @work(exclusive=True, group="dialog")
+    async def action_grow(self) -> None:
+        if (view := self._view) is None:
+            return
+        more = view.wanted + 1
+        note = "It is rented, installed, and gets requests once it serves."
+        about = fleet_rows.growth(view, more)
+        if await context_of(self).ask(Confirm("One replica more?", about, note, "Add")):
+            await self._order(view, Scale(more), f"{plural(more, 'replica')} wished")
+
+    @work(exclusive=True, group="dialog")
+    async def action_shrink(self) -> None:
+        view = self._view
+        if view is None:
+            return
+        if view.wanted <= 1:
+            context_of(self).say("the last one ends the fleet: D releases it")
+            return
+        fewer = view.wanted - 1
+        note = "The fleet chooses one: no new requests go there, and its machine is released."
+        about = fleet_rows.growth(view, fewer)
+        dialog = Confirm("One replica less?", about, note, "Remove", destroys=True)
+        if await context_of(self).ask(dialog):
+            await self._order(view, Scale(fewer), f"{plural(fewer, 'replica')} wished")
+
+    @work(exclusive=True, group="dialog")
+    async def action_release(self) -> None:
+        view = self._view
+        if view is None:
+            return
+        title = f"Release this fleet of {plural(len(view.replicas), 'replica')}?"
+        note = "All its machines are released together, and all on them is lost."
+        dialog = Confirm(title, fleet_rows.fields(view), note, "Release", destroys=True)
+        if await context_of(self).ask(dialog) and await self._order(view, End(), "releasing all"):
+            self._await_end(view.id)
+
+    @work(group="ends")
+    async def _await_end(self, fleet_id: str) -> None:
+        context = context_of(self)
+        try:
+            ended = await context.orchestrator.fleets.ended(fleet_id)
+        except GdlError as error:
+            context.report(error)
+            return
+        if ended.doubts:
+            doubtful = ", ".join(plain(each, 40) for each in ended.doubts)
+            context.say(f"not proven: {doubtful} may still be billing", severity="error")
+        else:
+            context.say("all its machines are gone: confirmed")
+        self.action_look()
+
+    @work(exclusive=True, group="dialog")
+    async def action_go_on(self) -> None:
+        context, view = context_of(self), self._view
+        if view is None:
+            return
+        try:
+            await context.orchestrator.fleets.resume(view.id)
+        except GdlError as error:
+            context.report(error)
+        else:
+            context.say("going on with the fleet")
+        self.action_look()
+
+    async def _order(self, view: FleetView, what: FleetOrder, words: str) -> bool:
+        """Whether it was taken."""
+        context = context_of(self)
+        try:
+            await context.orchestrator.fleets.order(view.id, what)
+        except GdlError as error:
+            context.report(error)
+            return False
+        context.say(words)
+        self.action_look()
+        return True
