@@ -192,7 +192,7 @@ async def test_what_cannot_be_is_off_and_what_fails_is_told(
         await until(pilot, lambda: isinstance(app.screen, FleetScreen))
         await pilot.press("c")
         await until(pilot, lambda: orchestrator.fleets.resumed == [fleet().id])
-        await pilot.press("n")
+        await pilot.press("f")
         await until(pilot, shows(app, "Fleet of tinyllama · 2 of 2"))
         monkeypatch.setattr(orchestrator.fleets, "order", refused)
         await answered(pilot, "plus", "y")
@@ -217,7 +217,7 @@ async def test_without_a_fleet_it_says_how_one_is_made() -> None:
     async with app.run_test(size=SIZE, notifications=True) as pilot:
         await opened(pilot)
         await until(pilot, shows(app, "--replicas 3"))
-        await pilot.press("plus", "D", "enter", "n", "y", "escape")
+        await pilot.press("plus", "D", "enter", "f", "y", "escape")
         await until(pilot, lambda: not isinstance(app.screen, FleetScreen))
 
 

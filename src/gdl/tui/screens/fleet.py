@@ -34,11 +34,11 @@ class FleetScreen(ModalScreen[None]):
     AUTO_FOCUS = "#replicas"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("plus,a", "grow", "One more", id="fleet.grow", tooltip="One replica more"),
-        Binding("minus,x", "shrink", "One less", id="fleet.shrink", tooltip="One replica less"),
+        Binding("minus", "shrink", "One less", id="fleet.shrink", tooltip="One replica less"),
         Binding("D,delete", "release", "Release", id="fleet.release",
                 tooltip="Release all its machines, and wait for the proof"),
         Binding("enter", "open", "Open", id="fleet.open", tooltip="This replica's deployment"),
-        Binding("n", "next", "Next fleet", id="fleet.next", tooltip="The next fleet"),
+        Binding("f", "next", "Next fleet", id="fleet.next", tooltip="The next fleet"),
         Binding("c", "go_on", "Go on", id="fleet.go_on",
                 tooltip="Go on with a fleet that no gdl-tui works on"),
         Binding("y", "copy", "Copy", id="fleet.copy", tooltip="Copy its address"),

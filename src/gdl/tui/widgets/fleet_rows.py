@@ -57,7 +57,7 @@ def replica(row: ReplicaView, now: datetime) -> Row:
 
 def heading(view: FleetView, place: int, many: int) -> Text:
     """Whose screen it is; of several the place, from 1 up."""
-    which = f" · {place} of {many}, n shows the next" if many > 1 else ""
+    which = f" · {place} of {many}, f shows the next" if many > 1 else ""
     title = f"Fleet of {plain(view.model, 60)}"
     return Text.assemble((title, "bold"), which, no_wrap=True, overflow="ellipsis")
 
