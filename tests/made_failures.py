@@ -43,7 +43,6 @@ class Told:
     rule: str
     cause: str
     remedy: str
-    kind: str
     action: dict[str, Any]
     confidence: str
     known: bool
@@ -70,7 +69,7 @@ def told(log: Path, status: int) -> Told:
         name = os.environ["PYTEST_CURRENT_TEST"].split("::")[-1].split(" ")[0]
         shutil.copy(log, Path(folder, f"{name}.{status}.log"))
     found = _killed(log, status) if status < 0 or status > 128 else _asked(log)
-    names = ("rule", "cause", "remedy", "kind", "action", "confidence", "known")
+    names = ("rule", "cause", "remedy", "action", "confidence", "known")
     return Told(log, status, **{name: found[name] for name in names})
 
 
