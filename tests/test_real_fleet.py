@@ -12,7 +12,9 @@ import os
 import signal
 import sqlite3
 import subprocess
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ pytestmark = [pytest.mark.real, pytest.mark.long]
 REQUESTS, AT_ONCE, TOKENS = 200, 6, 6
 KILL_AT = 60
 """Requests that are answered before one of the servers is killed."""
+LIMIT_S = 300.0
 WISH = (
     *("deploy", "smollm2-135m", "--backend", "local", "--engine", "llamacpp", "--no-bench"),
     *("--context", "512", "--engine-arg=--threads", "--engine-arg", "1", "--replicas", "2"),
@@ -126,11 +129,23 @@ def until_serving(run: Run, replicas: int) -> dict[str, Any]:
     return run.until(holds)
 
 
+def until_listed(place: dict[str, str], serving: int) -> dict[str, Any]:
+    """The fleet, once so many of it serve."""
+    until = time.monotonic() + LIMIT_S
+    while time.monotonic() < until:
+        if (fleet := listed(place))["serving"] == serving:
+            return fleet
+        time.sleep(1)
+    raise AssertionError(f"{fleet['serving']} serve, not {serving}")
+
+
 def test_what_had_not_begun_succeeds_while_a_server_is_killed(tmp_path: Path) -> None:
     place = environment(tmp_path)
     data = Path(place["GDL_DATA_DIR"])
-    with started(place, *WISH) as run:
+    with started(place, *WISH) as run, ThreadPoolExecutor(1) as reader:
         until_serving(run, 2)
+        # Whoever does not read on keeps it from going on.
+        end = reader.submit(run.finish)
         fleet = listed(place)
         key = Path(fleet["api_key_file"]).read_text().strip()
         victim = server_of(data, 0)
@@ -142,10 +157,10 @@ def test_what_had_not_begun_succeeds_while_a_server_is_killed(tmp_path: Path) ->
         assert [what for what in came if what.startswith("never")] == []
         assert came["whole"] >= REQUESTS - AT_ONCE
         # The server that was killed is started again, or another takes its place.
-        fleet = listed(place)
-        if fleet["serving"] < 2:
-            until_serving(run, 1)
+        until_listed(place, 2)
         run.process.send_signal(signal.SIGINT)
-        code, last = run.finish()
+        code, last = end.result(LIMIT_S)
+    outs = [e for e in run.events if e["type"] == "replica_taken_out"]
+    print([(e["at"], e["reason"]) for e in outs])
     assert (code, last["type"], last["billing"]) == (0, "fleet_finished", "released")
     assert processes_carrying(str(tmp_path)) == []

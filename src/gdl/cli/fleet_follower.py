@@ -44,6 +44,7 @@ class FleetFollower:
         self._ask = ask
         self._state = FleetState("")
         self._announced = False
+        self._served = False
         self._ended_by_us = False
         self._closed: OutputClosed | None = None
         self._signals: asyncio.Queue[Signals] = asyncio.Queue()
@@ -76,6 +77,7 @@ class FleetFollower:
     async def _read(self, fleet_id: str) -> None:
         async for recorded in self._fleets.events(fleet_id):
             self._state = apply_fleet(self._state, recorded)
+            self._served |= isinstance(recorded.event, fe.ReplicaTakenIn)
             if isinstance(recorded.event, fe.ReplicaStarted):
                 replica = recorded.event.replica
                 if replica not in self._readers:
@@ -188,7 +190,7 @@ class FleetFollower:
             complain(finished.error, finished.hint or "")
         if finished.outcome == "serving" and not finished.error:
             say(f"`gdl-tui resume {self._state.fleet_id}` opens its address again")
-        code = _code_of(finished, cancelled=self._ended_by_us and not self._announced)
+        code = _code_of(finished, cancelled=self._ended_by_us and not self._served)
         if self._closed is not None and code != exit_codes.STILL_BILLING:
             return self._output.abandon(self._closed)
         return code
