@@ -18,7 +18,7 @@ import pytest
 from gdl.loadgen.decode import Sample
 from gdl.loadgen.metrics import METRICS, PERCENTS, Slo, figures
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.long]
 
 LIMITS = {"ttft": 120.0, "tpot": 22.0, "e2el": 1500.0}
 THEIRS = """
