@@ -122,6 +122,20 @@ def test_a_machine_of_ones_own_has_no_price() -> None:
     assert "HuggingFaceTB/SmolLM2-135M-Instruct" in compose["command"][2]
 
 
+def test_a_program_that_nothing_installs_has_to_be_there(tmp_path: Path) -> None:
+    events = planned("smollm2-135m", cpu_host(), engine="llamacpp", backend="ssh", price=0.0)
+    launch = running(state_of(events)).launch
+    assert launch.install == () and launch.key == "LLAMA_API_KEY"
+    for target in ("dstack", "compose"):
+        assert "/app/llama-server" in written(state_of(events), target), "not on the image's PATH"
+    script = written(state_of(events), "script")
+    assert "uv" not in script and "PYTHON=" not in script.replace("PYTHONUNBUFFERED=", "")
+    place = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "LLAMA_API_KEY": "k"}
+    done = subprocess.run(["sh"], input=script, env=place, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (127, "llama-server is not installed here\n")
+    assert "llama-server" in handed("skypilot", events)["setup"]
+
+
 def test_what_the_machine_was_found_to_need_is_handed_over_as_well() -> None:
     events = [*planned("qwen3-8b", gpu_host()), *remedied(SHORTER, NO_SAMPLER)]
     for target in TARGETS[1:]:

@@ -261,7 +261,10 @@ def by_hand(tmp_path: Path, place: dict[str, str], sshd: Sshd) -> None:
         )
     try:
         wait_until_it_serves(f"http://127.0.0.1:{port}", process, log)
-        url, question = f"http://127.0.0.1:{port}/v1/chat/completions", "The capital of France?"
+        url, question = (
+            f"http://127.0.0.1:{port}/v1/chat/completions",
+            "What is the capital of France?",
+        )
         body = {
             "model": "smollm2-135m", "max_tokens": 24, "temperature": 0,
             "messages": [{"role": "user", "content": question}],

@@ -47,14 +47,16 @@ def _started(run: Running) -> dict[str, Any]:
     """In the engine's image as one list of words; else a shell installs it first."""
     launch = run.launch
     if launch.image:
-        return {"entrypoint": list(launch.program), "command": _words(launch)}
+        program = launch.program_in_image or launch.program
+        return {"entrypoint": list(program), "command": _words(launch)}
     model = _AT if launch.local else words.model_word(launch)
     listen = "0.0.0.0"  # noqa: S104 - inside the container
     server = words.server(launch, image=False, model=model, host=listen, port=str(launch.port))
-    start = command(" ".join(("exec", *launch.program)), server)
+    start = command(words.start(launch, image=False), server)
     bring = ["set -e", "pip install --quiet uv", "cd /opt"]
     make = words.environment_lines(run, launch.python)
-    lines = [*bring, f"if [ ! -d venv ]; then {make[0]}; fi", *make[1:], start]
+    first = [f"if [ ! -d venv ]; then {make[0]}; fi"] if launch.install else make[:1]
+    lines = [*bring, *first, *make[1:], start]
     return {"command": ["sh", "-c", _escaped("\n".join(lines) + "\n")]}
 
 

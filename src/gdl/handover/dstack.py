@@ -32,7 +32,8 @@ def _service(run: Running) -> dict[str, Any]:
     # What has a $ in it dstack might take for its own.
     plain = [f"{name}={value}" for name, value in launch.environment if "$" not in value]
     made: dict[str, Any] = {"type": "service", "name": run.name}
-    made |= {"image": launch.image} if launch.image else {"python": launch.python}
+    if launch.image or launch.python:
+        made |= {"image": launch.image} if launch.image else {"python": launch.python}
     made["env"] = [*launch.secrets, *plain]
     made["commands"] = _commands(run)
     made |= {"port": launch.port, "auth": False, "probes": [_probe(run)]}
@@ -57,7 +58,7 @@ def _commands(run: Running) -> list[str]:
         host="0.0.0.0",  # noqa: S104 - inside the container
         port=str(launch.port),
     )
-    return [*with_dollar, *lines, command(" ".join(("exec", *launch.program)), server)]
+    return [*with_dollar, *lines, command(words.start(launch, image=bool(launch.image)), server)]
 
 
 def _probe(run: Running) -> dict[str, Any]:

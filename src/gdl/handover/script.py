@@ -19,7 +19,7 @@ def written(run: Running) -> str:
         *words.notes(run, rents=False),
     )
     done = shell_word(f"venv/.{launch.engine}-{launch.version}")
-    install = [
+    made = [
         f"if [ ! -e {done} ]; then",
         *_indented(words.BY_UV.splitlines()),
         "    rm -rf venv",
@@ -28,6 +28,8 @@ def written(run: Running) -> str:
         "fi",
         ". venv/bin/activate",
     ]
+    install = made if launch.install else words.environment_lines(run, "")
+    python = [f'[ -n "${{PYTHON-}}" ] || PYTHON={shell_word(launch.python)}']
     server = words.server(launch, image=False, model='"$MODEL"', host='"$LISTEN"', port='"$PORT"')
     lines = [
         "#!/bin/sh",
@@ -38,7 +40,7 @@ def written(run: Running) -> str:
         f'[ -n "${{MODEL-}}" ] || MODEL={words.model_word(launch)}',
         '[ -n "${LISTEN-}" ] || LISTEN=127.0.0.1',
         f'[ -n "${{PORT-}}" ] || PORT={launch.port}',
-        f'[ -n "${{PYTHON-}}" ] || PYTHON={shell_word(launch.python)}',
+        *(python if launch.install else ()),
         f'[ -n "${{FOLDER-}}" ] || FOLDER="$HOME"/serve-{run.name}',
         *(f': "${{{name}:?is not set}}"' for name in launch.secrets),
         "",
@@ -48,7 +50,7 @@ def written(run: Running) -> str:
         "",
         *install,
         "",
-        command(" ".join(("exec", *launch.program)), server),
+        command(words.start(launch, image=False), server),
     ]
     return "\n".join(lines) + "\n"
 

@@ -38,8 +38,9 @@ def _task(run: Running) -> dict[str, Any]:
     if launch.secrets:
         made["secrets"] = dict.fromkeys(launch.secrets)
     made["service"] = _service(run)
-    setup = ["set -e", "mkdir -p ~/serve && cd ~/serve", words.BY_UV.rstrip("\n")]
-    setup.append("[ ! -d venv ] || rm -rf venv")
+    setup = ["set -e", "mkdir -p ~/serve && cd ~/serve"]
+    if launch.install:
+        setup += [words.BY_UV.rstrip("\n"), "[ ! -d venv ] || rm -rf venv"]
     made["setup"] = "\n".join([*setup, *words.environment_lines(run, launch.python)]) + "\n"
     server = words.server(
         launch,
@@ -48,8 +49,9 @@ def _task(run: Running) -> dict[str, Any]:
         host="0.0.0.0",  # noqa: S104 - its own proxy comes from elsewhere
         port=str(_port(run)),
     )
-    start = command(" ".join(("exec", *launch.program)), server)
-    made["run"] = f"cd ~/serve\n. venv/bin/activate\n{start}\n"
+    start = command(words.start(launch, image=False), server)
+    active = ". venv/bin/activate\n" if launch.install else ""
+    made["run"] = f"cd ~/serve\n{active}{start}\n"
     return made
 
 

@@ -26,13 +26,24 @@ def server(launch: Launch, *, image: bool, model: str, host: str, port: str) -> 
     return parts
 
 
+def start(launch: Launch, *, image: bool) -> str:
+    """What begins the command."""
+    program = (launch.program_in_image if image else ()) or launch.program
+    return " ".join(("exec", *map(shell_word, program)))
+
+
 def model_word(launch: Launch) -> str:
     """The model as one word of a shell."""
     return shell_path(launch.model) if launch.local else shell_word(launch.model)
 
 
 def environment_lines(run: Running, python: str, folder: str = "venv") -> list[str]:
-    """Lines of a shell that make the environment and leave it active."""
+    """Lines of a shell that make the environment and leave it active; or that look for a program
+    which has to be there."""
+    if not run.launch.install:
+        name = shell_word(run.launch.program[0])
+        said = shell_word(f"{run.launch.program[0]} is not installed here")
+        return [f"command -v {name} >/dev/null || {{ echo {said} >&2; exit 127; }}"]
     # The headers that kernels are compiled with come with uv's own Pythons alone.
     managed = " --managed-python" if run.gpu_count else ""
     return [

@@ -13,6 +13,8 @@ from gdl.engines.llamacpp.fitting import Fitting
 from gdl.settings import Settings
 
 _PROGRAM = ("llama-server",)
+_IN_IMAGE = ("/app/llama-server",)
+"""The images' entry point; their PATH does not lead there."""
 _SECRET_FLAG = re.compile(r"--[\w-]*(token|secret|password|credentials?)", re.IGNORECASE)
 
 
@@ -40,6 +42,7 @@ def launch(
         engine="llamacpp",
         version=build.version,
         program=_PROGRAM,
+        program_in_image=_IN_IMAGE,
         model=model.location if local else repository,
         model_flag="--model" if local else "--hf-repo",
         arguments=(*command.decided(model, fitting, users), *own),
