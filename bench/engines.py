@@ -171,7 +171,16 @@ def compared(url: str, key: str, concurrency: int, requests: int) -> dict[str, f
     with tempfile.NamedTemporaryFile(suffix=".json") as file:
         before = counted(url, key)
         words = ["bench", "--url", url, "--api-key-env", KEY_NAME, "--model", MODEL, "--json"]
-        words += ["--completions", "--ignore-eos", "--input-len", "64", "--output-len", str(TOKENS)]
+        words += [
+            "--completions",
+            "--ignore-eos",
+            "--dataset",
+            "random",
+            "--input-len",
+            "64",
+            "--output-len",
+            str(TOKENS),
+        ]
         words += ["--concurrency", str(concurrency), "--requests", str(requests)]
         words += ["--warmup", "1", "--save-result", file.name]
         env = {**os.environ, KEY_NAME: key}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -26,7 +28,7 @@ from gdl.domain.requirements.allocation import GpuKind, LeverKind, Load
 from gdl.domain.requirements.of_facts import architecture_of
 from gdl.domain.server_memory import ServerMemory
 from gdl.domain.spec import DeploymentSpec
-from gdl.engines import registry
+from gdl.engines import llamacpp, registry
 from gdl.engines.base import Plan
 from gdl.engines.choosing import ChoosesEngine
 from gdl.hub.lookup import Hub
@@ -374,6 +376,36 @@ async def test_a_repository_without_a_file_is_refused(hub: Running) -> None:
     model = await ModelLookup(patient(hub)).find(ENGINE, "acme/plain")
     with pytest.raises(UsageError, match="acme/plain holds no GGUF file"):
         ENGINE.check(SPEC, model, Settings())
+
+
+async def test_the_file_is_fetched_with_all_its_parts(tmp_path: Path) -> None:
+    """By the program that runs on the machine, with the hub's own library."""
+    parts = {
+        "BF16/chat-BF16-00001-of-00002.gguf": gguf(LLAMA_HEADER, 900_000),
+        "BF16/chat-BF16-00002-of-00002.gguf": gguf({}, 800_000),
+        "chat-Q4_K_M.gguf": gguf(LLAMA_HEADER, 1_000_000),
+    }
+    program = Path(llamacpp.__file__).parent / "remote" / "gguf.py"
+    place = tmp_path / "place"
+    there = {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "0"}
+
+    async def fetched(kind: str) -> tuple[int, str]:
+        run = await asyncio.create_subprocess_exec(
+            *(sys.executable, program, place, GGUFS, kind, "0"),
+            env=os.environ | there | {"HF_ENDPOINT": running.url},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        said, _ = await run.communicate()
+        return run.returncode or 0, said.decode()
+
+    async with running_hub(SimulatedHub.of([Repository(GGUFS, parts)]), tmp_path) as running:
+        assert (await fetched("BF16"))[0] == 0
+        first = Path(place.read_text("utf-8"))
+        assert first.name == "chat-BF16-00001-of-00002.gguf"
+        assert first.with_name("chat-BF16-00002-of-00002.gguf").stat().st_size == 800_000
+        code, said = await fetched("Q6_K")
+    assert code == 1 and f"no GGUF files found in repository {GGUFS} for Q6_K" in said
 
 
 def test_an_alias_is_its_gguf_repository() -> None:

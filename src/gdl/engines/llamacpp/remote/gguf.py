@@ -7,6 +7,7 @@ and what is there is not fetched again.
 """
 
 import os
+import re
 import sys
 import threading
 from pathlib import Path
@@ -17,6 +18,7 @@ os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 from huggingface_hub import HfApi, constants, hf_hub_download
 
 EVERY_S = 3
+PART = re.compile(r"-\d{5}-of-\d{5}(?=\.gguf$)", re.IGNORECASE)
 NO_MODELS = ("mmproj", "imatrix")
 
 
@@ -30,10 +32,8 @@ def named(repository, kind):
         name = path.rpartition("/")[2].lower()
         if wanted in path.lower() and not name.startswith(NO_MODELS):
             mine.append((path, size))
-    stem = mine[0][0].rpartition("-0000")[0] if mine and "-of-" in mine[0][0] else ""
-    if stem:
-        return [part for part in mine if part[0].startswith(stem)]
-    return mine[:1]
+    stem = PART.sub("", mine[0][0]) if mine else ""
+    return [part for part in mine if PART.sub("", part[0]) == stem]
 
 
 def come(repository):
