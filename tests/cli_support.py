@@ -292,6 +292,7 @@ class ScriptedDeployments:
     def state(self, deployment_id: str) -> DeploymentState:
         return self._o.state
 
+    @property
     def active(self) -> Sequence[str]:
         return [] if self._o.state.finished else [ID]
 

@@ -37,6 +37,7 @@ class ScriptedFleets:
     def state(self, fleet_id: str) -> FleetState:
         return replayed_fleet(fleet_id, self.history.get(fleet_id, ()))
 
+    @property
     def active(self) -> Sequence[str]:
         return [view.id for view in self.known if view.here and view.runs]
 

@@ -81,7 +81,7 @@ class Terminal:
         await self.pilot.press("y")
         await self.screen(DeploymentScreen)
         deployments = self.orchestrator.deployments
-        (ident,) = deployments.active()
+        (ident,) = deployments.active
         await wait_until(
             lambda: deployments.state(ident).phase is Phase.SERVING,
             "it serves",

@@ -180,7 +180,7 @@ async def test_the_terminal_ui_deploys_it(alone: None, tmp_path: Path) -> None:
             await shown(pilot, lambda: "Start Toy" in screen_text(app))
             tabs = app.screen.query_one(TabbedContent)
             assert tabs.get_tab("engine").label_text == "toy.log"
-            (ident,) = orchestrator.deployments.active()
+            (ident,) = orchestrator.deployments.active
             await until(
                 orchestrator, ident, lambda e: isinstance(e, ev.Noted) and "holding" in e.text
             )

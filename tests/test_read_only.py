@@ -28,7 +28,7 @@ PORTS = {
 LEAVES_ALL_AS_IT_IS = {
     "market": "offers models search answered variants size exclusions costs",
     # Whoever attached may end that again: the machine goes on as it did.
-    "deployments": "attach events state active wait cancel",
+    "deployments": "attach events state wait cancel next_offer",
     "resumption": "resumable",
     "sessions": "rows watch_public public_rows",
     "endpoints": (
@@ -37,7 +37,7 @@ LEAVES_ALL_AS_IT_IS = {
     "benchmarks": "kept",
     "spending": "report balances",
     "volumes": "list find",
-    "support": "doctor sources past_deployments bundle",
+    "support": "doctor sources past_deployments export bundle",
 }
 
 

@@ -49,7 +49,7 @@ def test_stand_ins_by_themselves_are_what_the_backends_speak_to(tmp_path: Path) 
             assert listed.returncode == 0, listed.stderr
             assert {json.loads(line)["backend"] for line in listed.stdout.splitlines()} == {market}
         words = ("deploy", "tinyllama", "--backend", "vastai", "--destroy", "--json", "--no-bench")
-        done = gdl(tmp_path, *words, **variables)
+        done = gdl(tmp_path, *words, "--max-price", "1", **variables)
         assert done.returncode == 0, done.stderr
         end = json.loads(done.stdout.splitlines()[-1])
         assert end["outcome"] == "released" and end["billing"] == "released"

@@ -95,7 +95,7 @@ async def one(seed: int, folder: Path) -> None:
         if cancelled:
             for _ in range(chance.randint(1, 400)):
                 await asyncio.sleep(0)
-            if ident in orchestrator.deployments.active():
+            if ident in orchestrator.deployments.active:
                 await orchestrator.deployments.cancel(ident)
         events = await told(orchestrator, ident)
     finished = last(events)

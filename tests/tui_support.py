@@ -371,6 +371,7 @@ class ScriptedDeployments:
     def state(self, deployment_id: str) -> DeploymentState:
         return self._o.states[deployment_id]
 
+    @property
     def active(self) -> Sequence[str]:
         return [ident for ident, state in self._o.states.items() if state.finished is None]
 

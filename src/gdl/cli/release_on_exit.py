@@ -23,7 +23,7 @@ class ReleaseOnExit:
 
     def __init__(self, orchestrator: OrchestratorApi | None) -> None:
         self._orchestrator = orchestrator
-        self._going = tuple(orchestrator.deployments.active()) if orchestrator is not None else ()
+        self._going = tuple(orchestrator.deployments.active) if orchestrator is not None else ()
         self._telling: asyncio.Task[None] | None = None
         if self._going:
             say("releasing what is rented (Ctrl-C stops waiting; it may then still be billing)")

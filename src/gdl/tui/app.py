@@ -266,7 +266,7 @@ class GdlApp(App[None]):
 
     def action_suspend(self) -> None:
         """Stop this process, unless something depends on it."""
-        if self.connected and self.orchestrator.deployments.active():
+        if self.connected and self.orchestrator.deployments.active:
             self.say(
                 "not while a deployment runs: it would stop too, and its tunnel, but not its"
                 " billing · a second terminal is the way",

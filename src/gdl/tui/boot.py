@@ -96,7 +96,7 @@ class BootApp(GdlApp):
         self.begin()
 
     async def use(self, backend: str, host: str | None) -> None:
-        if self.orchestrator.deployments.active():
+        if self.orchestrator.deployments.active:
             raise UsageError("a deployment still runs", "end it first, then change the backend")
         orchestrator, settings = await self._connect(backend, host)
         # New screens: all that the old ones hold came from another backend.

@@ -44,7 +44,7 @@ class DeploymentFeed:
 
     def begin(self) -> None:
         """Take up what runs already, and look after it from now on."""
-        for deployment_id in self._context.orchestrator.deployments.active():
+        for deployment_id in self._context.orchestrator.deployments.active:
             self.follow(deployment_id)
         if not self._began:
             self._began = True

@@ -51,7 +51,7 @@ async def quit_or_ask(app: App[None]) -> None:
 
 def _active(context: AppContext) -> list[Followed]:
     """The deployments whose tasks run in this process."""
-    running = set(context.orchestrator.deployments.active())
+    running = set(context.orchestrator.deployments.active)
     return [f for ident, f in context.store.deployments.items() if ident in running]
 
 

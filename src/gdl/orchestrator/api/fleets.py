@@ -35,6 +35,7 @@ class Fleets(Protocol):
         """Of one that runs in this process, or did."""
         ...
 
+    @property
     def active(self) -> Sequence[str]:
         """Ids of the fleets that run in this process, oldest first."""
         ...

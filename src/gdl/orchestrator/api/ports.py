@@ -59,6 +59,7 @@ class Deployments(Protocol):
         """The state now: the fold of all events so far."""
         ...
 
+    @property
     def active(self) -> Sequence[str]:
         """Ids of the deployments whose tasks run in this process, oldest first."""
         ...

@@ -192,6 +192,7 @@ class FleetRegistry:
             raise UsageError(f"fleet {fleet_id} does not run here", "`gdl-tui scale` lists them")
         return self._lookup.here[fleet_id].state
 
+    @property
     def active(self) -> Sequence[str]:
         return [name for name, c in self._lookup.here.items() if c.state.finished is None]
 
@@ -228,7 +229,7 @@ class FleetRegistry:
 
     async def aclose(self) -> None:
         """Release what they have rented, and wait for that."""
-        for fleet_id in self.active():
+        for fleet_id in self.active:
             with contextlib.suppress(GdlError):
                 await self._lookup.here[fleet_id].emit(fe.FleetEnding(False, "the program ends"))
         if self._tasks:

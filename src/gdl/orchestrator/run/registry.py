@@ -87,7 +87,7 @@ class DeploymentRegistry:
         self._past = PastDeployments(journal, clock)
 
     async def resumable(self) -> Sequence[ResumableDeployment]:
-        here = set(self.active())
+        here = set(self.active)
         return [r for r in await self._resumptions.rows() if r.deployment_id not in here]
 
     @changing("resume")
@@ -243,6 +243,7 @@ class DeploymentRegistry:
             )
         return deployment
 
+    @property
     def active(self) -> Sequence[str]:
         return [d.id for d in self._here.values() if d.state.finished is None]
 

@@ -129,7 +129,7 @@ class FleetScreen(ModalScreen[None]):
         context, key = context_of(self), self.query_one("#replicas", KeyedTable).selected_key
         if key is None:
             return
-        if key in context.orchestrator.deployments.active():
+        if key in context.orchestrator.deployments.active:
             self.dismiss()
             context.open_deployment(key)
         else:

@@ -24,7 +24,7 @@ async def attach(context: AppContext, row: SessionRow) -> None:
     """Show the deployment that has this session here, or open its tunnel again."""
     try:
         ident = row.deployment_id
-        if ident is None or ident not in context.orchestrator.deployments.active():
+        if ident is None or ident not in context.orchestrator.deployments.active:
             ident = await context.orchestrator.deployments.attach(row.session.id)
     except GdlError as error:
         context.report(error)
