@@ -29,6 +29,7 @@ OTHER_PROGRAMS = {
     *("--configure", "--no-install-recommends", "--no-cache"),  # of the machines' package managers
     *("--index-strategy", "--native-tls", "--prerelease", "--torch-backend"),  # uv's
     *("--default-timeout", "--no-build-isolation", "--pre", "--retries"),  # pip's
+    "--index-url",  # pip's
     *("--dns", "--ipc", "--pids-limit", "--shm-size", "--ulimit", "--device"),  # docker's
     *("--cpus", "--memory", "--network", "--privileged"),  # docker's, too
     *("--ignore-installed", "--upgrade"),  # pip's
@@ -38,7 +39,7 @@ OTHER_PROGRAMS = {
 }
 
 
-COMMANDS = {Path("orchestrator/fleet/dialects.py")}
+COMMANDS = {Path(f"orchestrator/fleet/{name}.py") for name in ("dialects", "router_install")}
 """Where other programs are started: their options are tried with these programs themselves."""
 
 
