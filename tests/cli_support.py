@@ -195,6 +195,8 @@ class Scripted:
         self.fleets = ScriptedFleets()
         self.support = ScriptedSupport(self)
 
+    cost_report = CostReport(1.5, session_count=2, hours_used=3.0, by_provider={"vastai": 1.5})
+
     def call(self, name: str) -> None:
         self.calls.append(name)
         if path := os.environ.get("CLI_CALLS"):
@@ -247,7 +249,7 @@ class ScriptedMarket:
         return len(self._o.left_out)
 
     async def costs(self) -> CostReport:
-        return CostReport(1.5, session_count=2, hours_used=3.0, by_provider={"vastai": 1.5})
+        return self._o.cost_report
 
 
 class ScriptedDeployments:

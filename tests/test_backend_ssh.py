@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,15 @@ import pytest
 
 from gdl.backends.ssh import ssh_config
 from gdl.backends.ssh.backend import SshHostsBackend, check_identity, parse_host, session_id
+from gdl.domain import events as ev
+from gdl.domain.deployment import DeploymentState, apply
 from gdl.domain.errors import OfferGone, SessionGone, UsageError
-from gdl.domain.offers import Offer, OfferQuery
+from gdl.domain.events import Recorded
+from gdl.domain.host import Gpu, HostFacts
+from gdl.domain.offers import NOT_ASKED, Offer, OfferQuery
+from gdl.domain.ranking import rank
 from gdl.domain.session import RentRequest, SessionStatus, SshAddress
+from gdl.presentation.hardware import gpus
 from gdl.settings import Settings, SshHost
 
 ANY = OfferQuery()
@@ -207,6 +214,61 @@ async def test_no_host_at_all(tmp_path: Path) -> None:
         await backend.offers(ANY)
     assert "--host" in caught.value.hint
     assert [f.status for f in await backend.check()] == ["warn"]
+
+
+async def test_what_the_users_configuration_names_is_told_and_not_entered(
+    config: Path, tmp_path: Path
+) -> None:
+    config.write_text("Host gpu1\nHost lab\n")
+    backend = SshHostsBackend(settings(tmp_path))
+    with pytest.raises(UsageError, match=r"~/.ssh/config names gpu1, lab") as caught:
+        await backend.offers(ANY)
+    assert "--host gpu1 takes that one, --host gpu1,lab for several" in caught.value.hint
+    (finding,) = await backend.check()
+    assert "gpu1, lab" in finding.detail
+
+
+async def test_several_hosts_are_named_at_once(tmp_path: Path) -> None:
+    backend = SshHostsBackend(settings(tmp_path), host="a@10.0.0.1, b@10.0.0.2:2222")
+    assert [o.id for o in await backend.offers(ANY)] == ["ssh:a@10.0.0.1:22", "ssh:b@10.0.0.2:2222"]
+    with pytest.raises(UsageError, match="malformed host"):
+        SshHostsBackend(settings(tmp_path), host="10.0.0.1,")
+
+
+async def test_what_nobody_has_asked_is_not_called_without_a_gpu(tmp_path: Path) -> None:
+    hosts = ({"host": "a"}, {"host": "b", "gpu": "A100"}, {"host": "c", "gpu_count": 0})
+    backend = SshHostsBackend(settings(tmp_path, *hosts))
+    found = await backend.offers(ANY)
+    assert [gpus(offer) for offer in found] == ["not asked yet", "A100", "CPU only"]
+    # Nothing of what it may have speaks against it.
+    for query in (
+        OfferQuery(gpu="4090"),
+        OfferQuery(gpu_count=2),
+        OfferQuery(quantization="fp8"),
+        OfferQuery(min_vram_gb=80),
+    ):
+        ranked = rank(found, query, cpu_allowed=True, needed_vram_gb=40)
+        assert found[0] in [row.offer for row in ranked if row.excluded is None]
+    rented = await backend.rent(RentRequest(found[0], "m", 1, "x"))
+    assert gpus(await backend.session(rented.session.id)) == "not asked yet"
+
+
+def test_what_a_look_at_the_machine_found_is_told_from_then_on() -> None:
+    def after(*found: Gpu) -> str:
+        events = (
+            ev.AttemptStarted(1, "ssh:a", "ssh", NOT_ASKED, 0, 0.0, 0.0, ""),
+            ev.HostInspected(
+                1, HostFacts("Debian 12", "x86_64", 8, 64.0, 100.0, ("3.12.1",), gpus=found)
+            ),
+        )
+        state = DeploymentState("d-1")
+        for seq, event in enumerate(events, 1):
+            state = apply(state, Recorded("d-1", seq, datetime(2026, 1, 1, tzinfo=UTC), event))
+        assert state.attempt is not None
+        return gpus(state.attempt)
+
+    assert after(*[Gpu("NVIDIA GeForce RTX 4090", 24564, "8.9")] * 2) == "2x RTX 4090"
+    assert after() == "CPU only"
 
 
 async def test_sessions_are_stable_and_found_again(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from gdl.cli.app import run
 from gdl.domain.errors import BackendRefused, ReleaseUnconfirmed
 from gdl.domain.findings import Finding
 from gdl.domain.health import Check, CheckStatus
+from gdl.domain.money import CostReport, SessionCost
 
 
 @pytest.fixture(autouse=True)
@@ -89,6 +92,74 @@ def test_offers_are_aligned_and_the_excluded_last(
     # Two wide characters take four columns: the row is two characters shorter.
     assert head.index("OFFER") == rows[0].index("cheap") == rows[1].index("evil") + 2
     assert "\x1b" not in out and "\u202e" not in out
+
+
+def test_offers_of_a_gpu_are_of_that_gpu_and_the_others_are_counted(
+    scripted: Scripted, capsys: pytest.CaptureFixture[str]
+) -> None:
+    others = [offer(f"other-{n}", 0.1, gpu_name="Tesla P40") for n in range(3)]
+    scripted.offered = (*scripted.offered, *others)
+    assert gdl(scripted, "offers", "--gpu", "4090") == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 4 and "P40" not in out
+    assert err == "not listed: 3 offers (3 with another GPU); --all lists them\n"
+    assert gdl(scripted, "offers", "--gpu", "4090", "--all") == 0
+    out, err = capsys.readouterr()
+    assert out.count("- not a 4090") == 3 and err == ""
+    # A program is told of all of them, with the reason.
+    assert gdl(scripted, "offers", "--gpu", "4090", "--json") == 0
+    assert len(objects(capsys.readouterr().out)) == 6
+
+
+def test_a_gpu_that_nobody_lists_is_told_so_without_a_table(
+    scripted: Scripted, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert gdl(scripted, "offers", "--gpu", "H100") == 3
+    out, err = capsys.readouterr()
+    assert out == "" and "3 with another GPU" in err
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_lists_are_as_wide_as_the_terminal_at_most(
+    scripted: Scripted,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    columns: int,
+) -> None:
+    monkeypatch.setattr("gdl.cli.output.columns_of", lambda _stream: columns)
+    place = "Wilmington, Delaware, United States (simulated)"
+    name = "tensordock-51b38f03-7df4-4652-9f0e-26a1c5d2e8f0"
+    scripted.offered = (offer(name, 0.5, location=place), offer("b", 9.5, location=place))
+    for arguments in (("offers", "--max-price", "1"), ("sessions",), ("doctor",), ("costs",)):
+        gdl(scripted, *arguments)
+        out = capsys.readouterr().out
+        assert max(map(len, out.splitlines())) <= columns, out
+
+
+def test_costs_are_told_for_each_session_and_where_counts_differ_why(
+    scripted: Scripted, capsys: pytest.CaptureFixture[str]
+) -> None:
+    began = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    failed = SessionCost(
+        "shopper", "vastai", "s-failed", "d-1", 0.052, began, began + timedelta(seconds=11), 0.00016
+    )
+    served = replace(
+        failed,
+        session_id="s-served",
+        until=began + timedelta(minutes=12),
+        cost=0.0273,
+        charged=0.03,
+    )
+    scripted.cost_report = CostReport(
+        0.052, session_count=1, hours_used=1.0, by_provider={"vastai": 0.052},
+        sessions=(failed, served),
+    )  # fmt: skip
+    assert gdl(scripted, "costs") == 0
+    out, err = capsys.readouterr()
+    told = {line.split()[2]: line.split()[-2:] for line in out.splitlines() if "s-" in line}
+    assert told == {"s-failed": ["s", "$0.00016"], "s-served": ["$0.027", "$0.030"]}
+    assert "$0.027 in all, by our own clock" in out
+    assert err.startswith("the backend counts $0.052, our own clock $0.027: some count whole hours")
 
 
 def test_offers_as_json(scripted: Scripted, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gdl.cli import exit_codes
 from gdl.cli.narrator import Narrator
 from gdl.cli.output import Output
-from gdl.cli.tables import table
+from gdl.cli.tables import table, width
 from gdl.domain import errors
 from gdl.domain import events as ev
 from gdl.domain.deployment import DeploymentState
@@ -49,6 +51,34 @@ def test_a_narrow_terminal_folds_what_is_widest() -> None:
     told = [line.split("  ") for line in lines[1:]]
     assert "".join(line[0] for line in told).replace(" ", "") == "x" * 30
     assert "".join(table(("A",), [("x" * 25,)], 3)[1:]) == "x" * 25
+
+
+def test_what_can_be_spared_is_omitted_and_ids_stay_whole() -> None:
+    ident = "tensordock-603e5f7e-9f6d-4c56-a16c"
+    rows = [("$0.200/h", "Chubbuck, Idaho, United States", "99.0%", ident, "over the limit")]
+    headings, spare = (">PRICE", "PLACE", ">RELIABLE", "OFFER", "WHY"), ("PLACE", "RELIABLE")
+    omitted: list[str] = []
+    lines = table(headings, rows, 60, spare, omitted)
+    assert omitted == ["PLACE", "RELIABLE"]
+    assert lines == [
+        "   PRICE  OFFER                               WHY",
+        f"$0.200/h  {ident}  over the limit",
+    ]
+    assert table(headings, rows, 200, spare, omitted) == table(headings, rows)
+    assert len(omitted) == 2
+
+
+_WORDS = st.text(st.sampled_from("abc 東-"), max_size=60)
+
+
+@given(
+    st.lists(st.tuples(*[_WORDS] * 9), min_size=1, max_size=4),
+    st.integers(45, 200),
+)
+def test_no_line_is_wider_than_the_terminal(rows: list[tuple[str, ...]], columns: int) -> None:
+    headings = ("A", "B", "C", "D", "E", "F", "G", "H", "I")
+    lines = table(headings, rows, columns, ("B", "C"))
+    assert max(map(width, lines)) <= columns
 
 
 def _children(cls: type[GdlError]) -> list[type[GdlError]]:

@@ -29,12 +29,14 @@ from deployment_support import (
 )
 from gdl.bootstrap import open_orchestrator
 from gdl.domain import events as ev
+from gdl.domain.change import Change
 from gdl.domain.decisions import AfterFailure, AfterServing
 from gdl.domain.deployment import ACTIVE
 from gdl.domain.errors import UsageError
 from gdl.domain.health import CheckStatus
 from gdl.domain.phase import Billing, Phase
 from gdl.domain.remedies import Remedy, RemedyKind
+from gdl.domain.secret import Secret
 from gdl.journal import ledger
 from gdl.orchestrator.service import Orchestrator
 from local_processes import processes_naming
@@ -448,6 +450,39 @@ async def test_the_user_may_apply_a_remedy_on_the_machine_that_is_kept_for_it(
     nothing_is_left(sim)
 
 
+async def test_what_failed_is_changed_and_tried_again_on_its_machine(sim: Simulation) -> None:
+    token = "hf_" + "x" * 30
+    async with sim.orchestrator() as orchestrator:
+        ident = await asked(sim, orchestrator)
+        seq = orchestrator.deployments.state(ident).last_seq
+        # What cannot work anywhere is refused, and the choice stays open.
+        with pytest.raises(UsageError, match="unknown quantization"):
+            await orchestrator.deployments.change(ident, Change(quantization="fp3"))
+        assert orchestrator.deployments.state(ident).waiting
+        change = Change(context=2048, token=Secret(token))
+        await orchestrator.deployments.change(ident, change)
+        events = await told(orchestrator, ident)
+        assert last(events).outcome == "released", last(events).error
+        assert [a.ended for a in last(events).attempts] == ["released"]
+        (changed,) = of_type(events, ev.SpecChanged)
+        assert (changed.spec.query.context, changed.spec.engine_args) == (2048, ())
+        # Nothing is installed once more.
+        again = [r.event for r in events if r.seq > seq]
+        outcomes = [e.outcome for e in again if isinstance(e, ev.StepFinished)]
+        assert outcomes and set(outcomes) == {"skipped"}
+        noted = [e.text for e in again if isinstance(e, ev.Noted)]
+        assert "changed by you: context 2048, arguments none, another token" in noted
+        with pytest.raises(UsageError):
+            await orchestrator.deployments.change(ident, change)
+    nothing_is_left(sim)
+    told_of = b"".join(f.read_bytes() for f in sim.folder.rglob("*.sqlite*"))
+    assert token.encode() not in told_of
+    async with sim.orchestrator() as orchestrator:
+        await told(orchestrator, ident)
+        kept = orchestrator.deployments.state(ident).spec
+        assert kept is not None and kept.query.context == 2048
+
+
 @pytest.mark.parametrize("choice", ["next", "exclude", "retry", "cancel", "close"])
 async def test_every_other_choice_gives_the_machine_back_first(
     sim: Simulation, choice: str
@@ -542,7 +577,8 @@ async def test_a_failed_attempt_can_wait_for_the_user(sim: Simulation) -> None:
             spec(auto_failover=False, ask_on_failure=True)
         )
         await until(orchestrator, ident, lambda e: isinstance(e, ev.Noted) and "choice" in e.text)
-        assert orchestrator.deployments.state(ident).phase is Phase.FAILED
+        # It costs nothing, so that it is kept for what its user may change.
+        assert orchestrator.deployments.state(ident).held
         sim.server("")
         await orchestrator.deployments.decide(ident, AfterFailure.RETRY)
         end = last(await told(orchestrator, ident))

@@ -25,6 +25,7 @@ from deployment_support import (
 )
 from deployment_support import spec as any_spec
 from gdl.domain import events as ev
+from gdl.domain.change import Change
 from gdl.domain.decisions import AfterFailure
 from gdl.domain.offers import OfferQuery
 from gdl.domain.phase import Billing, Phase
@@ -104,6 +105,54 @@ async def test_the_intent_is_on_disk_before_the_request_and_the_key_right_after(
         await journal.aclose()
         shopper.heal()
         await shopper.aclose()
+
+
+async def test_a_rented_machine_is_kept_for_what_its_user_changes(sim: Simulation) -> None:
+    sim.server("oom")
+    async with market(sim) as (orchestrator, shopper):
+        ident = await orchestrator.deployments.deploy(
+            spec(ask_on_failure=True, auto_failover=False)
+        )
+        await until(orchestrator, ident, lambda e: isinstance(e, ev.ChoiceAwaited))
+        state = orchestrator.deployments.state(ident)
+        assert state.held and state.offered is None and len(shopper.billing()) == 1
+        await orchestrator.deployments.change(ident, Change(concurrency=2))
+        # It is tried on the same machine, with what is there, and asked for again.
+        after = orchestrator.deployments.state(ident).last_seq
+        await until_after(orchestrator, ident, after, lambda e: isinstance(e, ev.ChoiceAwaited))
+        assert len(shopper.billing()) == 1
+        await orchestrator.deployments.cancel(ident)
+        events = await told(orchestrator, ident)
+        assert len(of_type(events, ev.SessionRented)) == 1
+        assert len(of_type(events, ev.ServerPlanned)) == 2
+        outcomes = [step.outcome for step in of_type(events, ev.StepFinished)]
+        assert outcomes.count("skipped") == len(outcomes) / 2
+        assert shopper.billing() == []
+
+
+async def test_a_machine_that_was_given_back_is_rented_again_for_a_change(
+    sim: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sim.server("oom")
+    monkeypatch.setattr("gdl.orchestrator.machine.remediation._HELD_S", 0.2)
+    async with market(sim) as (orchestrator, shopper):
+        ident = await orchestrator.deployments.deploy(
+            spec(ask_on_failure=True, auto_failover=False)
+        )
+        first = await until(orchestrator, ident, lambda e: isinstance(e, ev.ChoiceAwaited))
+        await until_after(orchestrator, ident, first.seq, lambda e: isinstance(e, ev.ChoiceAwaited))
+        state = orchestrator.deployments.state(ident)
+        assert not state.held and shopper.billing() == []
+        await orchestrator.deployments.change(ident, Change(concurrency=2), max_price=1.0)
+        await until_after(
+            orchestrator, ident, state.last_seq, lambda e: isinstance(e, ev.SessionRented)
+        )
+        again = orchestrator.deployments.state(ident)
+        assert again.spec is not None and again.spec.query.concurrency == 2
+        assert [a.offer_id for a in again.attempts] == ["vastai-101", "vastai-101"]
+        await orchestrator.deployments.cancel(ident)
+        await told(orchestrator, ident)
+        assert shopper.billing() == []
 
 
 @pytest.mark.parametrize("choice", ["fix", "next", "cancel"])

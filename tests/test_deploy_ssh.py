@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -18,6 +19,7 @@ from gdl.bootstrap import open_orchestrator
 from gdl.domain import events as ev
 from gdl.domain.decisions import AfterServing
 from gdl.domain.health import CheckStatus
+from gdl.domain.offers import OfferQuery
 from gdl.domain.phase import Billing
 from gdl.orchestrator.service import Orchestrator
 from local_processes import processes_naming
@@ -70,6 +72,51 @@ async def test_a_kept_server_is_found_without_naming_the_host_again(sim: Simulat
         async with open_orchestrator(sim.settings()) as orchestrator:
             assert await orchestrator.sessions.rows() == []
     assert processes_naming(str(sim.folder / "home")) == []
+
+
+async def test_a_cut_connection_is_made_again_and_excludes_nobody(sim: Simulation) -> None:
+    async with sim.own_machine() as (host, identity), cutting(host, 2) as (address, cuts):
+        where = {"host": address, "identity": str(identity)}
+        async with open_orchestrator(sim.settings(), options=where) as orchestrator:
+            events = await deployed(orchestrator, spec("ssh"))
+            assert last(events).outcome == "released", last(events).error
+            assert cuts == [0] and of_type(events, ev.ExclusionSet) == []
+            # One that is cut every time is told, and tried again by the next deployment.
+            cuts[0] = 10_000
+            sim.monkeypatch.setattr("gdl.orchestrator.machine.connection._CUT_S", 0.5)
+            end = last(await deployed(orchestrator, spec("ssh")))
+            assert "failed: Connection reset by peer" in str(end.error)
+            cuts[0] = 0
+            assert await orchestrator.market.exclusions() == []
+            (row,) = await orchestrator.market.offers(OfferQuery())
+            assert row.excluded is None
+
+
+@contextlib.asynccontextmanager
+async def cutting(host: str, times: int) -> AsyncIterator[tuple[str, list[int]]]:
+    """A way to the machine that resets so many connections first: (host, how many are left)."""
+    user, _, rest = host.rpartition("@")
+    there, _, port = rest.rpartition(":")
+    left = [times]
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if left[0]:
+            left[0] -= 1
+            writer.transport.abort()
+            return
+        onward_reader, onward_writer = await asyncio.open_connection(there, int(port))
+
+        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            with contextlib.suppress(OSError):
+                while data := await source.read(65536):
+                    sink.write(data)
+                    await sink.drain()
+            sink.close()
+
+        await asyncio.gather(pump(reader, onward_writer), pump(onward_reader, writer))
+
+    async with await asyncio.start_server(carry, "127.0.0.1", 0) as server:
+        yield f"{user}@127.0.0.1:{server.sockets[0].getsockname()[1]}", left
 
 
 async def test_a_second_deployment_on_a_busy_machine_is_refused(sim: Simulation) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from gdl.domain.judging import Exclusions, alike
 from gdl.domain.offers import Offer, OfferQuery
 from gdl.domain.ranking import rank, why_none
@@ -63,6 +65,41 @@ def test_each_wish_excludes_with_its_own_words() -> None:
 def test_a_floored_listing_still_counts_as_what_it_is() -> None:
     query = OfferQuery(min_vram_gb=80)
     assert suitable(offer("a100", 1.0, vram_gb=79), query=query) == ["a100"]
+
+
+@pytest.mark.parametrize(
+    ("name", "listed", "gb"),
+    [
+        ("RTX 4090", 23, 24),
+        ("RTX_4090", 23.99, 24),
+        ("RTX 4090", 25.8, 24),
+        ("RTX 4090D", 48, 48),
+        ("Tesla T4", 15, 16),
+        ("L40S", 44, 48),
+        ("NVIDIA L4", 22.5, 24),
+        ("H100 NVL", 93.6, 94),
+        ("H200", 140, 141),
+        ("B200", 179, 180),
+        ("A100 SXM4", 79, 80),
+        ("A100 SXM4", 39.5, 40),
+        ("Tesla P40", 22.4, 24),
+        ("Unheard Of", 15, 16),
+        ("Unheard Of", 47.5, 48),
+        ("Unheard Of", 35, 35),
+    ],
+)
+def test_people_know_a_gpu_by_the_size_it_is_sold_with(name: str, listed: float, gb: int) -> None:
+    assert offer("x", 0.3, gpu_name=name, vram_gb=listed).nominal_vram_gb == gb
+
+
+def test_a_floored_listing_is_what_was_asked_for_and_its_real_size_is_counted_with() -> None:
+    floored = offer("x", 0.3, gpu_name="RTX 4090", vram_gb=23)
+    assert suitable(floored, query=OfferQuery(min_vram_gb=24)) == ["x"]
+    # It has 24564 MiB = 25.8 GB, of which a program sees 25.4; an L40S sold with 48 has 47.6.
+    assert suitable(floored, needed_vram_gb=25.3) == ["x"]
+    assert reasons(floored, needed_vram_gb=25.5) == {"x": "25.4 GB VRAM, the model needs 25.5"}
+    l40s = offer("y", 0.6, gpu_name="L40S", vram_gb=44)
+    assert suitable(l40s, needed_vram_gb=47.9) == []
 
 
 def test_the_model_decides_how_much_memory_is_enough() -> None:

@@ -14,9 +14,11 @@ from failover_support import Flags, quick_orchestrator
 from gdl.backends.sandbox.backend import SandboxBackend
 from gdl.cli.app import run
 from gdl.domain.ledger import LedgerEntry, LedgerKind, accounts
+from gdl.domain.session_charges import SessionCharges
 from gdl.domain.spec import DeploymentSpec
-from gdl.journal import ledger
+from gdl.journal import ledger, session_charges
 from gdl.journal.store import Journal
+from gdl.orchestrator.leasing.session_costs import of_backends
 from gdl.settings import load
 
 START = datetime(2026, 5, 6, 7, 0, tzinfo=UTC)
@@ -31,6 +33,28 @@ def entry(
 ) -> LedgerEntry:
     at = START + timedelta(minutes=minute)
     return LedgerEntry(at, kind, backend, "d-1", 1, intent, session, "vastai", "o-1", 0.6, "seen")
+
+
+async def test_each_session_is_told_with_what_it_cost_and_what_was_charged(tmp_path: Path) -> None:
+    journal = await Journal.open(tmp_path / "journal.sqlite")
+    steps = ("requested", "rented", "release_requested", "released")
+    for minute, kind in enumerate(steps):
+        await ledger.add(journal, entry(minute, LedgerKind(kind), "s-1"))
+    for minute, kind in enumerate(("requested", "not_rented")):
+        await ledger.add(journal, entry(10 + minute, LedgerKind(kind), intent="i-2"))
+    await ledger.add(journal, entry(20, LedgerKind.RENTED, "s-3", intent="i-3"))
+    await ledger.add(journal, entry(21, LedgerKind.RENTED, "s-4", intent="i-4", backend="vastai"))
+    ended = START + timedelta(minutes=3)
+    row = SessionCharges("shopper", "s-1", "vastai", "", START, ended, 0.02, 0.0, 0.05, 0.0)
+    await session_charges.remember(journal, row)
+    told = await of_backends(journal, ["shopper"], START + timedelta(minutes=50))
+    await journal.aclose()
+    # What led to no machine cost nothing; another backend's are not asked for.
+    assert [(one.session_id, one.cost, one.charged) for one in told] == [
+        ("s-1", 0.02, 0.05),
+        ("s-3", 0.3, None),
+    ]
+    assert (told[0].until, told[1].until) == (ended, None)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from gdl.domain.requirements.allocation import Load
 from gdl.domain.requirements.gpus import of_driver, of_listing
 from gdl.domain.requirements.of_facts import architecture_of
 from gdl.engines.registry import get
-from gdl.orchestrator.leasing.requirements import fits_of, needed_of
+from gdl.orchestrator.leasing.requirements import fits_of, needed_of, runs_on
 from gdl.settings import Install, Settings
 
 CONFIG = Path(__file__).parent / "data/hub/llama-3.1-8b/config.json"
@@ -190,6 +190,51 @@ def test_a_gpu_that_no_release_runs_on_is_no_offer_whatever_its_memory() -> None
 )
 def test_old_cards_are_known_by_their_names(name: str, capability: tuple[int, int]) -> None:
     assert of_listing(name, 0.0).capability == capability
+
+
+@pytest.mark.parametrize(
+    ("name", "capability"),
+    [
+        ("P102-100", (6, 1)),
+        ("GT 1030", (6, 1)),
+        ("GTX 780", (3, 5)),
+        ("Tesla K40", (3, 5)),
+        ("Quadro K2200", (5, 0)),
+        ("GTX TITAN", (3, 5)),
+        ("Quadro RTX 6000", (7, 5)),
+        ("Q RTX 4000", (7, 5)),
+        ("RTX 6000Ada", (8, 9)),
+        ("NVIDIA RTX 6000 Ada Generation", (8, 9)),
+        ("RTX 4500Ada", (8, 9)),
+        ("RTX 4070S Ti", (8, 9)),
+        ("A100-80GB", (8, 0)),
+        ("A100 80GB", (8, 0)),
+        ("RTX 3070", (8, 6)),
+        ("RTX A2000", (8, 6)),
+        ("A30", (8, 0)),
+        ("NVIDIA A2", (8, 6)),
+        ("GT 430", None),
+        ("RTX 6000", None),
+    ],
+)
+def test_cards_are_told_apart_by_names_that_are_alike(
+    name: str, capability: tuple[int, int] | None
+) -> None:
+    assert of_listing(name, 0.0).capability == capability
+
+
+def test_what_the_engine_does_not_run_on_is_no_offer_before_a_model_is_chosen() -> None:
+    listed = (
+        offer("p40", "Tesla P40", 24),
+        offer("amd", "AMD Instinct MI300X OAM", 192),
+        offer("ada", "RTX 4090", 23),
+    )
+    rows = Ranking(listed, OfferQuery()).ranked(runs_on(get("vllm"), Settings()))
+    assert {row.offer.id: (row.exclusion, row.excluded) for row in rows} == {
+        "ada": (None, None),
+        "p40": ("unsuited", "compute capability 6.1; vLLM needs 7.0"),
+        "amd": ("unsuited", "a GPU of AMD; vLLM is installed for NVIDIA's"),
+    }
 
 
 @pytest.mark.parametrize("quantization", ["fp8", "bitsandbytes"])

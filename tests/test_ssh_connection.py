@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import stat
+import subprocess
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -64,6 +65,68 @@ async def test_changed_host_key_is_refused(server: SshServer, kind: str) -> None
     with pytest.raises(HostKeyChanged, match="has changed"):
         await Connection.open(target)
     assert target.host_key_file.read_bytes() == pinned
+
+
+# -- the user's own known_hosts --------------------------------------------------------------------
+
+
+@pytest.fixture
+def known_hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    file = tmp_path / "home" / ".ssh" / "known_hosts"
+    file.parent.mkdir(parents=True)
+    return file
+
+
+def known_line(server: SshServer, key: asyncssh.SSHKey, *, name: str = "", marker: str = "") -> str:
+    host = name or f"[{LOOPBACK}]:{server.port}"
+    public = key.export_public_key("openssh").decode().strip()
+    return f"{marker} {host} {public}\n".lstrip()
+
+
+async def test_the_key_that_the_user_knows_is_accepted_and_pinned(
+    server: SshServer, known_hosts: Path
+) -> None:
+    other = asyncssh.generate_private_key("ecdsa-sha2-nistp256")
+    lines = known_line(server, other) + "no line at all\n" + known_line(server, server.host_key)
+    known_hosts.write_text(lines)
+    async with await Connection.open(server.target(known_hosts=True)) as conn:
+        assert conn.host_key_fingerprint == server.host_key.get_fingerprint()
+
+
+@pytest.mark.parametrize("kind", ["ssh-ed25519", "ecdsa-sha2-nistp256"])
+async def test_another_key_than_the_user_knows_is_refused_at_the_first_connection(
+    server: SshServer, known_hosts: Path, kind: str
+) -> None:
+    known_hosts.write_text(known_line(server, asyncssh.generate_private_key(kind)))
+    target = server.target(known_hosts=True)
+    with pytest.raises(HostKeyChanged, match="not the one in your known_hosts"):
+        await Connection.open(target)
+    assert not target.host_key_file.exists()
+    # A rented machine's address was somebody else's before: what the user knew says nothing of it.
+    async with await Connection.open(server.target()) as conn:
+        assert (await conn.run("echo in")).stdout == "in\n"
+
+
+async def test_a_revoked_key_is_refused_and_a_name_without_its_port_binds_nobody(
+    server: SshServer, known_hosts: Path
+) -> None:
+    known_hosts.write_text(
+        known_line(server, asyncssh.generate_private_key("ssh-ed25519"), name=LOOPBACK)
+    )
+    async with await Connection.open(server.target(known_hosts=True)):
+        pass
+    known_hosts.write_text(known_line(server, server.host_key, marker="@revoked"))
+    with pytest.raises(HostKeyChanged):
+        await Connection.open(server.target("other", known_hosts=True))
+
+
+async def test_hashed_names_are_understood(server: SshServer, known_hosts: Path) -> None:
+    known_hosts.write_text(known_line(server, asyncssh.generate_private_key("ssh-ed25519")))
+    subprocess.run(["ssh-keygen", "-q", "-H", "-f", known_hosts], check=True, capture_output=True)
+    assert LOOPBACK not in known_hosts.read_text()
+    with pytest.raises(HostKeyChanged):
+        await Connection.open(server.target(known_hosts=True))
 
 
 async def test_a_server_that_hangs_up_on_a_login_sent_at_once_is_asked_slowly(

@@ -18,7 +18,8 @@ from gdl.domain.deployment import DeploymentState
 from gdl.domain.events import LogLines, Recorded
 from gdl.domain.offers import OfferQuery
 from gdl.domain.ranking import rank
-from gdl.tui.filtering import matcher, sort
+from gdl.presentation.offer_filter import parse, searched
+from gdl.tui.filtering import sort
 from gdl.tui.store import Followed, LogRing, Store
 from gdl.tui.widgets.failure import PanelSize
 from gdl.tui.widgets.key_bar import ShownKey, fitting
@@ -41,8 +42,8 @@ RANKED = rank(OFFERS, OfferQuery(max_price=1.0), needed_vram_gb=20.0)
 
 
 def ids(line: str) -> set[str]:
-    passes = matcher(line)
-    return {r.offer.id for r in RANKED if passes(r)}
+    asked = parse(line)
+    return {r.offer.id for r in RANKED if asked.passes(r, searched(r))}
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from textual.binding import Binding
 from textual.dom import DOMNode
 from textual.pilot import Pilot
@@ -188,6 +189,69 @@ async def test_escape_clears_the_filter_then_the_marks() -> None:
         await until(pilot, lambda: "9/9 · 1 marked" in screen_text(app))
         await pilot.press("escape")
         await until(pilot, lambda: "marked" not in screen_text(app))
+
+
+async def test_a_row_that_does_not_fit_gives_way_to_the_best_one_and_its_plan() -> None:
+    app, _ = make_app()
+    async with app.run_test(size=SIZE, notifications=True) as pilot:
+        await loaded(pilot)
+        await pilot.press("down")
+        await until(pilot, lambda: selected(app) == "blue-2")
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, ModelDialog))
+        app.screen.query_one(Input).value = "mistral-7b"
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, DeployDialog))
+        await until(pilot, lambda: "Tesla T4 does not do" in screen_text(app))
+        assert "RTX 3090, 24 GB VRAM" in screen_text(app)
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, OffersScreen))
+        assert selected(app) == "vast-102"
+        assert app.screen.query_one(KeyedTable).scroll_offset.y == 0
+
+
+async def test_a_gated_model_without_a_token_is_refused_as_on_the_command_line() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE, notifications=True) as pilot:
+        await loaded(pilot)
+        await pilot.press("m")
+        await until(pilot, lambda: isinstance(app.screen, ModelDialog))
+        app.screen.query_one(Input).value = "gemma-2b"
+        await until(pilot, lambda: "is gated: it needs a Hugging Face token" in screen_text(app))
+        assert "accept its licence on the hub, then set HF_TOKEN" in screen_text(app)
+        await pilot.press("enter")
+        assert isinstance(app.screen, ModelDialog)
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, OffersScreen))
+        # Chosen by other ways, it comes to no plan.
+        assert isinstance(app.screen, OffersScreen)
+        app.screen._choice.wanted = replace(app.screen._choice.wanted, model="gemma-2b")
+        await pilot.press("enter")
+        await until(pilot, lambda: "gated" in screen_text(app))
+        assert isinstance(app.screen, OffersScreen) and orchestrator.calls == []
+
+
+async def test_a_gated_model_with_a_token_is_planned() -> None:
+    app, orchestrator = make_app()
+    orchestrator.settings = orchestrator.settings.model_copy(update={"hf_token": SecretStr("hf_x")})
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        await choose(pilot, "gemma-2b")
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, DeployDialog))
+
+
+async def test_marked_offers_that_do_not_fit_are_not_tried() -> None:
+    app, _ = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        await loaded(pilot)
+        await pilot.press("space", "space", "space", "enter")
+        await until(pilot, lambda: isinstance(app.screen, ModelDialog))
+        app.screen.query_one(Input).value = "mistral-7b"
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, DeployDialog))
+        text = screen_text(app)
+        assert "RTX 3090" in text and "3060" not in text and "T4" not in text
 
 
 async def test_an_offer_that_is_gone_is_not_marked_any_more() -> None:

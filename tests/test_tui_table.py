@@ -13,7 +13,8 @@ from textual.widgets import Input
 
 from gdl.domain.offers import OfferQuery
 from gdl.domain.ranking import rank
-from gdl.tui.filtering import SORTS, Listing, key_of, matcher, sort
+from gdl.presentation.offer_filter import parse, searched
+from gdl.tui.filtering import SORTS, Listing, key_of, sort
 from gdl.tui.screens.deploy_dialog import DeployDialog
 from gdl.tui.widgets.keyed_table import Column, KeyedTable, Row
 from gdl.tui.widgets.offer_rows import COLUMNS, details, row
@@ -100,14 +101,20 @@ def test_an_offer_that_costs_nothing_known_has_dashes() -> None:
     assert set(cells) == {column.key for column in COLUMNS}
 
 
-@given(st.sampled_from(["", "4090", "vram>=24 !spain", "gpu:rtx price<0.3", "price<", '"x']))
+@given(
+    st.sampled_from(
+        ["", "4090", "vram>=24 !spain", "gpu:rtx price<0.3", "price<", '"x', "h100 or a100"]
+    )
+)
 def test_a_listing_picks_what_the_filter_and_the_order_say(line: str) -> None:
     ranked = rank(OFFERS, OfferQuery(max_price=1.0), needed_vram_gb=20.0)
     listing = Listing(ranked)
-    passes = matcher(line)
+    asked = parse(line)
     for column in SORTS:
-        expected = [key_of(r) for r in sort(ranked, column, reverse=True) if passes(r)]
-        assert listing.pick(line, column, reverse=True) == expected
+        expected = [
+            key_of(r) for r in sort(ranked, column, reverse=True) if asked.passes(r, searched(r))
+        ]
+        assert listing.pick(asked, column, reverse=True) == expected
 
 
 class Bare(App[None]):

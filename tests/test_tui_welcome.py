@@ -22,7 +22,7 @@ from gdl.domain.errors import BackendUnreachable, GdlError, UsageError
 from gdl.orchestrator.api.ports import OrchestratorApi
 from gdl.settings import Settings, SshHost
 from gdl.tui.boot import BootApp, BootScreen
-from gdl.tui.screens.dialogs import Choose
+from gdl.tui.screens.choose_several import ChooseSeveral
 from gdl.tui.screens.offers import OffersScreen
 from gdl.tui.screens.welcome import WelcomeScreen
 from gdl.tui.widgets.keyed_table import KeyedTable
@@ -135,11 +135,25 @@ async def test_an_ssh_host_is_chosen_and_the_sandbox_is_not_remembered(config: P
         await until(pilot, lambda: isinstance(app.screen, OffersScreen))
         assert not config.exists()
         await pilot.press("f6")
-        await choose(pilot, 0, lambda: isinstance(app.screen, Choose))
+        await choose(pilot, 0, lambda: isinstance(app.screen, ChooseSeveral))
         await pilot.press("down", "enter")
         await until(pilot, lambda: connector.asked[-1] == ("ssh", "lab"))
         await until(pilot, config.exists)
     assert tomllib.loads(config.read_text()) == {"backend": "ssh", "hosts": [{"host": "lab"}]}
+
+
+async def test_several_ssh_hosts_are_chosen_and_remembered(config: Path) -> None:
+    connector = Connector()
+    app = connector.app()
+    async with app.run_test(size=SIZE) as pilot:
+        await choose(pilot, 0, lambda: isinstance(app.screen, ChooseSeveral))
+        await pilot.press("space", "space")
+        await until(pilot, lambda: screen_text(app).count("[x]") == 2)
+        await pilot.press("enter")
+        await until(pilot, lambda: connector.asked[-1] == ("ssh", "gpu1,lab"))
+        await until(pilot, config.exists)
+    hosts = tomllib.loads(config.read_text())["hosts"]
+    assert hosts == [{"host": "gpu1"}, {"host": "lab"}]
 
 
 async def test_what_is_shown_is_left_out_of_later_collections(config: Path) -> None:

@@ -22,6 +22,7 @@ from gdl.domain.benchmark import (
     Percentiles,
     QualityAnswer,
 )
+from gdl.domain.change import Change
 from gdl.domain.chat import ChatDone, ChatMessage, ChatPiece
 from gdl.domain.decisions import AfterServing, Decision
 from gdl.domain.deployment import DeploymentState, apply
@@ -58,7 +59,13 @@ from gdl.orchestrator.api.views import (
 from gdl.orchestrator.api.volumes import VolumeList
 from gdl.orchestrator.leasing.model_index import ModelIndex
 from gdl.orchestrator.leasing.model_lookup import ModelLookup, found
-from gdl.orchestrator.leasing.requirements import fits_of, session_needs, sized
+from gdl.orchestrator.leasing.requirements import (
+    fits_of,
+    resolved,
+    runs_on,
+    session_needs,
+    sized,
+)
 from gdl.settings import Hub as HubSettings
 from gdl.settings import Settings
 from gdl.tui.app import GdlApp
@@ -281,6 +288,8 @@ class ScriptedMarket:
 
     def _fits(self, query: OfferQuery) -> FitOf:
         """By the real engine; nothing is known of names that cannot be."""
+        if query.model is None:
+            return runs_on(self._o.engine, self._o.settings)
         try:
             model = found(self._o.engine, query.model or "")
         except UsageError:
@@ -297,6 +306,15 @@ class ScriptedMarket:
                 raise
             return SizedModel(None, 0)
         return replace(told, allocation=self._index.allocation(query, gpu)) if gpu else told
+
+    def check(self, query: OfferQuery) -> None:
+        """By the real engine, likewise."""
+        try:
+            model = resolved(self._o.engine, found(self._o.engine, query.model or ""), query)
+        except UsageError:
+            return
+        spec = DeploymentSpec(query.model or "", "shopper", query)
+        self._o.engine.check(spec, model, self._o.settings)
 
     async def exclude(self, kind: str, key: str, reason: str = "", backend: str = "") -> Exclusion:
         self._o.calls.append(("exclude", kind, key))
@@ -414,6 +432,13 @@ class ScriptedDeployments:
             self._finish(deployment_id, "released", Phase.STOPPED, Billing.RELEASED)
         elif decision is AfterServing.KEEP:
             self._finish(deployment_id, "serving", Phase.SERVING, Billing.ACTIVE)
+
+    async def change(
+        self, deployment_id: str, change: Change, *, max_price: float | None = None
+    ) -> None:
+        self._o.calls.append(("change", deployment_id, change, max_price))
+        if self._o.error is not None:
+            raise self._o.error
 
     async def include_provider(self, deployment_id: str, provider: str) -> None:
         self._o.calls.append(("include_provider", deployment_id, provider))

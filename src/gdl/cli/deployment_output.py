@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from datetime import datetime
 from typing import Protocol
 
 from gdl.cli.narrator import Narrator
-from gdl.cli.output import Output, coloured, say
+from gdl.cli.output import Output, coloured, columns_of, say
 from gdl.domain import clock
 from gdl.domain import events as ev
 from gdl.domain.deployment import DeploymentState
@@ -52,7 +53,7 @@ class TextDeployment:
 
     def __init__(self, output: Output, *, since: datetime | None = None) -> None:
         self._output = output
-        self._narrator = Narrator(colour=coloured())
+        self._narrator = Narrator(colour=coloured(), columns=columns_of(sys.stderr))
         self._since = since
 
     def event(self, recorded: Recorded, state: DeploymentState) -> None:

@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from gdl.orchestrator.api.model_views import ModelDetails
 
 
-def page(told: ModelDetails, load: Load, gpu: GpuKind | None) -> Iterator[str]:
-    """Names and values first, then the GPUs, then the variants."""
+def page(
+    told: ModelDetails, load: Load, gpu: GpuKind | None, columns: int | None = None
+) -> Iterator[str]:
+    """Names and values first, then the GPUs, then the variants. columns: of the terminal, None
+    where a line may be of any length."""
     rows = [(name, plain(value, 300)) for name, value in _facts(told, load, gpu) if value]
     wide = max(len(name) for name, _ in rows)
     yield from (f"{name:<{wide}}  {value}" for name, value in rows)
@@ -35,6 +38,7 @@ def page(told: ModelDetails, load: Load, gpu: GpuKind | None) -> Iterator[str]:
                 )
                 for each in told.fits
             ],
+            columns,
         )
     if told.variants:
         yield ""
@@ -50,6 +54,7 @@ def page(told: ModelDetails, load: Load, gpu: GpuKind | None) -> Iterator[str]:
                 )
                 for each in told.variants
             ],
+            columns,
         )
 
 

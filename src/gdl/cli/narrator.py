@@ -26,6 +26,9 @@ from gdl.presentation.session_price import explained
 _PROGRESS_EVERY_S = 10.0
 _RELEASING_EVERY_S = 3.5
 """While a machine is being released, which costs money."""
+_INDENT = 12
+"""Columns of the time before each line, and of the blanks behind it."""
+_SPARE = ("REACHED", "PROVIDER", "PRICE")
 _LEVELS = {"warning": "warning: ", "error": "error: "}
 
 
@@ -33,10 +36,12 @@ class Narrator:
     """Turns events into lines. Feed it every event with the state after it, in order.
 
     colour: dim the machine's own output, set headings bold. Without it no escape is written.
+    columns: of the terminal, for the table at the end; None: it may be as wide as it is.
     """
 
-    def __init__(self, *, colour: bool = False) -> None:
+    def __init__(self, *, colour: bool = False, columns: int | None = None) -> None:
         self._colour = colour
+        self._columns = None if columns is None else columns - _INDENT
         self._progress = ""
         self._progress_at: datetime | None = None
 
@@ -120,7 +125,7 @@ class Narrator:
                 detail = f" ({plain(event.detail, 200)})" if event.detail else ""
                 yield f"  billing: {event.billing.value}{detail}"
             case ev.DeploymentFinished():
-                yield from _finished(event, state, recorded.at)
+                yield from _finished(event, state, recorded.at, self._columns)
             case _:
                 yield from _told_on_machine(event)
 
@@ -260,7 +265,9 @@ def _attempt_cells(attempt: AttemptSummary, charged: bool) -> tuple[str | int, .
     )
 
 
-def _finished(event: ev.DeploymentFinished, state: DeploymentState, now: datetime) -> Iterator[str]:
+def _finished(
+    event: ev.DeploymentFinished, state: DeploymentState, now: datetime, columns: int | None
+) -> Iterator[str]:
     if event.attempts:
         yield "attempts"
         told = any(a.charged is not None for a in event.attempts)
@@ -277,8 +284,13 @@ def _finished(event: ev.DeploymentFinished, state: DeploymentState, now: datetim
             *((">CHARGED",) if told else ()),
             "REASON",
         )
-        yield from (f"  {line}" for line in table(headings, rows))
+        yield from (f"  {line}" for line in table(headings, rows, columns, _SPARE))
     spent = sum(a.cost for a in event.attempts) or state.cost(now)
     billing = f"billing {event.billing.value}, {dollars(spent)}"
     ended = outcome_words(event.outcome, event.billing)
     yield f"{ended}: {plain(event.model, 120)}, {billing}"
+    if spent:
+        yield (
+            "  by our own clock, for the time it was rented; a plan's price is for all of its"
+            " hours, the set-up among them"
+        )

@@ -36,8 +36,8 @@ HostOption = Annotated[
     str | None,
     typer.Option(
         "--host",
-        metavar="HOST",
-        help="A machine you already have: user@host:port or an alias of ~/.ssh/config.",
+        metavar="HOST[,HOST]",
+        help="Machines you already have: user@host:port or an alias of ~/.ssh/config.",
     ),
 ]
 IdentityOption = Annotated[

@@ -10,7 +10,7 @@ import shutil
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from gdl.cli import exit_codes
 
@@ -21,6 +21,11 @@ class OutputClosed(Exception):
     def __init__(self, cause: OSError) -> None:
         super().__init__(cause.strerror or str(cause))
         self.quiet = cause.errno == errno.EPIPE
+
+
+def columns_of(stream: TextIO) -> int | None:
+    """Columns of the terminal that a stream leads to; None where a line may be of any length."""
+    return shutil.get_terminal_size().columns if stream.isatty() else None
 
 
 class Output:
@@ -40,12 +45,21 @@ class Output:
         for text in texts:
             self.line(text)
 
-    def table(self, headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        """Aligned columns, folded to the width of the terminal when stdout is one."""
+    def table(
+        self,
+        headings: Sequence[str],
+        rows: Sequence[Sequence[object]],
+        spare: Sequence[str] = (),
+    ) -> None:
+        """Aligned columns, as wide as the terminal at most when stdout is one. spare: headings of
+        columns that are omitted first where that is too narrow."""
         from gdl.cli.tables import table
 
-        columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-        self.lines(table(headings, rows, columns))
+        omitted: list[str] = []
+        self.lines(table(headings, rows, columns_of(sys.stdout), spare, omitted))
+        if omitted:
+            names = ", ".join(name.lower() for name in omitted)
+            say(f"a wider terminal shows more ({names}), --json all of it")
 
     def json(self, value: Any) -> None:
         """One value on one line, in ASCII, so that no terminal can be misled by it. Dataclasses

@@ -68,7 +68,8 @@ async def _beside(session: Session, model: str) -> ResumableDeployment | None:
     return None
 
 
-def table_of(rows: Sequence[ResumableDeployment]) -> list[str]:
+def table_of(rows: Sequence[ResumableDeployment], columns: int | None) -> list[str]:
+    """columns: of the terminal, None where a line may be of any length."""
 
     from gdl.cli.tables import table
     from gdl.domain.money import dollars
@@ -93,4 +94,6 @@ def table_of(rows: Sequence[ResumableDeployment]) -> list[str]:
             )
             for row in rows
         ],
+        columns,
+        ("MACHINE", "PRICE", "PHASE"),
     )

@@ -18,6 +18,11 @@ _LEAST = 10
 """Columns that every column of a table keeps, and"""
 _WORD = 20
 """for a word of that length or longer, when the terminal is wide enough."""
+_WHOLE = 36
+"""An id of up to so many columns is shown on one line, to be copied, before others get any."""
+_NAME = 24
+"""What is no longer, such as a machine's name, is not folded as long as a column can be spared."""
+_LAST_RESORT = 3
 
 
 def width(text: str) -> int:
@@ -35,18 +40,29 @@ def width(text: str) -> int:
 
 
 def table(
-    headings: Sequence[str], rows: Sequence[Sequence[object]], columns: int | None = None
+    headings: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    columns: int | None = None,
+    spare: Sequence[str] = (),
+    omitted: list[str] | None = None,
 ) -> list[str]:
     """Aligned lines, headings first. Headings that start with ">" are aligned to the right.
 
     The last column, where reasons and hints stand, may be long. columns: a terminal's; what is
-    wider is folded, the last column first. None: a row is a line, however long.
+    wider goes without the `spare` columns, the first of them first, which `omitted` is told, and is
+    folded, the last column first. None: a row is a line, however long.
     """
     names = [heading.removeprefix(">") for heading in headings]
     right = [heading.startswith(">") for heading in headings]
     limits = [120] * (len(names) - 1) + [400]
     cells: list[Sequence[str]] = [names, *([*map(plain, row, limits)] for row in rows)]
     widths = [max(width(line[column]) for line in cells) for column in range(len(names))]
+    if columns is not None:
+        shown = _shown(names, right, cells, widths, columns, spare)
+        if omitted is not None:
+            omitted += [name for column, name in enumerate(names) if column not in shown]
+        right, widths = [right[n] for n in shown], [widths[n] for n in shown]
+        cells = [[line[n] for n in shown] for line in cells]
     if columns is not None:
         widths = _narrowed(cells, widths, columns)
         cells = [part for line in cells for part in _folded(line, widths)]
@@ -60,9 +76,38 @@ def table(
     return lines
 
 
+def _shown(
+    names: Sequence[str],
+    right: Sequence[bool],
+    cells: Sequence[Sequence[str]],
+    widths: Sequence[int],
+    columns: int,
+    spare: Sequence[str],
+) -> list[int]:
+    """Numbers of the columns that are shown: all where they fit, the last one and those that are
+    wider than `_NAME` folded between words."""
+    last = len(names) - 1
+    least = []
+    for n, (name, flush) in enumerate(zip(names, right, strict=True)):
+        words = max(_longest_word(cells, n), width(name))
+        short = widths[n] <= _NAME and n != last
+        least.append(widths[n] if flush or short else min(widths[n], words))
+    shown = list(range(len(names)))
+    for name in spare:
+        if sum(least[n] for n in shown) + 2 * (len(shown) - 1) <= columns:
+            break
+        shown = [n for n in shown if names[n] != name]
+    return shown
+
+
+def _longest_word(cells: Sequence[Sequence[str]], column: int) -> int:
+    longest = max(width(word) for line in cells for word in line[column].split(" "))
+    return min(longest, _WHOLE)
+
+
 def _narrowed(cells: Sequence[Sequence[str]], widths: list[int], columns: int) -> list[int]:
     """As wide as fits: the last column is narrowed first, then the widest. Words are
-    kept whole where that is enough. No column is less than `_LEAST`, even where that is too wide.
+    kept whole where that is enough.
     """
     narrowed = list(widths)
     over = sum(widths) + 2 * (len(widths) - 1) - columns
@@ -71,10 +116,14 @@ def _narrowed(cells: Sequence[Sequence[str]], widths: list[int], columns: int) -
         narrowed[-1] -= spare
         over -= spare
     words = [
-        min(max(width(word) for line in cells for word in line[column].split(" ")), _WORD)
+        min(_longest_word(cells, column), _WHOLE if column < len(widths) - 1 else _WORD)
         for column in range(len(widths))
     ]
-    for floors in ([max(word, _LEAST) for word in words], [_LEAST] * len(widths)):
+    for floors in (
+        [max(word, _LEAST) for word in words],
+        [_LEAST] * len(widths),
+        [_LAST_RESORT] * len(widths),
+    ):
         while over > 0 and any(size > floor for size, floor in zip(narrowed, floors, strict=True)):
             widest = max(
                 range(len(narrowed)), key=lambda n: narrowed[n] if narrowed[n] > floors[n] else 0

@@ -38,7 +38,7 @@ class BackendTraits:
 @dataclass(frozen=True, slots=True)
 class BackendSource:
     """Where machines could come from: a backend, whether it would work now, and what was found.
-    hosts: values for its `host` option, of which one is to be chosen. also: what else was found
+    hosts: values for its `host` option, of which some are to be chosen. also: what else was found
     that has to do with it, or ""."""
 
     backend: str

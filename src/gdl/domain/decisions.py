@@ -23,8 +23,11 @@ class AfterFailure(StrEnum):
     """The next offer, without the failed one."""
     EXCLUDE = "exclude"
     """The next offer, without the failed one's provider."""
+    CHANGE = "change"
+    """The attempt once more as its user has changed it: on its own machine while that is rented,
+    with what is installed and fetched there; else on the same offer."""
     FIX = "fix"
-    """The remedy on the attempt's own machine. Every other choice releases the machine first."""
+    """The remedy on the attempt's own machine. All choices but these two release it first."""
 
 
 Decision = AfterServing | AfterFailure

@@ -12,7 +12,9 @@ from gdl.domain.attempt_state import AttemptState, StepState
 from gdl.domain.benchmark import BenchReport, QualityAnswer
 from gdl.domain.events import Recorded
 from gdl.domain.health import Check
+from gdl.domain.host import HostFacts
 from gdl.domain.lazy_dataclass import dataclass
+from gdl.domain.offers import NOT_ASKED
 from gdl.domain.phase import Billing, Phase
 from gdl.domain.remedies import Remedy
 from gdl.domain.spec import DeploymentSpec
@@ -89,6 +91,12 @@ class DeploymentState:
     last_seq: int = 0
 
     @property
+    def held(self) -> bool:
+        """Whether it waits for a choice on a machine that can be used."""
+        attempt = self.attempt
+        return self.waiting and attempt is not None and attempt.failure is None
+
+    @property
     def attempt(self) -> AttemptState | None:
         return self.attempts[-1] if self.attempts else None
 
@@ -159,7 +167,7 @@ def apply(state: DeploymentState, recorded: Recorded) -> DeploymentState:
         case ev.Progressed():
             return _change_parts(replace(state, progress=event), event)
         case ev.HostInspected():
-            return _update(state, facts=event.facts)
+            return _update(state, facts=event.facts, **_found(state, event.facts))
         case ev.StepStarted() | ev.StepFinished():
             return _change_steps(state, event, at)
         case ev.Diagnosed():
@@ -198,6 +206,8 @@ def _apply_serving(state: DeploymentState, event: ev.Event) -> DeploymentState:
             return replace(state, waiting=True, offered=event.remedy, stuck=event.reason)
         case ev.ChoiceMade():
             return replace(state, waiting=False, offered=None, stuck="")
+        case ev.SpecChanged():
+            return _update(replace(state, spec=event.spec), diagnosis=None)
         case ev.AutoFailoverSet():
             return replace(state, auto_failover=event.enabled)
         case ev.Noted():
@@ -312,3 +322,18 @@ def _change_steps(
         for s in steps
     )
     return _update(state, steps=ended)
+
+
+def _found(state: DeploymentState, facts: HostFacts) -> dict[str, object]:
+    """The GPUs of a machine that nobody had asked for them before."""
+    attempt = state.attempt
+    if attempt is None or attempt.gpu_count or attempt.gpu_name != NOT_ASKED:
+        return {}
+    if not facts.gpus:
+        return {"gpu_name": ""}
+    first = facts.gpus[0]
+    return {
+        "gpu_name": first.name,
+        "gpu_count": len(facts.gpus),
+        "vram_gb": first.memory_mib / 1024,
+    }

@@ -179,6 +179,10 @@ class SshError(MachineError):
     kind = "ssh"
 
 
+class SshCut(SshError):
+    """The connection was cut while it was made: the next may stand."""
+
+
 class HostKeyChanged(SshError):
     kind = "host_key_changed"
 

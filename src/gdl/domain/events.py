@@ -248,6 +248,14 @@ class ChoiceMade(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class SpecChanged(Event):
+    """The user has changed what was asked for, before it is tried again."""
+
+    attempt: int
+    spec: DeploymentSpec
+
+
+@dataclass(frozen=True, slots=True)
 class AutoFailoverSet(Event):
     """Whether the next offer is taken by itself after a failed attempt, from here on."""
 
@@ -321,6 +329,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
     "exclusion_lifted": ExclusionLifted,
     "choice_awaited": ChoiceAwaited,
     "choice_made": ChoiceMade,
+    "spec_changed": SpecChanged,
     "auto_failover_set": AutoFailoverSet,
     "noted": Noted,
     "stop_announced": StopAnnounced,

@@ -10,9 +10,6 @@ from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.money import dollars
 from gdl.domain.offers import UNTOLD, Exclusion, Offer, OfferQuery
 
-VRAM_TOLERANCE = 0.97
-"""Listings floor VRAM (24 564 MB is shown as 23 GB): a need is met from 97 % of it up."""
-
 Against = tuple[str, str, str, datetime | None]
 """(kind, reason, cause, until) of what speaks against an offer."""
 
@@ -156,6 +153,8 @@ class Judge:
         query = self._query
         if query.provider is not None and offer.provider != query.provider:
             return "query", f"not from {query.provider}", "", None
+        if offer.not_asked:
+            return None
         if query.gpu is not None and squash(query.gpu) not in squash(offer.gpu_name):
             return "gpu", f"not a {query.gpu}", "", None
         if query.gpu_count is not None and offer.gpu_count < query.gpu_count:
@@ -163,9 +162,9 @@ class Judge:
         if offer.gpu_count == 0 and query.quantization:
             return "gpu", f"{query.quantization} needs a GPU", "", None
         each = query.min_vram_gb
-        too_little = each is not None and offer.vram_gb < each * VRAM_TOLERANCE
-        if each is not None and too_little and not self.without_gpu(offer):
-            return "vram", f"{offer.vram_gb:.0f} of {each:.0f} GB VRAM", "", None
+        has = max(offer.nominal_vram_gb, offer.vram_gb)
+        if each is not None and has < each and not self.without_gpu(offer):
+            return "vram", f"{has:g} of {each:g} GB VRAM", "", None
         return None
 
 

@@ -13,8 +13,25 @@ _LEAST = 0.0001
 
 
 @dataclass(frozen=True, slots=True)
+class SessionCost:
+    """What one session came to, in dollars. cost: by our own clock, None where nobody knows whether
+    it costs. charged: by the marketplace, None where it does not tell (so far). until: None while
+    it goes on."""
+
+    backend: str
+    provider: str
+    session_id: str
+    deployment_id: str
+    price_per_hour: float
+    since: datetime | None
+    until: datetime | None
+    cost: float | None
+    charged: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CostReport:
-    """What the backend says was spent; `by_provider` in dollars."""
+    """What the backend says was spent; `by_provider` in dollars. sessions: ours, in order."""
 
     total: float
     currency: str = "USD"
@@ -22,6 +39,7 @@ class CostReport:
     hours_used: float = 0.0
     by_provider: dict[str, float] = field(default_factory=dict)
     note: str = ""
+    sessions: tuple[SessionCost, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

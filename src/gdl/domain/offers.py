@@ -13,6 +13,7 @@ from typing import NamedTuple
 from gdl.domain.clock import day_and_time
 from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.requirements.allocation import Allocation
+from gdl.domain.requirements.cards import sold_as
 from gdl.domain.session_price import SessionPrice
 from gdl.domain.volumes import Volume
 
@@ -20,6 +21,8 @@ ORDERS = ("session", "price")
 """By the price of the whole session, or of an hour."""
 _OVER_LEAST = 1.1
 """Whoever bids the least is the first to lose the machine."""
+NOT_ASKED = "not asked yet"
+"""Stands for the GPUs of a machine of the user's own that nobody has looked at."""
 UNTOLD = "unknown"
 """Stands for a name that a backend does not tell, such as that of an offer's provider."""
 
@@ -76,6 +79,16 @@ class Offer:
         """Whether its backend is the marketplace itself, or stands in for it, and not one that
         rents from several."""
         return self.backend.removeprefix("sandbox-") == self.provider
+
+    @property
+    def not_asked(self) -> bool:
+        """Whether nobody knows what it has, so that nothing of that speaks against it."""
+        return self.gpu_count == 0 and self.gpu_name == NOT_ASKED
+
+    @property
+    def nominal_vram_gb(self) -> int:
+        """What each of its GPUs is sold as, and is known by; see `sold_as`."""
+        return sold_as(self.gpu_name, self.vram_gb)
 
     @property
     def total_vram_gb(self) -> float:

@@ -12,10 +12,11 @@ from operator import not_
 from typing import NamedTuple
 
 from gdl.domain.clock import time_of_day
-from gdl.domain.judging import VRAM_TOLERANCE, Against, Exclusions, Judge
+from gdl.domain.judging import Against, Exclusions, Judge
 from gdl.domain.money import dollars
 from gdl.domain.offers import Offer, OfferCost, OfferQuery, RankedOffer, Verdict
 from gdl.domain.requirements.allocation import Allocation
+from gdl.domain.requirements.gpus import memory_gb
 from gdl.domain.session_price import NOTHING_KNOWN, SessionNeeds
 from gdl.domain.session_pricing import ImageOf, SessionPricing
 from gdl.domain.track_record import TrackRecord
@@ -46,10 +47,10 @@ def by_total(needed_vram_gb: float | None) -> FitOf:
     needed = needed_vram_gb
 
     def fit(offer: Offer) -> Fit:
-        free = offer.vram_gb * offer.gpu_count - needed if offer.gpu_count else None
-        if offer.total_vram_gb < needed * VRAM_TOLERANCE:
-            has = f"{offer.total_vram_gb:.0f} GB VRAM"
-            return Fit(f"{has}, the model needs {needed:.1f}", free)
+        has = memory_gb(offer.gpu_name, offer.vram_gb) * max(offer.gpu_count, 0)
+        free = has - needed if offer.gpu_count else None
+        if has < needed:
+            return Fit(f"{has:.1f} GB VRAM, the model needs {needed:.1f}", free)
         return Fit("", free)
 
     return fit

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gdl.domain.requirements.gpus import card_of
+from gdl.domain.requirements.cards import card_of
 
 _DSTACK = {
     "rtxpro6000": "RTXPRO6000", "rtx6000ada": "RTX6000Ada", "6000ada": "RTX6000Ada",

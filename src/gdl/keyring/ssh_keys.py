@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,13 +65,11 @@ def public_part(file: Path) -> str:
     return load_key(file).export_public_key("openssh").decode().strip()
 
 
-def host_key_algorithms(pinned: asyncssh.SSHKey | None) -> list[str]:
-    """Plain keys only, no certificates: a key is what is pinned. The pinned kind goes first; the
-    others stay, so that a changed key of another kind is seen as one and not as a riddle."""
-    if pinned is None:
-        return list(_HOST_KEY_ALGORITHMS)
-    own = [name.decode() for name in pinned.sig_algorithms]
-    own = [name for name in own if name in _HOST_KEY_ALGORITHMS]
+def host_key_algorithms(known: Sequence[asyncssh.SSHKey]) -> list[str]:
+    """Plain keys only, no certificates: a key is what is pinned. The kinds that are known go first;
+    the others stay, so that a changed key of another kind is seen as one and not as a riddle."""
+    own = [name.decode() for key in known for name in key.sig_algorithms]
+    own = list(dict.fromkeys(name for name in own if name in _HOST_KEY_ALGORITHMS))
     return own + [name for name in _HOST_KEY_ALGORITHMS if name not in own]
 
 
@@ -118,6 +117,15 @@ def write_pin(file: Path, key: asyncssh.SSHKey, label: str) -> None:
     finally:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
+
+
+def host_key_not_known(label: str, offered: asyncssh.SSHKey | None) -> HostKeyChanged:
+    """It is another one than the user's own known_hosts names."""
+    shown = f" (it is {offered.get_fingerprint()})" if offered is not None else ""
+    return HostKeyChanged(
+        f"the host key of {label} is not the one in your known_hosts{shown}",
+        "somebody may be in between; if you know that it changed, `ssh-keygen -R HOST` forgets it",
+    )
 
 
 def host_key_changed(label: str, offered: asyncssh.SSHKey | None) -> HostKeyChanged:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from gdl.domain.offers import NOT_ASKED
+from gdl.domain.requirements.cards import sold_as
 from gdl.presentation.lines import plain
 
 if TYPE_CHECKING:
@@ -28,19 +30,20 @@ def gpu_name(name: str) -> str:
 
 
 def gpus(item: HasGpus) -> str:
-    """In short: "RTX 4090", "2x A100", or "CPU only"."""
+    """In short: "RTX 4090", "2x A100", "CPU only", or "not asked yet"."""
     if item.gpu_count <= 0:
-        return NO_GPU
+        return NOT_ASKED if item.gpu_name == NOT_ASKED else NO_GPU
     name = gpu_name(item.gpu_name) or "GPU"
     return name if item.gpu_count == 1 else f"{item.gpu_count}x {name}"
 
 
 def machine(item: HasGpus, vram_gb: float = 0.0) -> str:
-    """In full: "2x NVIDIA A100 80 GB"; without a GPU what the backend calls it, or "CPU only"."""
+    """In full: "2x NVIDIA A100 80 GB"; without a GPU what the backend calls it, or "CPU only".
+    vram_gb: as listed; what is told is the size that the GPU is sold with."""
     name = plain(item.gpu_name, 60)
     if item.gpu_count <= 0:
         return name or NO_GPU
-    size = f" {vram_gb:.0f} GB" if vram_gb else ""
+    size = f" {sold_as(item.gpu_name, vram_gb)} GB" if vram_gb else ""
     return f"{item.gpu_count}x {name or 'GPU'}{size}"
 
 
@@ -53,7 +56,7 @@ def host(facts: HostFacts) -> str:
     """What a look at the machine found, in one line."""
     if facts.gpus:
         first = facts.gpus[0]
-        found = f"{len(facts.gpus)}x {first.name} {first.memory_mib / 1024:.0f} GiB"
+        found = f"{len(facts.gpus)}x {first.name} {sold_as(first.name, first.memory_mib / 1024)} GB"
         found += f", driver {facts.driver}" if facts.driver else ""
     else:
         found = "no GPU" + (f" ({facts.gpu_error})" if facts.gpu_error else "")

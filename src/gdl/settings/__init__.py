@@ -213,7 +213,8 @@ def config_file() -> Path:
 
 
 def write_first(backend: str, host: str | None = None) -> Path:
-    """Make the configuration file with this backend, and this machine for `ssh`; its path.
+    """Make the configuration file with this backend, and these machines for `ssh`, several with
+    commas; its path.
 
     Raises UsageError when there is a file already: what is in it is the user's own.
     """
@@ -224,7 +225,8 @@ def write_first(backend: str, host: str | None = None) -> Path:
     ]
     if host is not None:
         # A JSON string is a TOML string.
-        lines += ["", "[[hosts]]", f"host = {json.dumps(host)}"]
+        for name in host.split(","):
+            lines += ["", "[[hosts]]", f"host = {json.dumps(name)}"]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=path.parent, encoding="utf-8") as file:

@@ -158,7 +158,8 @@ class SshHost(BaseModel):
     """Private key file; empty: what ~/.ssh/config or the agent offers."""
     price_per_hour: float = Field(default=0.0, ge=0)
     gpu: str = ""
-    gpu_count: int = Field(default=0, ge=0)
+    gpu_count: int | None = Field(default=None, ge=0)
+    """0: it has none. None: one where `gpu` names it, else it is seen when the machine is used."""
     vram_gb: float = Field(default=0.0, ge=0)
     location: str = ""
 

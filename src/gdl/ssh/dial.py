@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import asyncssh
 
-from gdl.domain.errors import GdlError, SshAuthFailed, SshError, UsageError
+from gdl.domain.errors import GdlError, SshError, UsageError
 from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.session import SshAddress
 from gdl.domain.text import one_line
 from gdl.keyring.ssh_keys import (
     host_key_algorithms,
     host_key_changed,
+    host_key_not_known,
     load_key,
     read_pin,
     write_pin,
 )
+from gdl.ssh.dial_errors import explained
+from gdl.ssh.known_hosts import NOBODY, KnownKeys, of_host, usual_files
 from gdl.ssh.login import LoginAhead, signs_alone
 
 TunnelBy = Literal["auto", "openssh", "built-in"]
@@ -48,6 +50,7 @@ class Target:
     config_alias: a Host of ~/.ssh/config, which then gives host, port, user, IdentityFile and
     ProxyJump; `address` only names it.
     tunnel: what carries forwarded ports of a Link; see settings.
+    known_hosts: the machine is the user's own, and so are the host keys that are known of it.
     """
 
     address: SshAddress
@@ -58,6 +61,7 @@ class Target:
     keepalive_s: float = 15.0
     config_alias: str | None = None
     tunnel: TunnelBy = "auto"
+    known_hosts: bool = False
 
     @property
     def label(self) -> str:
@@ -67,14 +71,21 @@ class Target:
 
 class Client(asyncssh.SSHClient):
     """Holds the host to its pinned key, and remembers why the connection ended. key: to log in with
-    at once; None: as the library does it."""
+    at once; None: as the library does it. known: what the user's known_hosts says of it."""
 
-    def __init__(self, pinned: asyncssh.SSHKey | None, key: asyncssh.SSHKey | None = None) -> None:
+    def __init__(
+        self,
+        pinned: asyncssh.SSHKey | None,
+        key: asyncssh.SSHKey | None = None,
+        known: KnownKeys = NOBODY,
+    ) -> None:
         self._pinned = pinned
+        self._known = known
         self._key = key
         self.login: LoginAhead | None = None
         self.offered: asyncssh.SSHKey | None = None
         self.mismatch = False
+        self.unknown = False
         self.reason = ""
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
@@ -84,12 +95,21 @@ class Client(asyncssh.SSHClient):
     def validate_host_public_key(
         self, host: str, addr: str, port: int, key: asyncssh.SSHKey
     ) -> bool:
+        self.offered = key
         if self._pinned is None:
             # First use. The same key is asked for again at every renewal of the session keys.
+            self.unknown = not self._known.accepts(key)
+            if self.unknown:
+                return False
             self._pinned = key
-        self.offered = key
         self.mismatch = key.public_data != self._pinned.public_data
         return not self.mismatch
+
+    def refusal(self, where: str) -> GdlError | None:
+        """Why the host key was not accepted, or None. where: how the machine is called."""
+        if self.mismatch:
+            return host_key_changed(where, self.offered)
+        return host_key_not_known(where, self.offered) if self.unknown else None
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.reason = one_line(str(exc), 200) if exc is not None else "closed by the machine"
@@ -139,23 +159,25 @@ async def _dial(
     try:
         keywords = await _options(target, pinned)
         jumps = keywords.pop("jumps", "")
+        known: KnownKeys = keywords.pop("known_keys")
         identities = keywords.pop("identities")
         if tunnel is None and jumps:
             tunnel = await _jump(target, jumps, hops)
         keywords["tunnel"] = tunnel
         keys = keywords.get("client_keys", [])
-        client = Client(pinned, keys[0] if len(keys) == 1 and signs_alone(keys[0]) else None)
+        ahead = keys[0] if len(keys) == 1 and signs_alone(keys[0]) else None
+        client = Client(pinned, ahead, known)
         try:
             conn = await asyncssh.connect(client_factory=lambda: client, **keywords)
         except (asyncssh.Error, OSError) as error:
             if not _puts_up_badly(error, client):
                 raise
-            client = Client(pinned)
+            client = Client(pinned, known=known)
             conn = await asyncssh.connect(client_factory=lambda: client, **keywords)
     except GdlError:
         raise
     except (asyncssh.Error, asyncssh.KeyImportError, OSError, ValueError) as error:
-        raise _explain(error, target, client) from None
+        raise client.refusal(target.label) or explained(error, target.label) from None
     _spare_ignores(conn)
     key = conn.get_server_host_key()
     try:
@@ -172,7 +194,7 @@ async def _dial(
 def _puts_up_badly(error: Exception, client: Client) -> bool:
     """Whether a server that was sent everything at once hung up in place of an answer: one that is
     peculiar is asked the slow way."""
-    if client.login is None or not client.login.sent or client.mismatch:
+    if client.login is None or not client.login.sent or client.mismatch or client.unknown:
         return False
     return not isinstance(error, asyncssh.PermissionDenied)
 
@@ -233,7 +255,6 @@ async def _options(target: Target, pinned: asyncssh.SSHKey | None) -> dict[str, 
         "host": target.config_alias or target.address.host,
         "known_hosts": lambda host, addr, port: ([], [], []),
         "x509_trusted_certs": None,
-        "server_host_key_algs": host_key_algorithms(pinned),
         "encryption_algs": list(CIPHERS),
         "compression_algs": ["none"],
         "preferred_auth": "publickey",
@@ -254,6 +275,7 @@ async def _options(target: Target, pinned: asyncssh.SSHKey | None) -> dict[str, 
         "config": None,
     }
     alias_keys: list[str] = []
+    alias: asyncssh.SSHClientConnectionOptions | None = None
     if target.config_alias is None:
         keywords |= {"port": target.address.port, "username": target.address.user}
         keywords["proxy_command"] = None
@@ -265,12 +287,18 @@ async def _options(target: Target, pinned: asyncssh.SSHKey | None) -> dict[str, 
                 keywords["port"] = target.address.port
             if target.address.user:
                 keywords["username"] = target.address.user
-        known = await asyncssh.SSHClientConnectionOptions.construct(
+        alias = known = await asyncssh.SSHClientConnectionOptions.construct(
             config=keywords["config"], host=target.config_alias, client_keys=None
         )
         if isinstance(known.tunnel, str) and known.tunnel.lower() != "none":
             keywords["jumps"] = known.tunnel
         alias_keys = list(known.config.get("IdentityFile", []))
+    known_keys = NOBODY
+    if target.known_hosts and pinned is None:
+        known_keys = await asyncio.to_thread(_known_keys, target, alias)
+    keywords["known_keys"] = known_keys
+    first = [pinned] if pinned is not None else [*known_keys.keys, *known_keys.likely]
+    keywords["server_host_key_algs"] = host_key_algorithms(first)
     named = [target.identity_file] if target.identity_file is not None else alias_keys
     keywords["identities"] = tuple(Path(name) for name in named)
     keywords |= await _keys(target, alias_keys)
@@ -293,38 +321,18 @@ async def _keys(target: Target, alias_keys: list[str]) -> dict[str, Any]:
     )
 
 
+def _known_keys(target: Target, alias: asyncssh.SSHClientConnectionOptions | None) -> KnownKeys:
+    """By the name and port that the machine is reached by, or its HostKeyAlias."""
+    if alias is None:
+        return of_host(target.address.host, target.address.port, usual_files())
+    config: Any = alias.config
+    named = config.get("HostKeyAlias")
+    files = [Path(str(file)).expanduser() for file in config.get("UserKnownHostsFile") or ()]
+    port = 0 if named else int(config.get("Port") or target.address.port)
+    host = str(named or config.get("Hostname") or target.config_alias)
+    return of_host(host, port, [*files, usual_files()[-1]] if files else usual_files())
+
+
 def _user_config() -> list[str] | None:
     file = Path("~/.ssh/config").expanduser()
     return [str(file)] if file.is_file() else None
-
-
-def _explain(error: Exception, target: Target, client: Client) -> GdlError:
-    """The error of a failed connection in our words; remote text in it is cleaned."""
-    where = target.label
-    detail = one_line(str(getattr(error, "reason", "") or error), 200)
-    if client.mismatch:
-        return host_key_changed(target.label, client.offered)
-    if isinstance(error, asyncssh.PermissionDenied) or "authentication failures" in detail:
-        return SshAuthFailed(
-            f"{where} does not accept the key",
-            "check user and key; on a new machine the key may take a minute to arrive",
-        )
-    if isinstance(error, asyncssh.ConfigParseError):
-        return UsageError(f"~/.ssh/config: {detail}", "correct the line it names")
-    if isinstance(error, (asyncssh.KeyImportError, asyncssh.KeyEncryptionError)):
-        return UsageError(f"a key for {where} cannot be used: {detail}", "check the key files")
-    if isinstance(error, ConnectionRefusedError):
-        return SshError(
-            f"{where} refuses the connection", "check the port; a new machine may still be booting"
-        )
-    if isinstance(error, socket.gaierror):
-        return SshError(f"no such host: {where}", "check the spelling and the network")
-    if isinstance(error, asyncssh.HostKeyNotVerifiable):
-        return SshError(f"the host key of {where} cannot be checked: {detail}", "it is not trusted")
-    if isinstance(error, OSError) and not isinstance(error, asyncssh.Error):
-        text = error.strerror or detail or type(error).__name__
-        return SshError(f"cannot connect to {where}: {text}", "check the address and the network")
-    return SshError(
-        f"the SSH connection to {where} failed: {detail or type(error).__name__}",
-        "check that an SSH server listens there, then try again",
-    )

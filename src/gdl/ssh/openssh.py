@@ -82,7 +82,7 @@ def way_of(target: Target, dialled: Dialled) -> Way | str:
         user=str(conn.get_extra_info("username")),
         identities=tuple(file.expanduser() for file in dialled.identities),
         host_key=" ".join(key.export_public_key("openssh").decode().split()[:2]),
-        host_key_algorithms=tuple(name for name in host_key_algorithms(key) if name in known),
+        host_key_algorithms=tuple(name for name in host_key_algorithms([key]) if name in known),
         connect_timeout_s=target.connect_timeout_s,
         keepalive_s=target.keepalive_s,
     )

@@ -260,9 +260,12 @@ class GdlApp(App[None]):
         self.open_window(name)
 
     def action_help(self) -> None:
+        from gdl.tui.screens.base import GdlScreen
         from gdl.tui.screens.help import HelpScreen, keys_of
 
-        self.push_screen(HelpScreen(keys_of(self.screen)))
+        shown = self.screen
+        more = shown.explained() if isinstance(shown, GdlScreen) else None
+        self.push_screen(HelpScreen(keys_of(shown), more))
 
     def action_suspend(self) -> None:
         """Stop this process, unless something depends on it."""

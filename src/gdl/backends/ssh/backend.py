@@ -20,12 +20,15 @@ from gdl.domain.errors import OfferGone, SessionGone, UsageError
 from gdl.domain.findings import Finding
 from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.money import CostReport
-from gdl.domain.offers import Offer, OfferQuery
+from gdl.domain.offers import NOT_ASKED, Offer, OfferQuery
 from gdl.domain.session import RentAnswer, RentRequest, Session, SessionStatus, SshAddress
 from gdl.domain.text import one_line
 from gdl.settings import Settings, SshHost
 
 _PROBE_S = 5.0
+_NAMED = 8
+"""Aliases, in a message."""
+_NO_HOST_HINT = "use --host user@host:port, or list [[hosts]] in the configuration file"
 _HOST_HINT = "write it as user@host:port, [2001:db8::1]:22, or an alias of ~/.ssh/config"
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,63}\$?")
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.\-]{0,252})")
@@ -128,10 +131,26 @@ def _first_id(ident: str) -> str:
     return "-".join(ident.split("-")[:2])
 
 
+def hosts_of(text: str) -> tuple[SshHost, ...]:
+    """The machines of a `host` option: one, or several with commas. Raises UsageError."""
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise UsageError(f"malformed host {one_line(text, 80) or '(empty)'}", _HOST_HINT)
+    return tuple(SshHost(host=name) for name in dict.fromkeys(names))
+
+
 @dataclass(frozen=True, slots=True)
 class _Host:
     target: Target
     listed: SshHost
+
+    @property
+    def gpus(self) -> tuple[str, int]:
+        """Name and number of its GPUs as the configuration tells; it is asked when it is used."""
+        name, count = self.listed.gpu, self.listed.gpu_count
+        if count is not None:
+            return name, count
+        return (name, 1) if name else (NOT_ASKED, 0)
 
     @property
     def offer_id(self) -> str:
@@ -139,7 +158,7 @@ class _Host:
 
 
 class SshHostsBackend:
-    """The `ssh` backend: one host from the command line, or the list in the settings.
+    """The `ssh` backend: the hosts of the command line, or the list in the settings.
 
     known: addresses of earlier sessions by id, for hosts that are not configured any more.
     Raises UsageError for a malformed host or an unusable `identity`.
@@ -158,7 +177,7 @@ class SshHostsBackend:
         known: Mapping[str, SshAddress] | None = None,
         config: Path | None = None,
     ) -> None:
-        listed = (SshHost.model_validate({"host": host}),) if host is not None else settings.hosts
+        listed = hosts_of(host) if host is not None else settings.hosts
         hosts = [_Host(parse_host(item.host, config), item) for item in listed]
         self._config = config
         self._identity = check_identity(identity) if identity else None
@@ -181,21 +200,31 @@ class SshHostsBackend:
     async def offers(self, query: OfferQuery) -> Sequence[Offer]:
         """One offer a host. Raises UsageError when there is no host at all."""
         if not self._hosts:
-            raise UsageError(
-                "no machine given for the ssh backend",
-                "use --host user@host:port, or list [[hosts]] in the configuration file",
-            )
+            raise UsageError(*await asyncio.to_thread(self._none_given))
         now = clock.now()
         return [self._offer(host, now) for host in self._hosts.values()]
 
+    def _none_given(self) -> tuple[str, str]:
+        """What to say. Nothing is entered only because ~/.ssh/config names it."""
+        found = ssh_config.aliases(self._config)
+        if not found:
+            return "no machine given for the ssh backend", _NO_HOST_HINT
+        some = ", ".join(found[:_NAMED]) + (", ..." if len(found) > _NAMED else "")
+        several = f", --host {','.join(found[:2])} for several" if len(found) > 1 else ""
+        return (
+            f"which machine of the ssh backend? ~/.ssh/config names {one_line(some, 300)}",
+            one_line(f"--host {found[0]} takes that one{several}; F6 asks in the terminal UI", 300),
+        )
+
     def _offer(self, host: _Host, now: datetime) -> Offer:
         listed = host.listed
+        name, count = host.gpus
         return Offer(
             id=host.offer_id,
             backend=self.name,
             provider="ssh",
-            gpu_name=listed.gpu,
-            gpu_count=listed.gpu_count,
+            gpu_name=name,
+            gpu_count=count,
             vram_gb=listed.vram_gb,
             price_per_hour=listed.price_per_hour,
             location=listed.location,
@@ -244,8 +273,8 @@ class SshHostsBackend:
             backend=self.name,
             provider="ssh",
             status=SessionStatus.STOPPED if stopped else SessionStatus.RUNNING,
-            gpu_name=host.listed.gpu if host else "",
-            gpu_count=host.listed.gpu_count if host else 0,
+            gpu_name=host.gpus[0] if host else NOT_ASKED,
+            gpu_count=host.gpus[1] if host else 0,
             price_per_hour=host.listed.price_per_hour if host else 0.0,
             ssh=None if stopped else address,
             created_at=self._rented.get(ident),
@@ -267,8 +296,8 @@ class SshHostsBackend:
 
     async def check(self) -> Sequence[Finding]:
         if not self._hosts:
-            hint = "use --host user@host:port, or list [[hosts]] in the configuration file"
-            return (Finding("ssh hosts", "warn", "no machine is configured", hint),)
+            what, hint = await asyncio.to_thread(self._none_given)
+            return (Finding("ssh hosts", "warn", what, hint),)
         return await asyncio.gather(*(_knock(host.target) for host in self._hosts.values()))
 
     async def aclose(self) -> None:

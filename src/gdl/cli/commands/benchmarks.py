@@ -18,6 +18,7 @@ _HEADINGS = (
     "MODEL", "GPU", "PROVIDER", ">PRICE", ">AT A TIME", ">TOKENS/S", ">TTFT", ">TPOT",
     ">$/1M", ">TOKENS/$", "WORKLOAD", "WHEN",
 )  # fmt: skip
+_SPARE = ("TOKENS/$", "WORKLOAD", "WHEN", "PROVIDER", "PRICE", "TPOT")
 
 
 def benchmarks(
@@ -41,7 +42,7 @@ def benchmarks(
                 session.output.json(_plain(one))
             return exit_codes.OK
         # Machines that cost something by what a million tokens cost, the others by throughput.
-        session.output.table(_HEADINGS, [_cells(one) for one in ranked(found)])
+        session.output.table(_HEADINGS, [_cells(one) for one in ranked(found)], _SPARE)
         if not found:
             say(
                 "nothing was measured yet: every deployment ends with a benchmark, and `bench` "

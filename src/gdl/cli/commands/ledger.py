@@ -111,7 +111,8 @@ def _as_lines(output: Output, found: list[LedgerEntry], shown: list[LedgerAccoun
     from gdl.presentation.lines import plain
 
     last = {id(account.entries[-1]): account for account in shown}
-    output.table(_HEADINGS, [_cells(one, last.get(id(one))) for one in found])
+    rows = [_cells(one, last.get(id(one))) for one in found]
+    output.table(_HEADINGS, rows, ("SERVICE'S TIME", "PROVIDER", "PRICE"))
     total = f"{dollars(_total(shown, simulated=False))} in all, by our own clock"
     if simulated := _total(shown, simulated=True):
         total += f"; on simulated machines, where nothing is paid, {dollars(simulated)}"

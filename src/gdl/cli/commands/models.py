@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -20,7 +21,7 @@ from gdl.cli.options import (
     Target,
     engine_flags,
 )
-from gdl.cli.output import Output, say
+from gdl.cli.output import Output, columns_of, say
 from gdl.cli.runtime import Cli, guarded, load_settings
 from gdl.domain.lazy_dataclass import dataclass
 
@@ -74,7 +75,7 @@ def search(
                 output.json(asdict(row))
             return exit_codes.OK
         if rows:
-            output.table(_HEADINGS, [_cells(row) for row in rows])
+            output.table(_HEADINGS, [_cells(row) for row in rows], _SPARE)
         say("any other hub id (owner/name) or path on the machine is taken as well")
         return exit_codes.OK
 
@@ -118,6 +119,7 @@ _HEADINGS = (
     "MODEL", ">PARAMETERS", ">SIZE", ">VRAM", ">DOWNLOADS", "LICENCE", "TOKEN", "ON 24 GB",
     "HUB ID",
 )  # fmt: skip
+_SPARE = ("DOWNLOADS", "LICENCE", "PARAMETERS", "HUB ID", "SIZE")
 
 
 def _cells(row: ModelRow) -> tuple[str, ...]:
@@ -193,7 +195,7 @@ def show(
         else:
             from gdl.cli.model_page import page
 
-            output.lines(page(told, asked, gpu))
+            output.lines(page(told, asked, gpu, columns_of(sys.stdout)))
         for note in index.notes(found):
             say(f"note: {note}")
         return exit_codes.OK

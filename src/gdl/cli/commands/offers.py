@@ -31,7 +31,14 @@ from gdl.cli.runtime import Cli, Session, execute
 from gdl.domain.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gdl.domain.offers import OfferQuery, RankedOffer
+
+
+_SPARE = ("LOCATION", "RELIABLE", "PROVIDER", "SESSION", "SPARE")
+_OTHERS = ("gpu", "count", "query")
+"""Exclusions of what is not what was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +98,19 @@ class OfferOptions:
 
 
 def offers(
-    cli: Cli, wanted: OfferOptions, target: MarketTarget, as_json: JsonOption = False
+    cli: Cli,
+    wanted: OfferOptions,
+    target: MarketTarget,
+    *,
+    every: Annotated[
+        bool, typer.Option("--all", help="Those as well that are not what was asked for.")
+    ] = False,
+    as_json: JsonOption = False,
 ) -> NoReturn:
-    """List offers: cheapest first, excluded ones last with the reason."""
+    """List offers: cheapest first, excluded ones last with the reason.
+
+    Machines with other GPUs than were asked for, or from others, are counted and not listed.
+    """
     check_bid(wanted.interruptible, wanted.bid)
 
     async def body(session: Session) -> int:
@@ -110,10 +127,15 @@ def offers(
         if as_json:
             for row in ranked:
                 session.output.json(offer_to_plain(row))
-        elif ranked:
+        elif shown := [r for r in ranked if every or r.exclusion not in _OTHERS]:
             # Speeds are known for some GPUs at best: without any, there is no column for them.
-            speeds = any(row.usd_per_million is not None for row in ranked)
-            session.output.table(_headings(speeds), [_cells(row, speeds) for row in ranked])
+            speeds = any(row.usd_per_million is not None for row in shown)
+            cells = [_cells(row, speeds) for row in shown]
+            headings = _headings(speeds)
+            if all(row.excluded is None for row in shown):
+                headings, cells = headings[:-1], [line[:-1] for line in cells]
+            session.output.table(headings, cells, _SPARE)
+            _say_others(len(ranked) - len(shown), ranked)
         if query.interruptible:
             say(interruptible_words(query.bid))
         size = session.orchestrator.market.size(query) if query.model else None
@@ -129,12 +151,23 @@ def offers(
     execute(cli, body, target=target, as_json=as_json, flags=flags)
 
 
+def _say_others(number: int, ranked: Sequence[RankedOffer]) -> None:
+    """What is no machine of those that were asked for."""
+    from gdl.domain.ranking import counted
+    from gdl.presentation.words import plural
+
+    if number:
+        others = counted(row for row in ranked if row.exclusion in _OTHERS)
+        say(f"not listed: {plural(number, 'offer')} ({others}); --all lists them")
+
+
 def offer_to_plain(row: RankedOffer) -> dict[str, Any]:
     """The offer's own fields, then what ranking says of it; `excluded_until` in ISO 8601."""
     from gdl.domain.serialization import to_plain
 
     return {
         **to_plain(row.offer),
+        "nominal_vram_gb": row.offer.nominal_vram_gb,
         "excluded": row.excluded,
         "exclusion": row.exclusion,
         "headroom_gb": row.headroom_gb,

@@ -72,7 +72,7 @@ def _list(session: Session, rows: Sequence[PublicRow]) -> None:
             for r in rows
         ]
         headings = ("SESSION", "MODEL", "ADDRESS AS LAST SEEN", "SINCE")
-        session.output.table(headings, cells)
+        session.output.table(headings, cells, ("MODEL", "SINCE"))
     else:
         say("nothing is public")
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, NoReturn
 
 import typer
 
 from gdl.cli import exit_codes
 from gdl.cli.options import JsonOption, MachineTarget, WebhookOption, webhook_flags
+from gdl.cli.output import columns_of
 from gdl.cli.runtime import Cli, Session, execute
 
 
@@ -57,7 +59,7 @@ def resume(
             for row in rows:
                 session.output.json(to_plain(row))
         elif rows or fleets:
-            session.output.lines(table_of(rows))
+            session.output.lines(table_of(rows, columns_of(sys.stdout)))
             say("several can be resumed: name one")
         else:
             here = session.orchestrator.backend_name.replace(",", " or ")

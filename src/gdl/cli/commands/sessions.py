@@ -19,6 +19,7 @@ _HEADINGS = (
     "SESSION", "STATUS", "BILLING", "PROVIDER", "MACHINE", ">PRICE", ">COST", ">ENDS IN", "MODEL",
     "OURS",
 )  # fmt: skip
+_SPARE = ("OURS", "PROVIDER", "MACHINE", "BILLING", "MODEL", "PRICE")
 
 
 def sessions(cli: Cli, target: MachineTarget, as_json: JsonOption = False) -> NoReturn:
@@ -41,7 +42,7 @@ def sessions(cli: Cli, target: MachineTarget, as_json: JsonOption = False) -> No
             cells = [_cells(row, now) for row in rows]
             if several:
                 cells = [(r.session.backend, *c) for r, c in zip(rows, cells, strict=True)]
-            session.output.table(headings, cells)
+            session.output.table(headings, cells, _SPARE)
             for name in dict.fromkeys(row.fleet for row in rows if row.fleet):
                 its = [row for row in rows if row.fleet == name]
                 names = ", ".join(row.session.id for row in its)

@@ -115,7 +115,8 @@ def _show(output: Output, listed: VolumeList) -> None:
         for row in listed.rows:
             output.json(to_plain(row))
     elif listed.rows:
-        output.table(_HEADINGS, [_cells(row) for row in listed.rows])
+        rows = [_cells(row) for row in listed.rows]
+        output.table(_HEADINGS, rows, ("PRICE", "PLACE", "BACKEND", "USED BY"))
     else:
         say("no volumes")
     for record in listed.in_doubt:

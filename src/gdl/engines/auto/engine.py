@@ -100,6 +100,8 @@ class AutoEngine:
         model: Model | None = None,
         query: OfferQuery | None = None,
     ) -> str:
+        if model is None and not registry.get(_FILES).gpu_refusal(gpu, settings):
+            return ""  # what is chosen may be a file that it serves
         return self._for(model).gpu_refusal(gpu, settings, model, query)
 
     def first_of_all(self, settings: Settings) -> Step | None:

@@ -9,6 +9,7 @@ from gdl.domain.errors import DeployError, UsageError
 from gdl.domain.host import HostFacts
 from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.requirements.allocation import GpuKind
+from gdl.domain.requirements.cards import other_maker
 from gdl.engines.python import nvidia
 from gdl.engines.python.nvidia import capability_of, driver_of, shown_driver
 from gdl.engines.python.versions import fitting_python, parse, python_fits
@@ -135,6 +136,8 @@ def least_cuda(install: Install, limits: Limits = ANY) -> float | None:
 def gpu_refusal(gpu: GpuKind, install: Install, limits: Limits = ANY) -> str:
     """Why neither the release asked for nor any within the limits runs on such a GPU, in words; ""
     where one does, and where its compute capability is not known."""
+    if maker := other_maker(gpu.name):
+        return f"a GPU of {maker}; vLLM is installed for NVIDIA's"
     if gpu.capability is None:
         return ""
     versions = [install.version] if parse(install.version) else _candidates(limits)

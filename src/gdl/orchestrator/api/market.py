@@ -46,6 +46,11 @@ class Market(Protocol):
         UsageError for what cannot be served on any machine."""
         ...
 
+    def check(self, query: OfferQuery) -> None:
+        """Raises UsageError for what a deployment of the query's model would be refused for on any
+        machine, as far as that is known by now: a gated model without a token, say."""
+        ...
+
     async def exclusions(self) -> Sequence[Exclusion]:
         """Those in force for coming deployments, newest first."""
         ...
@@ -61,5 +66,5 @@ class Market(Protocol):
         ...
 
     async def costs(self) -> CostReport:
-        """What was spent, by the backend's own records."""
+        """What was spent, by the backend's own records, and on each session by ours."""
         ...

@@ -15,6 +15,7 @@ from typing import Protocol
 from gdl.domain.agent_settings import Served
 from gdl.domain.backend import BackendSource
 from gdl.domain.benchmark import OWN_LOAD, BenchLoad, BenchReport, Measurement
+from gdl.domain.change import Change
 from gdl.domain.chat import ChatDone, ChatMessage, ChatPiece
 from gdl.domain.decisions import Decision
 from gdl.domain.deployment import DeploymentState
@@ -84,6 +85,13 @@ class Deployments(Protocol):
         attempt that follows. Raises UsageError when it does not wait for that,
         or the decision is not possible there: FIX without a remedy, KEEP on a market that ends
         with this program."""
+        ...
+
+    async def change(
+        self, deployment_id: str, change: Change, *, max_price: float | None = None
+    ) -> None:
+        """Try it again otherwise, while it waits after a failure: on its machine while that is
+        rented, else on the same offer. max_price: as of `decide`. Raises UsageError."""
         ...
 
     async def include_provider(self, deployment_id: str, provider: str) -> None:

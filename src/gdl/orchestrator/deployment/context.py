@@ -16,6 +16,7 @@ from gdl.domain.model import Model
 from gdl.domain.phase import Phase
 from gdl.domain.remedies import Remedy
 from gdl.domain.rental import Rental
+from gdl.domain.secret import Secret
 from gdl.domain.session_price import SessionPrice
 from gdl.domain.spec import ConfirmedOffer, DeploymentSpec
 from gdl.engines.base import Engine
@@ -51,6 +52,8 @@ class Deployment:
     next attempt, beside what the query says. over_limit: why it is being ended: what may be spent
     is.
 
+    token: of the model hub, in place of the settings'; given while it ran, and kept nowhere else.
+
     unanswered: requests that seem to have made nothing, and could not be answered.
 
     doubts: what may still be billing though the deployment goes on without it. told_away: backends
@@ -79,6 +82,7 @@ class Deployment:
     confirmed_tried: bool = False
     ceiling: float | None = None
     over_limit: SpendLimitReached | None = None
+    token: Secret | None = None
     doubts: list[Doubt] = field(default_factory=list)
     told_away: set[str] = field(default_factory=set)
     unanswered: list[Rental] = field(default_factory=list)

@@ -40,6 +40,11 @@ class Blame:
     offer_hours: float = 0.0
     ends: bool = False
 
+    @property
+    def spares_machine(self) -> bool:
+        """Whether the machine may do for what its user changes."""
+        return not (self.provider or self.machine_hours or self.offer_hours)
+
     def matches(self, error: GdlError, rule: str, kind: str, doing: str) -> bool:
         if not (self.errors or self.rules or self.remedies or self.doing or self.text):
             return True

@@ -14,21 +14,29 @@ from gdl.domain.judging import Exclusions
 from gdl.domain.model import Model
 from gdl.domain.money import CostReport
 from gdl.domain.offers import Exclusion, Offer, OfferQuery, RankedOffer
-from gdl.domain.ranking import Ranking, by_total, merged
+from gdl.domain.ranking import Ranking, merged
 from gdl.domain.session_price import SessionNeeds
 from gdl.domain.session_pricing import ImageOf
+from gdl.domain.spec import DeploymentSpec
 from gdl.domain.track_record import TrackRecord
 from gdl.engines.base import Engine, EngineResolver
 from gdl.journal import exclusions as remembered
 from gdl.journal.store import Journal
 from gdl.orchestrator.api.model_views import ModelRow, ModelVariant, SizedModel
 from gdl.orchestrator.api.read_only import changing
+from gdl.orchestrator.leasing import session_costs
 from gdl.orchestrator.leasing.charge_comparison import ChargeComparison
 from gdl.orchestrator.leasing.image_choice import image_of, least_cuda
 from gdl.orchestrator.leasing.markets import Leasing, Markets
 from gdl.orchestrator.leasing.model_index import ModelIndex
 from gdl.orchestrator.leasing.model_lookup import ModelLookup
-from gdl.orchestrator.leasing.requirements import fits_of, resolved, session_needs, sized
+from gdl.orchestrator.leasing.requirements import (
+    fits_of,
+    resolved,
+    runs_on,
+    session_needs,
+    sized,
+)
 from gdl.orchestrator.leasing.track_record import TrackRecords
 from gdl.settings import Settings
 
@@ -126,7 +134,7 @@ class Marketplace:
         are in force for everybody; included: providers that no exclusion holds for; arguments: of
         the deployment's own server; disk_gb: to ask for, where that is more than the model
         needs; images: machines may be rented with one that has the engine."""
-        fits, needs = by_total(None), SessionNeeds(disk_gb or 0)
+        fits, needs = runs_on(engine, self._settings), SessionNeeds(disk_gb or 0)
         if model is not None:
             fits = fits_of(engine, model, query, self._settings, arguments)
             needs = session_needs(engine, model, query, self._settings, disk_gb)
@@ -207,8 +215,23 @@ class Marketplace:
         told = sized(self._engine, query, model, self._settings)
         return replace(told, allocation=self._index.allocation(query, gpu)) if gpu else told
 
+    def check(self, query: OfferQuery) -> None:
+        engine, name = self._engine, query.model or ""
+        model = resolved(engine, self._lookup.kept(engine, name), query)
+        spec = DeploymentSpec(name, "", query, engine=self._settings.engine.name)
+        engine.check(spec, model, self._settings)
+
     async def costs(self) -> CostReport:
-        return await costs_of_all([each.backend for each in self._markets.all])
+        await self.charges.catch_up()
+        own = await session_costs.of_backends(self._journal, self._markets.names, self._clock())
+        try:
+            told = await costs_of_all([each.backend for each in self._markets.all])
+        except UsageError as error:
+            if not own:
+                raise
+            total = sum(one.cost or 0.0 for one in own)
+            told = CostReport(total, session_count=len(own), note=error.message)
+        return replace(told, sessions=own)
 
     # -- exclusions ------------------------------------------------------------------------------
 

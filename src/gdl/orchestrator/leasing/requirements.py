@@ -118,6 +118,17 @@ def answers(
     return answer
 
 
+def runs_on(engine: Engine, settings: Settings) -> FitOf:
+    """Before a model is chosen: whether the engine runs on a type of machine at all."""
+
+    def fit(offer: Offer) -> Fit:
+        gpu = of_listing(offer.gpu_name, offer.vram_gb)
+        why = engine.gpu_refusal(gpu, settings) if offer.gpu_count else ""
+        return Fit(why, against="unsuited") if why else Fit()
+
+    return fit
+
+
 def fits_of(
     engine: Engine,
     model: Model,

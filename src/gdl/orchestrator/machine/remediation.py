@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from gdl.domain import events as ev
 from gdl.domain.decisions import AfterFailure
@@ -19,16 +20,32 @@ _LONGEST_WAIT_S = 120.0
 _OF_THE_SYSTEM = frozenset({"python-headers"})
 """Repairs that change what is not ours. On a machine of one's own they are asked for."""
 
-NoOfferHelps = Callable[[DeployError, str], bool]
-"""Whether a failure, with the rule of its diagnosis or "", is one that every machine would have."""
+_HELD_S = 900.0
+"""How long a machine is kept rented for what its user may change, where nothing else would help on
+it."""
+
+
+class Blame(Protocol):
+    """What a failure speaks against. ends: it fails on every machine as it is. spares_machine:
+    nothing speaks against this one."""
+
+    @property
+    def ends(self) -> bool: ...
+
+    @property
+    def spares_machine(self) -> bool: ...
+
+
+BlameOf = Callable[[DeployError, str], Blame]
+"""For a failure, with the rule of its diagnosis or ""."""
 
 
 class Remediation:
     """Knows what was applied during one attempt: nothing is applied twice."""
 
-    def __init__(self, machine: Machine, *, no_offer_helps: NoOfferHelps) -> None:
+    def __init__(self, machine: Machine, *, blame: BlameOf) -> None:
         self._machine = machine
-        self._no_offer_helps = no_offer_helps
+        self._blame_of = blame
         self._applied: list[Remedy] = []
         self._by_itself = 0
 
@@ -38,21 +55,27 @@ class Remediation:
             self._applied.append(each.remedy)
             self._by_itself += each.by == "auto" and each.remedy.kind is not RemedyKind.RESTART
 
-    async def fix(self, plan: Plan, error: DeployError) -> Remedy:
+    async def fix(self, plan: Plan, error: DeployError) -> Remedy | None:
         """Apply what helps against `error` on this machine, by itself or by the user's choice;
-        what was applied. Raises `error` when that is nothing.
+        what was applied, None where the user has changed the deployment instead. Raises `error`
+        when that is nothing.
 
         While the user is asked the machine stays rented: the attempt has not failed yet, and
         whatever ends it releases the machine as ever.
         """
         remedy = error.remedy
-        if remedy is None or not self._possible(plan, remedy):
-            raise error
-        if self._wanted(plan, remedy):
+        if remedy is not None and not self._possible(plan, remedy):
+            remedy = None
+        if remedy is not None and self._wanted(plan, remedy):
             by = "auto"
             self._by_itself += 1
-        elif self._asks(error):
-            if await self._choice(remedy) is not AfterFailure.FIX:
+        elif self._asks(error) and (remedy is not None or self._is_held_for(error)):
+            choice = await self._choice(remedy)
+            if choice is None:
+                raise error
+            if choice is AfterFailure.CHANGE:
+                return None
+            if choice is not AfterFailure.FIX or remedy is None:
                 raise error
             by = "user"
         else:
@@ -93,20 +116,37 @@ class Remediation:
         """Whether a person is asked before this attempt fails: one waits for such questions, and
         no other offer is tried by itself or could help."""
         dep = self._machine.deployment
-        if not dep.spec.ask_on_failure:
-            return False
-        attempt = dep.state.attempt
-        rule = attempt.diagnosis.rule if attempt is not None and attempt.diagnosis else ""
-        return not dep.goes_on or self._no_offer_helps(error, rule)
+        return dep.spec.ask_on_failure and (not dep.goes_on or self._blame(error).ends)
 
-    async def _choice(self, remedy: Remedy) -> AfterFailure:
-        dep = self._machine.deployment
-        choice = await dep.ask(
-            f"waiting for a choice: apply the remedy ({remedy.words}), retry, next offer, or "
-            "exclude the provider; the machine stays rented meanwhile",
-            remedy,
+    def _blame(self, error: DeployError) -> Blame:
+        attempt = self._machine.deployment.state.attempt
+        rule = attempt.diagnosis.rule if attempt is not None and attempt.diagnosis else ""
+        return self._blame_of(error, rule)
+
+    def _is_held_for(self, error: DeployError) -> bool:
+        """Whether the machine is kept for what the user may change: where it costs nothing, and
+        where nothing speaks against it."""
+        return not self._machine.rents or self._blame(error).spares_machine
+
+    async def _choice(self, remedy: Remedy | None) -> AfterFailure | None:
+        """None: nobody has chosen in time, and there is nothing to apply."""
+        dep, rents = self._machine.deployment, self._machine.rents
+        fix = "" if remedy is None else f"apply the remedy ({remedy.words}), "
+        limited = rents and remedy is None
+        longest = f", for {_HELD_S / 60:.0f} min at most" if limited else ""
+        stays = f"; the machine stays rented meanwhile{longest}" if rents else ""
+        note = (
+            f"waiting for a choice: {fix}change its settings, retry, next offer, or exclude the"
+            f" provider{stays}"
         )
-        if choice is not AfterFailure.FIX:
+        try:
+            async with asyncio.timeout(_HELD_S if limited else None):
+                choice = await dep.ask(note, remedy)
+        except TimeoutError:
+            await dep.emit(ev.ChoiceMade(dep.attempt, ""))
+            await dep.note("nobody has chosen: the machine is released", "warning")
+            return None
+        if choice not in (AfterFailure.FIX, AfterFailure.CHANGE):
             dep.decisions.early = choice
         return choice
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from gdl.ssh.connection import Target
     from gdl.ssh.reconnecting import Link
 
+_OWN_MACHINES = "ssh"
+"""The backend of machines that the user has."""
 _ONE_OF_SEVERAL_S = 8.0
 """How long one of several ways is waited for: the next may lead there at once."""
 
@@ -34,6 +36,8 @@ def target_for(rental: Rental, settings: Settings) -> Target:
         keepalive_s=settings.timeouts.keepalive,
         config_alias=rental.alias or None,
         tunnel=settings.tunnel,
+        # A rented machine's address has been others' before, with other keys.
+        known_hosts=rental.backend == _OWN_MACHINES,
     )
 
 

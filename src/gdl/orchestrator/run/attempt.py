@@ -30,13 +30,13 @@ from gdl.orchestrator.endpoint.measurements import Measurements
 from gdl.orchestrator.endpoint.unpublish import unpublish
 from gdl.orchestrator.leasing.blame import blame_for
 from gdl.orchestrator.leasing.renting import Renter, refuse_dearer
-from gdl.orchestrator.leasing.requirements import as_planned
 from gdl.orchestrator.machine import install, preflight
 from gdl.orchestrator.machine.connection import Machine
 from gdl.orchestrator.machine.earlier_work import EarlierServer
 from gdl.orchestrator.machine.engine_process import EngineProcess
 from gdl.orchestrator.machine.remediation import Remediation
 from gdl.orchestrator.run.attempt_offer import words
+from gdl.orchestrator.run.changes import in_force
 from gdl.orchestrator.run.endpoint_opening import EndpointOpening
 from gdl.orchestrator.run.guarding import Guarding
 from gdl.orchestrator.run.verification import verify
@@ -64,7 +64,7 @@ class Attempt:
         self.backend = backend
         self.renter = renter
         self._engine = deployment.engine
-        self._settings = settings = as_planned(settings, deployment.spec)
+        self._settings = settings = in_force(deployment, settings)
         self._journal = journal
         self.offer: Offer | None = None
         self.machine = Machine(deployment, settings, rents=backend.traits.bills)
@@ -73,7 +73,7 @@ class Attempt:
         self.guarding = Guarding(self.machine, renter.releaser.guards, settings)
         self.remediation = Remediation(
             self.machine,
-            no_offer_helps=lambda error, rule: blame_for(error, self.machine.rules, rule).ends,
+            blame=lambda error, rule: blame_for(error, self.machine.rules, rule),
         )
         self._measurements = Measurements(
             journal, deployment.channel.clock, simulated=backend.traits.simulated
@@ -200,6 +200,10 @@ class Attempt:
                 break
             except DeployError as error:
                 remedy = await self.remediation.fix(plan, error)
+                if remedy is None:  # its user has changed what is to be served, or how
+                    self._settings = in_force(dep, self._settings)
+                    plan, installed = self.make_plan(api_key)[0], False
+                    continue
                 installed = installed and remedy.kind is not RemedyKind.REPAIR
         await dep.enter(Phase.SERVING, dep.state.endpoint or "")
 

@@ -71,12 +71,13 @@ class NextOffer:
             choice = dep.decisions.take_early()
             if choice is None:
                 choice = await dep.ask(
-                    "waiting for a choice: retry, next offer, or exclude the provider",
+                    "waiting for a choice: retry, change its settings, next offer, or exclude the"
+                    " provider",
                     reason=reason,
                 )
             if choice is AfterFailure.EXCLUDE and failed is not None:
                 await self._selection.excluding.exclude_source(dep, failed)
-            if choice is not AfterFailure.RETRY or failed is None:
+            if choice not in (AfterFailure.RETRY, AfterFailure.CHANGE) or failed is None:
                 return None
             try:
                 return await self._selection.again(dep, failed)

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gdl.domain import events as ev
+from gdl.domain.change import Change
 from gdl.domain.decisions import AfterFailure, AfterServing, Decision
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.errors import GdlError, UsageError
@@ -36,6 +37,7 @@ from gdl.orchestrator.leasing.spending import carried_over
 from gdl.orchestrator.leasing.uninterrupted import uninterrupted
 from gdl.orchestrator.notify.notifier import Notifier
 from gdl.orchestrator.run.attempt_calls import Begin, MakeAttempt, Reopen
+from gdl.orchestrator.run.changes import adopt
 from gdl.orchestrator.run.deciding import answer
 from gdl.orchestrator.run.deployment_task import DeploymentTask
 from gdl.orchestrator.run.left_open import tell_left_open
@@ -290,6 +292,14 @@ class DeploymentRegistry:
         if decision is not AfterServing.KEEP:
             refuse_read_only(self, "deciding")
         answer(self._running(deployment_id), self._markets, decision, max_price)
+
+    @changing("changing a deployment")
+    async def change(
+        self, deployment_id: str, change: Change, *, max_price: float | None = None
+    ) -> None:
+        deployment = self._running(deployment_id)
+        await adopt(deployment, change, self._lookup, self._settings)
+        answer(deployment, self._markets, AfterFailure.CHANGE, max_price)
 
     @changing("including a provider")
     async def include_provider(self, deployment_id: str, provider: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import ClassVar
 
@@ -47,6 +47,10 @@ class GdlScreen(Screen[None]):
     def palette(self) -> Iterator[SystemCommand]:
         """Commands of the palette that have no key."""
         return iter(())
+
+    def explained(self) -> tuple[str, Sequence[tuple[str, str]]] | None:
+        """What help tells beside the keys: a heading, and what is written with what it means."""
+        return None
 
     def refresh_view(self) -> None:
         """Draw what the store holds now."""

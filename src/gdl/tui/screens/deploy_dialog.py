@@ -18,7 +18,7 @@ from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.money import Balance, dollars
 from gdl.domain.offers import RankedOffer
 from gdl.domain.session_price import SessionPrice
-from gdl.presentation.hardware import gigabytes, gpus
+from gdl.presentation.hardware import gpus
 from gdl.presentation.lines import plain
 from gdl.presentation.money import hourly
 from gdl.presentation.session_price import parts, times
@@ -127,7 +127,7 @@ class DeployDialog(Modal[Choice | None]):
         machine = gpus(offer)
         if offer.gpu_count:
             each = " each" if offer.gpu_count > 1 else ""
-            machine += f", {gigabytes(offer.vram_gb)} VRAM{each}"
+            machine += f", {offer.nominal_vram_gb} GB VRAM{each}"
         return [
             *model,
             ("Machine", Text.assemble((machine, "bold"), f": {fit(ranked)}")),
@@ -197,10 +197,10 @@ class DeployDialog(Modal[Choice | None]):
             self.query_one("#session-said", Static).update(said)
 
     def _whole(self) -> SessionPrice | None:
-        """The session's price, of the dearest of these machines; None where no market tells what
-        there is to pay beside the hours."""
+        """The session's price, of the dearest of these machines, as in the row of each; None where
+        nothing is to be paid."""
         each = (ranked.session(self._hours) for ranked in self._offers)
-        told = [price for price in each if price is not None and price.listed]
+        told = [price for price in each if price is not None and price.total > 0]
         return max(told, key=lambda price: price.total, default=None)
 
     def action_deploy(self) -> None:

@@ -33,7 +33,18 @@ _WIDE, _TALL = 110, 34
 
 Command = Callable[[AppContext, Followed], Awaitable[None]]
 _SPENDS = frozenset(
-    {"shell", "retry", "next_offer", "exclude", "fix", "automatic", "cancel", "release", "keep"}
+    {
+        "shell",
+        "retry",
+        "next_offer",
+        "exclude",
+        "fix",
+        "change",
+        "automatic",
+        "cancel",
+        "release",
+        "keep",
+    }
 )
 _ON_A_DEPLOYMENT = _SPENDS | {
     *("include", "copy", "copy_curl", "health", "talk", "next_pane", "attempt")
@@ -60,6 +71,10 @@ class DeploymentScreen(GdlScreen):
         Binding(
             "f", "fix", "Fix", id="deployment.fix",
             tooltip="Apply the remedy on this machine, and go on there",
+        ),
+        Binding(
+            "m", "change", "Change", id="deployment.change",
+            tooltip="Change context, arguments, token or weights, and try again on this machine",
         ),
         Binding(
             "u", "include", "Include", id="deployment.bring_back",
@@ -257,6 +272,9 @@ class DeploymentScreen(GdlScreen):
 
     def action_include(self) -> None:
         self._run(commands.include)
+
+    def action_change(self) -> None:
+        self._run(commands.change)
 
     def action_fix(self) -> None:
         self._run(commands.fix)

@@ -9,6 +9,7 @@ from rich.text import Text
 from textual.app import SystemCommand
 
 from gdl.domain.agent_settings import CLIENTS
+from gdl.domain.change import Change
 from gdl.domain.decisions import AfterFailure, AfterServing
 from gdl.domain.errors import GdlError
 from gdl.domain.money import dollars
@@ -61,6 +62,7 @@ def _can_enter(followed: Followed) -> bool:
 
 _AVAILABLE: dict[str, Callable[[Followed], bool]] = {
     "retry": _can_retry,
+    "change": lambda followed: followed.state.spec is not None and _can_retry(followed),
     "next_offer": lambda followed: followed.state.waiting,
     "exclude": lambda followed: followed.state.waiting,
     "fix": lambda followed: followed.state.waiting and followed.state.offered is not None,
@@ -145,6 +147,38 @@ async def include(context: AppContext, followed: Followed) -> None:
         ident = followed.state.deployment_id
         going = context.orchestrator.deployments.include_provider(ident, chosen)
         context.do(going, f"{chosen} may be taken again")
+
+
+async def change(context: AppContext, followed: Followed) -> None:
+    """Edit what failed, and try it again: on its machine where that is still there."""
+    from gdl.tui.screens.change_dialog import ChangeDialog
+
+    state = followed.state
+    if state.spec is None:
+        return
+    wanted = Change.none_of(state.spec)
+    while True:
+        # What was typed is not lost where it cannot be.
+        dialog = ChangeDialog(wanted, held=state.held, token=state.waiting)
+        edited = await context.ask(dialog)
+        if edited is None:
+            return
+        wanted = edited
+        if state.finished is not None:
+            context.start(wanted.of(state.spec))
+            return
+        if not state.held and not await agreed_to_retry(context, followed):
+            return
+        price = state.attempt.price_per_hour if state.attempt is not None else None
+        try:
+            await context.orchestrator.deployments.change(
+                state.deployment_id, wanted, max_price=None if state.held else price
+            )
+        except GdlError as error:
+            context.report(error)
+            continue
+        context.say(f"once more: {plain(wanted.words(state.spec), 120)}")
+        return
 
 
 async def fix(context: AppContext, followed: Followed) -> None:

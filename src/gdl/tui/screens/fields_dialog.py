@@ -26,6 +26,10 @@ class FieldsDialog(ModalScreen[Result | None]):
     """Said as long as nothing is wrong."""
     YES: ClassVar[str]
 
+    def note(self) -> str:
+        """The same, where it depends on more."""
+        return self.NOTE
+
     def fields(self) -> Iterator[Widget]:
         raise NotImplementedError
 
@@ -47,7 +51,7 @@ class FieldsDialog(ModalScreen[Result | None]):
             line.cursor_blink = False
 
     def on_input_changed(self) -> None:
-        self._say(self.NOTE)
+        self._say(self.note())
 
     def on_input_submitted(self) -> None:
         self.action_answer(True)
@@ -75,6 +79,6 @@ def field(title: str, line: Input, words: str) -> Horizontal:
     return Horizontal(
         Static(Text(title), classes="field-name"),
         line,
-        Static(Text(words, "dim"), classes="field-words"),
+        Static(Text(words, "dim"), classes="field-words" + " -beside" * line.has_class("-wide")),
         classes="field-row",
     )

@@ -59,9 +59,14 @@ class HelpScreen(ModalScreen[None]):
                 tooltip="Back to the screen"),
     ]  # fmt: skip
 
-    def __init__(self, groups: Sequence[tuple[str, list[Key]]]) -> None:
+    def __init__(
+        self,
+        groups: Sequence[tuple[str, list[Key]]],
+        more: tuple[str, Sequence[tuple[str, str]]] | None = None,
+    ) -> None:
+        """more: a heading, and what is written with what it means, as `GdlScreen.explained`."""
         super().__init__()
-        self._groups = groups
+        self._groups, self._more = groups, more
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
@@ -70,6 +75,10 @@ class HelpScreen(ModalScreen[None]):
                 for title, keys in self._groups:
                     yield Static(Text(title, "bold underline"), classes="help-heading")
                     yield Static(_table(keys))
+                if self._more is not None:
+                    title, lines = self._more
+                    yield Static(Text(title, "bold underline"), classes="help-heading")
+                    yield Static(_meanings(lines))
                 yield Static(Text("\n".join(("", *_LEGEND)), "dim"))
             yield Static("↑↓ scroll · Esc closes · Ctrl+P finds any action", classes="dialog-note")
 
@@ -87,4 +96,13 @@ def _table(keys: Sequence[Key]) -> Table:
         if not key.enabled:
             words.append("  (not now)", "italic")
         table.add_row(Text(key.keys, "bold"), words)
+    return table
+
+
+def _meanings(lines: Sequence[tuple[str, str]]) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(overflow="fold", max_width=28)
+    table.add_column(overflow="fold")
+    for written, meaning in lines:
+        table.add_row(Text(written, "bold"), Text(meaning))
     return table

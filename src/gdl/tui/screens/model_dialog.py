@@ -285,7 +285,10 @@ class ModelDialog(Modal[OfferQuery | None]):
         fields, model = self.query_one(LoadFields), self._model
         try:
             fields.offer_variants(self._market.variants(model) if model else ())
-            told = self._sizing(fields.read(model))
+            asked = fields.read(model)
+            told = self._sizing(asked)
+            if asked.model is not None:
+                self._market.check(asked)
         except UsageError as error:
             told = too_much(error)
         self.query_one("#model-size", LiveText).say(told)
@@ -312,6 +315,7 @@ class ModelDialog(Modal[OfferQuery | None]):
             return
         try:
             self._market.size(asked)
+            self._market.check(asked)
         except UsageError:
             self.app.bell()
         else:

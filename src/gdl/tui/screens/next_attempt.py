@@ -10,7 +10,7 @@ from gdl.domain.attempt_state import AttemptState
 from gdl.domain.errors import GdlError
 from gdl.domain.money import dollars
 from gdl.domain.offers import RankedOffer
-from gdl.presentation.hardware import gigabytes, gpus
+from gdl.presentation.hardware import gpus
 from gdl.presentation.lines import plain
 from gdl.presentation.money import hourly
 from gdl.presentation.session_price import parts
@@ -70,7 +70,7 @@ def _machine(attempt: AttemptState) -> str:
 
 def _fields(found: RankedOffer, hours: int) -> list[tuple[str, Text | str]]:
     offer, whole = found.offer, found.session(hours)
-    vram = f", {gigabytes(offer.vram_gb)} VRAM" if offer.gpu_count else ""
+    vram = f", {offer.nominal_vram_gb} GB VRAM" if offer.gpu_count else ""
     cost = f"{dollars(offer.price_per_hour * hours)} for {plural(hours, 'hour')}"
     if whole is not None and whole.listed:
         cost = f"about {dollars(whole.total)} in all: {parts(whole)}"

@@ -11,8 +11,11 @@ from gdl.domain.errors import GdlError, UsageError
 from gdl.domain.guard import limits
 from gdl.domain.offers import Offer, OfferQuery, RankedOffer
 from gdl.domain.spec import ConfirmedOffer, DeploymentSpec
+from gdl.presentation.hardware import gpus
+from gdl.presentation.lines import plain
 from gdl.presentation.words import plural
 from gdl.tui.context import AppContext
+from gdl.tui.filtering import key_of
 from gdl.tui.offer_choice import OfferChoice, remembered_key
 from gdl.tui.widgets.offer_notes import needed
 
@@ -142,6 +145,32 @@ async def _clear_exclusion(context: AppContext, key: str) -> bool:
     return True
 
 
+def say_moved(
+    context: AppContext, choice: OfferChoice, meant: RankedOffer | None, now: RankedOffer | None
+) -> None:
+    """Why another row is selected than the one that somebody was on."""
+    if meant is None or now is None or key_of(meant) == key_of(now) or now.excluded is not None:
+        return
+    fresh = choice.listing.by_key.get(key_of(meant))
+    if fresh is not None and fresh.excluded is not None:
+        why = plain(fresh.excluded, 120)
+        context.say(f"{gpus(fresh.offer)} does not do ({why}): this is the cheapest that does")
+
+
+def wanted_offers(
+    context: AppContext, choice: OfferChoice, selected: RankedOffer | None
+) -> list[RankedOffer]:
+    """Those to deploy on: the marked ones, without those that do not suit as long as any does; else
+    the selected one."""
+    if not (marked := choice.marked):
+        return [] if selected is None else [selected]
+    suit = [ranked for ranked in marked if ranked.excluded is None]
+    if suit and len(suit) < len(marked):
+        others = plural(len(marked) - len(suit), "marked offer")
+        context.say(f"without {others} excluded by now", severity="warning")
+    return suit or marked
+
+
 async def plan(
     context: AppContext, choice: OfferChoice, offers: Sequence[RankedOffer]
 ) -> DeploymentSpec | None:
@@ -156,6 +185,7 @@ async def plan(
     settings, wanted = context.settings, choice.wanted
     try:
         sized = context.orchestrator.market.size(wanted)
+        context.orchestrator.market.check(wanted)
     except UsageError as error:
         context.report(error)
         return None

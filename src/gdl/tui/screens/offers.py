@@ -11,7 +11,7 @@ from typing import ClassVar
 from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.widgets import Input
 from textual.worker import WorkerCancelled
 
@@ -21,6 +21,7 @@ from gdl.tui.filtering import SORTS, Listing
 from gdl.tui.offer_choice import OfferChoice
 from gdl.tui.screens import offer_commands as commands
 from gdl.tui.screens.base import GdlScreen
+from gdl.tui.screens.offer_keys import BINDINGS
 from gdl.tui.widgets import offer_notes as notes
 from gdl.tui.widgets.details_pane import DetailsPane
 from gdl.tui.widgets.filter_row import FilterRow
@@ -37,42 +38,7 @@ class OffersScreen(GdlScreen):
     MODE = "offers"
     AUTO_FOCUS = "#offers"
     SPENDS = frozenset({"deploy"})
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "m", "model", "Model", id="offers.model",
-            tooltip="Choose the model to serve, its context, requests at a time and weights",
-        ),
-        Binding(
-            "enter", "deploy", "Deploy", id="offers.deploy",
-            tooltip="Deploy on this offer, or on the marked ones, after a look at the price",
-        ),
-        Binding(
-            "slash", "filter", "Filter", id="offers.filter",
-            tooltip="Filter as you type: words, or fields such as gpu:4090 price<0.5 !spain",
-        ),
-        Binding("d", "details", "Details", id="offers.details", tooltip="All about this offer"),
-        Binding(
-            "x", "exclude", "Exclude", id="offers.exclude",
-            tooltip="Exclude this offer's provider; the marked offers alone, if there are any",
-        ),
-        Binding(
-            "space", "mark", "Mark", id="offers.mark",
-            tooltip="Mark this offer: Enter tries the marked ones in turn, x excludes them",
-        ),
-        Binding(
-            "u", "include", "Include", id="offers.bring_back",
-            tooltip="Include what is excluded: this row's machine or provider, or the last one",
-        ),
-        Binding("r", "refresh", "Refresh", id="offers.refresh", tooltip="Ask for fresh offers"),
-        Binding("o", "sort", "Sort", id="offers.sort",
-                tooltip="Sort by the next column; a click on its header does, too"),
-        Binding("i", "interruptible", "Interruptible", id="offers.interruptible",
-                tooltip="Cheaper machines that are lost to whoever bids more, or back on demand"),
-        Binding("O", "reverse", "Reverse the order", show=False, id="offers.reverse",
-                tooltip="The same column the other way round"),
-        Binding("escape", "clear", "Clear", show=False, id="offers.clear",
-                tooltip="Clear the filter, then the marks"),
-    ]  # fmt: skip
+    BINDINGS: ClassVar[list[BindingType]] = BINDINGS
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,7 +55,9 @@ class OffersScreen(GdlScreen):
 
     def body(self) -> ComposeResult:
         yield LiveText(id="model-line")
-        yield FilterRow(blink=not self.context.reduced_motion)
+        yield FilterRow(
+            lambda field: self._choice.listing.names(field), blink=not self.context.reduced_motion
+        )
         table = KeyedTable(COLUMNS, id="offers")
         table.display = False  # until there are rows: a note says what is going on
         yield table
@@ -150,8 +118,8 @@ class OffersScreen(GdlScreen):
 
     def _fill(self) -> None:
         """The offers that pass the filter, into the table."""
-        line = self.query_one("#filter", Input).value
-        rows = self._choice.listing.pick(line, self._sorted_by, reverse=self._reverse)
+        asked = self.query_one(FilterRow).asked
+        rows = self._choice.listing.pick(asked, self._sorted_by, reverse=self._reverse)
         self._shown = len(rows)
         table = self.query_one(KeyedTable)
         table.show_rows(rows, self._row)
@@ -196,6 +164,11 @@ class OffersScreen(GdlScreen):
         return notes.excluded(self.selected, self._choice.excluded)
 
     # Filter and order
+
+    def explained(self) -> tuple[str, Sequence[tuple[str, str]]]:
+        from gdl.presentation.offer_filter import help_lines
+
+        return "The filter", list(help_lines())
 
     def action_filter(self) -> None:
         self.query_one("#filter", Input).focus()
@@ -314,9 +287,12 @@ class OffersScreen(GdlScreen):
     async def action_model(self) -> None:
         model = self._choice.wanted.model
         if await commands.choose_model(self.context, self._choice):
-            if self._choice.wanted.model != model:
-                self.query_one(KeyedTable).to_top()
+            same = self._choice.wanted.model == model
+            self.query_one(KeyedTable).to_top(unless=self._suits if same else None)
             self.action_refresh()
+
+    def _suits(self, key: str) -> bool:
+        return self._choice.listing.by_key[key].excluded is None
 
     @work(exclusive=True, group="dialog")
     async def action_interruptible(self) -> None:
@@ -333,16 +309,18 @@ class OffersScreen(GdlScreen):
         if self._choice.wanted.model is None:
             if not await commands.choose_model(self.context, self._choice):
                 return
-            # Only now it is known what fits. Who went to no row means the best one.
-            if self.query_one(KeyedTable).cursor_row == 0:
-                self.query_one(KeyedTable).to_top()
+            # Only now it is known what fits. Who went to no row means the best one, as does who
+            # went to one that does not suit.
+            table, meant = self.query_one(KeyedTable), self.selected
+            table.to_top(unless=self._suits if table.cursor_row else None)
             with contextlib.suppress(WorkerCancelled):
                 await self._load().wait()
+            commands.say_moved(self.context, self._choice, meant, self.selected)
         if isinstance(self._error, UsageError):
             # The model cannot be served, or not so: nothing is to begin that must fail.
             self.context.report(self._error)
             return
-        offers = self._choice.marked or ([self.selected] if self.selected is not None else [])
+        offers = commands.wanted_offers(self.context, self._choice, self.selected)
         if not offers:
             return
         if (spec := await commands.plan(self.context, self._choice, offers)) is not None:

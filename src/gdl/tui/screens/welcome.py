@@ -78,13 +78,14 @@ class WelcomeScreen(Modal[None]):
     @work(exclusive=True, group="choose")
     async def _take(self, source: BackendSource) -> None:
         """Use this source from now on; remember it, if nothing is configured yet."""
-        from gdl.tui.screens.dialogs import Choose
+        from gdl.tui.screens.choose_several import ChooseSeveral
 
         host: str | None = None
         if source.hosts:
-            host = await self.app.push_screen_wait(Choose("Which host?", source.hosts))
-            if host is None:
+            chosen = await self.app.push_screen_wait(ChooseSeveral("Which hosts?", source.hosts))
+            if not chosen:
                 return
+            host = ",".join(chosen)
         # A worker of the app: this screen goes while it works.
         self.app.run_worker(self._use(source, host), group="use", exclusive=True)
 

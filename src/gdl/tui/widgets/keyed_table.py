@@ -82,6 +82,7 @@ class KeyedTable(GrowingScroll, can_focus=True, inherit_bindings=False):
         self._drawn: tuple[object, ...] = ()
         self._hidden: tuple[str, ...] = ()
         self._from_top = False
+        self._unless: Callable[[str], bool] | None = None
         self.cursor_row = 0
 
     # Rows
@@ -95,9 +96,10 @@ class KeyedTable(GrowingScroll, can_focus=True, inherit_bindings=False):
         """The key of the row under the cursor."""
         return self._keys[self.cursor_row] if 0 <= self.cursor_row < len(self._keys) else None
 
-    def to_top(self) -> None:
-        """Put the cursor on the first row when rows are next shown."""
-        self._from_top = True
+    def to_top(self, *, unless: Callable[[str], bool] | None = None) -> None:
+        """Put the cursor on the first row when rows are next shown. unless: it stays on its row
+        where that passes this test then."""
+        self._from_top, self._unless = True, unless
 
     def mark_sorted(self, column: str, *, reverse: bool) -> None:
         """Put the arrow of the sort order into a column's header."""
@@ -116,7 +118,10 @@ class KeyedTable(GrowingScroll, can_focus=True, inherit_bindings=False):
         for as long as they are shown."""
         kept, before, top = self.selected_key, self.cursor_row, self.scroll_offset.y
         if self._from_top:
-            kept, before, top, self._from_top = None, 0, 0, False
+            stays = kept in keys and self._unless is not None and self._unless(kept or "")
+            if not stays:
+                kept, before, top = None, 0, 0
+            self._from_top, self._unless = False, None
         new_order = keys != self._keys
         self._keys, self._row_of = keys, row_of
         if not new_order:

@@ -7,8 +7,9 @@ from datetime import datetime
 from rich.text import Text
 
 from gdl.domain.money import dollars
-from gdl.domain.offers import RankedOffer
+from gdl.domain.offers import Offer, RankedOffer
 from gdl.domain.requirements.allocation import Allocation
+from gdl.domain.requirements.gpus import memory_gb
 from gdl.presentation.durations import since
 from gdl.presentation.hardware import gpus
 from gdl.presentation.lines import plain
@@ -48,7 +49,7 @@ def row(ranked: RankedOffer, now: datetime, *, marked: bool = False) -> Row:
         "session": _amount(ranked.session_price),
         "million": _amount(ranked.usd_per_million),
         "gpu": gpus(offer),
-        "vram": f"{offer.vram_gb:.0f} GB" if offer.gpu_count else "-",
+        "vram": f"{offer.nominal_vram_gb} GB" if offer.gpu_count else "-",
         "fit": fit(ranked),
         "cuda": f"{offer.cuda_version:.1f}" if offer.cuda_version is not None else "-",
         "place": plain(offer.location, 40) or "-",
@@ -89,6 +90,8 @@ def fit(ranked: RankedOffer) -> str:
         return f"no, {ranked.headroom_gb:+.1f} GB"
     if ranked.excluded is not None:
         return plain(ranked.excluded, 120)
+    if ranked.offer.not_asked:
+        return "seen when it is entered"
     if ranked.offer.gpu_count == 0:
         return "runs on the CPU"
     if ranked.headroom_gb is None:
@@ -118,7 +121,7 @@ def details(ranked: RankedOffer, now: datetime) -> list[tuple[str, Text | str]]:
         *_session(ranked),
         ("1M tokens", _amount(ranked.usd_per_million)),
         ("GPU", gpus(offer)),
-        ("VRAM", f"{offer.vram_gb:.0f} GB each, {offer.total_vram_gb:.0f} GB together"),
+        ("VRAM", _memory(offer)),
         ("Fit", fit(ranked) if ranked.exclusion in (None, "vram", "unsuited") else "-"),
         ("CUDA", f"{offer.cuda_version:.1f}" if offer.cuda_version is not None else "not said"),
         ("Place", plain(offer.location, 100) or "not said"),
@@ -135,10 +138,21 @@ def details(ranked: RankedOffer, now: datetime) -> list[tuple[str, Text | str]]:
     return lines
 
 
+def _memory(offer: Offer) -> str:
+    """ "24 GB each, 48 GB together; 25.4 GB (10^9 bytes) can be used of each"."""
+    if not offer.gpu_count:
+        return "-"
+    nominal = offer.nominal_vram_gb
+    used = f"{memory_gb(offer.gpu_name, offer.vram_gb):.1f} GB (10^9 bytes) can be used"
+    if offer.gpu_count == 1:
+        return f"{nominal} GB; {used}"
+    return f"{nominal} GB each, {nominal * offer.gpu_count} GB together; {used} of each"
+
+
 def _session(ranked: RankedOffer) -> list[tuple[str, Text | str]]:
-    """What the session's price is made of, where the market tells."""
+    """What the session's price is made of: more than the hour's, as the set-up is paid for, too."""
     whole = ranked.session()
-    if whole is None or not whole.itemized:
+    if whole is None or whole.total <= 0:
         return []
     return [("", line) for line in explained(whole)]
 

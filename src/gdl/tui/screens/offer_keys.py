@@ -1,0 +1,42 @@
+"""The keys of the offers screen."""
+
+from __future__ import annotations
+
+from textual.binding import Binding, BindingType
+
+BINDINGS: list[BindingType] = [
+    Binding(
+        "m", "model", "Model", id="offers.model",
+        tooltip="Choose the model to serve, its context, requests at a time and weights",
+    ),
+    Binding(
+        "enter", "deploy", "Deploy", id="offers.deploy",
+        tooltip="Deploy on this offer, or on the marked ones, after a look at the price",
+    ),
+    Binding(
+        "slash", "filter", "Filter", id="offers.filter",
+        tooltip="Filter as you type: words, or fields such as gpu:4090 price<0.5 !spain",
+    ),
+    Binding("d", "details", "Details", id="offers.details", tooltip="All about this offer"),
+    Binding(
+        "x", "exclude", "Exclude", id="offers.exclude",
+        tooltip="Exclude this offer's provider; the marked offers alone, if there are any",
+    ),
+    Binding(
+        "space", "mark", "Mark", id="offers.mark",
+        tooltip="Mark this offer: Enter tries the marked ones in turn, x excludes them",
+    ),
+    Binding(
+        "u", "include", "Include", id="offers.bring_back",
+        tooltip="Include what is excluded: this row's machine or provider, or the last one",
+    ),
+    Binding("r", "refresh", "Refresh", id="offers.refresh", tooltip="Ask for fresh offers"),
+    Binding("o", "sort", "Sort", id="offers.sort",
+            tooltip="Sort by the next column; a click on its header does, too"),
+    Binding("i", "interruptible", "Interruptible", id="offers.interruptible",
+            tooltip="Cheaper machines that are lost to whoever bids more, or back on demand"),
+    Binding("O", "reverse", "Reverse the order", show=False, id="offers.reverse",
+            tooltip="The same column the other way round"),
+    Binding("escape", "clear", "Clear", show=False, id="offers.clear",
+            tooltip="Clear the filter, then the marks"),
+]  # fmt: skip
