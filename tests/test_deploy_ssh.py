@@ -83,7 +83,7 @@ async def test_a_cut_connection_is_made_again_and_excludes_nobody(sim: Simulatio
             assert cuts == [0] and of_type(events, ev.ExclusionSet) == []
             # One that is cut every time is told, and tried again by the next deployment.
             cuts[0] = 10_000
-            sim.monkeypatch.setattr("gdl.orchestrator.machine.connection._CUT_S", 0.5)
+            sim.monkeypatch.setattr("gdl.orchestrator.machine.ways._CUT_S", 0.5)
             end = last(await deployed(orchestrator, spec("ssh")))
             assert "failed: Connection reset by peer" in str(end.error)
             cuts[0] = 0

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from gdl.diagnosis.rule_engine import Diagnosis, RuleSet, diagnose
 from gdl.domain import events as ev
 from gdl.domain.backoff import Backoff
-from gdl.domain.errors import DeployError, GdlError, HostKeyChanged, SshAuthFailed, SshCut, SshError
+from gdl.domain.errors import DeployError, GdlError, HostKeyChanged, SshAuthFailed, SshError
 from gdl.domain.host import HostFacts
 from gdl.domain.rental import Rental
 from gdl.domain.secret import Secret
@@ -27,7 +27,7 @@ from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.deployment.engine_habits import rules_of, volume_exports
 from gdl.orchestrator.machine import earlier_work, engine_port, preflight
 from gdl.orchestrator.machine.log_file import LogFile, kept_here, skipping
-from gdl.orchestrator.machine.ways import first_link, ways_to
+from gdl.orchestrator.machine.ways import first_link, own_machine_s, ways_to
 from gdl.settings import Settings
 from gdl.ssh.repeating import Repeating
 from gdl.ssh.tail import Chunk, Stop, follow
@@ -43,8 +43,6 @@ TAIL_KEPT = 4000
 
 _KEY_SPREADS_S = 60.0
 """A marketplace key takes 10-15 s to reach its machine; after a minute it never will."""
-_CUT_S = 15.0
-"""A machine of the user's own cuts a connection when it has too many at a time; that passes."""
 _LEAVES_S = 120.0
 _SSHD_COMES_S, _SSHD_FETCHED_S = 120.0, 300.0
 """Until there is an SSH server; the second where the image was chosen for its engine: it may have
@@ -123,14 +121,12 @@ class Machine:
                 longest_s = _SSHD_COMES_S if self.deployment.image is None else _SSHD_FETCHED_S
                 if isinstance(error, SshAuthFailed):
                     longest_s = _KEY_SPREADS_S
-                if not self.rents:  # It may be busy, but it does not boot.
-                    longest_s = _CUT_S if isinstance(error, SshCut) else 0.0
+                longest_s = longest_s if self.rents else own_machine_s(error)
                 waited = time.monotonic() - started
                 if waited >= longest_s or isinstance(error, HostKeyChanged):
                     raise
-                await self.deployment.progress(
-                    f"{error.message}; waited {waited:.0f} of {longest_s:.0f} s"
-                )
+                told = f"{error.message}; waited {waited:.0f} of {longest_s:.0f} s"
+                await self.deployment.progress(told)
             await asyncio.sleep(next(pauses))
 
     def _link_state(self, state: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gdl.domain.errors import HostKeyChanged, SshAuthFailed, SshError
+from gdl.domain.errors import HostKeyChanged, SshAuthFailed, SshCut, SshError
 from gdl.domain.rental import Rental
 from gdl.domain.session import Session, SshAddress
 from gdl.settings import Settings
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _OWN_MACHINES = "ssh"
 """The backend of machines that the user has."""
+_CUT_S = 15.0
 _ONE_OF_SEVERAL_S = 8.0
 """How long one of several ways is waited for: the next may lead there at once."""
 
@@ -39,6 +40,12 @@ def target_for(rental: Rental, settings: Settings) -> Target:
         # A rented machine's address has been others' before, with other keys.
         known_hosts=rental.backend == _OWN_MACHINES,
     )
+
+
+def own_machine_s(error: SshError) -> float:
+    """How long a machine of the user's own is tried after that: it does not boot, but may have too
+    many connections at a time."""
+    return _CUT_S if isinstance(error, SshCut) else 0.0
 
 
 def ways_to(session: Session, rental: Rental) -> list[SshAddress]:
