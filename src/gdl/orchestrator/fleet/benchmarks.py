@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
@@ -165,10 +164,10 @@ class FleetAwareBenchmarks(SessionBenchmarks):
 
 
 def _gpus(view: FleetView) -> tuple[str, int]:
-    """The GPUs of those that serve; no name where they differ."""
+    """The GPUs of those that serve, by all of their names."""
     serving = [r for r in view.replicas if r.taken_in and r.gpu_count]
-    names = Counter(r.gpu_name for r in serving)
-    return next(iter(names)) if len(names) == 1 else "", sum(r.gpu_count for r in serving)
+    names = sorted({r.gpu_name for r in serving})
+    return " + ".join(names), sum(r.gpu_count for r in serving)
 
 
 def _provider(view: FleetView) -> str:

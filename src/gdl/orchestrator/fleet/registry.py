@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import traceback
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from gdl.domain.fleet import FleetState
 from gdl.domain.fleet_orders import End, FleetOrder, Scale
 from gdl.domain.fleet_spec import MOST_REPLICAS, FleetSpec
 from gdl.domain.fleet_view import FleetView
+from gdl.domain.phase import Billing
 from gdl.journal import fleets
 from gdl.journal.fleets import FleetRow
 from gdl.journal.store import Journal
@@ -33,6 +35,7 @@ from gdl.orchestrator.fleet.resuming import Resuming
 from gdl.orchestrator.fleet.router import MakeRouter, Router
 from gdl.orchestrator.leasing import process_liveness
 from gdl.orchestrator.leasing.uninterrupted import uninterrupted
+from gdl.orchestrator.run.internal_error import write_trace
 from gdl.orchestrator.run.planned import new_id
 from gdl.orchestrator.run.registry import DeploymentRegistry
 from gdl.settings import Settings
@@ -165,7 +168,17 @@ class FleetRegistry:
         self, channel: FleetChannel, task: FleetTask, resuming: Resuming | None
     ) -> None:
         port = urlsplit(channel.state.endpoint).port or self._settings.fleet.port
-        await uninterrupted(task.run(port))
+        try:
+            await uninterrupted(task.run(port))
+        except Exception as error:
+            # A defect of ours: whoever waits is told, and the deployments end with the program.
+            what = f"internal error: {type(error).__name__}: {error}"
+            trace = traceback.format_exc()
+            path = await write_trace(self._settings.logs_dir / channel.id, trace)
+            cost = channel.state.ended_cost
+            await channel.emit(
+                fe.FleetFinished("failed", Billing.UNKNOWN, cost, what, f"details: {path}", "error")
+            )
         if resuming is not None:
             await resuming.aclose()
         finished = channel.state.finished
@@ -230,8 +243,9 @@ class FleetRegistry:
     async def aclose(self) -> None:
         """Release what they have rented, and wait for that."""
         for fleet_id in self.active:
-            with contextlib.suppress(GdlError):
-                await self._lookup.here[fleet_id].emit(fe.FleetEnding(False, "the program ends"))
+            channel = self._lookup.here[fleet_id]
+            if channel.state.ending is None:
+                await channel.emit(fe.FleetEnding(False, "the program ends"))
         if self._tasks:
             await asyncio.wait(self._tasks.values())
 

@@ -176,7 +176,10 @@ class Replicas:
         await self._tell_contexts()
 
     async def _tell_contexts(self) -> None:
-        told = {r.context for r in self._channel.state.serving if r.context is not None}
+        state = self._channel.state
+        # While flags are changed, they differ for a while.
+        alike = [r for r in state.serving if r.generation == state.generation]
+        told = {r.context for r in alike if r.context is not None}
         if len(told) > 1 and not self._contexts_told:
             self._contexts_told = True
             await self._channel.note(
