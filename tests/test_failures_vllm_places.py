@@ -104,23 +104,6 @@ def test_an_engine_that_is_killed_while_it_serves(vllm: Vllm) -> None:
     told.says("engine-killed", cause="killed", remedy="memory|RAM|again")
 
 
-def test_a_server_that_is_killed(vllm: Vllm) -> None:
-    with vllm.serving() as server:
-        server.until("Initializing a V1 LLM engine")
-        server.process.kill()
-        told = server.ends()
-    told.says("signal-9", cause="killed", remedy="RAM|memory")
-
-
-def test_a_worker_that_is_killed_while_it_loads(vllm: Vllm) -> None:
-    with vllm.serving("--tensor-parallel-size", "2") as server:
-        server.until("Worker_?(TP)?1|rank=1|rank 1")
-        workers = _processes(server.process.pid, "Worker")
-        workers[-1].kill()
-        told = server.ends()
-    told.says("engine-killed", "host-memory", cause="killed", remedy="memory|RAM|again")
-
-
 def test_a_port_that_is_taken(vllm: Vllm) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", vllm.port))
@@ -138,11 +121,6 @@ def test_shared_memory_that_is_too_small(vllm: Vllm) -> None:
     told.says(
         "dev-shm-full", "shm-semaphores", "memory-page", cause="/dev/shm", remedy="shm|shared"
     )
-
-
-def test_too_few_open_files_are_allowed(vllm: Vllm) -> None:
-    few = ["prlimit", "--nofile=48:48", "--"]
-    vllm.fails(inside=few).says("too-many-files", cause="files", remedy="ulimit|nofile")
 
 
 def _processes(leader: int, name: str) -> list[psutil.Process]:
