@@ -73,11 +73,6 @@ def test_a_model_with_code_of_its_own(vllm: Vllm) -> None:
     vllm.fails().says("trust-remote-code", cause="own code", remedy="trust-remote-code")
 
 
-def test_a_folder_that_is_not_there(vllm: Vllm) -> None:
-    told = vllm.fails(model=vllm.folder / "no-such-model")
-    told.says("no-model-at-path", cause="no model at this path", remedy="path")
-
-
 # -- options --------------------------------------------------------------------------------------
 
 
