@@ -271,7 +271,8 @@ class FleetTask:
         while self.state.live or self._replicas.busy:
             await self._replicas.look()
             for replica in self.state.live:
-                kept = keep and replica.taken_in and self._replicas.keep(replica)
+                # One that is out for a moment serves all the same.
+                kept = keep and replica.counts and self._replicas.keep(replica)
                 if not kept and not (keep and replica.id in self._kept):
                     if not replica.leaving:
                         await self._channel.emit(fe.ReplicaLeaving(replica.id, "the fleet ends"))
