@@ -105,6 +105,7 @@ def _seen(app: GdlApp, orchestrator: ScriptedOrchestrator) -> tuple[object, ...]
         app.focused,
         len(orchestrator.calls),
         len(orchestrator.queries),
+        orchestrator.sessions.asked,
         len(app._notifications),
         app.clipboard,
     )
@@ -180,3 +181,11 @@ async def test_ctrl_z_does_not_stop_a_deployment() -> None:
         await show(pilot, orchestrator, to_installing)
         await pilot.press("ctrl+z")
         await until(pilot, lambda: "not while a deployment runs" in screen_text(app))
+
+
+async def test_an_empty_question_is_answered_with_what_to_do() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE, notifications=True) as pilot:
+        await show(pilot, orchestrator, to_serving)
+        await pilot.press("t", "enter")
+        await until(pilot, lambda: "type a question first" in screen_text(app))

@@ -453,6 +453,9 @@ class ScriptedDeployments:
 class ScriptedSessions:
     """The rows that a test has set."""
 
+    asked = 0
+    """How often the rows were asked for."""
+
     def __init__(self, o: ScriptedOrchestrator) -> None:
         self._o = o
 
@@ -461,6 +464,7 @@ class ScriptedSessions:
         return self._o.away
 
     async def rows(self) -> Sequence[SessionRow]:
+        self.asked += 1
         if self._o.error is not None:
             raise self._o.error
         return self._o.rows

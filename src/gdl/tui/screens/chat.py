@@ -124,7 +124,11 @@ class ChatScreen(GdlScreen):
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         question, followed = event.value.strip(), self.context.store.followed
-        if not question or followed is None or not followed.holds:
+        if followed is None or not followed.holds:
+            self.context.say("nothing serves here now: a question would reach nobody")
+            return
+        if not question:
+            self.context.say("type a question first")
             return
         if _running(followed):
             self.context.say("the answer before is still coming · Esc stops it")
