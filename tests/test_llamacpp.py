@@ -443,7 +443,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """This computer, whose pip finds the stand-ins alone."""
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheels(tmp_path / "wheels")))
-    return load(backend="local", data_dir=tmp_path / "data", timeouts={"install": 200, "start": 200})
+    return load(
+        backend="local", data_dir=tmp_path / "data", timeouts={"install": 200, "start": 200}
+    )
 
 
 async def test_auto_serves_with_it_here_and_releases(here: Settings) -> None:
