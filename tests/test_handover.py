@@ -144,6 +144,7 @@ def test_what_the_machine_was_found_to_need_is_handed_over_as_well() -> None:
     assert running(state_of(events)).launch.arguments[-2:] == ("--max-model-len", "4096")
     told = tomllib.loads(written(state_of(events), "toml"))
     assert told["engine"]["args"] == ["--max-model-len", "4096"]
+    assert "guard" not in told, "nothing was asked of one"
 
 
 @pytest.mark.parametrize(

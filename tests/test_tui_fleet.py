@@ -217,6 +217,7 @@ async def test_without_a_fleet_it_says_how_one_is_made() -> None:
     async with app.run_test(size=SIZE, notifications=True) as pilot:
         await opened(pilot)
         await until(pilot, shows(app, "--replicas 3"))
+        assert "Esc closes" in screen_text(app) and "one more" not in screen_text(app)
         await pilot.press("plus", "D", "enter", "f", "y", "escape")
         await until(pilot, lambda: not isinstance(app.screen, FleetScreen))
 

@@ -29,7 +29,8 @@ def written(state: DeploymentState, spec: DeploymentSpec) -> str:
     ]
     lines = [*comment(*head), *_entries(_top(spec))]
     for name, table in _tables(spec, launch).items():
-        lines += ["", f"[{name}]", *_entries(table)] if table else []
+        if entries := _entries(table):
+            lines += ["", f"[{name}]", *entries]
     return "\n".join(lines) + "\n"
 
 

@@ -11,7 +11,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
-from textual.widgets import Static
 
 from gdl.domain.errors import GdlError
 from gdl.domain.fleet_orders import End, FleetOrder, Scale
@@ -58,7 +57,7 @@ class FleetScreen(ModalScreen[None]):
             yield LiveText(id="fleet-title")
             yield LiveText(id="fleet-told")
             yield KeyedTable(fleet_rows.COLUMNS, id="replicas")
-            yield Static(Text(_KEYS), classes="dialog-note")
+            yield LiveText(id="fleet-keys", classes="dialog-note")
 
     def on_mount(self) -> None:
         self.set_interval(REFRESH_EVERY_S, self._look_if_seen)
@@ -90,6 +89,7 @@ class FleetScreen(ModalScreen[None]):
         )
         table, view = self.query_one("#replicas", KeyedTable), self._view
         table.display = view is not None
+        self.query_one("#fleet-keys", LiveText).say(_KEYS if view is not None else "Esc closes")
         if view is None:
             title.say(Text("Fleets", "bold"))
             told.say(Text(_NONE if self._asked else "Asking…"))
