@@ -72,7 +72,8 @@ def _why(state: DeploymentState, attempt: AttemptState | None) -> Text:
     phase = failed.phase if failed else state.phase
     where = f" while {phase_words(phase, state)}" if phase is not Phase.FAILED else ""
     if latest and state.held:
-        what = "the machine is still there, and can be used"
+        still = "rented" if state.billing is Billing.ACTIVE else "there"
+        what = f"the machine is still {still}, and can be used"
     text.append(f"✗ Failed{where}: ", "bold red")
     text.append(plain(what, 300))
     if diagnosis is not None:
