@@ -457,10 +457,12 @@ async def test_what_failed_is_changed_and_tried_again_on_its_machine(sim: Simula
         seq = orchestrator.deployments.state(ident).last_seq
         # What cannot work anywhere is refused, and the choice stays open.
         with pytest.raises(UsageError, match="unknown quantization"):
-            await orchestrator.deployments.change(ident, Change(quantization="fp3"))
+            await orchestrator.deployments.decide(
+                ident, AfterFailure.CHANGE, change=Change(quantization="fp3")
+            )
         assert orchestrator.deployments.state(ident).waiting
         change = Change(context=2048, token=Secret(token))
-        await orchestrator.deployments.change(ident, change)
+        await orchestrator.deployments.decide(ident, AfterFailure.CHANGE, change=change)
         events = await told(orchestrator, ident)
         assert last(events).outcome == "released", last(events).error
         assert [a.ended for a in last(events).attempts] == ["released"]
@@ -473,7 +475,7 @@ async def test_what_failed_is_changed_and_tried_again_on_its_machine(sim: Simula
         noted = [e.text for e in again if isinstance(e, ev.Noted)]
         assert "changed by you: context 2048, arguments none, another token" in noted
         with pytest.raises(UsageError):
-            await orchestrator.deployments.change(ident, change)
+            await orchestrator.deployments.decide(ident, AfterFailure.CHANGE, change=change)
     nothing_is_left(sim)
     told_of = b"".join(f.read_bytes() for f in sim.folder.rglob("*.sqlite*"))
     assert token.encode() not in told_of

@@ -107,6 +107,9 @@ async def test_the_intent_is_on_disk_before_the_request_and_the_key_right_after(
         await shopper.aclose()
 
 
+TWO_AT_A_TIME = Change(concurrency=2)
+
+
 async def test_a_rented_machine_is_kept_for_what_its_user_changes(sim: Simulation) -> None:
     sim.server("oom")
     async with market(sim) as (orchestrator, shopper):
@@ -116,7 +119,7 @@ async def test_a_rented_machine_is_kept_for_what_its_user_changes(sim: Simulatio
         await until(orchestrator, ident, lambda e: isinstance(e, ev.ChoiceAwaited))
         state = orchestrator.deployments.state(ident)
         assert state.held and state.offered is None and len(shopper.billing()) == 1
-        await orchestrator.deployments.change(ident, Change(concurrency=2))
+        await orchestrator.deployments.decide(ident, AfterFailure.CHANGE, change=TWO_AT_A_TIME)
         # It is tried on the same machine, with what is there, and asked for again.
         after = orchestrator.deployments.state(ident).last_seq
         await until_after(orchestrator, ident, after, lambda e: isinstance(e, ev.ChoiceAwaited))
@@ -143,7 +146,9 @@ async def test_a_machine_that_was_given_back_is_rented_again_for_a_change(
         await until_after(orchestrator, ident, first.seq, lambda e: isinstance(e, ev.ChoiceAwaited))
         state = orchestrator.deployments.state(ident)
         assert not state.held and shopper.billing() == []
-        await orchestrator.deployments.change(ident, Change(concurrency=2), max_price=1.0)
+        await orchestrator.deployments.decide(
+            ident, AfterFailure.CHANGE, change=TWO_AT_A_TIME, max_price=1.0
+        )
         await until_after(
             orchestrator, ident, state.last_seq, lambda e: isinstance(e, ev.SessionRented)
         )

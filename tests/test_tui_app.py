@@ -62,7 +62,7 @@ async def test_deploys_from_the_keyboard() -> None:
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, DeployDialog))
         text = screen_text(app)
-        for word in ("qwen2.5-0.5b", "RTX 3060", "vast-101", "2 h", "$0.062/h", "$0.12"):
+        for word in ("qwen2.5-0.5b", "RTX 3060", "vast-101", "2 h", "$0.062/h", "About $0.13"):
             assert word in text
         assert app.focused is not None
         assert app.focused.id == "cancel"

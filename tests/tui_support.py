@@ -296,8 +296,10 @@ class ScriptedMarket:
             return by_total(None)
         return fits_of(self._o.engine, model, query, self._o.settings)
 
-    def size(self, query: OfferQuery, gpu: str = "") -> SizedModel:
+    def size(self, query: OfferQuery, gpu: str = "", *, check: bool = False) -> SizedModel:
         """By the real engine, without its refusal of names that cannot be."""
+        if check:
+            self._check(query)
         try:
             model = found(self._o.engine, query.model or "")
             told = sized(self._o.engine, query, model, self._o.settings)
@@ -307,7 +309,7 @@ class ScriptedMarket:
             return SizedModel(None, 0)
         return replace(told, allocation=self._index.allocation(query, gpu)) if gpu else told
 
-    def check(self, query: OfferQuery) -> None:
+    def _check(self, query: OfferQuery) -> None:
         """By the real engine, likewise."""
         try:
             model = resolved(self._o.engine, found(self._o.engine, query.model or ""), query)
@@ -424,21 +426,24 @@ class ScriptedDeployments:
         raise NoSuitableOffer("no suitable offers", "wait")
 
     async def decide(
-        self, deployment_id: str, decision: Decision, *, max_price: float | None = None
+        self,
+        deployment_id: str,
+        decision: Decision,
+        *,
+        max_price: float | None = None,
+        change: Change | None = None,
     ) -> None:
+        if change is not None:
+            self._o.calls.append(("change", deployment_id, change, max_price))
+            if self._o.error is not None:
+                raise self._o.error
+            return
         self._o.calls.append(("decide", deployment_id, decision))
         self._o.agreed = max_price
         if decision is AfterServing.RELEASE:
             self._finish(deployment_id, "released", Phase.STOPPED, Billing.RELEASED)
         elif decision is AfterServing.KEEP:
             self._finish(deployment_id, "serving", Phase.SERVING, Billing.ACTIVE)
-
-    async def change(
-        self, deployment_id: str, change: Change, *, max_price: float | None = None
-    ) -> None:
-        self._o.calls.append(("change", deployment_id, change, max_price))
-        if self._o.error is not None:
-            raise self._o.error
 
     async def include_provider(self, deployment_id: str, provider: str) -> None:
         self._o.calls.append(("include_provider", deployment_id, provider))

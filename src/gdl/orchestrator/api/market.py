@@ -40,15 +40,11 @@ class Market(Protocol):
         """The same model in other formats, as far as that is known. Raises UsageError."""
         ...
 
-    def size(self, query: OfferQuery, gpu: str = "") -> SizedModel:
+    def size(self, query: OfferQuery, gpu: str = "", *, check: bool = False) -> SizedModel:
         """What the query's model needs for its context, concurrency and quantization. gpu: named as
         in `gdl.domain.requirements.gpus`; what one of them would hold is told, too. Raises
-        UsageError for what cannot be served on any machine."""
-        ...
-
-    def check(self, query: OfferQuery) -> None:
-        """Raises UsageError for what a deployment of the query's model would be refused for on any
-        machine, as far as that is known by now: a gated model without a token, say."""
+        UsageError for what cannot be served on any machine. check: also for what a deployment would
+        be refused for, as far as that is known by now: a gated model without a token, say."""
         ...
 
     async def exclusions(self) -> Sequence[Exclusion]:

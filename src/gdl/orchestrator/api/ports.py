@@ -79,19 +79,17 @@ class Deployments(Protocol):
         ...
 
     async def decide(
-        self, deployment_id: str, decision: Decision, *, max_price: float | None = None
+        self,
+        deployment_id: str,
+        decision: Decision,
+        *,
+        max_price: float | None = None,
+        change: Change | None = None,
     ) -> None:
         """Answer what a deployment waits for. max_price: dollars an hour that was agreed to for the
-        attempt that follows. Raises UsageError when it does not wait for that,
-        or the decision is not possible there: FIX without a remedy, KEEP on a market that ends
+        attempt that follows. change: what CHANGE tries it again with. Raises UsageError when it
+        does not wait for that, or the decision is not possible there: FIX without a remedy, KEEP on a market that ends
         with this program."""
-        ...
-
-    async def change(
-        self, deployment_id: str, change: Change, *, max_price: float | None = None
-    ) -> None:
-        """Try it again otherwise, while it waits after a failure: on its machine while that is
-        rented, else on the same offer. max_price: as of `decide`. Raises UsageError."""
         ...
 
     async def include_provider(self, deployment_id: str, provider: str) -> None:

@@ -210,12 +210,14 @@ class Marketplace:
     def variants(self, model: str) -> list[ModelVariant]:
         return self._index.variants(model)
 
-    def size(self, query: OfferQuery, gpu: str = "") -> SizedModel:
+    def size(self, query: OfferQuery, gpu: str = "", *, check: bool = False) -> SizedModel:
+        if check:
+            self._check(query)
         model = self._lookup.kept(self._engine, query.model or "")
         told = sized(self._engine, query, model, self._settings)
         return replace(told, allocation=self._index.allocation(query, gpu)) if gpu else told
 
-    def check(self, query: OfferQuery) -> None:
+    def _check(self, query: OfferQuery) -> None:
         engine, name = self._engine, query.model or ""
         model = resolved(engine, self._lookup.kept(engine, name), query)
         spec = DeploymentSpec(name, "", query, engine=self._settings.engine.name)

@@ -287,19 +287,18 @@ class DeploymentRegistry:
         return await self._selection.preview(self._running(deployment_id), other_source)
 
     async def decide(
-        self, deployment_id: str, decision: Decision, *, max_price: float | None = None
+        self,
+        deployment_id: str,
+        decision: Decision,
+        *,
+        max_price: float | None = None,
+        change: Change | None = None,
     ) -> None:
         if decision is not AfterServing.KEEP:
             refuse_read_only(self, "deciding")
+        if change is not None:
+            await adopt(self._running(deployment_id), change, self._lookup, self._settings)
         answer(self._running(deployment_id), self._markets, decision, max_price)
-
-    @changing("changing a deployment")
-    async def change(
-        self, deployment_id: str, change: Change, *, max_price: float | None = None
-    ) -> None:
-        deployment = self._running(deployment_id)
-        await adopt(deployment, change, self._lookup, self._settings)
-        answer(deployment, self._markets, AfterFailure.CHANGE, max_price)
 
     @changing("including a provider")
     async def include_provider(self, deployment_id: str, provider: str) -> None:

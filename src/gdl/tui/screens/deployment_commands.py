@@ -171,8 +171,11 @@ async def change(context: AppContext, followed: Followed) -> None:
             return
         price = state.attempt.price_per_hour if state.attempt is not None else None
         try:
-            await context.orchestrator.deployments.change(
-                state.deployment_id, wanted, max_price=None if state.held else price
+            await context.orchestrator.deployments.decide(
+                state.deployment_id,
+                AfterFailure.CHANGE,
+                max_price=None if state.held else price,
+                change=wanted,
             )
         except GdlError as error:
             context.report(error)

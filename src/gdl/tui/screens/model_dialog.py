@@ -288,7 +288,7 @@ class ModelDialog(Modal[OfferQuery | None]):
             asked = fields.read(model)
             told = self._sizing(asked)
             if asked.model is not None:
-                self._market.check(asked)
+                self._market.size(asked, check=True)
         except UsageError as error:
             told = too_much(error)
         self.query_one("#model-size", LiveText).say(told)
@@ -314,8 +314,7 @@ class ModelDialog(Modal[OfferQuery | None]):
         if asked.model is None:
             return
         try:
-            self._market.size(asked)
-            self._market.check(asked)
+            self._market.size(asked, check=True)
         except UsageError:
             self.app.bell()
         else:

@@ -184,8 +184,7 @@ async def plan(
         return None
     settings, wanted = context.settings, choice.wanted
     try:
-        sized = context.orchestrator.market.size(wanted)
-        context.orchestrator.market.check(wanted)
+        sized = context.orchestrator.market.size(wanted, check=True)
     except UsageError as error:
         context.report(error)
         return None
