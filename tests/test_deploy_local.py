@@ -457,9 +457,8 @@ async def test_what_failed_is_changed_and_tried_again_on_its_machine(sim: Simula
         seq = orchestrator.deployments.state(ident).last_seq
         # What cannot work anywhere is refused, and the choice stays open.
         with pytest.raises(UsageError, match="unknown quantization"):
-            await orchestrator.deployments.decide(
-                ident, AfterFailure.CHANGE, change=Change(quantization="fp3")
-            )
+            wrong = Change(quantization="fp3")
+            await orchestrator.deployments.decide(ident, AfterFailure.CHANGE, change=wrong)
         assert orchestrator.deployments.state(ident).waiting
         change = Change(context=2048, token=Secret(token))
         await orchestrator.deployments.decide(ident, AfterFailure.CHANGE, change=change)
