@@ -230,7 +230,7 @@ def test_what_never_came_to_a_server_cannot_be_handed_over_but_kept() -> None:
         with pytest.raises(UsageError, match="never came to starting a server"):
             written(early, target)
     kept = tomllib.loads(written(early, "toml"))
-    assert kept["model"] == "qwen3-8b" and "version" not in kept["install"]
+    assert kept["model"] == "qwen3-8b" and "install" not in kept
     old = state_of(without_launch(planned("qwen3-8b", gpu_host())))
     with pytest.raises(UsageError, match="does not tell how the server"):
         written(old, "dstack")
