@@ -88,8 +88,8 @@ class Deployments(Protocol):
     ) -> None:
         """Answer what a deployment waits for. max_price: dollars an hour that was agreed to for the
         attempt that follows. change: what CHANGE tries it again with. Raises UsageError when it
-        does not wait for that, or the decision is not possible there: FIX without a remedy, KEEP on a market that ends
-        with this program."""
+        does not wait for that, or the decision is not possible there: FIX without a remedy, KEEP
+        on a market that ends with this program."""
         ...
 
     async def include_provider(self, deployment_id: str, provider: str) -> None:
