@@ -153,16 +153,16 @@ def test_words_json_and_exit_code_agree(outcome: str, billing: str) -> None:
 
     assert outcome_words(outcome, Billing(billing)) == word
     assert event.attempts[0].reason == reason == reason_words(outcome, event.billing, "LOADING")
-    last_line = [*Narrator().lines(end, after)][-1]
-    assert f"{word}: smollm2, billing {billing}, $" in last_line
+    said = "\n".join(Narrator().lines(end, after))
+    assert f"{word}: smollm2, billing {billing}, $" in said
     told = recorded_to_plain(end)
     assert (told["outcome"], told["billing"]) == (outcome, billing)
     assert exit_codes.of_finished(event) == code
     panel, _ = status(Followed(after, ended=True), end.at, moving=False, panel=PanelSize(80, 0))
     assert shown in panel.plain
     if billing not in ("released", "none"):
-        assert "was released" not in panel.plain + reason + last_line
-        assert "and released" not in panel.plain + reason + last_line
+        assert "was released" not in panel.plain + reason + said
+        assert "and released" not in panel.plain + reason + said
 
 
 def test_an_earlier_machine_in_doubt_is_named_in_its_own_row() -> None:

@@ -55,6 +55,7 @@ SAMPLES: list[ev.Event] = [
     ev.DeploymentPlanned(
         DeploymentSpec("tinyllama", "shopper", OfferQuery(exclude_providers=("a", "b"))), "h/m", "m"
     ),
+    ev.SpecChanged(1, DeploymentSpec("tinyllama", "shopper", OfferQuery(), hours=2)),
     ev.OffersRanked(3, 2, ("2 x stale",)),
     ev.AttemptStarted(1, "o", "vastai", "RTX 3090", 1, 24.0, 0.1, "Texas"),
     ev.AttemptStarted(

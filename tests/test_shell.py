@@ -15,7 +15,7 @@ from gdl.domain.rental import Rental
 from gdl.orchestrator.sessions import shell
 from real_sshd import real_sshd
 from tui_pilot import SIZE, screen_text, show, until
-from tui_support import START, make_app, renting, to_installing, to_waiting
+from tui_support import START, make_app, renting, to_installing
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIH0000000000000000000000000000000000000000000"
 
@@ -104,7 +104,7 @@ async def test_s_hands_the_terminal_over_while_there_is_a_machine() -> None:
 async def test_where_there_is_no_terminal_it_says_so() -> None:
     app, orchestrator = make_app()
     async with app.run_test(size=SIZE, notifications=True) as pilot:
-        await show(pilot, orchestrator, to_waiting)
+        await show(pilot, orchestrator, to_installing)
         await pilot.press("s")
         await until(pilot, lambda: "no terminal to give" in screen_text(app))
         assert not app.handed_over

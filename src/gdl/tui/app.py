@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from gdl.settings import Settings
     from gdl.tui.context import Answer, Severity
     from gdl.tui.store import Store
+    from gdl.tui.terminal import TerminalDriver
 
 
 HIGH_CONTRAST = Theme(
@@ -101,6 +102,7 @@ class GdlApp(App[None]):
         self.clock = clock
         self.feed = DeploymentFeed(self, self)
         self.connected = self.handed_over = False
+        self.terminal: TerminalDriver | None = None
         if orchestrator is not None and settings is not None:
             self.connect(orchestrator, settings)
         self.version = version
@@ -275,7 +277,7 @@ class GdlApp(App[None]):
                 " billing · a second terminal is the way",
                 severity="warning",
             )
-        elif self._driver is None or not self._driver.can_suspend:
+        elif self.terminal is None or not self.terminal.can_suspend:
             self.say("a browser has no shell to go back to")
         else:
             self.action_suspend_process()

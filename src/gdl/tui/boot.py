@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from gdl.orchestrator.api.ports import OrchestratorApi
     from gdl.settings import Settings
 
+_FIRST_FRAME_S = 0.2
+"""At most; a terminal that takes nothing does not keep the program from starting."""
 Opened = tuple["OrchestratorApi", "Settings"]
 Connect = Callable[[str | None, str | None], Awaitable[Opened]]
 """`connect(backend, host)`: reads the settings and opens an orchestrator, in place of the one that
@@ -83,6 +86,9 @@ class BootApp(GdlApp):
     @work(exclusive=True, group="open")
     async def _open(self) -> None:
         """Connect, and go on with the offers; end when that cannot be done."""
+        if self.terminal is not None:
+            # While all that is imported now, the thread that writes hardly gets its turn.
+            await asyncio.to_thread(self.terminal.taken, _FIRST_FRAME_S)
         try:
             orchestrator, settings = await self._connect(None, None)
         except GdlError as error:

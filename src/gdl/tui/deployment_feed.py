@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from textual.app import App
 
 from gdl.domain.errors import GdlError, RemoteCodeNotAllowed
-from gdl.domain.events import ChoiceAwaited
 from gdl.tui.context import AppContext
 from gdl.tui.screens.base import GdlScreen
 
@@ -128,6 +127,8 @@ class DeploymentFeed:
 
     def _tell(self, recorded: Recorded, began: datetime) -> None:
         """Why what was chosen cannot be done: the panel may have said so before the key, too."""
+        from gdl.domain.events import ChoiceAwaited
+
         event = recorded.event
         if isinstance(event, ChoiceAwaited) and event.reason and recorded.at >= began:
             self._context.say(event.reason, severity="warning")

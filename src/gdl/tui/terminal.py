@@ -40,7 +40,7 @@ class TerminalOutput:
         self._changed = threading.Condition()
         self._pending: list[str] = []
         self._size = 0
-        self._dropped = self._stopping = False
+        self._dropped = self._stopping = self._sending = False
         self._thread: threading.Thread | None = None
         self.gone = False
 
@@ -58,13 +58,20 @@ class TerminalOutput:
             if self._size > MOST_PENDING:
                 self._pending.clear()
                 self._size, self._dropped = 0, True
-            self._changed.notify()
+            self._changed.notify_all()
+
+    def taken(self, limit_s: float) -> None:
+        """Wait until the terminal has what was written so far, for so many seconds at most."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self.gone or not (self._pending or self._sending), limit_s
+            )
 
     def stop(self) -> bool:
         """Write what there is, and end; False when the terminal does not take it in time."""
         with self._changed:
             self._stopping = True
-            self._changed.notify()
+            self._changed.notify_all()
         if self._thread is not None:
             self._thread.join(_STOP_S)
             return not self._thread.is_alive() and not self.gone
@@ -77,7 +84,7 @@ class TerminalOutput:
                 return
             self.gone = True
             self._pending.clear()
-            self._changed.notify()
+            self._changed.notify_all()
         self._on_gone()
 
     def _run(self) -> None:
@@ -89,11 +96,15 @@ class TerminalOutput:
                 text, dropped = "".join(self._pending), self._dropped
                 self._pending.clear()
                 self._size, self._dropped = 0, False
+                self._sending = True
             try:
                 self._send(text.encode(self._encoding, "backslashreplace"))
             except OSError:
                 self.give_up()
                 return
+            with self._changed:
+                self._sending = False
+                self._changed.notify_all()
             if dropped:
                 self._again()
 
@@ -105,7 +116,9 @@ class TerminalOutput:
 
 
 class EndsWithItsTerminal(Protocol):
-    """What an app on such a driver has."""
+    """What an app on such a driver has. terminal: that driver."""
+
+    terminal: TerminalDriver | None
 
     def terminal_gone(self) -> None: ...
 
@@ -116,7 +129,9 @@ class TerminalDriver(LinuxDriver):
 
     def __init__(self, app: App[Any], **more: Any) -> None:
         super().__init__(app, **more)
-        self._when_gone = cast(EndsWithItsTerminal, app).terminal_gone
+        ours = cast(EndsWithItsTerminal, app)
+        ours.terminal = self
+        self._when_gone = ours.terminal_gone
         assert self._file is not None  # else there is no terminal, and no driver for one
         self._output = TerminalOutput(
             self._file.fileno(), self._file.encoding, self._terminal_gone, self._draw_again
@@ -125,6 +140,10 @@ class TerminalDriver(LinuxDriver):
 
     def write(self, data: str) -> None:
         self._output.write(data)
+
+    def taken(self, limit_s: float) -> None:
+        """As that of the output."""
+        self._output.taken(limit_s)
 
     def start_application_mode(self) -> None:
         self._output.start()

@@ -27,6 +27,7 @@ _MADE: dict[int, CommonParams] = {}
 _KNOWN = {
     "--model": "path", "--alias": "alias", "--host": "host", "--port": "port",
     "--parallel": "slots", "--ctx-size": "n_ctx", "--verbosity": "verbosity",
+    "--fit": "fit",
 }  # fmt: skip
 _LOADING = {"error": {"message": "Loading model", "type": "unavailable_error", "code": 503}}
 _REFUSED = {"error": {"message": "Invalid API Key", "type": "authentication_error", "code": 401}}
@@ -35,7 +36,7 @@ _MISSING = {"error": {"message": "File Not Found", "type": "not_found_error", "c
 
 class CommonParams:
     def __init__(self) -> None:
-        self.path = self.alias = self.host = self.verbosity = ""
+        self.path = self.alias = self.host = self.verbosity = self.fit = ""
         self.port, self.slots, self.n_ctx = 8080, 4, 0
         self.endpoint_metrics = False
         _MADE[id(self)] = self
