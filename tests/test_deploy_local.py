@@ -41,6 +41,7 @@ from gdl.journal import ledger
 from gdl.orchestrator.service import Orchestrator
 from local_processes import processes_naming
 from local_shell import put_script
+from waiting import wait_until
 
 
 @pytest.fixture
@@ -102,6 +103,9 @@ async def test_the_key_is_nowhere_but_in_its_file(sim: Simulation) -> None:
         await orchestrator.deployments.decide(ident, AfterServing.RELEASE)
         events = await told(orchestrator, ident)
         assert key not in repr(events)
+    removed = sim.folder / "data" / "removed"
+    # What the machine had is removed behind the end.
+    await wait_until(lambda: not (removed.is_dir() and any(removed.iterdir())))
     files = [file for file in (sim.folder / "data").rglob("*") if file.is_file()]
     assert "journal.sqlite" in [file.name for file in files]
     for file in files:
