@@ -318,9 +318,12 @@ class Executor:
         with contextlib.suppress(SshError, TimeoutError):
             async with asyncio.timeout(_KILL_S):
                 chan, session = await self._open(f"exec /bin/sh -c '{line}'")
+                # Where there is one session for all, whoever waits for it knows whose it is.
+                self._running[session] = Rank.SHORT, chan
                 try:
                     await asyncio.shield(session.ended)
                 finally:
+                    del self._running[session]
                     chan.abort()
 
     async def aclose(self) -> None:
