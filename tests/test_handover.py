@@ -195,18 +195,23 @@ def shell_runs(script: str, folder: Path, launch: Launch) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-async def test_no_secret_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("engine", ["vllm", "llamacpp"])
+async def test_no_secret_is_written(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     planted = "plantedSecretOfSomebody0123"
     monkeypatch.setenv("MY_API_TOKEN", f"{planted}-env")
+    args: tuple[str, ...]
     args = ("--hf-token", planted, "--hf-token=" + planted, f"--x=https://u:{planted}@example/y")
+    args += ("-hft", planted) if engine == "llamacpp" else ()
     own: dict[str, Any] = {
         "engine": {"env": {"MY_PASSWORD": planted, "PLACE": f"https://u:{planted}@example/z"}},
         "install": {"extra_index_url": (f"https://u:{planted}@pypi.example/simple",)},
         **HUB_TOKEN,
     }
-    events = planned(
-        "llama-3.1-8b", gpu_host(), settings=own, engine_args=(*args, f"--note={planted}-env")
-    )
+    model = "smollm2-135m" if engine == "llamacpp" else "llama-3.1-8b"
+    args += (f"--note={planted}-env",)
+    events = planned(model, gpu_host(), settings=own, engine=engine, engine_args=args)
     settings = load(data_dir=tmp_path, **own)
     journal = await Journal.open(tmp_path / "journal.sqlite")
     await journal.add_deployment(DeploymentRow(IDENT, NOW, "m", "vastai", "", 0))

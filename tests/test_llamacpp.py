@@ -258,6 +258,17 @@ def test_the_image_is_the_other_way_where_docker_works() -> None:
         ENGINE.check(SPEC, found(ENGINE, "smollm2-135m"), container)
 
 
+def test_what_is_handed_over_says_where_it_ran_and_which_token_it_needs() -> None:
+    docker: dict[str, Any] = {"docker": "docker", "docker_gpus": True, "cuda": "12.8"}
+    gated = replace(big(), gated=True)
+    first = planned(gpu_host(A100, **docker), gated, hf_token="hf_secret").launch
+    image = planned(gpu_host(A100, **docker), big(), install={"runtime": "container"}).launch
+    assert first is not None and first.secrets == ("LLAMA_API_KEY", "HF_TOKEN")
+    assert image is not None and image.secrets == ("LLAMA_API_KEY",)
+    assert first.notes[0].startswith("here it is xllamacpp 2026.")
+    assert image.notes[0].startswith("here it is in the image ghcr.io/ggml-org/llama.cpp:server")
+
+
 # -- files -------------------------------------------------------------------------------------
 
 

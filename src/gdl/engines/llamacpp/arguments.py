@@ -6,9 +6,10 @@ from collections.abc import Iterable
 
 from gdl.domain.errors import UsageError
 
-_NAMES = {
+NAMES = {
     "-m": "--model", "-mu": "--model-url", "-hf": "--hf-repo", "-hfr": "--hf-repo",
-    "-hff": "--hf-file", "-a": "--alias", "-c": "--ctx-size", "-np": "--parallel",
+    "-hff": "--hf-file", "-hft": "--hf-token", "-a": "--alias", "-c": "--ctx-size",
+    "-np": "--parallel",
     "-ngl": "--gpu-layers", "--n-gpu-layers": "--gpu-layers", "-ctk": "--cache-type-k",
     "-ctv": "--cache-type-v", "-kvu": "--kv-unified", "-t": "--threads", "-fa": "--flash-attn",
     "-lv": "--verbosity", "--log-verbosity": "--verbosity", "-v": "--verbose",
@@ -34,7 +35,7 @@ def given(arguments: Iterable[str]) -> dict[str, str]:
     flag = ""
     for word in arguments:
         if word.startswith("-") and not word[1:2].isdigit():
-            flag = _NAMES.get(word, word)
+            flag = NAMES.get(word, word)
             found[flag] = ""
         elif flag:
             found[flag], flag = word, ""

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
-
 from gdl.domain.launch import Launch
 from gdl.domain.model import Model
 from gdl.domain.spec import DeploymentSpec
-from gdl.engines.llamacpp import builds, command
+from gdl.engines.llamacpp import arguments, builds, command
 from gdl.engines.llamacpp.builds import Build
 from gdl.engines.llamacpp.fitting import Fitting
+from gdl.engines.python import handing_over
 from gdl.settings import Settings
 
 _PROGRAM = ("llama-server",)
 _IN_IMAGE = ("/app/llama-server",)
 """The images' entry point; their PATH does not lead there."""
-_SECRET_FLAG = re.compile(r"--[\w-]*(token|secret|password|credentials?)", re.IGNORECASE)
 
 
 def launch(
@@ -29,10 +27,15 @@ def launch(
     """The project's own program and image: elsewhere nobody has our way of starting the package.
     What came out of a package here comes from the hub there."""
     users = (*settings.engine.args, *spec.engine_args)
-    own = tuple(word for word in users if not _SECRET_FLAG.match(word))
+    own, omitted = handing_over.without_secrets(users, arguments.NAMES)
     plain, secret = command.variables(build, settings)
+    # A token of the user's is nobody's business where the model is free to be had.
+    secrets = [name for name in secret if name != "HF_TOKEN"]
+    secrets += ["HF_TOKEN"] if model.gated else []
+    given = {n: handing_over.url(v) for n, v in settings.engine.env.items() if n in plain}
     repository = model.reference
-    notes = [f"here it is {builds.PACKAGE} {build.version}; elsewhere llama-server has to be there"]
+    here = f"in the image {build.image}" if build.image else f"{builds.PACKAGE} {build.version}"
+    notes = [f"here it is {here}; without an image llama-server has to be there"]
     if model.source == "packaged" and model.facts is not None:
         repository = f"{model.facts.id}-GGUF"
         notes.append(f"here the file came out of {model.packaged}: name a GGUF repository of it")
@@ -47,12 +50,12 @@ def launch(
         model_flag="--model" if local else "--hf-repo",
         arguments=(*command.decided(model, fitting, users), *own),
         local=local,
-        environment=tuple(plain.items()),
-        secrets=(command.KEY, *secret),
+        environment=tuple((n, handing_over.url(v)) for n, v in plain.items()),
+        secrets=(command.KEY, *secrets),
         key=command.KEY,
         port=port,
         image=image,
         own_arguments=own,
-        own_environment=tuple((n, v) for n, v in settings.engine.env.items() if n in plain),
-        notes=tuple(notes),
+        own_environment=tuple(given.items()),
+        notes=(*notes, *omitted),
     )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from gdl.domain.model import Model
 from gdl.settings import Settings
@@ -31,13 +33,17 @@ def without_address(arguments: list[str]) -> list[str]:
     return kept
 
 
-def without_secrets(arguments: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(arguments, notes): without those whose values are nobody else's business."""
+def without_secrets(
+    arguments: tuple[str, ...], names: Mapping[str, str] = MappingProxyType({})
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(arguments, notes): without those whose values are nobody else's business. names: short
+    names of flags -> the one in full."""
     kept: list[str] = []
     notes: list[str] = []
     secret = False
     for word in arguments:
         flag = word.partition("=")[0]
+        flag = names.get(flag, flag)
         if secret and not word.startswith("-"):
             secret = False
             continue
