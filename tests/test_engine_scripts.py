@@ -16,6 +16,7 @@ import pytest
 from engine_support import cpu_host, gpu_host, make_plan
 from gdl.domain.engine import EngineFacts
 from gdl.domain.host import Gpu, HostFacts
+from gdl.domain.offers import OfferQuery
 from gdl.domain.remedies import Remedy, RemedyKind
 from gdl.engines.base import Plan, Step
 from gdl.engines.python import shell
@@ -195,6 +196,19 @@ def test_a_remedy_is_read_by_the_next_start_of_the_same_command_alone(work: Path
     assert environment["NCCL_P2P_DISABLE"] == "1"
     others, environment = start(make_plan("tinyllama", gpu_host()), work)
     assert "24464" not in others and "NCCL_P2P_DISABLE" not in environment
+
+
+def test_what_its_user_asks_for_later_is_not_overruled_by_a_remedy(work: Path) -> None:
+    """Though the command be the same word for word."""
+    usual = make_plan("smollm2-135m", cpu_host(), cpu_allowed=True)
+    words = start(usual, work)[0]
+    context = words[words.index("--max-model-len") + 1]
+    remedy = Remedy(RemedyKind.FLAG, "--max-model-len", "512")
+    assert run(usual.server.remembering(remedy), work).returncode == 0
+    assert start(usual, work)[0][-2:] == ["--max-model-len", "512"]
+    query = OfferQuery(context=int(context))
+    asked = make_plan("smollm2-135m", cpu_host(), cpu_allowed=True, query=query)
+    assert start(asked, work)[0] == words
 
 
 # -- the installer -------------------------------------------------------------------------------

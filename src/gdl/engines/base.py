@@ -6,8 +6,9 @@ beside this file or a package of its own: see `gdl.engines.registry`.
 
 from __future__ import annotations
 
+import hashlib
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import field
 from typing import Protocol, runtime_checkable
 
@@ -91,6 +92,13 @@ class ServerCommand:
             return f"printf '%s\\n' {shlex.quote(line)} >> {self.remembered}.env\n"
         words = " ".join(word for word in (remedy.name, remedy.value) if word)
         return f"printf '%s\\n' {shlex.quote(words)} >> {self.remembered}.args\n"
+
+
+def remembered_at(command: Iterable[str], given: Iterable[str]) -> str:
+    """Where on the machine what remedies add to this very command is kept. given: the flags that
+    its user has decided. One that they decide later is theirs, though the command be the same."""
+    said = " ".join((*command, *sorted(given)))
+    return f"./remedy-{hashlib.sha256(said.encode()).hexdigest()[:12]}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shlex
 
@@ -11,7 +10,7 @@ from gdl.domain.host import HostFacts
 from gdl.domain.model import Model
 from gdl.domain.secret import Secret
 from gdl.domain.spec import DeploymentSpec
-from gdl.engines.base import ServerCommand
+from gdl.engines.base import ServerCommand, remembered_at
 from gdl.engines.llamacpp import arguments as server_arguments
 from gdl.engines.llamacpp import container, environment, model_files
 from gdl.engines.llamacpp.builds import Build
@@ -45,8 +44,8 @@ def command(
     made += ["--host", listen, "--port", str(port)]
     plain, secret = variables(build, settings)
     secret = {KEY: api_key, **secret}
-    mark = hashlib.sha256(" ".join((*made, model.reference, *users)).encode()).hexdigest()[:12]
-    remedy = f"./remedy-{mark}"
+    given = frozenset(server_arguments.given(users)) | _by_the_load(spec, settings)
+    remedy = remembered_at((*made, model.reference, *users), given)
     tail = f"{shell.words(made)} {shell.words(users)}".rstrip() + " $remedy"
     if build.image:
         if model.source == "hub" and settings.hf_token is not None:
@@ -73,7 +72,7 @@ if [ -f {remedy}.args ]; then remedy="$(cat {remedy}.args)"; fi
         served_name=model.served_name,
         secret_env=secret,
         remembered=remedy,
-        given=frozenset(server_arguments.given(users)) | _by_the_load(spec, settings),
+        given=given,
     )
 
 

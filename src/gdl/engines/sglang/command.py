@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shlex
 from collections.abc import Collection
@@ -17,7 +16,7 @@ from gdl.domain.offers import OfferQuery
 from gdl.domain.secret import Secret
 from gdl.domain.spec import DeploymentSpec
 from gdl.domain.text import one_line
-from gdl.engines.base import ServerCommand
+from gdl.engines.base import ServerCommand, remembered_at
 from gdl.engines.python import gpu_group, model_files, shell
 from gdl.engines.sglang import server_flags
 from gdl.engines.sglang.plan import LAUNCH, MEMORY
@@ -127,8 +126,8 @@ def command(
     words = arguments(host, model, settings, given, port, spec.query, chosen)
     plain, secret = environment(model, settings, api_key)
     tail = shell.words(users)
-    mark = hashlib.sha256(" ".join((*words, model.location, tail)).encode()).hexdigest()[:12]
-    remedy = f"./remedy-{mark}"
+    decided = frozenset(given) | _by_the_load(settings, spec.query)
+    remedy = remembered_at((*words, model.location, tail), decided)
     exports = "".join(f"export {name}={shlex.quote(v)}\n" for name, v in plain.items())
     line = " ".join(
         part
@@ -155,7 +154,7 @@ if [ -f {remedy}.args ]; then remedy="$(cat {remedy}.args)"; fi
         secret_env=secret,
         repairs=(("fresh-environment", f"{shell.PREAMBLE}rm -rf ./venv\n"),),
         remembered=remedy,
-        given=frozenset(given) | _by_the_load(settings, spec.query),
+        given=decided,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shlex
 from collections.abc import Collection, Mapping
@@ -14,7 +13,7 @@ from gdl.domain.model import Model
 from gdl.domain.offers import OfferQuery
 from gdl.domain.secret import Secret
 from gdl.domain.spec import DeploymentSpec
-from gdl.engines.base import ServerCommand
+from gdl.engines.base import ServerCommand, remembered_at
 from gdl.engines.python import gpu_group, model_files, package_places, shell
 from gdl.engines.vllm import container, flags, repairs, server_flags, templates
 from gdl.engines.vllm.compat import Choice
@@ -57,10 +56,8 @@ def command(
     plain, secret = environment(model, choice, settings, api_key, chosen.environment)
     tail = shell.words(users)
     template, found = _template(chosen.template, choice)
-    mark = hashlib.sha256(
-        " ".join((*before, chosen.template, model.location, tail)).encode()
-    ).hexdigest()[:12]
-    remedy = f"./remedy-{mark}"
+    given = frozenset(server_flags.given(users)) | _by_the_load(settings, spec.query)
+    remedy = remembered_at((*before, chosen.template, model.location, tail), given)
     parts = (f"--model {inside}", shell.words(before), template, tail, "$remedy")
     words = " ".join(part for part in parts if part)
     if choice.image:
@@ -96,7 +93,7 @@ if [ -f {remedy}.args ]; then remedy="$(cat {remedy}.args)"; fi
         # Nothing is installed into an image.
         repairs=() if choice.image else repairs.scripts(choice, package_places.exports(settings)),
         remembered=remedy,
-        given=frozenset(server_flags.given(users)) | _by_the_load(settings, spec.query),
+        given=given,
     )
 
 
