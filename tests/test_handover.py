@@ -128,12 +128,30 @@ def test_a_program_that_nothing_installs_has_to_be_there(tmp_path: Path) -> None
     assert launch.install == () and launch.key == "LLAMA_API_KEY"
     for target in ("dstack", "compose"):
         assert "/app/llama-server" in written(state_of(events), target), "not on the image's PATH"
+    (service,) = handed("compose", events)["services"].values()
+    assert asked_by(service["healthcheck"]["test"], tmp_path) == [
+        "Authorization: Bearer k", "-fsS", "-m", "10", "-o", "/dev/null",
+        "http://127.0.0.1:8000/health", "-H", "@-",
+    ], "its image has curl and no Python"  # fmt: skip
     script = written(state_of(events), "script")
     assert "uv" not in script and "PYTHON=" not in script.replace("PYTHONUNBUFFERED=", "")
     place = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "LLAMA_API_KEY": "k"}
     done = subprocess.run(["sh"], input=script, env=place, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (127, "llama-server is not installed here\n")
     assert "llama-server" in handed("skypilot", events)["setup"]
+
+
+def asked_by(check: list[str], folder: Path) -> list[str]:
+    """What a health check of Compose gives to a curl of ours: its input, and its arguments."""
+    kind, line = check
+    assert kind == "CMD-SHELL"
+    (folder / "curl").write_text("#!/bin/sh\ncat; printf '\\n%s' \"$@\"\n")
+    (folder / "curl").chmod(0o755)
+    place = {"PATH": f"{folder}:/usr/bin:/bin", "LLAMA_API_KEY": "k"}
+    shell = ["sh", "-c", line.replace("$$", "$")]
+    return subprocess.run(
+        shell, env=place, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
 
 
 def test_what_the_machine_was_found_to_need_is_handed_over_as_well() -> None:

@@ -196,6 +196,8 @@ def test_a_processor_and_a_mac_take_the_usual_wheel() -> None:
         plan = planned(host)
         assert f"llama.cpp b11549 for {words}" in plan.summary
         assert "--index" not in installing(plan)
+        assert plan.launch is not None
+        assert plan.launch.image == "ghcr.io/ggml-org/llama.cpp:server", "Metal is in no container"
     script = planned(cpu_host()).server.script
     assert "GOMP_SPINCOUNT=0" in script and "--fit off" in script
     assert "GOMP_SPINCOUNT" not in planned(gpu_host(L4, cuda="12.8")).server.script

@@ -10,6 +10,8 @@ from gdl.handover.running import Running
 from gdl.handover.writing import command, comment, yaml
 
 _HUB = "/root/.cache/huggingface"
+"""Where hub files are kept in the container: Python's images, vLLM's and llama.cpp's run as root
+unless they are told otherwise, and these servers keep them below the home folder."""
 _AT = "/model"
 
 
@@ -47,7 +49,7 @@ def _started(run: Running) -> dict[str, Any]:
     """In the engine's image as one list of words; else a shell installs it first."""
     launch = run.launch
     if launch.image:
-        program = launch.program_in_image or launch.program
+        program = words.program(launch, image=True)
         return {"entrypoint": list(program), "command": _words(launch)}
     model = _AT if launch.local else words.model_word(launch)
     listen = "0.0.0.0"  # noqa: S104 - inside the container
@@ -76,20 +78,31 @@ def _volume(launch: Launch) -> dict[str, Any] | str:
 
 
 def _healthcheck(launch: Launch) -> dict[str, Any]:
-    """By the Python that is there in any case."""
-    key = f"os.environ[{launch.key!r}]" if launch.key else "''"
-    code = (
-        "import os, urllib.request as u; "
-        f"u.urlopen(u.Request('http://127.0.0.1:{launch.port}{launch.health}', "
-        f"headers={{'Authorization': 'Bearer ' + {key}}}), timeout=10)"
-    )
+    """By the Python that the server runs in; images of other programs have curl for it."""
+    url = f"http://127.0.0.1:{launch.port}{launch.health}"
+    in_python = not launch.image or words.program(launch, image=True)[0] == "python3"
     return {
-        "test": ["CMD", "python3", "-c", code],
+        "test": _by_python(url, launch.key) if in_python else _by_curl(url, launch.key),
         "interval": "15s",
         "timeout": "15s",
         "retries": 3,
         "start_period": "30m",
     }
+
+
+def _by_python(url: str, key: str) -> list[str]:
+    told = f"os.environ[{key!r}]" if key else "''"
+    code = (
+        f"import os, urllib.request as u; u.urlopen(u.Request('{url}', "
+        f"headers={{'Authorization': 'Bearer ' + {told}}}), timeout=10)"
+    )
+    return ["CMD", "python3", "-c", code]
+
+
+def _by_curl(url: str, key: str) -> list[str]:
+    ask = f"curl -fsS -m 10 -o /dev/null {url}"
+    told = f"printf 'Authorization: Bearer %s' \"$${key}\" | {ask} -H @-"
+    return ["CMD-SHELL", told if key else ask]
 
 
 def _escaped(text: str) -> str:

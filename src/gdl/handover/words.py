@@ -26,10 +26,14 @@ def server(launch: Launch, *, image: bool, model: str, host: str, port: str) -> 
     return parts
 
 
+def program(launch: Launch, *, image: bool) -> tuple[str, ...]:
+    """The words that start the server, in its image or in an environment."""
+    return (launch.program_in_image if image else ()) or launch.program
+
+
 def start(launch: Launch, *, image: bool) -> str:
     """What begins the command."""
-    program = (launch.program_in_image if image else ()) or launch.program
-    return " ".join(("exec", *map(shell_word, program)))
+    return " ".join(("exec", *map(shell_word, program(launch, image=image))))
 
 
 def model_word(launch: Launch) -> str:

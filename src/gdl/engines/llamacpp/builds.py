@@ -157,11 +157,11 @@ def in_container(host: HostFacts, settings: Settings) -> Build:
 
 
 def image_like(build: Build) -> str:
-    """The image for the machines that a build of the package is for; "": there is none."""
-    if build.words == "Metal":
-        return ""
-    cuda = "-cuda13" if build.words.startswith("CUDA 13") else "-cuda" if build.on_gpu else ""
-    return f"{_IMAGE}:server{cuda}"
+    """The image for the machines that a build of the package is for; a container on a Mac has
+    its processor alone."""
+    cuda = build.words.startswith("CUDA")
+    major = "13" if build.words.startswith("CUDA 13") else ""
+    return f"{_IMAGE}:server{f'-cuda{major}' if cuda else ''}"
 
 
 def gpu_refusal(capability: tuple[int, int] | None) -> str:
