@@ -354,6 +354,30 @@ async def test_a_port_that_nobody_asked_for_gives_way_to_who_has_it(sim: Simulat
     nothing_is_left(sim)
 
 
+async def test_who_else_serves_on_the_port_is_not_taken_for_the_server(sim: Simulation) -> None:
+    """Another model server, that came after the port was looked at: healthy, with its own key."""
+    port = sim.settings().engine.port
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        path = (await reader.readuntil(b"\r\n\r\n")).split()[1]
+        status = b"200 OK" if path == b"/health" else b"401 Unauthorized"
+        writer.write(b"HTTP/1.1 " + status + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        writer.close()
+
+    async with sim.orchestrator(engine={"port": port}) as orchestrator:
+        ident = await orchestrator.deployments.deploy(spec())
+        await until(
+            orchestrator,
+            ident,
+            lambda e: isinstance(e, ev.PhaseChanged) and e.phase is Phase.INSTALLING,
+        )
+        async with await asyncio.start_server(answer, "127.0.0.1", port):
+            events = await told(orchestrator, ident)
+    assert [d.rule for d in of_type(events, ev.Diagnosed)] == ["port-in-use"]
+    assert Phase.VERIFYING not in phases(events)
+    nothing_is_left(sim)
+
+
 def engine_pid(sim: Simulation) -> int:
     (path,) = (sim.folder / "data" / "local").rglob("jobs/engine/pid")
     return int(path.read_text())

@@ -217,6 +217,10 @@ class VerificationError(GdlError):
     kind = "verification"
 
 
+class KeyRefused(VerificationError):
+    """What answers does not take the key that our server was started with."""
+
+
 class BackendError(GdlError):
     kind = "backend"
 

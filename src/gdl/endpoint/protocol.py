@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Any
 
 from gdl.domain.chat import ChatMessage
-from gdl.domain.errors import VerificationError
+from gdl.domain.errors import KeyRefused, VerificationError
 from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.secret import Secret
 from gdl.domain.text import block, one_line, visible
@@ -24,6 +24,7 @@ PATHS = {CHAT: "/v1/chat/completions", COMPLETIONS: "/v1/completions"}
 TEXT_LIMIT = 200_000
 """Characters kept of one answer."""
 _NOT_OPENAI = "something else than the model server listens on this port"
+_KEY_REFUSED = ("http_401", "http_403")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,8 @@ class Fault(Exception):
         return Fault(self.kind, redact(self.message, key), self.hint)
 
     def as_error(self) -> VerificationError:
-        return VerificationError(self.message, self.hint)
+        kind = KeyRefused if self.kind in _KEY_REFUSED else VerificationError
+        return kind(self.message, self.hint)
 
 
 def redact(text: str, key: Secret) -> str:

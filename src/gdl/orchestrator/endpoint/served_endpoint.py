@@ -16,6 +16,7 @@ from gdl.domain.errors import (
     DeployError,
     ForwardRefused,
     GdlError,
+    KeyRefused,
     SshError,
     VerificationError,
 )
@@ -93,13 +94,16 @@ class Endpoint:
         return self.client or self.curl
 
     async def healthy(self) -> bool:
-        """Whether the server says now that it serves."""
+        """Whether the server says now that it serves, and is ours: who else may have its port takes
+        no key of ours, and is not waited for."""
         way = self.client or self.curl
         assert way is not None
-        try:
-            return await way.health() in self._readiness.ready
-        except GdlError:
-            return False
+        # At once, as the way may be long.
+        health, models = await asyncio.gather(way.health(), way.models(), return_exceptions=True)
+        for answer in (health, models):
+            if isinstance(answer, BaseException) and not isinstance(answer, GdlError):
+                raise answer
+        return health in self._readiness.ready and not isinstance(models, KeyRefused)
 
     async def wait_ready(
         self, *, ended: asyncio.Event, nudge: asyncio.Event, timeout_s: float
