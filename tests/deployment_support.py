@@ -28,6 +28,7 @@ from gdl.orchestrator.api.ports import OrchestratorApi
 from gdl.orchestrator.service import Orchestrator
 from gdl.settings import Settings, load
 from local_ports import free_port
+from waiting import wait_until
 
 E = TypeVar("E", bound=Event)
 
@@ -78,6 +79,11 @@ class Simulation:
     async def orchestrator(self, **flags: object) -> AsyncIterator[Orchestrator]:
         async with open_orchestrator(self.settings(**flags)) as orchestrator:
             yield orchestrator
+
+    async def all_removed(self) -> None:
+        """What a machine had is removed behind its end: once it is."""
+        removed = self.folder / "data" / "removed"
+        await wait_until(lambda: not (removed.is_dir() and any(removed.iterdir())))
 
     @contextlib.asynccontextmanager
     async def machine(self) -> AsyncIterator[tuple[tuple[str, int, str], str]]:

@@ -41,7 +41,6 @@ from gdl.journal import ledger
 from gdl.orchestrator.service import Orchestrator
 from local_processes import processes_naming
 from local_shell import put_script
-from waiting import wait_until
 
 
 @pytest.fixture
@@ -103,9 +102,7 @@ async def test_the_key_is_nowhere_but_in_its_file(sim: Simulation) -> None:
         await orchestrator.deployments.decide(ident, AfterServing.RELEASE)
         events = await told(orchestrator, ident)
         assert key not in repr(events)
-    removed = sim.folder / "data" / "removed"
-    # What the machine had is removed behind the end.
-    await wait_until(lambda: not (removed.is_dir() and any(removed.iterdir())))
+    await sim.all_removed()
     files = [file for file in (sim.folder / "data").rglob("*") if file.is_file()]
     assert "journal.sqlite" in [file.name for file in files]
     for file in files:
@@ -504,6 +501,7 @@ async def test_what_failed_is_changed_and_tried_again_on_its_machine(sim: Simula
         with pytest.raises(UsageError):
             await orchestrator.deployments.decide(ident, AfterFailure.CHANGE, change=change)
     nothing_is_left(sim)
+    await sim.all_removed()
     told_of = b"".join(f.read_bytes() for f in sim.folder.rglob("*.sqlite*"))
     assert token.encode() not in told_of
     async with sim.orchestrator() as orchestrator:
