@@ -10,8 +10,8 @@ from gdl.handover.running import Running
 from gdl.handover.writing import command, comment, yaml
 
 _HUB = "/root/.cache/huggingface"
-"""Where hub files are kept in the container: Python's images, vLLM's and llama.cpp's run as root
-unless they are told otherwise, and these servers keep them below the home folder."""
+"""Where hub files are kept in the container: Python's image and those of the engines run as root
+unless they are told otherwise, and every server keeps the files below the home folder."""
 _AT = "/model"
 
 
