@@ -14,7 +14,8 @@ from gdl.domain.errors import DeployError, GdlError
 from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.serialization import to_plain
 from gdl.engines import registry
-from gdl.engines.base import Preview, check_runtime
+from gdl.engines.base import Preview
+from gdl.engines.checks import check_runtime
 from gdl.presentation.lines import plain
 
 

@@ -21,7 +21,6 @@ from gdl.domain.engine import (
     Readiness,
 )
 from gdl.domain.engine_image import EngineImage
-from gdl.domain.errors import UsageError
 from gdl.domain.host import HostFacts
 from gdl.domain.launch import Launch
 from gdl.domain.lazy_dataclass import dataclass
@@ -324,13 +323,3 @@ class HasImage(Protocol):
 
 EngineResolver = Callable[[str], Engine]
 """An engine by name. Raises UsageError for one that is not there."""
-
-
-def check_runtime(info: EngineInfo, settings: Settings) -> None:
-    """Raise UsageError for a way of running that this engine does not have."""
-    wanted = settings.install.runtime
-    if wanted != "auto" and wanted not in info.runtimes:
-        raise UsageError(
-            f"{info.display_name} does not run as {wanted}",
-            f"install.runtime is auto or one of {', '.join(info.runtimes)}",
-        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gdl.domain.errors import UsageError
+from gdl.engines.checks import check_arguments
 
 NAMES = {
     "-m": "--model", "-mu": "--model-url", "-hf": "--hf-repo", "-hfr": "--hf-repo",
@@ -50,9 +50,4 @@ def number(found: dict[str, str], flag: str) -> int:
 
 def check(arguments: tuple[str, ...]) -> None:
     """Raises UsageError for what the deployment decides itself, and for NUL bytes."""
-    found = given(arguments)
-    for flag, hint in _OURS.items():
-        if flag in found:
-            raise UsageError(f"the server argument {flag} cannot be given", hint)
-    if any("\0" in argument for argument in arguments):
-        raise UsageError("a server argument holds a NUL byte", "remove it")
+    check_arguments(arguments, given(arguments), _OURS)

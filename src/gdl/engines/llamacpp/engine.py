@@ -22,6 +22,7 @@ from gdl.domain.offers import OfferQuery
 from gdl.domain.requirements.allocation import GpuKind
 from gdl.domain.secret import Secret
 from gdl.domain.spec import DeploymentSpec
+from gdl.engines import checks
 from gdl.engines.base import LogMark, Plan, Preview, Step
 from gdl.engines.llamacpp import (
     arguments,
@@ -88,11 +89,7 @@ class LlamaCppEngine:
         builds.version_of(settings)
         if settings.install.runtime == "container":
             container.check(model)
-        if model.gated and settings.hf_token is None:
-            raise UsageError(
-                f"{model.location} is gated: it needs a Hugging Face token",
-                "accept its licence on the hub, then set HF_TOKEN",
-            )
+        checks.check_token(model, settings)
 
     def check_load(self, query: OfferQuery, model: Model) -> None:
         """Raise UsageError for a context, concurrency or quantization that cannot be."""
@@ -101,16 +98,7 @@ class LlamaCppEngine:
                 "llama.cpp quantizes nothing while it loads a model",
                 f"name the file: {model.typed.partition(':')[0]}:Q4_K_M",
             )
-        longest = model.shape.max_context if model.shape is not None else 0
-        if query.context is not None and not 1 <= query.context <= (longest or query.context):
-            raise UsageError(
-                f"{model.served_name} takes {longest} tokens at most, {query.context} asked for",
-                "ask for a shorter context, or choose another model",
-            )
-        if query.concurrency is not None and not 1 <= query.concurrency <= _MOST_SLOTS:
-            raise UsageError(
-                f"{query.concurrency} requests at a time cannot be", f"1 to {_MOST_SLOTS}"
-            )
+        checks.check_load(query, model, most=_MOST_SLOTS)
 
     def least_cuda(
         self, settings: Settings, model: Model | None = None, query: OfferQuery | None = None

@@ -16,6 +16,7 @@ from gdl.domain.offers import OfferQuery
 from gdl.domain.secret import Secret
 from gdl.domain.spec import DeploymentSpec
 from gdl.domain.text import one_line
+from gdl.engines import checks
 from gdl.engines.base import ServerCommand, remembered_at
 from gdl.engines.python import gpu_group, model_files, shell
 from gdl.engines.sglang import server_flags
@@ -57,12 +58,7 @@ class Chosen:
 def check_arguments(arguments: tuple[str, ...], version: str) -> None:
     """Raises UsageError for what the deployment decides itself, for NUL bytes, and for flags that
     the release does not have, as its server would end at once. version: "" for the newest."""
-    given = server_flags.given(arguments)
-    for flag, hint in _OURS.items():
-        if flag in given:
-            raise UsageError(f"the server argument {flag} cannot be given", hint)
-    if any("\0" in argument for argument in arguments):
-        raise UsageError("a server argument holds a NUL byte", "remove it")
+    checks.check_arguments(arguments, server_flags.given(arguments), _OURS)
     unknown = server_flags.unknown(arguments)
     if unknown and version in ("", server_flags.release()):
         raise UsageError(

@@ -14,13 +14,14 @@ from gdl.domain.engine import (
     Readiness,
     Runtime,
 )
-from gdl.domain.errors import RemoteCodeNotAllowed, UsageError
+from gdl.domain.errors import UsageError
 from gdl.domain.host import HostFacts
 from gdl.domain.model import Model
 from gdl.domain.offers import OfferQuery
 from gdl.domain.requirements.allocation import GpuKind
 from gdl.domain.secret import Secret
 from gdl.domain.spec import DeploymentSpec
+from gdl.engines import checks
 from gdl.engines.base import LogMark, Plan, Preview, Step
 from gdl.engines.python import environment
 from gdl.engines.sglang import (
@@ -112,39 +113,18 @@ class SglangEngine:
                 f"SGLang is not asked to read GGUF files such as {model.served_name}",
                 "name the original model, or use --engine llamacpp",
             )
-        answered = spec.trust_remote_code is not None or command.TRUST in server_flags.given(users)
-        if recipe_of(model).trust_remote_code and not answered:
-            raise RemoteCodeNotAllowed(
-                f"{model.location} is served by running Python code from its own repository on the "
-                "machine, with its tokens and its network",
-                f"{command.TRUST} allows it, if you trust its authors; --no-trust-remote-code"
-                " tries without",
-            )
-        if model.gated and settings.hf_token is None:
-            raise UsageError(
-                f"{model.location} is gated: it needs a Hugging Face token",
-                "accept its licence on the hub, then set HF_TOKEN",
-            )
+        checks.check_remote_code(
+            model,
+            command.TRUST,
+            needed=recipe_of(model).trust_remote_code,
+            answered=spec.trust_remote_code is not None
+            or command.TRUST in server_flags.given(users),
+        )
+        checks.check_token(model, settings)
 
     def check_load(self, query: OfferQuery, model: Model) -> None:
         """Raise UsageError for a context, concurrency or quantization that cannot be."""
-        name, shape = query.quantization, model.shape
-        if name and name not in _QUANTIZATIONS:
-            raise UsageError(
-                f"unknown quantization {ascii(name)[:40]}", f"one of {', '.join(_QUANTIZATIONS)}"
-            )
-        if name and shape is not None and not shape.stored_bytes:
-            raise UsageError(f"{model.served_name} is quantized already", "omit the quantization")
-        longest = shape.max_context if shape is not None else 0
-        if query.context is not None and not 1 <= query.context <= (longest or query.context):
-            raise UsageError(
-                f"{model.served_name} takes {longest} tokens at most, {query.context} asked for",
-                "ask for a shorter context, or choose another model",
-            )
-        if query.concurrency is not None and not 1 <= query.concurrency <= _MOST_AT_A_TIME:
-            raise UsageError(
-                f"{query.concurrency} requests at a time cannot be", f"1 to {_MOST_AT_A_TIME}"
-            )
+        checks.check_load(query, model, most=_MOST_AT_A_TIME, quantizations=_QUANTIZATIONS)
 
     def least_cuda(
         self, settings: Settings, model: Model | None = None, query: OfferQuery | None = None

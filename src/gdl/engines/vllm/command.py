@@ -13,6 +13,7 @@ from gdl.domain.model import Model
 from gdl.domain.offers import OfferQuery
 from gdl.domain.secret import Secret
 from gdl.domain.spec import DeploymentSpec
+from gdl.engines import checks
 from gdl.engines.base import ServerCommand, remembered_at
 from gdl.engines.python import gpu_group, model_files, package_places, shell
 from gdl.engines.vllm import container, flags, repairs, server_flags, templates
@@ -115,12 +116,7 @@ def arguments(
 
 def check_arguments(arguments: tuple[str, ...]) -> None:
     """Raises UsageError for what the deployment decides itself, and for NUL bytes."""
-    given = server_flags.given(arguments)
-    for flag, hint in _OURS.items():
-        if flag in given:
-            raise UsageError(f"the server argument {flag} cannot be given", hint)
-    if any("\0" in argument for argument in arguments):
-        raise UsageError("a server argument holds a NUL byte", "remove it")
+    checks.check_arguments(arguments, server_flags.given(arguments), _OURS)
 
 
 def chosen_flags(spec: DeploymentSpec, model: Model, choice: Choice, settings: Settings) -> Flags:

@@ -15,13 +15,14 @@ from gdl.domain.engine import (
     Runtime,
 )
 from gdl.domain.engine_image import EngineImage
-from gdl.domain.errors import DeployError, RemoteCodeNotAllowed, UsageError
+from gdl.domain.errors import DeployError, UsageError
 from gdl.domain.host import HostFacts
 from gdl.domain.model import Model
 from gdl.domain.offers import OfferQuery
 from gdl.domain.requirements.allocation import GpuKind
 from gdl.domain.secret import Secret
 from gdl.domain.spec import DeploymentSpec
+from gdl.engines import checks
 from gdl.engines.base import LogMark, Plan, Preview, Step
 from gdl.engines.python import environment, model_files
 from gdl.engines.python.versions import parse
@@ -99,18 +100,20 @@ class VllmEngine:
         """Raise UsageError for what cannot work on any machine, before money is spent."""
         users = (*settings.engine.args, *spec.engine_args)
         command.check_arguments(users)
-        load_limits.check(spec.query, model)
-        _check_remote_code(spec, model, users)
+        self.check_load(spec.query, model)
+        checks.check_remote_code(
+            model,
+            TRUST,
+            needed=recipe_of(model).trust_remote_code,
+            answered=spec.trust_remote_code is not None or TRUST in server_flags.given(users),
+        )
         _check_release(limits_of(model, spec.query), settings.install.version)
-        if model.gated and settings.hf_token is None:
-            raise UsageError(
-                f"{model.location} is gated: it needs a Hugging Face token",
-                "accept its licence on the hub, then set HF_TOKEN",
-            )
+        checks.check_token(model, settings)
 
     def check_load(self, query: OfferQuery, model: Model) -> None:
         """Raise UsageError for a context, concurrency or quantization that cannot be."""
-        load_limits.check(query, model)
+        most, known = load_limits.MOST_AT_A_TIME, load_limits.QUANTIZATIONS
+        checks.check_load(query, model, most=most, quantizations=known)
 
     def least_cuda(
         self, settings: Settings, model: Model | None = None, query: OfferQuery | None = None
@@ -288,14 +291,3 @@ def _check_release(limits: Limits, wanted: str) -> None:
     if not wanted and compat.least_cuda(Install(), limits) is None:
         refused = limits.explained(None)
         raise UsageError(refused.message, refused.hint)
-
-
-def _check_remote_code(spec: DeploymentSpec, model: Model, users: tuple[str, ...]) -> None:
-    """Raises UsageError where a model's own code would have to run and nobody was asked."""
-    answered = spec.trust_remote_code is not None or TRUST in server_flags.given(users)
-    if recipe_of(model).trust_remote_code and not answered:
-        raise RemoteCodeNotAllowed(
-            f"{model.location} is served by running Python code from its own repository on the "
-            "machine, with its tokens and its network",
-            f"{TRUST} allows it, if you trust its authors; --no-trust-remote-code tries without",
-        )

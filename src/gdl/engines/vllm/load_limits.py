@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from gdl.domain.errors import DeployError, UsageError
+from gdl.domain.errors import DeployError
 from gdl.domain.host import HostFacts
-from gdl.domain.model import Model
 from gdl.domain.offers import OfferQuery
 from gdl.engines.base import Step
 from gdl.engines.python import package_places, shell
@@ -16,30 +15,9 @@ from gdl.settings import Settings
 QUANTIZATIONS = {"fp8": 1.05, "bitsandbytes": 0.55}
 """What vLLM can make of 16-bit weights while it loads them: bytes per parameter, scales and the
 layers that stay as they are included."""
-_MOST_AT_A_TIME = 4096
+MOST_AT_A_TIME = 4096
 PACKAGES = {"bitsandbytes": "bitsandbytes>=0.46.1"}
 """What vLLM does not bring itself; its image does."""
-
-
-def check(query: OfferQuery, model: Model) -> None:
-    """Raises UsageError for what cannot be on any machine."""
-    name, shape = query.quantization, model.shape
-    if name and name not in QUANTIZATIONS:
-        raise UsageError(
-            f"unknown quantization {ascii(name)[:40]}", f"one of {', '.join(QUANTIZATIONS)}"
-        )
-    if name and shape is not None and not shape.stored_bytes:
-        raise UsageError(f"{model.served_name} is quantized already", "omit the quantization")
-    longest = shape.max_context if shape is not None else 0
-    if query.context is not None and not 1 <= query.context <= (longest or query.context):
-        raise UsageError(
-            f"{model.served_name} takes {longest} tokens at most, {query.context} asked for",
-            "ask for a shorter context, or choose another model",
-        )
-    if query.concurrency is not None and not 1 <= query.concurrency <= _MOST_AT_A_TIME:
-        raise UsageError(
-            f"{query.concurrency} requests at a time cannot be", f"1 to {_MOST_AT_A_TIME}"
-        )
 
 
 def require(query: OfferQuery, host: HostFacts) -> None:

@@ -8,7 +8,8 @@ from gdl.domain.errors import UsageError
 from gdl.domain.model import Model
 from gdl.domain.model_facts import FactsSource
 from gdl.domain.spec import DeploymentSpec
-from gdl.engines.base import Engine, check_runtime
+from gdl.engines.base import Engine
+from gdl.engines.checks import check_runtime
 from gdl.hub.lookup import OFFLINE
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.deployment.engine_habits import rules_of
