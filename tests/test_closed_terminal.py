@@ -56,6 +56,26 @@ def test_a_terminal_that_takes_nothing_loses_frames_and_is_drawn_again_later() -
     os.close(far)
 
 
+def test_a_terminal_that_was_slow_to_stop_is_written_to_by_one_thread_afterwards() -> None:
+    near, far = pty.openpty()
+    output = TerminalOutput(far, "utf-8", lambda: None, lambda: None)
+    output.start()
+    output.write(A_LOT)
+    assert not output.stop(), "it was not waited for"
+    output.start()
+    output.start()
+    writers = [each for each in threading.enumerate() if each.name == "terminal-output"]
+    assert len(writers) == 1
+    output.write("the end")
+    taken = bytearray()
+    while not taken.endswith(b"the end"):
+        taken += os.read(near, 65536)
+    assert taken == f"{A_LOT}the end".encode()
+    assert output.stop()
+    os.close(near)
+    os.close(far)
+
+
 @pytest.mark.parametrize(
     ("way", "first"),
     [

@@ -45,9 +45,16 @@ class TerminalOutput:
         self.gone = False
 
     def start(self) -> None:
-        self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="terminal-output", daemon=True)
-        self._thread.start()
+        """Never makes a second thread: two would write at the same time. One may be there where
+        the terminal took nothing until `stop` returned, or where nobody called it, as when a
+        program in the background is told to go on."""
+        with self._changed:
+            self._stopping = False
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._run, name="terminal-output", daemon=True
+                )
+                self._thread.start()
 
     def write(self, text: str) -> None:
         with self._changed:
@@ -72,10 +79,7 @@ class TerminalOutput:
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
-        if self._thread is not None:
-            self._thread.join(_STOP_S)
-            return not self._thread.is_alive() and not self.gone
-        return not self.gone
+            return self._changed.wait_for(lambda: self._thread is None, _STOP_S) and not self.gone
 
     def give_up(self) -> None:
         """The terminal is gone."""
@@ -88,25 +92,31 @@ class TerminalOutput:
         self._on_gone()
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._pending or self._stopping or self.gone)
-                if self.gone or not self._pending:
-                    return
-                text, dropped = "".join(self._pending), self._dropped
-                self._pending.clear()
-                self._size, self._dropped = 0, False
-                self._sending = True
+        while (taken := self._take()) is not None:
+            text, dropped = taken
             try:
                 self._send(text.encode(self._encoding, "backslashreplace"))
             except OSError:
                 self.give_up()
-                return
             with self._changed:
                 self._sending = False
                 self._changed.notify_all()
-            if dropped:
+            if dropped and not self.gone:
                 self._again()
+
+    def _take(self) -> tuple[str, bool] | None:
+        """What is to be sent next, and whether something before it was dropped; None at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._pending or self._stopping or self.gone)
+            if self.gone or not self._pending:
+                self._thread = None
+                self._changed.notify_all()
+                return None
+            taken = "".join(self._pending), self._dropped
+            self._pending.clear()
+            self._size, self._dropped = 0, False
+            self._sending = True
+            return taken
 
     def _send(self, data: bytes) -> None:
         # Not through a buffered file: the end of the program would wait for the lock of one.
@@ -151,6 +161,12 @@ class TerminalDriver(LinuxDriver):
         if not self._watching:
             self._watching = True
             threading.Thread(target=self._watch, name="terminal-watch", daemon=True).start()
+
+    def suspend_application_mode(self) -> None:
+        """As Textual's. A terminal that is slow now takes the rest later: it is drawn on again."""
+        self.stop_application_mode()
+        super().close()
+        self._output.stop()
 
     def close(self) -> None:
         super().close()
