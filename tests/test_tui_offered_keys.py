@@ -163,6 +163,18 @@ async def test_a_shell_is_not_offered_on_a_machine_that_was_given_back() -> None
         assert any(key == "s" for key in _offered(app))
 
 
+async def test_an_attempt_before_the_first_is_not_offered() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await show(pilot, orchestrator, two_attempts)
+        await until(pilot, lambda: "comma" in _offered(app))
+        await pilot.press("comma")
+        await until(pilot, lambda: "Attempt 1 of 2   . a later one   y copies" in screen_text(app))
+        await until(pilot, lambda: "comma" not in _offered(app))
+        await pilot.press("full_stop")
+        await until(pilot, lambda: "comma" in _offered(app))
+
+
 async def test_why_a_choice_came_to_nothing_is_said_each_time() -> None:
     app, orchestrator = make_app()
     async with app.run_test(size=SIZE, notifications=True) as pilot:

@@ -193,11 +193,15 @@ class Followed:
         return self.logs[max(self.logs)] if self.logs else self._none
 
     def choose(self, by: int) -> None:
-        """Look at an earlier attempt, or a later one. by: -1 or 1."""
+        """Look at the one `beside` the attempt that is looked at, if there is one."""
+        if (other := self.beside(by)) is not None:
+            self.choose_number(other.number)
+
+    def beside(self, by: int) -> AttemptState | None:
+        """The attempt before the one that is looked at, or after it. by: -1 or 1."""
         attempts, shown = self.state.attempts, self.shown
-        if shown is not None:
-            place = min(max(attempts.index(shown) + by, 0), len(attempts) - 1)
-            self.choose_number(attempts[place].number)
+        place = attempts.index(shown) + by if shown is not None else -1
+        return attempts[place] if 0 <= place < len(attempts) else None
 
     def choose_number(self, number: int) -> None:
         latest = self.state.attempt

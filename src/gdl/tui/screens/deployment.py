@@ -231,7 +231,7 @@ class DeploymentScreen(GdlScreen):
             followed.holds,
             followed.state.finished is None,
             excluded_providers(followed.state),
-            len(followed.state.attempts),
+            [followed.beside(by) is not None for by in (-1, 1)],
             followed.failed,
             bool(followed.checks),
             bool(followed.trouble),
@@ -240,8 +240,12 @@ class DeploymentScreen(GdlScreen):
         )
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if not self._available(action, self.context.store.followed):
+        followed = self.context.store.followed
+        if not self._available(action, followed):
             return False
+        if action == "attempt" and followed is not None:
+            (by,) = parameters
+            return isinstance(by, int) and followed.beside(by) is not None
         return super().check_action(action, parameters)
 
     def _available(self, action: str, followed: Followed | None) -> bool:

@@ -75,7 +75,6 @@ _AVAILABLE: dict[str, Callable[[Followed], bool]] = {
     "copy": lambda followed: _answers(followed) or followed.failed,
     "copy_curl": _answers,
     "shell": _can_enter,
-    "attempt": lambda followed: len(followed.state.attempts) > 1,
 }
 
 # What is chosen after a failure

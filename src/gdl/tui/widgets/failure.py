@@ -50,9 +50,8 @@ def past_failure(followed: Followed, attempt: AttemptState, panel: PanelSize) ->
     else:
         text = _why(state, attempt)
     latest = state.attempts[-1].number
-    text.append(
-        f"\nAttempt {attempt.number} of {latest}   . a later one   , an earlier one", "bold"
-    )
+    earlier = "   , an earlier one" if attempt is not state.attempts[0] else ""
+    text.append(f"\nAttempt {attempt.number} of {latest}   . a later one{earlier}", "bold")
     text.append("   y copies all of this", "bold")
     _evidence(text, state, attempt, panel)
     return text
