@@ -9,7 +9,7 @@ from textual.widgets import Input
 from gdl.domain import events as ev
 from gdl.domain.change import Change
 from gdl.domain.errors import UsageError
-from gdl.domain.phase import Billing
+from gdl.domain.phase import Billing, Phase
 from gdl.domain.secret import Secret
 from gdl.domain.spec import DeploymentSpec
 from gdl.tui.screens.change_dialog import ChangeDialog
@@ -90,7 +90,30 @@ async def test_one_that_is_over_is_deployed_anew_as_changed() -> None:
         await pilot.press("m")
         await until(pilot, lambda: isinstance(app.screen, ChangeDialog))
         assert not app.screen.query("#change-token")
+        assert "As a new deployment." in screen_text(app)
         typed(app, "weights", "fp8")
         await pilot.press("enter")
-        await until(pilot, lambda: bool(orchestrator.specs))
+        await until(pilot, lambda: "Changed    weights fp8" in screen_text(app))
+        assert len(orchestrator.specs) == 1
+        await pilot.press("y")
+        await until(pilot, lambda: len(orchestrator.specs) == 2)
     assert orchestrator.specs[-1] == replace(ARGS, query=replace(ARGS.query, quantization="fp8"))
+
+
+async def test_one_that_ends_while_it_is_edited_is_deployed_anew() -> None:
+    app, orchestrator = make_app()
+    async with app.run_test(size=SIZE) as pilot:
+        ident = await show(pilot, orchestrator, to_remedy, ARGS)
+        await pilot.press("m")
+        await until(pilot, lambda: isinstance(app.screen, ChangeDialog))
+        typed(app, "context", "2048")
+        orchestrator.deployments._finish(ident, "failed", Phase.FAILED, Billing.RELEASED)
+        followed = app.store.followed
+        assert followed is not None
+        await until(pilot, lambda: followed.state.finished is not None)
+        await pilot.press("enter")
+        await until(pilot, lambda: "Deploy it again?" in screen_text(app))
+        await pilot.press("y")
+        await until(pilot, lambda: len(orchestrator.specs) == 2)
+    assert orchestrator.calls == []
+    assert orchestrator.specs[-1].query.context == 2048

@@ -37,7 +37,7 @@ class Change:
         return replace(spec, query=query, engine_args=self.engine_args)
 
     def words(self, spec: DeploymentSpec) -> str:
-        """What is other than in that spec: "context 8192, FP8 weights, another token"."""
+        """What is other than in that spec: "context 8192, weights fp8, another token"."""
         before, told = Change.none_of(spec), []
         if self.context != before.context:
             told.append(f"context {self.context or 'as usual'}")

@@ -38,10 +38,11 @@ class ChangeDialog(FieldsDialog[Change]):
     NOTE = "An empty field means the usual."
     YES = "Try again"
 
-    def __init__(self, now: Change, *, held: bool, token: bool) -> None:
-        """now: what is in force. held: its machine is still there. token: another can be given."""
+    def __init__(self, now: Change, *, where: str, token: bool) -> None:
+        """now: what is in force. where: on which machine it is tried, in our own words. token:
+        another can be given."""
         super().__init__()
-        self._now, self._held, self._token = now, held, token
+        self._now, self._where, self._token = now, where, token
 
     def fields(self) -> Iterator[Widget]:
         now = self._now
@@ -55,8 +56,7 @@ class ChangeDialog(FieldsDialog[Change]):
             yield field("Token", _line("token", given, 300, hidden=True), "of the hub, in memory")
 
     def note(self) -> str:
-        where = "On this machine, with what is there" if self._held else "On the same offer"
-        return f"{self.NOTE} {where}."
+        return f"{self.NOTE} {self._where}."
 
     def typed(self) -> Change:
         context = self._number("context", "Context", _MOST_TOKENS)

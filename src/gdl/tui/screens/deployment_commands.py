@@ -11,8 +11,10 @@ from textual.app import SystemCommand
 from gdl.domain.agent_settings import CLIENTS
 from gdl.domain.change import Change
 from gdl.domain.decisions import AfterFailure, AfterServing
+from gdl.domain.deployment import DeploymentState
 from gdl.domain.errors import GdlError
 from gdl.domain.money import dollars
+from gdl.domain.spec import DeploymentSpec
 from gdl.presentation.hardware import gpus
 from gdl.presentation.lines import plain
 from gdl.presentation.money import hourly
@@ -90,22 +92,24 @@ async def retry(context: AppContext, followed: Followed) -> None:
             going = context.orchestrator.deployments.decide(state.deployment_id, AfterFailure.RETRY)
             context.do(going, "trying the same machine again")
     elif state.spec is not None:
-        await _deploy_again(context, followed)
+        await _deploy_again(context, followed, state.spec)
 
 
-async def _deploy_again(context: AppContext, followed: Followed) -> None:
-    spec, attempt = followed.state.spec, followed.state.attempt
-    assert spec is not None
+async def _deploy_again(context: AppContext, followed: Followed, spec: DeploymentSpec) -> None:
+    """spec: of the one that is over, or that as changed."""
+    before, attempt = followed.state.spec, followed.state.attempt
     machine = "the cheapest suitable machine" if spec.query.offer_id is None else "this offer"
     if spec.confirmed:
         first = spec.confirmed[0]
         machine = f"offer {plain(first.offer_id, 60)} at {hourly(first.price_per_hour)} or less"
     last = f"{gpus(attempt)}, {hourly(attempt.price_per_hour)}" if attempt else "none"
-    fields = (
+    fields: list[tuple[str, Text | str]] = [
         ("Model", Text(plain(spec.model, 120), "bold")),
         ("On", f"{machine}, for {plural(spec.hours, 'hour')}"),
         ("Last time", last),
-    )
+    ]
+    if before is not None and spec != before:
+        fields.append(("Changed", plain(Change.none_of(spec).words(before), 120)))
     if await context.ask(Confirm("Deploy it again?", fields, "", "Deploy")):
         context.start(spec)
 
@@ -152,19 +156,19 @@ async def change(context: AppContext, followed: Followed) -> None:
     """Edit what failed, and try it again: on its machine where that is still there."""
     from gdl.tui.screens.change_dialog import ChangeDialog
 
-    state = followed.state
-    if state.spec is None:
+    if (spec := followed.state.spec) is None:
         return
-    wanted = Change.none_of(state.spec)
+    wanted = Change.none_of(spec)
     while True:
         # What was typed is not lost where it cannot be.
-        dialog = ChangeDialog(wanted, held=state.held, token=state.waiting)
+        state = followed.state
+        dialog = ChangeDialog(wanted, where=_where(state), token=state.waiting)
         edited = await context.ask(dialog)
         if edited is None:
             return
-        wanted = edited
+        wanted, state = edited, followed.state  # which went on meanwhile
         if state.finished is not None:
-            context.start(wanted.of(state.spec))
+            await _deploy_again(context, followed, wanted.of(spec))
             return
         if not state.held and not await agreed_to_retry(context, followed):
             return
@@ -179,8 +183,15 @@ async def change(context: AppContext, followed: Followed) -> None:
         except GdlError as error:
             context.report(error)
             continue
-        context.say(f"once more: {plain(wanted.words(state.spec), 120)}")
+        context.say(f"once more: {plain(wanted.words(spec), 120)}")
         return
+
+
+def _where(state: DeploymentState) -> str:
+    """On which machine what was changed is tried."""
+    if state.held:
+        return "On this machine, with what is there"
+    return "On the same offer" if state.waiting else "As a new deployment"
 
 
 async def fix(context: AppContext, followed: Followed) -> None:
