@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import ClassVar, TypeVar
 
@@ -30,12 +31,13 @@ class FieldsDialog(ModalScreen[Result | None]):
         """The same, where it depends on more."""
         return self.NOTE
 
+    @abstractmethod
     def fields(self) -> Iterator[Widget]:
-        raise NotImplementedError
+        """What is asked for, each made by `field`."""
 
+    @abstractmethod
     def typed(self) -> Result:
         """Raises ValueError with what is wrong, for the user."""
-        raise NotImplementedError
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
