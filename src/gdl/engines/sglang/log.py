@@ -5,49 +5,31 @@ from __future__ import annotations
 
 import re
 
-from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.requirements.allocation import Load
 from gdl.domain.server_memory import ServerMemory
 from gdl.engines.base import LogMark
+from gdl.engines.log_marks import mark, read
 
 _LONGEST = 20_000
 """The line with all arguments is this long."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Mark:
-    """fraction: of the whole start, or (from, to) where the line itself tells a percentage in its
-    group `percent`. text: may name groups of the pattern. part: what that percentage is of."""
-
-    pattern: re.Pattern[str]
-    stage: str
-    text: str
-    fraction: float | tuple[float, float]
-    part: str = ""
-
-
-def _mark(
-    pattern: str, stage: str, text: str, fraction: float | tuple[float, float], part: str = ""
-) -> _Mark:
-    return _Mark(re.compile(pattern), stage, text, fraction, part)
-
-
 _ARGUMENTS = "server_args="
 # In the order in which a start passes them; the fractions grow with it.
 _MARKS = (
-    _mark(r"\[gdl\] verified numpy (?P<v>\S+)", "verified", "numpy {v} imports", 0.02),
-    _mark(
+    mark(r"\[gdl\] verified numpy (?P<v>\S+)", "verified", "numpy {v} imports", 0.02),
+    mark(
         r"\[gdl\] verified torch (?P<v>\S+)(?: \(CUDA: (?P<c>[^)]*)\))?",
         "verified",
         "torch {v} imports (CUDA: {c})",
         0.05,
     ),
-    _mark(r"\[gdl\] verified sglang (?P<v>\S+)", "verified", "SGLang {v} imports", 0.08),
-    _mark(_ARGUMENTS, "starting", "reading the arguments", 0.15),
-    _mark(r"Init (?:parallel|torch distributed) begin", "starting", "processes meet", 0.25),
-    _mark(r"Init (?:parallel|torch distributed) ends", "starting", "processes have met", 0.30),
-    _mark(r"Load weight begin\. avail mem=(?P<g>[\d.]+) GB", "loading", "loading model", 0.35),
-    _mark(
+    mark(r"\[gdl\] verified sglang (?P<v>\S+)", "verified", "SGLang {v} imports", 0.08),
+    mark(_ARGUMENTS, "starting", "reading the arguments", 0.15, begins=True),
+    mark(r"Init (?:parallel|torch distributed) begin", "starting", "processes meet", 0.25),
+    mark(r"Init (?:parallel|torch distributed) ends", "starting", "processes have met", 0.30),
+    mark(r"Load weight begin\. avail mem=(?P<g>[\d.]+) GB", "loading", "loading model", 0.35),
+    mark(
         r"(?:Multi-thread loading|checkpoint) shards:\s+(?P<percent>\d{1,3})% Completed \| "
         r"(?P<i>\d+)/(?P<n>\d+)",
         "loading",
@@ -55,31 +37,31 @@ _MARKS = (
         (0.36, 0.60),
         "shards",
     ),
-    _mark(r"Load weight end\. (?:elapsed=(?P<s>[\d.]+) s, )?", "loading", "model loaded", 0.62),
-    _mark(
+    mark(r"Load weight end\. (?:elapsed=(?P<s>[\d.]+) s, )?", "loading", "model loaded", 0.62),
+    mark(
         r"KV Cache is allocated\.(?: dtype: [\w.]+,)? #tokens: (?P<n>\d+)",
         "loading",
         "KV cache: {n} tokens",
         0.68,
     ),
-    _mark(r"Memory pool end", "loading", "memory is allotted", 0.70),
-    _mark(
+    mark(r"Memory pool end", "loading", "memory is allotted", 0.70),
+    mark(
         r"Capturing batches[^%]*?(?P<percent>\d{1,3})%\|(?:[^|]*\|)?\s*(?P<i>\d+)/(?P<n>\d+)",
         "loading",
         "capturing CUDA graphs: {i} of {n}",
         (0.72, 0.90),
         "graphs",
     ),
-    _mark(r"Capture [\w ]*graph begin", "loading", "capturing CUDA graphs", 0.72),
-    _mark(r"Capture [\w ]*graph end", "loading", "CUDA graphs captured", 0.90),
-    _mark(
+    mark(r"Capture [\w ]*graph begin", "loading", "capturing CUDA graphs", 0.72),
+    mark(r"Capture [\w ]*graph end", "loading", "CUDA graphs captured", 0.90),
+    mark(
         r"max_total_num_tokens=(?P<n>\d+), .*context_len=(?P<c>\d+)",
         "loading",
         "KV cache: {n} tokens, context: {c} tokens",
         0.92,
     ),
-    _mark(r"Application startup complete", "loading", "first request to itself", 0.95),
-    _mark(r"The server is fired up and ready to roll!", "ready", "server is up", 1.0),
+    mark(r"Application startup complete", "loading", "first request to itself", 0.95),
+    mark(r"The server is fired up and ready to roll!", "ready", "server is up", 1.0),
 )
 
 _LOADED = re.compile(r"Load weight end\..*mem usage=(?P<gb>\d{1,6}(?:\.\d+)?) GB")
@@ -97,27 +79,7 @@ _CHANGED = frozenset({"None", "False", "0", "''"})
 
 def read_line(line: str) -> LogMark | None:
     """The mark a line makes, if any. Fractions grow in the order of a start."""
-    line = line[:_LONGEST]
-    for mark in _MARKS:
-        found = mark.pattern.search(line)
-        if found is None:
-            continue
-        groups = {name: value or "" for name, value in found.groupdict().items()}
-        fraction = mark.fraction
-        share = min(int(groups["percent"]), 100) / 100 if "percent" in groups else None
-        if isinstance(fraction, tuple):
-            low, high = fraction
-            fraction = low + (high - low) * (share or 0.0)
-        return LogMark(
-            mark.stage,
-            mark.text.format(**groups)[:120],
-            fraction,
-            mark.pattern.pattern == _ARGUMENTS,
-            part=mark.part,
-            part_fraction=share,
-            memory=_memory(line),
-        )
-    return None
+    return read(line[:_LONGEST], _MARKS, _memory)
 
 
 def _memory(line: str) -> ServerMemory | None:
