@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 
-from gdl.domain.errors import UsageError
 from gdl.domain.host import HostFacts
 from gdl.domain.model import Model
 from gdl.domain.secret import Secret
 from gdl.domain.spec import DeploymentSpec
+from gdl.engines import variables
 from gdl.engines.base import ServerCommand, remembered_at
 from gdl.engines.llamacpp import arguments as server_arguments
 from gdl.engines.llamacpp import container, environment, model_files
@@ -19,7 +18,6 @@ from gdl.engines.python import shell
 from gdl.settings import Settings
 
 KEY = "LLAMA_API_KEY"
-_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 _TALKATIVE = "--verbosity 4"
 """So that it tells what it holds; serve.py ends that once it serves."""
 
@@ -42,14 +40,14 @@ def command(
     made = decided(model, fitting, users)
     listen = container.LISTEN if build.image else settings.engine.host
     made += ["--host", listen, "--port", str(port)]
-    plain, secret = variables(build, settings)
+    plain, secret = environment_of(build, settings)
     secret = {KEY: api_key, **secret}
     given = frozenset(server_arguments.given(users)) | _by_the_load(spec, settings)
     remedy = remembered_at((*made, model.reference, *users), given)
     tail = f"{shell.words(made)} {shell.words(users)}".rstrip() + " $remedy"
     if build.image:
-        if model.source == "hub" and settings.hf_token is not None:
-            secret["HF_TOKEN"] = Secret(settings.hf_token.get_secret_value())
+        if model.source == "hub":
+            secret |= variables.hub_token(settings)
         exports = ""
         words = f"{shell.words(container.model_words(model, fitting.file))} {tail}"
         address = f"{settings.engine.host}:{port}:{port}"
@@ -89,24 +87,15 @@ def decided(model: Model, fitting: Fitting, users: tuple[str, ...]) -> list[str]
     return made
 
 
-def variables(build: Build, settings: Settings) -> tuple[dict[str, str], dict[str, Secret]]:
-    """(plain, secret). Names that sound secret never stand in the script."""
-    plain, secret = {"PYTHONUNBUFFERED": "1"}, {}
+def environment_of(build: Build, settings: Settings) -> tuple[dict[str, str], dict[str, Secret]]:
+    """(plain, secret), but the key. The user's own win."""
+    plain = {"PYTHONUNBUFFERED": "1"}
     if not build.on_gpu:
         # Its threads wait by spinning: where others want the processor, that slows all of them
         # down, up to fifteenfold.
         plain["GOMP_SPINCOUNT"] = "0"
-    for name, value in settings.engine.env.items():
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or "\0" in value:
-            raise UsageError(f"engine.env: {ascii(name)[:60]} cannot be set", "A-Z, 0-9 and _ only")
-        if name == KEY:
-            hint = "a key is made for every deployment"
-            raise UsageError(f"engine.env: {KEY} cannot be set", hint)
-        if _SECRET_NAME.search(name):
-            secret[name] = Secret(value)
-        else:
-            plain[name] = value
-    return plain, secret
+    own, secret = variables.users_own(settings, KEY)
+    return plain | own, secret
 
 
 def _by_the_load(spec: DeploymentSpec, settings: Settings) -> frozenset[str]:

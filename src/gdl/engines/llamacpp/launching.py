@@ -28,7 +28,7 @@ def launch(
     What came out of a package here comes from the hub there."""
     users = (*settings.engine.args, *spec.engine_args)
     own, omitted = handing_over.without_secrets(users, arguments.NAMES)
-    plain, secret = command.variables(build, settings)
+    plain, secret = command.environment_of(build, settings)
     # A token of the user's is nobody's business where the model is free to be had.
     secrets = [name for name in secret if name != "HF_TOKEN"]
     secrets += ["HF_TOKEN"] if model.gated else []

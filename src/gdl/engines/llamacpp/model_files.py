@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import shlex
 
 from gdl.domain.errors import UsageError
 from gdl.domain.model import Model
 from gdl.domain.model_facts import FactsSource
-from gdl.domain.secret import Secret
+from gdl.engines import variables
 from gdl.engines.base import Step
 from gdl.engines.llamacpp import environment
 from gdl.engines.llamacpp.fitting import File
@@ -112,19 +111,13 @@ def _fetched(model: Model, file: File, settings: Settings) -> Step:
     run = environment.words(
         ["./gguf.py", place, model.location, kind, str(file.size_bytes), *file.paths]
     )
-    exports = "".join(
-        f"export {name}={shlex.quote(value)}\n"
-        for name, value in settings.engine.env.items()
-        if re.fullmatch(r"(HF|HUGGINGFACE)_[A-Z0-9_]*", name) and "TOKEN" not in name
-    )
-    script = f"""{environment.preamble(settings)}{exports}\
+    script = f"""{environment.preamble(settings)}{variables.hub_exports(settings)}\
 rm -rf {_TOOLS}
 mkdir -p ./models
 {environment.get(_TOOLS, ["huggingface_hub"], dependencies=True)}
 PYTHONPATH={_TOOLS} {environment.PYTHON} {run}
 rm -rf {_TOOLS}
 """
-    token = settings.hf_token
     return Step(
         "model",
         f"Fetch {model.served_name}",
@@ -133,5 +126,5 @@ rm -rf {_TOOLS}
         f'[ -s "$(cat {place} 2>/dev/null)" ]',
         files=(*environment.FILES, environment.remote_file("gguf.py")),
         after="venv",
-        secret_env={} if token is None else {"HF_TOKEN": Secret(token.get_secret_value())},
+        secret_env=variables.hub_token(settings),
     )

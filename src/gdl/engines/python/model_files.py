@@ -8,7 +8,7 @@ import shlex
 from gdl.domain.errors import UsageError
 from gdl.domain.model import Model
 from gdl.domain.model_facts import WEIGHTS, FactsSource, RepoFile
-from gdl.domain.secret import Secret
+from gdl.engines import variables
 from gdl.engines.base import Step
 from gdl.engines.python import package_places, shell
 from gdl.engines.python.ways import Way
@@ -64,13 +64,9 @@ def _weights(model: Model, settings: Settings, files: tuple[RepoFile, ...]) -> S
     tools = "./weights-tools"
     size = sum(file.size_bytes for file in files)
     run = ["./weights.py", model.location, "./weights.turn", str(size)]
-    exports = "".join(
-        f"export {name}={shlex.quote(value)}\n"
-        for name, value in settings.engine.env.items()
-        if re.fullmatch(r"(HF|HUGGINGFACE)_[A-Z0-9_]*", name) and "TOKEN" not in name
-    )
     by_uv = shell.uv_line(Way("huggingface_hub"), ["--target", tools])
-    script = f"""{shell.PREAMBLE}{package_places.exports(settings)}{exports}\
+    exports = package_places.exports(settings) + variables.hub_exports(settings)
+    script = f"""{shell.PREAMBLE}{exports}\
 rm -rf {tools}
 if ! [ -x {shell.UV} ] || ! {by_uv} \\
     || ! PYTHONPATH={tools} {shell.python("import huggingface_hub")}; then
@@ -80,8 +76,6 @@ fi
 PYTHONPATH={tools} {shell.PYTHON} {shell.words([*run, *(file.path for file in files)])}
 rm -rf {tools}
 """
-    token = settings.hf_token
-    secret = {} if token is None else {"HF_TOKEN": Secret(token.get_secret_value())}
     return Step(
         "weights",
         f"Fetch {model.served_name}",
@@ -89,7 +83,7 @@ rm -rf {tools}
         settings.timeouts.install,
         files=(shell.remote_file("pipconf.py"), shell.remote_file("weights.py")),
         after="venv",
-        secret_env=secret,
+        secret_env=variables.hub_token(settings),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Collection
 from dataclasses import replace
@@ -16,7 +15,7 @@ from gdl.domain.offers import OfferQuery
 from gdl.domain.secret import Secret
 from gdl.domain.spec import DeploymentSpec
 from gdl.domain.text import one_line
-from gdl.engines import checks
+from gdl.engines import checks, variables
 from gdl.engines.base import ServerCommand, remembered_at
 from gdl.engines.python import gpu_group, model_files, shell
 from gdl.engines.sglang import server_flags
@@ -30,7 +29,6 @@ KEY = "SGLANG_API_KEY"
 TRUST = "--trust-remote-code"
 _TOOLS, _REASONING = "--tool-call-parser", "--reasoning-parser"
 _TEXT_ONLY = "--language-model-only"
-_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 _OURS = {
     "--model-path": "name it as the model to deploy",
     "--served-model-name": "the name is the alias or the hub id",
@@ -206,17 +204,8 @@ def environment(
     secret = {KEY: api_key}
     if model.source == "hub":
         plain["HF_XET_HIGH_PERFORMANCE"] = "1"
-        if settings.hf_token is not None:
-            secret["HF_TOKEN"] = Secret(settings.hf_token.get_secret_value())
+        secret |= variables.hub_token(settings)
     else:
         plain["HF_HUB_OFFLINE"] = "1"
-    for name, value in settings.engine.env.items():
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or "\0" in value:
-            raise UsageError(f"engine.env: {ascii(name)[:60]} cannot be set", "A-Z, 0-9 and _ only")
-        if name == KEY:
-            raise UsageError(f"engine.env: {KEY} cannot be set", _OURS["--api-key"])
-        if _SECRET_NAME.search(name):
-            secret[name] = Secret(value)
-        else:
-            plain[name] = value
-    return plain, secret
+    own, own_secret = variables.users_own(settings, KEY)
+    return plain | own, secret | own_secret

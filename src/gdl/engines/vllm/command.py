@@ -7,13 +7,12 @@ import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from gdl.domain.errors import UsageError
 from gdl.domain.host import HostFacts
 from gdl.domain.model import Model
 from gdl.domain.offers import OfferQuery
 from gdl.domain.secret import Secret
 from gdl.domain.spec import DeploymentSpec
-from gdl.engines import checks
+from gdl.engines import checks, variables
 from gdl.engines.base import ServerCommand, remembered_at
 from gdl.engines.python import gpu_group, model_files, package_places, shell
 from gdl.engines.vllm import container, flags, repairs, server_flags, templates
@@ -23,10 +22,10 @@ from gdl.engines.vllm.memory import MEMORY
 from gdl.engines.vllm.recipes import recipe_of
 from gdl.settings import Settings
 
+KEY = "VLLM_API_KEY"
 _CPU_CONTEXT = 2048
 _TOWERS = {"vision_config": "image", "audio_config": "audio"}
 """Parts of config.json -> what they are for."""
-_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 _OURS = {
     "--model": "name it as the model to deploy",
     "--served-model-name": "the name is the alias or the hub id",
@@ -236,7 +235,7 @@ def environment(
     """(plain, secret). Names that sound secret never stand in the script. recipe: what the model
     needs; the user's own wins."""
     plain = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1", **recipe}
-    secret = {"VLLM_API_KEY": api_key}
+    secret = {KEY: api_key}
     if choice.on_gpu:
         plain["GDL_CUDA"] = "1"
     else:
@@ -245,17 +244,8 @@ def environment(
         plain["HF_XET_HIGH_PERFORMANCE"] = "1"
         if names := _architectures(model):
             plain["GDL_ARCHITECTURES"] = " ".join(names)
-        if settings.hf_token is not None:
-            secret["HF_TOKEN"] = Secret(settings.hf_token.get_secret_value())
+        secret |= variables.hub_token(settings)
     else:
         plain["HF_HUB_OFFLINE"] = "1"
-    for name, value in settings.engine.env.items():
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or "\0" in value:
-            raise UsageError(f"engine.env: {ascii(name)[:60]} cannot be set", "A-Z, 0-9 and _ only")
-        if name == "VLLM_API_KEY":
-            raise UsageError("engine.env: VLLM_API_KEY cannot be set", _OURS["--api-key"])
-        if _SECRET_NAME.search(name):
-            secret[name] = Secret(value)
-        else:
-            plain[name] = value
-    return plain, secret
+    own, own_secret = variables.users_own(settings, KEY)
+    return plain | own, secret | own_secret

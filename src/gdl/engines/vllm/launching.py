@@ -52,7 +52,7 @@ def launch(
             (n, handing_over.url(v)) for n, v in plain.items() if not n.startswith(_OURS)
         ),
         secrets=tuple(secrets),
-        key="VLLM_API_KEY",
+        key=command.KEY,
         port=port,
         image=_image(choice),
         python=_python(choice),
