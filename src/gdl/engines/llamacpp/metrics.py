@@ -1,10 +1,9 @@
-"""What llama.cpp's server tells of itself at /metrics (Prometheus text, with `--metrics`)."""
+"""What llama.cpp's server tells of itself at /metrics, with `--metrics`."""
 
 from __future__ import annotations
 
-import math
-
 from gdl.domain.engine import EngineMetrics
+from gdl.engines import prometheus
 
 _LINES = 2_000
 _GAUGES = {
@@ -20,15 +19,4 @@ _GAUGES = {
 
 def read_metrics(text: str) -> EngineMetrics:
     """Lines that cannot be read are skipped."""
-    found: dict[str, float] = {}
-    for line in text.splitlines()[:_LINES]:
-        name, _, told = line.strip().partition(" ")
-        if name not in _GAUGES:
-            continue
-        try:
-            value = float(told)
-        except ValueError:
-            continue
-        if math.isfinite(value):
-            found[_GAUGES[name]] = value
-    return EngineMetrics(**found)
+    return prometheus.read(text, _GAUGES, _LINES)
