@@ -55,7 +55,7 @@ def command(
     else:
         exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in plain.items())
         talk = "" if "--verbosity" in server_arguments.given(users) else f"{_TALKATIVE} "
-        last = model_files.location(model, fitting.file)
+        last = model_files.finding(model, fitting.file)
         last += f'exec {environment.PYTHON} ./serve.py --model "$model" {talk}{tail}\n'
     script = f"""{shell.PREAMBLE}{exports}\
 # What an earlier start of this very command was found to need.

@@ -18,6 +18,7 @@ from gdl.engines.llamacpp import model_files
 from gdl.engines.llamacpp.builds import Build
 from gdl.engines.llamacpp.fitting import File
 from gdl.engines.python import shell
+from gdl.engines.python.model_files import location
 from gdl.settings import Settings
 
 LISTEN = "0.0.0.0"  # noqa: S104 - inside; only a port of the machine's loopback leads there
@@ -85,7 +86,7 @@ def server_lines(
     gpus = "--gpus all " if build.on_gpu else ""
     mounts = f'--mount type=bind,source="$PWD"/container,target={_HOME}'
     if model.source == "path":
-        folder = f'"$(dirname {model_files.path(model)})"'
+        folder = f'"$(dirname {location(model)})"'
         mounts += f" --mount type=bind,source={folder},target={_MODELS},readonly"
     home = f"--env HOME={_HOME} --env LLAMA_CACHE={_HOME}/models"
     return f"""\

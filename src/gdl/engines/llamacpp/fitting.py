@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from gdl.domain.errors import DeployError, UsageError
+from gdl.domain.errors import DeployError
 from gdl.domain.host import HostFacts
 from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.model import Model
@@ -15,11 +15,11 @@ from gdl.domain.offers import OfferQuery
 from gdl.domain.requirements.allocation import GpuKind, Load
 from gdl.domain.requirements.architecture import Architecture
 from gdl.domain.requirements.gpus import of_driver
-from gdl.domain.requirements.of_facts import architecture_of
 from gdl.domain.requirements.shape import CONCURRENCY, CONTEXT
 from gdl.engines.llamacpp import memory
 from gdl.engines.llamacpp.builds import Build
 from gdl.engines.llamacpp.memory import LlamaCppMemory
+from gdl.engines.python import gpu_group
 from gdl.settings import Settings
 
 _GB_PER_GIB = 1.073741824
@@ -70,7 +70,7 @@ def fitting(
     load = _MEMORY.asked(Load(asked or 0, query.concurrency or CONCURRENCY), arguments)
     chosen = _chosen(model)
     _require_disk(host, model, build, chosen)
-    known = _architecture(model)
+    known = gpu_group.architecture(model)
     if known is None:
         return Fitting(chosen, load.context, load.sequences)
     gpus = _gpus(host) if build.on_gpu else ()
@@ -197,12 +197,3 @@ def _require_disk(host: HostFacts, model: Model, build: Build, file: File) -> No
 
 def _gpus(host: HostFacts) -> tuple[GpuKind, ...]:
     return tuple(of_driver(gpu.name, gpu.memory_mib) for gpu in host.gpus)
-
-
-def _architecture(model: Model) -> Architecture | None:
-    """None, too, for a configuration that cannot be read: that was said when it was sized, and a
-    machine that is rented is not to be lost for it."""
-    try:
-        return architecture_of(model.facts)
-    except UsageError:
-        return None

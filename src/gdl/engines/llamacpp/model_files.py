@@ -12,6 +12,7 @@ from gdl.engines import variables
 from gdl.engines.base import Step
 from gdl.engines.llamacpp import environment
 from gdl.engines.llamacpp.fitting import File
+from gdl.engines.python.model_files import location
 from gdl.settings import Settings
 
 _TOOLS = "./model-tools"
@@ -50,20 +51,11 @@ def steps(model: Model, file: File, settings: Settings) -> tuple[Step, ...]:
     return (_packaged(model, settings) if model.packaged else _fetched(model, file, settings),)
 
 
-def location(model: Model, file: File) -> str:
+def finding(model: Model, file: File) -> str:
     """Shell that sets `model` to the path of the file."""
     if model.source == "path":
-        return f"model={path(model)}\n"
+        return f"model={location(model)}\n"
     return f'model=$(cat {_place(model, file)})\n[ -s "$model" ]\n'
-
-
-def path(model: Model) -> str:
-    """A path on the machine as one shell word. `~/` is the home there."""
-    if "\0" in model.location or "\n" in model.location:
-        raise UsageError("a model's path cannot hold a newline or NUL", "rename it on the machine")
-    if model.location.startswith("~/"):
-        return f'"$HOME"/{shlex.quote(model.location[2:])}'
-    return shlex.quote(model.location)
 
 
 def _place(model: Model, file: File) -> str:
@@ -73,7 +65,7 @@ def _place(model: Model, file: File) -> str:
 
 
 def _look(model: Model) -> Step:
-    place = path(model)
+    place = location(model)
     script = f"""if [ ! -f {place} ]; then
     printf '[gdl] there is no model at %s\\n' {place} >&2
     exit 1

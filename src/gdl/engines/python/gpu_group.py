@@ -28,7 +28,7 @@ context; too high a one costs context."""
 def parallel(memory: Memory, gpus: int, model: Model) -> int:
     """The most GPUs that the model can be split over; by its attention heads alone, in powers of
     two, where no more is known of it."""
-    known = _architecture(model)
+    known = architecture(model)
     if known is not None:
         return max((n for n in memory.tp_allowed(known, Load()) if n <= gpus), default=1)
     size = 1
@@ -42,7 +42,7 @@ def allocation(
 ) -> Allocation | None:
     """What each GPU of this machine would hold of one request of the greatest length; None where
     the model's configuration is not known."""
-    known = _architecture(model)
+    known = architecture(model)
     if known is None or not host.gpus:
         return None
     load = Load(
@@ -88,7 +88,7 @@ def _smallest(host: HostFacts) -> GpuKind:
     return kind
 
 
-def _architecture(model: Model) -> Architecture | None:
+def architecture(model: Model) -> Architecture | None:
     """None, too, for a configuration that cannot be read: that was said when it was sized, and a
     machine that is rented is not to be lost for it."""
     try:
