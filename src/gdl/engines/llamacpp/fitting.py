@@ -20,9 +20,9 @@ from gdl.engines.llamacpp import memory
 from gdl.engines.llamacpp.builds import Build
 from gdl.engines.llamacpp.memory import LlamaCppMemory
 from gdl.engines.python import gpu_group
+from gdl.engines.python.space import GB_PER_GIB
 from gdl.settings import Settings
 
-_GB_PER_GIB = 1.073741824
 _BESIDE_BYTES = 400_000_000
 """The server itself, and what a machine's own programs take."""
 _ENVIRONMENT_GB = {True: 1.6, False: 0.3}
@@ -160,10 +160,10 @@ def _too_big(
     known: Architecture, load: Load, model: Model, host: HostFacts, gpus: Sequence[GpuKind]
 ) -> DeployError:
     load = replace(load, context=load.context or min(known.max_context or CONTEXT, CONTEXT))
-    has = host.ram_gib * _GB_PER_GIB
+    has = host.ram_gib * GB_PER_GIB
     kind = "memory"
     if gpus:
-        has += sum(gpu.memory_gib for gpu in gpus) * _GB_PER_GIB
+        has += sum(gpu.memory_gib for gpu in gpus) * GB_PER_GIB
         kind = "memory, the GPU's included"
     needs = _bytes(known, load) / 1e9
     file = f" ({model.file})" if model.file else ""
@@ -178,16 +178,16 @@ def _require_disk(host: HostFacts, model: Model, build: Build, file: File) -> No
     size = file.size_bytes or (model.shape.files_gb * 1e9 if model.shape is not None else 0)
     weights = 0.0
     if model.source != "path":
-        weights = max(1.02 * size / 1e9 - host.model_gib * _GB_PER_GIB, 0.0)
+        weights = max(1.02 * size / 1e9 - host.model_gib * GB_PER_GIB, 0.0)
     on_disk = 0.0 if host.engine.installed else _ENVIRONMENT_GB[build.on_gpu]
     if host.volume_free_gib is None:
         on_disk += weights
-    elif host.volume_free_gib * _GB_PER_GIB < weights:
+    elif host.volume_free_gib * GB_PER_GIB < weights:
         raise DeployError(
-            f"{host.volume_free_gib * _GB_PER_GIB:.0f} of {weights:.0f} GB free on the volume",
+            f"{host.volume_free_gib * GB_PER_GIB:.0f} of {weights:.0f} GB free on the volume",
             "make a bigger one, or do without --volume",
         )
-    free = host.disk_free_gib * _GB_PER_GIB
+    free = host.disk_free_gib * GB_PER_GIB
     if free < on_disk:
         raise DeployError(
             f"{free:.1f} of {on_disk:.1f} GB disk free",

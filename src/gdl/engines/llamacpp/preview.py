@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
-from gdl.domain.errors import DeployError, UsageError
-from gdl.domain.host import Gpu, HostFacts
+from gdl.domain.errors import DeployError
 from gdl.engines.base import PlanPart, Preview
 from gdl.engines.llamacpp import builds
+from gdl.engines.python import unseen
 from gdl.settings import Settings
 
 _CUDA_OF_DRIVER = (
@@ -21,29 +20,10 @@ _CUDA_OF_DRIVER = (
 
 def preview(driver: str, capability: str, settings: Settings) -> Preview:
     """Raises UsageError for what is no driver's version and no compute capability."""
-    shown = driver.strip().casefold()
-    if shown != "none" and not re.fullmatch(r"\d{3}(\.\d{1,4}){0,2}", shown):
-        raise UsageError(
-            f"not a driver's version: {ascii(driver)[:40]}", 'such as 570.124.06, 535 or "none"'
-        )
-    if capability and not re.fullmatch(r"\d{1,2}\.\d", capability):
-        raise UsageError(
-            f"not a compute capability: {ascii(capability)[:40]}", "such as 8.6 (an RTX 3090)"
-        )
-    on_gpu = shown != "none"
-    cuda = next(c for least, c in _CUDA_OF_DRIVER if int(shown[:3]) >= least) if on_gpu else ""
-    host = HostFacts(
-        os="Linux",
-        arch="x86_64",
-        cpu_count=0,
-        ram_gib=0.0,
-        disk_free_gib=0.0,
-        gpus=(Gpu("the GPU", 0, capability),) if on_gpu else (),
-        cuda=cuda,
-        docker="docker",
-        docker_gpus=on_gpu,
-    )
-    told = Preview(shown, capability if on_gpu else "")
+    host, told = unseen.machine(driver, capability, docker=True)
+    if host.has_gpu:
+        major = int(told.driver[:3])
+        host = replace(host, cuda=next(c for least, c in _CUDA_OF_DRIVER if major >= least))
     try:
         build = builds.choose(host, settings, cpu_allowed=True)
     except DeployError as error:

@@ -8,7 +8,7 @@ Estimates, never held against a GPU here: see docs/deploying.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from gdl.domain.lazy_dataclass import dataclass
@@ -25,6 +25,7 @@ from gdl.domain.requirements.layers import (
 from gdl.domain.requirements.shape import CONCURRENCY, CONTEXT, ModelShape, Need
 from gdl.domain.requirements.weights import ONLINE_BITS, loaded_bytes
 from gdl.engines.python import dividing
+from gdl.engines.python.arguments import MOST_GPUS, MOST_TOKENS, number
 from gdl.engines.sglang import server_flags
 
 _MIB = 1 << 20
@@ -60,7 +61,6 @@ _GUESS = MemoryModel(
     disk_gb=_DISK_GB,
     download_gb=_DOWNLOAD_GB,
 )
-_MOST_GPUS, _MOST_TOKENS = 64, 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +117,11 @@ class SglangMemory:
         quantization = given.get("--quantization", "")
         return replace(
             load,
-            context=_number(given, "--context-length", load.context, _MOST_TOKENS),
+            context=number(given, "--context-length", load.context, MOST_TOKENS),
             kv_dtype=given.get("--kv-cache-dtype", "")[:20] or load.kv_dtype,
             quantization=quantization if quantization in ONLINE_BITS else load.quantization,
-            tensor_parallel=_number(given, "--tp-size", load.tensor_parallel, _MOST_GPUS),
-            batch_tokens=_number(given, "--chunked-prefill-size", load.batch_tokens, _MOST_TOKENS),
+            tensor_parallel=number(given, "--tp-size", load.tensor_parallel, MOST_GPUS),
+            batch_tokens=number(given, "--chunked-prefill-size", load.batch_tokens, MOST_TOKENS),
             language_only=load.language_only or "--language-model-only" in given,
         )
 
@@ -202,10 +202,3 @@ def _too_old(model: Architecture, gpu: GpuKind, load: Load) -> str:
         return ""
     needed, has = (f"{major}.{minor}" for major, minor in (least, gpu.capability))
     return f"{name.upper()} weights need compute capability {needed}, this GPU has {has}"
-
-
-def _number(given: Mapping[str, str], flag: str, default: int, most: int) -> int:
-    value = given.get(flag, "")
-    if not (value.isascii() and value.isdigit() and len(value) < 12):
-        return default
-    return min(int(value), most) or default

@@ -5,7 +5,6 @@ Everything lives in the work folder: `uv/` the installer, `venv/` the environmen
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Collection
 from pathlib import Path
@@ -15,7 +14,7 @@ from gdl.domain.host import HostFacts
 from gdl.domain.model import Model
 from gdl.domain.offers import OfferQuery
 from gdl.engines.base import Step
-from gdl.engines.python import environment, gpu_group, model_files, package_places, shell
+from gdl.engines.python import environment, gpu_group, model_files, package_places, shell, space
 from gdl.engines.python.ways import Way
 from gdl.engines.sglang.memory import SglangMemory
 from gdl.engines.sglang.releases import Release
@@ -27,7 +26,6 @@ MEMORY = SglangMemory()
 SHARE = "--mem-fraction-static"
 QUANTIZERS = {"bitsandbytes": "bitsandbytes>=0.46.1"}
 """What SGLang does not bring itself, by the quantization that needs it."""
-_GB_PER_GIB = 1.073741824
 _INSTALL_GB = 14.0
 """The environment with what was unpacked for it: an estimate."""
 _ANOTHER_WAY = frozenset(
@@ -101,27 +99,7 @@ def require(
 ) -> None:
     """Raises DeployError when disk or memory cannot hold the environment and the model. arguments:
     as above; one of them may decide how much of a GPU is claimed."""
-    files = model.shape.files_gb if model.shape is not None else 0.0
-    if model.facts is not None and model.facts.download_bytes:
-        files = model.facts.download_bytes / 1e9
-    weights = 0.0
-    if model.source != "path":
-        weights = max(1.05 * files - host.model_gib * _GB_PER_GIB, 0.0)
-    on_disk = 0.0 if host.engine.installed else _INSTALL_GB
-    if host.volume_free_gib is None:
-        on_disk += weights
-    elif host.volume_free_gib * _GB_PER_GIB < weights:
-        raise DeployError(
-            f"{host.volume_free_gib * _GB_PER_GIB:.0f} of {math.ceil(weights)} GB free on the"
-            " volume",
-            "make a bigger one, or do without --volume",
-        )
-    free = host.disk_free_gib * _GB_PER_GIB
-    if free < on_disk:
-        raise DeployError(
-            f"{free:.0f} of {math.ceil(on_disk)} GB disk free",
-            "take a machine with a bigger disk, or free some space",
-        )
+    space.require_disk(host, model, 0.0 if host.engine.installed else _INSTALL_GB)
     found = gpu_group.allocation(MEMORY, host, model, query)
     if SHARE not in arguments and found is not None and found.weights_bytes > found.usable_bytes:
         raise DeployError(

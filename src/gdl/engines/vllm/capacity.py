@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
-
 from gdl.domain.errors import DeployError
 from gdl.domain.host import HostFacts
 from gdl.domain.model import Model
 from gdl.domain.offers import OfferQuery
-from gdl.engines.python import gpu_group
+from gdl.engines.python import gpu_group, space
 from gdl.engines.vllm import compat_table
 from gdl.engines.vllm.compat import Choice
 from gdl.engines.vllm.memory import MEMORY
 
-_GB_PER_GIB = 1.073741824
 _INSTALL_GB = {"gpu": 10.0, "cpu": 4.0}
 """The environment with what was unpacked for it: vLLM, torch and, for GPUs, the CUDA libraries."""
 _CPU_OVERHEAD_GB = 3.0
@@ -28,36 +25,14 @@ def require(host: HostFacts, model: Model, choice: Choice, query: OfferQuery) ->
 
 def require_disk(host: HostFacts, model: Model, choice: Choice) -> None:
     """Raises DeployError when the disk cannot hold them."""
-    files = model.shape.files_gb if model.shape is not None else 0.0
-    if model.facts is not None and model.facts.download_bytes:
-        files = model.facts.download_bytes / 1e9
-    # What an earlier deployment put there takes up its space already.
     if choice.image:
-        on_disk = 0.0 if choice.image in host.images else compat_table.image().gb
+        install = 0.0 if choice.image in host.images else compat_table.image().gb
+    elif host.engine.installed or choice.own:
+        install = 0.0
     else:
-        on_disk = (
-            0.0
-            if host.engine.installed or choice.own
-            else _INSTALL_GB["gpu" if choice.on_gpu else "cpu"]
-        )
-    weights = 0.0
-    if model.source != "path":
-        weights = max(1.05 * files - host.model_gib * _GB_PER_GIB, 0.0)
-    if host.volume_free_gib is None or choice.image:
-        # A container of the machine's docker has its own home on the disk.
-        on_disk += weights
-    elif host.volume_free_gib * _GB_PER_GIB < weights:
-        raise DeployError(
-            f"{host.volume_free_gib * _GB_PER_GIB:.0f} of {math.ceil(weights)} GB free on the"
-            " volume",
-            "make a bigger one, or do without --volume",
-        )
-    free = host.disk_free_gib * _GB_PER_GIB
-    if free < on_disk:
-        raise DeployError(
-            f"{free:.0f} of {math.ceil(on_disk)} GB disk free",
-            "take a machine with a bigger disk, or free some space",
-        )
+        install = _INSTALL_GB["gpu" if choice.on_gpu else "cpu"]
+    # A container of the machine's docker has its own home on the disk.
+    space.require_disk(host, model, install, volume_used=not choice.image)
 
 
 def _require_memory(host: HostFacts, model: Model, choice: Choice, query: OfferQuery) -> None:
@@ -75,7 +50,7 @@ def _require_memory(host: HostFacts, model: Model, choice: Choice, query: OfferQ
         memory = sum(gpu.memory_mib for gpu in host.gpus) * 1.048576e-3
         need, kind = weights, "GPU memory"
     else:
-        memory = host.ram_gib * _GB_PER_GIB
+        memory = host.ram_gib * space.GB_PER_GIB
         need, kind = weights + _CPU_OVERHEAD_GB, "memory"
     if weights and memory and memory < need:
         raise DeployError(

@@ -7,10 +7,8 @@ from dataclasses import replace
 
 from gdl.domain.requirements.allocation import Load
 from gdl.domain.requirements.weights import ONLINE_BITS
+from gdl.engines.python.arguments import MOST_GPUS, MOST_TOKENS, number
 from gdl.engines.vllm import server_flags
-
-_MOST_GPUS = 64
-_MOST_TOKENS = 1 << 24
 
 
 def asked(load: Load, arguments: Sequence[str]) -> Load:
@@ -21,22 +19,15 @@ def asked(load: Load, arguments: Sequence[str]) -> Load:
     quantization = given.get("--quantization", "")
     return replace(
         load,
-        context=_number(given, "--max-model-len", load.context, _MOST_TOKENS),
+        context=number(given, "--max-model-len", load.context, MOST_TOKENS),
         kv_dtype=given.get("--kv-cache-dtype", "")[:20] or load.kv_dtype,
         quantization=quantization if quantization in ONLINE_BITS else load.quantization,
-        tensor_parallel=_number(given, "--tensor-parallel-size", load.tensor_parallel, _MOST_GPUS),
-        batch_tokens=_number(given, "--max-num-batched-tokens", load.batch_tokens, _MOST_TOKENS),
+        tensor_parallel=number(given, "--tensor-parallel-size", load.tensor_parallel, MOST_GPUS),
+        batch_tokens=number(given, "--max-num-batched-tokens", load.batch_tokens, MOST_TOKENS),
         prefix_caching=_switch(given, "--enable-prefix-caching", load.prefix_caching),
         async_scheduling=_switch(given, "--async-scheduling", load.async_scheduling),
         language_only=bool(_switch(given, "--language-model-only", load.language_only)),
     )
-
-
-def _number(given: Mapping[str, str], flag: str, default: int, most: int) -> int:
-    value = given.get(flag, "")
-    if not (value.isascii() and value.isdigit() and len(value) < 12):
-        return default
-    return min(int(value), most) or default
 
 
 def _switch(given: Mapping[str, str], flag: str, default: bool | None) -> bool | None:
