@@ -15,9 +15,11 @@ from textual.pilot import Pilot
 from gdl.domain import events as ev
 from gdl.domain.benchmark import Histogram
 from gdl.domain.health import CheckStatus, Condition, HealthSample
-from gdl.domain.phase import Phase
+from gdl.domain.phase import Billing, Phase
 from gdl.domain.readings import CheckRound, GpuLoad
 from gdl.domain.spec import DeploymentSpec
+from gdl.tui.screens.change_dialog import ChangeDialog
+from gdl.tui.screens.dialogs import Confirm
 from gdl.tui.widgets.log_pane import FindLine
 from test_tui_snapshots import LARGE, SMALL, Compare, at, followed, open_deployment, picture, settle
 from tui_support import (
@@ -27,7 +29,9 @@ from tui_support import (
     START,
     ScriptedOrchestrator,
     make_app,
+    to_failed,
     to_installing,
+    to_remedy,
     to_serving,
     to_third_attempt,
     to_waiting,
@@ -138,6 +142,53 @@ def test_failed_with_diagnosis(picture: Compare, size: tuple[int, int], theme: s
     orchestrator = ScriptedOrchestrator(at(95))
     orchestrator.usual = USUAL
     assert pictured(picture, orchestrator, (size, theme), to_waiting, spec=WAITS)
+
+
+@pytest.mark.parametrize(
+    ("size", "wrong"),
+    [
+        pytest.param(SMALL, False, id="80x24"),
+        pytest.param(LARGE, False, id="120x40"),
+        pytest.param(SMALL, True, id="wrong"),
+    ],
+)
+def test_what_failed_is_changed(picture: Compare, size: tuple[int, int], wrong: bool) -> None:
+    orchestrator = ScriptedOrchestrator(at(95))
+
+    async def then(pilot: Pilot[Any]) -> None:
+        await pilot.press("m")
+        await settle(pilot, lambda: isinstance(pilot.app.screen, ChangeDialog))
+        if wrong:
+            await pilot.press(*"many", "enter")
+
+    assert pictured(picture, orchestrator, (size, "textual-dark"), to_remedy, then, WAITS)
+
+
+def test_what_is_over_is_deployed_anew_as_changed(picture: Compare) -> None:
+    orchestrator = ScriptedOrchestrator(at(500))
+
+    def over(o: ScriptedOrchestrator, ident: str) -> None:
+        to_failed(o, ident)
+        done = ev.DeploymentFinished("failed", None, SPEC.model, "s-1", Billing.RELEASED, ())
+        o.push(ident, 95, done)
+
+    async def then(pilot: Pilot[Any]) -> None:
+        await pilot.press("m")
+        await settle(pilot, lambda: isinstance(pilot.app.screen, ChangeDialog))
+        await pilot.press(*"2048", "enter")
+        await settle(pilot, lambda: isinstance(pilot.app.screen, Confirm))
+
+    assert pictured(picture, orchestrator, (SMALL, "textual-dark"), over, then)
+
+
+def test_the_next_offer_is_named(picture: Compare) -> None:
+    orchestrator = ScriptedOrchestrator(at(95))
+
+    async def then(pilot: Pilot[Any]) -> None:
+        await pilot.press("n")
+        await settle(pilot, lambda: isinstance(pilot.app.screen, Confirm))
+
+    assert pictured(picture, orchestrator, (SMALL, "textual-dark"), to_waiting, then, WAITS)
 
 
 @looks

@@ -18,6 +18,7 @@ from gdl.domain.offers import Exclusion, OfferTerms
 from gdl.domain.session import SessionStatus
 from gdl.domain.session_price import Charged
 from gdl.orchestrator.api.views import PastDeployment
+from gdl.tui.screens.choose_several import ChooseSeveral
 from test_tui_snapshots import Compare, at, open_deployment, picture, settle
 from tui_pilot import app_of, shows, until
 from tui_support import (
@@ -207,6 +208,18 @@ def test_small(picture: Compare, do: Do) -> None:
     assert picture(app, terminal_size=SIZES["80x24"], run_before=do)
 
 
+def test_a_filter_that_is_wrong(picture: Compare) -> None:
+    app, _ = make_app(market_with_history())
+
+    async def before(pilot: Pilot[Any]) -> None:
+        await settle(pilot)
+        await pilot.press("slash")
+        pilot.app.screen.query_one("#filter", Input).value = "vram>=16 prise<0.5"
+        await settle(pilot)
+
+    assert picture(app, terminal_size=SIZES["80x24"], run_before=before)
+
+
 @pytest.mark.parametrize("size", list(SIZES))
 def test_spending(picture: Compare, size: str) -> None:
     orchestrator = market_with_history()
@@ -339,13 +352,19 @@ def test_quit_while_billing(picture: Compare, size: str, theme: str) -> None:
     assert picture(app, terminal_size=SIZES[size], run_before=before)
 
 
+@pytest.fixture
+def configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The path of the configuration that the welcome names."""
+    path = Path("/home/me/.config/gdl-tui/config.toml")
+    monkeypatch.setattr("gdl.settings._config_file", path)
+
+
+@pytest.mark.usefixtures("configured")
 @pytest.mark.parametrize(
     ("size", "theme"),
     [("80x24", "textual-dark"), ("120x40", "textual-dark"), ("80x24", "textual-light")],
 )
-def test_welcome(picture: Compare, monkeypatch: pytest.MonkeyPatch, size: str, theme: str) -> None:
-    path = Path("/home/me/.config/gdl-tui/config.toml")
-    monkeypatch.setattr("gdl.settings._config_file", path)
+def test_welcome(picture: Compare, size: str, theme: str) -> None:
     app, orchestrator = make_app()
     trouble = BackendUnreachable("nothing answers at http://localhost:8080", "start it")
 
@@ -356,6 +375,21 @@ def test_welcome(picture: Compare, monkeypatch: pytest.MonkeyPatch, size: str, t
         await settle(pilot, lambda: ("sources",) in orchestrator.calls)
 
     assert picture(app, terminal_size=SIZES[size], run_before=before)
+
+
+@pytest.mark.usefixtures("configured")
+def test_several_hosts_are_chosen(picture: Compare) -> None:
+    app, _ = make_app()
+
+    async def before(pilot: Pilot[Any]) -> None:
+        await settle(pilot)
+        app_of(pilot).open_window("welcome", None)
+        await until(pilot, shows(app_of(pilot), "SSH hosts"))
+        await pilot.press("enter")
+        await settle(pilot, lambda: isinstance(pilot.app.screen, ChooseSeveral))
+        await pilot.press("space")
+
+    assert picture(app, terminal_size=SIZES["80x24"], run_before=before)
 
 
 def test_offers_left_out_for_a_reason(picture: Compare) -> None:

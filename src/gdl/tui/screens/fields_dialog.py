@@ -51,6 +51,7 @@ class FieldsDialog(ModalScreen[Result | None]):
     def on_mount(self) -> None:
         for line in self.query(Input):
             line.cursor_blink = False
+        self._say(self.note())  # nothing changes where all fields begin empty
 
     def on_input_changed(self) -> None:
         self._say(self.note())
