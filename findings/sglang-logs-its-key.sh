@@ -57,4 +57,7 @@ exec(cut(file, *names), space)
 exec(cut("entrypoints/engine.py", "_server_args_for_logging"), space)
 print("logged:", space["_server_args_for_logging"](Options()))
 P
-python3 "$folder/run.py" "$folder"
+said=$(python3 "$folder/run.py" "$folder")
+echo "$said"
+[ "$said" = "logged: {'model_path': 'm', 'api_key': 'sk-very-secret', 'admin_api_key': 'sk-of-an-admin'}" ]
+echo "as described"
