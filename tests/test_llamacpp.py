@@ -260,6 +260,13 @@ def test_the_image_is_the_other_way_where_docker_works() -> None:
         ENGINE.check(SPEC, found(ENGINE, "smollm2-135m"), container)
 
 
+def test_no_image_is_pulled_for_a_gpu_that_it_cannot_run_on() -> None:
+    k80 = Gpu("Tesla K80", 11441, "3.7")
+    host = gpu_host(k80, cuda="12.8", docker="docker", docker_gpus=True)
+    with pytest.raises(DeployError, match=r"capability 3\.7 is too old"):
+        planned(host, big(), install={"runtime": "container"})
+
+
 def test_what_is_handed_over_says_where_it_ran_and_which_token_it_needs() -> None:
     docker: dict[str, Any] = {"docker": "docker", "docker_gpus": True, "cuda": "12.8"}
     gated = replace(big(), gated=True)

@@ -77,7 +77,7 @@ def choose(host: HostFacts, settings: Settings, *, cpu_allowed: bool) -> Build:
     """The build for this machine. Raises DeployError when nothing can run there."""
     version, system = version_of(settings), host.os.casefold()
     if settings.install.runtime == "container":
-        return in_container(host, settings)
+        return in_container(host)
     if system.startswith(_MACS):
         chip = "Metal" if host.arch in ("arm64", "aarch64") else "the processor"
         return Build(version, chip, on_gpu=chip == "Metal")
@@ -99,15 +99,8 @@ def choose(host: HostFacts, settings: Settings, *, cpu_allowed: bool) -> Build:
 
 
 def _for_gpu(host: HostFacts, version: str) -> Build:
-    capabilities = [_number(gpu.compute_capability) for gpu in host.gpus]
-    known = [each for each in capabilities if each is not None]
+    known = _capabilities(host)
     driver = _number(host.cuda)
-    if known and min(known) < LEAST_CAPABILITY:
-        raise DeployError(
-            f"compute capability {min(known)} is too old, llama.cpp's builds need"
-            f" {LEAST_CAPABILITY}",
-            "take a newer GPU",
-        )
     libc = _libc(host.libc)
     if libc is not None and libc < _GLIBC_OF_CUDA_WHEELS:
         raise DeployError(
@@ -126,6 +119,19 @@ def _for_gpu(host: HostFacts, version: str) -> Build:
     )
 
 
+def _capabilities(host: HostFacts) -> list[float]:
+    """Of the GPUs that tell it. Raises DeployError for one that no build runs on."""
+    told = [_number(gpu.compute_capability) for gpu in host.gpus]
+    known = [each for each in told if each is not None]
+    if known and min(known) < LEAST_CAPABILITY:
+        raise DeployError(
+            f"compute capability {min(known)} is too old, llama.cpp's builds need"
+            f" {LEAST_CAPABILITY}",
+            "take a newer GPU",
+        )
+    return known
+
+
 def _drives(driver: float | None, cuda: Cuda, *, native: bool) -> bool:
     """A driver runs what is compiled for the GPU by any toolkit of its CUDA's major version. One
     that does not tell its own gets the older build."""
@@ -134,7 +140,7 @@ def _drives(driver: float | None, cuda: Cuda, *, native: bool) -> bool:
     return driver >= cuda.toolkit or (native and int(driver) == int(cuda.toolkit))
 
 
-def in_container(host: HostFacts, settings: Settings) -> Build:
+def in_container(host: HostFacts) -> Build:
     """The project's own image: the newest, as not every release has one. Raises DeployError where
     none can be run."""
     if not host.docker:
@@ -149,9 +155,9 @@ def in_container(host: HostFacts, settings: Settings) -> Build:
             "docker cannot pass GPUs on here: NVIDIA's container toolkit is missing",
             "omit --runtime: llama.cpp is then installed into an environment of its own",
         )
-    driver = _number(host.cuda)
-    least = min((_number(gpu.compute_capability) or 99.0 for gpu in host.gpus), default=99.0)
-    major = 13 if driver is not None and driver >= CUDAS[0].toolkit and least >= 7.5 else 12
+    driver, least = _number(host.cuda), min(_capabilities(host), default=99.0)
+    newest = CUDAS[0]
+    major = 13 if driver is not None and driver >= newest.toolkit and least >= newest.least else 12
     image = f"{_IMAGE}:server-cuda{'13' if major == 13 else ''}"
     return Build("", f"CUDA {major}", on_gpu=True, image=image)
 

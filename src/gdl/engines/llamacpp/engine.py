@@ -156,7 +156,7 @@ class LlamaCppEngine:
             if build.image or settings.install.runtime != "auto":
                 return first
             container.check(model)
-            image = builds.in_container(host, settings)
+            image = builds.in_container(host)
             second = self._plan(spec, host, model, settings, image, api_key, log_path, port)
         except (DeployError, UsageError):
             return first
