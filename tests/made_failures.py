@@ -178,8 +178,9 @@ def without_network() -> list[str | Path]:
     """Loopback alone, and a name server that is not there."""
     script = (
         "ip link set lo up\n"
-        'echo nameserver 127.0.0.53 > "$PWD/resolv.conf"\n'
-        'echo options attempts:1 timeout:1 >> "$PWD/resolv.conf"\n'
-        'mount --bind "$PWD/resolv.conf" /etc/resolv.conf'
+        "mount -t tmpfs tmpfs /mnt\n"
+        "echo nameserver 127.0.0.53 > /mnt/resolv.conf\n"
+        "echo options attempts:1 timeout:1 >> /mnt/resolv.conf\n"
+        "mount --bind /mnt/resolv.conf /etc/resolv.conf"
     )
     return _inside(script, "--mount", "--net")
