@@ -122,6 +122,22 @@ async def test_a_sweep(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     assert swept["points"][0]["result"]["completed"] == 4
 
 
+async def test_a_sweep_on_a_busy_computer_shows_what_it_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("gdl.loadgen.strain.BUSY_SHARE", math.inf)
+    monkeypatch.setattr("gdl.loadgen.strain.LAG_LIMIT_MS", -1.0)
+    async with FakeVllm() as server:
+        command = ["bench", "--url", server.url, "--sweep", "--requests", "2"]
+        code = await asyncio.to_thread(run, [*command, "--max-concurrency", "2"])
+    told = capsys.readouterr()
+    assert code == 6
+    rows = [line.split()[0] for line in told.out.splitlines() if "~" in line]
+    assert (
+        rows == ["1~", "2~", "~"] and "at least " in told.out and "when this computer" in told.out
+    )
+
+
 async def test_failures_end_with_6_and_say_why(tmp_path: Path) -> None:
     async with FakeVllm(api_key="another") as server:
         code, out, err = await gdl(tmp_path, *at(server), "--model", "tiny", "--requests", "3")

@@ -25,7 +25,16 @@ from gdl.loadgen.exchange import Exchange
 from gdl.loadgen.load import LoadShape, Outcome
 from gdl.loadgen.metrics import Figures, Slo, Spread, figures
 from gdl.loadgen.request_template import RequestTemplate
-from gdl.loadgen.result_files import Context, csv_text, markdown, money, notes, rows, vllm_json
+from gdl.loadgen.result_files import (
+    Context,
+    csv_text,
+    markdown,
+    money,
+    notes,
+    rows,
+    sweep_table,
+    vllm_json,
+)
 from gdl.loadgen.schedule import Arrivals
 from gdl.loadgen.strain import Strain
 from gdl.loadgen.sweep import Measure, Swept, sweep
@@ -336,6 +345,35 @@ async def test_a_window_that_was_disturbed_is_measured_again_but_not_for_ever() 
     found = await sweep(disturbed(lambda concurrency, window: concurrency == 2 and window > 0))
     assert found.points[-1].concurrency == 2 and found.points[-1].limited
     assert len(found.points[-1].outcomes) == 5 and "97%" in found.ended
+
+
+async def test_what_was_measured_on_a_busy_computer_is_told_as_a_lower_bound() -> None:
+    """Others have the cores: the generator is late at every point, but could do more itself."""
+    late = Strain(1.0, 0.2, 14.0, 30.0, wait_share=0.4)
+
+    async def measure(concurrency: int, window: int) -> Outcome:
+        one = outcome_of(concurrency, 0.01, 8)
+        strain = late if window != 1 else CALM
+        return Outcome(one.request_template, one.shape, one.samples, one.figures, strain, "x", "")
+
+    found = await sweep(measure)
+    assert [point.concurrency for point in found.points] == [1, 2, 4, 8, 16], "not only the first"
+    assert found.best is None and "14 ms late" in found.doubt
+    assert found.at_least is not None and found.at_least.concurrency == 8
+    assert all(point.middle.strain.limited for point in found.points), "each of them is marked"
+    _heads, table = sweep_table([point.middle for point in found.points], CONTEXT)
+    assert [row[0] for row in table] == ["1~", "2~", "4~", "8~", "16~"]
+
+
+async def test_a_late_point_beyond_the_best_one_is_a_doubt() -> None:
+    async def measure(concurrency: int, window: int) -> Outcome:
+        one = outcome_of(concurrency, 0.01, 8)
+        strain = Strain(1.0, 0.2, 14.0, 30.0) if concurrency in (4, 8) else CALM
+        return Outcome(one.request_template, one.shape, one.samples, one.figures, strain, "x", "")
+
+    found = await sweep(measure, most=8)
+    assert found.best is not None and found.best.concurrency == 2
+    assert not found.sure and "14 ms late" in found.doubt
 
 
 async def test_a_sweep_ends_when_requests_fail() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,18 @@ async def test_a_sweep_is_shown_as_it_goes_and_its_result_stays() -> None:
         await pilot.press("w")
         await until(pilot, lambda: "best: 4 at a time, 141.0 tokens/s" in screen_text(app))
     assert ("sweep", ident, 64) in orchestrator.calls
+
+
+async def test_what_a_busy_computer_measured_is_shown_and_marked() -> None:
+    app, orchestrator = make_app()
+    late = "the load generator was up to 14 ms late (p99)"
+    (one,) = measured("RTX 4090", 0.3, {4: 300.0})
+    orchestrator.measured = [replace(one, best=False, report=replace(one.report, note=late))]
+    async with app.run_test(size=SIZE) as pilot:
+        await compared(pilot, orchestrator)
+        await until(pilot, lambda: "1 point" in screen_text(app))
+        text = screen_text(app)
+        assert " 4~ " in text and f"~ {late}" in text
 
 
 async def test_saves_a_file_that_a_spreadsheet_reads(

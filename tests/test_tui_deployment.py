@@ -297,6 +297,10 @@ async def test_checks_show_their_history_and_the_engine_its_load() -> None:
             *("19.5/24.0 GiB", "healthy"),
         )
         await until(pilot, lambda: all(words in screen_text(app) for words in wanted))
+        slower = tuple(replace(check, latency_ms=777.0) for check in CHECKS)
+        orchestrator.rounds.append(CheckRound(orchestrator.clock(), slower))
+        app.feed.tick()
+        await until(pilot, lambda: "777 ms" in screen_text(app))
         orchestrator.sample = HealthSample(Condition.DEGRADED, "HTTP 500 from /health", 9.0)
         orchestrator.clock.forward(1)
         app.feed.tick()

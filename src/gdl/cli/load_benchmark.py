@@ -226,7 +226,8 @@ def _name(wanted: BenchOptions) -> str:
 
 def _say_point(point: Point) -> None:
     kept = "" if point.kept is None else f", {point.kept:.0%} kept the limits"
-    say(f"{point.concurrency} at a time: {point.throughput:.1f} tokens/s{kept}")
+    doubt = f" ({point.limited})" if point.limited else ""
+    say(f"{point.concurrency} at a time: {point.throughput:.1f} tokens/s{kept}{doubt}")
 
 
 def _progress() -> Callable[[int, int], None]:

@@ -41,6 +41,8 @@ def swept(found: Swept, wanted: ResultOptions, context: Context, output: Output)
         return
     heads, rows = result_files.sweep_table(outcomes, context)
     output.table(tuple(f">{head}" for head in heads), rows)
+    if any(outcome.strain.limited for outcome in outcomes):
+        output.line(result_files.MARKED)
     output.line("")
     output.lines(charts.throughputs(outcomes))
     output.line(f"ended: {plain(found.ended, 300)}")
@@ -52,6 +54,13 @@ def swept(found: Swept, wanted: ResultOptions, context: Context, output: Output)
             f"second (windows differ by {best.spread:.1%}; {sure})"
         )
         _print(best.middle, context, output)
+    elif found.at_least is not None:
+        best = found.at_least
+        output.line(
+            f"at least {best.throughput:.1f} output tokens per second, at {best.concurrency} at a "
+            f"time; {plain(found.doubt, 300)}"
+        )
+        output.line("measure again when this computer is idle, or from another one")
 
 
 def _print(outcome: Outcome, context: Context, output: Output) -> None:
@@ -66,6 +75,7 @@ def _swept_json(found: Swept, context: Context, *, details: bool) -> dict[str, A
         "best_concurrency": found.best.concurrency if found.best else None,
         "sure": found.sure,
         "doubt": found.doubt or None,
+        "at_least_concurrency": found.at_least.concurrency if found.at_least else None,
         "ended": found.ended,
         "points": [
             {

@@ -14,6 +14,9 @@ from gdl.loadgen.metrics import METRICS, PERCENTS, Spread
 from gdl.loadgen.stats import cost_per_million
 from gdl.presentation.money import hourly
 
+MARK = "~"
+MARKED = f"{MARK} the load generator was the bottleneck: the server may do better"
+
 _NAMES = {
     "ttft": "Time to first token",
     "tpot": "Time per output token",
@@ -212,13 +215,16 @@ def markdown(outcomes: Sequence[Outcome], context: Context) -> str:
     heads, table = sweep_table(outcomes, context)
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     lines += ["| " + " | ".join(line) + " |" for line in table]
+    if any(outcome.strain.limited for outcome in outcomes):
+        lines += ["", MARKED]
     return "\n".join(lines) + "\n"
 
 
 def sweep_table(
     outcomes: Sequence[Outcome], context: Context
 ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """(headings, lines): one line for each outcome, by concurrency."""
+    """(headings, lines): one line for each outcome, by concurrency. Where the generator was the
+    bottleneck, the number bears a mark: `MARKED` says what it means."""
     heads = ("at a time", "tokens/s", "TTFT p99 ms", "TPOT p99 ms", "E2EL p99 ms", "$/10^6 tokens",
              "tokens/$")  # fmt: skip
     table = []
@@ -227,7 +233,7 @@ def sweep_table(
         spreads = (figures.ttft_ms, figures.tpot_ms, figures.e2el_ms)
         cells = (f"{one.p99:.1f}" if one else "" for one in spreads)
         costs = (f"{prices[0]:.3f}", f"{prices[1]:,.0f}") if prices else ("", "")
-        at_a_time = str(outcome.shape.concurrency or "")
+        at_a_time = f"{outcome.shape.concurrency or ''}{MARK if outcome.strain.limited else ''}"
         table.append((at_a_time, f"{figures.output_throughput:.1f}", *cells, *costs))
     return heads, table
 

@@ -34,12 +34,18 @@ class Strain:
     processes: int = 1
 
     @property
+    def busy(self) -> bool:
+        """Whether the generator can do no more: a higher load would tell nothing of the server.
+        What is only late, as others had its core, can be tried at a higher load all the same."""
+        return self.cpu_share >= BUSY_SHARE
+
+    @property
     def limited(self) -> str:
         """Why the figures are the generator's rather than the server's; "" when they are not."""
         who = "the load generator"
         if self.processes > 1:
             who = f"one of the load generator's {self.processes} processes"
-        if self.cpu_share >= BUSY_SHARE:
+        if self.busy:
             return f"{who} used {self.cpu_share:.0%} of a core"
         if self.lag_p99_ms < LAG_LIMIT_MS:
             return ""

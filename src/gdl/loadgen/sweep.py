@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from gdl.loadgen.load import Outcome
@@ -48,23 +48,36 @@ class Point:
         return next((o.strain.limited for o in self.outcomes if o.strain.limited), "")
 
     @property
+    def busy(self) -> bool:
+        """Whether the generator was at its own limit in one of the windows."""
+        return any(outcome.strain.busy for outcome in self.outcomes)
+
+    @property
     def middle(self) -> Outcome:
-        """The window with the median throughput: the one to show."""
+        """The window with the median throughput: the one to show. What is said against any window
+        is said of it, too."""
         ordered = sorted(self.outcomes, key=lambda o: o.figures.output_throughput)
-        return ordered[len(ordered) // 2]
+        shown = ordered[len(ordered) // 2]
+        if self.limited and not shown.strain.limited:
+            worst = next(o.strain for o in self.outcomes if o.strain.limited)
+            return replace(shown, strain=worst)
+        return shown
 
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """points: in the order of concurrency. best: None when no point is usable. ended: why no
-    further ones were tried. sure: whether the best point's place is beyond what its windows
-    differ by; doubt: why not, "" when it is."""
+    """points: in the order of concurrency. best: None when no point can be relied on. ended: why
+    no further ones were tried. sure: whether the best point's place is beyond what its windows
+    differ by; doubt: why not, "" when it is. at_least: without a best one, what was best of what
+    was measured although the generator was the bottleneck: the server may do better. None when
+    nothing was measured at all."""
 
     points: tuple[Point, ...]
     best: Point | None
     ended: str
     sure: bool
     doubt: str = ""
+    at_least: Point | None = None
 
 
 async def sweep(
@@ -136,15 +149,19 @@ def _keeps(point: Point) -> bool:
     return point.kept is None or point.kept >= MEETS
 
 
+def _measured(point: Point) -> bool:
+    return point.throughput > 0 and not point.failed and _keeps(point)
+
+
 def _usable(point: Point) -> bool:
-    return point.throughput > 0 and not point.failed and not point.limited and _keeps(point)
+    return _measured(point) and not point.limited
 
 
 def _reason_to_stop(points: Sequence[Point], point: Point) -> str:
     if point.failed:
         lines = [line for o in point.outcomes for line in o.figures.error_lines]
         return f"requests failed at {point.concurrency}: {lines[0]}"
-    if point.limited:
+    if point.busy:
         return f"{point.limited} at {point.concurrency}"
     if not _keeps(point):
         return f"{point.kept:.0%} of the requests kept the limits at {point.concurrency}"
@@ -159,11 +176,21 @@ def _reason_to_stop(points: Sequence[Point], point: Point) -> str:
 def _judged(points: Sequence[Point], ended: str) -> Swept:
     good = [point for point in points if _usable(point)]
     if not good:
-        return Swept(tuple(points), None, ended, False, "no point can be relied on")
-    highest = max(point.throughput for point in good)
-    best = next(point for point in good if point.throughput >= highest * ENOUGH)
+        some = [point for point in points if _measured(point)]
+        doubt = "no point can be relied on"
+        if not some:
+            return Swept(tuple(points), None, ended, False, doubt)
+        doubt += f": {some[0].limited}"
+        return Swept(tuple(points), None, ended, False, doubt, _first_best(some)[0])
+    best, highest = _first_best(good)
     doubt = _doubt(points, best, highest)
     return Swept(tuple(points), best, ended, not doubt, doubt)
+
+
+def _first_best(points: Sequence[Point]) -> tuple[Point, float]:
+    """(the first point that is about as good as the highest, the highest throughput)."""
+    highest = max(point.throughput for point in points)
+    return next(p for p in points if p.throughput >= highest * ENOUGH), highest
 
 
 def _doubt(points: Sequence[Point], best: Point, highest: float) -> str:
@@ -182,6 +209,8 @@ def _doubt(points: Sequence[Point], best: Point, highest: float) -> str:
     last = points[-1]
     if best is last and best.kept is None:
         return "the throughput may still grow beyond it"
-    if last.limited:
-        return f"beyond it {last.limited}"
+    beyond = [p for p in points if p.concurrency > best.concurrency and _measured(p)]
+    hidden = [p for p in beyond if p.limited and p.throughput >= highest / (1 + GROWTH)]
+    if hidden or last.limited:
+        return f"beyond it {(hidden or [last])[0].limited}"
     return ""

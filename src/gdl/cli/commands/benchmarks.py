@@ -35,6 +35,7 @@ def benchmarks(
 
     async def body(session: Session) -> int:
         from gdl.domain.benchmark import ranked
+        from gdl.presentation.lines import plain
 
         found = await session.orchestrator.benchmarks.kept(model, gpu)
         if as_json:
@@ -43,6 +44,8 @@ def benchmarks(
             return exit_codes.OK
         # Machines that cost something by what a million tokens cost, the others by throughput.
         session.output.table(_HEADINGS, [_cells(one) for one in ranked(found)], _SPARE)
+        if marked := next((one.report.note for one in found if one.report.note), ""):
+            say(f"~ something speaks against the figures: {plain(marked, 200)}")
         if not found:
             say(
                 "nothing was measured yet: every deployment ends with a benchmark, and `bench` "
@@ -64,7 +67,8 @@ def _cells(one: Measurement) -> tuple[str, ...]:
         plain(one.hardware, 30),
         plain(one.provider, 20) + (", simulated" if one.simulated else ""),
         hourly(one.price),
-        f"{one.report.concurrency or 'by rate'}{'*' if one.best else ''}",
+        f"{one.report.concurrency or 'by rate'}{'*' if one.best else ''}"
+        f"{'~' if one.report.note else ''}",
         f"{one.report.output_throughput:.1f}",
         _median(one.report.ttft_ms),
         _median(one.report.tpot_ms),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gdl.backends import base as backends
 from gdl.domain.benchmark import OWN_LOAD, BenchLoad, BenchReport, Measurement, own_workload
+from gdl.domain.errors import GdlError
 from gdl.orchestrator.api.read_only import changing
 from gdl.orchestrator.api.views import ReachedEndpoint
 from gdl.orchestrator.endpoint.measurements import Measurements
@@ -67,16 +68,25 @@ class SessionBenchmarks:
 
     @changing("bench")
     async def sweep(self, ident: str, most: int, on_point: Callable[[BenchReport], None]) -> str:
-        async with self._endpoints.reach(ident) as reached:
-            reports, best, said = await _sweep(reached, most, on_point)
-        if best is not None:
-            from gdl.loadgen.workload import BUILTIN
+        from gdl.loadgen.workload import BUILTIN
 
-            # As `bench ID --sweep --output-len 64` calls it.
-            workload = f"{BUILTIN}, out {_OUTPUT_LEN}"
-            standing = await self.keep(ident, reports, workload, best)
-            said = f"{said}. {standing}"
-        return said
+        # As `bench ID --sweep --output-len 64` calls it.
+        workload = f"{BUILTIN}, out {_OUTPUT_LEN}"
+        came: list[BenchReport] = []
+
+        def take(report: BenchReport) -> None:
+            came.append(report)
+            on_point(report)
+
+        try:
+            async with self._endpoints.reach(ident) as reached:
+                reports, best, said = await _sweep(reached, most, take)
+        except GdlError:
+            # What broke off takes nothing away from the points before.
+            await self.keep(ident, came, workload)
+            raise
+        standing = await self.keep(ident, reports, workload, best)
+        return f"{said}. {standing}" if best is not None else said
 
     @changing("keeping benchmarks")
     async def keep(
@@ -126,6 +136,10 @@ async def _sweep(
     ) as bench:
         swept = await bench.sweep(most, lambda point: on_point(report_of(point.middle)))
     reports = [report_of(point.middle) for point in swept.points]
+    if swept.at_least is not None:
+        least = swept.at_least
+        said = f"at least {least.throughput:.1f} tokens/s, at {least.concurrency} at a time"
+        return reports, None, f"{said}; {swept.doubt}"
     if swept.best is None:
         return reports, None, f"no point can be relied on: {swept.ended}"
     best = swept.best

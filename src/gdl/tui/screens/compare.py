@@ -26,6 +26,7 @@ from gdl.tui.widgets.live_text import LiveText
 
 MOST = 64
 """Requests at a time, at most, in a sweep that is started here."""
+MARK = "~"
 COLUMNS = (
     Column("hardware", "Machine", 14, wish=18),
     Column("at_a_time", "At once", 7, right=True),
@@ -98,11 +99,16 @@ class CompareScreen(GdlScreen):
     def _note(self) -> Text:
         if self._since is not None:
             seconds = (self.now - self._since).total_seconds()
-            done = ", ".join(f"{r.concurrency}: {r.output_throughput:.0f}" for r in self._live)
+            done = ", ".join(
+                f"{r.concurrency}: {r.output_throughput:.0f}{_mark(r)}" for r in self._live
+            )
             said = f"Sweeping for {clock_time(seconds)}. Tokens/s by requests at a time: "
             return Text(said + (done or "warming up ..."), no_wrap=True, overflow="ellipsis")
         if self._said:
             return Text(plain(self._said, 300), no_wrap=True, overflow="ellipsis")
+        if marked := next((one.report for one in self._found if one.report.note), None):
+            said = f"{MARK} {plain(marked.note, 200)}"
+            return Text(said, no_wrap=True, overflow="ellipsis")
         if self._loaded and not self._found:
             return Text("Nothing was measured yet. b on the health screen runs a benchmark.")
         return Text("")
@@ -180,13 +186,18 @@ class CompareScreen(GdlScreen):
             self.context.say(f"saved {path}")
 
 
+def _mark(report: BenchReport) -> str:
+    """Beside figures that something speaks against."""
+    return MARK if report.note else ""
+
+
 def _row(one: Measurement) -> Row:
     report, cost = one.report, one.report.cost_per_million
     simulated = ", simulated" if one.simulated else ""
     return Row(
         {
             "hardware": plain(one.hardware, 40),
-            "at_a_time": f"{report.concurrency or 'rate'}{'*' if one.best else ''}",
+            "at_a_time": f"{report.concurrency or 'rate'}{'*' if one.best else ''}{_mark(report)}",
             "rate": f"{report.output_throughput:.1f}",
             "ttft": milliseconds(report.ttft_ms.median) if report.ttft_ms else "-",
             "tpot": milliseconds(report.tpot_ms.median) if report.tpot_ms else "-",
@@ -208,7 +219,7 @@ def _csv(found: Sequence[Measurement]) -> str:
     writer.writerow(
         ("at", "model", "hardware", "provider", "price_per_hour", "workload", "concurrency",
          "output_throughput", "median_ttft_ms", "median_tpot_ms",
-         "dollars_per_million_output_tokens", "simulated")
+         "dollars_per_million_output_tokens", "simulated", "note")
     )  # fmt: skip
     for one in found:
         r = one.report
@@ -217,6 +228,7 @@ def _csv(found: Sequence[Measurement]) -> str:
              plain(one.provider, 200), one.price, plain(one.workload, 200), r.concurrency,
              r.output_throughput, r.ttft_ms.median if r.ttft_ms else "",
              r.tpot_ms.median if r.tpot_ms else "",
-             "" if r.cost_per_million is None else r.cost_per_million, one.simulated)
+             "" if r.cost_per_million is None else r.cost_per_million, one.simulated,
+             plain(r.note, 300))
         )  # fmt: skip
     return text.getvalue().rstrip("\n")

@@ -20,7 +20,7 @@ from gdl.tui.screens.base import GdlScreen
 from gdl.tui.store import Followed
 from gdl.tui.widgets.live_panel import live
 from gdl.tui.widgets.live_text import LiveText
-from gdl.tui.widgets.measurements import answers, benchmark, checks
+from gdl.tui.widgets.measurements import answers, benchmark, checks, last_checks
 from gdl.tui.widgets.scroll import Scroll
 from gdl.tui.widgets.status_panel import headline
 
@@ -204,7 +204,7 @@ def as_json(followed: Followed, rounds: Sequence[CheckRound]) -> str:
     found = {
         "deployment_id": state.deployment_id,
         "model": state.served_name,
-        "checks": list(followed.checks.values()),
+        "checks": list(last_checks(followed, rounds).values()),
         "rounds": list(rounds),
         "benchmark": followed.benchmark,
         "answers": list(state.quality),

@@ -57,7 +57,7 @@ def checks(followed: Followed, now: datetime, rounds: Sequence[CheckRound] = ())
     table.add_column(no_wrap=True, justify="right")
     table.add_column(overflow="fold")
     known = sorted(
-        followed.checks.values(),
+        last_checks(followed, rounds).values(),
         key=lambda c: _ORDER.index(c.name) if c.name in _ORDER else len(_ORDER),
     )
     for check in known:
@@ -67,6 +67,14 @@ def checks(followed: Followed, now: datetime, rounds: Sequence[CheckRound] = ())
         said = age((now - rounds[-1].at).total_seconds())
         parts.append(Text(often + said.replace(" old", " ago"), "dim"))
     return Group(*parts, table)
+
+
+def last_checks(followed: Followed, rounds: Sequence[CheckRound]) -> dict[str, Check]:
+    """Each check as it came out last, by its name. Events tell only of those whose outcome has
+    changed, rounds tell of all and of their latencies; while it is verified there is no new round
+    yet."""
+    last = rounds[-1].checks if rounds and followed.state.phase is not Phase.VERIFYING else ()
+    return {**followed.checks, **{check.name: check for check in last}}
 
 
 def _history(name: str, rounds: Sequence[CheckRound]) -> Text:
