@@ -19,6 +19,8 @@ _ESCAPES = re.compile(
 )
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co"})
 """Unicode categories: controls, format marks (direction, zero width), lone surrogates, private."""
+_UNASSIGNED = "\N{REPLACEMENT CHARACTER}"
+"""For what this Python's Unicode does not have: nobody can tell how a terminal shows it."""
 _LINE_ENDS = frozenset("\v\f\x85\u2028\u2029")
 _GAPS = re.compile(r"[\t\n\r]+")
 _AHEAD = 4
@@ -31,10 +33,13 @@ class _Seen(dict[int, int | str | None]):
     def __missing__(self, code: int) -> int | str | None:
         character = chr(code)
         becomes: int | str | None = code
+        category = unicodedata.category(character)
         if character in _LINE_ENDS:
             becomes = "\n"
-        elif character not in "\t\n\r" and unicodedata.category(character) in _INVISIBLE:
+        elif character not in "\t\n\r" and category in _INVISIBLE:
             becomes = None
+        elif category == "Cn":
+            becomes = _UNASSIGNED
         self[code] = becomes
         return becomes
 
