@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from gdl.domain.text import block, bounded, flat, one_line, visible
 
-NASTY = st.text(st.sampled_from("ab \t\r\n\v\x1b[]0;m\\\x07\x9b\x9d\x9c\u202e\u200b\u2028\ud800\U000e0fff東"))
+NASTY = st.text(
+    st.sampled_from("ab \t\r\n\v\x1b[]0;m\\\x07\x9b\x9d\x9c\u202e\u200b\u2028\ud800\U000e0fff東")
+)
 
 
 @pytest.mark.parametrize(
