@@ -25,9 +25,9 @@ def main() -> None:
     """Run what `sys.argv` asks for and leave with its exit code."""
     arguments = sys.argv[1:]
     if arguments == ["--version"]:
-        from gdl import __version__
+        from gdl import version_line
 
-        print(f"gdl-tui {__version__}")  # noqa: T201 - the answer itself
+        print(version_line())  # noqa: T201 - the answer itself
         return
     # To look for plugins, pydantic would read the metadata of all that is installed.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")

@@ -136,9 +136,9 @@ def _globals(
     ] = False,
 ) -> None:
     if version:
-        from gdl import __version__
+        from gdl import version_line
 
-        Output(as_json=False).line(f"gdl-tui {__version__}")
+        Output(as_json=False).line(version_line())
         raise typer.Exit
     cli = cli_of(context)
     cli.backend, cli.config, cli.read_only = backend, config, read_only

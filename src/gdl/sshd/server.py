@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
-import pty
 import re
 import signal
 import struct
-import termios
 from collections.abc import Awaitable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -251,7 +248,7 @@ class LocalServer:
             await self._until_end(process, child, feeding, pumps)
 
     async def _run_terminal(self, process: _Command) -> None:
-        master, slave = pty.openpty()
+        master, slave = os.openpty()
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(os.close, master)
             try:
@@ -343,6 +340,10 @@ def _kill_group(pid: int, which: signal.Signals) -> None:
 
 
 def _set_size(terminal: int, width: int, height: int) -> None:
+    # Not on every system, and the package is also that of pipes, which every client has.
+    import fcntl
+    import termios
+
     size = struct.pack("HHHH", min(height, 9999), min(width, 9999), 0, 0)
     with contextlib.suppress(OSError):
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, size)

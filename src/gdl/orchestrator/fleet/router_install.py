@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import shutil
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -55,6 +54,8 @@ def _named(program: str) -> Path:
 @contextlib.asynccontextmanager
 async def _alone(folder: Path) -> AsyncIterator[None]:
     """Of several fleets that begin at once, in whichever processes, one installs."""
+    import fcntl  # not on every system
+
     try:
         folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         file = folder.with_suffix(".lock").open("w")

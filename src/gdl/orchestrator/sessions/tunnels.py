@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
 import signal
@@ -91,7 +90,7 @@ class Tunnels:
         """The record of a live tunnel; None when its process is gone."""
         try:
             with path.open() as file:
-                if _lock(file, fcntl.LOCK_SH):
+                if _lock(file, shared=True):
                     return None
                 return _Record(**json.load(file))
         except (OSError, ValueError, TypeError):
@@ -177,7 +176,7 @@ class Tunnels:
         try:
             for wait in (0.02, 0.1, 0.0):
                 # Somebody who only lists tunnels holds it for a moment.
-                if _lock(file, fcntl.LOCK_EX):
+                if _lock(file):
                     break
                 await asyncio.sleep(wait)
             else:
@@ -203,9 +202,11 @@ def _open(path: Path) -> IO[str]:
         ) from None
 
 
-def _lock(file: IO[str], kind: int) -> bool:
+def _lock(file: IO[str], *, shared: bool = False) -> bool:
+    import fcntl  # not on every system, and needed by those alone that hold a tunnel
+
     try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError:
         return False
     return True

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from pydantic import BaseModel, SecretStr
 
-from gdl import __version__
+from gdl import version_line
 from gdl.domain import events as ev
 from gdl.domain.errors import UsageError
 from gdl.domain.events import Recorded
@@ -141,7 +141,10 @@ def _of(events: list[Recorded], type_: type[Any]) -> list[Any]:
 
 
 def _versions() -> dict[str, str]:
-    found = {"gdl-tui": __version__, "python": platform.python_version()}
+    found = {
+        "gdl-tui": version_line().removeprefix("gdl-tui "),
+        "python": platform.python_version(),
+    }
     found["platform"] = platform.platform()
     for name in _PACKAGES:
         try:
