@@ -83,17 +83,13 @@ async def fleet_of(journal: Journal) -> dict[str, str]:
 # -- orders --------------------------------------------------------------------------------------
 
 
-async def order(journal: Journal, fleet_id: str, what: FleetOrder, at: datetime) -> int:
-    """Leave an order for whoever runs the fleet; its number."""
+async def order(journal: Journal, fleet_id: str, what: FleetOrder, at: datetime) -> None:
+    """Leave an order for whoever runs the fleet."""
     text = json.dumps({"type": name_of(what), **to_plain(what)}, ensure_ascii=False)
     await journal.write(
         "INSERT INTO fleet_orders (fleet_id, at, what) VALUES (?, ?, ?)",
         (fleet_id, at.isoformat(), text),
     )
-    rows = await journal.read(
-        "SELECT max(id) AS id FROM fleet_orders WHERE fleet_id = ?", (fleet_id,)
-    )
-    return int(rows[0]["id"])
 
 
 async def orders(journal: Journal, fleet_id: str, after: int) -> list[tuple[int, FleetOrder]]:
