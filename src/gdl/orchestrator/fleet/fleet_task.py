@@ -12,7 +12,7 @@ from gdl.domain import fleet_events as fe
 from gdl.domain.benchmark import BenchReport
 from gdl.domain.errors import GdlError, ReleaseUnconfirmed, VerificationError, of_kind
 from gdl.domain.event import Event
-from gdl.domain.fleet import FleetState
+from gdl.domain.fleet import FleetState, Replica
 from gdl.domain.fleet_matching import next_step
 from gdl.domain.fleet_orders import Change, End, FleetOrder, Scale
 from gdl.domain.phase import Billing
@@ -104,6 +104,7 @@ class FleetTask:
         await self._take_orders()
         for ended in await self._replicas.look():
             await self._replica_ended(ended)
+        self._replicas.raise_defects()
         for error in self._replicas.take_not_begun():
             self._failed(error)
         for replica in self.state.live:
@@ -265,24 +266,29 @@ class FleetTask:
         keep = self.state.ending is not None and self.state.ending.keep
         if self._after_task is not None:
             self._after_task.cancel()
+            await asyncio.gather(self._after_task, return_exceptions=True)
         if self.state.ending is None:
             why = self._error.message if self._error is not None else "it is given up"
             await self._channel.emit(fe.FleetEnding(False, why))
-        while self.state.live or self._replicas.busy:
-            await self._replicas.look()
-            for replica in self.state.live:
-                # One that is out for a moment serves all the same.
-                kept = keep and replica.counts and self._replicas.keep(replica)
-                if not kept and not (keep and replica.id in self._kept):
-                    if not replica.leaving:
-                        await self._channel.emit(fe.ReplicaLeaving(replica.id, "the fleet ends"))
-                    self._replicas.release(replica, drain=False)
-                elif kept:
-                    self._kept.add(replica.id)
-            await self._pause()
-        await self._replicas.aclose()
-        await self._router.aclose()
+        try:
+            while self.state.live or self._replicas.busy:
+                await self._replicas.look()
+                for replica in self.state.live:
+                    await self._let_go(replica, keep=keep)
+                await self._pause()
+        finally:
+            await self._replicas.aclose()
+            await self._router.aclose()
         await self._channel.emit(self._last_word())
+
+    async def _let_go(self, replica: Replica, *, keep: bool) -> None:
+        # One that gets no requests for a moment serves all the same.
+        if keep and replica.counts and self._replicas.keep(replica):
+            self._kept.add(replica.id)
+            return
+        if not replica.leaving:
+            await self._channel.emit(fe.ReplicaLeaving(replica.id, "the fleet ends"))
+        self._replicas.release(replica, drain=False)
 
     def _last_word(self) -> fe.FleetFinished:
         state, error = self.state, self._error

@@ -20,7 +20,7 @@ from gdl.domain.deployment import DeploymentState
 from gdl.domain.errors import GdlError
 from gdl.domain.fleet import Replica
 from gdl.domain.health import HealthSample
-from gdl.domain.phase import Billing
+from gdl.domain.phase import Billing, Phase
 from gdl.domain.secret import Secret
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.fleet.admission import Models, explained, judged, root_of, why_out
@@ -65,6 +65,7 @@ class Replicas:
         self._releasing: set[str] = set()
         self._contexts_told = False
         self._not_begun: list[GdlError] = []
+        self._defects: list[BaseException] = []
 
     @property
     def starting(self) -> int:
@@ -91,6 +92,7 @@ class Replicas:
 
     def _started(self, task: asyncio.Task[None]) -> None:
         self._starting.pop(task, None)
+        self._note_defect(task)
         self._wake()
 
     async def _start(self, instead_of: str, ids: list[str]) -> None:
@@ -238,15 +240,27 @@ class Replicas:
         """It is leaving: let it answer what it was asked, and end its deployment."""
         if replica.id in self._releasing or (deployment := self.deployment(replica.id)) is None:
             return
-        if (task := self._tasks.get(replica.id)) is not None:
-            task.cancel()
+        if (before := self._tasks.get(replica.id)) is not None:
+            before.cancel()
         self._releasing.add(replica.id)
-        self._do(replica.id, self._release(deployment, drain=drain and replica.taken_in))
+        self._do(replica.id, self._release(deployment, before, drain=drain))
 
-    async def _release(self, deployment: Deployment, *, drain: bool) -> None:
+    async def _release(
+        self, deployment: Deployment, before: asyncio.Task[None] | None, *, drain: bool
+    ) -> None:
+        """before: what was being done with it, and is cancelled."""
+        if before is not None:
+            await asyncio.wait({before})
         replica = self._channel.state.replicas[deployment.id]
-        if replica.taken_in:
-            await self.take_out(replica, replica.leaving or replica.refused or "it is released")
+        try:
+            if replica.taken_in:
+                await self._empty(replica, deployment, drain=drain)
+        finally:
+            with contextlib.suppress(GdlError):  # it has ended by itself
+                await self._registry.end(deployment)
+
+    async def _empty(self, replica: Replica, deployment: Deployment, *, drain: bool) -> None:
+        await self.take_out(replica, replica.leaving or replica.refused or "it is released")
         if drain:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_DRAIN_S):
@@ -254,16 +268,18 @@ class Replicas:
                         if not _busy(deployment.readings.health):
                             break
                         await asyncio.sleep(pause)
-        with contextlib.suppress(GdlError):  # it has ended by itself
-            await self._registry.end(deployment)
 
     def keep(self, replica: Replica) -> bool:
-        """Let it serve on when its deployment ends; False when it does not wait for that."""
+        """Let it serve on when its deployment ends; False when it does not serve. One that serves
+        and does not wait for that yet is to be asked again."""
         deployment = self.deployment(replica.id)
-        if deployment is None or not deployment.decisions.holds:
-            return False
-        deployment.decisions.answer(AfterServing.KEEP, deployment.state.phase)
-        return True
+        if deployment is None:
+            return True  # by whoever would go on with it
+        phase = deployment.state.phase
+        if deployment.decisions.holds:
+            deployment.decisions.answer(AfterServing.KEEP, phase)
+            return True
+        return phase is Phase.SERVING
 
     # -- doing -----------------------------------------------------------------------------------
 
@@ -275,7 +291,18 @@ class Replicas:
     def _done(self, replica: str, task: asyncio.Task[None]) -> None:
         if self._tasks.get(replica) is task:
             del self._tasks[replica]
+        self._note_defect(task)
         self._wake()
+
+    def _note_defect(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._defects.append(error)
+
+    def raise_defects(self) -> None:
+        """Raises what a task of ours ended with, and should not have."""
+        if self._defects:
+            raise self._defects.pop()
 
     async def aclose(self) -> None:
         """What is still being done is ended. Idempotent."""
