@@ -4,7 +4,9 @@ nothing stays rented, and nobody rents a machine twice."""
 from __future__ import annotations
 
 import asyncio
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,13 +23,18 @@ from fleet_support import (
     told,
     until,
 )
+from gdl.domain import clock
+from gdl.domain import events as ev
 from gdl.domain import fleet_events as fe
-from gdl.domain.errors import BackendRefused, DeployError, UsageError
+from gdl.domain.errors import BackendRefused, DeployError, GdlError, UsageError
 from gdl.domain.events import Noted
-from gdl.domain.fleet_orders import Change, End, Scale
+from gdl.domain.fleet_orders import Change, End, FleetOrder, Scale
 from gdl.domain.health import Condition, HealthSample
 from gdl.domain.phase import Billing
-from gdl.orchestrator.fleet import fleet_task
+from gdl.domain.secret import Secret
+from gdl.domain.session import Session
+from gdl.journal import fleets
+from gdl.orchestrator.fleet import fleet_task, resuming
 from gdl.orchestrator.service import Orchestrator
 
 serves = fe.FleetServing
@@ -344,6 +351,152 @@ async def test_kept_replicas_are_gone_on_with(tmp_path: Path) -> None:
     async with fleet_orchestrator(tmp_path, there) as orchestrator:
         (view,) = await orchestrator.fleets.rows()
         assert view.resumable
+
+
+class Reopened(FleetAttempt):
+    """Serves as well on a machine that was rented before."""
+
+    async def connect(self, session: Session) -> None:
+        async def adopt() -> None:
+            pass
+
+        self.server.adopt = adopt  # type: ignore[method-assign]
+
+    def begin_endpoint(self, api_key: Secret) -> None:
+        pass
+
+    async def open_endpoint(self, api_key: Secret) -> ev.TunnelOpened:
+        return ev.TunnelOpened(1, "http://127.0.0.1:19999/v1", "forward")
+
+    async def verify(self) -> None:
+        self.dies = asyncio.Event()
+
+
+async def kept(folder: Path, there: FakeMarket, **wanted: Any) -> str:
+    """A fleet that is left serving; its id."""
+    async with fleet_orchestrator(folder, there) as orchestrator:
+        ident = await orchestrator.fleets.deploy(fleet(2, after="keep", **wanted))
+        end = last(await told(orchestrator, ident))
+        assert (end.outcome, len(there.rented)) == ("serving", 2)
+    return ident
+
+
+async def test_what_was_left_serving_costs_what_its_machines_do(tmp_path: Path) -> None:
+    """Once, however often it is gone on with; and their price counts for whoever comes after."""
+    there = market("vastai", 3600.0, 3600.0, 3600.0)  # a dollar each second
+    ident = await kept(tmp_path, there, max_price=7200.0)
+    for _ in range(2):
+        async with fleet_orchestrator(tmp_path, there, attempt=Reopened) as orchestrator:
+            await orchestrator.fleets.resume(ident)
+            await serving(orchestrator, ident, 2)
+            view = await orchestrator.fleets.view(ident)
+            since = min(s.created_at for s in there.rented.values() if s.created_at is not None)
+            assert view.cost <= 2 * ((clock.now() - since).total_seconds() + 1)
+            siblings = orchestrator.deployments.siblings(ident)
+            assert (siblings.price(""), siblings.price_left("")) == (7200.0, 0.0)
+            assert siblings.cost("", clock.now()) == pytest.approx(view.cost, abs=2)
+            await orchestrator.fleets.order(ident, End(keep=True))
+            assert last(await told(orchestrator, ident)).outcome == "serving"
+    assert len(there.rented) == 2 and len(there.requests) == 2
+
+
+async def test_what_was_left_serving_is_waited_for_while_its_market_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resuming, "_AGAIN_S", (0.1, 0.1))
+    there = market("vastai", 3600.0, 3600.0, 3600.0)
+    ident = await kept(tmp_path, there)
+    async with fleet_orchestrator(tmp_path, there, attempt=Reopened) as orchestrator:
+        there.away = True
+        await orchestrator.fleets.resume(ident)
+        state = orchestrator.fleets.state(ident)
+        assert (len(state.live), state.serving) == (2, ())
+        siblings = orchestrator.deployments.siblings(ident)
+        cost = (await orchestrator.fleets.view(ident)).cost
+        assert siblings.price("") == 7200.0
+        assert siblings.cost("", clock.now()) == pytest.approx(cost, abs=2)
+        await asyncio.sleep(0.2)
+        there.away = False
+        await serving(orchestrator, ident, 2)
+        assert len(there.requests) == len(there.rented) == 2
+
+
+@pytest.mark.parametrize("keep", [True, False])
+async def test_one_that_is_waited_for_is_kept_or_released_with_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: bool
+) -> None:
+    monkeypatch.setattr(resuming, "_AGAIN_S", (0.1, 0.1))
+    there = market()
+    ident = await kept(tmp_path, there)
+    async with fleet_orchestrator(tmp_path, there, attempt=Reopened) as orchestrator:
+        there.away = True
+        await orchestrator.fleets.resume(ident)
+        await orchestrator.fleets.order(ident, End(keep))
+        await until(orchestrator, ident, lambda e: isinstance(e, fe.FleetEnding) and e.order > 0)
+        if not keep:
+            there.away = False
+        end = last(await told(orchestrator, ident))
+        assert end.outcome == ("serving" if keep else "released")
+        assert end.billing is (Billing.ACTIVE if keep else Billing.RELEASED)
+        assert len(there.rented) == (2 if keep else 0)
+
+
+async def test_one_that_is_ended_while_it_is_gone_on_with_is_not_taken_for_released(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, asked = market(), asyncio.Event()
+    await kept(tmp_path, there)
+
+    async def no_answer(session_id: str) -> Session:
+        asked.set()
+        return await asyncio.Future()
+
+    async with fleet_orchestrator(tmp_path, there, attempt=Reopened) as orchestrator:
+        monkeypatch.setattr(there, "session", no_answer)
+        ident = await orchestrator.deployments.attach(next(iter(there.rented)))
+        await asked.wait()
+        await orchestrator.deployments.cancel(ident)
+        end = await orchestrator.deployments.wait(ident)
+        assert (end.outcome, end.billing) == ("cancelled", Billing.ACTIVE)
+        monkeypatch.undo()
+
+
+@pytest.mark.parametrize("does", ["add", "remove"])
+async def test_a_defect_ends_it_like_any_other_failure(tmp_path: Path, does: str) -> None:
+    async def broken(url: str) -> None:
+        raise AttributeError("no such thing")
+
+    there, router = market(), ListRouter()
+    setattr(router, does, broken)
+    async with fleet_orchestrator(tmp_path, there, router=router) as orchestrator:
+        ident = await orchestrator.fleets.deploy(fleet(2))
+        if does == "remove":
+            await serving(orchestrator, ident, 2)
+            await orchestrator.fleets.order(ident, Scale(1))
+        end = last(await told(orchestrator, ident))
+    assert (end.outcome, there.rented) == ("failed", {})
+    assert end.error is not None and "AttributeError: no such thing" in end.error
+
+
+async def test_orders_wait_for_a_journal_that_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, failed = market(), count()
+    read = fleets.orders
+
+    async def locked(*of: Any) -> list[tuple[int, FleetOrder]]:
+        if next(failed) % 2 == 0:
+            raise GdlError("the journal cannot be written: database is locked", "try again")
+        return await read(*of)
+
+    monkeypatch.setattr(fleets, "orders", locked)
+    async with fleet_orchestrator(tmp_path, there) as orchestrator:
+        ident = await orchestrator.fleets.deploy(fleet(1))
+        await orchestrator.fleets.order(ident, Scale(2))
+        await serving(orchestrator, ident, 2)
+        await orchestrator.fleets.order(ident, End())
+        assert last(await told(orchestrator, ident)).outcome == "released"
+    assert there.rented == {}
 
 
 async def test_the_end_of_the_program_releases_it(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.money import for_time
 from gdl.domain.offers import Exclusion, Offer
 from gdl.domain.phase import Billing
+from gdl.domain.rental import Rental
 from gdl.orchestrator.deployment.exclusions import DeploymentExclusions
 
 StateOf = Callable[[], DeploymentState]
@@ -70,8 +71,12 @@ class Siblings:
     def join(self, ident: str, state: StateOf, exclusions: DeploymentExclusions) -> None:
         """A deployment that is a replica from now on; one that was gone on with brings what it has
         rented."""
-        self._members[ident] = state
         self._exclusions[ident] = exclusions
+        self.waits(ident, state)
+
+    def waits(self, ident: str, state: StateOf) -> None:
+        """One of a process that is gone, which is not gone on with yet: what it has counts."""
+        self._members[ident] = state
         now = state()
         attempt = now.attempt
         if attempt is not None and now.billing not in (Billing.NONE, Billing.RELEASED):
@@ -90,10 +95,25 @@ class Siblings:
         if not taken.alone:
             self._several.add((taken.backend, taken.offer_id))
 
+    def gone_on_with(self, ident: str, rental: Rental) -> None:
+        """It has the machine of a replica that was left serving."""
+        self._taken[ident] = Taken(
+            rental.backend, rental.provider, rental.offer_id, "", rental.price, True
+        )
+
+    def settled(self, ident: str, cost: float) -> None:
+        """It is over, or another one has its machine: this is what counts of its cost from now on,
+        in dollars."""
+        self._members.pop(ident, None)
+        self.left(ident)
+        self.spent_before += cost
+
     def refused(self, ident: str, why: str, now: datetime) -> None:
         """What it serves on its machine is of no use to the fleet."""
-        if (taken := self._taken.get(ident)) is not None and taken.alone:
-            self._exclusions[ident].add(
+        known = self._exclusions.get(ident)
+        taken = self._taken.get(ident)
+        if known is not None and taken is not None and taken.alone:
+            known.add(
                 Exclusion(
                     "offer",
                     taken.offer_id,

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
+from functools import reduce
 
 from gdl.domain.errors import GdlError
 from gdl.domain.event import Event
@@ -34,21 +35,23 @@ class FleetChannel:
         self._changed = asyncio.Event()
         self._lock = asyncio.Lock()
 
-    async def emit(self, event: Event) -> None:
-        """All or nothing even when cancelled. A journal that cannot be written stops nothing: what
-        is rented has to be released all the same."""
-        await asyncio.shield(self._emit(event))
+    async def emit(self, *events: Event) -> None:
+        """All or nothing even when cancelled; several make one change of the state. A journal that
+        cannot be written stops nothing: what is rented has to be released all the same."""
+        await asyncio.shield(self._emit(events))
 
     async def note(self, text: str, level: str = "info") -> None:
         await self.emit(Noted(level, text))
 
-    async def _emit(self, event: Event) -> None:
+    async def _emit(self, events: Sequence[Event]) -> None:
         async with self._lock:
-            recorded = Recorded(self.id, self.state.last_seq + 1, self.clock(), event)
-            with contextlib.suppress(GdlError):
-                await self._journal.append(recorded)
-            self.state = apply_fleet(self.state, recorded)
-            self._history.append(recorded)
+            now, first = self.clock(), self.state.last_seq + 1
+            told = [Recorded(self.id, seq, now, event) for seq, event in enumerate(events, first)]
+            for recorded in told:
+                with contextlib.suppress(GdlError):
+                    await self._journal.append(recorded)
+            self.state = reduce(apply_fleet, told, self.state)
+            self._history += told
             self._changed.set()
             self._changed = asyncio.Event()
 

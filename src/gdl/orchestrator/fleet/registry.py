@@ -133,7 +133,6 @@ class FleetRegistry:
         self._lookup.here[row.id] = channel
         await channel.emit(fe.FleetResumed())
         _, task = await self._task_of(channel, router)
-        self._registry.siblings(row.id).spent_before = channel.state.ended_cost
         resuming = Resuming(channel, self._registry, self._journal, self._destroy)
         await resuming.begin()
         self._start(channel, task, resuming)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from gdl.domain import fleet_events as fe
 from gdl.domain.backoff import Backoff
@@ -38,34 +39,42 @@ class Resuming:
         self._registry = registry
         self._journal = journal
         self._destroy = destroy
+        self._siblings = registry.siblings(channel.id)
+        self._states: dict[str, DeploymentState] = {}
+        """Of all that had not ended, or were left serving, as the journal has them."""
         self._tasks: list[asyncio.Task[None]] = []
 
     async def begin(self) -> None:
         """Returns once each is gone on with, or its first try has failed."""
         for replica in self._channel.state.serving:
             await self._channel.emit(fe.ReplicaTakenOut(replica.id, "its process is gone"))
-        first: list[asyncio.Future[None]] = []
+        begun: list[tuple[str, int]] = []
         for ident in await fleets.members(self._journal, self._channel.id):
-            if self._over(ident):
+            known = self._channel.state.replicas.get(ident)
+            ended = None if known is None else known.ended
+            if ended is not None and ended.outcome != "serving":
                 continue
             state = replayed(ident, await self._journal.events(ident))
-            known = self._channel.state.replicas.get(ident)
+            self._states[ident] = state
+            if ended is not None and await self._open_rental(ident) is None:
+                continue  # released since, or its machine was gone on with by another replica
             member = None if state.spec is None else state.spec.member
             generation = member.generation if member is not None else 1
-            if known is None:
-                # Its process ended before the fleet's own events could tell of it.
+            if known is None or ended is not None:
+                # Its process ended before the fleet's own events could tell of it; or it was left
+                # serving, and counts from now on, whether or not it can be gone on with at once.
                 await self._channel.emit(fe.ReplicaStarted(ident, generation))
+            begun.append((ident, generation))
+            self._siblings.waits(ident, partial(self._states.__getitem__, ident))
+        self._siblings.spent_before = self._channel.state.ended_cost
+        first: list[asyncio.Future[None]] = []
+        for ident, generation in begun:
             tried: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             first.append(tried)
-            work = self._take_up(ident, state, generation, tried)
+            work = self._take_up(ident, self._states[ident], generation, tried)
             self._tasks.append(asyncio.create_task(work, name=f"resume {ident}"))
         if first:
             await asyncio.wait(first)
-
-    def _over(self, ident: str) -> bool:
-        """Whether it had ended, and nothing serves that it left."""
-        known = self._channel.state.replicas.get(ident)
-        return known is not None and known.ended is not None and known.ended.outcome != "serving"
 
     async def _take_up(
         self, ident: str, state: DeploymentState, generation: int, tried: asyncio.Future[None]
@@ -79,7 +88,11 @@ class Resuming:
                     await self._give_up(ident, state, error)
                     return
                 except GdlError as error:
-                    if number == _TRIES or self._channel.state.ending is not None:
+                    ending = self._channel.state.ending
+                    if ending is not None and ending.keep and _left_serving(state):
+                        await self._channel.emit(self._left(ident, state))
+                        return
+                    if number == _TRIES or ending is not None:
                         await self._give_up(ident, state, error)
                         return
                     if number == 1:
@@ -99,8 +112,7 @@ class Resuming:
         if row is not None and process_liveness.runs(row):
             raise UsageError("another gdl-tui works on it", "it is no part of the fleet any more")
         rental = await self._open_rental(ident)
-        kept = row is not None and row.outcome == "serving"
-        if not kept:
+        if row is None or row.outcome != "serving":
             await self._registry.resume(ident)
             await self._channel.emit(fe.ReplicaStarted(ident, generation))
             return
@@ -108,14 +120,23 @@ class Resuming:
             raise UsageError("nothing of it serves any more", "")
         member = Membership(self._channel.id, generation, self._channel.state.api_key_file)
         new = await self._registry.attach(rental.session_id, member=member)
-        if ident in self._channel.state.replicas and not self._ended(ident):
-            await self._channel.emit(
-                fe.ReplicaEnded(ident, "serving", Billing.ACTIVE, session_id=rental.session_id)
-            )
-        await self._channel.emit(fe.ReplicaStarted(new, generation, instead_of=ident))
+        self._siblings.gone_on_with(new, rental)
+        # All that this machine costs is told by the one that has it now.
+        left = [
+            self._left(each, known, but=rental.session_id)
+            for each, known in self._states.items()
+            if known.attempt is not None and known.attempt.session_id == rental.session_id
+        ]
+        await self._channel.emit(*left, fe.ReplicaStarted(new, generation, instead_of=ident))
 
-    def _ended(self, ident: str) -> bool:
-        return self._channel.state.replicas[ident].ended is not None
+    def _left(self, ident: str, state: DeploymentState, *, but: str = "") -> fe.ReplicaEnded:
+        """Its machine serves on without it. but: a session whose cost is not its own any more."""
+        now = self._channel.clock()
+        cost = round(sum(a.cost(now) for a in state.attempts if a.session_id != but), 6)
+        session_id = state.attempt.session_id if state.attempt is not None else None
+        known = self._channel.state.replicas[ident].ended
+        self._siblings.settled(ident, cost - (0.0 if known is None else known.cost))
+        return fe.ReplicaEnded(ident, "serving", Billing.ACTIVE, cost=cost, session_id=session_id)
 
     async def _open_rental(self, ident: str) -> Rental | None:
         found = [r for r in await self._journal.rentals() if r.deployment_id == ident and r.open]
@@ -133,16 +154,21 @@ class Resuming:
                 except GdlError as trouble:
                     await self._channel.note(f"{ident}: {trouble.message}", "error")
         outcome = state.finished.outcome if state.finished is not None else "interrupted"
+        if _left_serving(state):
+            outcome = "failed"  # it is not left any more
+        cost = round(state.cost(self._channel.clock()), 6)
         if billing in PROVEN:
-            self._registry.siblings(self._channel.id).left(ident)
-        if not (ident in self._channel.state.replicas and self._ended(ident)):
-            cost = round(state.cost(self._channel.clock()), 6)
-            await self._channel.emit(
-                fe.ReplicaEnded(
-                    *(ident, outcome, billing, error.kind, error.message, error.hint, cost)
-                )
+            self._siblings.settled(ident, cost)
+        if self._channel.state.replicas[ident].ended is None:
+            end = fe.ReplicaEnded(
+                *(ident, outcome, billing, error.kind, error.message, error.hint, cost)
             )
+            await self._channel.emit(end)
 
     async def aclose(self) -> None:
         """Those that are still asked for are given up at their next try."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _left_serving(state: DeploymentState) -> bool:
+    return state.finished is not None and state.finished.outcome == "serving"

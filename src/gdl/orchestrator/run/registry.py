@@ -126,6 +126,9 @@ class DeploymentRegistry:
             if same and row.phase is not Phase.SERVING:
                 return await self.resume(row.deployment_id)
         limits = await carried_over(self._journal, rental, self._clock())
+        if member is not None:
+            await self._markets.of(rental.backend).backend.sessions()  # else it is tried later
+            limits["spent_before"] = 0.0  # is counted by the fleet
         spec = DeploymentSpec(
             model=rental.served_name,
             backend=rental.backend,

@@ -103,16 +103,22 @@ class Reconnector:
         """From a rented session to a verified endpoint again, as events of a new deployment."""
         deployment.record.taken_up(rental)
         assert rental.session_id is not None
-        gpu, count = await self._gpu(rental)
-        await deployment.emit(
-            ev.AttemptStarted(
-                *(1, rental.offer_id, rental.provider, gpu, count, 0.0, rental.price, rental.host),
-                backend=rental.backend,
+        gpu, count = "", 0
+        try:
+            gpu, count = await self._gpu(rental)
+        finally:
+            # Whatever the backend says, and whoever ends it now: it is rented, and bills.
+            await deployment.emit(
+                ev.AttemptStarted(
+                    *(1, rental.offer_id, rental.provider, gpu, count),
+                    *(0.0, rental.price, rental.host),
+                    backend=rental.backend,
+                )
             )
-        )
-        await deployment.enter(Phase.RENTING, f"session {rental.session_id} is rented already")
-        # Before the backend is asked: whatever it says, this is what is known about the money.
-        await deployment.emit(ev.BillingChanged(1, rental.billing, rental.session_id, "as before"))
+            await deployment.enter(Phase.RENTING, f"session {rental.session_id} is rented already")
+            await deployment.emit(
+                ev.BillingChanged(1, rental.billing, rental.session_id, "as before")
+            )
         expires_at: datetime | None = None
         try:
             session = await self._running(rental)
