@@ -146,7 +146,7 @@ def test_an_unknown_error_of_the_engine_is_told_with_its_place_stage_and_a_first
     assert found.rule == "unknown"
     assert "the engine raised ValueError in the weights loader" in found.cause
     assert "while loading the weights (2 of 8 files were)" in found.cause
-    assert found.remedy.startswith("To try first: download the model again")
+    assert found.remedy.startswith("To try first: see whether this release supports this model")
     assert found.action.kind is RemedyKind.STOP
 
 

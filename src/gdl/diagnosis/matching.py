@@ -6,6 +6,7 @@ The order among matches, and why a candidate was passed over, is all here; see `
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import field
@@ -79,6 +80,16 @@ class Surroundings:
         last = self._places.get(record.last.number, first)
         for line in lines[max(0, first - _AROUND) : last + _AROUND + 1]:
             yield line.text
+        if record.stream:
+            yield from self._of_nobody(record)
+
+    def _of_nobody(self, record: Record) -> Iterator[str]:
+        """What stands right before a worker's words without saying whose it is."""
+        lines = self._streams.get("", [])
+        end = bisect_left(lines, record.line.number, key=lambda line: line.number)
+        for line in lines[max(0, end - _AROUND) : end]:
+            if line.number >= record.line.number - _AROUND:
+                yield line.text
 
 
 def matches(rules: RuleSet, log: Log, phase: str = "") -> Matches:
@@ -106,9 +117,17 @@ def _rank(match: Match, beaten: set[str], begins: int) -> tuple[int | bool, ...]
         record.level < Level.ERROR,
         match.survived,
         begins,
+        _outer(match),
         -rule.specificity,
         record.line.number,
     )
+
+
+def _outer(match: Match) -> bool:
+    """Whether a rule knows only how a complaint of several causes begins, not what it ends in."""
+    rule, record = match.rule, match.record
+    whole = bool(record.head) and not record.raised and rule.pattern is not None
+    return whole and rule.pattern is not None and not rule.pattern.search(record.head)
 
 
 def _ask(

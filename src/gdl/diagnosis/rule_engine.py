@@ -17,12 +17,13 @@ from gdl.diagnosis.attention import Attention
 from gdl.diagnosis.decoding import Decoder
 from gdl.diagnosis.headline import headline, root, where
 from gdl.diagnosis.matching import Match, Matches, matches
+from gdl.diagnosis.places import first_to_try, suspects
 from gdl.diagnosis.prefixes import LINE
 from gdl.diagnosis.reading import read
 from gdl.diagnosis.records import Log, Record, Stage
 from gdl.diagnosis.rules import GENERIC, PLAIN, VALUE_CHARS, Rule, RuleSet, rule_set
 from gdl.diagnosis.signals import ended_by
-from gdl.diagnosis.words import first_to_try, unexplained
+from gdl.diagnosis.words import unexplained
 from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.remedies import Remedy, RemedyKind
 from gdl.domain.text import flat
@@ -202,7 +203,8 @@ def _from_match(best: Match, log: Log) -> Diagnosis:
     values = {name: _value(name, text) for name, text in rule.values(best.groups).items()}
     values.setdefault("where", _cut(where(best.record), VALUE_CHARS) or "the program")
     values.setdefault("first", first_to_try(best.record))
-    return _made(rule, values, _lines_of(best.record, log), rule.confidence, best.groups)
+    made = _made(rule, values, _lines_of(best.record, log), rule.confidence, best.groups)
+    return replace(made, remedy=made.remedy + suspects(log)) if rule.tier == PLAIN else made
 
 
 def _lines_of(record: Record, log: Log) -> list[str]:
@@ -312,7 +314,13 @@ def _value(name: str, text: str) -> str:
 
 
 def _fill(template: str, values: Mapping[str, str]) -> str:
-    """{name} by its value, in one pass: a value's own braces mean nothing."""
+    """{name} by its value, in one pass: a value's own braces mean nothing. Of one that is empty
+    nothing is left, nor the brackets around it."""
+    empty = "|".join(name for name, value in values.items() if not value)
+    if empty:
+        template = re.sub(
+            rf" ?\([^(){{}}]*\{{(?:{empty})\}}[^(){{}}]*\)| \{{(?:{empty})\}}", "", template
+        )
     return re.sub(r"\{(\w+)\}", lambda m: values.get(m[1], "it"), template)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import field, fields
 from functools import cache, cached_property, lru_cache
 from importlib.resources import files
@@ -184,9 +184,24 @@ def rule_set(*engines: tuple[str, str]) -> RuleSet:
             tuple(_log(name, file["log"]) for name, file in parsed if "log" in file),
         )
         _ = made.finder, made.marks
+        _refuse_circles(made.rules)
     except (KeyError, TypeError, AttributeError, re.error, tomllib.TOMLDecodeError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from None
     return made
+
+
+def _refuse_circles(rules: Iterable[Rule]) -> None:
+    """Raises ValueError where rules are preferred to each other, be it through others."""
+    over = {rule.id: rule.over for rule in rules}
+    for name in over:
+        below, ahead = set[str](), list(over[name])
+        while ahead:
+            each = ahead.pop()
+            if each == name:
+                raise ValueError(f"rule {name!r} is preferred to itself, through its `over`")
+            if each not in below:
+                below.add(each)
+                ahead += over.get(each, ())
 
 
 def _rule(row: Mapping[str, Any], engine: str) -> Rule:
