@@ -87,42 +87,50 @@ class Settings(BaseSettings):
     )
 
     backend: str = "shopper"
-    """Who lists and rents the machines: a name that the backends' registry knows, or several,
-    separated by commas, whose offers are one table."""
+    """Who lists and rents the machines: `vastai`, `runpod`, `shopper`, `ssh`, `local`, `sandbox`,
+    one that another package brings, or several with commas between (`vastai,runpod`): one table,
+    one failover. Default: every marketplace that has a key here (`vastai`, `runpod`) and `shopper`
+    where `shopper_url` is set; without any, `shopper`."""
     shopper_url: str = "http://localhost:8080"
     """Where cloud-gpu-shopper answers."""
     consumer_id: str = ""
-    """Who rents; empty: an id made once per installation."""
+    """Who rents, for cloud-gpu-shopper. Default: an id made once per installation."""
     max_price: float | None = Field(default=None, gt=0)
     """Dollars an hour above which nothing is rented."""
     max_spend: float | None = Field(default=None, gt=0)
-    """Dollars that a deployment may cost, all of its attempts and its time together."""
+    """Dollars that a deployment may cost, all attempts and its time together."""
     min_reliability: float | None = Field(default=None, ge=0, le=1)
-    """Share of the time (0-1) a machine must have been up; offers that do not tell pass."""
+    """Share of the time (0 to 1) a machine must have been up; offers that do not say pass."""
     hours: int = Field(default=1, ge=1, le=12)
-    """Hours to reserve."""
+    """Hours to reserve, 1 to 12."""
     max_attempts: int = Field(default=3, ge=1, le=20)
-    """Machines to try before giving up; offers that were gone already are none."""
+    """Machines to try, 1 to 20; offers that were gone already do not count."""
     exclude_provider_after: int = Field(default=3, ge=0, le=100)
-    """Hosts in a row whose SSH failed, before their provider is excluded; 0: never."""
+    """A provider is excluded after SSH failures on so many of its hosts in a row, until you include
+    it; 0: never."""
     hf_token: SecretStr | None = None
-    """For gated models; also taken from HF_TOKEN. Reaches the machine in a file of mode 0600."""
+    """For gated models; reaches the machine in a file of mode 0600. Default: `HF_TOKEN`."""
     hosts: tuple[SshHost, ...] = ()
-    """Machines of the `ssh` backend."""
+    """Machines that you already have, for the `ssh` backend: one table `[[hosts]]` each."""
     tunnel: Literal["auto", "openssh", "built-in"] = "auto"
-    """What carries the tunnel. openssh: the computer's own ssh, which is quicker. built-in: the
-    program's own connection. auto: ssh where there is one that can enter the machine by itself.
-    While ssh cannot, the tunnel goes the built-in way in any case."""
+    """What carries the tunnel to the endpoint: `openssh`, this computer's own `ssh`, which is
+    quicker and takes a fraction of the processor time; `built-in`, the program's own connection;
+    `auto`: `ssh` where it can enter the machine by itself (a key in a file, no jump host, a server
+    that is not our own). Your `~/.ssh/config` has no say in it, the pinned host key has. While
+    `ssh` cannot, the tunnel goes the built-in way."""
     keys: dict[str, str] = Field(default_factory=dict)
-    """Keys of the terminal UI: the id of a binding (help, `?`) -> its keys, such as "d,enter"."""
+    """Keys of the terminal UI: the id of a binding and its keys, such as `"d,enter"`, in a table
+    `[keys]`; [all ids](keys.md)."""
     theme: str = ""
-    """Theme of the terminal UI, such as "ansi-dark" or "high-contrast"; empty: its own."""
+    """Theme of the terminal UI, such as `ansi-dark` or `high-contrast`. Default: its own."""
     reduced_motion: bool = False
-    """No animations and no blinking cursor in the terminal UI, as with TEXTUAL_ANIMATIONS=none."""
+    """No animations and no blinking cursor in the terminal UI, as with
+    `TEXTUAL_ANIMATIONS=none`."""
     read_only: bool = False
-    """Show only: nothing is rented, changed or destroyed."""
+    """Nothing is rented, changed or destroyed."""
     data_dir: Path = Field(default_factory=lambda: platformdirs.user_data_path("gdl-tui"))
-    """Journal, keys and logs."""
+    """Journal, keys and logs; on Linux `~/.local/share/gdl-tui`. Default: the platform's data
+    folder."""
     timeouts: Timeouts = Field(default_factory=Timeouts)
     install: Install = Field(default_factory=Install)
     engine: Engine = Field(default_factory=Engine)

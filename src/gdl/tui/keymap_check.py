@@ -13,7 +13,7 @@ from textual.dom import DOMNode
 def problems(app: type[DOMNode], keys: Mapping[str, str]) -> list[str]:
     """What is wrong with these keys, in words: ids that no binding has, and keys that two actions
     of one place would share. Only what the user changed is complained about. app: its class."""
-    found_in = [(place, list(_bindings(place))) for place in places(app)]
+    found_in = [(place, list(own_bindings(place))) for place in places(app)]
     known = {binding.id for _place, bindings in found_in for binding in bindings}
     found = [f"[keys] knows no {name}" for name in keys if name not in known]
     everywhere = found_in[0][1]
@@ -34,7 +34,7 @@ def _clashes(bindings: Sequence[Binding], keys: Mapping[str, str]) -> Iterator[s
                 yield f"{key.strip()} is for both {other} and {name}"
 
 
-def _bindings(place: type[DOMNode]) -> Iterator[Binding]:
+def own_bindings(place: type[DOMNode]) -> Iterator[Binding]:
     """The bindings that this class itself declares, those with an id."""
     for binding in place.BINDINGS:
         if isinstance(binding, Binding) and binding.id is not None:
