@@ -14,11 +14,12 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 import chromium
-from gdl.cli.web_server import allowed
+from gdl.cli.web_server import allowed, page
 from local_ports import free_port
 
 pytestmark = pytest.mark.long
@@ -54,7 +55,7 @@ def get(url: str, **headers: str) -> tuple[int, str]:
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
             request, timeout=10
         ) as answer:
-            return answer.status, answer.read().decode()
+            return answer.status, answer.read().decode(errors="replace")
     except urllib.error.HTTPError as error:
         with error:
             return error.code, ""
@@ -119,6 +120,42 @@ def test_a_page_comes_from_loopback_and_strangers_are_refused(tmp_path: Path) ->
         asyncio.run(visited(port))
 
 
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
+def test_the_page_and_all_that_it_loads_name_no_other_host(tmp_path: Path, name: str) -> None:
+    pytest.importorskip("textual_serve")
+    with served(tmp_path) as port:
+        own = f"http://{name}:{port}"
+        _, page = get(f"{own}/")
+        assert f'"ws://{name}:{port}/ws"' in page
+        seen, left = {""}, named_in(page)
+        while left:
+            path = left.pop()
+            assert path.startswith(("/static/", "data:")), path
+            if path in seen or path.startswith("data:"):
+                continue
+            seen.add(path)
+            status, text = get(own + path)
+            assert status == 200, path
+            if path.endswith(".css"):
+                left |= named_in(text)
+        assert {"/static/css/xterm.css", "/static/js/textual.js"} < seen
+        assert any(path.endswith(".ttf") for path in seen)
+
+
+def named_in(text: str) -> set[str]:
+    """What a page or a style sheet loads; a comment loads nothing."""
+    text = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
+    attributes = re.findall(r"""(?:href|src)=["']([^"']+)""", text)
+    styles = re.findall(r"""(?:url\(|@import\s+)\s*["']?([^"')]+)""", text)
+    return {*attributes, *styles}
+
+
+def test_the_page_may_load_from_its_own_address_alone() -> None:
+    text, policy = page("gpu.lan:8081", '1"0')
+    assert "default-src 'none'" in policy and 'data-font-size="16"' in text
+    assert set(re.findall(r"\w+://[^\s;]+", policy)) == {"ws://gpu.lan:8081/ws"}
+
+
 @pytest.mark.skipif(chromium.PROGRAM is None, reason="there is no Chromium")
 async def test_a_browser_shows_the_offers_and_a_key_opens_the_help(tmp_path: Path) -> None:
     with served(tmp_path) as port:
@@ -130,6 +167,11 @@ async def test_a_browser_shows_the_offers_and_a_key_opens_the_help(tmp_path: Pat
             await page.type("?")
             await page.received("On this screen")
             help_shown = await drawn(page, offers)
+            loaded = await page.value(
+                "performance.getEntriesByType('resource').map(entry => entry.name).join(' ')"
+            )
+        assert {urlsplit(each).netloc for each in loaded.split()} == {f"127.0.0.1:{port}"}
+        assert "RobotoMono" in loaded
         (tmp_path / "offers.png").write_bytes(offers)
         (tmp_path / "help.png").write_bytes(help_shown)
 

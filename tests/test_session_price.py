@@ -154,7 +154,7 @@ def test_the_price_is_explained() -> None:
     assert whole is not None
     assert list(explained(whole)) == [
         "$0.22 GPU, $0.0040 disk, $0.62 download of 31 GB at $0.02/GB",
-        "1 h and 9 min until the first token (31 GB at 100 MB/s), 70 GB of disk",
+        "9 min until the first token (31 GB at 100 MB/s), then 1 h; 70 GB of disk",
     ]
     free = replace(offer, terms=replace(offer.terms or OfferTerms(0), down_per_gb=0.0))
     (ranked,) = rank([free], OfferQuery(), needs=needs)

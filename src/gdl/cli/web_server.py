@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import secrets
 import shlex
 import sys
+from html import escape
+from pathlib import Path
+from string import Template
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -66,11 +70,39 @@ def _server(command: str, address: str, port: int) -> Any:
         return await handler(request)
 
     class Guarded(Server):  # type: ignore[misc, unused-ignore]
+        async def handle_index(self, request: Any) -> Any:
+            """In place of the library's page, which asks another host for its font."""
+            text, policy = page(request.host, request.query.get("fontsize", ""))
+            headers = {"Content-Security-Policy": policy}
+            return web.Response(text=text, content_type="text/html", headers=headers)
+
         async def on_startup(self, app: Any) -> None:
             """In place of the library's banner. aiohttp takes middlewares until this is over."""
             app.middlewares.append(own_pages_only)
 
     return Guarded(command, host=address, port=port, title="gdl-tui")
+
+
+def page(host: str, font_size: str) -> tuple[str, str]:
+    """The page with the terminal, and what it is allowed to load (a Content-Security-Policy). host:
+    the address by which the browser reached us, the only one that either names. font_size: in
+    pixels; 16 where it is no number of two digits."""
+    nonce = secrets.token_urlsafe(16)
+    socket = f"ws://{host}/ws"
+    text = Template(_PAGE.read_text(encoding="utf-8")).substitute(
+        nonce=nonce,
+        websocket=escape(socket),
+        font_size=font_size if font_size.isdecimal() and len(font_size) == 2 else "16",
+    )
+    # The terminal's script makes its elements' styles and decodes pictures by itself.
+    policy = (
+        f"default-src 'none'; script-src 'self' 'nonce-{nonce}'; style-src 'self' 'unsafe-inline';"
+        f" font-src 'self'; img-src 'self' data: blob:; connect-src 'self' {socket}"
+    )
+    return text, policy
+
+
+_PAGE = Path(__file__).with_name("web_page.html")
 
 
 def allowed(host: str, origin: str | None, address: str) -> bool:

@@ -28,19 +28,19 @@ def parts(price: SessionPrice) -> str:
 
 
 def times(price: SessionPrice) -> str:
-    """ "1 h and 9 min until the first token (31 GB at 100 MB/s)"."""
+    """ "9 min until the first token (31 GB at 100 MB/s), then 1 h"."""
     minutes = f"{max(price.setup_hours * 60, 1):.0f} min"
     asked = price.hours - price.setup_hours + price.free_hours
-    told = f"{asked:g} h and {minutes} until the first token"
+    told = f"{minutes} until the first token"
     if price.mbps is not None and price.download_gb:
         told += f" ({gigabytes(price.download_gb)} at {price.mbps / MB_PER_S:.0f} MB/s)"
-    return told
+    return f"{told}, then {asked:g} h"
 
 
 def explained(price: SessionPrice) -> Iterator[str]:
     """Lines that say what the whole of it is made of, each a phrase of its own."""
     yield parts(price)
-    disk = f", {gigabytes(price.disk_gb)} of disk" if price.disk_gb else ""
+    disk = f"; {gigabytes(price.disk_gb)} of disk" if price.disk_gb else ""
     yield f"{times(price)}{disk}"
     if price.image is not None:
         yield f"the engine comes in the image {plain(price.image.name, 200)}"
