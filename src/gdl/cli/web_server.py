@@ -94,7 +94,7 @@ def page(host: str, font_size: str) -> tuple[str, str]:
         websocket=escape(socket),
         font_size=font_size if font_size.isdecimal() and len(font_size) == 2 else "16",
     )
-    # The terminal's script makes its elements' styles and decodes pictures by itself.
+    # The terminal's script styles its elements and decodes images by itself.
     policy = (
         f"default-src 'none'; script-src 'self' 'nonce-{nonce}'; style-src 'self' 'unsafe-inline';"
         f" font-src 'self'; img-src 'self' data: blob:; connect-src 'self' {socket}"

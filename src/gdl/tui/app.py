@@ -19,12 +19,14 @@ from textual.theme import Theme
 from gdl.domain.errors import GdlError, UsageError
 from gdl.presentation.lines import plain
 from gdl.tui.deployment_feed import DeploymentFeed
+from gdl.tui.legible import Legible
 from gdl.tui.screen_registry import MAIN_SCREENS, WINDOWS, style_sheets, window
 
 if TYPE_CHECKING:
     from pathlib import Path, PurePath
 
     from textual.driver import Driver
+    from textual.filter import LineFilter
 
     from gdl.domain.spec import DeploymentSpec
     from gdl.orchestrator.api.ports import OrchestratorApi
@@ -108,6 +110,7 @@ class GdlApp(App[None]):
         self.version = version
         self.sub_title = version
         self.register_theme(HIGH_CONTRAST)
+        self._legible = Legible()
         if reduced_motion:
             self.animation_level = "none"
 
@@ -124,6 +127,10 @@ class GdlApp(App[None]):
         from gdl.tui.terminal import TerminalDriver
 
         return TerminalDriver
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Textual's, then ours, which is to see the colours as they come to the terminal."""
+        return (*super().get_line_filters(), self._legible)
 
     @cached_property
     def store(self) -> Store:

@@ -10,7 +10,7 @@ from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.widgets import Button, Checkbox, Static
+from textual.widgets import Button, Static
 
 from gdl.domain.engine import Capabilities
 from gdl.domain.errors import GdlError
@@ -25,6 +25,7 @@ from gdl.presentation.session_price import parts, times
 from gdl.presentation.spending import balance_line
 from gdl.tui.context import context_of
 from gdl.tui.screens.modal import Modal
+from gdl.tui.widgets.check_box import CheckBox
 from gdl.tui.widgets.fields import Fields, fields_table
 from gdl.tui.widgets.load_fields import MAX_HOURS
 from gdl.tui.widgets.offer_rows import fit
@@ -88,14 +89,12 @@ class DeployDialog(Modal[Choice | None]):
 
     def compose(self) -> ComposeResult:
         several = len(self._offers) > 1
-        failover = several or (not self._pinned and self._attempts > 1)
         title = f"one of these {len(self._offers)} machines" if several else "this machine"
+        words = ""
         if several:
             words = "If one fails, try the next of them by itself"
-        elif failover:
+        elif not self._pinned and self._attempts > 1:
             words = f"If it fails, try the next offer by itself (up to {self._attempts} machines)"
-        else:
-            words = "Only this machine: a failure waits for you"
         with Vertical(classes="dialog"):
             yield Static(Text(f"Deploy this model on {title}?", "bold"), classes="dialog-title")
             with Scroll(classes="dialog-body", can_focus=len(self._offers) > 8):
@@ -106,11 +105,14 @@ class DeployDialog(Modal[Choice | None]):
             if self._whole() is not None:
                 yield Static(id="session-said")
             yield Static(id="balance-said")
-            yield Checkbox(words, failover, id="failover", compact=True, disabled=not failover)
+            if words:
+                yield CheckBox(words, True, id="failover", compact=True)
+            else:
+                yield Static("Only this machine: a failure waits for you")
             if self._capabilities.tools:
                 by = plain(self._capabilities.tool_parser, 40)
                 words = "Tools: its calls of them come back parsed" + (f" ({by})" if by else "")
-                yield Checkbox(words, self._tools, id="tools", compact=True)
+                yield CheckBox(words, self._tools, id="tools", compact=True)
             with Horizontal(classes="dialog-buttons"):
                 yield Button("Deploy (y)", id="deploy", variant="primary")
                 yield Button("Cancel (Esc)", id="cancel")
@@ -204,9 +206,8 @@ class DeployDialog(Modal[Choice | None]):
         return max(told, key=lambda price: price.total, default=None)
 
     def action_deploy(self) -> None:
-        auto = self.query_one("#failover", Checkbox).value
-        boxes = self.query("#tools").results(Checkbox)
-        tools = next((box.value for box in boxes), self._tools)
+        ticked = {box.id: box.value for box in self.query(CheckBox)}
+        auto, tools = ticked.get("failover", False), ticked.get("tools", self._tools)
         self.dismiss(Choice(self._hours, auto, tools))
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
