@@ -234,7 +234,7 @@ class ScriptedMarket:
     def models(self) -> Sequence[ModelRow]:
         return [ModelRow("smollm2-135m", "packaged", "packaged", False, 0.135, 2.1, 20)]
 
-    def size(self, query: OfferQuery, gpu: str = "") -> SizedModel:
+    def size(self, query: OfferQuery, gpu: str = "", *, check: bool = False) -> SizedModel:
         return SizedModel(None, 0)
 
     async def exclusions(self) -> Sequence[Exclusion]:

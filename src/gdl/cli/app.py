@@ -18,6 +18,7 @@ from gdl.domain.errors import GdlError
 
 _COMMANDS = (
     "offers",
+    "watch",
     "deploy",
     "resume",
     "sessions",
@@ -156,4 +157,4 @@ def _offers_and_what_next(cli: Cli) -> NoReturn:
 
     say("gdl-tui deploy MODEL rents the first of these and serves it; gdl-tui models names some")
     say("gdl-tui sessions, costs, attach, destroy, health, bench: what the other screens do")
-    offers(cli, OfferOptions(), MarketTarget())
+    offers(cli, wanted=OfferOptions(), target=MarketTarget())

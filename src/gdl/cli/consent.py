@@ -100,6 +100,39 @@ async def to_rent(
     return replace(spec, query=replace(spec.query, max_price=bound))
 
 
+async def to_rent_when_it_appears(
+    orchestrator: OrchestratorApi, spec: DeploymentSpec, said: Consent
+) -> None:
+    """Ask once, before anything is waited for: what is rented then is rented unasked, for no more
+    than the query's price. Raises Cancelled, UsageError."""
+    if not costs(orchestrator) or said.given:
+        return
+    if not said.asks:
+        raise UsageError(
+            "renting what appears costs money, and nobody can be asked",
+            "pass --yes, or a limit: --max-price or --max-spend; without --rent it only tells",
+        )
+    most = spec.query.max_price
+    if most is None and spec.max_spend is None:
+        raise UsageError(
+            "nothing says what the machine may cost",
+            "say it in the filter, as in price<0.30, or with --max-price or --max-spend",
+        )
+    name = plain(spec.model, 80)
+    if most is None:
+        say(f"{name} on the first machine that appears, whatever it costs an hour")
+    else:
+        say(
+            f"{name} on the first machine that appears, for {hourly(most)} at most:"
+            f" {dollars(most * spec.hours)} for {plural(spec.hours, 'hour')}"
+        )
+    if until := _until_when(spec):
+        say(until)
+    if spec.max_attempts > 1:
+        say(f"if it fails, others are tried, {plural(spec.max_attempts, 'machine')} in all")
+    await agreed("rent it without asking again?", said, undone="nothing is watched", refusal="")
+
+
 async def suitable_offers(
     orchestrator: OrchestratorApi, spec: DeploymentSpec
 ) -> Sequence[RankedOffer]:
@@ -138,11 +171,16 @@ def price_lines(suitable: Sequence[RankedOffer], spec: DeploymentSpec) -> list[s
     else:
         cost = dollars(offer.price_per_hour * spec.hours)
         lines.append(f"{cost} for {plural(spec.hours, 'hour')}")
-    if spec.max_spend is not None:
-        lines.append(f"it ends when {dollars(spec.max_spend)} are spent")
-    elif spec.after != "destroy":
-        lines.append("it costs that every hour until it is released")
+    if until := _until_when(spec):
+        lines.append(until)
     return lines
+
+
+def _until_when(spec: DeploymentSpec) -> str:
+    """How long it costs, where it is not released at once."""
+    if spec.max_spend is not None:
+        return f"it ends when {dollars(spec.max_spend)} are spent"
+    return "" if spec.after == "destroy" else "it costs that every hour until it is released"
 
 
 async def row_of(sessions: Sessions, ident: str) -> SessionRow | None:

@@ -322,7 +322,11 @@ def _exit_code(ending: Ending) -> int:
 async def to_the_end(follower: Follower, start: Awaitable[str], output: Output) -> int:
     """Follow what `start` starts, say how it ended, and give the exit code; does not return when
     the user would not wait for the end."""
-    ending = await follower.follow(start)
+    return concluded(await follower.follow(start), output)
+
+
+def concluded(ending: Ending, output: Output) -> int:
+    """The same for one that was followed."""
     finished = ending.finished
     if finished.error:
         complain(finished.error, finished.hint or "")

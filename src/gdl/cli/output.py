@@ -145,6 +145,14 @@ def say(text: str) -> None:
             sys.stderr.flush()
 
 
+def ring() -> None:
+    """The terminal's bell, where there is a terminal that takes it."""
+    with contextlib.suppress(OSError, ValueError):
+        if sys.stderr.isatty() and _takes_more():
+            sys.stderr.write("\a")
+            sys.stderr.flush()
+
+
 def _takes_more() -> bool:
     """Whether the terminal on stderr takes a line now. One that is stopped (Ctrl-S, a frozen
     window) is waited for once; whatever else stderr is, it is written to."""

@@ -10,6 +10,7 @@ silently dropped."""
 from __future__ import annotations
 
 import difflib
+import math
 import operator
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -58,10 +59,12 @@ class Problem(NamedTuple):
 
 class OfferFilter(NamedTuple):
     """groups: an offer passes that passes all terms of one of them; none: all pass. problems: the
-    terms that cannot be asked for, which are in no group."""
+    terms that cannot be asked for, which are in no group. most_price: dollars an hour that no offer
+    that passes is above, where the terms say so."""
 
     groups: tuple[tuple[Term, ...], ...] = ()
     problems: tuple[Problem, ...] = ()
+    most_price: float | None = None
 
     def passes(self, ranked: RankedOffer, text: str) -> bool:
         """text: `searched(ranked)`."""
@@ -77,6 +80,7 @@ class OfferFilter(NamedTuple):
 def parse(line: str) -> OfferFilter:
     """Never raises: what cannot be asked for is in `problems`."""
     groups: list[list[Term]] = [[]]
+    ceilings = [math.inf]
     problems: list[Problem] = []
     for found in _TOKEN.finditer(line):
         word = (found["word"] or "").casefold()
@@ -85,6 +89,7 @@ def parse(line: str) -> OfferFilter:
                 if not groups[-1] and not problems:
                     problems.append(_lone(found))
                 groups.append([])
+                ceilings.append(math.inf)
             continue
         try:
             made = _term(found, line)
@@ -93,8 +98,14 @@ def parse(line: str) -> OfferFilter:
         else:
             if made is not None:
                 groups[-1].append(made)
+                ceilings[-1] = min(ceilings[-1], _most_price(found))
     # A side of an "or" that is not written yet, or is wrong, asks for nothing.
-    return OfferFilter(tuple(tuple(each) for each in groups if each), tuple(problems))
+    dearest = max((most for most, each in zip(ceilings, groups, strict=True) if each), default=0.0)
+    return OfferFilter(
+        tuple(tuple(each) for each in groups if each),
+        tuple(problems),
+        dearest if 0 < dearest < math.inf else None,
+    )
 
 
 class _Wrong(Exception):
@@ -112,6 +123,17 @@ def _term(found: re.Match[str], line: str) -> Term | None:
     if made is None or not found["not"]:
         return made
     return lambda ranked, text: not made(ranked, text)
+
+
+def _most_price(found: re.Match[str]) -> float:
+    """The price above which the term lets nothing pass; infinity where it is about another field,
+    or lets dearer ones pass."""
+    field = BY_NAME.get((found["name"] or "").casefold())
+    sign = found["sign"] or found["apart"]
+    if field is None or field.name != "price" or found["not"] or sign in (">", ">=", "≥", "!="):
+        return math.inf
+    value = found["text"] if found["text"] is not None else found["value"]
+    return _as_number(field, value.rpartition("..")[2]) or math.inf
 
 
 def _plain(word: str | None) -> Term | None:

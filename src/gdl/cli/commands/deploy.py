@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
@@ -11,14 +10,12 @@ from gdl.cli.consent import Consent, consent, to_rent
 from gdl.cli.deploy_options import DeployOptions, over
 from gdl.cli.fleet_options import FleetOptions
 from gdl.cli.options import JsonOption, MarketTarget, check_bid
-from gdl.cli.runtime import Cli, Session, at_terminal, execute, report
+from gdl.cli.runtime import Cli, Session, execute, report
 
 if TYPE_CHECKING:
     from gdl.cli.output import Output
     from gdl.domain.errors import GdlError
     from gdl.domain.fleet_spec import FleetSpec
-    from gdl.domain.spec import DeploymentSpec
-    from gdl.orchestrator.api.ports import Deployments
 
 
 def deploy(
@@ -40,7 +37,7 @@ def deploy(
     """
     if wanted.destroy and wanted.keep:
         raise typer.BadParameter("--destroy and --keep exclude each other")
-    wanted, fleet, target = _with_file(cli, wanted, fleet, target, as_json=as_json)
+    wanted, fleet, target = with_the_file(cli, wanted, fleet, target, as_json=as_json)
     if fleet.replicas is not None and wanted.volume is not None:
         raise typer.BadParameter("--volume is mounted by one machine: not with --replicas")
     model = wanted.model
@@ -49,14 +46,14 @@ def deploy(
     check_bid(bool(wanted.interruptible), wanted.bid)
 
     async def body(session: Session) -> int:
-        from gdl.cli.deployment_output import JsonDeployment, TextDeployment
-        from gdl.cli.follower import Follower, to_the_end
-        from gdl.cli.prompt import ask
+        from gdl.cli.deployment_spec import spec_of
+        from gdl.cli.follower import to_the_end
+        from gdl.cli.following import begin, follower_of
         from gdl.cli.resuming import follow_resumed, to_resume
         from gdl.cli.volume_for import with_volume
 
         output, deployments = session.output, session.orchestrator.deployments
-        spec = _spec(wanted, model, session)
+        spec = spec_of(wanted, model, session)
         if wanted.dry_run:
             from gdl.cli import dry_run
 
@@ -66,13 +63,7 @@ def deploy(
         if fleet.replicas is not None:
             wish = fleet.spec(spec, session.settings)
             return await _fleet(session, wish, said, hold=wanted.after == "hold")
-        follower = Follower(
-            deployments,
-            JsonDeployment(output) if as_json else TextDeployment(output),
-            ask=ask if wanted.after == "hold" and at_terminal() else None,
-            may_keep=session.orchestrator.keeps,
-            watch=as_json,
-        )
+        follower = follower_of(session, wanted.after)
         if not wanted.new:
             interrupted = await to_resume(session, model)
             if interrupted is not None:
@@ -81,7 +72,7 @@ def deploy(
             spec = await with_volume(session, spec, wanted.volume, wanted.volume_size, said)
         else:
             spec = await to_rent(session.orchestrator, spec, said)
-        start = _begin(deployments, spec, asks=said.asks)
+        start = begin(deployments, spec, asks=said.asks)
         return await to_the_end(follower, start, output)
 
     def never_began(error: GdlError, output: Output) -> None:
@@ -109,7 +100,7 @@ async def _fleet(session: Session, spec: FleetSpec, said: Consent, *, hold: bool
     return await follow_fleet(session, session.orchestrator.fleets.deploy(spec), asks=hold)
 
 
-def _with_file(
+def with_the_file(
     cli: Cli, wanted: DeployOptions, fleet: FleetOptions, target: MarketTarget, *, as_json: bool
 ) -> tuple[DeployOptions, FleetOptions, MarketTarget]:
     """With what the deployment file says. Ends the command where that cannot be."""
@@ -125,71 +116,3 @@ def _with_file(
         return with_file(cli, wanted, fleet, target, path)
     except GdlError as error:
         raise typer.Exit(report(error, Output(as_json))) from None
-
-
-async def _begin(deployments: Deployments, spec: DeploymentSpec, *, asks: bool) -> str:
-    """The id of the deployment. Whether a model's own code may run is asked when it comes to
-    that, before anything is rented."""
-    from gdl.cli.output import say
-    from gdl.cli.prompt import ask
-    from gdl.domain.errors import RemoteCodeNotAllowed
-    from gdl.presentation.lines import plain
-
-    try:
-        return await deployments.deploy(spec)
-    except RemoteCodeNotAllowed as error:
-        if not asks or spec.trust_remote_code is not None:
-            raise
-        say(plain(error.message))
-        if await ask("do you trust its authors, and let it run? [y/N] ") not in ("y", "yes"):
-            raise
-    return await deployments.deploy(replace(spec, trust_remote_code=True))
-
-
-def _spec(wanted: DeployOptions, model: str, session: Session) -> DeploymentSpec:
-    from gdl.domain.errors import UsageError
-    from gdl.domain.offers import OfferQuery
-    from gdl.domain.spec import DeploymentSpec
-
-    settings = session.settings
-    if wanted.keep and not session.orchestrator.keeps:
-        hint = "omit --keep"
-        if session.orchestrator.simulated:
-            hint = "start a market with `gdl-tui sandbox`, and name it with GDL_SANDBOX__URL"
-        raise UsageError(
-            "--keep keeps nothing here: the machines of this backend end with this process", hint
-        )
-    query = OfferQuery(
-        provider=wanted.provider,
-        max_price=settings.max_price,
-        exclude_providers=tuple(wanted.exclude_provider or ()),
-        offer_id=wanted.offer,
-        min_vram_gb=wanted.min_vram,
-        model=model,
-        context=wanted.context,
-        concurrency=wanted.concurrency,
-        quantization=wanted.quantization or "",
-        text_only=bool(wanted.text_only),
-        order=wanted.sort or "",
-        interruptible=bool(wanted.interruptible),
-        bid=wanted.bid,
-    )
-    return DeploymentSpec(
-        model=model,
-        backend=settings.backend,
-        query=query,
-        hours=settings.hours,
-        max_attempts=settings.max_attempts,
-        exclude_provider_after=settings.exclude_provider_after,
-        include_providers=tuple(wanted.include_provider or ()),
-        max_spend=settings.max_spend,
-        idle_minutes=settings.guard.idle_minutes,
-        unseen_hours=settings.guard.unseen_hours,
-        bench=wanted.bench is not False,
-        after=wanted.after,
-        engine_args=tuple(wanted.engine_arg or ()),
-        auto_fix=wanted.auto_fix,
-        engine=settings.engine.name,
-        tools=settings.engine.tools,
-        trust_remote_code=wanted.trust_remote_code,
-    )

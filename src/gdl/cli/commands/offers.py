@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from gdl.cli import exit_codes
+from gdl.cli.offer_words import FilterArgument, filter_of, passing
 from gdl.cli.options import (
     BidOption,
     ConcurrencyOption,
@@ -99,15 +100,17 @@ class OfferOptions:
 
 def offers(
     cli: Cli,
+    words: FilterArgument = None,
+    *,
     wanted: OfferOptions,
     target: MarketTarget,
-    *,
     every: Annotated[
         bool, typer.Option("--all", help="Those as well that are not what was asked for.")
     ] = False,
     as_json: JsonOption = False,
 ) -> NoReturn:
-    """List offers: cheapest first, excluded ones last with the reason.
+    """List offers: cheapest first, excluded ones last with the reason. With FILTER those that pass
+    it.
 
     Machines with other GPUs than were asked for, or from others, are counted and not listed.
     """
@@ -117,12 +120,15 @@ def offers(
         from gdl.domain.errors import NoSuitableOffer
         from gdl.domain.ranking import why_none
         from gdl.presentation.money import interruptible_words
+        from gdl.presentation.words import plural
 
+        narrows = filter_of(words)
         query = replace(wanted.query, max_price=session.settings.max_price)
         if wanted.volume is not None:
             volume = await session.orchestrator.volumes.find(wanted.volume)
             query = replace(query, volume=volume)
-        ranked = await session.orchestrator.market.offers(query)
+        listed = await session.orchestrator.market.offers(query)
+        ranked = passing(narrows, listed)
         say_away(session.orchestrator.market.away)
         if as_json:
             for row in ranked:
@@ -143,6 +149,11 @@ def offers(
             say(f"what {query.model} takes is guessed from {size.guess}")
         elif size is not None and size.untold:
             say(f"what {query.model} takes is not known: {size.untold}")
+        if listed and not ranked:
+            raise NoSuitableOffer(
+                f"none of {plural(len(listed), 'offer')} passes the filter",
+                "ask for less, or wait for one with `gdl-tui watch`",
+            )
         if all(row.excluded is not None for row in ranked):
             raise NoSuitableOffer(*why_none(ranked, query))
         return exit_codes.OK

@@ -1,0 +1,247 @@
+"""`gdl-tui watch`: wait for an offer, and tell it or rent it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from gdl.cli import exit_codes
+from gdl.cli.deploy_options import DeployOptions
+from gdl.cli.fleet_options import FleetOptions
+from gdl.cli.offer_words import FilterArgument, filter_of, offer_line
+from gdl.cli.options import JsonOption, MarketTarget, check_bid
+from gdl.cli.output import ring, say
+from gdl.cli.runtime import Cli, Session, execute
+from gdl.cli.time_spans import at_least
+from gdl.domain.lazy_dataclass import dataclass
+
+if TYPE_CHECKING:
+    from gdl.cli.offer_watch import Times
+    from gdl.domain.events import DeploymentFinished
+    from gdl.domain.offers import RankedOffer
+    from gdl.domain.spec import DeploymentSpec
+    from gdl.orchestrator.api.market import Market
+
+_EVERY_S, _LEAST_S = 30.0, 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class WatchOptions(DeployOptions):
+    """Those of `deploy`, for whatever appears. A machine of an interrupted deployment is none."""
+
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="MODEL",
+            help="Machines that can serve this model; with --rent it is deployed.",
+            show_default=False,
+        ),
+    ] = None
+    dry_run: bool = False
+    new: bool = True
+    volume_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WaitOptions:
+    """How, and how long, it is waited."""
+
+    rent: Annotated[
+        bool,
+        typer.Option("--rent", help="Deploy on what appears, as `deploy` does, and not only tell."),
+    ] = False
+    every: Annotated[
+        float | None,
+        typer.Option(
+            "--every",
+            metavar="TIME",
+            parser=partial(at_least, _LEAST_S),
+            help="Between two looks, as in 30s or 5m. What a market listed a moment ago is not "
+            "asked for again.  [default: 30s]",
+            show_default=False,
+        ),
+    ] = None
+    limit: Annotated[
+        float | None,
+        typer.Option(
+            "--for",
+            metavar="TIME",
+            parser=partial(at_least, 0.1),
+            help="Wait no longer than this, as in 2h; then the exit code is 3.",
+            show_default=False,
+        ),
+    ] = None
+    every_one: Annotated[
+        bool, typer.Option("--all", help="Go on after the first, and tell all that appear.")
+    ] = False
+
+
+def watch(
+    cli: Cli,
+    *,
+    words: FilterArgument = None,
+    wait: WaitOptions,
+    wanted: WatchOptions,
+    target: MarketTarget,
+    as_json: JsonOption = False,
+) -> NoReturn:
+    """Wait until an offer appears that fits; tell it, or deploy on it with --rent.
+
+    It fits when it passes FILTER and nothing else speaks against it: no exclusion, no price
+    ceiling, and with --model it can serve that model.
+
+    With --rent the price is named and asked for once, before anything is waited for; where nobody
+    can be asked, --yes or a limit (--max-price, --max-spend) says that it is wanted. No machine is
+    rented that is dearer than --max-price or than FILTER says.
+    """
+    from gdl.cli.commands.deploy import with_the_file
+
+    if wanted.destroy and wanted.keep:
+        raise typer.BadParameter("--destroy and --keep exclude each other")
+    if wait.rent and wait.every_one:
+        raise typer.BadParameter("--all tells what appears: not with --rent")
+    filled, fleet, target = with_the_file(cli, wanted, FleetOptions(), target, as_json=as_json)
+    if fleet.replicas is not None:
+        raise typer.BadParameter("a fleet is deployed at once: not by watch")
+    if wait.rent and filled.model is None:
+        raise typer.BadParameter("--rent deploys a model: name it with --model")
+    check_bid(bool(filled.interruptible), filled.bid)
+
+    async def body(session: Session) -> int:
+        if wait.rent:
+            return await _rent(session, words or [], wait, filled)
+        return await _tell(session, words or [], wait, filled)
+
+    changes = "rented" if wait.rent else ""
+    execute(cli, body, target=target, as_json=as_json, changes=changes, flags=filled.flags)
+
+
+async def _tell(
+    session: Session, words: list[str], wait: WaitOptions, options: DeployOptions
+) -> int:
+    from gdl.cli.deployment_spec import query_of
+    from gdl.cli.offer_watch import Wanted, appearing, nothing_appeared
+
+    query = query_of(options, options.model, session.settings)
+    wanted = Wanted(query, filter_of(words))
+    if options.volume is not None:
+        volume = await session.orchestrator.volumes.find(options.volume)
+        wanted = Wanted(replace(query, volume=volume), wanted.filter)
+    times = _begun(session, words, wait, options.model)
+    any_found = False
+    async with aclosing(appearing(session.orchestrator.market, wanted, times, say)) as rounds:
+        async for rows in rounds:
+            any_found = True
+            _show(session, rows)
+            if not wait.every_one:
+                return exit_codes.OK
+    if not any_found:
+        raise nothing_appeared(times.limit_s or 0.0)
+    return exit_codes.OK
+
+
+async def _rent(
+    session: Session, words: list[str], wait: WaitOptions, options: DeployOptions
+) -> int:
+    """Deploy on what appears first; go on watching when others were quicker."""
+    from gdl.cli.consent import consent, to_rent_when_it_appears
+    from gdl.cli.deployment_spec import spec_of
+    from gdl.cli.follower import concluded
+    from gdl.cli.following import begin, follower_of
+    from gdl.cli.offer_watch import Wanted, appearing, nothing_appeared
+    from gdl.presentation.words import plural
+
+    orchestrator, narrows = session.orchestrator, filter_of(words)
+    spec = spec_of(options, options.model or "", session)
+    ceilings = [most for most in (spec.query.max_price, narrows.most_price) if most is not None]
+    spec = replace(spec, query=replace(spec.query, max_price=min(ceilings, default=None)))
+    if options.volume is not None:
+        volume = await orchestrator.volumes.find(options.volume)
+        spec = replace(spec, query=replace(spec.query, volume=volume))
+    limited = options.max_price is not None or options.max_spend is not None
+    said = consent(yes=options.yes, limited=limited, as_json=session.output.as_json)
+    await _check(orchestrator.market, spec)
+    await to_rent_when_it_appears(orchestrator, spec, said)
+    times = _begun(session, words, wait, spec.model)
+    wanted = Wanted(replace(spec.query, hours=spec.hours), narrows)
+    async with aclosing(appearing(orchestrator.market, wanted, times, say)) as rounds:
+        async for rows in rounds:
+            if session.output.as_json:
+                _show(session, rows)
+            else:
+                say(f"{plural(len(rows), 'offer')} now: {offer_line(rows[0])}")
+            start = begin(orchestrator.deployments, _only(spec, rows), asks=said.asks)
+            ending = await follower_of(session, spec.after).follow(start)
+            if not _others_were_quicker(ending.finished) or ending.closed or ending.gave_up:
+                return concluded(ending, session.output)
+            say("others were quicker; watching goes on")
+    raise nothing_appeared(times.limit_s or 0.0)
+
+
+async def _check(market: Market, spec: DeploymentSpec) -> None:
+    """Raises now what the deployment would be refused for: nobody may be there when an offer
+    appears."""
+    from gdl.domain.errors import RemoteCodeNotAllowed
+
+    await market.offers(spec.query)  # what the model is, is looked up with it
+    try:
+        market.size(spec.query, check=True)
+    except RemoteCodeNotAllowed:
+        if not spec.trust_remote_code:
+            raise
+
+
+def _begun(session: Session, words: list[str], wait: WaitOptions, model: str | None) -> Times:
+    """Say what is watched for, and begin to count the time."""
+    from gdl.cli.offer_watch import Times
+    from gdl.domain import clock
+    from gdl.presentation.durations import clock_time
+    from gdl.presentation.lines import plain
+
+    every_s = _EVERY_S if wait.every is None else wait.every
+    line = " ".join(words)
+    if session.output.as_json:
+        told: dict[str, Any] = {"type": "watching", "filter": line, "model": model}
+        session.output.json({**told, "every_s": every_s, "limit_s": wait.limit, "rent": wait.rent})
+    else:
+        what = f"offers that pass {plain(line, 200)}" if line else "an offer"
+        what += f" and can serve {plain(model, 80)}" if model else ""
+        ends = "" if wait.limit is None else f", for {clock_time(wait.limit)}"
+        say(f"watching for {what}, every {clock_time(every_s)}{ends}; Ctrl-C ends it")
+    return Times(clock.now, asyncio.sleep, every_s, wait.limit)
+
+
+def _show(session: Session, rows: list[RankedOffer]) -> None:
+    from gdl.domain import clock
+    from gdl.domain.serialization import to_plain
+
+    ring()
+    if not session.output.as_json:
+        session.output.lines(map(offer_line, rows))
+        return
+    from gdl.cli.commands.offers import offer_to_plain
+
+    at = to_plain(clock.now())
+    for row in rows:
+        session.output.json({"type": "offer_appeared", "at": at, **offer_to_plain(row)})
+
+
+def _only(spec: DeploymentSpec, rows: list[RankedOffer]) -> DeploymentSpec:
+    """The deployment on these offers alone: others may not pass the filter."""
+    ids = tuple(row.offer.id for row in rows)
+    return replace(spec, query=replace(spec.query, offer_id=None, offer_ids=ids))
+
+
+def _others_were_quicker(finished: DeploymentFinished) -> bool:
+    """Whether nothing was rented at any time, as no offer could be had any more."""
+    from gdl.domain.phase import Billing
+
+    rented = any(each.session_id for each in finished.attempts)
+    gone = finished.kind in ("no_suitable_offer", "offer_gone", "offer_taken")
+    return gone and not rented and finished.billing is Billing.NONE
