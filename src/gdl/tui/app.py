@@ -14,13 +14,14 @@ from textual.app import App, SuspendNotSupported, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.events import Key
 from textual.screen import Screen
-from textual.theme import Theme
 
 from gdl.domain.errors import GdlError, UsageError
 from gdl.presentation.lines import plain
 from gdl.tui.deployment_feed import DeploymentFeed
 from gdl.tui.legible import Legible
+from gdl.tui.remembered import Remembered
 from gdl.tui.screen_registry import MAIN_SCREENS, WINDOWS, style_sheets, window
+from gdl.tui.themes import HIGH_CONTRAST
 
 if TYPE_CHECKING:
     from pathlib import Path, PurePath
@@ -36,36 +37,14 @@ if TYPE_CHECKING:
     from gdl.tui.terminal import TerminalDriver
 
 
-HIGH_CONTRAST = Theme(
-    name="high-contrast",
-    primary="#00ffff",
-    secondary="#ffff00",
-    warning="#ffff00",
-    error="#ff5555",
-    success="#00ff00",
-    accent="#ffff00",
-    foreground="#ffffff",
-    background="#000000",
-    surface="#000000",
-    panel="#1a1a1a",
-    boost="#262626",
-    dark=True,
-    variables={
-        "block-cursor-background": "#ffff00",
-        "block-cursor-foreground": "#000000",
-        "footer-key-foreground": "#ffff00",
-        "text-muted": "#e0e0e0",
-    },
-)
-
-
 class GdlApp(App[None]):
     """The terminal UI over an orchestrator, which it neither builds nor closes. Importing this
     imports little more than Textual: the first frame waits for it."""
 
     orchestrator: OrchestratorApi
     settings: Settings
-    """There is neither before `connect`."""
+    remembered: Remembered
+    """There is none of them before `connect`."""
     can_change_backend = False
 
     TITLE = "gdl-tui"
@@ -152,17 +131,18 @@ class GdlApp(App[None]):
             self.set_keymap(keys)
             for problem in problems(type(self), keys)[:3]:
                 self.say(problem, severity="warning")
-        if theme := self.settings.theme:
+        if theme := self.settings.theme or self.remembered.theme:
             if theme in self.available_themes:
                 self.theme = theme
             else:
-                self.say(f"there is no theme {theme}", severity="warning")
+                self.say(f"there is no theme {plain(theme, 40)}", severity="warning")
 
     def settle(self) -> None:
         """Called when much has been read and shown. Does nothing where others share the process."""
 
     def connect(self, orchestrator: OrchestratorApi, settings: Settings) -> None:
         self.orchestrator, self.settings, self.connected = orchestrator, settings, True
+        self.remembered = Remembered(settings.data_dir)
         if settings.reduced_motion:
             self.animation_level = "none"
 
@@ -255,6 +235,12 @@ class GdlApp(App[None]):
     def touch(self) -> None:
         self.feed.touch()
 
+    def show_title(self) -> None:
+        if self.terminal is not None:
+            from gdl.tui.window_title import window_title
+
+            self.terminal.entitle(window_title(self.store, self.now))
+
     # Screens and actions
 
     def action_show(self, name: str) -> None:
@@ -275,6 +261,24 @@ class GdlApp(App[None]):
         shown = self.screen
         more = shown.explained() if isinstance(shown, GdlScreen) else None
         self.push_screen(HelpScreen(keys_of(shown), more))
+
+    def action_change_theme(self) -> None:
+        """In place of Textual's, which shows no theme before it is chosen."""
+        self.run_worker(self._choose_theme(), group="dialog", exclusive=True)
+
+    async def _choose_theme(self) -> None:
+        from gdl.tui.screens.theme_dialog import ThemeDialog
+
+        name = await self.ask(ThemeDialog())
+        if name is None or not self.connected:
+            return
+        if self.settings.theme:
+            self.say(f"for this run alone: {self.config_file} says theme = {self.settings.theme}")
+            return
+        try:
+            await asyncio.to_thread(self.remembered.keep_theme, name)
+        except OSError as error:
+            self.say(f"for this run alone: cannot write {self.settings.data_dir}: {error.strerror}")
 
     def action_suspend(self) -> None:
         """Stop this process, unless something depends on it."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gdl.domain.spec import DeploymentSpec
     from gdl.orchestrator.api.ports import OrchestratorApi
     from gdl.settings import Settings
+    from gdl.tui.remembered import Remembered
     from gdl.tui.store import Store
 
 Answer = TypeVar("Answer")
@@ -53,6 +54,10 @@ class AppContext(Protocol):
     @property
     def reduced_motion(self) -> bool:
         """No spinner, no blinking cursor."""
+
+    @property
+    def remembered(self) -> Remembered:
+        """What an earlier run was left with."""
 
     # Saying things
 
@@ -94,6 +99,9 @@ class AppContext(Protocol):
 
     def touch(self) -> None:
         """The store has changed: paint soon, once for all that changes meanwhile."""
+
+    def show_title(self) -> None:
+        """Say in the title of the terminal's window what goes on."""
 
     def do(self, command: Coroutine[Any, Any, None], words: str) -> None:
         """Await a command to the orchestrator in the background; say `words`, or what went

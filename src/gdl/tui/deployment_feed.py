@@ -155,6 +155,7 @@ class DeploymentFeed:
         for screen in self._app.screen_stack:
             if isinstance(screen, GdlScreen):
                 screen.poke()
+        self._context.show_title()
 
     def tick(self) -> None:
         """Once a second: sample what each machine does, and paint what only time has changed."""

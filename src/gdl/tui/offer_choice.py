@@ -16,8 +16,8 @@ class OfferChoice:
     excluded: providers that are not to be taken, by a wish for this run alone, the latest last.
     """
 
-    def __init__(self) -> None:
-        self.wanted = OfferQuery()
+    def __init__(self, wanted: OfferQuery) -> None:
+        self.wanted = wanted
         self.listing = Listing()
         self.excluded: list[str] = []
         self._marked: list[str] = []

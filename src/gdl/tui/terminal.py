@@ -21,6 +21,9 @@ from textual.drivers.linux_driver import LinuxDriver
 
 MOST_PENDING = 1_000_000
 """Characters kept for a terminal that takes none; then they are dropped, and all is drawn again."""
+_KEEP_TITLE, _TITLE, _TITLE_BACK = "\x1b[22;2t", "\x1b]2;{}\x1b\\", "\x1b[23;2t"
+"""xterm's control sequences: put the window's title on a stack, set it (OSC 2), take it back. A
+terminal without a stack is left without a title, and shows its usual one."""
 _STOP_S = 1.0
 _LOOK_MS = 500
 
@@ -147,6 +150,14 @@ class TerminalDriver(LinuxDriver):
             self._file.fileno(), self._file.encoding, self._terminal_gone, self._draw_again
         )
         self._watching = False
+        self._title, self._titled = "gdl-tui", False
+
+    def entitle(self, title: str) -> None:
+        """Give the terminal's window a title; without control characters."""
+        if title != self._title:
+            self._title = title
+            if self._titled:
+                self.write(_TITLE.format(title))
 
     def write(self, data: str) -> None:
         self._output.write(data)
@@ -158,9 +169,18 @@ class TerminalDriver(LinuxDriver):
     def start_application_mode(self) -> None:
         self._output.start()
         super().start_application_mode()  # type: ignore[no-untyped-call] # has no annotations
+        if not self._titled:
+            self._titled = True
+            self.write(_KEEP_TITLE + _TITLE.format(self._title))
         if not self._watching:
             self._watching = True
             threading.Thread(target=self._watch, name="terminal-watch", daemon=True).start()
+
+    def stop_application_mode(self) -> None:
+        if self._titled:
+            self._titled = False
+            self.write(_TITLE.format("") + _TITLE_BACK)
+        super().stop_application_mode()
 
     def suspend_application_mode(self) -> None:
         """As Textual's. A terminal that is slow now takes the rest later: it is drawn on again."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -60,6 +62,8 @@ async def choose_model(context: AppContext, choice: OfferChoice) -> bool:
     if chosen is None or chosen == choice.wanted:
         return False
     choice.wanted = chosen
+    with contextlib.suppress(OSError):  # a convenience: nothing else depends on it
+        await asyncio.to_thread(context.remembered.keep_model, chosen)
     return True
 
 

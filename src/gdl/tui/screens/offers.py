@@ -16,7 +16,7 @@ from textual.widgets import Input
 from textual.worker import WorkerCancelled
 
 from gdl.domain.errors import BackendUnreachable, GdlError, UsageError
-from gdl.domain.offers import RankedOffer
+from gdl.domain.offers import OfferQuery, RankedOffer
 from gdl.tui.filtering import SORTS, Listing
 from gdl.tui.offer_choice import OfferChoice
 from gdl.tui.screens import offer_commands as commands
@@ -42,7 +42,7 @@ class OffersScreen(GdlScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self._choice = OfferChoice()
+        self._choice = OfferChoice(OfferQuery())
         self._shown = 0
         self._remembered = False  # whether a remembered exclusion is among the offers
         self._takes_bids = False  # whether any of them can be had for a bid
@@ -66,6 +66,7 @@ class OffersScreen(GdlScreen):
 
     def on_mount(self) -> None:
         super().on_mount()
+        self._choice.wanted = self.context.remembered.wanted(self._choice.wanted)
         self.query_one(KeyedTable).mark_sorted(self._sorted_by, reverse=self._reverse)
         self.action_refresh()
         self.set_interval(REFRESH_EVERY_S, self._refresh_if_seen)
