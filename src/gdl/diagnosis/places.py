@@ -250,7 +250,7 @@ def place_of(record: Record) -> Place | None:
         for place in _PLACES:
             if any(path in frame.path for path in place.paths):
                 return place
-    for place in _PLACES:
+    for place in _PLACES if record.error else ():
         if place.words is not None and place.words.search(record.text):
             return place
     return None

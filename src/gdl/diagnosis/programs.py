@@ -27,7 +27,7 @@ _LINES = (
         "docker",
         r"Error response from daemon|OCI runtime|^docker: |nvidia-container-cli|containerd|"
         r"failed to create (?:shim|task)|^runc|dockerd|ERROR: failed to solve|"
-        r"exec user process caused|^exec /\S+: |^error from registry",
+        r"Failed to pull image|exec user process caused|^exec /\S+: |^error from registry",
     ),
     (
         "uv",

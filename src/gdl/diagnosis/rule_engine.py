@@ -261,7 +261,7 @@ def _considered(found: Matches, best: Match | None) -> tuple[Candidate, ...]:
     for match in found.found:
         why = "" if match is best else _why_less(match, best)
         rows.setdefault(match.rule.id, _candidate(match.rule, match.record, why))
-    for dropped in found.dropped:
+    for dropped in (each for each in found.dropped if each.rule.tier < PLAIN):
         rows.setdefault(dropped.rule.id, _candidate(dropped.rule, dropped.record, dropped.why))
     return tuple(rows.values())[:_CONSIDERED]
 

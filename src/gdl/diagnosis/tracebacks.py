@@ -49,6 +49,13 @@ _PYDANTIC = re.compile(r"\d+ validation errors? for (?P<model>\w+)\s*(?P<text>.*
 _PYDANTIC_NOISE = re.compile(
     r"\[type=\w+(?:, input_value=.*?, input_type=\w+|[^\]]*)\]?|For further information visit \S+"
 )
+_HANDED_ON = re.compile(
+    r"Worker failed with error ['\"](?P<text>.+)['\"], please check the stack trace|"
+    r"(?:Call to \w+ method|Executing method '\w+') failed: (?P<text_2>.+)"
+)
+"""What another process raised, without its class."""
+_NO_ATTRIBUTE = re.compile(r"'\w+' object has no attribute '\w+'|module '[\w.]+' has no attribute ")
+_KEY = re.compile(r"'[^' ]+'")
 _PROCESS = re.compile(r"Process \S+:$")
 _WIDTH = 79
 _ODD_LINES = 3
@@ -148,6 +155,7 @@ class StreamParser:
             self._open, self._column, self._begun = True, 0, line
         self._indent = len(text) - len(text.lstrip())
         path = match.groupdict().get("path") or text.partition('"')[0].strip()
+        path = path.replace("\\", "/")
         if len(self._frames) < _FRAMES:
             self._frames.append(Frame(path, (match["function"] or "").strip()))
         else:
@@ -260,10 +268,11 @@ class StreamParser:
         if record is None:
             return
         self._record = None
-        said = " ".join(" ".join(self._message).split())[:_MESSAGE]
+        said = _handed_on(record, " ".join(" ".join(self._message).split())[:_MESSAGE])
         name = f"{record.module}.{record.error}" if record.module else record.error
         record.text = f"{name}: {said}" if said else name
         first = next((part for part in self._message if part.strip()), "")
+        first = said if said and said not in first and first not in said else first
         record.head = " ".join(f"{name}: {first}".split()) if first else name
         if record.error.endswith("Warning"):
             record.level = Level.WARNING
@@ -276,6 +285,19 @@ class StreamParser:
                 record.text = record.head = f"ValidationError: {found['model']}: {words}"
         self._last = record
         yield record
+
+
+def _handed_on(record: Record, said: str) -> str:
+    """The message; of one that only hands on what another process raised, that."""
+    found = _HANDED_ON.search(said)
+    if found is None:
+        return said
+    inner = found["text"] or found["text_2"]
+    if _NO_ATTRIBUTE.match(inner):
+        record.error = "AttributeError"
+    elif _KEY.fullmatch(inner):
+        record.error = "KeyError"
+    return inner
 
 
 def _ends(record: Record, line: Line) -> bool:
