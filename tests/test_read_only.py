@@ -12,7 +12,7 @@ import pytest
 from failover_support import quick_orchestrator
 from gdl.domain.decisions import AfterFailure, AfterServing
 from gdl.domain.errors import UsageError
-from gdl.orchestrator.api import market, ports, spending, volumes
+from gdl.orchestrator.api import market, ports, spending, support, volumes
 
 PORTS = {
     "market": market.Market,
@@ -23,14 +23,14 @@ PORTS = {
     "benchmarks": ports.Benchmarks,
     "spending": spending.Spending,
     "volumes": volumes.Volumes,
-    "support": ports.Support,
+    "support": support.Support,
 }
 LEAVES_ALL_AS_IT_IS = {
     "market": "offers models search answered variants size exclusions costs",
     # Whoever attached may end that again: the machine goes on as it did.
     "deployments": "attach events state wait cancel next_offer",
     "resumption": "resumable",
-    "sessions": "rows watch_public public_rows",
+    "sessions": "rows log watch_public public_rows",
     "endpoints": (
         "health watch_health readings estimates chat hold_tunnel tunnels stop_tunnel served"
     ),

@@ -48,6 +48,7 @@ from gdl.engines.registry import get
 from gdl.hub.lookup import Hub
 from gdl.orchestrator.api.model_views import ModelRow, ModelVariant, SizedModel
 from gdl.orchestrator.api.views import (
+    LogPart,
     PastDeployment,
     PublicRow,
     ReachedEndpoint,
@@ -520,6 +521,11 @@ class ScriptedSessions:
     async def shell(self, ident: str) -> Sequence[str]:
         self._o.calls.append(("shell", ident))
         return self._o.shell_command
+
+    def log(
+        self, ident: str, *, last: int | None, follow: bool, tell: Callable[[str], None]
+    ) -> AsyncGenerator[LogPart]:
+        raise NotImplementedError
 
     def watch_public(self, ident: str) -> AsyncGenerator[PublicRow]:
         raise NotImplementedError

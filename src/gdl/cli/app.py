@@ -23,6 +23,8 @@ _COMMANDS = (
     "resume",
     "sessions",
     "attach",
+    "logs",
+    "ssh",
     "destroy",
     "extend",
     "scale",

@@ -35,6 +35,7 @@ from gdl.orchestrator.run.registry import DeploymentRegistry
 from gdl.orchestrator.sessions.lookup import SessionLookup
 from gdl.orchestrator.sessions.public_url import PublicUrls
 from gdl.orchestrator.sessions.reconnect import Reconnector
+from gdl.orchestrator.sessions.server_log import ServerLogs
 from gdl.orchestrator.sessions.sessions import RentedSessions
 from gdl.orchestrator.sessions.tunnels import Tunnels
 from gdl.orchestrator.sessions.volumes import KeptVolumes
@@ -119,6 +120,7 @@ class Orchestrator:
             reconnector,
             tunnels,
             PublicUrls(lookup, reconnector, journal, settings, clock),
+            ServerLogs(lookup, reconnector, journal, settings),
             clock,
             read_only=read_only,
         )

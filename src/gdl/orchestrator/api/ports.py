@@ -9,18 +9,15 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from pathlib import Path
 from typing import Protocol
 
 from gdl.domain.agent_settings import Served
-from gdl.domain.backend import BackendSource
 from gdl.domain.benchmark import OWN_LOAD, BenchLoad, BenchReport, Measurement
 from gdl.domain.change import Change
 from gdl.domain.chat import ChatDone, ChatMessage, ChatPiece
 from gdl.domain.decisions import Decision
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.events import DeploymentFinished, Recorded
-from gdl.domain.findings import Finding
 from gdl.domain.health import Check, HealthSample
 from gdl.domain.offers import RankedOffer
 from gdl.domain.phase import Phase
@@ -28,8 +25,9 @@ from gdl.domain.spec import DeploymentSpec
 from gdl.orchestrator.api.fleets import Fleets
 from gdl.orchestrator.api.market import Market
 from gdl.orchestrator.api.spending import Spending
+from gdl.orchestrator.api.support import Support
 from gdl.orchestrator.api.views import (
-    PastDeployment,
+    LogPart,
     PublicRow,
     ReachedEndpoint,
     Readings,
@@ -156,6 +154,16 @@ class Sessions(Protocol):
         machine."""
         ...
 
+    def log(
+        self, ident: str, *, last: int | None, follow: bool, tell: Callable[[str], None]
+    ) -> AsyncGenerator[LogPart]:
+        """The log of the server of a session or deployment, from the machine, or what was kept of
+        it where that is gone: first where it is, then its lines. last: so many lines alone.
+        follow: and those that come, until the session is over. tell: is given a sentence where the
+        machine cannot be asked. Raises UsageError for what nobody knows, MachineError without a
+        server."""
+        ...
+
     async def make_public(self, ident: str, tell: Callable[[str], None]) -> PublicRow:
         """Give a session's endpoint an address on the internet, or tell the one it has. Raises
         UsageError for a setting or machine that it cannot be done with, MachineError when the
@@ -266,32 +274,6 @@ class Benchmarks(Protocol):
     async def kept(self, model: str | None = None, gpu: str | None = None) -> Sequence[Measurement]:
         """Those that were kept, newest first: of a model by its served name, of a GPU by a part
         of its name."""
-        ...
-
-
-class Support(Protocol):
-    """For somebody who begins, or whose deployment went wrong."""
-
-    async def doctor(self) -> Sequence[Finding]: ...
-
-    async def sources(self) -> Sequence[BackendSource]:
-        """Where machines could come from, as found at this moment."""
-        ...
-
-    async def past_deployments(self) -> Sequence[PastDeployment]:
-        """Deployments in the journal, newest first."""
-        ...
-
-    async def export(self, ident: str, target: str) -> str:
-        """A deployment as a file for another tool: its text. target: one of
-        `gdl.handover.targets.TARGETS`. Raises UsageError when there is none, or when it never came
-        to starting a server."""
-        ...
-
-    async def bundle(self, ident: str, path: Path | None = None) -> Path:
-        """Pack facts, plan, events, logs and settings of a deployment, every secret removed, into
-        a new .tar.gz; its path. Raises UsageError when there is none, or when the file exists or
-        cannot be written."""
         ...
 
 

@@ -14,6 +14,18 @@ from gdl.domain.session import Session
 
 
 @dataclass(frozen=True, slots=True)
+class LogPart:
+    """Some of a server's log. source: "machine", or "kept" for what is left of it on this computer.
+    path: where it is, there or here. lines: clean, without line ends. note: what happened to the
+    file before them, such as that it was truncated."""
+
+    source: str
+    path: str
+    lines: tuple[str, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SessionRow:
     """A session and what we know of it. ours: its key is in our journal, or was until it ended.
     `cost` in dollars, from price and time. state: the backend's word, or "unknown" when the

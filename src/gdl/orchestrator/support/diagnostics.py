@@ -23,7 +23,7 @@ from gdl.settings import Settings
 
 
 class Diagnostics:
-    """See `api.ports.Support`."""
+    """See `api.support.Support`."""
 
     def __init__(
         self,

@@ -1,0 +1,57 @@
+"""`gdl-tui logs`: what a server has written."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import Annotated, NoReturn
+
+import typer
+
+from gdl.cli import exit_codes
+from gdl.cli.options import JsonOption, MachineTarget, SessionArgument
+from gdl.cli.output import say
+from gdl.cli.runtime import Cli, Session, execute
+from gdl.presentation.lines import plain
+
+
+def logs(
+    cli: Cli,
+    *,
+    ident: SessionArgument,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what is written, until Ctrl-C.")
+    ] = False,
+    last: Annotated[
+        int | None,
+        typer.Option(
+            "--lines", "-n", metavar="N", min=0, help="The last N lines alone.", show_default=False
+        ),
+    ] = None,
+    target: MachineTarget,
+    as_json: JsonOption = False,
+) -> NoReturn:
+    """Print the log of a machine's server; of a machine that is gone, what was kept of it.
+
+    An attempt that came to no server has kept the log of its install.
+    """
+
+    async def body(session: Session) -> int:
+        sessions, output = session.orchestrator.sessions, session.output
+        parts = sessions.log(ident, last=last, follow=follow, tell=lambda text: say(plain(text)))
+        first = True
+        async with aclosing(parts):
+            async for part in parts:
+                if as_json:
+                    output.json({"type": "log", "source": part.source, "path": part.path,
+                                 "lines": part.lines, "note": part.note})  # fmt: skip
+                    continue
+                if first:
+                    where = "on the machine" if part.source == "machine" else "kept here"
+                    say(f"{where}: {plain(part.path, 300)}")
+                first = False
+                if part.note:
+                    say(plain(part.note, 300))
+                output.lines(part.lines)
+        return exit_codes.OK
+
+    execute(cli, body, target=target, as_json=as_json)

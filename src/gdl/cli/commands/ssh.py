@@ -1,0 +1,80 @@
+"""`gdl-tui ssh`: a shell on a machine, by one's own ssh program."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from gdl.cli import exit_codes
+from gdl.cli.options import JsonOption, MachineTarget, SessionArgument
+from gdl.cli.runtime import Cli, Session, execute
+from gdl.cli.signals import STOPPING
+
+_OF_PYTHON = tuple(
+    getattr(signal, name) for name in ("SIGPIPE", "SIGXFSZ") if hasattr(signal, name)
+)
+"""What the interpreter ignores at its start, and other programs expect not to be."""
+
+
+def ssh(
+    cli: Cli,
+    *,
+    ident: SessionArgument,
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[-- COMMAND]...", help="To run there, in place of a shell."),
+    ] = None,
+    shown: Annotated[
+        bool, typer.Option("--print", help="Print the ssh command, and do not run it.")
+    ] = False,
+    target: MachineTarget,
+    as_json: JsonOption = False,
+) -> NoReturn:
+    """Open a shell on a machine, or run a command there, with your own ssh.
+
+    It is given the machine's key, address and pinned host key. The words of COMMAND are joined by
+    blanks for the machine's shell, and the exit code is ssh's own. --json prints the command.
+    """
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    found: list[str] = []
+
+    async def body(session: Session) -> int:
+        words = await session.orchestrator.sessions.shell(ident)
+        found.extend(_with_command(words, command or ()))
+        if as_json:
+            session.output.json({"type": "ssh", "argv": found})
+        elif shown:
+            session.output.line(shlex.join(found))
+        return exit_codes.OK
+
+    try:
+        execute(cli, body, target=target, as_json=as_json, changes="entered")
+    except typer.Exit as end:
+        if end.exit_code or as_json or shown:
+            raise
+    _become(found, before)
+
+
+def _with_command(words: Sequence[str], command: Sequence[str]) -> list[str]:
+    """Without a terminal there, where a command's output goes elsewhere."""
+    program, terminal, *rest = words
+    asks = not command or (sys.stdin.isatty() and sys.stdout.isatty())
+    return [program, *([terminal] if asks else []), *rest, *command]
+
+
+def _become(words: Sequence[str], before: Mapping[signal.Signals, Any]) -> NoReturn:
+    """Replace this process, with the signals as they were at its start."""
+    for number, handler in before.items():
+        ignored = handler is signal.SIG_IGN
+        signal.signal(number, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    for number in _OF_PYTHON:
+        signal.signal(number, signal.SIG_DFL)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os.execv(words[0], list(words))  # noqa: S606 - the words are ours, and no shell reads them
