@@ -36,7 +36,7 @@ from gdl.domain.summary import AttemptSummary
 from gdl.domain.volumes import Volume
 from gdl.orchestrator.api.model_views import ModelRow, SizedModel
 from gdl.orchestrator.api.ports import OrchestratorApi
-from gdl.orchestrator.api.views import PastDeployment, ResumableDeployment, SessionRow
+from gdl.orchestrator.api.views import LogPart, PastDeployment, ResumableDeployment, SessionRow
 from gdl.orchestrator.api.volumes import VolumeList
 from scripted_fleets import ScriptedFleets
 
@@ -194,6 +194,7 @@ class Scripted:
         self.volumes = ScriptedVolumes(self)
         self.fleets = ScriptedFleets()
         self.support = ScriptedSupport(self)
+        self.logs = ScriptedLogs()
 
     cost_report = CostReport(1.5, session_count=2, hours_used=3.0, by_provider={"vastai": 1.5})
 
@@ -413,6 +414,16 @@ class ScriptedSpending:
 
     async def balances(self) -> dict[str, Balance]:
         return {}
+
+
+class ScriptedLogs:
+    """Nothing was written."""
+
+    async def read(
+        self, ident: str, *, last: int | None, follow: bool, tell: Callable[[str], None]
+    ) -> AsyncIterator[LogPart]:
+        raise UsageError(f"no session {ident}", "")
+        yield
 
 
 class ScriptedSupport:

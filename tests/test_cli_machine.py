@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cli_support import SCENARIOS, Scripted, ScriptedSessions, opener_of
+from cli_support import SCENARIOS, Scripted, ScriptedLogs, ScriptedSessions, opener_of
 from gdl.cli.app import run
 from gdl.domain.phase import Billing
 from gdl.domain.rental import Rental
@@ -28,10 +28,21 @@ IDENT = "20260506-070809-abcdef"
 NOW = datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)
 
 
-class Machines(ScriptedSessions):
-    """One whose server's log is written, and which can be entered."""
+class Entered(ScriptedSessions):
+    """A machine that can be entered."""
 
-    async def log(
+    async def shell(self, ident: str) -> tuple[str, ...]:
+        self._o.call(f"shell {ident}")
+        return ("/usr/bin/ssh", "-t", "-i", "/a key", "--", "198.51.100.7")
+
+
+class Kept(ScriptedLogs):
+    """What is left of a log."""
+
+    def __init__(self, o: Scripted) -> None:
+        self._o = o
+
+    async def read(
         self, ident: str, *, last: int | None, follow: bool, tell: Callable[[str], None]
     ) -> AsyncIterator[LogPart]:
         self._o.call(f"log {ident} {last} {follow}")
@@ -39,17 +50,13 @@ class Machines(ScriptedSessions):
         yield LogPart("kept", "/data/log")
         yield LogPart("kept", "/data/log", ("one", "two"), "truncated")
 
-    async def shell(self, ident: str) -> tuple[str, ...]:
-        self._o.call(f"shell {ident}")
-        return ("/usr/bin/ssh", "-t", "-i", "/a key", "--", "198.51.100.7")
-
 
 @pytest.fixture
 def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scripted:
     monkeypatch.setenv("GDL_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     made = Scripted(SCENARIOS["destroy"])
-    made.sessions = Machines(made)
+    made.sessions, made.logs = Entered(made), Kept(made)
     return made
 
 

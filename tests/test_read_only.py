@@ -12,7 +12,7 @@ import pytest
 from failover_support import quick_orchestrator
 from gdl.domain.decisions import AfterFailure, AfterServing
 from gdl.domain.errors import UsageError
-from gdl.orchestrator.api import market, ports, spending, support, volumes
+from gdl.orchestrator.api import logs, market, ports, spending, support, volumes
 
 PORTS = {
     "market": market.Market,
@@ -23,6 +23,7 @@ PORTS = {
     "benchmarks": ports.Benchmarks,
     "spending": spending.Spending,
     "volumes": volumes.Volumes,
+    "logs": logs.Logs,
     "support": support.Support,
 }
 LEAVES_ALL_AS_IT_IS = {
@@ -30,13 +31,14 @@ LEAVES_ALL_AS_IT_IS = {
     # Whoever attached may end that again: the machine goes on as it did.
     "deployments": "attach events state wait cancel next_offer",
     "resumption": "resumable",
-    "sessions": "rows log watch_public public_rows",
+    "sessions": "rows watch_public public_rows",
     "endpoints": (
         "health watch_health readings estimates chat hold_tunnel tunnels stop_tunnel served"
     ),
     "benchmarks": "kept",
     "spending": "report balances",
     "volumes": "list find",
+    "logs": "read",
     "support": "doctor sources past_deployments export bundle",
 }
 

@@ -223,6 +223,7 @@ class ScriptedOrchestrator:
         self.volumes = ScriptedVolumes(self)
         self.fleets = ScriptedFleets()
         self.support = ScriptedSupport(self)
+        self.logs = ScriptedLogs()
 
     # What tests do
 
@@ -522,11 +523,6 @@ class ScriptedSessions:
         self._o.calls.append(("shell", ident))
         return self._o.shell_command
 
-    def log(
-        self, ident: str, *, last: int | None, follow: bool, tell: Callable[[str], None]
-    ) -> AsyncGenerator[LogPart]:
-        raise NotImplementedError
-
     def watch_public(self, ident: str) -> AsyncGenerator[PublicRow]:
         raise NotImplementedError
 
@@ -652,6 +648,15 @@ class ScriptedSpending:
 
     async def balances(self) -> dict[str, Balance]:
         return self._o.credit
+
+
+class ScriptedLogs:
+    """The terminal UI has the logs of its own deployments."""
+
+    def read(
+        self, ident: str, *, last: int | None, follow: bool, tell: Callable[[str], None]
+    ) -> AsyncGenerator[LogPart]:
+        raise NotImplementedError
 
 
 class ScriptedSupport:

@@ -1,4 +1,4 @@
-"""The orchestrator: the ten ports on the backends of a run, one journal, all engines."""
+"""The orchestrator: the eleven ports on the backends of a run, one journal, all engines."""
 
 from __future__ import annotations
 
@@ -120,7 +120,6 @@ class Orchestrator:
             reconnector,
             tunnels,
             PublicUrls(lookup, reconnector, journal, settings, clock),
-            ServerLogs(lookup, reconnector, journal, settings),
             clock,
             read_only=read_only,
         )
@@ -160,6 +159,7 @@ class Orchestrator:
         )
         self.volumes = KeptVolumes(backends, journal, clock, read_only=read_only)
         self.spending = SpendingReports(backends, settings, clock, budget)
+        self.logs = ServerLogs(lookup, reconnector, journal, settings)
         self.support = Diagnostics(markets, journal, settings, consumer_id, clock)
 
     async def aclose(self) -> None:

@@ -36,8 +36,8 @@ def logs(
     """
 
     async def body(session: Session) -> int:
-        sessions, output = session.orchestrator.sessions, session.output
-        parts = sessions.log(ident, last=last, follow=follow, tell=lambda text: say(plain(text)))
+        reads, output = session.orchestrator.logs, session.output
+        parts = reads.read(ident, last=last, follow=follow, tell=lambda text: say(plain(text)))
         first = True
         async with aclosing(parts):
             async for part in parts:

@@ -1,4 +1,4 @@
-"""What the terminal UI and the command line may ask for: ten ports, and nothing beside them.
+"""What the terminal UI and the command line may ask for: eleven ports, and nothing beside them.
 
 All methods raise GdlError for what is expected to go wrong, and nothing else. `ident` is the id of
 a session or of its deployment, or the beginning of one.
@@ -23,11 +23,11 @@ from gdl.domain.offers import RankedOffer
 from gdl.domain.phase import Phase
 from gdl.domain.spec import DeploymentSpec
 from gdl.orchestrator.api.fleets import Fleets
+from gdl.orchestrator.api.logs import Logs
 from gdl.orchestrator.api.market import Market
 from gdl.orchestrator.api.spending import Spending
 from gdl.orchestrator.api.support import Support
 from gdl.orchestrator.api.views import (
-    LogPart,
     PublicRow,
     ReachedEndpoint,
     Readings,
@@ -154,16 +154,6 @@ class Sessions(Protocol):
         machine."""
         ...
 
-    def log(
-        self, ident: str, *, last: int | None, follow: bool, tell: Callable[[str], None]
-    ) -> AsyncGenerator[LogPart]:
-        """The log of the server of a session or deployment, from the machine, or what was kept of
-        it where that is gone: first where it is, then its lines. last: so many lines alone.
-        follow: and those that come, until the session is over. tell: is given a sentence where the
-        machine cannot be asked. Raises UsageError for what nobody knows, MachineError without a
-        server."""
-        ...
-
     async def make_public(self, ident: str, tell: Callable[[str], None]) -> PublicRow:
         """Give a session's endpoint an address on the internet, or tell the one it has. Raises
         UsageError for a setting or machine that it cannot be done with, MachineError when the
@@ -278,7 +268,7 @@ class Benchmarks(Protocol):
 
 
 class OrchestratorApi(Protocol):
-    """The ten ports, and what is to be known of the backend behind them."""
+    """The eleven ports, and what is to be known of the backend behind them."""
 
     backend_name: str
     """As in the settings; several are separated by commas."""
@@ -317,6 +307,9 @@ class OrchestratorApi(Protocol):
 
     @property
     def fleets(self) -> Fleets: ...
+
+    @property
+    def logs(self) -> Logs: ...
 
     @property
     def support(self) -> Support: ...

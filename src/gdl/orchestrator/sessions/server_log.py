@@ -43,7 +43,7 @@ class ServerLogs:
     async def read(
         self, ident: str, *, last: int | None, follow: bool, tell: Callable[[str], None]
     ) -> AsyncGenerator[LogPart]:
-        """See `api.ports.Sessions.log`."""
+        """See `api.logs.Logs`."""
         try:
             rental = await self._lookup.find(ident)
         except UsageError as unknown:

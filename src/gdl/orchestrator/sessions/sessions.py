@@ -20,7 +20,7 @@ from gdl.domain.session import Session, SessionStatus
 from gdl.journal import fleets, guards, ledger, public_endpoints
 from gdl.journal.store import Journal
 from gdl.orchestrator.api.read_only import changing
-from gdl.orchestrator.api.views import LogPart, PublicRow, SessionRow
+from gdl.orchestrator.api.views import PublicRow, SessionRow
 from gdl.orchestrator.endpoint.unpublish import LIMIT_S, unpublish
 from gdl.orchestrator.leasing.markets import Markets
 from gdl.orchestrator.machine import guard
@@ -29,7 +29,6 @@ from gdl.orchestrator.sessions import shell
 from gdl.orchestrator.sessions.lookup import SessionLookup
 from gdl.orchestrator.sessions.public_url import PublicUrls
 from gdl.orchestrator.sessions.reconnect import Reconnector
-from gdl.orchestrator.sessions.server_log import ServerLogs
 from gdl.orchestrator.sessions.tunnels import Tunnels
 from gdl.ssh import jobs
 
@@ -46,7 +45,6 @@ class RentedSessions:
         reconnector: Reconnector,
         tunnels: Tunnels,
         public_urls: PublicUrls,
-        logs: ServerLogs,
         clock: Callable[[], datetime],
         *,
         read_only: bool,
@@ -59,7 +57,6 @@ class RentedSessions:
         self._reconnector = reconnector
         self._tunnels = tunnels
         self._public_urls = public_urls
-        self._logs = logs
         self._clock = clock
 
     @property
@@ -110,14 +107,6 @@ class RentedSessions:
         if rental is None or not rental.open:
             rental = await self._lookup.find(ident)
         return await asyncio.to_thread(shell.argv, rental)
-
-    async def log(
-        self, ident: str, *, last: int | None, follow: bool, tell: Callable[[str], None]
-    ) -> AsyncGenerator[LogPart]:
-        parts = self._logs.read(ident, last=last, follow=follow, tell=tell)
-        async with aclosing(parts):
-            async for part in parts:
-                yield part
 
     # -- public endpoints ------------------------------------------------------------------------
 
