@@ -4,8 +4,9 @@ requests of its management, and requests that are sent to one server after the o
 
     fake_router.py --port N [any other option of the real one]
 
-A server that does not answer is passed over for that request. With FAKE_ROUTER_ENDS_AFTER=S it ends
-by itself after so many seconds; with FAKE_ROUTER_FAILS it does not start.
+A server that does not answer is passed over for that request, and waited for when it is added.
+With FAKE_ROUTER_ENDS_AFTER=S it ends by itself after so many seconds; with FAKE_ROUTER_FAILS it
+does not start.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import os
 import sys
 from urllib.parse import parse_qs, urlsplit
 
+DEAD_S = 15.0
 workers: list[str] = []
 turn = 0
 
@@ -30,7 +32,7 @@ async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
         body = await reader.readexactly(int(length))
         path = urlsplit(target)
         if path.path in ("/add_worker", "/remove_worker"):
-            _answer(writer, *_manage(path.path, parse_qs(path.query)["url"][0]))
+            _answer(writer, *await _manage(path.path, parse_qs(path.query)["url"][0]))
         elif path.path == "/workers":
             _answer(writer, 200, json.dumps({"workers": [{"url": url} for url in workers]}))
         elif path.path == "/health":
@@ -41,15 +43,27 @@ async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
     writer.close()
 
 
-def _manage(what: str, url: str) -> tuple[int, str]:
+async def _manage(what: str, url: str) -> tuple[int, str]:
     if what == "/remove_worker":
         with contextlib.suppress(ValueError):
             workers.remove(url)
         return 200, f"Successfully removed worker: {url}"
     if url in workers:
         return 400, f"Worker {url} already exists"
+    if not await _listens(url):
+        await asyncio.sleep(DEAD_S)
+        return 503, f"Worker {url} did not become healthy"
     workers.append(url)
     return 200, f"Successfully added worker: {url}"
+
+
+async def _listens(url: str) -> bool:
+    try:
+        _, out = await asyncio.open_connection(urlsplit(url).hostname, urlsplit(url).port)
+    except OSError:
+        return False
+    out.close()
+    return True
 
 
 def _answer(writer: asyncio.StreamWriter, status: int, text: str) -> None:

@@ -478,6 +478,39 @@ async def test_a_defect_ends_it_like_any_other_failure(tmp_path: Path, does: str
     assert end.error is not None and "AttributeError: no such thing" in end.error
 
 
+async def test_one_that_dies_is_out_while_its_end_is_found_out_and_the_journal_is_busy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its end is known before its reason; and the orders are waited for meanwhile."""
+    done, waits = asyncio.Event(), asyncio.Event()
+
+    class Slow(FleetAttempt):
+        async def revive(self) -> None:
+            await done.wait()
+            await super().revive()
+
+    there, router, read = market(), ListRouter(), fleets.orders
+
+    async def busy(*of: Any) -> list[tuple[int, FleetOrder]]:
+        if waits.is_set():
+            await done.wait()
+        return await read(*of)
+
+    monkeypatch.setattr(fleets, "orders", busy)
+    async with fleet_orchestrator(tmp_path, there, router=router, attempt=Slow) as orchestrator:
+        ident = await orchestrator.fleets.deploy(fleet(2))
+        await serving(orchestrator, ident, 2)
+        victim = orchestrator.fleets.state(ident).serving[0]
+        waits.set()
+        attempt_of(orchestrator, victim.id).server.over.set()
+        out = await until(orchestrator, ident, lambda e: isinstance(e, fe.ReplicaTakenOut))
+        assert victim.url not in router.urls and isinstance(out.event, fe.ReplicaTakenOut)
+        assert out.event.reason == "the server ended while serving"
+        done.set()
+        await orchestrator.fleets.order(ident, End())
+        assert last(await told(orchestrator, ident)).outcome == "released"
+
+
 async def test_orders_wait_for_a_journal_that_cannot_be_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -118,6 +118,21 @@ async def test_one_that_dies_is_back_at_the_same_address_with_all_replicas(tmp_p
     assert not psutil.pid_exists(second.pid)
 
 
+async def test_one_that_does_not_answer_keeps_no_other_waiting(tmp_path: Path) -> None:
+    """The router waits long for a server that is added and does not answer."""
+    dead = f"http://127.0.0.1:{free_port()}"
+    async with server("a") as one, server("b") as two, router(tmp_path) as (made, told):
+        endpoint = (await told.started()).endpoint
+        await made.add(one)
+        await made.add(two)
+        adding = asyncio.create_task(made.add(dead))
+        await asyncio.sleep(0)
+        await made.remove(one)
+        assert not adding.done()
+        assert await asked(endpoint, 3) == {"b"}
+        adding.cancel()
+
+
 async def test_one_that_does_not_start_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

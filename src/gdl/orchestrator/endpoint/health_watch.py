@@ -103,6 +103,14 @@ async def watch(
             await asyncio.gather(checking, return_exceptions=True)
 
 
+async def end_dead(deployment: Deployment, watching: asyncio.Task[None], why: str) -> None:
+    """The server has ended: whoever sends it requests knows at once, as it takes longer to find out
+    what for."""
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+    deployment.readings.health = HealthSample(Condition.DEAD, why)
+
+
 async def _recheck(
     deployment: Deployment, endpoint: Endpoint, pid: int | None, has_gpu: bool
 ) -> None:

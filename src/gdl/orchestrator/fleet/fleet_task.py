@@ -72,6 +72,7 @@ class FleetTask:
         self._adopt_limits()
         try:
             await self._router.begin(port, self._told)
+            self._replicas.begin()
             # All begin before the first one can fail: its failure alone is no end.
             await self._match()
             while self.state.ending is None:

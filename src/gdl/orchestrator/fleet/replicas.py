@@ -63,6 +63,7 @@ class Replicas:
         self._starting: dict[asyncio.Task[None], list[str]] = {}
         """Each with the id of its deployment, once it has one."""
         self._releasing: set[str] = set()
+        self._watching: asyncio.Task[None] | None = None
         self._contexts_told = False
         self._not_begun: list[GdlError] = []
         self._defects: list[BaseException] = []
@@ -135,31 +136,39 @@ class Replicas:
 
     # -- looking ---------------------------------------------------------------------------------
 
+    def begin(self) -> None:
+        """Take out what must not be asked, from now on. Not by `look`: whoever calls that may have
+        to wait for the journal."""
+        self._watching = asyncio.create_task(self._watch(), name="replicas-watch")
+        self._watching.add_done_callback(self._note_defect)
+
+    async def _watch(self) -> None:
+        while True:
+            serving = self._channel.state.serving
+            left = [r for r in serving if r.id not in self._tasks]
+            for replica in list(left):
+                deployment = self._registry.get(replica.id)
+                if deployment is None:
+                    continue  # it is about to be gone on with
+                health, others = deployment.readings.health, len(left) > 1
+                if why := why_out(deployment.state, replica.url, health, others=others):
+                    left.remove(replica)
+                    self._do(replica.id, self.take_out(replica, why))
+            await asyncio.sleep(_LOOK_S)
+
     async def look(self) -> list[fe.ReplicaEnded]:
-        """Take out what must not be asked, take in what may be, and tell what has ended; the latter
-        is the answer."""
+        """Take in what may be asked, and tell what has ended; the latter is the answer."""
         ended = []
         for replica in self._channel.state.live:
             deployment = self._registry.get(replica.id)
-            if deployment is None:
-                continue  # it is about to be gone on with
-            await self._look_at(replica, deployment.state, deployment.readings.health)
-            if deployment.state.finished is not None and replica.id not in self._tasks:
-                ended.append(await self._ended(replica, deployment.state))
+            if deployment is None or replica.taken_in or replica.id in self._tasks:
+                continue
+            state, health = deployment.state, deployment.readings.health
+            if state.finished is not None:
+                ended.append(await self._ended(replica, state))
+            elif replica.counts and not why_out(state, root_of(state), health, others=True):
+                self._do(replica.id, self._take_in(replica, state))
         return ended
-
-    async def _look_at(
-        self, replica: Replica, state: DeploymentState, health: HealthSample | None
-    ) -> None:
-        if replica.taken_in:
-            others = len(self._channel.state.serving) > 1
-            if why := why_out(state, replica.url, health, others=others):
-                await self.take_out(replica, why)
-            return
-        if not replica.counts or replica.id in self._tasks:
-            return
-        if not why_out(state, root_of(state), health, others=True):
-            self._do(replica.id, self._take_in(replica, state))
 
     async def _take_in(self, replica: Replica, state: DeploymentState) -> None:
         try:
@@ -197,7 +206,8 @@ class Replicas:
             await self._router.remove(replica.url)
         except GdlError as error:
             trouble = error
-        await self._channel.emit(fe.ReplicaTakenOut(replica.id, why))
+        finally:
+            await self._channel.emit(fe.ReplicaTakenOut(replica.id, why))
         if trouble is not None:
             await self._channel.note(f"{replica.id}: {trouble.message}", "warning")
 
@@ -307,6 +317,8 @@ class Replicas:
     async def aclose(self) -> None:
         """What is still being done is ended. Idempotent."""
         tasks = [*self._tasks.values(), *self._starting]
+        if self._watching is not None:
+            tasks.append(self._watching)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

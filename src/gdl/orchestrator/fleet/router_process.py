@@ -7,6 +7,7 @@ import contextlib
 import signal
 import socket
 import subprocess
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -53,7 +54,8 @@ class RouterProcess:
         self._port = 0
         self._urls: list[str] = []
         self._up = False
-        self._one_request = asyncio.Lock()
+        self._about: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        """What is said of a replica is said in turn; one that hangs keeps no other waiting."""
         self._task: asyncio.Task[None] | None = None
 
     async def prepare(self, tell: Callable[[str], Awaitable[None]]) -> None:
@@ -71,7 +73,7 @@ class RouterProcess:
     # -- replicas --------------------------------------------------------------------------------
 
     async def add(self, url: str) -> None:
-        async with self._one_request:
+        async with self._about[url]:
             if self._up:
                 async with self._http() as http:
                     await self._dialect.add(http, url, self._key_file)
@@ -79,9 +81,9 @@ class RouterProcess:
                 self._urls.append(url)
 
     async def remove(self, url: str) -> None:
-        async with self._one_request:
-            if url in self._urls:
-                self._urls.remove(url)
+        if url in self._urls:
+            self._urls.remove(url)
+        async with self._about[url]:
             if self._up:
                 async with self._http(_REMOVED_S) as http:
                     await self._dialect.remove(http, url, self._key_file)
@@ -190,14 +192,16 @@ class RouterProcess:
 
     async def _add_all(self, told: Told) -> None:
         """The replicas of before; one that is not taken is told, and its own health tells more."""
-        async with self._one_request:
-            self._up = True
-            for url in list(self._urls):
-                try:
-                    async with self._http() as http:
-                        await self._dialect.add(http, url, self._key_file)
-                except GdlError as error:
-                    await told(Noted("warning", f"{url}: {error.message}"))
+        self._up = True
+        await asyncio.gather(*(self._add_again(url, told) for url in list(self._urls)))
+
+    async def _add_again(self, url: str, told: Told) -> None:
+        try:
+            async with self._about[url], self._http() as http:
+                if url in self._urls:
+                    await self._dialect.add(http, url, self._key_file)
+        except GdlError as error:
+            await told(Noted("warning", f"{url}: {error.message}"))
 
     def _open_log(self) -> IO[bytes]:
         self._log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

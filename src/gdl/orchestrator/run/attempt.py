@@ -277,8 +277,10 @@ class Attempt:
             try:
                 holding = served_endpoint.hold(self._deployment, self.server.over)
                 return await self.while_it_lives(holding)
-            except DeployError:
-                watching.cancel()
+            except GdlError as error:
+                await health_watch.end_dead(self._deployment, watching, error.message)
+                if not isinstance(error, DeployError):
+                    raise
                 await self.while_it_lives(self.revive())
             finally:
                 watching.cancel()
