@@ -119,6 +119,18 @@ async def test_no_session_left_is_an_answer(tmp_path: Path) -> None:
             holding.cancel()
 
 
+async def test_who_is_cancelled_leaves_no_session_behind(tmp_path: Path) -> None:
+    """Neither while the session is being opened nor while the command is being begun."""
+    with real_sshd(tmp_path / "sshd", "MaxSessions 1") as server:
+        async with await Connection.open(_target(server, tmp_path)) as conn:
+            assert (await conn.run("true")).ok
+            for pause_s in (0.0, 0.0005, 0.001, 0.002, 0.005, 0.01):
+                begun = asyncio.create_task(conn.run("sleep 600"))
+                await asyncio.sleep(pause_s)
+                begun.cancel()
+                assert (await conn.run("echo here")).stdout == "here\n"
+
+
 @pytest.mark.parametrize("shell", ["tcsh", "fish"])
 async def test_login_shells_of_other_kinds(shell: str, tmp_path: Path) -> None:
     if (program := shutil.which(shell)) is None:

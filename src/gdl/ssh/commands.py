@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from enum import IntEnum
@@ -15,54 +16,22 @@ from gdl.domain.backoff import RETRYING, Backoff
 from gdl.domain.errors import CommandTimeout, Disconnected, SshError
 from gdl.domain.text import one_line
 from gdl.ssh import waiting_shell
-from gdl.ssh.output import NOISE_LIMIT, Unmark
+from gdl.ssh.opening import opened
+from gdl.ssh.output import Unmark
+from gdl.ssh.shell_session import CommandSession, OnData, Shell
 
 _OPEN_TRIES = 12
+_OPEN_S = 60.0
+"""How long sessions may be refused on a connection that has opened one: they are taken then, and a
+busy machine takes its time to see that one has ended."""
 _KILL_S = 5.0
 _SPARES = 3
 """Shells that wait for a command each."""
 _GIVE_WAY_AFTER = 3
 """So many refusals in a row are more than sessions that are just about to end."""
 
-OnData = Callable[[bytes, bool], None]
-"""Called with each piece of output; True: it is from standard error."""
 OnStart = Callable[[asyncssh.SSHClientChannel[bytes]], None]
 """Called with a command's channel once it runs; output of it may have come before."""
-
-
-class _Session(asyncssh.SSHClientSession[bytes]):
-    def __init__(self) -> None:
-        self._on_data: OnData | None = None
-        self._early: list[tuple[bytes, bool]] = []
-        self.ended: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
-
-    def take(self, on_data: OnData) -> None:
-        """Hand on what came so far, and what comes."""
-        self._on_data = on_data
-        for data, is_error in self._early:
-            on_data(data, is_error)
-        self._early.clear()
-
-    def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
-        is_error = datatype == asyncssh.EXTENDED_DATA_STDERR
-        if self._on_data is not None:
-            self._on_data(data, is_error)
-        elif sum(len(early) for early, _ in self._early) < NOISE_LIMIT:
-            self._early.append((data, is_error))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if not self.ended.done():
-            self.ended.set_result(exc)
-
-
-@dataclass(slots=True)
-class _Shell:
-    """A session in which a command runs, or a shell that waits for one (waiting_shell.py). word:
-    what its mark has."""
-
-    word: str
-    chan: asyncssh.SSHClientChannel[bytes]
-    session: _Session
 
 
 class Rank(IntEnum):
@@ -73,6 +42,19 @@ class Rank(IntEnum):
     SAMPLES = 1
     WATCH = 2
     SHORT = 3
+
+
+@dataclass(slots=True)
+class _Wish:
+    """What is to be run, as `Executor.execute` has it. refused: what the machine says while it
+    opens no session for it."""
+
+    command: str
+    on_data: OnData
+    input: bytes = b""
+    on_start: OnStart | None = None
+    rank: Rank = Rank.SHORT
+    refused: str = ""
 
 
 class Executor:
@@ -87,10 +69,11 @@ class Executor:
         self._label = label
         self._slots = asyncio.Semaphore(6)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._waiting: list[_Shell] = []
-        self._running: dict[_Session, tuple[Rank, asyncssh.SSHClientChannel[bytes]]] = {}
+        self._waiting: list[Shell] = []
+        self._running: dict[CommandSession, tuple[Rank, asyncssh.SSHClientChannel[bytes]]] = {}
         self._preparing = 0
         self._spares = _SPARES
+        self._has_opened = False
 
     async def execute(
         self,
@@ -112,75 +95,63 @@ class Executor:
         Raises CommandTimeout after `timeout` seconds (its channel is closed then), Disconnected,
         and SshError when the machine does not run the command.
         """
+        wish = _Wish(command, on_data, input, on_start, rank)
         try:
             async with asyncio.timeout(timeout):
                 async with self._slots:
                     shell = None if rank is Rank.SAMPLES else self._take()
-                    return await self._execute(shell, command, on_data, input, on_start, rank)
+                    return await self._execute(shell, wish)
         except TimeoutError:
+            if wish.refused:
+                raise self._no_session(wish) from None
             raise CommandTimeout(
                 f"a command on {self._label} took longer than {timeout or 0:g} s: "
                 f"{one_line(command, 80)}",
                 "the machine may be busy or stuck; try again or raise the time-out",
             ) from None
 
-    async def _execute(
-        self,
-        shell: _Shell | None,
-        command: str,
-        on_data: OnData,
-        input: bytes,
-        on_start: OnStart | None,
-        rank: Rank,
-    ) -> int:
+    async def _execute(self, shell: Shell | None, wish: _Wish) -> int:
         self._prepare()
         if shell is not None:
-            handed = f"{command}\n{shell.word}\n".encode("utf-8", "surrogateescape")
-            status = await self._run_in(shell, on_data, handed + input, on_start, rank)
+            handed = f"{wish.command}\n{shell.word}\n".encode("utf-8", "surrogateescape")
+            status = await self._run_in(shell, wish, handed)
             if status is not None:
                 return status
             # It had ended before it could read its command.
-        shell = await self._begin(command, rank)
-        status = await self._run_in(shell, on_data, input, on_start, rank, fresh=True)
+        status = await self._run_in(await self._begin(wish), wish, fresh=True)
         assert status is not None
         return status
 
     async def _run_in(
-        self,
-        shell: _Shell,
-        on_data: OnData,
-        input: bytes,
-        on_start: OnStart | None,
-        rank: Rank,
-        *,
-        fresh: bool = False,
+        self, shell: Shell, wish: _Wish, handed: bytes = b"", *, fresh: bool = False
     ) -> int | None:
-        """The exit status of what runs in a shell. fresh: it has its command already. Otherwise
-        None when the shell ended without beginning with it."""
+        """The exit status of what runs in a shell. handed: what it reads before its input. fresh:
+        it has its command already. Otherwise None when the shell ended without beginning with it.
+        """
         chan, session = shell.chan, shell.session
         out, err = Unmark(shell.word), Unmark(shell.word)
 
         def sift(data: bytes, is_error: bool) -> None:
             if rest := (err if is_error else out).feed(data):
-                on_data(rest, is_error)
+                wish.on_data(rest, is_error)
 
         session.take(sift)
-        self._running[session] = rank, chan
+        self._running[session] = wish.rank, chan
         try:
             # A command that ended before it read its input is no error; its status tells the rest.
             with contextlib.suppress(OSError):
-                if input:
-                    chan.write(input)
-                if on_start is None:
+                if handed or wish.input:
+                    chan.write(handed + wish.input)
+                if wish.on_start is None:
                     chan.write_eof()
                 else:
-                    on_start(chan)
+                    wish.on_start(chan)
             # Shielded: a time-out would end the future too, and so hide that the command runs.
             problem = await asyncio.shield(session.ended)
         finally:
             del self._running[session]
             if not session.ended.done():
-                self._end(chan, out.pid if on_start is None else 0)
+                self._end(chan, out.pid if wish.on_start is None else 0)
         status = chan.get_returncode()
         if not fresh and not out.pid:
             return None
@@ -198,15 +169,46 @@ class Executor:
             )
         return status
 
-    async def _begin(self, command: str, rank: Rank) -> _Shell:
-        """Run a command in a session of its own."""
+    async def _begin(self, wish: _Wish) -> Shell:
+        """Run a command in a session of its own. A machine short of sessions is asked again: what
+        is ranked lower gives way, and the end of another short command is waited for."""
         word = waiting_shell.new_word()
-        chan, session = await self._open(waiting_shell.at_once(word, command), rank)
-        return _Shell(word, chan, session)
+        line = waiting_shell.at_once(word, wish.command)
+        pauses = Backoff(0.05, 1.0, growth=RETRYING)
+        refused, since = 0, time.monotonic()
+        while True:
+            if self._conn.is_closed():
+                raise self.connection_error(None)
+            try:
+                shell = await self._create(line, word)
+            except asyncssh.ChannelOpenError as error:
+                if self._conn.is_closed():
+                    raise self.connection_error(error) from None
+                wish.refused = one_line(str(error), 200)
+            except (asyncssh.Error, OSError) as error:
+                raise self.connection_error(error) from None
+            else:
+                wish.refused = ""
+                return shell
+            self.spare_sessions()
+            if wish.rank is not Rank.SHORT or not self._running_short:
+                refused += 1
+            if refused >= _GIVE_WAY_AFTER:
+                self._let_give_way(wish.rank)
+            taken = self._has_opened and time.monotonic() - since < _OPEN_S
+            if refused >= _OPEN_TRIES and not taken:
+                raise self._no_session(wish)
+            await asyncio.sleep(next(pauses))
+
+    def _no_session(self, wish: _Wish) -> SshError:
+        return SshError(
+            f"{self._label} opens no session: {wish.refused}",
+            "it may limit sessions (MaxSessions) or allow no commands",
+        )
 
     # -- shells that wait ------------------------------------------------------------------------
 
-    def _take(self) -> _Shell | None:
+    def _take(self) -> Shell | None:
         while self._waiting:
             shell = self._waiting.pop(0)
             if not shell.session.ended.done():
@@ -222,9 +224,7 @@ class Executor:
     async def _have_one_wait(self) -> None:
         word = waiting_shell.new_word()
         try:
-            chan, session = await self._conn.create_session(
-                _Session, waiting_shell.program(word), encoding=None
-            )
+            shell = await self._create(waiting_shell.program(word), word)
         except asyncssh.ChannelOpenError:
             # The machine is short of sessions: they are for the commands alone.
             self.spare_sessions()
@@ -232,9 +232,9 @@ class Executor:
             return  # whoever has a command for it will see
         else:
             if self._spares:
-                self._waiting.append(_Shell(word, chan, cast(_Session, session)))
+                self._waiting.append(shell)
             else:
-                chan.abort()  # they were needed meanwhile
+                shell.chan.abort()  # they were needed meanwhile
         finally:
             self._preparing -= 1
 
@@ -250,35 +250,39 @@ class Executor:
         """The machine has refused one before."""
         return self._spares == 0
 
-    async def _open(
-        self, line: str, rank: Rank = Rank.SHORT
-    ) -> tuple[asyncssh.SSHClientChannel[bytes], _Session]:
-        """A session channel that runs `line`. A machine short of sessions is asked again: what is
-        ranked lower gives way, and the end of another short command is waited for."""
-        pauses = Backoff(0.05, 1.0, growth=RETRYING)
-        refused = 0
-        while True:
-            if self._conn.is_closed():
-                raise self.connection_error(None)
-            try:
-                chan, session = await self._conn.create_session(_Session, line, encoding=None)
-                return chan, cast(_Session, session)
-            except asyncssh.ChannelOpenError as error:
-                if self._conn.is_closed():
-                    raise self.connection_error(error) from None
-                self.spare_sessions()
-                if rank is not Rank.SHORT or not self._running_short:
-                    refused += 1
-                if refused >= _GIVE_WAY_AFTER:
-                    self._let_give_way(rank)
-                if refused == _OPEN_TRIES:
-                    raise SshError(
-                        f"{self._label} opens no session: {one_line(str(error), 200)}",
-                        "it may limit sessions (MaxSessions) or allow no commands",
-                    ) from None
-            except (asyncssh.Error, OSError) as error:
-                raise self.connection_error(error) from None
-            await asyncio.sleep(next(pauses))
+    async def _create(self, line: str, word: str) -> Shell:
+        """A session that runs `line`, which says its mark with `word` once it does."""
+        chan, session = await opened(
+            self._conn.create_session(CommandSession, line, encoding=None),
+            lambda late: self._spawn(
+                self._end_late(Shell(word, late[0], cast(CommandSession, late[1]))), "ssh-late"
+            ),
+        )
+        self._has_opened = True
+        return Shell(word, chan, cast(CommandSession, session))
+
+    async def _end_late(self, shell: Shell) -> None:
+        """End what was begun for somebody who is gone."""
+        mark, said = Unmark(shell.word), asyncio.Event()
+
+        def look(data: bytes, is_error: bool) -> None:
+            if not is_error:
+                mark.feed(data)
+            if mark.pid:
+                said.set()
+
+        shell.session.take(look)
+        shell.session.ended.add_done_callback(lambda _: said.set())
+        self._running[shell.session] = Rank.SHORT, shell.chan
+        try:
+            async with asyncio.timeout(_KILL_S):
+                await said.wait()
+        except TimeoutError:
+            pass
+        finally:
+            del self._running[shell.session]
+            if not shell.session.ended.done():
+                self._end(shell.chan, mark.pid)
 
     @property
     def _running_short(self) -> bool:
@@ -317,14 +321,14 @@ class Executor:
         line = f"kill -TERM -{pid} 2>/dev/null || kill -TERM {pid}"
         with contextlib.suppress(SshError, TimeoutError):
             async with asyncio.timeout(_KILL_S):
-                chan, session = await self._open(f"exec /bin/sh -c '{line}'")
+                shell = await self._begin(_Wish(line, lambda *_: None))
                 # Where there is one session for all, whoever waits for it knows whose it is.
-                self._running[session] = Rank.SHORT, chan
+                self._running[shell.session] = Rank.SHORT, shell.chan
                 try:
-                    await asyncio.shield(session.ended)
+                    await asyncio.shield(shell.session.ended)
                 finally:
-                    del self._running[session]
-                    chan.abort()
+                    del self._running[shell.session]
+                    shell.chan.abort()
 
     async def aclose(self) -> None:
         tasks = list(self._tasks)

@@ -15,6 +15,7 @@ import asyncssh
 from gdl.domain.errors import CommandTimeout, SshError
 from gdl.domain.text import one_line
 from gdl.ssh.commands import Executor
+from gdl.ssh.opening import opened
 from gdl.ssh.output import Bounded
 from gdl.ssh.remote_path import as_argument, plain
 
@@ -171,7 +172,7 @@ class RemoteFiles:
         if self._executor.short_of_sessions:
             raise ValueError("all of them are for commands")
         try:
-            return await self._conn.start_sftp_client()
+            return await opened(self._conn.start_sftp_client(), lambda late: late.exit())
         except asyncssh.ChannelOpenError:
             self._executor.spare_sessions()
             raise

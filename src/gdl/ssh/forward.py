@@ -17,6 +17,7 @@ import asyncssh
 
 from gdl.domain.errors import CommandTimeout, Disconnected, ForwardRefused, SshError
 from gdl.ssh.backlog import LENGTH
+from gdl.ssh.opening import opened
 
 LOOPBACK = "127.0.0.1"
 
@@ -42,7 +43,9 @@ async def probe_port(conn: asyncssh.SSHClientConnection, port: int, timeout: flo
     chan: asyncssh.SSHTCPChannel[bytes]
     try:
         async with asyncio.timeout(timeout):
-            chan, _ = await conn.create_connection(_Probe, LOOPBACK, port)
+            chan, _ = await opened(
+                conn.create_connection(_Probe, LOOPBACK, port), lambda late: late[0].abort()
+            )
     except asyncssh.ChannelOpenError as error:
         if conn.is_closed():
             raise Disconnected("the SSH connection was lost", "it is made again") from None
@@ -189,12 +192,15 @@ class Forward:
 
     async def _open(self, conn: asyncssh.SSHClientConnection, end: _LocalEnd) -> None:
         try:
-            await conn.create_connection(
-                lambda: _RemoteEnd(end),
-                LOOPBACK,
-                self.remote_port,
-                window=_WINDOW,
-                max_pktsize=_PACKET,
+            await opened(
+                conn.create_connection(
+                    lambda: _RemoteEnd(end),
+                    LOOPBACK,
+                    self.remote_port,
+                    window=_WINDOW,
+                    max_pktsize=_PACKET,
+                ),
+                lambda late: late[0].abort(),
             )
         except (asyncssh.Error, OSError):
             # Nothing listens there yet, or the connection went: the client sees a closed socket.
