@@ -135,7 +135,7 @@ async def test_random_trouble_on_two_markets(first: int) -> None:
 
 
 FIRSTS = [
-    pytest.param(seed, marks=() if seed < 1100 else pytest.mark.soak)
+    pytest.param(seed, marks=() if seed < 1050 else pytest.mark.soak)
     for seed in range(1000, 2000, 50)
 ]
 
