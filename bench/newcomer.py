@@ -127,6 +127,17 @@ def retry(terminal: Terminal) -> None:
     terminal.leave()
 
 
+def watch(terminal: Terminal) -> None:
+    """An offer that is waited for, and rented when it is there."""
+    terminal.enter('gdl-tui watch "3090 price<0.30" --model tinyllama --rent --backend sandbox')
+    terminal.until("press Ctrl-C to end")
+    terminal.type("C-c")
+    terminal.until(r"release .*\?|\[[yY]/[nN]\]")
+    terminal.enter("y")
+    terminal.until("billing released", limit_s=60)
+    terminal.until(r"(?m)^\$ ?$", limit_s=60)
+
+
 def serve(terminal: Terminal) -> None:
     """The terminal UI in a browser."""
     terminal.enter("gdl-tui --backend sandbox serve --port 8089")
@@ -140,7 +151,9 @@ def serve(terminal: Terminal) -> None:
     terminal.until(r"(?m)\$ ?$", limit_s=60)
 
 
-WALKS: dict[str, Callable[[Terminal], None]] = {"chat": chat, "retry": retry, "serve": serve}
+WALKS: dict[str, Callable[[Terminal], None]] = {
+    **{"chat": chat, "retry": retry, "watch": watch, "serve": serve}
+}
 
 
 def walked(name: str) -> tuple[float, list[str]]:

@@ -51,6 +51,8 @@ ELSEWHERE = {
 UNTIL_SHOWN = {
     r"^gdl-tui( --read-only)?$|demo|^gdl-tui sandbox.*": "",
     r"gdl-tui serve": "http://127.0.0.1",
+    r"gdl-tui watch": "watching for",
+    r"logs ID.* (-f|--follow)": ".",
     r"attach ID": "OPENAI_BASE_URL=",
     r"health ID --watch": "GPU|gpu",
     r"^gdl-tui deploy (?!.*(--dry-run|--destroy|--keep|--replicas))": "OPENAI_BASE_URL=",
