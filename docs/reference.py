@@ -126,6 +126,7 @@ WHERE = {
     "slider": "A slider",
     "spending": "Spending",
     "table": "A table",
+    "theme": "The list of themes",
     "welcome": "Where machines come from",
 }
 """What the first part of a binding's id stands for; one that is missing here is told as it is."""
@@ -161,13 +162,14 @@ def of_keys(_name: str) -> Iterator[str]:
     for place in keymap_check.places(GdlApp):
         for binding in keymap_check.own_bindings(place):
             first = (binding.id or "").partition(".")[0]
-            row = f"| {key_names(binding.key)} | {binding.tooltip} | `{binding.id}` |"
+            told = (key_names(binding.key), binding.description, binding.tooltip, f"`{binding.id}`")
+            row = f"| {' | '.join(told)} |"
             groups.setdefault(first, {})[binding.id or ""] = row
     for first in [*FIRST, *sorted(set(groups) - set(FIRST), key=lambda g: WHERE.get(g, g))]:
         yield f"## {WHERE.get(first, first.capitalize())}"
         yield ""
-        yield "| key | what it does | id |"
-        yield "|---|---|---|"
+        yield "| key | | what it does | id |"
+        yield "|---|---|---|---|"
         yield from groups[first].values()
         yield ""
 

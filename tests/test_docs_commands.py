@@ -210,7 +210,10 @@ def test_a_command_of_the_pages_runs(command: str, market: Market) -> None:
     line = command
     if re.search(r"destroy ID|attach ID|--stop|tunnel ID$", line):
         # It ends what it is for, or is asked for once alone.
-        line = line.replace("ID", market.kept())
+        session = market.kept()
+        if "--stop" in line:
+            market.run(f"gdl-tui tunnel {session}")
+        line = line.replace("ID", session)
     line = line.replace("ID", market.session)
     if (shows := first_of(UNTIL_SHOWN, command)) is not None:
         on_terminal(market, line, shows)
