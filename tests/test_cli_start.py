@@ -167,15 +167,6 @@ def test_without_a_terminal_the_ui_says_so(tmp_path: Path) -> None:
     assert done.stderr.startswith("error: the terminal UI needs a terminal\n")
 
 
-def test_plain_lists_offers_and_says_what_next(tmp_path: Path) -> None:
-    done = gdl(tmp_path, "--backend", "sandbox", "--plain")
-    assert done.returncode == 0
-    assert done.stdout.splitlines()[0].split()[0] == "PRICE"
-    assert len(done.stdout.splitlines()) > 10
-    assert "gdl-tui deploy MODEL" in done.stderr
-    assert "\x1b" not in done.stdout + done.stderr
-
-
 def test_an_empty_host_is_a_mistake_and_not_another_backend(tmp_path: Path) -> None:
     done = gdl(tmp_path, "deploy", "tinyllama", "--host", "", "--destroy")
     assert done.returncode == 2 and "malformed host (empty)" in done.stderr

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
 from gdl.cli import exit_codes
 from gdl.cli.option_groups import cli_of, command
-from gdl.cli.options import BackendOption, ConfigOption, HostOption, IdentityOption, MarketTarget
-from gdl.cli.output import Output, never_fail_to_print, say
+from gdl.cli.options import BackendOption, ConfigOption, HostOption, IdentityOption
+from gdl.cli.output import Output, never_fail_to_print
 from gdl.cli.runtime import Cli, Load, Opener, Ui, guarded, open_orchestrator, show_ui
 from gdl.domain.errors import GdlError
 
@@ -130,7 +130,8 @@ def _globals(
         bool, typer.Option("--read-only", help="Show only: nothing is rented or destroyed.")
     ] = False,
     plain: Annotated[
-        bool, typer.Option("--plain", help="Lines of text in place of the terminal UI.")
+        bool,
+        typer.Option("--plain", help="Questions and lines of text in place of the terminal UI."),
     ] = False,
     host: HostOption = None,
     identity: IdentityOption = None,
@@ -146,17 +147,10 @@ def _globals(
     cli = cli_of(context)
     cli.backend, cli.config, cli.read_only = backend, config, read_only
     cli.host, cli.identity = host, identity
+    cli.plain = plain
     if context.invoked_subcommand is None and plain:
-        _offers_and_what_next(cli)
+        from gdl.cli.plain.start import run_plain
+
+        run_plain(cli)
     if context.invoked_subcommand is None:
         raise typer.Exit(show_ui(cli))
-
-
-def _offers_and_what_next(cli: Cli) -> NoReturn:
-    """The terminal UI's first screen as lines, and the commands that stand for its others: for
-    screen readers, and for terminals that cannot draw."""
-    from gdl.cli.commands.offers import OfferOptions, offers
-
-    say("gdl-tui deploy MODEL rents the first of these and serves it; gdl-tui models names some")
-    say("gdl-tui sessions, costs, attach, destroy, health, bench: what the other screens do")
-    offers(cli, wanted=OfferOptions(), target=MarketTarget())

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gdl.orchestrator.api.views import SessionRow
 
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-_LOOK_AHEAD = 10
+LOOK_AHEAD = 10
 """Offers whose prices make the ceiling that is agreed to: the first ones may be gone by then."""
 
 
@@ -86,7 +86,7 @@ async def to_rent(
     suitable = await suitable_offers(orchestrator, spec)
     if suitable[0].offer.price_per_hour <= 0 and not beside:
         return spec
-    ceiling = max(each.offer.price_per_hour for each in suitable[:_LOOK_AHEAD])
+    ceiling = max(each.offer.price_per_hour for each in suitable[:LOOK_AHEAD])
     for line in (*price_lines(suitable, spec), *([beside] if beside else ())):
         say(line)
     if spec.max_attempts > 1 and len(suitable) > 1:

@@ -41,9 +41,8 @@ def open_orchestrator(
 class Cli:
     """The global options, and the ways out of this layer. One per run.
 
-    data_dir: where crash logs go; the settings' folder as soon as they are read. alone: this run is
-    all that its process does. asks: the terminal UI is there already, and takes what it would be
-    started with.
+    data_dir: where crash logs go; the settings' folder once they are read. alone: this run is all
+    that its process does. asks: takes what the UI, which is there already, is to be started with.
     """
 
     opener: Opener
@@ -53,6 +52,7 @@ class Cli:
     read_only: bool = False
     host: str | None = None
     identity: str | None = None
+    plain: bool = False
     data_dir: Path | None = None
     alone: bool = False
     asks: Callable[[Load], None] | None = None
@@ -232,7 +232,7 @@ def run_ui(cli: Cli, load: Load) -> int:
 
     def work() -> int:
         if cli.open_ui is None or not has_terminal():
-            raise UsageError("the terminal UI needs a terminal", "see `gdl-tui --help`")
+            raise UsageError("the terminal UI needs a terminal", "gdl-tui --plain needs none")
 
         async def show(ui: Ui) -> int:
             return await ui(load)

@@ -15,8 +15,14 @@ def demo(cli: Cli, *, market: StandInOption = None, sandbox: SandboxOptions) -> 
     """Open the terminal UI on simulated machines: nothing is rented."""
     # A market of its own, whatever backend is set.
     cli.host = cli.identity = None
-    say(SIMULATED)
+    if not cli.plain:  # which says it itself
+        say(SIMULATED)
     backend = "sandbox"
     if market:
         backend = ",".join(f"sandbox-{name}" for name in market.split(","))
-    raise typer.Exit(show_ui(cli, Target(backend), {"sandbox": {"url": "", **sandbox.given}}))
+    target, flags = Target(backend), {"sandbox": {"url": "", **sandbox.given}}
+    if cli.plain:
+        from gdl.cli.plain.start import run_plain
+
+        run_plain(cli, target, flags)
+    raise typer.Exit(show_ui(cli, target, flags))

@@ -1,0 +1,88 @@
+"""The way from nothing to a served model and back, as questions and answers."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from gdl.cli import exit_codes
+from gdl.cli.options import MarketTarget
+from gdl.cli.output import say
+from gdl.cli.runtime import Cli, Session, execute
+
+if TYPE_CHECKING:
+    from gdl.cli.options import Target
+    from gdl.cli.plain.questions import Questions
+    from gdl.domain.spec import DeploymentSpec
+
+
+def run_plain(
+    cli: Cli, target: Target | None = None, flags: Mapping[str, Any] | None = None
+) -> NoReturn:
+    """Ask for model, machine and consent, follow the deployment, and release; leave with the exit
+    code of `deploy`."""
+    execute(cli, _work, target=target or MarketTarget(), flags=flags)
+
+
+async def _work(session: Session) -> int:
+    from gdl import __version__
+    from gdl.cli.plain.choosing import choose
+    from gdl.cli.plain.questions import InputEnded, Lines, Questions, Quit
+
+    questions = Questions(Lines(sys.stdin.fileno()))
+    say(f"gdl-tui {__version__}, in lines. Each question says what can be answered; q quits.")
+    try:
+        await _say_rented(session)
+        spec = await choose(session, questions)
+        return await _follow(session, questions, spec)
+    except (Quit, InputEnded) as end:
+        if isinstance(end, InputEnded):
+            say(end.message)
+        say("nothing was rented")
+        return exit_codes.OK
+
+
+async def _say_rented(session: Session) -> None:
+    """What costs already, before something else is begun."""
+    from gdl.cli.consent import session_words
+    from gdl.domain.errors import GdlError
+
+    try:
+        rows = await session.orchestrator.sessions.rows()
+    except GdlError:
+        return  # asking for offers tells what is wrong
+    for row in rows:
+        if not row.ended or row.doubt:
+            say(f"rented already: {session_words(row)}; gdl-tui attach or destroy takes its id")
+
+
+async def _follow(session: Session, questions: Questions, spec: DeploymentSpec) -> int:
+    from gdl.cli.follower import Follower, to_the_end
+    from gdl.cli.plain.following import Menus, PlainDeployment
+
+    there = session.orchestrator
+    show = PlainDeployment(session.output)
+    follower = Follower(there.deployments, show, may_keep=there.keeps)
+    menus = asyncio.create_task(Menus(there, show, questions).attend())
+    try:
+        return await to_the_end(follower, _begin(session, questions, spec), session.output)
+    finally:
+        menus.cancel()
+        await asyncio.gather(menus, return_exceptions=True)
+
+
+async def _begin(session: Session, questions: Questions, spec: DeploymentSpec) -> str:
+    """The id of the deployment; a model's own code is allowed before anything is rented."""
+    from gdl.domain.errors import RemoteCodeNotAllowed
+    from gdl.presentation.lines import plain
+
+    try:
+        return await session.orchestrator.deployments.deploy(spec)
+    except RemoteCodeNotAllowed as error:
+        say(plain(error.message))
+        if not await questions.yes("Do you trust its authors, and let it run?"):
+            raise
+    return await session.orchestrator.deployments.deploy(replace(spec, trust_remote_code=True))
