@@ -46,7 +46,7 @@ _COMMANDS = (
     "serve",
 )
 """In the order in which `--help` lists them; each is a function in the module of its name."""
-_GROUPS = ("models", "exclusions", "volumes")
+_GROUPS = ("models", "exclusions", "volumes", "config")
 """Commands with commands of their own; they come last."""
 
 

@@ -43,9 +43,9 @@ def check_environment(settings: type[BaseModel], environment: Mapping[str, str])
         near = _meant(settings, ".".join(place))
         field = settings.model_fields.get(place[0])
         if field is not None and not _is_table(field.annotation):
-            hint = f"unset it; {_variable(place[0])} is given in one piece, a list as JSON"
+            hint = f"unset it; {variable_of(place[0])} is given in one piece, a list as JSON"
         elif near:
-            hint = f"did you mean {_variable(near)}? Set that, or unset {variable}"
+            hint = f"did you mean {variable_of(near)}? Set that, or unset {variable}"
         else:
             hint = f"unset it; the names are {PREFIX} and one of: {_told(settings)}"
         raise UsageError(message, hint)
@@ -62,7 +62,7 @@ def explain(settings: type[BaseModel], error: ValidationError, file: Path) -> Us
         return UsageError(f"{where or 'settings'}: there is no setting {name}", hint)
     message = str(first["msg"]).removeprefix("Value error, ")
     hint = f"correct it in {where}" if where else ""
-    hint = hint or f"set it by flag, by {_variable(name)} or in {file}"
+    hint = hint or f"set it by flag, by {variable_of(name)} or in {file}"
     return UsageError(f"setting {name}: {message}", hint)
 
 
@@ -82,7 +82,7 @@ def _where(place: Place, file: Path) -> str:
 
     given = {name.upper(): name for name in os.environ}
     for length in range(len(place), 0, -1):
-        variable = _variable(".".join(str(part) for part in place[:length]))
+        variable = variable_of(".".join(str(part) for part in place[:length]))
         if variable in given:
             return given[variable]
     try:
@@ -192,7 +192,14 @@ def _letters(name: str) -> str:
     return "".join(each for each in name.lower() if each.isalnum())
 
 
-def _variable(name: str) -> str:
+def sounds_secret(name: str) -> bool:
+    """Whether a variable of that name holds what must not be shown."""
+    sounds = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
+    return any(sound in name.upper() for sound in sounds)
+
+
+def variable_of(name: str) -> str:
+    """What sets it in the environment."""
     return PREFIX + name.upper().replace(".", NESTED)
 
 

@@ -27,6 +27,7 @@ from gdl.domain.serialization import recorded_to_plain, to_plain
 from gdl.journal.store import Journal
 from gdl.orchestrator.support.redact import Redactor
 from gdl.settings import Settings
+from gdl.settings.names import sounds_secret
 
 _MOST_OF_A_LOG = 32 * 2**20
 """Bytes of a log's end that are packed."""
@@ -93,9 +94,8 @@ def _write(
 def known_secrets(settings: Settings, rentals: Sequence[Rental]) -> Iterable[str]:
     """Secrets by their text: of the settings, of the key files, and of this environment."""
     yield from _secrets_in(settings)
-    sounds = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
     for name, value in (*settings.engine.env.items(), *os.environ.items()):
-        if any(sound in name.upper() for sound in sounds) and not Path(value).exists():
+        if sounds_secret(name) and not Path(value).exists():
             yield value
     for rental in rentals:
         for file in (rental.api_key_file, rental.key_file):

@@ -1,0 +1,225 @@
+"""`gdl-tui config`: the settings, and the file that they stand in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from gdl.cli import exit_codes
+from gdl.cli.config_editor import edited, secret_typed
+from gdl.cli.option_groups import cli_of, command
+from gdl.cli.options import JsonOption
+from gdl.cli.output import Output, say
+from gdl.cli.runtime import Cli, guarded, load_settings
+
+if TYPE_CHECKING:
+    from gdl.settings import Settings
+
+
+def setting_names(begun: str) -> list[str]:
+    """For the shell's completion."""
+    from gdl.settings.editing import every_name
+
+    return [name for name in every_name() if name.startswith(begun)]
+
+
+NameArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="Such as max_price or install.version.",
+        show_default=False,
+        autocompletion=setting_names,
+    ),
+]
+
+
+def build() -> typer.Typer:
+    """The command with its subcommands."""
+    app = typer.Typer(
+        name="config",
+        help="Show and change the settings; the file keeps its comments.",
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback(invoke_without_command=True)(command(config))
+    for each in (get, set_, unset, path, edit):
+        app.command(each.__name__.rstrip("_"))(command(each))
+    return app
+
+
+def config(context: typer.Context, as_json: JsonOption = False) -> None:
+    """Show and change the settings; the file keeps its comments. Without a command, list them."""
+    if context.invoked_subcommand is None:
+        get(cli_of(context), None, as_json=as_json)
+
+
+def get(
+    cli: Cli,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[NAME]",
+            help="Such as max_price or install.",
+            show_default=False,
+            autocompletion=setting_names,
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> NoReturn:
+    """Print the value in force: of one setting, or of all with where each is from.
+
+    Of secrets it is told that they are set, and no more.
+    """
+    from gdl.settings import editing
+
+    def body(output: Output) -> int:
+        settings, file = load_settings(cli, market=False), _file(cli)
+        if name is None or editing.is_table(editing.place_of(name)):
+            _list(output, settings, file, "" if name is None else f"{name.strip()}.")
+            return exit_codes.OK
+        place = editing.place_of(name)
+        if as_json:
+            output.json(_row(settings, file, ".".join(place)))
+        else:
+            output.line(_words(editing.shown(settings, place)))
+        return exit_codes.OK
+
+    _execute(cli, body, as_json=as_json)
+
+
+def set_(
+    cli: Cli,
+    name: NameArgument,
+    value: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="VALUE",
+            help='As text, or as in TOML: \'["--max-num-seqs", "64"]\'. Of a secret it is '
+            "asked for, or read from stdin.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> NoReturn:
+    """Set it in the file, which is made if there is none. A wrong value changes nothing."""
+    from gdl.domain.errors import UsageError
+    from gdl.settings import editing
+
+    def body(output: Output) -> int:
+        place = editing.place_of(name)
+        if editing.is_table(place):
+            raise UsageError(f"{name} is a table", "name one of its settings")
+        typed = value
+        if editing.is_secret(place):
+            if value is not None:
+                raise UsageError(
+                    "a secret on the command line stays in the shell's history",
+                    "omit it: it is asked for, or read from stdin",
+                )
+            typed = secret_typed(name)
+        if typed is None:
+            raise UsageError(f"no value for {name}", "`gdl-tui config unset NAME` ends a setting")
+        _change(cli, output, place, typed)
+        return exit_codes.OK
+
+    _execute(cli, body, as_json=as_json)
+
+
+def unset(cli: Cli, name: NameArgument, as_json: JsonOption = False) -> NoReturn:
+    """Remove it from the file: its default counts again."""
+    from gdl.settings import editing
+
+    def body(output: Output) -> int:
+        _change(cli, output, editing.place_of(name), None)
+        return exit_codes.OK
+
+    _execute(cli, body, as_json=as_json)
+
+
+def path(cli: Cli, as_json: JsonOption = False) -> NoReturn:
+    """Print where the file is, or would be."""
+
+    def body(output: Output) -> int:
+        file = _file(cli)
+        if as_json:
+            output.json({"type": "config", "path": str(file), "exists": file.is_file()})
+            return exit_codes.OK
+        output.line(str(file))
+        if not file.is_file():
+            say("it is not there yet: `gdl-tui config set NAME VALUE` makes it")
+        return exit_codes.OK
+
+    _execute(cli, body, as_json=as_json)
+
+
+def edit(cli: Cli) -> NoReturn:
+    """Open the file in your editor ($VISUAL, $EDITOR); it counts once it can be read."""
+
+    def body(_output: Output) -> int:
+        say(edited(_file(cli)))
+        return exit_codes.OK
+
+    _execute(cli, body, as_json=False)
+
+
+def _change(cli: Cli, output: Output, place: tuple[str, ...], typed: str | None) -> None:
+    from gdl.settings import editing
+
+    file, name = _file(cli), ".".join(place)
+    editing.change(file, place, typed)
+    if output.as_json:
+        output.json({"type": "config", "path": str(file), "name": name, "set": typed is not None})
+        return
+    say(f"{name} is {'not ' if typed is None else ''}set in {file}")
+    source = editing.source_of(place, file)
+    if source.upper().startswith("GDL_"):
+        say(f"warning: {source} in the environment counts before it")
+
+
+def _file(cli: Cli) -> Path:
+    from gdl.settings import default_config_file
+
+    return cli.config or default_config_file()
+
+
+def _list(output: Output, settings: Settings, file: Path, before: str) -> None:
+    from gdl.settings import editing
+
+    rows = [_row(settings, file, each) for each in editing.every_name() if each.startswith(before)]
+    if output.as_json:
+        for row in rows:
+            output.json(row)
+        return
+    cells = [(row["name"], _words(row["value"]), row["from"]) for row in rows]
+    output.table(("SETTING", "VALUE", "FROM"), cells, ("FROM",))
+
+
+def _row(settings: Settings, file: Path, name: str) -> dict[str, Any]:
+    from gdl.settings import editing
+
+    place = editing.place_of(name)
+    source = editing.source_of(place, file)
+    value = editing.shown(settings, place)
+    # From another program's variable, such as HF_TOKEN.
+    if source == "default" and value == editing.HIDDEN:
+        source = "environment"
+    return {"name": name, "value": value, "from": source}
+
+
+def _words(value: Any) -> str:
+    """As it would be typed; "" for none."""
+    import json
+
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _execute(cli: Cli, body: Callable[[Output], int], *, as_json: bool) -> NoReturn:
+    """Run without an orchestrator, and without an event loop: an editor may take the terminal."""
+    output = Output(as_json)
+    raise typer.Exit(guarded(cli, lambda: body(output), output))

@@ -1,0 +1,92 @@
+"""What of the configuration is typed by hand: a secret, or the whole file in an editor."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from gdl.cli.output import say
+from gdl.cli.runtime import at_terminal, complain
+from gdl.domain.errors import Cancelled, UsageError
+
+_USUAL = ("nano", "vim", "vi")
+_FIRST = "# Settings of gdl-tui; `gdl-tui config get` lists them all.\n"
+
+
+def secret_typed(name: str) -> str:
+    """One line from stdin; on a terminal it is asked for and not shown. Raises UsageError."""
+    if at_terminal():
+        import getpass
+
+        typed = getpass.getpass(f"{name}: ")
+    else:
+        typed = sys.stdin.readline(65536) if sys.stdin else ""
+    if not typed.strip():
+        raise UsageError(f"no value for {name}", "`gdl-tui config unset NAME` ends a setting")
+    return typed.strip()
+
+
+def edited(file: Path) -> str:
+    """Open a copy in the user's editor, and take it over once it can be read; what came of that, in
+    a sentence. Raises UsageError, Cancelled."""
+    from gdl.settings import editing
+
+    if not at_terminal():
+        raise UsageError("an editor needs a terminal", "`gdl-tui config set NAME VALUE` needs none")
+    words = _editor()
+    try:
+        before = file.read_text(encoding="utf-8") if file.exists() else _FIRST
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {file}: {error}", "check its permissions") from None
+    with tempfile.TemporaryDirectory(prefix="gdl-tui-") as folder:
+        copy = Path(folder) / "config.toml"
+        copy.write_text(before, encoding="utf-8")
+        copy.chmod(0o600)
+        while True:
+            _run([*words, str(copy)])
+            text = copy.read_text(encoding="utf-8", errors="replace")
+            if text == before:
+                return f"nothing was changed in {file}"
+            try:
+                editing.check(text, file)
+            except UsageError as error:
+                _again(error)
+            else:
+                editing.write(file, text)
+                return f"{file} is written"
+
+
+def _again(error: UsageError) -> None:
+    complain(error.message, error.hint)
+    say("")
+    sys.stderr.write("edit it again? [Y/n] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() in ("n", "no"):
+        raise Cancelled("nothing was changed", "`gdl-tui config edit` begins anew")
+
+
+def _editor() -> list[str]:
+    for variable in ("VISUAL", "EDITOR"):
+        if words := shlex.split(os.environ.get(variable, "")):
+            return words
+    for name in _USUAL:
+        if shutil.which(name):
+            return [name]
+    raise UsageError("there is no editor", "name one in $EDITOR")
+
+
+def _run(words: list[str]) -> None:
+    """Raises UsageError when it cannot be started, or fails."""
+    try:
+        done = subprocess.run(words, check=False)
+    except OSError as error:
+        raise UsageError(f"cannot start {words[0]}: {error.strerror}", "see $EDITOR") from None
+    if done.returncode:
+        raise UsageError(
+            f"{words[0]} ended with exit code {done.returncode}: nothing was changed", "see $EDITOR"
+        )

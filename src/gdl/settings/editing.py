@@ -1,0 +1,261 @@
+"""The configuration file as its user changes it: one setting at a time, comments and order kept."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, SecretStr, ValidationError
+
+from gdl.domain.errors import UsageError
+from gdl.settings import Settings
+from gdl.settings.names import (
+    RENAMED,
+    explain,
+    line_of,
+    names,
+    sounds_secret,
+    variable_of,
+    what_else,
+)
+
+HIDDEN = "(set, not shown)"
+"""Stands for a secret."""
+
+
+def place_of(name: str) -> tuple[str, ...]:
+    """A setting's name in parts. Raises UsageError, with what was meant, for one that is none."""
+    place = tuple(name.strip().replace("-", "_").split("."))
+    for table, old, new in RENAMED:
+        if place == (table, old):
+            place = (table, new)
+    if _annotation(place) is None:
+        raise UsageError(f"there is no setting {name[:80]}", what_else(Settings, place))
+    return place
+
+
+def every_name() -> list[str]:
+    """Of all settings, tables written out."""
+    return list(names(Settings))
+
+
+def is_secret(place: tuple[str, ...]) -> bool:
+    """Whether its value is never printed and never on a command line."""
+    annotation = _annotation(place)
+    return annotation is SecretStr or SecretStr in get_args(annotation)
+
+
+def is_table(place: tuple[str, ...]) -> bool:
+    """Whether there are settings in it, and it is none itself."""
+    annotation = _annotation(place)
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def shown(settings: Settings, place: tuple[str, ...]) -> Any:
+    """The value in force, as JSON has it; None for none. A secret is told to be there; so is what
+    is given to the server under a secret's name, and the login in an address is not shown."""
+    value: Any = settings
+    for part in place:
+        value = value.get(part) if isinstance(value, dict) else getattr(value, part)
+    if place[:2] == ("engine", "env"):
+        if isinstance(value, dict):
+            return {each: shown(settings, (*place, each)) for each in value}
+        return HIDDEN if value and sounds_secret(place[-1]) else value
+    if isinstance(value, SecretStr):
+        return HIDDEN if value.get_secret_value() else ""
+    if isinstance(value, BaseModel):
+        return {each: shown(settings, (*place, each)) for each in type(value).model_fields}
+    if isinstance(value, tuple):
+        return [e.model_dump(mode="json") if isinstance(e, BaseModel) else _safe(e) for e in value]
+    return _safe(str(value)) if isinstance(value, str | Path) else value
+
+
+def _safe(text: str) -> str:
+    return re.sub(r"//[^/@\s]+@", "//***@", text)
+
+
+def source_of(place: tuple[str, ...], file: Path) -> str:
+    """What gives the value in force: a variable of the environment, the file with its line, or
+    "default"."""
+    given = {name.upper(): name for name in os.environ}
+    for length in range(len(place), 0, -1):
+        if (variable := variable_of(".".join(place[:length]))) in given:
+            return given[variable]
+    try:
+        line = line_of(file.read_text(encoding="utf-8"), place)
+    except (OSError, UnicodeDecodeError):
+        line = 0
+    return f"{file}, line {line}" if line else "default"
+
+
+def change(file: Path, place: tuple[str, ...], typed: str | None) -> None:
+    """Set it to what was typed, or with None leave it to its default. Raises UsageError, and
+    changes nothing then, for a value that cannot be, and for a file that cannot be changed."""
+    import tomlkit
+    from tomlkit.exceptions import TOMLKitError
+
+    text = _text(file)
+    before = _data(text, file)
+    value = None if typed is None else _value(place, typed, before)
+    wanted = _with(before, place, value)
+    try:
+        document = tomlkit.parse(text)
+        _put(document, place, value)
+        made = tomlkit.dumps(document)
+        done = tomllib.loads(made) == wanted
+    except (TOMLKitError, tomllib.TOMLDecodeError):
+        done = False
+    if not done:
+        raise UsageError(
+            f"{'.'.join(place)} cannot be changed in {file} by itself", "`gdl-tui config edit`"
+        )
+    write(file, made)
+
+
+def check(text: str, file: Path) -> None:
+    """Raises UsageError for a text that is no configuration."""
+    data = _data(text, file)
+    try:
+        Settings.model_validate(_renamed(data))
+    except ValidationError as error:
+        raise explain(Settings, error, file) from None
+
+
+def write(file: Path, text: str) -> None:
+    """Replace the file's text, at once; a new one can be read by its owner alone. Raises
+    UsageError."""
+    target = file.resolve()  # A link stays one.
+    temporary = ""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        mode = target.stat().st_mode & 0o777 if target.exists() else 0o600
+        number, temporary = tempfile.mkstemp(prefix=".config-", dir=target.parent)
+        with os.fdopen(number, "w", encoding="utf-8") as made:
+            made.write(text)
+            made.flush()
+            os.fsync(made.fileno())
+        Path(temporary).chmod(mode)
+        Path(temporary).replace(target)
+    except OSError as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        raise UsageError(f"cannot write {file}: {error.strerror}", "check its folder") from None
+
+
+def _annotation(place: tuple[str, ...]) -> Any:
+    """The type of a setting; None where there is none of that name."""
+    table: Any = Settings
+    for depth, part in enumerate(place):
+        if not (isinstance(table, type) and issubclass(table, BaseModel)):
+            # The names below are the user's own.
+            one = get_origin(table) is dict and part and depth == len(place) - 1
+            return get_args(table)[1] if one else None
+        if part not in table.model_fields:
+            return None
+        table = table.model_fields[part].annotation
+    return table
+
+
+def _is_text(annotation: Any) -> bool:
+    """Whether what is typed is the value itself, also where it looks like a number."""
+    if get_origin(annotation) is Literal:
+        return True
+    types = (annotation, *get_args(annotation))
+    return any(each in (str, Path, SecretStr) for each in types) and get_origin(annotation) not in (
+        tuple,
+        dict,
+    )
+
+
+def _value(place: tuple[str, ...], typed: str, before: dict[str, Any]) -> Any:
+    """What was typed, as the setting's type has it. Raises UsageError, without the value (it may
+    be a secret)."""
+    trouble: ValidationError | None = None
+    for value in _readings(typed, text=_is_text(_annotation(place))):
+        try:
+            Settings.model_validate(_renamed(_with(before, place, value)))
+        except ValidationError as error:
+            trouble = trouble or error
+        else:
+            return value
+    assert trouble is not None
+    first = trouble.errors(include_input=False, include_url=False)[0]
+    message = str(first["msg"]).removeprefix("Value error, ")
+    name = ".".join(str(part) for part in first["loc"])
+    raise UsageError(f"setting {name}: {message}", "nothing was changed")
+
+
+def _readings(typed: str, *, text: bool) -> Iterator[Any]:
+    """What may be meant, likeliest first: the text itself, or a value of TOML."""
+    try:
+        value = tomllib.loads(f"value = {typed}\n")["value"]
+    except tomllib.TOMLDecodeError:
+        yield typed
+        return
+    quoted = isinstance(value, str)
+    yield from ((value, typed) if quoted or not text else (typed, value))
+
+
+def _with(data: dict[str, Any], place: tuple[str, ...], value: Any) -> dict[str, Any]:
+    """The same data with this setting, or without it for None."""
+    first, rest = place[0], place[1:]
+    made = dict(data)
+    if rest:
+        made[first] = _with(made.get(first, {}), rest, value)
+        if value is None and first not in data:
+            del made[first]
+    elif value is None:
+        made.pop(first, None)
+    else:
+        made[first] = value
+    return made
+
+
+def _put(document: Any, place: tuple[str, ...], value: Any) -> None:
+    """The same in a document of tomlkit."""
+    import tomlkit
+
+    table = document
+    for part in place[:-1]:
+        if part not in table:
+            if value is None:
+                return
+            table[part] = tomlkit.table()
+        table = table[part]
+    if value is not None:
+        table[place[-1]] = value
+    elif place[-1] in table:
+        del table[place[-1]]
+
+
+def _renamed(data: dict[str, Any]) -> dict[str, Any]:
+    made = dict(data)
+    for table, old, new in RENAMED:
+        values = made.get(table)
+        if isinstance(values, dict) and old in values:
+            rest = {name: value for name, value in values.items() if name != old}
+            made[table] = {new: values[old], **rest}
+    return made
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {file}: {error}", "check its permissions") from None
+
+
+def _data(text: str, file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(
+            f"{file} is not valid TOML: {error}", "correct the line it names: `gdl-tui config edit`"
+        ) from None
