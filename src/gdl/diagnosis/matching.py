@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import field
 
 from gdl.diagnosis.records import Level, Line, Log, Record
-from gdl.diagnosis.rules import Rule, RuleSet, folded
+from gdl.diagnosis.rules import PLAIN, Rule, RuleSet, folded
 from gdl.domain.lazy_dataclass import dataclass
 
 _AROUND = 15
@@ -93,12 +93,28 @@ class Surroundings:
 
 
 def matches(rules: RuleSet, log: Log, phase: str = "") -> Matches:
-    """What the rules say of a log. phase: of the deployment, where one is known."""
+    """What the rules say of a log, but for those of what an error says of itself. phase: of the
+    deployment, where one is known."""
     around, result = Surroundings(log), Matches()
     asked = rules.finder.candidates([record.text for record in log.records])
     for place, candidates in sorted(asked.items()):
         for rule in candidates:
-            _ask(rule, log.records[place], log, phase, around, result)
+            if rule.tier != PLAIN:
+                _ask(rule, log.records[place], log, phase, around, result)
+    return _sorted(result, log)
+
+
+def of_itself(rules: RuleSet, log: Log, phase: str, record: Record) -> Match | None:
+    """What an error says of itself, where no cause is known: the best rule of that tier."""
+    around, result = Surroundings(log), Matches()
+    for rule in rules.finder.candidates([record.text]).get(0, ()):
+        if rule.tier == PLAIN:
+            _ask(rule, record, log, phase, around, result)
+    return next(iter(_sorted(result, log).found), None)
+
+
+def _sorted(result: Matches, log: Log) -> Matches:
+    """Best first."""
     beaten = {name for match in result.found for name in match.rule.over}
     begins: dict[int, int] = {}
     for record in log.records:

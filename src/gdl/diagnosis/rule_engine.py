@@ -16,7 +16,7 @@ from dataclasses import replace
 from gdl.diagnosis.attention import Attention
 from gdl.diagnosis.decoding import Decoder
 from gdl.diagnosis.headline import headline, root, where
-from gdl.diagnosis.matching import Match, Matches, matches
+from gdl.diagnosis.matching import Match, Matches, matches, of_itself
 from gdl.diagnosis.places import first_to_try, suspects
 from gdl.diagnosis.prefixes import LINE
 from gdl.diagnosis.reading import read
@@ -145,8 +145,7 @@ def explained(rules: RuleSet, log: Log, exit_status: int | None, phase: str) -> 
     best = next((m for m in all_matches.found if _worth_telling(m.rule)), None)
     signal = _from_signal(log, exit_status) if best is None else None
     if best is None and signal is None:
-        plain = (m for m in all_matches.found if m.rule.tier == PLAIN and m.record is record)
-        best = next(plain, None)
+        best = of_itself(rules, log, phase, record) if record is not None else None
     if best is not None:
         found = _from_match(best, log)
     else:
@@ -258,10 +257,10 @@ def _state(log: Log, found: Matches, record: Record | None) -> str:
 def _considered(found: Matches, best: Match | None) -> tuple[Candidate, ...]:
     """The chosen one, then what it was preferred to, then what did not apply; each rule once."""
     rows: dict[str, Candidate] = {}
-    for match in found.found:
+    for match in found.found if best is None else (best, *found.found):
         why = "" if match is best else _why_less(match, best)
         rows.setdefault(match.rule.id, _candidate(match.rule, match.record, why))
-    for dropped in (each for each in found.dropped if each.rule.tier < PLAIN):
+    for dropped in found.dropped:
         rows.setdefault(dropped.rule.id, _candidate(dropped.rule, dropped.record, dropped.why))
     return tuple(rows.values())[:_CONSIDERED]
 
@@ -272,8 +271,6 @@ def _candidate(rule: Rule, record: Record, why: str) -> Candidate:
 
 
 def _why_less(match: Match, best: Match | None) -> str:
-    if match.rule.tier == PLAIN:
-        return "it is for errors that no rule explains"
     if match.rule.tier == GENERIC:
         return "it says only that something failed"
     if best is None or match.rule.tier > best.rule.tier:
