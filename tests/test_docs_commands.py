@@ -40,10 +40,11 @@ ELSEWHERE = {
     r"--host ME|/models/x\.gguf": "a machine of one's own: tests/test_deploy_ssh.py",
     r"unsloth/|--engine (llamacpp|sglang)": "the model hub's files: tests/test_real_llamacpp.py, "
     "test_real_sglang.py",
-    r"--replicas|scale|bench ID --concurrency 32": "a fleet: tests/test_real_fleet.py",
+    r"--replicas|scale (ID|fleet)": "a fleet: tests/test_real_fleet.py",
     r"^export |^OPENAI_|^GDL_": "a variable",
     r"bench --url": "another program's server: tests/test_real_bench.py",
-    r"--interruptible|volume": "tests/test_interruptible.py, test_volumes.py have their markets",
+    r"deploy .*--interruptible|volumes (make|delete)|--volume": "a market that has them: "
+    "tests/test_interruptible.py, test_volumes.py",
     r"gdl-tui resume\b": "something interrupted: tests/test_resume.py",
 }
 """What is not run here, and the reason or the test that does it."""
@@ -54,7 +55,7 @@ UNTIL_SHOWN = {
     r"gdl-tui watch": "watching for",
     r"logs ID.* (-f|--follow)": ".",
     r"attach ID": "OPENAI_BASE_URL=",
-    r"health ID --watch": "GPU|gpu",
+    r"health ID --watch": "healthy",
     r"^gdl-tui deploy (?!.*(--dry-run|--destroy|--keep|--replicas))": "OPENAI_BASE_URL=",
 }
 """What goes on until Ctrl-C, and what it shows when it does what it is for; "": a screen."""
@@ -140,6 +141,8 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(30)
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 def first_of(table: dict[str, str], command: str) -> str | None:
