@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -31,6 +31,7 @@ from gdl.domain.phase import Billing, Phase
 from gdl.domain.ranking import rank
 from gdl.domain.session import Session, SessionStatus
 from gdl.domain.spec import DeploymentSpec
+from gdl.domain.speed import Figure, Machine, Served, Speed, speed
 from gdl.domain.spending import Period, SpendingReport
 from gdl.domain.summary import AttemptSummary
 from gdl.domain.volumes import Volume
@@ -168,6 +169,7 @@ class Scripted:
     calls: list[str] = field(default_factory=list)
     offered: tuple[Offer, ...] = ()
     rows: tuple[SessionRow, ...] = ()
+    figures: tuple[Figure, ...] = ()
     findings: tuple[Finding, ...] = ()
     checks: tuple[Check, ...] = ()
     left_out: tuple[Exclusion, ...] = ()
@@ -375,6 +377,13 @@ class ScriptedBenchmarks:
     async def bench(self, ident: str, load: BenchLoad = OWN_LOAD) -> BenchReport:
         self._o.call(f"bench {ident}")
         return REPORT
+
+    async def speeds(
+        self, query: OfferQuery, machines: Iterable[Machine]
+    ) -> Mapping[Machine, Speed]:
+        load = Served(query.concurrency or 4, 16.0)
+        found = {each: speed(each, load, self._o.figures) for each in machines}
+        return {each: told for each, told in found.items() if told is not None}
 
 
 class ScriptedVolumes:

@@ -35,7 +35,7 @@ LEAVES_ALL_AS_IT_IS = {
     "endpoints": (
         "health watch_health readings estimates chat hold_tunnel tunnels stop_tunnel served"
     ),
-    "benchmarks": "kept",
+    "benchmarks": "kept speeds",
     "spending": "report balances",
     "volumes": "list find",
     "logs": "read",

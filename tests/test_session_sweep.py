@@ -44,6 +44,7 @@ def benchmarks_of(server: FakeVllm, kept: list[BenchReport], ends: bool) -> Sess
         nothing,
         cast(Any, SimpleNamespace(reach=reach)),
         cast(Any, SimpleNamespace(keep=keep)),
+        nothing,
         read_only=False,
     )
 

@@ -4,7 +4,7 @@ folds them with the real `apply`, and ranks its offers with the real `rank`."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -41,6 +41,7 @@ from gdl.domain.remedies import Remedy, RemedyKind
 from gdl.domain.session import Session, SessionStatus
 from gdl.domain.session_price import Charged, SessionNeeds
 from gdl.domain.spec import DeploymentSpec
+from gdl.domain.speed import Machine, Speed
 from gdl.domain.spending import Cap, Period, SpendingReport, SpendingRow
 from gdl.domain.track_record import TrackRecord
 from gdl.domain.volumes import Volume
@@ -591,6 +592,11 @@ class ScriptedBenchmarks:
         if self._o.gate is not None:
             await self._o.gate.wait()
         return replace(REPORT, concurrency=load.concurrency)
+
+    async def speeds(
+        self, query: OfferQuery, machines: Iterable[Machine]
+    ) -> Mapping[Machine, Speed]:
+        return {}
 
     async def kept(self, model: str | None = None, gpu: str | None = None) -> Sequence[Measurement]:
         return [one for one in self._o.measured if model in (None, one.model)]

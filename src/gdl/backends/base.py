@@ -21,6 +21,7 @@ from gdl.domain.offers import Offer, OfferQuery
 from gdl.domain.rental import Rental
 from gdl.domain.secret import Secret
 from gdl.domain.session import RentAnswer, RentRequest, Session
+from gdl.domain.speed import Figure
 from gdl.domain.volumes import Volume
 from gdl.settings import Settings
 
@@ -107,6 +108,15 @@ class Publishes(Protocol):
 
     async def publish(self, one: Publication) -> str:
         """Leave a benchmark there; its id."""
+        ...
+
+
+@runtime_checkable
+class TellsBenchmarks(Protocol):
+    """Tells what others have measured."""
+
+    async def benchmarks(self, model: str) -> Sequence[Figure]:
+        """Of a model by its served name."""
         ...
 
 

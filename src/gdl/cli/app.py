@@ -18,6 +18,7 @@ from gdl.domain.errors import GdlError
 
 _COMMANDS = (
     "offers",
+    "prices",
     "watch",
     "deploy",
     "resume",

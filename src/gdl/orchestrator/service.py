@@ -29,6 +29,7 @@ from gdl.orchestrator.leasing.marketplace import Marketplace
 from gdl.orchestrator.leasing.markets import Markets
 from gdl.orchestrator.leasing.model_lookup import ModelLookup
 from gdl.orchestrator.leasing.selection import OfferSelection
+from gdl.orchestrator.leasing.speeds import Speeds
 from gdl.orchestrator.leasing.spending_report import SpendingReports
 from gdl.orchestrator.notify.notifier import Notifier, ways_of
 from gdl.orchestrator.run.registry import DeploymentRegistry
@@ -140,6 +141,7 @@ class Orchestrator:
             reconnector,
             self.endpoints,
             measurements,
+            Speeds(backends, engines, journal, settings, models, simulated=markets.simulated),
             read_only=read_only,
         )
         found = FleetLookup(journal, self.deployments, clock)

@@ -15,7 +15,7 @@ from gdl.backends.answer import Answer
 from gdl.backends.http import ServiceHttp
 from gdl.backends.scalars import is_session_id, read_time
 from gdl.backends.service_clock import ServiceClock
-from gdl.backends.shopper import benchmark_upload, errors, wire
+from gdl.backends.shopper import benchmark_download, benchmark_upload, errors, wire
 from gdl.backends.shopper.answers import AnswerReader, rent_answer
 from gdl.domain import clock
 from gdl.domain.backend import BackendTraits
@@ -29,6 +29,7 @@ from gdl.domain.findings import Finding
 from gdl.domain.money import CostReport
 from gdl.domain.offers import Offer, OfferQuery
 from gdl.domain.session import RentAnswer, RentRequest, Session
+from gdl.domain.speed import Figure
 from gdl.domain.text import one_line
 from gdl.settings import Settings
 
@@ -211,6 +212,10 @@ class ShopperBackend:
         )
         data = self._answers.data(answer, "take a benchmark").get("benchmark")
         return self._answers.model(wire.BenchmarkWire, data).id
+
+    async def benchmarks(self, model: str) -> Sequence[Figure]:
+        data = await self._read("/benchmarks", "list the benchmarks", params={"model": model})
+        return benchmark_download.figures(data)
 
     async def health(self) -> wire.HealthWire:
         answer = await self._http.get("/health", retry=False)

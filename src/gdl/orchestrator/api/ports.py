@@ -6,7 +6,7 @@ a session or of its deployment, or the beginning of one.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol
@@ -19,9 +19,10 @@ from gdl.domain.decisions import Decision
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.events import DeploymentFinished, Recorded
 from gdl.domain.health import Check, HealthSample
-from gdl.domain.offers import RankedOffer
+from gdl.domain.offers import OfferQuery, RankedOffer
 from gdl.domain.phase import Phase
 from gdl.domain.spec import DeploymentSpec
+from gdl.domain.speed import Machine, Speed
 from gdl.orchestrator.api.fleets import Fleets
 from gdl.orchestrator.api.logs import Logs
 from gdl.orchestrator.api.market import Market
@@ -259,6 +260,13 @@ class Benchmarks(Protocol):
     async def publish(self, ident: str, report: BenchReport, workload: str) -> str:
         """Leave a benchmark of a session with the backend, for others to see; its id there. Raises
         UsageError where the backend takes none."""
+        ...
+
+    async def speeds(
+        self, query: OfferQuery, machines: Iterable[Machine]
+    ) -> Mapping[Machine, Speed]:
+        """How fast the query's model is on machines of these sorts, under its load: measured, or
+        predicted and said from what. What nobody can tell is missing."""
         ...
 
     async def kept(self, model: str | None = None, gpu: str | None = None) -> Sequence[Measurement]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gdl.backends import base as backends
 from gdl.domain.benchmark import OWN_LOAD, BenchLoad, BenchReport, Measurement, own_workload
 from gdl.domain.errors import GdlError
+from gdl.domain.offers import OfferQuery
+from gdl.domain.speed import Machine, Speed
 from gdl.orchestrator.api.read_only import changing
 from gdl.orchestrator.api.views import ReachedEndpoint
 from gdl.orchestrator.endpoint.measurements import Measurements
 from gdl.orchestrator.leasing.markets import Markets
+from gdl.orchestrator.leasing.speeds import Speeds
 from gdl.orchestrator.run.registry import DeploymentRegistry
 from gdl.orchestrator.sessions.endpoints import SessionEndpoints
 from gdl.orchestrator.sessions.lookup import SessionLookup
@@ -37,6 +40,7 @@ class SessionBenchmarks:
         reconnector: Reconnector,
         endpoints: SessionEndpoints,
         measurements: Measurements,
+        speeds: Speeds,
         *,
         read_only: bool,
     ) -> None:
@@ -47,6 +51,7 @@ class SessionBenchmarks:
         self._reconnector = reconnector
         self._endpoints = endpoints
         self._measurements = measurements
+        self._speeds = speeds
 
     @changing("bench")
     async def bench(self, ident: str, load: BenchLoad = OWN_LOAD) -> BenchReport:
@@ -104,6 +109,9 @@ class SessionBenchmarks:
         rental = await self._lookup.find(ident)
         one = await self._measurements.publication(rental, report, workload)
         return await backends.publish(self._markets.of(rental.backend).backend, one)
+
+    async def speeds(self, query: OfferQuery, machines: Iterable[Machine]) -> dict[Machine, Speed]:
+        return await self._speeds.of(query, machines)
 
     async def kept(self, model: str | None = None, gpu: str | None = None) -> list[Measurement]:
         return await self._measurements.kept(model, gpu)
