@@ -16,6 +16,7 @@ from typing import Any
 from gdl.bootstrap import open_orchestrator
 from gdl.domain.errors import GdlError
 from gdl.domain.events import DeploymentFinished, Noted, PhaseChanged, Progressed, Recorded
+from gdl.domain.offers import OfferQuery
 from gdl.domain.secret import Secret
 from gdl.domain.serialization import to_plain
 from gdl.domain.spec import DeploymentSpec
@@ -48,6 +49,7 @@ class Case:
     resume: str | None = None
     after: str = "destroy"
     model: str = "smollm2-135m"
+    nodes: int = 1
 
 
 def play(case: Case) -> None:
@@ -118,6 +120,7 @@ async def _play(case: Case) -> None:
                 spec = DeploymentSpec(
                     case.model,
                     str(case.settings["backend"]),
+                    query=OfferQuery(nodes=case.nodes),
                     bench=False,
                     after=case.after,
                 )

@@ -12,7 +12,8 @@ import asyncssh
 import pytest
 
 from gdl.backends.ssh import ssh_config
-from gdl.backends.ssh.backend import SshHostsBackend, check_identity, parse_host, session_id
+from gdl.backends.ssh.backend import SshHostsBackend, parse_host, session_id
+from gdl.backends.ssh.identity import check_identity
 from gdl.domain import events as ev
 from gdl.domain.deployment import DeploymentState, apply
 from gdl.domain.errors import OfferGone, SessionGone, UsageError

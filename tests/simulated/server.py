@@ -15,6 +15,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,23 @@ def born() -> int:
         return 0
 
 
+def headless() -> None:
+    """Another rank's part of a model: works until the file `worker-killed` is in its folder."""
+    print("[gdl] verified vllm 0.32.0", flush=True)
+    print("(Worker pid=7) INFO 01-01 00:00:01 world_size=2 rank=1 local_rank=0", flush=True)
+    while not Path("worker-killed").exists():
+        time.sleep(0.05)
+    print(
+        "(MainProcess pid=6) ERROR 01-01 00:00:09 [multiproc_executor.py:315] Worker proc"
+        " VllmWorker-1 died unexpectedly (exit code: -9), shutting down executor.",
+        flush=True,
+    )
+
+
 def start() -> None:
+    if "--headless" in sys.argv:
+        headless()
+        return
     mode = os.environ.get("SIM_SERVER", "")
     if mode == "crash":
         os.kill(os.getpid(), signal.SIGSEGV)

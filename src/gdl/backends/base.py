@@ -190,6 +190,16 @@ class EndsFromMachine(Protocol):
 
 
 @runtime_checkable
+class JoinsMachines(Protocol):
+    """Its machines reach each other, so that several can serve one model together: asked for
+    `OfferQuery.nodes`, it offers one alone, with the others in `Offer.joined`."""
+
+    async def joined(self, offer: Offer) -> Sequence[RentAnswer]:
+        """How these others are entered, in their order. Raises UsageError for a bad key file."""
+        ...
+
+
+@runtime_checkable
 class KeepsVolumes(Protocol):
     async def volumes(self) -> Sequence[Volume]: ...
 

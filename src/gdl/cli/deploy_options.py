@@ -186,6 +186,19 @@ class DeployOptions:
         ),
     ] = None
 
+    nodes: Annotated[
+        int | None,
+        typer.Option(
+            "--nodes",
+            metavar="N",
+            min=1,
+            max=64,
+            help="Serve one model over N machines of your own (--backend ssh --host A,B): each "
+            "holds a part of its layers, and the first has the endpoint.",
+            show_default=False,
+        ),
+    ] = None
+
     then: str = "hold"
     """What becomes of the machine where no option says it."""
     settings: Mapping[str, Any] = field(default_factory=dict)

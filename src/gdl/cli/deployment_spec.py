@@ -30,6 +30,7 @@ def query_of(wanted: DeployOptions, model: str | None, settings: Settings) -> Of
         order=wanted.sort or "",
         interruptible=bool(wanted.interruptible),
         bid=wanted.bid,
+        nodes=wanted.nodes or 1,
     )
 
 

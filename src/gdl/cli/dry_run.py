@@ -53,6 +53,8 @@ async def show(session: Session, spec: DeploymentSpec) -> int:
         return exit_codes.OK
     for name, text in _plan(session, spec):
         say(f"{name:<8} {text}")
+    for head, line in zip(("ranks", *[""] * spec.query.nodes), _ranks(tried, spec), strict=False):
+        say(f"{head:<8} {line}")
     price = price_lines(suitable, spec) if costs(session.orchestrator) else ["nothing"]
     for head, line in zip(("price", *[""] * len(price)), price, strict=False):
         say(f"{head:<8} {line}")
@@ -86,6 +88,15 @@ def _plan(session: Session, spec: DeploymentSpec) -> list[tuple[str, str]]:
         ("plan", f"rent, install {engine}, load the model{bench}, {_THEN[spec.after]}"),
         ("limits", ", ".join(limits)),
     ]
+
+
+def _ranks(offers: Sequence[RankedOffer], spec: DeploymentSpec) -> list[str]:
+    """The machines that serve the model together; none where one does."""
+    if spec.query.nodes <= 1 or not offers:
+        return []
+    head = offers[0].offer
+    others = [f"rank {n}  {plain(each, 80)}" for n, each in enumerate(head.joined, 1)]
+    return [f"rank 0  {plain(head.machine_id or head.id, 80)}: has the endpoint", *others]
 
 
 def _rows(offers: Sequence[RankedOffer]) -> list[tuple[str, ...]]:

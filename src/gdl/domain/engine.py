@@ -40,7 +40,8 @@ class EngineInfo:
     otherwise. log_prefix: regular expression of what stands before the words of a log line, such
     as level and time. starting: what its start begins with, in words. runtimes: how it can run.
     quantizations: what it can make of 16-bit weights while it loads them -> bytes per parameter,
-    scales and the layers that stay as they are included. caches: see there.
+    scales and the layers that stay as they are included. caches: see there. spans_machines: several
+    of its servers, a machine each, can serve one model together.
     """
 
     name: str
@@ -52,6 +53,7 @@ class EngineInfo:
     runtimes: tuple[Runtime, ...] = (Runtime.VENV,)
     quantizations: Mapping[str, float] = field(default_factory=dict)
     caches: tuple[CacheVariable, ...] = ()
+    spans_machines: bool = False
 
     def __post_init__(self) -> None:
         if not self.log_title:

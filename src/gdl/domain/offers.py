@@ -53,7 +53,8 @@ class OfferTerms:
 class Offer:
     """A machine somebody would rent out. `price_per_hour` is for the whole machine, the disk of
     `terms` included, `vram_gb` per GPU as listed (often floored: a 24 GB card may say 23).
-    `host_id` names who runs the machine, where a marketplace has many hosts."""
+    `host_id` names who runs the machine, where a marketplace has many hosts. `joined`: addresses of
+    the machines that serve one model together with it, from rank 1 on."""
 
     id: str
     backend: str
@@ -73,6 +74,7 @@ class Offer:
     fetched_at: datetime | None = None
     terms: OfferTerms | None = None
     host_id: str | None = None
+    joined: tuple[str, ...] = ()
 
     @property
     def asked_directly(self) -> bool:
@@ -124,7 +126,8 @@ class OfferQuery:
     say how big a machine the model needs, and reach its server. text_only: a model that takes
     images, sound or video as well is to serve text alone, likewise. hours: to be reserved.
     interruptible: machines that are lost to whoever pays more, in place of those on demand, where a
-    marketplace has both. bid: dollars an hour for one of these without its disk, at most.
+    marketplace has both. bid: dollars an hour for one of these without its disk, at most. nodes:
+    machines of one's own that serve one model together.
     """
 
     provider: str | None = None
@@ -150,6 +153,7 @@ class OfferQuery:
     order: str = ""
     """By what the cheapest is chosen, one of ORDERS; "": by the session's price where a market
     tells what there is to pay beside the hours, else by the hour's."""
+    nodes: int = 1
     interruptible: bool = False
     bid: float | None = None
 

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from datetime import datetime
 
 from gdl.domain.default_engine import DEFAULT_ENGINE
 from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.phase import Billing
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A machine beside the one of a rental, which serves one model together with it. The fields
+    are a rental's."""
+
+    host: str
+    port: int
+    user: str
+    alias: str = ""
+    agent_auth: bool = False
+    key_file: str = ""
+    host_key_file: str = ""
+    work_dir: str = ""
+    engine_log: str = ""
+    has_gpu: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +44,8 @@ class Rental:
     bid: dollars an hour that were bid for it; None: it is on demand.
     doubt: why it may still be billing though its end was asked for, or though nothing seemed to be
     rented; "" while there is none. ended_in_doubt: the session is over, and that proved nothing, so
-    that to look at it again proves nothing either.
+    that to look at it again proves nothing either. joined: the machines that serve the model
+    together with this one, from rank 1 on.
     """
 
     intent_id: str
@@ -67,6 +86,26 @@ class Rental:
     label: str = ""
     bid: float | None = None
     volume: str = ""
+    joined: tuple[Joined, ...] = ()
+
+    def rank(self, number: int) -> Rental:
+        """The same for one of the machines that serve the model together; 0: this one."""
+        if not number:
+            return self
+        other = self.joined[number - 1]
+        return replace(
+            self,
+            **{name: getattr(other, name) for name in _OF_A_MACHINE},
+            engine_port=0,
+            api_key_file="",
+            joined=(),
+        )
+
+    def with_rank(self, number: int, changed: Rental) -> Rental:
+        """With what has changed of that machine."""
+        other = Joined(**{name: getattr(changed, name) for name in _OF_A_MACHINE})
+        joined = (*self.joined[: number - 1], other, *self.joined[number:])
+        return replace(self, joined=joined)
 
     @property
     def subject(self) -> tuple[str, str | None]:
@@ -82,3 +121,6 @@ class Rental:
     def open(self) -> bool:
         """Whether there may still be something of ours to release."""
         return self.may_bill or (self.session_id is not None and self.released_at is None)
+
+
+_OF_A_MACHINE = tuple(field.name for field in fields(Joined))

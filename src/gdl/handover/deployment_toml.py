@@ -56,6 +56,7 @@ def _top(spec: DeploymentSpec) -> dict[str, Any]:
         "sort": query.order,
         "interruptible": query.interruptible or None,
         "bid": query.bid,
+        "nodes": query.nodes if query.nodes > 1 else None,
         "volume": query.volume.id if query.volume is not None else None,
         "bench": spec.bench,
         "after": spec.after,

@@ -20,7 +20,7 @@ from gdl.domain.errors import GdlError
 from gdl.domain.events import EVENT_TYPES, TYPE_NAMES, Event, Recorded
 from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.phase import Billing
-from gdl.domain.rental import Rental
+from gdl.domain.rental import Joined, Rental
 from gdl.domain.serialization import to_plain
 
 T = TypeVar("T")
@@ -218,6 +218,7 @@ _LATER_COLUMNS = (
     ("rentals", "label", "TEXT NOT NULL DEFAULT ''"),
     ("rentals", "bid", "REAL"),
     ("rentals", "volume", "TEXT NOT NULL DEFAULT ''"),
+    ("rentals", "joined", "TEXT NOT NULL DEFAULT '[]'"),
     ("ledger", "traffic", "REAL NOT NULL DEFAULT 0"),
     ("deployments", "fleet", "TEXT NOT NULL DEFAULT ''"),
 )
@@ -293,7 +294,8 @@ def insertion(table: str, row: Any, *, verb: str = "INSERT", **instead: Any) -> 
 def _cell(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
-    return to_plain(value)
+    plain = to_plain(value)
+    return json.dumps(plain, ensure_ascii=False) if isinstance(plain, list) else plain
 
 
 def _deployment(row: sqlite3.Row) -> DeploymentRow:
@@ -317,4 +319,5 @@ def _rental(row: sqlite3.Row) -> Rental:
     for name in ("agent_auth", "has_gpu", "seen", "ended_in_doubt"):
         values[name] = bool(values[name])
     values["billing"] = Billing(values["billing"])
+    values["joined"] = tuple(Joined(**each) for each in json.loads(values["joined"]))
     return Rental(**values)

@@ -88,8 +88,10 @@ class Orchestrator:
             there = markets.of(name)
             # With all that is done on machines; looking at offers needs none of it.
             from gdl.orchestrator.run.attempt import Attempt
+            from gdl.orchestrator.run.spanning import SpanningAttempt
 
-            return (attempt or Attempt)(deployment, there.backend, there.renter, journal, settings)
+            usual = SpanningAttempt if deployment.spec.query.nodes > 1 else Attempt
+            return (attempt or usual)(deployment, there.backend, there.renter, journal, settings)
 
         def make_router(spec: FleetSpec, key_file: Path, folder: Path) -> Router:
             from gdl.orchestrator.fleet.router_process import RouterProcess

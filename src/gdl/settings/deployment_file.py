@@ -61,6 +61,7 @@ class DeploymentFile(BaseModel):
     volume_size: int | None = Field(default=None, ge=1, le=4096)
     bench: bool | None = None
     after: Literal["destroy", "keep", "hold"] | None = None
+    nodes: int | None = Field(default=None, ge=1, le=64)
     replicas: int | None = Field(default=None, ge=1, le=MOST_REPLICAS)
     spread_markets: bool = False
     if_short: Literal["keep", "release"] | None = None

@@ -8,12 +8,13 @@ import hashlib
 import ipaddress
 import re
 import secrets
-import stat
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 from gdl.backends.ssh import ssh_config
+from gdl.backends.ssh.identity import check_identity
 from gdl.domain import clock
 from gdl.domain.backend import BackendTraits
 from gdl.domain.errors import OfferGone, SessionGone, UsageError
@@ -32,7 +33,6 @@ _NO_HOST_HINT = "use --host user@host:port, or list [[hosts]] in the configurati
 _HOST_HINT = "write it as user@host:port, [2001:db8::1]:22, or an alias of ~/.ssh/config"
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,63}\$?")
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.\-]{0,252})")
-_MAX_KEY_FILE = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,38 +86,6 @@ def _port(text: str) -> int:
     if text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= 65535:
         return int(text)
     raise UsageError(f"malformed port {one_line(text, 20) or '(empty)'}", "a port is 1 to 65535")
-
-
-def check_identity(name: str) -> str:
-    """The path of a private key file that OpenSSH would take. Raises UsageError if it is none."""
-    path = Path(name).expanduser()
-    shown = one_line(path, 200)
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise UsageError(f"identity {shown} is not a file", "name the private key file")
-        with path.open("rb") as file:
-            text = file.read(_MAX_KEY_FILE)
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "not a path"
-        raise UsageError(
-            f"cannot read identity {shown}: {why}", "name a private key file that you can read"
-        ) from None
-    if re.match(rb"\s*(ssh-|ecdsa-|sk-|---- BEGIN SSH2 PUBLIC|-----BEGIN PUBLIC)", text):
-        hint = "name the private key file"
-        if path.suffix == ".pub":
-            hint += f", probably {one_line(path.with_suffix(''), 200)}"
-        raise UsageError(f"identity {shown} is a public key", hint)
-    if b"PRIVATE KEY-----" not in text:
-        raise UsageError(
-            f"identity {shown} holds no private key", "name an OpenSSH or PEM private key file"
-        )
-    if status.st_mode & 0o077:
-        raise UsageError(
-            f"identity {shown} can be read by others (mode {status.st_mode & 0o777:04o})",
-            f"chmod 600 {shown} - OpenSSH refuses such a key as well",
-        )
-    return str(path)
 
 
 def session_id(address: SshAddress) -> str:
@@ -202,7 +170,36 @@ class SshHostsBackend:
         if not self._hosts:
             raise UsageError(*await asyncio.to_thread(self._none_given))
         now = clock.now()
+        if query.nodes > 1:
+            return [self._together(query.nodes, now)]
         return [self._offer(host, now) for host in self._hosts.values()]
+
+    def _together(self, nodes: int, now: datetime) -> Offer:
+        """All of them as one, in the order in which they were named."""
+        first, *others = self._hosts.values()
+        if len(self._hosts) != nodes:
+            raise UsageError(
+                f"--nodes {nodes} takes {nodes} machines, and {len(self._hosts)} are named",
+                "name each once: --host user@a,user@b; the first serves the endpoint",
+            )
+        joined = tuple(str(host.target.address) for host in others)
+        return replace(self._offer(first, now), joined=joined)
+
+    async def joined(self, offer: Offer) -> list[RentAnswer]:
+        """How the machines are entered that serve together with that of an offer."""
+        there = [self._hosts[f"ssh:{each}"] for each in offer.joined]
+        return [
+            _answer(
+                Session(
+                    session_id(host.target.address),
+                    *(self.name, "ssh", SessionStatus.RUNNING),
+                    ssh=host.target.address,
+                ),
+                host,
+                await self._key_of(host),
+            )
+            for host in there
+        ]
 
     def _none_given(self) -> tuple[str, str]:
         """What to say. Nothing is entered only because ~/.ssh/config names it."""
@@ -240,21 +237,20 @@ class SshHostsBackend:
                 one_line(request.offer.id, 100),
                 hint="`gdl-tui offers --backend ssh` lists the hosts",
             )
-        identity = self._identity
-        if identity is None and host.listed.identity:
-            identity = await asyncio.to_thread(check_identity, host.listed.identity)
+        identity = await self._key_of(host)
         ident = session_id(host.target.address)
         in_use = {*self._known, *self._rented} - self._stopped
         if ident in in_use:
             ident = f"{ident}-{secrets.token_hex(3)}"
         self._stopped.discard(ident)
         self._rented[ident] = clock.now()
-        return RentAnswer(
-            self._session(ident),
-            identity_file=identity,
-            agent_auth=identity is None,
-            config_alias=host.target.alias,
-        )
+        return _answer(self._session(ident), host, identity)
+
+    async def _key_of(self, host: _Host) -> str | None:
+        identity = self._identity
+        if identity is None and host.listed.identity:
+            identity = await asyncio.to_thread(check_identity, host.listed.identity)
+        return identity
 
     async def session(self, session_id: str) -> Session:
         return self._session(session_id)
@@ -302,6 +298,15 @@ class SshHostsBackend:
 
     async def aclose(self) -> None:
         """Holds nothing open."""
+
+
+def _answer(session: Session, host: _Host, identity: str | None) -> RentAnswer:
+    return RentAnswer(
+        session,
+        identity_file=identity,
+        agent_auth=identity is None,
+        config_alias=host.target.alias,
+    )
 
 
 async def _knock(target: Target) -> Finding:

@@ -40,6 +40,8 @@ def deploy(
     wanted, fleet, target = with_the_file(cli, wanted, fleet, target, as_json=as_json)
     if fleet.replicas is not None and wanted.volume is not None:
         raise typer.BadParameter("--volume is mounted by one machine: not with --replicas")
+    if fleet.replicas is not None and (wanted.nodes or 1) > 1:
+        raise typer.BadParameter("--nodes is for one deployment: not with --replicas")
     model = wanted.model
     if model is None:
         raise typer.BadParameter("name a MODEL, or a deployment file with -f")

@@ -15,9 +15,11 @@ class Load:
 
     context: tokens of a request, prompt and answer together. sequences: requests at a time.
     kv_dtype: of the cache, "auto": as the checkpoint says. quantization: made of 16-bit weights
-    while they are loaded, or "". tensor_parallel: GPUs that the model is split over. batch_tokens:
-    computed in one step; 0: the engine's default for the GPU. prefix_caching, async_scheduling:
-    None: the engine's default. language_only: vision and audio towers are omitted.
+    while they are loaded, or "". tensor_parallel: GPUs that the model is split over.
+    pipeline_parallel: machines that its layers are divided over, each with so many GPUs.
+    batch_tokens: computed in one step; 0: the engine's default for the GPU. prefix_caching,
+    async_scheduling: None: the engine's default. language_only: vision and audio towers are
+    omitted.
     """
 
     context: int = CONTEXT
@@ -25,6 +27,7 @@ class Load:
     kv_dtype: str = "auto"
     quantization: str = ""
     tensor_parallel: int = 1
+    pipeline_parallel: int = 1
     batch_tokens: int = 0
     prefix_caching: bool | None = None
     async_scheduling: bool | None = None

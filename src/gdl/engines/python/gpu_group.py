@@ -51,6 +51,7 @@ def allocation(
         quantization=query.quantization,
         language_only=query.text_only,
         tensor_parallel=parallel(memory, len(host.gpus), model),
+        pipeline_parallel=query.nodes,
     )
     return memory.allocation(known, load, _smallest(host))
 
@@ -64,7 +65,8 @@ def fitting_context(memory: Memory, host: HostFacts, model: Model, query: OfferQ
     if shape is None or not shape.max_context:
         return None
     smallest = min(gpu.memory_mib for gpu in host.gpus) * 1.048576e-3
-    fitting = _tokens_that_fit(shape, smallest * parallel(memory, len(host.gpus), model))
+    gpus = parallel(memory, len(host.gpus), model) * query.nodes
+    fitting = _tokens_that_fit(shape, smallest * gpus)
     return None if fitting >= shape.max_context else _rounded(fitting)
 
 

@@ -45,7 +45,7 @@ def _require_memory(host: HostFacts, model: Model, choice: Choice, query: OfferQ
                 "take a bigger machine, a smaller model or a quantized one",
             )
         return
-    weights = model.shape.weights_gb if model.shape is not None else 0.0
+    weights = model.shape.weights_gb / query.nodes if model.shape is not None else 0.0
     if choice.on_gpu:
         memory = sum(gpu.memory_mib for gpu in host.gpus) * 1.048576e-3
         need, kind = weights, "GPU memory"

@@ -13,9 +13,9 @@ from gdl.domain.offers import OfferQuery
 from gdl.domain.secret import Secret
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines import checks, variables
-from gdl.engines.base import ServerCommand, remembered_at
+from gdl.engines.base import Rank, ServerCommand, remembered_at
 from gdl.engines.python import gpu_group, model_files, package_places, shell
-from gdl.engines.vllm import container, flags, repairs, server_flags, templates
+from gdl.engines.vllm import container, flags, ranks, repairs, server_flags, templates
 from gdl.engines.vllm.compat import Choice
 from gdl.engines.vllm.flags import Flags
 from gdl.engines.vllm.memory import MEMORY
@@ -46,14 +46,18 @@ def command(
     log_path: str,
     port: int,
     chosen: Flags,
+    rank: Rank | None = None,
 ) -> ServerCommand:
     """The server to start. chosen: what `chosen_flags` says. Raises UsageError for arguments or
     names that cannot be."""
     users = (*settings.engine.args, *spec.engine_args)
     check_arguments(users)
-    before = arguments(spec, host, model, choice, settings, port, chosen)
+    before = arguments(spec, host, model, choice, settings, port, chosen, rank)
     inside = container.model_inside(model) if choice.image else model_files.location(model)
-    plain, secret = environment(model, choice, settings, api_key, chosen.environment)
+    needed = {**chosen.environment, **(ranks.environment(rank) if rank is not None else {})}
+    plain, secret = environment(model, choice, settings, api_key, needed)
+    if rank is not None and rank.number:
+        del secret[KEY]  # it serves nobody
     tail = shell.words(users)
     template, found = _template(chosen.template, choice)
     given = frozenset(server_flags.given(users)) | _by_the_load(settings, spec.query)
@@ -105,11 +109,12 @@ def arguments(
     settings: Settings,
     port: int,
     chosen: Flags,
+    rank: Rank | None = None,
 ) -> list[str]:
     """All that is decided for the user: his own arguments come behind."""
     users = (*settings.engine.args, *spec.engine_args)
     given = {*server_flags.given(users), *server_flags.given(chosen.arguments)}
-    made = _arguments(host, model, choice, settings, given, port, spec.query)
+    made = _arguments(host, model, choice, settings, given, port, spec.query, rank)
     return [*made, *chosen.arguments]
 
 
@@ -178,17 +183,24 @@ def _arguments(
     given: Collection[str],
     port: int,
     query: OfferQuery,
+    rank: Rank | None,
 ) -> list[str]:
     """What depends on machine and load. given: what the user or the recipe decides, by full name.
     A later argument of the user's wins in any case."""
     made = ["--served-model-name", model.served_name]
     listen = container.LISTEN if choice.image else settings.engine.host
     made += ["--host", listen, "--port", str(port)]
-    if not choice.on_gpu and "--enforce-eager" not in given:
+    if rank is not None:
+        made += ranks.arguments(rank, choice, given)
+    elif not choice.on_gpu and "--enforce-eager" not in given:
         made.append("--enforce-eager")
     if "--max-model-len" not in given:
         asked = query.context or settings.engine.max_model_len
-        made += _context_words(asked, host, model, choice, query)
+        if rank is not None and choice.on_gpu:
+            asked = asked or ranks.context(rank, model, query)
+            made += ["--max-model-len", str(asked)] if asked else []
+        else:
+            made += _context_words(asked, host, model, choice, query)
     if query.concurrency and "--max-num-seqs" not in given:
         made += ["--max-num-seqs", str(query.concurrency)]
     if query.quantization and "--quantization" not in given:

@@ -23,7 +23,7 @@ from gdl.domain.requirements.allocation import GpuKind
 from gdl.domain.secret import Secret
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines import checks
-from gdl.engines.base import LogMark, Plan, Preview, Step
+from gdl.engines.base import LogMark, Plan, Preview, Rank, Step
 from gdl.engines.python import environment, model_files
 from gdl.engines.python.versions import parse
 from gdl.engines.vllm import (
@@ -36,6 +36,7 @@ from gdl.engines.vllm import (
     metrics,
     plan,
     preview,
+    ranks,
     ready_image,
     server_flags,
     templates,
@@ -63,6 +64,7 @@ _INFO = EngineInfo(
         # for about ten seconds.
         CacheVariable("VLLM_CACHE_ROOT", "vllm", lasting=True),
     ),
+    spans_machines=True,
 )
 _PROBE = HostProbe(
     script="""\
@@ -101,6 +103,7 @@ class VllmEngine:
         users = (*settings.engine.args, *spec.engine_args)
         command.check_arguments(users)
         self.check_load(spec.query, model)
+        ranks.check(spec.query, model, settings, server_flags.given(users))
         checks.check_remote_code(
             model,
             TRUST,
@@ -242,6 +245,49 @@ class VllmEngine:
             # What only a container cannot do (mount a path with a comma) is no reason to stop.
             last = None
         return made(choice, last)
+
+    def plan_rank(
+        self,
+        spec: DeploymentSpec,
+        rank: Rank,
+        model: Model,
+        settings: Settings,
+        *,
+        cpu_allowed: bool,
+        api_key: Secret,
+        log_path: str,
+        port: int,
+    ) -> Plan:
+        """The plan for one of several machines that serve the model together."""
+        settings, limits = ranks.in_environment(settings), limits_of(model, spec.query)
+        rank = ranks.even(rank, model)
+        host = rank.hosts[rank.number]
+        load_limits.require(spec.query, host)
+        choice = ranks.choose(rank, settings, limits, cpu_allowed=cpu_allowed)
+        ranks.require(rank, model, choice, spec.query)
+        given = server_flags.given((*settings.engine.args, *spec.engine_args))
+        flags = command.chosen_flags(spec, model, choice, settings)
+        return Plan(
+            summary=_summary(choice, flags.capabilities, settings),
+            steps=plan.steps(host, model, choice, settings, given)
+            + load_limits.steps(spec.query, choice, settings)
+            + templates.steps(flags.template, choice, settings),
+            server=command.command(
+                spec,
+                host,
+                model,
+                choice,
+                settings,
+                api_key=api_key,
+                log_path=log_path,
+                port=port,
+                chosen=flags,
+                rank=rank,
+            ),
+            capabilities=flags.capabilities,
+            lessened=flags.lessened,
+            notes=(*flags.notes, *_advice(model, choice)),
+        )
 
     def preview(self, driver: str, capability: str, settings: Settings) -> Preview:
         """The plan for a machine that nobody has looked at."""

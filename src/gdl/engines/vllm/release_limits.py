@@ -7,8 +7,11 @@ from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.model import Model
 from gdl.domain.offers import OfferQuery
 from gdl.engines.python.versions import parse
+from gdl.engines.vllm import server_flags
 from gdl.engines.vllm.recipes import recipe_of
 
+NODES = "--nnodes"
+"""Its servers of several machines find each other by themselves from where that is known."""
 _FIRST_TO_QUANTIZE = {"fp8": "0.20.0", "bitsandbytes": "0.10.2"}
 """fp8: from here on, weights are converted one by one; earlier releases need memory for all of them
 in 16 bits first. bitsandbytes: what the package that is installed beside it was made for."""
@@ -65,6 +68,9 @@ def limits_of(model: Model, query: OfferQuery) -> Limits:
     first, who_first = recipe.min_vllm, model.served_name
     if parse(_FIRST_TO_QUANTIZE.get(name, "")) > parse(first):
         first, who_first = _FIRST_TO_QUANTIZE[name], name
+    several = server_flags.span("flag", NODES)
+    if query.nodes > 1 and several is not None and parse(several[0]) > parse(first):
+        first, who_first = several[0], "one model over several machines"
     last, who_last = recipe.last_vllm, model.served_name
     if name in _LAST_TO_QUANTIZE and (not last or parse(_LAST_TO_QUANTIZE[name]) < parse(last)):
         last, who_last = _LAST_TO_QUANTIZE[name], name

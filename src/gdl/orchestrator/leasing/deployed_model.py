@@ -15,6 +15,7 @@ from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.deployment.engine_habits import rules_of
 from gdl.orchestrator.leasing.model_lookup import ModelLookup
 from gdl.orchestrator.leasing.requirements import check_size, resolved, untold
+from gdl.orchestrator.leasing.several_machines import check_engine, check_spec
 from gdl.settings import Settings
 
 BID = "say with --bid USD what an hour may cost at most"
@@ -25,6 +26,8 @@ def checked(engine: Engine, spec: DeploymentSpec, model: Model, settings: Settin
     spent; so are rules for failures that cannot be read."""
     if spec.query.interruptible and spec.query.bid is None:
         raise UsageError("an interruptible machine goes to whoever bids for it", BID)
+    check_engine(spec.query.nodes, engine.info)
+    check_spec(spec)
     model = resolved(engine, model, spec.query)
     check_runtime(engine.info, settings)
     engine.check(spec, model, settings)

@@ -37,6 +37,7 @@ from gdl.orchestrator.leasing.requirements import (
     session_needs,
     sized,
 )
+from gdl.orchestrator.leasing.several_machines import check_engine
 from gdl.orchestrator.leasing.track_record import TrackRecords
 from gdl.settings import Settings
 
@@ -87,6 +88,7 @@ class Marketplace:
     async def offers(self, query: OfferQuery) -> list[RankedOffer]:
         """Raises UsageError, BackendError."""
         engine = self._engine
+        check_engine(query.nodes, engine.info)
         finding = asyncio.create_task(self._model(engine, query))
         # Whatever the journal holds is read while the market is asked.
         beside = [asyncio.create_task(self.charges.catch_up())]

@@ -20,6 +20,7 @@ from gdl.journal.store import Journal
 from gdl.orchestrator.leasing.orphans import Orphans
 from gdl.orchestrator.leasing.releasing import Releaser
 from gdl.orchestrator.leasing.renting import Renter
+from gdl.orchestrator.leasing.several_machines import check_backends
 from gdl.settings import Settings
 
 T = TypeVar("T")
@@ -137,6 +138,7 @@ class Markets:
 
     async def offers(self, query: OfferQuery) -> list[Offer]:
         """Fresh offers of all that answer. Raises BackendError when none does."""
+        check_backends(query.nodes, self.backends)
         found, away = await self.ask_all(lambda backend: backend.offers(query))
         self.away = {name: error.message for name, error in away.items()}
         if not found:

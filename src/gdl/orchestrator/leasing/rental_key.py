@@ -29,6 +29,11 @@ def host_key_path(keys_dir: Path, rental: Rental) -> Path:
     return key_path(keys_dir, rental).with_suffix(".hostkey")
 
 
+def rank_key_path(keys_dir: Path, rental: Rental, number: int) -> Path:
+    """The pinned host key of a machine that serves together with a rental's."""
+    return keys_dir / f"{rental.intent_id}-rank{number}.hostkey"
+
+
 async def our_key(keys_dir: Path, rental: Rental) -> tuple[Path, str]:
     """The key of a request, made and on disk before anything is asked for; its file and its public
     part. Raises GdlError when the disk does not take it."""
@@ -64,7 +69,8 @@ async def answered_by(rental: Rental, session: Session, keys_dir: Path) -> Renta
 
 def forget_files(keys_dir: Path, rental: Rental) -> None:
     """Remove the key files of a rental whose machine is gone, as far as they are ours."""
-    for name in (rental.key_file, rental.api_key_file, rental.host_key_file):
+    others = [name for each in rental.joined for name in (each.key_file, each.host_key_file)]
+    for name in (rental.key_file, rental.api_key_file, rental.host_key_file, *others):
         path = Path(name)
         if name and path.parent == keys_dir and path.name.startswith(rental.intent_id):
             with contextlib.suppress(OSError):

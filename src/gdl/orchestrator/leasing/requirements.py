@@ -54,6 +54,7 @@ def load_of(
         sequences=query.concurrency or CONCURRENCY,
         quantization=query.quantization,
         language_only=query.text_only,
+        pipeline_parallel=query.nodes,
     )
     return engine.memory.asked(load, (*settings.engine.args, *arguments))
 
@@ -76,7 +77,8 @@ def needed_of(engine: Engine, model: Model, query: OfferQuery, settings: Setting
         )
     if model.shape is None:
         return None
-    return engine.memory.needed(model.shape, context=load.context, sequences=load.sequences)
+    need = engine.memory.needed(model.shape, context=load.context, sequences=load.sequences)
+    return replace(need, vram_gb=need.vram_gb / query.nodes)
 
 
 def session_needs(

@@ -11,12 +11,11 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from gdl.diagnosis.rule_engine import Diagnosis, RuleSet, diagnose
 from gdl.domain import events as ev
 from gdl.domain.backoff import Backoff
-from gdl.domain.errors import DeployError, GdlError, HostKeyChanged, SshAuthFailed, SshError
+from gdl.domain.errors import GdlError, HostKeyChanged, SshAuthFailed, SshError
 from gdl.domain.host import HostFacts
 from gdl.domain.rental import Rental
 from gdl.domain.secret import Secret
@@ -24,8 +23,9 @@ from gdl.domain.session import Session
 from gdl.host.inspection import inspect_host
 from gdl.keyring.key_files import new_key, read_key, write_key
 from gdl.orchestrator.deployment.context import Deployment
-from gdl.orchestrator.deployment.engine_habits import rules_of, volume_exports
+from gdl.orchestrator.deployment.engine_habits import volume_exports
 from gdl.orchestrator.machine import earlier_work, engine_port, preflight
+from gdl.orchestrator.machine.failures_told import FailuresTold
 from gdl.orchestrator.machine.log_file import LogFile, kept_here, skipping
 from gdl.orchestrator.machine.ways import first_link, own_machine_s, ways_to
 from gdl.settings import Settings
@@ -49,7 +49,7 @@ _SSHD_COMES_S, _SSHD_FETCHED_S = 120.0, 300.0
 none, so that one is installed first."""
 
 
-class Machine:
+class Machine(FailuresTold):
     """The connection to one machine, for one attempt of a deployment.
 
     `link` is None until `connect`; `facts` until `inspect`. `rents`: it is a fresh machine of a
@@ -57,7 +57,7 @@ class Machine:
     """
 
     def __init__(self, deployment: Deployment, settings: Settings, *, rents: bool) -> None:
-        self.deployment = deployment
+        super().__init__(deployment)
         self.settings = settings
         self.rents = rents
         self._link: Link | None = None
@@ -79,11 +79,6 @@ class Machine:
     @property
     def connected(self) -> bool:
         return self._link is not None
-
-    @property
-    def rules(self) -> RuleSet:
-        """What failures on it are explained by."""
-        return rules_of(self.deployment.engine)
 
     @property
     def facts(self) -> HostFacts:
@@ -134,7 +129,7 @@ class Machine:
             self.out_of_reach.clear()
         else:
             self.out_of_reach.set()
-            self.spawn(self.deployment.note(f"SSH: {state}", "warning"))
+            self.spawn(self.note(f"SSH: {state}", "warning"))
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """A task that ends with the machine's `close` at the latest."""
@@ -184,13 +179,16 @@ class Machine:
                 has_gpu=facts.has_gpu,
             )
         )
-        await dep.emit(ev.HostInspected(dep.attempt, facts))
+        await self._inspected(facts)
         if dep.adopted:
             await earlier_work.end_all(dep, self.link, work_dir)
             earlier = await earlier_work.find_server(self.link, work_dir)
         changed = await earlier_work.refuse_server(dep, self.link, earlier) or dep.adopted
         await self._settle_port(None if changed else taken)
         return facts
+
+    async def _inspected(self, facts: HostFacts) -> None:
+        await self.deployment.emit(ev.HostInspected(self.deployment.attempt, facts))
 
     def recall(self, facts: HostFacts) -> None:
         """What a process that is gone has found. Logs go on where it had come."""
@@ -273,7 +271,7 @@ class Machine:
         `stop` is set and everything there is was read; over cuts of any length."""
         dep = self.deployment
         # Buffered appends of at most some 100 KB: quicker than a hop to another thread.
-        path = dep.log_dir / f"attempt-{dep.attempt}-{source}.log"
+        path = dep.log_dir / f"attempt-{dep.attempt}-{self.log_name(source)}.log"
         kept = 0
         if source in self._to_compare:
             self._to_compare.discard(source)
@@ -285,49 +283,16 @@ class Machine:
                 yield chunk
                 file.flush()
                 if trouble := file.trouble():
-                    await dep.note(trouble, "warning")
+                    await self.note(trouble, "warning")
                 if chunk.note:
-                    await dep.note(f"{source}: {chunk.note}", "warning")
+                    await self.note(f"{source}: {chunk.note}", "warning")
 
     async def pump(self, log: str, source: str, stop: Stop, heard: Heard, offset: int = 0) -> None:
         """What `read` gives, as events; each batch is handed to `heard` once it is published."""
-        dep = self.deployment
         async for chunk in self.read(log, source, stop, offset):
-            if not chunk.lines:
-                continue
-            await dep.emit(
-                ev.LogLines(dep.attempt, source, chunk.lines, chunk.first_offset, chunk.dropped)
-            )
-            await heard(chunk.lines)
-
-    async def fail(self, what: str, output: list[str], status: int | None) -> NoReturn:
-        """Say why as an event, then raise DeployError."""
-        phase = str(self.deployment.state.phase)
-        await self.failed(
-            what, diagnose(self.rules, output, exit_status=status, phase=phase), status
-        )
-
-    async def failed(self, what: str, found: Diagnosis, status: int | None) -> NoReturn:
-        """As `fail`, with a cause that is known."""
-        await self.tell(found)
-        ended = "" if status is None else f" (exit {status})"
-        if status is not None and status <= 0:
-            ended = f" (signal {-status})" if status else ", by itself with status 0"
-        raise DeployError(f"{what}{ended}: {found.cause}", found.remedy, remedy=found.action)
-
-    async def give_up(self, found: Diagnosis) -> NoReturn:
-        """Tell of a failure that no exit status tells, then raise DeployError."""
-        await self.tell(found)
-        raise DeployError(found.cause, found.remedy, remedy=found.action)
-
-    async def tell(self, found: Diagnosis) -> None:
-        """A diagnosis as an event."""
-        number = self.deployment.attempt
-        await self.deployment.emit(
-            ev.Diagnosed(
-                number, found.cause, found.remedy, found.evidence, found.rule, found.action
-            )
-        )
+            if chunk.lines:
+                await self.said(source, chunk.lines, chunk.first_offset, chunk.dropped)
+                await heard(chunk.lines)
 
     # -- leaving ---------------------------------------------------------------------------------
 

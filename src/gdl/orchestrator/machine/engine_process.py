@@ -87,15 +87,18 @@ class EngineProcess:
             log=plan.server.log,
             secret_env=plan.server.secret_env,
         )
-        dep = machine.deployment
-        attempt = dep.state.attempt
-        applied = {one.remedy.name for one in attempt.remedies} if attempt is not None else set()
-        can = next((left for flag, left in plan.lessened if flag in applied), plan.capabilities)
-        await dep.emit(ev.ServerPlanned(dep.attempt, can, plan.notes, plan.launch))
+        await self._tell_plan(plan)
         watch = await Watch.start(machine.link, spec)
         self.job = watch.job
         self._follow_on(watch)
         self._sampling = machine.spawn(self._sample(self.job.pid))
+
+    async def _tell_plan(self, plan: Plan) -> None:
+        dep = self._machine.deployment
+        attempt = dep.state.attempt
+        applied = {one.remedy.name for one in attempt.remedies} if attempt is not None else set()
+        can = next((left for flag, left in plan.lessened if flag in applied), plan.capabilities)
+        await dep.emit(ev.ServerPlanned(dep.attempt, can, plan.notes, plan.launch))
 
     async def _clear_up(self, job: jobs.Job) -> None:
         """The processes of its engine may have outlived it, and hold the GPU's memory."""
@@ -133,8 +136,11 @@ class EngineProcess:
         """Follow the log from a byte offset, and wait for the end."""
         stop = Stop()
         self._reader = self._machine.spawn(self._follow(stop, offset))
-        self._machine.spawn(gpu_sampler.watch(self._machine.deployment, self._machine.link, stop))
+        self._machine.spawn(self._watch_gpus(stop))
         self._ending = self._machine.spawn(self._await_end(stop, watch))
+
+    async def _watch_gpus(self, stop: Stop) -> None:
+        await gpu_sampler.watch(self._machine.deployment, self._machine.link, stop)
 
     async def _seen_to_end(self) -> None:
         """The news of the last end is in, and cannot be taken for that of the next server."""
@@ -148,7 +154,7 @@ class EngineProcess:
         try:
             await machine.pump(self.job.log, "engine", stop, self._heard, offset)
         except SshError as error:
-            await machine.deployment.note(f"the log cannot be read: {error.message}", "warning")
+            await machine.note(f"the log cannot be read: {error.message}", "warning")
 
     async def _await_end(self, stop: Stop, watch: Watch) -> None:
         dep, size = self._machine.deployment, None
@@ -164,7 +170,8 @@ class EngineProcess:
                     break
                 # A laptop that was asleep is no reason to release a serving machine. Should
                 # the machine itself be gone, its backend tells.
-                await dep.note(f"the server cannot be watched now: {error.message}", "warning")
+                words = f"the server cannot be watched now: {error.message}"
+                await self._machine.note(words, "warning")
             await asyncio.sleep(_LOOK_AGAIN_S)
         stop.set(size)
         if self._sampling is not None:
@@ -291,6 +298,17 @@ class EngineProcess:
         """Its time is over, and it was busy to the end."""
         words = self._progress.words(str(self._machine.deployment.state.phase), time.monotonic())
         await self._machine.tell(by_id(self._machine.rules, "slow-start", [words, *self._last()]))
+
+    async def end_found(self) -> None:
+        """End what a process that is gone had started on the machine, and know its server's job, so
+        that `stop` removes it. Raises SshError."""
+        link, work_dir = self._machine.link, self._machine.rental.work_dir
+        if not work_dir:
+            return
+        for job in await jobs.running_jobs(link, work_dir):
+            await jobs.stop(link, job)
+        found = await jobs.look(link, work_dir, ENGINE_JOB)
+        self.job = found.job if found is not None else None
 
     async def stop(self) -> None:
         """End it by its pid and remove its job's files. Raises SshError."""

@@ -42,7 +42,7 @@ async def install(machine: Machine, plan: Plan) -> Plan:
                 raise
             first = error.message
             plan = plan.otherwise
-            await machine.deployment.note(f"{first}; now {plan.summary}", "warning")
+            await machine.note(f"{first}; now {plan.summary}", "warning")
 
 
 async def run_steps(machine: Machine, steps: Sequence[Step]) -> None:
@@ -149,7 +149,7 @@ class _Run:
         step = await self._failed()
         if status == install_script.UNSOUND:
             await machine.fail(f"{step.title} ended well, but did not work", [*self._output], None)
-        await machine.fail(f"{step.title} failed", [*self._output], status)
+        await machine.fail(machine.named(f"{step.title} failed"), [*self._output], status)
 
     async def _start(self, spec: jobs.JobSpec) -> Watch:
         """An installation that still runs is not started twice: the same one, of this deployment
@@ -166,10 +166,10 @@ class _Run:
         what = f"an earlier installation still runs on this machine (pid {earlier.pid})"
         script, size = await machine.link.read_at(f"{earlier.dir}/script.sh", 0, _SCRIPT_BYTES)
         if size <= _SCRIPT_BYTES and script == spec.script.encode():
-            await machine.deployment.note(f"{what}: following it")
+            await machine.note(f"{what}: following it")
             self._finished = self._done_before()
             return watch
-        await machine.deployment.note(f"{what}: waiting")
+        await machine.note(f"{what}: waiting")
         await watch.wait(timeout=self._longest_s)
         return await Watch.start(machine.link, spec)
 
@@ -178,7 +178,7 @@ class _Run:
         attempt = self._machine.deployment.state.attempt
         steps = attempt.steps if attempt is not None else ()
         ended = {s.name for s in steps if s.outcome in ("done", "skipped")}
-        names = [step.name for step in self._steps]
+        names = [self._machine.named(step.name) for step in self._steps]
         return next((n for n, name in enumerate(names) if name not in ended), len(names))
 
     @property
@@ -243,7 +243,7 @@ class _Run:
             await self._hear(chunk)
 
     async def _hear(self, chunk: Chunk) -> None:
-        dep, dropped = self._machine.deployment, chunk.dropped
+        dropped = chunk.dropped
         for piece in install_script.pieces(chunk.lines, self._token, len(self._steps)):
             if isinstance(piece, install_script.Mark):
                 await self._marked(piece)
@@ -254,7 +254,7 @@ class _Run:
                 aside.extend(lines)
             else:
                 lines, its_turn = piece, True
-            await dep.emit(ev.LogLines(dep.attempt, "install", lines, chunk.first_offset, dropped))
+            await self._machine.said("install", lines, chunk.first_offset, dropped)
             dropped = 0
             if its_turn:
                 self._output.extend(lines)
@@ -299,14 +299,16 @@ class _Run:
             with contextlib.suppress(RuntimeError):  # it is over, and this is read afterwards
                 self._limit.reschedule(asyncio.get_running_loop().time() + step.timeout_s)
         number, total = self._finished + 1, len(self._steps)
-        await dep.emit(ev.StepStarted(dep.attempt, step.name, step.title, number, total))
-        self._watch.begin(step.title)
+        name, title = self._machine.named(step.name), self._machine.named(step.title)
+        await dep.emit(ev.StepStarted(dep.attempt, name, title, number, total))
+        self._watch.begin(title)
 
     async def _end(self, outcome: str, detail: str = "") -> None:
         dep, step = self._machine.deployment, self._step
         seconds = round(time.monotonic() - self._since, 2)
         self._finished, self._begun = self._finished + 1, False
-        await dep.emit(ev.StepFinished(dep.attempt, step.name, outcome, seconds, detail))
+        name = self._machine.named(step.name)
+        await dep.emit(ev.StepFinished(dep.attempt, name, outcome, seconds, detail))
 
     async def _leave_for(self, number: int) -> None:
         """Raises DeployError for a step that has failed beside the one that was at work."""

@@ -13,7 +13,6 @@ from gdl.domain.decisions import AfterServing
 from gdl.domain.errors import (
     DeployError,
     GdlError,
-    ReleaseUnconfirmed,
     SshError,
     VerificationError,
 )
@@ -37,6 +36,7 @@ from gdl.orchestrator.machine.engine_process import EngineProcess
 from gdl.orchestrator.machine.remediation import Remediation
 from gdl.orchestrator.run.attempt_offer import words
 from gdl.orchestrator.run.changes import in_force
+from gdl.orchestrator.run.doubts import server_runs_on
 from gdl.orchestrator.run.endpoint_opening import EndpointOpening
 from gdl.orchestrator.run.guarding import Guarding
 from gdl.orchestrator.run.verification import verify
@@ -68,8 +68,8 @@ class Attempt:
         self._journal = journal
         self.offer: Offer | None = None
         self.machine = Machine(deployment, settings, rents=backend.traits.bills)
-        self._opening = EndpointOpening(self.machine, settings)
-        self.server = EngineProcess(self.machine)
+        self.opening = EndpointOpening(self.machine, settings)
+        self.server: EngineProcess = EngineProcess(self.machine)
         self.guarding = Guarding(self.machine, renter.releaser.guards, settings)
         self.remediation = Remediation(
             self.machine,
@@ -132,6 +132,10 @@ class Attempt:
         await self.machine.connect(session)
         self.guarding.begin()
 
+    async def reach(self, session: Session) -> None:
+        """Enter it to end what runs there. Raises SshError."""
+        await self.machine.connect(session)
+
     async def from_preflight(self) -> None:
         """From a machine that is connected to SERVING."""
         dep = self._deployment
@@ -154,7 +158,7 @@ class Attempt:
 
     async def _serve(self, ahead: install.Ahead | None) -> None:
         plan, api_key = self.make_plan(await self.machine.make_api_key())
-        self._opening.begin(api_key)
+        self.opening.begin(api_key)
         await self._deployment.enter(Phase.INSTALLING, plan.summary)
         if ahead is not None:
             await ahead.done()
@@ -211,7 +215,7 @@ class Attempt:
         """Start the server, unless that was done, and wait until it is ready. Raises DeployError
         when it ends instead."""
         dep = self._deployment
-        self._opening.begin(api_key)
+        self.opening.begin(api_key)
         if started is not None:
             self.server.take_up(started)
         else:
@@ -227,15 +231,11 @@ class Attempt:
     @property
     def endpoint(self) -> served_endpoint.Endpoint | None:
         """None until it is open."""
-        return self._opening.endpoint
-
-    def begin_endpoint(self, api_key: Secret) -> None:
-        """Have it opened beside other work."""
-        self._opening.begin(api_key)
+        return self.opening.endpoint
 
     async def open_endpoint(self, api_key: Secret) -> ev.TunnelOpened:
         """The tunnel; the event says where it is, and is emitted once it leads somewhere."""
-        return await self._opening.done(api_key)
+        return await self.opening.done(api_key)
 
     async def _ready(self) -> bool:
         """Whether it serves; False when there is nothing left to wait for. Raises
@@ -338,12 +338,9 @@ class Attempt:
             if dep.rental is not None:
                 await self.renter.releaser.release(dep, dep.rental)
         if trouble is not None and not self.backend.traits.ends_processes:
-            raise ReleaseUnconfirmed(
-                f"the server on the machine could not be ended: {trouble.message}",
-                "log in and end it by its pid; it is in the engine job's `pid` file",
-            )
+            raise server_runs_on(trouble)
 
     async def close(self) -> None:
         """Close the tunnel and the connection; the machine stays as it is."""
-        await self._opening.aclose()
+        await self.opening.aclose()
         await self.machine.close()

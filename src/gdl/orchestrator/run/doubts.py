@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gdl.domain.errors import GdlError
+from gdl.domain.errors import GdlError, ReleaseUnconfirmed, SshError
 from gdl.orchestrator.deployment.context import Doubt
 from gdl.orchestrator.leasing.release_proof import unconfirmed
 
@@ -23,3 +23,11 @@ def with_doubts(error: GdlError | None, doubts: Sequence[Doubt], *, serving: boo
     error.message = f"{error.message}; {unsure.message}"
     error.hint = unsure.hint
     return error
+
+
+def server_runs_on(trouble: SshError) -> ReleaseUnconfirmed:
+    """What to say where our server on a machine that stays could not be ended."""
+    return ReleaseUnconfirmed(
+        f"the server on the machine could not be ended: {trouble.message}",
+        "log in and end it by its pid; it is in the engine job's `pid` file",
+    )

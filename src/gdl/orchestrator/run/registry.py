@@ -16,7 +16,7 @@ from gdl.domain.decisions import AfterFailure, AfterServing, Decision
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.errors import GdlError, UsageError
 from gdl.domain.model import Model
-from gdl.domain.offers import RankedOffer
+from gdl.domain.offers import OfferQuery, RankedOffer
 from gdl.domain.phase import Phase
 from gdl.domain.rental import Rental
 from gdl.domain.spec import DeploymentSpec, Membership
@@ -134,6 +134,7 @@ class DeploymentRegistry:
             backend=rental.backend,
             bench=False,
             after="hold",
+            query=OfferQuery(nodes=1 + len(rental.joined)),
             engine=rental.engine,
             member=member,
             **limits,

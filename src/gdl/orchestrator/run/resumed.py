@@ -26,7 +26,7 @@ from gdl.domain.secret import Secret
 from gdl.domain.session import Session
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.machine import earlier_work
-from gdl.orchestrator.machine.earlier_work import ENGINE_JOB, EarlierServer
+from gdl.orchestrator.machine.earlier_work import EarlierServer
 from gdl.orchestrator.machine.install import AHEAD_JOB
 from gdl.orchestrator.run.attempt_offer import offer_of
 from gdl.ssh import jobs
@@ -75,6 +75,8 @@ class Resumed:
 
 
 async def _to_serving(deployment: Deployment, attempt: Attempt, session: Session) -> None:
+    from gdl.orchestrator.run.spanning import SpanningAttempt
+
     state = deployment.state
     phase, known = state.phase, state.attempt
     machine = attempt.machine
@@ -86,6 +88,8 @@ async def _to_serving(deployment: Deployment, attempt: Attempt, session: Session
     facts = known.facts if known is not None else None
     if facts is None or phase in (Phase.RENTING, Phase.CONNECTING, Phase.PREFLIGHT):
         await attempt.from_preflight()
+    elif isinstance(attempt, SpanningAttempt):
+        await attempt.go_on(phase, await machine.api_key())
     else:
         machine.recall(facts)
         if known is not None:
@@ -136,12 +140,8 @@ async def reach_for_release(deployment: Deployment, attempt: Attempt) -> None:
         return  # it was never entered
     try:
         session = await attempt.backend.session(rental.session_id)
-        await attempt.machine.connect(session)
-        link = attempt.machine.link
-        for job in await jobs.running_jobs(link, rental.work_dir):
-            await jobs.stop(link, job)
-        found = await jobs.look(link, rental.work_dir, ENGINE_JOB)
-        attempt.server.job = found.job if found is not None else None
+        await attempt.reach(session)
+        await attempt.server.end_found()
     except SshError as error:
         raise ReleaseUnconfirmed(
             f"what runs on {rental.host} could not be ended: {error.message}",

@@ -96,7 +96,7 @@ class Reconnector:
         self._backend_of = backend_of
         self._engines = engines
         self._journal = journal
-        self._settings = settings
+        self.settings = settings
         self._clock = clock
 
     async def reopen(self, deployment: Deployment, rental: Rental, attempt: Attempt) -> None:
@@ -137,7 +137,7 @@ class Reconnector:
         await deployment.enter(Phase.CONNECTING, str(session.ssh))
         await attempt.while_it_lives(attempt.connect(session))
         key = await self._api_key(rental)
-        attempt.begin_endpoint(key)
+        attempt.opening.begin(key)
         await attempt.server.adopt()
         tunnel = await attempt.open_endpoint(key)
         await deployment.emit(tunnel)
@@ -168,7 +168,7 @@ class Reconnector:
         first = ways_to(session, rental)[0]
         moved = replace(rental, host=first.host, port=first.port, user=first.user)
         await self._journal.change(rental, moved)
-        link, now = await first_link(moved, session, self._settings, on_state=on_state)
+        link, now = await first_link(moved, session, self.settings, on_state=on_state)
         try:
             await self._journal.change(moved, now)
             yield link, now
@@ -182,7 +182,7 @@ class Reconnector:
         key = await self._api_key(rental)
         async with self.entered(rental) as (link, rental):
             endpoint = served_endpoint.Endpoint(
-                link, rental.engine_port, key, self._settings, engine.readiness
+                link, rental.engine_port, key, self.settings, engine.readiness
             )
             seen: asyncio.Task[None] | None = None
             if await guards.of_rental(self._journal, rental.intent_id) is not None:

@@ -26,11 +26,11 @@ from gdl.orchestrator.leasing.markets import Markets
 from gdl.orchestrator.machine import guard
 from gdl.orchestrator.run.registry import DeploymentRegistry
 from gdl.orchestrator.sessions import shell
+from gdl.orchestrator.sessions.ending import end_all, end_jobs, joined_ends
 from gdl.orchestrator.sessions.lookup import SessionLookup
 from gdl.orchestrator.sessions.public_url import PublicUrls
 from gdl.orchestrator.sessions.reconnect import Reconnector
 from gdl.orchestrator.sessions.tunnels import Tunnels
-from gdl.ssh import jobs
 
 
 class RentedSessions:
@@ -196,17 +196,19 @@ class RentedSessions:
     async def _stop_server(self, rental: Rental) -> None:
         """On a machine that nobody destroys, our server is ended by its pid."""
         try:
-            async with self._reconnector.entered(rental) as (link, entered):
-                for job in await jobs.running_jobs(link, entered.work_dir):
-                    await jobs.stop(link, job)
-                if await guards.of_rental(self._journal, rental.intent_id) is not None:
-                    await guard.remove(link, entered.work_dir)
+            await end_all(self._stop_here(rental), *joined_ends(rental, self._reconnector.settings))
         except SshError as error:
             if not self._markets.of(rental.backend).backend.traits.ends_processes:
                 raise MachineError(
                     f"the server on {rental.host} could not be ended: {error.message}",
                     error.hint,
                 ) from None
+
+    async def _stop_here(self, rental: Rental) -> None:
+        async with self._reconnector.entered(rental) as (link, entered):
+            await end_jobs(link, entered.work_dir)
+            if await guards.of_rental(self._journal, rental.intent_id) is not None:
+                await guard.remove(link, entered.work_dir)
 
     async def _released(self, row: SessionRow) -> SessionRow:
         """The row as it is after the end."""

