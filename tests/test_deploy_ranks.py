@@ -29,6 +29,7 @@ from gdl.domain import events as ev
 from gdl.domain.errors import UsageError
 from gdl.domain.offers import OfferQuery
 from gdl.domain.phase import Phase
+from gdl.orchestrator.machine import reach
 from local_processes import processes_carrying
 from real_sshd import real_sshd
 from resume_child import Case, run
@@ -93,6 +94,7 @@ async def test_the_one_that_fails_first_is_named_and_the_others_are_ended(sim: S
     await wait_until(lambda: nothing_runs(sim))
 
 
+@pytest.mark.soak
 async def test_what_was_kept_is_ended_on_all_machines(sim: Simulation) -> None:
     with two_machines(sim) as where:
         async with open_orchestrator(sim.settings(), options=where) as orchestrator:
@@ -109,6 +111,7 @@ async def test_what_was_kept_is_ended_on_all_machines(sim: Simulation) -> None:
     await wait_until(lambda: nothing_runs(sim))
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("phase", [Phase.STARTING, Phase.SERVING])
 async def test_an_interrupted_one_goes_on_with_all_of_them(sim: Simulation, phase: Phase) -> None:
     with two_machines(sim) as where:
@@ -137,6 +140,17 @@ async def test_one_work_folder_for_both_is_refused(sim: Simulation) -> None:
             end = last(await deployed(orchestrator, spec("ssh", query=TWO)))
     assert end.error is not None and "on a shared disk" in end.error
     assert end.hint is not None and "install.work_dir" in end.hint
+
+
+async def test_those_that_do_not_reach_each_other_are_named(sim: Simulation) -> None:
+    # An address that no route leads to.
+    sim.monkeypatch.setattr(reach, "_worth_trying", lambda *_: ["240.0.0.1"])
+    with two_machines(sim) as where:
+        async with open_orchestrator(sim.settings(), options=where) as orchestrator:
+            end = last(await deployed(orchestrator, spec("ssh", query=TWO)))
+    assert end.error is not None
+    assert end.error.startswith("rank 1 (127.0.0.1) and rank 0 (127.0.0.1; 240.0.0.1) do not reach")
+    assert end.hint is not None and "firewall" in end.hint
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,9 @@ _OF_ANOTHER = re.compile(
 )
 """What is said when another one is gone, or does not come."""
 
+_LONG_S = 120.0
+"""Who goes on for so long after an error has not failed by it."""
+
 
 @dataclass(frozen=True, slots=True)
 class RankSeen:
@@ -40,10 +43,11 @@ def own(lines: Sequence[str]) -> bool:
 
 def failed_first(ranks: Sequence[RankSeen]) -> int:
     """Number of the rank that failed first, as far as their logs and ends tell. Of those that have
-    ended, or told of an error of their own, the earliest; rank 0 where none has."""
+    ended, or told of an error of their own not long before, the earliest; rank 0 where none has."""
+    since = min((s.ended_at for s in ranks if s.ended_at is not None), default=0.0) - _LONG_S
     told = [
-        (min(at for at in (seen.error_at, seen.ended_at) if at is not None), number)
+        (min(times), number)
         for number, seen in enumerate(ranks)
-        if seen.error_at is not None or seen.ended_at is not None
+        if (times := [at for at in (seen.error_at, seen.ended_at) if at is not None and at > since])
     ]
     return min(told)[1] if told else 0

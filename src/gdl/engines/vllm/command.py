@@ -13,8 +13,9 @@ from gdl.domain.offers import OfferQuery
 from gdl.domain.secret import Secret
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines import checks, variables
-from gdl.engines.base import Rank, ServerCommand, remembered_at
+from gdl.engines.base import ServerCommand, remembered_at
 from gdl.engines.python import gpu_group, model_files, package_places, shell
+from gdl.engines.spanning import Rank
 from gdl.engines.vllm import container, flags, ranks, repairs, server_flags, templates
 from gdl.engines.vllm.compat import Choice
 from gdl.engines.vllm.flags import Flags

@@ -23,9 +23,10 @@ from gdl.domain.requirements.allocation import GpuKind
 from gdl.domain.secret import Secret
 from gdl.domain.spec import DeploymentSpec
 from gdl.engines import checks
-from gdl.engines.base import LogMark, Plan, Preview, Rank, Step
+from gdl.engines.base import LogMark, Plan, Preview, Step
 from gdl.engines.python import environment, model_files
 from gdl.engines.python.versions import parse
+from gdl.engines.spanning import Rank
 from gdl.engines.vllm import (
     capacity,
     command,

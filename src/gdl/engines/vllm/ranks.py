@@ -10,9 +10,9 @@ from gdl.domain.errors import DeployError, UsageError
 from gdl.domain.host import HostFacts
 from gdl.domain.model import Model
 from gdl.domain.offers import OfferQuery
-from gdl.engines.base import Rank
 from gdl.engines.python import gpu_group
 from gdl.engines.python.versions import parse
+from gdl.engines.spanning import Rank
 from gdl.engines.vllm import capacity, plan
 from gdl.engines.vllm.compat import Choice
 from gdl.engines.vllm.memory import MEMORY

@@ -19,6 +19,9 @@ from gdl.ssh.tail import Stop
 _LINGERS_S = 10.0
 """How long a server goes on after an error of its own that is known to end it: one whose worker was
 killed may stay for ever."""
+_ENDS_IT = frozenset({"engine-killed", "engine-dead"})
+_ONE_ERROR_S = 10.0
+"""Lines of an error come at once; what comes so much later is another one."""
 _OF_AN_ERROR = 60
 """Lines that a traceback and its cause have, of the first error."""
 _TOLD_S = 2.0
@@ -33,6 +36,7 @@ class RankProcess(EngineProcess):
         self._error_at: float | None = None
         self._error: list[str] = []
         self._ended_at: float | None = None
+        self._last_error_at = -_ONE_ERROR_S
 
     @property
     def seen(self) -> RankSeen:
@@ -40,7 +44,7 @@ class RankProcess(EngineProcess):
 
     def _follow_on(self, watch: Watch, offset: int = 0) -> None:
         self._error_at, self._ended_at = None, None
-        self._error = []
+        self._error, self._last_error_at = [], -_ONE_ERROR_S
         super()._follow_on(watch, offset)
 
     async def _await_end(self, stop: Stop, watch: Watch) -> None:
@@ -48,20 +52,16 @@ class RankProcess(EngineProcess):
         self._ended_at = time.monotonic()
 
     async def _heard(self, lines: Sequence[str]) -> None:
+        now = time.monotonic()
         for line in lines:
-            if self._error_at is None and is_error(line):
-                self._error_at = time.monotonic()
-                self._machine.spawn(self._give_up_lingering())
+            if is_error(line):
+                if now - self._last_error_at > _ONE_ERROR_S:
+                    self._error_at = now
+                    self._error = []
+                self._last_error_at = now
             if self._error_at is not None and len(self._error) < _OF_AN_ERROR:
                 self._error.append(line)
         await super()._heard(lines)
-
-    async def _give_up_lingering(self) -> None:
-        if await EngineProcess.ends_within(self, _LINGERS_S):
-            return
-        found = diagnose(self._machine.rules, list(self._tail))
-        if found.known and own(self._error):
-            self._give_up(found)
 
 
 class JoinedProcess(RankProcess):
@@ -71,6 +71,20 @@ class JoinedProcess(RankProcess):
         super().__init__(machine)
         self.number = machine.number
         self.host = machine.rental.host
+
+    async def _heard(self, lines: Sequence[str]) -> None:
+        before = self._error_at
+        await super()._heard(lines)
+        if self._error_at != before:
+            self._machine.spawn(self._give_up_lingering())
+
+    async def _give_up_lingering(self) -> None:
+        """A server that says that its worker was killed has failed, whether or not it ends."""
+        if await self.ends_within(_LINGERS_S):
+            return
+        found = diagnose(self._machine.rules, list(self._tail))
+        if found.rule in _ENDS_IT and own(self._error):
+            self._give_up(found)
 
     async def _tell_plan(self, plan: Plan) -> None:
         """That of the server with the endpoint is told."""
@@ -130,11 +144,11 @@ class HeadProcess(RankProcess):
         """As of one server, by the log of the one that failed first, which is named."""
         await asyncio.sleep(_TOLD_S)  # no event tells that nothing more comes of the others
         number = failed_first([each.seen for each in (self, *self.joined)])
-        lost = next((each for each in self.joined if each.trouble is not None), None)
+        away = next((each for each in self.joined if each.trouble is not None), None)
         if number:
             await _fail(self.joined[number - 1])
-        if lost is not None and not self.ended.is_set():
-            await _fail(lost)
+        if away is not None and not self.ended.is_set():
+            await _fail(away)
         await super().fail(f"rank 0 failed first: {what}")
 
     async def end_found(self) -> None:

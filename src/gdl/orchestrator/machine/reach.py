@@ -82,11 +82,11 @@ print("failed", said)
 """
 _ADDRESSES = """\
 import fcntl, socket, struct
-asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+look_there = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 for _, name in socket.if_nameindex():
     try:
         request = struct.pack("256s", name.encode()[:15])
-        told = fcntl.ioctl(asking.fileno(), 0x8915, request)  # SIOCGIFADDR
+        told = fcntl.ioctl(look_there.fileno(), 0x8915, request)  # SIOCGIFADDR
         print(name, socket.inet_ntoa(told[20:24]))
     except OSError:
         pass
@@ -195,13 +195,13 @@ async def _port(head: Machine, token: str, listening: asyncio.Task[CommandResult
     wait = (
         f"n=0; while [ $n -lt 100 ]; do cat {told} 2>/dev/null && exit; sleep 0.1; n=$((n+1)); done"
     )
-    asking = asyncio.create_task(Repeating(head.link).run(wait, timeout=_HOLDS_S))
+    look_there = asyncio.create_task(Repeating(head.link).run(wait, timeout=_HOLDS_S))
     try:
-        await asyncio.wait({asking, listening}, return_when=asyncio.FIRST_COMPLETED)
-        port = asking.result().stdout.strip() if asking.done() else ""
+        await asyncio.wait({look_there, listening}, return_when=asyncio.FIRST_COMPLETED)
+        port = look_there.result().stdout.strip() if look_there.done() else ""
     finally:
-        asking.cancel()
-        await asyncio.gather(asking, return_exceptions=True)
+        look_there.cancel()
+        await asyncio.gather(look_there, return_exceptions=True)
     if not port.isdecimal():
         said = listening.result().stderr if listening.done() else ""
         raise DeployError(

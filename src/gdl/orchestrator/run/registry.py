@@ -140,8 +140,7 @@ class DeploymentRegistry:
             **limits,
         )
         model = Model(rental.served_name, "attached", rental.model, rental.served_name)
-        engine = self._engines(rental.engine)
-        deployment = await self._add(spec, engine, model, rental.backend)
+        deployment = await self._add(spec, self._engines(rental.engine), model, rental.backend)
         begin = partial(self._reopen, deployment, rental)
         await self._start(deployment, self._run(deployment, begin, backend=rental.backend))
         return deployment.id

@@ -15,7 +15,8 @@ from gdl.domain.phase import Phase
 from gdl.domain.rental import Joined
 from gdl.domain.secret import Secret
 from gdl.domain.session import RentAnswer, Session
-from gdl.engines.base import Plan, Rank, SpansMachines
+from gdl.engines.base import Plan
+from gdl.engines.spanning import Rank, SpansMachines
 from gdl.journal.store import Journal
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.leasing.rental_key import rank_key_path
