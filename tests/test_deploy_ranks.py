@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import re
@@ -85,8 +86,10 @@ async def test_the_one_that_fails_first_is_named_and_the_others_are_ended(sim: S
     with two_machines(sim) as where:
         async with open_orchestrator(sim.settings(), options=where) as orchestrator:
             ident = await orchestrator.deployments.deploy(spec("ssh", query=TWO, after="hold"))
-            await until(orchestrator, ident, in_phase(Phase.SERVING))
-            (sim.folder / "b" / "work" / "worker-killed").touch()
+            async with asyncio.timeout(60):
+                async for recorded in orchestrator.deployments.events(ident):
+                    if in_phase(Phase.SERVING)(recorded.event):
+                        (sim.folder / "b" / "work" / "worker-killed").touch()
             end = await orchestrator.deployments.wait(ident)
     assert (end.outcome, end.kind) == ("failed", "deploy")
     assert "rank 1 (127.0.0.1) failed first" in str(end.error)
