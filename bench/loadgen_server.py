@@ -1,7 +1,8 @@
 """The server that `loadgen.py` measures clients against: it streams made-up tokens, as fast as it
 can or with a gap, and keeps a record of its own of when it did.
 
-    python bench/loadgen_server.py --port 8000 [--core 0] [--first-ms 50 --gap-ms 10 | --burst 8]
+    python bench/loadgen_server.py --port 8000 [--core 0]
+                                   [--first-ms 50 --gap-ms 10 [--most 8] | --burst 8]
 
 Speaks as vLLM does: /v1/models, /v1/completions and /v1/chat/completions (streamed, `max_tokens`
 tokens each, usage if asked for). GET /record: `ttfts` (from the request's arrival to the first
@@ -22,6 +23,7 @@ import resource
 import socket
 import struct
 import time
+from collections import deque
 from time import perf_counter
 
 import uvloop
@@ -54,9 +56,10 @@ TOKENS = {True: token(True), False: token(False)}
 
 class Server:
     """first_s, gap_s: delays; a gap of 0 sends `burst` tokens to each stream in each turn of the
-    loop, in one write."""
+    loop, in one write. most: streams with a gap that go at once, as of a GPU that is full; the
+    others wait for their turn. 0: all."""
 
-    def __init__(self, first_s: float, gap_s: float, burst: int = 1) -> None:
+    def __init__(self, first_s: float, gap_s: float, burst: int = 1, most: int = 0) -> None:
         self.first_s, self.gap_s = first_s, gap_s
         self.burst = 1 if gap_s else burst
         self.ttfts: list[float] = []
@@ -64,16 +67,29 @@ class Server:
         self.gaps: list[float] = []
         self.streams: set[Stream] = set()
         self.turning = False
+        self.most = most
+        self.going = 0
+        self.queue: deque[Stream] = deque()
 
     def add(self, stream: Stream) -> None:
         loop = asyncio.get_running_loop()
         if self.gap_s:
-            loop.call_at(stream.due, stream.step_later)
+            self.queue.append(stream)
+            self.next()
             return
         self.streams.add(stream)
         if not self.turning:
             self.turning = True
             loop.call_soon(self.turn)
+
+    def next(self) -> None:
+        """Let those go on that there is room for."""
+        loop = asyncio.get_running_loop()
+        while self.queue and (not self.most or self.going < self.most):
+            stream = self.queue.popleft()
+            self.going += 1
+            stream.due = loop.time() + self.first_s
+            loop.call_at(stream.due, stream.step_later)
 
     def turn(self) -> None:
         for stream in tuple(self.streams):
@@ -101,12 +117,15 @@ class Stream:
         options = body.get("stream_options")
         self.usage = isinstance(options, dict) and bool(options.get("include_usage"))
         self.came_at = self.last = connection.came_at
-        self.due = asyncio.get_running_loop().time() + self.server.first_s
+        self.due = 0.0
 
     def step_later(self) -> None:
-        if not self.step():
-            self.due += self.server.gap_s
-            asyncio.get_running_loop().call_at(self.due, self.step_later)
+        if self.step():
+            self.server.going -= 1
+            self.server.next()
+            return
+        self.due += self.server.gap_s
+        asyncio.get_running_loop().call_at(self.due, self.step_later)
 
     def step(self) -> bool:
         """Write a token, or a burst; True after the last one."""
@@ -275,12 +294,14 @@ def main() -> None:
     parser.add_argument("--first-ms", type=float, default=0.0)
     parser.add_argument("--gap-ms", type=float, default=0.0)
     parser.add_argument("--burst", type=int, default=1)
+    parser.add_argument("--most", type=int, default=0)
     options = parser.parse_args()
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     if options.core is not None:
         os.sched_setaffinity(0, {options.core})
-    server = Server(options.first_ms / 1000, options.gap_ms / 1000, options.burst)
+    first_s, gap_s = options.first_ms / 1000, options.gap_ms / 1000
+    server = Server(first_s, gap_s, options.burst, options.most)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(options.port, server))
 
