@@ -40,20 +40,20 @@ WISH = (
 
 @dataclass(frozen=True)
 class Answer:
-    """chunks: pieces of text that came. error: why it ended, "" for a whole answer."""
+    """began: whether its head came. error: why it ended, "" for a whole answer."""
 
-    chunks: int
+    began: bool
     error: str
 
     @property
     def what(self) -> str:
         if not self.error:
             return "whole"
-        return "broke off" if self.chunks else f"never began: {self.error}"
+        return "broke off" if self.began else f"never began: {self.error}"
 
 
 async def ask(client: openai.AsyncOpenAI, number: int) -> Answer:
-    chunks = 0
+    began = False
     try:
         stream = await client.chat.completions.create(
             model="smollm2-135m",
@@ -62,14 +62,13 @@ async def ask(client: openai.AsyncOpenAI, number: int) -> Answer:
             temperature=0,
             stream=True,
         )
-        ended = False
+        began, ended = True, False
         async for chunk in stream:
             for choice in chunk.choices:
-                chunks += bool(choice.delta.content)
                 ended |= choice.finish_reason is not None
     except Exception as error:
-        return Answer(chunks, f"{type(error).__name__}: {error}"[:200])
-    return Answer(chunks, "" if ended else "no end")
+        return Answer(began, f"{type(error).__name__}: {error}"[:200])
+    return Answer(began, "" if ended else "no end")
 
 
 async def ask_all(endpoint: str, key: str, kill: Any) -> list[Answer]:
