@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gdl.endpoint.client import EndpointClient
 
 LOOK_EVERY_S = 0.4
+SUSPECTED_S = 0.1
 ANSWER_S = 1.4
 """Together under two seconds: so soon a server that hangs is noticed."""
 METRICS_EVERY_S = 2.0
@@ -52,6 +53,11 @@ class HealthMonitor:
         self._wanted = Condition.UNKNOWN
         self._seen = 0
         self._cut_at: float | None = None
+
+    @property
+    def suspects(self) -> bool:
+        """Whether one more look decides that it is dead: that one is not to be waited for."""
+        return self._wanted is Condition.DEAD and self.condition is not Condition.DEAD
 
     def judge(self, look: Look) -> bool:
         """Take one more look into account; whether the condition changed. Its reason is that of the

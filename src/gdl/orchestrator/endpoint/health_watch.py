@@ -12,7 +12,14 @@ from gdl.domain import events as ev
 from gdl.domain.engine import EngineMetrics
 from gdl.domain.health import Condition, HealthSample
 from gdl.domain.host import CommandRunner
-from gdl.endpoint.health_monitor import LOOK_EVERY_S, HealthMonitor, Meter, look_at, sample_of
+from gdl.endpoint.health_monitor import (
+    LOOK_EVERY_S,
+    SUSPECTED_S,
+    HealthMonitor,
+    Meter,
+    look_at,
+    sample_of,
+)
 from gdl.host.gpu_errors import GpuWatch
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.endpoint.served_endpoint import Endpoint
@@ -45,7 +52,7 @@ async def samples(
             if monitor.condition is Condition.HEALTHY:
                 await meter.refresh(client)
             yield sample_of(monitor, meter, look, "" if gpus is None else gpus.now), changed
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(SUSPECTED_S if monitor.suspects else LOOK_EVERY_S)
     finally:
         if sampling is not None:
             sampling.cancel()
