@@ -8,8 +8,11 @@ from typing import Any
 
 from engine_support import KEY
 from gdl.domain import events as ev
+from gdl.domain import fleet_events as fe
 from gdl.domain.deployment import DeploymentState, replayed
 from gdl.domain.events import Recorded
+from gdl.domain.fleet import FleetState, replayed_fleet
+from gdl.domain.fleet_spec import FleetSpec
 from gdl.domain.host import HostFacts
 from gdl.domain.offers import OfferQuery
 from gdl.domain.phase import Phase
@@ -22,6 +25,7 @@ from gdl.settings import Settings
 
 NOW = datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)
 IDENT = "20260506-070809-abcdef"
+FLEET = "fleet-20260506-070809-fedcba"
 HOSTILE = (
     "--seed=1",
     "--chat-template",
@@ -70,6 +74,18 @@ def planned(model: str, host: HostFacts, **changes: Any) -> list[ev.Event]:
 
 def state_of(events: list[ev.Event]) -> DeploymentState:
     return replayed(IDENT, recorded(events))
+
+
+def fleet_of(events: list[ev.Event], replicas: int, **wish: Any) -> FleetState:
+    """A fleet whose replica these events are of, and that was scaled."""
+    planned_one = events[0]
+    assert isinstance(planned_one, ev.DeploymentPlanned)
+    told = [
+        fe.FleetPlanned(FleetSpec(planned_one.spec, 2, **wish), "/keys/fleet.api"),
+        fe.ReplicaStarted(IDENT, 1),
+        fe.FleetScaled(replicas),
+    ]
+    return replayed_fleet(FLEET, [Recorded(FLEET, n, NOW, e) for n, e in enumerate(told, 1)])
 
 
 def recorded(events: list[ev.Event]) -> list[Recorded]:

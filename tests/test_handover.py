@@ -18,25 +18,32 @@ from cli_support import SCENARIOS, Scripted, opener_of
 from engine_support import L4, cpu_host, gpu_host
 from gdl.cli.app import run
 from gdl.domain import events as ev
+from gdl.domain import fleet_events as fe
 from gdl.domain.errors import UsageError
+from gdl.domain.event import Event
+from gdl.domain.events import Recorded
+from gdl.domain.fleet_spec import FleetSpec
 from gdl.domain.host import Gpu
 from gdl.domain.launch import Launch
 from gdl.domain.offers import OfferQuery
 from gdl.domain.phase import Billing
 from gdl.domain.rental import Rental
+from gdl.domain.spec import DeploymentSpec
 from gdl.handover import gpu_names
 from gdl.handover.running import name_for_tools, running
 from gdl.handover.targets import TARGETS, written
 from gdl.handover.writing import quoted, shell_word, yaml
 from gdl.journal.store import DeploymentRow, Journal
-from gdl.orchestrator.support.export import exported
+from gdl.orchestrator.support.export import exported, exported_fleet
 from gdl.settings import load
 from handover_support import (
+    FLEET,
     HOSTILE,
     IDENT,
     NO_SAMPLER,
     NOW,
     SHORTER,
+    fleet_of,
     planned,
     recorded,
     remedied,
@@ -97,6 +104,88 @@ def test_limits_become_those_of_the_other_tool() -> None:
     assert sky["resources"]["autostop"] == stop
     policy = sky["service"]["replica_policy"]
     assert (policy["min_replicas"], policy["downscale_delay_seconds"]) == (0, 1200)
+
+
+def test_a_fleet_is_handed_over_with_its_replicas() -> None:
+    query = OfferQuery(model="qwen3-8b", max_price=1.5)
+    events = planned("qwen3-8b", gpu_host(L4, L4), query=query, max_spend=3.69)
+    fleet = fleet_of(events, 3, policy="random", spread_markets=True)
+    made = {name: written(state_of(events), name, fleet) for name in TARGETS}
+    assert all(FLEET in text and IDENT not in text for text in made.values())
+
+    dstack = pyyaml.safe_load(made["dstack"])
+    assert (dstack["replicas"], dstack["max_price"]) == (3, 0.5), "a third for each"
+    assert dstack["max_duration"] == "180m", "$3.69 at three times $0.41/h"
+    sky = pyyaml.safe_load(made["skypilot"])
+    policy = sky["service"]["replica_policy"]
+    assert (policy["min_replicas"], policy["max_replicas"]) == (3, 3)
+    assert "sky launch" not in made["skypilot"]
+
+    services = pyyaml.safe_load(made["compose"])["services"]
+    assert list(services) == ["qwen3-8b-1", "qwen3-8b-2", "qwen3-8b-3", "router"]
+    gpus = [
+        service["deploy"]["resources"]["reservations"]["devices"][0]["device_ids"]
+        for name, service in services.items()
+        if name != "router"
+    ]
+    assert gpus == [["0", "1"], ["2", "3"], ["4", "5"]], "no two have the same"
+    assert [name for name, service in services.items() if "ports" in service] == ["router"]
+    asked = services["router"]["command"][-1]
+    assert "vllm-router==0.1.17" in asked and "--policy random" in asked
+    assert asked.split()[-3:] == [f"http://qwen3-8b-{n}:8000" for n in (1, 2, 3)]
+
+    toml = tomllib.loads(made["toml"])
+    assert (toml["replicas"], toml["spread_markets"], toml["max_price"]) == (3, True, 1.5)
+    assert toml["fleet"] == {"router": "vllm-router", "policy": "random"}
+
+
+@pytest.mark.parametrize("target", ["compose", "script"])
+def test_a_router_that_would_show_the_key_is_not_handed_over(target: str) -> None:
+    events = planned("qwen3-8b", gpu_host())
+    with pytest.raises(UsageError) as refused:
+        written(state_of(events), target, fleet_of(events, 2, router="smg"))
+    assert "behind smg" in refused.value.message and "--to dstack" in refused.value.hint
+
+
+def test_a_script_is_replica_or_router(tmp_path: Path) -> None:
+    """It starts the router before the addresses that it is given, and asks for no key then."""
+    events = planned("smollm2-135m", cpu_host(), backend="ssh", price=0.0)
+    script = tmp_path / "serve.sh"
+    script.write_text(written(state_of(events), "script", fleet_of(events, 2)))
+    program = tmp_path / "router" / "bin" / "vllm-router"
+    program.parent.mkdir(parents=True)
+    program.write_text('#!/bin/sh\necho "$@"\n')
+    program.chmod(0o700)
+    place = {"PATH": f"{tmp_path}:/usr/bin:/bin", "FOLDER": str(tmp_path), "PORT": "9100"}
+    (tmp_path / "uv").write_text("#!/bin/sh\n")
+    (tmp_path / "uv").chmod(0o700)
+    urls = ["http://127.0.0.1:8001", "http://127.0.0.1:8002"]
+    done = subprocess.run(
+        ["sh", script, "router", *urls], env=place, capture_output=True, text=True, check=True
+    )
+    words = done.stdout.split()
+    assert words[:4] == ["--host", "127.0.0.1", "--port", "9100"] and words[-2:] == urls
+    alone = subprocess.run(["sh", script], env=place, capture_output=True, text=True, check=False)
+    assert alone.returncode != 0 and "VLLM_API_KEY" in alone.stderr
+
+
+async def test_a_fleet_is_found_by_its_id(tmp_path: Path) -> None:
+    events = planned("qwen3-8b", gpu_host())
+    journal = await Journal.open(tmp_path / "journal.sqlite")
+    config = load(data_dir=tmp_path)
+    spec = DeploymentSpec("qwen3-8b", "vastai", OfferQuery(model="qwen3-8b"))
+    told: list[Event] = [
+        fe.FleetPlanned(FleetSpec(spec, 2), "/keys/fleet.api"),
+        fe.ReplicaStarted(IDENT, 1),
+        fe.ReplicaStarted("20260506-070810-nothing", 1),
+    ]
+    for n, event in enumerate(told, 1):
+        await journal.append(Recorded(FLEET, n, NOW, event))
+    for one in recorded(events):
+        await journal.append(one)
+    text = await exported_fleet(FLEET, "dstack", journal, config)
+    assert pyyaml.safe_load(text)["replicas"] == 2, "by the replica that came to a server"
+    await journal.aclose()
 
 
 def test_skypilot_gets_a_port_that_its_vast_can_reach() -> None:

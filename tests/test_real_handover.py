@@ -25,7 +25,7 @@ from gdl.domain.host import Gpu
 from gdl.domain.offers import OfferQuery
 from gdl.handover.running import running
 from gdl.handover.targets import written
-from handover_support import HOSTILE, NO_SAMPLER, SHORTER, planned, remedied, state_of
+from handover_support import HOSTILE, NO_SAMPLER, SHORTER, fleet_of, planned, remedied, state_of
 from local_ports import free_port
 from real_sshd import Sshd, real_sshd
 from real_support import GDL, environment
@@ -72,6 +72,9 @@ def files(folder: Path, target: str) -> dict[str, Path]:
         path = folder / f"{name}.{target}.yaml"
         path.write_text(written(state_of(events), target))
         made[name] = path
+    events = planned("qwen3-8b", gpu_host(L4, L4), query=OfferQuery("qwen3-8b", max_price=2.0))
+    made["fleet"] = folder / f"fleet.{target}.yaml"
+    made["fleet"].write_text(written(state_of(events), target, fleet_of(events, 3)))
     return made
 
 
@@ -120,6 +123,7 @@ for name, path in json.loads(sys.argv[1]).items():
         "to set": [k for k, v in conf.env.items() if not isinstance(v, str)],
         "gpus": conf.resources.gpu.count.min, "price": conf.max_price,
         "port": conf.port.container_port, "image": conf.image,
+        "replicas": [conf.replicas.min, conf.replicas.max],
     }
 print(json.dumps(said))
 """
@@ -140,6 +144,7 @@ def test_dstack_accepts_every_export(tmp_path: Path) -> None:
         for command in one["commands"]:
             subprocess.run(["sh", "-n", "-c", command], check=True)
     assert said["container"]["image"] == "vllm/vllm-openai:v0.33.0"
+    assert (said["fleet"]["replicas"], said["fleet"]["gpus"]) == ([3, 3], 2)
 
 
 SKYPILOT = """
@@ -160,6 +165,7 @@ for name, path in json.loads(sys.argv[1]).items():
         "ports": one.ports, "envs": task.envs, "run": task.run, "setup": task.setup,
         "autostop": one.autostop_config and one.autostop_config.idle_minutes,
         "down": one.autostop_config and one.autostop_config.down,
+        "replicas": [task.service.min_replicas, task.service.max_replicas],
     }
 print(json.dumps(said))
 """
@@ -170,7 +176,8 @@ def test_skypilot_accepts_every_export(tmp_path: Path) -> None:
     made = files(tmp_path, "skypilot")
     del made["unknown-gpu"]  # what has so much memory it asks its catalogue, over the network
     said = answers(python, SKYPILOT, made, tmp_path)
-    for name in made:
+    assert said["fleet"]["replicas"] == [3, 3]
+    for name in made.keys() - {"fleet"}:
         run, one = running(state_of(cases()[name])), said[name]
         assert one["headers"] == {"Authorization": "Bearer the-key"}, name
         assert one["probe"] == "/health"
@@ -196,14 +203,19 @@ def test_compose_accepts_every_export(tmp_path: Path) -> None:
 
     python = installed(tmp_path / "compose", *COMPOSE, options=("--no-deps",))
     for name, path in files(tmp_path, "compose").items():
-        launch = running(state_of(cases()[name])).launch
+        events = cases()["limits" if name == "fleet" else name]
+        launch = running(state_of(events)).launch
         place = {**os.environ, **dict.fromkeys(launch.secrets, "the-key"), "HOME": str(tmp_path)}
         done = subprocess.run(
             [python.parent / "docker-compose", "-f", path, "config"],
             env=place, capture_output=True, text=True, timeout=120,
         )  # fmt: skip
         assert done.returncode == 0, (name, done.stderr)
-        service = next(iter(yaml.safe_load(done.stdout)["services"].values()))
+        services = yaml.safe_load(done.stdout)["services"]
+        if name == "fleet":
+            assert services.keys() == {"qwen3-8b-1", "qwen3-8b-2", "qwen3-8b-3", "router"}
+            continue
+        service = next(iter(services.values()))
         assert service["environment"]["VLLM_API_KEY"] == "the-key"
         plain = {n: v.replace("$", "$$") for n, v in launch.environment}
         assert {n: service["environment"][n] for n in plain} == plain, name

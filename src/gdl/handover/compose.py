@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gdl.domain.launch import Launch
-from gdl.handover import words
+from gdl.handover import routing, words
 from gdl.handover.running import Running
 from gdl.handover.writing import command, comment, yaml
 
@@ -22,10 +22,38 @@ def written(run: Running) -> str:
         f"{' '.join(f'{name}=...' for name in run.launch.secrets)} docker compose -f FILE up -d",
         *words.notes(run, rents=False),
     ]
-    made: dict[str, Any] = {"services": {run.name: _service(run)}}
+    made: dict[str, Any] = {"services": _services(run)}
     if not run.launch.local:
         made["volumes"] = {"hub": None}
     return "\n".join([*comment(*head), *yaml(made)]) + "\n"
+
+
+def _services(run: Running) -> dict[str, Any]:
+    """One; or each replica of a fleet with GPUs of its own, and the router, which alone is asked
+    from outside."""
+    if run.fleet is None:
+        return {run.name: _service(run)}
+    names = [f"{run.name}-{n}" for n in range(1, run.replicas + 1)]
+    made = {name: _service(run) for name in names}
+    for place, service in enumerate(made.values()):
+        del service["ports"]
+        if run.gpu_count:
+            (device,) = service["deploy"]["resources"]["reservations"]["devices"]
+            first = place * run.gpu_count
+            del device["count"]
+            device["device_ids"] = [str(first + n) for n in range(run.gpu_count)]
+    port = str(run.launch.port)
+    words = routing.command(run.fleet, port)
+    urls = [f"http://{name}:{port}" for name in names]
+    start = f"pip install --quiet {routing.PACKAGE}\nexec {' '.join([*words, *urls])}\n"
+    made["router"] = {
+        "image": "python:3.12",
+        "command": ["sh", "-c", f"set -e\n{start}"],
+        "ports": [f"127.0.0.1:{port}:{port}"],
+        "depends_on": {name: {"condition": "service_healthy"} for name in names},
+        "restart": "unless-stopped",
+    }
+    return made
 
 
 def _service(run: Running) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from gdl.domain.deployment import DeploymentState
+from gdl.domain.fleet_spec import FleetSpec
 from gdl.domain.launch import Launch
 from gdl.domain.spec import DeploymentSpec
 from gdl.domain.text import one_line
@@ -14,8 +15,11 @@ from gdl.handover.running import remedy_words, with_remedies
 from gdl.handover.writing import comment, quoted
 
 
-def written(state: DeploymentState, spec: DeploymentSpec) -> str:
-    """The file's text. What no server was ever planned for is held to no release."""
+def written(
+    state: DeploymentState, spec: DeploymentSpec, fleet: FleetSpec | None = None, ident: str = ""
+) -> str:
+    """The file's text. What no server was ever planned for is held to no release. fleet: the wish
+    of which this is one replica, whose id is `ident`."""
     attempt = next((a for a in reversed(state.attempts) if a.server is not None), None)
     server = attempt.server if attempt is not None else None
     launch = server.launch if server is not None else None
@@ -23,12 +27,14 @@ def written(state: DeploymentState, spec: DeploymentSpec) -> str:
         own = (*launch.own_arguments, *remedy_words(attempt))
         launch = replace(with_remedies(launch, attempt), own_arguments=own)
     head = [
-        f"Deployment {one_line(state.deployment_id, 60)} of gdl-tui",
+        f"Fleet {one_line(ident, 60)} of gdl-tui"
+        if fleet is not None
+        else f"Deployment {one_line(state.deployment_id, 60)} of gdl-tui",
         "gdl-tui deploy -f FILE; options of the command line come before what is written here",
         *_notes(launch),
     ]
-    lines = [*comment(*head), *_entries(_top(spec))]
-    for name, table in _tables(spec, launch).items():
+    lines = [*comment(*head), *_entries(_top(spec) | _shared(fleet))]
+    for name, table in (_tables(spec, launch) | _spread(fleet)).items():
         if entries := _entries(table):
             lines += ["", f"[{name}]", *entries]
     return "\n".join(lines) + "\n"
@@ -63,6 +69,21 @@ def _top(spec: DeploymentSpec) -> dict[str, Any]:
         "auto_fix": spec.auto_fix,
         "trust_remote_code": spec.trust_remote_code,
     }
+
+
+def _shared(fleet: FleetSpec | None) -> dict[str, Any]:
+    if fleet is None:
+        return {}
+    spread = fleet.spread_markets or None
+    return {
+        "replicas": fleet.replicas, "spread_markets": spread, "if_short": fleet.if_short
+    }  # fmt: skip
+
+
+def _spread(fleet: FleetSpec | None) -> dict[str, dict[str, Any]]:
+    if fleet is None:
+        return {}
+    return {"fleet": {"router": fleet.router, "policy": fleet.policy}}
 
 
 def _tables(spec: DeploymentSpec, launch: Launch | None) -> dict[str, dict[str, Any]]:

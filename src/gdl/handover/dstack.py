@@ -70,12 +70,12 @@ def _probe(run: Running) -> dict[str, Any]:
 
 
 def _replicas(run: Running) -> dict[str, Any]:
-    """One; without requests for so long as a guard would have waited here, none."""
+    """As many as here; without requests for so long as a guard would have waited, none."""
     if run.idle_minutes is None:
-        return {"replicas": 1}
+        return {"replicas": run.replicas}
     delay = f"{max(math.ceil(run.idle_minutes), 1)}m"
     scaling = {"metric": "rps", "target": 10, "scale_down_delay": delay}
-    return {"replicas": "0..1", "scaling": scaling}
+    return {"replicas": f"0..{run.replicas}", "scaling": scaling}
 
 
 def _resources(run: Running) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from dataclasses import replace
 from gdl.domain.attempt_state import AttemptState
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.errors import UsageError
+from gdl.domain.fleet import FleetState
+from gdl.domain.fleet_spec import FleetSpec
 from gdl.domain.host import HostFacts
 from gdl.domain.launch import Launch
 from gdl.domain.lazy_dataclass import dataclass
@@ -28,7 +30,8 @@ class Running:
     many, and what each has. cpus, ram_gib: of the machine; 0: not told. disk_gb: to be asked for.
     price: dollars an hour that it costs, 0 for a machine of one's own; ceiling: the most that the
     next one may cost, None where nothing is rented. hours: after which it is to be ended, None:
-    nobody said so. idle_minutes: likewise, without a request."""
+    nobody said so. idle_minutes: likewise, without a request. fleet: the wish of which this is one
+    replica, with as many of them as are wished now; price, ceiling, machine are of each."""
 
     deployment_id: str
     name: str
@@ -46,6 +49,11 @@ class Running:
     ceiling: float | None
     hours: float | None
     idle_minutes: float | None
+    fleet: FleetSpec | None = None
+
+    @property
+    def replicas(self) -> int:
+        return 1 if self.fleet is None else self.fleet.replicas
 
     @property
     def machine(self) -> str:
@@ -61,12 +69,16 @@ class Running:
         engine = f"{self.launch.engine} {self.launch.version}"
         what = f"{one_line(self.served_name, 100)} on {self.machine}, {engine}"
         cost = f", ${self.price:.3f}/h" if self.price else ""
-        return f"{what}{cost}; deployment {one_line(self.deployment_id, 60)} of gdl-tui"
+        kind = "deployment"
+        if self.fleet is not None:
+            kind, what = "fleet", f"{self.replicas} replicas, each {what}"
+        return f"{what}{cost}; {kind} {one_line(self.deployment_id, 60)} of gdl-tui"
 
 
-def running(state: DeploymentState) -> Running:
-    """What the last server of a deployment is. Raises UsageError where none was ever planned."""
-    ident = one_line(state.deployment_id, 60)
+def running(state: DeploymentState, fleet: FleetState | None = None) -> Running:
+    """What the last server of a deployment is. fleet: whose replica it is, and which is handed over
+    as a whole. Raises UsageError where none was ever planned."""
+    ident = one_line(state.deployment_id if fleet is None else fleet.fleet_id, 60)
     attempt = next((a for a in reversed(state.attempts) if a.server is not None), None)
     if state.spec is None or attempt is None or attempt.server is None:
         raise UsageError(
@@ -81,10 +93,13 @@ def running(state: DeploymentState) -> Running:
         )
     machine = _machine_of(attempt)
     price, spec = attempt.price_per_hour, state.spec
+    wish = None if fleet is None else wish_of(fleet)
+    many = 1 if wish is None else wish.replicas
+    spec = spec if wish is None else wish.replica
     backend = attempt.backend or spec.backend
     rented = price > 0 and backend not in _OWN
     return Running(
-        deployment_id=state.deployment_id,
+        deployment_id=ident,
         name=name_for_tools(state.served_name or launch.model),
         served_name=state.served_name,
         backend=backend,
@@ -97,10 +112,21 @@ def running(state: DeploymentState) -> Running:
         ram_gib=attempt.facts.ram_gib if attempt.facts else 0.0,
         disk_gb=_disk(attempt),
         price=price,
-        ceiling=_ceiling(spec, price) if rented else None,
-        hours=_hours(spec, price) if rented else None,
+        ceiling=_ceiling(spec, price, many) if rented else None,
+        hours=_hours(spec, price * many) if rented else None,
         idle_minutes=spec.idle_minutes,
+        fleet=wish,
     )
+
+
+def wish_of(fleet: FleetState) -> FleetSpec:
+    """As it is now. Raises UsageError for one that never began."""
+    if fleet.spec is None:
+        raise UsageError(
+            f"the journal has nothing of fleet {one_line(fleet.fleet_id, 60)}",
+            "`gdl-tui deploy MODEL --replicas N` makes another",
+        )
+    return replace(fleet.spec, replicas=max(fleet.wanted, 1))
 
 
 def name_for_tools(text: str) -> str:
@@ -153,10 +179,13 @@ def _disk(attempt: AttemptState) -> int:
     return max(math.ceil(asked or 0), 60)
 
 
-def _ceiling(spec: DeploymentSpec, price: float) -> float:
-    """What the user allowed; else what it costs, up to the next cent."""
-    asked = spec.query.max_price
-    return asked if asked is not None else math.ceil(round(price * 100, 6)) / 100
+def _ceiling(spec: DeploymentSpec, price: float, many: int) -> float:
+    """What the user allowed for each of so many; else what it costs, up to the next cent."""
+    costs = math.ceil(round(price * 100, 6)) / 100
+    if spec.query.max_price is None:
+        return costs
+    # One replica may be dearer than another, as long as all of them are cheap enough.
+    return spec.query.max_price if many == 1 else max(spec.query.max_price / many, costs)
 
 
 def _hours(spec: DeploymentSpec, price: float) -> float:

@@ -19,7 +19,9 @@ def written(run: Running) -> str:
     secrets = "".join(f" --secret {name}" for name in run.launch.secrets)
     head = [
         run.title,
-        f"sky launch FILE{secrets} for one machine, sky serve up FILE{secrets} for a service",
+        f"sky serve up FILE{secrets}"
+        if run.fleet is not None
+        else f"sky launch FILE{secrets} for one machine, sky serve up FILE{secrets} for a service",
         *words.notes(run, rents=True),
     ]
     return "\n".join([*comment(*head), *yaml(_task(run))]) + "\n"
@@ -90,9 +92,9 @@ def _service(run: Running) -> dict[str, Any]:
     probe: dict[str, Any] = {"path": launch.health, "initial_delay_seconds": _FIRST_READY_S}
     if launch.key:
         probe["headers"] = {"Authorization": f"Bearer ${launch.key}"}
-    policy: dict[str, Any] = {"min_replicas": 1, "max_replicas": 1}
+    policy: dict[str, Any] = {"min_replicas": run.replicas, "max_replicas": run.replicas}
     if run.idle_minutes is not None:
         delay = max(math.ceil(run.idle_minutes * 60), 60)
-        policy = {"min_replicas": 0, "max_replicas": 1, "target_qps_per_replica": 10}
+        policy = {"min_replicas": 0, "max_replicas": run.replicas, "target_qps_per_replica": 10}
         policy["downscale_delay_seconds"] = delay
     return {"readiness_probe": probe, "replica_policy": policy}

@@ -18,7 +18,9 @@ def export(
     ident: Annotated[
         str,
         typer.Argument(
-            metavar="ID", help="Deployment or session id, or its beginning.", show_default=False
+            metavar="ID",
+            help="Deployment, fleet or session id, or its beginning.",
+            show_default=False,
         ),
     ],
     to: Annotated[

@@ -8,23 +8,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from gdl.domain.backoff import Backoff
 from gdl.domain.errors import DeployError
+from gdl.domain.fleet_router import CHECKS, RELEASES
 from gdl.domain.text import one_line
 from gdl.keyring.key_files import read_key
 
 if TYPE_CHECKING:
     import httpx
 
-HEALTH_EVERY_S = 2
-"""Between two looks of the router at a replica. What we see ourselves is told to it as well."""
-LONGEST_REQUEST_S = 24 * 3600
-"""Both programs send a request that ran over its time to another replica, which makes a second
-answer of it: none runs over its time."""
-_CHECKS = (
-    *("--health-check-interval-secs", str(HEALTH_EVERY_S)),
-    *("--health-check-timeout-secs", str(HEALTH_EVERY_S)),
-    *("--health-failure-threshold", "1", "--health-success-threshold", "1"),
-    *("--request-timeout-secs", str(LONGEST_REQUEST_S)),
-)
 _TAKEN_S = 10.0
 
 
@@ -52,7 +42,7 @@ class VllmRouter:
     """The vLLM project's own. Its management asks for no key, so that it listens on loopback."""
 
     package = "vllm-router"
-    version = "0.1.17"
+    version = RELEASES["vllm-router"]
     program = "vllm-router"
 
     def command(
@@ -60,7 +50,7 @@ class VllmRouter:
     ) -> list[str]:
         return [
             *(str(program), "--host", "127.0.0.1", "--port", str(port)),
-            *("--policy", policy, *_CHECKS),
+            *("--policy", policy, *CHECKS),
             *("--worker-startup-timeout-secs", "10", "--worker-startup-check-interval", "1"),
             *("--prometheus-host", "127.0.0.1", "--prometheus-port", str(metrics_port)),
             *("--log-level", "warning"),
@@ -93,7 +83,7 @@ class Smg:
     answer, and sends each the key that it was told: its own key is what clients must know."""
 
     package = "smg"
-    version = "1.13.0"
+    version = RELEASES["smg"]
     program = "smg"
 
     def command(
@@ -102,7 +92,7 @@ class Smg:
         python = program.with_name("python")
         return [
             *(str(python), "-c", _SMG.format(module="smg.cli"), str(key_file), "launch"),
-            *("--enable-igw", "--backend", "vllm", "--policy", policy, *_CHECKS),
+            *("--enable-igw", "--backend", "vllm", "--policy", policy, *CHECKS),
             *("--host", "127.0.0.1", "--port", str(port)),
             *("--prometheus-host", "127.0.0.1", "--prometheus-port", str(metrics_port)),
             *("--log-level", "warn"),

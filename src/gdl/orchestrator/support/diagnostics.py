@@ -11,9 +11,11 @@ from gdl.backends import registry
 from gdl.backends.base import BackendContext
 from gdl.domain.backend import BackendSource
 from gdl.domain.findings import Finding
+from gdl.domain.id_matching import matching
 from gdl.domain.money import for_time
 from gdl.domain.phase import Billing
 from gdl.domain.rental import Rental
+from gdl.journal import fleets
 from gdl.journal.store import DeploymentRow, Journal
 from gdl.orchestrator.api.views import PastDeployment
 from gdl.orchestrator.leasing import process_liveness
@@ -73,6 +75,10 @@ class Diagnostics:
         return for_time(rental.price, rental.requested_at, end)
 
     async def export(self, ident: str, target: str) -> str:
+        named = matching(ident, await fleets.known(self._journal), lambda row: (row.id,))
+        if len(named) == 1:
+            fleet = named[0].id
+            return await export.exported_fleet(fleet, target, self._journal, self._settings)
         found = await self._deployment(ident)
         return await export.exported(found, target, self._journal, self._settings)
 
