@@ -8,7 +8,7 @@ from contextlib import aclosing
 
 import pytest
 
-from gdl.domain.chat import ChatDone, ChatMessage, ChatPiece
+from gdl.domain.chat import ChatDone, ChatMessage, ChatOptions, ChatPiece
 from gdl.domain.secret import Secret
 from gdl.endpoint.client import EndpointClient
 from gdl.orchestrator.endpoint.chat import talk
@@ -90,3 +90,41 @@ async def test_leaving_early_ends_the_request(server: FakeVllm, client: Endpoint
             assert isinstance(await anext(parts), ChatPiece)
     others = [t for t in asyncio.all_tasks() if t.get_name() == "chat"]
     assert others == []
+
+
+async def test_no_limit_is_sent_unless_it_is_asked_for(
+    server: FakeVllm, client: EndpointClient
+) -> None:
+    await said(client)
+    assert {"max_tokens", "temperature"}.isdisjoint(server.requests[-1].json)
+    options = ChatOptions("not sent by this", 0.5, 0.9, 3, 7)
+    parts = [part async for part in talk(client, "tiny", TALK, options)]
+    sent = server.requests[-1].json
+    assert (sent["temperature"], sent["top_p"], sent["max_tokens"], sent["seed"]) == (
+        0.5,
+        0.9,
+        3,
+        7,
+    )
+    assert isinstance(parts[-1], ChatDone) and parts[-1].finish_reason == "length"
+
+
+async def test_a_slow_answer_is_waited_for_and_a_silent_server_is_not(server: FakeVllm) -> None:
+    client = EndpointClient(server.url, Secret(KEY), timeout_s=0.8)
+    server.token_delay_s = 0.2
+    text, done = await said(client)
+    assert text.split()[-1] == "ten" and not done.error, "2 s in all, 0.2 s each"
+    server.stall_after = 2
+    text, done = await said(client)
+    assert text.split() == ["one", "two"] and "0.8 s" in done.error
+    await client.aclose()
+
+
+async def test_an_answer_without_end_is_stopped(
+    server: FakeVllm, client: EndpointClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gdl.orchestrator.endpoint.chat.TEXT_LIMIT", 20)
+    server.token_delay_s = 0.01
+    server.default_answer = "word " * 5000
+    text, done = await said(client)
+    assert 20 <= len(text) < 5000 and done.error.startswith("stopped at ")

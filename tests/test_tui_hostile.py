@@ -215,8 +215,8 @@ async def test_names_answers_and_errors_are_only_text(text: str) -> None:
             intact(app)
         await pilot.press("5")
         await pilot.press(*"hi", "enter")
-        await until(pilot, lambda: bool(app.store.followed and app.store.followed.chat))
-        await until(pilot, lambda: not app.store.followed.chat[-1].running)  # type: ignore[union-attr]
+        await until(pilot, lambda: bool(app.store.conversation.turns))
+        await until(pilot, lambda: not app.store.conversation.running)
         intact(app)
         orchestrator.said = [ChatPiece(text), ChatDone(1.0, 1.0, 1, "stop")]
         await pilot.press(*"hi", "enter")

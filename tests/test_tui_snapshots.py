@@ -14,13 +14,15 @@ from pytest_textual_snapshot import SVGImageExtension
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from gdl.domain.chat import ChatDone, ChatPiece
+from gdl.conversations.files import ConversationFiles, SavedConversation
+from gdl.domain.chat import ChatDone, ChatOptions, ChatPiece
 from gdl.domain.errors import BackendUnreachable
 from gdl.domain.offers import Exclusion
 from gdl.domain.spec import DeploymentSpec
+from gdl.tui.screens.chat_lists import ConversationsDialog
 from gdl.tui.screens.deployment import DeploymentScreen
 from gdl.tui.store import Followed
-from tui_pilot import app_of, until
+from tui_pilot import app_of, screen_text, until
 from tui_support import (
     SPEC,
     START,
@@ -193,21 +195,91 @@ def test_story(picture: Compare) -> None:
     assert picture(app, terminal_size=SMALL, run_before=before)
 
 
-def test_chat(picture: Compare) -> None:
+MARKDOWN = """The capital of France is **Paris**. It lies on the *Seine*.
+
+1. [Louvre](https://louvre.example/visit)
+2. `Eiffel` tower
+
+```python
+def capital(country):
+    return {"France": "Paris"}[country]
+```
+
+| city | people |
+|---|---|
+| Paris | 2 million |
+"""
+THOUGHTS = "The user asks for a capital. That of France is Paris."
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+def test_chat(picture: Compare, size: tuple[int, int]) -> None:
     app, orchestrator = make_app(ScriptedOrchestrator(at(600)))
-    answer = "The capital of France is Paris.\nIt lies on the Seine."
-    orchestrator.said = [ChatPiece(answer), ChatDone(41.2, 141.3, 14, "stop")]
+    orchestrator.said = [
+        ChatPiece(THOUGHTS, reasoning=True),
+        ChatPiece(MARKDOWN),
+        ChatDone(41.2, 141.3, 64, "length"),
+    ]
 
     async def before(pilot: Pilot[Any]) -> None:
         await open_deployment(pilot, orchestrator, to_serving)
         await pilot.press("5")
         await settle(pilot)
-        for question in ("What is the capital of France?", "And where does it lie?"):
-            pilot.app.screen.query_one("#chat-line", Input).value = question
-            await pilot.press("enter")
-            await settle(pilot)
+        followed(pilot).chat.options = ChatOptions(temperature=0.2, max_tokens=64)
+        await pilot.press(*"Capital?", "enter")
+        await settle(pilot, lambda: "million" in screen_text(app_of(pilot)))
 
-    assert picture(app, terminal_size=SMALL, run_before=before)
+    assert picture(app, terminal_size=size, run_before=before)
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+def test_chat_options(picture: Compare, size: tuple[int, int]) -> None:
+    app, orchestrator = make_app(ScriptedOrchestrator(at(600)))
+
+    async def before(pilot: Pilot[Any]) -> None:
+        await open_deployment(pilot, orchestrator, to_serving)
+        await pilot.press("5")
+        await settle(pilot)
+        followed(pilot).chat.options = ChatOptions("You answer in one word.", 0.2, top_p=0.9)
+        await pilot.press("f12")
+        await settle(pilot)
+
+    assert picture(app, terminal_size=size, run_before=before)
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+def test_chat_copies(picture: Compare, size: tuple[int, int]) -> None:
+    app, orchestrator = make_app(ScriptedOrchestrator(at(600)))
+    orchestrator.said = [ChatPiece(MARKDOWN), ChatDone(41.2, 141.3, 64, "stop")]
+
+    async def before(pilot: Pilot[Any]) -> None:
+        await open_deployment(pilot, orchestrator, to_serving)
+        await pilot.press("5")
+        await settle(pilot)
+        await pilot.press(*"Capital?", "enter")
+        await settle(pilot, lambda: "million" in screen_text(app_of(pilot)))
+        await pilot.press("f5")
+        await settle(pilot)
+
+    assert picture(app, terminal_size=size, run_before=before)
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+def test_saved_chats(picture: Compare, size: tuple[int, int]) -> None:
+    app, _orchestrator = make_app(ScriptedOrchestrator(at(600)))
+    rows = [
+        SavedConversation("a", START, "smollm2-135m", "What is the capital of France?", 3),
+        SavedConversation("b", START - timedelta(days=2), "qwen3-8b", "Write a haiku", 1),
+        SavedConversation("c", START - timedelta(days=9), "", "", 0, "cannot read c.json: no JSON"),
+    ]
+
+    async def before(pilot: Pilot[Any]) -> None:
+        await pilot.press("5")
+        files = ConversationFiles(Path("/home/me/.local/share/gdl-tui"))
+        app.push_screen(ConversationsDialog(files, rows))
+        await settle(pilot)
+
+    assert picture(app, terminal_size=size, run_before=before)
 
 
 def test_quit_while_renting(picture: Compare) -> None:

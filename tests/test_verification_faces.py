@@ -9,14 +9,15 @@ from rich.console import Console
 
 from gdl.cli.narrator import Narrator
 from gdl.domain import events as ev
+from gdl.domain.conversation import ChatTurn
 from gdl.domain.deployment import DeploymentState, apply
 from gdl.domain.engine import NOTHING_MORE
 from gdl.domain.events import Recorded
 from gdl.domain.health import Check, CheckStatus
 from gdl.domain.serialization import recorded_to_plain
 from gdl.domain.server_memory import MemoryComparison, memory_check
-from gdl.tui.store import ChatTurn, Followed
-from gdl.tui.widgets.chat_turn import turn_text
+from gdl.tui.store import Followed
+from gdl.tui.widgets.chat_turn import thoughts_text
 from gdl.tui.widgets.failure import PanelSize
 from gdl.tui.widgets.measurements import checks
 from gdl.tui.widgets.status_panel import status
@@ -94,6 +95,8 @@ def test_the_next_server_has_not_told_yet() -> None:
 
 
 def test_thoughts_stand_before_the_answer() -> None:
-    turn = ChatTurn("Where?", NOW, answer="Paris.", reasoning="It is\x1b[2J France.", running=False)
-    text = turn_text(turn, "m", NOW).plain
-    assert text.index("France.") < text.index("Paris.") and "\x1b" not in text
+    turn = ChatTurn("Where?", NOW, reasoning="It is\x1b[2J France.")
+    assert thoughts_text(turn, open_=False).plain == "It is France.", "nothing else to be seen yet"
+    turn.answer = "Paris."
+    assert thoughts_text(turn, open_=True).plain == "It is France."
+    assert "3 words" in thoughts_text(turn, open_=False).plain

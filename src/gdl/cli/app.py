@@ -33,6 +33,7 @@ _COMMANDS = (
     "spending",
     "ledger",
     "health",
+    "chat",
     "bench",
     "benchmarks",
     "tunnel",

@@ -41,6 +41,14 @@ class Output:
         except OSError as error:
             raise OutputClosed(error) from None
 
+    def text(self, text: str) -> None:
+        """A part of a line, or of several, shown at once."""
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except OSError as error:
+            raise OutputClosed(error) from None
+
     def lines(self, texts: Iterable[str]) -> None:
         for text in texts:
             self.line(text)

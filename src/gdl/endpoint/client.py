@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 from httpx_sse import EventSource
 
+from gdl.domain.chat import ChatOptions
 from gdl.domain.engine import USUAL_READINESS, Readiness
 from gdl.domain.secret import Secret
 from gdl.endpoint.protocol import (
@@ -36,6 +37,10 @@ __all__ = ["EndpointClient", "StreamResult"]
 
 _ANSWER_LIMIT = 16 * 2**20
 """Bytes of one answer; far above what any probe asks for."""
+_LONG_LIMIT = 128 * 2**20
+"""The same for an answer without a limit of ours: each token comes in some hundred bytes."""
+_LIMIT = "gdl.answer_limit"
+"""The extension of a request that says how many bytes its answer may have."""
 _QUICK_S = 10.0
 """Limit for how it is and for /v1/models, which need no model to run."""
 _DRAIN_S = 1.0
@@ -120,8 +125,9 @@ class EndpointClient:
         model: str,
         prompt: Prompt,
         *,
-        max_tokens: int,
-        temperature: float = 0.0,
+        max_tokens: int | None = None,
+        temperature: float | None = 0.0,
+        options: ChatOptions | None = None,
         on_text: Callable[[str], None] | None = None,
         on_reasoning: Callable[[str], None] | None = None,
     ) -> StreamResult:
@@ -130,17 +136,22 @@ class EndpointClient:
 
         on_text gets each piece of text at once, on_reasoning each of what is thought before. A
         model without a chat template is asked as plain completion, now and from then on.
+        options: in place of max_tokens and temperature, for an answer that may be as long as it
+        likes: the time limit is then for each silence of the server.
         """
+        if options is None:
+            sampling = ChatOptions(max_tokens=max_tokens, temperature=temperature).sampling
+        else:
+            sampling = options.sampling
+        silence_s = None if options is None else self.timeout_s
         while True:
             mode = self.mode
-            body = request_body(
-                mode, model, prompt, max_tokens=max_tokens, temperature=temperature, stream=True
-            )
+            body = request_body(mode, model, prompt, sampling, stream=True)
             reader = ChunkReader(time.perf_counter(), on_text, on_reasoning)
             fault: Fault | None = None
             try:
                 async with self._failures() as deadline:
-                    await self._read_stream(PATHS[mode], body, reader, deadline)
+                    await self._read_stream(PATHS[mode], body, reader, deadline, silence_s)
             except _NoChatTemplate:
                 if mode == CHAT:
                     self.mode = COMPLETIONS
@@ -173,9 +184,14 @@ class EndpointClient:
         body: dict[str, object],
         reader: ChunkReader,
         deadline: asyncio.Timeout,
+        silence_s: float | None,
     ) -> None:
+        now = asyncio.get_running_loop().time
         headers = {"Accept": "text/event-stream"}
-        async with self._http.stream("POST", path, json=body, headers=headers) as response:
+        limits = {_LIMIT: _ANSWER_LIMIT if silence_s is None else _LONG_LIMIT}
+        async with self._http.stream(
+            "POST", path, json=body, headers=headers, extensions=limits
+        ) as response:
             if response.status_code != 200:
                 text = (await response.aread()).decode(errors="replace")
                 if lacks_chat_template(response.status_code, text):
@@ -188,7 +204,9 @@ class EndpointClient:
                     if event.data:
                         reader.feed(event.data, time.perf_counter())
                     if reader.done:
-                        deadline.reschedule(asyncio.get_running_loop().time() + _DRAIN_S)
+                        deadline.reschedule(now() + _DRAIN_S)
+                    elif silence_s is not None and event.data:
+                        deadline.reschedule(now() + silence_s)
 
     async def _get(self, path: str, limit_s: float | None = None) -> tuple[int, str]:
         try:
@@ -235,7 +253,8 @@ class _Bounded(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         response = await self._inner.handle_async_request(request)
         if isinstance(response.stream, httpx.AsyncByteStream):
-            response.stream = _BoundedStream(response.stream)
+            limit = request.extensions.get(_LIMIT, _ANSWER_LIMIT)
+            response.stream = _BoundedStream(response.stream, limit)
         return response
 
     async def aclose(self) -> None:
@@ -243,15 +262,16 @@ class _Bounded(httpx.AsyncBaseTransport):
 
 
 class _BoundedStream(httpx.AsyncByteStream):
-    def __init__(self, inner: httpx.AsyncByteStream) -> None:
+    def __init__(self, inner: httpx.AsyncByteStream, limit: int) -> None:
         self._inner = inner
+        self._limit = limit
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         size = 0
         async for chunk in self._inner:
             size += len(chunk)
-            if size > _ANSWER_LIMIT:
-                raise _TooLarge(f"the answer is larger than {_ANSWER_LIMIT >> 20} MiB")
+            if size > self._limit:
+                raise _TooLarge(f"the answer is larger than {self._limit >> 20} MiB")
             yield chunk
 
     async def aclose(self) -> None:

@@ -7,7 +7,7 @@ measures and judges alike.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -92,23 +92,35 @@ Prompt = str | Sequence[ChatMessage]
 """One question, or a conversation that ends with one."""
 
 
+COMPLETION_TOKENS = 1024
+"""Of a plain completion for which nothing is asked: servers would end it after 16, and a model that
+does not know conversations ends none by itself."""
+
+
 def request_body(
-    mode: str, model: str, prompt: Prompt, *, max_tokens: int, temperature: float, stream: bool
+    mode: str, model: str, prompt: Prompt, sampling: Mapping[str, float | int], *, stream: bool
 ) -> dict[str, Any]:
-    """What is sent. A model without a chat template gets a conversation as a play's script."""
+    """What is sent. A model without a chat template gets a conversation as a play's script.
+    sampling: by the API's names."""
     messages = [ChatMessage("user", prompt)] if isinstance(prompt, str) else prompt
-    body: dict[str, Any] = {"model": model, "max_tokens": max_tokens, "temperature": temperature}
+    body: dict[str, Any] = {"model": model, **sampling}
     if mode == CHAT:
         body["messages"] = [{"role": m.role, "content": m.content} for m in messages]
     else:
         body["prompt"] = prompt if isinstance(prompt, str) else _script(messages)
+        body.setdefault("max_tokens", COMPLETION_TOKENS)
     if stream:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
     return body
 
 
 def _script(messages: Sequence[ChatMessage]) -> str:
-    lines = [f"{message.role.capitalize()}: {message.content}" for message in messages]
+    # A system prompt is what stands above a play.
+    lines = [
+        f"{message.content}\n" if message.role == "system"
+        else f"{message.role.capitalize()}: {message.content}"
+        for message in messages
+    ]  # fmt: skip
     return "\n".join([*lines, "Assistant:"])
 
 

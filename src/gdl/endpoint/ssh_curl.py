@@ -6,6 +6,7 @@ import json
 import shlex
 from typing import Any
 
+from gdl.domain.chat import ChatOptions
 from gdl.domain.engine import USUAL_READINESS, Readiness
 from gdl.domain.errors import GdlError
 from gdl.domain.host import CommandResult, CommandRunner
@@ -28,6 +29,8 @@ from gdl.endpoint.protocol import (
 )
 
 _QUICK_S = 10.0
+_LONG_S = 600.0
+"""For the answer of a conversation, which comes whole."""
 _MARGIN_S = 10.0
 """What the SSH connection may add to a request's own time."""
 _ANSWER_LIMIT = 16 * 2**20
@@ -100,10 +103,21 @@ class SshCurl:
         except Fault as fault:
             raise fault.without(self._key).as_error() from None
 
-    async def chat(self, model: str, prompt: Prompt, *, max_tokens: int) -> StreamResult:
-        """Ask, and wait for the whole answer. Never raises for what can go wrong on the way."""
+    async def chat(
+        self,
+        model: str,
+        prompt: Prompt,
+        *,
+        max_tokens: int | None = None,
+        options: ChatOptions | None = None,
+    ) -> StreamResult:
+        """Ask, and wait for the whole answer. Never raises for what can go wrong on the way.
+        options: in place of max_tokens, for an answer that may take longer."""
+        limit_s = self.timeout_s if options is None else max(self.timeout_s, _LONG_S)
+        if options is None:
+            options = ChatOptions(temperature=0.0, max_tokens=max_tokens)
         try:
-            return await self._ask(model, prompt, max_tokens)
+            return await self._ask(model, prompt, options, limit_s)
         except Fault as fault:
             return failed(fault.without(self._key))
         except GdlError as error:
@@ -122,12 +136,12 @@ class SshCurl:
             raise Fault("ssh", error.message, error.hint) from None
         return text
 
-    async def _ask(self, model: str, prompt: Prompt, max_tokens: int) -> StreamResult:
+    async def _ask(
+        self, model: str, prompt: Prompt, options: ChatOptions, limit_s: float
+    ) -> StreamResult:
         for mode in (self.mode, COMPLETIONS):
-            body = request_body(
-                mode, model, prompt, max_tokens=max_tokens, temperature=0.0, stream=False
-            )
-            status, text, e2el_ms = await self._request(PATHS[mode], body, self.timeout_s)
+            body = request_body(mode, model, prompt, options.sampling, stream=False)
+            status, text, e2el_ms = await self._request(PATHS[mode], body, limit_s)
             if mode == CHAT and lacks_chat_template(status, text):
                 self.mode = COMPLETIONS
                 continue

@@ -126,6 +126,9 @@ class Settings(BaseSettings):
     reduced_motion: bool = False
     """No animations and no blinking cursor in the terminal UI, as with
     `TEXTUAL_ANIMATIONS=none`."""
+    save_chats: bool = True
+    """Keep conversations with models, in files of mode 0600 in the folder `conversations` of
+    `data_dir`."""
     read_only: bool = False
     """Nothing is rented, changed or destroyed."""
     data_dir: Path = Field(default_factory=lambda: platformdirs.user_data_path("gdl-tui"))

@@ -103,8 +103,9 @@ class GdlApp(App[None]):
         usual = super().get_driver_class()
         if usual.__name__ != "LinuxDriver":
             return usual
-        from gdl.tui.terminal import TerminalDriver
+        from gdl.tui.terminal import TerminalDriver, tell_alt_digits
 
+        tell_alt_digits()
         return TerminalDriver
 
     def get_line_filters(self) -> Sequence[LineFilter]:

@@ -48,8 +48,10 @@ class ScreenEntry:
     def binding(self, action: str, *, show: bool = False, owner: str = "app") -> Binding:
         """Runs this action of the application with the name of the screen. show: in the line of
         keys. owner: whose binding it is, the first part of its id; no two share one."""
+        # With Alt, a digit works where it would be typed, too.
+        key = f"{self.key},alt+{self.key}" if self.key.isdigit() else self.key
         return Binding(
-            self.key, f"{action}({self.name!r})", self.long_title or self.title,
+            key, f"{action}({self.name!r})", self.long_title or self.title,
             show=show, id=f"{owner}.{self.name}", tooltip=self.tooltip,
         )  # fmt: skip
 

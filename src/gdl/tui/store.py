@@ -15,7 +15,7 @@ from itertools import islice
 from gdl.domain import events as ev
 from gdl.domain.attempt_state import AttemptState
 from gdl.domain.benchmark import BenchReport
-from gdl.domain.chat import ChatDone
+from gdl.domain.conversation import Conversation
 from gdl.domain.deployment import DeploymentState, apply
 from gdl.domain.events import Recorded
 from gdl.domain.health import Check
@@ -33,8 +33,6 @@ EARLIER_LINES, EARLIER_CHARACTERS, EARLIER_KEPT = 4_000, 1_000_000, 6
 
 FINISHED_KEPT = 20
 """Deployments that are over and can still be looked at."""
-TURNS_KEPT = 200
-"""Questions and answers of one conversation."""
 
 BILLS = frozenset({Billing.REQUESTED, Billing.ACTIVE, Billing.UNKNOWN})
 
@@ -85,20 +83,6 @@ class Bill:
 
 
 @dataclass(slots=True)
-class ChatTurn:
-    """A question and what has come of its answer. reasoning: what the model thought
-    before. done: its figures, once it has ended; a turn that was stopped has neither `done` nor
-    `running`."""
-
-    question: str
-    asked_at: datetime
-    answer: str = ""
-    reasoning: str = ""
-    done: ChatDone | None = None
-    running: bool = True
-
-
-@dataclass(slots=True)
 class AttemptLogs:
     install: LogRing = field(default_factory=LogRing)
     engine: LogRing = field(default_factory=LogRing)
@@ -127,7 +111,7 @@ class Followed:
     running_since: datetime | None = None
     bench_rates: deque[float] = field(default_factory=lambda: deque(maxlen=200))
     ended: bool = False
-    chat: list[ChatTurn] = field(default_factory=list)
+    chat: Conversation = field(default_factory=Conversation)
     _none: AttemptLogs = field(default_factory=AttemptLogs)
 
     def fold(self, recorded: Recorded) -> None:
@@ -235,6 +219,15 @@ class Store:
         self.current: str | None = None
         self.sessions: tuple[SessionRow, ...] = ()
         self.sessions_at: datetime | None = None
+        self.read_again = Conversation()
+        """A saved conversation that is looked at while nothing serves."""
+
+    @property
+    def conversation(self) -> Conversation:
+        """What the chat shows: that with the current deployment where there is one."""
+        followed = self.followed
+        talks = followed is not None and (followed.holds or bool(followed.chat.turns))
+        return followed.chat if followed is not None and talks else self.read_again
 
     @property
     def followed(self) -> Followed | None:

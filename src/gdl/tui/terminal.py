@@ -14,8 +14,10 @@ import os
 import select
 import threading
 from collections.abc import Callable
+from enum import Enum
 from typing import Any, Protocol, cast
 
+from textual._ansi_sequences import ANSI_SEQUENCES_KEYS
 from textual.app import App
 from textual.drivers.linux_driver import LinuxDriver
 
@@ -26,6 +28,28 @@ _KEEP_TITLE, _TITLE, _TITLE_BACK = "\x1b[22;2t", "\x1b]2;{}\x1b\\", "\x1b[23;2t"
 terminal without a stack is left without a title, and shows its usual one."""
 _STOP_S = 1.0
 _LOOK_MS = 500
+
+
+class AltDigit(Enum):
+    """Keys as Textual's table has them."""
+
+    ALT_0 = "alt+0"
+    ALT_1 = "alt+1"
+    ALT_2 = "alt+2"
+    ALT_3 = "alt+3"
+    ALT_4 = "alt+4"
+    ALT_5 = "alt+5"
+    ALT_6 = "alt+6"
+    ALT_7 = "alt+7"
+    ALT_8 = "alt+8"
+    ALT_9 = "alt+9"
+
+
+def tell_alt_digits() -> None:
+    """Have Alt and a digit told as that: Textual (8.2) takes what most terminals send for it, an
+    escape and the digit, for the character that Option and this digit make on a Mac."""
+    known = cast(dict[str, object], ANSI_SEQUENCES_KEYS)
+    known.update({f"\x1b{key.value[-1]}": (key,) for key in AltDigit})
 
 
 class TerminalOutput:

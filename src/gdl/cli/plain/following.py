@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from gdl.cli.deployment_output import endpoint_lines, is_holding
@@ -13,13 +12,16 @@ from gdl.cli.narrator import Narrator
 from gdl.cli.output import Output, say
 from gdl.cli.plain.questions import InputEnded, Questions, Quit
 from gdl.cli.runtime import complain
+from gdl.conversations.answering import answered
 from gdl.domain import clock
 from gdl.domain import events as ev
-from gdl.domain.chat import ChatDone, ChatMessage
+from gdl.domain.chat import ChatPiece
+from gdl.domain.conversation import ChatTurn, Conversation
 from gdl.domain.decisions import AfterFailure, AfterServing, Decision
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.errors import GdlError
 from gdl.domain.money import dollars
+from gdl.presentation.chat import cut
 from gdl.presentation.lines import plain
 from gdl.presentation.money import hourly
 
@@ -92,7 +94,7 @@ class Menus:
         self, orchestrator: OrchestratorApi, show: PlainDeployment, questions: Questions
     ) -> None:
         self._orchestrator, self._show, self._questions = orchestrator, show, questions
-        self._messages: list[ChatMessage] = []
+        self._conversation = Conversation()
 
     async def attend(self) -> None:
         """Ask whenever something is to be asked; what was asked before is dropped then."""
@@ -168,35 +170,33 @@ class Menus:
     async def _chat(self) -> None:
         say("Type a question and Enter; an empty line ends the chat.")
         while question := await self._questions.line("You:"):
-            self._messages.append(ChatMessage("user", question))
-            if not await self._answer():
-                self._messages.pop()
+            await self._answer(self._conversation.ask(question, clock.now()))
 
-    async def _answer(self) -> bool:
-        """Told a line at a time, as a screen reader reads it; whether there was one."""
-        answer, told = "", 0
+    async def _answer(self, turn: ChatTurn) -> None:
+        """Told a line at a time, as a screen reader reads it."""
+        told = 0
+
+        def came(_piece: ChatPiece) -> None:
+            nonlocal told
+            *whole, _rest = turn.answer[told:].split("\n")
+            for line in whole:
+                say(plain(line, 4000))
+                told += len(line) + 1
+
         say("Model:")
         try:
-            asked = self._orchestrator.endpoints.chat(self._ident, tuple(self._messages))
-            async with aclosing(asked) as pieces:
-                async for piece in pieces:
-                    if isinstance(piece, ChatDone):
-                        if piece.error:
-                            complain(piece.error, "ask again, or see the health: gdl-tui health")
-                            return False
-                    elif not piece.reasoning:
-                        answer += piece.text
-                        *whole, _rest = answer[told:].split("\n")
-                        for line in whole:
-                            say(plain(line, 4000))
-                            told += len(line) + 1
+            async with self._orchestrator.endpoints.chat(self._ident) as partner:
+                await answered(partner.ask, self._conversation, turn, came)
         except GdlError as error:
-            complain(error.message, error.hint)
-            return False
-        if answer[told:]:
-            say(plain(answer[told:], 4000))
-        self._messages.append(ChatMessage("assistant", answer))
-        return True
+            turn.fail(error.message)
+        finally:
+            turn.running = False
+        if turn.answer[told:]:
+            say(plain(turn.answer[told:], 4000))
+        if turn.done is not None and turn.done.error:
+            complain(turn.done.error, "ask again, or see the health: gdl-tui health")
+        elif turn.done is not None and turn.done.finish_reason == "length":
+            say(cut(turn.done, self._conversation.options))
 
     async def _failed(self, again: bool) -> bool:
         """Whether it was decided how to go on."""

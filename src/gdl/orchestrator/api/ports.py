@@ -14,7 +14,6 @@ from typing import Protocol
 from gdl.domain.agent_settings import Served
 from gdl.domain.benchmark import OWN_LOAD, BenchLoad, BenchReport, Measurement
 from gdl.domain.change import Change
-from gdl.domain.chat import ChatDone, ChatMessage, ChatPiece
 from gdl.domain.decisions import Decision
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.events import DeploymentFinished, Recorded
@@ -29,6 +28,7 @@ from gdl.orchestrator.api.market import Market
 from gdl.orchestrator.api.spending import Spending
 from gdl.orchestrator.api.support import Support
 from gdl.orchestrator.api.views import (
+    ChatPartner,
     PublicRow,
     ReachedEndpoint,
     Readings,
@@ -196,11 +196,9 @@ class Endpoints(Protocol):
         same model where there are some. Phases never passed before are missing."""
         ...
 
-    def chat(
-        self, deployment_id: str, messages: Sequence[ChatMessage]
-    ) -> AsyncGenerator[ChatPiece | ChatDone]:
-        """Ask the model that this deployment serves in this process; `messages` ends with the
-        question. Ends with ChatDone. Raises UsageError when it does not serve here."""
+    def chat(self, ident: str) -> AbstractAsyncContextManager[ChatPartner]:
+        """A served model to talk to: by the deployment's own tunnel where it runs in this process,
+        else over one that lasts as long as this is entered."""
         ...
 
     def reach(self, ident: str) -> AbstractAsyncContextManager[ReachedEndpoint]:

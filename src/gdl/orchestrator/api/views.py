@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from datetime import datetime
 
+from gdl.domain.chat import ChatDone, ChatMessage, ChatOptions, ChatPiece
 from gdl.domain.health import HealthSample
 from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.phase import Billing, Phase
@@ -153,6 +154,19 @@ class ReachedEndpoint:
     price: float
     provider: str
     hardware: str = ""
+
+
+Answer = AsyncGenerator[ChatPiece | ChatDone]
+
+
+@dataclass(frozen=True, slots=True)
+class ChatPartner:
+    """A served model to talk to. ask: the answer to a conversation that ends with a question, as it
+    comes; ends with ChatDone, and never raises for what the network or the server does. To be
+    closed when it is left early: that ends the request."""
+
+    model: str
+    ask: Callable[[Sequence[ChatMessage], ChatOptions], Answer]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,28 +7,36 @@ from collections.abc import AsyncGenerator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from gdl.domain.chat import ChatDone, ChatMessage, ChatPiece
-from gdl.endpoint.protocol import StreamResult
+from gdl.domain.chat import USUAL_OPTIONS, ChatDone, ChatMessage, ChatOptions, ChatPiece
+from gdl.endpoint.protocol import TEXT_LIMIT, StreamResult
 from gdl.endpoint.ssh_curl import SshCurl
+from gdl.orchestrator.api.views import ChatPartner
 
 if TYPE_CHECKING:
     from gdl.endpoint.client import EndpointClient
 
-MAX_TOKENS = 512
-"""Of one answer; the conversation before it takes up the context, too."""
-TEMPERATURE = 0.7
+TOO_LONG = f"stopped at {TEXT_LIMIT:,} characters: no more is kept of an answer"
+
+
+def partner(way: EndpointClient | SshCurl, model: str) -> ChatPartner:
+    """The model at the end of this way."""
+    return ChatPartner(model, lambda messages, options: talk(way, model, messages, options))
 
 
 async def talk(
-    way: EndpointClient | SshCurl, model: str, messages: Sequence[ChatMessage]
+    way: EndpointClient | SshCurl,
+    model: str,
+    messages: Sequence[ChatMessage],
+    options: ChatOptions = USUAL_OPTIONS,
 ) -> AsyncGenerator[ChatPiece | ChatDone]:
     """Pieces of the answer, those that came together as one; ChatDone is the last. Never raises
-    for what the network or the server does. Leaving early ends the request."""
+    for what the network or the server does. Leaving early ends the request, and so does an answer
+    of more than TEXT_LIMIT characters."""
     pieces: asyncio.Queue[ChatPiece | None] = asyncio.Queue()
-    request = asyncio.create_task(_ask(way, model, messages, pieces), name="chat")
+    request = asyncio.create_task(_ask(way, model, messages, options, pieces), name="chat")
     request.add_done_callback(lambda _task: pieces.put_nowait(None))
     try:
-        over = False
+        over, length = False, 0
         while not over:
             waiting = [await pieces.get()]
             while not pieces.empty():
@@ -36,7 +44,12 @@ async def talk(
             over = None in waiting
             come = (piece for piece in waiting if piece is not None and piece.text)
             for reasoning, together in groupby(come, key=lambda piece: piece.reasoning):
-                yield ChatPiece("".join(piece.text for piece in together), reasoning)
+                text = "".join(piece.text for piece in together)
+                length += len(text)
+                yield ChatPiece(text, reasoning)
+            if length >= TEXT_LIMIT and not over:
+                yield ChatDone(None, None, None, "length", TOO_LONG)
+                return
         yield _done(await request)
     finally:
         request.cancel()
@@ -47,18 +60,18 @@ async def _ask(
     way: EndpointClient | SshCurl,
     model: str,
     messages: Sequence[ChatMessage],
+    options: ChatOptions,
     pieces: asyncio.Queue[ChatPiece | None],
 ) -> StreamResult:
     if isinstance(way, SshCurl):
-        result = await way.chat(model, messages, max_tokens=MAX_TOKENS)
+        result = await way.chat(model, messages, options=options)
         pieces.put_nowait(ChatPiece(result.reasoning, reasoning=True))
         pieces.put_nowait(ChatPiece(result.text))
         return result
     return await way.chat_stream(
         model,
         messages,
-        max_tokens=MAX_TOKENS,
-        temperature=TEMPERATURE,
+        options=options,
         on_text=lambda text: pieces.put_nowait(ChatPiece(text)),
         on_reasoning=lambda text: pieces.put_nowait(ChatPiece(text, reasoning=True)),
     )

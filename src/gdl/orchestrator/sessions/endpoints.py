@@ -8,9 +8,8 @@ from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 from gdl.domain.agent_settings import Served
-from gdl.domain.chat import ChatDone, ChatMessage, ChatPiece
 from gdl.domain.engine import Capabilities
-from gdl.domain.errors import GdlError, UsageError
+from gdl.domain.errors import GdlError
 from gdl.domain.health import Check, HealthSample
 from gdl.domain.phase import Phase
 from gdl.domain.readings import typical
@@ -19,8 +18,9 @@ from gdl.journal import history
 from gdl.journal.store import Journal
 from gdl.keyring.key_files import read_key
 from gdl.orchestrator.api.read_only import refuse_read_only
-from gdl.orchestrator.api.views import ReachedEndpoint, Readings, TunnelRow
-from gdl.orchestrator.endpoint import chat, health_watch
+from gdl.orchestrator.api.views import ChatPartner, ReachedEndpoint, Readings, TunnelRow
+from gdl.orchestrator.endpoint import health_watch
+from gdl.orchestrator.endpoint.chat import partner
 from gdl.orchestrator.endpoint.measurements import Measurements
 from gdl.orchestrator.run.registry import DeploymentRegistry
 from gdl.orchestrator.run.verification import capabilities
@@ -104,17 +104,18 @@ class SessionEndpoints:
 
     # -- the way to them -------------------------------------------------------------------------
 
-    async def chat(
-        self, deployment_id: str, messages: Sequence[ChatMessage]
-    ) -> AsyncGenerator[ChatPiece | ChatDone]:
-        serving = self._registry.serving(deployment_id)
+    @asynccontextmanager
+    async def chat(self, ident: str) -> AsyncIterator[ChatPartner]:
+        serving = self._registry.serving(ident)
         endpoint = None if serving is None else serving[1].endpoint
-        if serving is None or endpoint is None or endpoint.way is None:
-            raise UsageError("this deployment does not serve here", "attach to its session first")
-        served_name = serving[0].model.served_name
-        async with aclosing(chat.talk(endpoint.way, served_name, messages)) as parts:
-            async for part in parts:
-                yield part
+        if serving is not None and endpoint is not None and endpoint.way is not None:
+            yield partner(endpoint.way, serving[0].model.served_name)
+            return
+        rental = await self._lookup.find(ident)
+        async with self._reconnector.reconnected(rental) as there:
+            way = there.endpoint.way
+            assert way is not None  # it was opened
+            yield partner(way, rental.served_name)
 
     @asynccontextmanager
     async def reach(self, ident: str) -> AsyncIterator[ReachedEndpoint]:

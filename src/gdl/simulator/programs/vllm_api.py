@@ -37,6 +37,8 @@ _ARTICLE = (
     "earlier hands had made well and repaired often so that knowledge passed on slowly but surely"
 )
 WORDS = _ARTICLE.split()
+_USUAL_WORDS = 200
+"""Of an answer that nobody limited."""
 PATHS = frozenset(
     (
         "/v1/chat/completions",
@@ -203,7 +205,9 @@ class Api:
 
     def _generation(self, request: Request, chat: bool) -> Generation:
         prompt, body = request.prompt, request.json
-        limit = int(body.get("max_completion_tokens") or body.get("max_tokens") or 16)
+        asked = int(body.get("max_completion_tokens") or body.get("max_tokens") or 0)
+        # A chat's answer may fill the context, a plain completion has 16 tokens, as with vLLM.
+        limit = asked or (self._served.longest if chat else 16)
         limit = max(min(limit, self._served.longest), 1)
         text = self._script.answer_to(prompt)
         known = next((answer for part, answer in ANSWERS if part in prompt), None)
@@ -211,7 +215,10 @@ class Api:
             text = f"{known} {LABEL}"
         elif text is None:
             chance = random.Random(prompt)  # noqa: S311 - a simulation
-            text = f"{LABEL} " + " ".join(chance.choice(WORDS) for _ in range(limit))
+            text = f"{LABEL} " + " ".join(
+                chance.choice(WORDS)
+                for _ in range(min(limit, _USUAL_WORDS) if not asked else limit)
+            )
         tokens = self._pieces(body, text, chat)
         reason = "length" if len(tokens) > limit else finish_reason(body, tokens)
         self._number += 1

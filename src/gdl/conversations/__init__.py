@@ -1,0 +1,1 @@
+"""Conversations with models, kept as files."""

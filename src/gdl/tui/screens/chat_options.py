@@ -1,0 +1,69 @@
+"""How the model is asked: the system prompt and the sampling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import ClassVar, TypeVar
+
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.widget import Widget
+from textual.widgets import Input, Static, TextArea
+
+from gdl.domain.chat import ChatOptions
+from gdl.domain.conversation import TEXT_KEPT
+from gdl.tui.screens.fields_dialog import FieldsDialog, field
+
+Number = TypeVar("Number", int, float)
+
+
+class ChatOptionsDialog(FieldsDialog[ChatOptions]):
+    """The options, or None. Opens with those in force; an empty field leaves it to the server."""
+
+    AUTO_FOCUS = "#chat-system"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "answer(False)", "Cancel", id="chat_options.cancel",
+                tooltip="Change nothing"),
+        Binding("ctrl+s", "answer(True)", "Take it", id="chat_options.take",
+                tooltip="Take what is written"),
+    ]  # fmt: skip
+    TITLE_WORDS = "How the model is asked"
+    NOTE = "An empty field leaves it to the server. Tab goes on, Ctrl+S takes it from anywhere."
+    YES = "Take it"
+
+    def __init__(self, now: ChatOptions) -> None:
+        super().__init__()
+        self._now = now
+
+    def fields(self) -> Iterator[Widget]:
+        now = self._now
+        system = TextArea(now.system, id="chat-system", compact=True, highlight_cursor_line=False)
+        system.cursor_blink = False
+        yield Vertical(Static("System prompt"), system, id="chat-system-row")
+        yield field("Temperature", _line("temperature", now.temperature), "0 to 2")
+        yield field("Top-p", _line("top_p", now.top_p), "above 0, up to 1")
+        yield field("Max tokens", _line("max_tokens", now.max_tokens), "of an answer")
+        yield field("Seed", _line("seed", now.seed), "the same again, where a server can")
+
+    def typed(self) -> ChatOptions:
+        made = ChatOptions(
+            self.query_one("#chat-system", TextArea).text.strip()[:TEXT_KEPT],
+            self._number("temperature", float),
+            self._number("top_p", float),
+            self._number("max_tokens", int),
+            self._number("seed", int),
+        )
+        made.check()
+        return made
+
+    def _number(self, name: str, read: Callable[[str], Number]) -> Number | None:
+        typed = self.query_one(f"#chat-{name}", Input).value.replace(",", "").strip()
+        try:
+            return read(typed) if typed else None
+        except ValueError:
+            raise ValueError(f"{name.replace('_', ' ')}: a number, or nothing") from None
+
+
+def _line(name: str, value: float | None) -> Input:
+    text = "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    return Input(text, max_length=12, id=f"chat-{name}")
