@@ -22,7 +22,15 @@ from gdl.domain.events import Noted, Recorded
 from gdl.domain.spec import DeploymentSpec
 from gdl.settings import Settings
 from test_sandbox_cli import ENTRY, environment
-from tui_support import SPEC, START, ScriptedOrchestrator, to_remedy, to_serving, to_waiting
+from tui_support import (
+    SPEC,
+    START,
+    ScriptedOrchestrator,
+    new_folder,
+    to_remedy,
+    to_serving,
+    to_waiting,
+)
 from waiting import wait_until
 
 CALM = ("--plain", "demo", "--scenario", "calm", "--speed", "50")
@@ -109,7 +117,7 @@ async def test_only_y_and_n_answer_a_question_about_money() -> None:
 
 
 async def chosen(made: ScriptedOrchestrator, *lines: str) -> DeploymentSpec:
-    settings = Settings(backend="shopper", data_dir=Path("/nonexistent"))
+    settings = Settings(backend="shopper", data_dir=new_folder())
     async with asked(*lines) as questions:
         return await choose(Session(made, settings, Output(False)), questions)
 

@@ -28,7 +28,7 @@ from gdl.tui.screens.welcome import WelcomeScreen
 from gdl.tui.widgets.keyed_table import KeyedTable
 from local_ports import free_port
 from tui_pilot import SIZE, ended, screen_text, until
-from tui_support import Clock, ScriptedOrchestrator
+from tui_support import Clock, ScriptedOrchestrator, new_folder
 
 pytestmark = pytest.mark.long
 
@@ -71,7 +71,7 @@ class Connector:
         made.simulated = backend == "sandbox"
         if backend is None:
             made.error = UNREACHABLE
-        settings = Settings(backend=made.backend_name, data_dir=Path("/nonexistent"))
+        settings = Settings(backend=made.backend_name, data_dir=new_folder())
         return made, settings
 
     def app(self) -> BootApp:

@@ -4,8 +4,12 @@ folds them with the real `apply`, and ranks its offers with the real `rank`."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+import atexit
+import itertools
+import shutil
+import tempfile
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,7 +27,7 @@ from gdl.domain.benchmark import (
     QualityAnswer,
 )
 from gdl.domain.change import Change
-from gdl.domain.chat import ChatDone, ChatMessage, ChatOptions, ChatPiece
+from gdl.domain.chat import ChatDone, ChatMessage, ChatPiece
 from gdl.domain.decisions import AfterServing, Decision
 from gdl.domain.deployment import DeploymentState, apply
 from gdl.domain.errors import GdlError, HubAway, NoSuitableOffer, UsageError
@@ -41,7 +45,6 @@ from gdl.domain.remedies import Remedy, RemedyKind
 from gdl.domain.session import Session, SessionStatus
 from gdl.domain.session_price import Charged, SessionNeeds
 from gdl.domain.spec import DeploymentSpec
-from gdl.domain.speed import Machine, Speed
 from gdl.domain.spending import Cap, Period, SpendingReport, SpendingRow
 from gdl.domain.track_record import TrackRecord
 from gdl.domain.volumes import Volume
@@ -49,7 +52,6 @@ from gdl.engines.registry import get
 from gdl.hub.lookup import Hub
 from gdl.orchestrator.api.model_views import ModelRow, ModelVariant, SizedModel
 from gdl.orchestrator.api.views import (
-    ChatPartner,
     LogPart,
     PastDeployment,
     PublicRow,
@@ -73,6 +75,16 @@ from gdl.settings import Hub as HubSettings
 from gdl.settings import Settings
 from gdl.tui.app import GdlApp
 from scripted_fleets import ScriptedFleets
+
+_FOLDERS = Path(tempfile.mkdtemp(prefix="gdl-tui-tests-"))
+atexit.register(shutil.rmtree, _FOLDERS, ignore_errors=True)
+_numbers = itertools.count(1)
+
+
+def new_folder() -> Path:
+    """A data folder that no other app has, and that is not there until something is saved."""
+    return _FOLDERS / str(next(_numbers))
+
 
 START = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 ENDPOINT = "http://127.0.0.1:41231/v1"
@@ -185,7 +197,7 @@ class ScriptedOrchestrator:
         self.clock = clock or Clock()
         self.listed = list(offers)
         self.engine = get("vllm")
-        self.settings = Settings(data_dir=Path("/nonexistent"), hub=HubSettings(offline=True))
+        self.settings = Settings(data_dir=new_folder(), hub=HubSettings(offline=True))
         self.error: GdlError | None = None
         self.on_hub: Sequence[ModelRow] | GdlError = HubAway("offline: the hub was not asked")
         self.searches: list[str] = []
@@ -205,7 +217,6 @@ class ScriptedOrchestrator:
         self.shell_command: Sequence[str] = ("true",)
         self.around = list(SOURCES)
         self.said: list[ChatPiece | ChatDone] = []
-        self.asked_with: list[ChatOptions] = []
         self.told: list[PastDeployment] = []
         self.spent: dict[Period, SpendingReport] = {}
         self.credit: dict[str, Balance] = {}
@@ -546,19 +557,14 @@ class ScriptedEndpoints:
     async def estimates(self, deployment_id: str) -> Mapping[Phase, float]:
         return self._o.usual
 
-    @asynccontextmanager
-    async def chat(self, ident: str) -> AsyncIterator[ChatPartner]:
-        async def ask(
-            messages: Sequence[ChatMessage], options: ChatOptions
-        ) -> AsyncGenerator[ChatPiece | ChatDone]:
-            self._o.calls.append(("chat", ident, tuple(messages)))
-            self._o.asked_with.append(options)
-            for part in self._o.said:
-                if self._o.gate is not None:
-                    await self._o.gate.wait()
-                yield part
-
-        yield ChatPartner("smollm2-135m", ask)
+    async def chat(
+        self, deployment_id: str, messages: Sequence[ChatMessage]
+    ) -> AsyncGenerator[ChatPiece | ChatDone]:
+        self._o.calls.append(("chat", deployment_id, tuple(messages)))
+        for part in self._o.said:
+            if self._o.gate is not None:
+                await self._o.gate.wait()
+            yield part
 
     def watch_health(self, ident: str) -> AsyncGenerator[tuple[HealthSample, bool]]:
         raise NotImplementedError
@@ -599,11 +605,6 @@ class ScriptedBenchmarks:
         if self._o.gate is not None:
             await self._o.gate.wait()
         return replace(REPORT, concurrency=load.concurrency)
-
-    async def speeds(
-        self, query: OfferQuery, machines: Iterable[Machine]
-    ) -> Mapping[Machine, Speed]:
-        return {}
 
     async def kept(self, model: str | None = None, gpu: str | None = None) -> Sequence[Measurement]:
         return [one for one in self._o.measured if model in (None, one.model)]
@@ -712,21 +713,11 @@ def spent_so_far() -> dict[Period, SpendingReport]:
 
 
 def make_app(
-    orchestrator: ScriptedOrchestrator | None = None,
-    *,
-    read_only: bool = False,
-    data_dir: Path | None = None,
+    orchestrator: ScriptedOrchestrator | None = None, *, read_only: bool = False
 ) -> tuple[GdlApp, ScriptedOrchestrator]:
-    """An app with a frozen clock and nothing that moves by itself. data_dir: where it may write;
-    without one it keeps nothing."""
+    """An app with a frozen clock and nothing that moves by itself."""
     orchestrator = orchestrator or ScriptedOrchestrator()
-    settings = Settings(
-        backend="shopper",
-        data_dir=data_dir or Path("/nonexistent"),
-        save_chats=data_dir is not None,
-        read_only=read_only,
-        hours=2,
-    )
+    settings = Settings(backend="shopper", data_dir=new_folder(), read_only=read_only, hours=2)
     app = GdlApp(
         orchestrator, settings, clock=orchestrator.clock, version="0.1.0", reduced_motion=True
     )
