@@ -22,6 +22,7 @@ ALLOWED = {
     "cli/commands/doctor.py": "the old name of --engine-version is understood",
     "backends/shopper/backend.py": "the service has words of its own for what runs",
     "domain/requirements/weights.py": "whose kernels the padding is of",
+    "engines/python/stages.py": "whose way of dividing layers it is",
     "domain/server_memory.py": "how the comparison reads",
     "domain/agent_settings.py": "what LiteLLM calls such a server",
     "hub/catalogue.toml": "where its figures are from",
@@ -42,6 +43,7 @@ ALLOWED = {
     "orchestrator/fleet/dialects.py": "the name of a router",
     # Logs of any origin are read, also where no deployment says which engine it was.
     "diagnosis/programs.py": "whose a traceback's files are",
+    "diagnosis/places.py": "which modules an error is from, and what it advises itself",
     "diagnosis/prefixes.py": "which prefixes of log lines there are",
     "diagnosis/headline.py": "the example of a module's name",
     "diagnosis/words.py": "which programs are engines, and a switch of one",

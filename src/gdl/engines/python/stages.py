@@ -15,8 +15,8 @@ _NOT_OF_A_LAYER = frozenset({"embed_tokens", "lm_head", "position", "encoder"})
 @lru_cache(maxsize=256)
 def largest(model: Architecture, machines: int) -> Architecture:
     """The part that holds most. Engines divide layers evenly, and where that leaves a remainder
-    some machines have one more. What belongs to no layer counts on each: no machine holds more
-    than is said."""
+    some machines have one more (vllm/distributed/utils.py, get_pp_indices). What belongs to no
+    layer counts on each: no machine holds more than is said."""
     if machines <= 1 or not model.layers:
         return model
     count = len(model.layers)
