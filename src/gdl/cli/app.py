@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from gdl.cli import exit_codes
+from gdl.cli.completions import named_command
 from gdl.cli.option_groups import cli_of, command
 from gdl.cli.options import BackendOption, ConfigOption, HostOption, IdentityOption
 from gdl.cli.output import Output, never_fail_to_print
@@ -19,6 +20,7 @@ from gdl.domain.errors import GdlError
 _COMMANDS = (
     "offers",
     "prices",
+    "plan",
     "watch",
     "deploy",
     "resume",
@@ -69,7 +71,7 @@ def run(
 
     def work() -> int:
         try:
-            app = build(arguments[0] if arguments else "")
+            app = build(arguments[0] if arguments else named_command())
             app(args=list(arguments), prog_name="gdl-tui", obj=cli)
         except SystemExit as end:
             return end.code if isinstance(end.code, int) else int(end.code is not None)

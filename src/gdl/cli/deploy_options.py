@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gdl.cli.completions import model_names
 from gdl.cli.consent import YesOption
 from gdl.cli.options import (
     BidOption,
@@ -46,6 +47,7 @@ class DeployOptions:
             metavar="MODEL",
             help="Alias (see `gdl-tui models`), hub id, or path on the machine.",
             show_default=False,
+            autocompletion=model_names,
         ),
     ] = None
     file: Annotated[

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gdl.cli.completions import filter_fields
 from gdl.presentation.hardware import machine
 from gdl.presentation.lines import plain
 from gdl.presentation.money import hourly
@@ -23,6 +24,7 @@ FilterArgument = Annotated[
         help='As on the offers screen, in quotes: "4090 price<0.30 inet>500", "gpu:4090,3090 '
         'rel>=99 or place:norway".',
         show_default=False,
+        autocompletion=filter_fields,
     ),
 ]
 

@@ -7,15 +7,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from gdl.cli.completions import backend_names, scenario_names, session_ids
 from gdl.domain.lazy_dataclass import dataclass
-
-
-def backend_names() -> list[str]:
-    """For the shell's completion."""
-    from gdl.backends import registry
-
-    return registry.names()
-
 
 BackendOption = Annotated[
     str | None,
@@ -238,7 +231,10 @@ def webhook_flags(url: str | None) -> dict[str, Any]:
 ScenarioOption = Annotated[
     str | None,
     typer.Option(
-        "--scenario", metavar="S", help="What goes wrong on the simulated market (sandbox only)."
+        "--scenario",
+        metavar="S",
+        help="What goes wrong on the simulated market (sandbox only).",
+        autocompletion=scenario_names,
     ),
 ]
 SpeedOption = Annotated[
@@ -279,14 +275,22 @@ StandInOption = Annotated[
 SessionArgument = Annotated[
     str,
     typer.Argument(
-        metavar="ID", help="Session or deployment id, or its beginning.", show_default=False
+        metavar="ID",
+        help="Session or deployment id, or its beginning.",
+        show_default=False,
+        autocompletion=session_ids,
     ),
 ]
 
 
 OptionalSessionArgument = Annotated[
     str | None,
-    typer.Argument(metavar="[ID]", help="Session or deployment.", show_default=False),
+    typer.Argument(
+        metavar="[ID]",
+        help="Session or deployment.",
+        show_default=False,
+        autocompletion=session_ids,
+    ),
 ]
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from gdl.cli import exit_codes
+from gdl.cli.completions import deployment_ids
 from gdl.cli.options import JsonOption, Target
 from gdl.cli.output import say
 from gdl.cli.runtime import Cli, Session, execute
@@ -25,7 +26,10 @@ def bundle(
     ident: Annotated[
         str,
         typer.Argument(
-            metavar="ID", help="Deployment or session id, or its beginning.", show_default=False
+            metavar="ID",
+            help="Deployment or session id, or its beginning.",
+            show_default=False,
+            autocompletion=deployment_ids,
         ),
     ],
     output: Annotated[

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from gdl.cli import exit_codes
+from gdl.cli.completions import setting_names
 from gdl.cli.config_editor import edited, secret_typed
 from gdl.cli.option_groups import cli_of, command
 from gdl.cli.options import JsonOption
@@ -17,13 +18,6 @@ from gdl.cli.runtime import Cli, guarded, load_settings
 
 if TYPE_CHECKING:
     from gdl.settings import Settings
-
-
-def setting_names(begun: str) -> list[str]:
-    """For the shell's completion."""
-    from gdl.settings.editing import every_name
-
-    return [name for name in every_name() if name.startswith(begun)]
 
 
 NameArgument = Annotated[

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, NoReturn
 import typer
 
 from gdl.cli import exit_codes
+from gdl.cli.completions import deployment_ids
 from gdl.cli.options import JsonOption, Target
 from gdl.cli.runtime import Cli, Session, at_terminal, execute
 
@@ -21,6 +22,7 @@ def export(
             metavar="ID",
             help="Deployment, fleet or session id, or its beginning.",
             show_default=False,
+            autocompletion=deployment_ids,
         ),
     ],
     to: Annotated[

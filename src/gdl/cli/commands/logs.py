@@ -8,7 +8,8 @@ from typing import Annotated, NoReturn
 import typer
 
 from gdl.cli import exit_codes
-from gdl.cli.options import JsonOption, MachineTarget, SessionArgument
+from gdl.cli.completions import deployment_ids
+from gdl.cli.options import JsonOption, MachineTarget
 from gdl.cli.output import say
 from gdl.cli.runtime import Cli, Session, execute
 from gdl.presentation.lines import plain
@@ -17,7 +18,15 @@ from gdl.presentation.lines import plain
 def logs(
     cli: Cli,
     *,
-    ident: SessionArgument,
+    ident: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID",
+            help="Session or deployment id, or its beginning.",
+            show_default=False,
+            autocompletion=deployment_ids,
+        ),
+    ],
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with what is written, until Ctrl-C.")
     ] = False,

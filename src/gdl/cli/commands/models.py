@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from gdl.cli import exit_codes
+from gdl.cli.completions import model_names
 from gdl.cli.option_groups import command
 from gdl.cli.options import (
     ConcurrencyOption,
@@ -169,7 +170,12 @@ def show(
     cli: Cli,
     model: Annotated[
         str,
-        typer.Argument(metavar="ID", help="An alias, a hub id, or its page.", show_default=False),
+        typer.Argument(
+            metavar="ID",
+            help="An alias, a hub id, or its page.",
+            show_default=False,
+            autocompletion=model_names,
+        ),
     ],
     load: LoadOptions,
     engine: EngineOption = None,

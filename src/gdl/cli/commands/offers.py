@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from gdl.cli import exit_codes
+from gdl.cli.completions import model_names
 from gdl.cli.offer_words import FilterArgument, filter_of, passing
 from gdl.cli.options import (
     BidOption,
@@ -47,7 +48,13 @@ class OfferOptions:
     """Which offers are wanted."""
 
     model: Annotated[
-        str | None, typer.Option("--model", metavar="M", help="Machines that can serve this model.")
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="M",
+            help="Machines that can serve this model.",
+            autocompletion=model_names,
+        ),
     ] = None
     provider: ProviderOption = None
     gpu: Annotated[

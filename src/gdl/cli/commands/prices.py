@@ -9,6 +9,7 @@ import typer
 
 from gdl.cli import exit_codes
 from gdl.cli.commands.offers import OfferOptions, offer_to_plain
+from gdl.cli.completions import filter_fields, model_names
 from gdl.cli.offer_words import filter_of, passing
 from gdl.cli.options import JsonOption, MarketTarget, check_bid, engine_flags
 from gdl.cli.output import say, say_away
@@ -35,7 +36,10 @@ class PriceOptions(OfferOptions):
     model: Annotated[
         str | None,
         typer.Argument(
-            metavar="MODEL", help="Alias (see `gdl-tui models`) or hub id.", show_default=False
+            metavar="MODEL",
+            help="Alias (see `gdl-tui models`) or hub id.",
+            show_default=False,
+            autocompletion=model_names,
         ),
     ] = None
 
@@ -57,6 +61,7 @@ def prices(
             metavar="FILTER",
             help="Machines that pass it, as in `offers`.",
             show_default=False,
+            autocompletion=filter_fields,
         ),
     ] = None,
     by: Annotated[

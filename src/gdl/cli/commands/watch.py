@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from gdl.cli import exit_codes
+from gdl.cli.completions import model_names
 from gdl.cli.deploy_options import DeployOptions
 from gdl.cli.fleet_options import FleetOptions
 from gdl.cli.offer_words import FilterArgument, filter_of, offer_line
@@ -41,6 +42,7 @@ class WatchOptions(DeployOptions):
             metavar="MODEL",
             help="Machines that can serve this model; with --rent it is deployed.",
             show_default=False,
+            autocompletion=model_names,
         ),
     ] = None
     dry_run: bool = False

@@ -1,0 +1,77 @@
+"""`gdl-tui plan`: what serving a model would take, without renting anything."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from gdl.cli.commands.deploy import deploy
+from gdl.cli.deploy_options import DeployOptions
+from gdl.cli.fleet_options import FleetOptions
+from gdl.cli.options import JsonOption, MarketTarget
+from gdl.cli.runtime import Cli
+from gdl.domain.lazy_dataclass import dataclass
+
+if TYPE_CHECKING:
+    from gdl.cli.commands.models import LoadOptions
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOptions(DeployOptions):
+    """Those of `deploy` that say what is wanted, and on what."""
+
+    dry_run: bool = True
+    yes: bool = False
+    new: bool = True
+    webhook: str | None = None
+    volume_size: int | None = None
+
+
+def plan(
+    cli: Cli,
+    *,
+    wanted: PlanOptions,
+    gpu: Annotated[
+        str | None,
+        typer.Option(
+            "--gpu",
+            metavar="NAME",
+            help='Whether it fits on a GPU such as H100 or "RTX 4090", or of so much memory: 24GB. '
+            "No market is asked.",
+            show_default=False,
+        ),
+    ] = None,
+    tp: Annotated[
+        int, typer.Option("--tp", metavar="N", min=1, max=64, help="With --gpu: so many of them.")
+    ] = 1,
+    target: MarketTarget,
+    as_json: JsonOption = False,
+) -> NoReturn:
+    """Show what serving MODEL takes: its plan, its price, and the offers that would be tried.
+
+    As `deploy --dry-run`: --offer takes one offer alone. With --gpu it tells what each such GPU
+    holds of the model, and what would make it fit, as `models show` does.
+    """
+    if gpu is None:
+        if tp != 1:
+            raise typer.BadParameter("--tp is for --gpu")
+        deploy(cli, replace(wanted, dry_run=True), FleetOptions(), target, as_json)
+    from gdl.cli.commands.models import show
+
+    if wanted.model is None:
+        raise typer.BadParameter("name a MODEL")
+    show(cli, wanted.model, _load(wanted, gpu, tp), wanted.engine, as_json)
+
+
+def _load(wanted: DeployOptions, gpu: str, tp: int) -> LoadOptions:
+    from gdl.cli.commands.models import LoadOptions
+
+    return LoadOptions(
+        context=wanted.context,
+        concurrency=wanted.concurrency,
+        gpu=gpu,
+        tp=tp,
+        quantization=wanted.quantization,
+    )
