@@ -8,8 +8,8 @@ import atexit
 import itertools
 import shutil
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,7 +27,7 @@ from gdl.domain.benchmark import (
     QualityAnswer,
 )
 from gdl.domain.change import Change
-from gdl.domain.chat import ChatDone, ChatMessage, ChatPiece
+from gdl.domain.chat import ChatDone, ChatMessage, ChatOptions, ChatPiece
 from gdl.domain.decisions import AfterServing, Decision
 from gdl.domain.deployment import DeploymentState, apply
 from gdl.domain.errors import GdlError, HubAway, NoSuitableOffer, UsageError
@@ -45,6 +45,7 @@ from gdl.domain.remedies import Remedy, RemedyKind
 from gdl.domain.session import Session, SessionStatus
 from gdl.domain.session_price import Charged, SessionNeeds
 from gdl.domain.spec import DeploymentSpec
+from gdl.domain.speed import Machine, Speed
 from gdl.domain.spending import Cap, Period, SpendingReport, SpendingRow
 from gdl.domain.track_record import TrackRecord
 from gdl.domain.volumes import Volume
@@ -52,6 +53,7 @@ from gdl.engines.registry import get
 from gdl.hub.lookup import Hub
 from gdl.orchestrator.api.model_views import ModelRow, ModelVariant, SizedModel
 from gdl.orchestrator.api.views import (
+    ChatPartner,
     LogPart,
     PastDeployment,
     PublicRow,
@@ -217,6 +219,7 @@ class ScriptedOrchestrator:
         self.shell_command: Sequence[str] = ("true",)
         self.around = list(SOURCES)
         self.said: list[ChatPiece | ChatDone] = []
+        self.asked_with: list[ChatOptions] = []
         self.told: list[PastDeployment] = []
         self.spent: dict[Period, SpendingReport] = {}
         self.credit: dict[str, Balance] = {}
@@ -557,14 +560,19 @@ class ScriptedEndpoints:
     async def estimates(self, deployment_id: str) -> Mapping[Phase, float]:
         return self._o.usual
 
-    async def chat(
-        self, deployment_id: str, messages: Sequence[ChatMessage]
-    ) -> AsyncGenerator[ChatPiece | ChatDone]:
-        self._o.calls.append(("chat", deployment_id, tuple(messages)))
-        for part in self._o.said:
-            if self._o.gate is not None:
-                await self._o.gate.wait()
-            yield part
+    @asynccontextmanager
+    async def chat(self, ident: str) -> AsyncIterator[ChatPartner]:
+        async def ask(
+            messages: Sequence[ChatMessage], options: ChatOptions
+        ) -> AsyncGenerator[ChatPiece | ChatDone]:
+            self._o.calls.append(("chat", ident, tuple(messages)))
+            self._o.asked_with.append(options)
+            for part in self._o.said:
+                if self._o.gate is not None:
+                    await self._o.gate.wait()
+                yield part
+
+        yield ChatPartner("smollm2-135m", ask)
 
     def watch_health(self, ident: str) -> AsyncGenerator[tuple[HealthSample, bool]]:
         raise NotImplementedError
@@ -605,6 +613,11 @@ class ScriptedBenchmarks:
         if self._o.gate is not None:
             await self._o.gate.wait()
         return replace(REPORT, concurrency=load.concurrency)
+
+    async def speeds(
+        self, query: OfferQuery, machines: Iterable[Machine]
+    ) -> Mapping[Machine, Speed]:
+        return {}
 
     async def kept(self, model: str | None = None, gpu: str | None = None) -> Sequence[Measurement]:
         return [one for one in self._o.measured if model in (None, one.model)]
@@ -713,11 +726,21 @@ def spent_so_far() -> dict[Period, SpendingReport]:
 
 
 def make_app(
-    orchestrator: ScriptedOrchestrator | None = None, *, read_only: bool = False
+    orchestrator: ScriptedOrchestrator | None = None,
+    *,
+    read_only: bool = False,
+    data_dir: Path | None = None,
 ) -> tuple[GdlApp, ScriptedOrchestrator]:
-    """An app with a frozen clock and nothing that moves by itself."""
+    """An app with a frozen clock and nothing that moves by itself. data_dir: where it may write;
+    without one it keeps nothing."""
     orchestrator = orchestrator or ScriptedOrchestrator()
-    settings = Settings(backend="shopper", data_dir=new_folder(), read_only=read_only, hours=2)
+    settings = Settings(
+        backend="shopper",
+        data_dir=data_dir or Path("/nonexistent"),
+        save_chats=data_dir is not None,
+        read_only=read_only,
+        hours=2,
+    )
     app = GdlApp(
         orchestrator, settings, clock=orchestrator.clock, version="0.1.0", reduced_motion=True
     )
