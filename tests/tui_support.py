@@ -736,7 +736,7 @@ def make_app(
     orchestrator = orchestrator or ScriptedOrchestrator()
     settings = Settings(
         backend="shopper",
-        data_dir=data_dir or Path("/nonexistent"),
+        data_dir=data_dir or new_folder(),
         save_chats=data_dir is not None,
         read_only=read_only,
         hours=2,
