@@ -40,6 +40,9 @@ ALLOWED = {
     # vllm-router is a program's name; it balances servers of any engine.
     "cli/fleet_options.py": "the name of a router",
     "domain/fleet_spec.py": "the name of a router",
+    "domain/fleet_router.py": "the name of a router",
+    "handover/script.py": "the name of a router",
+    "orchestrator/leasing/speeds.toml": "where its figures are from",
     "orchestrator/fleet/dialects.py": "the name of a router",
     # Logs of any origin are read, also where no deployment says which engine it was.
     "diagnosis/programs.py": "whose a traceback's files are",
