@@ -185,6 +185,9 @@ WRAPPINGS: dict[str, Callable[[str], str]] = {
     "docker": lambda x: json.dumps({"log": x + "\n", "stream": "stderr", "time": STAMP}),
     "a JSON logger": lambda x: json.dumps({"level": "error", "ts": 1.5, "message": x}),
     "compose": lambda x: f"vllm-1  | {x}",
+    "compose, of a named container": lambda x: f"server    | {x}",
+    "a step of an image's build": lambda x: f"#12 0.759 {x}",
+    "a step, short": lambda x: f"12.059 {x}",
     "kubectl": lambda x: f"{STAMP} {x}",
     "kubectl --prefix": lambda x: f"[pod/vllm-0/server] {x}",
     "CRI": lambda x: f"{STAMP} stderr F {x}",
@@ -373,3 +376,23 @@ def test_what_cuda_prints_by_itself_is_an_error_of_its_own() -> None:
 def test_a_line_that_says_itself_that_it_does_not_matter_is_no_error() -> None:
     told = diagnose(["E flux: failed to initialize the tide (this is normal during fitting)"])
     assert (told.known, told.headline) == (False, "")
+
+
+def test_an_error_as_pytest_shows_it_is_one() -> None:
+    found = diagnose(["    assert flux", "E       AssertionError: the flux is off", "x.py:5: E"])
+    assert found.headline == "AssertionError: the flux is off"
+
+
+def test_what_one_process_hands_on_of_another_is_told_without_the_frame() -> None:
+    handed = "RuntimeError: Worker failed with error ''Flux' object has no attribute 'x'', please "
+    found = diagnose([f"{handed}check the stack trace above for the root cause"])
+    assert found.headline == "AttributeError: 'Flux' object has no attribute 'x'"
+
+
+def test_frames_of_windows_are_read_as_others_are() -> None:
+    lines = [
+        FLUX[0],
+        '  File "C:\\venv\\Lib\\site-packages\\vllm\\flux.py", line 2, in f',
+        "    x()",
+    ]
+    assert diagnose([*lines, FLUX[-1]]).where == "vllm.flux:f"

@@ -17,7 +17,7 @@ _COMPLAINT = re.compile(
     r"^(?:error|fatal|panic|abort(?:ed)?|failed|cannot|could not|unable|[×✗⨯])\b|[×✗⨯] |"
     r"\b(?:error|fatal|FAILED|ERROR|FATAL|Error|Fatal)\b ?:|\bfailed\b|\bcannot\b|\bdenied\b|"
     r"\b[Ee]rror \d+\b|not found\b|No such file|\bError response from daemon|"
-    r"\b(?:CUDA|HIP|ROCm|NCCL) (?:error|failure)\b",
+    r"\b(?:CUDA|Cuda|HIP|ROCm|NCCL) (?:error|failure)\b",
 )
 _SITE = re.compile(r".*(?:site-packages|dist-packages)/|.*/lib/python[\d.]+/")
 

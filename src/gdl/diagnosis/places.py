@@ -9,7 +9,8 @@ from gdl.diagnosis.records import Log, Record
 from gdl.domain.lazy_dataclass import dataclass
 
 _ADVICE = re.compile(
-    r"\b(?:[Pp]lease|[Cc]onsider|[Yy]ou (?:can|may|should|need to|must|could)|pip install|"
+    r"\b(?:[Pp]lease|[Cc]onsider|[Ss]olution:|[Ww]orkaround:|[Tt]o (?:fix|resolve|bypass)|"
+    r"[Yy]ou (?:can|may|should|need to|must|could)|pip install|"
     r"[Mm]ake sure|[Ee]nsure|[Tt]ry (?:to|using|setting|with|re|in|de|lower|\w+ing))\b|"
     r"(?:^|, |: )(?:[Tt]ry|[Ss]et|[Ii]ncrease|[Dd]ecrease|[Rr]educe|[Ll]ower|[Uu]se|[Rr]un|"
     r"[Ii]nstall|[Uu]pgrade|[Uu]pdate|[Ee]nable|[Dd]isable|[Ss]pecify|[Pp]rovide|[Pp]ass|"

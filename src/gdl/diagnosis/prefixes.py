@@ -16,7 +16,7 @@ _TIME = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[ ]?[+-]\d\d:?\d
 _LEVELS = r"TRACE|DEBUG|VINFO|VVINFO|INFO|NOTICE|WARN|WARNING|ERROR|ERR|SEVERE|CRITICAL|FATAL|PANIC"
 _PREFIXES = (
     # Terminals' clocks and containers: compose, kubectl --prefix, CRI, kubectl --timestamps.
-    ("Aa", r"(?P<stream>[A-Za-z][\w.-]*-\d+) +\| ?"),
+    ("Aa", r"(?P<stream>[A-Za-z][\w.-]*-\d+|[a-z][a-z0-9_.-]{1,40}) +\| ?"),
     ("[", r"\[(?P<stream>pod/[^\]\s]{1,200})\] ?"),
     ("0", rf"(?P<time>{_TIME}) (?:stdout|stderr) [FP] ?"),
     # SGLang's rank stands inside the brackets of its time.
@@ -57,11 +57,14 @@ _PREFIXES = (
     ("[", r"(?P<source>\[[\w./-]+\.py:\d+\]) ?"),
     # llama.cpp's.
     ("0", r"(?P<time>\d+\.\d\d\.\d{3}\.\d{3}) (?P<level>[DIWE]) "),
+    # The steps of an image that is built.
+    ("#", r"#\d+ (?P<time>\d+\.\d{1,3}) "),
+    ("0", r"(?P<time>\d{1,5}\.\d{3}) (?=\S|  )"),
 )
 """(what it may begin with, pattern): 0 stands for any digit, A and a for letters."""
 _BY_START = {
     start: tuple(re.compile(pattern) for starts, pattern in _PREFIXES if start in starts)
-    for start in "[(|-0Aa"
+    for start in "[(|-#0Aa"
 }
 _NONE: tuple[re.Pattern[str], ...] = ()
 

@@ -56,6 +56,8 @@ _HANDED_ON = re.compile(
 """What another process raised, without its class."""
 _NO_ATTRIBUTE = re.compile(r"'\w+' object has no attribute '\w+'|module '[\w.]+' has no attribute ")
 _KEY = re.compile(r"'[^' ]+'")
+_TESTED = re.compile(r"E {3,}(?=\w)")
+"""What pytest puts before an error."""
 _PROCESS = re.compile(r"Process \S+:$")
 _WIDTH = 79
 _ODD_LINES = 3
@@ -242,7 +244,7 @@ class StreamParser:
     def _plain(self, line: Line, text: str) -> Iterator[Record]:
         if not text.strip():
             return
-        error = _ERROR.match(text)
+        error = _ERROR.match(_TESTED.sub("", text))
         if error:
             if not self._link:
                 self._incident = self._fresh()
@@ -268,11 +270,12 @@ class StreamParser:
         if record is None:
             return
         self._record = None
-        said = _handed_on(record, " ".join(" ".join(self._message).split())[:_MESSAGE])
+        whole = " ".join(" ".join(self._message).split())[:_MESSAGE]
+        said = _handed_on(record, whole)
         name = f"{record.module}.{record.error}" if record.module else record.error
         record.text = f"{name}: {said}" if said else name
         first = next((part for part in self._message if part.strip()), "")
-        first = said if said and said not in first and first not in said else first
+        first = first if said == whole else said
         record.head = " ".join(f"{name}: {first}".split()) if first else name
         if record.error.endswith("Warning"):
             record.level = Level.WARNING
