@@ -49,7 +49,6 @@ ALLOWED = {
     "diagnosis/places.py": "which modules an error is from, and what it advises itself",
     "diagnosis/prefixes.py": "which prefixes of log lines there are",
     "diagnosis/headline.py": "the example of a module's name",
-    "diagnosis/words.py": "which programs are engines, and a switch of one",
     "diagnosis/rules/gpu.toml": "switches that a log or a remedy names",
     "diagnosis/rules/host.toml": "the same",
     "diagnosis/rules/hub.toml": "the same",
