@@ -34,12 +34,17 @@ OTHER_PROGRAMS = {
     *("--cpus", "--memory", "--network", "--privileged"),  # docker's, too
     *("--ignore-installed", "--upgrade"),  # pip's
     *("--from-literal", "--show-labels"),  # kubectl's
-    *("--dist-init-addr", "--mem-fraction-static"),  # SGLang's
+    *("--dist-init-addr", "--mem-fraction-static", "--speculative-algorithm"),  # SGLang's
+    "--no-enable-prefix-caching",  # vLLM's, as it is switched off
+    *("--tags", "--python"),  # git's, uv's
     *("--local-dir", "--num-gpus"),  # those of the hub's client and of Ray
 }
 
 
-COMMANDS = {Path(f"orchestrator/fleet/{name}.py") for name in ("dialects", "router_install")}
+COMMANDS = {
+    *(Path(f"orchestrator/fleet/{name}.py") for name in ("dialects", "router_install")),
+    Path("domain/fleet_router.py"),
+}
 """Where other programs are started: their options are tried with these programs themselves."""
 
 

@@ -133,7 +133,7 @@ def test_whatever_is_typed_is_read(line: str) -> None:
 def test_every_example_of_the_help_can_be_asked_for() -> None:
     for written, _ in help_lines():
         assert told(written) == ("", ""), written
-    docs = (ROOT / "docs/terminal-ui.md").read_text()
+    docs = (ROOT / "docs/filters.md").read_text()
     assert all(f"| `{field.example}` |" in docs for field in FIELDS)
     assert len(BY_NAME) == sum(1 + len(field.aliases) for field in FIELDS)
 
