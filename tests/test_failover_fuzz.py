@@ -144,6 +144,7 @@ def test_no_answer_makes_a_traceback_or_loses_a_machine(plan: list[tuple[str, in
 
 
 @pytest.mark.long
+@pytest.mark.soak
 @settings(max_examples=100, **AT_ANY_SPEED)
 @given(PLANS)
 def test_no_answer_does_so_however_many_are_tried(plan: list[tuple[str, int]]) -> None:
