@@ -167,3 +167,7 @@ def test_ones_own_history_is_read_from_the_journal(
     assert run(words) == 0
     row = json.loads(capsys.readouterr().out.splitlines()[0])
     assert (row["basis"], row["tokens_per_s"]) == ("measured", 900.0), "of its own sort alone"
+    # A mixture of experts reads a part of its weights: its list entry tells how much.
+    assert run(("prices", "gpt-oss-20b", *words[2:-1], "--concurrency", "1", "--json")) == 0
+    row = json.loads(capsys.readouterr().out.splitlines()[0])
+    assert (row["basis"], row["error"]) == ("bandwidth", 1.0) and row["tokens_per_s"] > 150

@@ -88,6 +88,7 @@ def prices(
     async def body(session: Session) -> int:
         from gdl.domain.errors import NoSuitableOffer
         from gdl.domain.ranking import why_none
+        from gdl.presentation.words import plural
 
         orchestrator = session.orchestrator
         query = replace(wanted.query, max_price=session.settings.max_price)
@@ -107,7 +108,7 @@ def prices(
         if any(one.speed is not None and one.speed.basis != "measured" for one in shown):
             say("predictions: `gdl-tui bench ID` measures what a machine really makes")
         if others := len(priced) - len(shown):
-            say(f"{others} more offers of these machines: --all lists them")
+            say(f"of these machines there are {plural(others, 'more offer')}: --all lists them")
         return exit_codes.OK
 
     flags = {"max_price": wanted.max_price, **engine_flags(wanted.engine)}

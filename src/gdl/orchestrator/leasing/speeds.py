@@ -14,6 +14,7 @@ from gdl.domain.model import Model
 from gdl.domain.offers import OfferQuery
 from gdl.domain.speed import Figure, Machine, Served, Speed, active_share, speed
 from gdl.engines.base import EngineResolver
+from gdl.hub import catalogue
 from gdl.journal import benchmarks
 from gdl.journal.store import Journal
 from gdl.orchestrator.leasing.model_lookup import ModelLookup
@@ -47,7 +48,7 @@ class Speeds:
         model = resolved(engine, await self._lookup.find(engine, query.model or ""), query)
         need = needed_of(engine, model, query, self._settings)
         weights = None if need is None else need.weights_gb
-        share = active_share(model.location) if weights is not None else None
+        share = _active_share(model)
         active = None if share is None or weights is None else weights * share
         served = Served(query.concurrency or OWN_LOAD.concurrency, weights, active)
         figures = await self._figures(model)
@@ -75,6 +76,15 @@ class Speeds:
             return figures
         asked = await asyncio.gather(*(_told(each, model) for each in self._backends))
         return [*figures, *(each for told in asked for each in told), *_published(model)]
+
+
+def _active_share(model: Model) -> float | None:
+    """By the program's own list, else by its name."""
+    found = catalogue.find(model.location)
+    if found is None:
+        return active_share(model.location)
+    entry, _ = found
+    return entry.active_b / entry.parameters_b if 0 < entry.active_b < entry.parameters_b else None
 
 
 async def _told(backend: Backend, model: Model) -> Sequence[Figure]:
