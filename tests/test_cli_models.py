@@ -88,6 +88,7 @@ def test_all_that_is_known_of_a_model_under_the_promised_keys(
 
 def test_one_gpu_a_group_of_them_and_a_smaller_cache(capsys: pytest.CaptureFixture[str]) -> None:
     plain = shown(capsys, "qwen3-8b", "--gpu", "RTX 4090", "--context", "8192")
+    assert shown(capsys, "qwen3-8b", "--gpu", "4090", "--context", "8192") == plain
     (fit,) = plain["fits"]
     assert fit["fits"] and fit["words"].startswith("fits ")
     halved = shown(

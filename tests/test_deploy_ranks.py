@@ -159,8 +159,8 @@ async def test_those_that_do_not_reach_each_other_are_named(sim: Simulation) -> 
 @pytest.mark.parametrize(
     ("host", "more", "said"),
     [
-        ("u@a", {}, "--nodes 2 takes 2 machines, and 1 are named"),
-        ("u@a,u@b,u@c", {}, "--nodes 2 takes 2 machines, and 3 are named"),
+        ("u@a", {}, "--nodes 2 takes 2 machines; named: 1"),
+        ("u@a,u@b,u@c", {}, "--nodes 2 takes 2 machines; named: 3"),
         ("u@a,u@b", {"idle_minutes": 5.0}, "--idle and --unseen are not for --nodes"),
         ("u@a,u@b", {"engine": "llamacpp"}, "llama.cpp serves a model on one machine"),
         ("u@a,u@b", {"engine_args": ("-tp", "2")}, "--tensor-parallel-size is decided by --nodes"),

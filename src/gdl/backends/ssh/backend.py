@@ -179,7 +179,7 @@ class SshHostsBackend:
         first, *others = self._hosts.values()
         if len(self._hosts) != nodes:
             raise UsageError(
-                f"--nodes {nodes} takes {nodes} machines, and {len(self._hosts)} are named",
+                f"--nodes {nodes} takes {nodes} machines; named: {len(self._hosts)}",
                 "name each once: --host user@a,user@b; the first serves the endpoint",
             )
         joined = tuple(str(host.target.address) for host in others)

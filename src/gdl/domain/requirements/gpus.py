@@ -67,9 +67,11 @@ _MOST_GIB = 2048
 
 
 def named(text: str) -> GpuKind | None:
-    """A GPU as people name it: "RTX 4090", "H100", "A100 40GB", or by its memory alone, "24GB".
-    None where that tells no memory."""
+    """A GPU as people name it: "RTX 4090", "4090", "H100", "A100 40GB", or by its memory alone,
+    "24GB". None where that tells no memory."""
     name = " ".join(text.split())[:80]
+    if card(name) is None and card(f"RTX {name}") is not None:
+        name = f"RTX {name}"
     known = card(name)
     sizes = () if known is None else tuple(mib for mib, _ in known.sizes)
     told = _MEMORY.search(name)
