@@ -154,6 +154,8 @@ SCENARIOS = {
     "keep": Scenario((*UP_TO_INSTALL, *TO_SERVING, finished("serving", Billing.ACTIVE))),
     "hold": Scenario((*UP_TO_INSTALL, *TO_SERVING, HOLD), holds=True),
     "busy": Scenario(UP_TO_INSTALL),
+    # More than a pipe holds.
+    "talks": Scenario((*UP_TO_INSTALL, *(ev.Noted("info", "x" * 3000) for _ in range(100)))),
     "stuck": Scenario(UP_TO_INSTALL, cancelled=None),
     # It ends in doubt, and then closing takes for ever.
     "unsure": Scenario(failing("deploy", Billing.UNKNOWN), cancelled=None),

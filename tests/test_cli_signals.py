@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import array
+import fcntl
 import json
 import os
 import signal
@@ -13,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from cli_process import PROGRAM, Start, start
+from cli_process import LIMIT_S, PROGRAM, Start, start
 from gdl.cli.signals import handled
 from waiting import block_until, wait_until
 
@@ -34,6 +36,29 @@ def test_a_signal_while_deploying_cancels_and_waits_for_the_release(
     assert (last["type"], last["outcome"]) == ("deployment_finished", "cancelled")
     assert last["billing"] == "released"
     assert run.calls == ["deploy", "cancel", "aclose"]
+
+
+def test_a_reader_that_stops_reading_stops_nothing(start: Start) -> None:
+    """It is released all the same; who reads on then finds every event, in order."""
+    run = start("talks", "deploy", "m", "--json")
+    block_until(lambda: run.calls == ["deploy"], limit_s=LIMIT_S)
+    assert run.process.stdout is not None
+    # The pipe is full, and nobody reads.
+    block_until(lambda: waiting(run.process.stdout.fileno()) > 40_000, limit_s=LIMIT_S)  # type: ignore[union-attr]
+    run.send(signal.SIGINT)
+    run.until("cancelling: releasing the machine")
+    block_until(lambda: run.calls == ["deploy", "cancel", "aclose"], limit_s=LIMIT_S)
+    told = [json.loads(line) for line in run.out.splitlines()]
+    assert [each["seq"] for each in told] == list(range(1, len(told) + 1))
+    assert (told[-1]["type"], told[-1]["billing"]) == ("deployment_finished", "released")
+    assert run.end() == 8
+
+
+def waiting(pipe: int) -> int:
+    """Bytes in it that nobody has read."""
+    count = array.array("i", [0])
+    fcntl.ioctl(pipe, termios.FIONREAD, count)
+    return count[0]
 
 
 def test_a_second_ctrl_c_stops_waiting_and_says_that_it_may_bill(start: Start) -> None:

@@ -10,9 +10,12 @@ import shutil
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from gdl.cli import exit_codes
+
+if TYPE_CHECKING:
+    from gdl.cli.patient_writer import PatientWriter
 
 
 class OutputClosed(Exception):
@@ -33,9 +36,42 @@ class Output:
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
+        self._patient: PatientWriter | None = None
+
+    @contextlib.contextmanager
+    def patient(self) -> Iterator[None]:
+        """Within it, in one event loop, no line waits for its reader. What is left at the end is
+        written as slowly as it is read."""
+        from gdl.cli.patient_writer import PatientWriter, can_stall
+
+        writer: PatientWriter | None = None
+        with contextlib.suppress(OSError, ValueError):
+            descriptor = sys.stdout.fileno()
+            if can_stall(descriptor):
+                sys.stdout.flush()
+                writer = self._patient = PatientWriter(descriptor)
+        try:
+            yield
+        finally:
+            self._patient = None
+            if writer is not None:
+                self._drain(writer)
+
+    @staticmethod
+    def _drain(writer: PatientWriter) -> None:
+        if writer.omitted:
+            say(f"warning: stdout was not read: {writer.omitted} lines are omitted")
+        try:
+            writer.drain()
+        except OSError as error:
+            raise OutputClosed(error) from None
 
     def line(self, text: str) -> None:
         try:
+            if self._patient is not None:
+                coding, errors = sys.stdout.encoding or "utf-8", sys.stdout.errors or "strict"
+                self._patient.write(f"{text}\n".encode(coding, errors))
+                return
             sys.stdout.write(text + "\n")
             sys.stdout.flush()
         except OSError as error:

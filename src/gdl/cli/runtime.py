@@ -143,8 +143,7 @@ def execute(
     """Run `body` with an open orchestrator, report what goes wrong, leave with the exit code.
 
     changes: the verb that read-only forbids ("" for commands that only look). on_error: how an
-    expected failure is put on stdout with `--json`; default: one object of type "error". fast: it
-    carries or measures many bytes.
+    expected failure is put on stdout with `--json`; default: an "error". fast: for many bytes.
     """
     import asyncio
 
@@ -161,11 +160,12 @@ def execute(
         return await _interruptible(cli, target, settings, output, body)
 
     def work() -> int:
-        if not fast:
-            return asyncio.run(main())
-        from gdl.cli.event_loop import run_fast
+        with output.patient():
+            if fast:
+                from gdl.cli.event_loop import run_fast
 
-        return run_fast(main())
+                return run_fast(main())
+            return asyncio.run(main())
 
     raise typer.Exit(guarded(cli, work, output, on_error))
 
