@@ -99,7 +99,7 @@ async def test_tools_are_said_and_can_be_turned_off() -> None:
         await choose(pilot, "qwen2.5-0.5b")
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, DeployDialog))
-        assert "Tools: its calls of them come back parsed (hermes)" in screen_text(app)
+        assert "Parse the tool calls that the model makes (hermes)" in screen_text(app)
         app.screen.query_one("#tools", Checkbox).toggle()
         await pilot.press("y")
         await until(pilot, lambda: bool(orchestrator.specs))
@@ -279,7 +279,7 @@ async def test_loading_error_and_retry_are_never_blank() -> None:
         orchestrator.gate.set()
         await until(pilot, lambda: "nothing answers at [b]x[/b]" in screen_text(app))
         assert "start it" in screen_text(app)
-        assert "r asks again" in screen_text(app)
+        assert "r refreshes" in screen_text(app)
         orchestrator.error = None
         await pilot.press("r")
         await loaded(pilot)
@@ -463,7 +463,7 @@ async def test_keys_of_a_choice_are_dead_until_it_is_to_be_made() -> None:
         await pilot.press("r", "n", "x", "u")
         assert orchestrator.calls == []
         orchestrator.push(ident, 92, ev.ChoiceAwaited(1))
-        await until(pilot, lambda: "same machine again" in screen_text(app))
+        await until(pilot, lambda: "retry on this machine" in screen_text(app))
         await pilot.press("r")
         await until(pilot, lambda: isinstance(app.screen, Confirm))
         await pilot.press("y")

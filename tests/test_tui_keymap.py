@@ -43,7 +43,7 @@ async def test_a_clash_is_told_at_the_start() -> None:
     app = app_with(keys={"offers.model": "r", "nosuch.thing": "x"})
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
         await until(pilot, lambda: "r is for both offers.refresh" in screen_text(app))
-        assert "knows no nosuch.thing" in screen_text(app)
+        assert "has no action nosuch.thing" in screen_text(app)
 
 
 def test_the_keys_that_come_with_it_do_not_clash() -> None:

@@ -18,7 +18,7 @@ from textual.widgets import Input
 
 from gdl.backends.shopper.discovery import api_keys
 from gdl.domain.errors import ReleaseUnconfirmed
-from gdl.domain.session import SessionStatus
+from gdl.domain.session import SessionStatus, SshAddress
 from gdl.domain.volumes import Volume
 from gdl.orchestrator.api.views import SessionRow
 from gdl.orchestrator.api.volumes import VolumeList, VolumeRow
@@ -411,7 +411,7 @@ async def test_an_address_on_the_internet_is_asked_for_shown_copied_and_ended() 
         await pilot.press("y")
         await until(pilot, lambda: "asking for an address" in screen_text(app))
         await pilot.press("P")
-        await until(pilot, lambda: "still at it" in screen_text(app))
+        await until(pilot, lambda: "still busy" in screen_text(app))
         orchestrator.gate.set()
         shown = "is public: https://an-invented-name.trycloudflare.com/v1 · P ends that"
         await until(pilot, lambda: shown in screen_text(app))
@@ -755,3 +755,23 @@ async def test_a_slow_backend_never_freezes_the_sessions() -> None:
         await until(pilot, lambda: "Asking for sessions" in screen_text(app))
         gate.set()
         await until(pilot, lambda: "! unknown" in screen_text(app))
+
+
+async def test_the_details_of_a_session_say_how_its_machine_is_entered_and_what_is_on_it() -> None:
+    app, orchestrator = make_app()
+    orchestrator.shell_command = ("ssh", "-i", "/keys/s-1 a", "root@10.0.0.7")
+    async with app.run_test(size=(120, 40)) as pilot:
+        ident = await show(pilot, orchestrator, to_serving)
+        attempt = orchestrator.states[ident].attempt
+        assert attempt is not None and attempt.session_id is not None
+        row = session_row(attempt.session_id, ours=True)
+        session = replace(row.session, ssh=SshAddress("10.0.0.7", 4022, "root"))
+        orchestrator.rows = [replace(row, session=session, deployment_id=ident)]
+        await pilot.press("4")
+        await until(pilot, shows(app, "Rented machines · 1"))
+        await pilot.press("d")
+        await until(pilot, shows(app, "10.0.0.7, port 4022, as root"))
+        text = screen_text(app)
+        assert "ssh -i '/keys/s-1 a' root@10.0.0.7" in text
+        assert "560.35.03, CUDA 12.6" in text and "81 GiB free at the inspection" in text
+        assert "1h47, at 01 Mar 13:47 UTC" in text

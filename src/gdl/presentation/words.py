@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from gdl.domain.benchmark import OWN
+from gdl.presentation.lines import plain
+
 
 def plural(count: int, noun: str) -> str:
     """ "1 offer", "1,204 offers"."""
@@ -30,3 +33,8 @@ def milliseconds(value: float | None) -> str:
     if value < 10:
         return f"{value:.1f} ms"
     return f"{value:.0f} ms" if value < 1000 else f"{value / 1000:.2f} s"
+
+
+def workload_words(workload: str) -> str:
+    """What a benchmark asked: "built-in" for what every deployment is measured with."""
+    return "built-in" if workload == OWN else plain(workload, 40)

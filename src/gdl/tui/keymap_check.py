@@ -15,7 +15,7 @@ def problems(app: type[DOMNode], keys: Mapping[str, str]) -> list[str]:
     of one place would share. Only what the user changed is complained about. app: its class."""
     found_in = [(place, list(own_bindings(place))) for place in places(app)]
     known = {binding.id for _place, bindings in found_in for binding in bindings}
-    found = [f"[keys] knows no {name}" for name in keys if name not in known]
+    found = [f"[keys] has no action {name}" for name in keys if name not in known]
     everywhere = found_in[0][1]
     for number, (_place, bindings) in enumerate(found_in):
         together = bindings if number == 0 else [*bindings, *everywhere]

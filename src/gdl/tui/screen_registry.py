@@ -58,7 +58,7 @@ class ScreenEntry:
 
 MAIN_SCREENS = (
     ScreenEntry("offers", "1", "Offers", "Choose the model and the machine", "offers:OffersScreen"),
-    ScreenEntry("deployment", "2", "Deployment", "How far a deployment is, with its logs",
+    ScreenEntry("deployment", "2", "Deployment", "Progress and logs of a deployment",
                 "deployment:DeploymentScreen"),
     ScreenEntry("health", "3", "Health", "Checks, load and speed of what serves",
                 "health:HealthScreen", "Health and benchmark"),
@@ -70,7 +70,7 @@ WINDOWS = (
     ScreenEntry("welcome", "f6", "Machines from", "Choose where machines come from",
                 "welcome:WelcomeScreen"),
     ScreenEntry("doctor", "f7", "Doctor",
-                "Look for what would stand in the way of a deployment", "doctor:DoctorScreen"),
+                "Check for anything that would stop a deployment", "doctor:DoctorScreen"),
     ScreenEntry("spending", "f8", "Spending", "What was spent by day or month, and what may be",
                 "spending:SpendingScreen"),
     ScreenEntry("fleet", "f9", "Fleet", "Several machines behind one address: state, load, cost",

@@ -60,6 +60,7 @@ def _cells(one: Measurement) -> tuple[str, ...]:
     from gdl.domain.money import dollars
     from gdl.presentation.lines import plain
     from gdl.presentation.money import hourly
+    from gdl.presentation.words import workload_words
 
     cost, per_dollar = one.report.cost_per_million, one.tokens_per_dollar
     return (
@@ -74,7 +75,7 @@ def _cells(one: Measurement) -> tuple[str, ...]:
         _median(one.report.tpot_ms),
         "" if cost is None else dollars(cost),
         "" if per_dollar is None else f"{per_dollar:.0f}",
-        plain(one.workload, 30),
+        workload_words(one.workload),
         one.at.astimezone().strftime("%Y-%m-%d %H:%M"),
     )
 

@@ -39,7 +39,7 @@ def doctor(
     target: MachineTarget,
     as_json: JsonOption = False,
 ) -> NoReturn:
-    """Look for what would stand in the way of a deployment."""
+    """Check for anything that would stop a deployment."""
     if plan is not None:
         from gdl.cli import install_preview
 

@@ -81,7 +81,7 @@ fi
     if not required:
         check += " || [ -e ./uv/missing ]"
     put = (shell.remote_file("pipconf.py"),)
-    title = "Bring the installer uv"
+    title = "Install uv, which installs the packages"
     return Step("uv", title, script, settings.timeouts.install, check, files=put)
 
 

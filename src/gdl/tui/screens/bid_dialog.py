@@ -14,9 +14,9 @@ from gdl.tui.screens.fields_dialog import FieldsDialog, field
 
 _MOST = 1000.0
 _WORDS = (
-    "They are cheaper, and lost to whoever bids more, with all that is on them. A tenth over the "
-    "least that a machine goes for is bid, and never more than this for an hour, its disk not "
-    "included."
+    "They cost less, but go to whoever bids more, and everything on them is lost then. We bid a "
+    "tenth over a machine's lowest price, and never more than this an hour, not counting its "
+    "disk."
 )
 
 

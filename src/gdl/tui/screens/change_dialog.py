@@ -34,7 +34,7 @@ class ChangeDialog(FieldsDialog[Change]):
         Binding("down", "app.focus_next", "Next", show=False, id="change.next",
                 tooltip="The line or button below"),
     ]  # fmt: skip
-    TITLE_WORDS = "Change it, and try again"
+    TITLE_WORDS = "Change and retry"
     NOTE = "An empty field means the usual."
     YES = "Try again"
 
@@ -53,7 +53,9 @@ class ChangeDialog(FieldsDialog[Change]):
         yield field("Arguments", arguments, "of the server")
         if self._token:
             given = now.token.reveal() if now.token is not None else ""
-            yield field("Token", _line("token", given, 300, hidden=True), "of the hub, in memory")
+            yield field(
+                "Token", _line("token", given, 300, hidden=True), "for the hub, kept in memory"
+            )
 
     def note(self) -> str:
         return f"{self.NOTE} {self._where}."

@@ -17,7 +17,7 @@ from gdl.domain.errors import GdlError
 from gdl.domain.money import dollars
 from gdl.presentation.durations import clock_time
 from gdl.presentation.lines import plain
-from gdl.presentation.words import milliseconds, plural
+from gdl.presentation.words import milliseconds, plural, workload_words
 from gdl.tui.save_file import save_text
 from gdl.tui.screens.base import GdlScreen
 from gdl.tui.widgets.bench_charts import Chart, curves
@@ -203,7 +203,7 @@ def _row(one: Measurement) -> Row:
             "tpot": milliseconds(report.tpot_ms.median) if report.tpot_ms else "-",
             "million": "-" if cost is None else dollars(cost),
             "price": f"{one.price:.3f}",
-            "workload": plain(one.workload, 40),
+            "workload": workload_words(one.workload),
             "provider": plain(one.provider, 30) + simulated,
             "when": one.at.astimezone().strftime("%Y-%m-%d %H:%M"),
         }

@@ -48,7 +48,7 @@ class DeployDialog(Modal[Choice | None]):
 
     AUTO_FOCUS = "#cancel"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y", "deploy", "Deploy", id="deploy.yes", tooltip="Rent it, and go on"),
+        Binding("y", "deploy", "Deploy", id="deploy.yes", tooltip="Rent it, and deploy"),
         Binding("escape,n", "dismiss(None)", "Cancel", id="deploy.no", tooltip="Rent nothing"),
         Binding("plus,equals_sign", "hours(1)", "One hour more", id="deploy.more",
                 tooltip="Reserve an hour more, twelve at most"),
@@ -111,7 +111,7 @@ class DeployDialog(Modal[Choice | None]):
                 yield Static("Only this machine: a failure waits for you")
             if self._capabilities.tools:
                 by = plain(self._capabilities.tool_parser, 40)
-                words = "Tools: its calls of them come back parsed" + (f" ({by})" if by else "")
+                words = "Parse the tool calls that the model makes" + (f" ({by})" if by else "")
                 yield CheckBox(words, self._tools, id="tools", compact=True)
             with Horizontal(classes="dialog-buttons"):
                 yield Button("Deploy (y)", id="deploy", variant="primary")

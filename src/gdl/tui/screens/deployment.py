@@ -59,7 +59,7 @@ class DeploymentScreen(GdlScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
             "r", "retry", "Retry", id="deployment.retry",
-            tooltip="Try again: the same machine while it waits, or a new deployment",
+            tooltip="Retry: the same machine while it waits, or a new deployment",
         ),
         Binding(
             "n", "next_offer", "Next", id="deployment.next", tooltip="Take the next offer"
@@ -74,7 +74,7 @@ class DeploymentScreen(GdlScreen):
         ),
         Binding(
             "m", "change", "Change", id="deployment.change",
-            tooltip="Change context, arguments, token or weights, and try again on this machine",
+            tooltip="Change context, arguments, token or weights, and retry on this machine",
         ),
         Binding(
             "u", "include", "Include", id="deployment.bring_back",
@@ -98,7 +98,7 @@ class DeploymentScreen(GdlScreen):
         ),
         Binding(
             "K", "keep", "Keep", id="deployment.keep",
-            tooltip="End our part; the machine goes on serving and billing",
+            tooltip="Close the tunnel; the machine goes on serving and billing",
         ),
         Binding("t", "talk", "Talk", id="deployment.talk", tooltip="Ask the model something"),
         Binding("b", "health", "Health", id="deployment.health", tooltip="Health and benchmark"),

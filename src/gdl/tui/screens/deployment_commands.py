@@ -90,7 +90,7 @@ async def retry(context: AppContext, followed: Followed) -> None:
     elif state.waiting:
         if await agreed_to_retry(context, followed):
             going = context.orchestrator.deployments.decide(state.deployment_id, AfterFailure.RETRY)
-            context.do(going, "trying the same machine again")
+            context.do(going, "retrying on the same machine")
     elif state.spec is not None:
         await _deploy_again(context, followed, state.spec)
 
@@ -145,11 +145,11 @@ async def include(context: AppContext, followed: Followed) -> None:
     providers = excluded_providers(followed.state)
     chosen: str | None = providers[0]
     if len(providers) > 1:
-        chosen = await context.ask(Choose("Include whom?", providers))
+        chosen = await context.ask(Choose("Include which provider?", providers))
     if chosen is not None:
         ident = followed.state.deployment_id
         going = context.orchestrator.deployments.include_provider(ident, chosen)
-        context.do(going, f"{chosen} may be taken again")
+        context.do(going, f"{chosen} is included again")
 
 
 async def change(context: AppContext, followed: Followed) -> None:

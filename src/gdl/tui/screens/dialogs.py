@@ -110,7 +110,7 @@ class QuitProgress(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
             "ctrl+x", "give_up", "Quit without waiting", id="leaving.quit",
-            tooltip="End now; the release goes on being asked for as the program closes",
+            tooltip="End now; the release is still requested while the program closes",
         ),
     ]  # fmt: skip
 

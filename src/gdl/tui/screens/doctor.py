@@ -30,7 +30,7 @@ _MARKS = {
 
 class DoctorScreen(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("r", "look", "Look again", id="doctor.look", tooltip="Look once more"),
+        Binding("r", "look", "Refresh", id="doctor.look", tooltip="Check once more"),
         Binding("escape,q", "dismiss", "Close", id="doctor.close", tooltip="Back"),
     ]
 
@@ -39,7 +39,7 @@ class DoctorScreen(ModalScreen[None]):
             yield Static(Text("Doctor", "bold"), classes="dialog-title")
             with Scroll(classes="dialog-body"):
                 yield Static("Looking…", id="findings")
-            yield Static("↑↓ scroll · r looks again · Esc closes", classes="dialog-note")
+            yield Static("↑↓ scroll · r refreshes · Esc closes", classes="dialog-note")
 
     def on_mount(self) -> None:
         self.action_look()

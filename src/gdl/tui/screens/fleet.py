@@ -41,7 +41,7 @@ class FleetScreen(ModalScreen[None]):
         Binding("c", "go_on", "Go on", id="fleet.go_on",
                 tooltip="Go on with a fleet that no gdl-tui works on"),
         Binding("y", "copy", "Copy", id="fleet.copy", tooltip="Copy its address"),
-        Binding("r", "look", "Look again", id="fleet.look", tooltip="Ask once more"),
+        Binding("r", "look", "Refresh", id="fleet.look", tooltip="Ask once more"),
         Binding("escape,q", "dismiss", "Close", id="fleet.close", tooltip="Back"),
     ]  # fmt: skip
 

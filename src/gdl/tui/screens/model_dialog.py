@@ -47,7 +47,7 @@ class ModelDialog(Modal[OfferQuery | None]):
     AUTO_FOCUS = "#model-name"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss(None)", "Cancel", id="model.cancel",
-                tooltip="Back, with all as it was"),
+                tooltip="Back, and change nothing"),
         Binding("down", "move(1)", "Next", show=False, priority=True, id="model.next",
                 tooltip="The next model of the list"),
         Binding("up", "move(-1)", "Previous", show=False, priority=True, id="model.previous",

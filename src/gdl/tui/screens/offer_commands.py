@@ -134,7 +134,7 @@ async def include(context: AppContext, choice: OfferChoice, selected: RankedOffe
     if not choice.excluded:
         context.say("go to a row that is excluded for a failure or by you, then press u")
         return False
-    context.say(f"{choice.include_provider(provider)} is back")
+    context.say(f"{choice.include_provider(provider)} is included again")
     return True
 
 
@@ -145,7 +145,7 @@ async def _clear_exclusion(context: AppContext, key: str) -> bool:
     except GdlError as error:
         context.report(error)
         return False
-    context.say(f"{key} may be taken again")
+    context.say(f"{key} is included again")
     return True
 
 
@@ -158,7 +158,7 @@ def say_moved(
     fresh = choice.listing.by_key.get(key_of(meant))
     if fresh is not None and fresh.excluded is not None:
         why = plain(fresh.excluded, 120)
-        context.say(f"{gpus(fresh.offer)} does not do ({why}): this is the cheapest that does")
+        context.say(f"{gpus(fresh.offer)} does not fit ({why}): this is the cheapest that does")
 
 
 def wanted_offers(

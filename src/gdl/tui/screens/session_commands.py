@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 
 from rich.text import Text
@@ -17,7 +18,7 @@ from gdl.presentation.words import sentence
 from gdl.tui.context import AppContext
 from gdl.tui.screens.dialogs import Confirm
 from gdl.tui.widgets.fields import Fields
-from gdl.tui.widgets.session_rows import in_short, session_fields
+from gdl.tui.widgets.session_rows import in_short, machine_fields, session_fields
 
 
 async def attach(context: AppContext, row: SessionRow) -> None:
@@ -30,6 +31,19 @@ async def attach(context: AppContext, row: SessionRow) -> None:
         context.report(error)
     else:
         context.open_deployment(ident)
+
+
+async def machine_fields_of(context: AppContext, row: SessionRow) -> Fields:
+    """How its machine is entered, and what is known of it."""
+    shell: Sequence[str] = ()
+    if row.ours and not row.ended:
+        with contextlib.suppress(GdlError):  # it cannot be entered: then nothing is said of it
+            shell = await context.orchestrator.sessions.shell(row.session.id)
+    followed = context.store.deployments.get(row.deployment_id or "")
+    attempts = followed.state.attempts if followed is not None else ()
+    of_it = (each for each in attempts if each.session_id == row.session.id)
+    attempt = next(of_it, None)
+    return machine_fields(row, shell, attempt.facts if attempt is not None else None)
 
 
 async def confirm_destroy(context: AppContext, rows: Sequence[SessionRow]) -> bool:
@@ -74,7 +88,7 @@ async def mark_gone(context: AppContext, row: SessionRow) -> None:
     except GdlError as error:
         context.report(error)
     else:
-        context.say("the machine is gone: by your word")
+        context.say("the machine is gone, as you confirmed")
 
 
 async def destroy(context: AppContext, idents: Sequence[str]) -> None:

@@ -176,7 +176,7 @@ class SessionsScreen(GdlScreen):
             text = Text()
             text.append("✗ ", "bold red")
             text.append(plain(self._error.message, 300), "bold")
-            text.append(f"\n  {plain(self._error.hint, 300)}\n  r asks again")
+            text.append(f"\n  {plain(self._error.hint, 300)}\n  r refreshes")
             return text
         if store.sessions_at is None:
             return Text("Asking for sessions…")
@@ -228,10 +228,14 @@ class SessionsScreen(GdlScreen):
 
     # Details
 
-    def action_details(self) -> None:
+    @work(exclusive=True, group="dialog")
+    async def action_details(self) -> None:
         if (row := self.selected) is not None:
-            fields = rows_of.session_fields(row, self._cost(row), self.now)
-            self.app.push_screen(Details("Session", fields))
+            fields = [
+                *rows_of.session_fields(row, self._cost(row), self.now),
+                *await commands.machine_fields_of(self.context, row),
+            ]
+            await self.context.ask(Details("Session", fields))
 
     def action_past_details(self) -> None:
         key = self.query_one("#history", HistoryTable).selected_key
@@ -309,7 +313,7 @@ class SessionsScreen(GdlScreen):
         if row is None or row.session.terminal:
             return
         if row.session.id in self._publishing:
-            self.context.say("still at it")
+            self.context.say("still busy")
         elif await commands.confirm_public(self.context, row):
             self._publish(row)
 

@@ -33,7 +33,7 @@ class SpendingScreen(ModalScreen[None]):
         Binding("d", "show('day')", "By day", id="spending.day", tooltip="The last 31 days"),
         Binding("m", "show('month')", "By month", id="spending.month",
                 tooltip="The last 12 months"),
-        Binding("r", "look", "Look again", id="spending.look", tooltip="Ask once more"),
+        Binding("r", "look", "Refresh", id="spending.look", tooltip="Ask once more"),
         Binding("escape,q", "dismiss", "Close", id="spending.close", tooltip="Back"),
     ]  # fmt: skip
 
@@ -45,7 +45,7 @@ class SpendingScreen(ModalScreen[None]):
             with Scroll(classes="dialog-body"):
                 yield Static("Counting…", id="spent")
             yield Static(
-                "d by day · m by month · r asks again · ↑↓ scroll · Esc closes",
+                "d by day · m by month · r refreshes · ↑↓ scroll · Esc closes",
                 classes="dialog-note",
             )
 

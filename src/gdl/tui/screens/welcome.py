@@ -23,9 +23,9 @@ from gdl.tui.widgets.live_text import LiveText
 
 class WelcomeScreen(Modal[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("r", "look", "Look again", id="welcome.look", tooltip="Look around once more"),
+        Binding("r", "look", "Refresh", id="welcome.look", tooltip="Look for machines once more"),
         Binding("d", "app.open('doctor')", "Doctor", id="welcome.doctor",
-                tooltip="Look for what would stand in the way of a deployment"),
+                tooltip="Check for anything that would stop a deployment"),
         Binding("escape,q", "dismiss", "Close", id="welcome.close",
                 tooltip="Back, with the backend as it was"),
     ]  # fmt: skip
@@ -70,7 +70,7 @@ class WelcomeScreen(Modal[None]):
         options.focus()
         there = self.context.config_file
         kept = f"{there} is kept as it is" if there.is_file() else f"and remembers it in {there}"
-        self._note(f"Enter uses it, {kept}\nr looks again · d doctor · Esc closes")
+        self._note(f"Enter uses it, {kept}\nr refreshes · d doctor · Esc closes")
 
     def _note(self, text: str) -> None:
         self.query_one("#welcome-note", LiveText).say(Text(plain_block(text, 500)))

@@ -112,18 +112,15 @@ def _after(followed: Followed) -> str:
     if state.waiting:
         provider = plain(state.attempt.provider, 20) if state.attempt else "the provider"
         fix = f"f {state.offered.words}\n" if state.offered is not None else ""
-        keys = f"{fix}m change context, arguments, token, weights: on this machine again\n"
-        keys += f"r same machine again   n next offer   x next offer, not from {provider}\n"
+        keys = f"{fix}m change context, arguments, token or weights, and retry here\n"
+        keys += f"r retry on this machine   n next offer   x next offer, not from {provider}\n"
         if out := excluded_providers(state):
             keys += f"u includes {', '.join(plain(name, 20) for name in out)}   "
         auto = f"a automatic failover (now {'on' if state.auto_failover else 'off'})"
         return f"{keys}{auto}   y copies all of this"
     if state.finished is None:
         return "The next offer is tried by itself; a stops that."
-    return (
-        "r try it again   m change it and try it again   1 choose another offer   "
-        "y copies all of this"
-    )
+    return "r retry   m change and retry   1 choose another offer   y copies all of this"
 
 
 def excluded_providers(state: DeploymentState) -> tuple[str, ...]:

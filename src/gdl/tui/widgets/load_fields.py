@@ -42,7 +42,7 @@ class Cycle(Static, can_focus=True):
         Binding("left", "step(-1)", "Previous", show=False, id="cycle.previous",
                 tooltip="The choice before"),
         Binding("enter", "screen.take", "Done", show=False, id="cycle.done",
-                tooltip="Take all of it as it stands"),
+                tooltip="Accept all of it as shown"),
     ]  # fmt: skip
 
     def __init__(self, words: dict[str, str], chosen: str, *, id: str) -> None:

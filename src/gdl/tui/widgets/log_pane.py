@@ -119,7 +119,7 @@ class LogPane(Vertical):
         elif event.what == "save":
             self.post_message(self.SaveWanted(self))
         elif event.what == "no-error":
-            self.notify("no line of this log tells of an error", markup=False)
+            self.notify("there is no error in this log", markup=False)
 
     # The line below
 

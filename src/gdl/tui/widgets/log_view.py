@@ -57,7 +57,7 @@ class LogView(GrowingScroll, can_focus=True):
                 tooltip="Leave the search"),
         Binding(
             "e", "error", "Next error", show=False, id="log.error",
-            tooltip="Go to the next line that tells of an error",
+            tooltip="Go to the next error",
         ),
         Binding(
             "w", "wrap", "Wrap", show=False, id="log.wrap",

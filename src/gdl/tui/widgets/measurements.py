@@ -137,7 +137,7 @@ def benchmark(followed: Followed, now: datetime) -> RenderableType:
     if followed.benchmark is None:
         spec = followed.state.spec
         if spec is not None and not spec.bench:
-            return _not_yet(followed, "It was not asked for. b runs it while the model serves.")
+            return _not_yet(followed, "None was requested. b runs one while the model serves.")
         return _not_yet(followed, "It runs once the model answers.")
     return _figures(followed.benchmark)
 

@@ -99,14 +99,14 @@ def trouble(error: GdlError, *, some: bool) -> Text:
         text.append(f"\n  {plain(error.hint, 300)}")
     if some:
         text.append("\n  The offers above are the last ones that came.", "dim")
-    text.append("\n  r asks again · F6 chooses where machines come from")
+    text.append("\n  r refreshes · F6 chooses where machines come from")
     return text
 
 
 def nothing(listed: int) -> Text:
     """Said instead of an empty table."""
     if listed == 0:
-        return Text("The backend lists no offers now.\nr asks again")
+        return Text("The backend lists no offers now.\nr refreshes")
     return Text(f"None of {plural(listed, 'offer')} passes the filter.\nEsc clears it")
 
 

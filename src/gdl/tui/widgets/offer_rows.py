@@ -91,7 +91,7 @@ def fit(ranked: RankedOffer) -> str:
     if ranked.excluded is not None:
         return plain(ranked.excluded, 120)
     if ranked.offer.not_asked:
-        return "seen when it is entered"
+        return "checked on connecting"
     if ranked.offer.gpu_count == 0:
         return "runs on the CPU"
     if ranked.headroom_gb is None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from datetime import datetime
 
 from rich.text import Text
 
 from gdl.domain.clock import day_and_time
+from gdl.domain.host import HostFacts
 from gdl.domain.money import dollars
 from gdl.domain.session import SessionStatus
 from gdl.orchestrator.api.views import PastDeployment, SessionRow
@@ -85,6 +87,27 @@ def in_short(row: SessionRow, cost: float) -> str:
         f"{gpu} from {plain(found.provider, 20)}, {hourly(row.price_per_hour)}, "
         f"{dollars(cost)} so far{f' ({what})' if what else ''}"
     )
+
+
+def machine_fields(row: SessionRow, shell: Sequence[str], facts: HostFacts | None) -> Fields:
+    """How the machine is entered, and what was found on it. shell: the words of a command that
+    enters it, none where it cannot be entered. facts: of its preflight, where that was here."""
+    ssh = row.session.ssh
+    driver = plain(facts.driver or "", 20) if facts is not None else ""
+    return [
+        *(
+            [("Host", f"{plain(ssh.host, 80)}, port {ssh.port}, as {plain(ssh.user, 40)}")]
+            if ssh is not None and not row.ended
+            else []
+        ),
+        *([("SSH", plain(shlex.join(shell), 400))] if shell else []),
+        *(
+            [("Driver", f"{driver}, CUDA {plain(facts.cuda or '-', 20)}")]
+            if driver and facts
+            else []
+        ),
+        *([("Disk", f"{facts.disk_free_gib:.0f} GiB free at the inspection")] if facts else []),
+    ]
 
 
 def session_fields(row: SessionRow, cost: float, now: datetime) -> Fields:

@@ -32,7 +32,7 @@ class Slider(Widget, can_focus=True):
         Binding("end", "step(100)", "Most", show=False, id="slider.most",
                 tooltip="The most there is"),
         Binding("enter", "screen.take", "Done", show=False, id="slider.done",
-                tooltip="Take all of it as it stands"),
+                tooltip="Accept all of it as shown"),
     ]  # fmt: skip
 
     def __init__(self, steps: Sequence[int], value: int, *, id: str) -> None:

@@ -138,7 +138,7 @@ def _trouble(followed: Followed) -> Text:
     text = Text()
     text.append("✗ Lost sight of this deployment: ", "bold red")
     text.append(plain(followed.trouble, 300))
-    text.append("\nr looks again", "bold")
+    text.append("\nr retry", "bold")
     return text
 
 
@@ -163,5 +163,5 @@ def _ended(state: DeploymentState) -> Text:
         text.append("\n! The machine may still be billing: see 4 Sessions.", "bold red")
     if finished.error and finished.outcome != "cancelled":
         text.append(f"\n{plain(finished.error, 300)}")
-    text.append("\nr the same again   1 choose an offer   3 health and benchmark", "dim")
+    text.append("\nr retry   1 offers   3 health and benchmark", "dim")
     return text
