@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gdl.domain.benchmark import OWN
 from gdl.domain.clock import day_and_time, time_of_day
 from gdl.domain.money import dollars
 from gdl.domain.offers import Exclusion
@@ -17,7 +18,7 @@ from gdl.presentation.durations import age, clock_time, duration, hours_left, si
 from gdl.presentation.hardware import gigabytes, gpu_name, gpus, machine
 from gdl.presentation.lines import plain, plain_block, plain_line
 from gdl.presentation.money import hourly, in_cell, price
-from gdl.presentation.words import milliseconds, plural, sentence
+from gdl.presentation.words import milliseconds, plural, sentence, workload_words
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -39,6 +40,11 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 )
 def test_small_amounts_keep_two_significant_digits(amount: float, text: str) -> None:
     assert dollars(amount) == text
+
+
+def test_a_workload_of_ours_has_a_name_that_says_so_and_others_are_cleaned() -> None:
+    assert workload_words(OWN) == "built-in"
+    assert workload_words("sharegpt\x1b[2J, 512 out") == plain("sharegpt\x1b[2J, 512 out")
 
 
 def test_a_sentence_begins_with_a_capital_but_a_name_stays_as_it_is() -> None:
