@@ -45,6 +45,7 @@ ELSEWHERE = {
     r"bench --url": "another program's server: tests/test_real_bench.py",
     r"deploy .*--interruptible|volumes (make|delete)|--volume": "a market that has them: "
     "tests/test_interruptible.py, test_volumes.py",
+    r"^gdl-tui chat": "a conversation that is typed: tests/test_cli_chat.py",
     r"gdl-tui resume\b": "something interrupted: tests/test_resume.py",
 }
 """What is not run here, and the reason or the test that does it."""
