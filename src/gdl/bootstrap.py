@@ -76,6 +76,30 @@ async def open_markets(
         yield variables
 
 
+async def with_rented(settings: Settings) -> Settings:
+    """The same settings with the backends of what the journal has as rented, besides those that
+    are chosen. Where none was chosen, the default stands only while nothing is rented elsewhere.
+
+    Raises GdlError.
+    """
+    path = settings.data_dir / "journal.sqlite"
+    if not await asyncio.to_thread(path.exists):
+        return settings
+    journal = await Journal.open(path)
+    try:
+        rented = dict.fromkeys(r.backend for r in await journal.rentals() if r.open)
+    finally:
+        await journal.aclose()
+    named = {"backend", "shopper_url"} & settings.model_fields_set
+    chosen = settings.backends if named else ()
+    known = backends.names()
+    added = [name for name in rented if name in known and not backends.entry(name).simulated]
+    every = dict.fromkeys((*chosen, *added))
+    if not every or any(backends.entry(name).simulated for name in chosen):
+        return settings
+    return settings.model_copy(update={"backend": ",".join(every)})
+
+
 @asynccontextmanager
 async def open_orchestrator(
     settings: Settings, *, options: Mapping[str, str] | None = None

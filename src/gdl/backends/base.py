@@ -304,6 +304,7 @@ class BackendEntry:
     options: names of `BackendContext.options` that it reads, such as "host".
     at_hand: whether it can be used here though nobody chose a backend, as its API key is there (one
     that cannot be used counts, too: `create` then says what is wrong). Asks nobody, never raises.
+    simulated: see BackendTraits.
 
     The module that holds it should import little: it is read to list the backends, too.
     """
@@ -312,3 +313,4 @@ class BackendEntry:
     discover: Callable[[BackendContext], Awaitable[BackendSource]]
     options: frozenset[str] = frozenset()
     at_hand: Callable[[Settings], bool] = lambda _settings: False
+    simulated: bool = False

@@ -72,7 +72,9 @@ def run(cli: Cli, target: Target, wanted: BenchOptions, as_json: bool) -> NoRetu
         async def body(session: Session) -> int:
             return await _of_session(session, wanted)
 
-        execute(cli, body, target=target, as_json=as_json, changes="benchmarked", fast=True)
+        execute(
+            cli, body, target=target, as_json=as_json, changes="benchmarked", fast=True, rented=True
+        )
     output = Output(as_json)
     raise typer.Exit(guarded(cli, lambda: run_fast(_at_url(cli, wanted, output)), output))
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from gdl.cli import exit_codes
+from gdl.cli.crash_log import written
 from gdl.cli.output import Output, OutputClosed, say
 from gdl.domain.lazy_dataclass import dataclass
 
@@ -139,11 +140,14 @@ def execute(
     flags: Mapping[str, Any] | None = None,
     on_error: Callable[[GdlError, Output], None] | None = None,
     fast: bool = False,
+    rented: bool = False,
 ) -> NoReturn:
     """Run `body` with an open orchestrator, report what goes wrong, leave with the exit code.
 
     changes: the verb that read-only forbids ("" for commands that only look). on_error: how an
-    expected failure is put on stdout with `--json`; default: an "error". fast: for many bytes.
+    expected failure is put on stdout with `--json`; default: one object of type "error". fast: it
+    carries or measures many bytes. rented: it is about machines that are rented, so that the
+    backends where some are belong to it, unless some are named for this run.
     """
     import asyncio
 
@@ -155,6 +159,10 @@ def execute(
 
     async def main() -> int:
         settings = load_settings(cli, target, flags)
+        if rented and not (target.backend or cli.backend or "host" in backend_options(cli, target)):
+            from gdl import bootstrap
+
+            settings = await bootstrap.with_rented(settings)
         if changes and settings.read_only:
             raise UsageError(f"read-only: nothing is {changes}", "omit --read-only")
         return await _interruptible(cli, target, settings, output, body)
@@ -267,7 +275,7 @@ def guarded(
     except OutputClosed as closed:
         return output.abandon(closed)
     except Exception as error:
-        code = _crash(cli, error)
+        code = written(error, cli.data_dir)
         if output.as_json:
             with contextlib.suppress(OutputClosed):
                 output.json(
@@ -314,35 +322,6 @@ def complain(message: str, hint: str) -> None:
 
     say(f"error: {plain(message)}")
     say(f"hint: {plain(hint) or 'see `gdl-tui doctor`'}")
-
-
-def _crash(cli: Cli, error: Exception) -> int:
-    """A defect of ours: one line for the user, the rest in a file."""
-    import time
-    import traceback
-
-    from gdl.presentation.lines import plain
-
-    what = f"{type(error).__name__}: {plain(str(error), 300)}"
-    try:
-        folder = (cli.data_dir or _data_dir()) / "logs"
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = folder / f"crash-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write("".join(traceback.format_exception(error)))
-        say(f"internal error: {what} (details in {path})")
-    except OSError as problem:
-        say(f"internal error: {what} (no details: {problem.strerror})")
-    return exit_codes.INTERNAL
-
-
-def _data_dir() -> Path:
-    """Where the settings would keep data; for the case that they could not be read."""
-    if named := os.environ.get("GDL_DATA_DIR"):
-        return Path(named)
-    import platformdirs
-
-    return platformdirs.user_data_path("gdl-tui")
 
 
 def at_terminal() -> bool:

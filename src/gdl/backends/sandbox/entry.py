@@ -28,4 +28,4 @@ async def _discover(context: BackendContext) -> BackendSource:
     return await discovery.discover()
 
 
-ENTRY = BackendEntry(_create, _discover, frozenset({"scenario"}))
+ENTRY = BackendEntry(_create, _discover, frozenset({"scenario"}), simulated=True)

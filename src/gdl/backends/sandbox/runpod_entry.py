@@ -18,4 +18,4 @@ async def _discover(context: BackendContext) -> BackendSource:
     return BackendSource("sandbox-runpod", True, "RunPod (simulated)", words)
 
 
-ENTRY = BackendEntry(_create, _discover, frozenset({"scenario"}))
+ENTRY = BackendEntry(_create, _discover, frozenset({"scenario"}), simulated=True)

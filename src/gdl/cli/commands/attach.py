@@ -52,4 +52,4 @@ def attach(
         )
         return await to_the_end(follower, deployments.attach(ident), output)
 
-    execute(cli, body, target=target, as_json=as_json, flags=webhook_flags(webhook))
+    execute(cli, body, target=target, as_json=as_json, rented=True, flags=webhook_flags(webhook))

@@ -84,4 +84,4 @@ def _own_workload(
             await publication.publish(session, ident, report, OWN)
         return exit_codes.OK if report.completed else exit_codes.VERIFICATION_FAILED
 
-    execute(cli, body, target=target, as_json=as_json, changes="benchmarked")
+    execute(cli, body, target=target, as_json=as_json, rented=True, changes="benchmarked")

@@ -50,4 +50,4 @@ def bundle(
             say(_REPORT)
         return exit_codes.OK
 
-    execute(cli, body, target=target, as_json=as_json)
+    execute(cli, body, target=target, as_json=as_json, rented=True)

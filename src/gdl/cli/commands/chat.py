@@ -48,7 +48,7 @@ def chat(
     async def body(session: Session) -> int:
         return await _chat(session, ident, given, go_on)
 
-    execute(cli, body, target=target, as_json=as_json)
+    execute(cli, body, target=target, as_json=as_json, rented=True)
 
 
 async def _chat(session: Session, ident: str, given: ChatOptions, go_on: str | None) -> int:

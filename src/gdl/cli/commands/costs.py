@@ -29,7 +29,7 @@ def costs(cli: Cli, target: MachineTarget, as_json: JsonOption = False) -> NoRet
             _as_lines(session.output, report)
         return exit_codes.OK
 
-    execute(cli, body, target=target, as_json=as_json)
+    execute(cli, body, target=target, as_json=as_json, rented=True)
 
 
 def _as_lines(output: Output, report: CostReport) -> None:

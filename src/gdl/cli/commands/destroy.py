@@ -68,7 +68,7 @@ def destroy(
             )
         return exit_codes.OK
 
-    execute(cli, body, target=target, as_json=as_json, changes="destroyed")
+    execute(cli, body, target=target, as_json=as_json, rented=True, changes="destroyed")
 
 
 async def _destroy_fleet(session: Session, ident: str, said: Consent) -> int:

@@ -56,4 +56,4 @@ def env(
             say(f"to use it: {plain(client.use(call))}")
         return exit_codes.OK
 
-    execute(cli, body, target=target, as_json=as_json)
+    execute(cli, body, target=target, as_json=as_json, rented=True)

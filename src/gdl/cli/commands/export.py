@@ -62,7 +62,7 @@ def export(
             session.output.line(str(output))
         return exit_codes.OK
 
-    execute(cli, body, target=target, as_json=as_json)
+    execute(cli, body, target=target, as_json=as_json, rented=True)
 
 
 async def _write(path: Path, text: str, *, force: bool, ask: bool) -> None:

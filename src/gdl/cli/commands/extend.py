@@ -57,7 +57,7 @@ def extend(
             )
         return exit_codes.OK
 
-    execute(cli, body, target=target, as_json=as_json, changes="extended")
+    execute(cli, body, target=target, as_json=as_json, rented=True, changes="extended")
 
 
 async def _agree(orchestrator: OrchestratorApi, ident: str, hours: int, said: Consent) -> None:

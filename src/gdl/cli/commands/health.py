@@ -33,7 +33,7 @@ def health(
     async def body(session: Session) -> int:
         return await (_watch if watch else _check)(session, ident)
 
-    execute(cli, body, target=target, as_json=as_json)
+    execute(cli, body, target=target, as_json=as_json, rented=True)
 
 
 async def _check(session: Session, ident: str) -> int:

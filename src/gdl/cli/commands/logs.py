@@ -63,4 +63,4 @@ def logs(
                 output.lines(part.lines)
         return exit_codes.OK
 
-    execute(cli, body, target=target, as_json=as_json)
+    execute(cli, body, target=target, as_json=as_json, rented=True)

@@ -53,7 +53,7 @@ def public(
                 await _follow(session, ident, row)
         return exit_codes.OK
 
-    execute(cli, body, target=target, as_json=as_json)
+    execute(cli, body, target=target, as_json=as_json, rented=True)
 
 
 def _list(session: Session, rows: Sequence[PublicRow]) -> None:

@@ -67,4 +67,4 @@ def resume(
         return exit_codes.USAGE if rows or fleets else exit_codes.OK
 
     flags = webhook_flags(webhook)
-    execute(cli, body, target=target, as_json=as_json, changes="resumed", flags=flags)
+    execute(cli, body, target=target, as_json=as_json, rented=True, changes="resumed", flags=flags)

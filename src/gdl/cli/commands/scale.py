@@ -106,7 +106,7 @@ def scale(
         say("told; the fleet reads it within a second")
         return exit_codes.OK
 
-    execute(cli, body, target=target, as_json=as_json, changes="changed")
+    execute(cli, body, target=target, as_json=as_json, rented=True, changes="changed")
 
 
 async def _wait(session: Session, fleet_id: str, replicas: int, generation: int) -> int:

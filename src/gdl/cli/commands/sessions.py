@@ -67,7 +67,7 @@ def sessions(cli: Cli, target: MachineTarget, as_json: JsonOption = False) -> No
                 say(plain(volume_line(kept.volume, kept.used_by), 200))
         return exit_codes.OK
 
-    execute(cli, body, target=target, as_json=as_json)
+    execute(cli, body, target=target, as_json=as_json, rented=True)
 
 
 def session_to_plain(row: SessionRow) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def spending(
             _as_lines(session.output, report)
         return exit_codes.OK
 
-    execute(cli, body, target=target, as_json=as_json)
+    execute(cli, body, target=target, as_json=as_json, rented=True)
 
 
 def _as_json(output: Output, report: SpendingReport) -> None:

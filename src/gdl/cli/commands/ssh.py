@@ -54,7 +54,7 @@ def ssh(
         return exit_codes.OK
 
     try:
-        execute(cli, body, target=target, as_json=as_json, changes="entered")
+        execute(cli, body, target=target, as_json=as_json, rented=True, changes="entered")
     except typer.Exit as end:
         if end.exit_code or as_json or shown:
             raise

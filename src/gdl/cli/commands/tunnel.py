@@ -53,4 +53,4 @@ def tunnel(
             tunnels.show(session, [row])
         return exit_codes.OK
 
-    execute(cli, body, target=target, as_json=as_json, fast=foreground)
+    execute(cli, body, target=target, as_json=as_json, rented=True, fast=foreground)
