@@ -155,6 +155,15 @@ async def test_benchmarks_are_published_or_refused(backend: Backend) -> None:
     first = await base.publish(backend, Publication(MEASURED))
     second = await base.publish(backend, Publication(MEASURED, HOST))
     assert first and second and first != second
+    if not isinstance(backend, base.TellsBenchmarks):
+        assert backend.traits.simulated, "its figures are for nobody"
+        return
+    # Others find there how fast the whole machine was.
+    rate = REPORT.output_tokens / REPORT.duration_s
+    found = await backend.benchmarks("tiny")
+    assert [(each.machine.gpus, each.tokens_per_s) for each in found] == [(2, rate)] * 2
+    assert not any(each.own for each in found)
+    assert await backend.benchmarks("another") == []
 
 
 def test_a_benchmark_in_the_words_of_the_service() -> None:
