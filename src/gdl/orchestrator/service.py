@@ -84,20 +84,6 @@ class Orchestrator:
         )
         tunnels = Tunnels(lookup, reconnector, settings)
 
-        def make_attempt(deployment: Deployment, name: str) -> Attempt:
-            there = markets.of(name)
-            # With all that is done on machines; looking at offers needs none of it.
-            from gdl.orchestrator.run.attempt import Attempt
-            from gdl.orchestrator.run.spanning import SpanningAttempt
-
-            usual = SpanningAttempt if deployment.spec.query.nodes > 1 else Attempt
-            return (attempt or usual)(deployment, there.backend, there.renter, journal, settings)
-
-        def make_router(spec: FleetSpec, key_file: Path, folder: Path) -> Router:
-            from gdl.orchestrator.fleet.router_process import RouterProcess
-
-            return RouterProcess(spec, key_file, folder, settings)
-
         budget = Budget(backends, journal, settings, clock)
         models = ModelLookup(hub)
         self.market = Marketplace(markets, engines, journal, settings, clock, lookup=models)
@@ -109,7 +95,7 @@ class Orchestrator:
             clock,
             lookup=models,
             selection=OfferSelection(self.market, markets, journal, settings, clock, budget),
-            make_attempt=make_attempt,
+            make_attempt=_attempts(attempt, markets, journal, settings),
             find_rental=lookup.find,
             reopen=reconnector.reopen,
             notifier=Notifier(ways_of(settings)),
@@ -146,25 +132,36 @@ class Orchestrator:
             Speeds(backends, engines, journal, settings, models, simulated=markets.simulated),
             read_only=read_only,
         )
-        found = FleetLookup(journal, self.deployments, clock)
-        of_fleets = FleetBenchmarks(found, journal, clock, simulated=markets.simulated)
-        self.endpoints.fleets = self.benchmarks.fleets = of_fleets
-        self.fleets = FleetRegistry(
-            self.deployments,
-            found,
-            journal,
-            settings,
-            clock,
-            backend_name=markets.name,
-            destroy=self.sessions.destroy,
-            benchmarks=of_fleets,
-            models=served_models,
-            make_router=router or make_router,
-        )
+        self.fleets = self._fleets(settings, clock, served_models, router or _routers(settings))
         self.volumes = KeptVolumes(backends, journal, clock, read_only=read_only)
         self.spending = SpendingReports(backends, settings, clock, budget)
         self.logs = ServerLogs(lookup, reconnector, journal, settings)
         self.support = Diagnostics(markets, journal, settings, consumer_id, clock)
+
+    def _fleets(
+        self,
+        settings: Settings,
+        clock: Callable[[], datetime],
+        models: Models,
+        make_router: MakeRouter,
+    ) -> FleetRegistry:
+        """Composed of all the other parts, which know nothing of fleets."""
+        simulated = self._markets.simulated
+        found = FleetLookup(self._journal, self.deployments, clock)
+        benchmarks = FleetBenchmarks(found, self._journal, clock, simulated=simulated)
+        self.endpoints.fleets = self.benchmarks.fleets = benchmarks
+        return FleetRegistry(
+            self.deployments,
+            found,
+            self._journal,
+            settings,
+            clock,
+            backend_name=self.backend_name,
+            destroy=self.sessions.destroy,
+            benchmarks=benchmarks,
+            models=models,
+            make_router=make_router,
+        )
 
     async def aclose(self) -> None:
         await self.fleets.aclose()
@@ -172,3 +169,27 @@ class Orchestrator:
         await self._markets.aclose()
         await self._hub.aclose()
         await self._journal.aclose()
+
+
+def _attempts(
+    kind: Callable[..., Attempt] | None, markets: Markets, journal: Journal, settings: Settings
+) -> Callable[[Deployment, str], Attempt]:
+    def make(deployment: Deployment, name: str) -> Attempt:
+        there = markets.of(name)
+        # With all that is done on machines; looking at offers needs none of it.
+        from gdl.orchestrator.run.attempt import Attempt
+        from gdl.orchestrator.run.spanning import SpanningAttempt
+
+        usual = SpanningAttempt if deployment.spec.query.nodes > 1 else Attempt
+        return (kind or usual)(deployment, there.backend, there.renter, journal, settings)
+
+    return make
+
+
+def _routers(settings: Settings) -> MakeRouter:
+    def make(spec: FleetSpec, key_file: Path, folder: Path) -> Router:
+        from gdl.orchestrator.fleet.router_process import RouterProcess
+
+        return RouterProcess(spec, key_file, folder, settings)
+
+    return make

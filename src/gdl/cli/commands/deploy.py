@@ -35,47 +35,11 @@ def deploy(
     Without --destroy or --keep the tunnel stays open until Ctrl-C, which then asks whether to
     release the machine (and releases it when nobody can be asked).
     """
-    if wanted.destroy and wanted.keep:
-        raise typer.BadParameter("--destroy and --keep exclude each other")
     wanted, fleet, target = with_the_file(cli, wanted, fleet, target, as_json=as_json)
-    if fleet.replicas is not None and wanted.volume is not None:
-        raise typer.BadParameter("--volume is mounted by one machine: not with --replicas")
-    if fleet.replicas is not None and (wanted.nodes or 1) > 1:
-        raise typer.BadParameter("--nodes is for one deployment: not with --replicas")
-    model = wanted.model
-    if model is None:
-        raise typer.BadParameter("name a MODEL, or a deployment file with -f")
-    check_bid(bool(wanted.interruptible), wanted.bid)
+    model = _checked(wanted, fleet)
 
     async def body(session: Session) -> int:
-        from gdl.cli.deployment_spec import spec_of
-        from gdl.cli.follower import to_the_end
-        from gdl.cli.following import begin, follower_of
-        from gdl.cli.resuming import follow_resumed, to_resume
-        from gdl.cli.volume_for import with_volume
-
-        output, deployments = session.output, session.orchestrator.deployments
-        spec = spec_of(wanted, model, session)
-        if wanted.dry_run:
-            from gdl.cli import dry_run
-
-            return await dry_run.show(session, spec)
-        limited = wanted.max_price is not None or wanted.max_spend is not None
-        said = consent(yes=wanted.yes, limited=limited, as_json=as_json)
-        if fleet.replicas is not None:
-            wish = fleet.spec(spec, session.settings)
-            return await _fleet(session, wish, said, hold=wanted.after == "hold")
-        follower = follower_of(session, wanted.after)
-        if not wanted.new:
-            interrupted = await to_resume(session, model)
-            if interrupted is not None:
-                return await follow_resumed(session, interrupted, as_json=as_json)
-        if wanted.volume is not None:
-            spec = await with_volume(session, spec, wanted.volume, wanted.volume_size, said)
-        else:
-            spec = await to_rent(session.orchestrator, spec, said)
-        start = begin(deployments, spec, asks=said.asks)
-        return await to_the_end(follower, start, output)
+        return await _deploy(session, model, wanted, fleet, as_json=as_json)
 
     def never_began(error: GdlError, output: Output) -> None:
         from gdl.cli.never_began import never_began_event
@@ -92,6 +56,53 @@ def deploy(
         flags=over(wanted.flags, fleet.flags),
         on_error=never_began,
     )
+
+
+def _checked(wanted: DeployOptions, fleet: FleetOptions) -> str:
+    """The model. Raises typer.BadParameter for options that cannot be together."""
+    if wanted.destroy and wanted.keep:
+        raise typer.BadParameter("--destroy and --keep exclude each other")
+    if fleet.replicas is not None and wanted.volume is not None:
+        raise typer.BadParameter("--volume is mounted by one machine: not with --replicas")
+    if fleet.replicas is not None and (wanted.nodes or 1) > 1:
+        raise typer.BadParameter("--nodes is for one deployment: not with --replicas")
+    if wanted.model is None:
+        raise typer.BadParameter("name a MODEL, or a deployment file with -f")
+    check_bid(bool(wanted.interruptible), wanted.bid)
+    return wanted.model
+
+
+async def _deploy(
+    session: Session, model: str, wanted: DeployOptions, fleet: FleetOptions, *, as_json: bool
+) -> int:
+    from gdl.cli.deployment_spec import spec_of
+    from gdl.cli.follower import to_the_end
+    from gdl.cli.following import begin, follower_of
+    from gdl.cli.resuming import follow_resumed, to_resume
+    from gdl.cli.volume_for import with_volume
+
+    output, deployments = session.output, session.orchestrator.deployments
+    spec = spec_of(wanted, model, session)
+    if wanted.dry_run:
+        from gdl.cli import dry_run
+
+        return await dry_run.show(session, spec)
+    limited = wanted.max_price is not None or wanted.max_spend is not None
+    said = consent(yes=wanted.yes, limited=limited, as_json=as_json)
+    if fleet.replicas is not None:
+        wish = fleet.spec(spec, session.settings)
+        return await _fleet(session, wish, said, hold=wanted.after == "hold")
+    follower = follower_of(session, wanted.after)
+    if not wanted.new:
+        interrupted = await to_resume(session, model)
+        if interrupted is not None:
+            return await follow_resumed(session, interrupted, as_json=as_json)
+    if wanted.volume is not None:
+        spec = await with_volume(session, spec, wanted.volume, wanted.volume_size, said)
+    else:
+        spec = await to_rent(session.orchestrator, spec, said)
+    start = begin(deployments, spec, asks=said.asks)
+    return await to_the_end(follower, start, output)
 
 
 async def _fleet(session: Session, spec: FleetSpec, said: Consent, *, hold: bool) -> int:
