@@ -15,7 +15,7 @@ from gdl.domain import events as ev
 from gdl.domain.decisions import AfterFailure
 from gdl.domain.errors import UsageError
 from gdl.domain.offers import OfferQuery
-from gdl.domain.phase import Billing
+from gdl.domain.phase import Billing, Phase
 from shopper_support import FakeShopper, listing
 
 OFFERS = [
@@ -53,12 +53,15 @@ async def test_the_story_has_time_money_and_reason_for_each_attempt(
 
 
 def times_of(events: list[ev.Recorded]) -> list[float]:
-    """Seconds from the first to the last event of each attempt."""
+    """Seconds from the first event of each attempt to its failure, else to its last one."""
     times: dict[int, list[datetime]] = {}
+    failed: set[int] = set()
     for recorded in events:
         attempt = getattr(recorded.event, "attempt", None)
-        if attempt is not None:
+        if attempt is not None and attempt not in failed:
             times.setdefault(attempt, []).append(recorded.at)
+            if isinstance(recorded.event, ev.PhaseChanged) and recorded.event.phase is Phase.FAILED:
+                failed.add(attempt)
     return [(at[-1] - at[0]).total_seconds() for _, at in sorted(times.items())]
 
 

@@ -238,9 +238,9 @@ def test_chat_options(picture: Compare, size: tuple[int, int]) -> None:
 
     async def before(pilot: Pilot[Any]) -> None:
         await open_deployment(pilot, orchestrator, to_serving)
+        followed(pilot).chat.options = ChatOptions("You answer in one word.", 0.2, top_p=0.9)
         await pilot.press("5")
         await settle(pilot)
-        followed(pilot).chat.options = ChatOptions("You answer in one word.", 0.2, top_p=0.9)
         await pilot.press("f12")
         await settle(pilot)
 

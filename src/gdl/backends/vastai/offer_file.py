@@ -83,5 +83,6 @@ def _offer(row: dict[str, object], fetched_at: datetime) -> Offer:
     terms = row.pop("terms", None)
     if not isinstance(terms, dict):
         raise ValueError("no terms")
+    row.pop("joined", None)  # the marketplace's machines never are
     made = Offer(**row)  # type: ignore[arg-type]  # our own file, by the same fields
     return replace(made, terms=OfferTerms(**terms), fetched_at=fetched_at)

@@ -48,7 +48,7 @@ class ChatLine(TextArea):
                 self._earlier.append(one)
         self._place = None
 
-    async def _on_key(self, event: Key) -> None:
+    async def on_key(self, event: Key) -> None:
         """What sends or breaks a line is done in its turn among the letters: by way of a binding it
         would come before those typed or pasted just before it, or after those behind it."""
         if event.is_printable:
