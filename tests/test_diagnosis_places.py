@@ -46,6 +46,23 @@ def test_of_a_value_that_the_log_does_not_have_no_brackets_are_left() -> None:
     assert by_lines(rules, ["ERROR: flux off"]).cause == "Flux (off) of off ends."
 
 
+def test_of_a_value_that_no_alternative_had_no_brackets_are_left() -> None:
+    rules = own_rules(
+        {"id": "flux", "pattern": "flux (?:of (?P<size>\\d+)|on)", "cause": "Flux ({size}) ends."}
+    )
+    assert by_lines(rules, ["ERROR: flux on"]).cause == "Flux ends."
+    assert by_lines(rules, ["ERROR: flux of 7"]).cause == "Flux (7) ends."
+
+
+def test_a_pronoun_in_the_place_of_a_name_is_no_name() -> None:
+    rules = own_rules(
+        {"id": "flux", "pattern": "install (?P<name>\\w+) with", "cause": "It lacks {name}."}
+    )
+    assert by_lines(rules, ["ERROR: install items with pip"]).cause == "It lacks items."
+    found = by_lines(rules, ["ERROR: install it with pip"])
+    assert (found.rule, found.confidence) == ("unknown", "low")
+
+
 def test_what_a_complaint_ends_in_says_more_than_how_it_begins() -> None:
     rules = own_rules(
         {"id": "flux-outer", "pattern": "nothing at all goes together in the flux"},

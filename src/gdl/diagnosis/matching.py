@@ -20,6 +20,8 @@ _AROUND = 15
 _NOBODY: frozenset[str] = frozenset()
 _BY_PHASE = dict.fromkeys(("RENTING", "CONNECTING", "PREFLIGHT"), frozenset({"ssh", "market"}))
 """Whose words are read in a phase, whatever they look like."""
+_NO_NAME = re.compile(r"(?i:it|its|this|that|these|those|them|they|which|the|an?)")
+"""Words in the place of a name that name nothing, as in "Please install it with pip"."""
 _PART = re.compile(r"([<>=!]=?)\s*([\d.]+)")
 
 
@@ -153,6 +155,9 @@ def _ask(
     if found is None:
         return
     groups = folded(found.groupdict())
+    if any(_NO_NAME.fullmatch(text) for text in groups.values() if text):
+        result.dropped.append(Dropped(rule, record, "what it takes for a name is none"))
+        return
     why = _elsewhere(rule, record, log, phase) or _conditions(rule, record, log, around, groups)
     if why:
         result.dropped.append(Dropped(rule, record, why))

@@ -32,6 +32,7 @@ _EVIDENCE_LINES = 5
 _EVIDENCE_CHARS = 300
 _LAST_LINES = 4
 _CONSIDERED = 40
+_NAMED = re.compile(r"\{(\w+)\}")
 
 __all__ = ["Diagnosis", "Rule", "RuleSet", "Scanner", "by_id", "diagnose", "explain", "rule_set"]
 
@@ -312,13 +313,15 @@ def _value(name: str, text: str) -> str:
 
 def _fill(template: str, values: Mapping[str, str]) -> str:
     """{name} by its value, in one pass: a value's own braces mean nothing. Of one that is empty
-    nothing is left, nor the brackets around it."""
+    nothing is left, nor the brackets around it; one that the log does not have is "it", and its
+    brackets go as well."""
     empty = "|".join(name for name, value in values.items() if not value)
+    absent = "|".join(name for name in _NAMED.findall(template) if not values.get(name))
+    if absent:
+        template = re.sub(rf" ?\([^(){{}}]*\{{(?:{absent})\}}[^(){{}}]*\)", "", template)
     if empty:
-        template = re.sub(
-            rf" ?\([^(){{}}]*\{{(?:{empty})\}}[^(){{}}]*\)| \{{(?:{empty})\}}", "", template
-        )
-    return re.sub(r"\{(\w+)\}", lambda m: values.get(m[1], "it"), template)
+        template = re.sub(rf" \{{(?:{empty})\}}", "", template)
+    return _NAMED.sub(lambda m: values.get(m[1], "it"), template)
 
 
 def _shown(lines: Sequence[str]) -> tuple[str, ...]:
