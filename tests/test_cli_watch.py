@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from gdl.domain.offers import Offer, OfferQuery, RankedOffer
 from gdl.domain.phase import Billing
 from gdl.domain.ranking import rank
 from gdl.domain.spec import DeploymentSpec
+from gdl.orchestrator.api.model_views import SizedModel
 from gdl.presentation.offer_filter import parse
 
 __all__ = ["start"]
@@ -103,6 +105,33 @@ def test_what_cannot_be_watched_for_is_2(
     assert play(scripted, "watch", *words) == 2
     assert told in capsys.readouterr().err
     assert "deploy" not in scripted.calls
+
+
+def test_of_what_nobody_knows_the_size_is_not_rented_unless_it_is_said_on_what(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `deploy` has it: an offer that appears is nobody's choice."""
+    scripted = market()
+    known = scripted.market.size
+
+    def size(query: OfferQuery, gpu: str = "", *, check: bool = False) -> SizedModel:
+        return replace(known(query, gpu, check=check), untold="its name tells no size")
+
+    monkeypatch.setattr(scripted.market, "size", size)
+    assert play(scripted, *RENT, "--yes") == 2
+    assert "smollm2-135m needs is not known: its name tells no size" in capsys.readouterr().err
+    assert "deploy" not in scripted.calls
+    assert play(scripted, *RENT[:2], "--model", "smollm2-135m") == 0
+    assert "warning: what it needs is not known" in capsys.readouterr().err
+    assert play(scripted, *RENT, "--yes", "--min-vram", "8") == 0
+    assert "deploy" in scripted.calls
+
+
+@pytest.mark.parametrize("least", ["--max-price", "--max-spend", "--idle", "--unseen", "--bid"])
+def test_no_infinity_is_a_limit(least: str, capsys: pytest.CaptureFixture[str]) -> None:
+    scripted = market()
+    assert play(scripted, *RENT, "--yes", least, "inf") == 2
+    assert "inf is no amount" in capsys.readouterr().err and "deploy" not in scripted.calls
 
 
 def test_a_read_only_run_may_watch_and_not_rent(capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,7 +37,7 @@ from gdl.domain.server_memory import MemoryComparison
 from gdl.domain.session_price import Charged, SessionPrice
 from gdl.domain.spec import DeploymentSpec
 from gdl.domain.summary import AttemptSummary
-from gdl.journal import benchmarks, ledger
+from gdl.journal import benchmarks, history, ledger
 from gdl.journal.consumer_id import consumer_id_of
 from gdl.journal.store import DeploymentRow, Journal
 from gdl.keyring.key_files import read_key, write_key
@@ -357,3 +357,19 @@ def test_the_consumer_id_survives_a_crash_while_it_was_made(tmp_path: Path) -> N
     assert made.startswith("gdl-tui-")
     assert consumer_id_of(settings.load(data_dir=tmp_path)) == made
     assert [path.name for path in tmp_path.iterdir()] == ["consumer_id"]
+
+
+async def test_an_event_that_is_no_json_for_sqlite_stops_no_later_deployment(
+    tmp_path: Path,
+) -> None:
+    """Python writes an infinity as JSON does not know it; older versions let one in."""
+    journal = await Journal.open(tmp_path / "j.sqlite")
+    planned = next(event for event in SAMPLES if isinstance(event, ev.DeploymentPlanned))
+    query = replace(planned.spec.query, max_price=float("inf"))
+    endless = replace(planned, spec=replace(planned.spec, query=query))
+    await journal.add_deployment(DeploymentRow("d1", NOW, "m", "shopper", "", 1))
+    await journal.append(Recorded("d1", 1, NOW, endless))
+    assert await history.phase_times(journal, ["shopper"], "d2") == []
+    assert await history.attempts(journal, "shopper") == []
+    assert await journal.holders("s-1") == []
+    await journal.aclose()

@@ -72,6 +72,13 @@ def test_a_wrong_value_is_told_with_the_variable_that_has_it(
     assert "cheap" not in told.value.message
 
 
+@pytest.mark.parametrize("line", ["max_price = inf", "max_spend = nan", "timeouts.rent = inf"])
+def test_no_infinity_is_a_limit(line: str, tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(f"{line}\n")
+    with pytest.raises(UsageError, match="finite number"):
+        settings.load(tmp_path / "config.toml")
+
+
 def test_what_is_ours_and_no_setting_is_let_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -99,7 +99,7 @@ async def test_jumps_to_errors_and_says_when_there_is_none() -> None:
     async with app.run_test(size=SIZE, notifications=True) as pilot:
         pane = await with_log(pilot, orchestrator)
         await pilot.press("e")
-        await until(pilot, lambda: "no line of this log" in screen_text(app))
+        await until(pilot, lambda: "there is no error in this log" in screen_text(app))
         app.clear_notifications()
         orchestrator.push("d-1", 71, Lines(1, "install", lines, 0))
         await until(pilot, lambda: pane.lines_seen == len(LOG) + len(lines) + 6)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from gdl.cli.options import finite
 from gdl.domain.lazy_dataclass import dataclass
 
 _LENGTH = "tokens: N, LOW-HIGH, or MEAN~STD"
@@ -140,7 +141,13 @@ class ResultOptions:
 
     price: Annotated[
         float | None,
-        typer.Option("--price", metavar="USD", min=0, help="What the machine costs an hour."),
+        typer.Option(
+            "--price",
+            metavar="USD",
+            min=0,
+            callback=finite,
+            help="What the machine costs an hour.",
+        ),
     ] = None
     save_result: Annotated[
         Path | None,

@@ -31,6 +31,7 @@ from gdl.cli.options import (
     VolumeSizeOption,
     WebhookOption,
     engine_flags,
+    finite,
     guard_flags,
     webhook_flags,
 )
@@ -85,6 +86,7 @@ class DeployOptions:
             "--max-spend",
             metavar="USD",
             min=0.0001,
+            callback=finite,
             help="Dollars in all, for every attempt and as long as it serves; then it is released.",
         ),
     ] = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,6 +10,14 @@ import typer
 
 from gdl.cli.completions import backend_names, scenario_names, session_ids
 from gdl.domain.lazy_dataclass import dataclass
+
+
+def finite(value: float | None) -> float | None:
+    """A limit that limits: no infinity passes for one."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no amount")
+    return value
+
 
 BackendOption = Annotated[
     str | None,
@@ -57,11 +66,15 @@ IncludeProviderOption = Annotated[
 ]
 MinVramOption = Annotated[
     float | None,
-    typer.Option("--min-vram", metavar="GB", min=0, help="VRAM of each GPU, at least."),
+    typer.Option(
+        "--min-vram", metavar="GB", min=0, callback=finite, help="VRAM of each GPU, at least."
+    ),
 ]
 MaxPriceOption = Annotated[
     float | None,
-    typer.Option("--max-price", metavar="USD", min=0.0001, help="Dollars an hour, at most."),
+    typer.Option(
+        "--max-price", metavar="USD", min=0.0001, callback=finite, help="Dollars an hour, at most."
+    ),
 ]
 ContextOption = Annotated[
     int | None,
@@ -106,6 +119,7 @@ BidOption = Annotated[
         "--bid",
         metavar="USD",
         min=0.0001,
+        callback=finite,
         help="Dollars an hour for an interruptible machine without its disk, at most: a tenth over "
         "the least that it goes for is bid.",
         show_default=False,
@@ -201,6 +215,7 @@ IdleOption = Annotated[
         "--idle",
         metavar="MINUTES",
         min=1,
+        callback=finite,
         help="End the machine after so many minutes without a request, also while this computer is "
         "off.",
     ),
@@ -211,6 +226,7 @@ UnseenOption = Annotated[
         "--unseen",
         metavar="HOURS",
         min=0.02,
+        callback=finite,
         help="End the machine after so many hours in which no gdl-tui was connected to it.",
     ),
 ]

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from gdl.domain.benchmark import BenchReport, Measurement
 from gdl.domain.serialization import to_plain
-from gdl.journal.store import Journal, insertion
+from gdl.journal.store import Journal, insertion, payload_at
 
 LIMIT = 1000
 _REPORT: TypeAdapter[BenchReport] = TypeAdapter(BenchReport)
@@ -34,9 +34,9 @@ async def kept(journal: Journal, model: str | None = None, limit: int = LIMIT) -
 async def hardware(journal: Journal, offer_id: str) -> tuple[str, int]:
     """(GPU, how many) of an offer that was tried; ("", 0) when nothing is known of it."""
     rows = await journal.read(
-        "SELECT payload FROM events WHERE type = 'attempt_started'"
-        " AND json_extract(payload, '$.offer_id') = ?"
-        " AND json_extract(payload, '$.gpu_name') <> '' ORDER BY at DESC LIMIT 1",
+        "SELECT payload FROM events WHERE type = 'attempt_started'"  # noqa: S608 - our text
+        f" AND {payload_at('$.offer_id')} = ?"
+        f" AND {payload_at('$.gpu_name')} <> '' ORDER BY at DESC LIMIT 1",
         (offer_id,),
     )
     if not rows:

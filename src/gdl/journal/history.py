@@ -11,21 +11,22 @@ from typing import Any
 
 from gdl.domain.phase import Phase
 from gdl.domain.session_price import MB_PER_S
-from gdl.journal.store import Journal
+from gdl.journal.store import Journal, payload_at
 
 LOOK_BACK = 300
 """Deployments that are looked at: machines and providers change."""
 
 _USED = "instr(',' || backend || ',', ',' || ? || ',') > 0"
 """Of a deployment that used one of several backends, too."""
+
 _TOLD_BY = {
-    "deployment_planned": "json_extract(payload, '$.served_name')",
+    "deployment_planned": payload_at("$.served_name"),
     "attempt_started": "payload",
-    "session_rented": "json_extract(payload, '$.since')",
-    "host_inspected": "json_extract(payload, '$.facts.download_mb_s')",
+    "session_rented": payload_at("$.since"),
+    "host_inspected": payload_at("$.facts.download_mb_s"),
     "phase_changed": "''",
-    "attempt_failed": "json_extract(payload, '$.kind')",
-    "bench_finished": "json_extract(payload, '$.report.output_throughput')",
+    "attempt_failed": payload_at("$.kind"),
+    "bench_finished": payload_at("$.report.output_throughput"),
 }
 """What each of these events tells, in SQL: the events themselves hold whole reports and machines,
 and reading all of these takes a hundred times as long."""
@@ -141,9 +142,9 @@ async def phase_times(
     which they failed. without: a deployment that does not count."""
     used = " OR ".join(_USED for _ in backends)
     rows = await journal.read(
-        "SELECT deployment_id, type, at, json_extract(payload, '$.phase') AS phase,"  # noqa: S608 - our text
-        " json_extract(payload, '$.served_name') AS model,"
-        " json_extract(payload, '$.since') AS since FROM events WHERE deployment_id IN"
+        f"SELECT deployment_id, type, at, {payload_at('$.phase')} AS phase,"  # noqa: S608 - our text
+        f" {payload_at('$.served_name')} AS model,"
+        f" {payload_at('$.since')} AS since FROM events WHERE deployment_id IN"
         f" (SELECT id FROM deployments WHERE ({used}) AND id <> ?"
         " ORDER BY created_at DESC LIMIT ?)"
         " AND type IN ('deployment_planned', 'attempt_started', 'session_rented', 'phase_changed')"

@@ -47,6 +47,12 @@ class DeploymentRow:
 _RENTAL_FIELDS = tuple(f.name for f in dataclasses.fields(Rental))
 
 
+def payload_at(place: str) -> str:
+    """What stands at that place of an event, in SQL. NULL of one that is no JSON for SQLite: what
+    is no finite number was written all the same."""
+    return f"CASE WHEN json_valid(payload) THEN json_extract(payload, '{place}') END"
+
+
 class Journal:
     """Open with `await Journal.open(path)`, close with `aclose`. Methods may be called
     concurrently; each is one transaction that is on disk when it returns."""
@@ -167,11 +173,11 @@ class Journal:
         """Deployments that rented this session or attached to it, and have no end, or left it
         serving on purpose."""
         rows = await self.read(
-            "SELECT * FROM deployments WHERE outcome IN ('', 'serving') AND id IN ("
+            "SELECT * FROM deployments WHERE outcome IN ('', 'serving') AND id IN ("  # noqa: S608 - our text
             " SELECT deployment_id FROM rentals WHERE session_id = ?"
             " UNION SELECT deployment_id FROM events WHERE type = 'session_rented'"
             " AND deployment_id IN (SELECT id FROM deployments WHERE outcome IN ('', 'serving'))"
-            " AND json_extract(payload, '$.session_id') = ?)",
+            f" AND {payload_at('$.session_id')} = ?)",
             (session_id, session_id),
         )
         return [_deployment(row) for row in rows]

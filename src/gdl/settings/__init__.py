@@ -79,6 +79,7 @@ class Settings(BaseSettings):
     """Everything that can be set. Frozen; secrets are SecretStr and print as asterisks."""
 
     model_config = SettingsConfigDict(
+        allow_inf_nan=False,
         env_prefix=PREFIX,
         env_nested_delimiter=NESTED,
         extra="forbid",

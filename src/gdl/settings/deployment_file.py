@@ -33,7 +33,7 @@ _SETTINGS = (
 class DeploymentFile(BaseModel):
     """Nothing has to be said; the model, unless the command line names one."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     model: str | None = Field(default=None, min_length=1)
     backend: str | None = None

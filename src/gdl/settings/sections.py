@@ -34,7 +34,7 @@ def is_loopback(host: str) -> bool:
 class Timeouts(BaseModel):
     """Seconds. A time-out ends a wait; it never ends a machine without saying so."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     http: float = Field(default=30.0, gt=0)
     """An ordinary request to the backend."""
@@ -71,7 +71,7 @@ class Timeouts(BaseModel):
 class Install(BaseModel):
     """How the engine gets onto the machine."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     version: str = ""
     """A release such as `0.32.0`; its old name, `vllm_version`, is understood as well. Default: the
@@ -102,7 +102,7 @@ class Install(BaseModel):
 class Engine(BaseModel):
     """What serves, and how it is run."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     name: str = DEFAULT_ENGINE
     """The engine: `vllm`, `llamacpp`, `sglang`, one of another package, or `auto`: [which
@@ -126,7 +126,7 @@ class Engine(BaseModel):
 class Hub(BaseModel):
     """Where models come from, and where their sizes and settings are asked for."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     endpoint: str = ""
     """The hub, or a mirror of it, that is asked what a model is. Default: `HF_ENDPOINT`, else
@@ -146,7 +146,7 @@ class Hub(BaseModel):
 class Public(BaseModel):
     """Where cloudflared comes from, for `gdl-tui public` alone: nothing is public by itself."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     cloudflared: str = Field(default="", pattern=r"^((https?://|/|~/)[^\x00-\x20]+)?$")
     """URL of the program itself (no archive), or its path on the machine. Default: the release for
@@ -158,7 +158,7 @@ class Public(BaseModel):
 class SshHost(BaseModel):
     """A machine one already has, listed in the configuration."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     host: str
     """`user@host:port`, or an alias of `~/.ssh/config`."""
@@ -180,7 +180,7 @@ class SshHost(BaseModel):
 class Sandbox(BaseModel):
     """The simulated market of the `sandbox` backend. Nothing there is rented or costs anything."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     scenario: str = "demo"
     """What goes wrong: the name of a scenario, or the path of its file."""
@@ -203,7 +203,7 @@ class Sandbox(BaseModel):
 class Guard(BaseModel):
     """What ends a machine while nobody watches it; see docs/costs.md."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     enabled: bool = True
     """Machines that have a limit (`max_spend`, or one of these two) get a guard that keeps it."""
@@ -217,7 +217,7 @@ class Guard(BaseModel):
 class Fleet(BaseModel):
     """What spreads requests over the replicas of `gdl-tui deploy --replicas N`."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     router: Literal["vllm-router", "smg"] = "vllm-router"
     """The program: `vllm-router` or `smg`; the version that this gdl-tui knows is installed on this
@@ -235,7 +235,7 @@ class Fleet(BaseModel):
 class Vastai(BaseModel):
     """The marketplace Vast.ai, asked directly."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     url: str = "https://console.vast.ai"
     """Where Vast.ai answers; the paths of its interface are added."""
@@ -251,7 +251,7 @@ class Vastai(BaseModel):
 class Runpod(BaseModel):
     """The marketplace RunPod, asked directly."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     url: str = "https://api.runpod.io"
     """Where RunPod answers; the paths of its interface are added."""
@@ -268,7 +268,7 @@ class Runpod(BaseModel):
 class Spending(BaseModel):
     """What may be spent on rented machines, by all deployments of this computer together."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     per_day: float | None = Field(default=None, gt=0)
     """Dollars that all deployments of this computer together may cost a day, by local time."""
@@ -280,7 +280,7 @@ class Notify(BaseModel):
     """Who is told that a deployment serves, fails, is about to stop, has stopped, that its price
     rises or a balance is low."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     webhook_http: bool = False
     """Plain http is allowed to other computers, too."""

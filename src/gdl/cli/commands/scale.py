@@ -8,7 +8,7 @@ import typer
 
 from gdl.cli import exit_codes
 from gdl.cli.consent import YesOption, consent
-from gdl.cli.options import JsonOption, MachineTarget
+from gdl.cli.options import JsonOption, MachineTarget, finite
 from gdl.cli.output import say
 from gdl.cli.runtime import Cli, Session, execute
 from gdl.domain.lazy_dataclass import dataclass
@@ -45,12 +45,22 @@ class ChangeOptions:
     max_price: Annotated[
         float | None,
         typer.Option(
-            "--max-price", metavar="USD", min=0.0001, help="Dollars an hour, all together."
+            "--max-price",
+            metavar="USD",
+            min=0.0001,
+            callback=finite,
+            help="Dollars an hour, all together.",
         ),
     ] = None
     max_spend: Annotated[
         float | None,
-        typer.Option("--max-spend", metavar="USD", min=0.0001, help="Dollars in all, likewise."),
+        typer.Option(
+            "--max-spend",
+            metavar="USD",
+            min=0.0001,
+            callback=finite,
+            help="Dollars in all, likewise.",
+        ),
     ] = None
 
 

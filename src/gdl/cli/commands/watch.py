@@ -139,6 +139,9 @@ async def _tell(
     any_found = False
     async with aclosing(appearing(session.orchestrator.market, wanted, times, say)) as rounds:
         async for rows in rounds:
+            untold = session.orchestrator.market.size(query).untold if options.model else ""
+            if untold and not any_found:
+                say(f"warning: what it needs is not known: {untold}; nothing is left out for that")
             any_found = True
             _show(session, rows)
             if not wait.every_one:
@@ -188,15 +191,23 @@ async def _rent(
 
 async def _check(market: Market, spec: DeploymentSpec) -> None:
     """Raises now what the deployment would be refused for: nobody may be there when an offer
-    appears."""
-    from gdl.domain.errors import RemoteCodeNotAllowed
+    appears, whose naming then is no user's choice."""
+    from gdl.domain.errors import RemoteCodeNotAllowed, UsageError
+    from gdl.presentation.lines import plain
 
-    await market.offers(spec.query)  # what the model is, is looked up with it
+    query = spec.query
+    await market.offers(query)  # what the model is, is looked up with it
     try:
-        market.size(spec.query, check=True)
+        sized = market.size(query, check=True)
     except RemoteCodeNotAllowed:
         if not spec.trust_remote_code:
             raise
+        sized = market.size(query)
+    if sized.untold and not (query.min_vram_gb or query.offer_id or spec.model.startswith("/")):
+        raise UsageError(
+            f"what {plain(spec.model, 100)} needs is not known: {sized.untold}",
+            "say on what: --min-vram GB or --offer ID",
+        )
 
 
 def _begun(session: Session, words: list[str], wait: WaitOptions, model: str | None) -> Times:
@@ -212,8 +223,9 @@ def _begun(session: Session, words: list[str], wait: WaitOptions, model: str | N
         told: dict[str, Any] = {"type": "watching", "filter": line, "model": model}
         session.output.json({**told, "every_s": every_s, "limit_s": wait.limit, "rent": wait.rent})
     else:
-        what = f"offers that pass {plain(line, 200)}" if line else "an offer"
-        what += f" and can serve {plain(model, 80)}" if model else ""
+        asked = [f"pass {plain(line, 200)}"] if line else []
+        asked += [f"can serve {plain(model, 80)}"] if model else []
+        what = f"offers that {' and '.join(asked)}" if asked else "an offer"
         ends = "" if wait.limit is None else f", for {clock_time(wait.limit)}"
         say(f"watching for {what}, every {clock_time(every_s)}{ends}; Ctrl-C ends it")
     return Times(clock.now, asyncio.sleep, every_s, wait.limit)
