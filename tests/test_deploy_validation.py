@@ -9,6 +9,7 @@ import pytest
 
 from deployment_support import Simulation, spec
 from gdl.domain.errors import UsageError
+from gdl.domain.offers import OfferQuery
 
 
 @pytest.mark.parametrize(
@@ -35,4 +36,13 @@ async def test_what_cannot_work_anywhere_costs_nothing(
         with pytest.raises(UsageError, match=words) as refusal:
             await orchestrator.deployments.deploy(wanted)
         assert "sk-mine" not in str(refusal.value)
+        assert await orchestrator.support.past_deployments() == []
+
+
+async def test_machines_that_do_not_reach_each_other_are_refused_before(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async with Simulation(monkeypatch, tmp_path).orchestrator() as orchestrator:
+        with pytest.raises(UsageError, match="do not reach each other: --nodes"):
+            await orchestrator.deployments.deploy(spec(query=OfferQuery(nodes=2)))
         assert await orchestrator.support.past_deployments() == []

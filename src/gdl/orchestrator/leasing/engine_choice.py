@@ -11,6 +11,7 @@ from gdl.engines.choosing import ChoosesEngine
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.leasing.markets import Markets
 from gdl.orchestrator.leasing.model_lookup import ModelLookup
+from gdl.orchestrator.leasing.several_machines import check_backends
 from gdl.settings import Settings
 
 
@@ -23,6 +24,7 @@ async def engine_for(
 ) -> tuple[Engine, DeploymentSpec, str]:
     """(engine, the spec that names it, why it is that one). Of several the first that takes the
     model as it is asked for. "": the spec named it. Raises UsageError, BackendError."""
+    check_backends(spec.query.nodes, markets.backends)
     engine = engines(spec.engine)
     if not isinstance(engine, ChoosesEngine):
         return engine, spec, ""
