@@ -10,6 +10,9 @@ from gdl.domain.model import Model
 from gdl.domain.offers import OfferQuery
 from gdl.settings import Settings
 
+_LEAST_CONTEXT = 16
+"""Tokens. A chat template alone takes about as many."""
+
 
 def check_runtime(info: EngineInfo, settings: Settings) -> None:
     """A way of running that this engine does not have."""
@@ -46,7 +49,12 @@ def check_load(
     if name and shape is not None and not shape.stored_bytes:
         raise UsageError(f"{model.served_name} is quantized already", "omit the quantization")
     longest = shape.max_context if shape is not None else 0
-    if query.context is not None and not 1 <= query.context <= (longest or query.context):
+    if query.context is not None and query.context < _LEAST_CONTEXT:
+        raise UsageError(
+            f"a context of {query.context} holds no question and its answer",
+            f"{_LEAST_CONTEXT} tokens at least",
+        )
+    if query.context is not None and query.context > (longest or query.context):
         raise UsageError(
             f"{model.served_name} takes {longest} tokens at most, {query.context} asked for",
             "ask for a shorter context, or choose another model",
