@@ -145,3 +145,10 @@ def test_what_an_editor_made_counts_once_it_can_be_read(tmp_path: Path, start: S
     editing.type("y\n")
     assert editing.end() == 0
     assert (tmp_path / "config" / "gdl-tui" / "config.toml").read_text() == "hours = 2\n"
+
+
+def test_an_editor_that_cannot_be_read_is_told(start: Start) -> None:
+    editing = start("destroy", "config", "edit", terminal=True, VISUAL="", EDITOR='"unclosed')
+    editing.until("hint: close its quotes")
+    assert "error: cannot read $EDITOR: No closing quotation" in editing.told
+    assert editing.end() == 2

@@ -72,7 +72,11 @@ def _again(error: UsageError) -> None:
 
 def _editor() -> list[str]:
     for variable in ("VISUAL", "EDITOR"):
-        if words := shlex.split(os.environ.get(variable, "")):
+        try:
+            words = shlex.split(os.environ.get(variable, ""))
+        except ValueError as error:
+            raise UsageError(f"cannot read ${variable}: {error}", "close its quotes") from None
+        if words:
             return words
     for name in _USUAL:
         if shutil.which(name):
