@@ -7,7 +7,7 @@ import json
 import os
 import shlex
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -78,6 +78,25 @@ def test_a_log_is_data_and_where_it_is_from_is_said(
         "type": "log", "source": "kept", "path": "/data/log", "lines": ["one", "two"],
         "note": "truncated",
     }  # fmt: skip
+
+
+def test_ctrl_c_is_the_usual_end_of_a_log_that_is_followed(
+    scripted: Scripted, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Following(ScriptedLogs):
+        async def read(
+            self, ident: str, *, last: int | None, follow: bool, tell: Callable[[str], None]
+        ) -> AsyncGenerator[LogPart]:
+            yield LogPart("machine", "/log", ("one",))
+            signal.raise_signal(signal.SIGINT)
+            await asyncio.Event().wait()
+
+    scripted.logs = Following()
+    assert gdl(scripted, "logs", "sess-1", "-f", "--json") == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 1 and err == ""
+    assert gdl(scripted, "logs", "sess-1") != 0, "not all of it was read"
+    assert "interrupted" in capsys.readouterr().err
 
 
 def test_ones_own_ssh_takes_the_place_of_the_program(
