@@ -125,6 +125,7 @@ async def test_a_cut_connection(server: FakeVllm, client: EndpointClient) -> Non
     server.reset_after = 2
     result = await client.chat_stream("tiny", "go", max_tokens=8)
     assert result.kind == "closed" and result.text == "one two"
+    assert result.error == "the connection was closed in the middle"
 
 
 async def test_an_error_object_in_the_stream(server: FakeVllm, client: EndpointClient) -> None:
@@ -227,9 +228,10 @@ async def test_a_tunnel_to_a_closed_port_is_no_traceback() -> None:
     tunnel = await asyncio.start_server(close, "127.0.0.1", 0)
     port = tunnel.sockets[0].getsockname()[1]
     client = EndpointClient(f"http://127.0.0.1:{port}", Secret(KEY), timeout_s=2)
-    with pytest.raises(VerificationError, match="closed"):
+    with pytest.raises(VerificationError, match="nothing answers: the connection was closed"):
         await client.health()
-    assert (await client.chat_stream("tiny", "go", max_tokens=2)).kind == "closed"
+    result = await client.chat_stream("tiny", "go", max_tokens=2)
+    assert result.kind == "closed" and result.error.startswith("nothing answers")
     await client.aclose()
     tunnel.close()
     await tunnel.wait_closed()

@@ -19,6 +19,8 @@ from gdl.domain.engine import USUAL_READINESS, Readiness
 from gdl.domain.secret import Secret
 from gdl.endpoint.protocol import (
     CHAT,
+    CLOSED,
+    CLOSED_AT_ONCE,
     COMPLETIONS,
     PATHS,
     ChunkReader,
@@ -244,6 +246,10 @@ class _TooLarge(httpx.TransportError):
     pass
 
 
+class _Unanswered(httpx.TransportError):
+    """The connection ended before any of the answer had come."""
+
+
 class _Bounded(httpx.AsyncBaseTransport):
     """Ends an answer that goes on beyond all reason."""
 
@@ -251,7 +257,14 @@ class _Bounded(httpx.AsyncBaseTransport):
         self._inner = inner
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        response = await self._inner.handle_async_request(request)
+        try:
+            response = await self._inner.handle_async_request(request)
+        except (httpx.ReadError, httpx.WriteError) as error:
+            raise _Unanswered(str(error)) from error
+        except httpx.RemoteProtocolError as error:
+            if "without sending a response" not in str(error):
+                raise
+            raise _Unanswered(str(error)) from error
         if isinstance(response.stream, httpx.AsyncByteStream):
             limit = request.extensions.get(_LIMIT, _ANSWER_LIMIT)
             response.stream = _BoundedStream(response.stream, limit)
@@ -289,10 +302,10 @@ def _transport_fault(error: Exception) -> Fault:
             "connection refused" if refused else f"cannot connect: {error}",
             "the tunnel is closed or the server does not listen",
         )
-    if isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError | OSError):
+    if isinstance(error, _Unanswered | httpx.NetworkError | httpx.RemoteProtocolError | OSError):
         return Fault(
             "closed",
-            "the connection was closed in the middle",
+            CLOSED_AT_ONCE if isinstance(error, _Unanswered) else CLOSED,
             "the server is still starting or has died, or the SSH connection is lost",
         )
     return Fault("protocol", f"not a usable answer: {error}", "is this a model server?")

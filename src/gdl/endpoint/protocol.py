@@ -24,6 +24,8 @@ PATHS = {CHAT: "/v1/chat/completions", COMPLETIONS: "/v1/completions"}
 TEXT_LIMIT = 200_000
 """Characters kept of one answer."""
 _NOT_OPENAI = "something else than the model server listens on this port"
+CLOSED = "the connection was closed in the middle"
+CLOSED_AT_ONCE = "nothing answers: the connection was closed before anything came"
 _KEY_REFUSED = ("http_401", "http_403")
 
 

@@ -14,6 +14,8 @@ from gdl.domain.secret import Secret
 from gdl.domain.text import one_line
 from gdl.endpoint.protocol import (
     CHAT,
+    CLOSED,
+    CLOSED_AT_ONCE,
     COMPLETIONS,
     PATHS,
     Fault,
@@ -206,8 +208,10 @@ class SshCurl:
                 return Fault("refused", "connection refused", "the server does not listen")
             case 28:
                 return Fault("timeout", f"no full answer within {timeout_s:g} s", "is it hanging?")
-            case 52 | 55 | 56 | 18:
-                return Fault("closed", "the connection was closed in the middle")
+            case 52:
+                return Fault("closed", CLOSED_AT_ONCE)
+            case 55 | 56 | 18:
+                return Fault("closed", CLOSED)
             case status:
                 detail = one_line(redact(result.stderr, self._key)) or "no message"
                 return Fault("protocol", f"{self._tool} on the machine failed ({status}): {detail}")
