@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import signal
+import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from cli_support import SCENARIOS, Scripted, ScriptedEndpoints, opener_of
 from gdl.cli import chat_lines
-from gdl.cli.chat_lines import LineChat, changed
+from gdl.cli.app import run
+from gdl.cli.chat_lines import LineChat, changed, checked_options
 from gdl.cli.output import Output
 from gdl.conversations.files import ConversationFiles
-from gdl.domain.chat import ChatOptions
+from gdl.domain.chat import ChatDone, ChatMessage, ChatOptions, ChatPiece
 from gdl.domain.conversation import Conversation
 from gdl.domain.errors import UsageError
 from gdl.domain.secret import Secret
 from gdl.endpoint.client import EndpointClient
+from gdl.orchestrator.api.views import ChatPartner
 from gdl.orchestrator.endpoint.chat import partner
 from vllm_support import FakeVllm
 from waiting import wait_until
@@ -90,6 +95,75 @@ async def test_a_conversation_is_typed_saved_and_gone_on_with(
         assert len(server.requests[-1].json["messages"]) == 5
         assert ConversationFiles(tmp_path).rows() == []
     assert "no saved conversation" not in capsys.readouterr().err
+
+
+async def test_bytes_that_are_no_text_are_replaced(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with FakeVllm() as server, chatting(server) as chat:
+        chat.one.options = checked_options(ChatOptions("be \udcff"))
+        assert await chat.once("\udcff\udcfehi") == 0
+        sent = [each["content"] for each in server.requests[-1].json["messages"]]
+        assert sent == ["be \ufffd", "\ufffd\ufffdhi"]
+    assert changed(ChatOptions(), "system", "\udcff").system == "\ufffd"
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
+def test_bytes_that_are_no_text_come_by_a_pipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, errors: str
+) -> None:
+    asked: list[str] = []
+
+    async def ask(
+        messages: Sequence[ChatMessage], options: ChatOptions
+    ) -> AsyncGenerator[ChatPiece | ChatDone]:
+        asked.append(messages[-1].content)
+        yield ChatPiece("yes")
+
+    class Talking(ScriptedEndpoints):
+        @asynccontextmanager
+        async def chat(self, ident: str) -> AsyncIterator[ChatPartner]:
+            yield ChatPartner("tiny", ask)
+
+    monkeypatch.setenv("GDL_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    typed = io.TextIOWrapper(io.BytesIO(b"\xff\xfe\x00hi"), encoding="utf-8", errors=errors)
+    monkeypatch.setattr(sys, "stdin", typed)
+    scripted = Scripted(SCENARIOS["destroy"])
+    scripted.endpoints = Talking(scripted)
+    assert run(("chat", "sess-1"), opener=opener_of(scripted)) == 0
+    assert asked == ["\ufffd\ufffd\x00hi"]
+
+
+async def test_what_is_said_of_an_answer_that_was_stopped_begins_a_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with FakeVllm() as server, chatting(server) as chat:
+        server.stall_after = 2
+        asking = asyncio.create_task(chat.once("hi"))
+        await wait_until(
+            lambda: bool(chat.one.turns and chat.one.turns[0].answer.endswith("two")), "a part"
+        )
+        asking.cancel()
+        await asyncio.wait({asking})
+    assert capsys.readouterr().out == "one two\n"
+
+
+async def test_a_conversation_of_failures_alone_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with FakeVllm() as server, chatting(server, data_dir=tmp_path) as chat:
+        server.error_after = 0
+        typing(monkeypatch, "hi")
+        assert await chat.converse() == 0
+        told = capsys.readouterr().err
+        assert "error: " in told and "saved as" not in told
+        assert ConversationFiles(tmp_path).rows() == []
+        server.error_after = None
+        typing(monkeypatch, "and now?")
+        assert await chat.converse() == 0
+    assert [row.turns for row in ConversationFiles(tmp_path).rows()] == [2]
 
 
 async def test_ctrl_c_stops_an_answer_and_twice_it_leaves(

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gdl.cli import exit_codes, signals
@@ -128,12 +129,12 @@ class LineChat:
         if not stopped.cancelled() and (error := stopped.exception()) is not None:
             raise error
         if turn.done is None:
-            say("\nstopped")
+            say("stopped")
         elif turn.done.error:
             say(f"error: {plain(turn.done.error)}")
         else:
             say(_dim(figures(turn.done, self.one.options)))
-        if self._files is not None:
+        if self._files is not None and (self.one.id or not self.one.failed):
             await asyncio.to_thread(self._files.save, self.one, clock.now())
 
     async def _answered(self, turn: ChatTurn, *, thoughts: bool) -> None:
@@ -155,12 +156,15 @@ class LineChat:
                     thinking = False
                 self._output.text(piece.text)
 
-        await answered(self._partner.ask, self.one, turn, came)
+        try:
+            await answered(self._partner.ask, self.one, turn, came)
+        finally:
+            # Also where it is cut or stopped: what is said next begins a line.
+            if streams and (turn.answer or thoughts) and not turn.answer.endswith("\n"):
+                self._output.text("\n")
         if not streams:
             self._output.json(_plain(turn, self.one.model))
-        elif turn.answer or thoughts:
-            self._output.text("" if turn.answer.endswith("\n") else "\n")
-        elif turn.reasoning:
+        elif turn.reasoning and not (turn.answer or thoughts):
             self._output.line(turn.reasoning)  # where all is taken for thought, that is the answer
 
     # Commands
@@ -207,7 +211,7 @@ class LineChat:
 def changed(options: ChatOptions, name: str, value: str) -> ChatOptions:
     """With one option set; "": left to the server. Raises UsageError."""
     try:
-        return options.changed(name.replace("-", "_"), value)
+        return options.changed(name.replace("-", "_"), _text(value))
     except KeyError:
         what = f"{name} is no option"
     except ValueError as error:
@@ -216,7 +220,8 @@ def changed(options: ChatOptions, name: str, value: str) -> ChatOptions:
 
 
 def checked_options(options: ChatOptions) -> ChatOptions:
-    """Raises UsageError for what is out of range."""
+    """As they can be sent. Raises UsageError for what is out of range."""
+    options = replace(options, system=_text(options.system))
     try:
         options.check()
     except ValueError as error:
@@ -229,7 +234,12 @@ def _checked(question: str) -> str:
         raise UsageError("there is no question", "type one, or send one by a pipe")
     if len(question) > TEXT_KEPT:
         raise UsageError(f"the question is longer than {TEXT_KEPT:,} characters", "ask for less")
-    return question
+    return _text(question)
+
+
+def _text(typed: str) -> str:
+    """What can be sent: without the surrogates that Python has for bytes that are no UTF-8."""
+    return typed.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _plain(turn: ChatTurn, model: str) -> dict[str, object]:

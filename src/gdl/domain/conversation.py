@@ -71,6 +71,11 @@ class Conversation:
         return len(self.turns) >= TURNS_KEPT
 
     @property
+    def failed(self) -> bool:
+        """Whether no question came to anything: there is nothing to keep."""
+        return all(turn.done and turn.done.error and not turn.said for turn in self.turns)
+
+    @property
     def title(self) -> str:
         """The beginning of the first question."""
         return one_line(self.turns[0].question, 80) if self.turns else ""

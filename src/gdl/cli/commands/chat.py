@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 from typing import Annotated, NoReturn
 
 import typer
@@ -64,6 +65,8 @@ async def _chat(session: Session, ident: str, given: ChatOptions, go_on: str | N
     one = Conversation() if go_on is None else await asyncio.to_thread(files.load, go_on)
     one.options = options.over(one.options)
     piped = not sys.stdin.isatty()
+    if isinstance(sys.stdin, TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")  # what is no UTF-8 cannot be sent
     question = await aside(_piped) if piped else ""
     async with session.orchestrator.endpoints.chat(ident) as partner:
         keeps = session.settings.save_chats and not piped

@@ -182,7 +182,7 @@ class ChatScreen(GdlScreen):
 
     @work(group="save")
     async def _save(self, one: Conversation) -> None:
-        if not self.context.settings.save_chats:
+        if not self.context.settings.save_chats or (one.failed and not one.id):
             return
         try:
             await asyncio.to_thread(self._files.save, one, self.now)
