@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cli_process import Start, start
+from gdl.__main__ import check_ui
 from gdl.cli.app import run
 
 __all__ = ["start"]
@@ -41,7 +42,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def config(*words: str) -> int:
-    return run(("config", *words))
+    return run(("config", *words), check_ui=check_ui)
 
 
 def test_one_setting_is_changed_and_all_else_stays(file: Path) -> None:
@@ -75,6 +76,19 @@ def test_one_setting_is_changed_and_all_else_stays(file: Path) -> None:
         (("get", "hour"), "did you mean hours?"),
         (("unset", "nosuch.thing"), "there is no setting nosuch.thing"),
         (("edit",), "an editor needs a terminal"),
+        (("set", "theme", "nrod"), "did you mean nord?"),
+        (("set", "keys", '{"offers.deploi" = "d"}'), "did you mean offers.deploy?"),
+        (("set", "keys.x", "y"), "[keys] has no action x"),
+        (("set", "backend", "vastai,vsatai"), "unknown backend vsatai"),
+        (("set", "engine.name", "vlm"), "did you mean vllm?"),
+        (("set", "sandbox.scenario", "nosuch"), "nosuch"),
+        (("set", "max_price", "-1"), "setting max_price: Input should be greater than 0"),
+        (("set", "engine.args", "--foo bar"), """as in TOML: '["--max-num-seqs", "64"]'"""),
+        (("set", "theme", "--jsno"), "--jsno is no option"),
+        (("set", "engine.args", '["--api-key=plantedKey"]'), "stays in the shell's history"),
+        (("set", "engine.env.A_TOKEN", "plantedKey"), "stays in the shell's history"),
+        (("set", "engine.env", '{A_TOKEN = "plantedKey"}'), "stays in the shell's history"),
+        (("unset", "install"), "install is a table"),
     ],
 )
 def test_what_is_wrong_changes_nothing(
@@ -117,6 +131,84 @@ def test_no_secret_is_ever_printed(
     out, err = capsys.readouterr()
     assert "(set, not shown)" in out and "https://***@index.example" in out
     assert "planted" not in out + err
+
+
+@pytest.mark.parametrize(("mode", "then"), [(0o644, 0o600), (0o440, 0o400)])
+def test_a_file_that_gets_a_secret_is_for_its_owner_alone(
+    mode: int, then: int, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.chmod(mode)
+    assert config("set", "hours", "2") == 0
+    assert stat.S_IMODE(file.stat().st_mode) == mode, "as its owner left it"
+    monkeypatch.setattr("sys.stdin", io.StringIO("plantedKey\n"))
+    assert config("set", "vastai.key") == 0
+    assert stat.S_IMODE(file.stat().st_mode) == then
+
+
+def test_no_secret_among_the_arguments_of_the_server_is_printed(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--api-key", "planted1", "planted2", "--tokenizer", "mine", "--hf_token=planted3"]
+    file.write_text(f"[engine]\nargs = {json.dumps(words)}\n")
+    hidden = "(set, not shown)"
+    told = ["--api-key", hidden, hidden, "--tokenizer", "mine", f"--hf_token={hidden}"]
+    assert config("get", "engine.args") == 0
+    assert json.loads(capsys.readouterr().out) == told
+    assert config("get", "engine.args", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["value"] == told
+    assert config("get") == 0 and config("get", "--json") == 0
+    assert "planted" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("plantedKey\nb\n", "more than one line for vastai.key"),
+        ("planted\x1b[2JKey\n", "unprintable characters"),
+        ("planted\0Key", "unprintable characters"),
+    ],
+)
+def test_a_secret_is_one_line_of_what_can_be_read(
+    given: str,
+    told: str,
+    file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(given))
+    assert config("set", "vastai.key") == 2
+    err = capsys.readouterr().err
+    assert told in err and "planted" not in err and file.read_text() == MINE
+
+
+def test_what_is_removed_is_told_and_what_was_not_there(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert config("unset", "install.version") == 0
+    assert f"install.version is removed from {file}" in capsys.readouterr().err
+    left = file.read_text()
+    assert config("unset", "install.version") == 0
+    assert f"install.version was not set in {file}" in capsys.readouterr().err
+    assert file.read_text() == left
+
+
+def test_a_file_that_cannot_be_read_is_told(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_bytes(b"hours = 2\ntheme = '\xff'\n")
+    for words in (("get", "hours"), ("set", "hours", "3"), ("unset", "hours")):
+        assert config(*words) == 2
+        assert f"{file}, line 2: not UTF-8\nhint: save it as UTF-8" in capsys.readouterr().err
+    file.unlink()
+    file.mkdir()
+    for words in (("get", "hours"), ("set", "hours", "3"), ("unset", "hours")):
+        assert config(*words) == 2
+        assert f"{file} is a directory\nhint: move it" in capsys.readouterr().err
+
+
+def test_line_ends_stay(file: Path) -> None:
+    file.write_bytes(MINE.replace("\n", "\r\n").encode())
+    assert config("set", "max_price", "0.5") == 0 and config("set", "install.python", "3.12") == 0
+    text = file.read_bytes()
+    assert text.count(b"\r\n") == text.count(b"\n") == MINE.count("\n") + 2
 
 
 def test_a_file_is_made_where_there_is_none_and_for_its_owner_alone(

@@ -14,7 +14,7 @@ from gdl.domain import clock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from gdl.cli.runtime import Cli, Load
     from gdl.orchestrator.api.ports import OrchestratorApi
@@ -48,7 +48,7 @@ def _run(arguments: list[str]) -> int:
     gc.set_threshold(100_000)
     from gdl.cli.app import run
 
-    return run(arguments, open_ui=open_ui, alone=True)
+    return run(arguments, open_ui=open_ui, check_ui=check_ui, alone=True)
 
 
 _WITH_VALUE = frozenset({"--backend", "--config", "--host", "--identity"})
@@ -213,6 +213,15 @@ async def open_ui(load: Load) -> int:
             return code
     finally:
         ignore()
+
+
+def check_ui(theme: str, keys: Iterable[str]) -> None:
+    """Raises UsageError for a theme (not "") or a name of keys that the terminal UI does not
+    have."""
+    from gdl.tui.app import GdlApp
+    from gdl.tui.keymap_check import check_names
+
+    check_names(GdlApp, theme, keys)
 
 
 def _prepare(load: Load) -> tuple[Settings, Mapping[str, str]]:

@@ -14,7 +14,7 @@ from gdl.cli.completions import named_command
 from gdl.cli.option_groups import cli_of, command
 from gdl.cli.options import BackendOption, ConfigOption, HostOption, IdentityOption
 from gdl.cli.output import Output, never_fail_to_print
-from gdl.cli.runtime import Cli, Load, Opener, Ui, guarded, open_orchestrator, show_ui
+from gdl.cli.runtime import CheckUi, Cli, Load, Opener, Ui, guarded, open_orchestrator, show_ui
 from gdl.domain.errors import GdlError
 
 _COMMANDS = (
@@ -59,15 +59,17 @@ def run(
     *,
     opener: Opener = open_orchestrator,
     open_ui: Ui | None = None,
+    check_ui: CheckUi | None = None,
     alone: bool = False,
 ) -> int:
     """Run one command line (without the program's name) and return its exit code.
 
     opener: makes the orchestrator. open_ui: shows the terminal UI when no subcommand is named.
+    check_ui: knows its themes and keys.
     alone: nothing else comes in this process: a signal after the work changes nothing any more.
     """
     never_fail_to_print()
-    cli = Cli(opener=opener, open_ui=open_ui, alone=alone)
+    cli = Cli(opener=opener, open_ui=open_ui, check_ui=check_ui, alone=alone)
 
     def work() -> int:
         try:

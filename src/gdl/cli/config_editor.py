@@ -15,20 +15,36 @@ from gdl.cli.runtime import at_terminal, complain
 from gdl.domain.errors import Cancelled, UsageError
 
 _USUAL = ("nano", "vim", "vi")
+_MOST = 65536
+"""Characters of a secret, and of what stands around it."""
 _FIRST = "# Settings of gdl-tui; `gdl-tui config get` lists them all.\n"
 
 
 def secret_typed(name: str) -> str:
-    """One line from stdin; on a terminal it is asked for and not shown. Raises UsageError."""
+    """The one line of stdin; on a terminal it is asked for and not shown. Raises UsageError."""
     if at_terminal():
         import getpass
 
         typed = getpass.getpass(f"{name}: ")
     else:
-        typed = sys.stdin.readline(65536) if sys.stdin else ""
-    if not typed.strip():
+        typed = _piped(name)
+    typed = typed.strip()
+    if not typed:
         raise UsageError(f"no value for {name}", "`gdl-tui config unset NAME` ends a setting")
-    return typed.strip()
+    if len(typed.splitlines()) > 1:
+        raise UsageError(f"more than one line for {name}", "give the value alone, on one line")
+    if not typed.isprintable():
+        raise UsageError(f"the value for {name} has unprintable characters", "copy it again")
+    return typed
+
+
+def _piped(name: str) -> str:
+    if sys.stdin is None:
+        return ""
+    try:
+        return sys.stdin.readline(_MOST) if sys.stdin.isatty() else sys.stdin.read(_MOST)
+    except UnicodeDecodeError:
+        raise UsageError(f"the value for {name} is not UTF-8", "copy it again") from None
 
 
 def edited(file: Path) -> str:
@@ -39,17 +55,14 @@ def edited(file: Path) -> str:
     if not at_terminal():
         raise UsageError("an editor needs a terminal", "`gdl-tui config set NAME VALUE` needs none")
     words = _editor()
-    try:
-        before = file.read_text(encoding="utf-8") if file.exists() else _FIRST
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read {file}: {error}", "check its permissions") from None
+    before = editing.read(file) or _FIRST
     with tempfile.TemporaryDirectory(prefix="gdl-tui-") as folder:
         copy = Path(folder) / "config.toml"
-        copy.write_text(before, encoding="utf-8")
+        copy.write_text(before, encoding="utf-8", newline="")
         copy.chmod(0o600)
         while True:
             _run([*words, str(copy)])
-            text = copy.read_text(encoding="utf-8", errors="replace")
+            text = copy.read_bytes().decode(errors="replace")
             if text == before:
                 return f"nothing was changed in {file}"
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -27,6 +27,9 @@ Load = Callable[[], tuple["Settings", Mapping[str, str]]]
 """Reads the settings in force, and what was given for the backend itself for this run alone."""
 Ui = Callable[[Load], Awaitable[int]]
 """`ui(load)`: shows the terminal UI; the exit code."""
+CheckUi = Callable[[str, Iterable[str]], None]
+"""`check_ui(theme, keys)`: raises UsageError for a theme (not "") or a name of keys that the
+terminal UI does not have."""
 
 
 def open_orchestrator(
@@ -48,6 +51,7 @@ class Cli:
 
     opener: Opener
     open_ui: Ui | None = None
+    check_ui: CheckUi | None = None
     backend: str | None = None
     config: Path | None = None
     read_only: bool = False

@@ -6,6 +6,7 @@ the group `gdl.engines`, whose name is the engine's and whose object is called w
 
 from __future__ import annotations
 
+import difflib
 import importlib
 from functools import cache
 from importlib import metadata
@@ -48,7 +49,9 @@ def get(name: str) -> Engine:
                 f"engine {name} cannot be used: {type(error).__name__}: {one_line(error, 200)}",
                 f"it comes from {point.value.partition(':')[0]}; repair or uninstall that package",
             ) from error
-    raise UsageError(f"unknown engine {ascii(name)[:60]}", f"known: {', '.join(names())}")
+    close = difflib.get_close_matches(name, names(), 1)
+    meant = f"did you mean {one_line(close[0], 40)}? " if close else ""
+    raise UsageError(f"unknown engine {ascii(name)[:60]}", f"{meant}known: {', '.join(names())}")
 
 
 def _named(engine: Engine, name: str) -> Engine:

@@ -27,7 +27,14 @@ from pydantic_settings import (
 )
 
 from gdl.domain.errors import UsageError
-from gdl.settings.names import NESTED, PREFIX, RENAMED, check_environment, explain
+from gdl.settings.names import (
+    NESTED,
+    PREFIX,
+    RENAMED,
+    cannot_read,
+    check_environment,
+    explain,
+)
 from gdl.settings.sections import (
     Engine,
     Fleet,
@@ -264,17 +271,17 @@ def load(config: Path | None = None, **flags: Any) -> Settings:
         raise UsageError(f"no configuration file {config}", "check the path after --config")
     check_environment(Settings, os.environ)
     try:
+        if _config_file.is_dir():
+            raise IsADirectoryError
         settings = Settings(**{k: v for k, v in flags.items() if v is not None})
     except ValidationError as error:
         raise explain(Settings, error, _config_file) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise UsageError(
             f"{_config_file} is not valid TOML: {error}", "correct the line it names"
         ) from None
-    except OSError as error:
-        raise UsageError(
-            f"cannot read {_config_file}: {error.strerror}", "check its permissions"
-        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise cannot_read(_config_file, error) from None
     return _with_hub_environment(settings)
 
 

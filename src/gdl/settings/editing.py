@@ -6,7 +6,7 @@ import os
 import re
 import tempfile
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -16,9 +16,11 @@ from gdl.domain.errors import UsageError
 from gdl.settings import Settings
 from gdl.settings.names import (
     RENAMED,
+    cannot_read,
     explain,
     line_of,
     names,
+    sounds_like_secret_option,
     sounds_secret,
     variable_of,
     what_else,
@@ -26,6 +28,7 @@ from gdl.settings.names import (
 
 HIDDEN = "(set, not shown)"
 """Stands for a secret."""
+_ARGUMENTS = ("engine", "args")
 
 
 def place_of(name: str) -> tuple[str, ...]:
@@ -46,6 +49,8 @@ def every_name() -> list[str]:
 
 def is_secret(place: tuple[str, ...]) -> bool:
     """Whether its value is never printed and never on a command line."""
+    if place[:2] == ("engine", "env") and len(place) > 2:
+        return sounds_secret(place[-1])
     annotation = _annotation(place)
     return annotation is SecretStr or SecretStr in get_args(annotation)
 
@@ -58,18 +63,21 @@ def is_table(place: tuple[str, ...]) -> bool:
 
 def shown(settings: Settings, place: tuple[str, ...]) -> Any:
     """The value in force, as JSON has it; None for none. A secret is told to be there; so is what
-    is given to the server under a secret's name, and the login in an address is not shown."""
+    is given to the server under a secret's name, as a variable or an argument, and the login in an
+    address is not shown."""
     value: Any = settings
     for part in place:
         value = value.get(part) if isinstance(value, dict) else getattr(value, part)
     if place[:2] == ("engine", "env"):
         if isinstance(value, dict):
             return {each: shown(settings, (*place, each)) for each in value}
-        return HIDDEN if value and sounds_secret(place[-1]) else value
+        return HIDDEN if value and is_secret(place) else value
     if isinstance(value, SecretStr):
         return HIDDEN if value.get_secret_value() else ""
     if isinstance(value, BaseModel):
         return {each: shown(settings, (*place, each)) for each in type(value).model_fields}
+    if place == _ARGUMENTS:
+        return _without_secrets(value)
     if isinstance(value, tuple):
         return [e.model_dump(mode="json") if isinstance(e, BaseModel) else _safe(e) for e in value]
     return _safe(str(value)) if isinstance(value, str | Path) else value
@@ -77,6 +85,28 @@ def shown(settings: Settings, place: tuple[str, ...]) -> Any:
 
 def _safe(text: str) -> str:
     return re.sub(r"//[^/@\s]+@", "//***@", text)
+
+
+def _without_secrets(arguments: Iterable[str]) -> list[str]:
+    """With every value of an option that sounds secret hidden."""
+    told, secret = [], False
+    for word in arguments:
+        if secret and not word.startswith("-"):
+            told.append(HIDDEN)
+            continue
+        option, _equals, value = word.partition("=")
+        secret = sounds_like_secret_option(option)
+        told.append(f"{option}={HIDDEN}" if secret and value else _safe(word))
+    return told
+
+
+def holds_secret(settings: Settings, place: tuple[str, ...]) -> bool:
+    """Whether there is a secret in this setting, which may be one of several things in it."""
+    if place == _ARGUMENTS:
+        return any(HIDDEN in word for word in _without_secrets(settings.engine.args))
+    if place == ("engine", "env"):
+        return any(sounds_secret(name) for name in settings.engine.env)
+    return is_secret(place)
 
 
 def source_of(place: tuple[str, ...], file: Path) -> str:
@@ -93,16 +123,30 @@ def source_of(place: tuple[str, ...], file: Path) -> str:
     return f"{file}, line {line}" if line else "default"
 
 
-def change(file: Path, place: tuple[str, ...], typed: str | None) -> None:
-    """Set it to what was typed, or with None leave it to its default. Raises UsageError, and
-    changes nothing then, for a value that cannot be, and for a file that cannot be changed."""
+def change(
+    file: Path,
+    place: tuple[str, ...],
+    typed: str | None,
+    checked: Callable[[Settings], object] = lambda settings: None,
+) -> bool:
+    """Set it to what was typed, or with None leave it to its default; False where the file does
+    not have it anyway. checked: looks at what would be set, and raises UsageError if that is wrong.
+    A file that gets a secret can be read by its owner alone from then on.
+
+    Raises UsageError, and changes nothing then, for a value that cannot be, and for a file that
+    cannot be changed.
+    """
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
 
-    text = _text(file)
+    text = read(file)
+    crlf = "\r\n" in text and text.count("\r\n") == text.count("\n")
+    text = text.replace("\r\n", "\n") if crlf else text
     before = _data(text, file)
-    value = None if typed is None else _value(place, typed, before)
+    value = None if typed is None else _value(place, typed, before, checked)
     wanted = _with(before, place, value)
+    if value is None and wanted == before:
+        return False
     try:
         document = tomlkit.parse(text)
         _put(document, place, value)
@@ -114,7 +158,8 @@ def change(file: Path, place: tuple[str, ...], typed: str | None) -> None:
         raise UsageError(
             f"{'.'.join(place)} cannot be changed in {file} by itself", "`gdl-tui config edit`"
         )
-    write(file, made)
+    write(file, made.replace("\n", "\r\n") if crlf else made)
+    return True
 
 
 def check(text: str, file: Path) -> None:
@@ -127,15 +172,17 @@ def check(text: str, file: Path) -> None:
 
 
 def write(file: Path, text: str) -> None:
-    """Replace the file's text, at once; a new one can be read by its owner alone. Raises
-    UsageError."""
+    """Replace the file's text, at once; a new one, and one that gets a secret, can be read by its
+    owner alone. Raises UsageError."""
     target = file.resolve()  # A link stays one.
     temporary = ""
     try:
+        private = _secrets_of(text) - _secrets_of(read(target))
         target.parent.mkdir(parents=True, exist_ok=True)
         mode = target.stat().st_mode & 0o777 if target.exists() else 0o600
+        mode &= 0o600 if private else mode
         number, temporary = tempfile.mkstemp(prefix=".config-", dir=target.parent)
-        with os.fdopen(number, "w", encoding="utf-8") as made:
+        with os.fdopen(number, "w", encoding="utf-8", newline="") as made:
             made.write(text)
             made.flush()
             os.fsync(made.fileno())
@@ -145,6 +192,27 @@ def write(file: Path, text: str) -> None:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
         raise UsageError(f"cannot write {file}: {error.strerror}", "check its folder") from None
+
+
+def _secrets_of(text: str) -> set[str]:
+    """Settings with a secret in them, with their values; of a text that is no TOML, nothing."""
+    try:
+        return set(_secret_leaves(tomllib.loads(text), ()))
+    except tomllib.TOMLDecodeError:
+        return set()
+
+
+def _secret_leaves(table: dict[str, Any], place: tuple[str, ...]) -> Iterator[str]:
+    for name, value in table.items():
+        here = (*place, name)
+        if isinstance(value, dict):
+            yield from _secret_leaves(value, here)
+            continue
+        words = value if isinstance(value, list) else [value]
+        texts = [word for word in words if isinstance(word, str)]
+        told = _without_secrets(texts) if here == _ARGUMENTS else [_safe(each) for each in texts]
+        if is_secret(here) or told != texts:
+            yield repr((here, value))
 
 
 def _annotation(place: tuple[str, ...]) -> Any:
@@ -172,22 +240,32 @@ def _is_text(annotation: Any) -> bool:
     )
 
 
-def _value(place: tuple[str, ...], typed: str, before: dict[str, Any]) -> Any:
+def _value(
+    place: tuple[str, ...],
+    typed: str,
+    before: dict[str, Any],
+    checked: Callable[[Settings], object],
+) -> Any:
     """What was typed, as the setting's type has it. Raises UsageError, without the value (it may
     be a secret)."""
     trouble: ValidationError | None = None
     for value in _readings(typed, text=_is_text(_annotation(place))):
         try:
-            Settings.model_validate(_renamed(_with(before, place, value)))
+            settings = Settings.model_validate(_renamed(_with(before, place, value)))
         except ValidationError as error:
             trouble = trouble or error
         else:
+            checked(settings)
             return value
     assert trouble is not None
     first = trouble.errors(include_input=False, include_url=False)[0]
     message = str(first["msg"]).removeprefix("Value error, ")
     name = ".".join(str(part) for part in first["loc"])
-    raise UsageError(f"setting {name}: {message}", "nothing was changed")
+    hint = "nothing was changed"
+    if first["type"] == "tuple_type":
+        message = "Input should be a list"
+        hint += """; a list is typed as in TOML: '["--max-num-seqs", "64"]'"""
+    raise UsageError(f"setting {name}: {message}", hint)
 
 
 def _readings(typed: str, *, text: bool) -> Iterator[Any]:
@@ -243,13 +321,14 @@ def _renamed(data: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
-def _text(file: Path) -> str:
+def read(file: Path) -> str:
+    """Its text, with the line ends that it has; "" where there is no file. Raises UsageError."""
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_bytes().decode()
     except FileNotFoundError:
         return ""
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read {file}: {error}", "check its permissions") from None
+        raise cannot_read(file, error) from None
 
 
 def _data(text: str, file: Path) -> dict[str, Any]:

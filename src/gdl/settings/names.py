@@ -3,6 +3,7 @@ given. A mistyped name must not pass in silence: a limit on money would not be i
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,10 @@ _ON_MACHINES = ("LOCAL_SESSION", "CONSUMER", "JOB", "RUN", "DIR", "IMAGE", "MOUN
 """What our programs on a machine are told."""
 _TESTS = "TEST_"
 """Beginning of what the tests read."""
+
+_SECRET_OPTION = re.compile(
+    r"-hft|--[\w.-]*(key|token|secret|passw(or)?d|passphrase|credentials?)", re.IGNORECASE
+)
 
 Place = tuple[str | int, ...]
 """A setting's name in parts, such as ("install", "version") or ("hosts", 0, "gpu")."""
@@ -74,6 +79,16 @@ def what_else(settings: type[BaseModel], place: Place) -> str:
     for part in place[:-1]:
         table = _below(table, part) or table
     return f"there are: {_told(table)}"
+
+
+def cannot_read(file: Path, error: OSError | UnicodeDecodeError) -> UsageError:
+    """Why the configuration cannot be read, and what helps."""
+    if isinstance(error, UnicodeDecodeError):
+        line = error.object[: error.start].count(b"\n") + 1
+        return UsageError(f"{file}, line {line}: not UTF-8", "save it as UTF-8, as TOML has to be")
+    if isinstance(error, IsADirectoryError):
+        return UsageError(f"{file} is a directory", "move it: the settings are a file of that name")
+    return UsageError(f"cannot read {file}: {error.strerror}", "check its permissions")
 
 
 def _where(place: Place, file: Path) -> str:
@@ -196,6 +211,12 @@ def sounds_secret(name: str) -> bool:
     """Whether a variable of that name holds what must not be shown."""
     sounds = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
     return any(sound in name.upper() for sound in sounds)
+
+
+def sounds_like_secret_option(word: str) -> bool:
+    """Whether the values of such an option of a server must not be shown: `--api-key`, and not
+    `--tokenizer` or `--ssl-keyfile`."""
+    return _SECRET_OPTION.fullmatch(word) is not None
 
 
 def variable_of(name: str) -> str:

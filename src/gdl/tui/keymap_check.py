@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import pkgutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from textual.binding import Binding
 from textual.dom import DOMNode
+from textual.theme import BUILTIN_THEMES
+
+from gdl.domain.errors import UsageError
+from gdl.domain.text import one_line
+from gdl.tui.themes import HIGH_CONTRAST
 
 
 def problems(app: type[DOMNode], keys: Mapping[str, str]) -> list[str]:
@@ -21,6 +27,28 @@ def problems(app: type[DOMNode], keys: Mapping[str, str]) -> list[str]:
         together = bindings if number == 0 else [*bindings, *everywhere]
         found += _clashes(together, keys)
     return list(dict.fromkeys(found))
+
+
+def check_names(app: type[DOMNode], theme: str, keys: Iterable[str]) -> None:
+    """Raises UsageError for a theme (not ""), and for an id in `[keys]`, that there is not."""
+    themes = [*BUILTIN_THEMES, HIGH_CONTRAST.name]
+    if theme and theme not in themes:
+        raise UsageError(
+            f"there is no theme {one_line(theme, 40)}",
+            f"{_near(theme, themes)}there are: {', '.join(sorted(themes))}",
+        )
+    known = [binding.id or "" for place in places(app) for binding in own_bindings(place)]
+    for name in keys:
+        if name not in known:
+            raise UsageError(
+                f"[keys] has no action {one_line(name, 60)}",
+                f"{_near(name, known)}docs/keys.md has them all",
+            )
+
+
+def _near(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, 1)
+    return f"did you mean {close[0]}? " if close else ""
 
 
 def _clashes(bindings: Sequence[Binding], keys: Mapping[str, str]) -> Iterator[str]:

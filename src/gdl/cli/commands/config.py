@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from gdl.settings import Settings
 
 
+_IN_HISTORY = "a secret on the command line stays in the shell's history"
+
+_OPTIONS = (("engine", "args"), ("engine", "env"))
+"""Settings with options of the server."""
+
 NameArgument = Annotated[
     str,
     typer.Argument(
@@ -41,7 +46,9 @@ def build() -> typer.Typer:
     )
     app.callback(invoke_without_command=True)(command(config))
     for each in (get, set_, unset, path, edit):
-        app.command(each.__name__.rstrip("_"))(command(each))
+        # A value may begin with a minus.
+        more = {"ignore_unknown_options": True} if each is set_ else None
+        app.command(each.__name__.rstrip("_"), context_settings=more)(command(each))
     return app
 
 
@@ -101,6 +108,7 @@ def set_(
 ) -> NoReturn:
     """Set it in the file, which is made if there is none. A wrong value changes nothing."""
     from gdl.domain.errors import UsageError
+    from gdl.domain.text import one_line
     from gdl.settings import editing
 
     def body(output: Output) -> int:
@@ -110,13 +118,15 @@ def set_(
         typed = value
         if editing.is_secret(place):
             if value is not None:
-                raise UsageError(
-                    "a secret on the command line stays in the shell's history",
-                    "omit it: it is asked for, or read from stdin",
-                )
+                raise UsageError(_IN_HISTORY, "omit it: it is asked for, or read from stdin")
             typed = secret_typed(name)
         if typed is None:
             raise UsageError(f"no value for {name}", "`gdl-tui config unset NAME` ends a setting")
+        if value is not None and typed.startswith("--") and place[:2] not in _OPTIONS:
+            raise UsageError(
+                f"{one_line(typed, 40)} is no option, and no value of {name}",
+                "`gdl-tui config set -h` lists the options",
+            )
         _change(cli, output, place, typed)
         return exit_codes.OK
 
@@ -125,10 +135,14 @@ def set_(
 
 def unset(cli: Cli, name: NameArgument, as_json: JsonOption = False) -> NoReturn:
     """Remove it from the file: its default counts again."""
+    from gdl.domain.errors import UsageError
     from gdl.settings import editing
 
     def body(output: Output) -> int:
-        _change(cli, output, editing.place_of(name), None)
+        place = editing.place_of(name)
+        if editing.is_table(place):
+            raise UsageError(f"{name} is a table", "name one of its settings")
+        _change(cli, output, place, None)
         return exit_codes.OK
 
     _execute(cli, body, as_json=as_json)
@@ -164,14 +178,44 @@ def _change(cli: Cli, output: Output, place: tuple[str, ...], typed: str | None)
     from gdl.settings import editing
 
     file, name = _file(cli), ".".join(place)
-    editing.change(file, place, typed)
+    done = editing.change(file, place, typed, lambda settings: _check(cli, settings, place))
     if output.as_json:
         output.json({"type": "config", "path": str(file), "name": name, "set": typed is not None})
         return
-    say(f"{name} is {'not ' if typed is None else ''}set in {file}")
+    if typed is None:
+        say(f"{name} is removed from {file}" if done else f"{name} was not set in {file}")
+    else:
+        say(f"{name} is set in {file}")
     source = editing.source_of(place, file)
     if source.upper().startswith("GDL_"):
         say(f"warning: {source} in the environment counts before it")
+
+
+def _check(cli: Cli, settings: Settings, place: tuple[str, ...]) -> None:
+    """Raises UsageError for a name of what there is not, and for a secret that was on the command
+    line."""
+    from gdl.domain.errors import UsageError
+    from gdl.settings import editing
+
+    if not editing.is_secret(place) and editing.holds_secret(settings, place):
+        raise UsageError(_IN_HISTORY, "`gdl-tui config edit` shows it to nobody")
+    match place:
+        case ("backend",):
+            from gdl.backends import registry
+
+            registry.options_of(settings.backend)
+        case ("engine", "name"):
+            from gdl.engines import registry as engines
+
+            engines.get(settings.engine.name)
+        case ("sandbox", "scenario"):
+            from gdl.simulator import scenario
+
+            scenario.load(settings.sandbox.scenario)
+        case ("theme",) if cli.check_ui is not None:
+            cli.check_ui(settings.theme, ())
+        case ("keys", *names) if cli.check_ui is not None:
+            cli.check_ui("", names or settings.keys)
 
 
 def _file(cli: Cli) -> Path:
