@@ -204,6 +204,28 @@ def test_a_file_that_cannot_be_read_is_told(file: Path, capsys: pytest.CaptureFi
         assert f"{file} is a directory\nhint: move it" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("before", ["", 'offers.deploy = "x"', '"offers.deploy" = "x"'])
+def test_keys_are_named_as_they_are_listed(
+    before: str, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file.write_text(f'[keys]\napp.chat = "c"\n{before}\n')
+    assert config("set", "keys.offers.deploy", "d") == 0
+    assert config("get", "keys") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told == {"app.chat": "c", "offers.deploy": "d"}
+    assert config("get", "keys.offers.deploy", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["from"] == f"{file}, line 3"
+    assert config("unset", "keys.offers.deploy") == 0
+    assert config("get", "keys") == 0
+    assert json.loads(capsys.readouterr().out) == {"app.chat": "c"}
+
+
+def test_what_is_written_in_one_line_is_removed(file: Path) -> None:
+    file.write_text('hours = 2\ninstall.version = "0.32.0"\n')
+    assert config("unset", "install.version") == 0
+    assert file.read_text() == "hours = 2\n"
+
+
 def test_line_ends_stay(file: Path) -> None:
     file.write_bytes(MINE.replace("\n", "\r\n").encode())
     assert config("set", "max_price", "0.5") == 0 and config("set", "install.python", "3.12") == 0

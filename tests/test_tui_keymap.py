@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from gdl import settings as settings_module
+from gdl.domain.errors import UsageError
 from gdl.tui.app import GdlApp
-from gdl.tui.keymap_check import problems
+from gdl.tui.keymap_check import check_names, problems
 from gdl.tui.screens.chat import ChatScreen
 from gdl.tui.screens.help import keys_of
 from gdl.tui.screens.model_dialog import ModelDialog
@@ -22,6 +23,13 @@ def app_with(**more: object) -> GdlApp:
     return GdlApp(
         orchestrator, settings, clock=orchestrator.clock, version="1", reduced_motion=True
     )
+
+
+def test_every_theme_can_be_set_and_no_other() -> None:
+    for theme in app_with().available_themes:
+        check_names(GdlApp, theme, ())
+    with pytest.raises(UsageError, match="there is no theme nrod"):
+        check_names(GdlApp, "nrod", ())
 
 
 async def test_keys_are_replaced_and_shown() -> None:

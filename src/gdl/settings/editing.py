@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -14,20 +13,19 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from gdl.domain.errors import UsageError
 from gdl.settings import Settings
+from gdl.settings.hiding import HIDDEN, safe, without_secrets
 from gdl.settings.names import (
     RENAMED,
     cannot_read,
     explain,
+    holds,
     line_of,
     names,
-    sounds_like_secret_option,
     sounds_secret,
     variable_of,
     what_else,
 )
 
-HIDDEN = "(set, not shown)"
-"""Stands for a secret."""
 _ARGUMENTS = ("engine", "args")
 
 
@@ -37,6 +35,9 @@ def place_of(name: str) -> tuple[str, ...]:
     for table, old, new in RENAMED:
         if place == (table, old):
             place = (table, new)
+    if place[0] == "keys" and len(place) > 2:
+        # Their names have dots of their own.
+        place = ("keys", name.strip().partition(".")[2])
     if _annotation(place) is None:
         raise UsageError(f"there is no setting {name[:80]}", what_else(Settings, place))
     return place
@@ -77,33 +78,16 @@ def shown(settings: Settings, place: tuple[str, ...]) -> Any:
     if isinstance(value, BaseModel):
         return {each: shown(settings, (*place, each)) for each in type(value).model_fields}
     if place == _ARGUMENTS:
-        return _without_secrets(value)
+        return without_secrets(value)
     if isinstance(value, tuple):
-        return [e.model_dump(mode="json") if isinstance(e, BaseModel) else _safe(e) for e in value]
-    return _safe(str(value)) if isinstance(value, str | Path) else value
-
-
-def _safe(text: str) -> str:
-    return re.sub(r"//[^/@\s]+@", "//***@", text)
-
-
-def _without_secrets(arguments: Iterable[str]) -> list[str]:
-    """With every value of an option that sounds secret hidden."""
-    told, secret = [], False
-    for word in arguments:
-        if secret and not word.startswith("-"):
-            told.append(HIDDEN)
-            continue
-        option, _equals, value = word.partition("=")
-        secret = sounds_like_secret_option(option)
-        told.append(f"{option}={HIDDEN}" if secret and value else _safe(word))
-    return told
+        return [e.model_dump(mode="json") if isinstance(e, BaseModel) else safe(e) for e in value]
+    return safe(str(value)) if isinstance(value, str | Path) else value
 
 
 def holds_secret(settings: Settings, place: tuple[str, ...]) -> bool:
     """Whether there is a secret in this setting, which may be one of several things in it."""
     if place == _ARGUMENTS:
-        return any(HIDDEN in word for word in _without_secrets(settings.engine.args))
+        return any(HIDDEN in word for word in without_secrets(settings.engine.args))
     if place == ("engine", "env"):
         return any(sounds_secret(name) for name in settings.engine.env)
     return is_secret(place)
@@ -117,8 +101,9 @@ def source_of(place: tuple[str, ...], file: Path) -> str:
         if (variable := variable_of(".".join(place[:length]))) in given:
             return given[variable]
     try:
-        line = line_of(file.read_text(encoding="utf-8"), place)
-    except (OSError, UnicodeDecodeError):
+        text = file.read_text(encoding="utf-8")
+        line = line_of(text, _written(place, tomllib.loads(text)))
+    except (OSError, ValueError):
         line = 0
     return f"{file}, line {line}" if line else "default"
 
@@ -143,6 +128,7 @@ def change(
     crlf = "\r\n" in text and text.count("\r\n") == text.count("\n")
     text = text.replace("\r\n", "\n") if crlf else text
     before = _data(text, file)
+    place = _written(place, before)
     value = None if typed is None else _value(place, typed, before, checked)
     wanted = _with(before, place, value)
     if value is None and wanted == before:
@@ -151,7 +137,7 @@ def change(
         document = tomlkit.parse(text)
         _put(document, place, value)
         made = tomlkit.dumps(document)
-        done = tomllib.loads(made) == wanted
+        done = _settled(tomllib.loads(made)) == _settled(wanted)
     except (TOMLKitError, tomllib.TOMLDecodeError):
         done = False
     if not done:
@@ -160,6 +146,12 @@ def change(
         )
     write(file, made.replace("\n", "\r\n") if crlf else made)
     return True
+
+
+def _written(place: tuple[str, ...], data: dict[str, Any]) -> tuple[str, ...]:
+    """The same as the file has it: `offers.deploy = "d"` in [keys] is a table in a table."""
+    apart = tuple(part for name in place for part in name.split("."))
+    return apart if place[0] == "keys" and holds(data, apart) else place
 
 
 def check(text: str, file: Path) -> None:
@@ -210,7 +202,7 @@ def _secret_leaves(table: dict[str, Any], place: tuple[str, ...]) -> Iterator[st
             continue
         words = value if isinstance(value, list) else [value]
         texts = [word for word in words if isinstance(word, str)]
-        told = _without_secrets(texts) if here == _ARGUMENTS else [_safe(each) for each in texts]
+        told = without_secrets(texts) if here == _ARGUMENTS else [safe(each) for each in texts]
         if is_secret(here) or told != texts:
             yield repr((here, value))
 
@@ -292,6 +284,12 @@ def _with(data: dict[str, Any], place: tuple[str, ...], value: Any) -> dict[str,
     else:
         made[first] = value
     return made
+
+
+def _settled(table: dict[str, Any]) -> dict[str, Any]:
+    """Without tables that hold nothing: of `install.version = "1"` nothing is left."""
+    below = {n: _settled(v) if isinstance(v, dict) else v for n, v in table.items()}
+    return {name: value for name, value in below.items() if value != {}}
 
 
 def _put(document: Any, place: tuple[str, ...], value: Any) -> None:

@@ -120,13 +120,14 @@ def line_of(text: str, place: Place) -> int:
             data = tomllib.loads("\n".join(lines[:count]))
         except tomllib.TOMLDecodeError:
             continue
-        if _holds(data, place):
+        if holds(data, place):
             return readable + 1
         readable = count
     return 0
 
 
-def _holds(data: Any, place: Place) -> bool:
+def holds(data: Any, place: Place) -> bool:
+    """Whether there is something of that name in what a TOML text says."""
     for part in place:
         there = part in data if isinstance(data, dict) else False
         if isinstance(data, list) and isinstance(part, int):

@@ -237,13 +237,13 @@ def _list(output: Output, settings: Settings, file: Path, before: str) -> None:
 
 
 def _row(settings: Settings, file: Path, name: str) -> dict[str, Any]:
-    from gdl.settings import editing
+    from gdl.settings import editing, hiding
 
     place = editing.place_of(name)
     source = editing.source_of(place, file)
     value = editing.shown(settings, place)
     # From another program's variable, such as HF_TOKEN.
-    if source == "default" and value == editing.HIDDEN:
+    if source == "default" and value == hiding.HIDDEN:
         source = "environment"
     return {"name": name, "value": value, "from": source}
 
