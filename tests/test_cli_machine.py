@@ -18,7 +18,7 @@ from gdl.cli.app import run
 from gdl.domain.phase import Billing
 from gdl.domain.rental import Rental
 from gdl.journal.store import DeploymentRow, Journal
-from gdl.orchestrator.api.views import LogPart
+from gdl.orchestrator.api.views import LogPart, ShellCommand
 from gdl.ssh.openssh import there_is_one
 from market_support import Place, place, sim
 
@@ -31,9 +31,11 @@ NOW = datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)
 class Entered(ScriptedSessions):
     """A machine that can be entered."""
 
-    async def shell(self, ident: str) -> tuple[str, ...]:
-        self._o.call(f"shell {ident}")
-        return ("/usr/bin/ssh", "-t", "-i", "/a key", "--", "198.51.100.7")
+    made = ShellCommand(("/usr/bin/ssh", "-t", "-i", "/a key", "--", "198.51.100.7"))
+
+    async def shell(self, ident: str, *, enter: bool = True) -> ShellCommand:
+        self._o.call(f"shell {ident} {enter}")
+        return self.made
 
 
 class Kept(ScriptedLogs):
@@ -125,6 +127,23 @@ def test_ones_own_ssh_takes_the_place_of_the_program(
         ["/usr/bin/ssh", "-t", "-i", "/a key", "--", "198.51.100.7"],
         ["/usr/bin/ssh", "-i", "/a key", "--", "198.51.100.7", "nvidia-smi", "-L"],
     ]
+
+
+def test_where_the_machine_is_part_of_the_program_ssh_is_its_child(
+    scripted: Scripted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ssh = tmp_path / "ssh"
+    ssh.write_text(f"#!/bin/sh\nkill -INT {os.getpid()}\nexit $1\n")
+    ssh.chmod(0o700)
+    sessions = Entered(scripted)
+    sessions.made = ShellCommand((str(ssh), "-t"), within=True)
+    scripted.sessions = sessions
+    assert gdl(scripted, "ssh", "sess-1", "--", "3") == 3
+    assert scripted.calls == ["shell sess-1 True", "aclose"]
+    assert gdl(scripted, "ssh", "sess-1", "--print") == 0
+    out, err = capsys.readouterr()
+    assert out == f"{ssh} -t\n" and "works while a gdl-tui runs" in err
+    assert scripted.calls[-2] == "shell sess-1 False"
 
 
 def test_the_line_is_printed_for_a_shell(

@@ -7,12 +7,17 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import asyncssh
 import pytest
 
+from gdl.backends.local.backend import LocalBackend
 from gdl.domain.errors import MachineError, UsageError
+from gdl.domain.offers import OfferQuery
 from gdl.domain.phase import Billing
 from gdl.domain.rental import Rental
+from gdl.domain.session import RentRequest
 from gdl.orchestrator.sessions import shell
+from gdl.settings import Settings
 from real_sshd import real_sshd
 from tui_pilot import SIZE, screen_text, show, until
 from tui_support import START, make_app, renting, to_installing
@@ -78,6 +83,39 @@ def test_openssh_enters_with_it_and_refuses_another_host_key(tmp_path: Path) -> 
         command = [*shell.argv(there), "echo entered"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
         assert done.returncode == 255 and done.stdout == ""
+
+
+@pytest.mark.real
+async def test_a_machine_that_this_program_is_part_of_is_entered_in_a_later_one(
+    tmp_path: Path,
+) -> None:
+    settings = Settings(data_dir=tmp_path / "data")
+    first = LocalBackend(settings)
+    (offer,) = await first.offers(OfferQuery())
+    rented = await first.rent(RentRequest(offer, "me", 1, "m"))
+    await first.aclose()
+    at, key, pin = rented.session.ssh, tmp_path / "key", tmp_path / "pin"
+    assert at is not None and rented.private_key is not None
+    key.write_text(rented.private_key.reveal())
+    key.chmod(0o600)
+    there = replace(
+        rental(tmp_path), session_id=rented.session.id, host=at.host, port=at.port, user=at.user,
+        key_file=str(key), host_key_file=str(pin),
+    )  # fmt: skip
+    later = LocalBackend(settings)
+    assert later.traits.serves_ssh
+    try:
+        there = await shell.opened(later, there)
+        host_key = await asyncssh.get_server_host_key(there.host, there.port)
+        assert host_key is not None
+        pin.write_bytes(host_key.export_public_key())
+        command = [*shell.argv(there), "echo entered"]
+        ssh = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+        out, _ = await asyncio.wait_for(ssh.communicate(), 30)
+        assert out.strip() == b"entered" and ssh.returncode == 0
+    finally:
+        await later.release(rented.session.id)
+        await later.aclose()
 
 
 async def test_s_hands_the_terminal_over_while_there_is_a_machine() -> None:

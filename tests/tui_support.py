@@ -61,6 +61,7 @@ from gdl.orchestrator.api.views import (
     Readings,
     ResumableDeployment,
     SessionRow,
+    ShellCommand,
     TunnelRow,
 )
 from gdl.orchestrator.api.volumes import VolumeList
@@ -536,9 +537,9 @@ class ScriptedSessions:
                 return until
         return None
 
-    async def shell(self, ident: str) -> Sequence[str]:
+    async def shell(self, ident: str, *, enter: bool = True) -> ShellCommand:
         self._o.calls.append(("shell", ident))
-        return self._o.shell_command
+        return ShellCommand(tuple(self._o.shell_command))
 
     def watch_public(self, ident: str) -> AsyncGenerator[PublicRow]:
         raise NotImplementedError

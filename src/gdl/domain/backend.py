@@ -20,6 +20,8 @@ class BackendTraits:
     (`RentRequest.public_key`); otherwise the answer brings a one-time key.
     takes_image: a rent request may name the container image that the machine starts
     (`RentRequest.image`). pulls_free: its GPUs are not billed while that image is fetched.
+    serves_ssh: the SSH servers of its sessions run in this program, and end with it: asking for a
+    session (`Backend.session`) opens its server again, at another port.
     simulated: its machines are made up. Nothing is rented, and their figures are compared with
     other simulated ones alone.
     """
@@ -28,6 +30,7 @@ class BackendTraits:
     cpu_allowed: bool = False
     outlives_program: bool = True
     ends_processes: bool = True
+    serves_ssh: bool = False
     simulated: bool = False
     gives_up_s: float = 0.0
     takes_key: bool = False

@@ -13,7 +13,7 @@ async def open_shell(context: AppContext, ident: str) -> None:
     """Give the terminal to a shell until it ends. ident: of a deployment or a session."""
     try:
         command = await context.orchestrator.sessions.shell(ident)
-        status = await context.hand_over(command)
+        status = await context.hand_over(command.words)
     except GdlError as error:
         context.report(error)
         return

@@ -54,7 +54,7 @@ class LocalBackend:
     `session` in a later process opens a server for it again, with the same host key."""
 
     name = "local"
-    traits = BackendTraits(bills=False, cpu_allowed=True)
+    traits = BackendTraits(bills=False, cpu_allowed=True, serves_ssh=True)
     service_url = ""
 
     def __init__(self, settings: Settings) -> None:

@@ -47,6 +47,7 @@ class SandboxBackend:
         self._scenario = load(settings.sandbox.scenario)
         self.traits = BackendTraits(
             outlives_program=bool(settings.sandbox.url),
+            serves_ssh=not settings.sandbox.url,
             simulated=True,
             gives_up_s=self._scenario.timing.verified_within(settings.sandbox.speed),
         )

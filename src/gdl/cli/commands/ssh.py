@@ -13,6 +13,7 @@ import typer
 
 from gdl.cli import exit_codes
 from gdl.cli.options import JsonOption, MachineTarget, SessionArgument
+from gdl.cli.output import say
 from gdl.cli.runtime import Cli, Session, execute
 from gdl.cli.signals import STOPPING
 
@@ -45,18 +46,25 @@ def ssh(
     found: list[str] = []
 
     async def body(session: Session) -> int:
-        words = await session.orchestrator.sessions.shell(ident)
-        found.extend(_with_command(words, command or ()))
+        enter = not (shown or as_json)
+        made = await session.orchestrator.sessions.shell(ident, enter=enter)
+        words = _with_command(made.words, command or ())
         if as_json:
-            session.output.json({"type": "ssh", "argv": found})
+            session.output.json({"type": "ssh", "argv": words})
         elif shown:
-            session.output.line(shlex.join(found))
+            session.output.line(shlex.join(words))
+        if made.within and not enter:
+            say("note: it works while a gdl-tui runs that has this session open")
+        elif made.within:
+            return await _run(words)
+        elif enter:
+            found.extend(words)
         return exit_codes.OK
 
     try:
         execute(cli, body, target=target, as_json=as_json, rented=True, changes="entered")
     except typer.Exit as end:
-        if end.exit_code or as_json or shown:
+        if end.exit_code or not found:
             raise
     _become(found, before)
 
@@ -66,6 +74,25 @@ def _with_command(words: Sequence[str], command: Sequence[str]) -> list[str]:
     program, terminal, *rest = words
     asks = not command or (sys.stdin.isatty() and sys.stdout.isatty())
     return [program, *([terminal] if asks else []), *rest, *command]
+
+
+async def _run(words: Sequence[str]) -> int:
+    """Its exit code, once it has ended; this program stays, as the machine's SSH server is in it.
+    A Ctrl-C is left to ssh, which the terminal tells as well."""
+    import asyncio
+
+    from gdl.cli.signals import handled
+
+    process: asyncio.subprocess.Process | None = None
+
+    def passed_on(number: signal.Signals) -> None:
+        if number is not signal.SIGINT and process is not None and process.returncode is None:
+            process.send_signal(number)
+
+    with handled(passed_on):
+        process = await asyncio.create_subprocess_exec(*words)
+        status = await process.wait()
+    return status if status >= 0 else 128 - status
 
 
 def _become(words: Sequence[str], before: Mapping[signal.Signals, Any]) -> NoReturn:

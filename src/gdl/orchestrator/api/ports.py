@@ -34,6 +34,7 @@ from gdl.orchestrator.api.views import (
     Readings,
     ResumableDeployment,
     SessionRow,
+    ShellCommand,
     TunnelRow,
 )
 from gdl.orchestrator.api.volumes import Volumes
@@ -149,10 +150,10 @@ class Sessions(Protocol):
         """Rent it for so many hours more; until when, if the backend tells."""
         ...
 
-    async def shell(self, ident: str) -> Sequence[str]:
-        """The words of a command that opens a shell on the machine of a deployment or session.
-        They name files, never secrets. Raises UsageError without ssh, MachineError without
-        machine."""
+    async def shell(self, ident: str, *, enter: bool = True) -> ShellCommand:
+        """A command that opens a shell on the machine of a deployment or session. enter: it is
+        run now; otherwise it is only shown, and nothing is opened for it. Raises UsageError without
+        ssh, MachineError without machine."""
         ...
 
     async def make_public(self, ident: str, tell: Callable[[str], None]) -> PublicRow:

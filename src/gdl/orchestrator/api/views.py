@@ -160,6 +160,15 @@ Answer = AsyncGenerator[ChatPiece | ChatDone]
 
 
 @dataclass(frozen=True, slots=True)
+class ShellCommand:
+    """words: of the command; they name files, never secrets. within: it works only while a program
+    of ours runs that has the session open, as the machine's SSH server is part of it."""
+
+    words: tuple[str, ...]
+    within: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ChatPartner:
     """A served model to talk to. ask: the answer to a conversation that ends with a question, as it
     comes; ends with ChatDone, and never raises for what the network or the server does. To be

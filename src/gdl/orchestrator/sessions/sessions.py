@@ -20,7 +20,7 @@ from gdl.domain.session import Session, SessionStatus
 from gdl.journal import fleets, guards, ledger, public_endpoints
 from gdl.journal.store import Journal
 from gdl.orchestrator.api.read_only import changing
-from gdl.orchestrator.api.views import PublicRow, SessionRow
+from gdl.orchestrator.api.views import PublicRow, SessionRow, ShellCommand
 from gdl.orchestrator.endpoint.unpublish import LIMIT_S, unpublish
 from gdl.orchestrator.leasing.markets import Markets
 from gdl.orchestrator.machine import guard
@@ -101,12 +101,16 @@ class RentedSessions:
             await ledger.add(self._journal, one)
 
     @changing("a shell")
-    async def shell(self, ident: str) -> tuple[str, ...]:
+    async def shell(self, ident: str, *, enter: bool = True) -> ShellCommand:
         deployment = self._registry.get(ident)
         rental = deployment.rental if deployment is not None else None
         if rental is None or not rental.open:
             rental = await self._lookup.find(ident)
-        return await asyncio.to_thread(shell.argv, rental)
+        backend = self._markets.of(rental.backend).backend
+        within = backend.traits.serves_ssh
+        if within and enter:
+            rental = await shell.opened(backend, rental)
+        return ShellCommand(await asyncio.to_thread(shell.argv, rental), within)
 
     # -- public endpoints ------------------------------------------------------------------------
 

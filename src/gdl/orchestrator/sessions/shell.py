@@ -5,13 +5,25 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
+from gdl.backends.base import Backend
 from gdl.domain.errors import MachineError, UsageError
 from gdl.domain.rental import Rental
 
 _NAME = "gdl-tui-machine"
 """What the machine is called in the file of its host key, whatever its address."""
+
+
+async def opened(backend: Backend, rental: Rental) -> Rental:
+    """With the address of its SSH server in this program, which is started where it does not run.
+    Raises MachineError when it cannot be, SessionGone, BackendError."""
+    session = await backend.session(rental.session_id or "")
+    if session.ssh is None:
+        raise MachineError(session.error or "the machine cannot be entered", "look at its log")
+    at = session.ssh
+    return replace(rental, host=at.host, port=at.port, user=at.user)
 
 
 def argv(rental: Rental) -> tuple[str, ...]:

@@ -38,7 +38,7 @@ async def machine_fields_of(context: AppContext, row: SessionRow) -> Fields:
     shell: Sequence[str] = ()
     if row.ours and not row.ended:
         with contextlib.suppress(GdlError):  # it cannot be entered: then nothing is said of it
-            shell = await context.orchestrator.sessions.shell(row.session.id)
+            shell = (await context.orchestrator.sessions.shell(row.session.id, enter=False)).words
     followed = context.store.deployments.get(row.deployment_id or "")
     attempts = followed.state.attempts if followed is not None else ()
     of_it = (each for each in attempts if each.session_id == row.session.id)
