@@ -275,6 +275,22 @@ async def test_conversations_are_kept_opened_again_and_deleted(tmp_path: Path) -
         await until(pilot, lambda: files.rows() == [])
 
 
+async def test_a_question_that_failed_is_not_kept_alone(tmp_path: Path) -> None:
+    app, orchestrator = make_app(data_dir=tmp_path)
+    orchestrator.said = [ChatDone(None, None, None, None, "HTTP 500: boom")]
+    files = ConversationFiles(tmp_path)
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.press("5")
+        await talking(pilot, orchestrator)
+        await ask(pilot, "hello?")
+        await until(pilot, lambda: "boom" in screen_text(app))
+        orchestrator.said = list(ANSWER)
+        await pilot.press("f4")
+        await ask(pilot, "again")
+        await until(pilot, lambda: bool(files.rows() and files.rows()[0].turns))
+        assert [row.title for row in files.rows()] == ["again"]
+
+
 async def test_a_saved_one_is_read_where_nothing_serves(tmp_path: Path) -> None:
     one = Conversation(model="old-model")
     turn = one.ask("long ago?", START)
