@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gdl.cli.options import finite
+from gdl.cli.amounts import finite
 from gdl.domain.lazy_dataclass import dataclass
 
 _LENGTH = "tokens: N, LOW-HIGH, or MEAN~STD"

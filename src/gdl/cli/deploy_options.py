@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gdl.cli.amounts import finite
 from gdl.cli.completions import model_names
 from gdl.cli.consent import YesOption
 from gdl.cli.options import (
@@ -31,7 +32,6 @@ from gdl.cli.options import (
     VolumeSizeOption,
     WebhookOption,
     engine_flags,
-    finite,
     guard_flags,
     webhook_flags,
 )

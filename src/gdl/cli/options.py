@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+from gdl.cli.amounts import finite
 from gdl.cli.completions import backend_names, scenario_names, session_ids
 from gdl.domain.lazy_dataclass import dataclass
-
-
-def finite(value: float | None) -> float | None:
-    """A limit that limits: no infinity passes for one."""
-    if value is not None and not math.isfinite(value):
-        raise typer.BadParameter(f"{value} is no amount")
-    return value
-
 
 BackendOption = Annotated[
     str | None,
@@ -168,12 +160,6 @@ def engine_flags(name: str | None, *, tools: bool | None = None) -> dict[str, An
     given = {"name": name, "tools": tools}
     said = {key: value for key, value in given.items() if value is not None}
     return {"engine": said} if said else {}
-
-
-def check_bid(interruptible: bool, bid: float | None) -> None:
-    """Raises BadParameter for a bid on machines on demand."""
-    if bid is not None and not interruptible:
-        raise typer.BadParameter("--bid is for --interruptible machines")
 
 
 VolumeOption = Annotated[

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
+from gdl.cli.amounts import check_bid
 from gdl.cli.consent import Consent, consent, to_rent
 from gdl.cli.deploy_options import DeployOptions, over
 from gdl.cli.fleet_options import FleetOptions
-from gdl.cli.options import JsonOption, MarketTarget, check_bid
+from gdl.cli.options import JsonOption, MarketTarget
 from gdl.cli.runtime import Cli, Session, execute, report
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from gdl.cli import exit_codes
+from gdl.cli.amounts import check_bid
 from gdl.cli.completions import model_names
 from gdl.cli.offer_words import FilterArgument, filter_of, passing
 from gdl.cli.options import (
@@ -25,7 +26,6 @@ from gdl.cli.options import (
     QuantizationOption,
     SortOption,
     TextOnlyOption,
-    check_bid,
     engine_flags,
 )
 from gdl.cli.output import say, say_away

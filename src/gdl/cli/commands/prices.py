@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, NoReturn
 import typer
 
 from gdl.cli import exit_codes
+from gdl.cli.amounts import check_bid
 from gdl.cli.commands.offers import OfferOptions, offer_to_plain
 from gdl.cli.completions import filter_fields, model_names
 from gdl.cli.offer_words import filter_of, passing
-from gdl.cli.options import JsonOption, MarketTarget, check_bid, engine_flags
+from gdl.cli.options import JsonOption, MarketTarget, engine_flags
 from gdl.cli.output import say, say_away
 from gdl.cli.runtime import Cli, Session, execute
 from gdl.domain.lazy_dataclass import dataclass

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from gdl.cli import exit_codes
+from gdl.cli.amounts import finite
 from gdl.cli.consent import YesOption, consent
-from gdl.cli.options import JsonOption, MachineTarget, finite
+from gdl.cli.options import JsonOption, MachineTarget
 from gdl.cli.output import say
 from gdl.cli.runtime import Cli, Session, execute
 from gdl.domain.lazy_dataclass import dataclass

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from gdl.cli import exit_codes
+from gdl.cli.amounts import check_bid
 from gdl.cli.completions import model_names
 from gdl.cli.deploy_options import DeployOptions
 from gdl.cli.fleet_options import FleetOptions
 from gdl.cli.offer_words import FilterArgument, filter_of, offer_line
-from gdl.cli.options import JsonOption, MarketTarget, check_bid
+from gdl.cli.options import JsonOption, MarketTarget
 from gdl.cli.output import ring, say
 from gdl.cli.runtime import Cli, Session, execute
 from gdl.cli.time_spans import at_least
@@ -141,7 +142,7 @@ async def _tell(
         async for rows in rounds:
             untold = session.orchestrator.market.size(query).untold if options.model else ""
             if untold and not any_found:
-                say(f"warning: what it needs is not known: {untold}; nothing is left out for that")
+                say(f"warning: what it needs is not known: {untold}; no offer is excluded for that")
             any_found = True
             _show(session, rows)
             if not wait.every_one:
