@@ -88,8 +88,8 @@ async def test_a_load_that_cannot_be_is_not_taken() -> None:
         await pilot.press("enter")
         await pilot.pause()
         assert app.screen is screen
-        await pilot.press("backspace", "backspace", "backspace", "enter")
-        await until(pilot, lambda: orchestrator.queries[-1].context == 9)
+        await pilot.press("backspace", "enter")
+        await until(pilot, lambda: orchestrator.queries[-1].context == 900)
 
 
 async def test_the_picker_comes_back_with_what_was_chosen_and_escape_changes_nothing() -> None:
