@@ -311,6 +311,8 @@ async def test_no_secret_is_written(
     args: tuple[str, ...]
     args = ("--hf-token", planted, "--hf-token=" + planted, f"--x=https://u:{planted}@example/y")
     args += ("-hft", planted) if engine == "llamacpp" else ()
+    known_nowhere_else = "anotherSecretOfSomebody4567"
+    args += ("--admin-api-key", known_nowhere_else, f"--passwd={known_nowhere_else}")
     own: dict[str, Any] = {
         "engine": {"env": {"MY_PASSWORD": planted, "PLACE": f"https://u:{planted}@example/z"}},
         "install": {"extra_index_url": (f"https://u:{planted}@pypi.example/simple",)},
@@ -329,6 +331,7 @@ async def test_no_secret_is_written(
     for target in TARGETS:
         text = await exported(IDENT, target, journal, settings)
         assert planted not in text and HUB_TOKEN["hf_token"] not in text, target
+        assert known_nowhere_else not in text, target
         assert "https://example/y" in text, target
         assert "--hf-token is omitted" in " ".join(text.replace("\n#", "").split()), target
     for target in TARGETS[1:]:

@@ -8,8 +8,7 @@ import shlex
 from gdl.domain.errors import UsageError
 from gdl.domain.secret import Secret
 from gdl.settings import Settings
-
-_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
+from gdl.settings.names import sounds_secret
 
 
 def users_own(settings: Settings, key: str) -> tuple[dict[str, str], dict[str, Secret]]:
@@ -22,7 +21,7 @@ def users_own(settings: Settings, key: str) -> tuple[dict[str, str], dict[str, S
         if name == key:
             hint = "a key is made for every deployment"
             raise UsageError(f"engine.env: {key} cannot be set", hint)
-        if _SECRET_NAME.search(name):
+        if sounds_secret(name):
             secret[name] = Secret(value)
         else:
             plain[name] = value

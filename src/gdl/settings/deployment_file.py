@@ -17,11 +17,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from gdl.domain.errors import UsageError
 from gdl.domain.fleet_spec import MOST_REPLICAS
 from gdl.domain.lazy_dataclass import dataclass
-from gdl.settings.names import line_of, what_else
+from gdl.settings.names import line_of, sounds_secret, what_else
 from gdl.settings.sections import Engine, Fleet, Guard, Install, Timeouts
 
 _MOST_BYTES = 64 * 1024
-_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 _KEPT_ELSEWHERE = ("hf_token", "vastai", "runpod", "notify", "webhook")
 """Settings that are a secret, or hold one."""
 _SETTINGS = (
@@ -164,7 +163,7 @@ def _explained(error: ValidationError, path: Path, text: str) -> UsageError:
 def _refuse_secrets(said: Mapping[str, Any], path: Path, text: str) -> None:
     """Raises UsageError for a variable of the server that sounds like a secret."""
     for name in said.get("engine", {}).get("env", {}):
-        if _SECRET.search(name):
+        if sounds_secret(name):
             raise UsageError(
                 f"{_place(path, text, ('engine', 'env', name))}: {ascii(name)[:60]} sounds like a "
                 "secret, which a deployment file does not take",

@@ -9,8 +9,8 @@ from types import MappingProxyType
 
 from gdl.domain.model import Model
 from gdl.settings import Settings
+from gdl.settings.names import sounds_like_secret_option
 
-_SECRET_FLAG = re.compile(r"--[\w-]*(token|secret|password|credentials?)", re.IGNORECASE)
 _USER_IN_URL = re.compile(r"(?<=://)[^/\s@]+@")
 
 
@@ -47,7 +47,7 @@ def without_secrets(
         if secret and not word.startswith("-"):
             secret = False
             continue
-        secret = _SECRET_FLAG.fullmatch(flag) is not None
+        secret = sounds_like_secret_option(flag)
         if secret:
             notes.append(f"{flag} is omitted, as its value is a secret: add it again")
             secret = "=" not in word
