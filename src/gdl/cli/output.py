@@ -67,19 +67,15 @@ class Output:
             raise OutputClosed(error) from None
 
     def line(self, text: str) -> None:
-        try:
-            if self._patient is not None:
-                coding, errors = sys.stdout.encoding or "utf-8", sys.stdout.errors or "strict"
-                self._patient.write(f"{text}\n".encode(coding, errors))
-                return
-            sys.stdout.write(text + "\n")
-            sys.stdout.flush()
-        except OSError as error:
-            raise OutputClosed(error) from None
+        self.text(f"{text}\n")
 
     def text(self, text: str) -> None:
         """A part of a line, or of several, shown at once."""
         try:
+            if self._patient is not None:
+                coding, errors = sys.stdout.encoding or "utf-8", sys.stdout.errors or "strict"
+                self._patient.write(text.encode(coding, errors))
+                return
             sys.stdout.write(text)
             sys.stdout.flush()
         except OSError as error:
