@@ -312,7 +312,7 @@ async def test_no_secret_is_written(
     args = ("--hf-token", planted, "--hf-token=" + planted, f"--x=https://u:{planted}@example/y")
     args += ("-hft", planted) if engine == "llamacpp" else ()
     known_nowhere_else = "anotherSecretOfSomebody4567"
-    args += ("--admin-api-key", known_nowhere_else, f"--passwd={known_nowhere_else}")
+    args += ("--admin-api-key", *[known_nowhere_else] * 2, f"--passwd={known_nowhere_else}")
     own: dict[str, Any] = {
         "engine": {"env": {"MY_PASSWORD": planted, "PLACE": f"https://u:{planted}@example/z"}},
         "install": {"extra_index_url": (f"https://u:{planted}@pypi.example/simple",)},
@@ -346,6 +346,10 @@ def test_what_never_came_to_a_server_cannot_be_handed_over_but_kept() -> None:
             written(early, target)
     kept = tomllib.loads(written(early, "toml"))
     assert kept["model"] == "qwen3-8b" and "install" not in kept
+    secret = ("--admin-api-key", "of-somebody", "--seed", "1")
+    text = written(state_of(planned("qwen3-8b", gpu_host(), engine_args=secret)[:3]), "toml")
+    assert tomllib.loads(text)["engine"]["args"] == ["--seed", "1"]
+    assert "--admin-api-key is omitted" in text and "of-somebody" not in text
     old = state_of(without_launch(planned("qwen3-8b", gpu_host())))
     with pytest.raises(UsageError, match="does not tell how the server"):
         written(old, "dstack")

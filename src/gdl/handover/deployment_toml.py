@@ -13,6 +13,7 @@ from gdl.domain.spec import DeploymentSpec
 from gdl.domain.text import one_line
 from gdl.handover.running import remedy_words, with_remedies
 from gdl.handover.writing import comment, quoted
+from gdl.settings.hiding import omitting_secrets
 
 
 def written(
@@ -31,7 +32,7 @@ def written(
         if fleet is not None
         else f"Deployment {one_line(state.deployment_id, 60)} of gdl-tui",
         "gdl-tui deploy -f FILE; options of the command line come before what is written here",
-        *_notes(launch),
+        *_notes(launch, spec),
     ]
     lines = [*comment(*head), *_entries(_top(spec) | _shared(fleet))]
     for name, table in (_tables(spec, launch) | _spread(fleet)).items():
@@ -87,7 +88,7 @@ def _spread(fleet: FleetSpec | None) -> dict[str, dict[str, Any]]:
 
 
 def _tables(spec: DeploymentSpec, launch: Launch | None) -> dict[str, dict[str, Any]]:
-    args = launch.own_arguments if launch is not None else spec.engine_args
+    args = launch.own_arguments if launch is not None else omitting_secrets(spec.engine_args)[0]
     env = dict(launch.own_environment) if launch is not None else {}
     return {
         "engine": {"name": spec.engine, "tools": spec.tools, "args": args, "env": env},
@@ -99,9 +100,9 @@ def _tables(spec: DeploymentSpec, launch: Launch | None) -> dict[str, dict[str, 
     }
 
 
-def _notes(launch: Launch | None) -> list[str]:
+def _notes(launch: Launch | None, spec: DeploymentSpec) -> list[str]:
     if launch is None:
-        return []
+        return [f"- {note}" for note in omitting_secrets(spec.engine_args)[1]]
     own = set(launch.secrets) - {launch.key, "HF_TOKEN"}
     secrets = [f"- set {name} under [engine.env] of config.toml, as here" for name in sorted(own)]
     return secrets + [f"- {note}" for note in launch.notes]

@@ -8,8 +8,8 @@ from gdl.domain.spec import DeploymentSpec
 from gdl.engines.llamacpp import arguments, builds, command
 from gdl.engines.llamacpp.builds import Build
 from gdl.engines.llamacpp.fitting import Fitting
-from gdl.engines.python import handing_over
 from gdl.settings import Settings
+from gdl.settings.hiding import omitting_secrets, without_login
 
 _PROGRAM = ("llama-server",)
 _IN_IMAGE = ("/app/llama-server",)
@@ -27,12 +27,12 @@ def launch(
     """The project's own program and image: elsewhere nobody has our way of starting the package.
     What came out of a package here comes from the hub there."""
     users = (*settings.engine.args, *spec.engine_args)
-    own, omitted = handing_over.without_secrets(users, arguments.NAMES)
+    own, omitted = omitting_secrets(users, arguments.NAMES)
     plain, secret = command.environment_of(build, settings)
     # A token of the user's is nobody's business where the model is free to be had.
     secrets = [name for name in secret if name != "HF_TOKEN"]
     secrets += ["HF_TOKEN"] if model.gated else []
-    given = {n: handing_over.url(v) for n, v in settings.engine.env.items() if n in plain}
+    given = {n: without_login(v) for n, v in settings.engine.env.items() if n in plain}
     repository = model.reference
     here = f"in the image {build.image}" if build.image else f"{builds.PACKAGE} {build.version}"
     notes = [f"here it is {here}; without an image llama-server has to be there"]
@@ -50,7 +50,7 @@ def launch(
         model_flag="--model" if local else "--hf-repo",
         arguments=(*command.decided(model, fitting, users), *own),
         local=local,
-        environment=tuple((n, handing_over.url(v)) for n, v in plain.items()),
+        environment=tuple((n, without_login(v)) for n, v in plain.items()),
         secrets=(command.KEY, *secrets),
         key=command.KEY,
         port=port,

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from dataclasses import replace
-from types import MappingProxyType
 
 from gdl.domain.model import Model
 from gdl.settings import Settings
-from gdl.settings.names import sounds_like_secret_option
-
-_USER_IN_URL = re.compile(r"(?<=://)[^/\s@]+@")
 
 
 def of_the_hub(model: Model) -> tuple[Model, tuple[str, ...]]:
@@ -31,34 +25,6 @@ def without_address(arguments: list[str]) -> list[str]:
         else:
             kept.append(word)
     return kept
-
-
-def without_secrets(
-    arguments: tuple[str, ...], names: Mapping[str, str] = MappingProxyType({})
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(arguments, notes): without those whose values are nobody else's business. names: short
-    names of flags -> the one in full."""
-    kept: list[str] = []
-    notes: list[str] = []
-    secret = False
-    for word in arguments:
-        flag = word.partition("=")[0]
-        flag = names.get(flag, flag)
-        if secret and not word.startswith("-"):
-            secret = False
-            continue
-        secret = sounds_like_secret_option(flag)
-        if secret:
-            notes.append(f"{flag} is omitted, as its value is a secret: add it again")
-            secret = "=" not in word
-        else:
-            kept.append(url(word))
-    return tuple(kept), tuple(notes)
-
-
-def url(value: str) -> str:
-    """Without the name and password that an address may hold."""
-    return _USER_IN_URL.sub("", value)
 
 
 def places(settings: Settings) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from gdl.engines.sglang.command import Chosen
 from gdl.engines.sglang.plan import QUANTIZERS, way
 from gdl.engines.sglang.releases import Release
 from gdl.settings import Settings
+from gdl.settings.hiding import omitting_secrets, without_login
 
 _PROGRAM = ("python3", "-m", "sglang.launch_server")
 
@@ -30,13 +31,13 @@ def launch(
     """chosen: what `command.choose` says. Raises UsageError as `command.command` does."""
     model, notes = handing_over.of_the_hub(model)
     users = (*settings.engine.args, *spec.engine_args)
-    own, omitted = handing_over.without_secrets(users)
+    own, omitted = omitting_secrets(users)
     given = server_flags.given(users)
     made = command.arguments(host, model, settings, given, port, spec.query, chosen)
     plain, secret = command.environment(model, settings, Secret(""))
     # A token of the user's is nobody's business where the model is free to be had.
     secrets = [name for name in secret if name != "HF_TOKEN" or model.gated]
-    theirs = {n: handing_over.url(v) for n, v in settings.engine.env.items() if n in plain}
+    theirs = {n: without_login(v) for n, v in settings.engine.env.items() if n in plain}
     package = QUANTIZERS.get(spec.query.quantization)
     return Launch(
         engine="sglang",
@@ -46,7 +47,7 @@ def launch(
         model_flag="--model-path",
         arguments=(*handing_over.without_address(made), *own),
         local=model.source == "path",
-        environment=tuple((n, handing_over.url(v)) for n, v in plain.items()),
+        environment=tuple((n, without_login(v)) for n, v in plain.items()),
         secrets=tuple(secrets),
         key=command.KEY,
         key_flag="--api-key",

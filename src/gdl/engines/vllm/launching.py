@@ -13,6 +13,7 @@ from gdl.engines.vllm import command, compat_table, load_limits, repairs, templa
 from gdl.engines.vllm.compat import Choice
 from gdl.engines.vllm.flags import Flags
 from gdl.settings import Settings
+from gdl.settings.hiding import omitting_secrets, without_login
 
 _PROGRAM = ("python3", "-m", "vllm.entrypoints.openai.api_server")
 _SOURCES = "https://raw.githubusercontent.com/vllm-project/vllm"
@@ -31,13 +32,13 @@ def launch(
 ) -> Launch:
     """chosen: what `command.chosen_flags` says. Raises UsageError as `command.command` does."""
     model, notes = handing_over.of_the_hub(model)
-    own, omitted = handing_over.without_secrets((*settings.engine.args, *spec.engine_args))
+    own, omitted = omitting_secrets((*settings.engine.args, *spec.engine_args))
     made = command.arguments(spec, host, model, choice, settings, port, chosen)
     plain, secret = command.environment(model, choice, settings, Secret(""), chosen.environment)
     # A token of the user's is nobody's business where the model is free to be had.
     secrets = [name for name in secret if name != "HF_TOKEN" or model.gated]
     template = chosen.template
-    given = {n: handing_over.url(v) for n, v in settings.engine.env.items() if n in plain}
+    given = {n: without_login(v) for n, v in settings.engine.env.items() if n in plain}
     return Launch(
         engine="vllm",
         version=choice.version,
@@ -49,7 +50,7 @@ def launch(
         arguments_installed=("--chat-template", f"./{template}") if template else (),
         local=model.source == "path",
         environment=tuple(
-            (n, handing_over.url(v)) for n, v in plain.items() if not n.startswith(_OURS)
+            (n, without_login(v)) for n, v in plain.items() if not n.startswith(_OURS)
         ),
         secrets=tuple(secrets),
         key=command.KEY,
