@@ -254,7 +254,7 @@ def test_what_an_editor_made_counts_once_it_can_be_read(tmp_path: Path, start: S
     )
     editor.chmod(0o700)
     editing = start("destroy", "config", "edit", terminal=True, EDITOR=str(editor))
-    editing.until("there is no setting hour")
+    editing.until("config.toml, line 1: there is no setting hour")
     editing.until("edit it again? [Y/n] ")
     editing.type("y\n")
     assert editing.end() == 0

@@ -30,10 +30,10 @@ from gdl.domain.errors import UsageError
 from gdl.settings.names import (
     NESTED,
     PREFIX,
-    RENAMED,
     cannot_read,
     check_environment,
     explain,
+    renamed,
 )
 from gdl.settings.sections import (
     Engine,
@@ -209,13 +209,7 @@ class _Renamed(PydanticBaseSettingsSource):
         return self._source.get_field_value(field, field_name)
 
     def __call__(self) -> dict[str, Any]:
-        told = dict(self._source())
-        for table, old, new in RENAMED:
-            values = told.get(table)
-            if isinstance(values, dict) and old in values:
-                rest = {name: value for name, value in values.items() if name != old}
-                told[table] = {new: values[old], **rest}
-        return told
+        return renamed(self._source())
 
 
 _config_file: Path = Path()

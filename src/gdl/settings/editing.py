@@ -18,12 +18,12 @@ from gdl.settings.names import (
     RENAMED,
     cannot_read,
     explain,
-    holds,
-    line_of,
+    given_by,
     names,
+    renamed,
     sounds_secret,
-    variable_of,
     what_else,
+    written,
 )
 
 _ARGUMENTS = ("engine", "args")
@@ -96,16 +96,7 @@ def holds_secret(settings: Settings, place: tuple[str, ...]) -> bool:
 def source_of(place: tuple[str, ...], file: Path) -> str:
     """What gives the value in force: a variable of the environment, the file with its line, or
     "default"."""
-    given = {name.upper(): name for name in os.environ}
-    for length in range(len(place), 0, -1):
-        if (variable := variable_of(".".join(place[:length]))) in given:
-            return given[variable]
-    try:
-        text = file.read_text(encoding="utf-8")
-        line = line_of(text, _written(place, tomllib.loads(text)))
-    except (OSError, ValueError):
-        line = 0
-    return f"{file}, line {line}" if line else "default"
+    return given_by(place, file) or "default"
 
 
 def change(
@@ -128,7 +119,7 @@ def change(
     crlf = "\r\n" in text and text.count("\r\n") == text.count("\n")
     text = text.replace("\r\n", "\n") if crlf else text
     before = _data(text, file)
-    place = _written(place, before)
+    place = tuple(map(str, written(place, before)))
     value = None if typed is None else _value(place, typed, before, checked)
     wanted = _with(before, place, value)
     if value is None and wanted == before:
@@ -148,19 +139,13 @@ def change(
     return True
 
 
-def _written(place: tuple[str, ...], data: dict[str, Any]) -> tuple[str, ...]:
-    """The same as the file has it: `offers.deploy = "d"` in [keys] is a table in a table."""
-    apart = tuple(part for name in place for part in name.split("."))
-    return apart if place[0] == "keys" and holds(data, apart) else place
-
-
 def check(text: str, file: Path) -> None:
     """Raises UsageError for a text that is no configuration."""
     data = _data(text, file)
     try:
-        Settings.model_validate(_renamed(data))
+        Settings.model_validate(renamed(data))
     except ValidationError as error:
-        raise explain(Settings, error, file) from None
+        raise explain(Settings, error, file, text) from None
 
 
 def write(file: Path, text: str) -> None:
@@ -243,7 +228,7 @@ def _value(
     trouble: ValidationError | None = None
     for value in _readings(typed, text=_is_text(_annotation(place))):
         try:
-            settings = Settings.model_validate(_renamed(_with(before, place, value)))
+            settings = Settings.model_validate(renamed(_with(before, place, value)))
         except ValidationError as error:
             trouble = trouble or error
         else:
@@ -307,16 +292,6 @@ def _put(document: Any, place: tuple[str, ...], value: Any) -> None:
         table[place[-1]] = value
     elif place[-1] in table:
         del table[place[-1]]
-
-
-def _renamed(data: dict[str, Any]) -> dict[str, Any]:
-    made = dict(data)
-    for table, old, new in RENAMED:
-        values = made.get(table)
-        if isinstance(values, dict) and old in values:
-            rest = {name: value for name, value in values.items() if name != old}
-            made[table] = {new: values[old], **rest}
-    return made
 
 
 def read(file: Path) -> str:

@@ -56,12 +56,26 @@ def check_environment(settings: type[BaseModel], environment: Mapping[str, str])
         raise UsageError(message, hint)
 
 
-def explain(settings: type[BaseModel], error: ValidationError, file: Path) -> UsageError:
-    """The first thing that is wrong, and where, without the value (it may be a secret)."""
+def renamed(data: Mapping[str, Any]) -> dict[str, Any]:
+    """With today's names for what was called otherwise when there was one engine."""
+    made = dict(data)
+    for table, old, new in RENAMED:
+        values = made.get(table)
+        if isinstance(values, dict) and old in values:
+            rest = {name: value for name, value in values.items() if name != old}
+            made[table] = {new: values[old], **rest}
+    return made
+
+
+def explain(
+    settings: type[BaseModel], error: ValidationError, file: Path, text: str = ""
+) -> UsageError:
+    """The first thing that is wrong, and where, without the value (it may be a secret). text: what
+    is to be in the file, where it is not there yet."""
     first = error.errors(include_input=False, include_url=False)[0]
     place = first["loc"]
     name = ".".join(str(part) for part in place) or "settings"
-    where = _where(place, file)
+    where = _in_file(place, file, text) or given_by(place, file)
     if first["type"] == "extra_forbidden":
         hint = what_else(settings, place)
         return UsageError(f"{where or 'settings'}: there is no setting {name}", hint)
@@ -91,8 +105,8 @@ def cannot_read(file: Path, error: OSError | UnicodeDecodeError) -> UsageError:
     return UsageError(f"cannot read {file}: {error.strerror}", "check its permissions")
 
 
-def _where(place: Place, file: Path) -> str:
-    """The environment's variable, or the file's line, that gives this setting; "" for a flag."""
+def given_by(place: Place, file: Path) -> str:
+    """The environment's variable, or the file's line, that gives this setting; "" for neither."""
     import os
 
     given = {name.upper(): name for name in os.environ}
@@ -101,10 +115,25 @@ def _where(place: Place, file: Path) -> str:
         if variable in given:
             return given[variable]
     try:
-        line = line_of(file.read_text(encoding="utf-8"), place)
+        return _in_file(place, file, file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _in_file(place: Place, file: Path, text: str) -> str:
+    try:
+        line = line_of(text, written(place, tomllib.loads(text)))
+    except tomllib.TOMLDecodeError:
         line = 0
     return f"{file}, line {line}" if line else ""
+
+
+def written(place: Place, data: dict[str, Any]) -> Place:
+    """The same as the file has it: `offers.deploy = "d"` in [keys] is a table in a table."""
+    if place[:1] != ("keys",):
+        return place
+    apart = tuple(part for name in place for part in str(name).split("."))
+    return apart if holds(data, apart) else place
 
 
 def line_of(text: str, place: Place) -> int:
