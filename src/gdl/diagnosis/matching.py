@@ -144,8 +144,9 @@ def _rank(match: Match, beaten: set[str], begins: int) -> tuple[int | bool, ...]
 def _outer(match: Match) -> bool:
     """Whether a rule knows only how a complaint of several causes begins, not what it ends in."""
     rule, record = match.rule, match.record
-    whole = bool(record.head) and not record.raised and rule.pattern is not None
-    return whole and rule.pattern is not None and not rule.pattern.search(record.head)
+    if record.raised or not record.head or rule.pattern is None:
+        return False
+    return rule.pattern.search(record.head) is None
 
 
 def _ask(

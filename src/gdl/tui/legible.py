@@ -85,14 +85,9 @@ def _legible_style(style: Style, background: Rgb) -> Style:
         if style.bgcolor.triplet is None:
             return style
         behind = style.bgcolor.triplet
-    front: Rgb = text
-    if style.reverse:
-        told, named = legible(behind, front), "bgcolor"
-        changed = told != behind
-    else:
-        told, named = legible(front, behind), "color"
-        changed = told != front
-    if not changed:
+    front, back = (behind, text) if style.reverse else (text, behind)
+    told = legible(front, back)
+    if told == front:
         return style
     colour = RichColor.from_rgb(*told)
-    return style + (Style(bgcolor=colour) if named == "bgcolor" else Style(color=colour))
+    return style + (Style(bgcolor=colour) if style.reverse else Style(color=colour))

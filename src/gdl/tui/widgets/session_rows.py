@@ -93,21 +93,17 @@ def machine_fields(row: SessionRow, shell: Sequence[str], facts: HostFacts | Non
     """How the machine is entered, and what was found on it. shell: the words of a command that
     enters it, none where it cannot be entered. facts: of its preflight, where that was here."""
     ssh = row.session.ssh
-    driver = plain(facts.driver or "", 20) if facts is not None else ""
-    return [
-        *(
-            [("Host", f"{plain(ssh.host, 80)}, port {ssh.port}, as {plain(ssh.user, 40)}")]
-            if ssh is not None and not row.ended
-            else []
-        ),
-        *([("SSH", plain(shlex.join(shell), 400))] if shell else []),
-        *(
-            [("Driver", f"{driver}, CUDA {plain(facts.cuda or '-', 20)}")]
-            if driver and facts
-            else []
-        ),
-        *([("Disk", f"{facts.disk_free_gib:.0f} GiB free at the inspection")] if facts else []),
-    ]
+    fields: list[tuple[str, Text | str]] = []
+    if ssh is not None and not row.ended:
+        host = f"{plain(ssh.host, 80)}, port {ssh.port}, as {plain(ssh.user, 40)}"
+        fields.append(("Host", host))
+    if shell:
+        fields.append(("SSH", plain(shlex.join(shell), 400)))
+    if facts is not None:
+        if driver := plain(facts.driver or "", 20):
+            fields.append(("Driver", f"{driver}, CUDA {plain(facts.cuda or '-', 20)}"))
+        fields.append(("Disk", f"{facts.disk_free_gib:.0f} GiB free at the inspection"))
+    return fields
 
 
 def session_fields(row: SessionRow, cost: float, now: datetime) -> Fields:
