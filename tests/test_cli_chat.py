@@ -196,3 +196,5 @@ def test_options_are_changed_by_name() -> None:
     for name, value in (("heat", "1"), ("top-p", "2"), ("seed", "x")):
         with pytest.raises(UsageError):
             changed(ChatOptions(), name, value)
+    with pytest.raises(UsageError, match="max tokens: a number, or nothing"):
+        changed(ChatOptions(), "max-tokens", "many")

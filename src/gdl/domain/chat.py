@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from gdl.domain.lazy_dataclass import dataclass
 
@@ -73,21 +74,14 @@ class ChatOptions:
     def changed(self, name: str, value: str) -> ChatOptions:
         """With one of them as it was typed; "": left to the server. Raises ValueError with what is
         wrong, for the user, and KeyError for a name that there is not."""
-        whole = int(value) if value and name in ("max_tokens", "seed") else None
-        number = float(value) if value and name in ("temperature", "top_p") else None
-        match name:
-            case "system":
-                made = replace(self, system=value)
-            case "temperature":
-                made = replace(self, temperature=number)
-            case "top_p":
-                made = replace(self, top_p=number)
-            case "max_tokens":
-                made = replace(self, max_tokens=whole)
-            case "seed":
-                made = replace(self, seed=whole)
-            case _:
-                raise KeyError(name)
+        if name == "system":
+            return replace(self, system=value)
+        read = NUMBERS[name]
+        try:
+            given: dict[str, Any] = {name: read(value) if value else None}
+        except ValueError:
+            raise ValueError(f"{name.replace('_', ' ')}: a number, or nothing") from None
+        made = replace(self, **given)
         made.check()
         return made
 
@@ -104,3 +98,10 @@ class ChatOptions:
 
 
 USUAL_OPTIONS = ChatOptions()
+NUMBERS: dict[str, type[int] | type[float]] = {
+    "temperature": float,
+    "top_p": float,
+    "max_tokens": int,
+    "seed": int,
+}
+"""Of the options, those that are numbers, and of which kind."""

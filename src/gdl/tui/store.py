@@ -229,6 +229,16 @@ class Store:
         talks = followed is not None and (followed.holds or bool(followed.chat.turns))
         return followed.chat if followed is not None and talks else self.read_again
 
+    def open_conversation(self, one: Conversation) -> None:
+        """Have the chat show this one: to go on with where a model serves, else to be read."""
+        followed = self.followed
+        if followed is not None and followed.holds:
+            followed.chat = one
+            return
+        if followed is not None and followed.chat.turns:
+            followed.chat = Conversation()  # or the chat would go on showing it
+        self.read_again = one
+
     @property
     def followed(self) -> Followed | None:
         return self.deployments.get(self.current) if self.current is not None else None

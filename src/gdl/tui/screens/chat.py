@@ -211,16 +211,10 @@ class ChatScreen(GdlScreen):
 
     def _open(self, one: Conversation) -> None:
         """Show this one from now on."""
-        store = self.context.store
-        if store.conversation.running:
+        if self.conversation.running:
             self.context.say("an answer is still coming · Esc stops it")
             return
-        if store.followed is not None and store.followed.holds:
-            store.followed.chat = one
-        elif store.followed is not None and store.followed.chat.turns:
-            store.followed.chat, store.read_again = Conversation(), one
-        else:
-            store.read_again = one
+        self.context.store.open_conversation(one)
         self.poke()
         self.refresh_bindings()
 

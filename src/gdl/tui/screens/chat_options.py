@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import ClassVar, TypeVar
+from collections.abc import Iterator
+from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.widget import Widget
 from textual.widgets import Input, Static, TextArea
 
-from gdl.domain.chat import ChatOptions
+from gdl.domain.chat import NUMBERS, ChatOptions
 from gdl.domain.conversation import TEXT_KEPT
 from gdl.tui.screens.fields_dialog import FieldsDialog, field
-
-Number = TypeVar("Number", int, float)
 
 
 class ChatOptionsDialog(FieldsDialog[ChatOptions]):
@@ -46,22 +44,11 @@ class ChatOptionsDialog(FieldsDialog[ChatOptions]):
         yield field("Seed", _line("seed", now.seed), "the same again, where a server can")
 
     def typed(self) -> ChatOptions:
-        made = ChatOptions(
-            self.query_one("#chat-system", TextArea).text.strip()[:TEXT_KEPT],
-            self._number("temperature", float),
-            self._number("top_p", float),
-            self._number("max_tokens", int),
-            self._number("seed", int),
-        )
-        made.check()
+        made = ChatOptions(self.query_one("#chat-system", TextArea).text.strip()[:TEXT_KEPT])
+        for name in NUMBERS:
+            typed = self.query_one(f"#chat-{name}", Input).value
+            made = made.changed(name, typed.replace(",", "").strip())
         return made
-
-    def _number(self, name: str, read: Callable[[str], Number]) -> Number | None:
-        typed = self.query_one(f"#chat-{name}", Input).value.replace(",", "").strip()
-        try:
-            return read(typed) if typed else None
-        except ValueError:
-            raise ValueError(f"{name.replace('_', ' ')}: a number, or nothing") from None
 
 
 def _line(name: str, value: float | None) -> Input:
