@@ -17,9 +17,8 @@ from gdl.presentation.durations import hours_left
 from gdl.presentation.hardware import gpu_name
 from gdl.presentation.lines import plain
 from gdl.presentation.money import hourly, in_cell, price
+from gdl.tui.widgets.fields import Fields
 from gdl.tui.widgets.keyed_table import Column, Row
-
-Fields = list[tuple[str, Text | str]]
 
 COLUMNS = (
     Column("whose", "Whose", 11),
