@@ -63,9 +63,9 @@ async def agreed(question: str, said: Consent, *, undone: str, refusal: str) -> 
         return
     if not said.asks:
         raise UsageError(refusal, "pass --yes if it is wanted")
-    from gdl.cli.prompt import ask
+    from gdl.cli.prompt import yes
 
-    if await ask(f"{question} [y/N] ") not in ("y", "yes"):
+    if not await yes(question):
         raise Cancelled(undone, "say y, or pass --yes")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from gdl.cli.runtime import Session
     from gdl.domain.spec import DeploymentSpec
     from gdl.orchestrator.api.ports import Deployments
+
+Yes = Callable[[str], Awaitable[bool]]
+"""Asks a question; whether the answer is yes."""
 
 
 def follower_of(session: Session, after: str) -> Follower:
@@ -30,20 +34,19 @@ def follower_of(session: Session, after: str) -> Follower:
     )
 
 
-async def begin(deployments: Deployments, spec: DeploymentSpec, *, asks: bool) -> str:
+async def begin(deployments: Deployments, spec: DeploymentSpec, yes: Yes | None) -> str:
     """The id of the deployment. Whether a model's own code may run is asked when it comes to
-    that, before anything is rented."""
+    that, before anything is rented. yes: how to ask; None where nobody can be asked."""
     from gdl.cli.output import say
-    from gdl.cli.prompt import ask
     from gdl.domain.errors import RemoteCodeNotAllowed
     from gdl.presentation.lines import plain
 
     try:
         return await deployments.deploy(spec)
     except RemoteCodeNotAllowed as error:
-        if not asks or spec.trust_remote_code is not None:
+        if yes is None or spec.trust_remote_code is not None:
             raise
         say(plain(error.message))
-        if await ask("do you trust its authors, and let it run? [y/N] ") not in ("y", "yes"):
+        if not await yes("do you trust its authors, and let it run?"):
             raise
     return await deployments.deploy(replace(spec, trust_remote_code=True))

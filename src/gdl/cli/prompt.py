@@ -31,3 +31,8 @@ async def ask(question: str) -> str:
         return await answered
     finally:
         loop.remove_reader(descriptor)
+
+
+async def yes(question: str) -> bool:
+    """Whether y is typed; Enter is no."""
+    return await ask(f"{question} [y/N] ") in ("y", "yes")

@@ -79,6 +79,7 @@ async def _deploy(
     from gdl.cli.deployment_spec import spec_of
     from gdl.cli.follower import to_the_end
     from gdl.cli.following import begin, follower_of
+    from gdl.cli.prompt import yes
     from gdl.cli.resuming import follow_resumed, to_resume
     from gdl.cli.volume_for import with_volume
 
@@ -102,7 +103,7 @@ async def _deploy(
         spec = await with_volume(session, spec, wanted.volume, wanted.volume_size, said)
     else:
         spec = await to_rent(session.orchestrator, spec, said)
-    start = begin(deployments, spec, asks=said.asks)
+    start = begin(deployments, spec, yes if said.asks else None)
     return await to_the_end(follower, start, output)
 
 

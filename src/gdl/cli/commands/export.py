@@ -71,7 +71,7 @@ async def _write(path: Path, text: str, *, force: bool, ask: bool) -> None:
     import asyncio
 
     from gdl.cli.output import say
-    from gdl.cli.prompt import ask as asked
+    from gdl.cli.prompt import yes
     from gdl.domain.errors import UsageError
     from gdl.presentation.lines import plain
 
@@ -80,7 +80,7 @@ async def _write(path: Path, text: str, *, force: bool, ask: bool) -> None:
         if not ask:
             raise refused
         say(f"{plain(str(path))} exists already")
-        if await asked("replace it? [y/N] ") not in ("y", "yes"):
+        if not await yes("replace it?"):
             raise refused
     try:
         await asyncio.to_thread(_put, path, text)

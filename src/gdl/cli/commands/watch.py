@@ -161,6 +161,7 @@ async def _rent(
     from gdl.cli.follower import concluded
     from gdl.cli.following import begin, follower_of
     from gdl.cli.offer_watch import Wanted, appearing, nothing_appeared
+    from gdl.cli.prompt import yes
     from gdl.presentation.words import plural
 
     orchestrator, narrows = session.orchestrator, filter_of(words)
@@ -182,7 +183,7 @@ async def _rent(
                 _show(session, rows)
             else:
                 say(f"{plural(len(rows), 'offer')} now: {offer_line(rows[0])}")
-            start = begin(orchestrator.deployments, _only(spec, rows), asks=said.asks)
+            start = begin(orchestrator.deployments, _only(spec, rows), yes if said.asks else None)
             ending = await follower_of(session, spec.after).follow(start)
             if not _others_were_quicker(ending.finished) or ending.closed or ending.gave_up:
                 return concluded(ending, session.output)

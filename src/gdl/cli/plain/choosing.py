@@ -7,12 +7,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gdl.cli.consent import LOOK_AHEAD, costs, price_lines, suitable_offers
+from gdl.cli.deploy_options import DeployOptions
+from gdl.cli.deployment_spec import spec_of
 from gdl.cli.offer_words import filter_of, passing
 from gdl.cli.output import say, say_away
 from gdl.cli.runtime import Session, complain
 from gdl.domain.errors import GdlError, UsageError
 from gdl.domain.offers import OfferQuery
-from gdl.domain.spec import ConfirmedOffer, DeploymentSpec
+from gdl.domain.spec import ConfirmedOffer
 from gdl.presentation.hardware import gigabytes, machine
 from gdl.presentation.lines import plain
 from gdl.presentation.money import hourly
@@ -21,6 +23,7 @@ from gdl.presentation.words import plural
 if TYPE_CHECKING:
     from gdl.cli.plain.questions import Questions
     from gdl.domain.offers import RankedOffer
+    from gdl.domain.spec import DeploymentSpec
     from gdl.orchestrator.api.market import Market
     from gdl.orchestrator.api.model_views import ModelRow
 
@@ -104,7 +107,7 @@ async def _search(market: Market, known: list[ModelRow], typed: str) -> list[Mod
 
 async def _load(session: Session, questions: Questions, model: str) -> DeploymentSpec:
     """The wish so far, as the settings have it, with the load that is asked for."""
-    settings, market = session.settings, session.orchestrator.market
+    usual, market = session.settings.hours, session.orchestrator.market
     while True:
         context = await questions.number(
             "Context in tokens: a number, or Enter for the usual", MOST_TOKENS, None
@@ -115,26 +118,11 @@ async def _load(session: Session, questions: Questions, model: str) -> Deploymen
             complain(error.message, error.hint)
         else:
             break
-    usual = settings.hours
     hours = await questions.number(
         f"Hours: a number up to {MOST_HOURS}, or Enter for {usual}", MOST_HOURS, usual
     )
-    return DeploymentSpec(
-        model=model,
-        backend=settings.backend,
-        query=OfferQuery(model=model, context=context, max_price=settings.max_price),
-        hours=hours or usual,
-        max_attempts=settings.max_attempts,
-        exclude_provider_after=settings.exclude_provider_after,
-        max_spend=settings.max_spend,
-        idle_minutes=settings.guard.idle_minutes,
-        unseen_hours=settings.guard.unseen_hours,
-        after="hold",
-        auto_failover=False,
-        ask_on_failure=True,
-        engine=settings.engine.name,
-        tools=settings.engine.tools,
-    )
+    spec = spec_of(DeployOptions(context=context), model, session)
+    return replace(spec, hours=hours or usual, auto_failover=False, ask_on_failure=True)
 
 
 async def _offer(

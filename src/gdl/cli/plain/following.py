@@ -7,6 +7,7 @@ import contextlib
 from collections import deque
 from typing import TYPE_CHECKING
 
+from gdl.cli.consent import costs
 from gdl.cli.deployment_output import endpoint_lines, is_holding
 from gdl.cli.narrator import Narrator
 from gdl.cli.output import Output, say
@@ -221,7 +222,7 @@ class Menus:
         attempt = self._show.state.attempt
         price = attempt.price_per_hour if attempt is not None else 0.0
         question = f"Rent the same machine at {hourly(price)} or less?"
-        if self._costs and price > 0 and not await self._questions.yes(question):
+        if costs(self._orchestrator) and price > 0 and not await self._questions.yes(question):
             return False
         return await self._decide(AfterFailure.RETRY)
 
@@ -235,15 +236,11 @@ class Menus:
 
         price = found.offer.price_per_hour
         say(f"the next one: {offer_line(found)}")
-        if not self._costs or price <= 0:
+        if not costs(self._orchestrator) or price <= 0:
             return await self._decide(AfterFailure.NEXT)
         if not await self._questions.yes(f"Rent it at {hourly(price)} or less?"):
             return False
         return await self._decide(AfterFailure.NEXT, price)
-
-    @property
-    def _costs(self) -> bool:
-        return self._orchestrator.bills and not self._orchestrator.simulated
 
 
 async def _over(task: asyncio.Task[None] | None) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from gdl.cli import exit_codes
@@ -61,28 +60,17 @@ async def _say_rented(session: Session) -> None:
 
 async def _follow(session: Session, questions: Questions, spec: DeploymentSpec) -> int:
     from gdl.cli.follower import Follower, to_the_end
+    from gdl.cli.following import begin
     from gdl.cli.plain.following import Menus, PlainDeployment
+    from gdl.presentation.words import sentence
 
     there = session.orchestrator
     show = PlainDeployment(session.output)
     follower = Follower(there.deployments, show, may_keep=there.keeps)
     menus = asyncio.create_task(Menus(there, show, questions).attend())
+    start = begin(there.deployments, spec, lambda text: questions.yes(sentence(text)))
     try:
-        return await to_the_end(follower, _begin(session, questions, spec), session.output)
+        return await to_the_end(follower, start, session.output)
     finally:
         menus.cancel()
         await asyncio.gather(menus, return_exceptions=True)
-
-
-async def _begin(session: Session, questions: Questions, spec: DeploymentSpec) -> str:
-    """The id of the deployment; a model's own code is allowed before anything is rented."""
-    from gdl.domain.errors import RemoteCodeNotAllowed
-    from gdl.presentation.lines import plain
-
-    try:
-        return await session.orchestrator.deployments.deploy(spec)
-    except RemoteCodeNotAllowed as error:
-        say(plain(error.message))
-        if not await questions.yes("Do you trust its authors, and let it run?"):
-            raise
-    return await session.orchestrator.deployments.deploy(replace(spec, trust_remote_code=True))
