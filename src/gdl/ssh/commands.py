@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, cast
@@ -136,22 +136,20 @@ class Executor:
                 wish.on_data(rest, is_error)
 
         session.take(sift)
-        self._running[session] = wish.rank, chan
-        try:
-            # A command that ended before it read its input is no error; its status tells the rest.
-            with contextlib.suppress(OSError):
-                if handed or wish.input:
-                    chan.write(handed + wish.input)
-                if wish.on_start is None:
-                    chan.write_eof()
-                else:
-                    wish.on_start(chan)
-            # Shielded: a time-out would end the future too, and so hide that the command runs.
-            problem = await asyncio.shield(session.ended)
-        finally:
-            del self._running[session]
-            if not session.ended.done():
-                self._end(chan, out.pid if wish.on_start is None else 0)
+        with self._counted(shell, wish.rank):
+            try:
+                # One that ended before it read its input is no error; its status tells the rest.
+                with contextlib.suppress(OSError):
+                    if handed or wish.input:
+                        chan.write(handed + wish.input)
+                    if wish.on_start is None:
+                        chan.write_eof()
+                    else:
+                        wish.on_start(chan)
+                # Shielded: a time-out would end the future too, and so hide that the command runs.
+                problem = await asyncio.shield(session.ended)
+            finally:
+                self._end(shell, out.pid if wish.on_start is None else 0)
         status = chan.get_returncode()
         if not fresh and not out.pid:
             return None
@@ -273,16 +271,21 @@ class Executor:
 
         shell.session.take(look)
         shell.session.ended.add_done_callback(lambda _: said.set())
-        self._running[shell.session] = Rank.SHORT, shell.chan
+        with self._counted(shell), contextlib.suppress(TimeoutError):
+            try:
+                async with asyncio.timeout(_KILL_S):
+                    await said.wait()
+            finally:
+                self._end(shell, mark.pid)
+
+    @contextlib.contextmanager
+    def _counted(self, shell: Shell, rank: Rank = Rank.SHORT) -> Iterator[None]:
+        """While a command runs in it: whoever waits for a session knows who has one."""
+        self._running[shell.session] = rank, shell.chan
         try:
-            async with asyncio.timeout(_KILL_S):
-                await said.wait()
-        except TimeoutError:
-            pass
+            yield
         finally:
             del self._running[shell.session]
-            if not shell.session.ended.done():
-                self._end(shell.chan, mark.pid)
 
     @property
     def _running_short(self) -> bool:
@@ -300,17 +303,19 @@ class Executor:
             f"the SSH connection to {self._label} was lost: {detail}", "it is made again"
         )
 
-    def _end(self, chan: asyncssh.SSHClientChannel[bytes], pid: int) -> None:
-        """Close a channel whose command still runs, and have the command ended.
+    def _end(self, shell: Shell, pid: int) -> None:
+        """Where its command still runs, close its channel, and have the command ended. pid: 0 for
+        one that is not known, or ends by itself.
 
         OpenSSH passes no signals on for root, the usual user of rented machines, and a closed
         channel alone ends only who writes to it. So the command's process group is sent TERM by
         another command; servers make a group of each command.
         """
-        chan.abort()
-        if not pid or self._conn.is_closed():
+        if shell.session.ended.done():
             return
-        self._spawn(self._kill(pid), "ssh-kill")
+        shell.chan.abort()
+        if pid and not self._conn.is_closed():
+            self._spawn(self._kill(pid), "ssh-kill")
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)
@@ -322,13 +327,11 @@ class Executor:
         with contextlib.suppress(SshError, TimeoutError):
             async with asyncio.timeout(_KILL_S):
                 shell = await self._begin(_Wish(line, lambda *_: None))
-                # Where there is one session for all, whoever waits for it knows whose it is.
-                self._running[shell.session] = Rank.SHORT, shell.chan
-                try:
-                    await asyncio.shield(shell.session.ended)
-                finally:
-                    del self._running[shell.session]
-                    shell.chan.abort()
+                with self._counted(shell):
+                    try:
+                        await asyncio.shield(shell.session.ended)
+                    finally:
+                        shell.chan.abort()
 
     async def aclose(self) -> None:
         tasks = list(self._tasks)
