@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from gdl.domain.engine import (
@@ -203,35 +204,13 @@ class VllmEngine:
         own = ready_image.choose(host, settings, limits)
         choice = own or plan.choose(host, settings, cpu_allowed=cpu_allowed, limits=limits)
         capacity.require(host, model, choice, spec.query)
-        arguments = server_flags.given((*settings.engine.args, *spec.engine_args))
 
-        def made(chosen: Choice, other: Plan | None) -> Plan:
-            with_flags = command.chosen_flags(spec, model, chosen, settings)
-            return Plan(
-                summary=_summary(chosen, with_flags.capabilities, settings),
-                steps=(
-                    ready_image.steps(chosen, settings) + model_files.steps(model, settings)
-                    if chosen.own
-                    else plan.steps(host, model, chosen, settings, arguments)
-                )
-                + load_limits.steps(spec.query, chosen, settings)
-                + templates.steps(with_flags.template, chosen, settings),
-                server=command.command(
-                    spec,
-                    host,
-                    model,
-                    chosen,
-                    settings,
-                    api_key=api_key,
-                    log_path=log_path,
-                    port=port,
-                    chosen=with_flags,
-                ),
-                otherwise=other,
-                capabilities=with_flags.capabilities,
-                lessened=with_flags.lessened,
-                notes=(*with_flags.notes, *_advice(model, chosen)),
-                launch=launching.launch(spec, host, model, chosen, settings, port, with_flags),
+        def made(chosen: Choice) -> Plan:
+            return _plan_of(
+                *(spec, host, model, chosen, settings),
+                api_key=api_key,
+                log_path=log_path,
+                port=port,
             )
 
         try:
@@ -241,11 +220,11 @@ class VllmEngine:
                 capacity.require_disk(host, model, second)
             else:
                 second = plan.otherwise(host, model, choice, settings, limits)
-            last = made(second, None) if second is not None else None
+            last = made(second) if second is not None else None
         except (DeployError, UsageError):
             # What only a container cannot do (mount a path with a comma) is no reason to stop.
             last = None
-        return made(choice, last)
+        return replace(made(choice), otherwise=last)
 
     def plan_rank(
         self,
@@ -266,28 +245,12 @@ class VllmEngine:
         load_limits.require(spec.query, host)
         choice = ranks.choose(rank, settings, limits, cpu_allowed=cpu_allowed)
         ranks.require(rank, model, choice, spec.query)
-        given = server_flags.given((*settings.engine.args, *spec.engine_args))
-        flags = command.chosen_flags(spec, model, choice, settings)
-        return Plan(
-            summary=_summary(choice, flags.capabilities, settings),
-            steps=plan.steps(host, model, choice, settings, given)
-            + load_limits.steps(spec.query, choice, settings)
-            + templates.steps(flags.template, choice, settings),
-            server=command.command(
-                spec,
-                host,
-                model,
-                choice,
-                settings,
-                api_key=api_key,
-                log_path=log_path,
-                port=port,
-                chosen=flags,
-                rank=rank,
-            ),
-            capabilities=flags.capabilities,
-            lessened=flags.lessened,
-            notes=(*flags.notes, *_advice(model, choice)),
+        return _plan_of(
+            *(spec, host, model, choice, settings),
+            api_key=api_key,
+            log_path=log_path,
+            port=port,
+            rank=rank,
         )
 
     def preview(self, driver: str, capability: str, settings: Settings) -> Preview:
@@ -306,6 +269,48 @@ class VllmEngine:
         """What goes wrong with vLLM, its wheels and what they need."""
         folder = Path(__file__).with_name("rules")
         return "\n".join(path.read_text("utf-8") for path in sorted(folder.glob("*.toml")))
+
+
+def _plan_of(
+    spec: DeploymentSpec,
+    host: HostFacts,
+    model: Model,
+    choice: Choice,
+    settings: Settings,
+    *,
+    api_key: Secret,
+    log_path: str,
+    port: int,
+    rank: Rank | None = None,
+) -> Plan:
+    """What is installed and started by a choice. rank: of one of several machines, whose launch is
+    not handed to others."""
+    flags = command.chosen_flags(spec, model, choice, settings)
+    if choice.own:
+        steps = ready_image.steps(choice, settings) + model_files.steps(model, settings)
+    else:
+        given = server_flags.given((*settings.engine.args, *spec.engine_args))
+        steps = plan.steps(host, model, choice, settings, given)
+    return Plan(
+        summary=_summary(choice, flags.capabilities, settings),
+        steps=steps
+        + load_limits.steps(spec.query, choice, settings)
+        + templates.steps(flags.template, choice, settings),
+        server=command.command(
+            *(spec, host, model, choice, settings),
+            api_key=api_key,
+            log_path=log_path,
+            port=port,
+            chosen=flags,
+            rank=rank,
+        ),
+        capabilities=flags.capabilities,
+        lessened=flags.lessened,
+        notes=(*flags.notes, *_advice(model, choice)),
+        launch=None
+        if rank is not None
+        else launching.launch(spec, host, model, choice, settings, port, flags),
+    )
 
 
 def _summary(choice: Choice, capabilities: Capabilities, settings: Settings) -> str:
