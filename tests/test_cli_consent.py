@@ -4,7 +4,6 @@ command line has to say that it is wanted."""
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -12,15 +11,11 @@ from cli_process import Start, start
 from cli_support import SCENARIOS, Scripted, offer, opener_of, session_row
 from gdl.cli.app import run
 
+pytestmark = pytest.mark.usefixtures("own_data")
+
 __all__ = ["start"]
 
 OFFERS = (offer("o-1", 0.35), offer("o-2", 0.4), offer("o-3", 0.52), offer("dear", 9.0))
-
-
-@pytest.fixture(autouse=True)
-def _own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GDL_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
 
 def market(*, bills: bool = True, simulated: bool = False) -> Scripted:

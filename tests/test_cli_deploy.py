@@ -31,11 +31,7 @@ from gdl.domain.phase import Billing, Phase
 from gdl.domain.spec import DeploymentSpec
 from waiting import wait_until
 
-
-@pytest.fixture(autouse=True)
-def _own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GDL_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+pytestmark = pytest.mark.usefixtures("own_data")
 
 
 def play(scenario: Scenario, *arguments: str) -> tuple[int, Scripted]:

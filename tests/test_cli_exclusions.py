@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
@@ -12,14 +11,10 @@ from cli_support import SCENARIOS, Scripted, offer, opener_of
 from gdl.cli.app import run
 from gdl.domain.offers import Exclusion, OfferTerms
 
+pytestmark = pytest.mark.usefixtures("own_data")
+
 SINCE = datetime(2026, 5, 6, 7, 8, tzinfo=UTC)
 UNTIL = datetime(2026, 5, 13, 7, 8, tzinfo=UTC)
-
-
-@pytest.fixture(autouse=True)
-def _own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GDL_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
 
 @pytest.fixture

@@ -19,6 +19,8 @@ from gdl.cli.app import run
 from gdl.orchestrator.api.model_views import ModelDetails
 from hub_server import Running, SimulatedHub, running_hub, text_model
 
+pytestmark = pytest.mark.usefixtures("own_data")
+
 QWEN = "Qwen/Qwen3-0.6B"
 KEYS = [
     "id", "revision", "source", "architecture", "gated", "license", "weights_gb",
@@ -26,12 +28,6 @@ KEYS = [
     "disk_gb", "download_gb", "max_context", "tp_allowed", "tool_parser", "reasoning_parser",
     "chat_template", "trust_remote_code", "env", "min_vllm", "variants", "fits", "max_vllm",
 ]  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GDL_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -37,6 +36,8 @@ from gdl.domain.spec import DeploymentSpec
 from gdl.orchestrator.api.model_views import SizedModel
 from gdl.presentation.offer_filter import parse
 
+pytestmark = pytest.mark.usefixtures("own_data")
+
 __all__ = ["start"]
 
 OFFERS = (
@@ -47,12 +48,6 @@ OFFERS = (
 )
 SERVED = (*UP_TO_INSTALL, *TO_SERVING, *RELEASED, finished("released", Billing.RELEASED))
 RENT = ("watch", "4090 price<0.30", "--rent", "--model", "smollm2-135m", "--destroy")
-
-
-@pytest.fixture(autouse=True)
-def _own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GDL_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
 
 def market(*, bills: bool = True) -> Scripted:

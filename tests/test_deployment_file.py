@@ -19,6 +19,8 @@ from gdl.handover.targets import written
 from gdl.settings import Settings, deployment_file
 from handover_support import planned, state_of
 
+pytestmark = pytest.mark.usefixtures("own_data")
+
 WHOLE = """\
 # The team's own.
 model = "qwen3-8b"
@@ -43,12 +45,6 @@ version = "0.33.0"
 [guard]
 idle_minutes = 30
 """
-
-
-@pytest.fixture(autouse=True)
-def _own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GDL_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
 
 def deploying(path: Path, *arguments: str) -> tuple[int, DeploymentSpec | None, Settings | None]:

@@ -51,6 +51,8 @@ from handover_support import (
     without_launch,
 )
 
+pytestmark = pytest.mark.usefixtures("own_data")
+
 A100 = Gpu("NVIDIA A100-SXM4-80GB", 81920, "8.0")
 HUB_TOKEN = {"hf_token": "hf_plantedHubToken0123456789"}
 
@@ -432,12 +434,6 @@ class Exporting(Scripted):
 def export(*arguments: str) -> int:
     scripted = Exporting(SCENARIOS["keep"])
     return run(("export", *arguments), opener=opener_of(scripted))
-
-
-@pytest.fixture(autouse=True)
-def _own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GDL_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
 
 def test_a_file_is_written_whole_and_never_over_another(
