@@ -365,6 +365,17 @@ async def test_what_was_measured_on_a_busy_computer_is_told_as_a_lower_bound() -
     assert [row[0] for row in table] == ["1~", "2~", "4~", "8~", "16~"]
 
 
+async def test_a_sweep_ends_for_what_ended_it_not_for_what_was_late_before() -> None:
+    late, busy = Strain(1.0, 0.2, 14.0, 30.0), Strain(1.0, 0.97, 0.1, 0.1)
+
+    async def measure(concurrency: int, window: int) -> Outcome:
+        one = outcome_of(concurrency, 0.01, 8)
+        strain = late if window == 0 else busy
+        return Outcome(one.request_template, one.shape, one.samples, one.figures, strain, "x", "")
+
+    assert (await sweep(measure)).ended == "the load generator used 97% of a core at 1"
+
+
 async def test_a_late_point_beyond_the_best_one_is_a_doubt() -> None:
     async def measure(concurrency: int, window: int) -> Outcome:
         one = outcome_of(concurrency, 0.01, 8)

@@ -48,9 +48,9 @@ class Point:
         return next((o.strain.limited for o in self.outcomes if o.strain.limited), "")
 
     @property
-    def busy(self) -> bool:
-        """Whether the generator was at its own limit in one of the windows."""
-        return any(outcome.strain.busy for outcome in self.outcomes)
+    def busy(self) -> str:
+        """How the generator was at its own limit in one of the windows, "" when it was not."""
+        return next((o.strain.limited for o in self.outcomes if o.strain.busy), "")
 
     @property
     def middle(self) -> Outcome:
@@ -59,8 +59,8 @@ class Point:
         ordered = sorted(self.outcomes, key=lambda o: o.figures.output_throughput)
         shown = ordered[len(ordered) // 2]
         if self.limited and not shown.strain.limited:
-            worst = next(o.strain for o in self.outcomes if o.strain.limited)
-            return replace(shown, strain=worst)
+            limited = next(o.strain for o in self.outcomes if o.strain.limited)
+            return replace(shown, strain=limited)
         return shown
 
 
@@ -162,7 +162,7 @@ def _reason_to_stop(points: Sequence[Point], point: Point) -> str:
         lines = [line for o in point.outcomes for line in o.figures.error_lines]
         return f"requests failed at {point.concurrency}: {lines[0]}"
     if point.busy:
-        return f"{point.limited} at {point.concurrency}"
+        return f"{point.busy} at {point.concurrency}"
     if not _keeps(point):
         return f"{point.kept:.0%} of the requests kept the limits at {point.concurrency}"
     if len(points) < 2:
