@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gdl.cli.amounts import finite
+from gdl.cli.amounts import check_bid, finite
 from gdl.cli.completions import model_names
 from gdl.cli.consent import YesOption
 from gdl.cli.options import (
@@ -207,6 +207,17 @@ class DeployOptions:
     """What becomes of the machine where no option says it."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """What overrides the settings, and is overridden by options."""
+
+    def check(self) -> None:
+        """Raises typer.BadParameter for options that cannot be together."""
+        if self.destroy and self.keep:
+            raise typer.BadParameter("--destroy and --keep exclude each other")
+        check_bid(bool(self.interruptible), self.bid)
+
+    @property
+    def limited(self) -> bool:
+        """Whether a limit on the money is named."""
+        return self.max_price is not None or self.max_spend is not None
 
     @property
     def after(self) -> str:

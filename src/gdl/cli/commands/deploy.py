@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from gdl.cli.amounts import check_bid
 from gdl.cli.consent import Consent, consent, to_rent
 from gdl.cli.deploy_options import DeployOptions, over
 from gdl.cli.fleet_options import FleetOptions
@@ -61,15 +60,13 @@ def deploy(
 
 def _checked(wanted: DeployOptions, fleet: FleetOptions) -> str:
     """The model. Raises typer.BadParameter for options that cannot be together."""
-    if wanted.destroy and wanted.keep:
-        raise typer.BadParameter("--destroy and --keep exclude each other")
+    wanted.check()
     if fleet.replicas is not None and wanted.volume is not None:
         raise typer.BadParameter("--volume is mounted by one machine: not with --replicas")
     if fleet.replicas is not None and (wanted.nodes or 1) > 1:
         raise typer.BadParameter("--nodes is for one deployment: not with --replicas")
     if wanted.model is None:
         raise typer.BadParameter("name a MODEL, or a deployment file with -f")
-    check_bid(bool(wanted.interruptible), wanted.bid)
     return wanted.model
 
 
@@ -89,8 +86,7 @@ async def _deploy(
         from gdl.cli import dry_run
 
         return await dry_run.show(session, spec)
-    limited = wanted.max_price is not None or wanted.max_spend is not None
-    said = consent(yes=wanted.yes, limited=limited, as_json=as_json)
+    said = consent(yes=wanted.yes, limited=wanted.limited, as_json=as_json)
     if fleet.replicas is not None:
         wish = fleet.spec(spec, session.settings)
         return await _fleet(session, wish, said, hold=wanted.after == "hold")

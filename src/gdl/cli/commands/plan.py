@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -13,9 +12,6 @@ from gdl.cli.fleet_options import FleetOptions
 from gdl.cli.options import JsonOption, MarketTarget
 from gdl.cli.runtime import Cli
 from gdl.domain.lazy_dataclass import dataclass
-
-if TYPE_CHECKING:
-    from gdl.cli.commands.models import LoadOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +53,16 @@ def plan(
     if gpu is None:
         if tp != 1:
             raise typer.BadParameter("--tp is for --gpu")
-        deploy(cli, replace(wanted, dry_run=True), FleetOptions(), target, as_json)
-    from gdl.cli.commands.models import show
+        deploy(cli, wanted, FleetOptions(), target, as_json)
+    from gdl.cli.commands.models import LoadOptions, show
 
     if wanted.model is None:
         raise typer.BadParameter("name a MODEL")
-    show(cli, wanted.model, _load(wanted, gpu, tp), wanted.engine, as_json)
-
-
-def _load(wanted: DeployOptions, gpu: str, tp: int) -> LoadOptions:
-    from gdl.cli.commands.models import LoadOptions
-
-    return LoadOptions(
+    load = LoadOptions(
         context=wanted.context,
         concurrency=wanted.concurrency,
         gpu=gpu,
         tp=tp,
         quantization=wanted.quantization,
     )
+    show(cli, wanted.model, load, wanted.engine, as_json)

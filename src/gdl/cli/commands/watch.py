@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from gdl.cli import exit_codes
-from gdl.cli.amounts import check_bid
 from gdl.cli.completions import model_names
 from gdl.cli.deploy_options import DeployOptions
 from gdl.cli.fleet_options import FleetOptions
@@ -105,8 +104,6 @@ def watch(
     """
     from gdl.cli.commands.deploy import with_the_file
 
-    if wanted.destroy and wanted.keep:
-        raise typer.BadParameter("--destroy and --keep exclude each other")
     if wait.rent and wait.every_one:
         raise typer.BadParameter("--all tells what appears: not with --rent")
     filled, fleet, target = with_the_file(cli, wanted, FleetOptions(), target, as_json=as_json)
@@ -114,7 +111,7 @@ def watch(
         raise typer.BadParameter("a fleet is deployed at once: not by watch")
     if wait.rent and filled.model is None:
         raise typer.BadParameter("--rent deploys a model: name it with --model")
-    check_bid(bool(filled.interruptible), filled.bid)
+    filled.check()
 
     async def body(session: Session) -> int:
         if wait.rent:
@@ -171,8 +168,7 @@ async def _rent(
     if options.volume is not None:
         volume = await orchestrator.volumes.find(options.volume)
         spec = replace(spec, query=replace(spec.query, volume=volume))
-    limited = options.max_price is not None or options.max_spend is not None
-    said = consent(yes=options.yes, limited=limited, as_json=session.output.as_json)
+    said = consent(yes=options.yes, limited=options.limited, as_json=session.output.as_json)
     await _check(orchestrator.market, spec)
     await to_rent_when_it_appears(orchestrator, spec, said)
     times = _begun(session, words, wait, spec.model)
