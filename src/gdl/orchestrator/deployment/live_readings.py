@@ -14,8 +14,8 @@ ROUNDS_KEPT = 60
 
 class LiveReadings:
     """health: how the endpoint is now, None before it is held and after that was ended on purpose.
-    gpu: what the GPUs do, None before
-    a server runs on them. rounds: the latest rounds of checks, oldest first."""
+    gpu: what the GPUs do, None before a server runs on them. rounds: the latest rounds of checks,
+    oldest first."""
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock

@@ -53,6 +53,12 @@ async def refuse_server(deployment: Deployment, link: Link, earlier: EarlierServ
     return True
 
 
+async def end_jobs(link: Link, work_dir: str) -> None:
+    """All that was started there, the guard included. Raises SshError when something survives."""
+    for job in await jobs.running_jobs(link, work_dir):
+        await jobs.stop(link, job)
+
+
 async def end_all(deployment: Deployment, link: Link, work_dir: str) -> None:
     """On a machine taken over from a process that is gone: end what it had started."""
     for job in await jobs.running_jobs(link, work_dir):

@@ -20,7 +20,7 @@ from gdl.host import process_stats
 from gdl.orchestrator.deployment.engine_habits import cache_exports
 from gdl.orchestrator.machine import engine_end, gpu_sampler, process_sampler
 from gdl.orchestrator.machine.connection import TAIL_KEPT, Machine
-from gdl.orchestrator.machine.earlier_work import ENGINE_JOB, EarlierServer
+from gdl.orchestrator.machine.earlier_work import ENGINE_JOB, EarlierServer, end_jobs
 from gdl.orchestrator.machine.startup_progress import StartupProgress
 from gdl.ssh import jobs
 from gdl.ssh.job_watch import Watch
@@ -305,8 +305,7 @@ class EngineProcess:
         link, work_dir = self._machine.link, self._machine.rental.work_dir
         if not work_dir:
             return
-        for job in await jobs.running_jobs(link, work_dir):
-            await jobs.stop(link, job)
+        await end_jobs(link, work_dir)
         found = await jobs.look(link, work_dir, ENGINE_JOB)
         self.job = found.job if found is not None else None
 

@@ -95,7 +95,8 @@ for _, name in socket.if_nameindex():
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the others reach a machine: its IPv4 address, and the name of that interface."""
+    """Where the others reach a machine: its IPv4 address, and the name of that interface, "" where
+    the machine does not tell it."""
 
     address: str
     interface: str
@@ -133,7 +134,7 @@ async def meet(machines: Sequence[Machine]) -> tuple[list[Place], int]:
         if words[:1] != ["reached"] or len(words) != 3:
             raise _unreached(head, other, addresses, answer)
         masters.add(words[1])
-        places.append(Place(words[2], _interface(interfaces, words[2])))
+        places.append(Place(words[2], interfaces.get(words[2], "")))
     if len(masters) > 1:
         raise DeployError(
             f"rank 0 is reached at different addresses: {', '.join(sorted(masters))}",
@@ -145,7 +146,7 @@ async def meet(machines: Sequence[Machine]) -> tuple[list[Place], int]:
             f"rank 0 and {shared.name} have one work folder, {folder}, on a shared disk",
             "set install.work_dir to a folder of each machine's own, such as /var/tmp/gdl-tui",
         )
-    return [Place(master, _interface(known[0], master)), *places], int(port)
+    return [Place(master, known[0].get(master, "")), *places], int(port)
 
 
 async def _sharing(head: Machine, others: Sequence[Machine], token: str) -> Machine | None:
@@ -177,10 +178,6 @@ def _worth_trying(head: Machine, interfaces: dict[str, str]) -> list[str]:
     # Several "machines" may be one, as in a test.
     own = outside or list(interfaces)
     return sorted(own, key=lambda each: each != head.rental.host)
-
-
-def _interface(interfaces: dict[str, str], address: str) -> str:
-    return interfaces.get(address, "")
 
 
 def _is_ipv4(text: str) -> bool:

@@ -152,8 +152,13 @@ class SpanningAttempt(Attempt):
             rank = Rank(number, hosts)
             if places:
                 here = places[number]
-                rank = replace(rank, master=places[0].address, port=port)
-                rank = replace(rank, address=here.address, interface=here.interface)
+                rank = replace(
+                    rank,
+                    master=places[0].address,
+                    port=port,
+                    address=here.address,
+                    interface=here.interface,
+                )
             plan = engine.plan_rank(
                 self._deployment.spec,
                 rank,
@@ -180,7 +185,7 @@ class SpanningAttempt(Attempt):
         await dep.enter(Phase.INSTALLING, f"{plan.summary}, on {len(self.machines)} machines")
         plans = self._plans(api_key)
         pairs = zip(self.machines, plans, strict=True)
-        await _all(self._install(machine, own) for machine, own in pairs)
+        await _all(install.run_steps(machine, own.steps) for machine, own in pairs)
         try:
             places, port = await meet(self.machines)
         except NoPython as error:
@@ -191,9 +196,6 @@ class SpanningAttempt(Attempt):
         await self._start(first, api_key, None)
         await self.verify()
         await dep.enter(Phase.SERVING, dep.state.endpoint or "")
-
-    async def _install(self, machine: Machine, plan: Plan) -> None:
-        await install.run_steps(machine, plan.steps)
 
     # -- serving ---------------------------------------------------------------------------------
 

@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gdl.domain.rental import Rental
+from gdl.orchestrator.machine.earlier_work import end_jobs
 from gdl.orchestrator.machine.joined_machine import session_at
 from gdl.orchestrator.machine.ways import first_link
 from gdl.settings import Settings
-from gdl.ssh import jobs
-
-if TYPE_CHECKING:
-    from gdl.ssh.reconnecting import Link
-
-
-async def end_jobs(link: Link, work_dir: str) -> None:
-    """Raises SshError when something survives."""
-    for job in await jobs.running_jobs(link, work_dir):
-        await jobs.stop(link, job)
 
 
 def joined_ends(rental: Rental, settings: Settings) -> list[Coroutine[Any, Any, None]]:

@@ -24,9 +24,10 @@ from gdl.orchestrator.api.views import PublicRow, SessionRow, ShellCommand
 from gdl.orchestrator.endpoint.unpublish import LIMIT_S, unpublish
 from gdl.orchestrator.leasing.markets import Markets
 from gdl.orchestrator.machine import guard
+from gdl.orchestrator.machine.earlier_work import end_jobs
 from gdl.orchestrator.run.registry import DeploymentRegistry
 from gdl.orchestrator.sessions import shell
-from gdl.orchestrator.sessions.ending import end_all, end_jobs, joined_ends
+from gdl.orchestrator.sessions.ending import end_all, joined_ends
 from gdl.orchestrator.sessions.lookup import SessionLookup
 from gdl.orchestrator.sessions.public_url import PublicUrls
 from gdl.orchestrator.sessions.reconnect import Reconnector

@@ -28,8 +28,8 @@ async def opened(backend: Backend, rental: Rental) -> Rental:
 
 def argv(rental: Rental) -> tuple[str, ...]:
     """The command that opens a shell (`-t` is its second word): the machine's own key, and no host
-    key but the pinned one.
-    Writes that host key where OpenSSH can read it; slow enough for a thread.
+    key but the pinned one. Writes that host key where OpenSSH can read it; slow enough for a
+    thread.
 
     Raises UsageError without ssh on PATH, MachineError while the machine cannot be entered.
     """
