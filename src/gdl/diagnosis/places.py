@@ -276,10 +276,11 @@ def first_to_try(record: Record) -> str:
 
 
 def suspects(log: Log) -> str:
-    """The options of this start that may be to blame for what the release does wrong; in one
-    sentence, or ""."""
+    """The options of this start that may be to blame for what the release does wrong: a sentence
+    with a blank before it, or ""."""
     given = next((line.text for line in log.lines if _GIVEN.search(line.text)), "")
-    return _sentence(_given(given)) if given else ""
+    shown = list(_given(given))[:_MOST_OPTIONS]
+    return f" It was started with {', '.join(shown)}: try without." if shown else ""
 
 
 def _given(text: str) -> Iterable[str]:
@@ -287,11 +288,6 @@ def _given(text: str) -> Iterable[str]:
         found = re.search(rf"(?<![\w-])(?:--)?{name.replace('_', '[-_]')}(?![\w-])", text)
         if found and not _NOT_SET.match(text, found.end()):
             yield f"--{name.replace('_', '-')}"
-
-
-def _sentence(flags: Iterable[str]) -> str:
-    shown = list(flags)[:_MOST_OPTIONS]
-    return f" It was started with {', '.join(shown)}: try without." if shown else ""
 
 
 def _advice(text: str) -> str:

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from gdl.endpoint.client import EndpointClient
 
 LOOK_EVERY_S = 0.4
-SUSPECTED_S = 0.1
 ANSWER_S = 1.4
 """Together under two seconds: so soon a server that hangs is noticed."""
+SUSPECTED_S = 0.1
+"""Until the next look at a server that `HealthMonitor.suspects`."""
 METRICS_EVERY_S = 2.0
 _TWICE = 2
 _UNREACHABLE_S = 1.0

@@ -13,9 +13,9 @@ from gdl.loadgen.load import Outcome
 from gdl.loadgen.metrics import METRICS, PERCENTS, Spread
 from gdl.loadgen.stats import cost_per_million
 from gdl.presentation.money import hourly
+from gdl.presentation.words import DOUBTED
 
-MARK = "~"
-MARKED = f"{MARK} the load generator was the bottleneck: the server may do better"
+MARKED = f"{DOUBTED} the load generator was the bottleneck: the server may do better"
 
 _NAMES = {
     "ttft": "Time to first token",
@@ -233,7 +233,7 @@ def sweep_table(
         spreads = (figures.ttft_ms, figures.tpot_ms, figures.e2el_ms)
         cells = (f"{one.p99:.1f}" if one else "" for one in spreads)
         costs = (f"{prices[0]:.3f}", f"{prices[1]:,.0f}") if prices else ("", "")
-        at_a_time = f"{outcome.shape.concurrency or ''}{MARK if outcome.strain.limited else ''}"
+        at_a_time = f"{outcome.shape.concurrency or ''}{DOUBTED if outcome.strain.limited else ''}"
         table.append((at_a_time, f"{figures.output_throughput:.1f}", *cells, *costs))
     return heads, table
 

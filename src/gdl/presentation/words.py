@@ -5,6 +5,9 @@ from __future__ import annotations
 from gdl.domain.benchmark import OWN
 from gdl.presentation.lines import plain
 
+DOUBTED = "~"
+"""Beside figures of a benchmark that something speaks against."""
+
 
 def plural(count: int, noun: str) -> str:
     """ "1 offer", "1,204 offers"."""

@@ -17,7 +17,7 @@ from gdl.domain.errors import GdlError
 from gdl.domain.money import dollars
 from gdl.presentation.durations import clock_time
 from gdl.presentation.lines import plain
-from gdl.presentation.words import milliseconds, plural, workload_words
+from gdl.presentation.words import DOUBTED, milliseconds, plural, workload_words
 from gdl.tui.save_file import save_text
 from gdl.tui.screens.base import GdlScreen
 from gdl.tui.widgets.bench_charts import Chart, curves
@@ -26,7 +26,6 @@ from gdl.tui.widgets.live_text import LiveText
 
 MOST = 64
 """Requests at a time, at most, in a sweep that is started here."""
-MARK = "~"
 COLUMNS = (
     Column("hardware", "Machine", 14, wish=18),
     Column("at_a_time", "At once", 7, right=True),
@@ -107,7 +106,7 @@ class CompareScreen(GdlScreen):
         if self._said:
             return Text(plain(self._said, 300), no_wrap=True, overflow="ellipsis")
         if marked := next((one.report for one in self._found if one.report.note), None):
-            said = f"{MARK} {plain(marked.note, 200)}"
+            said = f"{DOUBTED} {plain(marked.note, 200)}"
             return Text(said, no_wrap=True, overflow="ellipsis")
         if self._loaded and not self._found:
             return Text("Nothing was measured yet. b on the health screen runs a benchmark.")
@@ -188,7 +187,7 @@ class CompareScreen(GdlScreen):
 
 def _mark(report: BenchReport) -> str:
     """Beside figures that something speaks against."""
-    return MARK if report.note else ""
+    return DOUBTED if report.note else ""
 
 
 def _row(one: Measurement) -> Row:
