@@ -4,10 +4,9 @@ imported: a shell waits for it at every Tab."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
-_MOST = 200
 _ONE = ("--backend", "--config", "--host", "--identity")
 
 
@@ -28,12 +27,18 @@ def model_names(begun: str) -> list[str]:
 
 def session_ids(begun: str) -> list[str]:
     """Sessions that are rented by the journal, newest first; then deployments."""
-    return _beginning([*_of_journal(_SESSIONS), *_of_journal(_DEPLOYMENTS)], begun)
+    from gdl.journal import ids
+
+    file = _journal()
+    return _beginning([*ids.sessions_rented(file), *ids.deployments(file)], begun)
 
 
 def deployment_ids(begun: str) -> list[str]:
     """Deployments of the journal, newest first; then sessions, also those that are over."""
-    return _beginning([*_of_journal(_DEPLOYMENTS), *_of_journal(_ALL_SESSIONS)], begun)
+    from gdl.journal import ids
+
+    file = _journal()
+    return _beginning([*ids.deployments(file), *ids.sessions(file)], begun)
 
 
 def scenario_names(begun: str) -> list[str]:
@@ -76,25 +81,8 @@ def named_command() -> str:
     return ""
 
 
-_SESSIONS = "SELECT session_id FROM rentals WHERE released_at IS NULL ORDER BY requested_at DESC"
-_ALL_SESSIONS = "SELECT session_id FROM rentals ORDER BY requested_at DESC"
-_DEPLOYMENTS = "SELECT id FROM deployments ORDER BY created_at DESC"
-
-
-def _of_journal(query: str) -> Iterator[str]:
-    """Ids; nothing where there is no journal, or none that can be read."""
-    import sqlite3
-    from contextlib import closing
-    from urllib.parse import quote
-
-    path = _data_dir() / "journal.sqlite"
-    try:
-        address = f"file:{quote(str(path))}?mode=ro"
-        with closing(sqlite3.connect(address, uri=True, timeout=0.1)) as journal:
-            rows = journal.execute(f"{query} LIMIT {_MOST}").fetchall()
-    except sqlite3.Error:
-        return
-    yield from (str(row[0]) for row in rows if row[0])
+def _journal() -> Path:
+    return _data_dir() / "journal.sqlite"
 
 
 def _data_dir() -> Path:
