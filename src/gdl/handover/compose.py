@@ -43,9 +43,9 @@ def _services(run: Running) -> dict[str, Any]:
             del device["count"]
             device["device_ids"] = [str(first + n) for n in range(run.gpu_count)]
     port = str(run.launch.port)
-    words = routing.command(run.fleet, port)
     urls = [f"http://{name}:{port}" for name in names]
-    start = f"pip install --quiet {routing.PACKAGE}\nexec {' '.join([*words, *urls])}\n"
+    server = " ".join([*routing.command(run.fleet, port), *urls])
+    start = f"pip install --quiet {routing.PACKAGE}\nexec {server}\n"
     made["router"] = {
         "image": "python:3.12",
         "command": ["sh", "-c", f"set -e\n{start}"],

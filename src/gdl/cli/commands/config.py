@@ -79,10 +79,10 @@ def get(
 
     def body(output: Output) -> int:
         settings, file = load_settings(cli, market=False), _file(cli)
-        if name is None or editing.is_table(editing.place_of(name)):
-            _list(output, settings, file, "" if name is None else f"{name.strip()}.")
+        place = () if name is None else editing.place_of(name)
+        if editing.is_table(place):  # all settings are one, too
+            _list(output, settings, file, "".join(f"{part}." for part in place))
             return exit_codes.OK
-        place = editing.place_of(name)
         if as_json:
             output.json(_row(settings, file, ".".join(place)))
         else:
@@ -112,10 +112,7 @@ def set_(
     from gdl.settings import editing
 
     def body(output: Output) -> int:
-        place = editing.place_of(name)
-        if editing.is_table(place):
-            raise UsageError(f"{name} is a table", "name one of its settings")
-        typed = value
+        place, typed = _place(name), value
         if editing.is_secret(place):
             if value is not None:
                 raise UsageError(_IN_HISTORY, "omit it: it is asked for, or read from stdin")
@@ -135,14 +132,9 @@ def set_(
 
 def unset(cli: Cli, name: NameArgument, as_json: JsonOption = False) -> NoReturn:
     """Remove it from the file: its default counts again."""
-    from gdl.domain.errors import UsageError
-    from gdl.settings import editing
 
     def body(output: Output) -> int:
-        place = editing.place_of(name)
-        if editing.is_table(place):
-            raise UsageError(f"{name} is a table", "name one of its settings")
-        _change(cli, output, place, None)
+        _change(cli, output, _place(name), None)
         return exit_codes.OK
 
     _execute(cli, body, as_json=as_json)
@@ -172,6 +164,17 @@ def edit(cli: Cli) -> NoReturn:
         return exit_codes.OK
 
     _execute(cli, body, as_json=False)
+
+
+def _place(name: str) -> tuple[str, ...]:
+    """Of one setting. Raises UsageError."""
+    from gdl.domain.errors import UsageError
+    from gdl.settings import editing
+
+    place = editing.place_of(name)
+    if editing.is_table(place):
+        raise UsageError(f"{name} is a table", "name one of its settings")
+    return place
 
 
 def _change(cli: Cli, output: Output, place: tuple[str, ...], typed: str | None) -> None:
