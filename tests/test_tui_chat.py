@@ -25,6 +25,7 @@ from gdl.tui.screens.chat_lists import ConversationsDialog, CopyDialog
 from gdl.tui.screens.chat_options import ChatOptionsDialog
 from gdl.tui.screens.deployment import DeploymentScreen
 from gdl.tui.screens.sessions import SessionsScreen
+from gdl.tui.store import Store
 from gdl.tui.terminal import tell_alt_digits
 from gdl.tui.widgets.answer import Answer
 from gdl.tui.widgets.chat_line import ChatLine
@@ -305,6 +306,15 @@ async def test_a_saved_one_is_read_where_nothing_serves(tmp_path: Path) -> None:
         assert "old-model" in screen_text(app) and line(app).disabled
         await pilot.press("f5")
         assert app.clipboard == "# Yes\n\nindeed"
+
+
+def test_a_saved_one_is_read_in_place_of_that_with_a_deployment_that_is_over() -> None:
+    store, saved = Store(), Conversation()
+    over = store.add("d")
+    over.chat.ask("before?", START)
+    assert not over.holds and store.conversation is over.chat
+    store.open_conversation(saved)
+    assert store.conversation is saved
 
 
 async def test_what_a_model_writes_is_drawn_and_never_obeyed() -> None:

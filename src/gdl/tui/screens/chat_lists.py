@@ -66,7 +66,7 @@ class CopyDialog(Modal[Copyable | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog -wide"):
             yield Static(Text("What is to be copied?", "bold"), classes="dialog-title")
-            yield OptionList(*(Option(_row(one.line)) for one in self._choices), markup=False)
+            yield OptionList(*(Option(plain(one.line, 300)) for one in self._choices), markup=False)
             yield Static("Enter copies it · ↑↓ · Esc cancels", classes="dialog-note")
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
@@ -99,7 +99,7 @@ class ConversationsDialog(Modal[str | None]):
     def _fill(self, place: int) -> None:
         listed = self.query_one(OptionList)
         listed.clear_options()
-        listed.add_options([Option(_row(saved_words(row))) for row in self._rows])
+        listed.add_options([Option(plain(saved_words(row), 300)) for row in self._rows])
         listed.highlighted = min(place, len(self._rows) - 1) if self._rows else None
         where = f"in {plain(self._files.folder, 200)}"
         said = "Enter opens it · d deletes it · Esc goes back" if self._rows else "None yet"
@@ -132,7 +132,3 @@ def saved_words(row: SavedConversation) -> str:
         return f"{row.at:%Y-%m-%d %H:%M}  {row.trouble}"
     asked = plural(row.turns, "question")
     return f"{row.at:%Y-%m-%d %H:%M}  {plain(row.model, 24)}  {asked}: {plain(row.title, 80)}"
-
-
-def _row(line: str) -> Text:
-    return Text(plain(line, 300), no_wrap=True, overflow="ellipsis")
