@@ -312,6 +312,13 @@ def test_offers_that_cannot_mount_it_are_listed_with_that_reason(
     first, second = capsys.readouterr().out.splitlines()[1:]
     assert "dear" in first and "cannot mount" not in first
     assert "cheap" in second and "cannot mount the volume cache (vastai, 11)" in second
+    for words in (["prices"], ["plan"], ["deploy", "--dry-run", "--volume-size", "9"]):
+        assert run([*words, "qwen3-8b", "--volume", "cache"], opener=opener_of(scripted)) == 0
+        out = capsys.readouterr().out
+        assert "dear" in out and "cheap" not in out, words
+    words = ["deploy", "qwen3-8b", "--dry-run", "--volume", "none", "--volume-size", "9"]
+    assert run(words, opener=opener_of(scripted)) == 0
+    assert "cheap" in capsys.readouterr().out and not any("make" in c for c in scripted.calls)
 
 
 def test_one_is_made_for_a_deployment_where_the_cheapest_machine_is(

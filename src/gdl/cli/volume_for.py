@@ -28,19 +28,36 @@ async def with_volume(
     size_gb: where there is none, one of that name is made, which machines of the cheapest suitable
     offer can mount; None: it must be there. Raises UsageError, Cancelled, NoSuitableOffer,
     MachineError, BackendError."""
-    volumes = session.orchestrator.volumes
-    listed = await volumes.list()
-    there = any(ident in (row.volume.id, row.volume.name) for row in listed.rows)
-    if there or size_gb is None or not volumes.keeps:
-        spec = _on(spec, await volumes.find(ident))
+    if size_gb is None or not await _is_to_be_made(session, ident):
+        spec = replace(spec, query=await mounting(session, spec.query, ident))
         return await to_rent(session.orchestrator, spec, said)
     beside = f"a volume of {size_gb} GB is made, which costs until `gdl-tui volumes delete` ends it"
     spec = await to_rent(session.orchestrator, spec, said, beside)
-    return _on(spec, await _made(session, ident, size_gb, spec.query))
-
-
-def _on(spec: DeploymentSpec, volume: Volume) -> DeploymentSpec:
+    volume = await _made(session, ident, size_gb, spec.query)
     return replace(spec, query=replace(spec.query, volume=volume))
+
+
+async def planned(
+    session: Session, spec: DeploymentSpec, ident: str | None, size_gb: int | None
+) -> DeploymentSpec:
+    """The same where nothing is rented or made: a volume that would be made narrows nothing."""
+    if ident is not None and size_gb is not None and await _is_to_be_made(session, ident):
+        return spec
+    return replace(spec, query=await mounting(session, spec.query, ident))
+
+
+async def _is_to_be_made(session: Session, ident: str) -> bool:
+    volumes = session.orchestrator.volumes
+    rows = (await volumes.list()).rows
+    there = any(ident in (row.volume.id, row.volume.name) for row in rows)
+    return volumes.keeps and not there
+
+
+async def mounting(session: Session, query: OfferQuery, ident: str | None) -> OfferQuery:
+    """With the volume of that name or id, where one is named. Raises UsageError, BackendError."""
+    if ident is None:
+        return query
+    return replace(query, volume=await session.orchestrator.volumes.find(ident))
 
 
 async def _made(session: Session, ident: str, size_gb: int, query: OfferQuery) -> Volume:

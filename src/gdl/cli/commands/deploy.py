@@ -78,13 +78,14 @@ async def _deploy(
     from gdl.cli.following import begin, follower_of
     from gdl.cli.prompt import yes
     from gdl.cli.resuming import follow_resumed, to_resume
-    from gdl.cli.volume_for import with_volume
+    from gdl.cli.volume_for import planned, with_volume
 
     output, deployments = session.output, session.orchestrator.deployments
     spec = spec_of(wanted, model, session)
     if wanted.dry_run:
         from gdl.cli import dry_run
 
+        spec = await planned(session, spec, wanted.volume, wanted.volume_size)
         return await dry_run.show(session, spec)
     said = consent(yes=wanted.yes, limited=wanted.limited, as_json=as_json)
     if fleet.replicas is not None:

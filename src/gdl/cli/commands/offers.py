@@ -124,6 +124,7 @@ def offers(
     check_bid(wanted.interruptible, wanted.bid)
 
     async def body(session: Session) -> int:
+        from gdl.cli.volume_for import mounting
         from gdl.domain.errors import NoSuitableOffer
         from gdl.domain.ranking import why_none
         from gdl.presentation.money import interruptible_words
@@ -131,9 +132,7 @@ def offers(
 
         narrows = filter_of(words)
         query = replace(wanted.query, max_price=session.settings.max_price)
-        if wanted.volume is not None:
-            volume = await session.orchestrator.volumes.find(wanted.volume)
-            query = replace(query, volume=volume)
+        query = await mounting(session, query, wanted.volume)
         listed = await session.orchestrator.market.offers(query)
         ranked = passing(narrows, listed)
         say_away(session.orchestrator.market.away)

@@ -87,12 +87,14 @@ def prices(
         raise typer.BadParameter("name a MODEL")
 
     async def body(session: Session) -> int:
+        from gdl.cli.volume_for import mounting
         from gdl.domain.errors import NoSuitableOffer
         from gdl.domain.ranking import why_none
         from gdl.presentation.words import plural
 
         orchestrator = session.orchestrator
         query = replace(wanted.query, max_price=session.settings.max_price)
+        query = await mounting(session, query, wanted.volume)
         ranked = passing(filter_of(narrowed), await orchestrator.market.offers(query))
         say_away(orchestrator.market.away)
         suitable = [row for row in ranked if row.excluded is None]

@@ -127,12 +127,12 @@ async def _tell(
 ) -> int:
     from gdl.cli.deployment_spec import query_of
     from gdl.cli.offer_watch import Wanted, appearing, nothing_appeared
+    from gdl.cli.volume_for import mounting
 
+    narrows = filter_of(words)
     query = query_of(options, options.model, session.settings)
-    wanted = Wanted(query, filter_of(words))
-    if options.volume is not None:
-        volume = await session.orchestrator.volumes.find(options.volume)
-        wanted = Wanted(replace(query, volume=volume), wanted.filter)
+    query = await mounting(session, query, options.volume)
+    wanted = Wanted(query, narrows)
     times = _begun(session, words, wait, options.model)
     any_found = False
     async with aclosing(appearing(session.orchestrator.market, wanted, times, say)) as rounds:
@@ -159,15 +159,14 @@ async def _rent(
     from gdl.cli.following import begin, follower_of
     from gdl.cli.offer_watch import Wanted, appearing, nothing_appeared
     from gdl.cli.prompt import yes
+    from gdl.cli.volume_for import mounting
     from gdl.presentation.words import plural
 
     orchestrator, narrows = session.orchestrator, filter_of(words)
     spec = spec_of(options, options.model or "", session)
     ceilings = [most for most in (spec.query.max_price, narrows.most_price) if most is not None]
-    spec = replace(spec, query=replace(spec.query, max_price=min(ceilings, default=None)))
-    if options.volume is not None:
-        volume = await orchestrator.volumes.find(options.volume)
-        spec = replace(spec, query=replace(spec.query, volume=volume))
+    query = replace(spec.query, max_price=min(ceilings, default=None))
+    spec = replace(spec, query=await mounting(session, query, options.volume))
     said = consent(yes=options.yes, limited=options.limited, as_json=session.output.as_json)
     await _check(orchestrator.market, spec)
     await to_rent_when_it_appears(orchestrator, spec, said)
