@@ -572,6 +572,7 @@ async def test_only_the_keys_of_its_own_rental_go_with_a_machine(
     files = {field: str(folder / name) for field, name in names.items()}
     for path in files.values():
         write_key(Path(path), Secret("k"))
+    write_key(folder / "old.hostkey.known_hosts", Secret("of a shell on the machine"))
     async with journal_of(tmp_path) as journal:
         # The user entered the machine with the key of another rental.
         rental = intent(session_id=session, billing=Billing.ACTIVE, **files)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gdl.domain.phase import Billing
-from gdl.domain.rental import Rental
+from gdl.domain.rental import Joined, Rental
 from gdl.domain.session import Session
 from gdl.keyring.key_files import write_key
 from gdl.keyring.ssh_keys import new_key, public_part
@@ -32,6 +32,11 @@ def host_key_path(keys_dir: Path, rental: Rental) -> Path:
 def rank_key_path(keys_dir: Path, rental: Rental, number: int) -> Path:
     """The pinned host key of a machine that serves together with a rental's."""
     return keys_dir / f"{rental.intent_id}-rank{number}.hostkey"
+
+
+def known_hosts_path(pin: Path) -> Path:
+    """A pinned host key again, where OpenSSH can read it for a shell."""
+    return pin.with_name(f"{pin.name}.known_hosts")
 
 
 async def our_key(keys_dir: Path, rental: Rental) -> tuple[Path, str]:
@@ -69,9 +74,10 @@ async def answered_by(rental: Rental, session: Session, keys_dir: Path) -> Renta
 
 def forget_files(keys_dir: Path, rental: Rental) -> None:
     """Remove the key files of a rental whose machine is gone, as far as they are ours."""
-    others = [name for each in rental.joined for name in (each.key_file, each.host_key_file)]
-    for name in (rental.key_file, rental.api_key_file, rental.host_key_file, *others):
-        path = Path(name)
-        if name and path.parent == keys_dir and path.name.startswith(rental.intent_id):
+    machines: tuple[Rental | Joined, ...] = (rental, *rental.joined)
+    keys = [Path(name) for name in (rental.api_key_file, *(m.key_file for m in machines)) if name]
+    pins = [Path(each.host_key_file) for each in machines if each.host_key_file]
+    for path in (*keys, *pins, *map(known_hosts_path, pins)):
+        if path.parent == keys_dir and path.name.startswith(rental.intent_id):
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)

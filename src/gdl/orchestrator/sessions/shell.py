@@ -11,6 +11,7 @@ from pathlib import Path
 from gdl.backends.base import Backend
 from gdl.domain.errors import MachineError, UsageError
 from gdl.domain.rental import Rental
+from gdl.orchestrator.leasing.rental_key import known_hosts_path
 
 _NAME = "gdl-tui-machine"
 """What the machine is called in the file of its host key, whatever its address."""
@@ -59,7 +60,7 @@ def _pinned(rental: Rental) -> list[str]:
     pin = Path(rental.host_key_file) if rental.host_key_file else None
     if pin is None or not pin.is_file():
         raise MachineError("the machine was not entered yet", "wait until it is connected")
-    known = pin.with_name(f"{pin.name}.known_hosts")
+    known = known_hosts_path(pin)
     try:
         number, temporary = tempfile.mkstemp(prefix=".known-", dir=pin.parent)
         with os.fdopen(number, "w") as file:
