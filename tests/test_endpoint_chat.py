@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
+import httpx
 import pytest
 
 from gdl.domain.chat import ChatDone, ChatMessage, ChatOptions, ChatPiece
@@ -128,3 +129,24 @@ async def test_an_answer_without_end_is_stopped(
     server.default_answer = "word " * 5000
     text, done = await said(client)
     assert 20 <= len(text) < 5000 and done.error.startswith("stopped at ")
+
+
+@pytest.mark.parametrize("engine", ["vllm", "llamacpp"])
+async def test_paths_that_are_there_and_the_context_are_known_of_each_engine(engine: str) -> None:
+    """vLLM knows its paths by any method; llama.cpp answers a GET of what wants a POST with 404."""
+    told = {"max_model_len": 4096} if engine == "vllm" else {"meta": {"n_ctx": 4096}}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v1/models":
+            return httpx.Response(200, json={"data": [{"id": "tiny", **told}]})
+        if request.url.path != "/v1/chat/completions":
+            return httpx.Response(404)
+        if request.method == "POST":
+            return httpx.Response(400)
+        return httpx.Response(405 if engine == "vllm" else 404)
+
+    opened = EndpointClient("http://x", Secret(KEY), transport=httpx.MockTransport(answer))
+    async with aclosing(opened) as client:
+        assert await client.models() == {"tiny": 4096}
+        assert await client.has("/v1/chat/completions")
+        assert not await client.has("/v1/messages")

@@ -120,6 +120,9 @@ class EndpointClient:
         when it does not answer."""
         # A path that wants a POST answers a GET with 405, one that is not there with 404.
         status, _ = await self._get(path)
+        if status == 404:
+            # llama.cpp says that for a GET of any. Without a question nothing is computed.
+            status, _ = await self._answer("POST", path, json={})
         return status != 404
 
     async def chat_stream(
@@ -211,9 +214,15 @@ class EndpointClient:
                         deadline.reschedule(now() + silence_s)
 
     async def _get(self, path: str, limit_s: float | None = None) -> tuple[int, str]:
+        return await self._answer("GET", path, limit_s)
+
+    async def _answer(
+        self, method: str, path: str, limit_s: float | None = None, json: object = None
+    ) -> tuple[int, str]:
+        """The status and the text with which something is answered at once."""
         try:
             async with self._failures(min(limit_s or _QUICK_S, self.timeout_s)):
-                response = await self._http.get(path)
+                response = await self._http.request(method, path, json=json)
         except Fault as fault:
             raise fault.without(self._key).as_error() from None
         return response.status_code, response.content.decode(errors="replace")

@@ -171,12 +171,18 @@ def served_models(body: str) -> dict[str, int | None]:
     told. Raises Fault when it is none."""
     try:
         entries = json.loads(body)["data"]
-        found = {entry["id"]: entry.get("max_model_len") for entry in entries}
+        found = {entry["id"]: _longest_context(entry) for entry in entries}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise Fault("protocol", "no list of models: " + _quote(body), _NOT_OPENAI) from None
     if not all(isinstance(name, str) for name in found):
         raise Fault("protocol", "no list of models: " + _quote(body), _NOT_OPENAI)
     return {one_line(name): token_count(context, None) for name, context in found.items()}
+
+
+def _longest_context(entry: Any) -> Any:
+    """As vLLM and SGLang tell it, or as llama.cpp does: of one slot."""
+    meta = entry.get("meta")
+    return entry.get("max_model_len", meta.get("n_ctx") if isinstance(meta, dict) else None)
 
 
 def whole_answer(body: str, e2el_ms: float) -> StreamResult:
