@@ -12,14 +12,16 @@ from gdl.domain.spec import DeploymentSpec
 
 def check_backends(nodes: int, backends: Sequence[Backend]) -> None:
     """Raises UsageError for machines that do not reach each other."""
+    if nodes <= 1:
+        return
     for backend in backends:
-        if nodes > 1 and not isinstance(backend, JoinsMachines):
+        if not isinstance(backend, JoinsMachines):
             raise UsageError(
                 f"machines of the {backend.name} backend do not reach each other: --nodes is for"
                 " your own",
                 "name them: --backend ssh --host user@a,user@b",
             )
-    if nodes > 1 and len(backends) > 1:
+    if len(backends) > 1:
         raise UsageError("--nodes takes the machines of one backend", "name one with --backend")
 
 

@@ -26,7 +26,7 @@ from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.deployment.engine_habits import volume_exports
 from gdl.orchestrator.machine import earlier_work, engine_port, preflight
 from gdl.orchestrator.machine.failures_told import FailuresTold
-from gdl.orchestrator.machine.log_file import LogFile, kept_here, skipping
+from gdl.orchestrator.machine.log_file import LogFile, kept_here, name_of, skipping
 from gdl.orchestrator.machine.ways import first_link, own_machine_s, ways_to
 from gdl.settings import Settings
 from gdl.ssh.repeating import Repeating
@@ -271,7 +271,7 @@ class Machine(FailuresTold):
         `stop` is set and everything there is was read; over cuts of any length."""
         dep = self.deployment
         # Buffered appends of at most some 100 KB: quicker than a hop to another thread.
-        path = dep.log_dir / f"attempt-{dep.attempt}-{self.log_name(source)}.log"
+        path = dep.log_dir / name_of(dep.attempt, self.log_name(source))
         kept = 0
         if source in self._to_compare:
             self._to_compare.discard(source)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -12,8 +13,21 @@ if TYPE_CHECKING:
     from gdl.ssh.reconnecting import Link
 
 
+_NAME = re.compile(r"attempt-(\d+)-(engine|install)\.log")
 _HEAD_BYTES = 4096
 """How much of a log's beginning tells it from others."""
+
+
+def name_of(attempt: int, source: str) -> str:
+    """Of the file of one of an attempt's logs."""
+    return f"attempt-{attempt}-{source}.log"
+
+
+def attempt_of(path: Path) -> int | None:
+    """The number of the attempt whose server, or whose installation, has its log in this file; None
+    for all other files, those of machines that serve together with the rental's among them."""
+    found = _NAME.fullmatch(path.name)
+    return int(found[1]) if found is not None else None
 
 
 async def kept_here(link: Link, log: str, path: Path) -> int:

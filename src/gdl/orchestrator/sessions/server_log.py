@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -14,6 +13,7 @@ from gdl.domain.rental import Rental
 from gdl.journal.store import Journal
 from gdl.orchestrator.api.views import LogPart
 from gdl.orchestrator.machine.earlier_work import ENGINE_JOB
+from gdl.orchestrator.machine.log_file import attempt_of
 from gdl.orchestrator.sessions.lookup import SessionLookup
 from gdl.orchestrator.sessions.reconnect import Reconnector
 from gdl.presentation.lines import LOG_LINE, plain_line
@@ -24,7 +24,6 @@ _END_BYTES = 512 * 1024
 """Of a log's end, which is looked through for its last lines."""
 _BATCH = 2000
 _OVER_EVERY_S = 15.0
-_FILE = re.compile(r"attempt-(\d+)-(engine|install)\.log")
 
 
 class ServerLogs:
@@ -124,7 +123,7 @@ class ServerLogs:
         deployment, session, attempt = found[0]
         files = self._files(deployment)
         if session is not None and session.startswith(ident):
-            files = [file for file in files if _number(file) == attempt]
+            files = [file for file in files if attempt_of(file) == attempt]
         if not files:
             raise UsageError(
                 f"no log of {deployment} was kept",
@@ -136,14 +135,9 @@ class ServerLogs:
     def _files(self, deployment: str) -> list[Path]:
         """Logs that were kept, that of the last attempt's server last; of attempts that came to
         none, that of the install."""
-        files = (self._settings.logs_dir / deployment).glob("attempt-*-*.log")
-        ours = [file for file in files if _FILE.fullmatch(file.name)]
-        return sorted(ours, key=lambda file: (_number(file), "-engine" in file.name))
-
-
-def _number(file: Path) -> int:
-    found = _FILE.fullmatch(file.name)
-    return int(found[1]) if found is not None else 0
+        files = (self._settings.logs_dir / deployment).glob("*.log")
+        ours = [file for file in files if attempt_of(file) is not None]
+        return sorted(ours, key=lambda file: (attempt_of(file) or 0, "-engine" in file.name))
 
 
 def _start_of_last(data: bytes, lines: int) -> int:
