@@ -79,6 +79,11 @@ def for_time(price_per_hour: float, since: datetime, until: datetime) -> float:
     return price_per_hour * max((until - since).total_seconds(), 0.0) / 3600
 
 
+def for_a_million(price_per_hour: float, tokens_per_s: float) -> float:
+    """Dollars for 10^6 tokens, at a price by the hour and a throughput above 0."""
+    return price_per_hour / 3600 / tokens_per_s * 1e6
+
+
 def dollars(amount: float) -> str:
     """An amount in dollars: "$1.20", "$0.40", "$0.052", "$0.0035", "$0.00" for nothing.
 

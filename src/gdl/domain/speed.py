@@ -10,6 +10,7 @@ from enum import StrEnum
 from statistics import median
 from typing import NamedTuple
 
+from gdl.domain.money import for_a_million
 from gdl.domain.requirements.bandwidth import bandwidth
 from gdl.domain.requirements.cards import card_of, sold_as
 
@@ -79,7 +80,7 @@ class Speed(NamedTuple):
 
     def usd_per_million(self, price_per_hour: float) -> float:
         """Dollars for 10^6 output tokens while it is busy all the time."""
-        return price_per_hour / (self.tokens_per_s * 3600) * 1e6
+        return for_a_million(price_per_hour, self.tokens_per_s)
 
 
 def active_share(name: str) -> float | None:

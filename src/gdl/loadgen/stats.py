@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from gdl.domain.benchmark import Histogram
+from gdl.domain.money import for_a_million
 from gdl.endpoint.protocol import StreamResult
 
 
@@ -63,4 +64,4 @@ def cost_per_million(price_per_hour: float, output_throughput: float) -> float |
     a second; None when the machine costs nothing or nothing was generated."""
     if price_per_hour <= 0 or output_throughput <= 0:
         return None
-    return price_per_hour / 3600 / output_throughput * 1e6
+    return for_a_million(price_per_hour, output_throughput)

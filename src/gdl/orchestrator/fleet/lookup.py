@@ -11,6 +11,7 @@ from gdl.domain.fleet import FleetState, Replica, replayed_fleet
 from gdl.domain.fleet_view import FleetView, ReplicaView
 from gdl.domain.health import HealthSample
 from gdl.domain.id_matching import matching
+from gdl.domain.money import for_a_million
 from gdl.domain.phase import Billing
 from gdl.journal import fleets
 from gdl.journal.fleets import FleetRow
@@ -130,5 +131,5 @@ class FleetLookup:
 def _per_million(price: float, speed: float | None, state: FleetState) -> float | None:
     """At what is made now, where that is anything; else as it was measured."""
     if speed and price > 0:
-        return price / (speed * 3600) * 1e6
+        return for_a_million(price, speed)
     return None if state.benchmark is None else state.benchmark.cost_per_million
