@@ -180,7 +180,7 @@ def served_models(body: str) -> dict[str, int | None]:
 
 
 def _longest_context(entry: Any) -> Any:
-    """As vLLM and SGLang tell it, or as llama.cpp does: of one slot."""
+    """As most servers tell it, or as llama.cpp does: of one slot."""
     meta = entry.get("meta")
     return entry.get("max_model_len", meta.get("n_ctx") if isinstance(meta, dict) else None)
 
