@@ -132,6 +132,8 @@ def test_another_place_on_the_command_line_is_another_place_whole(tmp_path: Path
          "docs/configuration.md"),
         ('model = "m"\nbid = 1.0', "bid is for interruptible = true", ""),
         ('model = "m"\nhf_token = "x"', "line 2: hf_token is or holds a secret", "config.toml"),
+        ('model = "m"\n[engine]\nargs = ["--admin-api-key", "x"]',
+         "line 3: a secret is among them", "[engine.env]"),
         ('model = "m"\n[engine.env]\nMY_TOKEN = "x"', "line 3: 'MY_TOKEN' sounds like a secret",
          "config.toml"),
         ('model = "m"\nx = ', "is not valid TOML: Invalid value", "correct that line"),

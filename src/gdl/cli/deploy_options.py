@@ -216,7 +216,8 @@ class DeployOptions:
 
     @property
     def limited(self) -> bool:
-        """Whether a limit on the money is named."""
+        """Whether an option limits the money, which tells that it may be spent; what a file or the
+        settings say does not."""
         return self.max_price is not None or self.max_spend is not None
 
     @property

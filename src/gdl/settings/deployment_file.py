@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from gdl.domain.errors import UsageError
 from gdl.domain.fleet_spec import MOST_REPLICAS
 from gdl.domain.lazy_dataclass import dataclass
+from gdl.settings.hiding import hold_secret
 from gdl.settings.names import line_of, sounds_secret, what_else
 from gdl.settings.sections import Engine, Fleet, Guard, Install, Timeouts
 
@@ -161,8 +162,15 @@ def _explained(error: ValidationError, path: Path, text: str) -> UsageError:
 
 
 def _refuse_secrets(said: Mapping[str, Any], path: Path, text: str) -> None:
-    """Raises UsageError for a variable of the server that sounds like a secret."""
-    for name in said.get("engine", {}).get("env", {}):
+    """Raises UsageError for a variable or an argument of the server that sounds like a secret."""
+    engine = said.get("engine", {})
+    if hold_secret(engine.get("args", ())):
+        raise UsageError(
+            f"{_place(path, text, ('engine', 'args'))}: a secret is among them, which a deployment "
+            "file does not take",
+            "set its variable in config.toml, under [engine.env]",
+        )
+    for name in engine.get("env", {}):
         if sounds_secret(name):
             raise UsageError(
                 f"{_place(path, text, ('engine', 'env', name))}: {ascii(name)[:60]} sounds like a "

@@ -13,7 +13,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from gdl.domain.errors import UsageError
 from gdl.settings import Settings
-from gdl.settings.hiding import HIDDEN, safe, without_secrets
+from gdl.settings.hiding import HIDDEN, hold_secret, safe, without_secrets
 from gdl.settings.names import (
     RENAMED,
     cannot_read,
@@ -87,7 +87,7 @@ def shown(settings: Settings, place: tuple[str, ...]) -> Any:
 def holds_secret(settings: Settings, place: tuple[str, ...]) -> bool:
     """Whether there is a secret in this setting, which may be one of several things in it."""
     if place == _ARGUMENTS:
-        return any(HIDDEN in word for word in without_secrets(settings.engine.args))
+        return hold_secret(settings.engine.args)
     if place == ("engine", "env"):
         return any(sounds_secret(name) for name in settings.engine.env)
     return is_secret(place)

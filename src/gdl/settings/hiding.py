@@ -38,6 +38,11 @@ def without_secrets(arguments: Iterable[str]) -> list[str]:
     return told
 
 
+def hold_secret(arguments: Iterable[str]) -> bool:
+    """Whether there is a value among them that is hidden."""
+    return any(HIDDEN in word for word in without_secrets(arguments))
+
+
 def omitting_secrets(
     arguments: Iterable[str], names: Mapping[str, str] = _NONE
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
