@@ -15,6 +15,7 @@ import pytest
 
 from cli_support import SCENARIOS, Scripted, ScriptedLogs, ScriptedSessions, opener_of
 from gdl.cli.app import run
+from gdl.cli.signals import STOPPING
 from gdl.domain.phase import Billing
 from gdl.domain.rental import Rental
 from gdl.journal.store import DeploymentRow, Journal
@@ -111,11 +112,13 @@ def test_ones_own_ssh_takes_the_place_of_the_program(
 
     def become(_path: str, words: list[str]) -> None:
         became.append(words)
-        assert signal.getsignal(signal.SIGPIPE) is signal.SIG_DFL
+        assert {signal.getsignal(number) for number in of_python} == {signal.SIG_DFL}
         raise Replaced
 
     monkeypatch.setattr(os, "execv", become)
-    before = {number: signal.getsignal(number) for number in (signal.SIGPIPE, signal.SIGINT)}
+    of_python = (signal.SIGPIPE, signal.SIGXFSZ)
+    # All that it changes: the next test's process would be ended by one of them.
+    before = {number: signal.getsignal(number) for number in (*of_python, *STOPPING)}
     try:
         gdl(scripted, "ssh", "sess-1")
         # The output goes elsewhere: it is not to be changed by a terminal there.
