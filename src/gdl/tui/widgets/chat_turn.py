@@ -25,6 +25,7 @@ class TurnView(Vertical):
         super().__init__(classes="turn")
         self.turn = turn
         self._flat = flat
+        self._shown: tuple[object, ...] | None = None
 
     def compose(self) -> ComposeResult:
         yield LiveText(classes="turn-question")
@@ -36,9 +37,11 @@ class TurnView(Vertical):
         self, model: str, options: ChatOptions, now: datetime, *, thoughts: bool, flat: bool
     ) -> None:
         """thoughts: all that the model thought is shown, not only that it did."""
-        if not self.is_mounted:
-            return
         turn = self.turn
+        told = (model, options, thoughts, flat, turn.done)
+        # One that is over says the same from then on: of many, only what changes is worked on.
+        if not self.is_mounted or (not turn.running and told == self._shown):
+            return
         self._say("turn-question", question_text(turn, model))
         self._say("turn-thoughts", thoughts_text(turn, open_=thoughts))
         self._say("turn-foot", foot_text(turn, options, now))
@@ -52,6 +55,9 @@ class TurnView(Vertical):
             answer = self.query_one(Answer)
             answer.display = bool(turn.answer)
             answer.show(turn.answer)
+            if not answer.is_mounted:
+                return  # it takes nothing yet
+        self._shown = None if turn.running else told
 
     def _say(self, name: str, text: Text) -> None:
         line = self.query_one(f".{name}", LiveText)
