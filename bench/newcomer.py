@@ -57,9 +57,8 @@ class Terminal:
     def type(self, *keys: str) -> None:
         """Each a key by tmux's name of it, such as Enter, or a text."""
         for key in keys:
-            self._tmux(
-                "send-keys", *([] if re.fullmatch(r"Enter|Escape|Tab|C-.", key) else ["-l"]), key
-            )
+            literal = [] if re.fullmatch(r"Enter|Escape|C-.", key) else ["-l"]
+            self._tmux("send-keys", *literal, key)
             time.sleep(0.15)
 
     def enter(self, line: str) -> None:
@@ -68,38 +67,44 @@ class Terminal:
     def text(self) -> str:
         return self._tmux("capture-pane", "-p")
 
-    def until(self, *words: str, limit_s: float = LIMIT_S) -> str:
-        """Wait until the screen shows all of these, each a regular expression; the screen."""
-        end = time.monotonic() + limit_s
+    def until(self, *words: str) -> None:
+        """Wait until the screen shows all of these, each a regular expression."""
+        end = time.monotonic() + LIMIT_S
         while not all(re.search(each, screen := self.text()) for each in words):
             if time.monotonic() > end:
                 raise NeverSeen(f"{words}\n{screen}")
             time.sleep(0.2)
         self.frames.append(f"--- {' '.join(words)}\n{screen}")
-        return screen
+
+    def rent(self, line: str) -> None:
+        """Start the terminal UI by this, and rent for a model on the first offer."""
+        self.enter(line)
+        self.until("60/60")
+        self.type("Enter")
+        self.until("Weights")
+        self.type("tinyllama")
+        self.until("fits")
+        self.type("Enter")
+        self.until("Deploy this model")
+        self.type("y")
 
     def leave(self) -> None:
-        """As `q` does, from wherever that is a key; where it asks, everything is released."""
+        """By `q`, from any screen while a machine serves; what it asks is answered with release."""
         self.type("Escape", "1")
         self.until(r"\d+/\d+")
         self.type("q")
-        self.until(r"^\$ $|Release|[Rr]eleas", limit_s=60)
-        if "$ " not in self.text().splitlines()[-1:]:
-            self.type("r")
-        self.until(r"(?m)^\$ ?$", limit_s=120)
+        self.until(r"Quit\?", r"release \(r\)")
+        self.type("r")
+        self.shell()
+
+    def shell(self) -> None:
+        """Wait until the command is over."""
+        self.until(r"(?m)^(\^C)?\$ ?$")
 
 
 def chat(terminal: Terminal) -> None:
     """From nothing to an answer."""
-    terminal.enter("gdl-tui demo")
-    terminal.until(r"60/60")
-    terminal.type("Enter")
-    terminal.until("Weights")
-    terminal.type("tinyllama")
-    terminal.until("fits")
-    terminal.type("Enter")
-    terminal.until("Deploy this model")
-    terminal.type("y")
+    terminal.rent("gdl-tui demo")
     terminal.until("Serving|SERVING")
     terminal.type("t")
     terminal.until("ask the model")
@@ -110,15 +115,7 @@ def chat(terminal: Terminal) -> None:
 
 def retry(terminal: Terminal) -> None:
     """A model that fails, changed and tried again on the same machine."""
-    terminal.enter("gdl-tui demo --scenario crash-context-too-long")
-    terminal.until(r"60/60")
-    terminal.type("Enter")
-    terminal.until("Weights")
-    terminal.type("tinyllama")
-    terminal.until("fits")
-    terminal.type("Enter")
-    terminal.until("Deploy this model")
-    terminal.type("y")
+    terminal.rent("gdl-tui demo --scenario crash-context-too-long")
     terminal.until("longer than the model's own")
     terminal.type("m")
     terminal.until("Context")
@@ -134,25 +131,24 @@ def watch(terminal: Terminal) -> None:
     terminal.type("C-c")
     terminal.until(r"release .*\?|\[[yY]/[nN]\]")
     terminal.enter("y")
-    terminal.until("billing released", limit_s=60)
-    terminal.until(r"(?m)^\$ ?$", limit_s=60)
+    terminal.until("billing released")
+    terminal.shell()
 
 
 def serve(terminal: Terminal) -> None:
     """The terminal UI in a browser."""
     terminal.enter("gdl-tui --backend sandbox serve --port 8089")
-    screen = terminal.until(r"http://127\.0\.0\.1:8089")
-    assert "8089" in screen
+    terminal.until(r"http://127\.0\.0\.1:8089")
     with urllib.request.urlopen("http://127.0.0.1:8089/", timeout=20) as answer:
         page = answer.read(100_000).decode()
     if "gdl-tui" not in page:
         raise NeverSeen(f"the page\n{page[:500]}")
     terminal.type("C-c")
-    terminal.until(r"(?m)\$ ?$", limit_s=60)
+    terminal.shell()
 
 
 WALKS: dict[str, Callable[[Terminal], None]] = {
-    **{"chat": chat, "retry": retry, "watch": watch, "serve": serve}
+    walk.__name__: walk for walk in (chat, retry, watch, serve)
 }
 
 
