@@ -74,7 +74,7 @@ def notes(run: Running, *, rents: bool) -> list[str]:
     if rents and run.ceiling is None:
         told.append("it ran on a machine of one's own, so no price is known: set one")
     if rents and run.hours is not None:
-        told.append(f"it ends after {minutes(run.hours)} minutes, as it was to here")
+        told.append(f"it ends after {minutes(run.hours)} minutes, by --max-spend or --hours here")
     return [f"- {note}" for note in told]
 
 
