@@ -132,13 +132,12 @@ WHERE = {
 """What the first part of a binding's id stands for; one that is missing here is told as it is."""
 FIRST = ("app", "offers", "deployment", "health", "sessions", "chat", "fleet", "table", "log")
 
-
 _NAMES = {
-    **{"escape": "Esc", "enter": "Enter", "space": "Space", "tab": "Tab", "delete": "Delete"},
-    **{"up": "↑", "down": "↓", "left": "←", "right": "→", "home": "Home", "end": "End"},
-    **{"pageup": "PgUp", "pagedown": "PgDn"},
+    "escape": "Esc", "enter": "Enter", "space": "Space", "tab": "Tab", "delete": "Delete",
+    "up": "↑", "down": "↓", "left": "←", "right": "→", "home": "Home", "end": "End",
+    "pageup": "PgUp", "pagedown": "PgDn",
     **{f"f{number}": f"F{number}" for number in range(1, 13)},
-}
+}  # fmt: skip
 
 
 def key_names(keys: str) -> str:
