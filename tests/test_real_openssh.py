@@ -120,7 +120,8 @@ async def test_no_session_left_is_an_answer(tmp_path: Path) -> None:
 
 
 async def test_who_is_cancelled_leaves_no_session_behind(tmp_path: Path) -> None:
-    """Neither while the session is being opened nor while the command is being begun."""
+    """Neither while the session is being opened, nor by a command that has begun, and whose channel
+    the server keeps until it ends."""
     with real_sshd(tmp_path / "sshd", "MaxSessions 1") as server:
         async with await Connection.open(_target(server, tmp_path)) as conn:
             assert (await conn.run("true")).ok

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, cast
@@ -13,12 +13,12 @@ from typing import Any, cast
 import asyncssh
 
 from gdl.domain.backoff import RETRYING, Backoff
-from gdl.domain.errors import CommandTimeout, Disconnected, SshError
+from gdl.domain.errors import CommandTimeout, Disconnected, GdlError, SshError
 from gdl.domain.text import one_line
 from gdl.ssh import waiting_shell
 from gdl.ssh.opening import opened
 from gdl.ssh.output import Unmark
-from gdl.ssh.shell_session import CommandSession, OnData, Shell
+from gdl.ssh.shell_session import CommandSession, OnData, OnStart, Shell
 
 _OPEN_TRIES = 12
 _OPEN_S = 60.0
@@ -29,9 +29,6 @@ _SPARES = 3
 """Shells that wait for a command each."""
 _GIVE_WAY_AFTER = 3
 """So many refusals in a row are more than sessions that are just about to end."""
-
-OnStart = Callable[[asyncssh.SSHClientChannel[bytes]], None]
-"""Called with a command's channel once it runs; output of it may have come before."""
 
 
 class Rank(IntEnum):
@@ -64,7 +61,13 @@ class Executor:
     OpenSSH allows ten sessions on a connection by default; SFTP takes one.
     """
 
-    def __init__(self, conn: asyncssh.SSHClientConnection, label: str) -> None:
+    def __init__(
+        self,
+        conn: asyncssh.SSHClientConnection,
+        label: str,
+        elsewhere: Callable[[str], Awaitable[None]] | None = None,
+    ) -> None:
+        """elsewhere: runs a command on the same machine by another connection. Raises SshError."""
         self._conn = conn
         self._label = label
         self._slots = asyncio.Semaphore(6)
@@ -74,6 +77,7 @@ class Executor:
         self._preparing = 0
         self._spares = _SPARES
         self._has_opened = False
+        self._elsewhere = elsewhere
 
     async def execute(
         self,
@@ -324,7 +328,11 @@ class Executor:
 
     async def _kill(self, pid: int) -> None:
         line = f"kill -TERM -{pid} 2>/dev/null || kill -TERM {pid}"
-        with contextlib.suppress(SshError, TimeoutError):
+        with contextlib.suppress(GdlError, TimeoutError):
+            if self.short_of_sessions and self._elsewhere is not None:
+                # Its session is taken until it ends, though its channel is closed.
+                await self._elsewhere(line)
+                return
             async with asyncio.timeout(_KILL_S):
                 shell = await self._begin(_Wish(line, lambda *_: None))
                 with self._counted(shell):

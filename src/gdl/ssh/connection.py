@@ -10,16 +10,18 @@ import asyncssh
 
 from gdl.domain.errors import CommandTimeout, Disconnected, SshError
 from gdl.domain.host import CommandResult
-from gdl.ssh.commands import Executor, OnStart, Rank
+from gdl.ssh.commands import Executor, Rank
 from gdl.ssh.dial import Dialled, Target, dial
 from gdl.ssh.files import RemoteFiles
 from gdl.ssh.forward import Forward, probe_port
 from gdl.ssh.openssh import Way, way_of
 from gdl.ssh.output import OUTPUT_LIMIT, Bounded
-from gdl.ssh.shell_session import OnData
+from gdl.ssh.shell_session import OnData, OnStart
 
 __all__ = ["OUTPUT_LIMIT", "Connection", "Forward", "Target"]
 
+_ELSEWHERE_S = 10.0
+"""For a command that ends another one."""
 _BATCH_S = 0.02
 _BATCH_BYTES = 256 * 1024
 
@@ -30,12 +32,13 @@ class Connection:
     Every method raises SshError when the connection is lost.
     """
 
-    def __init__(self, target: Target, dialled: Dialled) -> None:
-        """Use `open`."""
+    def __init__(self, target: Target, dialled: Dialled, *, helps: bool = False) -> None:
+        """Use `open`. helps: it is there for another one, and needs none."""
         self.target = target
         self._dialled = dialled
         self._conn = dialled.conn
-        self._executor = Executor(self._conn, target.label)
+        elsewhere = None if helps else self._run_elsewhere
+        self._executor = Executor(self._conn, target.label, elsewhere)
         self._files = RemoteFiles(self._conn, self._executor, target.label)
         self._forwards: set[Forward] = set()
 
@@ -47,6 +50,11 @@ class Connection:
         protocol), UsageError (a key file that is missing, unreadable or encrypted).
         """
         return cls(target, await dial(target))
+
+    async def _run_elsewhere(self, command: str) -> None:
+        """Run it by a connection of its own, where this one has no session left for it."""
+        async with Connection(self.target, await dial(self.target), helps=True) as other:
+            await other.run(command, timeout=_ELSEWHERE_S)
 
     @property
     def host_key_fingerprint(self) -> str:

@@ -12,6 +12,8 @@ from gdl.ssh.output import NOISE_LIMIT
 
 OnData = Callable[[bytes, bool], None]
 """Called with each piece of output; True: it is from standard error."""
+OnStart = Callable[[asyncssh.SSHClientChannel[bytes]], None]
+"""Called with a command's channel once it runs; output of it may have come before."""
 
 
 class CommandSession(asyncssh.SSHClientSession[bytes]):
