@@ -12,6 +12,7 @@ import pytest
 from gdl.domain.errors import VerificationError
 from gdl.domain.secret import Secret
 from gdl.endpoint.client import EndpointClient
+from gdl.endpoint.tls import no_trust_context
 from local_ports import free_port
 from vllm_support import FakeVllm
 
@@ -217,6 +218,37 @@ async def test_nobody_listens() -> None:
         await client.health()
     assert "tunnel" in caught.value.hint
     await client.aclose()
+
+
+async def test_a_tls_handshake_that_nobody_answers_leaves_no_connection_behind() -> None:
+    closed = asyncio.Event()
+
+    async def says_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        closed.set()
+        writer.close()
+
+    async with await asyncio.start_server(says_nothing, "127.0.0.1", 0) as server:
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        client = EndpointClient(url, Secret(KEY), context=no_trust_context(checks=False))
+        with pytest.raises(VerificationError, match=r"no TLS handshake within 0\.2 s") as caught:
+            await client.health(limit_s=0.5)
+        assert "http://" in caught.value.hint
+        await asyncio.wait_for(closed.wait(), 30)
+        await client.aclose()
+
+
+@pytest.mark.parametrize(
+    "first", [b"\x16\x03\x01 two three\n", b"GET / HTTP/9\n", b"a b\n", b"GET / gopher\n"]
+)
+async def test_what_is_no_http_is_refused_as_by_the_real_server(
+    server: FakeVllm, first: bytes
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(first)
+    answer = await asyncio.wait_for(reader.read(), 30)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    writer.close()
 
 
 async def test_a_tunnel_to_a_closed_port_is_no_traceback() -> None:

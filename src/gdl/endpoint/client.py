@@ -45,6 +45,9 @@ _LIMIT = "gdl.answer_limit"
 """The extension of a request that says how many bytes its answer may have."""
 _QUICK_S = 10.0
 """Limit for how it is and for /v1/models, which need no model to run."""
+_CONNECT_SHARE = 0.4
+"""Of a time limit, for each of TCP's and TLS's part of a new connection: cancelled from outside in
+the middle of a TLS handshake httpx leaves the socket open; at its own limit it closes it."""
 _DRAIN_S = 1.0
 """For the end of a stream after [DONE], so that the connection can be used again."""
 
@@ -86,7 +89,7 @@ class EndpointClient:
         self._http = httpx.AsyncClient(
             base_url=self.base_url,
             headers=headers,
-            timeout=httpx.Timeout(timeout_s, connect=min(_QUICK_S, timeout_s)),
+            timeout=_time_limits(timeout_s),
             transport=_Bounded(transport),
             trust_env=False,
         )
@@ -220,9 +223,12 @@ class EndpointClient:
         self, method: str, path: str, limit_s: float | None = None, json: object = None
     ) -> tuple[int, str]:
         """The status and the text with which something is answered at once."""
+        limit = min(limit_s or _QUICK_S, self.timeout_s)
         try:
-            async with self._failures(min(limit_s or _QUICK_S, self.timeout_s)):
-                response = await self._http.request(method, path, json=json)
+            async with self._failures(limit):
+                response = await self._http.request(
+                    method, path, json=json, timeout=_time_limits(limit)
+                )
         except Fault as fault:
             raise fault.without(self._key).as_error() from None
         return response.status_code, response.content.decode(errors="replace")
@@ -234,6 +240,15 @@ class EndpointClient:
         try:
             async with asyncio.timeout(limit) as deadline:
                 yield deadline
+        except httpx.ConnectTimeout:
+            what = "TLS handshake" if self.base_url.startswith("https:") else "connection"
+            raise Fault(
+                "timeout",
+                f"no {what} within {_connect_s(limit):g} s",
+                "is it the right address? For plain HTTP use http://"
+                if what == "TLS handshake"
+                else "is it the right address? The tunnel or the server hangs",
+            ) from None
         except (TimeoutError, httpx.TimeoutException):
             raise Fault(
                 "timeout",
@@ -245,6 +260,15 @@ class EndpointClient:
                 where = urlsplit(self.base_url).netloc.rpartition("@")[2]
                 raise tls_fault(tls, where) from None
             raise _transport_fault(error) from None
+
+
+def _connect_s(whole_s: float) -> float:
+    return min(_QUICK_S, whole_s * _CONNECT_SHARE)
+
+
+def _time_limits(whole_s: float) -> httpx.Timeout:
+    """For a request that may take so long in all."""
+    return httpx.Timeout(whole_s, connect=_connect_s(whole_s))
 
 
 class _NoChatTemplate(Exception):

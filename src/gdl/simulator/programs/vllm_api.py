@@ -15,7 +15,17 @@ from typing import Any
 
 from . import vllm_messages, vllm_responses
 from .vllm_answers import Completions, Form, Generation, error_body
-from .vllm_http import Abort, Request, begin_stream, end_stream, event, read_request, respond, send
+from .vllm_http import (
+    Abort,
+    BadRequest,
+    Request,
+    begin_stream,
+    end_stream,
+    event,
+    read_request,
+    respond,
+    send,
+)
 from .vllm_messages import Messages
 from .vllm_metrics import Metrics
 from .vllm_parsers import CONTENT, NO_PARSERS, Parsers, Piece, finish_reason, pieces, refusal, words
@@ -98,6 +108,9 @@ class Api:
                 await writer.drain()
         except Abort:
             writer.transport.abort()
+        except BadRequest:
+            # In uvicorn's words.
+            respond(writer, 400, "Invalid HTTP request received.", "text/plain; charset=utf-8")
         except (OSError, asyncio.IncompleteReadError, ValueError):
             pass
         finally:

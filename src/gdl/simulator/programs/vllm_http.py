@@ -18,6 +18,10 @@ class Abort(Exception):
     """The connection is to be dropped without a word."""
 
 
+class BadRequest(Exception):
+    """What came is no HTTP/1: a TLS handshake, for example."""
+
+
 @dataclass(frozen=True)
 class Request:
     """One request as it came; header names in lower case. body: as read from JSON, None for none
@@ -44,17 +48,22 @@ class Request:
 
 
 async def read_request(reader: asyncio.StreamReader) -> Request | None:
-    """None at the end of the connection. Raises ValueError for what is no HTTP."""
-    line = await reader.readline()
-    if not line.strip():
-        return None
-    method, path, _ = line.decode("latin-1").split()
-    headers: dict[str, str] = {}
-    while (line := await reader.readline()).strip():
-        name, _, value = line.decode("latin-1").partition(":")
-        headers[name.strip().lower()] = value.strip()
-    length = min(int(headers.get("content-length", 0)), _LONGEST_BODY)
-    content = await reader.readexactly(length)
+    """None at the end of the connection. Raises BadRequest for what is no HTTP/1."""
+    try:
+        line = await reader.readline()
+        if not line.strip():
+            return None
+        method, path, version = line.decode("latin-1").split()
+        if not version.startswith("HTTP/1."):
+            raise BadRequest
+        headers: dict[str, str] = {}
+        while (line := await reader.readline()).strip():
+            name, _, value = line.decode("latin-1").partition(":")
+            headers[name.strip().lower()] = value.strip()
+        length = min(int(headers.get("content-length", 0)), _LONGEST_BODY)
+        content = await reader.readexactly(length)
+    except ValueError:
+        raise BadRequest from None
     try:
         body = json.loads(content) if content else None
     except ValueError:
