@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable
@@ -17,10 +16,16 @@ from httpx_sse import EventSource
 from gdl.domain.chat import ChatOptions
 from gdl.domain.engine import USUAL_READINESS, Readiness
 from gdl.domain.secret import Secret
+from gdl.endpoint.bounded_http import (
+    ANSWER_LIMIT,
+    LIMIT,
+    BoundedTransport,
+    connect_limit_s,
+    time_limits,
+    transport_fault,
+)
 from gdl.endpoint.protocol import (
     CHAT,
-    CLOSED,
-    CLOSED_AT_ONCE,
     COMPLETIONS,
     PATHS,
     ChunkReader,
@@ -37,17 +42,10 @@ from gdl.endpoint.tls import no_trust_context, tls_context, tls_error_in, tls_fa
 
 __all__ = ["EndpointClient", "StreamResult"]
 
-_ANSWER_LIMIT = 16 * 2**20
-"""Bytes of one answer; far above what any probe asks for."""
 _LONG_LIMIT = 128 * 2**20
 """The same for an answer without a limit of ours: each token comes in some hundred bytes."""
-_LIMIT = "gdl.answer_limit"
-"""The extension of a request that says how many bytes its answer may have."""
 _QUICK_S = 10.0
 """Limit for how it is and for /v1/models, which need no model to run."""
-_CONNECT_SHARE = 0.4
-"""Of a time limit, for each of TCP's and TLS's part of a new connection: cancelled from outside in
-the middle of a TLS handshake httpx leaves the socket open; at its own limit it closes it."""
 _DRAIN_S = 1.0
 """For the end of a stream after [DONE], so that the connection can be used again."""
 
@@ -89,8 +87,8 @@ class EndpointClient:
         self._http = httpx.AsyncClient(
             base_url=self.base_url,
             headers=headers,
-            timeout=_time_limits(timeout_s),
-            transport=_Bounded(transport),
+            timeout=time_limits(timeout_s),
+            transport=BoundedTransport(transport),
             trust_env=False,
         )
 
@@ -196,7 +194,7 @@ class EndpointClient:
     ) -> None:
         now = asyncio.get_running_loop().time
         headers = {"Accept": "text/event-stream"}
-        limits = {_LIMIT: _ANSWER_LIMIT if silence_s is None else _LONG_LIMIT}
+        limits = {LIMIT: ANSWER_LIMIT if silence_s is None else _LONG_LIMIT}
         async with self._http.stream(
             "POST", path, json=body, headers=headers, extensions=limits
         ) as response:
@@ -227,7 +225,7 @@ class EndpointClient:
         try:
             async with self._failures(limit):
                 response = await self._http.request(
-                    method, path, json=json, timeout=_time_limits(limit)
+                    method, path, json=json, timeout=time_limits(limit)
                 )
         except Fault as fault:
             raise fault.without(self._key).as_error() from None
@@ -244,7 +242,7 @@ class EndpointClient:
             what = "TLS handshake" if self.base_url.startswith("https:") else "connection"
             raise Fault(
                 "timeout",
-                f"no {what} within {_connect_s(limit):g} s",
+                f"no {what} within {connect_limit_s(limit):g} s",
                 "is it the right address? For plain HTTP use http://"
                 if what == "TLS handshake"
                 else "is it the right address? The tunnel or the server hangs",
@@ -259,96 +257,8 @@ class EndpointClient:
             if (tls := tls_error_in(error)) is not None:
                 where = urlsplit(self.base_url).netloc.rpartition("@")[2]
                 raise tls_fault(tls, where) from None
-            raise _transport_fault(error) from None
-
-
-def _connect_s(whole_s: float) -> float:
-    return min(_QUICK_S, whole_s * _CONNECT_SHARE)
-
-
-def _time_limits(whole_s: float) -> httpx.Timeout:
-    """For a request that may take so long in all."""
-    return httpx.Timeout(whole_s, connect=_connect_s(whole_s))
+            raise transport_fault(error) from None
 
 
 class _NoChatTemplate(Exception):
     pass
-
-
-class _TooLarge(httpx.TransportError):
-    pass
-
-
-class _Unanswered(httpx.TransportError):
-    """The connection ended before any of the answer had come."""
-
-
-class _Bounded(httpx.AsyncBaseTransport):
-    """Ends an answer that goes on beyond all reason."""
-
-    def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
-        self._inner = inner
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        try:
-            response = await self._inner.handle_async_request(request)
-        except (httpx.ReadError, httpx.WriteError) as error:
-            raise _Unanswered(str(error)) from error
-        except httpx.RemoteProtocolError as error:
-            if "without sending a response" not in str(error):
-                raise
-            raise _Unanswered(str(error)) from error
-        if isinstance(response.stream, httpx.AsyncByteStream):
-            limit = request.extensions.get(_LIMIT, _ANSWER_LIMIT)
-            response.stream = _BoundedStream(response.stream, limit)
-        return response
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-
-class _BoundedStream(httpx.AsyncByteStream):
-    def __init__(self, inner: httpx.AsyncByteStream, limit: int) -> None:
-        self._inner = inner
-        self._limit = limit
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        size = 0
-        async for chunk in self._inner:
-            size += len(chunk)
-            if size > self._limit:
-                raise _TooLarge(f"the answer is larger than {self._limit >> 20} MiB")
-            yield chunk
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-
-def _transport_fault(error: Exception) -> Fault:
-    """What a failed connection means."""
-    if isinstance(error, _TooLarge):
-        return Fault("protocol", str(error), "something else than the model server answers here")
-    if isinstance(error, httpx.ConnectError) or _errno(error) == errno.ECONNREFUSED:
-        refused = _errno(error) in (None, errno.ECONNREFUSED)
-        return Fault(
-            "refused",
-            "connection refused" if refused else f"cannot connect: {error}",
-            "the tunnel is closed or the server does not listen",
-        )
-    if isinstance(error, _Unanswered | httpx.NetworkError | httpx.RemoteProtocolError | OSError):
-        return Fault(
-            "closed",
-            CLOSED_AT_ONCE if isinstance(error, _Unanswered) else CLOSED,
-            "the server is still starting or has died, or the SSH connection is lost",
-        )
-    return Fault("protocol", f"not a usable answer: {error}", "is this a model server?")
-
-
-def _errno(error: BaseException) -> int | None:
-    """The system's error number at the root of an exception, if there is one."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, OSError) and seen.errno is not None:
-            return seen.errno
-        seen = seen.__cause__ or seen.__context__
-    return None
