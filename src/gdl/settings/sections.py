@@ -285,7 +285,7 @@ class Notify(BaseModel):
     webhook_http: bool = False
     """Plain http is allowed to other computers, too."""
     webhook: SecretStr | None = None
-    """Address that JSON is posted to; see [deploying](deploying.md#being-told). It may hold a
+    """Address that JSON is posted to; see [deploying](deploying.md#notifications). It may hold a
     secret, and is never shown."""
     desktop: bool = False
     """Notifications on the desktop, by notify-send or osascript."""
