@@ -11,7 +11,7 @@ import sqlite3
 import stat
 import subprocess
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -372,4 +372,36 @@ async def test_an_event_that_is_no_json_for_sqlite_stops_no_later_deployment(
     assert await history.phase_times(journal, ["shopper"], "d2") == []
     assert await history.attempts(journal, "shopper") == []
     assert await journal.holders("s-1") == []
+    await journal.aclose()
+
+
+async def test_what_was_kept_holds_its_session_until_that_is_ended(tmp_path: Path) -> None:
+    """A machine of one's own has the same session each time: whoever kept it, or attached to it,
+    holds it no more when it is rented again."""
+    journal = await Journal.open(tmp_path / "j.sqlite")
+    early, ended, late = NOW, NOW + timedelta(hours=1), NOW + timedelta(hours=2)
+
+    async def served(name: str, at: datetime, outcome: str) -> None:
+        await journal.add_deployment(DeploymentRow(name, at, "m", "ssh", outcome, 0))
+
+    async def held() -> set[str]:
+        return {row.id for row in await journal.holders("ssh-1")}
+
+    def attached(name: str, at: datetime) -> Recorded:
+        return Recorded(name, 1, at, ev.SessionRented(1, "ssh-1", "ssh", 0.0, None))
+
+    await served("kept", early, "serving")
+    kept = Rental("i-1", "kept", 1, "ssh", "ssh", "o", "me", 0.0, early, Billing.NONE, "ssh-1")
+    await journal.save(kept)
+    await served("attached", early, "serving")
+    await journal.append(attached("attached", early))
+    assert await held() == {"kept", "attached"}
+    await journal.save(replace(kept, released_at=ended))
+    await served("now", late, "")
+    await journal.save(replace(kept, intent_id="i-2", deployment_id="now", requested_at=late))
+    assert await held() == {"now"}
+    await journal.append(attached("now", late))
+    await served("attached to it", late, "serving")
+    await journal.append(attached("attached to it", late))
+    assert await held() == {"now", "attached to it"}
     await journal.aclose()

@@ -171,14 +171,18 @@ class Journal:
 
     async def holders(self, session_id: str) -> list[DeploymentRow]:
         """Deployments that rented this session or attached to it, and have no end, or left it
-        serving on purpose."""
+        serving on purpose and nobody has ended it since: a machine of one's own has the same
+        session again."""
         rows = await self.read(
-            "SELECT * FROM deployments WHERE outcome IN ('', 'serving') AND id IN ("  # noqa: S608 - our text
-            " SELECT deployment_id FROM rentals WHERE session_id = ?"
-            " UNION SELECT deployment_id FROM events WHERE type = 'session_rented'"
-            " AND deployment_id IN (SELECT id FROM deployments WHERE outcome IN ('', 'serving'))"
-            f" AND {payload_at('$.session_id')} = ?)",
-            (session_id, session_id),
+            "SELECT d.* FROM rentals JOIN deployments AS d ON d.id = deployment_id"  # noqa: S608 - our text
+            " WHERE session_id = ?"
+            " AND (d.outcome = '' OR d.outcome = 'serving' AND released_at IS NULL)"
+            " UNION SELECT d.* FROM events JOIN deployments AS d ON d.id = deployment_id"
+            f" WHERE type = 'session_rented' AND {payload_at('$.session_id')} = ?"
+            " AND (d.outcome = '' OR d.outcome = 'serving' AND at >= ("
+            " SELECT COALESCE(MIN(requested_at), '') FROM rentals"
+            " WHERE session_id = ? AND released_at IS NULL))",
+            (session_id, session_id, session_id),
         )
         return [_deployment(row) for row in rows]
 
