@@ -90,7 +90,7 @@ def of_settings(name: str) -> Iterator[str]:
 def of_filter(_name: str) -> Iterator[str]:
     from gdl.presentation.filter_fields import FIELDS
 
-    yield "| example | what it asks for | other names |"
+    yield "| example | what it matches | other names |"
     yield "|---|---|---|"
     for field in FIELDS:
         yield f"| `{field.example}` | {field.help} | {' '.join(f'`{a}`' for a in field.aliases)} |"
@@ -98,29 +98,32 @@ def of_filter(_name: str) -> Iterator[str]:
 
 WHERE = {
     "app": "Everywhere",
-    "bench": "The benchmark's dialog",
-    "bid": "The dialog of interruptible machines",
+    "bench": "The benchmark dialog",
+    "bid": "The dialog for interruptible machines",
     "change": "The dialog that changes a failed deployment",
     "chat": "Chat",
+    "chat_options": "The chat's options",
     "choose": "A list to choose from",
     "compare": "Comparing measurements",
+    "conversations": "Saved conversations",
+    "copy": "Copying an answer",
     "cycle": "A field with a few choices",
     "deploy": "The plan of a deployment",
     "deployment": "Deployment",
     "details": "Details",
     "dialog": "A question",
     "doctor": "Doctor",
-    "filter": "The filter's line",
-    "find": "The line that finds in a log",
+    "filter": "The filter line",
+    "find": "The search line of a log",
     "fleet": "Fleet",
     "health": "Health and benchmark",
     "help": "Help",
-    "history": "Sessions: what was before",
-    "leaving": "While machines are released at the end",
+    "history": "Sessions: earlier deployments",
+    "leaving": "While machines are released on quitting",
     "log": "A log",
-    "model": "The model's dialog",
+    "model": "The model dialog",
     "offers": "Offers",
-    "quit": "The question before the end",
+    "quit": "The question on quitting",
     "scroll": "A text that scrolls",
     "sessions": "Sessions",
     "slider": "A slider",
@@ -148,7 +151,7 @@ def key_names(keys: str) -> str:
         *held, last = key.split("+")
         word = _NAMES.get(last) or (last if len(last) == 1 else format_key(last))
         held = [each.capitalize() for each in held]
-        return "+".join([*held, word.upper() if held else word])
+        return "+".join([*held, word.upper() if held and len(word) == 1 else word])
 
     return " ".join(f"`{name(key.strip())}`" for key in keys.split(","))
 

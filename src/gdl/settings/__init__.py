@@ -96,46 +96,48 @@ class Settings(BaseSettings):
 
     backend: str = "shopper"
     """Who lists and rents the machines: `vastai`, `runpod`, `shopper`, `ssh`, `local`, `sandbox`,
-    one that another package brings, or several with commas between (`vastai,runpod`): one table,
-    one failover. Default: every marketplace that has a key here (`vastai`, `runpod`) and `shopper`
-    where `shopper_url` is set; without any, `shopper`."""
+    one from another package, or several separated by commas (`vastai,runpod`), which share one
+    table of offers and one failover. Default: every marketplace whose key is set (`vastai`,
+    `runpod`), and `shopper` if `shopper_url` is set; if there is none, `shopper`."""
     shopper_url: str = "http://localhost:8080"
-    """Where cloud-gpu-shopper answers."""
+    """Address of cloud-gpu-shopper."""
     consumer_id: str = ""
-    """Who rents, for cloud-gpu-shopper. Default: an id made once per installation."""
+    """Identifies you to cloud-gpu-shopper. Default: an id created once per installation."""
     max_price: float | None = Field(default=None, gt=0)
-    """Dollars an hour above which nothing is rented."""
+    """Highest price in dollars per hour; nothing more expensive is rented."""
     max_spend: float | None = Field(default=None, gt=0)
-    """Dollars that a deployment may cost, all attempts and its time together."""
+    """Dollars that a deployment may cost in all: all attempts, and the time it serves."""
     min_reliability: float | None = Field(default=None, ge=0, le=1)
-    """Share of the time (0 to 1) a machine must have been up; offers that do not say pass."""
+    """Fraction of the time (0 to 1) that a machine must have been up; offers that do not state it
+    pass."""
     hours: int = Field(default=1, ge=1, le=12)
     """Hours to reserve, 1 to 12."""
     max_attempts: int = Field(default=3, ge=1, le=20)
-    """Machines to try, 1 to 20; offers that were gone already do not count."""
+    """Machines to try, 1 to 20; offers that are already gone do not count."""
     exclude_provider_after: int = Field(default=3, ge=0, le=100)
-    """A provider is excluded after SSH failures on so many of its hosts in a row, until you include
-    it; 0: never."""
+    """A provider is excluded after SSH failures on this many of its hosts in a row, until you
+    include it; 0: never."""
     hf_token: SecretStr | None = None
-    """For gated models; reaches the machine in a file of mode 0600. Default: `HF_TOKEN`."""
+    """For gated models; it reaches the machine in a file of mode 0600. Default: `HF_TOKEN`."""
     hosts: tuple[SshHost, ...] = ()
     """Machines that you already have, for the `ssh` backend: one table `[[hosts]]` each."""
     tunnel: Literal["auto", "openssh", "built-in"] = "auto"
     """What carries the tunnel to the endpoint: `openssh`, this computer's own `ssh`, which is
-    quicker and takes a fraction of the processor time; `built-in`, the program's own connection;
-    `auto`: `ssh` where it can enter the machine by itself (a key in a file, no jump host, a server
-    that is not our own). Your `~/.ssh/config` has no say in it, the pinned host key has. While
-    `ssh` cannot, the tunnel goes the built-in way."""
+    faster and takes a fraction of the CPU time; `built-in`, the program's own connection; `auto`,
+    `ssh` if it can log in to the machine by itself (a key in a file, no jump host, a server that is
+    not our own). Your `~/.ssh/config` is not used; the pinned host key is. While `ssh` cannot
+    connect, the tunnel uses the built-in connection."""
     keys: dict[str, str] = Field(default_factory=dict)
     """Keys of the terminal UI: the id of a binding and its keys, such as `"d,enter"`, in a table
     `[keys]`; [all ids](keys.md)."""
     theme: str = ""
-    """Theme of the terminal UI, such as `ansi-dark` or `high-contrast`. Default: its own."""
+    """Theme of the terminal UI, such as `ansi-dark` or `high-contrast`. Default: the one you chose
+    last, or the program's own."""
     reduced_motion: bool = False
     """No animations and no blinking cursor in the terminal UI, as with
     `TEXTUAL_ANIMATIONS=none`."""
     save_chats: bool = True
-    """Keep conversations with models, in files of mode 0600 in the folder `conversations` of
+    """Save conversations with models, in files of mode 0600 in the folder `conversations` of
     `data_dir`."""
     read_only: bool = False
     """Nothing is rented, changed or destroyed."""

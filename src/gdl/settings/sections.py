@@ -41,31 +41,31 @@ class Timeouts(BaseModel):
     rent: float = Field(default=310.0, gt=0)
     """Rent and release: cloud-gpu-shopper itself may take 300 s."""
     session: float = Field(default=600.0, gt=0)
-    """From the answer to a rent request to a machine that can be entered; on cloud-gpu-shopper
-    never more than 9 minutes of its session's life, because it gives up after 10, and then does not
-    look whether the machine is gone."""
+    """From the answer to a rent request until the machine can be reached; on cloud-gpu-shopper, the
+    wait ends 9 minutes after the session began at the latest, because the service gives up after
+    10, and then does not check whether the machine is gone."""
     connect: float = Field(default=20.0, gt=0)
     """One SSH connection, including authentication."""
     keepalive: float = Field(default=15.0, gt=0)
     """Between two SSH keep-alives; three missed ones end the connection."""
     away: float = Field(default=900.0, gt=0)
-    """A machine that was entered, and is out of reach since, is waited for; its backend's word that
-    it is gone ends that at once."""
+    """How long to wait for a machine that was reached before and no longer is; if its backend says
+    that it is gone, the wait ends at once."""
     command: float = Field(default=60.0, gt=0)
     """A short command on the machine."""
     install: float = Field(default=1800.0, gt=0)
     """One installation step."""
     start: float = Field(default=1800.0, gt=0)
-    """From the server's start to a model that answers; downloads and compilation included."""
+    """From the server's start until the model answers, including downloads and compilation."""
     stall: float = Field(default=180.0, gt=0)
-    """A starting server that does nothing for so long is given up."""
+    """A starting server that does nothing for this long is given up."""
     inference: float = Field(default=120.0, gt=0)
     """One request to the served model."""
     release: float = Field(default=600.0, gt=0)
     """Until it is proven that the machine is gone."""
     hub: float = Field(default=6.0, gt=0)
-    """All that the model hub is asked about one model, or for one search; then what is known
-    without it must do."""
+    """All requests to the model hub about one model, or for one search; after that, only what is
+    known without the hub is used."""
 
 
 class Install(BaseModel):
@@ -74,27 +74,27 @@ class Install(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     version: str = ""
-    """A release such as `0.32.0`; its old name, `vllm_version`, is understood as well. Default: the
+    """A release such as `0.32.0`. The setting's old name, `vllm_version`, still works. Default: the
     newest that fits."""
     installer: Literal["auto", "uv", "pip"] = "auto"
-    """`uv`, `pip`, or `auto`: uv, and pip where uv cannot be had."""
+    """`uv`, `pip`, or `auto`: uv, or pip if uv is not available."""
     runtime: Literal["auto", "venv", "container", "binary"] = "auto"
     """Where the engine runs: `venv`, an environment of its own on the machine; `container`, its own
-    image, by docker; `binary`, a program that needs neither, where an engine has one; `auto`, the
-    environment, and the image where that fails and docker works."""
+    image, in docker; `binary`, a program that needs neither, if the engine has one; `auto`, the
+    environment, or the image if the environment fails and docker works."""
     image: str = Field(default="auto", pattern=r"^[A-Za-z0-9][A-Za-z0-9_./:@-]{0,254}$")
-    """Container image that a rented machine starts, where its market lets one choose (vastai,
-    runpod): `auto` takes the engine's own where that costs less to the first token than an install,
-    `none` the market's usual one; or an image by its name, such as
+    """Container image that a rented machine starts, if its marketplace lets you choose (vastai,
+    runpod): `auto`, the engine's own image where it costs less until the first token than an
+    install; `none`, the marketplace's usual one; or the name of an image, such as
     `vllm/vllm-openai:v0.32.0`."""
     find_links: tuple[str, ...] = ()
-    """Folders or pages with wheels, as pip's `--find-links`; the machine's own pip configuration is
-    honoured in any case."""
+    """Folders or pages with wheels, like pip's `--find-links`; the machine's own pip configuration
+    is honoured in any case."""
     extra_index_url: tuple[str, ...] = ()
-    """Further package indexes, as pip's `--extra-index-url`."""
+    """Additional package indexes, like pip's `--extra-index-url`."""
     work_dir: str = Field(default="~/.gdl-tui", pattern=r"^(~/|/)[^\x00\n]+$")
-    """Folder on the machine for the environment, models and jobs. It is kept on machines of your
-    own, so that the next deployment is quick; the `local` backend uses its own."""
+    """Folder on the machine for the environment, models and jobs. On machines of your own it is
+    kept, so that the next deployment is quick; the `local` backend uses a folder of its own."""
     python: str = ""
     """Version or path of the Python to use, such as `3.12`. Default: one that fits."""
 
@@ -105,22 +105,23 @@ class Engine(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     name: str = DEFAULT_ENGINE
-    """The engine: `vllm`, `llamacpp`, `sglang`, one of another package, or `auto`: [which
-    suits](deploying.md#what-is-installed-and-where)."""
+    """The engine: `vllm`, `llamacpp`, `sglang`, one from another package, or `auto`: [chosen by
+    model and machine](deploying.md#what-is-installed-and-where)."""
     port: int = Field(default=8000, ge=1, le=65535)
     """The port on the machine."""
     host: str = "127.0.0.1"
-    """The address it listens on; the tunnel makes anything wider needless."""
+    """The address that the server listens on; because of the tunnel, nothing wider is needed."""
     log: str = ""
-    """The server's log on the machine. Default: where the engine puts it: `/tmp/vllm.log`."""
+    """The server's log on the machine. Default: the engine's own place, such as
+    `/tmp/vllm.log`."""
     args: tuple[str, ...] = ()
-    """Further arguments for the server."""
+    """Additional arguments for the server."""
     env: dict[str, str] = Field(default_factory=dict)
-    """Further environment for the server."""
+    """Additional environment variables for the server."""
     max_model_len: int | None = Field(default=None, gt=0)
-    """Context length. Default: what suits model and machine."""
+    """Context length. Default: what suits the model and the machine."""
     tools: bool = True
-    """Let the server parse the model's calls of tools; `--no-tools` of `deploy` says no."""
+    """Let the server parse the model's tool calls; `--no-tools` of `deploy` turns this off."""
 
 
 class Hub(BaseModel):
@@ -129,13 +130,12 @@ class Hub(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     endpoint: str = ""
-    """The hub, or a mirror of it, that is asked what a model is. Default: `HF_ENDPOINT`, else
-    `https://huggingface.co`."""
+    """The model hub, or a mirror of it. Default: `HF_ENDPOINT`, or `https://huggingface.co`."""
     offline: bool = False
-    """Ask nobody: what is kept in the data folder and the program's own list must do. Default:
-    `HF_HUB_OFFLINE`, else false."""
+    """Never ask the hub: only the answers saved in the data folder and the program's own list are
+    used. Default: `HF_HUB_OFFLINE`, or false."""
     fresh_hours: float = Field(default=24.0, ge=0)
-    """Hours for which a kept answer is taken without asking again."""
+    """Hours for which a saved answer is used without asking again."""
 
     @field_validator("endpoint")
     @classmethod
@@ -149,10 +149,10 @@ class Public(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     cloudflared: str = Field(default="", pattern=r"^((https?://|/|~/)[^\x00-\x20]+)?$")
-    """URL of the program itself (no archive), or its path on the machine. Default: the release for
-    Linux that this version knows."""
+    """URL of the program itself (not an archive), or its path on the machine. Default: the release
+    for Linux that this version of gdl-tui knows."""
     sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
-    """SHA-256 of the file; nothing else is run. Default: of that release."""
+    """SHA-256 of the file; nothing else is run. Default: that of the same release."""
 
 
 class SshHost(BaseModel):
@@ -165,16 +165,16 @@ class SshHost(BaseModel):
     identity: str = ""
     """Private key file. Default: what `~/.ssh/config` or the agent offers."""
     price_per_hour: float = Field(default=0.0, ge=0)
-    """Dollars; counted like a rented machine's."""
+    """Dollars per hour; counted like the price of a rented machine."""
     gpu: str = ""
-    """Name of its GPU, shown in the list of offers and used to choose. Default: seen when the
+    """Name of its GPU, shown in the list of offers and used to choose. Default: detected when the
     machine is used."""
     gpu_count: int | None = Field(default=None, ge=0)
-    """Number of its GPUs; 0: it has none. Default: one where `gpu` names it."""
+    """Number of its GPUs; 0: it has none. Default: 1 if `gpu` is set."""
     vram_gb: float = Field(default=0.0, ge=0)
-    """GB of each GPU; 0: seen when the machine is used."""
+    """Memory of each GPU in GB; 0: detected when the machine is used."""
     location: str = ""
-    """Where it is, as the list of offers shows it. Default: not said."""
+    """Where it is, as shown in the list of offers. Default: not shown."""
 
 
 class Sandbox(BaseModel):
@@ -185,14 +185,15 @@ class Sandbox(BaseModel):
     scenario: str = "demo"
     """What goes wrong: the name of a scenario, or the path of its file."""
     seed: int = Field(default=0, ge=0)
-    """The same seed draws the same offers, and lets the same things fail."""
+    """The same seed produces the same offers and the same failures."""
     speed: float = Field(default=1.0, ge=0.1, le=1000)
     """How many times faster simulated time passes, 0.1 to 1000."""
     offers: int = Field(default=0, ge=0, le=100_000)
-    """Offers to list; 0: the usual sixty, or a thousand hosts of a marketplace (`--market
+    """Number of offers; 0: the usual sixty, or a thousand hosts of a marketplace (`--market
     vastai`)."""
     url: str = ""
-    """A sandbox that runs already (`gdl-tui sandbox`). Default: one in this process."""
+    """Address of a sandbox that is already running (`gdl-tui sandbox`). Default: one in this
+    process."""
 
     @field_validator("url")
     @classmethod
@@ -206,7 +207,7 @@ class Guard(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     enabled: bool = True
-    """Machines that have a limit (`max_spend`, or one of these two) get a guard that keeps it."""
+    """Machines with a limit (`max_spend`, or one of the next two) get a guard that enforces it."""
     idle_minutes: float | None = Field(default=None, ge=1)
     """Minutes without a request after which the machine ends itself; `--idle` of `deploy`."""
     unseen_hours: float | None = Field(default=None, gt=0)
@@ -220,16 +221,16 @@ class Fleet(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     router: Literal["vllm-router", "smg"] = "vllm-router"
-    """The program: `vllm-router` or `smg`; the version that this gdl-tui knows is installed on this
+    """The router: `vllm-router` or `smg`. The version that this gdl-tui knows is installed on this
     computer, into an environment of its own; `--router` of `deploy`."""
     policy: Literal["round_robin", "random", "power_of_two", "cache_aware"] = "round_robin"
-    """How it chooses a replica: `round_robin`, `random`, `power_of_two` or `cache_aware`;
+    """How the router chooses a replica: `round_robin`, `random`, `power_of_two` or `cache_aware`;
     `--policy` of `deploy`."""
     program: str = Field(default="", pattern=r"^([^\x00\n]+)?$")
-    """Path of that program, where it is installed already. Default: installed when it is needed."""
+    """Path of the router, if it is already installed. Default: installed when needed."""
     port: int = Field(default=0, ge=0, le=65535)
-    """Port of the fleet's address on this computer; 0: a free one, the same for as long as the
-    fleet lasts."""
+    """Port of the fleet's address on this computer; 0: a free port, which stays the same as long as
+    the fleet exists."""
 
 
 class Vastai(BaseModel):
@@ -238,9 +239,9 @@ class Vastai(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     url: str = "https://console.vast.ai"
-    """Where Vast.ai answers; the paths of its interface are added."""
+    """Address of Vast.ai; the paths of its API are appended."""
     key: SecretStr | None = None
-    """API key; also taken from `VAST_API_KEY`, or from the files of Vast.ai's own client."""
+    """API key; otherwise taken from `VAST_API_KEY`, or from the files of Vast.ai's own client."""
 
     @field_validator("url")
     @classmethod
@@ -254,10 +255,10 @@ class Runpod(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     url: str = "https://api.runpod.io"
-    """Where RunPod answers; the paths of its interface are added."""
+    """Address of RunPod; the paths of its API are appended."""
     key: SecretStr | None = None
-    """API key; also taken from `RUNPOD_API_KEY`, or from `~/.runpod/config.toml` of RunPod's own
-    clients."""
+    """API key; otherwise taken from `RUNPOD_API_KEY`, or from `~/.runpod/config.toml` of RunPod's
+    own clients."""
 
     @field_validator("url")
     @classmethod
@@ -271,9 +272,9 @@ class Spending(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     per_day: float | None = Field(default=None, gt=0)
-    """Dollars that all deployments of this computer together may cost a day, by local time."""
+    """Dollars that all deployments of this computer together may cost per day (local time)."""
     per_month: float | None = Field(default=None, gt=0)
-    """The same for a calendar month, by local time."""
+    """The same per calendar month (local time)."""
 
 
 class Notify(BaseModel):
@@ -283,10 +284,10 @@ class Notify(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     webhook_http: bool = False
-    """Plain http is allowed to other computers, too."""
+    """Allow plain http to other computers as well."""
     webhook: SecretStr | None = None
-    """Address that JSON is posted to; see [deploying](deploying.md#notifications). It may hold a
-    secret, and is never shown."""
+    """URL to which JSON is posted; see [deploying](deploying.md#notifications). It may contain a
+    secret, so it is never shown."""
     desktop: bool = False
     """Notifications on the desktop, by notify-send or osascript."""
 
@@ -298,7 +299,7 @@ class Notify(BaseModel):
         url = value.get_secret_value()
         checked_url(url)
         if not re.fullmatch(r"[!-~]+", url):
-            raise ValueError("has characters that no address has")
+            raise ValueError("contains characters that a URL cannot have")
         parts = urlsplit(url)
         plain = parts.scheme != "https" and not is_loopback(parts.hostname or "")
         if plain and not info.data.get("webhook_http"):
