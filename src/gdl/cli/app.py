@@ -133,11 +133,12 @@ def _globals(
     backend: BackendOption = None,
     config: ConfigOption = None,
     read_only: Annotated[
-        bool, typer.Option("--read-only", help="Show only: nothing is rented or destroyed.")
+        bool,
+        typer.Option("--read-only", help="Look only: nothing is rented, changed or destroyed."),
     ] = False,
     plain: Annotated[
         bool,
-        typer.Option("--plain", help="Questions and lines of text in place of the terminal UI."),
+        typer.Option("--plain", help="Questions and lines of text instead of the terminal UI."),
     ] = False,
     host: HostOption = None,
     identity: IdentityOption = None,

@@ -20,14 +20,17 @@ class EndpointOptions:
 
     url: Annotated[
         str | None,
-        typer.Option("--url", metavar="URL", help="Any OpenAI endpoint, in place of a session."),
+        typer.Option("--url", metavar="URL", help="Any OpenAI endpoint, instead of a session."),
     ] = None
     api_key_env: Annotated[
         str | None,
-        typer.Option("--api-key-env", metavar="NAME", help="Environment variable with its key."),
+        typer.Option(
+            "--api-key-env", metavar="NAME", help="Environment variable that holds its key."
+        ),
     ] = None
     model: Annotated[
-        str | None, typer.Option("--model", metavar="M", help="Default: the first it lists.")
+        str | None,
+        typer.Option("--model", metavar="M", help="Model name; default: the first one listed."),
     ] = None
     cacert: Annotated[
         Path | None,
@@ -38,7 +41,7 @@ class EndpointOptions:
         ),
     ] = None
     insecure: Annotated[
-        bool, typer.Option("--insecure", help="Do not check the server's certificate.")
+        bool, typer.Option("--insecure", help="Do not verify the server's certificate.")
     ] = False
 
 
@@ -54,18 +57,20 @@ class TrafficOptions:
     ] = None
     rate: Annotated[
         str | None,
-        typer.Option("--rate", metavar="R", help="Requests a second instead; 1..20 is a ramp."),
+        typer.Option("--rate", metavar="R", help="Requests per second instead; 1..20 is a ramp."),
     ] = None
     burstiness: Annotated[
         float,
-        typer.Option("--burstiness", metavar="B", help="With --rate: 1 Poisson, inf steady."),
+        typer.Option("--burstiness", metavar="B", help="With --rate: 1 is Poisson, inf is steady."),
     ] = 1.0
     sweep: Annotated[
-        bool, typer.Option("--sweep", help="1, 2, 4 ... at a time, to find the best.")
+        bool, typer.Option("--sweep", help="1, 2, 4 ... requests at a time, to find the best.")
     ] = False
     max_concurrency: Annotated[
         int,
-        typer.Option("--max-concurrency", metavar="N", min=1, max=4096, help="With --sweep."),
+        typer.Option(
+            "--max-concurrency", metavar="N", min=1, max=4096, help="Upper end of --sweep."
+        ),
     ] = 1024
     slo: Annotated[
         str | None,
@@ -76,12 +81,16 @@ class TrafficOptions:
         typer.Option("--requests", metavar="N", min=1, help="Requests to send.  [default: 100]"),
     ] = None
     warmup: Annotated[
-        int, typer.Option("--warmup", metavar="N", min=1, max=1024, help="Untimed ones before.")
+        int, typer.Option("--warmup", metavar="N", min=1, max=1024, help="Untimed requests first.")
     ] = 4
     processes: Annotated[
         int | None,
         typer.Option(
-            "--processes", metavar="N", min=1, max=64, help="That send them.  [default: by load]"
+            "--processes",
+            metavar="N",
+            min=1,
+            max=64,
+            help="Number of sending processes.  [default: by load]",
         ),
     ] = None
 
@@ -95,7 +104,7 @@ class PromptOptions:
         typer.Option(
             "--dataset",
             metavar="D",
-            help="builtin, random, a .jsonl file, or a .json file as ShareGPT's.",
+            help="builtin, random, a .jsonl file, or a .json file in ShareGPT's format.",
         ),
     ] = None
     input_len: Annotated[
@@ -105,22 +114,34 @@ class PromptOptions:
         str | None, typer.Option("--output-len", metavar="L", help=f"Answers, {_LENGTH}.")
     ] = None
     turns: Annotated[
-        int, typer.Option("--turns", metavar="N", min=1, max=100, help="Of each conversation.")
+        int, typer.Option("--turns", metavar="N", min=1, max=100, help="Turns per conversation.")
     ] = 1
     prefix_len: Annotated[
         int,
-        typer.Option("--prefix-len", metavar="N", min=0, max=1_000_000, help="Shared by prompts."),
+        typer.Option(
+            "--prefix-len",
+            metavar="N",
+            min=0,
+            max=1_000_000,
+            help="Length of a prefix shared by prompts.",
+        ),
     ] = 0
     prefixes: Annotated[
-        int, typer.Option("--prefixes", metavar="N", min=1, max=10_000, help="So many of them.")
+        int,
+        typer.Option(
+            "--prefixes", metavar="N", min=1, max=10_000, help="Number of different prefixes."
+        ),
     ] = 1
     ignore_eos: Annotated[
-        bool, typer.Option("--ignore-eos", help="Full-length answers (not every engine knows it).")
+        bool,
+        typer.Option("--ignore-eos", help="Full-length answers (not every engine supports this)."),
     ] = False
     completions: Annotated[
         bool, typer.Option("--completions", help="Plain completions instead of chat.")
     ] = False
-    seed: Annotated[int, typer.Option("--seed", metavar="S", help="Prompts and arrivals.")] = 0
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="S", help="Seed for prompts and arrival times.")
+    ] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +149,16 @@ class LimitOptions:
     """How long it may take, in seconds."""
 
     timeout: Annotated[
-        float, typer.Option("--timeout", metavar="S", min=1, help="Seconds for one request.")
+        float,
+        typer.Option(
+            "--timeout", metavar="S", min=1, help="Time limit of one request, in seconds."
+        ),
     ] = 600.0
     time_limit: Annotated[
-        float, typer.Option("--time-limit", metavar="S", min=1, help="Seconds for one load.")
+        float,
+        typer.Option(
+            "--time-limit", metavar="S", min=1, help="Time limit of one load, in seconds."
+        ),
     ] = 3600.0
 
 
@@ -146,21 +173,24 @@ class ResultOptions:
             metavar="USD",
             min=0,
             callback=finite,
-            help="What the machine costs an hour.",
+            help="Price of the machine per hour.",
         ),
     ] = None
     save_result: Annotated[
         Path | None,
-        typer.Option("--save-result", metavar="FILE", help="JSON as of vllm bench serve."),
+        typer.Option(
+            "--save-result", metavar="FILE", help="Save JSON in the format of vllm bench serve."
+        ),
     ] = None
-    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Figures as CSV.")] = (
-        None
-    )
+    csv: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Save the figures as CSV.")
+    ] = None
     markdown: Annotated[
-        Path | None, typer.Option("--markdown", metavar="FILE", help="Figures as a table.")
+        Path | None,
+        typer.Option("--markdown", metavar="FILE", help="Save the figures as a Markdown table."),
     ] = None
     publish: Annotated[
-        bool, typer.Option("--publish", help="Leave it with cloud-gpu-shopper, for others to see.")
+        bool, typer.Option("--publish", help="Store it in cloud-gpu-shopper, for others to see.")
     ] = False
 
 

@@ -57,7 +57,7 @@ class DeployOptions:
             "-f",
             "--file",
             metavar="FILE",
-            help="A deployment file (TOML): what it says counts where no option says otherwise.",
+            help="A deployment file (TOML); options take precedence over it.",
             show_default=False,
         ),
     ] = None
@@ -75,9 +75,9 @@ class DeployOptions:
             "[default: 3]",
         ),
     ] = None
-    offer: Annotated[
-        str | None, typer.Option("--offer", metavar="ID", help="This offer alone.")
-    ] = None
+    offer: Annotated[str | None, typer.Option("--offer", metavar="ID", help="Only this offer.")] = (
+        None
+    )
     min_vram: MinVramOption = None
     max_price: MaxPriceOption = None
     max_spend: Annotated[
@@ -87,7 +87,8 @@ class DeployOptions:
             metavar="USD",
             min=0.0001,
             callback=finite,
-            help="Dollars in all, for every attempt and as long as it serves; then it is released.",
+            help="Maximum cost in dollars, for all attempts and the time it serves; then the "
+            "machine is released.",
         ),
     ] = None
     idle: IdleOption = None
@@ -102,28 +103,29 @@ class DeployOptions:
             metavar="N",
             min=1,
             max=20,
-            help="Machines to try; offers that were gone do not count.  [default: 3]",
+            help="Machines to try; offers that are already gone do not count.  [default: 3]",
         ),
     ] = None
     bench: Annotated[
         bool | None,
         typer.Option(
-            "--bench/--no-bench", help="Run the benchmark once it serves.  [default: bench]"
+            "--bench/--no-bench",
+            help="Run the benchmark once the model is served.  [default: bench]",
         ),
     ] = None
     destroy: Annotated[
         bool,
-        typer.Option("--destroy", help="Release after verification and benchmark."),
+        typer.Option("--destroy", help="Release the machine after verification and benchmark."),
     ] = False
     keep: Annotated[
-        bool, typer.Option("--keep", help="Leave it serving (and billing), and exit.")
+        bool, typer.Option("--keep", help="Leave the machine serving (and billing), and exit.")
     ] = False
     auto_fix: Annotated[
         bool | None,
         typer.Option(
             "--auto-fix/--no-auto-fix",
-            help="Apply every remedy, or none, on the machine and go on, at most two for each.  "
-            "[default: those that overrule none of your own arguments]",
+            help="Apply every fix on the machine and continue, or none; at most twice for each "
+            "cause.  [default: those that override none of your own arguments]",
         ),
     ] = None
     webhook: WebhookOption = None
@@ -133,13 +135,15 @@ class DeployOptions:
         bool,
         typer.Option(
             "--dry-run",
-            help="Show the plan, the price and the offers that would be tried, and rent nothing.",
+            help="Show the plan, the price and the offers that would be tried; rent nothing.",
         ),
     ] = False
     yes: YesOption = False
     new: Annotated[
         bool,
-        typer.Option("--new", help="Another machine, beside one of an interrupted deployment."),
+        typer.Option(
+            "--new", help="Rent another machine, although an interrupted deployment has one."
+        ),
     ] = False
     runtime: RuntimeOption = None
     image: ImageOption = None
@@ -150,8 +154,8 @@ class DeployOptions:
         bool | None,
         typer.Option(
             "--text-only/--no-text-only",
-            help="Serve text alone with a model that takes images, sound or video as well: its "
-            "other parts stay out of the GPU's memory.",
+            help="For a model that also takes images, sound or video: serve only text, and "
+            "keep its other parts out of the GPU's memory.",
             show_default=False,
         ),
     ] = None
@@ -160,8 +164,8 @@ class DeployOptions:
         bool | None,
         typer.Option(
             "--interruptible/--on-demand",
-            help="Machines that are cheaper and lost to whoever bids more, in place of those on "
-            "demand.",
+            help="Instead of machines on demand, those that are cheaper but can be lost to a "
+            "higher bid.",
             show_default=False,
         ),
     ] = None
@@ -171,22 +175,24 @@ class DeployOptions:
         bool | None,
         typer.Option(
             "--tools/--no-tools",
-            help="Let the server parse the model's calls of tools, where it is known how it writes "
-            "them.  [default: tools]",
+            help="Let the server parse the model's tool calls, if their format is known.  "
+            "[default: tools]",
         ),
     ] = None
     trust_remote_code: Annotated[
         bool | None,
         typer.Option(
             "--trust-remote-code/--no-trust-remote-code",
-            help="Let Python code from the model's own repository run on the machine, or start "
-            "without it.  [default: ask, where a model needs it]",
+            help="Allow Python code from the model's own repository to run on the machine, or "
+            "start without it.  [default: ask, if a model needs it]",
         ),
     ] = None
     engine_arg: Annotated[
         list[str] | None,
         typer.Option(
-            "--engine-arg", metavar="ARG", help="Further argument for the engine; may be repeated."
+            "--engine-arg",
+            metavar="ARG",
+            help="Additional argument for the engine; can be repeated.",
         ),
     ] = None
 
@@ -197,8 +203,8 @@ class DeployOptions:
             metavar="N",
             min=1,
             max=64,
-            help="Serve one model over N machines of your own (--backend ssh --host A,B): each "
-            "holds a part of its layers, and the first has the endpoint.",
+            help="Serve one model over N machines of your own (--backend ssh --host A,B): each"
+            " holds part of its layers, and the first has the endpoint.",
             show_default=False,
         ),
     ] = None

@@ -26,14 +26,14 @@ OUTPUT_CLOSED = 141
 MEANINGS: dict[int, str] = {
     OK: "success",
     INTERNAL: "internal error",
-    USAGE: "usage",
+    USAGE: "wrong usage",
     NO_OFFER: "no suitable offer",
     NO_MACHINE: "could not get a machine",
     DEPLOY_FAILED: "install or start failed",
     VERIFICATION_FAILED: "verification failed",
     BACKEND_FAILED: "backend or model hub unreachable, or it refused",
     CANCELLED: "cancelled",
-    STILL_BILLING: "a machine may still be billing (wins over every other)",
+    STILL_BILLING: "a machine may still be billing (takes precedence)",
     SPEND_LIMIT: "the spending limit is reached",
 }
 
@@ -71,7 +71,7 @@ BY_KIND: dict[str, int] = {
 def epilog() -> str:
     """The table for `--help`, one code a line."""
     rows = "\n".join(f"  {code}  {meaning}" for code, meaning in MEANINGS.items())
-    return f"\b\nExit codes:\n{rows}\n(`diagnose`: 0 the cause is known, 1 it is not)"
+    return f"\b\nExit codes:\n{rows}\n(`diagnose`: 0 if the cause is known, 1 if not)"
 
 
 def of_error(error: GdlError) -> int:

@@ -21,8 +21,8 @@ class FleetOptions:
         typer.Option(
             "--replicas",
             metavar="N",
-            help="Serve on N machines behind one address, as a fleet: one that dies is replaced. "
-            "--max-price and --max-spend are for all of them together.",
+            help="Serve on N machines behind one address, as a fleet: one that dies is "
+            "replaced. --max-price and --max-spend apply to all of them together.",
             show_default=False,
         ),
     ] = None
@@ -30,7 +30,8 @@ class FleetOptions:
         bool | None,
         typer.Option(
             "--spread-markets/--no-spread-markets",
-            help="The next replica where the fewest are: by market, or by provider of one market.",
+            help="Put each new replica where there are fewest: by market, or by provider "
+            "within one market.",
             show_default=False,
         ),
     ] = None
@@ -38,7 +39,7 @@ class FleetOptions:
         Literal["vllm-router", "smg"] | None,
         typer.Option(
             "--router",
-            help="What spreads requests over the replicas.  [default: vllm-router]",
+            help="The program that spreads requests over the replicas.  [default: vllm-router]",
             show_default=False,
         ),
     ] = None
@@ -46,7 +47,7 @@ class FleetOptions:
         Literal["round_robin", "random", "power_of_two", "cache_aware"] | None,
         typer.Option(
             "--policy",
-            help="How it chooses one for a request.  [default: round_robin]",
+            help="How the router chooses a replica for a request.  [default: round_robin]",
             show_default=False,
         ),
     ] = None
@@ -54,7 +55,7 @@ class FleetOptions:
         Literal["keep", "release"] | None,
         typer.Option(
             "--if-short",
-            help="Whether those that serve are kept when the wished number cannot be had.  "
+            help="What happens to the serving replicas if there cannot be as many as requested.  "
             "[default: keep]",
             show_default=False,
         ),

@@ -21,8 +21,8 @@ FilterArgument = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="FILTER",
-        help='As on the offers screen, in quotes: "4090 price<0.30 inet>500", "gpu:4090,3090 '
-        'rel>=99 or place:norway".',
+        help='The filter of the offers screen, in quotes: "4090 price<0.30 inet>500", '
+        '"gpu:4090,3090 rel>=99 or place:norway".',
         show_default=False,
         autocompletion=filter_fields,
     ),

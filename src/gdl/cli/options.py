@@ -16,8 +16,8 @@ BackendOption = Annotated[
     typer.Option(
         "--backend",
         metavar="NAME[,NAME]",
-        help="Who lists and rents the machines: vastai, runpod, shopper, ssh, local, sandbox, one "
-        "that another package brings, or several of them, as in vastai,runpod.",
+        help="Where machines come from: vastai, runpod, shopper, ssh, local, sandbox, a "
+        "backend from another package, or several, as in vastai,runpod.",
         show_default=False,
         autocompletion=backend_names,
     ),
@@ -31,7 +31,7 @@ HostOption = Annotated[
     typer.Option(
         "--host",
         metavar="HOST[,HOST]",
-        help="Machines you already have: user@host:port or an alias of ~/.ssh/config.",
+        help="Machines you already have: user@host:port, or an alias from ~/.ssh/config.",
     ),
 ]
 IdentityOption = Annotated[
@@ -39,39 +39,39 @@ IdentityOption = Annotated[
     typer.Option("--identity", metavar="FILE", help="Private key file for --host."),
 ]
 JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print JSON, one object a line.", show_default=False)
+    bool, typer.Option("--json", help="Print JSON, one object per line.", show_default=False)
 ]
 ProviderOption = Annotated[
-    str | None, typer.Option("--provider", metavar="P", help="This provider alone.")
+    str | None, typer.Option("--provider", metavar="P", help="Only this provider.")
 ]
 ExcludeProviderOption = Annotated[
     list[str] | None,
-    typer.Option("--exclude-provider", metavar="P", help="Not this provider; may be repeated."),
+    typer.Option("--exclude-provider", metavar="P", help="Not this provider; can be repeated."),
 ]
 IncludeProviderOption = Annotated[
     list[str] | None,
     typer.Option(
         "--include-provider",
         metavar="P",
-        help="This provider again, though failures excluded it; may be repeated.",
+        help="This provider again, although failures excluded it; can be repeated.",
     ),
 ]
 MinVramOption = Annotated[
     float | None,
     typer.Option(
-        "--min-vram", metavar="GB", min=0, callback=finite, help="VRAM of each GPU, at least."
+        "--min-vram", metavar="GB", min=0, callback=finite, help="Minimum VRAM of each GPU."
     ),
 ]
 MaxPriceOption = Annotated[
     float | None,
     typer.Option(
-        "--max-price", metavar="USD", min=0.0001, callback=finite, help="Dollars an hour, at most."
+        "--max-price", metavar="USD", min=0.0001, callback=finite, help="Maximum dollars per hour."
     ),
 ]
 ContextOption = Annotated[
     int | None,
     typer.Option(
-        "--context", metavar="TOKENS", min=1, help="Tokens a request may have, its answer included."
+        "--context", metavar="TOKENS", min=1, help="Tokens per request, including the answer."
     ),
 ]
 ConcurrencyOption = Annotated[
@@ -83,8 +83,8 @@ QuantizationOption = Annotated[
     typer.Option(
         "--quantization",
         metavar="NAME",
-        help="Weights of 8 or 4 bits, made from 16-bit ones as they are loaded: what the engine "
-        "knows, such as fp8.",
+        help="Quantize 16-bit weights to 8 or 4 bits while they are loaded, with a method of "
+        "the engine, such as fp8.",
         show_default=False,
     ),
 ]
@@ -92,8 +92,8 @@ SortOption = Annotated[
     Literal["session", "price"] | None,
     typer.Option(
         "--sort",
-        help="Which comes first: the cheapest for the whole session, its disk, downloads and "
-        "set-up included, or by the hour.  [default: session where a market tells all that]",
+        help="Sort by the price of the whole session, including disk, downloads and set-up, or by "
+        "the hour.  [default: session, if the market publishes these prices]",
         show_default=False,
     ),
 ]
@@ -101,8 +101,8 @@ InterruptibleOption = Annotated[
     bool,
     typer.Option(
         "--interruptible",
-        help="Machines that are cheaper and lost to whoever bids more, in place of those on "
-        "demand.",
+        help="Instead of machines on demand, those that are cheaper but can be lost to a "
+        "higher bid.",
     ),
 ]
 BidOption = Annotated[
@@ -112,8 +112,8 @@ BidOption = Annotated[
         metavar="USD",
         min=0.0001,
         callback=finite,
-        help="Dollars an hour for an interruptible machine without its disk, at most: a tenth over "
-        "the least that it goes for is bid.",
+        help="Highest bid for an interruptible machine, in dollars per hour without its disk; "
+        "the actual bid is a tenth above the current minimum.",
         show_default=False,
     ),
 ]
@@ -121,16 +121,16 @@ TextOnlyOption = Annotated[
     bool,
     typer.Option(
         "--text-only",
-        help="Serve text alone with a model that takes images, sound or video as well: its other "
-        "parts stay out of the GPU's memory.",
+        help="For a model that also takes images, sound or video: serve only text, and keep "
+        "its other parts out of the GPU's memory.",
     ),
 ]
 RuntimeOption = Annotated[
     Literal["auto", "venv", "container", "binary"] | None,
     typer.Option(
         "--runtime",
-        help="Install the engine into an environment, run its container image, or a program of its "
-        "own; auto: the environment, and the image where that fails.",
+        help="Install the engine into an environment, run its container image, or run a "
+        "program of its own; auto: the environment, or the image if that fails.",
         show_default=False,
     ),
 ]
@@ -139,8 +139,8 @@ ImageOption = Annotated[
     typer.Option(
         "--image",
         metavar="NAME",
-        help="Container image that the rented machine starts, where its market lets one choose; "
-        "none: the market's usual one.  [default: one that has the engine, where that costs less]",
+        help="Container image that the rented machine starts, if its market lets you choose; none: "
+        "the market's usual one.  [default: one with the engine, where that costs less]",
         show_default=False,
     ),
 ]
@@ -149,7 +149,7 @@ EngineOption = Annotated[
     typer.Option(
         "--engine",
         metavar="NAME",
-        help="What serves the model; auto: the engine that suits it and the machine.",
+        help="Inference engine; auto: the one that suits the model and the machine.",
         show_default=False,
     ),
 ]
@@ -167,8 +167,8 @@ VolumeOption = Annotated[
     typer.Option(
         "--volume",
         metavar="NAME|ID",
-        help="Keep weights and compile caches on this volume (see `gdl-tui volumes`): machines "
-        "that can mount it, alone.",
+        help="Keep weights and compile caches on this volume (see `gdl-tui volumes`); only "
+        "machines that can mount it are used.",
         show_default=False,
     ),
 ]
@@ -179,7 +179,7 @@ VolumeSizeOption = Annotated[
         metavar="GB",
         min=1,
         max=4096,
-        help="Make the volume of --volume where there is none of that name.",
+        help="Create the volume named by --volume if it does not exist.",
         show_default=False,
     ),
 ]
@@ -188,8 +188,9 @@ WebhookOption = Annotated[
     typer.Option(
         "--webhook",
         metavar="URL",
-        help="Post JSON there when it serves, fails, is about to stop or stops, its price rises, "
-        "or a balance is low. One with a secret belongs in the settings: notify.webhook.",
+        help="Post JSON there when the deployment serves, fails, is about to stop or has "
+        "stopped, when its price rises, or when a balance is low. A URL with a secret "
+        "belongs in the settings: notify.webhook.",
         show_default=False,
     ),
 ]
@@ -202,8 +203,8 @@ IdleOption = Annotated[
         metavar="MINUTES",
         min=1,
         callback=finite,
-        help="End the machine after so many minutes without a request, also while this computer is "
-        "off.",
+        help="End the machine after this many minutes without a request, even while this "
+        "computer is off.",
     ),
 ]
 UnseenOption = Annotated[
@@ -213,7 +214,7 @@ UnseenOption = Annotated[
         metavar="HOURS",
         min=0.02,
         callback=finite,
-        help="End the machine after so many hours in which no gdl-tui was connected to it.",
+        help="End the machine after this many hours without a gdl-tui connected to it.",
     ),
 ]
 
@@ -247,11 +248,11 @@ SpeedOption = Annotated[
 ]
 SeedOption = Annotated[
     int | None,
-    typer.Option("--seed", metavar="S", min=0, help="What is left to chance follows from it."),
+    typer.Option("--seed", metavar="S", min=0, help="Seed for everything that is left to chance."),
 ]
 OffersOption = Annotated[
     int | None,
-    typer.Option("--offers", metavar="N", min=0, max=100_000, help="Offers to list."),
+    typer.Option("--offers", metavar="N", min=0, max=100_000, help="Number of offers."),
 ]
 STAND_INS = ("vastai", "runpod")
 """The marketplaces that the sandbox stands in for."""
@@ -269,7 +270,8 @@ StandInOption = Annotated[
     typer.Option(
         "--market",
         metavar="NAMES",
-        help="Stand in for these marketplaces of many hosts: vastai, runpod, or vastai,runpod.",
+        help="Simulate these marketplaces, which have many hosts: vastai, runpod, or "
+        "vastai,runpod.",
         callback=_stand_ins,
         show_default=False,
     ),

@@ -25,7 +25,7 @@ def attach(
 ) -> NoReturn:
     """Open the tunnel to a serving machine again, until Ctrl-C.
 
-    Where an interrupted deployment does not serve yet, it goes on, as with `resume`.
+    An interrupted deployment that does not serve yet is continued, as with `resume`.
     """
 
     async def body(session: Session) -> int:

@@ -37,10 +37,10 @@ def bench(
     ] = None,
     as_json: JsonOption = False,
 ) -> NoReturn:
-    """Benchmark a session, or any OpenAI endpoint by --url.
+    """Benchmark a session, or any OpenAI endpoint with --url.
 
-    A session by ID alone is asked the quality prompts and a few longer ones. With options for the
-    load, or with --url, the load generator measures.
+    With ID alone, the session is asked the quality prompts and a few longer ones. With options for
+    the load, or with --url, the load generator measures it.
     """
     if (ident is None) == (endpoint.url is None):
         raise typer.BadParameter("name a session, or an endpoint with --url (one of them)")

@@ -24,14 +24,15 @@ _SPARE = ("TOKENS/$", "WORKLOAD", "WHEN", "PROVIDER", "PRICE", "TPOT")
 def benchmarks(
     cli: Cli,
     model: Annotated[
-        str | None, typer.Option("--model", metavar="M", help="Of this model, by its served name.")
+        str | None,
+        typer.Option("--model", metavar="M", help="Only this model, by its served name."),
     ] = None,
     gpu: Annotated[
-        str | None, typer.Option("--gpu", metavar="G", help="Of GPUs with this in their name.")
+        str | None, typer.Option("--gpu", metavar="G", help="Only GPUs with this in their name.")
     ] = None,
     as_json: JsonOption = False,
 ) -> NoReturn:
-    """Compare what was measured so far, by model, GPU, provider and price."""
+    """Compare all measurements so far, by model, GPU, provider and price."""
 
     async def body(session: Session) -> int:
         from gdl.domain.benchmark import ranked

@@ -34,12 +34,16 @@ def bundle(
     ],
     output: Annotated[
         Path | None,
-        typer.Option("--output", metavar="FILE", help="Default: gdl-tui-ID.tar.gz, here."),
+        typer.Option(
+            "--output",
+            metavar="FILE",
+            help="Output file; default: gdl-tui-ID.tar.gz in the current folder.",
+        ),
     ] = None,
     target: Target,
     as_json: JsonOption = False,
 ) -> NoReturn:
-    """Pack a deployment's facts, events, logs and settings, without any secret."""
+    """Pack a deployment's facts, events, logs and settings, with all secrets removed."""
 
     async def body(session: Session) -> int:
         made = await session.orchestrator.support.bundle(ident, output)

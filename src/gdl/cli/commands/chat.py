@@ -21,28 +21,35 @@ def chat(
         str | None, typer.Option("--system", metavar="TEXT", help="The system prompt.")
     ] = None,
     temperature: Annotated[
-        float | None, typer.Option("--temperature", metavar="T", help="0 to 2.")
+        float | None,
+        typer.Option("--temperature", metavar="T", help="Sampling temperature, 0 to 2."),
     ] = None,
     top_p: Annotated[
-        float | None, typer.Option("--top-p", metavar="P", help="Above 0, up to 1.")
+        float | None,
+        typer.Option("--top-p", metavar="P", help="Nucleus sampling (top-p), above 0, up to 1."),
     ] = None,
     max_tokens: Annotated[
-        int | None, typer.Option("--max-tokens", metavar="N", help="Of an answer; else no limit.")
+        int | None,
+        typer.Option(
+            "--max-tokens", metavar="N", help="Maximum tokens of an answer; default: no limit."
+        ),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", metavar="N", help="The same answer again.")
+        int | None, typer.Option("--seed", metavar="N", help="Seed for reproducible answers.")
     ] = None,
     go_on: Annotated[
         str | None,
-        typer.Option("--continue", metavar="CONVERSATION", help="A saved one, by its id."),
+        typer.Option(
+            "--continue", metavar="CONVERSATION", help="Continue a saved conversation, by its id."
+        ),
     ] = None,
     target: MachineTarget,
     as_json: JsonOption = False,
 ) -> NoReturn:
-    """Talk to a served model: questions are typed, answers come as they are made.
+    """Talk to a served model: type questions, and read the answers as they arrive.
 
-    What is sent by a pipe is one question: its answer goes to stdout, nothing is kept, and the exit
-    code is 6 when there is none. Conversations are kept in the data folder (save_chats).
+    Input from a pipe is one question: its answer goes to stdout, nothing is saved, and the exit
+    code is 6 if there is no answer. Conversations are saved in the data folder (save_chats).
     """
     given = ChatOptions(system or "", temperature, top_p, max_tokens, seed)
 

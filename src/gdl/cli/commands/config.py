@@ -71,9 +71,9 @@ def get(
     ] = None,
     as_json: JsonOption = False,
 ) -> NoReturn:
-    """Print the value in force: of one setting, or of all with where each is from.
+    """Print the current value of one setting; or of all, with where each comes from.
 
-    Of secrets it is told that they are set, and no more.
+    For a secret, only whether it is set is shown.
     """
     from gdl.settings import editing
 
@@ -99,14 +99,15 @@ def set_(
         str | None,
         typer.Argument(
             metavar="VALUE",
-            help='As text, or as in TOML: \'["--max-num-seqs", "64"]\'. Of a secret it is '
-            "asked for, or read from stdin.",
+            help='As text, or as in TOML: \'["--max-num-seqs", "64"]\'. A secret is asked for, '
+            "or read from stdin.",
             show_default=False,
         ),
     ] = None,
     as_json: JsonOption = False,
 ) -> NoReturn:
-    """Set it in the file, which is made if there is none. A wrong value changes nothing."""
+    """Change a setting in the file, which is created if necessary. A wrong value changes
+    nothing."""
     from gdl.domain.errors import UsageError
     from gdl.domain.text import one_line
     from gdl.settings import editing
@@ -131,7 +132,7 @@ def set_(
 
 
 def unset(cli: Cli, name: NameArgument, as_json: JsonOption = False) -> NoReturn:
-    """Remove it from the file: its default counts again."""
+    """Remove a setting from the file, so that its default applies again."""
 
     def body(output: Output) -> int:
         _change(cli, output, _place(name), None)
@@ -141,7 +142,7 @@ def unset(cli: Cli, name: NameArgument, as_json: JsonOption = False) -> NoReturn
 
 
 def path(cli: Cli, as_json: JsonOption = False) -> NoReturn:
-    """Print where the file is, or would be."""
+    """Print the path of the file, even if it does not exist yet."""
 
     def body(output: Output) -> int:
         file = _file(cli)
@@ -157,7 +158,7 @@ def path(cli: Cli, as_json: JsonOption = False) -> NoReturn:
 
 
 def edit(cli: Cli) -> NoReturn:
-    """Open the file in your editor ($VISUAL, $EDITOR); it counts once it can be read."""
+    """Open the file in your editor ($VISUAL, $EDITOR); it is saved only if it is valid."""
 
     def body(_output: Output) -> int:
         say(edited(_file(cli)))

@@ -19,7 +19,8 @@ _SAME = 0.005
 
 
 def costs(cli: Cli, target: MachineTarget, as_json: JsonOption = False) -> NoReturn:
-    """Show what was spent: on each session by our own clock, in all as the backend counts it."""
+    """Show what was spent: on each session by our own clock, and in total as counted by the
+    backend."""
 
     async def body(session: Session) -> int:
         report = await session.orchestrator.market.costs()

@@ -27,13 +27,13 @@ def deploy(
 ) -> NoReturn:
     """Rent a machine, install an inference engine, serve MODEL, verify it.
 
-    With -f what is wanted stands in a file; `gdl-tui export ID --to toml` writes one.
+    With -f, a file describes the deployment; `gdl-tui export ID --to toml` writes one.
 
-    Where that costs, the price is named and asked for; where nobody can be asked, --yes or a limit
-    (--max-price, --max-spend) says that it is wanted.
+    If it costs money, you are shown the price and asked; without a terminal, --yes or a limit
+    (--max-price, --max-spend) gives consent.
 
-    Without --destroy or --keep the tunnel stays open until Ctrl-C, which then asks whether to
-    release the machine (and releases it when nobody can be asked).
+    Without --destroy or --keep, the tunnel stays open until Ctrl-C, which then asks whether to
+    release the machine (without a terminal, it is released).
     """
     wanted, fleet, target = with_the_file(cli, wanted, fleet, target, as_json=as_json)
     model = _checked(wanted, fleet)

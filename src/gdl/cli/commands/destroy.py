@@ -25,8 +25,8 @@ def destroy(
         bool,
         typer.Option(
             "--seen-gone",
-            help="You looked at the marketplace's own console, and the machine is not there: its"
-            " end counts as proven. The marketplace is asked nothing.",
+            help="Confirm that you looked at the marketplace's own console and the machine is "
+            "not there: its end then counts as proven.",
         ),
     ] = False,
     target: MachineTarget,

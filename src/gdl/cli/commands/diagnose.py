@@ -33,7 +33,8 @@ def diagnose(
         str,
         typer.Argument(
             metavar="FILE",
-            help="A log of a server, pip, uv, docker or ssh, or several in one; - reads stdin.",
+            help="A log of a server, pip, uv, docker or ssh, or of several in one file; - "
+            "reads stdin.",
             show_default=False,
         ),
     ],
@@ -41,17 +42,19 @@ def diagnose(
         bool,
         typer.Option(
             "--explain",
-            help="Say why: which rule and lines, what else was considered, what the remedy does.",
+            help="Say why: which rule and which lines, what else was considered, what the "
+            "remedy does.",
         ),
     ] = False,
     as_json: JsonOption = False,
 ) -> NoReturn:
     """Say what went wrong in a log, and what helps.
 
-    Whose log it is, is seen by itself; it may be packed (gzip), UTF-16, of Docker, Kubernetes or
-    journald. --json tells everything, with or without --explain.
+    The program that wrote the log is recognized automatically; the log may be gzip-compressed,
+    UTF-16, or from Docker, Kubernetes or journald. --json prints everything, with or without
+    --explain.
 
-    Exit code 0: the cause is known. 1: it is not; the log's own last error is shown.
+    Exit code 0: the cause is known. 1: it is not; the last error in the log is shown.
     """
     output = Output(as_json)
 

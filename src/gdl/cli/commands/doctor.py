@@ -29,7 +29,9 @@ def doctor(
     engine: EngineOption = None,
     engine_version: Annotated[
         str | None,
-        typer.Option("--engine-version", "--vllm", metavar="X", help="With --plan: this release."),
+        typer.Option(
+            "--engine-version", "--vllm", metavar="X", help="With --plan: the engine's release."
+        ),
     ] = None,
     gpu: Annotated[
         str | None,
@@ -39,7 +41,7 @@ def doctor(
     target: MachineTarget,
     as_json: JsonOption = False,
 ) -> NoReturn:
-    """Check for anything that would stop a deployment."""
+    """Check for anything that would prevent a deployment."""
     if plan is not None:
         from gdl.cli import install_preview
 

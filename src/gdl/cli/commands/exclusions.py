@@ -81,11 +81,12 @@ def add(
     *,
     kind: Annotated[Kind, typer.Argument(metavar="KIND", help="provider, host, machine or offer.")],
     key: Annotated[str, typer.Argument(metavar="KEY", help="Its name or id.", show_default=False)],
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why.")] = "",
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="The reason.")] = "",
     target: Target,
     as_json: JsonOption = False,
 ) -> NoReturn:
-    """Exclude a provider, host, machine or offer, on all backends in use, until that is cleared."""
+    """Exclude a provider, host, machine or offer, on all backends in use, until the exclusion is
+    cleared."""
 
     async def body(session: Session) -> int:
         from gdl.presentation.lines import plain

@@ -29,24 +29,25 @@ def export(
         Literal["toml", "dstack", "skypilot", "compose", "script"],
         typer.Option(
             "--to",
-            help="toml: a file for `gdl-tui deploy -f`; the others: for dstack, SkyPilot, Docker "
-            "Compose, or a shell.",
+            help="toml: a file for `gdl-tui deploy -f`; the others: for dstack, SkyPilot, "
+            "Docker Compose, or as a shell script.",
             show_default=False,
         ),
     ],
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="FILE", help="Write it there, not to stdout."),
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="Write to this file instead of stdout."
+        ),
     ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace the file if there is one.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
     target: Target,
     as_json: JsonOption = False,
 ) -> NoReturn:
-    """Write how a deployment is served as a file: engine, release, flags, model, machine, price.
+    """Write a deployment as a file for another tool: engine, release, flags, model, machine, price.
 
-    It tells what runs, by the journal. Secrets are named by their variables and never written.
+    The file describes what runs, according to the journal. Secrets appear only as the names of
+    their variables.
     """
 
     async def body(session: Session) -> int:

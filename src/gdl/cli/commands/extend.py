@@ -39,7 +39,7 @@ def extend(
 ) -> NoReturn:
     """Reserve a machine for more hours.
 
-    Where that costs, the price is named and asked for; --yes says that it is wanted.
+    If that costs money, you are shown the price and asked; --yes gives consent.
     """
 
     async def body(session: Session) -> int:

@@ -22,13 +22,13 @@ def health(
     *,
     ident: SessionArgument,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Go on until Ctrl-C: its state, load and speed.")
+        bool, typer.Option("--watch", help="Keep showing its state, load and speed until Ctrl-C.")
     ] = False,
     target: MachineTarget,
     as_json: JsonOption = False,
 ) -> NoReturn:
-    """Check a serving machine: GPU, process, health, models, inference; tools, reasoning and memory
-    where they were promised. A degraded check is no failure."""
+    """Check a serving machine: GPU, process, health, models, inference; and tools, reasoning and
+    memory if they were promised. A degraded check is not a failure."""
 
     async def body(session: Session) -> int:
         return await (_watch if watch else _check)(session, ident)

@@ -34,9 +34,9 @@ def ledger(
     ] = None,
     as_json: JsonOption = False,
 ) -> NoReturn:
-    """Show every rent, end, doubt and proof, with what it cost by our own clock.
+    """Show every rent, end, doubt and proof, with the cost by our own clock.
 
-    Reads the journal alone: no backend is asked.
+    Only the journal is read; no backend is queried.
     """
     output = Output(as_json)
 

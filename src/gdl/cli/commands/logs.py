@@ -33,20 +33,20 @@ def logs(
         ),
     ],
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on with what is written, until Ctrl-C.")
+        bool, typer.Option("--follow", "-f", help="Keep printing new lines, until Ctrl-C.")
     ] = False,
     last: Annotated[
         int | None,
         typer.Option(
-            "--lines", "-n", metavar="N", min=0, help="The last N lines alone.", show_default=False
+            "--lines", "-n", metavar="N", min=0, help="Only the last N lines.", show_default=False
         ),
     ] = None,
     target: MachineTarget,
     as_json: JsonOption = False,
 ) -> NoReturn:
-    """Print the log of a machine's server; of a machine that is gone, what was kept of it.
+    """Print the log of a machine's server, or the saved copy if the machine is gone.
 
-    An attempt that came to no server has kept the log of its install.
+    For an attempt that never started a server, the log of its install.
     """
 
     async def body(session: Session) -> int:

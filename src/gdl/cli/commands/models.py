@@ -47,8 +47,8 @@ def build() -> typer.Typer:
     app = typer.Typer(
         name="models",
         cls=_WordsOrCommand,
-        help="Models to choose from, and what each takes: `models WORDS` searches the program's "
-        "list and the hub, `models show ID` tells all about one.",
+        help="List models and what each needs: `models WORDS` searches the program's list and "
+        "the hub, `models show ID` shows everything about one.",
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
@@ -65,7 +65,7 @@ def search(
     engine: EngineOption = None,
     as_json: JsonOption = False,
 ) -> NoReturn:
-    """List models: the program's own, and with WORDS what the hub finds, too."""
+    """List models: the program's own and, with WORDS, also what the hub finds."""
 
     async def body(index: ModelIndex, output: Output) -> int:
         rows = await _found(index, " ".join(words or ()))
@@ -151,17 +151,22 @@ class LoadOptions:
         typer.Option(
             "--gpu",
             metavar="NAME",
-            help='A GPU such as H100 or "RTX 4090", or its memory: 24GB. Without it figures are '
-            "those of an H100, and all common GPUs are listed.",
+            help='A GPU such as H100 or "RTX 4090", or its memory, such as 24GB. Default: the '
+            "figures are for an H100, and all common GPUs are listed.",
             show_default=False,
         ),
     ] = None
     tp: Annotated[
-        int, typer.Option("--tp", metavar="N", min=1, max=64, help="GPUs it is split over.")
+        int,
+        typer.Option(
+            "--tp", metavar="N", min=1, max=64, help="Number of GPUs that it is split over."
+        ),
     ] = 1
     kv_cache_dtype: Annotated[
         str,
-        typer.Option("--kv-cache-dtype", metavar="T", help="Of the KV cache, such as fp8."),
+        typer.Option(
+            "--kv-cache-dtype", metavar="T", help="Data type of the KV cache, such as fp8."
+        ),
     ] = "auto"
     quantization: QuantizationOption = None
 
@@ -172,7 +177,7 @@ def show(
         str,
         typer.Argument(
             metavar="ID",
-            help="An alias, a hub id, or its page.",
+            help="An alias, a hub id, or the address of its page.",
             show_default=False,
             autocompletion=model_names,
         ),
@@ -181,7 +186,7 @@ def show(
     engine: EngineOption = None,
     as_json: JsonOption = False,
 ) -> NoReturn:
-    """Tell what a model is, what it takes for a load, and on which GPUs it fits."""
+    """Show what a model is, what memory it needs for a load, and which GPUs it fits on."""
 
     async def body(index: ModelIndex, output: Output) -> int:
         from gdl.orchestrator.leasing.model_details import gpu_for, load_for

@@ -52,7 +52,7 @@ class OfferOptions:
         typer.Option(
             "--model",
             metavar="M",
-            help="Machines that can serve this model.",
+            help="Only machines that can serve this model.",
             autocompletion=model_names,
         ),
     ] = None
@@ -63,7 +63,7 @@ class OfferOptions:
     min_vram: MinVramOption = None
     max_price: MaxPriceOption = None
     gpus: Annotated[
-        int | None, typer.Option("--gpus", metavar="N", min=0, help="GPUs, at least.")
+        int | None, typer.Option("--gpus", metavar="N", min=0, help="Minimum number of GPUs.")
     ] = None
     exclude_provider: ExcludeProviderOption = None
     context: ContextOption = None
@@ -79,7 +79,7 @@ class OfferOptions:
         typer.Option(
             "--volume",
             metavar="NAME|ID",
-            help="Machines that can mount this volume.",
+            help="Only machines that can mount this volume.",
         ),
     ] = None
 
@@ -112,14 +112,14 @@ def offers(
     wanted: OfferOptions,
     target: MarketTarget,
     every: Annotated[
-        bool, typer.Option("--all", help="Those as well that are not what was asked for.")
+        bool, typer.Option("--all", help="Also list the offers that do not match.")
     ] = False,
     as_json: JsonOption = False,
 ) -> NoReturn:
-    """List offers: cheapest first, excluded ones last with the reason. With FILTER those that pass
-    it.
+    """List offers, cheapest first; excluded ones last, with the reason. With FILTER, only those
+    that match.
 
-    Machines with other GPUs than were asked for, or from others, are counted and not listed.
+    Offers with other GPUs or from other providers than requested are only counted.
     """
     check_bid(wanted.interruptible, wanted.bid)
 

@@ -34,21 +34,22 @@ def plan(
         typer.Option(
             "--gpu",
             metavar="NAME",
-            help='Whether it fits on a GPU such as H100 or "RTX 4090", or of so much memory: 24GB. '
-            "No market is asked.",
+            help='Say whether it fits on this GPU, such as H100 or "RTX 4090", or on one with '
+            "this much memory, such as 24GB. No market is queried.",
             show_default=False,
         ),
     ] = None,
     tp: Annotated[
-        int, typer.Option("--tp", metavar="N", min=1, max=64, help="With --gpu: so many of them.")
+        int,
+        typer.Option("--tp", metavar="N", min=1, max=64, help="With --gpu: the number of GPUs."),
     ] = 1,
     target: MarketTarget,
     as_json: JsonOption = False,
 ) -> NoReturn:
-    """Show what serving MODEL takes: its plan, its price, and the offers that would be tried.
+    """Show what serving MODEL takes: the plan, its price, and the offers that would be tried.
 
-    As `deploy --dry-run`: --offer takes one offer alone. With --gpu it tells what each such GPU
-    holds of the model, and what would make it fit, as `models show` does.
+    This is `deploy --dry-run`; --offer considers only one offer. With --gpu, it shows what each
+    such GPU would hold of the model, and what would make it fit, as `models show` does.
     """
     if gpu is None:
         if tp != 1:

@@ -60,27 +60,28 @@ def prices(
         typer.Option(
             "--filter",
             metavar="FILTER",
-            help="Machines that pass it, as in `offers`.",
+            help="Only machines that match, as in `offers`.",
             show_default=False,
             autocompletion=filter_fields,
         ),
     ] = None,
     by: Annotated[
         Literal["cost", "speed"],
-        typer.Option("--by", help="Which comes first: the cheapest tokens, or the most a second."),
+        typer.Option("--by", help="What to sort by: cheapest tokens, or most tokens per second."),
     ] = "cost",
     every: Annotated[
-        bool, typer.Option("--all", help="Every offer, and not the cheapest of each machine alone.")
+        bool,
+        typer.Option("--all", help="Every offer, not only the cheapest of each kind of machine."),
     ] = False,
     target: MarketTarget,
     as_json: JsonOption = False,
 ) -> NoReturn:
-    """What does it cost to serve this model? Machines that can, cheapest tokens first.
+    """Show what it costs to serve this model, by machine, cheapest tokens first.
 
-    Dollars are for 10^6 output tokens while the machine is busy all the time, with --concurrency
-    requests at a time (default: 4). A speed is measured by you on such a machine, published for
-    one, scaled from another, or taken from the GPU's memory bandwidth alone: FROM says which, and
-    by how much it may be off. It is a prediction: `bench ID` measures.
+    Prices are in dollars per 10^6 output tokens while the machine is always busy, with
+    --concurrency requests at a time (default: 4). The speed was measured by you on such a machine,
+    published for one, scaled from another, or derived from the GPU's memory bandwidth: FROM says
+    which, and by how much it may be off. This is a prediction; `bench ID` measures.
     """
     check_bid(wanted.interruptible, wanted.bid)
     if wanted.model is None:

@@ -20,14 +20,16 @@ def public(
     cli: Cli,
     *,
     ident: OptionalSessionArgument = None,
-    stop: Annotated[bool, typer.Option("--stop", help="End it; the machine goes on.")] = False,
+    stop: Annotated[
+        bool, typer.Option("--stop", help="End the address; the machine keeps running.")
+    ] = False,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Stay, and tell when the address changes.")
+        bool, typer.Option("--watch", help="Keep running, and report when the address changes.")
     ] = False,
     target: MachineTarget,
     as_json: JsonOption = False,
 ) -> NoReturn:
-    """Give a serving machine an address on the internet (cloudflared); without ID, list."""
+    """Give a serving machine an address on the internet (cloudflared); without ID, list them."""
     if stop and watch:
         raise typer.BadParameter("--stop and --watch exclude each other")
 

@@ -20,17 +20,17 @@ def resume(
         str | None,
         typer.Argument(
             metavar="[ID]",
-            help="Session or deployment, or the beginning of its id.  [default: the one there is]",
+            help="Session or deployment id, or its beginning.  [default: the only one]",
             show_default=False,
         ),
     ] = None,
     webhook: WebhookOption = None,
     as_json: JsonOption = False,
 ) -> NoReturn:
-    """Go on with a deployment whose gdl-tui was killed, on the machine that it has.
+    """Continue a deployment whose gdl-tui was killed, on its machine.
 
-    It continues where it was, under its own id and with all that was asked for. Several: they are
-    listed.
+    It continues where it was, under its own id and with everything you asked for. If there are
+    several, they are listed.
     """
 
     async def body(session: Session) -> int:

@@ -17,13 +17,15 @@ def sandbox(
     *,
     port: Annotated[
         int,
-        typer.Option("--port", metavar="N", min=0, max=65535, help="0 takes a free one."),
+        typer.Option(
+            "--port", metavar="N", min=0, max=65535, help="Port to listen on; 0: any free one."
+        ),
     ] = 8080,
     market: StandInOption = None,
     options: SandboxOptions,
 ) -> NoReturn:
-    """Run a simulated cloud-gpu-shopper on 127.0.0.1, or stand-ins for marketplaces, until Ctrl-C
-    ends them and their machines."""
+    """Run a simulated cloud-gpu-shopper on 127.0.0.1, or simulated marketplaces, until Ctrl-C ends
+    them and their machines."""
     import asyncio
 
     output = Output(as_json=False)

@@ -29,18 +29,27 @@ class ChangeOptions:
         typer.Option(
             "--engine-arg",
             metavar="ARG",
-            help="Arguments for the engine in place of those it has; may be repeated. Replicas are "
-            "replaced one after the other.",
+            help="New arguments for the engine, instead of the present ones; can be repeated. "
+            "Replicas are replaced one after the other.",
         ),
     ] = None
     context: Annotated[
         int | None,
-        typer.Option("--context", metavar="TOKENS", min=1, help="Another context, likewise."),
+        typer.Option(
+            "--context",
+            metavar="TOKENS",
+            min=1,
+            help="New context; replicas are replaced likewise.",
+        ),
     ] = None
     concurrency: Annotated[
         int | None,
         typer.Option(
-            "--concurrency", metavar="N", min=1, max=4096, help="Requests at a time, likewise."
+            "--concurrency",
+            metavar="N",
+            min=1,
+            max=4096,
+            help="New number of requests at a time; likewise.",
         ),
     ] = None
     max_price: Annotated[
@@ -50,7 +59,7 @@ class ChangeOptions:
             metavar="USD",
             min=0.0001,
             callback=finite,
-            help="Dollars an hour, all together.",
+            help="Maximum dollars per hour for all replicas together.",
         ),
     ] = None
     max_spend: Annotated[
@@ -60,7 +69,7 @@ class ChangeOptions:
             metavar="USD",
             min=0.0001,
             callback=finite,
-            help="Dollars in all, likewise.",
+            help="Maximum cost in dollars for all replicas together.",
         ),
     ] = None
 
@@ -71,15 +80,18 @@ def scale(
     target: MachineTarget,
     ident: Annotated[
         str | None,
-        typer.Argument(metavar="[ID]", help="Fleet, or its id's beginning.", show_default=False),
+        typer.Argument(metavar="[ID]", help="Fleet id, or its beginning.", show_default=False),
     ] = None,
     replicas: Annotated[
         int | None,
-        typer.Argument(metavar="[N]", help="Replicas from now on.", show_default=False),
+        typer.Argument(metavar="[N]", help="New number of replicas.", show_default=False),
     ] = None,
     yes: YesOption = False,
     wait: Annotated[
-        bool, typer.Option("--wait/--no-wait", help="Until it is so, or cannot be.")
+        bool,
+        typer.Option(
+            "--wait/--no-wait", help="Wait until the fleet has this size, or cannot reach it."
+        ),
     ] = True,
     as_json: JsonOption = False,
 ) -> NoReturn:

@@ -20,14 +20,14 @@ def spending(
     *,
     by: Annotated[
         Literal["day", "month"],
-        typer.Option("--by", help="The last 31 days, or the last 12 months."),
+        typer.Option("--by", help="By day (the last 31) or by month (the last 12)."),
     ] = "day",
     target: MachineTarget,
     as_json: JsonOption = False,
 ) -> NoReturn:
-    """Show what was spent by day or month: by our own clock, and as the marketplaces charged it.
+    """Show what was spent by day or month: by our own clock, and as charged by the marketplaces.
 
-    Days and months are those of local time.
+    Days and months are in local time.
     """
 
     async def body(session: Session) -> int:

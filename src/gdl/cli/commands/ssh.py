@@ -29,18 +29,21 @@ def ssh(
     ident: SessionArgument,
     command: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[-- COMMAND]...", help="To run there, in place of a shell."),
+        typer.Argument(
+            metavar="[-- COMMAND]...", help="The command to run there instead of a shell."
+        ),
     ] = None,
     shown: Annotated[
-        bool, typer.Option("--print", help="Print the ssh command, and do not run it.")
+        bool, typer.Option("--print", help="Print the ssh command instead of running it.")
     ] = False,
     target: MachineTarget,
     as_json: JsonOption = False,
 ) -> NoReturn:
     """Open a shell on a machine, or run a command there, with your own ssh.
 
-    It is given the machine's key, address and pinned host key. The words of COMMAND are joined by
-    blanks for the machine's shell, and the exit code is ssh's own. --json prints the command.
+    ssh gets the machine's key, address and pinned host key. The words of COMMAND are joined by
+    spaces and passed to the machine's shell; the exit code is ssh's own. --json only prints the
+    command.
     """
     before = {number: signal.getsignal(number) for number in STOPPING}
     found: list[str] = []

@@ -19,17 +19,20 @@ def tunnel(
     port: Annotated[
         int | None,
         typer.Option(
-            "--port", metavar="N", min=1, max=65535, help="Local port; else the session's own."
+            "--port", metavar="N", min=1, max=65535, help="Local port; default: the session's own."
         ),
     ] = None,
-    stop: Annotated[bool, typer.Option("--stop", help="Close it; the machine goes on.")] = False,
+    stop: Annotated[
+        bool, typer.Option("--stop", help="Close the tunnel; the machine keeps running.")
+    ] = False,
     foreground: Annotated[
-        bool, typer.Option("--foreground", help="Hold it here, until Ctrl-C.")
+        bool, typer.Option("--foreground", help="Hold the tunnel in this terminal, until Ctrl-C.")
     ] = False,
     target: MachineTarget,
     as_json: JsonOption = False,
 ) -> NoReturn:
-    """Keep the endpoint of a serving machine open in the background; without ID, list."""
+    """Keep the endpoint of a serving machine open in the background; without ID, list the
+    tunnels."""
 
     async def body(session: Session) -> int:
         from gdl.cli import tunnels

@@ -27,7 +27,7 @@ IdentArgument = Annotated[
 def volumes(context: typer.Context, target: Target, as_json: JsonOption = False) -> None:
     """Show volumes, which keep weights and compile caches, and what they cost; make or delete one.
 
-    A volume is tied to a machine or data centre, and costs until it is deleted, used or not.
+    A volume is tied to a machine or data centre, and costs money until it is deleted, used or not.
     """
     if context.invoked_subcommand is not None:
         return
@@ -49,13 +49,16 @@ def make(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A name of your choice.")],
     size: Annotated[int, typer.Option("--size", metavar="GB", min=1, max=4096, help="Its size.")],
     offer: Annotated[
-        str, typer.Option("--offer", metavar="ID", help="An offer whose machines are to mount it.")
+        str,
+        typer.Option(
+            "--offer", metavar="ID", help="An offer whose machines should be able to mount it."
+        ),
     ],
     yes: YesOption = False,
     target: Target,
     as_json: JsonOption = False,
 ) -> NoReturn:
-    """Make a volume. It costs until it is deleted."""
+    """Make a volume. It costs money until it is deleted."""
 
     async def body(session: Session) -> int:
         from gdl.domain.money import dollars
@@ -89,7 +92,7 @@ def delete(
     target: Target,
     as_json: JsonOption = False,
 ) -> NoReturn:
-    """Delete a volume with all that is on it."""
+    """Delete a volume with everything on it."""
 
     async def body(session: Session) -> int:
         from gdl.presentation.lines import plain

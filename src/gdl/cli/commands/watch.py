@@ -40,7 +40,7 @@ class WatchOptions(DeployOptions):
         typer.Option(
             "--model",
             metavar="MODEL",
-            help="Machines that can serve this model; with --rent it is deployed.",
+            help="Only machines that can serve this model; with --rent, the model to deploy.",
             show_default=False,
             autocompletion=model_names,
         ),
@@ -56,7 +56,11 @@ class WaitOptions:
 
     rent: Annotated[
         bool,
-        typer.Option("--rent", help="Deploy on what appears, as `deploy` does, and not only tell."),
+        typer.Option(
+            "--rent",
+            help="Deploy on the offer that appears, as `deploy` does, "
+            "instead of only reporting it.",
+        ),
     ] = False
     every: Annotated[
         float | None,
@@ -64,8 +68,8 @@ class WaitOptions:
             "--every",
             metavar="TIME",
             parser=partial(at_least, _LEAST_S),
-            help="Between two looks, as in 30s or 5m. What a market listed a moment ago is not "
-            "asked for again.  [default: 30s]",
+            help="Time between two checks, such as 30s or 5m. A list that is still fresh is not "
+            "requested again.  [default: 30s]",
             show_default=False,
         ),
     ] = None
@@ -75,12 +79,13 @@ class WaitOptions:
             "--for",
             metavar="TIME",
             parser=partial(at_least, 0.1),
-            help="Wait no longer than this, as in 2h; then the exit code is 3.",
+            help="Wait no longer than this, such as 2h; then the exit code is 3.",
             show_default=False,
         ),
     ] = None
     every_one: Annotated[
-        bool, typer.Option("--all", help="Go on after the first, and tell all that appear.")
+        bool,
+        typer.Option("--all", help="Continue after the first match, and report all that appear."),
     ] = False
 
 
@@ -93,14 +98,14 @@ def watch(
     target: MarketTarget,
     as_json: JsonOption = False,
 ) -> NoReturn:
-    """Wait until an offer appears that fits; tell it, or deploy on it with --rent.
+    """Wait until a matching offer appears, and report it, or deploy on it with --rent.
 
-    It fits when it passes FILTER and nothing else speaks against it: no exclusion, no price
-    ceiling, and with --model it can serve that model.
+    An offer matches if it passes FILTER, is not excluded, costs no more than --max-price and, with
+    --model, can serve that model.
 
-    With --rent the price is named and asked for once, before anything is waited for; where nobody
-    can be asked, --yes or a limit (--max-price, --max-spend) says that it is wanted. No machine is
-    rented that is dearer than --max-price or than FILTER says.
+    With --rent, you are shown the price and asked once, before the waiting begins; without a
+    terminal, --yes or a limit (--max-price, --max-spend) gives consent. No machine is rented that
+    costs more than --max-price or FILTER allows.
     """
     from gdl.cli.commands.deploy import with_the_file
 
