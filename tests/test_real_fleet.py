@@ -14,8 +14,10 @@ import sqlite3
 import subprocess
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +73,7 @@ async def ask(client: openai.AsyncOpenAI, number: int) -> Answer:
     return Answer(began, "" if ended else "no end")
 
 
-async def ask_all(endpoint: str, key: str, kill: Any) -> list[Answer]:
+async def ask_all(endpoint: str, key: str, kill: Callable[[], None]) -> list[Answer]:
     """All answers; `kill` is called once, in the middle. The client itself tries nothing again."""
     answers: list[Answer] = []
     numbers = iter(range(REQUESTS))
@@ -148,9 +150,13 @@ def test_what_had_not_begun_succeeds_while_a_server_is_killed(tmp_path: Path) ->
         fleet = listed(place)
         key = Path(fleet["api_key_file"]).read_text().strip()
         victim = server_of(data, 0)
-        answers = asyncio.run(
-            ask_all(fleet["endpoint"], key, lambda: os.kill(victim, signal.SIGKILL))
-        )
+        killed: list[datetime] = []
+
+        def kill() -> None:
+            os.kill(victim, signal.SIGKILL)
+            killed.append(datetime.now(UTC))
+
+        answers = asyncio.run(ask_all(fleet["endpoint"], key, kill))
         came = Counter(answer.what for answer in answers)
         print(dict(came))
         assert [what for what in came if what.startswith("never")] == []
@@ -160,6 +166,8 @@ def test_what_had_not_begun_succeeds_while_a_server_is_killed(tmp_path: Path) ->
         run.process.send_signal(signal.SIGINT)
         code, last = end.result(LIMIT_S)
     outs = [e for e in run.events if e["type"] == "replica_taken_out"]
-    print([(e["at"], e["reason"]) for e in outs])
+    for out in outs:
+        after = (datetime.fromisoformat(out["at"]) - killed[0]).total_seconds()
+        print(f"out {after:.2f} s after the kill: {out['reason']}")
     assert (code, last["type"], last["billing"]) == (0, "fleet_finished", "released")
     assert processes_carrying(str(tmp_path)) == []
