@@ -10,11 +10,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import platformdirs
+
+from gdl.whole_file import write_whole
 
 
 def table(module: str, name: str) -> dict[str, Any]:
@@ -42,9 +43,4 @@ def _folder() -> Path:
 def _keep(path: Path, text: str) -> None:
     """Put in place whole, as other processes may read it at the same time."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    new = path.with_suffix(f".{os.getpid()}")
-    try:
-        new.write_text(text, "utf-8")
-        new.replace(path)
-    finally:
-        new.unlink(missing_ok=True)
+    write_whole(path, text)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import secrets
 from datetime import datetime
@@ -13,6 +12,7 @@ from pathlib import Path
 from gdl.domain.conversation import Conversation, from_data, to_data
 from gdl.domain.errors import GdlError, UsageError
 from gdl.domain.lazy_dataclass import dataclass
+from gdl.whole_file import write_whole
 
 _MOST_BYTES = 256 * 2**20
 """Of one file; far more than a conversation of ours can have."""
@@ -45,15 +45,10 @@ class ConversationFiles:
             one.id = f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
         text = json.dumps(to_data(one), ensure_ascii=False, indent=1)
         path = self._path(one.id)
-        part = path.with_suffix(".part")
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with contextlib.suppress(FileNotFoundError):
-                part.unlink()
-            handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as file:
-                file.write(text + "\n")
-            part.replace(path)
+            # Half a character, as a model may send one, is none in UTF-8.
+            write_whole(path, text.encode(errors="replace").decode() + "\n")
         except OSError as error:
             raise GdlError(
                 f"the conversation is not saved: {error.strerror}",

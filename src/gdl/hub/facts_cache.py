@@ -10,9 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -21,6 +19,7 @@ from urllib.parse import urlsplit
 
 from gdl.domain.model_facts import ModelFacts
 from gdl.hub.kept_facts import FORMAT, restored
+from gdl.whole_file import write_whole
 
 _LONGEST = 32 * 1024 * 1024
 _UNSAFE = re.compile(r"[^a-z0-9._-]+")
@@ -79,14 +78,7 @@ def _safe(name: str) -> str:
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     # Readable by its owner alone, as a private model's is among them.
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_whole(path, text)
 
 
 def _plain(value: object) -> object:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +23,7 @@ from gdl.settings.names import (
     what_else,
     written,
 )
+from gdl.whole_file import write_whole
 
 _ARGUMENTS = ("engine", "args")
 
@@ -152,22 +151,13 @@ def write(file: Path, text: str) -> None:
     """Replace the file's text, at once; a new one, and one that gets a secret, can be read by its
     owner alone. Raises UsageError."""
     target = file.resolve()  # A link stays one.
-    temporary = ""
     try:
         private = _secrets_of(text) - _secrets_of(read(target))
         target.parent.mkdir(parents=True, exist_ok=True)
         mode = target.stat().st_mode & 0o777 if target.exists() else 0o600
         mode &= 0o600 if private else mode
-        number, temporary = tempfile.mkstemp(prefix=".config-", dir=target.parent)
-        with os.fdopen(number, "w", encoding="utf-8", newline="") as made:
-            made.write(text)
-            made.flush()
-            os.fsync(made.fileno())
-        Path(temporary).chmod(mode)
-        Path(temporary).replace(target)
+        write_whole(target, text, mode=mode, sync=True)
     except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
         raise UsageError(f"cannot write {file}: {error.strerror}", "check its folder") from None
 
 

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gdl.whole_file import write_whole
+
 if TYPE_CHECKING:
     # Not needed for the first frame.
     from gdl.domain.offers import OfferQuery
@@ -67,21 +69,8 @@ class Remembered:
     def _write(self, news: dict[str, Any]) -> None:
         """With what another run has written meanwhile; whole or not at all."""
         import json
-        from tempfile import NamedTemporaryFile
 
-        text = json.dumps({**self._read(), **news}, indent=1)
-        folder = self._path.parent
-        with NamedTemporaryFile(
-            "w", dir=folder, prefix=".ui-", encoding="utf-8", delete=False
-        ) as file:
-            new = Path(file.name)
-            try:
-                file.write(text)
-                file.flush()
-                new.replace(self._path)
-            except BaseException:
-                new.unlink(missing_ok=True)
-                raise
+        write_whole(self._path, json.dumps({**self._read(), **news}, indent=1))
 
 
 def _text(value: object) -> str:

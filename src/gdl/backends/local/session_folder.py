@@ -24,6 +24,7 @@ from gdl.domain.errors import BackendError
 from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.text import one_line
 from gdl.sshd import processes
+from gdl.whole_file import write_whole
 
 if TYPE_CHECKING:
     import asyncssh
@@ -80,22 +81,14 @@ def make(folder: Folder, created: datetime) -> None:
     folder.work.mkdir(mode=0o700)
     for path in (folder.host_key, folder.client_key):
         key = asyncssh.generate_private_key("ssh-ed25519", comment="gdl-tui")
-        _write_private(path, key.export_private_key("openssh").decode())
+        write_whole(path, key.export_private_key("openssh").decode())
     write_notes(folder, created, 0)
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Atomic, mode 0600."""
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    fresh.replace(path)
 
 
 def write_notes(folder: Folder, created: datetime, port: int) -> None:
     """`port` and `pid` tell of the server opened last; it may be gone."""
     notes = {"created": created.isoformat(), "port": port, "pid": os.getpid()}
-    _write_private(folder.notes, json.dumps(notes) + "\n")
+    write_whole(folder.notes, json.dumps(notes) + "\n")
 
 
 def is_ours(folder: Folder) -> bool:

@@ -6,13 +6,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import tempfile
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.offers import Offer, OfferTerms
+from gdl.whole_file import write_whole
 
 _PREFIX = "vastai-offers-"
 _MOST_BYTES = 32 * 1024 * 1024
@@ -61,11 +61,7 @@ class OfferFiles:
         path = self._path(question)
         with contextlib.suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(
-                "w", dir=self._folder, encoding="utf-8", delete=False
-            ) as file:
-                json.dump(told, file)
-            Path(file.name).replace(path)
+            write_whole(path, json.dumps(told))
             self._tidy()
 
     def _tidy(self) -> None:

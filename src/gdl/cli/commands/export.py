@@ -11,6 +11,7 @@ from gdl.cli import exit_codes
 from gdl.cli.completions import deployment_ids
 from gdl.cli.options import JsonOption, Target
 from gdl.cli.runtime import Cli, Session, at_terminal, execute
+from gdl.whole_file import write_whole
 
 
 def export(
@@ -93,23 +94,11 @@ async def _write(path: Path, text: str, *, force: bool, ask: bool) -> None:
 
 def _put(path: Path, text: str) -> None:
     import os
-    import tempfile
 
     if path.exists() and not path.is_file():
         # Such as /dev/stdout: it takes what is written, and stays what it is.
         path.write_text(text, "utf-8")
         return
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, encoding="utf-8", delete=False, prefix=f".{path.name}."
-    ) as file:
-        made = Path(file.name)
-        try:
-            file.write(text)
-            file.flush()
-            mask = os.umask(0)
-            os.umask(mask)
-            made.chmod((0o777 if text.startswith("#!") else 0o666) & ~mask)
-            made.replace(path)
-        except OSError:
-            made.unlink(missing_ok=True)
-            raise
+    mask = os.umask(0)
+    os.umask(mask)
+    write_whole(path, text, mode=(0o777 if text.startswith("#!") else 0o666) & ~mask)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from gdl.backends.base import Backend
 from gdl.domain.errors import MachineError, UsageError
 from gdl.domain.rental import Rental
 from gdl.orchestrator.leasing.rental_key import known_hosts_path
+from gdl.whole_file import write_whole
 
 _NAME = "gdl-tui-machine"
 """What the machine is called in the file of its host key, whatever its address."""
@@ -62,10 +61,7 @@ def _pinned(rental: Rental) -> list[str]:
         raise MachineError("the machine was not entered yet", "wait until it is connected")
     known = known_hosts_path(pin)
     try:
-        number, temporary = tempfile.mkstemp(prefix=".known-", dir=pin.parent)
-        with os.fdopen(number, "w") as file:
-            file.write(f"{_NAME} {pin.read_text().strip()}\n")
-        Path(temporary).replace(known)
+        write_whole(known, f"{_NAME} {pin.read_text().strip()}\n")
     except OSError as error:
         raise UsageError(
             f"cannot write {known}: {error.strerror}", "check that the folder can be written"
