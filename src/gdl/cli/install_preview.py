@@ -52,9 +52,7 @@ def show(cli: Cli, wanted: PlanOptions, as_json: bool) -> NoReturn:
 
     def told_already(error: GdlError, output: Output) -> None:
         if not isinstance(error, DeployError):
-            output.json(
-                {"type": "error", "kind": error.kind, "message": error.message, "hint": error.hint}
-            )
+            output.error(error.kind, error.message, error.hint)
 
     raise typer.Exit(guarded(cli, work, output, told_already))
 

@@ -101,6 +101,10 @@ class Output:
             names = ", ".join(name.lower() for name in omitted)
             say(f"a wider terminal shows more ({names}), --json all of it")
 
+    def error(self, kind: str, message: str, hint: str) -> None:
+        """An expected failure, or a defect of ours, as the last of the JSON objects."""
+        self.json({"type": "error", "kind": kind, "message": message, "hint": hint})
+
     def json(self, value: Any) -> None:
         """One value on one line, in ASCII, so that no terminal can be misled by it. Dataclasses
         become objects."""

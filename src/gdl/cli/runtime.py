@@ -282,14 +282,8 @@ def guarded(
         code = written(error, cli.data_dir)
         if output.as_json:
             with contextlib.suppress(OutputClosed):
-                output.json(
-                    {
-                        "type": "error",
-                        "kind": "internal",
-                        "message": f"{type(error).__name__}: {error}",
-                        "hint": "see the crash log that stderr names",
-                    }
-                )
+                message = f"{type(error).__name__}: {error}"
+                output.error("internal", message, "see the crash log that stderr names")
         return code
 
 
@@ -307,14 +301,7 @@ def report(
         if on_error is not None:
             on_error(error, output)
         else:
-            output.json(
-                {
-                    "type": "error",
-                    "kind": error.kind,
-                    "message": error.message,
-                    "hint": error.hint,
-                }
-            )
+            output.error(error.kind, error.message, error.hint)
     except OutputClosed as closed:
         output.abandon(closed)
     return code
