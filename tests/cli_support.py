@@ -242,6 +242,9 @@ class ScriptedMarket:
     def size(self, query: OfferQuery, gpu: str = "", *, check: bool = False) -> SizedModel:
         return SizedModel(None, 0)
 
+    def check(self, spec: DeploymentSpec) -> None:
+        """Takes everything."""
+
     async def exclusions(self) -> Sequence[Exclusion]:
         return self._o.left_out
 
@@ -431,7 +434,13 @@ class ScriptedLogs:
     """Nothing was written."""
 
     async def read(
-        self, ident: str, *, last: int | None, follow: bool, tell: Callable[[str], None]
+        self,
+        ident: str,
+        *,
+        last: int | None,
+        follow: bool,
+        tell: Callable[[str], None],
+        rank: int = 0,
     ) -> AsyncIterator[LogPart]:
         raise UsageError(f"no session {ident}", "")
         yield

@@ -30,7 +30,8 @@ class Sshd:
 
     @property
     def address(self) -> str:
-        return f"{self.user}@{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.user}@{host}:{self.port}"
 
 
 @contextlib.contextmanager
@@ -45,7 +46,7 @@ def real_sshd(folder: Path, *options: str, address: str = "127.0.0.1") -> Iterat
         )
     shutil.copy(folder / "id.pub", folder / "authorized_keys")
     lines = [
-        f"ListenAddress {address}:{port}",
+        f"ListenAddress {f'[{address}]' if ':' in address else address}:{port}",
         f"HostKey {folder / 'host_key'}",
         f"AuthorizedKeysFile {folder / 'authorized_keys'}",
         f"PidFile {folder / 'pid'}",

@@ -34,7 +34,7 @@ class Entered(ScriptedSessions):
 
     made = ShellCommand(("/usr/bin/ssh", "-t", "-i", "/a key", "--", "198.51.100.7"))
 
-    async def shell(self, ident: str, *, enter: bool = True) -> ShellCommand:
+    async def shell(self, ident: str, *, enter: bool = True, rank: int = 0) -> ShellCommand:
         self._o.call(f"shell {ident} {enter}")
         return self.made
 
@@ -46,9 +46,15 @@ class Kept(ScriptedLogs):
         self._o = o
 
     async def read(
-        self, ident: str, *, last: int | None, follow: bool, tell: Callable[[str], None]
+        self,
+        ident: str,
+        *,
+        last: int | None,
+        follow: bool,
+        tell: Callable[[str], None],
+        rank: int = 0,
     ) -> AsyncIterator[LogPart]:
-        self._o.call(f"log {ident} {last} {follow}")
+        self._o.call(f"log {ident} {last} {follow} {rank}")
         tell("the machine \x1b[2Jcannot be asked")
         yield LogPart("kept", "/data/log")
         yield LogPart("kept", "/data/log", ("one", "two"), "truncated")
@@ -74,7 +80,7 @@ def test_a_log_is_data_and_where_it_is_from_is_said(
     out, err = capsys.readouterr()
     assert out == "one\ntwo\n" and "kept here: /data/log" in err and "truncated" in err
     assert "\x1b" not in err
-    assert scripted.calls[0] == "log sess-1 2 True"
+    assert scripted.calls[0] == "log sess-1 2 True 0"
     assert gdl(scripted, "logs", "sess-1", "--json") == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert rows[1] == {
@@ -88,7 +94,13 @@ def test_ctrl_c_is_the_usual_end_of_a_log_that_is_followed(
 ) -> None:
     class Following(ScriptedLogs):
         async def read(
-            self, ident: str, *, last: int | None, follow: bool, tell: Callable[[str], None]
+            self,
+            ident: str,
+            *,
+            last: int | None,
+            follow: bool,
+            tell: Callable[[str], None],
+            rank: int = 0,
         ) -> AsyncGenerator[LogPart]:
             yield LogPart("machine", "/log", ("one",))
             signal.raise_signal(signal.SIGINT)

@@ -25,12 +25,15 @@ from deployment_support import (
     until,
     until_after,
 )
+from gdl.backends.ssh.backend import SshHostsBackend
 from gdl.bootstrap import open_orchestrator
 from gdl.domain import events as ev
 from gdl.domain.errors import UsageError
 from gdl.domain.offers import OfferQuery
 from gdl.domain.phase import Phase
+from gdl.domain.session import RentRequest
 from gdl.orchestrator.machine import reach
+from gdl.orchestrator.service import Orchestrator
 from local_processes import processes_carrying
 from real_sshd import real_sshd
 from resume_child import Case, run
@@ -43,13 +46,19 @@ TWO = OfferQuery(nodes=2)
 def sim(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Simulation:
     simulation = Simulation(monkeypatch, tmp_path)
     engine = {"port": simulation.settings().engine.port, "log": "vllm.log"}
-    simulation.flags = {"backend": "ssh", "install": {"work_dir": "~/work"}, "engine": engine}
+    limits = {"start": 60, "install": 60, "session": 30, "release": 10, "http": 10}
+    simulation.flags = {
+        "backend": "ssh",
+        "install": {"work_dir": "~/work"},
+        "engine": engine,
+        "timeouts": limits,
+    }
     return simulation
 
 
 @contextlib.contextmanager
 def two_machines(
-    sim: Simulation, *, homes: tuple[str, str] = ("a", "b")
+    sim: Simulation, *, homes: tuple[str, str] = ("a", "b"), address: str = "127.0.0.1"
 ) -> Iterator[dict[str, str]]:
     """Options of the backend for two OpenSSH servers, each with a home of its own."""
     with contextlib.ExitStack() as stack:
@@ -60,7 +69,7 @@ def two_machines(
             path = f"{SIMULATED}:/usr/sbin:/usr/bin:/sbin:/bin"
             words = f'HOME={home} "PATH={path}" SIM_PYTHON={os.environ["SIM_PYTHON"]}'
             folder = sim.folder / f"sshd{number}"
-            sshd = stack.enter_context(real_sshd(folder, f"SetEnv {words}"))
+            sshd = stack.enter_context(real_sshd(folder, f"SetEnv {words}", address=address))
             keys = folder / "authorized_keys"
             identity = identity if number else sshd.identity
             keys.write_text(identity.with_suffix(".pub").read_text())
@@ -89,9 +98,18 @@ async def test_the_one_that_fails_first_is_named_and_the_others_are_ended(sim: S
             async with asyncio.timeout(60):
                 async for recorded in orchestrator.deployments.events(ident):
                     if in_phase(Phase.SERVING)(recorded.event):
+                        other = where["host"].partition(",")[2]
+                        (row,) = await orchestrator.sessions.rows()
+                        assert row.joined == (other,)
+                        words = (await orchestrator.sessions.shell(ident, rank=1)).words
+                        assert words[words.index("-p") + 1] == other.rpartition(":")[2]
                         (sim.folder / "b" / "work" / "worker-killed").touch()
             end = await orchestrator.deployments.wait(ident)
+            kept = await log_of(orchestrator, ident, 1)
+            with pytest.raises(UsageError, match="no log of rank 2 of"):
+                await log_of(orchestrator, ident, 2)
     assert (end.outcome, end.kind) == ("failed", "deploy")
+    assert any(line.startswith("(Worker pid=7)") for line in kept), kept
     assert "rank 1 (127.0.0.1) failed first" in str(end.error)
     assert "killed" in str(end.error)
     await wait_until(lambda: nothing_runs(sim))
@@ -156,12 +174,31 @@ async def test_those_that_do_not_reach_each_other_are_named(sim: Simulation) -> 
     assert end.hint is not None and "firewall" in end.hint
 
 
+async def test_a_machine_without_an_address_for_the_others_is_named(sim: Simulation) -> None:
+    """SSH may lead there by IPv6; the ranks meet by IPv4."""
+    sim.monkeypatch.setattr(reach, "_ADDRESSES", "print('lo 127.0.0.1')")
+    with two_machines(sim, address="::1") as where:
+        async with open_orchestrator(sim.settings(), options=where) as orchestrator:
+            end = last(await deployed(orchestrator, spec("ssh", query=TWO)))
+    assert end.error == "rank 0 (::1) has no IPv4 address at which the others reach it"
+    assert end.hint is not None and "on one network" in end.hint
+
+
+async def test_together_they_cost_what_each_of_them_does(sim: Simulation) -> None:
+    hosts = [{"host": "u@a", "price_per_hour": 2.0}, {"host": "u@b", "price_per_hour": 1.5}]
+    backend = SshHostsBackend(sim.settings(hosts=hosts))
+    (offer,) = await backend.offers(TWO)
+    answer = await backend.rent(RentRequest(offer, "me", 1, "m"))
+    assert (offer.price_per_hour, answer.session.price_per_hour) == (3.5, 3.5)
+
+
 @pytest.mark.parametrize(
     ("host", "more", "said"),
     [
         ("u@a", {}, "--nodes 2 takes 2 machines; named: 1"),
         ("u@a,u@b,u@c", {}, "--nodes 2 takes 2 machines; named: 3"),
         ("u@a,u@b", {"idle_minutes": 5.0}, "--idle and --unseen are not for --nodes"),
+        ("u@a,u@b", {"auto_fix": True}, "--auto-fix is not for --nodes"),
         ("u@a,u@b", {"engine": "llamacpp"}, "llama.cpp serves a model on one machine"),
         ("u@a,u@b", {"engine_args": ("-tp", "2")}, "--tensor-parallel-size is decided by --nodes"),
     ],
@@ -173,6 +210,8 @@ async def test_what_cannot_be_is_refused_in_one_line(
     async with open_orchestrator(sim.settings(), options={"host": host}) as orchestrator:
         with pytest.raises(UsageError, match=re.escape(said)):
             await orchestrator.market.offers(TWO)
+            orchestrator.market.check(wanted)
+        with pytest.raises(UsageError, match=re.escape(said)):
             ident = await orchestrator.deployments.deploy(wanted)
             end = await orchestrator.deployments.wait(ident)
             raise UsageError(str(end.error), "")
@@ -182,6 +221,22 @@ async def test_machines_of_others_are_not_joined(sim: Simulation) -> None:
     async with sim.orchestrator(backend="local") as orchestrator:
         with pytest.raises(UsageError, match="do not reach each other"):
             await orchestrator.market.offers(TWO)
+
+
+async def test_the_engine_is_chosen_among_those_that_can(sim: Simulation) -> None:
+    with two_machines(sim) as where:
+        async with open_orchestrator(sim.settings(), options=where) as orchestrator:
+            wanted = replace(spec("ssh", query=TWO), engine="auto")
+            ident = await orchestrator.deployments.deploy(wanted)
+            state = orchestrator.deployments.state(ident)
+            await orchestrator.deployments.cancel(ident)
+            await orchestrator.deployments.wait(ident)
+    assert state.spec is not None and state.spec.engine == "vllm"
+
+
+async def log_of(orchestrator: Orchestrator, ident: str, rank: int) -> list[str]:
+    reading = orchestrator.logs.read(ident, last=None, follow=False, tell=print, rank=rank)
+    return [line async for part in reading for line in part.lines]
 
 
 def in_phase(*wanted: Phase) -> Callable[[ev.Event], bool]:

@@ -67,6 +67,18 @@ def words_of(launch: Launch, *, image: bool) -> list[str]:
     return [*launch.arguments, *extra]
 
 
+@pytest.mark.parametrize("target", [target for target in TARGETS if target != "toml"])
+def test_what_several_machines_serve_together_is_written_for_ourselves_alone(target: str) -> None:
+    query = OfferQuery(model="qwen3-8b", nodes=2)
+    state = state_of(planned("qwen3-8b", gpu_host(L4), query=query, backend="ssh"))
+    with pytest.raises(UsageError, match="is served by 2 machines together") as refused:
+        written(state, target)
+    assert f"gdl-tui export {IDENT} --to toml" in str(refused.value.hint)
+    file = tomllib.loads(told := written(state, "toml"))
+    assert file["nodes"] == 2
+    assert "# - its 2 machines are named with --host" in told
+
+
 def test_dstack_gets_the_engine_the_machine_and_the_limits() -> None:
     events = planned("llama-3.1-8b", gpu_host(L4, L4), settings=HUB_TOKEN, hours=2)
     made = handed("dstack", events)

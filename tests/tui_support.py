@@ -316,6 +316,9 @@ class ScriptedMarket:
             return by_total(None)
         return fits_of(self._o.engine, model, query, self._o.settings)
 
+    def check(self, spec: DeploymentSpec) -> None:
+        """Takes everything."""
+
     def size(self, query: OfferQuery, gpu: str = "", *, check: bool = False) -> SizedModel:
         """By the real engine, without its refusal of names that cannot be."""
         if check:
@@ -537,7 +540,7 @@ class ScriptedSessions:
                 return until
         return None
 
-    async def shell(self, ident: str, *, enter: bool = True) -> ShellCommand:
+    async def shell(self, ident: str, *, enter: bool = True, rank: int = 0) -> ShellCommand:
         self._o.calls.append(("shell", ident))
         return ShellCommand(tuple(self._o.shell_command))
 
@@ -682,7 +685,13 @@ class ScriptedLogs:
     """The terminal UI has the logs of its own deployments."""
 
     def read(
-        self, ident: str, *, last: int | None, follow: bool, tell: Callable[[str], None]
+        self,
+        ident: str,
+        *,
+        last: int | None,
+        follow: bool,
+        tell: Callable[[str], None],
+        rank: int = 0,
     ) -> AsyncGenerator[LogPart]:
         raise NotImplementedError
 

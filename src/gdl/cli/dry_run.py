@@ -30,6 +30,7 @@ async def show(session: Session, spec: DeploymentSpec) -> int:
     """Print the plan, the price and the offers in the order in which they would be tried. Raises
     what asking for offers raises, and NoSuitableOffer."""
     suitable = await suitable_offers(session.orchestrator, spec)
+    session.orchestrator.market.check(spec)
     tried = suitable[: spec.max_attempts]
     output = session.output
     if output.as_json:

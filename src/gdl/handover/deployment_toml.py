@@ -34,6 +34,8 @@ def written(
         "gdl-tui deploy -f FILE; options of the command line come before what is written here",
         *_notes(launch, spec),
     ]
+    if spec.query.nodes > 1:
+        head.append(f"- its {spec.query.nodes} machines are named with --host A,B, rank 0 first")
     lines = [*comment(*head), *_entries(_top(spec) | _shared(fleet))]
     for name, table in (_tables(spec, launch) | _spread(fleet)).items():
         if entries := _entries(table):

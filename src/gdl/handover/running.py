@@ -79,6 +79,12 @@ def running(state: DeploymentState, fleet: FleetState | None = None) -> Running:
     """What the last server of a deployment is. fleet: whose replica it is, and which is handed over
     as a whole. Raises UsageError where none was ever planned."""
     ident = one_line(state.deployment_id if fleet is None else fleet.fleet_id, 60)
+    nodes = 1 if state.spec is None else state.spec.query.nodes
+    if nodes > 1:
+        raise UsageError(
+            f"{ident} is served by {nodes} machines together, which can be handed to no other tool",
+            f"`gdl-tui export {ident} --to toml` writes it for `gdl-tui deploy -f`",
+        )
     attempt = next((a for a in reversed(state.attempts) if a.server is not None), None)
     if state.spec is None or attempt is None or attempt.server is None:
         raise UsageError(

@@ -183,7 +183,8 @@ class SshHostsBackend:
                 "name each once: --host user@a,user@b; the first serves the endpoint",
             )
         joined = tuple(str(host.target.address) for host in others)
-        return replace(self._offer(first, now), joined=joined)
+        price = sum(host.listed.price_per_hour for host in self._hosts.values())
+        return replace(self._offer(first, now), joined=joined, price_per_hour=price)
 
     async def joined(self, offer: Offer) -> list[RentAnswer]:
         """How the machines are entered that serve together with that of an offer."""
@@ -244,7 +245,8 @@ class SshHostsBackend:
             ident = f"{ident}-{secrets.token_hex(3)}"
         self._stopped.discard(ident)
         self._rented[ident] = clock.now()
-        return _answer(self._session(ident), host, identity)
+        session = replace(self._session(ident), price_per_hour=request.offer.price_per_hour)
+        return _answer(session, host, identity)
 
     async def _key_of(self, host: _Host) -> str | None:
         identity = self._identity

@@ -12,6 +12,7 @@ from gdl.cli import exit_codes
 from gdl.cli.completions import deployment_ids
 from gdl.cli.options import JsonOption, MachineTarget
 from gdl.cli.output import say
+from gdl.cli.rank_option import RankOption
 from gdl.cli.runtime import Cli, Session, execute
 from gdl.presentation.lines import plain
 
@@ -41,6 +42,7 @@ def logs(
             "--lines", "-n", metavar="N", min=0, help="Only the last N lines.", show_default=False
         ),
     ] = None,
+    rank: RankOption = 0,
     target: MachineTarget,
     as_json: JsonOption = False,
 ) -> NoReturn:
@@ -55,7 +57,9 @@ def logs(
         from gdl.cli.signals import uncancel
 
         reads, output = session.orchestrator.logs, session.output
-        parts = reads.read(ident, last=last, follow=follow, tell=lambda text: say(plain(text)))
+        parts = reads.read(
+            ident, last=last, follow=follow, tell=lambda text: say(plain(text)), rank=rank
+        )
         try:
             await _told(parts, output)
         except asyncio.CancelledError:

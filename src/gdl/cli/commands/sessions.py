@@ -48,6 +48,8 @@ def sessions(cli: Cli, target: MachineTarget, as_json: JsonOption = False) -> No
                 names = ", ".join(row.session.id for row in its)
                 say(plain(f"{name}: {names}; `gdl-tui scale {name}` shows it as a whole", 300))
             for row in rows:
+                for number, address in enumerate(row.joined, 1):
+                    say(f"{plain(row.session.id)}: rank {number} is {plain(address, 200)}")
                 if row.guard:
                     say(f"{plain(row.session.id)}: {plain(row.guard, 200)}")
                 if row.idle:
@@ -86,6 +88,7 @@ def session_to_plain(row: SessionRow) -> dict[str, Any]:
         "doubt": row.doubt,
         "guard": row.guard,
         "fleet": row.fleet,
+        "joined": row.joined,
     }
 
 

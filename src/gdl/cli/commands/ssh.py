@@ -14,6 +14,7 @@ import typer
 from gdl.cli import exit_codes
 from gdl.cli.options import JsonOption, MachineTarget, SessionArgument
 from gdl.cli.output import say
+from gdl.cli.rank_option import RankOption
 from gdl.cli.runtime import Cli, Session, execute
 from gdl.cli.signals import STOPPING
 
@@ -36,6 +37,7 @@ def ssh(
     shown: Annotated[
         bool, typer.Option("--print", help="Print the ssh command instead of running it.")
     ] = False,
+    rank: RankOption = 0,
     target: MachineTarget,
     as_json: JsonOption = False,
 ) -> NoReturn:
@@ -50,7 +52,7 @@ def ssh(
 
     async def body(session: Session) -> int:
         enter = not (shown or as_json)
-        made = await session.orchestrator.sessions.shell(ident, enter=enter)
+        made = await session.orchestrator.sessions.shell(ident, enter=enter, rank=rank)
         words = _with_command(made.words, command or ())
         if as_json:
             session.output.json({"type": "ssh", "argv": words})

@@ -12,11 +12,17 @@ class Logs(Protocol):
     """Logs of servers, on their machines or kept here."""
 
     def read(
-        self, ident: str, *, last: int | None, follow: bool, tell: Callable[[str], None]
+        self,
+        ident: str,
+        *,
+        last: int | None,
+        follow: bool,
+        tell: Callable[[str], None],
+        rank: int = 0,
     ) -> AsyncGenerator[LogPart]:
         """The log of the server of a session or deployment, from the machine, or what was kept of
         it where that is gone: first where it is, then its lines. last: so many lines alone.
         follow: and those that come, until the session is over. tell: is given a sentence where the
-        machine cannot be asked. Raises UsageError for what nobody knows, MachineError without a
-        server."""
+        machine cannot be asked. rank: of which of several machines that serve the model. Raises
+        UsageError for what nobody knows, MachineError without a server."""
         ...

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from gdl.domain.money import CostReport
 from gdl.domain.offers import Exclusion, OfferQuery, RankedOffer
+from gdl.domain.spec import DeploymentSpec
 from gdl.orchestrator.api.model_views import ModelRow, ModelVariant, SizedModel
 
 
@@ -45,6 +46,11 @@ class Market(Protocol):
         in `gdl.domain.requirements.gpus`; what one of them would hold is told, too. Raises
         UsageError for what cannot be served on any machine. check: also for what a deployment would
         be refused for, as far as that is known by now: a gated model without a token, say."""
+        ...
+
+    def check(self, spec: DeploymentSpec) -> None:
+        """Raises UsageError for what a deployment would be refused for on any machine, as far as
+        that is known without asking anybody."""
         ...
 
     async def exclusions(self) -> Sequence[Exclusion]:

@@ -150,9 +150,10 @@ class Sessions(Protocol):
         """Rent it for so many hours more; until when, if the backend tells."""
         ...
 
-    async def shell(self, ident: str, *, enter: bool = True) -> ShellCommand:
+    async def shell(self, ident: str, *, enter: bool = True, rank: int = 0) -> ShellCommand:
         """A command that opens a shell on the machine of a deployment or session. enter: it is
-        run now; otherwise it is only shown, and nothing is opened for it. Raises UsageError without
+        run now; otherwise it is only shown, and nothing is opened for it. rank: of which of several
+        machines that serve the model. Raises UsageError without
         ssh, MachineError without machine."""
         ...
 

@@ -34,7 +34,7 @@ class SessionRow:
     doubt: why it may still be billing though it is over or its end was asked for; "" if none.
     guard: what the guard on it will do when, or has done, in words; "" without one.
     extends: whether it has an end that can be put off. fleet: the one that it is a replica of; None
-    for none."""
+    for none. joined: addresses of the machines that serve the model with it, rank 1 first."""
 
     session: Session
     ours: bool
@@ -48,6 +48,7 @@ class SessionRow:
     guard: str = ""
     extends: bool = False
     fleet: str | None = None
+    joined: tuple[str, ...] = ()
 
     @property
     def idle(self) -> bool:

@@ -26,7 +26,7 @@ def checked(engine: Engine, spec: DeploymentSpec, model: Model, settings: Settin
     spent; so are rules for failures that cannot be read."""
     if spec.query.interruptible and spec.query.bid is None:
         raise UsageError("an interruptible machine goes to whoever bids for it", BID)
-    check_engine(spec.query.nodes, engine.info)
+    check_engine(spec.query.nodes, engine)
     check_spec(spec)
     model = resolved(engine, model, spec.query)
     check_runtime(engine.info, settings)

@@ -11,7 +11,7 @@ from gdl.engines.choosing import ChoosesEngine
 from gdl.orchestrator.deployment.context import Deployment
 from gdl.orchestrator.leasing.markets import Markets
 from gdl.orchestrator.leasing.model_lookup import ModelLookup
-from gdl.orchestrator.leasing.several_machines import check_backends
+from gdl.orchestrator.leasing.several_machines import check_backends, check_engine
 from gdl.settings import Settings
 
 
@@ -33,6 +33,7 @@ async def engine_for(
     for candidate in engine.candidates(model, gpu=await _has_gpu(spec, markets)):
         chosen, named = engines(candidate.name), replace(spec, engine=candidate.name)
         try:
+            check_engine(spec.query.nodes, chosen)
             chosen.check(named, await lookup.find(chosen, spec.model), settings)
         except UsageError as error:
             refused = refused or error

@@ -26,6 +26,7 @@ from gdl.orchestrator.api.model_views import ModelRow, ModelVariant, SizedModel
 from gdl.orchestrator.api.read_only import changing
 from gdl.orchestrator.leasing import session_costs
 from gdl.orchestrator.leasing.charge_comparison import ChargeComparison
+from gdl.orchestrator.leasing.deployed_model import checked
 from gdl.orchestrator.leasing.image_choice import image_of, least_cuda
 from gdl.orchestrator.leasing.markets import Leasing, Markets
 from gdl.orchestrator.leasing.model_index import ModelIndex
@@ -88,7 +89,7 @@ class Marketplace:
     async def offers(self, query: OfferQuery) -> list[RankedOffer]:
         """Raises UsageError, BackendError."""
         engine = self._engine
-        check_engine(query.nodes, engine.info)
+        check_engine(query.nodes, engine)
         finding = asyncio.create_task(self._model(engine, query))
         # Whatever the journal holds is read while the market is asked.
         beside = [asyncio.create_task(self.charges.catch_up())]
@@ -224,6 +225,10 @@ class Marketplace:
         model = resolved(engine, self._lookup.kept(engine, name), query)
         spec = DeploymentSpec(name, "", query, engine=self._settings.engine.name)
         engine.check(spec, model, self._settings)
+
+    def check(self, spec: DeploymentSpec) -> None:
+        engine = self._engines(spec.engine)
+        checked(engine, spec, self._lookup.kept(engine, spec.model), self._settings)
 
     async def costs(self) -> CostReport:
         await self.charges.catch_up()

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gdl.backends.base import Backend, JoinsMachines
-from gdl.domain.engine import EngineInfo
 from gdl.domain.errors import UsageError
 from gdl.domain.spec import DeploymentSpec
+from gdl.engines.base import Engine
+from gdl.engines.choosing import ChoosesEngine
 
 
 def check_backends(nodes: int, backends: Sequence[Backend]) -> None:
@@ -25,9 +26,11 @@ def check_backends(nodes: int, backends: Sequence[Backend]) -> None:
         raise UsageError("--nodes takes the machines of one backend", "name one with --backend")
 
 
-def check_engine(nodes: int, info: EngineInfo) -> None:
-    """Raises UsageError for an engine that serves on one machine alone."""
-    if nodes > 1 and not info.spans_machines:
+def check_engine(nodes: int, engine: Engine) -> None:
+    """Raises UsageError for an engine that serves on one machine alone. One that stands for the
+    choice among others is not judged: that is made among those that can."""
+    info = engine.info
+    if nodes > 1 and not info.spans_machines and not isinstance(engine, ChoosesEngine):
         raise UsageError(
             f"{info.display_name} serves a model on one machine: --nodes is for others",
             "omit --engine, or omit --nodes",
@@ -43,5 +46,11 @@ def check_spec(spec: DeploymentSpec) -> None:
     if spec.idle_minutes is not None or spec.unseen_hours is not None:
         raise UsageError(
             "the guard ends the server of one machine: --idle and --unseen are not for --nodes",
-            "omit them; `gdl-tui destroy` ends the servers of all machines",
+            "omit them (guard.idle_minutes and guard.unseen_hours in the configuration file);"
+            " `gdl-tui destroy` ends the servers of all machines",
+        )
+    if spec.auto_fix:
+        raise UsageError(
+            "nothing is remedied on several machines: --auto-fix is not for --nodes",
+            "omit it; a failure says what helps, for the next `deploy`",
         )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gdl.ssh.reconnecting import Link
 
 
-_NAME = re.compile(r"attempt-(\d+)-(engine|install)\.log")
+_NAME = re.compile(r"attempt-(\d+)-(engine|install)(?:-rank-(\d+))?\.log")
 _HEAD_BYTES = 4096
 """How much of a log's beginning tells it from others."""
 
@@ -23,11 +23,11 @@ def name_of(attempt: int, source: str) -> str:
     return f"attempt-{attempt}-{source}.log"
 
 
-def attempt_of(path: Path) -> int | None:
-    """The number of the attempt whose server, or whose installation, has its log in this file; None
-    for all other files, those of machines that serve together with the rental's among them."""
+def attempt_of(path: Path, rank: int = 0) -> int | None:
+    """The number of the attempt whose server, or whose installation, has its log in this file, on
+    the machine of that rank; None for all other files."""
     found = _NAME.fullmatch(path.name)
-    return int(found[1]) if found is not None else None
+    return int(found[1]) if found is not None and int(found[3] or 0) == rank else None
 
 
 async def kept_here(link: Link, log: str, path: Path) -> int:

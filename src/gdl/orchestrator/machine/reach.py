@@ -113,6 +113,8 @@ async def meet(machines: Sequence[Machine]) -> tuple[list[Place], int]:
     head, *others = machines
     token = secrets.token_hex(8)
     known = await asyncio.gather(*(_interfaces(machine) for machine in machines))
+    for machine, interfaces in zip(machines, known, strict=True):
+        _require_address(machine, interfaces)
     addresses = _worth_trying(head, known[0])
     folder = head.rental.work_dir
     listening = asyncio.create_task(_python(head, _LISTEN, token, str(len(others)), folder))
@@ -178,6 +180,18 @@ def _worth_trying(head: Machine, interfaces: dict[str, str]) -> list[str]:
     # Several "machines" may be one, as in a test.
     own = outside or list(interfaces)
     return sorted(own, key=lambda each: each != head.rental.host)
+
+
+def _require_address(machine: Machine, interfaces: dict[str, str]) -> None:
+    """Raises DeployError for a machine that the others cannot reach by IPv4, as they would."""
+    if all(ipaddress.ip_address(each).is_loopback for each in interfaces):
+        host = machine.rental.host
+        if _is_ipv4(host) and ipaddress.ip_address(host).is_loopback:
+            return  # several "machines" are one
+        raise DeployError(
+            f"{machine.name or 'rank 0'} ({host}) has no IPv4 address at which the others reach it",
+            "give the machines IPv4 addresses on one network; --host may name them as before",
+        )
 
 
 def _is_ipv4(text: str) -> bool:

@@ -74,6 +74,14 @@ class Guarding:
         if asked and ends not in ("machine", "server"):
             what = "its reserved time ends it" if ends else "nothing but gdl-tui ends it"
             await dep.note(f"this machine cannot end itself: {what}", "warning")
+        attempt = dep.state.attempt
+        priced = attempt is not None and attempt.price_per_hour > 0
+        if dep.spec.query.nodes > 1 and dep.spec.max_spend is not None and priced:
+            await dep.note(
+                "the guard ends the server of rank 0 alone: with no gdl-tui at work, those of the"
+                " other machines run on until `gdl-tui destroy`",
+                "warning",
+            )
         if dep.spec.idle_minutes and not dep.engine.readiness.done:
             name = dep.engine.info.display_name
             await dep.note(f"{name} does not count its requests: --idle ends nothing", "warning")

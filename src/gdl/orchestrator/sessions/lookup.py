@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from gdl.backends.base import Backend, Extends, ProvesAbsence
@@ -12,7 +13,7 @@ from gdl.domain.ledger import is_simulated
 from gdl.domain.money import for_time
 from gdl.domain.phase import Billing
 from gdl.domain.rental import Rental
-from gdl.domain.session import Session, SessionStatus
+from gdl.domain.session import Session, SessionStatus, SshAddress
 from gdl.journal.store import Journal
 from gdl.orchestrator.api.views import SessionRow
 from gdl.orchestrator.leasing.markets import Leasing, Markets
@@ -121,6 +122,9 @@ class SessionLookup:
         unsure = billing == Billing.UNKNOWN
         # What is idle may have cost less for some of the time: nobody tells since when.
         counted = unsure or not session.terminal or billing == Billing.ACTIVE
+        joined = rental.joined if rental else ()
+        if rental is not None and joined:
+            session = replace(session, price_per_hour=rental.price)  # of all of them together
         price = session.price_per_hour or (rental.price if rental else 0.0)
         cost = 0.0
         costs = self._backend(session).traits.bills and (ended is not None or counted)
@@ -136,6 +140,7 @@ class SessionLookup:
             billing=billing,
             doubt=_doubt(session, rental) if unsure else "",
             extends=isinstance(self._backend(session), Extends) and not session.terminal,
+            joined=tuple(str(SshAddress(each.host, each.port, each.user)) for each in joined),
         )
 
     def _billing(self, session: Session, rental: Rental | None) -> str:

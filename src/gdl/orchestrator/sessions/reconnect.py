@@ -31,7 +31,9 @@ from gdl.orchestrator.endpoint import served_endpoint
 from gdl.orchestrator.leasing.session_monitor import RESERVE_LONGER, TIME_OVER
 from gdl.orchestrator.machine import guard
 from gdl.orchestrator.machine.earlier_work import ENGINE_JOB
+from gdl.orchestrator.machine.joined_machine import session_at
 from gdl.orchestrator.machine.ways import first_link, ways_to
+from gdl.orchestrator.sessions.ranks import rank_of
 from gdl.settings import Settings
 from gdl.ssh import jobs
 
@@ -171,6 +173,21 @@ class Reconnector:
         link, now = await first_link(moved, session, self.settings, on_state=on_state)
         try:
             await self._journal.change(moved, now)
+            yield link, now
+        finally:
+            await link.aclose()
+
+    @asynccontextmanager
+    async def entered_rank(self, rental: Rental, number: int) -> AsyncIterator[tuple[Link, Rental]]:
+        """As `entered`, of one of several machines that serve a model together. Raises UsageError
+        for one that there is not."""
+        if number == 0:
+            async with self.entered(rental) as there:
+                yield there
+            return
+        one = rank_of(rental, number)
+        link, now = await first_link(one, session_at(one), self.settings)
+        try:
             yield link, now
         finally:
             await link.aclose()

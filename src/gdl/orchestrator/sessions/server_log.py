@@ -15,6 +15,7 @@ from gdl.orchestrator.api.views import LogPart
 from gdl.orchestrator.machine.earlier_work import ENGINE_JOB
 from gdl.orchestrator.machine.log_file import attempt_of
 from gdl.orchestrator.sessions.lookup import SessionLookup
+from gdl.orchestrator.sessions.ranks import rank_of
 from gdl.orchestrator.sessions.reconnect import Reconnector
 from gdl.presentation.lines import LOG_LINE, plain_line
 from gdl.settings import Settings
@@ -40,23 +41,30 @@ class ServerLogs:
         self._settings = settings
 
     async def read(
-        self, ident: str, *, last: int | None, follow: bool, tell: Callable[[str], None]
+        self,
+        ident: str,
+        *,
+        last: int | None,
+        follow: bool,
+        tell: Callable[[str], None],
+        rank: int = 0,
     ) -> AsyncGenerator[LogPart]:
         """See `api.logs.Logs`."""
         try:
             rental = await self._lookup.find(ident)
         except UsageError as unknown:
-            async for part in self._kept(ident, last, unknown):
+            async for part in self._kept(ident, last, unknown, rank):
                 yield part
             return
         begun = False
         try:
-            async with aclosing(self._there(rental, last, follow=follow)) as parts:
+            rank_of(rental, rank)
+            async with aclosing(self._there(rental, last, follow=follow, rank=rank)) as parts:
                 async for part in parts:
                     begun = True
                     yield part
         except GdlError as error:
-            if begun or not (files := self._files(rental.deployment_id)):
+            if begun or not (files := self._files(rental.deployment_id, rank)):
                 raise
             tell(f"the machine cannot be asked ({error.message}): this is what was kept of the log")
             async for part in _of_file(files[-1], last):
@@ -65,11 +73,11 @@ class ServerLogs:
     # -- on the machine --------------------------------------------------------------------------
 
     async def _there(
-        self, rental: Rental, last: int | None, *, follow: bool
+        self, rental: Rental, last: int | None, *, follow: bool, rank: int
     ) -> AsyncGenerator[LogPart]:
         from gdl.ssh import tail
 
-        async with self._reconnector.entered(rental) as (link, entered):
+        async with self._reconnector.entered_rank(rental, rank) as (link, entered):
             found = await jobs.look(link, entered.work_dir, ENGINE_JOB)
             if found is None:
                 raise MachineError(
@@ -107,7 +115,7 @@ class ServerLogs:
     # -- here ------------------------------------------------------------------------------------
 
     async def _kept(
-        self, ident: str, last: int | None, unknown: UsageError
+        self, ident: str, last: int | None, unknown: UsageError, rank: int
     ) -> AsyncGenerator[LogPart]:
         """Of a deployment, or of a session's, that is over. Raises `unknown` where nobody knows
         it."""
@@ -121,23 +129,24 @@ class ServerLogs:
         if len(names) > 1:
             raise UsageError(f"{ident} names several deployments", "type more of the id")
         deployment, session, attempt = found[0]
-        files = self._files(deployment)
+        files = self._files(deployment, rank)
         if session is not None and session.startswith(ident):
-            files = [file for file in files if attempt_of(file) == attempt]
+            files = [file for file in files if attempt_of(file, rank) == attempt]
         if not files:
             raise UsageError(
-                f"no log of {deployment} was kept",
+                f"no log of {'rank ' + str(rank) + ' of ' if rank else ''}{deployment} was kept",
                 f"logs are in {self._settings.logs_dir}, for each deployment a folder",
             )
         async for part in _of_file(files[-1], last):
             yield part
 
-    def _files(self, deployment: str) -> list[Path]:
+    def _files(self, deployment: str, rank: int) -> list[Path]:
         """Logs that were kept, that of the last attempt's server last; of attempts that came to
         none, that of the install."""
         files = (self._settings.logs_dir / deployment).glob("*.log")
-        ours = [file for file in files if attempt_of(file) is not None]
-        return sorted(ours, key=lambda file: (attempt_of(file) or 0, "-engine" in file.name))
+        numbered = [(attempt_of(file, rank), file) for file in files]
+        ours = [(number, "-engine" in file.name, file) for number, file in numbered if number]
+        return [file for _, _, file in sorted(ours)]
 
 
 def _start_of_last(data: bytes, lines: int) -> int:

@@ -30,6 +30,7 @@ from gdl.orchestrator.sessions import shell
 from gdl.orchestrator.sessions.ending import end_all, joined_ends
 from gdl.orchestrator.sessions.lookup import SessionLookup
 from gdl.orchestrator.sessions.public_url import PublicUrls
+from gdl.orchestrator.sessions.ranks import rank_of
 from gdl.orchestrator.sessions.reconnect import Reconnector
 from gdl.orchestrator.sessions.tunnels import Tunnels
 
@@ -102,11 +103,12 @@ class RentedSessions:
             await ledger.add(self._journal, one)
 
     @changing("a shell")
-    async def shell(self, ident: str, *, enter: bool = True) -> ShellCommand:
+    async def shell(self, ident: str, *, enter: bool = True, rank: int = 0) -> ShellCommand:
         deployment = self._registry.get(ident)
         rental = deployment.rental if deployment is not None else None
         if rental is None or not rental.open:
             rental = await self._lookup.find(ident)
+        rental = rank_of(rental, rank)
         backend = self._markets.of(rental.backend).backend
         within = backend.traits.serves_ssh
         if within and enter:
