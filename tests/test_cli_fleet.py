@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -157,6 +158,31 @@ def test_scale_lists_and_orders(scripted: Scripted, capsys: pytest.CaptureFixtur
 
 def test_scale_waits_until_it_is_so(scripted: Scripted) -> None:
     assert gdl(scripted, "scale", FLEET, "2") == 0
+
+
+def test_growing_costs_money_also_while_nobody_knows_how_much(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """All replicas were lost, say, and the next ones are still to be rented."""
+    scripted = Scripted(SCENARIOS["destroy"], bills=True, simulated=False)
+    known, asks = view(), ("scale", FLEET, "3", "--no-wait")
+    for replicas in ((), (replace(replica("d0"), session_id=None, price_per_hour=0.0),)):
+        scripted.fleets.known = [replace(known, replicas=replicas)]
+        assert gdl(scripted, *asks) == 2
+        assert "1 replica more cost money, and nobody can be asked" in capsys.readouterr().err
+    own = replace(replica("d0"), price_per_hour=0.0)
+    scripted.fleets.known = [replace(known, replicas=(own,))]
+    assert gdl(scripted, *asks) == 0
+    assert scripted.fleets.ordered == [(FLEET, Scale(3))]
+
+
+def test_nothing_is_asked_of_a_fleet_that_nobody_works_on(
+    scripted: Scripted, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scripted.fleets.known = [view(runs=False)]
+    assert gdl(scripted, "scale", FLEET, "3", "--yes") == 2
+    assert "no process works on fleet-1" in capsys.readouterr().err
+    assert scripted.fleets.ordered == []
 
 
 def test_destroy_ends_a_fleet_as_a_whole(

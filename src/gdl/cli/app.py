@@ -15,7 +15,8 @@ from gdl.cli.option_groups import cli_of, command
 from gdl.cli.options import BackendOption, ConfigOption, HostOption, IdentityOption
 from gdl.cli.output import Output, never_fail_to_print
 from gdl.cli.runtime import CheckUi, Cli, Load, Opener, Ui, guarded, open_orchestrator, show_ui
-from gdl.domain.errors import GdlError
+from gdl.cli.wrong_usage import asks_for_json, told
+from gdl.domain.errors import GdlError, UsageError
 
 _COMMANDS = (
     "offers",
@@ -71,15 +72,20 @@ def run(
     never_fail_to_print()
     cli = Cli(opener=opener, open_ui=open_ui, check_ui=check_ui, alone=alone)
 
-    def work() -> int:
-        try:
-            app = build(arguments[0] if arguments else named_command())
-            app(args=list(arguments), prog_name="gdl-tui", obj=cli)
-        except SystemExit as end:
-            return end.code if isinstance(end.code, int) else int(end.code is not None)
-        return exit_codes.OK
+    return guarded(cli, lambda: _read(arguments, cli), Output(asks_for_json(arguments)))
 
-    return guarded(cli, work, Output(as_json=False))
+
+def _read(arguments: Sequence[str], cli: Cli) -> int:
+    """Read a command line and do what it says; the exit code. Raises UsageError where it cannot be
+    read."""
+    app = build(arguments[0] if arguments else named_command())
+    try:
+        code = app(args=list(arguments), prog_name="gdl-tui", obj=cli, standalone_mode=False)
+    except typer.TyperException as error:
+        raise told(error, arguments) from None
+    except SystemExit as end:  # completions
+        code = end.code
+    return code if isinstance(code, int) else int(code is not None)
 
 
 def asked_ui(cli: Cli, arguments: Sequence[str]) -> Load:
@@ -87,9 +93,8 @@ def asked_ui(cli: Cli, arguments: Sequence[str]) -> Load:
     NotForTheUi where the command line is wrong, or asks for something else after all."""
     asked: list[Load] = []
     cli.asks = asked.append
-    app = build(arguments[0] if arguments else "")
-    with contextlib.suppress(SystemExit):
-        app(args=list(arguments), prog_name="gdl-tui", obj=cli)
+    with contextlib.suppress(UsageError):
+        _read(arguments, cli)
     if not asked:
         raise NotForTheUi("no terminal UI")
     return asked[0]

@@ -55,14 +55,18 @@ async def to_grow(
     orchestrator: OrchestratorApi, view: FleetView, replicas: int, said: Consent
 ) -> None:
     """Whether a fleet may have so many replicas. Raises Cancelled, UsageError."""
-    prices = [each.price_per_hour for each in view.replicas if each.price_per_hour > 0]
-    if not costs(orchestrator) or not prices:
+    # Of a replica that has rented nothing yet, or no more, nobody knows what it will cost.
+    rented = [each.price_per_hour for each in view.replicas if each.session_id is not None]
+    prices = [price for price in rented if price > 0]
+    if not costs(orchestrator) or (rented and not prices):
         return
     more = replicas - view.wanted
-    each = sum(prices) / len(prices)
+    price = "at a price that is not known"
+    if prices:
+        each = sum(prices) / len(prices)
+        price = f"at about {hourly(each)} each, beside {hourly(sum(prices))}"
     await agreed(
-        f"{plural(more, 'replica')} more at about {hourly(each)} each, beside"
-        f" {hourly(sum(prices))}?",
+        f"{plural(more, 'replica')} more {price}?",
         said,
         undone="the fleet stays as it is",
         refusal=f"{plural(more, 'replica')} more cost money, and nobody can be asked",

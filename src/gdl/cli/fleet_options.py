@@ -69,9 +69,10 @@ class FleetOptions:
         return {"fleet": said} if said else {}
 
     def spec(self, replica: DeploymentSpec, settings: Settings) -> FleetSpec:
-        """The wish of a fleet whose replicas are such."""
-        from gdl.domain.fleet_spec import IF_SHORT, FleetSpec
+        """The wish of a fleet whose replicas are such. Raises UsageError."""
+        from gdl.domain.fleet_spec import IF_SHORT, FleetSpec, check_replicas
 
+        check_replicas(self.replicas or 0)
         return FleetSpec(
             replica,
             self.replicas or 0,

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from gdl.cli.amounts import finite
-from gdl.cli.completions import backend_names, scenario_names, session_ids
+from gdl.cli.completions import backend_names, scenario_names
 from gdl.domain.lazy_dataclass import dataclass
 
 BackendOption = Annotated[
@@ -274,26 +274,6 @@ StandInOption = Annotated[
         "vastai,runpod.",
         callback=_stand_ins,
         show_default=False,
-    ),
-]
-SessionArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="ID",
-        help="Session or deployment id, or its beginning.",
-        show_default=False,
-        autocompletion=session_ids,
-    ),
-]
-
-
-OptionalSessionArgument = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="[ID]",
-        help="Session or deployment.",
-        show_default=False,
-        autocompletion=session_ids,
     ),
 ]
 

@@ -102,7 +102,7 @@ def load_settings(
     from gdl import settings as settings_module
     from gdl.domain.errors import UsageError
 
-    backend = (target.backend if target else None) or cli.backend
+    backend = cli.backend if target is None or target.backend is None else target.backend
     options = backend_options(cli, target)
     if not market:
         settings = settings_module.load(cli.config, backend=backend, **(flags or {}))
@@ -111,6 +111,8 @@ def load_settings(
     from gdl.backends import registry
 
     # An empty one is a mistake to be told, not a wish for another backend.
+    if backend == "":
+        registry.options_of(backend)
     if "host" in options:
         taking = registry.taking("host")
         if backend is not None and "host" not in registry.options_of(backend):
@@ -167,6 +169,7 @@ def execute(
             from gdl import bootstrap
 
             settings = await bootstrap.with_rented(settings)
+        _check_identity(settings, backend_options(cli, target))
         if changes and settings.read_only:
             raise UsageError(f"read-only: nothing is {changes}", "omit --read-only")
         return await _interruptible(cli, target, settings, output, body)
@@ -180,6 +183,18 @@ def execute(
             return asyncio.run(main())
 
     raise typer.Exit(guarded(cli, work, output, on_error))
+
+
+def _check_identity(settings: Settings, options: Mapping[str, str]) -> None:
+    """Raises UsageError for a key file that nothing would read."""
+    from gdl.backends import registry
+    from gdl.domain.errors import UsageError
+
+    if "identity" in options and "identity" not in registry.options_of(settings.backend):
+        raise UsageError(
+            f"--identity is for machines of your own, not for the {settings.backend} backend",
+            "name such a machine with --host, or omit --identity",
+        )
 
 
 async def _interruptible(

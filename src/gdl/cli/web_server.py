@@ -33,7 +33,8 @@ def serve(cli: Cli, port: int, address: str) -> NoReturn:
             server.serve()
         except OSError as error:
             raise UsageError(
-                f"cannot listen on {address}:{port}: {error.strerror or error}", "try another port"
+                f"cannot listen on {address}:{port}: {error.strerror or error}",
+                "try another port, or another address",
             ) from None
         return exit_codes.OK
 

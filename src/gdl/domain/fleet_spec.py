@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from gdl.domain.errors import UsageError
 from gdl.domain.lazy_dataclass import dataclass
 from gdl.domain.spec import DeploymentSpec, Membership
 
@@ -45,3 +46,13 @@ class FleetSpec:
             confirmed=(),
             member=Membership(fleet, generation, api_key_file),
         )
+
+
+def check_replicas(number: int) -> None:
+    """Raises UsageError for a number of replicas that no fleet has."""
+    if number < 1:
+        raise UsageError(
+            "a fleet has one replica at least", "`gdl-tui destroy ID` ends it with all of them"
+        )
+    if number > MOST_REPLICAS:
+        raise UsageError(f"a fleet has {MOST_REPLICAS} replicas at most", "make several fleets")

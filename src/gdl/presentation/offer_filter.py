@@ -196,6 +196,8 @@ def _as_number(field: Field, text: str) -> float | None:
         number = float(re.sub(r"(?i)^\$|%$|gb$|/h$|h$|mbit/s$|mbps$", "", text))
     except ValueError:
         return None
+    if not math.isfinite(number):
+        return None
     # Shares are told in percent; who writes 0.99 means 99.
     return number * 100 if field.most == 100 and "%" not in text and 0 < number < 1 else number
 

@@ -16,6 +16,7 @@ One TOML file each, in `scenarios/` or anywhere on this computer:
 from __future__ import annotations
 
 import tomllib
+from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -105,16 +106,21 @@ def load(name: str) -> Scenario:
     elif name.endswith(".toml") or "/" in name:
         path = Path(name)
     else:
+        close = get_close_matches(name, names(), 3)
+        meant = (
+            f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(names())}"
+        )
         raise UsageError(
-            f"unknown scenario {one_line(name, 60)}",
-            f"there are {', '.join(names())}; or name a file",
+            f"unknown scenario {one_line(name, 60) or '(empty)'}", f"{meant}; or name a file"
         )
     shown = one_line(name, 200)
     try:
         data = tomllib.loads(path.read_text("utf-8"))
         return Scenario(name=Path(name).stem, **data)
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the scenario {shown}: {one_line(error)}", "") from None
+        raise UsageError(
+            f"cannot read the scenario {shown}: {one_line(error)}", "correct its path"
+        ) from None
     except tomllib.TOMLDecodeError as error:
         raise UsageError(
             f"scenario {shown} is not valid TOML: {error}", "correct the line it names"

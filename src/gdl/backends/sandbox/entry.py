@@ -10,7 +10,7 @@ from gdl.settings import Settings
 def with_scenario(context: BackendContext) -> Settings:
     """The settings, with the scenario that was named for this run."""
     settings = context.settings
-    if scenario := context.options.get("scenario"):
+    if (scenario := context.options.get("scenario")) is not None:
         sandbox = settings.sandbox.model_copy(update={"scenario": scenario})
         settings = settings.model_copy(update={"sandbox": sandbox})
     return settings

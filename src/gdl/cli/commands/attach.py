@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from gdl.cli.options import (
-    JsonOption,
-    MachineTarget,
-    SessionArgument,
-    WebhookOption,
-    webhook_flags,
-)
+from gdl.cli.id_arguments import SessionArgument
+from gdl.cli.options import JsonOption, MachineTarget, WebhookOption, webhook_flags
 from gdl.cli.runtime import Cli, Session, at_terminal, execute
 from gdl.domain import clock
 

@@ -15,6 +15,7 @@ from gdl.cli.bench_options import (
     ResultOptions,
     TrafficOptions,
 )
+from gdl.cli.id_arguments import named
 from gdl.cli.options import JsonOption, MachineTarget
 from gdl.cli.runtime import Cli, Session, execute
 
@@ -33,6 +34,7 @@ def bench(
             metavar="[ID]",
             help="Session or deployment id, or its beginning; or use --url.",
             show_default=False,
+            callback=named,
         ),
     ] = None,
     as_json: JsonOption = False,

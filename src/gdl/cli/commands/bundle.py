@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from gdl.cli import exit_codes
-from gdl.cli.completions import deployment_ids
+from gdl.cli.id_arguments import DeploymentArgument
 from gdl.cli.options import JsonOption, Target
 from gdl.cli.output import say
 from gdl.cli.runtime import Cli, Session, execute
@@ -23,15 +23,7 @@ _REPORT = (
 def bundle(
     cli: Cli,
     *,
-    ident: Annotated[
-        str,
-        typer.Argument(
-            metavar="ID",
-            help="Deployment or session id, or its beginning.",
-            show_default=False,
-            autocompletion=deployment_ids,
-        ),
-    ],
+    ident: DeploymentArgument,
     output: Annotated[
         Path | None,
         typer.Option(

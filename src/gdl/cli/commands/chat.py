@@ -8,7 +8,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from gdl.cli.options import JsonOption, MachineTarget, SessionArgument
+from gdl.cli.id_arguments import SessionArgument
+from gdl.cli.options import JsonOption, MachineTarget
 from gdl.cli.runtime import Cli, Session, execute
 from gdl.domain.chat import ChatOptions
 

@@ -8,7 +8,8 @@ import typer
 
 from gdl.cli import exit_codes
 from gdl.cli.consent import Consent, YesOption, agreed, consent, row_of, session_words
-from gdl.cli.options import JsonOption, MachineTarget, SessionArgument
+from gdl.cli.id_arguments import SessionArgument
+from gdl.cli.options import JsonOption, MachineTarget
 from gdl.cli.output import say
 from gdl.cli.runtime import Cli, Session, execute
 

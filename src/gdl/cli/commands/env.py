@@ -7,7 +7,8 @@ from typing import Annotated, NoReturn
 import typer
 
 from gdl.cli import exit_codes
-from gdl.cli.options import JsonOption, OptionalSessionArgument, Target
+from gdl.cli.id_arguments import OptionalSessionArgument
+from gdl.cli.options import JsonOption, Target
 from gdl.cli.output import say
 from gdl.cli.runtime import Cli, Session, execute
 from gdl.presentation.lines import plain

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 import typer
 
 from gdl.cli import exit_codes
+from gdl.cli.id_arguments import named
 from gdl.cli.option_groups import cli_of, command
 from gdl.cli.options import JsonOption, Target
 from gdl.cli.output import say
@@ -55,7 +56,12 @@ def clear(
     *,
     key: Annotated[
         str | None,
-        typer.Argument(metavar="KEY", help="Provider, host, machine or offer.", show_default=False),
+        typer.Argument(
+            metavar="KEY",
+            help="Provider, host, machine or offer.",
+            show_default=False,
+            callback=named,
+        ),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
     target: Target,
@@ -80,7 +86,10 @@ def add(
     cli: Cli,
     *,
     kind: Annotated[Kind, typer.Argument(metavar="KIND", help="provider, host, machine or offer.")],
-    key: Annotated[str, typer.Argument(metavar="KEY", help="Its name or id.", show_default=False)],
+    key: Annotated[
+        str,
+        typer.Argument(metavar="KEY", help="Its name or id.", show_default=False, callback=named),
+    ],
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="The reason.")] = "",
     target: Target,
     as_json: JsonOption = False,

@@ -9,6 +9,7 @@ import typer
 
 from gdl.cli import exit_codes
 from gdl.cli.completions import deployment_ids
+from gdl.cli.id_arguments import named
 from gdl.cli.options import JsonOption, Target
 from gdl.cli.runtime import Cli, Session, at_terminal, execute
 from gdl.whole_file import write_whole
@@ -24,6 +25,7 @@ def export(
             help="Deployment, fleet or session id, or its beginning.",
             show_default=False,
             autocompletion=deployment_ids,
+            callback=named,
         ),
     ],
     to: Annotated[

@@ -16,7 +16,8 @@ from gdl.cli.consent import (
     row_of,
     session_words,
 )
-from gdl.cli.options import JsonOption, MachineTarget, SessionArgument
+from gdl.cli.id_arguments import SessionArgument
+from gdl.cli.options import JsonOption, MachineTarget
 from gdl.cli.output import say
 from gdl.cli.runtime import Cli, Session, execute
 from gdl.presentation.words import plural

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from gdl.cli import exit_codes
-from gdl.cli.options import JsonOption, MachineTarget, SessionArgument
+from gdl.cli.id_arguments import SessionArgument
+from gdl.cli.options import JsonOption, MachineTarget
 from gdl.cli.runtime import Cli, Session, execute
 from gdl.domain import clock
 

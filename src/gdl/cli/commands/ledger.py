@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from gdl.cli import exit_codes
+from gdl.cli.id_arguments import named
 from gdl.cli.options import JsonOption
 from gdl.cli.output import Output, say
 from gdl.cli.runtime import Cli, guarded, load_settings
@@ -30,6 +31,7 @@ def ledger(
             metavar="[ID]",
             help="Session or deployment id, or its beginning.",
             show_default=False,
+            callback=named,
         ),
     ] = None,
     as_json: JsonOption = False,

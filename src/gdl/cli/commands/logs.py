@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from gdl.cli import exit_codes
-from gdl.cli.completions import deployment_ids
+from gdl.cli.id_arguments import DeploymentArgument
 from gdl.cli.options import JsonOption, MachineTarget
 from gdl.cli.output import say
 from gdl.cli.rank_option import RankOption
@@ -24,15 +24,7 @@ if TYPE_CHECKING:
 def logs(
     cli: Cli,
     *,
-    ident: Annotated[
-        str,
-        typer.Argument(
-            metavar="ID",
-            help="Session or deployment id, or its beginning.",
-            show_default=False,
-            autocompletion=deployment_ids,
-        ),
-    ],
+    ident: DeploymentArgument,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Keep printing new lines, until Ctrl-C.")
     ] = False,

@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from gdl.cli import exit_codes
+from gdl.cli.id_arguments import named
 from gdl.cli.options import JsonOption, MachineTarget, WebhookOption, webhook_flags
 from gdl.cli.output import columns_of
 from gdl.cli.runtime import Cli, Session, execute
@@ -22,6 +23,7 @@ def resume(
             metavar="[ID]",
             help="Session or deployment id, or its beginning.  [default: the only one]",
             show_default=False,
+            callback=named,
         ),
     ] = None,
     webhook: WebhookOption = None,

@@ -9,6 +9,7 @@ import typer
 from gdl.cli import exit_codes
 from gdl.cli.amounts import finite
 from gdl.cli.consent import YesOption, consent
+from gdl.cli.id_arguments import named
 from gdl.cli.options import JsonOption, MachineTarget
 from gdl.cli.output import say
 from gdl.cli.runtime import Cli, Session, execute
@@ -80,7 +81,12 @@ def scale(
     target: MachineTarget,
     ident: Annotated[
         str | None,
-        typer.Argument(metavar="[ID]", help="Fleet id, or its beginning.", show_default=False),
+        typer.Argument(
+            metavar="[ID]",
+            help="Fleet id, or its beginning.",
+            show_default=False,
+            callback=named,
+        ),
     ] = None,
     replicas: Annotated[
         int | None,
@@ -100,19 +106,28 @@ def scale(
     async def body(session: Session) -> int:
         from gdl.domain.errors import UsageError
         from gdl.domain.fleet_orders import Change, Scale
+        from gdl.domain.fleet_spec import check_replicas
 
         fleets = session.orchestrator.fleets
-        if ident is None:
-            _list(session, await fleets.rows())
-            return exit_codes.OK
         arguments = None if change.engine_arg is None else tuple(change.engine_arg)
         wanted = Change(
             arguments, change.context, change.concurrency, change.max_price, change.max_spend
         )
-        if replicas is None and wanted == Change():
-            _list(session, [await fleets.view(ident)])
+        if ident is None:
+            if wanted != Change():
+                raise UsageError("whose flags?", "name a fleet: `gdl-tui scale` lists them")
+            _list(session, await fleets.rows())
             return exit_codes.OK
         view = await fleets.view(ident)
+        if replicas is None and wanted == Change():
+            _list(session, [view])
+            return exit_codes.OK
+        if not view.runs:
+            raise UsageError(
+                f"no process works on {view.id}", f"`gdl-tui resume {view.id}` goes on with it"
+            )
+        if replicas is not None:
+            check_replicas(replicas)
         if replicas is not None and replicas > view.wanted:
             from gdl.cli.fleet_consent import to_grow
 
@@ -121,8 +136,6 @@ def scale(
             await fleets.order(view.id, wanted)
         if replicas is not None:
             await fleets.order(view.id, Scale(replicas))
-        if not view.runs:
-            raise UsageError(f"no process works on {view.id}", f"`gdl-tui resume {view.id}`")
         if wait:
             generation = view.generation + wanted.replaces
             return await _wait(session, view.id, replicas or view.wanted, generation)

@@ -6,6 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from gdl.cli.id_arguments import named
 from gdl.cli.runtime import Cli
 
 
@@ -15,7 +16,8 @@ def serve(
         int, typer.Option("--port", metavar="N", min=1, max=65535, help="The port to listen on.")
     ] = 8081,
     address: Annotated[
-        str, typer.Option("--address", metavar="A", help="The address to listen on.")
+        str,
+        typer.Option("--address", metavar="A", help="The address to listen on.", callback=named),
     ] = "127.0.0.1",
 ) -> NoReturn:
     """Show the terminal UI in a browser, until Ctrl-C. Needs the extra `serve`."""

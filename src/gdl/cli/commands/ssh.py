@@ -12,7 +12,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from gdl.cli import exit_codes
-from gdl.cli.options import JsonOption, MachineTarget, SessionArgument
+from gdl.cli.id_arguments import SessionArgument
+from gdl.cli.options import JsonOption, MachineTarget
 from gdl.cli.output import say
 from gdl.cli.rank_option import RankOption
 from gdl.cli.runtime import Cli, Session, execute

@@ -7,7 +7,8 @@ from typing import Annotated, NoReturn
 import typer
 
 from gdl.cli import exit_codes
-from gdl.cli.options import JsonOption, MachineTarget, OptionalSessionArgument
+from gdl.cli.id_arguments import OptionalSessionArgument
+from gdl.cli.options import JsonOption, MachineTarget
 from gdl.cli.output import say
 from gdl.cli.runtime import Cli, Session, execute
 

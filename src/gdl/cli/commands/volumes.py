@@ -8,6 +8,7 @@ import typer
 
 from gdl.cli import exit_codes
 from gdl.cli.consent import YesOption, agreed, consent, costs
+from gdl.cli.id_arguments import named
 from gdl.cli.option_groups import cli_of, command
 from gdl.cli.options import JsonOption, Target
 from gdl.cli.output import Output, say
@@ -20,7 +21,10 @@ _HEADINGS = ("NAME", "ID", "BACKEND", "PLACE", ">SIZE", ">PRICE", ">A MONTH", ">
 _HOURS_A_MONTH = 730
 
 IdentArgument = Annotated[
-    str, typer.Argument(metavar="NAME|ID", help="Name or id of a volume.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="NAME|ID", help="Name or id of a volume.", show_default=False, callback=named
+    ),
 ]
 
 
@@ -46,7 +50,9 @@ def volumes(context: typer.Context, target: Target, as_json: JsonOption = False)
 def make(
     cli: Cli,
     *,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A name of your choice.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A name of your choice.", callback=named)
+    ],
     size: Annotated[int, typer.Option("--size", metavar="GB", min=1, max=4096, help="Its size.")],
     offer: Annotated[
         str,

@@ -17,7 +17,7 @@ from gdl.domain.errors import GdlError, UsageError
 from gdl.domain.events import Recorded
 from gdl.domain.fleet import FleetState
 from gdl.domain.fleet_orders import End, FleetOrder, Scale
-from gdl.domain.fleet_spec import MOST_REPLICAS, FleetSpec
+from gdl.domain.fleet_spec import FleetSpec, check_replicas
 from gdl.domain.fleet_view import FleetView
 from gdl.domain.phase import Billing
 from gdl.journal import fleets
@@ -78,7 +78,7 @@ class FleetRegistry:
 
     @changing("deploy")
     async def deploy(self, spec: FleetSpec) -> str:
-        _check(spec.replicas)
+        check_replicas(spec.replicas)
         if spec.replica.query.pinned and spec.replicas > len(spec.replica.query.pinned):
             raise UsageError("--offer names one machine", "leave it to the fleet to choose")
         now = self._clock()
@@ -220,7 +220,7 @@ class FleetRegistry:
     async def order(self, ident: str, what: FleetOrder) -> str:
         row = await self._lookup.find(ident)
         if isinstance(what, Scale):
-            _check(what.replicas)
+            check_replicas(what.replicas)
         if not self._lookup.runs(row):
             if not isinstance(what, End):
                 raise UsageError(
@@ -247,12 +247,3 @@ class FleetRegistry:
                 await channel.emit(fe.FleetEnding(False, "the program ends"))
         if self._tasks:
             await asyncio.wait(self._tasks.values())
-
-
-def _check(replicas: int) -> None:
-    if replicas < 1:
-        raise UsageError(
-            "a fleet has one replica at least", "`gdl-tui destroy ID` ends it with all of them"
-        )
-    if replicas > MOST_REPLICAS:
-        raise UsageError(f"a fleet has {MOST_REPLICAS} replicas at most", "make several fleets")
