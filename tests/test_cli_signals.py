@@ -185,6 +185,17 @@ def test_nobody_waits_for_a_terminal_that_takes_nothing(start: Start) -> None:
     assert run.calls == ["deploy", "release", "aclose"]
 
 
+def test_on_a_terminal_it_is_said_what_stops_the_waiting(start: Start) -> None:
+    run = start("stuck", "destroy", "sess-1", "--yes", terminal=True)
+    run.until("releasing sess-1 ...; Ctrl-C stops waiting")
+
+
+def test_a_program_is_asked_nothing_by_destroy(start: Start) -> None:
+    run = start("destroy", "destroy", "sess", "--json", terminal=True)
+    run.until("pass --yes if it is wanted")
+    assert run.end() == 2 and run.calls == ["aclose"]
+
+
 def test_destroy_asks_with_name_and_price(start: Start) -> None:
     run = start("destroy", "destroy", "sess", terminal=True)
     run.until("? [y/N] ")

@@ -38,6 +38,7 @@ ELSEWHERE = {
     r"pip install -q -e|pytest|\.venv/bin/(ruff|mypy|lint-imports|python|mkdocs)": "the checks",
     r"smollm2-135m --backend local": "minutes, and 2 GB: tests/test_real_deployment.py",
     r"--host ME|/models/x\.gguf": "a machine of one's own: tests/test_deploy_ssh.py",
+    r"--nodes": "several machines of one's own: tests/test_real_ranks.py",
     r"unsloth/|--engine (llamacpp|sglang)": "the model hub's files: tests/test_real_llamacpp.py, "
     "test_real_sglang.py",
     r"--replicas|scale (ID|fleet)": "a fleet: tests/test_real_fleet.py",
@@ -53,6 +54,7 @@ ELSEWHERE = {
 """What is not run here, and the reason or the test that does it."""
 
 UNTIL_SHOWN = {
+    r"gdl-tui --plain": "Model: ",
     r"^gdl-tui( --read-only)?$|demo|^gdl-tui sandbox.*": "",
     r"gdl-tui serve": "http://127.0.0.1",
     r"gdl-tui watch": "watching for",
@@ -91,7 +93,8 @@ class Market:
 
     def run(self, command: str, limit_s: float = LIMIT_S) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            ["bash", "-c", command],
+            # The shell stays: completions are installed for the one that runs the program.
+            ["bash", "-c", f"{command}\nexit $?"],
             cwd=self.folder,
             env=self.environment,
             stdin=subprocess.DEVNULL,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
@@ -11,7 +12,8 @@ from gdl.cli.consent import Consent, YesOption, agreed, consent, row_of, session
 from gdl.cli.id_arguments import SessionArgument
 from gdl.cli.options import JsonOption, MachineTarget
 from gdl.cli.output import say
-from gdl.cli.runtime import Cli, Session, execute
+from gdl.cli.runtime import Cli, Session, at_terminal, execute
+from gdl.cli.time_spans import at_least
 
 if TYPE_CHECKING:
     from gdl.orchestrator.api.ports import Sessions
@@ -30,10 +32,23 @@ def destroy(
             "not there: its end then counts as proven.",
         ),
     ] = False,
+    wait: Annotated[
+        float | None,
+        typer.Option(
+            "--wait",
+            metavar="TIME",
+            parser=partial(at_least, 1.0),
+            help="How long to ask for its end and wait for the proof, as in 30s; without a proof "
+            "the exit code is 9.  [default: timeouts.release, 10 minutes]",
+            show_default=False,
+        ),
+    ] = None,
     target: MachineTarget,
     as_json: JsonOption = False,
 ) -> NoReturn:
     """Release a machine and wait for the proof that it is gone."""
+    if wait is not None and (seen_gone or ident.startswith("fleet")):
+        raise typer.BadParameter("--wait is for the release of one machine, without --seen-gone")
 
     async def body(session: Session) -> int:
         import asyncio
@@ -45,15 +60,16 @@ def destroy(
         from gdl.presentation.lines import plain
 
         if ident.startswith("fleet"):
-            return await _destroy_fleet(session, ident, consent(yes=yes))
+            return await _destroy_fleet(session, ident, consent(yes=yes, as_json=as_json))
         sessions = session.orchestrator.sessions
-        if not (said := consent(yes=yes)).given:
+        if not (said := consent(yes=yes, as_json=as_json)).given:
             await _confirm(sessions, ident, said, seen_gone=seen_gone)
         try:
             if seen_gone:
                 row = await sessions.confirm_gone(ident)
             else:
-                say(f"releasing {plain(ident, 80)} ...")
+                stop = "; Ctrl-C stops waiting" if at_terminal() else ""
+                say(f"releasing {plain(ident, 80)} ...{stop}")
                 row = await sessions.destroy(ident, lambda text: say(plain(text, 300)))
         except asyncio.CancelledError:
             uncancel()
@@ -69,7 +85,16 @@ def destroy(
             )
         return exit_codes.OK
 
-    execute(cli, body, target=target, as_json=as_json, rented=True, changes="destroyed")
+    flags = {} if wait is None else {"timeouts": {"release": wait}}
+    execute(
+        cli,
+        body,
+        target=target,
+        as_json=as_json,
+        rented=True,
+        changes="destroyed",
+        flags=flags,
+    )
 
 
 async def _destroy_fleet(session: Session, ident: str, said: Consent) -> int:

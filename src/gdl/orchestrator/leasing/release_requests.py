@@ -9,7 +9,7 @@ from datetime import datetime
 
 from gdl.backends.base import Backend, FindsByLabel, ProvesAbsence
 from gdl.domain.backoff import Backoff
-from gdl.domain.errors import GdlError, SessionGone
+from gdl.domain.errors import BackendRefused, GdlError, SessionGone
 from gdl.domain.session import Session, SessionStatus
 from gdl.orchestrator.leasing.release_proof import Evidence
 from gdl.orchestrator.leasing.retry import wished_s
@@ -69,6 +69,13 @@ class _Wait:
                 f"releasing {self._session_id}: {self._what},"
                 f" {clock_time(self.waited_s)} of {clock_time(self._limit_s)}"
             )
+
+
+def _asked_again(error: GdlError) -> str:
+    """What the request met with. A refused key gets no better by itself: what helps is said."""
+    refused = isinstance(error, BackendRefused) and error.status in (401, 403)
+    helps = f" ({error.hint})" if refused and error.hint else ""
+    return f"{error.message}{helps}, asking again"
 
 
 class ReleaseRequests:
@@ -148,7 +155,7 @@ class ReleaseRequests:
             except GdlError as error:
                 evidence.trouble, answered_at = error.message, 0.0
                 retry_after = wished_s(error)
-                await wait.on(f"{error.message}, asking again")
+                await wait.on(_asked_again(error))
             await asyncio.sleep(pauses.at_least(min(retry_after, _LONGEST_RETRY_AFTER_S)))
 
     async def _until_absent(
@@ -179,7 +186,7 @@ class ReleaseRequests:
             except GdlError as error:
                 evidence.trouble, answered_at = error.message, 0.0
                 retry_after = wished_s(error)
-                await wait.on(f"{error.message}, asking again")
+                await wait.on(_asked_again(error))
             await asyncio.sleep(pauses.at_least(min(retry_after, _LONGEST_RETRY_AFTER_S)))
 
     async def _still_listed(
@@ -210,7 +217,8 @@ class ReleaseRequests:
             self._under_way[session_id] = task
             task.add_done_callback(lambda done: self._answered(session_id, done))
         evidence.requests += 1
-        await wait.on("waiting for the backend to end it")
+        if not evidence.trouble:  # which says more, until there is an answer
+            await wait.on("waiting for the backend to end it")
         began = time.monotonic()
         try:
             await asyncio.shield(task)
