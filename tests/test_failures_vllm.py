@@ -25,7 +25,12 @@ def test_a_shard_that_is_cut_off(vllm: Vllm) -> None:
 
 def test_a_shard_that_is_missing(vllm: Vllm) -> None:
     (vllm.model / SHARD).unlink()
-    vllm.fails().says("weights-missing", "no-weights", cause="incomplete|missing|no weights")
+    vllm.fails().says(
+        "weights-missing",
+        "weights-not-initialized",
+        "no-weights",
+        cause="incomplete|missing|no weights",
+    )
 
 
 def test_weights_that_are_only_a_pointer(vllm: Vllm) -> None:

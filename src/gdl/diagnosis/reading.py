@@ -30,6 +30,13 @@ _GAP = 200
 """Lines of other streams that may stand between two of one complaint."""
 _WARNS = re.compile(r"^(?:\S+:\d+: )?\w*Warning: |^[Ww]arning: |^WARN(?:ING)?\b|^npm WARN")
 
+_COMMAND = re.compile(
+    r"\s*(?:[$❯➜] \S|\+ [\w./-]|(?:\([\w.-]+\) ?)?[\w.-]+@[\w.-]+:[^$#]{0,80}[$#] \S|"
+    r"(?:sudo |[A-Z][A-Z0-9_]{2,}=\S* )*(?:export \w+=|docker run |podman run |vllm serve |"
+    r"uv (?:pip|sync|add|run|venv|lock) |pip3? install |python[\d.]* -m ))"
+)
+"""What somebody typed, and the log repeats: it names options and variables, and is no error."""
+
 
 def read(numbered: Iterable[tuple[int, str]], logs: Sequence[EngineLog] = ()) -> Log:
     """Records of lines given as (number, line); the numbers may have gaps. Never raises.
@@ -68,6 +75,8 @@ def read(numbered: Iterable[tuple[int, str]], logs: Sequence[EngineLog] = ()) ->
         record.programs = programs_of(record, own)
         if not record.raised and _WARNS.match(record.text):
             record.level = Level.WARNING
+        elif not record.raised and record.line.level is None and _COMMAND.match(record.text):
+            record.level = Level.INFO
     records.sort(key=lambda record: (record.line.number, record.part))
     _inherit(records)
     program = recognizer.program(records)
