@@ -99,6 +99,20 @@ def test_a_dry_run_shows_plan_price_and_offers_and_rents_nothing(
     assert "deploy" not in scripted.calls
 
 
+def test_a_dry_run_of_a_fleet_tells_what_all_of_it_costs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    scripted, dry = market(), (*DEPLOY, "--dry-run", "--replicas")
+    assert play(scripted, *dry, "2") == 0
+    err = capsys.readouterr().err
+    assert "2 replicas, each on a machine of its own" in err
+    assert "about $0.750/h together; limits are for all" in err
+    assert play(scripted, *dry, "2", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["replicas"] == 2
+    assert play(scripted, *dry, "0") == 2
+    assert "a fleet has one replica at least" in capsys.readouterr().err
+
+
 def test_more_hours_are_asked_for_with_their_price(
     start: Start, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -201,5 +201,30 @@ def test_resume_goes_on_with_the_one_fleet_there_is(scripted: Scripted) -> None:
     assert scripted.fleets.resumed == [FLEET]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--if-short", "keep"),
+        ("--router", "smg"),
+        ("--policy", "random"),
+        ("--spread-markets",),
+    ],
+)
+def test_what_is_for_a_fleet_is_not_ignored_without_one(
+    scripted: Scripted, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    assert gdl(scripted, "deploy", "m", "--yes", *words) == 2
+    assert f"{words[0]} is for a fleet: name --replicas N, too" in capsys.readouterr().err
+    assert "deploy" not in scripted.calls
+
+
+def test_a_ceiling_below_what_it_costs_is_told(
+    scripted: Scripted, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scripted.fleets.known = [view()]
+    assert gdl(scripted, "scale", FLEET, "--max-price", "0.001", "--no-wait", "--yes") == 0
+    assert "they stay, and none is rented until" in capsys.readouterr().err
+
+
 def test_a_volume_is_for_one_machine(scripted: Scripted) -> None:
     assert gdl(scripted, "deploy", "m", "--replicas", "2", "--volume", "cache") == 2

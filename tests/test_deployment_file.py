@@ -203,7 +203,7 @@ def test_several_machines_are_a_fleet(tmp_path: Path) -> None:
     )
     assert (fleets.wished[1].replicas, fleets.wished[1].policy) == (2, "round_robin")
     assert not fleets.wished[1].spread_markets
-    path.write_text('model = "qwen3-8b"\nreplicas = 1\n')
+    path.write_text('model = "qwen3-8b"\nreplicas = 1\nif_short = "release"\n')
     assert deploying(path)[0] == 0, "one machine needs no router"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import fleet_support
 from failover_support import journal_of
 from fake_market import FakeMarket, offer
 from fleet_support import (
@@ -82,6 +83,44 @@ async def test_replicas_take_the_cheapest_machines_each_another(tmp_path: Path) 
         end = last(await told(orchestrator, ident))
     assert (end.outcome, end.billing, there.rented) == ("released", Billing.RELEASED, {})
     assert not Path(view.api_key_file).exists()
+
+
+async def test_the_load_of_another_process_fleet_is_told_by_its_servers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each through the tunnel of the process that runs it, with the fleet's key."""
+    asked: list[bytes] = []
+
+    async def tell(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        lines = ["vllm:num_requests_running 3", "vllm:num_requests_waiting 1"]
+        body = "\n".join([*lines, f"vllm:generation_tokens_total {1000 * len(asked)}", ""])
+        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        writer.write((head + body).encode())
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(tell, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    monkeypatch.setattr(fleet_support, "_PORTS", count(port))
+    async with server, fleet_orchestrator(tmp_path, there := market()) as owner:
+        ident = await owner.fleets.deploy(fleet(1))
+        await until(owner, ident, lambda e: isinstance(e, serves))
+        async with fleet_orchestrator(tmp_path, there) as other:
+            first = await other.fleets.view(ident)
+            key = Path(first.api_key_file).read_bytes().strip()
+            assert key in asked[0] and b"GET /metrics" in asked[0]
+            (replica,) = (await other.fleets.view(ident)).replicas
+            assert replica.health is not None and replica.health.running == 3
+            assert replica.health.waiting == 1
+            assert replica.health.tokens_per_s is not None and replica.health.tokens_per_s > 0
+            server.close()
+            await server.wait_closed()
+            (silent,) = (await other.fleets.view(ident)).replicas
+            assert silent.health is None
+        assert asked and not (await owner.fleets.view(ident)).replicas[0].health
+        await owner.fleets.order(ident, End())
+        assert last(await told(owner, ident)).outcome == "released"
 
 
 async def test_one_that_dies_gets_no_request_and_is_replaced(tmp_path: Path) -> None:
@@ -181,6 +220,25 @@ async def test_without_room_one_is_released_first(tmp_path: Path) -> None:
                 if {r.generation for r in state.serving} == {2} and len(state.serving) == 2:
                     break
         assert len(there.rented) == 2
+
+
+async def test_without_any_machine_for_the_new_flags_it_is_short_and_waits(
+    tmp_path: Path,
+) -> None:
+    """One has left for the first of them; the other stays, and nothing is begun in a hurry."""
+    there, router = market(), ListRouter()
+    async with fleet_orchestrator(tmp_path, there, router=router) as orchestrator:
+        ident = await orchestrator.fleets.deploy(fleet(2))
+        await until(orchestrator, ident, lambda e: isinstance(e, serves))
+        await orchestrator.fleets.order(ident, Change(context=1024, max_price=0.001))
+        short = await until(orchestrator, ident, lambda e: isinstance(e, fe.FleetShort))
+        assert isinstance(short.event, fe.FleetShort)
+        assert (short.event.kind, short.event.final) == ("no_suitable_offer", False)
+        state = orchestrator.fleets.state(ident)
+        assert len(state.serving) == 1 and len(state.replicas) <= 5
+        await orchestrator.fleets.order(ident, End())
+        assert last(await told(orchestrator, ident)).outcome == "released"
+    assert there.rented == {}
 
 
 async def test_what_an_hour_may_cost_holds_for_all_together(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from gdl.domain.health import Condition, HealthSample
 from gdl.domain.phase import Billing, Phase
 from gdl.tui.screens.dialogs import Confirm
 from gdl.tui.screens.fleet import FleetScreen
+from gdl.tui.widgets import fleet_rows
 from test_tui_snapshots import LARGE, SMALL, Compare, picture, settle
 from tui_pilot import SIZE, loaded, screen_text, shows, until
 from tui_support import START, Clock, ScriptedOrchestrator, make_app
@@ -247,3 +248,11 @@ def test_trouble_is_told_first(picture: Compare, size: tuple[int, int]) -> None:
 def test_the_question_before_a_release(picture: Compare) -> None:
     app, _ = make_app(scripted(fleet()))
     assert picture(app, terminal_size=SMALL, run_before=shown("2 of 3 serve", "D"))
+
+
+def test_of_a_fleet_elsewhere_it_is_said_whose_load_is_not_known() -> None:
+    told = fleet_rows.told(fleet(here=False)).plain
+    assert told.endswith("It runs in another gdl-tui.")
+    silent = fleet(here=False, replicas=(replica(1), replica(2, health=None)))
+    told = fleet_rows.told(silent).plain
+    assert told.endswith("It runs in another gdl-tui, and not every replica tells its load here.")

@@ -29,8 +29,8 @@ def with_file(
     options: dict[str, Any] = dict(said.options)
     place = {name: options.pop(name) for name in _OF_THE_TARGET if name in options}
     shared = {name: options.pop(name) for name in _OF_THE_FLEET if name in options}
-    if shared.get("replicas") == 1:
-        del shared["replicas"]  # one machine, without a router
+    if shared.get("replicas") == 1 and fleet.replicas is None:
+        shared = {}  # one machine, without a router
     if any((cli.host, cli.backend, target.host, target.backend)):
         # Another place is meant than the file's, whole.
         place = {}

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from gdl.cli import exit_codes
 from gdl.cli.consent import costs, price_lines, suitable_offers
+from gdl.cli.fleet_consent import of_several
 from gdl.cli.output import say
+from gdl.domain.fleet_spec import check_replicas
 from gdl.domain.money import dollars
 from gdl.presentation.lines import plain
 from gdl.presentation.money import hourly
@@ -26,9 +28,12 @@ _THEN = {
 }
 
 
-async def show(session: Session, spec: DeploymentSpec) -> int:
-    """Print the plan, the price and the offers in the order in which they would be tried. Raises
-    what asking for offers raises, and NoSuitableOffer."""
+async def show(session: Session, spec: DeploymentSpec, replicas: int | None = None) -> int:
+    """Print the plan, the price and the offers in the order in which they would be tried. replicas:
+    of a fleet, each of which is deployed so. Raises what asking for offers raises, NoSuitableOffer,
+    and UsageError for what would be refused."""
+    if replicas is not None:
+        check_replicas(replicas)
     suitable = await suitable_offers(session.orchestrator, spec)
     session.orchestrator.market.check(spec)
     tried = suitable[: spec.max_attempts]
@@ -48,12 +53,17 @@ async def show(session: Session, spec: DeploymentSpec) -> int:
                 "max_spend": spec.max_spend,
                 "after": spec.after,
                 "suitable": len(suitable),
+                "replicas": replicas,
                 "offers": [offer_to_plain(each) for each in tried],
             }
         )
         return exit_codes.OK
     for name, text in _plan(session, spec):
         say(f"{name:<8} {text}")
+    if replicas is not None:
+        prices = [each.offer.price_per_hour for each in suitable]
+        say(f"fleet    {plural(replicas, 'replica')}, each on a machine of its own, as follows")
+        say(f"{'':<8} about {hourly(of_several(prices, replicas))} together; limits are for all")
     for head, line in zip(("ranks", *[""] * spec.query.nodes), _ranks(tried, spec), strict=False):
         say(f"{head:<8} {line}")
     price = price_lines(suitable, spec) if costs(session.orchestrator) else ["nothing"]

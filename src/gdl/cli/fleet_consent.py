@@ -14,6 +14,8 @@ from gdl.presentation.money import hourly
 from gdl.presentation.words import plural
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gdl.domain.fleet_spec import FleetSpec
     from gdl.domain.fleet_view import FleetView
     from gdl.orchestrator.api.ports import OrchestratorApi
@@ -37,7 +39,7 @@ async def to_rent_fleet(orchestrator: OrchestratorApi, spec: FleetSpec, said: Co
     prices = [each.offer.price_per_hour for each in suitable]
     if max(prices[: spec.replicas]) <= 0:
         return spec
-    about = sum(prices[: spec.replicas]) + prices[-1] * max(spec.replicas - len(prices), 0)
+    about = of_several(prices, spec.replicas)
     most = max(prices[: spec.replicas + _LOOK_AHEAD]) * spec.replicas
     asked = spec.replica.query.max_price
     most = most if asked is None else min(most, asked)
@@ -49,6 +51,12 @@ async def to_rent_fleet(orchestrator: OrchestratorApi, spec: FleetSpec, said: Co
     await agreed("rent them?", said, undone="nothing was rented", refusal="")
     query = replace(spec.replica.query, max_price=most)
     return replace(spec, replica=replace(spec.replica, query=query))
+
+
+def of_several(prices: Sequence[float], replicas: int) -> float:
+    """What so many machines cost together, by the prices of those that there are, cheapest first:
+    for more of them the last one counts."""
+    return sum(prices[:replicas]) + prices[-1] * max(replicas - len(prices), 0)
 
 
 async def to_grow(

@@ -68,6 +68,17 @@ class FleetOptions:
         said = {name: value for name, value in given.items() if value is not None}
         return {"fleet": said} if said else {}
 
+    @property
+    def alone(self) -> str:
+        """The first option that says nothing of one machine; "" for none."""
+        given = {
+            "--spread-markets": self.spread_markets,
+            "--router": self.router,
+            "--policy": self.policy,
+            "--if-short": self.if_short,
+        }
+        return next((name for name, value in given.items() if value), "")
+
     def spec(self, replica: DeploymentSpec, settings: Settings) -> FleetSpec:
         """The wish of a fleet whose replicas are such. Raises UsageError."""
         from gdl.domain.fleet_spec import IF_SHORT, FleetSpec, check_replicas

@@ -21,6 +21,7 @@ from gdl.orchestrator.fleet.benchmarks import (
     FleetAwareEndpoints,
     FleetBenchmarks,
 )
+from gdl.orchestrator.fleet.loads import ReplicaLoads
 from gdl.orchestrator.fleet.lookup import FleetLookup
 from gdl.orchestrator.fleet.registry import FleetRegistry
 from gdl.orchestrator.fleet.router import MakeRouter, Router
@@ -132,7 +133,9 @@ class Orchestrator:
             Speeds(backends, engines, journal, settings, models, simulated=markets.simulated),
             read_only=read_only,
         )
-        self.fleets = self._fleets(settings, clock, served_models, router or _routers(settings))
+        found = FleetLookup(self._journal, self.deployments, clock, ReplicaLoads(engines))
+        make_router = router or _routers(settings)
+        self.fleets = self._fleets(settings, clock, found, served_models, make_router)
         self.volumes = KeptVolumes(backends, journal, clock, read_only=read_only)
         self.spending = SpendingReports(backends, settings, clock, budget)
         self.logs = ServerLogs(lookup, reconnector, journal, settings)
@@ -142,12 +145,12 @@ class Orchestrator:
         self,
         settings: Settings,
         clock: Callable[[], datetime],
+        found: FleetLookup,
         models: Models,
         make_router: MakeRouter,
     ) -> FleetRegistry:
         """Composed of all the other parts, which know nothing of fleets."""
         simulated = self._markets.simulated
-        found = FleetLookup(self._journal, self.deployments, clock)
         benchmarks = FleetBenchmarks(found, self._journal, clock, simulated=simulated)
         self.endpoints.fleets = self.benchmarks.fleets = benchmarks
         return FleetRegistry(

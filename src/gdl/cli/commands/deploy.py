@@ -65,6 +65,8 @@ def _checked(wanted: DeployOptions, fleet: FleetOptions) -> str:
         raise typer.BadParameter("--volume is mounted by one machine: not with --replicas")
     if fleet.replicas is not None and (wanted.nodes or 1) > 1:
         raise typer.BadParameter("--nodes is for one deployment: not with --replicas")
+    if fleet.replicas is None and (alone := fleet.alone):
+        raise typer.BadParameter(f"{alone} is for a fleet: name --replicas N, too")
     if wanted.model is None:
         raise typer.BadParameter("name a MODEL, or a deployment file with -f")
     return wanted.model
@@ -86,7 +88,7 @@ async def _deploy(
         from gdl.cli import dry_run
 
         spec = await planned(session, spec, wanted.volume, wanted.volume_size)
-        return await dry_run.show(session, spec)
+        return await dry_run.show(session, spec, fleet.replicas)
     said = consent(yes=wanted.yes, limited=wanted.limited, as_json=as_json)
     if fleet.replicas is not None:
         wish = fleet.spec(spec, session.settings)

@@ -107,6 +107,7 @@ def scale(
         from gdl.domain.errors import UsageError
         from gdl.domain.fleet_orders import Change, Scale
         from gdl.domain.fleet_spec import check_replicas
+        from gdl.presentation.money import hourly
 
         fleets = session.orchestrator.fleets
         arguments = None if change.engine_arg is None else tuple(change.engine_arg)
@@ -134,6 +135,11 @@ def scale(
             await to_grow(session.orchestrator, view, replicas, consent(yes=yes, as_json=as_json))
         if wanted != Change():
             await fleets.order(view.id, wanted)
+            if change.max_price is not None and view.price_per_hour > change.max_price:
+                say(
+                    f"its replicas cost {hourly(view.price_per_hour)} together: they stay, and none"
+                    f" is rented until all cost {hourly(change.max_price)} at most"
+                )
         if replicas is not None:
             await fleets.order(view.id, Scale(replicas))
         if wait:

@@ -56,5 +56,5 @@ class Fleets(Protocol):
         ...
 
     async def view(self, ident: str) -> FleetView:
-        """One of them as it is now; of one in this process, with load and speed."""
+        """One of them as it is now, with load and speed as far as its replicas tell them."""
         ...

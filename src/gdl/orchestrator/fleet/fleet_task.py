@@ -187,8 +187,10 @@ class FleetTask:
     def _failed(self, error: GdlError) -> None:
         self._replacing.failed(error)
         outdated = any(r.generation < self.state.generation for r in self.state.serving)
-        if outdated and self.state.wanted > 1 and error.kind in _NOTHING_MORE:
-            # Nothing to be had beside those that serve: one of them is released first.
+        several = self.state.wanted > 1
+        if outdated and several and self._one_more and error.kind in _NOTHING_MORE:
+            # Nothing to be had beside those that serve: one of them is released first. What fails
+            # after that waits longer each time, as ever.
             self._one_more = False
             self._replacing.begin_again()
 

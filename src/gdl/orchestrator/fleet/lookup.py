@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from gdl.domain.deployment import DeploymentState, replayed
@@ -17,6 +17,7 @@ from gdl.journal import fleets
 from gdl.journal.fleets import FleetRow
 from gdl.journal.store import Journal
 from gdl.orchestrator.fleet.channel import FleetChannel
+from gdl.orchestrator.fleet.loads import ReplicaLoads
 from gdl.orchestrator.leasing import process_liveness
 from gdl.orchestrator.run.registry import DeploymentRegistry
 
@@ -25,11 +26,16 @@ class FleetLookup:
     """here: the fleets of this process, which whoever starts them adds."""
 
     def __init__(
-        self, journal: Journal, registry: DeploymentRegistry, clock: Callable[[], datetime]
+        self,
+        journal: Journal,
+        registry: DeploymentRegistry,
+        clock: Callable[[], datetime],
+        loads: ReplicaLoads,
     ) -> None:
         self._journal = journal
         self._registry = registry
         self._clock = clock
+        self._loads = loads
         self.here: dict[str, FleetChannel] = {}
 
     async def find(self, ident: str) -> FleetRow:
@@ -64,15 +70,21 @@ class FleetLookup:
 
     async def view(self, row: FleetRow) -> FleetView:
         state, now = await self.state(row.id), self._clock()
-        replicas = tuple([await self._replica(r, now) for r in state.live])
+        live = [(r, *await self._deployment(r.id)) for r in state.live]
+        told: Mapping[str, HealthSample] = {}
+        if row.id not in self.here and self.runs(row):
+            told = await self._loads.of([each for _, each, _ in live], state.api_key_file)
+        replicas = tuple(
+            _replica_view(r, each, health or told.get(r.id), now) for r, each, health in live
+        )
         cost = state.ended_cost + sum(each.cost for each in replicas)
-        told = [
+        speeds = [
             each.health.tokens_per_s
             for each in replicas
             if each.health is not None and each.health.tokens_per_s is not None
         ]
         price = sum(each.price_per_hour for each in replicas)
-        speed = sum(told) if told else None
+        speed = sum(speeds) if speeds else None
         ended = "" if state.finished is None else state.finished.outcome
         return FleetView(
             id=row.id,
@@ -97,35 +109,37 @@ class FleetLookup:
             doubts=state.doubts,
         )
 
-    async def _replica(self, replica: Replica, now: datetime) -> ReplicaView:
-        state, health = await self._deployment(replica.id)
-        attempt = state.attempt
-        rented = attempt is not None and attempt.rented_at is not None
-        bills = state.billing not in (Billing.NONE, Billing.RELEASED)
-        return ReplicaView(
-            id=replica.id,
-            generation=replica.generation,
-            phase=state.phase,
-            billing=state.billing,
-            taken_in=replica.taken_in,
-            why_out=replica.why_out,
-            leaving=replica.leaving or replica.refused,
-            health=health,
-            backend=attempt.backend if attempt is not None else "",
-            provider=attempt.provider if attempt is not None else "",
-            gpu_name=attempt.gpu_name if attempt is not None else "",
-            gpu_count=attempt.gpu_count if attempt is not None else 0,
-            price_per_hour=attempt.price_per_hour if attempt and rented and bills else 0.0,
-            cost=round(state.cost(now), 6),
-            session_id=attempt.session_id if attempt is not None else None,
-            since=replica.since,
-        )
-
     async def _deployment(self, ident: str) -> tuple[DeploymentState, HealthSample | None]:
         here = self._registry.get(ident)
         if here is not None:
             return here.state, here.readings.health
         return replayed(ident, await self._journal.events(ident)), None
+
+
+def _replica_view(
+    replica: Replica, state: DeploymentState, health: HealthSample | None, now: datetime
+) -> ReplicaView:
+    attempt = state.attempt
+    rented = attempt is not None and attempt.rented_at is not None
+    bills = state.billing not in (Billing.NONE, Billing.RELEASED)
+    return ReplicaView(
+        id=replica.id,
+        generation=replica.generation,
+        phase=state.phase,
+        billing=state.billing,
+        taken_in=replica.taken_in,
+        why_out=replica.why_out,
+        leaving=replica.leaving or replica.refused,
+        health=health,
+        backend=attempt.backend if attempt is not None else "",
+        provider=attempt.provider if attempt is not None else "",
+        gpu_name=attempt.gpu_name if attempt is not None else "",
+        gpu_count=attempt.gpu_count if attempt is not None else 0,
+        price_per_hour=attempt.price_per_hour if attempt and rented and bills else 0.0,
+        cost=round(state.cost(now), 6),
+        session_id=attempt.session_id if attempt is not None else None,
+        since=replica.since,
+    )
 
 
 def _per_million(price: float, speed: float | None, state: FleetState) -> float | None:

@@ -78,7 +78,9 @@ def told(view: FleetView) -> Text:
     if view.resumable:
         text.append("! no gdl-tui works on it: c goes on with it\n", "bold yellow")
     elif not view.here and view.runs:
-        text.append("It runs in another gdl-tui: load and speed are shown there.\n", "dim")
+        untold = any(state_of(r) == "serving" and r.health is None for r in view.replicas)
+        silent = ", and not every replica tells its load here" if untold else ""
+        text.append(f"It runs in another gdl-tui{silent}.\n", "dim")
     text.rstrip()
     return text
 
