@@ -25,7 +25,6 @@ from cli_support import (
     opener_of,
 )
 from gdl.cli.app import run
-from gdl.cli.offer_watch import Times, Wanted, appearing
 from gdl.domain import events as ev
 from gdl.domain.deployment import DeploymentState
 from gdl.domain.errors import BackendRefused, GdlError
@@ -34,6 +33,7 @@ from gdl.domain.phase import Billing
 from gdl.domain.ranking import rank
 from gdl.domain.spec import DeploymentSpec
 from gdl.orchestrator.api.model_views import SizedModel
+from gdl.orchestrator.api.offer_watch import Times, Wanted, appearing
 from gdl.presentation.offer_filter import parse
 
 pytestmark = pytest.mark.usefixtures("own_data")

@@ -77,6 +77,13 @@ class OfferFilter(NamedTuple):
         return min(self.problems, key=lambda p: (p.typing, p.start), default=None)
 
 
+def passing(wanted: OfferFilter, ranked: Sequence[RankedOffer]) -> list[RankedOffer]:
+    """Those that pass it, whatever else speaks against them."""
+    if not wanted.groups:
+        return list(ranked)
+    return [row for row in ranked if wanted.passes(row, searched(row))]
+
+
 def parse(line: str) -> OfferFilter:
     """Never raises: what cannot be asked for is in `problems`."""
     groups: list[list[Term]] = [[]]

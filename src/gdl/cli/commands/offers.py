@@ -10,7 +10,7 @@ import typer
 from gdl.cli import exit_codes
 from gdl.cli.amounts import check_bid
 from gdl.cli.completions import model_names
-from gdl.cli.offer_words import FilterArgument, filter_of, passing
+from gdl.cli.offer_words import FilterArgument, filter_of
 from gdl.cli.options import (
     BidOption,
     ConcurrencyOption,
@@ -128,6 +128,7 @@ def offers(
         from gdl.domain.errors import NoSuitableOffer
         from gdl.domain.ranking import why_none
         from gdl.presentation.money import interruptible_words
+        from gdl.presentation.offer_filter import passing
         from gdl.presentation.words import plural
 
         narrows = filter_of(words)

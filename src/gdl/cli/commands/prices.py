@@ -11,7 +11,7 @@ from gdl.cli import exit_codes
 from gdl.cli.amounts import check_bid
 from gdl.cli.commands.offers import OfferOptions, offer_to_plain
 from gdl.cli.completions import filter_fields, model_names
-from gdl.cli.offer_words import filter_of, passing
+from gdl.cli.offer_words import filter_of
 from gdl.cli.options import JsonOption, MarketTarget, engine_flags
 from gdl.cli.output import say, say_away
 from gdl.cli.runtime import Cli, Session, execute
@@ -91,6 +91,7 @@ def prices(
         from gdl.cli.volume_for import mounting
         from gdl.domain.errors import NoSuitableOffer
         from gdl.domain.ranking import why_none
+        from gdl.presentation.offer_filter import passing
         from gdl.presentation.words import plural
 
         orchestrator = session.orchestrator

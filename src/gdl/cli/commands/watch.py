@@ -14,7 +14,7 @@ from gdl.cli import exit_codes
 from gdl.cli.completions import model_names
 from gdl.cli.deploy_options import DeployOptions
 from gdl.cli.fleet_options import FleetOptions
-from gdl.cli.offer_words import FilterArgument, filter_of, offer_line
+from gdl.cli.offer_words import FilterArgument, filter_of
 from gdl.cli.options import JsonOption, MarketTarget
 from gdl.cli.output import ring, say
 from gdl.cli.runtime import Cli, Session, execute
@@ -22,11 +22,8 @@ from gdl.cli.time_spans import at_least
 from gdl.domain.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
-    from gdl.cli.offer_watch import Times
-    from gdl.domain.events import DeploymentFinished
     from gdl.domain.offers import RankedOffer
-    from gdl.domain.spec import DeploymentSpec
-    from gdl.orchestrator.api.market import Market
+    from gdl.orchestrator.api.offer_watch import Times
 
 _EVERY_S, _LEAST_S = 30.0, 1.0
 
@@ -131,8 +128,8 @@ async def _tell(
     session: Session, words: list[str], wait: WaitOptions, options: DeployOptions
 ) -> int:
     from gdl.cli.deployment_spec import query_of
-    from gdl.cli.offer_watch import Wanted, appearing, nothing_appeared
     from gdl.cli.volume_for import mounting
+    from gdl.orchestrator.api.offer_watch import Wanted, appearing, nothing_appeared
 
     narrows = filter_of(words)
     query = query_of(options, options.model, session.settings)
@@ -162,9 +159,17 @@ async def _rent(
     from gdl.cli.deployment_spec import spec_of
     from gdl.cli.follower import concluded
     from gdl.cli.following import begin, follower_of
-    from gdl.cli.offer_watch import Wanted, appearing, nothing_appeared
     from gdl.cli.prompt import yes
     from gdl.cli.volume_for import mounting
+    from gdl.orchestrator.api.offer_watch import (
+        Wanted,
+        appearing,
+        check_before,
+        nothing_appeared,
+        on_these,
+        others_were_quicker,
+    )
+    from gdl.presentation.offer_line import offer_line
     from gdl.presentation.words import plural
 
     orchestrator, narrows = session.orchestrator, filter_of(words)
@@ -173,7 +178,7 @@ async def _rent(
     query = replace(spec.query, max_price=min(ceilings, default=None))
     spec = replace(spec, query=await mounting(session, query, options.volume))
     said = consent(yes=options.yes, limited=options.limited, as_json=session.output.as_json)
-    await _check(orchestrator.market, spec)
+    await check_before(orchestrator.market, spec)
     await to_rent_when_it_appears(orchestrator, spec, said)
     times = _begun(session, words, wait, spec.model)
     wanted = Wanted(replace(spec.query, hours=spec.hours), narrows)
@@ -183,39 +188,20 @@ async def _rent(
                 _show(session, rows)
             else:
                 say(f"{plural(len(rows), 'offer')} now: {offer_line(rows[0])}")
-            start = begin(orchestrator.deployments, _only(spec, rows), yes if said.asks else None)
+            start = begin(
+                orchestrator.deployments, on_these(spec, rows), yes if said.asks else None
+            )
             ending = await follower_of(session, spec.after).follow(start)
-            if not _others_were_quicker(ending.finished) or ending.closed or ending.gave_up:
+            if not others_were_quicker(ending.finished) or ending.closed or ending.gave_up:
                 return concluded(ending, session.output)
             say("others were quicker; watching goes on")
     raise nothing_appeared(times.limit_s or 0.0)
 
 
-async def _check(market: Market, spec: DeploymentSpec) -> None:
-    """Raises now what the deployment would be refused for: nobody may be there when an offer
-    appears, whose naming then is no user's choice."""
-    from gdl.domain.errors import RemoteCodeNotAllowed, UsageError
-    from gdl.presentation.lines import plain
-
-    query = spec.query
-    await market.offers(query)  # what the model is, is looked up with it
-    try:
-        sized = market.size(query, check=True)
-    except RemoteCodeNotAllowed:
-        if not spec.trust_remote_code:
-            raise
-        sized = market.size(query)
-    if sized.untold and not (query.min_vram_gb or query.offer_id or spec.model.startswith("/")):
-        raise UsageError(
-            f"what {plain(spec.model, 100)} needs is not known: {sized.untold}",
-            "say on what: --min-vram GB or --offer ID",
-        )
-
-
 def _begun(session: Session, words: list[str], wait: WaitOptions, model: str | None) -> Times:
     """Say what is watched for, and begin to count the time."""
-    from gdl.cli.offer_watch import Times
     from gdl.domain import clock
+    from gdl.orchestrator.api.offer_watch import Times
     from gdl.presentation.durations import clock_time
     from gdl.presentation.lines import plain
 
@@ -236,6 +222,7 @@ def _begun(session: Session, words: list[str], wait: WaitOptions, model: str | N
 def _show(session: Session, rows: list[RankedOffer]) -> None:
     from gdl.domain import clock
     from gdl.domain.serialization import to_plain
+    from gdl.presentation.offer_line import offer_line
 
     ring()
     if not session.output.as_json:
@@ -246,18 +233,3 @@ def _show(session: Session, rows: list[RankedOffer]) -> None:
     at = to_plain(clock.now())
     for row in rows:
         session.output.json({"type": "offer_appeared", "at": at, **offer_to_plain(row)})
-
-
-def _only(spec: DeploymentSpec, rows: list[RankedOffer]) -> DeploymentSpec:
-    """The deployment on these offers alone: others may not pass the filter."""
-    ids = tuple(row.offer.id for row in rows)
-    return replace(spec, query=replace(spec.query, offer_id=None, offer_ids=ids))
-
-
-def _others_were_quicker(finished: DeploymentFinished) -> bool:
-    """Whether nothing was rented at any time, as no offer could be had any more."""
-    from gdl.domain.phase import Billing
-
-    rented = any(each.session_id for each in finished.attempts)
-    gone = finished.kind in ("no_suitable_offer", "offer_gone", "offer_taken")
-    return gone and not rented and finished.billing is Billing.NONE

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gdl.cli.consent import LOOK_AHEAD, costs, price_lines, suitable_offers
 from gdl.cli.deploy_options import DeployOptions
 from gdl.cli.deployment_spec import spec_of
-from gdl.cli.offer_words import filter_of, passing
+from gdl.cli.offer_words import filter_of
 from gdl.cli.output import say, say_away
 from gdl.cli.runtime import Session, complain
 from gdl.domain.errors import GdlError, UsageError
@@ -18,6 +18,7 @@ from gdl.domain.spec import ConfirmedOffer
 from gdl.presentation.hardware import gigabytes, machine
 from gdl.presentation.lines import plain
 from gdl.presentation.money import hourly
+from gdl.presentation.offer_filter import passing
 from gdl.presentation.words import plural
 
 if TYPE_CHECKING:

@@ -232,7 +232,7 @@ class Menus:
         except GdlError as error:
             complain(error.message, error.hint)
             return False
-        from gdl.cli.offer_words import offer_line
+        from gdl.presentation.offer_line import offer_line
 
         price = found.offer.price_per_hour
         say(f"the next one: {offer_line(found)}")

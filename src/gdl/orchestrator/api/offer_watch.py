@@ -6,19 +6,31 @@ as long as that is fresh, and stay within what a marketplace allows."""
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from gdl.cli.offer_words import passing
-from gdl.domain.errors import BackendError, BackendRefused, HubAway, NoSuitableOffer
+from gdl.domain.errors import (
+    BackendError,
+    BackendRefused,
+    HubAway,
+    NoSuitableOffer,
+    RemoteCodeNotAllowed,
+    UsageError,
+)
 from gdl.domain.lazy_dataclass import dataclass
+from gdl.domain.phase import Billing
 from gdl.domain.ranking import counted
 from gdl.presentation.durations import clock_time
 from gdl.presentation.lines import plain
+from gdl.presentation.offer_filter import passing
 from gdl.presentation.words import plural
 
 if TYPE_CHECKING:
+    from gdl.domain.events import DeploymentFinished
     from gdl.domain.offers import OfferQuery, RankedOffer
+    from gdl.domain.spec import DeploymentSpec
+    from gdl.orchestrator.api.market import Market
     from gdl.presentation.offer_filter import OfferFilter
 
 _TELL_S = 600.0
@@ -133,3 +145,34 @@ def _nothing(wanted: Wanted, ranked: Sequence[RankedOffer]) -> str:
     if not passed:
         return f"none of {plural(len(ranked), 'offer')} passes the filter"
     return f"passing the filter: {len(passed)} of {plural(len(ranked), 'offer')}, {counted(passed)}"
+
+
+async def check_before(market: Market, spec: DeploymentSpec) -> None:
+    """Raises now what the deployment would be refused for: nobody may be there when an offer
+    appears, whose naming then is no user's choice."""
+    query = spec.query
+    await market.offers(query)  # what the model is, is looked up with it
+    try:
+        sized = market.size(query, check=True)
+    except RemoteCodeNotAllowed:
+        if not spec.trust_remote_code:
+            raise
+        sized = market.size(query)
+    if sized.untold and not (query.min_vram_gb or query.offer_id or spec.model.startswith("/")):
+        raise UsageError(
+            f"what {plain(spec.model, 100)} needs is not known: {sized.untold}",
+            "say on what: --min-vram GB or --offer ID",
+        )
+
+
+def on_these(spec: DeploymentSpec, rows: list[RankedOffer]) -> DeploymentSpec:
+    """The deployment on these offers alone: others may not pass the filter."""
+    ids = tuple(row.offer.id for row in rows)
+    return replace(spec, query=replace(spec.query, offer_id=None, offer_ids=ids))
+
+
+def others_were_quicker(finished: DeploymentFinished) -> bool:
+    """Whether nothing was rented at any time, as no offer could be had any more."""
+    rented = any(each.session_id for each in finished.attempts)
+    gone = finished.kind in ("no_suitable_offer", "offer_gone", "offer_taken")
+    return gone and not rented and finished.billing is Billing.NONE
