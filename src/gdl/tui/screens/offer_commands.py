@@ -15,10 +15,12 @@ from gdl.domain.offers import Offer, OfferQuery, RankedOffer
 from gdl.domain.spec import ConfirmedOffer, DeploymentSpec
 from gdl.presentation.hardware import gpus
 from gdl.presentation.lines import plain
+from gdl.presentation.offer_filter import OfferFilter
 from gdl.presentation.words import plural
 from gdl.tui.context import AppContext
 from gdl.tui.filtering import key_of
 from gdl.tui.offer_choice import OfferChoice, remembered_key
+from gdl.tui.offer_watching import Watch
 from gdl.tui.widgets.offer_notes import needed
 
 if TYPE_CHECKING:
@@ -209,22 +211,58 @@ async def plan(
     if confirmed is None:
         return None
     ids = [ranked.offer.id for ranked in offers] if pinned else []
-    return DeploymentSpec(
-        model=wanted.model or "",
-        backend=context.orchestrator.backend_name,
-        query=choice.query(settings.max_price, ids),
+    return replace(
+        _usual(context, choice.query(settings.max_price, ids)),
         hours=confirmed.hours,
         max_attempts=attempts,
-        exclude_provider_after=settings.exclude_provider_after,
         confirmed=tuple(
             ConfirmedOffer(ranked.offer.id, ranked.offer.price_per_hour) for ranked in offers
         ),
+        auto_failover=confirmed.auto_failover,
+        ask_on_failure=True,
+        tools=confirmed.tools,
+    )
+
+
+def _usual(context: AppContext, query: OfferQuery) -> DeploymentSpec:
+    """What the settings say of a deployment."""
+    settings = context.settings
+    return DeploymentSpec(
+        model=query.model or "",
+        backend=context.orchestrator.backend_name,
+        query=query,
+        hours=query.hours or settings.hours,
+        max_attempts=settings.max_attempts,
+        exclude_provider_after=settings.exclude_provider_after,
         max_spend=settings.max_spend,
         idle_minutes=settings.guard.idle_minutes,
         unseen_hours=settings.guard.unseen_hours,
         after="hold",
-        auto_failover=confirmed.auto_failover,
-        ask_on_failure=True,
         engine=settings.engine.name,
-        tools=confirmed.tools,
+        tools=settings.engine.tools,
     )
+
+
+async def watch(
+    context: AppContext, choice: OfferChoice, line: str, asked: OfferFilter
+) -> Watch | None:
+    """Ask on what terms the market is watched for what passes the filter, and agree to what is
+    rented then; None when it is not. Nobody may be there later: what fails is over by itself."""
+    from gdl.tui.screens.watch_dialog import WatchDialog
+
+    if (problem := asked.problem) is not None:
+        context.say(f"the filter: {problem.what} · {problem.helps}", severity="warning")
+        return None
+    settings, wanted, there = context.settings, choice.wanted, context.orchestrator
+    ceilings = [most for most in (settings.max_price, asked.most_price) if most is not None]
+    hours = wanted.hours or settings.hours
+    dialog = WatchDialog(
+        line, wanted.model, hours, min(ceilings, default=None),
+        costs=there.bills and not there.simulated, may_rent=not context.read_only,
+        max_spend=settings.max_spend,
+    )  # fmt: skip
+    terms = await context.ask(dialog)
+    if terms is None:
+        return None
+    query = replace(choice.query(terms.most), hours=hours)
+    return Watch(line, asked, query, _usual(context, query) if terms.rents else None)

@@ -33,6 +33,8 @@ BINDINGS: list[BindingType] = [
     Binding("r", "refresh", "Refresh", id="offers.refresh", tooltip="Ask for fresh offers"),
     Binding("o", "sort", "Sort", id="offers.sort",
             tooltip="Sort by the next column; a click on its header does, too"),
+    Binding("w", "watch", "Watch", id="offers.watch",
+            tooltip="Wait for an offer by this filter, to be told or to rent it; or end that"),
     Binding("i", "interruptible", "Interruptible", id="offers.interruptible",
             tooltip="Cheaper machines that are lost to whoever bids more, or back on demand"),
     Binding("O", "reverse", "Reverse the order", show=False, id="offers.reverse",

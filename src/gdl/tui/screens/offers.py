@@ -19,6 +19,7 @@ from gdl.domain.errors import BackendUnreachable, GdlError, UsageError
 from gdl.domain.offers import OfferQuery, RankedOffer
 from gdl.tui.filtering import SORTS, Listing
 from gdl.tui.offer_choice import OfferChoice
+from gdl.tui.offer_watching import OfferWatching, Watch
 from gdl.tui.screens import offer_commands as commands
 from gdl.tui.screens.base import GdlScreen
 from gdl.tui.screens.offer_keys import BINDINGS
@@ -52,9 +53,11 @@ class OffersScreen(GdlScreen):
         self._loading_since: datetime | None = None
         self._error: GdlError | None = None
         self._offered = False
+        self.watching = OfferWatching()
 
     def body(self) -> ComposeResult:
         yield LiveText(id="model-line")
+        yield LiveText(id="watch-line")
         yield FilterRow(
             lambda field: self._choice.listing.names(field), blink=not self.context.reduced_motion
         )
@@ -137,14 +140,14 @@ class OffersScreen(GdlScreen):
         wanted = self._choice.wanted
         need = commands.load_words(self.context, wanted)
         self.query_one("#model-line", LiveText).say(notes.model_line(wanted, need))
+        self.query_one("#watch-line", LiveText).say_if_any(self.watching.line(self.now))
         self._show_details()
         self.query_one("#counts", LiveText).say(self._counts())
         self.query_one(KeyedTable).look_again()
         note = self._note()
         panel = self.query_one("#offers-note", LiveText)
-        panel.display = bool(note)
         panel.set_class(not self._shown, "-whole")
-        panel.say(note)
+        panel.say_if_any(note)
 
     def _counts(self) -> Text:
         if self._loaded_at is None:
@@ -179,10 +182,7 @@ class OffersScreen(GdlScreen):
         if not line.value and not line.has_focus:
             self._unmark_all()
         line.value = ""
-        if self._shown:
-            self.query_one(KeyedTable).focus()
-        else:
-            self.set_focus(None)
+        self.set_focus(self.query_one(KeyedTable) if self._shown else None)
 
     def on_input_changed(self, _event: Input.Changed) -> None:
         self._fill()
@@ -190,8 +190,7 @@ class OffersScreen(GdlScreen):
         self.refresh_bindings()
 
     def on_input_submitted(self, _event: Input.Submitted) -> None:
-        if self._shown:
-            self.query_one(KeyedTable).focus()
+        self.set_focus(self.query_one(KeyedTable) if self._shown else None)
 
     def action_sort(self) -> None:
         keys = [column.key for column in COLUMNS if column.key in SORTS and self._visible(column)]
@@ -294,6 +293,23 @@ class OffersScreen(GdlScreen):
 
     def _suits(self, key: str) -> bool:
         return self._choice.listing.by_key[key].excluded is None
+
+    @work(exclusive=True, group="dialog")
+    async def action_watch(self) -> None:
+        """Begin to watch, or end that."""
+        if self.watching.watch is not None:
+            self.workers.cancel_group(self, "watch")
+            self.context.say("the watch has ended")
+            return
+        row = self.query_one(FilterRow)
+        watch = await commands.watch(self.context, self._choice, row.line, row.asked)
+        if watch is not None:
+            self._watch(watch)
+
+    @work(exclusive=True, group="watch")
+    async def _watch(self, watch: Watch) -> None:
+        await self.watching.run(self.context, watch, self.app.bell)
+        self.action_refresh()
 
     @work(exclusive=True, group="dialog")
     async def action_interruptible(self) -> None:

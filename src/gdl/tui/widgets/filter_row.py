@@ -91,6 +91,11 @@ class FilterRow(Vertical):
             yield LiveText(id="counts")
         yield LiveText(id="filter-note")
 
+    @property
+    def line(self) -> str:
+        """As it was typed."""
+        return " ".join(self.query_one(FilterLine).value.split())
+
     def on_mount(self) -> None:
         self._note()
 

@@ -21,6 +21,11 @@ class LiveText(Static):
             before, self._said = self._said, words
             self.update(words, layout=not self._fits_as(before, words))
 
+    def say_if_any(self, text: Text | str) -> None:
+        """Show this; give up the place while there is nothing to say."""
+        self.display = bool(text)
+        self.say(text)
+
     def _fits_as(self, before: Text, after: Text) -> bool:
         """Whether both have as many rows, and the longest of one length, so that nothing around
         has to move."""

@@ -107,7 +107,8 @@ def nothing(listed: int) -> Text:
     """Said instead of an empty table."""
     if listed == 0:
         return Text("The backend lists no offers now.\nr refreshes")
-    return Text(f"None of {plural(listed, 'offer')} passes the filter.\nEsc clears it")
+    none = f"None of {plural(listed, 'offer')} passes the filter."
+    return Text(f"{none}\nEsc clears it · Enter, then w waits for one that does")
 
 
 def excluded(selected: RankedOffer | None, providers: Sequence[str]) -> Text:
