@@ -130,6 +130,7 @@ WHERE = {
     "spending": "Spending",
     "table": "A table",
     "theme": "The list of themes",
+    "watch": "The dialog that watches for an offer",
     "welcome": "Where machines come from",
 }
 """What the first part of a binding's id stands for; one that is missing here is told as it is."""

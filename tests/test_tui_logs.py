@@ -19,7 +19,7 @@ from gdl.tui.screens.dialogs import Confirm
 from gdl.tui.screens.help import keys_of
 from gdl.tui.screens.offers import OffersScreen
 from gdl.tui.store import LogRing
-from gdl.tui.widgets.log_lines import Finder, LogLines, chop
+from gdl.tui.widgets.log_lines import Finder, LogLines, chop, levels
 from gdl.tui.widgets.log_pane import FindLine, LogPane
 from gdl.tui.widgets.log_view import LogView
 from tui_pilot import SIZE, screen_text, show, until
@@ -308,3 +308,34 @@ async def test_help_tells_the_keys_of_a_log() -> None:
         keys = dict(keys_of(app.screen))["In this pane"]
         assert {"Find", "Next error", "Wrap", "Save", "Pause", "Follow"} <= {k.name for k in keys}
         assert "Next found" not in {k.name for k in keys}, "nothing is searched"
+
+
+@pytest.mark.parametrize("theme", ["textual-light", "ansi-dark"])
+async def test_the_words_of_errors_and_warnings_stand_out(theme: str) -> None:
+    lines = (
+        "INFO [a.py:1] as ever",
+        "WARNING [b.py:2] the tokenizer is slow",
+        "ERROR [c.py:3] ValueError: no KV cache left",
+    )
+    app, orchestrator = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        app.theme = theme
+        pane = await with_log(pilot, orchestrator, lines)
+        await until(pilot, lambda: lines[2] in screen_text(app))  # the word is there in any case
+        kinds = {}
+        for y in range(20):
+            for word, style, _ in pane.view.render_line(y):
+                if style is not None and style.bold:
+                    kinds[word] = style.color
+        assert list(kinds) == ["WARNING", "ERROR", "ValueError"]
+        assert kinds["ERROR"] == kinds["ValueError"] != kinds["WARNING"]
+
+
+def test_which_words_tell_a_level() -> None:
+    def told(line: str) -> list[str]:
+        return [line[start:end] for start, end, _level in levels(line)]
+
+    assert told("(EngineCore_0 pid=3) WARNING 03-01 12:00 x") == ["WARNING"]
+    assert told("/a/b.py:3: UserWarning: old") == ["UserWarning"]
+    assert told("warning: skipped") == ["warning:"]
+    assert told("0 errors, 0 warnings, WARNINGS off") == []

@@ -77,6 +77,13 @@ LOADING_LINES = (
     "Loading safetensors checkpoint shards:  62% Completed | 5/8 [00:01<00:01,  1.76s/it]",
 )
 
+TROUBLED_LINES = (
+    "WARNING 03-01 12:02:21 [fa_utils.py:12] FlashAttention 3 is not there; 2 is used",
+    "(EngineCore pid=97) ERROR 03-01 12:02:22 [core.py:708] EngineCore failed to start.",
+    "(EngineCore pid=97) ERROR 03-01 12:02:22 [core.py:708] Traceback (most recent call last):",
+    "(EngineCore pid=97) ERROR 03-01 12:02:22 [core.py:708] ValueError: no memory for the KV cache",
+)
+
 
 def looking(orchestrator: ScriptedOrchestrator, app: Any, *, loaded: bool) -> None:
     """Two minutes of GPU and engine, as a run would have collected them."""
@@ -123,6 +130,22 @@ def test_deploying(picture: Compare, size: tuple[int, int], theme: str) -> None:
         looking(orchestrator, pilot.app, loaded=False)
 
     assert pictured(picture, orchestrator, (size, theme), to_loading, then)
+
+
+@pytest.mark.parametrize(("size", "theme"), [LOOKS[0], LOOKS[3]])
+def test_a_log_alone(picture: Compare, size: tuple[int, int], theme: str) -> None:
+    """Maximized, with errors and warnings."""
+    orchestrator = ScriptedOrchestrator(at(152))
+
+    def script(o: ScriptedOrchestrator, ident: str) -> None:
+        to_loading(o, ident)
+        o.push(ident, 151, ev.LogLines(1, "engine", TROUBLED_LINES, 0))
+        o.push(ident, 151, ev.Progressed(1, "LOADING 58 %", 0.58, "shards", 0.62))
+
+    async def then(pilot: Pilot[Any]) -> None:
+        await pilot.press("z")
+
+    assert pictured(picture, orchestrator, (size, theme), script, then)
 
 
 @looks

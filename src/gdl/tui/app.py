@@ -64,6 +64,10 @@ class GdlApp(App[None]):
                 tooltip="Asks first while a machine is rented"),
         Binding("ctrl+q", "quit", "Quit", priority=True, id="app.quit_anywhere",
                 tooltip="Asks first while a machine is rented"),
+        Binding("z", "screen.maximize", "Maximize", show=False, id="app.maximize",
+                tooltip="Let the focused pane fill the screen, or bring the others back"),
+        Binding("colon", "commands", "Command", show=False, id="app.commands",
+                tooltip="Go to a screen or do something by its name, as with Ctrl+P"),
         Binding("ctrl+z", "suspend", "Suspend", show=False, id="app.suspend",
                 tooltip="Back to the shell until fg; not while a deployment runs"),
     ]  # fmt: skip
@@ -168,6 +172,12 @@ class GdlApp(App[None]):
         return super().check_action(action, parameters)
 
     @property
+    def escape_to_minimize(self) -> bool:
+        """Unless what has the focus in a maximized pane has a use for Escape itself."""
+        bound = self.screen.active_bindings.get("escape")
+        return bound is None or bound.node in (self.screen, self)
+
+    @property
     def now(self) -> datetime:
         return self.clock()
 
@@ -263,6 +273,11 @@ class GdlApp(App[None]):
         more = shown.explained() if isinstance(shown, GdlScreen) else None
         self.push_screen(HelpScreen(keys_of(shown), more))
 
+    def action_commands(self) -> None:
+        """As people are used to from k9s and vi. No binding of Textual's own action: Textual gives
+        that no Ctrl+P then."""
+        self.action_command_palette()
+
     def action_change_theme(self) -> None:
         """In place of Textual's, which shows no theme before it is chosen."""
         self.run_worker(self._choose_theme(), group="dialog", exclusive=True)
@@ -312,10 +327,10 @@ class GdlApp(App[None]):
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """Every action that has a name, for the palette."""
-        from gdl.tui.palette_commands import commands
+        from gdl.tui.palette_commands import OURS, commands
         from gdl.tui.screens.base import GdlScreen
 
-        yield from super().get_system_commands(screen)
+        yield from (each for each in super().get_system_commands(screen) if each.title not in OURS)
         yield from commands(self, screen)
         if isinstance(screen, GdlScreen):
             yield from screen.palette()

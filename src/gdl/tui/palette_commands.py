@@ -9,8 +9,10 @@ from textual.app import App, SystemCommand
 from textual.dom import DOMNode
 from textual.screen import Screen
 
-_ITS_OWN = frozenset({"quit", "app.command_palette", "command_palette"})
+_ITS_OWN = frozenset({"quit", "commands", "app.command_palette", "command_palette"})
 """Offered by the palette already, or the palette itself."""
+OURS = frozenset({"Maximize", "Minimize"})
+"""Commands of Textual's for which there is a binding here."""
 
 
 def commands(app: App[None], screen: Screen[Any]) -> Iterator[SystemCommand]:

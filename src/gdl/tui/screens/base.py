@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import ClassVar
 
+from textual import events, on
 from textual.app import ComposeResult, SystemCommand
 from textual.screen import Screen
+from textual.widget import Widget
 
 from gdl.tui.context import AppContext, context_of
 from gdl.tui.widgets.cost_bar import CostBar
@@ -19,6 +21,7 @@ class GdlScreen(Screen[None]):
     """A main screen. Subclasses yield their `body` and draw in `refresh_view`, which is called
     after every change of the store, once a second, and when the screen comes to the front."""
 
+    ALLOW_IN_MAXIMIZED_VIEW = "CostBar, KeyBar"
     MODE: ClassVar[str]
     SPENDS: ClassVar[frozenset[str]] = frozenset()
     """Actions that spend or destroy: off in a read-only run."""
@@ -67,6 +70,33 @@ class GdlScreen(Screen[None]):
             there = self.context.orchestrator
             self.query_one(TopBar).show({*there.market.away, *there.sessions.away})
             self.refresh_view()
+            if self.maximized is not None and not self.maximized.display:
+                self.minimize()
+
+    # One pane alone
+
+    def action_maximize(self) -> None:
+        """The focused pane takes the whole screen, or its own size again."""
+        if self.maximized is not None:
+            self.minimize()
+        elif (pane := self._focused_pane) is not None:
+            self.maximize(pane, container=False)
+
+    @property
+    def _focused_pane(self) -> Widget | None:
+        """The outermost of what can be maximized, with the focus on or in it."""
+        around = self.focused.ancestors_with_self if self.focused is not None else ()
+        panes = [each for each in around if isinstance(each, Widget) and each.ALLOW_MAXIMIZE]
+        return panes[-1] if panes else None
+
+    def watch_maximized(self) -> None:
+        self.refresh_bindings()
+
+    @on(events.DescendantFocus)
+    def _leave_for(self, event: events.DescendantFocus) -> None:
+        """Nobody types where nothing is seen."""
+        if self.maximized is not None and not event.widget.is_in_maximized_view:
+            self.minimize()
 
     def on_mount(self) -> None:
         self._composed = True
@@ -78,6 +108,8 @@ class GdlScreen(Screen[None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action in self.SPENDS and self.context.read_only:
             return None
+        if action == "maximize":
+            return self.maximized is not None or self._focused_pane is not None
         return True
 
     def why_not(self, action: str) -> str:

@@ -21,7 +21,7 @@ from gdl.tui.store import Followed
 from gdl.tui.widgets.attempt_bar import AttemptBar
 from gdl.tui.widgets.failure import PanelSize, excluded_providers
 from gdl.tui.widgets.live_text import LiveText
-from gdl.tui.widgets.log_pane import LogPane
+from gdl.tui.widgets.log_pane import LogPane, LogTabs
 from gdl.tui.widgets.phase_rail import RailSize, rail
 from gdl.tui.widgets.scroll import Scroll
 from gdl.tui.widgets.status_panel import base_url, headline, status
@@ -140,7 +140,7 @@ class DeploymentScreen(GdlScreen):
             with Horizontal(id="middle"):
                 with Scroll(id="rail", can_focus=False):
                     yield LiveText(id="rail-text")
-                with TabbedContent(initial="install"):
+                with LogTabs(initial="install"):
                     with TabPane("Install", id="install"):
                         yield self._log("The installation has not started.", "install")
                     with TabPane(engine.log_title, id="engine"):

@@ -12,6 +12,8 @@ from gdl.tui.widgets.scroll import Scroll
 class DetailsPane(Scroll):
     """Hidden until it is asked for."""
 
+    ALLOW_MAXIMIZE = True
+
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
         self.display = False

@@ -14,6 +14,8 @@ from gdl.domain.lazy_dataclass import dataclass
 
 _ALWAYS = ("help", "quit", "command_palette")
 """Kept at any width, at the end; the others are hidden from the right when it is narrow."""
+_NAMES = {"command_palette": "Palette", "screen.maximize": "Restore"}
+"""Shorter than in the palette, or what the key does whenever it is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +80,20 @@ class KeyBar(Static):
         """(those of the screen and its widgets, those that are always there)."""
         here: dict[str, ShownKey] = {}
         always: dict[str, ShownKey] = {}
+        maximized = self.screen.maximized is not None
         for _node, binding, enabled, _tooltip in self.screen.active_bindings.values():
             kept = binding.action in _ALWAYS
-            name = "Palette" if binding.action == "command_palette" else binding.description
+            name = _NAMES.get(binding.action, binding.description)
             group = always if kept else here
-            if not (binding.show or kept) or not name:
+            back = maximized and binding.action == "screen.maximize"
+            if not (binding.show or kept or back) or not name:
                 continue
             display = self.app.get_key_display(binding)
             known = group.get(binding.action)
             if known is None or len(display) < len(known.display):
                 group[binding.action] = ShownKey(binding.key, display, name, enabled)
+        if (back_key := here.pop("screen.maximize", None)) is not None:
+            here = {"": back_key, **here}
         return list(here.values()), [always[action] for action in _ALWAYS if action in always]
 
     def on_click(self, event: events.Click) -> None:

@@ -17,6 +17,15 @@ _ERROR = re.compile(
 """What makes a line an error line: Python's, engines', pip's and uv's, the kernel's and a shell's
 words. Counts ("0 errors") are none."""
 
+_WARNING = re.compile(r"\bWARN(?:ING)?\b|\b[A-Za-z_.]*Warning\b|\bwarn(?:ing)?:")
+
+
+def levels(line: str) -> list[tuple[int, int, str]]:
+    """Where in a line stand the words that make it one of an error or of a warning: (start, end,
+    "error" or "warning")."""
+    found = [(*each.span(), "error") for each in _ERROR.finditer(line)]
+    return found + [(*each.span(), "warning") for each in _WARNING.finditer(line)]
+
 
 class LogLines:
     """Lines and the rows each takes at some width. A line's number counts from the first that

@@ -9,7 +9,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.message import Message
-from textual.widgets import Input, Static
+from textual.widgets import Input, Static, TabbedContent
 
 from gdl.presentation.words import plural
 from gdl.tui.store import LogRing
@@ -40,6 +40,12 @@ class FindLine(Input):
 
     def action_leave(self) -> None:
         self.query_ancestor(LogPane).end_search()
+
+
+class LogTabs(TabbedContent):
+    """The logs behind tabs: one pane, which is maximized with its tabs."""
+
+    ALLOW_MAXIMIZE = True
 
 
 class LogPane(Vertical):

@@ -15,7 +15,7 @@ from textual.selection import Selection
 from textual.strip import Strip
 
 from gdl.tui.widgets.growing_scroll import GrowingScroll
-from gdl.tui.widgets.log_lines import Finder, LogLines, chop
+from gdl.tui.widgets.log_lines import Finder, LogLines, chop, levels
 
 
 class LogView(GrowingScroll, can_focus=True):
@@ -31,7 +31,10 @@ class LogView(GrowingScroll, can_focus=True):
             super().__init__()
             self.what = what
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"log-view--found", "log-view--marked"}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        *("log-view--found", "log-view--marked"),
+        *("log-view--error", "log-view--warning"),
+    }
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j", "scroll_down", "Down", show=False, id="log.down", tooltip="A line down"),
         Binding("k", "scroll_up", "Up", show=False, id="log.up", tooltip="A line up"),
@@ -235,11 +238,15 @@ class LogView(GrowingScroll, can_focus=True):
         return strip.apply_offsets(start, number).crop_extend(left, left + width, style)
 
     def _segments(self, line: str, number: int, start: int, end: int) -> list[Segment]:
-        """A part of a line in the pane's style, with what is found and selected in it."""
+        """A part of a line in the pane's style, with the levels, what is found and what is
+        selected in it."""
         base = self.rich_style
         if number == self.marked and self.finder is None:
             base = self.get_component_rich_style("log-view--marked")
         painted = [(start, end, base)]
+        for begun, ended, level in levels(line):
+            style = self.get_component_rich_style(f"log-view--{level}", partial=True)
+            painted = _over(painted, begun, ended, style)
         if self.finder is not None:
             name = "log-view--marked" if number == self.marked else "log-view--found"
             found = self.get_component_rich_style(name)
