@@ -100,7 +100,7 @@ async def test_the_mouse_brings_it_back_and_the_palette_names_it_once() -> None:
         await pilot.press("colon")
         await until(pilot, lambda: isinstance(app.screen, CommandPalette))
         await pilot.press(*"maximize")
-        await until(pilot, shows(app, "fill the screen"))
+        await until(pilot, shows(app, "or restore it"))
         await pilot.press("enter")
         await until(pilot, shows(app, "z Restore"))
         assert [t.title for t in app.get_system_commands(app.screen)].count("Minimize") == 0

@@ -65,7 +65,7 @@ class GdlApp(App[None]):
         Binding("ctrl+q", "quit", "Quit", priority=True, id="app.quit_anywhere",
                 tooltip="Asks first while a machine is rented"),
         Binding("z", "screen.maximize", "Maximize", show=False, id="app.maximize",
-                tooltip="Let the focused pane fill the screen, or bring the others back"),
+                tooltip="Maximize the focused pane, or restore it"),
         Binding("colon", "commands", "Command", show=False, id="app.commands",
                 tooltip="Go to a screen or do something by its name, as with Ctrl+P"),
         Binding("ctrl+z", "suspend", "Suspend", show=False, id="app.suspend",
