@@ -36,6 +36,7 @@ from gdl.domain.secret import Secret
 from gdl.domain.session import Session
 from gdl.journal import fleets
 from gdl.orchestrator.fleet import fleet_task, resuming
+from gdl.orchestrator.fleet.router import Told
 from gdl.orchestrator.service import Orchestrator
 
 serves = fe.FleetServing
@@ -373,6 +374,33 @@ async def test_without_a_router_nothing_is_rented(tmp_path: Path) -> None:
             await orchestrator.fleets.deploy(fleet(3))
         assert await orchestrator.fleets.rows() == []
     assert there.requests == []
+
+
+async def test_a_router_that_never_starts_ends_the_fleet(tmp_path: Path) -> None:
+    """Machines without an address cost money for nothing."""
+    there = market()
+    async with fleet_orchestrator(tmp_path, there, router=NeverStarts()) as orchestrator:
+        ident = await orchestrator.fleets.deploy(fleet(2))
+        events = await told(orchestrator, ident)
+    end = last(events)
+    assert (end.outcome, end.kind, there.rented) == ("failed", "deploy", {})
+    assert end.error == "the router does not start: it has ended (status 1): no such option"
+    assert end.hint is not None and "router.log" in end.hint
+    assert not any(isinstance(event, serves) for event in events)
+
+
+class NeverStarts(ListRouter):
+    async def begin(self, port: int, told: Told) -> None:
+        self._trying = asyncio.create_task(self._try(told))
+
+    async def _try(self, told: Told) -> None:
+        while True:
+            await told(fe.RouterEnded("the router has ended (status 1): no such option"))
+            await asyncio.sleep(0.05)
+
+    async def aclose(self) -> None:
+        self._trying.cancel()
+        await asyncio.gather(self._trying, return_exceptions=True)
 
 
 async def test_a_router_that_dies_leaves_the_fleet_as_it_is(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gdl.domain import fleet_events as fe
 from gdl.domain.benchmark import BenchReport
-from gdl.domain.errors import GdlError, ReleaseUnconfirmed, VerificationError, of_kind
+from gdl.domain.errors import DeployError, GdlError, ReleaseUnconfirmed, VerificationError, of_kind
 from gdl.domain.event import Event
 from gdl.domain.fleet import FleetState, Replica
 from gdl.domain.fleet_matching import next_step
@@ -28,6 +28,8 @@ from gdl.orchestrator.run.internal_error import write_trace
 _LOOK_S = 0.25
 """Between two looks at the replicas. Their own health is looked at about as often."""
 _ORDERS_S = 0.5
+_MOST_UNROUTED = 4
+"""Ends of a router that never ran, at two ports: machines without an address are of no use."""
 _NOTHING_MORE = frozenset({"no_suitable_offer", "spend_limit"})
 
 
@@ -58,6 +60,7 @@ class FleetTask:
         self._after_task: asyncio.Task[None] | None = None
         self._one_more = True
         self._kept: set[str] = set()
+        self._unrouted = 0
         self._error: GdlError | None = None
         """Why it ends, if that is no wish."""
 
@@ -88,6 +91,13 @@ class FleetTask:
 
     async def _told(self, event: Event) -> None:
         await self._channel.emit(event)
+        if isinstance(event, fe.RouterEnded) and not self.state.endpoint:
+            self._unrouted += 1
+            if self._unrouted == _MOST_UNROUTED:
+                why = event.reason.removeprefix("the router ")
+                log = self._log_dir / "router.log"
+                hint = f"look at {log}; correct fleet.program, or name the other one with --router"
+                await self._stop(DeployError(f"the router does not start: it {why}", hint))
         self.wake()
 
     async def _pause(self) -> None:
@@ -216,6 +226,7 @@ class FleetTask:
         serving, last = len(state.serving), self._replacing.last
         outdated = any(r.generation < state.generation for r in state.live)
         there = serving >= state.wanted and not outdated and not self._replicas.starting
+        there = there and bool(state.endpoint)  # else there is nowhere to ask them
         if there and (not state.reached or state.short is not None):
             self._replacing.begin_again()
             await self._channel.emit(fe.FleetServing(serving))
