@@ -59,6 +59,8 @@ _KEY = re.compile(r"'[^' ]+'")
 _TESTED = re.compile(r"E {3,}(?=\w)")
 """What pytest puts before an error."""
 _PROCESS = re.compile(r"Process \S+:$")
+_SAYS = re.compile(r"\b(?:error|Error|ERROR|Exception|failed)\b.*: \w")
+"""What stands before a traceback in its first line, and names the error already."""
 _WIDTH = 79
 _ODD_LINES = 3
 """Lines that fit nowhere, after which a traceback is over."""
@@ -81,6 +83,7 @@ class StreamParser:
         self._grouped = False
         self._frames: list[Frame] = []
         self._begun: Line | None = None
+        self._said = ""
         self._record: Record | None = None
         self._message: list[str] = []
         self._blank = False
@@ -127,11 +130,12 @@ class StreamParser:
         if self._open and self._frames and self._begun is not None:
             # Cut off before it names its error.
             last = self._frames[-1]
-            yield self._made(self._begun, f"{last.source or last.words}", raised=True)
+            text = self._said or last.source or last.words
+            yield self._made(self._begun, text, raised=True)
         self._reset()
 
     def _reset(self) -> None:
-        self._open, self._frames, self._begun, self._odd = False, [], None, 0
+        self._open, self._frames, self._begun, self._odd, self._said = False, [], None, 0, ""
 
     def _traceback(self, line: Line, text: str, at: int) -> Iterator[Record]:
         yield from self._close()
@@ -147,6 +151,7 @@ class StreamParser:
             self._grouped = True
         elif len(before) > 3:
             self._column = 0
+            self._said = before.rstrip(",; ") if _SAYS.search(before) else ""
             yield Record(before, line, line, _level(line), self._incident, part=True)
 
     def _frame(self, line: Line, text: str, match: re.Match[str]) -> Iterator[Record]:
