@@ -236,7 +236,7 @@ def _unexplained(
             "unknown", cause, told.remedy, _shown(evidence), action=_NOTHING, known=False
         )
     cause = f"{generic.cause.rstrip('.')}; the error is: {said}" if said else generic.cause
-    # What helps against a machine's own faults does not depend on the words.
+    # What helps where a machine is to blame does not depend on the words.
     remedy = told.remedy if said and generic.blame != "machine" else generic.remedy
     action = generic.action({})
     return Diagnosis(
