@@ -68,7 +68,7 @@ def test_one_setting_is_changed_and_all_else_stays(file: Path) -> None:
     [
         (("set", "max_prise", "1"), "did you mean max_price?"),
         (("set", "engine.prot", "1"), "did you mean engine.port?"),
-        (("set", "max_price", "0"), "setting max_price: Input should be greater than 0"),
+        (("set", "max_price", "0"), "setting max_price must be greater than 0"),
         (("set", "tunnel", "telnet"), "'auto', 'openssh' or 'built-in'"),
         (("set", "install", "x"), "install is a table"),
         (("set", "max_price"), "no value for max_price"),
@@ -82,7 +82,7 @@ def test_one_setting_is_changed_and_all_else_stays(file: Path) -> None:
         (("set", "backend", "vastai,vsatai"), "unknown backend vsatai"),
         (("set", "engine.name", "vlm"), "did you mean vllm?"),
         (("set", "sandbox.scenario", "nosuch"), "nosuch"),
-        (("set", "max_price", "-1"), "setting max_price: Input should be greater than 0"),
+        (("set", "max_price", "-1"), "setting max_price must be greater than 0"),
         (("set", "engine.args", "--foo bar"), """as in TOML: '["--max-num-seqs", "64"]'"""),
         (("set", "theme", "--jsno"), "--jsno is no option"),
         (("set", "engine.args", '["--api-key=plantedKey"]'), "stays in the shell's history"),

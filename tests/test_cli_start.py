@@ -38,6 +38,20 @@ def gdl(tmp_path: Path, *arguments: str, **environment: str) -> subprocess.Compl
     )
 
 
+def shell(tmp_path: Path, line: str) -> subprocess.CompletedProcess[str]:
+    """The command with a shell's redirections."""
+    return subprocess.run(
+        ["sh", "-c", f'"{sys.executable}" -m gdl {line}'],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "GDL_DATA_DIR": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
+        | {"HF_HUB_OFFLINE": "1"},
+        timeout=60,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+
+
 def imported(stderr: str) -> set[str]:
     """The modules that `-X importtime` names."""
     lines = (line for line in stderr.splitlines() if line.startswith("import time:"))
@@ -189,6 +203,23 @@ def test_a_proxy_or_certificates_of_no_use_are_told(
     first, second = done.stderr.splitlines()
     assert first.startswith("error: the environment names") and words in first
     assert second.startswith("hint: ") and "hidden" not in done.stderr
+
+
+@pytest.mark.parametrize("words", ["--version", "--help", "offers -h", "models"])
+def test_a_full_disk_behind_stdout_is_told_in_two_lines(words: str, tmp_path: Path) -> None:
+    done = shell(tmp_path, f"{words} >/dev/full")
+    assert done.returncode == 1
+    first, second = done.stderr.splitlines()[-2:]
+    assert first.startswith("error: cannot write the output") and second.startswith("hint: ")
+    assert "Exception" not in done.stderr and "internal error" not in done.stderr
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_is_nobody_who_reads(closed: str, tmp_path: Path) -> None:
+    """As some schedulers start programs."""
+    done = shell(tmp_path, f"models --json {closed}")
+    assert done.returncode == 0 and "error" not in done.stderr
+    assert ("alias" in done.stdout) == (closed == "2>&-")
 
 
 def test_a_data_folder_of_no_use_is_told(tmp_path: Path) -> None:

@@ -24,15 +24,23 @@ WRONG = (
     (("",), "there is no command (empty)", "`gdl-tui -h`"),
     (("offers", "--max-prise", "1"), "there is no option --max-prise", "did you mean --max-price?"),
     (("config", "nope"), "there is no command nope", "`gdl-tui config -h`"),
-    (("deploy", "m", "--hours", "13"), "--hours: '13' is more than 12", "`gdl-tui deploy -h`"),
-    (("deploy", "m", "--max-price", "0"), "--max-price: '0' is less than 0.0001", "deploy -h"),
-    (("deploy", "m", "--max-price", "x"), "--max-price: 'x' is no number", "deploy -h"),
-    (("deploy", "m", "--max-price", ""), "--max-price: '' is no number", "deploy -h"),
-    (("deploy", "m", "--max-price", "nan"), "--max-price: 'nan' is no number", "deploy -h"),
-    (("extend", "x", "1.5"), "HOURS: '1.5' is no whole number", "`gdl-tui extend -h`"),
-    (("scale", "x", "1e9"), "N: '1e9' is no whole number", "`gdl-tui scale -h`"),
+    (
+        ("deploy", "m", "--hours", "13"),
+        "--hours must be at most 12, not '13'",
+        "`gdl-tui deploy -h`",
+    ),
+    (
+        ("deploy", "m", "--max-price", "0"),
+        "--max-price must be at least 0.0001, not '0'",
+        "deploy -h",
+    ),
+    (("deploy", "m", "--max-price", "x"), "--max-price must be a number, not 'x'", "deploy -h"),
+    (("deploy", "m", "--max-price", ""), "--max-price must be a number, not ''", "deploy -h"),
+    (("deploy", "m", "--max-price", "nan"), "--max-price must be a number, not 'nan'", "deploy -h"),
+    (("extend", "x", "1.5"), "HOURS must be a whole number, not '1.5'", "`gdl-tui extend -h`"),
+    (("scale", "x", "1e9"), "N must be a whole number, not '1e9'", "`gdl-tui scale -h`"),
     (("offers", "--sort", "age"), "--sort: 'age' is not one of 'session', 'price'", "offers -h"),
-    (("logs", "x", "-n", "-1"), "--lines / -n: '-1' is less than 0", "`gdl-tui logs -h`"),
+    (("logs", "x", "-n", "-1"), "--lines / -n must be at least 0, not '-1'", "`gdl-tui logs -h`"),
     (("destroy",), "missing argument 'ID'", "`gdl-tui destroy -h`"),
     (("destroy", "a", "b"), "unexpected argument: b", "`gdl-tui destroy -h`"),
     (("deploy", "--max-price"), "--max-price needs a value", "`gdl-tui deploy -h`"),
@@ -64,7 +72,7 @@ def test_a_program_reads_it_as_an_object(
     out, err = capsys.readouterr()
     told = json.loads(out)
     assert told["type"] == "error" and told["kind"] == "usage"
-    assert told["message"] == "--max-price: 'x' is no number"
+    assert told["message"] == "--max-price must be a number, not 'x'"
     assert f"error: {told['message']}" in err
     # What another program is to be told is not ours.
     assert run(("ssh", "--", "x", "--", "ls", "--json"), opener=opener_of(scripted)) != 0

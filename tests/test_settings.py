@@ -97,3 +97,43 @@ def test_a_limit_that_is_not_in_force_rents_nothing(
     monkeypatch.setenv("GDL_MAXPRICE", "1")
     assert run(["offers"]) == 2
     assert "did you mean GDL_MAX_PRICE?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("GDL_ENGINE__ARGS", '["--max-num-seqs"'),
+        ("GDL_ENGINE__ENV", "{"),
+        ("GDL_HOSTS", "gpu1"),
+        ("GDL_ENGINE", "vllm"),
+    ],
+)
+def test_a_list_that_is_no_json_is_told_with_its_variable(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("GDL_ENGINE__NAME", "vllm")  # in one of its tables, and no JSON
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(UsageError, match=f"{variable} is not valid JSON") as caught:
+        settings.load()
+    assert "GDL_ENGINE__ARGS='[" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("GDL_MAX_PRICE", "x", "setting max_price must be a number"),
+        ("GDL_HOURS", "13", "setting hours must be at most 12"),
+        ("GDL_READ_ONLY", "maybe", "setting read_only must be true or false"),
+        ("GDL_TUNNEL", "x", "setting tunnel must be one of 'auto', 'openssh' or 'built-in'"),
+        ("GDL_ENGINE__ARGS", "3", "setting engine.args must be a list"),
+    ],
+)
+def test_a_wrong_value_is_told_by_what_it_must_be(
+    variable: str, value: str, told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(UsageError) as caught:
+        settings.load()
+    assert caught.value.message == told

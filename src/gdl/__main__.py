@@ -23,11 +23,18 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Run what `sys.argv` asks for and leave with its exit code."""
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        _open_closed_streams()
     arguments = sys.argv[1:]
     if arguments == ["--version"]:
         from gdl import version_line
 
-        print(version_line())  # noqa: T201 - the answer itself
+        try:
+            print(version_line(), flush=True)  # noqa: T201 - the answer itself
+        except OSError as error:
+            from gdl.cli.output import Output, OutputClosed
+
+            sys.exit(Output(as_json=False).abandon(OutputClosed(error)))
         return
     # To look for plugins, pydantic would read the metadata of all that is installed.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
@@ -37,6 +44,19 @@ def main() -> None:
     # Everything ends with the process: it need not be looked through once more.
     gc.freeze()
     sys.exit(code)
+
+
+def _open_closed_streams() -> None:
+    """Where we were started with a standard stream closed, there is nothing to read and nobody who
+    reads. Its number is taken, lest the journal, say, gets it and what is printed goes there."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number, which is this one
+    sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")  # noqa: PTH123, SIM115
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
 
 
 def _run(arguments: list[str]) -> int:

@@ -13,7 +13,7 @@ from gdl.cli import exit_codes
 from gdl.cli.completions import named_command
 from gdl.cli.option_groups import cli_of, command
 from gdl.cli.options import BackendOption, ConfigOption, HostOption, IdentityOption
-from gdl.cli.output import Output, never_fail_to_print
+from gdl.cli.output import Output, OutputClosed, never_fail_to_print
 from gdl.cli.runtime import CheckUi, Cli, Load, Opener, Ui, guarded, open_orchestrator, show_ui
 from gdl.cli.wrong_usage import asks_for_json, told
 from gdl.domain.errors import GdlError, UsageError
@@ -75,6 +75,10 @@ def run(
     return guarded(cli, lambda: _read(arguments, cli), Output(asks_for_json(arguments)))
 
 
+_PRINTS = frozenset({"-h", "--help", "--show-completion"})
+"""Options at which Typer prints by itself."""
+
+
 def _read(arguments: Sequence[str], cli: Cli) -> int:
     """Read a command line and do what it says; the exit code. Raises UsageError where it cannot be
     read."""
@@ -85,6 +89,10 @@ def _read(arguments: Sequence[str], cli: Cli) -> int:
         raise told(error, arguments) from None
     except SystemExit as end:  # completions
         code = end.code
+    except OSError as error:
+        if _PRINTS.isdisjoint(arguments):
+            raise
+        raise OutputClosed(error) from None
     return code if isinstance(code, int) else int(code is not None)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from gdl.domain.errors import UsageError
+from gdl.domain.requirement import about, of_problem
 
 if TYPE_CHECKING:
     import typer
@@ -26,10 +27,10 @@ def told(error: typer.TyperException, arguments: Sequence[str]) -> UsageError:
     message = error.format_message().strip()
     meant = _MEANT.search(message)
     message = _MEANT.sub("", message)
-    which = ""
     if prefix := _PREFIX.match(message):
         which = (prefix["which"] or "").strip("'[]").replace("'", "")
         message = _of_value(error) or message[prefix.end() :]
+        message = about(which, message)
     elif no_option := _NO_OPTION.match(message):
         message = f"there is no option {no_option['word']}"
     elif no_command := _NO_COMMAND.match(message):
@@ -46,28 +47,22 @@ def told(error: typer.TyperException, arguments: Sequence[str]) -> UsageError:
     if meant is not None:
         names = (meant["commands"] or meant["options"]).replace("'", "").split(", ")
         hint = f"did you mean {' or '.join(names)}? {hint}"
-    return UsageError(f"{which}: {message}" if which else message, hint)
+    return UsageError(message, hint)
 
 
 def _of_value(error: typer.TyperException) -> str:
-    """What is wrong with a number; "" where it is something else, which is told by itself."""
-    # Typer reads values by pydantic, whose words are for programmers.
+    """What a value must be, and what it is; "" where something else is wrong, which is told by
+    itself."""
     problems = getattr(error.__cause__, "errors", None)
     if problems is None:
         return ""
     problem: dict[str, Any] = problems()[0]
-    kind, given, limits = problem["type"], problem["input"], problem.get("ctx", {})
+    given = problem["input"]
+    if _is_nan(given):
+        problem["type"] = "float_parsing"
+    told = of_problem(problem).rstrip(".")
     shown = repr(given) if isinstance(given, str) else str(given)
-    if kind in ("float_parsing", "float_type") or _is_nan(given):
-        return f"{shown} is no number"
-    if kind.startswith("int_"):
-        return f"{shown} is no whole number"
-    if kind == "greater_than_equal":
-        return f"{shown} is less than {limits['ge']:g}"
-    if kind == "less_than_equal":
-        return f"{shown} is more than {limits['le']:g}"
-    words: str = problem["msg"]
-    return words.removeprefix("Value error, ").rstrip(".")
+    return f"{told}, not {shown}" if told.startswith("must be ") else told
 
 
 def _is_nan(given: object) -> bool:

@@ -23,6 +23,7 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -33,6 +34,7 @@ from gdl.settings.names import (
     cannot_read,
     check_environment,
     explain,
+    not_json,
     renamed,
 )
 from gdl.settings.sections import (
@@ -272,6 +274,9 @@ def load(config: Path | None = None, **flags: Any) -> Settings:
         settings = Settings(**{k: v for k, v in flags.items() if v is not None})
     except ValidationError as error:
         raise explain(Settings, error, _config_file) from None
+    except SettingsError as error:  # tells the field alone, and that in its text
+        field = re.search(r'field "(\w+)"', str(error))
+        raise not_json(Settings, field[1] if field else "settings") from None
     except tomllib.TOMLDecodeError as error:
         raise UsageError(
             f"{_config_file} is not valid TOML: {error}", "correct the line it names"

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from gdl.domain.errors import UsageError
 from gdl.domain.fleet_spec import MOST_REPLICAS
 from gdl.domain.lazy_dataclass import dataclass
+from gdl.domain.requirement import about, of_problem
 from gdl.settings.hiding import hold_secret
 from gdl.settings.names import line_of, sounds_secret, what_else
 from gdl.settings.sections import Engine, Fleet, Guard, Install, Timeouts
@@ -156,8 +157,8 @@ def _explained(error: ValidationError, path: Path, text: str) -> UsageError:
             f"{at}: there is no {ascii(name)[1:81].rstrip(chr(39))}",
             what_else(DeploymentFile, place),
         )
-    message = str(first["msg"]).removeprefix("Value error, ")
-    told = f"{name}: {message[:1].lower()}{message[1:]}" if name else message
+    message = of_problem(first)
+    told = about(name, message[:1].lower() + message[1:]) if name else message
     return UsageError(f"{at}: {told}", "docs/configuration.md says what it can be")
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from gdl.domain.errors import UsageError
+from gdl.domain.requirement import about, of_problem
 from gdl.settings import Settings
 from gdl.settings.hiding import HIDDEN, hold_secret, safe, without_secrets
 from gdl.settings.names import (
@@ -226,13 +227,11 @@ def _value(
             return value
     assert trouble is not None
     first = trouble.errors(include_input=False, include_url=False)[0]
-    message = str(first["msg"]).removeprefix("Value error, ")
     name = ".".join(str(part) for part in first["loc"])
     hint = "nothing was changed"
     if first["type"] == "tuple_type":
-        message = "Input should be a list"
         hint += """; a list is typed as in TOML: '["--max-num-seqs", "64"]'"""
-    raise UsageError(f"setting {name}: {message}", hint)
+    raise UsageError(f"setting {about(name, of_problem(first))}", hint)
 
 
 def _readings(typed: str, *, text: bool) -> Iterator[Any]:

@@ -3,6 +3,7 @@ given. A mistyped name must not pass in silence: a limit on money would not be i
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from gdl.domain.errors import UsageError
+from gdl.domain.requirement import about, of_problem
 
 PREFIX = "GDL_"
 NESTED = "__"
@@ -79,10 +81,38 @@ def explain(
     if first["type"] == "extra_forbidden":
         hint = what_else(settings, place)
         return UsageError(f"{where or 'settings'}: there is no setting {name}", hint)
-    message = str(first["msg"]).removeprefix("Value error, ")
     hint = f"correct it in {where}" if where else ""
     hint = hint or f"set it by flag, by {variable_of(name)} or in {file}"
-    return UsageError(f"setting {name}: {message}", hint)
+    return UsageError(f"setting {about(name, of_problem(first))}", hint)
+
+
+def not_json(settings: type[BaseModel], field: str) -> UsageError:
+    """Which variable has a list or a table that cannot be read. field: the setting, or the table
+    that it is in."""
+    import os
+
+    for variable, value in sorted(os.environ.items()):
+        place = tuple(variable.upper().removeprefix(PREFIX).lower().split(NESTED))
+        ours = place[0] == field and variable.upper().startswith(PREFIX)
+        if not ours or not _in_one_piece(settings, place):
+            continue
+        try:
+            json.loads(value)
+        except ValueError:
+            example = variable_of("engine.args") + """='["--max-num-seqs", "64"]'"""
+            hint = f"lists and tables are JSON, as in {example}"
+            return UsageError(f"{variable} is not valid JSON", hint)
+    return UsageError(f"setting {field} cannot be read", f"see {variable_of(field)}")
+
+
+def _in_one_piece(settings: type[BaseModel], place: Place) -> bool:
+    """Whether a variable gives a list or a table as a whole."""
+    table: type[BaseModel] | None = settings
+    for part in place[:-1]:
+        table = None if table is None else _below(table, part)
+    found = None if table is None else table.model_fields.get(str(place[-1]))
+    annotation = None if found is None else found.annotation
+    return get_origin(annotation) in (tuple, list, dict) or _is_table(annotation)
 
 
 def what_else(settings: type[BaseModel], place: Place) -> str:

@@ -26,6 +26,7 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from gdl.domain.errors import UsageError
+from gdl.domain.requirement import of_problem
 from gdl.domain.text import one_line
 from gdl.simulator.fault_models import Fault, Http, OfferFault, Program, Server
 from gdl.simulator.timing import Part, Timing
@@ -129,7 +130,7 @@ def load(name: str) -> Scenario:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UsageError(
-            f"scenario {shown}: {where or 'it'}: {first['msg']}", "see the other scenarios"
+            f"scenario {shown}: {where or 'it'}: {of_problem(first)}", "see the other scenarios"
         ) from None
     except TypeError as error:
         raise UsageError(f"scenario {shown}: {one_line(error)}", "leave `name` out") from None
