@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import App, SuspendNotSupported, SystemCommand
 from textual.binding import Binding, BindingType
-from textual.events import Key
+from textual.events import Click, Key
 from textual.screen import Screen
 
 from gdl.domain.errors import GdlError, UsageError
@@ -316,6 +316,12 @@ class GdlApp(App[None]):
         bound = self.screen.active_bindings.get(event.key)
         if bound is not None and not bound.enabled and isinstance(self.screen, GdlScreen):
             self.say(self.screen.why_not(bound.binding.action), severity="warning")
+
+    def on_click(self, event: Click) -> None:
+        from gdl.tui.mouse import key_clicked
+
+        if (key := key_clicked(self.screen, event)) is not None:
+            self.simulate_key(key)
 
     async def action_quit(self) -> None:
         if not self.connected:

@@ -223,6 +223,8 @@ class OffersScreen(GdlScreen):
             return self._choice.wanted.interruptible
         if action in ("filter", "sort", "reverse") and not len(self._choice.listing):
             return False
+        if action == "watch" and self._loaded_at is None:
+            return False  # a watch begins with a look that succeeds
         if action == "filter" and line is not None and line.has_focus:
             return False
         return super().check_action(action, parameters)
